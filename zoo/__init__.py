@@ -1,0 +1,56 @@
+"""has8-zoo: hybrid analog–spiking image classifiers, composed by name.
+
+    import zoo
+    model = zoo.create_model("has8_resnet_b32_m2_d4_fourier_bpd")
+
+`import zoo` loads neither torch nor a plugin; each public name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo import contracts, errors
+    from zoo.catalog import list_models, model_info
+    from zoo.factory import create_model, parse_name
+    from zoo.names import Spec
+    from zoo.registry import list_components, register
+
+_HOMES = {
+    "Spec": "zoo.names",
+    "contracts": "zoo.contracts",
+    "create_model": "zoo.factory",
+    "errors": "zoo.errors",
+    "list_components": "zoo.registry",
+    "list_models": "zoo.catalog",
+    "model_info": "zoo.catalog",
+    "parse_name": "zoo.factory",
+    "register": "zoo.registry",
+}
+
+__version__ = "0.1.0"
+__all__ = [
+    "Spec",
+    "contracts",
+    "create_model",
+    "errors",
+    "list_components",
+    "list_models",
+    "model_info",
+    "parse_name",
+    "register",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    return module if home == f"zoo.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

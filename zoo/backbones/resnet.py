@@ -1,0 +1,166 @@
+"""ResNet backbones: a 64-wide stem, then d stages of paired residual blocks (paper section 3.4.2, fig. 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import ClassVar, final
+
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
+
+from zoo.backbones.layers import PooledLinearHead, conv, spiking_conv, spiking_norm
+from zoo.contracts.modules import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
+from zoo.errors import CompositionError
+
+STEM_WIDTH = 64
+
+
+class AnalogStem(nn.Sequential):
+    """7×7 convolution, batch norm, ReLU, 3×3 max pooling: (N, C, H, W) → (N, 64, H/4, W/4)."""
+
+    def __init__(self, in_chans: int) -> None:
+        super().__init__()
+        self.conv = conv(in_chans, STEM_WIDTH, 7, stride=2)
+        self.bn = nn.BatchNorm2d(STEM_WIDTH)
+        self.act = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+
+
+class SpikingStem(nn.Sequential):
+    """7×7 convolution, batch norm, neuron, 3×3 average pooling: (T, N, C, H, W) → (T, N, 64, H/4, W/4)."""
+
+    def __init__(self, in_chans: int, neuron: NeuronFactory) -> None:
+        super().__init__()
+        self.conv = spiking_conv(in_chans, STEM_WIDTH, 7, stride=2)
+        self.bn = spiking_norm(STEM_WIDTH)
+        self.act = neuron()
+        self.pool = layer.AvgPool2d(3, stride=2, padding=1, step_mode="m")
+
+
+class AnalogResidual(nn.Module):
+    """ReLU(body(x) + shortcut(x)) over (N, C, H, W); `widths` are the body's, kernel by kernel."""
+
+    def __init__(self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width_in, strided = in_channels, kernels.index(3)
+        for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+            layers += [conv(width_in, width, kernel, stride if i == strided else 1), nn.BatchNorm2d(width)]
+            if i < len(widths) - 1:
+                layers.append(nn.ReLU(inplace=True))
+            width_in = width
+        self.body = nn.Sequential(*layers)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != width_in:
+            self.shortcut = nn.Sequential(conv(in_channels, width_in, 1, stride), nn.BatchNorm2d(width_in))
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.body(x) + self.shortcut(x))
+
+
+class SpikingResidual(nn.Module):
+    """body(x) + shortcut(x) over (T, N, C, H, W), both spikes: SEW ADD, nothing after (arXiv:2102.04159)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int],
+        kernels: Sequence[int],
+        stride: int,
+        neuron: NeuronFactory,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width_in, strided = in_channels, kernels.index(3)
+        for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
+            layers += [spiking_conv(width_in, width, kernel, stride if i == strided else 1)]
+            layers += [spiking_norm(width), neuron()]
+            width_in = width
+        self.body = nn.Sequential(*layers)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != width_in:
+            self.shortcut = nn.Sequential(
+                spiking_conv(in_channels, width_in, 1, stride), spiking_norm(width_in), neuron()
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) + self.shortcut(x)
+
+
+class ResNetBackbone(Backbone):
+    """Stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21)."""
+
+    api_version = 1
+    block_counts: ClassVar[tuple[int, ...] | None] = None
+    bottleneck: ClassVar[bool] = False
+
+    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
+        super().__init__(base, mult, depth, in_chans)
+        if self.block_counts is not None and depth != len(self.block_counts):
+            raise CompositionError(
+                f"{type(self).__name__} has {len(self.block_counts)} stages of {self.block_counts} blocks: "
+                f"it wants d{len(self.block_counts)}, not d{depth}"
+            )
+
+    @final
+    def stages(self) -> list[list[BlockPlan]]:
+        stem = BlockPlan(partial(AnalogStem, self.in_chans), partial(SpikingStem, self.in_chans), STEM_WIDTH)
+        stages, width_in = [[stem]], STEM_WIDTH
+        for i, count in enumerate(self.block_counts or (2,) * self.depth):
+            width = self.base * self.mult**i
+            widths = (width, width, 4 * width) if self.bottleneck else (width, width)
+            kernels = (1, 3, 1) if self.bottleneck else (3, 3)
+            blocks = []
+            for j in range(count):
+                shape = (width_in, widths, kernels, 2 if i and not j else 1)
+                blocks.append(
+                    BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1])
+                )
+                width_in = widths[-1]
+            stages.append(blocks)
+        return stages
+
+    @final
+    def reductions(self) -> list[int]:
+        return [4] + [4 * 2**i for i in range(self.depth)]
+
+    @final
+    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
+        return PooledLinearHead(self.stages()[-1][-1].out_channels, num_classes, global_pool)
+
+    @final
+    def first_convs(self) -> tuple[str, ...]:
+        return ("conv",)
+
+
+@final
+class ResNet34Backbone(ResNetBackbone):
+    """Basic blocks 3-4-6-3."""
+
+    block_counts = (3, 4, 6, 3)
+
+
+@final
+class ResNet50Backbone(ResNetBackbone):
+    """Bottlenecks 3-4-6-3; b64 is ResNet-50's width."""
+
+    block_counts = (3, 4, 6, 3)
+    bottleneck = True
+
+
+@final
+class ResNet101Backbone(ResNetBackbone):
+    """Bottlenecks 3-4-23-3."""
+
+    block_counts = (3, 4, 23, 3)
+    bottleneck = True
+
+
+@final
+class ResNet152Backbone(ResNetBackbone):
+    """Bottlenecks 3-8-36-3."""
+
+    block_counts = (3, 8, 36, 3)
+    bottleneck = True

@@ -1,0 +1,144 @@
+"""VGG backbone: blocks of one convolution and 2×2 average pooling, then a paired three-layer head (section 3.4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import final
+
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
+
+from zoo.backbones.layers import conv, pooled, spiking_conv, spiking_linear, spiking_norm
+from zoo.contracts.modules import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
+
+HIDDEN = (1024, 512)
+STEM_CHANNELS = 3
+"""Width 3·b·m^i, eq. 21; 3 whatever `in_chans` is, so that pretrained weights adapt."""
+
+
+class AnalogVggBlock(nn.Sequential):
+    """3×3 convolution, batch norm, LeakyReLU(0.01), 2×2 average pooling over (N, C, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = conv(in_channels, out_channels, 3)
+        self.bn = nn.BatchNorm2d(out_channels)
+        self.act = nn.LeakyReLU(0.01, inplace=True)
+        self.pool = nn.AvgPool2d(2)
+
+
+class SpikingVggBlock(nn.Sequential):
+    """3×3 convolution, batch norm, neuron, 2×2 average pooling over (T, N, C, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, neuron: NeuronFactory) -> None:
+        super().__init__()
+        self.conv = spiking_conv(in_channels, out_channels, 3)
+        self.bn = spiking_norm(out_channels)
+        self.act = neuron()
+        self.pool = layer.AvgPool2d(2, step_mode="m")
+
+
+class MlpBranch(nn.Module):
+    """linear 1024–act–linear 512–act–linear classes–act; the last activation works on the logits themselves."""
+
+    def __init__(
+        self,
+        num_features: int,
+        num_classes: int,
+        linear: Callable[[int, int], nn.Module],
+        act: Callable[[], nn.Module],
+    ) -> None:
+        super().__init__()
+        self._linear = linear
+        self.hidden = nn.Sequential(
+            linear(num_features, HIDDEN[0]), act(), linear(HIDDEN[0], HIDDEN[1]), act()
+        )
+        self.act = act()
+        self.fc: nn.Module = nn.Identity()
+        self.reset(num_classes)
+
+    def reset(self, num_classes: int) -> None:
+        """A new last linear layer; none for 0 classes."""
+        self.fc = self._linear(HIDDEN[1], num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.hidden(x)
+        if pre_logits or isinstance(self.fc, nn.Identity):
+            return x
+        return self.act(self.fc(x))
+
+
+def _leaky() -> nn.Module:
+    return nn.LeakyReLU(0.01, inplace=True)
+
+
+def _analog_mlp(num_features: int, num_classes: int) -> nn.Module:
+    return MlpBranch(num_features, num_classes, nn.Linear, _leaky)
+
+
+def _spiking_mlp(num_features: int, num_classes: int, neuron: NeuronFactory) -> nn.Module:
+    return MlpBranch(num_features, num_classes, spiking_linear, neuron)
+
+
+class PairedMlpHead(ClassifierHead):
+    """Pooling to 1×1, then an MLP in both branches: encoded once, decoded once."""
+
+    def __init__(self, num_features: int, num_classes: int, global_pool: str, pair: PairBuilder) -> None:
+        super().__init__()
+        self.num_features, self.hidden_size = num_features, HIDDEN[1]
+        self.num_classes, self.global_pool = num_classes, global_pool
+        self.mlp = pair(
+            partial(_analog_mlp, num_features, num_classes), partial(_spiking_mlp, num_features, num_classes)
+        )
+
+    def _branches(self) -> dict[str, MlpBranch]:
+        return {name: m for name, m in self.named_modules() if isinstance(m, MlpBranch)}
+
+    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
+        if global_pool is not None:
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        for branch in self._branches().values():
+            branch.reset(num_classes)
+
+    def classifier(self) -> nn.Module:
+        return nn.ModuleList([branch.fc for branch in self._branches().values()])
+
+    def classifier_names(self) -> tuple[str, ...]:
+        return tuple(f"{name}.fc" for name in self._branches())
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = pooled(x, self.global_pool)
+        # Without pooling there is a map, not a vector, and no linear layer can follow.
+        return self.mlp(x, pre_logits) if self.global_pool else x
+
+
+@final
+class VggBackbone(Backbone):
+    """Blocks i = 0…d of width 3·b·m^i, each halving the image (eq. 21)."""
+
+    api_version = 1
+
+    def stages(self) -> list[list[BlockPlan]]:
+        stages, width_in = [], self.in_chans
+        for i in range(self.depth + 1):
+            width = STEM_CHANNELS * self.base * self.mult**i
+            shape = (width_in, width)
+            stages.append([BlockPlan(partial(AnalogVggBlock, *shape), partial(SpikingVggBlock, *shape), width)])
+            width_in = width
+        return stages
+
+    def reductions(self) -> list[int]:
+        return [2 ** (i + 1) for i in range(self.depth + 1)]
+
+    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
+        return PairedMlpHead(self.stages()[-1][-1].out_channels, num_classes, global_pool, pair)
+
+    def first_convs(self) -> tuple[str, ...]:
+        return ("conv",)
+
+    @property
+    def min_image_size(self) -> int:
+        """2^(1+d): every block halves the image."""
+        return int(2 ** (1 + self.depth))

@@ -1,0 +1,48 @@
+"""What an encoder, decoder, neuron, backbone and family must offer.
+
+Families are described without torch, so that names can be parsed and listed without loading it;
+the tensor contracts are imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from zoo.contracts.family import Family
+
+if TYPE_CHECKING:
+    from zoo.contracts.modules import (
+        Backbone,
+        BlockPlan,
+        ClassifierHead,
+        Decoder,
+        Encoder,
+        ImageClassifier,
+        Neuron,
+        NeuronFactory,
+    )
+
+API_VERSION = 1
+"""Components declare `api_version = 1`; another major version is refused with its reason."""
+
+_IN_MODULES = frozenset(
+    {
+        "Backbone",
+        "BlockPlan",
+        "ClassifierHead",
+        "Decoder",
+        "Encoder",
+        "ImageClassifier",
+        "Neuron",
+        "NeuronFactory",
+    }
+)
+
+__all__ = ["API_VERSION", "Family", *sorted(_IN_MODULES)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _IN_MODULES:
+        return getattr(importlib.import_module("zoo.contracts.modules"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

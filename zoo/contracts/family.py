@@ -1,0 +1,80 @@
+"""The contract of a family: its name fields, and how components become a network. Imports no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
+
+from zoo.errors import ModelNameError
+from zoo.names import ComponentNames, Grammar, Spec, Value
+
+if TYPE_CHECKING:
+    from zoo.contracts.modules import ImageClassifier
+
+
+class Components(Protocol):
+    """What a family needs of the registry: the class behind a component's name."""
+
+    def load(self, kind: str, name: str) -> type[Any]:
+        """The class; raises a `ComponentError` or `UnknownComponentError`."""
+
+
+class Family(ABC):
+    """Parses its own remainder of a name and builds the network that it describes."""
+
+    api_version: ClassVar[int]
+
+    @abstractmethod
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        """Fields of the name after `family_`; raises `ModelNameError`."""
+
+    @abstractmethod
+    def format(self, fields: Mapping[str, Value]) -> str:
+        """The canonical remainder, so that parse(format(fields)) == fields."""
+
+    @abstractmethod
+    def build(
+        self,
+        spec: Spec,
+        components: Components,
+        num_classes: int,
+        in_chans: int,
+        options: Mapping[str, Any],
+    ) -> ImageClassifier:
+        """The network, freshly initialised; raises `CompositionError`."""
+
+    @property
+    def options(self) -> frozenset[str]:
+        """Names of the further keyword arguments that `create_model` may pass on."""
+        return frozenset()
+
+
+class GrammarFamily(Family):
+    """A family whose names follow one of a few grammars, told apart by their number of parts."""
+
+    grammars: ClassVar[tuple[Grammar, ...]]
+
+    @final
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        texts = remainder.split("_")
+        fields = self._grammar(len(texts)).parse(texts, known)
+        self.check(dict(fields))
+        return fields
+
+    @final
+    def format(self, fields: Mapping[str, Value]) -> str:
+        for grammar in self.grammars:
+            if {part.name for part in grammar.parts} == set(fields):
+                return grammar.format(fields)
+        raise ModelNameError(f"no name has exactly the fields {sorted(fields)}")
+
+    def check(self, fields: Mapping[str, Value]) -> None:
+        """Raise `ModelNameError` for values that are valid one by one but not together."""
+
+    def _grammar(self, length: int) -> Grammar:
+        for grammar in self.grammars:
+            if length in grammar.lengths:
+                return grammar
+        long_enough = [grammar for grammar in self.grammars if length <= max(grammar.lengths)]
+        return min(long_enough or self.grammars, key=lambda g: min(abs(length - n) for n in g.lengths))

@@ -1,0 +1,296 @@
+"""The tensor contracts. Shapes: N batch, T timesteps, C channels; … any trailing dimensions, also none."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, final
+
+from torch import Tensor, nn
+
+from zoo.errors import CompositionError, InputError
+
+if TYPE_CHECKING:
+    from zoo.names import Spec
+
+
+class Encoder(nn.Module, ABC):
+    """(N, C, …) real → (T, N, C, …) in {0, 1}, of the input's dtype.
+
+    Attributes:
+        code: what the planes mean, in the words that decoders name (`"binary-lsb-first"`).
+        differentiable: whether a gradient of the input's shape comes back.
+    """
+
+    api_version: ClassVar[int]
+    code: ClassVar[str]
+    differentiable: ClassVar[bool]
+
+    @property
+    @abstractmethod
+    def timesteps(self) -> int:
+        """T, the number of planes that `forward` emits."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode x; a sample's planes depend on that sample alone."""
+
+    def extra_repr(self) -> str:
+        return f"code={self.code!r}, timesteps={self.timesteps}, differentiable={self.differentiable}"
+
+
+class Decoder(nn.Module, ABC):
+    """(T, N, C, …) → (N, C, …).
+
+    Attributes:
+        codes: the codes it can read; None for any.
+        timesteps: the T it needs; None for any.
+    """
+
+    api_version: ClassVar[int]
+    codes: ClassVar[frozenset[str] | None]
+    timesteps: ClassVar[int | None]
+
+    @abstractmethod
+    def forward(self, spikes: Tensor) -> Tensor:
+        """Decode spikes."""
+
+    @final
+    def check(self, encoder: Encoder) -> None:
+        """Raise `CompositionError` where this decoder cannot read what `encoder` emits."""
+        if self.codes is not None and encoder.code not in self.codes:
+            raise CompositionError(
+                f"{type(self).__name__} reads the code {' or '.join(sorted(self.codes))}, but "
+                f"{type(encoder).__name__} emits {encoder.code}; choose a decoder that reads it, such as 'rate'"
+            )
+        if self.timesteps is not None and encoder.timesteps != self.timesteps:
+            raise CompositionError(
+                f"{type(self).__name__} needs T = {self.timesteps}, but {type(encoder).__name__} "
+                f"emits T = {encoder.timesteps}"
+            )
+
+    def extra_repr(self) -> str:
+        codes = "any" if self.codes is None else sorted(self.codes)
+        return f"codes={codes}, timesteps={self.timesteps or 'any'}"
+
+
+class Neuron(nn.Module, ABC):
+    """(T, N, …) real → (T, N, …) in {0, 1}, starting from rest on every call and leaving no state behind."""
+
+    api_version: ClassVar[int]
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Spikes of T timesteps of input current; equal inputs give equal outputs."""
+
+
+NeuronFactory = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """One pair of blocks, not built yet: a family builds the branches that it uses.
+
+    Attributes:
+        analog: makes the branch (N, C, H, W) → (N, out_channels, H', W').
+        spiking: makes the branch (T, N, C, H, W) → (T, N, out_channels, H', W') from a neuron factory.
+        out_channels: channels of both.
+    """
+
+    analog: Callable[[], nn.Module]
+    spiking: Callable[[NeuronFactory], nn.Module]
+    out_channels: int
+
+
+class FeatureInfo(TypedDict):
+    """One feature level, in timm's words."""
+
+    num_chs: int
+    reduction: int
+    module: str
+
+
+class ClassifierHead(nn.Module, ABC):
+    """From the last feature map to logits."""
+
+    num_features: int
+    hidden_size: int
+
+    @abstractmethod
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """(N, num_features, H, W) → (N, num_classes), or (N, hidden_size) with `pre_logits`."""
+
+    @abstractmethod
+    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
+        """New last layer(s); 0 classes: none; `global_pool` None keeps it, '' removes it."""
+
+    @abstractmethod
+    def classifier(self) -> nn.Module:
+        """The layer(s) whose shape depends on the number of classes."""
+
+    @abstractmethod
+    def classifier_names(self) -> tuple[str, ...]:
+        """Their names inside this head."""
+
+
+PairBuilder = Callable[[Callable[[], nn.Module], Callable[[NeuronFactory], nn.Module]], nn.Module]
+"""Given how to make an analog and a spiking branch, the module in which a family uses them."""
+
+
+class Backbone(ABC):
+    """Builds the paired analog and spiking blocks, stage by stage, from base width b, multiplier m, depth d."""
+
+    api_version: ClassVar[int]
+
+    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
+        self.base, self.mult, self.depth, self.in_chans = base, mult, depth, in_chans
+
+    @abstractmethod
+    def stages(self) -> Sequence[Sequence[BlockPlan]]:
+        """The blocks of every stage, the stem being the first stage where there is one."""
+
+    @abstractmethod
+    def reductions(self) -> Sequence[int]:
+        """Input pixels per feature pixel after every stage."""
+
+    @abstractmethod
+    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
+        """The classifier; `pair` is for heads that have two branches."""
+
+    @abstractmethod
+    def first_convs(self) -> tuple[str, ...]:
+        """Names, inside the first block of the first stage, of the convolutions that see the image."""
+
+    @property
+    def min_image_size(self) -> int:
+        """The fewest pixels a side that every stage can still make something of."""
+        return 1
+
+    @final
+    def feature_info(self) -> list[FeatureInfo]:
+        """Channels, reduction and module name after every stage."""
+        return [
+            FeatureInfo(num_chs=blocks[-1].out_channels, reduction=reduction, module=f"stages.{i}")
+            for i, (blocks, reduction) in enumerate(zip(self.stages(), self.reductions(), strict=True))
+        ]
+
+
+class ImageClassifier(nn.Module, ABC):
+    """Pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes): what timm's users expect of a model.
+
+    Attributes:
+        spec: the parsed name.
+        num_classes: 0 for none.
+        in_chans: image channels.
+        num_features: channels of the feature map.
+        head_hidden_size: width of `forward_head(…, pre_logits=True)`.
+        feature_info: channels, reduction and module of every level of `forward_intermediates`.
+        min_image_size: fewest pixels a side.
+        pretrained_cfg: what is known of the weights, in timm's words.
+    """
+
+    spec: Spec
+    num_classes: int
+    in_chans: int
+    num_features: int
+    head_hidden_size: int
+    feature_info: list[FeatureInfo]
+    min_image_size: int
+    grad_checkpointing: bool
+    pretrained_cfg: dict[str, Any]
+
+    @abstractmethod
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, in_chans, H, W) → (N, num_features, H', W')."""
+
+    @abstractmethod
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The feature map → logits (N, num_classes), or (N, head_hidden_size)."""
+
+    @abstractmethod
+    def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
+        """The feature maps (N, C_i, H_i, W_i) of levels 0…last."""
+
+    @abstractmethod
+    def get_classifier(self) -> nn.Module:
+        """The layer(s) whose shape depends on the number of classes."""
+
+    @abstractmethod
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """New, freshly initialised last layer(s); 0 classes removes them, `global_pool=''` the pooling too."""
+
+    @property
+    @abstractmethod
+    def classifier_names(self) -> tuple[str, ...]:
+        """Module names of the last layer(s)."""
+
+    @property
+    @abstractmethod
+    def first_conv_names(self) -> tuple[str, ...]:
+        """Module names of the convolutions that see the image."""
+
+    @property
+    @abstractmethod
+    def timesteps(self) -> int:
+        """T; 1 for a network without spikes."""
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in the backward pass instead of keeping their activations."""
+        self.grad_checkpointing = enable
+
+    @final
+    def check_image(self, x: Tensor) -> None:
+        """Raise `InputError` for a tensor of the wrong rank, channels or size."""
+        if x.dim() != 4 or x.shape[1] != self.in_chans:
+            raise InputError(f"{self.spec} takes images (N, {self.in_chans}, H, W), not {tuple(x.shape)}")
+        if min(x.shape[2:]) < self.min_image_size:
+            raise InputError(
+                f"{self.spec} needs at least {self.min_image_size} pixels a side, not "
+                f"{x.shape[2]}×{x.shape[3]}; resize the image or choose a smaller depth d"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, in_chans, H, W) in [0, 1] → logits (N, num_classes)."""
+        return self.forward_head(self.forward_features(x))
+
+    @final
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps of chosen levels, with timm's signature.
+
+        Args:
+            x: (N, in_chans, H, W).
+            indices: the last n levels, these levels (negative from the end), or all.
+            norm: no effect; there is no norm layer after the last block.
+            stop_early: leave out what lies above the highest chosen level.
+            output_fmt: 'NCHW' alone.
+            intermediates_only: leave out the final feature map.
+
+        Raises:
+            InputError: for another format or an index out of range.
+        """
+        if output_fmt != "NCHW":
+            raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
+        levels = self._levels(indices)
+        everything = not (stop_early and intermediates_only)
+        maps = self.forward_stages(x, len(self.feature_info) - 1 if everything else max(levels))
+        chosen = [maps[i] for i in levels]
+        return chosen if intermediates_only else (maps[-1], chosen)
+
+    def _levels(self, indices: int | Sequence[int] | None) -> list[int]:
+        count = len(self.feature_info)
+        if indices is None:
+            return list(range(count))
+        wanted = range(count - indices, count) if isinstance(indices, int) else indices
+        levels = [i + count if i < 0 else i for i in wanted]
+        if not levels or min(levels) < 0 or max(levels) >= count:
+            raise InputError(f"indices={indices!r} is outside the {count} levels 0…{count - 1} of {self.spec}")
+        return levels

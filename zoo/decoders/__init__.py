@@ -1,0 +1,1 @@
+"""Built-in decoders, registered in pyproject.toml under `zoo.decoders`."""

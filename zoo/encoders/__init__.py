@@ -1,0 +1,1 @@
+"""Built-in encoders, registered in pyproject.toml under `zoo.encoders`."""

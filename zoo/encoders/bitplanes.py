@@ -1,0 +1,180 @@
+"""Bit-plane encoders: an activation as its eight binary digits, least significant first (paper eq. 8).
+
+All of them emit the same planes. They differ in the gradient that they hand back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast, final
+
+import torch
+from torch import Tensor
+
+from zoo.contracts.modules import Encoder
+from zoo.encoders.ranges import LEVELS, unit_range
+from zoo.encoders.surrogates import (
+    PLANES,
+    Wave,
+    contract_slopes,
+    fourier_slope,
+    sigmoid_slope,
+    tanh_slope,
+)
+
+_SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
+
+
+def bit_planes(x: Tensor) -> Tensor:
+    """B_k(I) = ⌊I / 2^k⌋ mod 2 of I = round(255·x), eq. 8; no gradient.
+
+    Args:
+        x: (N, C, …) in [0, 1].
+
+    Returns:
+        (8, N, C, …) in {0, 1}, x's dtype, plane t is bit t.
+    """
+    # float32 at least: in bfloat16 255·x would be rounded twice.
+    wide = x if x.dtype == torch.float64 else x.float()
+    levels = torch.round(wide * LEVELS).to(torch.uint8)
+    shifts = torch.arange(PLANES, dtype=torch.uint8, device=x.device)
+    shifts = shifts.reshape((PLANES,) + (1,) * x.dim())
+    return ((levels >> shifts) & 1).to(x.dtype)
+
+
+class _SurrogatePlanes(torch.autograd.Function):
+    """Bit planes forward, Σ_k γ_k g_k f_k′(255·x) · 255 backward; saves x alone."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Wave, scaled: bool) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope, ctx.scaled = slope, scaled
+        return bit_planes(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = grads
+        (x,) = ctx.saved_tensors
+        wide = x if x.dtype == torch.float64 else x.float()
+        slopes = contract_slopes(wide * LEVELS, grad.to(wide.dtype), ctx.slope, ctx.scaled)
+        return (slopes * LEVELS).to(x.dtype), None, None
+
+
+class _StraightThroughPlanes(torch.autograd.Function):
+    """Bit planes forward; backward the weights for which decoding after encoding has slope 1."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.dtype = x.dtype
+        return bit_planes(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (grad,) = grads
+        wide = grad if grad.dtype == torch.float64 else grad.float()
+        total = wide[0] * LEVELS
+        for plane in range(1, PLANES):
+            # 255 first: 255·(2^k/255) is 2^k exactly, so bpd's slope comes out as exactly 1.
+            total = total + wide[plane] * LEVELS * 2**plane
+        return (total / _SQUARED_WEIGHTS).to(ctx.dtype)
+
+
+def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
+    """Bit planes with a smooth derivative: ∂S_k/∂x = 255 · γ_k · f_k′(255·x̂) · ∂x̂/∂x (eq. 14, 16–18).
+
+    The slope is taken at the unrounded intensity.
+
+    Args:
+        x: (N, C, …) real, any range.
+        slope: `sigmoid_slope`, `tanh_slope` or `fourier_slope`.
+        scaled: with γ (eq. 14) or without.
+
+    Returns:
+        (8, N, C, …) in {0, 1}.
+    """
+    return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), slope, scaled))
+
+
+def straight_through_planes(x: Tensor) -> Tensor:
+    """Bit planes with ∂B_k/∂x̂ = 255·2^k / Σ_j 4^j, so that decode(encode(x)) has the slope of x̂.
+
+    Args:
+        x: (N, C, …) real, any range.
+
+    Returns:
+        (8, N, C, …) in {0, 1}.
+    """
+    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x)))
+
+
+class BitPlaneEncoder(Encoder):
+    """What all bit-plane encoders share: T = 8, least significant plane first."""
+
+    api_version = 1
+    code = "binary-lsb-first"
+    differentiable = True
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    @property
+    @final
+    def timesteps(self) -> int:
+        return PLANES
+
+
+class SurrogateEncoder(BitPlaneEncoder):
+    """Bit planes whose gradient is that of a smooth wave (paper eq. 16–18)."""
+
+    slope: ClassVar[Wave]
+    scaled: ClassVar[bool] = True
+
+    @final
+    def forward(self, x: Tensor) -> Tensor:
+        return surrogate_planes(x, type(self).slope, scaled=self.scaled)
+
+
+class SigmoidEncoder(SurrogateEncoder):
+    """Sigmoid-wrapped sine, γ-scaled: eq. 16 with eq. 14."""
+
+    slope = staticmethod(sigmoid_slope)
+
+
+class TanhEncoder(SurrogateEncoder):
+    """Tanh-wrapped sine, γ-scaled: eq. 17 with eq. 14."""
+
+    slope = staticmethod(tanh_slope)
+
+
+class FourierEncoder(SurrogateEncoder):
+    """Five-term sine series, γ-scaled: eq. 18 with eq. 14."""
+
+    slope = staticmethod(fourier_slope)
+
+
+@final
+class RawSigmoidEncoder(SigmoidEncoder):
+    """Eq. 16 without γ, the paper's "unscaled" rows of table 1."""
+
+    scaled = False
+
+
+@final
+class RawTanhEncoder(TanhEncoder):
+    """Eq. 17 without γ."""
+
+    scaled = False
+
+
+@final
+class RawFourierEncoder(FourierEncoder):
+    """Eq. 18 without γ."""
+
+    scaled = False
+
+
+@final
+class StraightThroughEncoder(BitPlaneEncoder):
+    """Bit planes with the straight-through gradient: the slope of decoding after encoding is 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return straight_through_planes(x)

@@ -1,0 +1,79 @@
+"""Every error the zoo raises on purpose. Each message names the input, the valid range and the next step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ZooError(Exception):
+    """Base of all errors that the zoo raises on purpose."""
+
+
+class ModelNameError(ZooError, ValueError):
+    """A model name, or a part of one, is not valid."""
+
+
+class UnknownComponentError(ModelNameError):
+    """A well-formed name asks for a component that no installed distribution offers."""
+
+
+class TagError(ModelNameError):
+    """A variant has no weight of that tag, or no weight at all."""
+
+
+class CompositionError(ZooError, ValueError):
+    """Components that exist do not fit together (timesteps, plane order, channels, depth)."""
+
+
+class OptionError(ZooError, TypeError):
+    """`create_model` was given an option that the model does not have."""
+
+
+class InputError(ZooError, ValueError):
+    """A tensor, image or file given to a model cannot be used."""
+
+
+class ComponentError(ZooError):
+    """A registered component cannot be used."""
+
+
+class BrokenComponentError(ComponentError):
+    """A component's module fails to import, or what it names is no such component."""
+
+
+class IncompatibleComponentError(ComponentError):
+    """A component was written for another API version."""
+
+
+class ComponentClashError(ComponentError, ValueError):
+    """Several distributions claim one component name."""
+
+
+class CatalogError(ZooError, ValueError):
+    """registry.yaml does not follow its schema."""
+
+
+class WeightError(ZooError):
+    """A weight file is missing, altered, or does not fit its model."""
+
+
+def nearest(wanted: str, valid: Iterable[str], count: int = 3) -> list[str]:
+    """The valid choices closest in spelling to `wanted`, best first; empty when none is close."""
+    return difflib.get_close_matches(wanted[:100], sorted(set(valid)), n=count, cutoff=0.5)
+
+
+def suggest(wanted: str, valid: Iterable[str]) -> str:
+    """`; did you mean 'x'?` for a near miss, else the whole list of valid choices."""
+    choices = sorted(set(valid))
+    close = nearest(wanted, choices)
+    if close:
+        return "; did you mean " + " or ".join(repr(name) for name in close) + "?"
+    return "; valid: " + ", ".join(choices) if choices else ""
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """`repr(text)`, cut in the middle when longer than `limit` characters."""
+    if len(text) <= limit:
+        return repr(text)
+    return f"{text[: limit // 2]!r}…({len(text)} characters)"

@@ -1,0 +1,1 @@
+"""Built-in families, registered in pyproject.toml under `zoo.families`."""

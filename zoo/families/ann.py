@@ -1,0 +1,43 @@
+"""The family `ann`: torchvision's ResNets, and the control without spikes of the hybrid's own blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, final
+
+from zoo.contracts.family import Components, GrammarFamily
+from zoo.families.has8 import SIZE_PARTS, build_paired, check_width
+from zoo.names import ChoicePart, Grammar, Spec, Value
+
+if TYPE_CHECKING:
+    from zoo.contracts.modules import ImageClassifier
+
+BASELINE_NETWORKS = ("resnet18", "resnet34", "resnet50")
+
+
+@final
+class AnnFamily(GrammarFamily):
+    """`ann_resnet18` and its like, or `ann_resnet_b32_m2_d4`."""
+
+    api_version = 1
+    grammars = (Grammar((ChoicePart("network", BASELINE_NETWORKS),)), Grammar(SIZE_PARTS))
+
+    def check(self, fields: Mapping[str, Value]) -> None:
+        if "network" not in fields:
+            check_width(fields)
+
+    def build(
+        self,
+        spec: Spec,
+        components: Components,
+        num_classes: int,
+        in_chans: int,
+        options: Mapping[str, Any],
+    ) -> ImageClassifier:
+        if spec.get("network"):
+            from zoo.families.residual_baselines import torchvision_resnet
+
+            return torchvision_resnet(spec, num_classes, in_chans)
+        from zoo.families.paired import Pairing
+
+        return build_paired(spec, components, Pairing(analog=True), num_classes, in_chans)

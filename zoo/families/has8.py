@@ -1,0 +1,96 @@
+"""The family `has8`, and its controls' shared grammar: paired blocks with encode–decode in each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+from zoo.contracts.family import Components, GrammarFamily
+from zoo.errors import CompositionError, ModelNameError
+from zoo.names import ComponentPart, Grammar, NumberPart, Spec, Value
+
+if TYPE_CHECKING:
+    from zoo.contracts.modules import ImageClassifier, NeuronFactory
+    from zoo.families.paired import Pairing
+
+MAX_WIDTH = 8192
+SIZE_PARTS = (
+    ComponentPart("backbone"),
+    NumberPart("base", "b", 1024),
+    NumberPart("mult", "m", 8),
+    NumberPart("depth", "d", 8),
+)
+CODING_PARTS = (ComponentPart("encoder"), ComponentPart("decoder"), ComponentPart("neuron", default="if"))
+
+
+def check_width(fields: Mapping[str, Value]) -> None:
+    """Raise `ModelNameError` where b·m^d exceeds 8192, before anything is allocated."""
+    base, mult, depth = int(fields["base"]), int(fields["mult"]), int(fields["depth"])
+    if base * mult**depth > MAX_WIDTH:
+        raise ModelNameError(
+            f"b{base}_m{mult}_d{depth} would be {base * mult**depth} wide (b·m^d); valid: up to {MAX_WIDTH}"
+        )
+
+
+def coding_pairing(spec: Spec, components: Components, analog: bool) -> Pairing:
+    """The pairing of a name that has an encoder, a decoder and a neuron; checked."""
+    from zoo.families.paired import Pairing
+
+    encoder = components.load("encoder", str(spec["encoder"]))
+    decoder = components.load("decoder", str(spec["decoder"]))
+    neuron: NeuronFactory = components.load("neuron", str(spec["neuron"]))
+    probe = encoder()
+    if not probe.differentiable:
+        raise CompositionError(
+            f"{spec}: encoder {spec['encoder']!r} has no surrogate gradient, and {spec.family} encodes in every block, "
+            "so nothing below the last block would learn; choose a bit-plane encoder such as 'ste', or the family 'sew'"
+        )
+    decoder().check(probe)
+    return Pairing(analog, encoder, decoder, neuron)
+
+
+def build_paired(
+    spec: Spec, components: Components, pairing: Pairing, num_classes: int, in_chans: int
+) -> ImageClassifier:
+    """A paired network on the name's backbone."""
+    from zoo.families.paired import PairedNetwork
+
+    backbone = components.load("backbone", str(spec["backbone"]))
+    size = (int(spec["base"]), int(spec["mult"]), int(spec["depth"]))
+    return PairedNetwork(spec, backbone(*size, in_chans), pairing, num_classes)
+
+
+class CodedFamily(GrammarFamily):
+    """Names with backbone, size, encoder, decoder and neuron."""
+
+    api_version = 1
+    grammars = (Grammar(SIZE_PARTS + CODING_PARTS),)
+    analog: ClassVar[bool]
+
+    def check(self, fields: Mapping[str, Value]) -> None:
+        check_width(fields)
+
+    def build(
+        self,
+        spec: Spec,
+        components: Components,
+        num_classes: int,
+        in_chans: int,
+        options: Mapping[str, Any],
+    ) -> ImageClassifier:
+        pairing = coding_pairing(spec, components, self.analog)
+        return build_paired(spec, components, pairing, num_classes, in_chans)
+
+
+@final
+class Has8Family(CodedFamily):
+    """Analog and spiking branches added in every block: the paper's hybrid."""
+
+    analog = True
+
+
+@final
+class SnnFamily(CodedFamily):
+    """The control without the analog branch, of the very same spiking blocks."""
+
+    analog = False

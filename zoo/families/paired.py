@@ -1,0 +1,134 @@
+"""A network of paired blocks: both branches (has8), or one alone (the controls ann and snn)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from zoo.contracts.modules import (
+    Backbone,
+    Decoder,
+    Encoder,
+    ImageClassifier,
+    NeuronFactory,
+)
+from zoo.names import Spec
+
+
+class PairedBlock(nn.Module):
+    """analog(x) + decode(spiking(encode(x))), or the one of the two that there is."""
+
+    def __init__(
+        self,
+        analog: nn.Module | None,
+        spiking: nn.Module | None,
+        encoder: Encoder | None,
+        decoder: Decoder | None,
+    ) -> None:
+        super().__init__()
+        self.analog, self.spiking = analog, spiking
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
+        """(N, C, …) → (N, C', …); `args` go to both branches."""
+        outputs = []
+        if self.spiking is not None:
+            encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
+            outputs.append(decoder(self.spiking(encoder(x), *args)))
+        if self.analog is not None:
+            outputs.append(self.analog(x, *args))
+        return outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+
+
+class Pairing:
+    """How a family uses a pair: which branches, and with which coding."""
+
+    def __init__(
+        self,
+        analog: bool,
+        encoder: Callable[[], Encoder] | None = None,
+        decoder: Callable[[], Decoder] | None = None,
+        neuron: NeuronFactory | None = None,
+    ) -> None:
+        self.analog, self.encoder, self.decoder, self.neuron = analog, encoder, decoder, neuron
+
+    @property
+    def timesteps(self) -> int:
+        """T of the spiking branch; 1 without one."""
+        return self.encoder().timesteps if self.encoder else 1
+
+    def __call__(
+        self, analog: Callable[[], nn.Module], spiking: Callable[[NeuronFactory], nn.Module]
+    ) -> PairedBlock:
+        """Build the branches in use, each with a coder of its own."""
+        return PairedBlock(
+            analog() if self.analog else None,
+            spiking(self.neuron) if self.neuron else None,
+            self.encoder() if self.encoder else None,
+            self.decoder() if self.decoder else None,
+        )
+
+
+class PairedNetwork(ImageClassifier):
+    """Stages of paired blocks and a head, whatever the backbone."""
+
+    def __init__(self, spec: Spec, backbone: Backbone, pairing: Pairing, num_classes: int) -> None:
+        super().__init__()
+        self.spec, self.num_classes, self.in_chans = spec, num_classes, backbone.in_chans
+        self.feature_info = backbone.feature_info()
+        self.min_image_size = backbone.min_image_size
+        self.grad_checkpointing = False
+        self.pretrained_cfg = {}
+        self._timesteps = pairing.timesteps
+        self._first_convs = backbone.first_convs()
+        self.stages = nn.Sequential(
+            *(
+                nn.Sequential(*(pairing(block.analog, block.spiking) for block in blocks))
+                for blocks in backbone.stages()
+            )
+        )
+        self.head = backbone.head(num_classes, "avg", pairing)
+        self.num_features = self.head.num_features
+        self.head_hidden_size = self.head.hidden_size
+
+    @property
+    def timesteps(self) -> int:
+        return self._timesteps
+
+    def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
+        self.check_image(x)
+        maps = []
+        for stage in self.stages[: last + 1]:
+            for block in cast(nn.Sequential, stage):
+                if self.grad_checkpointing and self.training:
+                    x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
+                else:
+                    x = block(x)
+            maps.append(x)
+        return maps
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_stages(x, len(self.stages) - 1)[-1]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return cast(Tensor, self.head(x, pre_logits))
+
+    def get_classifier(self) -> nn.Module:
+        return self.head.classifier()
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    @property
+    def classifier_names(self) -> tuple[str, ...]:
+        return tuple(f"head.{name}" for name in self.head.classifier_names())
+
+    @property
+    def first_conv_names(self) -> tuple[str, ...]:
+        block = cast(PairedBlock, cast(nn.Sequential, self.stages[0])[0])
+        branches = [name for name in ("analog", "spiking") if getattr(block, name) is not None]
+        return tuple(f"stages.0.0.{branch}.{conv}" for branch in branches for conv in self._first_convs)

@@ -1,0 +1,114 @@
+"""torchvision's ResNet and spikingjelly's SEW-ResNet as image classifiers of the zoo; the networks are theirs."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from zoo.backbones.layers import PooledLinearHead
+from zoo.contracts.modules import Encoder, FeatureInfo, ImageClassifier, NeuronFactory
+from zoo.names import Spec
+
+STAGES = ("layer1", "layer2", "layer3", "layer4")
+
+
+class ResidualBaseline(ImageClassifier):
+    """A four-stage residual network, its stem and stages taken from `network`.
+
+    With an encoder, everything between it and the mean over T carries (T, N, …).
+    """
+
+    def __init__(
+        self, spec: Spec, network: nn.Module, stem: list[str], encoder: Encoder | None, num_classes: int, in_chans: int
+    ) -> None:
+        super().__init__()
+        self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
+        self.grad_checkpointing, self.min_image_size = False, 1
+        self.pretrained_cfg = {}
+        self.encoder = encoder
+        self.stem = nn.Sequential()
+        for name in stem:
+            self.stem.add_module(name, network.get_submodule(name))
+        self.stages = nn.Sequential(*(network.get_submodule(name) for name in STAGES))
+        fc = cast(nn.Linear, network.get_submodule("fc"))
+        self.num_features = self.head_hidden_size = fc.in_features
+        widths = [fc.in_features // 2**i for i in (3, 2, 1, 0)]
+        self.feature_info = [FeatureInfo(num_chs=widths[0] if widths[0] == 64 else 64, reduction=4, module="stem")]
+        self.feature_info += [
+            FeatureInfo(num_chs=width, reduction=4 * 2**i, module=f"stages.{i}") for i, width in enumerate(widths)
+        ]
+        self.head = PooledLinearHead(fc.in_features, num_classes, "avg")
+
+    @property
+    def timesteps(self) -> int:
+        return self.encoder.timesteps if self.encoder is not None else 1
+
+    def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
+        self.check_image(x)
+        x = self.stem(x if self.encoder is None else self.encoder(x))
+        maps = [x]
+        for stage in self.stages[:last]:
+            for block in cast(nn.Sequential, stage):
+                if self.grad_checkpointing and self.training:
+                    x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
+                else:
+                    x = block(x)
+            maps.append(x)
+        return maps if self.encoder is None else [each.mean(0) for each in maps]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.forward_stages(x, len(self.stages))[-1]
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        return cast(Tensor, self.head(x, pre_logits))
+
+    def get_classifier(self) -> nn.Module:
+        return self.head.classifier()
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        self.num_classes = num_classes
+        self.head.reset(num_classes, global_pool)
+
+    @property
+    def classifier_names(self) -> tuple[str, ...]:
+        return ("head.fc",)
+
+    @property
+    def first_conv_names(self) -> tuple[str, ...]:
+        return ("stem.conv1",)
+
+
+def torchvision_resnet(spec: Spec, num_classes: int, in_chans: int) -> ResidualBaseline:
+    """torchvision's ResNet of that name."""
+    from torchvision.models import get_model
+
+    network = get_model(str(spec["network"]), weights=None)
+    if in_chans != 3:
+        network.conv1 = nn.Conv2d(in_chans, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return ResidualBaseline(spec, network, ["conv1", "bn1", "relu", "maxpool"], None, num_classes, in_chans)
+
+
+def sew_resnet(
+    spec: Spec, encoder: Encoder, neuron: NeuronFactory, num_classes: int, in_chans: int
+) -> ResidualBaseline:
+    """spikingjelly's SEW-ResNet (ADD) in multi-step mode.
+
+    The linear head commutes with the mean over T, so averaging the features gives the averaged outputs.
+    """
+    from spikingjelly.activation_based import functional, layer
+    from spikingjelly.activation_based.model import sew_resnet as sew
+
+    def make_neuron(**_: Any) -> nn.Module:
+        return neuron()
+
+    network = getattr(sew, f"sew_{spec['network']}")(cnf="ADD", spiking_neuron=make_neuron)
+    if in_chans != 3:
+        network.conv1 = layer.Conv2d(in_chans, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    functional.set_step_mode(network, "m")
+    return ResidualBaseline(spec, network, ["conv1", "bn1", "sn1", "maxpool"], encoder, num_classes, in_chans)
+
+

@@ -1,0 +1,230 @@
+"""Model name ⇄ spec: `has8_resnet_b32_m2_d4_fourier_bpd.cifar10` and its parts.
+
+A name is a family, a remainder that the family parses, and after a dot an optional tag of weights. Parsing
+loads no torch and allocates nothing that depends on a number in the name.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+from zoo.errors import ModelNameError, TagError, UnknownComponentError, shorten, suggest
+
+MAX_NAME_LENGTH = 200
+COMPONENT = re.compile(r"(?:[a-z0-9]+(?:-[a-z0-9]+)*:)?[a-z][a-z0-9]*")
+"""A component's name, optionally behind the distribution that offers it: `fourier`, `zoo-gray:gray`."""
+TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+Value = str | int
+ComponentNames = Callable[[str], Iterable[str]]
+"""kind ('encoder', …) → the names that are registered."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed name.
+
+    Attributes:
+        family: the family's name.
+        fields: what the family read, in the order of the name; plain strings and integers.
+        text: the canonical name without tag.
+        tag: which weights, or None.
+    """
+
+    family: str
+    fields: tuple[tuple[str, Value], ...]
+    text: str
+    tag: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.text}.{self.tag}" if self.tag else self.text
+
+    def __getitem__(self, name: str) -> Value:
+        return dict(self.fields)[name]
+
+    def get(self, name: str) -> Value | None:
+        """The field of that name, or None."""
+        return dict(self.fields).get(name)
+
+    def untagged(self) -> Spec:
+        """The variant itself, without a choice of weights."""
+        return replace(self, tag=None)
+
+    def to_json(self) -> dict[str, Value | dict[str, Value] | None]:
+        """A JSON object that says everything about the architecture."""
+        return {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
+
+
+class NamePart(ABC):
+    """One part of a family's name between underscores."""
+
+    name: str
+    default: Value | None
+
+    @abstractmethod
+    def parse(self, text: str, known: ComponentNames) -> Value:
+        """The value of `text`; raises `ModelNameError` naming this part."""
+
+    @abstractmethod
+    def accepts(self, text: str) -> bool:
+        """Whether `text` has this part's form, though its value may be unknown."""
+
+    @abstractmethod
+    def format(self, value: Value) -> str:
+        """The text of a value."""
+
+
+@final
+@dataclass(frozen=True)
+class NumberPart(NamePart):
+    """A positive integer behind a letter: `b32`."""
+
+    name: str
+    letter: str
+    maximum: int
+    default: None = None
+
+    def accepts(self, text: str) -> bool:
+        return text[:1] == self.letter and text[1:2].isdigit()
+
+    def parse(self, text: str, known: ComponentNames) -> int:
+        digits = text[1:]
+        example = f"{self.letter}1 to {self.letter}{self.maximum}"
+        if text[:1] != self.letter or not (digits.isascii() and digits.isdigit()):
+            raise ModelNameError(f"expected {self.name} ({example}), found {shorten(text)}")
+        if digits[0] == "0":
+            raise ModelNameError(f"{self.name} {shorten(text)} has a leading zero; valid: {example}")
+        if len(digits) > len(str(self.maximum)) or int(digits) > self.maximum:
+            raise ModelNameError(f"{self.name} {shorten(text)} is out of range; valid: {example}")
+        return int(digits)
+
+    def format(self, value: Value) -> str:
+        return f"{self.letter}{value}"
+
+
+@final
+@dataclass(frozen=True)
+class ComponentPart(NamePart):
+    """The name of a registered component: `fourier`. With a default it may be left out."""
+
+    name: str
+    default: str | None = None
+
+    def accepts(self, text: str) -> bool:
+        return COMPONENT.fullmatch(text) is not None
+
+    def parse(self, text: str, known: ComponentNames) -> str:
+        names = list(known(self.name))
+        if text not in names:
+            raise UnknownComponentError(f"unknown {self.name} {shorten(text)}{suggest(text, names)}")
+        return text
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+
+@final
+@dataclass(frozen=True)
+class ChoicePart(NamePart):
+    """One of a fixed set of words: `resnet18`."""
+
+    name: str
+    choices: tuple[str, ...]
+    default: None = None
+
+    def accepts(self, text: str) -> bool:
+        return COMPONENT.fullmatch(text) is not None
+
+    def parse(self, text: str, known: ComponentNames) -> str:
+        if text not in self.choices:
+            raise ModelNameError(f"unknown {self.name} {shorten(text)}{suggest(text, self.choices)}")
+        return text
+
+    def format(self, value: Value) -> str:
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A sequence of parts; only trailing ones may have a default, which `format` leaves out."""
+
+    parts: tuple[NamePart, ...]
+
+    @property
+    def lengths(self) -> range:
+        """How many parts a remainder may have."""
+        required = sum(part.default is None for part in self.parts)
+        return range(required, len(self.parts) + 1)
+
+    @property
+    def pattern(self) -> str:
+        """The form of the remainder, for messages: `backbone_b…_m…`."""
+        words = []
+        for part in self.parts:
+            word = f"{part.letter}…" if isinstance(part, NumberPart) else part.name
+            words.append(f"[_{word}]" if part.default is not None else f"_{word}")
+        return "".join(words)[1:]
+
+    def parse(self, texts: Sequence[str], known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        """Values by field name; raises `ModelNameError`."""
+        for i, text in enumerate(texts):
+            if i < len(self.parts):
+                self._check_place(i, texts)
+                if text:
+                    self.parts[i].parse(text, known)
+        if len(texts) not in self.lengths:
+            missing = [part.name for part in self.parts[len(texts) : self.lengths.start]]
+            what = f"missing {', '.join(missing)}" if missing else f"unexpected {shorten(texts[len(self.parts)])}"
+            raise ModelNameError(f"{what}; the form is {self.pattern}")
+        filled = [*texts, *(None for _ in self.parts[len(texts) :])]
+        return tuple(
+            (part.name, part.parse(text, known) if text is not None else part.default or "")
+            for part, text in zip(self.parts, filled, strict=True)
+        )
+
+    def _check_place(self, index: int, texts: Sequence[str]) -> None:
+        """Say 'repeated' or 'missing' where a part stands in another one's place."""
+        text, part = texts[index], self.parts[index]
+        if not text:
+            raise ModelNameError(f"empty {part.name} (two underscores, or one at the end); the form is {self.pattern}")
+        if not isinstance(part, NumberPart) or part.accepts(text):
+            return
+        if index and self.parts[index - 1].accepts(text) and isinstance(self.parts[index - 1], NumberPart):
+            raise ModelNameError(f"repeated {self.parts[index - 1].name} {shorten(text)}; the form is {self.pattern}")
+        later = [other for other in self.parts[index + 1 :] if other.accepts(text)]
+        if later:
+            raise ModelNameError(f"missing {part.name} before {shorten(text)}; the form is {self.pattern}")
+
+    def format(self, fields: Mapping[str, Value]) -> str:
+        """The canonical remainder of these values."""
+        texts = [part.format(fields[part.name]) for part in self.parts if fields[part.name] != part.default]
+        return "_".join(texts)
+
+
+def check_characters(name: str) -> None:
+    """Raise `ModelNameError` for what no name can be: empty, long, upper case, blanks, a path."""
+    if not isinstance(name, str):
+        raise ModelNameError(f"a model name is a string, not {type(name).__name__}")
+    if len(name) > MAX_NAME_LENGTH:
+        raise ModelNameError(f"model name {shorten(name)} is longer than {MAX_NAME_LENGTH} characters")
+    if not name:
+        raise ModelNameError("empty model name; see list_models() or `zoo list`")
+    bad = re.search(r"[^a-z0-9_.:-]", name)
+    if bad:
+        hint = f"; did you mean {name.lower()!r}?" if name.lower() != name and name.isascii() else ""
+        raise ModelNameError(
+            f"model name {shorten(name)} has {bad.group()!r} at position {bad.start()}; "
+            f"names are lower-case letters, digits and underscores{hint}"
+        )
+
+
+def split_tag(name: str) -> tuple[str, str | None]:
+    """`variant.tag` → (variant, tag); raises `TagError` for a malformed tag."""
+    variant, dot, tag = name.partition(".")
+    if dot and not TAG.fullmatch(tag):
+        raise TagError(f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.cifar10")
+    return variant, tag if dot else None

@@ -1,0 +1,1 @@
+"""Built-in neurons, registered in pyproject.toml under `zoo.neurons`."""

@@ -1,0 +1,195 @@
+"""Integrate-and-fire dynamics with hard reset, as functions of the whole input sequence (paper eq. 22).
+
+    h_t = charge(v_{t−1}, x_t);  s_t = Θ(h_t − θ);  v_t = h_t (1 − s_t);  v_{−1} = 0
+
+with the arctan surrogate of Θ, derivative (α/2) / (1 + (πα/2 · x)²) at x = h_t − θ. Charges: IF h = v + x, LIF
+h = v + (x − v) / τ, PLIF h = v + (x − v) σ(w). The reset is not detached from the gradient.
+
+On the CPU these run in place and keep the input alone for the backward pass; outputs are bit-equal to
+spikingjelly's own nodes.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from spikingjelly.activation_based import surrogate
+from torch import Tensor
+from torch.nn import functional
+
+# Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
+_INTEGRATE, _DIVIDE, _MULTIPLY = 0, 1, 2
+_CHUNK = 1 << 16  # values a timestep walked at once: eight float32 timesteps of it stay in a core's cache
+
+_threshold_backward = torch.ops.aten.threshold_backward
+
+
+def _charge(v: Tensor, x: Tensor, kind: int, gain: Tensor | float) -> Tensor:
+    if kind == _INTEGRATE:
+        return v + x
+    return v + ((x - v) / gain if kind == _DIVIDE else (x - v) * gain)
+
+
+def _charge_negated(out: Tensor, nv: Tensor, x: Tensor, kind: int, gain: float) -> None:
+    """−h from −v, in place: negation is exact, and −h ≤ −θ clears a fired potential in one operation."""
+    if kind == _INTEGRATE:
+        torch.sub(nv, x, out=out)
+        return
+    current = nv + x
+    current = current.div_(gain) if kind == _DIVIDE else current.mul_(gain)
+    torch.sub(nv, current, out=out)
+
+
+def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
+    """The definition, step by step, differentiable any number of times. (T, N, …) → (T, N, …)."""
+    v = torch.zeros_like(x[0])
+    spikes = []
+    for current in x:
+        h = _charge(v, current, kind, gain)
+        spike = cast(Tensor, surrogate.atan.apply(h - threshold, alpha))
+        spikes.append(spike)
+        v = h * (1 - spike)
+    return torch.stack(spikes)
+
+
+class _HardResetSpikes(torch.autograd.Function):
+    """The same in place. Membrane potentials are float32 whatever the input's dtype is."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gain: Tensor | float, kind: int, threshold: float, alpha: float) -> Tensor:
+        ctx.kind, ctx.threshold, ctx.alpha = kind, threshold, alpha
+        if isinstance(gain, Tensor):
+            ctx.save_for_backward(x, gain)
+        else:
+            ctx.save_for_backward(x)
+            ctx.gain = gain
+        scale = float(gain)
+        flat = x.reshape(x.shape[0], -1)
+        spikes = torch.empty_like(flat)
+        for inputs, outputs in zip(flat.split(_CHUNK, 1), spikes.split(_CHUNK, 1), strict=True):
+            nv = torch.zeros(inputs.shape[1], dtype=torch.float32, device=x.device)
+            for t in range(x.shape[0]):
+                _charge_negated(nv, nv, inputs[t], kind, scale)
+                torch.le(nv, -threshold, out=outputs[t])
+                functional.threshold_(nv, -threshold, 0.0)
+        return spikes.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
+        x, *rest = ctx.saved_tensors
+        gain = rest[0] if rest else ctx.gain
+        # With create_graph=True: gradients of gradients, by the definition.
+        backward = _differentiable_backward if torch.is_grad_enabled() else _fast_backward
+        dx, dgain = backward(x, gain, grads[0], ctx.kind, ctx.threshold, ctx.alpha)
+        return dx, dgain, None, None, None
+
+
+def _differentiable_backward(
+    x: Tensor, gain: Tensor | float, grad: Tensor, kind: int, threshold: float, alpha: float
+) -> tuple[Tensor, Tensor | None]:
+    sources = [x, gain] if isinstance(gain, Tensor) and gain.requires_grad else [x]
+    if not x.requires_grad:
+        x = sources[0] = x.detach().requires_grad_()
+    spikes = plain_spikes(x.float(), kind, gain, threshold, alpha)
+    found = torch.autograd.grad(spikes, sources, grad.float(), create_graph=True)
+    return found[0], found[1] if len(found) > 1 else None
+
+
+def _fast_backward(
+    x: Tensor, gain: Tensor | float, grad: Tensor, kind: int, threshold: float, alpha: float
+) -> tuple[Tensor, Tensor | None]:
+    """Backward through time, chunk by chunk."""
+    scale = float(gain)
+    inputs, grads = x.reshape(x.shape[0], -1), grad.reshape(x.shape[0], -1)
+    dx, dgain = torch.empty_like(inputs), 0.0
+    for chunk in zip(*(each.split(_CHUNK, 1) for each in (inputs, grads, dx)), strict=True):
+        dgain += _backward_chunk(*chunk, scale, kind, threshold, alpha)
+    dx = dx.view(x.shape)
+    return dx, gain.new_tensor(dgain) if isinstance(gain, Tensor) else None
+
+
+def _backward_chunk(
+    x: Tensor, grad: Tensor, dx: Tensor, gain: float, kind: int, threshold: float, alpha: float
+) -> float:
+    """Fill `dx` (T, n) and return ∂L/∂gain of a multiplying gain.
+
+    Potentials are recomputed once, then walked from the last step to the first:
+    ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′).
+    """
+    x, grad = x.float(), grad.float()
+    nh = torch.empty_like(x)
+    nv = torch.zeros_like(x[0])
+    for t in range(len(x)):
+        _charge_negated(nh[t], nv, x[t], kind, gain)
+        nv = functional.threshold(nh[t], -threshold, 0.0)
+    width = 2 / (math.pi * alpha)
+    # 1/Θ′ = (1 + (x/width)²) · 2/α
+    inverse_slope = (nh + threshold).div_(width).square_().add_(1).mul_(2 / alpha)
+    carry = torch.zeros_like(nv)  # ∂L/∂v_t
+    dgain = 0.0
+    for t in range(len(x) - 1, -1, -1):
+        through_spike = torch.addcmul(grad[t], carry, nh[t])
+        dh = _threshold_backward(carry, nh[t], -threshold).addcdiv_(through_spike, inverse_slope[t])
+        if kind == _INTEGRATE:
+            dx[t], carry = dh, dh
+            continue
+        if kind == _MULTIPLY:
+            before = functional.threshold(nh[t - 1], -threshold, 0.0) if t else torch.zeros_like(dh)
+            dgain += float((dh * (x[t] + before)).sum(dtype=torch.float64))
+        current = dh / gain if kind == _DIVIDE else dh * gain
+        dx[t], carry = current, dh - current
+    return dgain
+
+
+def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
+    if x.numel() == 0:
+        return torch.zeros_like(x) * x
+    if x.dtype == torch.float64 or torch.compiler.is_compiling():
+        return plain_spikes(x, kind, gain, threshold, alpha)
+    return cast(Tensor, _HardResetSpikes.apply(x, gain, kind, threshold, alpha))
+
+
+def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
+    """Integrate and fire: h_t = v_{t−1} + x_t; s_t = Θ(h_t − θ); v_t = h_t (1 − s_t), eq. 22.
+
+    Args:
+        x: (T, N, …), input currents.
+        threshold: θ.
+        alpha: steepness of the arctan surrogate.
+
+    Returns:
+        (T, N, …) spikes in {0, 1}, x's dtype.
+    """
+    return _spikes(x, _INTEGRATE, 1.0, threshold, alpha)
+
+
+def lif_spikes(x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
+    """Leaky integrate and fire: h_t = v_{t−1} + (x_t − v_{t−1}) / τ; s, v as for IF.
+
+    Args:
+        x: (T, N, …), input currents.
+        tau: membrane time constant in timesteps, over 1.
+        threshold: θ.
+        alpha: steepness of the arctan surrogate.
+
+    Returns:
+        (T, N, …) spikes in {0, 1}, x's dtype.
+    """
+    return _spikes(x, _DIVIDE, tau, threshold, alpha)
+
+
+def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
+    """Parametric LIF: h_t = v_{t−1} + (x_t − v_{t−1}) σ(w), w learned (doi:10.1109/ICCV48922.2021.00266).
+
+    Args:
+        x: (T, N, …), input currents.
+        w: scalar tensor; 1/σ(w) is the time constant.
+        threshold: θ.
+        alpha: steepness of the arctan surrogate.
+
+    Returns:
+        (T, N, …) spikes in {0, 1}, x's dtype.
+    """
+    return _spikes(x, _MULTIPLY, w.sigmoid(), threshold, alpha)

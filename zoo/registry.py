@@ -1,0 +1,299 @@
+"""Entry points → component handles: lazy, read once, broken ones stay visible and break nobody else.
+
+Reading the entry points reads metadata alone; a component's module is imported when a model first needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import inspect
+import re
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from zoo.errors import (
+    BrokenComponentError,
+    ComponentClashError,
+    ComponentError,
+    IncompatibleComponentError,
+    UnknownComponentError,
+    shorten,
+    suggest,
+)
+from zoo.names import ComponentNames
+
+GROUPS = {
+    "family": "zoo.families",
+    "backbone": "zoo.backbones",
+    "encoder": "zoo.encoders",
+    "decoder": "zoo.decoders",
+    "neuron": "zoo.neurons",
+}
+"""Component kinds and their entry-point groups."""
+
+NOTEBOOK = "(registered here)"
+"""The distribution shown for components that `zoo.register` added in this process."""
+
+_NAME = re.compile(r"[a-z][a-z0-9]*")
+C = TypeVar("C", bound=type)
+
+
+class State(StrEnum):
+    """What is known of a component."""
+
+    AVAILABLE = "available"
+    LOADED = "loaded"
+    BROKEN = "broken"
+    INCOMPATIBLE = "incompatible"
+    CONFLICT = "conflict"
+
+
+def _contract(kind: str) -> type[Any]:
+    from zoo import contracts
+
+    found: type[Any] = {
+        "family": lambda: contracts.Family,
+        "backbone": lambda: contracts.Backbone,
+        "encoder": lambda: contracts.Encoder,
+        "decoder": lambda: contracts.Decoder,
+        "neuron": lambda: contracts.Neuron,
+    }[kind]()
+    return found
+
+
+@dataclass
+class Component:
+    """One registered component; its class is imported by `load`.
+
+    Attributes:
+        kind: family, backbone, encoder, decoder or neuron.
+        name: as it stands in a model's name.
+        distribution: the normalised name of the distribution that offers it.
+        version: of that distribution; None where unknown.
+        target: `module:attribute`.
+        state: what is known so far.
+        error: the reason of a broken, incompatible or clashing one, with traceback.
+    """
+
+    kind: str
+    name: str
+    distribution: str
+    version: str | None
+    target: str
+    state: State = State.AVAILABLE
+    error: str | None = None
+    _import: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+    _loaded: type[Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def origin(self) -> str:
+        """`distribution version (target)`, for messages."""
+        return f"{self.distribution} {self.version or ''}".strip() + f" ({self.target})"
+
+    def load(self) -> type[Any]:
+        """The component's class, imported and checked once.
+
+        Raises:
+            BrokenComponentError: the import failed, or it is no such component.
+            IncompatibleComponentError: it was written for another API version.
+        """
+        if self._loaded is not None:
+            return self._loaded
+        if self.state in (State.BROKEN, State.INCOMPATIBLE):
+            raise self._failure()
+        try:
+            found = self._import() if self._import else None
+        except (Exception, SystemExit):  # whatever a plugin does at import is its own defect, shown on use
+            self._fail(State.BROKEN, traceback.format_exc())
+        else:
+            self._check(found)
+        if self.state is not State.AVAILABLE:
+            raise self._failure()
+        self.state, self._loaded = State.LOADED, found
+        return found
+
+    def _fail(self, state: State, reason: str) -> None:
+        self.state, self.error = state, reason
+
+    def _failure(self) -> ComponentError:
+        kind = IncompatibleComponentError if self.state is State.INCOMPATIBLE else BrokenComponentError
+        return kind(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
+
+    def _check(self, found: Any) -> None:
+        from zoo.contracts import API_VERSION
+
+        contract = _contract(self.kind)
+        if not (inspect.isclass(found) and issubclass(found, contract)):
+            self._fail(State.BROKEN, f"{self.target} is no subclass of zoo.contracts.{contract.__name__}")
+            return
+        wanted = getattr(found, "api_version", None)
+        if wanted != API_VERSION:
+            said = "declares no api_version" if wanted is None else f"asks for API version {wanted}"
+            self._fail(
+                State.INCOMPATIBLE,
+                f"{self.target} {said}, this zoo offers {API_VERSION}; "
+                f"set `api_version = {API_VERSION}` in the class, or install matching versions",
+            )
+            return
+        if inspect.isabstract(found):
+            missing = ", ".join(sorted(found.__abstractmethods__))
+            self._fail(State.BROKEN, f"{self.target} leaves abstract: {missing}")
+
+
+def _normalise(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def scan(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Component]:
+    """Components of entry points; the same record of one distribution, seen twice, counts once."""
+    kinds = {group: kind for kind, group in GROUPS.items()}
+    seen = set()
+    for point in entry_points:
+        if point.group not in kinds:
+            continue
+        distribution = _normalise(point.dist.name) if point.dist else "(unknown)"
+        key = (point.group, point.name, distribution, point.value)
+        if key in seen:
+            continue
+        seen.add(key)
+        component = Component(
+            kind=kinds[point.group],
+            name=point.name,
+            distribution=distribution,
+            version=point.dist.version if point.dist else None,
+            target=point.value,
+            _import=point.load,
+        )
+        if not _NAME.fullmatch(point.name):
+            component.state = State.BROKEN
+            component.error = (
+                f"{point.name!r} is no component name: lower-case letters and digits, a letter first, no underscore"
+            )
+        yield component
+
+
+class Registry:
+    """All components, by kind and name."""
+
+    def __init__(self, components: Iterable[Component] = ()) -> None:
+        self._components: dict[str, dict[str, list[Component]]] = {kind: {} for kind in GROUPS}
+        for component in components:
+            self._add(component)
+
+    def _add(self, component: Component) -> None:
+        claims = self._components[component.kind].setdefault(component.name, [])
+        claims.append(component)
+        if len(claims) > 1:
+            for claim in claims:
+                if claim.state is State.AVAILABLE:
+                    claim.state = State.CONFLICT
+
+    def components(self, kind: str | None = None) -> list[Component]:
+        """Every component, broken ones too, by kind and name."""
+        kinds = [kind] if kind else list(GROUPS)
+        return [
+            component
+            for each in kinds
+            for _, claims in sorted(self._kind(each).items())
+            for component in claims
+        ]
+
+    def names(self, kind: str) -> list[str]:
+        """Names of one kind, as they may stand in a model's name; `distribution:name` for all of them too."""
+        plain = self.plain_names(kind)
+        return plain + [f"{c.distribution}:{c.name}" for c in self.components(kind) if _NAME.fullmatch(c.name)]
+
+    def plain_names(self, kind: str) -> list[str]:
+        """Names of one kind without their distributions."""
+        return sorted(name for name in self._kind(kind) if _NAME.fullmatch(name))
+
+    @property
+    def known(self) -> ComponentNames:
+        """`names`, in the form that name parsing takes."""
+        return self.names
+
+    def _kind(self, kind: str) -> dict[str, list[Component]]:
+        if kind not in self._components:
+            raise UnknownComponentError(f"unknown component kind {shorten(str(kind))}{suggest(str(kind), GROUPS)}")
+        return self._components[kind]
+
+    def find(self, kind: str, name: str) -> Component:
+        """The handle of a name, or of `distribution:name`.
+
+        Raises:
+            UnknownComponentError: nobody offers it.
+            ComponentClashError: several distributions do.
+        """
+        distribution, colon, plain = name.rpartition(":")
+        claims = [
+            claim
+            for claim in self._kind(kind).get(plain, [])
+            if not colon or claim.distribution == _normalise(distribution)
+        ]
+        if not claims:
+            choices = self.names(kind) if colon else self.plain_names(kind)
+            raise UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, choices)}")
+        if len(claims) > 1:
+            origins = " and ".join(claim.origin for claim in claims)
+            choices = " or ".join(repr(f"{claim.distribution}:{plain}") for claim in claims)
+            raise ComponentClashError(f"{kind} {plain!r} is claimed by {origins}; write {choices}, or uninstall one")
+        return claims[0]
+
+    def load(self, kind: str, name: str) -> type[Any]:
+        """The class behind a name; raises as `find` and `Component.load` do."""
+        component = self.find(kind, name)
+        if component.state is State.CONFLICT:  # chosen by its distribution
+            component.state = State.AVAILABLE
+        return component.load()
+
+    def register(self, kind: str, name: str, cls: type[Any]) -> None:
+        """Add a class of this process.
+
+        Running the same notebook cell again replaces its own class; nothing else is ever replaced.
+
+        Raises:
+            ComponentClashError: the name is taken.
+            ComponentError: the class does not fulfil the contract of its kind.
+        """
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        if not _NAME.fullmatch(name):
+            raise ComponentError(
+                f"{shorten(name)} is no component name: lower-case letters and digits, a letter first, no underscore"
+            )
+        claims = self._kind(kind).get(name, [])
+        taken = [c for c in claims if not (c.distribution == NOTEBOOK and c.target == target)]
+        if taken:
+            raise ComponentClashError(f"{kind} {name!r} is taken by {taken[0].origin}; choose another name")
+        component = Component(kind, name, NOTEBOOK, None, target, _import=lambda: cls)
+        component.load()
+        self._kind(kind)[name] = [component]
+
+
+@functools.cache
+def default_registry() -> Registry:
+    """The registry of the installed distributions, read once a process."""
+    groups = importlib.metadata.entry_points()
+    return Registry(scan(point for group in GROUPS.values() for point in groups.select(group=group)))
+
+
+def register(kind: str, name: str) -> Callable[[C], C]:
+    """Class decorator that adds a component for this process, as in a notebook.
+
+    Example:
+        >>> @zoo.register("encoder", "mine")
+        ... class MyEncoder(zoo.contracts.Encoder): ...
+
+    Raises:
+        ComponentClashError: the name is taken.
+        ComponentError: the class does not fulfil the contract of its kind.
+    """
+
+    def add(cls: C) -> C:
+        default_registry().register(kind, name, cls)
+        return cls
+
+    return add
