@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts, errors
     from zoo.catalog import list_models, model_info
-    from zoo.factory import create_model, parse_name
+    from zoo.composition import parse_name
+    from zoo.factory import create_model
     from zoo.names import Spec
     from zoo.registry import list_components, register
 
@@ -26,7 +27,7 @@ _HOMES = {
     "list_components": "zoo.registry",
     "list_models": "zoo.catalog",
     "model_info": "zoo.catalog",
-    "parse_name": "zoo.factory",
+    "parse_name": "zoo.composition",
     "register": "zoo.registry",
 }
 

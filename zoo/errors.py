@@ -58,17 +58,12 @@ class WeightError(ZooError):
     """A weight file is missing, altered, or does not fit its model."""
 
 
-def nearest(wanted: str, valid: Iterable[str], count: int = 3) -> list[str]:
-    """The valid choices closest in spelling to `wanted`, best first; empty when none is close."""
-    return difflib.get_close_matches(wanted[:100], sorted(set(valid)), n=count, cutoff=0.5)
-
-
 def suggest(wanted: str, valid: Iterable[str]) -> str:
     """`; did you mean 'x'?` for a near miss, else the whole list of valid choices."""
     choices = sorted(set(valid))
-    close = nearest(wanted, choices)
+    close = difflib.get_close_matches(wanted[:100], choices, n=1, cutoff=0.5)
     if close:
-        return "; did you mean " + " or ".join(repr(name) for name in close) + "?"
+        return f"; did you mean {close[0]!r}?"
     return "; valid: " + ", ".join(choices) if choices else ""
 
 

@@ -1,76 +1,18 @@
-"""create_model: from a name to a model."""
+"""create_model: a composed network, with its published weights where they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import CompositionError, ModelNameError, OptionError, UnknownComponentError, suggest
-from zoo.names import Spec, check_characters, shorten, split_tag
-from zoo.registry import Registry, default_registry
+from zoo.catalog import default_catalog
+from zoo.composition import DEFAULT_CLASSES, build_model, parse_name
+from zoo.errors import OptionError
+from zoo.registry import Registry
 
 if TYPE_CHECKING:
     import torch
 
     from zoo.contracts.modules import ImageClassifier
-
-DEFAULT_CLASSES = 1000
-MAX_CLASSES = 1_000_000
-MAX_CHANNELS = 4096
-
-
-def parse_name(name: str, registry: Registry | None = None) -> Spec:
-    """The spec of a model name such as `has8_resnet_b32_m2_d4_fourier_bpd.cifar10`.
-
-    Raises:
-        ModelNameError: (a ValueError) naming the part that is wrong and the nearest valid ones.
-    """
-    registry = registry or default_registry()
-    check_characters(name)
-    variant, tag = split_tag(name)
-    family_name, _, remainder = variant.partition("_")
-    families = registry.plain_names("family")
-    if family_name not in registry.names("family"):
-        if "/" in name or "\\" in name:
-            raise ModelNameError(f"{shorten(name)} is no model name")
-        raise UnknownComponentError(
-            f"unknown family {shorten(family_name)}{suggest(family_name, families)} (in {shorten(name)})"
-        )
-    family = registry.load("family", family_name)()
-    try:
-        fields = family.parse(remainder, registry.known)
-    except ModelNameError as error:
-        raise type(error)(f"{error} (in {shorten(name, 120)})") from None
-    return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
-
-
-def check_count(what: str, value: int, lowest: int, highest: int) -> int:
-    """`value`, where it is an integer in range; raises `OptionError` or `CompositionError`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
-    if not lowest <= value <= highest:
-        raise CompositionError(f"{what}={value} is out of range; valid: {lowest} to {highest}")
-    return value
-
-
-def build_model(
-    spec: Spec,
-    num_classes: int,
-    in_chans: int = 3,
-    options: Mapping[str, Any] | None = None,
-    registry: Registry | None = None,
-) -> ImageClassifier:
-    """The freshly initialised network of a spec; see `create_model` for the arguments."""
-    registry = registry or default_registry()
-    family = registry.load("family", spec.family)()
-    unknown = sorted(set(options or {}) - family.options)
-    if unknown:
-        valid = sorted(family.options | {"pretrained", "num_classes", "in_chans", "device", "dtype"})
-        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
-    check_count("num_classes", num_classes, 0, MAX_CLASSES)
-    check_count("in_chans", in_chans, 1, MAX_CHANNELS)
-    model: ImageClassifier = family.build(spec, registry, num_classes, in_chans, options or {})
-    return model
 
 
 def create_model(
@@ -112,11 +54,7 @@ def create_model(
     spec = parse_name(name, registry)
     if not isinstance(pretrained, bool):
         raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: {spec}.tag")
-    weight = None
-    if pretrained or spec.tag:
-        from zoo.catalog import default_catalog
-
-        weight = default_catalog().weight(spec)
+    weight = default_catalog().weight(spec) if pretrained or spec.tag else None
     classes = num_classes if num_classes is not None else weight.num_classes if weight else DEFAULT_CLASSES
     with torch.device(device if device is not None else torch.get_default_device()):
         model = build_model(spec, classes, in_chans, options, registry)
@@ -130,5 +68,3 @@ def create_model(
         if pretrained:
             load_weight(model, weight)
     return model
-
-

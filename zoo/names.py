@@ -96,9 +96,9 @@ class NumberPart(NamePart):
         example = f"{self.letter}1 to {self.letter}{self.maximum}"
         if text[:1] != self.letter or not (digits.isascii() and digits.isdigit()):
             raise ModelNameError(f"expected {self.name} ({example}), found {shorten(text)}")
-        if digits[0] == "0":
+        if digits[0] == "0" and digits != "0":
             raise ModelNameError(f"{self.name} {shorten(text)} has a leading zero; valid: {example}")
-        if len(digits) > len(str(self.maximum)) or int(digits) > self.maximum:
+        if len(digits) > len(str(self.maximum)) or not 1 <= int(digits) <= self.maximum:
             raise ModelNameError(f"{self.name} {shorten(text)} is out of range; valid: {example}")
         return int(digits)
 
@@ -120,7 +120,8 @@ class ComponentPart(NamePart):
     def parse(self, text: str, known: ComponentNames) -> str:
         names = list(known(self.name))
         if text not in names:
-            raise UnknownComponentError(f"unknown {self.name} {shorten(text)}{suggest(text, names)}")
+            alike = [name for name in names if (":" in name) == (":" in text)]
+            raise UnknownComponentError(f"unknown {self.name} {shorten(text)}{suggest(text, alike)}")
         return text
 
     def format(self, value: Value) -> str:
@@ -171,33 +172,37 @@ class Grammar:
 
     def parse(self, texts: Sequence[str], known: ComponentNames) -> tuple[tuple[str, Value], ...]:
         """Values by field name; raises `ModelNameError`."""
-        for i, text in enumerate(texts):
-            if i < len(self.parts):
-                self._check_place(i, texts)
-                if text:
-                    self.parts[i].parse(text, known)
-        if len(texts) not in self.lengths:
-            missing = [part.name for part in self.parts[len(texts) : self.lengths.start]]
-            what = f"missing {', '.join(missing)}" if missing else f"unexpected {shorten(texts[len(self.parts)])}"
-            raise ModelNameError(f"{what}; the form is {self.pattern}")
-        filled = [*texts, *(None for _ in self.parts[len(texts) :])]
-        return tuple(
-            (part.name, part.parse(text, known) if text is not None else part.default or "")
-            for part, text in zip(self.parts, filled, strict=True)
-        )
+        values: list[tuple[str, Value]] = []
+        for index, (part, text) in enumerate(zip(self.parts, texts, strict=False)):
+            self._check_place(index, texts, known)
+            values.append((part.name, part.parse(text, known)))
+        if len(texts) > len(self.parts):
+            raise ModelNameError(f"unexpected {shorten(texts[len(self.parts)])}; the form is {self.pattern}")
+        left = self.parts[len(texts) :]
+        missing = [part.name for part in left if part.default is None]
+        if missing:
+            raise ModelNameError(f"missing {', '.join(missing)}; the form is {self.pattern}")
+        return tuple(values + [(part.name, part.default) for part in left if part.default is not None])
 
-    def _check_place(self, index: int, texts: Sequence[str]) -> None:
-        """Say 'repeated' or 'missing' where a part stands in another one's place."""
+    def _check_place(self, index: int, texts: Sequence[str], known: ComponentNames) -> None:
+        """Say 'empty', 'repeated' or 'missing' where a part stands in another one's place."""
         text, part = texts[index], self.parts[index]
         if not text:
-            raise ModelNameError(f"empty {part.name} (two underscores, or one at the end); the form is {self.pattern}")
-        if not isinstance(part, NumberPart) or part.accepts(text):
+            raise ModelNameError(
+                f"empty {part.name} (nothing, or two underscores in a row); the form is {self.pattern}"
+            )
+        if isinstance(part, NumberPart):
+            fits = part.accepts(text)
+        else:
+            fits = not isinstance(part, ComponentPart) or text in known(part.name)
+        if fits:
             return
-        if index and self.parts[index - 1].accepts(text) and isinstance(self.parts[index - 1], NumberPart):
-            raise ModelNameError(f"repeated {self.parts[index - 1].name} {shorten(text)}; the form is {self.pattern}")
-        later = [other for other in self.parts[index + 1 :] if other.accepts(text)]
-        if later:
-            raise ModelNameError(f"missing {part.name} before {shorten(text)}; the form is {self.pattern}")
+        numbers = [(i, other) for i, other in enumerate(self.parts) if isinstance(other, NumberPart)]
+        for i, other in numbers:
+            if other.accepts(text) and text[1:].isdigit():
+                repeated = f"repeated {other.name} {shorten(text)}"
+                problem = repeated if i < index else f"missing {part.name} before {shorten(text)}"
+                raise ModelNameError(f"{problem}; the form is {self.pattern}")
 
     def format(self, fields: Mapping[str, Value]) -> str:
         """The canonical remainder of these values."""
@@ -226,5 +231,5 @@ def split_tag(name: str) -> tuple[str, str | None]:
     """`variant.tag` → (variant, tag); raises `TagError` for a malformed tag."""
     variant, dot, tag = name.partition(".")
     if dot and not TAG.fullmatch(tag):
-        raise TagError(f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.cifar10")
+        raise TagError(f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.x")
     return variant, tag if dot else None

@@ -55,13 +55,8 @@ class State(StrEnum):
 def _contract(kind: str) -> type[Any]:
     from zoo import contracts
 
-    found: type[Any] = {
-        "family": lambda: contracts.Family,
-        "backbone": lambda: contracts.Backbone,
-        "encoder": lambda: contracts.Encoder,
-        "decoder": lambda: contracts.Decoder,
-        "neuron": lambda: contracts.Neuron,
-    }[kind]()
+    # By name: only the family's contract comes without torch.
+    found: type[Any] = getattr(contracts, kind.capitalize())
     return found
 
 
@@ -86,7 +81,7 @@ class Component:
     target: str
     state: State = State.AVAILABLE
     error: str | None = None
-    _import: Callable[[], Any] | None = field(default=None, repr=False, compare=False)
+    _import: Callable[[], Any] = field(default=lambda: None, repr=False, compare=False)
     _loaded: type[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -106,7 +101,7 @@ class Component:
         if self.state in (State.BROKEN, State.INCOMPATIBLE):
             raise self._failure()
         try:
-            found = self._import() if self._import else None
+            found = self._import()
         except (Exception, SystemExit):  # whatever a plugin does at import is its own defect, shown on use
             self._fail(State.BROKEN, traceback.format_exc())
         else:
@@ -114,7 +109,8 @@ class Component:
         if self.state is not State.AVAILABLE:
             raise self._failure()
         self.state, self._loaded = State.LOADED, found
-        return found
+        loaded: type[Any] = found
+        return loaded
 
     def _fail(self, state: State, reason: str) -> None:
         self.state, self.error = state, reason
@@ -140,7 +136,7 @@ class Component:
             )
             return
         if inspect.isabstract(found):
-            missing = ", ".join(sorted(found.__abstractmethods__))
+            missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
             self._fail(State.BROKEN, f"{self.target} leaves abstract: {missing}")
 
 
@@ -195,12 +191,7 @@ class Registry:
     def components(self, kind: str | None = None) -> list[Component]:
         """Every component, broken ones too, by kind and name."""
         kinds = [kind] if kind else list(GROUPS)
-        return [
-            component
-            for each in kinds
-            for _, claims in sorted(self._kind(each).items())
-            for component in claims
-        ]
+        return [component for each in kinds for _, claims in sorted(self._kind(each).items()) for component in claims]
 
     def names(self, kind: str) -> list[str]:
         """Names of one kind, as they may stand in a model's name; `distribution:name` for all of them too."""
@@ -235,8 +226,8 @@ class Registry:
             if not colon or claim.distribution == _normalise(distribution)
         ]
         if not claims:
-            choices = self.names(kind) if colon else self.plain_names(kind)
-            raise UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, choices)}")
+            known = self.names(kind) if colon else self.plain_names(kind)
+            raise UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, known)}")
         if len(claims) > 1:
             origins = " and ".join(claim.origin for claim in claims)
             choices = " or ".join(repr(f"{claim.distribution}:{plain}") for claim in claims)
@@ -297,3 +288,12 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         return cls
 
     return add
+
+
+def list_components(kind: str) -> list[str]:
+    """Names of the registered components of one kind: family, backbone, encoder, decoder or neuron.
+
+    Raises:
+        UnknownComponentError: for another kind.
+    """
+    return default_registry().plain_names(kind)

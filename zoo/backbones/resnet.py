@@ -115,9 +115,7 @@ class ResNetBackbone(Backbone):
             blocks = []
             for j in range(count):
                 shape = (width_in, widths, kernels, 2 if i and not j else 1)
-                blocks.append(
-                    BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1])
-                )
+                blocks.append(BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1]))
                 width_in = widths[-1]
             stages.append(blocks)
         return stages

@@ -51,9 +51,7 @@ class MlpBranch(nn.Module):
     ) -> None:
         super().__init__()
         self._linear = linear
-        self.hidden = nn.Sequential(
-            linear(num_features, HIDDEN[0]), act(), linear(HIDDEN[0], HIDDEN[1]), act()
-        )
+        self.hidden = nn.Sequential(linear(num_features, HIDDEN[0]), act(), linear(HIDDEN[0], HIDDEN[1]), act())
         self.act = act()
         self.fc: nn.Module = nn.Identity()
         self.reset(num_classes)

@@ -26,23 +26,21 @@ if TYPE_CHECKING:
 API_VERSION = 1
 """Components declare `api_version = 1`; another major version is refused with its reason."""
 
-_IN_MODULES = frozenset(
-    {
-        "Backbone",
-        "BlockPlan",
-        "ClassifierHead",
-        "Decoder",
-        "Encoder",
-        "ImageClassifier",
-        "Neuron",
-        "NeuronFactory",
-    }
-)
-
-__all__ = ["API_VERSION", "Family", *sorted(_IN_MODULES)]  # noqa: PLE0604
+__all__ = [
+    "API_VERSION",
+    "Backbone",
+    "BlockPlan",
+    "ClassifierHead",
+    "Decoder",
+    "Encoder",
+    "Family",
+    "ImageClassifier",
+    "Neuron",
+    "NeuronFactory",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _IN_MODULES:
+    if name in __all__:
         return getattr(importlib.import_module("zoo.contracts.modules"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,6 +5,7 @@ All of them emit the same planes. They differ in the gradient that they hand bac
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar, cast, final
 
 import torch
@@ -125,12 +126,15 @@ class BitPlaneEncoder(Encoder):
 class SurrogateEncoder(BitPlaneEncoder):
     """Bit planes whose gradient is that of a smooth wave (paper eq. 16–18)."""
 
-    slope: ClassVar[Wave]
     scaled: ClassVar[bool] = True
 
-    @final
+    @staticmethod
+    @abstractmethod
+    def slope(intensity: Tensor, plane: int) -> Tensor:
+        """f_k′(I) of the smooth wave, any shape → the same."""
+
     def forward(self, x: Tensor) -> Tensor:
-        return surrogate_planes(x, type(self).slope, scaled=self.scaled)
+        return surrogate_planes(x, self.slope, scaled=self.scaled)
 
 
 class SigmoidEncoder(SurrogateEncoder):

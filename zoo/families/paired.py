@@ -60,9 +60,7 @@ class Pairing:
         """T of the spiking branch; 1 without one."""
         return self.encoder().timesteps if self.encoder else 1
 
-    def __call__(
-        self, analog: Callable[[], nn.Module], spiking: Callable[[NeuronFactory], nn.Module]
-    ) -> PairedBlock:
+    def __call__(self, analog: Callable[[], nn.Module], spiking: Callable[[NeuronFactory], nn.Module]) -> PairedBlock:
         """Build the branches in use, each with a coder of its own."""
         return PairedBlock(
             analog() if self.analog else None,
@@ -101,7 +99,7 @@ class PairedNetwork(ImageClassifier):
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
         self.check_image(x)
         maps = []
-        for stage in self.stages[: last + 1]:
+        for stage in list(self.stages)[: last + 1]:
             for block in cast(nn.Sequential, stage):
                 if self.grad_checkpointing and self.training:
                     x = cast(Tensor, checkpoint(block, x, use_reentrant=False))

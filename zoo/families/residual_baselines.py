@@ -49,7 +49,7 @@ class ResidualBaseline(ImageClassifier):
         self.check_image(x)
         x = self.stem(x if self.encoder is None else self.encoder(x))
         maps = [x]
-        for stage in self.stages[:last]:
+        for stage in list(self.stages)[:last]:
             for block in cast(nn.Sequential, stage):
                 if self.grad_checkpointing and self.training:
                     x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
@@ -110,5 +110,3 @@ def sew_resnet(
         nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     functional.set_step_mode(network, "m")
     return ResidualBaseline(spec, network, ["conv1", "bn1", "sn1", "maxpool"], encoder, num_classes, in_chans)
-
-

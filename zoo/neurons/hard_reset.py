@@ -73,7 +73,7 @@ class _HardResetSpikes(torch.autograd.Function):
             for t in range(x.shape[0]):
                 _charge_negated(nv, nv, inputs[t], kind, scale)
                 torch.le(nv, -threshold, out=outputs[t])
-                functional.threshold_(nv, -threshold, 0.0)
+                functional.threshold(nv, -threshold, 0.0, inplace=True)
         return spikes.view(x.shape)
 
     @staticmethod
@@ -104,8 +104,9 @@ def _fast_backward(
     scale = float(gain)
     inputs, grads = x.reshape(x.shape[0], -1), grad.reshape(x.shape[0], -1)
     dx, dgain = torch.empty_like(inputs), 0.0
-    for chunk in zip(*(each.split(_CHUNK, 1) for each in (inputs, grads, dx)), strict=True):
-        dgain += _backward_chunk(*chunk, scale, kind, threshold, alpha)
+    parts = (each.split(_CHUNK, 1) for each in (inputs, grads, dx))
+    for x_part, grad_part, dx_part in zip(*parts, strict=True):
+        dgain += _backward_chunk(x_part, grad_part, dx_part, scale, kind, threshold, alpha)
     dx = dx.view(x.shape)
     return dx, gain.new_tensor(dgain) if isinstance(gain, Tensor) else None
 

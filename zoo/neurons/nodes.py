@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, final
 
-import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
@@ -15,40 +14,46 @@ from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
 ALPHA = 2.0
 
 
+def _has_paper_settings(node: Any) -> bool:
+    """Hard reset to 0, in the gradient too, arctan surrogate, input decayed where there is a leak."""
+    return bool(
+        node.v_reset == 0.0
+        and not node.detach_reset
+        and not node.store_v_seq
+        and type(node.surrogate_function) is surrogate.ATan
+        and node.surrogate_function.spiking
+        and (type(node) is IFNeuron or node.decay_input)
+    )
+
+
+def _spikes_by_spikingjelly(node: Any, x: Tensor) -> Tensor:
+    """spikingjelly's own multi-step forward, from rest, leaving no state but a recording that was asked for."""
+    node.reset()
+    spikes: Tensor = node.multi_step_forward(x)
+    recorded = node.v_seq
+    node.reset()
+    node.v_seq = recorded
+    return spikes
+
+
 class StatelessNode(Neuron, neuron.BaseNode):
     """A spikingjelly node over (T, N, …) that starts from rest on every call.
 
-    On the CPU, hard reset to 0 with the arctan surrogate takes the zoo's in-place path; anything else
-    (a GPU, another reset or surrogate set on the node, a recorded voltage) is spikingjelly's own code.
+    On the CPU, the paper's settings take the zoo's in-place path; anything else (a GPU, another reset or
+    surrogate set on the node, a recorded voltage) is spikingjelly's own code.
     """
 
     api_version = 1
 
     @abstractmethod
-    def _fast(self, x: Tensor, alpha: float) -> Tensor:
+    def fast_spikes(self, x: Tensor) -> Tensor:
         """The in-place path of this node."""
 
-    @final
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
-        if self._is_plain(x):
-            return self._fast(x, self.surrogate_function.alpha)
-        self.reset()
-        spikes: Tensor = self.multi_step_forward(x)
-        recorded = self.v_seq
-        self.reset()
-        self.v_seq = recorded
-        return spikes
-
-    def _is_plain(self, x: Tensor) -> bool:
-        return (
-            x.device.type in ("cpu", "meta")
-            and self.v_reset == 0.0
-            and not self.detach_reset
-            and not self.store_v_seq
-            and type(self.surrogate_function) is surrogate.ATan
-            and self.surrogate_function.spiking
-        )
+        if x.device.type in ("cpu", "meta") and _has_paper_settings(self):
+            return self.fast_spikes(x)
+        return _spikes_by_spikingjelly(self, x)
 
 
 @final
@@ -58,8 +63,8 @@ class IFNeuron(StatelessNode, neuron.IFNode):
     def __init__(self) -> None:
         neuron.IFNode.__init__(self, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
 
-    def _fast(self, x: Tensor, alpha: float) -> Tensor:
-        return if_spikes(x, self.v_threshold, alpha)
+    def fast_spikes(self: Any, x: Tensor) -> Tensor:
+        return if_spikes(x, self.v_threshold, self.surrogate_function.alpha)
 
 
 @final
@@ -69,11 +74,8 @@ class LIFNeuron(StatelessNode, neuron.LIFNode):
     def __init__(self) -> None:
         neuron.LIFNode.__init__(self, tau=2.0, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
 
-    def _is_plain(self, x: Tensor) -> bool:
-        return super()._is_plain(x) and self.decay_input
-
-    def _fast(self, x: Tensor, alpha: float) -> Tensor:
-        return lif_spikes(x, self.tau, self.v_threshold, alpha)
+    def fast_spikes(self: Any, x: Tensor) -> Tensor:
+        return lif_spikes(x, self.tau, self.v_threshold, self.surrogate_function.alpha)
 
 
 @final
@@ -81,13 +83,7 @@ class ParametricLIFNeuron(StatelessNode, neuron.ParametricLIFNode):
     """Leaky integrate and fire whose time constant is learned, a scalar for each layer, τ = 2 at first."""
 
     def __init__(self) -> None:
-        neuron.ParametricLIFNode.__init__(
-            self, init_tau=2.0, surrogate_function=surrogate.ATan(ALPHA), step_mode="m"
-        )
+        neuron.ParametricLIFNode.__init__(self, init_tau=2.0, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
 
-    def _is_plain(self, x: Tensor) -> bool:
-        return super()._is_plain(x) and self.decay_input
-
-    def _fast(self, x: Tensor, alpha: float) -> Tensor:
-        w: torch.nn.Parameter = self.w
-        return plif_spikes(x, w, self.v_threshold, alpha)
+    def fast_spikes(self: Any, x: Tensor) -> Tensor:
+        return plif_spikes(x, self.w, self.v_threshold, self.surrogate_function.alpha)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,8 +60,7 @@ def load_packed(path: Path | str) -> PackedImages:
             raise InputError(f"{path} lacks the arrays {', '.join(missing)}")
         data, offsets, labels, classes = (packed[name] for name in _ARRAYS)
     images = [
-        _decode(data[start:end].tobytes(), f"image {i} of {path}")
-        for i, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True))
+        _decode(data[start:end].tobytes(), f"image {i} of {path}") for i, (start, end) in enumerate(pairwise(offsets))
     ]
     sizes = {image.shape for image in images}
     if len(sizes) != 1:

@@ -1,0 +1,219 @@
+"""The networks against the authors' published implementation: parameter counts, logits, gradients, feature maps."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+from torch.nn import functional
+from zoo.contracts.modules import Decoder, Encoder, ImageClassifier
+from zoo.errors import CompositionError, InputError
+from zoo.factory import create_model
+from zoo.registry import Registry, default_registry
+
+DATA = Path(__file__).parents[1] / "data"
+PUBLISHED_PARAMS = yaml.safe_load((DATA / "tables.yaml").read_text())["measured_on_the_published_code"]["params"]
+RESNET = "has8_resnet_b4_m2_d4_fourierref_bpdref_lif"
+VGG = "has8_vgg_b2_m2_d4_fourierref_bpdref_lif"
+
+
+# --- The published arithmetic (equations.md, "What the authors' published code does differently"). ---
+
+
+def published_range(x: Tensor) -> Tensor:
+    """Min-max over the whole batch, when any value of it leaves [0, 1]; a constant batch becomes all ones."""
+    lo, hi = x.min(), x.max()
+    if lo >= 0 and hi <= 1:
+        return x
+    return torch.ones_like(x) if lo == hi else (x - lo) / (hi - lo)
+
+
+class _PublishedPlanes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        rest = x * 255
+        ctx.save_for_backward(rest)
+        planes = []
+        for _ in range(8):
+            planes.append(torch.fmod(rest, 2))  # 255·x is never rounded: plane 0 keeps the fraction
+            rest = torch.floor(rest / 2)
+        return torch.stack(planes)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (intensity,) = ctx.saved_tensors
+        total = torch.zeros_like(intensity)
+        for k in range(8):
+            cosines = sum(torch.cos(n * math.pi * intensity / 2**k) for n in (1, 3, 5, 7, 9))
+            total += k / 2 ** (7 - k) * grads[0][k] * (0.5 - 2 / 2**k * cosines)
+        return total * 255
+
+
+class PublishedFourier(Encoder):
+    api_version = 1
+    code = "published-planes"
+    differentiable = True
+    timesteps = 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        planes: Tensor = _PublishedPlanes.apply(published_range(x))
+        return planes
+
+
+class PublishedDecoder(Decoder):
+    """128 on the first plane, which is the least significant one."""
+
+    api_version = 1
+    codes = frozenset({"published-planes"})
+    timesteps = 8
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        weights = torch.tensor([2.0**k for k in range(7, -1, -1)]).reshape((8,) + (1,) * (spikes.dim() - 1))
+        return (weights * spikes).sum(0) / 255
+
+
+@pytest.fixture(scope="module")
+def published() -> Registry:
+    registry = Registry(default_registry().components())
+    registry.register("encoder", "fourierref", PublishedFourier)
+    registry.register("decoder", "bpdref", PublishedDecoder)
+    return registry
+
+
+@pytest.fixture(scope="module")
+def coding() -> dict[str, Tensor]:
+    with np.load(DATA / "coding.npz") as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+def test_reference_encoder_is_the_published_one(coding: dict[str, Tensor]) -> None:
+    x = coding["x"].clone().requires_grad_()
+    planes = PublishedFourier()(x)
+    planes.backward(coding["grad_out"])
+    assert torch.equal(planes, coding["planes_fourier"])
+    want = coding["grad_fourier"]
+    assert x.grad is not None
+    assert (x.grad - want).abs().max() <= 1e-5 * want.abs().max()
+
+
+def test_reference_decoder_and_range_are_the_published_ones(coding: dict[str, Tensor]) -> None:
+    assert torch.allclose(PublishedDecoder()(coding["levels_planes"]), coding["bpd_of_levels"], atol=1e-7)
+    assert torch.equal(published_range(coding["rescale_in"]), coding["rescale_out"])
+    assert torch.equal(published_range(torch.full((2, 3), 4.0)), torch.ones(2, 3))
+
+
+# --- Published names → ours. ---
+
+_BRANCH = {"snn": "spiking", "ann": "analog", "s": "spiking", "a": "analog"}
+_STEM = {"0": "conv", "1": "bn"}
+_BODY = {"conv1": "body.0", "bn1": "body.1", "conv2": "body.3", "bn2": "body.4", "downsample": "shortcut"}
+_MLP = {"0": "hidden.0", "2": "hidden.2", "4": "fc"}
+
+
+def resnet_key(key: str) -> str:
+    if found := re.fullmatch(r"init_conv\.([sa]nn)_init_conv\.init_conv\.(\d)\.(\w+)", key):
+        return f"stages.0.0.{_BRANCH[found[1]]}.{_STEM[found[2]]}.{found[3]}"
+    if found := re.fullmatch(r"layer(\d)\.(\d)\.([sa]nn)_basic_block\.(\w+)\.(.+)", key):
+        return f"stages.{found[1]}.{found[2]}.{_BRANCH[found[3]]}.{_BODY[found[4]]}.{found[5]}"
+    return f"head.{key}"
+
+
+def vgg_key(key: str, depth: int = 4) -> str:
+    found = re.fullmatch(r"dv\.(\d+)\.([sa])dv_block\.[sa]dv\.(\d)\.(\w+)", key)
+    assert found, key
+    block, branch = int(found[1]), _BRANCH[found[2]]
+    if block == depth + 3:
+        return f"head.mlp.{branch}.{_MLP[found[3]]}.{found[4]}"
+    return f"stages.{block}.0.{branch}.{_STEM[found[3]]}.{found[4]}"
+
+
+# --- Whole models. ---
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "count"),
+    [(name, classes, count) for name, row in PUBLISHED_PARAMS.items() for classes, count in row.items()],
+)
+def test_parameter_counts_are_the_published_ones(name: str, classes: int, count: int) -> None:
+    model = create_model(f"{name}_fourier_bpd", num_classes=classes, device="meta")
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+@pytest.fixture(scope="module")
+def resnet_golden() -> dict[str, np.ndarray]:
+    with np.load(DATA / "resnet_b4_m2_d4_fourier_bpd.npz") as file:
+        return {name: file[name] for name in file.files}
+
+
+@pytest.fixture
+def resnet(published: Registry, resnet_golden: dict[str, np.ndarray]) -> ImageClassifier:
+    model = create_model(RESNET, num_classes=10, registry=published)
+    state = {
+        resnet_key(key.removeprefix("state/")): torch.from_numpy(np.array(value))
+        for key, value in resnet_golden.items()
+        if key.startswith("state/")
+    }
+    model.load_state_dict(state, strict=True)
+    return model
+
+
+def test_resnet_logits_are_the_published_ones(resnet: ImageClassifier, resnet_golden: dict[str, np.ndarray]) -> None:
+    with torch.no_grad():
+        logits = resnet.eval()(torch.from_numpy(resnet_golden["input"]))
+    want = torch.from_numpy(resnet_golden["eval_logits"])
+    torch.testing.assert_close(logits, want, rtol=0, atol=1e-5)
+
+
+def test_resnet_training_step_is_the_published_one(
+    resnet: ImageClassifier, resnet_golden: dict[str, np.ndarray]
+) -> None:
+    logits = resnet.train()(torch.from_numpy(resnet_golden["input"]))
+    loss = functional.cross_entropy(logits, torch.from_numpy(resnet_golden["target"]))
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(float(resnet_golden["train_loss"]), abs=1e-5)
+    norms = {name: float(p.grad.norm()) for name, p in resnet.named_parameters() if p.grad is not None}
+    want = dict(zip(map(resnet_key, resnet_golden["grad_names"]), resnet_golden["grad_norms"], strict=True))
+    assert norms == pytest.approx(want, rel=1e-3)
+
+
+def filled(shape: tuple[int, ...], index: int, name: str) -> Tensor:
+    """Entry values by formula (reference README): computed in float64, then cast."""
+    kind = name.rpartition(".")[2]
+    if kind == "num_batches_tracked":
+        return torch.zeros(shape, dtype=torch.int64)
+    u = np.modf(43758.5453 * np.sin(12.9898 * np.arange(math.prod(shape)) + 78.233 * index))[0]
+    if kind == "running_var":
+        u = 1 + 0.5 * np.abs(u)
+    elif kind == "running_mean":
+        u = 0.2 * u
+    elif len(shape) == 1:
+        u = 1 + 0.1 * u if kind == "weight" else 0.1 * u
+    else:
+        u = u * math.sqrt(3 / math.prod(shape[1:]))
+    return torch.from_numpy(u.reshape(shape)).float()
+
+
+def filled_input(size: int) -> Tensor:
+    entries = np.arange(2 * 3 * size * size)
+    values = np.abs(np.modf(9973.17 * np.sin(0.7331 * entries))[0])
+    return torch.from_numpy(values.reshape(2, 3, size, size)).float()
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_vgg_logits_are_the_published_ones(published: Registry, size: int) -> None:
+    golden = json.loads((DATA / "filled.json").read_text())["vgg_b2_m2_d4_fourier_bpd"]
+    model = create_model(VGG, num_classes=10, registry=published).eval()
+    assert sum(p.numel() for p in model.parameters()) == golden["params"]
+    state = {vgg_key(key): filled(tuple(shape), i, key) for i, (key, shape, _) in enumerate(golden["keys"])}
+    model.load_state_dict(state, strict=True)
+    with torch.no_grad():
+        logits = model(filled_input(size))
+    torch.testing.assert_close(logits, torch.tensor(golden[f"eval_logits_{size}"]), rtol=0, atol=1e-5)

@@ -1,0 +1,72 @@
+"""From a name to a network: parse the name with its family, load the components, build.
+
+Weights come later (factory.py); nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import CompositionError, ModelNameError, OptionError, UnknownComponentError, shorten, suggest
+from zoo.names import Spec, check_characters, split_tag
+from zoo.registry import Registry, default_registry
+
+if TYPE_CHECKING:
+    from zoo.contracts.modules import ImageClassifier
+
+DEFAULT_CLASSES = 1000
+MAX_CLASSES = 1_000_000
+MAX_CHANNELS = 4096
+
+
+def parse_name(name: str, registry: Registry | None = None) -> Spec:
+    """The spec of a model name such as `has8_resnet_b32_m2_d4_fourier_bpd.cifar10`.
+
+    Raises:
+        ModelNameError: (a ValueError) naming the part that is wrong and the nearest valid ones.
+    """
+    registry = registry or default_registry()
+    check_characters(name)
+    variant, tag = split_tag(name)
+    family_name, _, remainder = variant.partition("_")
+    families = registry.plain_names("family")
+    if family_name not in registry.names("family"):
+        raise UnknownComponentError(
+            f"unknown family {shorten(family_name)}{suggest(family_name, families)} (in {shorten(name)})"
+        )
+    family = registry.load("family", family_name)()
+    try:
+        fields = family.parse(remainder, registry.known)
+    except ModelNameError as error:
+        raise type(error)(f"{error} (in {shorten(name, 120)})") from None
+    return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
+
+
+def check_count(what: str, value: int, lowest: int, highest: int) -> int:
+    """`value`, where it is an integer in range; raises `OptionError` or `CompositionError`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
+    if not lowest <= value <= highest:
+        raise CompositionError(f"{what}={value} is out of range; valid: {lowest} to {highest}")
+    return value
+
+
+def build_model(
+    spec: Spec,
+    num_classes: int,
+    in_chans: int = 3,
+    options: Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
+) -> ImageClassifier:
+    """The freshly initialised network of a spec; see `create_model` for the arguments."""
+    registry = registry or default_registry()
+    family = registry.load("family", spec.family)()
+    unknown = sorted(set(options or {}) - family.options)
+    if unknown:
+        valid = sorted(family.options | {"pretrained", "num_classes", "in_chans", "device", "dtype"})
+        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
+    check_count("num_classes", num_classes, 0, MAX_CLASSES)
+    check_count("in_chans", in_chans, 1, MAX_CHANNELS)
+    model: ImageClassifier = family.build(spec, registry, num_classes, in_chans, options or {})
+    return model

@@ -1,0 +1,76 @@
+"""What a forward pass costs: parameters, and multiply-accumulates as fvcore counts them, by branch.
+
+Conventions (paper, table 3): eval mode, batch 1; `macs` covers all T timesteps, `macs_per_timestep` is
+analog + spiking / T. What lies in neither branch counts as analog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import nn
+
+from zoo.contracts.modules import ImageClassifier
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Raw integers; `unsupported` lists the operations that fvcore left out, with their counts."""
+
+    params: int
+    image_size: int
+    timesteps: int
+    macs: int
+    macs_analog: int
+    macs_spiking: int
+    macs_per_timestep: int
+    unsupported: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return asdict(self)
+
+
+def spiking_modules(model: ImageClassifier) -> list[str]:
+    """Names of the outermost modules that run T times: the spiking branches, or all behind the one encoder."""
+    branches = [name for name, _ in model.named_modules() if name.rpartition(".")[2] == "spiking"]
+    if branches or model.timesteps == 1:
+        return branches
+    return [name for name, _ in model.named_children() if name not in ("encoder", "head")]
+
+
+def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
+    """Count one image of `image_size` pixels a side; the model's mode is restored afterwards."""
+    was_training = model.training
+    image = torch.zeros(1, model.in_chans, image_size, image_size)
+    try:
+        analysis = FlopCountAnalysis(model.eval(), image.to(next(model.parameters()).device))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        with torch.no_grad():
+            by_module = analysis.by_module()
+            unsupported = dict(analysis.unsupported_ops())
+    finally:
+        model.train(was_training)
+    total = int(by_module[""])
+    spiking = sum(int(by_module[name]) for name in spiking_modules(model))
+    head = int(by_module["head"]) if not _has_branches(model.get_submodule("head")) else 0
+    if model.timesteps > 1 and spiking + head == total:
+        # One branch alone: everything but the head runs T times; the paper divides the head too.
+        spiking = total
+    return Cost(
+        params=sum(p.numel() for p in model.parameters()),
+        image_size=image_size,
+        timesteps=model.timesteps,
+        macs=total,
+        macs_analog=total - spiking,
+        macs_spiking=spiking,
+        macs_per_timestep=round(total - spiking + spiking / model.timesteps),
+        unsupported=unsupported,
+    )
+
+
+def _has_branches(head: nn.Module) -> bool:
+    return any(name.rpartition(".")[2] == "spiking" for name, _ in head.named_modules())
