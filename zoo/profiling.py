@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
-from torch import nn
 
 from zoo.contracts.modules import ImageClassifier
 
@@ -34,14 +33,6 @@ class Cost:
         return asdict(self)
 
 
-def spiking_modules(model: ImageClassifier) -> list[str]:
-    """Names of the outermost modules that run T times: the spiking branches, or all behind the one encoder."""
-    branches = [name for name, _ in model.named_modules() if name.rpartition(".")[2] == "spiking"]
-    if branches or model.timesteps == 1:
-        return branches
-    return [name for name, _ in model.named_children() if name not in ("encoder", "head")]
-
-
 def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
     """Count one image of `image_size` pixels a side; the model's mode is restored afterwards."""
     was_training = model.training
@@ -55,11 +46,7 @@ def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
     finally:
         model.train(was_training)
     total = int(by_module[""])
-    spiking = sum(int(by_module[name]) for name in spiking_modules(model))
-    head = int(by_module["head"]) if not _has_branches(model.get_submodule("head")) else 0
-    if model.timesteps > 1 and spiking + head == total:
-        # One branch alone: everything but the head runs T times; the paper divides the head too.
-        spiking = total
+    spiking = sum(int(by_module[name]) for name in model.spiking_module_names)
     return Cost(
         params=sum(p.numel() for p in model.parameters()),
         image_size=image_size,
@@ -70,7 +57,3 @@ def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
         macs_per_timestep=round(total - spiking + spiking / model.timesteps),
         unsupported=unsupported,
     )
-
-
-def _has_branches(head: nn.Module) -> bool:
-    return any(name.rpartition(".")[2] == "spiking" for name, _ in head.named_modules())

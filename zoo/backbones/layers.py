@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from zoo.contracts.modules import ClassifierHead
 
 
+_SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution that rounds alike for one image and for many.
+
+    torch hands a single small image to another CPU kernel than a batch (ATen's `use_mkldnn`). The last bit that
+    differs is enough to flip a bit plane behind it, and a flipped plane 7 is half the range: so a single small
+    image is convolved as a batch of two. Not while tracing, where operations are counted.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] == 1 and x.device.type == "cpu" and x.numel() <= _SMALL_INPUT and not torch.jit.is_tracing():
+            return super().forward(torch.cat((x, x)))[:1]
+        return super().forward(x)
+
+
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias over (N, C, H, W), padded by half its kernel."""
-    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
+    return Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def spiking_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:

@@ -232,6 +232,11 @@ class ImageClassifier(nn.Module, ABC):
 
     @property
     @abstractmethod
+    def spiking_module_names(self) -> tuple[str, ...]:
+        """The outermost modules that run T times; none in a network without spikes."""
+
+    @property
+    @abstractmethod
     def timesteps(self) -> int:
         """T; 1 for a network without spikes."""
 

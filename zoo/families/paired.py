@@ -126,6 +126,11 @@ class PairedNetwork(ImageClassifier):
         return tuple(f"head.{name}" for name in self.head.classifier_names())
 
     @property
+    def spiking_module_names(self) -> tuple[str, ...]:
+        blocks = {name: m for name, m in self.named_modules() if isinstance(m, PairedBlock)}
+        return tuple(f"{name}.spiking" for name, block in blocks.items() if block.spiking is not None)
+
+    @property
     def first_conv_names(self) -> tuple[str, ...]:
         block = cast(PairedBlock, cast(nn.Sequential, self.stages[0])[0])
         branches = [name for name in ("analog", "spiking") if getattr(block, name) is not None]

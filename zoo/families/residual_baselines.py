@@ -35,7 +35,7 @@ class ResidualBaseline(ImageClassifier):
         fc = cast(nn.Linear, network.get_submodule("fc"))
         self.num_features = self.head_hidden_size = fc.in_features
         widths = [fc.in_features // 2**i for i in (3, 2, 1, 0)]
-        self.feature_info = [FeatureInfo(num_chs=widths[0] if widths[0] == 64 else 64, reduction=4, module="stem")]
+        self.feature_info = [FeatureInfo(num_chs=64, reduction=4, module="stem")]
         self.feature_info += [
             FeatureInfo(num_chs=width, reduction=4 * 2**i, module=f"stages.{i}") for i, width in enumerate(widths)
         ]
@@ -74,6 +74,10 @@ class ResidualBaseline(ImageClassifier):
     @property
     def classifier_names(self) -> tuple[str, ...]:
         return ("head.fc",)
+
+    @property
+    def spiking_module_names(self) -> tuple[str, ...]:
+        return () if self.encoder is None else ("stem", "stages")
 
     @property
     def first_conv_names(self) -> tuple[str, ...]:

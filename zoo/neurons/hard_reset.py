@@ -147,7 +147,7 @@ def _backward_chunk(
 def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
     if x.numel() == 0:
         return torch.zeros_like(x) * x
-    if x.dtype == torch.float64 or torch.compiler.is_compiling():
+    if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling():
         return plain_spikes(x, kind, gain, threshold, alpha)
     return cast(Tensor, _HardResetSpikes.apply(x, gain, kind, threshold, alpha))
 

@@ -45,6 +45,10 @@ class StatelessNode(Neuron, neuron.BaseNode):
 
     api_version = 1
 
+    def supported_step_mode(self) -> tuple[str, ...]:
+        """Multi-step alone: without state between calls there are no single steps."""
+        return ("m",)
+
     @abstractmethod
     def fast_spikes(self, x: Tensor) -> Tensor:
         """The in-place path of this node."""

@@ -1,0 +1,133 @@
+"""Start-up time side by side: `import zoo` and `zoo list` beside `import timm`, each in a fresh interpreter.
+
+Rounds are interleaved: every round runs each command once, in an order that moves on by one, so that a slow moment
+of the machine meets all of them. Only ratios within one run mean anything.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from reporting import RESULTS, Out, print_table, version_of, write_result
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    'python -c "pass"': ("-c", "pass"),
+    'python -c "import zoo"': ("-c", "import zoo"),
+    "zoo list": ("-m", "zoo.cli", "list"),
+    'python -c "import timm"': ("-c", "import timm"),
+    'python -c "import torch"': ("-c", "import torch"),
+}
+SUBJECT, PEER = "zoo list", 'python -c "import timm"'
+TARGET = 1 / 5
+TORCH_PROBE = "import sys, zoo; print(*sorted({'torch', 'timm', 'spikingjelly'} & sys.modules.keys()))"
+
+app = typer.Typer(add_completion=False)
+
+
+def run_python(arguments: Sequence[str]) -> str:
+    """Run a fresh interpreter outside the source tree; its output, or an error that shows what it said."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
+        )
+    if done.returncode:
+        typer.echo(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}", err=True)
+        typer.echo("Both has8-zoo and timm must be installed: pip install -e '.[bench]'", err=True)
+        raise typer.Exit(2)
+    return done.stdout
+
+
+def time_python(arguments: Sequence[str]) -> float:
+    """Seconds from starting an interpreter to its end."""
+    start = time.perf_counter()
+    run_python(arguments)
+    return time.perf_counter() - start
+
+
+def interleave(
+    commands: Mapping[str, Sequence[str]], repeats: int, measure: Callable[[Sequence[str]], float]
+) -> dict[str, list[float]]:
+    """Seconds of every command, round by round; one warm-up round (bytecode, disk cache) is dropped."""
+    names = list(commands)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(repeats + 1):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            taken = measure(commands[name])
+            if turn:
+                seconds[name].append(taken)
+    return seconds
+
+
+def summarise(seconds: Mapping[str, Sequence[float]], peer: str = PEER) -> list[dict[str, Any]]:
+    """One row a command: median, least, most, and the ratio to the peer (of medians; its range is round by round)."""
+    rows = []
+    for name, taken in seconds.items():
+        rounds = [mine / other for mine, other in zip(taken, seconds[peer], strict=True)]
+        rows.append(
+            {
+                "command": name,
+                "median_s": statistics.median(taken),
+                "min_s": min(taken),
+                "max_s": max(taken),
+                "ratio": statistics.median(taken) / statistics.median(seconds[peer]),
+                "ratio_min": min(rounds),
+                "ratio_max": max(rounds),
+                "seconds": list(taken),
+            }
+        )
+    return rows
+
+
+def show(rows: Sequence[Mapping[str, Any]], repeats: int) -> None:
+    """Print the table."""
+    print_table(
+        f"Start-up, fresh interpreters, {repeats} interleaved rounds",
+        ["command", "median s", "min", "max", "÷ import timm", "round by round"],
+        [
+            [row["command"]]
+            + [f"{row[key]:.3f}" for key in ("median_s", "min_s", "max_s", "ratio")]
+            + [f"{row['ratio_min']:.3f}–{row['ratio_max']:.3f}"]
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def main(
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")] = 7,
+    out: Out = RESULTS,
+) -> None:
+    """Measure start-up; exit status 1 where `zoo list` misses a fifth of `import timm`, or `import zoo` loads torch."""
+    loaded = run_python(("-c", TORCH_PROBE)).split()
+    rows = summarise(interleave(COMMANDS, repeats, time_python))
+    show(rows, repeats)
+    ratio = next(row["ratio"] for row in rows if row["command"] == SUBJECT)
+    fast, light = ratio <= TARGET, not loaded
+    typer.echo(f"zoo list takes {ratio:.3f} of import timm: {'within' if fast else 'OVER'} the {TARGET:.3f} wanted")
+    typer.echo(f"import zoo loads {'no torch' if light else 'what it should not: ' + ', '.join(loaded)}")
+    path = write_result(
+        out,
+        "startup",
+        {
+            "timm": version_of("timm"),
+            "repeats": repeats,
+            "rows": rows,
+            "verdict": {"ratio": ratio, "target": TARGET, "within": fast, "import_zoo_loads": loaded},
+        },
+    )
+    typer.echo(f"wrote {path}")
+    raise typer.Exit(0 if fast and light else 1)
+
+
+if __name__ == "__main__":
+    app()

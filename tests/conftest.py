@@ -1,0 +1,21 @@
+"""Fixtures that several test files share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from zoo.registry import Registry, default_registry
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def registry() -> Registry:
+    """A registry of its own for every test, holding what is installed."""
+    return Registry(replace(component) for component in default_registry().components())

@@ -1,0 +1,129 @@
+"""Rate and bit-plane decoding, and which encoders they can read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from zoo.contracts.modules import Encoder
+from zoo.decoders.averages import BitPlaneDecoder, RateDecoder
+from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
+from zoo.encoders.temporal import PhaseEncoder, RateEncoder, TtfsEncoder
+from zoo.errors import CompositionError
+from zoo.factory import create_model
+
+CODING = Path(__file__).parents[1] / "data" / "coding.npz"
+SHAPES = [(3, 4), (2, 3, 5, 4), (2, 3, 4, 2, 2)]
+fast = settings(max_examples=30, deadline=None)
+
+
+@pytest.fixture(scope="module")
+def coding() -> dict[str, Tensor]:
+    with np.load(CODING) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+class FewPlanes(Encoder):
+    """Speaks bpd's code, in another number of planes."""
+
+    api_version = 1
+    code = "binary-lsb-first"
+    differentiable = True
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self._timesteps = timesteps
+
+    @property
+    def timesteps(self) -> int:
+        return self._timesteps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_zeros((self._timesteps, *x.shape))
+
+
+def test_rate_of_the_256_levels_is_the_published_one(coding: dict[str, Tensor]) -> None:
+    found = RateDecoder()(coding["levels_planes"])
+    torch.testing.assert_close(found, coding["rate_of_levels"], rtol=0, atol=1e-7)
+
+
+def test_bpd_of_the_256_levels_is_exact_and_not_the_published_one(coding: dict[str, Tensor]) -> None:
+    found = BitPlaneDecoder()(coding["levels_planes"])
+    assert torch.equal(found, coding["levels"])
+    # The published decoder reads the planes in the other order.
+    torch.testing.assert_close(BitPlaneDecoder()(coding["levels_planes"].flip(0)), coding["bpd_of_levels"])
+    assert (found - coding["bpd_of_levels"]).abs().max() > 0.8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bpd_gives_k_over_255_exactly(dtype: torch.dtype) -> None:
+    levels = np.arange(256, dtype=np.uint8)
+    planes = torch.from_numpy(np.unpackbits(levels[None], axis=0, bitorder="little")).to(dtype)
+    assert torch.equal(BitPlaneDecoder()(planes[:, None]), (torch.arange(256, dtype=dtype) / 255)[None])
+
+
+@pytest.mark.parametrize("plane", range(8))
+def test_bpd_plane_t_is_bit_t(plane: int) -> None:
+    spikes = torch.zeros(8, 1, 2)
+    spikes[plane, 0, 1] = 1
+    assert torch.equal(BitPlaneDecoder()(spikes), torch.tensor([[0.0, 2.0**plane / 255]]))
+
+
+@fast
+@given(timesteps=st.integers(1, 40), shape=st.sampled_from(SHAPES), seed=st.integers(0, 2**31))
+def test_rate_is_the_mean_over_any_number_of_steps(timesteps: int, shape: tuple[int, ...], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    spikes = torch.randint(0, 2, (timesteps, *shape), generator=generator).double()
+    want = sum(spikes[t] for t in range(timesteps)) / timesteps
+    torch.testing.assert_close(RateDecoder()(spikes), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("decoder", "weights"), [(RateDecoder, [1 / 8] * 8), (BitPlaneDecoder, None)])
+def test_gradient_of_a_plane_is_its_weight(
+    decoder: type[RateDecoder | BitPlaneDecoder], weights: list[float] | None, shape: tuple[int, ...]
+) -> None:
+    weight = torch.tensor(weights or [2**k / 255 for k in range(8)], dtype=torch.float64)
+    spikes = torch.rand((8, *shape), dtype=torch.float64, requires_grad=True)
+    upstream = torch.rand(shape, dtype=torch.float64)
+    (found,) = torch.autograd.grad(decoder()(spikes), spikes, upstream)
+    torch.testing.assert_close(found, torch.einsum("t,...->t...", weight, upstream))
+
+
+@pytest.mark.parametrize("decoder", [RateDecoder, BitPlaneDecoder])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dtype_and_empty_batches_pass_through(decoder: type[RateDecoder | BitPlaneDecoder], dtype: torch.dtype) -> None:
+    assert decoder()(torch.ones((8, 2, 3), dtype=dtype)).dtype == dtype
+    assert torch.equal(decoder()(torch.ones((8, 2, 3), dtype=dtype)), torch.ones((2, 3), dtype=dtype))
+    assert decoder()(torch.ones((8, 0, 3, 2, 2), dtype=dtype)).shape == (0, 3, 2, 2)
+
+
+def test_bpd_refuses_another_code() -> None:
+    for encoder in (PhaseEncoder(timesteps=8), RateEncoder(timesteps=8), TtfsEncoder(timesteps=8)):
+        with pytest.raises(CompositionError, match=f"binary-lsb-first.*emits {encoder.code}"):
+            BitPlaneDecoder().check(encoder)
+
+
+@pytest.mark.parametrize("timesteps", [1, 7, 9])
+def test_bpd_refuses_another_number_of_planes(timesteps: int) -> None:
+    with pytest.raises(CompositionError, match=f"T = 8.*T = {timesteps}"):
+        BitPlaneDecoder().check(FewPlanes(timesteps))
+
+
+def test_what_fits_is_accepted() -> None:
+    planes: list[Encoder] = [FourierEncoder(), StraightThroughEncoder(), FewPlanes(8)]
+    for encoder in planes:
+        BitPlaneDecoder().check(encoder)
+    for encoder in [*planes, PhaseEncoder(), RateEncoder(timesteps=3), FewPlanes(1)]:
+        RateDecoder().check(encoder)
+
+
+def test_a_hybrid_refuses_an_encoder_without_gradient() -> None:
+    with pytest.raises(CompositionError, match="no surrogate gradient"):
+        create_model("has8_resnet_b4_m2_d1_phase_rate")

@@ -1,0 +1,378 @@
+"""Bit-plane encoders: planes, range step, surrogate slopes; against golden vectors and slow references."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from zoo.contracts.modules import Encoder
+from zoo.decoders.averages import BitPlaneDecoder
+from zoo.encoders import surrogates
+from zoo.encoders.bitplanes import StraightThroughEncoder
+from zoo.encoders.ranges import unit_range
+from zoo.factory import create_model
+from zoo.registry import default_registry
+
+CODING = Path(__file__).parents[1] / "data" / "coding.npz"
+SURROGATES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw")
+ENCODERS = (*SURROGATES, "ste")
+GAMMA = (0, 1 / 64, 1 / 16, 3 / 16, 1 / 2, 5 / 4, 3, 7)
+LEVELS = torch.arange(256) / 255
+HUGE = float(np.float32(1e30))
+fast = settings(max_examples=40, deadline=None)
+
+
+def make(name: str) -> Encoder:
+    encoder: Encoder = default_registry().load("encoder", name)()
+    return encoder
+
+
+def input_gradient(name: str, x: Tensor, grad: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    (found,) = torch.autograd.grad(make(name)(x), x, grad)
+    return found
+
+
+def assert_near(found: Tensor, want: Tensor, tolerance: float) -> None:
+    """max |a − b| ≤ tolerance · max |b|: element by element, float32 cannot hold these sums."""
+    assert found.shape == want.shape
+    assert (found - want).abs().max() <= tolerance * want.abs().max()
+
+
+def expected_planes(x: Tensor) -> np.ndarray:
+    """Bits of round(255·x), least significant first, by numpy."""
+    levels = np.rint(x.float().numpy() * np.float32(255)).astype(np.uint8)
+    return np.moveaxis(np.unpackbits(levels[..., None], axis=-1, bitorder="little"), -1, 0)
+
+
+# --- Golden vectors ---
+
+
+@pytest.fixture(scope="module")
+def coding() -> dict[str, Tensor]:
+    with np.load(CODING) as file:
+        return {name: torch.from_numpy(file[name]) for name in file.files}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_planes_of_the_256_levels_are_the_published_ones(coding: dict[str, Tensor], name: str) -> None:
+    assert torch.equal(make(name)(coding["levels"]), coding["levels_planes"])
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "tanh"])
+def test_gradient_is_the_published_one(coding: dict[str, Tensor], name: str) -> None:
+    assert_near(input_gradient(name, coding["x"], coding["grad_out"]), coding[f"grad_{name}"], 1e-4)
+
+
+def test_fourier_gradient_is_the_published_one_without_its_constant(coding: dict[str, Tensor]) -> None:
+    found = input_gradient("fourier", coding["x"], coding["grad_out"])
+    # The published code has ½ − (2/2^k) Σ cos where the derivative is −(2/2^k) Σ cos.
+    constant = 255 * 0.5 * torch.einsum("k,k...->...", torch.tensor(GAMMA), coding["grad_out"])
+    assert_near(found + constant, coding["grad_fourier"], 1e-4)
+    assert (found - coding["grad_fourier"]).abs().max() > 1e-2 * coding["grad_fourier"].abs().max()
+
+
+# --- Decoding after encoding ---
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 16, 16), (4, 64), (256, 1)])
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_decoding_gives_every_level_back_exactly(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = (torch.arange(256, dtype=dtype) / 255).reshape(shape)
+    assert torch.equal(BitPlaneDecoder()(make(name)(x)), x)
+
+
+@fast
+@given(seed=st.integers(0, 2**31), shape=st.sampled_from([(3, 7), (2, 3, 4, 5), (1, 1), (2, 1, 1, 1)]))
+def test_straight_through_slope_is_exactly_one(seed: int, shape: tuple[int, ...]) -> None:
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    x.view(-1)[0], x.view(-1)[-1] = 0.0, 1.0
+    x.requires_grad_()
+    BitPlaneDecoder()(StraightThroughEncoder()(x)).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_straight_through_slope_outside_the_unit_range_is_that_of_the_range_step() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn((3, 2, 4, 4), generator=generator).mul_(4).requires_grad_()
+    upstream = torch.randn(x.shape, generator=generator)
+    (found,) = torch.autograd.grad(BitPlaneDecoder()(StraightThroughEncoder()(x)), x, upstream)
+    (want,) = torch.autograd.grad(unit_range(x), x, upstream)
+    torch.testing.assert_close(found, want)
+
+
+# --- Range step ---
+
+
+@fast
+@given(seed=st.integers(0, 2**31), bounds=st.sampled_from([(0.0, 1.0), (0.3, 0.4), (0.0, 0.0), (1.0, 1.0)]))
+def test_range_step_is_the_identity_inside(seed: int, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    x = low + (high - low) * torch.rand((2, 3, 5), generator=torch.Generator().manual_seed(seed))
+    x.clamp_(0, 1).view(-1)[0] = low
+    x.requires_grad_()
+    y = unit_range(x)
+    assert torch.equal(y, x)
+    upstream = torch.rand(x.shape)
+    assert torch.equal(torch.autograd.grad(y, x, upstream)[0], upstream)
+
+
+def test_range_step_maps_a_sample_by_its_own_extremes() -> None:
+    x = torch.tensor([[-1.0, 0.0, 3.0], [0.5, 0.2, 2.0], [-1.0, 0.0, 0.5], [0.25, 0.5, 1.0]])
+    want = torch.tensor([[0.0, 0.25, 1.0], [0.25, 0.1, 1.0], [0.0, 0.5, 0.75], [0.25, 0.5, 1.0]])
+    torch.testing.assert_close(unit_range(x), want)
+    torch.testing.assert_close(unit_range(x[..., None, None]), want[..., None, None])
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_batch_mates_change_nothing(name: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    inside, outside = torch.rand((2, 3, 4, 4), generator=generator), torch.randn((2, 3, 4, 4), generator=generator)
+    together = torch.cat([inside, 5 * outside])
+    grad = torch.randn((8, 4, 3, 4, 4), generator=generator)
+    assert torch.equal(unit_range(together)[:2], inside)
+    for each in (slice(0, 2), slice(2, 3)):
+        assert torch.equal(make(name)(together)[:, each], make(name)(together[each]))
+        # Not bit for bit: torch's vectorised sigmoid rounds the last few entries of a tensor differently.
+        alone = input_gradient(name, together[each], grad[:, each])
+        assert_near(input_gradient(name, together, grad)[each], alone, 1e-5)
+
+
+def test_range_gradient_ignores_batch_mates() -> None:
+    x = torch.randn((5, 3, 4, 4), generator=torch.Generator().manual_seed(8)).mul_(3).requires_grad_()
+    upstream = torch.randn(x.shape, generator=torch.Generator().manual_seed(9))
+    (together,) = torch.autograd.grad(unit_range(x), x, upstream)
+    for i in range(len(x)):
+        (alone,) = torch.autograd.grad(unit_range(x[i : i + 1]), x, upstream[i : i + 1])
+        torch.testing.assert_close(together[i], alone[i])
+        assert not alone[torch.arange(5) != i].any()
+
+
+@pytest.mark.parametrize("step", [2.0**-23, 1e-5, 1e-3])
+def test_range_step_is_continuous_at_both_ends(step: float) -> None:
+    x = torch.rand((2, 50), generator=torch.Generator().manual_seed(2))
+    over, under = x.clone(), x.clone()
+    over[:, 0], under[:, 0] = 1 + step, -step
+    assert (unit_range(over) - over).abs().max() <= 1.01 * step
+    assert (unit_range(under) - under).abs().max() <= 1.01 * step
+
+
+@pytest.mark.parametrize(
+    ("constant", "want"), [(0.0, 0.0), (0.4, 0.4), (1.0, 1.0), (4.0, 1.0), (-3.0, 0.0), (1e30, 1.0), (-1e30, 0.0)]
+)
+def test_range_step_of_a_constant(constant: float, want: float) -> None:
+    x = torch.full((2, 3, 2, 2), constant)
+    assert torch.equal(unit_range(x), torch.full_like(x, want))
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (0, 5)])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_empty_batch(name: str, shape: tuple[int, ...]) -> None:
+    x = torch.empty(shape, requires_grad=True)
+    planes = make(name)(x)
+    assert planes.shape == (8, *shape)
+    planes.sum().backward()
+    assert x.grad is not None
+    assert x.grad.shape == shape
+
+
+@pytest.mark.parametrize("values", [[-1.0, 0.2, 3.0], [0.1, 0.6, 2.0], [-2.0, 0.1, 0.7], [0.2, 0.5, 0.9]])
+def test_range_gradient_flows_through_the_extremes(values: list[float]) -> None:
+    x = torch.tensor([values, [0.4, -0.3, 1.5]], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(unit_range, (x,))
+    assert torch.autograd.gradcheck(lambda x: unit_range(x.reshape(2, 3, 1, 1)), (x,))
+
+
+# --- Adversarial values ---
+
+
+def edge_values() -> Tensor:
+    """Levels and the half-way points between them, each with its two neighbours in float32; zeros, denormals."""
+    centres = torch.cat([LEVELS, (torch.arange(255) + 0.5) / 255])
+    up, down = torch.nextafter(centres, torch.tensor(2.0)), torch.nextafter(centres, torch.tensor(-1.0))
+    tiny = torch.tensor([0.0, -0.0, 1.0, 1e-45, 1.2e-38, 1e-40, 5e-324])
+    return torch.cat([centres, up, down, tiny]).clamp(0, 1)
+
+
+def assert_binary(planes: Tensor, x: Tensor) -> None:
+    assert planes.shape == (8, *x.shape)
+    assert planes.dtype == x.dtype
+    assert bool(((planes == 0) | (planes == 1)).all())
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_planes_of_edge_values(name: str, dtype: torch.dtype, autocast: bool) -> None:
+    x = edge_values().to(dtype)[None]
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        planes = make(name)(x)
+    assert_binary(planes, x)
+    assert np.array_equal(planes.float().numpy(), expected_planes(x))
+
+
+@fast
+@given(
+    values=st.lists(st.floats(-HUGE, HUGE, width=32), min_size=1, max_size=6),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
+)
+def test_planes_and_gradients_of_any_values(values: list[float], dtype: torch.dtype) -> None:
+    x = torch.tensor([values], dtype=dtype)
+    for name in ("fourier", "ste"):
+        planes = make(name)(x)
+        assert_binary(planes, x)
+        grad = input_gradient(name, x, torch.ones_like(planes))
+        assert grad.dtype == dtype
+        assert bool(torch.isfinite(grad).all())
+
+
+@pytest.mark.parametrize("extreme", [1e30, -1e30])
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extremes_keep_planes_and_gradients_finite(name: str, extreme: float, dtype: torch.dtype) -> None:
+    x = torch.tensor([[extreme, 0.0, 0.5, -extreme], [0.0, 0.25, 0.5, 1.0]], dtype=dtype)
+    planes = make(name)(x)
+    assert_binary(planes, x)
+    assert planes[:, 0].min(-1).values.sum() == 0  # lo is black …
+    assert BitPlaneDecoder()(planes.float())[0].max() == 1  # … and hi is white
+    assert bool(torch.isfinite(input_gradient(name, x, torch.ones_like(planes))).all())
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_backward_under_autocast_is_that_without(name: str) -> None:
+    x, grad = torch.rand(2, 5), torch.randn(8, 2, 5)
+    want = input_gradient(name, x, grad)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(input_gradient(name, x, grad), want)
+
+
+# --- Slopes against the equations, plane by plane and term by term ---
+
+
+def slow_sigmoid(intensity: np.ndarray, k: int) -> np.ndarray:
+    u = -10 * np.sin(np.pi * intensity / 2**k)
+    sigma = 1 / (1 + np.exp(-u))
+    return sigma * (1 - sigma) * -10 * (np.pi / 2**k) * np.cos(np.pi * intensity / 2**k)
+
+
+def slow_tanh(intensity: np.ndarray, k: int) -> np.ndarray:
+    u = -10 * np.sin(np.pi * intensity / 2**k)
+    return 0.5 / np.cosh(u) ** 2 * -10 * (np.pi / 2**k) * np.cos(np.pi * intensity / 2**k)
+
+
+def slow_fourier(intensity: np.ndarray, k: int) -> np.ndarray:
+    terms = [np.cos(n * np.pi * intensity / 2**k) for n in (1, 3, 5, 7, 9)]
+    return -2 / 2**k * np.sum(terms, axis=0)
+
+
+SLOW: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "sigmoid": slow_sigmoid,
+    "tanh": slow_tanh,
+    "fourier": slow_fourier,
+}
+
+
+def slow_gradient(name: str, x: Tensor, grad: Tensor) -> Tensor:
+    """255 Σ_k γ_k g_k f_k′(255·x) in float64."""
+    wave, gamma = SLOW[name.removesuffix("raw")], (1.0,) * 8 if name.endswith("raw") else GAMMA
+    # 255·x in x's own precision: its rounding is the encoder's definition of I, not an error of the slope.
+    intensity = (x * 255).double().numpy()
+    total = sum(gamma[k] * grad[k].double().numpy() * wave(intensity, k) for k in range(8))
+    return torch.from_numpy(np.asarray(255 * total))
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_slopes_follow_the_equations(name: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.cat([torch.rand((1, 300), generator=generator), LEVELS[None]], dim=1)
+    grad = torch.randn((8, *x.shape), generator=generator)
+    assert_near(input_gradient(name, x, grad).double(), slow_gradient(name, x, grad), 1e-5)
+    wide = input_gradient(name, x.double(), grad.double())
+    assert_near(wide, slow_gradient(name, x.double(), grad), 1e-10)
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_bfloat16_gradient_is_the_float32_one_rounded(name: str) -> None:
+    x, grad = torch.rand(2, 40).bfloat16(), torch.randn(8, 2, 40).bfloat16()
+    want = input_gradient(name, x.float(), grad.float()).bfloat16()
+    assert torch.equal(input_gradient(name, x, grad), want)
+
+
+def test_order_scale_is_gamma() -> None:
+    assert tuple(surrogates.order_scale(k) for k in range(8)) == GAMMA
+
+
+WAVES = [
+    (surrogates.sigmoid_wave, surrogates.sigmoid_slope),
+    (surrogates.tanh_wave, surrogates.tanh_slope),
+    (surrogates.fourier_wave, surrogates.fourier_slope),
+]
+
+
+@pytest.mark.parametrize(("wave", "slope"), WAVES)
+def test_slope_is_the_derivative_of_its_wave(wave: surrogates.Wave, slope: surrogates.Wave) -> None:
+    intensity = torch.linspace(0.1, 254.9, 101, dtype=torch.float64, requires_grad=True)
+    for plane in range(8):
+        (found,) = torch.autograd.grad(wave(intensity, plane).sum(), intensity)
+        torch.testing.assert_close(found, slope(intensity, plane), rtol=1e-9, atol=1e-9)
+        few = intensity.detach()[:12].requires_grad_()
+        assert torch.autograd.gradcheck(lambda i, plane=plane: wave(i, plane), (few,))
+
+
+@pytest.mark.parametrize(("wave", "slope"), WAVES)
+def test_wave_agrees_with_the_plane_amid_its_runs(wave: surrogates.Wave, slope: surrogates.Wave) -> None:
+    for plane in range(8):
+        # The middle of a run of equal bits; five Fourier terms overshoot there by a few per cent.
+        runs = torch.arange(2 ** (8 - plane), dtype=torch.float64)
+        amid = wave((runs + 0.5) * 2**plane, plane)
+        assert (amid - runs % 2).abs().max() < 0.07
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("plane", range(8))
+def test_fourier_slope_variance_over_the_intensity_range(plane: int, scaled: bool) -> None:
+    # 2^15 even samples of [0, 256) integrate a trigonometric polynomial of at most 2·9·128 turns exactly.
+    intensity = torch.arange(2**15, dtype=torch.float64) * (256 / 2**15)
+    grad = torch.zeros((8, *intensity.shape), dtype=torch.float64)
+    grad[plane] = 1
+    slope = surrogates.contract_slopes(intensity, grad, surrogates.fourier_slope, scaled)
+    want = 10 * plane**2 / 4**7 if scaled else 10 / 4**plane
+    assert float(slope.var(correction=0)) == pytest.approx(want, rel=1e-6)
+
+
+# --- Gradients of gradients ---
+
+
+@pytest.mark.parametrize("name", SURROGATES)
+def test_second_derivative(name: str) -> None:
+    x = torch.tensor([[0.0713, 0.3123, 0.5391], [0.6637, 0.8011, 0.9219]], dtype=torch.float64, requires_grad=True)
+    grad = torch.rand((8, 2, 3), dtype=torch.float64, generator=torch.Generator().manual_seed(5)) / 255**2
+    grad.requires_grad_()
+    # I moves by 255·eps: steps this small resolve plane 0, whose slope turns ten times a level.
+    assert torch.autograd.gradgradcheck(make(name), (x,), (grad,), eps=1e-7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fourier", "ste"])
+def test_second_order_gradient_through_a_whole_model(name: str) -> None:
+    torch.manual_seed(6)
+    model = create_model(f"has8_resnet_b4_m2_d1_{name}_bpd", num_classes=3)
+    x = torch.rand((2, 3, 16, 16), requires_grad=True)
+    loss = functional.cross_entropy(model(x), torch.tensor([0, 2]))
+    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
+    gradient.square().sum().backward()
+    for each, parameter in model.named_parameters():
+        assert parameter.grad is not None, each
+        assert bool(torch.isfinite(parameter.grad).all()), each
+    convs = [model.get_parameter(f"{each}.weight").grad for each in model.first_conv_names]
+    assert all(each is not None and math.isfinite(float(each.norm())) and each.norm() > 0 for each in convs)

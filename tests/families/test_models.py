@@ -1,0 +1,237 @@
+"""Every composed model: it builds, learns, keeps no state, and offers what timm's users expect."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from itertools import product
+
+import pytest
+import torch
+from torch.nn import functional
+
+import zoo
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
+
+BIT_PLANES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
+SIZES = ("vgg_b16", "vgg_b24", "resnet_b32", "resnet_b64")
+SMALL = (
+    "has8_resnet_b4_m2_d2_ste_bpd",
+    "has8_vgg_b2_m2_d2_fourier_rate_lif",
+    "has8_resnet50_b2_m2_d4_tanh_bpd_plif",
+    "snn_resnet_b4_m2_d2_ste_bpd",
+    "snn_vgg_b2_m2_d2_ste_bpd",
+    "ann_resnet_b4_m2_d2",
+    "ann_vgg_b2_m2_d2",
+    "ann_resnet18",
+    "sew_resnet18_rate",
+    "sew_resnet18_ttfs",
+    "sew_resnet18_phase_lif",
+)
+
+
+def small(name: str, classes: int = 7) -> ImageClassifier:
+    return zoo.create_model(name, num_classes=classes)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_sizes_encoders_decoders_and_neurons_build(size: str) -> None:
+    for encoder, decoder, neuron in product(BIT_PLANES, ("rate", "bpd"), ("if", "lif", "plif")):
+        name = f"has8_{size}_m2_d4_{encoder}_{decoder}_{neuron}"
+        model = zoo.create_model(name, device="meta", num_classes=10).eval()
+        assert model(torch.empty(1, 3, 32, 32, device="meta")).shape == (1, 10)
+        assert all(p.is_meta for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_two_forwards_are_bit_equal_and_leave_nothing_behind(name: str) -> None:
+    model, x = small(name).eval(), torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        first = model(x)
+        model(torch.rand(5, 3, 48, 40))  # another batch and image size in between
+        copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))  # noqa: S301
+        for again in (model, copied, pickled):
+            assert torch.equal(again(x), first)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_logits_do_not_depend_on_batch_mates(name: str) -> None:
+    model, x = small(name).eval(), torch.rand(8, 3, 32, 32)
+    x[3] = x[3] * 5 - 2  # a mate far outside [0, 1]
+    with torch.no_grad():
+        whole, others = model(x), model(torch.cat((x[:1], torch.rand(7, 3, 32, 32) * 3)))
+        assert torch.equal(whole[:1], others[:1])
+        for size in (1, 2):
+            # Linear layers round by their number of rows; a flipped bit plane would show as far more.
+            torch.testing.assert_close(model(x[:size]), whole[:size], rtol=0, atol=1e-6)
+
+
+def test_a_single_small_image_has_the_very_features_that_it_has_in_a_batch() -> None:
+    model, x = small("has8_resnet_b8_m2_d4_ste_bpd").eval(), torch.rand(8, 3, 32, 32)
+    with torch.no_grad():
+        together = model.forward_features(x)
+        for i, image in enumerate(x):
+            assert torch.equal(model.forward_features(image[None])[0], together[i])
+
+
+def test_two_models_interleaved_change_nothing() -> None:
+    one, two = small(SMALL[0]).eval(), small(SMALL[1]).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        alone = one(x), two(x)
+        mixed = [model(x) for model in (one, two, one, two)]
+    for i, logits in enumerate(mixed):
+        assert torch.equal(logits, alone[i % 2])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_steps_in_a_row_work_and_move_every_parameter(name: str) -> None:
+    model = small(name.replace("tanh", "ste")).train()  # tanh's own gradient overflows in 16 bottlenecks
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    x, y = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    for _ in range(2):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+        optimizer.step()
+
+
+@pytest.mark.parametrize("encoder", ["sigmoid", "tanh", "fourier", "ste"])
+@pytest.mark.parametrize("form", ["resnet_b8_m2_d4_{}_bpd", "resnet_b4_m2_d4_{}_rate_plif", "vgg_b4_m2_d4_{}_bpd_lif"])
+def test_scaled_gradients_are_finite_in_every_parameter(form: str, encoder: str) -> None:
+    model = small("has8_" + form.format(encoder)).train()
+    functional.cross_entropy(model(torch.rand(8, 3, 32, 32)), torch.arange(8) % 7).backward()
+    for name, parameter in model.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name  # type: ignore[arg-type]
+
+
+def _losses(name: str, steps: int, rate: float) -> list[float]:
+    """Losses over 32 images. Adam without clipping: one exploding layer must not silence the others."""
+    model = zoo.create_model(name, num_classes=10).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    x, y = torch.rand(32, 3, 32, 32), torch.arange(32) % 10
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+@pytest.mark.parametrize("decoder", ["rate", "bpd"])
+def test_resnet_b8_overfits_32_images_with_ste(decoder: str) -> None:
+    losses = _losses(f"has8_resnet_b8_m2_d4_ste_{decoder}", steps=60, rate=5e-3)
+    assert min(losses[-10:]) < 0.1 < 1.5 < losses[0]
+
+
+@pytest.mark.parametrize("encoder", [encoder for encoder in BIT_PLANES if encoder != "ste"])
+def test_the_loss_of_every_other_encoder_falls(encoder: str) -> None:
+    losses = _losses(f"has8_resnet_b8_m2_d4_{encoder}_bpd", steps=18, rate=1e-3)
+    assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_methods_that_timms_users_expect(name: str) -> None:
+    model, x = small(name).eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        features = model.forward_features(x)
+        hidden = model.forward_head(features, pre_logits=True)
+        logits = model(x)
+        assert features.shape[:2] == (2, model.num_features)
+        assert hidden.shape == (2, model.head_hidden_size)
+        assert torch.equal(model.forward_head(features), logits)
+        assert logits.shape == (2, model.num_classes)
+        model.reset_classifier(0)
+        assert torch.equal(model(x), hidden)
+        model.reset_classifier(0, "")
+        assert torch.equal(model(x), features)
+        model.reset_classifier(5, "avg")
+        assert model(x).shape == (2, 5)
+    state = model.state_dict()
+    for layer in (*model.classifier_names, *model.first_conv_names):
+        assert f"{layer}.weight" in state
+    assert {id(p) for p in model.get_classifier().parameters()} <= {id(p) for p in model.parameters()}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_intermediates_are_what_feature_info_says(name: str) -> None:
+    model, x = small(name).eval(), torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        final, maps = model.forward_intermediates(x)
+        some = model.forward_intermediates(x, indices=2, intermediates_only=True)
+        low = model.forward_intermediates(x, indices=[0, -3], intermediates_only=True, stop_early=True)
+    assert [(m.shape[1], 64 // m.shape[2]) for m in maps] == [
+        (info["num_chs"], info["reduction"]) for info in model.feature_info
+    ]
+    assert torch.equal(final, maps[-1])
+    assert torch.equal(some[0], maps[-2])
+    assert torch.equal(low[1], maps[-3])
+    modules = dict(model.named_modules())
+    assert all(info["module"] in modules for info in model.feature_info)
+    with pytest.raises(InputError, match="outside"):
+        model.forward_intermediates(x, indices=[99])
+    with pytest.raises(InputError, match="'NCHW'"):
+        model.forward_intermediates(x, output_fmt="NLC")
+
+
+@pytest.mark.parametrize("name", ["has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_ste_bpd", "sew_resnet18_ttfs"])
+def test_checkpointing_changes_no_gradient(name: str) -> None:
+    model = small(name).train()
+    x, y = torch.rand(2, 3, 32, 32), torch.tensor([1, 2])
+    grads = []
+    for enable in (False, True):
+        model.set_grad_checkpointing(enable)
+        model.zero_grad()
+        functional.cross_entropy(model(x), y).backward()
+        grads.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
+    for plain, recomputed in zip(*grads, strict=True):
+        assert torch.equal(plain, recomputed)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_bfloat16_autocast_and_parameters(name: str) -> None:
+    model, x = small(name).eval(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.isfinite(model(x)).all()
+    half = zoo.create_model(name, num_classes=7, dtype=torch.bfloat16).eval()
+    with torch.no_grad():
+        assert half(x.bfloat16()).dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if not name.startswith("sew")])
+def test_gradients_reach_the_input(name: str) -> None:
+    model, x = small(name).train(), torch.rand(2, 3, 32, 32, requires_grad=True)
+    (gradient,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    assert gradient.shape == x.shape
+    assert gradient.abs().sum() > 0
+    gradient.square().sum().backward()
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 32), (1, 4, 32, 32)])
+def test_a_tensor_that_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"takes images \(N, 3, H, W\)"):
+        small(SMALL[0])(torch.rand(shape))
+
+
+def test_an_empty_batch_gives_no_logits() -> None:
+    for name in ("has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_ste_bpd"):
+        assert small(name).eval()(torch.rand(0, 3, 32, 32)).shape == (0, 7)
+
+
+def test_controls_are_the_hybrids_own_branches() -> None:
+    hybrid = small("has8_resnet_b4_m2_d2_ste_bpd")
+    shapes = {key: value.shape for key, value in hybrid.state_dict().items()}
+    for control, other in (("ann_resnet_b4_m2_d2", "spiking"), ("snn_resnet_b4_m2_d2_ste_bpd", "analog")):
+        kept = {key: shape for key, shape in shapes.items() if f".{other}." not in key}
+        assert {key: value.shape for key, value in small(control).state_dict().items()} == kept
+
+
+def test_the_hybrid_is_the_sum_of_its_branches() -> None:
+    hybrid = small("has8_vgg_b2_m2_d2_ste_bpd").eval()
+    block, x = hybrid.get_submodule("stages.1.0"), torch.rand(2, 6, 16, 16)
+    with torch.no_grad():
+        spiking = block.decoder(block.spiking(block.encoder(x)))  # type: ignore[operator]
+        assert torch.equal(block(x), spiking + block.analog(x))  # type: ignore[operator]

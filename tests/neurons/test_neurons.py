@@ -1,0 +1,370 @@
+"""The neurons against spikingjelly's own nodes: spikes bit for bit, gradients, settings, statelessness."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikingjelly.activation_based import functional, neuron, surrogate
+from torch import Tensor
+
+from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
+
+OURS: dict[str, type[StatelessNode]] = {"if": IFNeuron, "lif": LIFNeuron, "plif": ParametricLIFNeuron}
+NAMES = tuple(OURS)
+# The chunk of the in-place path is 65536 values a timestep: one short of it, exactly, over it, two and a bit.
+CHUNKS = [(8, 1, 65535), (8, 1, 65536), (8, 1, 65537), (2, 3, 44000)]
+
+
+def make(name: str, **changes: Any) -> Any:
+    """Our node, some of spikingjelly's settings changed on it."""
+    node = OURS[name]()
+    for key, value in changes.items():
+        setattr(node, key, value)
+    return node
+
+
+def reference(name: str, **changes: Any) -> Any:
+    """spikingjelly's node with the zoo's settings, but for `changes`."""
+    options = {"surrogate_function": surrogate.ATan(2.0), "step_mode": "m"} | changes
+    if name == "if":
+        return neuron.IFNode(**options)
+    return neuron.LIFNode(tau=2.0, **options) if name == "lif" else neuron.ParametricLIFNode(init_tau=2.0, **options)
+
+
+def run(node: Callable[[Tensor], Tensor], x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Spikes, the input's gradient, and that of PLIF's w."""
+    if isinstance(node, neuron.BaseNode) and not isinstance(node, StatelessNode):
+        functional.reset_net(node)
+    x = x.detach().clone().requires_grad_()
+    w = getattr(node, "w", None)
+    spikes = node(x)
+    found = torch.autograd.grad(spikes, [x] if w is None else [x, w], grad)
+    return spikes.detach(), found[0], None if w is None else found[1]
+
+
+def assert_near(found: Tensor, want: Tensor, tolerance: float = 1e-5) -> None:
+    assert found.shape == want.shape
+    assert found.dtype == want.dtype
+    assert (found - want).abs().max() <= tolerance * want.abs().max()
+
+
+def assert_same_node(node: Any, theirs: Any, x: Tensor) -> Tensor:
+    """Spikes equal bit for bit, gradients to 1e-5 of their maximum; returns the spikes."""
+    grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(11), dtype=x.dtype)
+    (spikes, dx, dw), (want, want_dx, want_dw) = run(node, x, grad), run(theirs, x, grad)
+    assert torch.equal(spikes, want)
+    assert_near(dx, want_dx)
+    if want_dw is not None:
+        assert dw is not None
+        assert_near(dw, want_dw)
+    return spikes
+
+
+def currents(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype).mul_(2)
+
+
+def special_currents(dtype: torch.dtype) -> Tensor:
+    """(T, N): rows of constants and sequences that land on the threshold, on zero, and far away."""
+    below = float(torch.nextafter(torch.tensor(1.0), torch.tensor(0.0)))
+    above = float(torch.nextafter(torch.tensor(1.0), torch.tensor(2.0)))
+    constants = [0.0, -0.0, 0.25, 0.5, 1.0, 2.0, below, above, 2 * below, 1e-45, -1e-40, 1e-38, 3e4, -3e4, 1e15, -1e15]
+    columns = [[value] * 8 for value in constants]
+    columns += [[0.5, 0.5, 0, 0, 1, 0, 2, 0], [-1, 2, 1, -1, 1e-45, 1, -5, 6], [1, 0, 1, 0, 1, 0, 1, 0]]
+    return torch.tensor(columns, dtype=dtype).T.contiguous()
+
+
+# --- Against spikingjelly ---
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(8, 2, 3, 4, 4), (8, 5), (1, 3, 2), (3, 1, 1, 7), (16, 2, 9)])
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_spikingjellys_node(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    node, theirs = make(name).to(dtype), reference(name).to(dtype)
+    spikes = assert_same_node(node, theirs, currents(shape, dtype=dtype))
+    assert 0 < spikes.mean() < 1  # the comparison saw firing and silence
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_spikingjellys_node_on_special_values(name: str, dtype: torch.dtype) -> None:
+    node, theirs = make(name).to(dtype), reference(name).to(dtype)
+    assert_same_node(node, theirs, special_currents(dtype))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fires_exactly_at_the_threshold(name: str) -> None:
+    # From rest, the IF neuron reaches 1 with a current of 1, the two with τ = 2 with a current of 2.
+    at = torch.tensor([1.0 if name == "if" else 2.0])
+    under = torch.nextafter(at, torch.tensor(0.0))
+    assert make(name)(at[None]).item() == 1
+    assert make(name)(under[None]).item() == 0
+
+
+@pytest.mark.parametrize("shape", CHUNKS)
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_spikingjellys_node_across_chunks(name: str, shape: tuple[int, ...]) -> None:
+    assert_same_node(make(name), reference(name), currents(shape))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_spikingjellys_node_on_strided_input(name: str) -> None:
+    x = currents((6, 3, 8, 10))
+    for strided in (x.transpose(0, 1), x[:, :, ::2], x.permute(1, 0, 3, 2), x[:, :1].expand(-1, 4, -1, -1)):
+        assert not strided.is_contiguous()
+        grad = currents(tuple(strided.shape), seed=1).transpose(-1, -2).contiguous().transpose(-1, -2)
+        node, theirs = make(name), reference(name)
+        leaf, leaf_theirs = strided.detach().requires_grad_(), strided.detach().requires_grad_()
+        spikes, want = node(leaf), theirs(leaf_theirs)
+        assert torch.equal(spikes, want)
+        assert_near(torch.autograd.grad(spikes, leaf, grad)[0], torch.autograd.grad(want, leaf_theirs, grad)[0])
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    shape=st.tuples(st.integers(1, 10), st.integers(1, 3), st.integers(1, 9)),
+    name=st.sampled_from(NAMES),
+    threshold=st.sampled_from([0.25, 1.0, 1.7]),
+)
+def test_equals_spikingjellys_node_at_any_size_and_threshold(
+    seed: int, shape: tuple[int, int, int], name: str, threshold: float
+) -> None:
+    node, theirs = make(name, v_threshold=threshold), reference(name, v_threshold=threshold)
+    assert_same_node(node, theirs, currents(shape, seed))
+
+
+@pytest.mark.parametrize("w", [-2.0, 0.5, 3.0])
+def test_plif_follows_its_weight(w: float) -> None:
+    node, theirs = make("plif"), reference("plif")
+    with torch.no_grad():
+        node.w.fill_(w)
+        theirs.w.fill_(w)
+    assert_same_node(node, theirs, currents((8, 4, 50)))
+
+
+def test_plif_with_a_frozen_weight_or_input() -> None:
+    node, x = make("plif"), currents((8, 4, 50))
+    node(x).sum().backward()
+    want = node.w.grad.clone()
+    assert want != 0
+    x.requires_grad_()
+    node.w.grad = None
+    node.w.requires_grad_(False)
+    node(x).sum().backward()
+    assert node.w.grad is None
+    assert x.grad is not None
+    assert x.grad.abs().max() > 0
+
+
+# --- Other element types ---
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bfloat16_keeps_its_membrane_in_float32(name: str) -> None:
+    node = make(name)
+    x, grad = currents((8, 3, 200)).bfloat16(), currents((8, 3, 200), seed=1).bfloat16()
+    spikes, dx, _ = run(node, x, grad)
+    wide, wide_dx, _ = run(node, x.float(), grad.float())
+    assert spikes.dtype == dx.dtype == torch.bfloat16
+    assert torch.equal(spikes.float(), wide)
+    assert_near(dx.float(), wide_dx, 2**-8)  # one rounding to bfloat16
+
+
+def test_bfloat16_accumulates_what_bfloat16_could_not() -> None:
+    # 1/512 + 0.75 is not representable in bfloat16: a bfloat16 membrane would stay at 0.75 for ever.
+    x = torch.full((129, 1), 2.0**-9, dtype=torch.bfloat16)
+    x[0] = 0.75
+    spikes = IFNeuron()(x)
+    assert spikes.flatten().nonzero().tolist() == [[128]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_meta_device_gives_the_shape(name: str) -> None:
+    with torch.device("meta"):
+        node = make(name)
+        assert node(torch.empty(8, 2, 3)).shape == (8, 2, 3)
+
+
+@pytest.mark.parametrize("shape", [(8, 0, 3, 4, 4), (8, 0)])
+@pytest.mark.parametrize("name", NAMES)
+def test_empty_batch(name: str, shape: tuple[int, ...]) -> None:
+    x = torch.empty(shape, requires_grad=True)
+    spikes = make(name)(x)
+    assert spikes.shape == shape
+    spikes.sum().backward()
+    assert x.grad is not None
+    assert x.grad.shape == shape
+
+
+# --- No state ---
+
+
+def rest(node: Any) -> bool:
+    return isinstance(node.v, float) and node.v == 0.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_leaves_nothing_behind(name: str) -> None:
+    node, x = make(name), currents((8, 4, 10)).requires_grad_()
+    first = node(x)
+    first.sum().backward()
+    assert rest(node)
+    assert torch.equal(node(x), first)
+    assert torch.equal(node(x[:, :1]), first[:, :1])
+    assert torch.equal(node(x.reshape(8, 20, 2)), first.reshape(8, 20, 2))
+    assert node.state_dict().keys() == ({"w"} if name == "plif" else set())
+
+
+@pytest.mark.parametrize("setting", [{}, {"v_reset": None}, {"detach_reset": True}])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_call_starts_from_rest(name: str, setting: dict[str, Any]) -> None:
+    node, x = make(name, **setting), currents((8, 4, 10))
+    want = node(x)
+    node.v = torch.full((4, 10), 0.9)  # as an interrupted call, or a call of one step, would leave it
+    assert torch.equal(node(x), want)
+
+
+@pytest.mark.parametrize("setting", [{}, {"v_reset": None}, {"detach_reset": True}])
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_after_a_call_are_the_same_neuron(name: str, setting: dict[str, Any]) -> None:
+    node, x = make(name, **setting), currents((8, 4, 10)).requires_grad_()
+    want = node(x)
+    for copied in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):  # noqa: S301
+        assert type(copied) is type(node)
+        assert rest(copied)
+        assert torch.equal(copied(x), want)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_backward_may_run_after_another_call(name: str) -> None:
+    node, grad = make(name), currents((8, 2, 10), seed=2)
+    x, other = currents((8, 2, 10)).requires_grad_(), currents((8, 3, 7), seed=3).requires_grad_()
+    spikes = node(x)
+    node(other).sum().backward()
+    (found,) = torch.autograd.grad(spikes, x, grad)
+    assert torch.equal(found, run(node, x, grad)[1])
+
+
+# --- spikingjelly's settings are honoured ---
+
+SETTINGS: list[dict[str, Any]] = [
+    {"v_threshold": 0.4},
+    {"v_reset": None},
+    {"v_reset": -0.25},
+    {"detach_reset": True},
+    {"surrogate_function": surrogate.Sigmoid(4.0)},
+    {"surrogate_function": surrogate.ATan(3.5)},
+    {"v_threshold": 0.4, "v_reset": None, "detach_reset": True},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_those_of_spikingjelly(name: str, setting: dict[str, Any]) -> None:
+    node, x = make(name, **setting), currents((8, 3, 20))
+    if setting.get("v_reset"):
+        node.set_reset_value("v", setting["v_reset"])
+        node.reset()
+    changed = assert_same_node(node, reference(name, **setting), x)
+    assert torch.equal(node(x), changed)  # no state on these paths either
+    if {"v_threshold", "v_reset"} & setting.keys():
+        assert not torch.equal(changed, make(name)(x))  # the setting matters
+
+
+@pytest.mark.parametrize("name", ["lif", "plif"])
+def test_undecayed_input_is_that_of_spikingjelly(name: str) -> None:
+    node = make(name, decay_input=False)
+    assert_same_node(node, reference(name, decay_input=False), currents((8, 3, 20)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_recorded_voltages_are_those_of_spikingjelly(name: str) -> None:
+    node, theirs, x = make(name), reference(name, store_v_seq=True), currents((8, 3, 20))
+    plain = node(x)
+    node.store_v_seq = True
+    assert torch.equal(assert_same_node(node, theirs, x), plain)
+    assert torch.equal(node.v_seq, theirs.v_seq)
+    assert node.v_seq.shape == x.shape
+    assert rest(node)
+    node(x[:, :1])
+    assert torch.equal(node.v_seq, theirs.v_seq[:, :1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_a_spikingjelly_node(name: str) -> None:
+    node = make(name)
+    assert isinstance(node, neuron.BaseNode)
+    assert isinstance(node, type(reference(name)))
+    assert (node.step_mode, node.v_threshold, node.v_reset, node.detach_reset) == ("m", 1.0, 0.0, False)
+    assert type(node.surrogate_function) is surrogate.ATan
+    assert node.surrogate_function.alpha == 2.0
+
+
+# --- The definition ---
+
+
+def test_if_by_hand() -> None:
+    spikes = IFNeuron()(torch.tensor([0.6, 0.6, 0.5, 0.5, -1.0, 1.9, 0.2])[:, None])
+    # h = 0.6, 1.2 fires, 0.5, 1.0 fires, −1, 0.9, 1.1 fires.
+    assert spikes.flatten().tolist() == [0, 1, 0, 1, 0, 0, 1]
+
+
+def test_surrogate_slope_of_a_single_step() -> None:
+    x = torch.linspace(-2, 4, 25)[None].requires_grad_()
+    (found,) = torch.autograd.grad(IFNeuron()(x).sum(), x)
+    torch.testing.assert_close(found, 1 / (1 + (torch.pi * (x.detach() - 1)) ** 2))
+
+
+def defined(name: str, x: Tensor, w: Tensor) -> Tensor:
+    """Equation 22 and the two leaks, step by step, by nothing but torch's own operations."""
+    gain = {"if": torch.ones_like(w), "lif": torch.full_like(w, 0.5), "plif": w.sigmoid()}[name]
+    v, spikes = torch.zeros_like(x[0]), []
+    for current in x:
+        h = v + current if name == "if" else v + (current - v) * gain
+        smooth = torch.atan(torch.pi * (h - 1)) / torch.pi  # its derivative is 1 / (1 + (πx)²), of every order
+        spikes.append((h >= 1).to(x.dtype) + smooth - smooth.detach())
+        v = h * (1 - spikes[-1])
+    return torch.stack(spikes)
+
+
+def in_place(name: str, x: Tensor, w: Tensor) -> Tensor:
+    if name == "plif":
+        return plif_spikes(x, w)
+    return if_spikes(x) if name == "if" else lif_spikes(x)
+
+
+def second_order(spikes: Callable[[str, Tensor, Tensor], Tensor], name: str, dtype: torch.dtype) -> list[Tensor]:
+    """∂/∂(x, w, upstream) of |∂(upstream · spikes)/∂(x, w)|²."""
+    x = currents((6, 2, 5)).to(dtype).requires_grad_()
+    upstream = currents((6, 2, 5), seed=1).to(dtype).requires_grad_()
+    w = torch.tensor(0.3, dtype=dtype, requires_grad=True)
+    sources = [x, w] if name == "plif" else [x]
+    first = torch.autograd.grad(spikes(name, x, w), sources, upstream, create_graph=True)
+    total = sum((each.square().sum() for each in first), torch.zeros((), dtype=dtype))
+    return list(torch.autograd.grad(total, [*sources, upstream]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_double_backward_is_that_of_the_definition(name: str) -> None:
+    found = second_order(in_place, name, torch.float32)
+    want = second_order(defined, name, torch.float64)
+    for each, expected in zip(found, want, strict=True):
+        assert expected.abs().max() > 0
+        assert_near(each.double(), expected, 1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_order_with_a_graph_is_that_without(name: str) -> None:
+    node, x, grad = make(name), currents((8, 2, 9)).requires_grad_(), currents((8, 2, 9), seed=1)
+    (found,) = torch.autograd.grad(node(x), x, grad, create_graph=True)
+    assert_near(found.detach(), run(node, x, grad)[1])

@@ -1,0 +1,315 @@
+"""create_model: arguments, weights from real files, and every refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import zoo
+from zoo.catalog import Catalog, CatalogFile, WeightRecord, catalog_path, default_catalog, read_catalog
+from zoo.composition import parse_name
+from zoo.errors import CatalogError, CompositionError, OptionError, TagError, WeightError
+from zoo.weights import adapt_channels, load_weight
+
+TINY = "has8_resnet_b2_m2_d2_ste_bpd"
+PACKAGE = "weights_{}"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        (TINY, {"foo": 1}, OptionError, "has no option 'foo'; valid: "),
+        (TINY, {"num_clases": 1}, OptionError, "has no option 'num_clases'; did you mean 'num_classes'?"),
+        (TINY, {"timesteps": 4}, OptionError, "has no option 'timesteps'"),
+        ("sew_resnet18_phase", {"timesteps": 25}, OptionError, "timesteps=25 is outside 1…24"),
+        ("sew_resnet18_ste", {"timesteps": 8}, OptionError, "takes no such option"),
+        (TINY, {"num_classes": -1}, CompositionError, "num_classes=-1 is out of range; valid: 0 to 1000000"),
+        (TINY, {"num_classes": 10**9}, CompositionError, "out of range"),
+        (TINY, {"num_classes": "ten"}, OptionError, "num_classes must be an integer"),
+        (TINY, {"num_classes": True}, OptionError, "num_classes must be an integer"),
+        (TINY, {"in_chans": 0}, CompositionError, "in_chans=0 is out of range; valid: 1 to 4096"),
+        (TINY, {"pretrained": "cifar10"}, OptionError, "pretrained must be True or False"),
+        (TINY, {"pretrained": True}, TagError, "has no pretrained weights; variants with weights: "),
+        (TINY + ".cifar10", {}, TagError, "has no pretrained weights"),
+        ("has8_resnet_b8_m2_d4_rate_bpd", {}, CompositionError, "encoder 'rate' has no surrogate gradient"),
+        ("has8_resnet_b8_m2_d4_phase_rate", {}, CompositionError, "no surrogate gradient"),
+        ("snn_resnet_b8_m2_d4_ttfs_rate", {}, CompositionError, "no surrogate gradient"),
+        ("has8_resnet50_b8_m2_d3_ste_bpd", {}, CompositionError, "it wants d4, not d3"),
+    ],
+)
+def test_refusals(name: str, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        zoo.create_model(name, **options)
+
+
+def test_unknown_options_are_type_errors_and_names_value_errors() -> None:
+    assert issubclass(OptionError, TypeError)
+    for error in (TagError, CompositionError, zoo.errors.ModelNameError):
+        assert issubclass(error, ValueError)
+
+
+def test_defaults() -> None:
+    model = zoo.create_model(TINY, device="meta")
+    assert (model.num_classes, model.in_chans, model.timesteps) == (1000, 3, 8)
+    assert str(model.spec) == TINY
+
+
+def test_timesteps_of_the_baseline() -> None:
+    assert zoo.create_model("sew_resnet18_phase", device="meta").timesteps == 10
+    assert zoo.create_model("sew_resnet18_phase", device="meta", timesteps=4).timesteps == 4
+    assert zoo.create_model("sew_resnet18_ste", device="meta").timesteps == 8
+
+
+def test_dtype_and_device() -> None:
+    model = zoo.create_model(TINY, dtype=torch.float64, device="cpu")
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+    assert zoo.create_model(TINY, device=torch.device("meta")).get_classifier().weight.is_meta  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WeightRecord, Any]:
+    """A weight in a real package on disk, with its record."""
+    model = zoo.create_model(TINY, num_classes=4)
+    package = tmp_path / PACKAGE.format(tmp_path.name)  # imported once a process: another name for every test
+    package.mkdir()
+    (package / "__init__.py").touch()
+    save_file(model.state_dict(), package / "tiny.safetensors")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return _record(package / "tiny.safetensors", model), model
+
+
+def _record(file: Path, model: Any, **changes: Any) -> WeightRecord:
+    content: dict[str, Any] = {
+        "variant": TINY,
+        "tag": "made",
+        "source": f"package:{file.parent.name}/{file.name}",
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "size": file.stat().st_size,
+        "license": "mit",
+        "dataset": "random",
+        "dataset_license": "none",
+        "dataset_attribution": "none",
+        "labels": ["a", "b", "c", "d"],
+        "preprocessing": {"size": 32},
+        "recipe": "none",
+        "epochs": 1,
+        "seed": 0,
+        "metrics": {"top1": 25.0},
+        "spec": model.spec.to_json(),
+        "providers": {"has8-zoo": "0.1.0"},
+        "figures": {"params": 1, "image_size": 32, "timesteps": 8, "macs": 1, "macs_per_timestep": 1},
+    }
+    return WeightRecord.model_validate(content | changes)
+
+
+def test_loading_gives_exactly_the_published_weights(published: tuple[WeightRecord, Any]) -> None:
+    record, original = published
+    model = zoo.create_model(TINY, num_classes=4)
+    load_weight(model, record)
+    for key, value in original.state_dict().items():
+        assert torch.equal(model.state_dict()[key], value), key
+
+
+def test_another_number_of_classes_spares_exactly_the_head(published: tuple[WeightRecord, Any]) -> None:
+    record, original = published
+    model = zoo.create_model(TINY, num_classes=9)
+    fresh = {key: value.clone() for key, value in model.state_dict().items()}
+    load_weight(model, record)
+    for key, value in model.state_dict().items():
+        expected = fresh[key] if key in ("head.fc.weight", "head.fc.bias") else original.state_dict()[key]
+        assert torch.equal(value, expected), key
+    bare = zoo.create_model(TINY, num_classes=0)
+    load_weight(bare, record)
+
+
+@pytest.mark.parametrize("in_chans", [1, 4, 6, 7])
+def test_other_channels_adapt_exactly_the_first_convolutions(
+    published: tuple[WeightRecord, Any], in_chans: int
+) -> None:
+    record, original = published
+    model = zoo.create_model(TINY, num_classes=4, in_chans=in_chans)
+    load_weight(model, record)
+    stems = {f"{name}.weight" for name in model.first_conv_names}
+    assert len(stems) == 2
+    for key, value in model.state_dict().items():
+        source = original.state_dict()[key]
+        assert torch.equal(value, adapt_channels(source, in_chans) if key in stems else source), key
+
+
+def test_adapted_channels_keep_the_size_of_outputs() -> None:
+    weight = torch.rand(5, 3, 7, 7)
+    grey = torch.rand(1, 1, 16, 16)
+    expected = torch.nn.functional.conv2d(grey.repeat(1, 3, 1, 1), weight)
+    for in_chans in (1, 6, 9):
+        same = grey.repeat(1, in_chans, 1, 1)
+        torch.testing.assert_close(torch.nn.functional.conv2d(same, adapt_channels(weight, in_chans)), expected)
+
+
+def _altered(record: WeightRecord, **changes: Any) -> WeightRecord:
+    return WeightRecord.model_validate(record.model_dump() | changes)
+
+
+def test_altered_bytes_are_refused_before_they_are_read(published: tuple[WeightRecord, Any], tmp_path: Path) -> None:
+    record, model = published
+    file = tmp_path / PACKAGE.format(tmp_path.name) / "tiny.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(WeightError, match=r"is not the published file.*sha256"):
+        load_weight(model, record)
+    file.write_bytes(data[:-10])
+    with pytest.raises(WeightError, match="is not the published file"):
+        load_weight(model, record)
+    file.unlink()
+    with pytest.raises(WeightError, match=r"tiny.safetensors is not in package 'weights_"):
+        load_weight(model, record)
+    with pytest.raises(WeightError, match="no_such_package"):
+        load_weight(model, _altered(record, source="package:no_such_package/x.safetensors"))
+
+
+def test_a_pickle_named_safetensors_is_never_opened(published: tuple[WeightRecord, Any], tmp_path: Path) -> None:
+    _, model = published
+    file = tmp_path / PACKAGE.format(tmp_path.name) / "evil.safetensors"
+    planted = tmp_path / "planted"
+    file.write_bytes(f"cos\nsystem\n(S'touch {planted}'\ntR.".encode())
+    with pytest.raises(WeightError, match="not a safetensors file"):
+        load_weight(model, _record(file, model))
+    assert not planted.exists()
+
+
+@pytest.mark.parametrize("how", ["missing", "unexpected", "of another shape"])
+def test_keys_must_match_exactly(published: tuple[WeightRecord, Any], tmp_path: Path, how: str) -> None:
+    _, model = published
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    key = "stages.1.0.analog.body.0.weight"
+    if how == "missing":
+        del state[key]
+    elif how == "unexpected":
+        key = "stages.9.weight"
+        state[key] = torch.zeros(1)
+    else:
+        state[key] = torch.zeros(2, 2)
+    file = tmp_path / PACKAGE.format(tmp_path.name) / "odd.safetensors"
+    save_file(state, file)
+    with pytest.raises(WeightError, match=f"{how}: {re.escape(key)}"):
+        load_weight(model, _record(file, model))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "package:zoo/../../etc/passwd",
+        "package:zoo/a/../b.safetensors",
+        "package:/etc/x.safetensors",
+        "package:zoo/x.pt",
+        "/etc/passwd",
+        "http://example.org/x.safetensors",
+        "hf-hub:org/name/../x",
+        "hf-hub:org/name",  # no revision
+    ],
+)
+def test_unsafe_sources_are_no_valid_record(published: tuple[WeightRecord, Any], source: str) -> None:
+    with pytest.raises(ValueError, match="source|revision"):
+        _altered(published[0], source=source)
+
+
+def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecord, Any]) -> None:
+    one, two = published[0], _altered(published[0], tag="other")
+    content = CatalogFile.model_validate({"version": 1, "variants": [], "weights": [one, two]})
+    catalog = Catalog(content, "test")
+    spec = parse_name(TINY)
+    assert catalog.weight(spec).tag == "made"
+    assert catalog.weight(parse_name(TINY + ".other")).tag == "other"
+    with pytest.raises(TagError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: made, other\)"):
+        catalog.weight(parse_name(TINY + ".othre"))
+    with pytest.raises(CatalogError, match="listed twice"):
+        Catalog(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [one, one]}), "test")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 1\nvariants: [", "is not YAML"),
+        ("version: 2\nvariants: []", "does not follow the schema"),
+        ("version: 1\nvariants: []\nextra: 1", "extra"),
+        ("version: 1\nvariants: []\nweights: [{variant: x}]", "does not follow the schema"),
+        ("!!python/object/apply:os.system ['true']", "is not YAML"),
+        ("", "does not follow the schema"),
+    ],
+)
+def test_a_malformed_catalog_names_file_and_place(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "registry.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(CatalogError, match=message) as caught:
+        read_catalog(file)
+    assert str(file) in str(caught.value)
+    with pytest.raises(CatalogError, match="cannot be read"):
+        read_catalog(tmp_path / "none.yaml")
+
+
+def test_listing_filters() -> None:
+    every = zoo.list_models()
+    assert len(every) == len(set(every)) > 60
+    assert zoo.list_models("sew_*") == [name for name in every if name.startswith("sew_")]
+    assert set(zoo.list_models(encoder="ste")) == {name for name in every if "_ste_" in name}
+    assert zoo.list_models(family="ann", backbone="vgg") == ["ann_vgg_b16_m2_d4", "ann_vgg_b24_m2_d4"]
+    assert zoo.list_models("nothing*") == []
+    with pytest.raises(ValueError, match="did you mean 'fourier'"):
+        zoo.list_models(encoder="fourie")
+    with pytest.raises(TypeError):
+        zoo.list_models(5)  # type: ignore[arg-type]
+
+
+def test_the_paper_is_listed_whole() -> None:
+    listed = set(zoo.list_models())
+    for size in ("vgg_b16", "resnet_b32"):
+        for encoder in ("sigmoid", "tanh", "fourier"):
+            for decoder in ("rate", "bpd"):
+                assert f"has8_{size}_m2_d4_{encoder}_{decoder}" in listed
+                assert f"has8_{size}_m2_d4_{encoder}raw_{decoder}" in listed
+    assert {"sew_resnet18_rate", "sew_resnet50_phase", "ann_resnet18", "ann_resnet50"} <= listed
+
+
+def test_info_of_any_valid_name() -> None:
+    info = zoo.model_info("has8_resnet_b32_m2_d4_fourier_bpd")
+    assert info["params"] == 5886952
+    assert info["listed"]
+    assert {c["kind"] for c in info["components"]} == {"family", "backbone", "encoder", "decoder", "neuron"}
+    assert not zoo.model_info("has8_resnet_b31_m2_d4_fourier_bpd")["listed"]
+    json.dumps(info)
+
+
+def test_every_published_weight_loads_and_its_figures_are_recomputed() -> None:
+    from zoo.profiling import count_cost
+
+    names = zoo.list_models(pretrained=True)
+    assert names
+    for name in names:
+        record = default_catalog().weight(parse_name(name))
+        model = zoo.create_model(name, pretrained=True).eval()
+        assert model.num_classes == record.num_classes
+        assert model.spec.untagged().to_json() == record.spec
+        cost = count_cost(model, record.figures.image_size)
+        assert record.figures.model_dump() == {key: cost.to_json()[key] for key in record.figures.model_dump()}
+        assert model.pretrained_cfg["label_names"] == list(record.labels)
+
+
+def test_pretrained_needs_no_tag_and_takes_other_heads() -> None:
+    (name, *_) = zoo.list_models(pretrained=True)
+    tagged = zoo.create_model(name, pretrained=True)
+    plain = zoo.create_model(name.partition(".")[0], pretrained=True)
+    assert str(plain.spec) == name
+    assert all(torch.equal(a, b) for a, b in zip(tagged.parameters(), plain.parameters(), strict=True))
+    other = zoo.create_model(name, pretrained=True, num_classes=3, in_chans=1).eval()
+    assert other(torch.rand(1, 1, 32, 32)).shape == (1, 3)
+
+
+def test_the_catalog_is_the_one_beside_the_source() -> None:
+    assert catalog_path().name == "registry.yaml"

@@ -1,0 +1,147 @@
+"""Image files → ranked labels, batch by batch and in order; a bad file is an answer too, not the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import InputError
+from zoo.images import display_name, prepare, read_image
+
+if TYPE_CHECKING:
+    from zoo.catalog import Preprocessing
+    from zoo.contracts.modules import ImageClassifier
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one file.
+
+    Attributes:
+        file: as it was given.
+        ranked: (label, probability), the most probable first; probabilities are the softmax over all classes.
+    """
+
+    file: Path
+    ranked: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why one file has no prediction.
+
+    Attributes:
+        file: as it was given.
+        error: the reason, naming the file.
+    """
+
+    file: Path
+    error: str
+
+
+def predict(
+    model: ImageClassifier,
+    files: Iterable[Path | str],
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    top: int = 3,
+    batch_size: int = 32,
+) -> Iterator[Prediction | Failure]:
+    """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
+
+    Args:
+        model: with 3 input channels; images go to its device and type.
+        files: read `batch_size` at a time; those that cannot be read become a `Failure` in their place.
+        preprocessing: of the model's weight.
+        labels: a name for every class.
+        top: how many labels each prediction ranks, 1 to the number of classes.
+        batch_size: 1 or more; it does not change any prediction.
+
+    Returns:
+        One answer a file, in the order of the files, as soon as its batch is done.
+
+    Raises:
+        InputError: at once, for arguments that do not fit the model.
+    """
+    _check_arguments(model, preprocessing, labels, top, batch_size)
+    return _predict(model, map(Path, files), preprocessing, labels, top, batch_size)
+
+
+def _check_arguments(
+    model: ImageClassifier, preprocessing: Preprocessing, labels: Sequence[str], top: int, batch_size: int
+) -> None:
+    if len(labels) != model.num_classes:
+        raise InputError(f"{model.spec} has {model.num_classes} classes, but {len(labels)} labels were given")
+    if not 1 <= top <= len(labels):
+        raise InputError(
+            f"top={top} is out of range; {model.spec} has {len(labels)} classes, valid: 1 to {len(labels)}"
+        )
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more")
+    if model.in_chans != 3:
+        raise InputError(
+            f"image files are read as RGB, but {model.spec} was built with in_chans={model.in_chans}, not 3"
+        )
+    if preprocessing.size < model.min_image_size:
+        raise InputError(f"size={preprocessing.size} is too small; {model.spec} takes {model.min_image_size} or more")
+
+
+def _predict(
+    model: ImageClassifier,
+    files: Iterator[Path],
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    top: int,
+    batch_size: int,
+) -> Iterator[Prediction | Failure]:
+    while chunk := list(islice(files, batch_size)):
+        read = [(file, _read(file, preprocessing)) for file in chunk]
+        good = [image for _, image in read if isinstance(image, Tensor)]
+        logits = iter(_logits(model, torch.stack(good)) if good else ())
+        for file, image in read:
+            yield image if isinstance(image, Failure) else _rank(file, next(logits), labels, top)
+
+
+def _read(file: Path, preprocessing: Preprocessing) -> Tensor | Failure:
+    try:
+        return prepare(read_image(file), preprocessing)
+    except InputError as error:
+        return Failure(file, str(error))
+
+
+def _logits(model: ImageClassifier, images: Tensor) -> Tensor:
+    """(N, 3, H, W) → (N, classes) float32 on the CPU."""
+    weights = next(model.parameters())
+    with evaluating(model):
+        logits: Tensor = model(images.to(weights.device, weights.dtype))
+        return logits.float().cpu()
+
+
+def _rank(file: Path, logits: Tensor, labels: Sequence[str], top: int) -> Prediction | Failure:
+    """The answer of one file from its logits, (classes,); of equal ones the earlier class comes first."""
+    if not torch.isfinite(logits).all():
+        reason = "the model's answer is not finite (NaN or infinity); its weights or its dtype are at fault"
+        return Failure(file, f"{display_name(file)}: {reason}")
+    probabilities, order = logits.softmax(0).sort(descending=True, stable=True)
+    ranked = zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
+    return Prediction(file, tuple((labels[index], probability) for index, probability in ranked))
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode and inference mode inside; afterwards every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in training:
+            module.training = True
