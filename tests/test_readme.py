@@ -1,0 +1,48 @@
+"""The README says the truth: its Python runs, its commands and files exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def test_the_python_of_the_readme_runs_in_one_go() -> None:
+    blocks = _blocks("python")
+    assert len(blocks) >= 4
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5226409984 1161426432" in done.stdout
+
+
+def test_there_are_two_set_up_commands_and_ci_runs_the_second() -> None:
+    commands = _blocks("bash")
+    assert len(commands) == 2
+    assert commands[0].rstrip().endswith("zoo predict")
+    marked = re.search(r"<!-- test-command -->\n```bash\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    assert marked is not None
+    assert marked.group(1) == commands[1]
+
+
+def test_every_linked_file_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)]+)\)", README.read_text(encoding="utf-8"))
+    assert links
+    for link in links:
+        assert (README.parent / link).exists(), link
+
+
+def test_the_error_shown_is_the_error_raised() -> None:
+    import zoo
+
+    text = README.read_text(encoding="utf-8")
+    try:
+        zoo.create_model("has8_resnet_b32_m2_d4_fourrier_bpd")
+    except ValueError as error:
+        assert f"{type(error).__name__}: {error}" in text
