@@ -106,6 +106,5 @@ def print_table(title: str, columns: list[str], rows: list[list[str]], words: in
         table.add_column(column, justify="left" if index < words else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    # Wide enough for every column also where the output is a file.
-    console = Console()
-    Console(width=max(console.width, 100)).print(table)
+    # Wide enough for every column also where the output is a file or a narrow terminal.
+    Console(width=max(Console().width, 160)).print(table)

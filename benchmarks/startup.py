@@ -88,17 +88,18 @@ def summarise(seconds: Mapping[str, Sequence[float]], peer: str = PEER) -> list[
     return rows
 
 
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """One line of the table."""
+    seconds = [f"{row[key]:.3f}" for key in ("median_s", "min_s", "max_s", "ratio")]
+    return [row["command"], *seconds, f"{row['ratio_min']:.3f}–{row['ratio_max']:.3f}"]
+
+
 def show(rows: Sequence[Mapping[str, Any]], repeats: int) -> None:
     """Print the table."""
     print_table(
         f"Start-up, fresh interpreters, {repeats} interleaved rounds",
         ["command", "median s", "min", "max", "÷ import timm", "round by round"],
-        [
-            [row["command"]]
-            + [f"{row[key]:.3f}" for key in ("median_s", "min_s", "max_s", "ratio")]
-            + [f"{row['ratio_min']:.3f}–{row['ratio_max']:.3f}"]
-            for row in rows
-        ],
+        [cells(row) for row in rows],
     )
 
 

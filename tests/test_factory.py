@@ -216,7 +216,7 @@ def test_keys_must_match_exactly(published: tuple[WeightRecord, Any], tmp_path: 
     ],
 )
 def test_unsafe_sources_are_no_valid_record(published: tuple[WeightRecord, Any], source: str) -> None:
-    with pytest.raises(ValueError, match="source|revision"):
+    with pytest.raises(ValueError, match=r"source|revision"):
         _altered(published[0], source=source)
 
 

@@ -137,10 +137,9 @@ def test_malformed_tags(tag: str) -> None:
 def test_any_text_is_a_name_or_the_same_kind_of_error(text: str) -> None:
     try:
         spec = parse_name(text)
-    except ModelNameError as error:
-        assert str(error)
-    else:
-        assert parse_name(str(spec)) == spec
+    except ModelNameError:
+        return
+    assert parse_name(str(spec)) == spec
 
 
 @given(

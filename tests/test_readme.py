@@ -7,6 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import zoo
+
 README = Path(__file__).parent.parent / "README.md"
 
 
@@ -39,10 +43,6 @@ def test_every_linked_file_exists() -> None:
 
 
 def test_the_error_shown_is_the_error_raised() -> None:
-    import zoo
-
-    text = README.read_text(encoding="utf-8")
-    try:
+    with pytest.raises(ValueError, match="fourrier") as caught:
         zoo.create_model("has8_resnet_b32_m2_d4_fourrier_bpd")
-    except ValueError as error:
-        assert f"{type(error).__name__}: {error}" in text
+    assert f"{caught.type.__name__}: {caught.value}" in README.read_text(encoding="utf-8")

@@ -51,10 +51,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
 Model = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help=f"Model, as `zoo list` names it; without a tag its first weight.  (default: {DEFAULT_MODEL})",
-    ),
+    typer.Option(metavar="NAME", help="Model, as `zoo list` names it; without a tag its first weight."),
 ]
 
 
@@ -72,9 +69,9 @@ def zoo_command(
 ) -> None:
     """Hybrid analog-spiking image classifiers, composed by name.
 
-    A name says everything about a model: has8_resnet_b8_m2_d4_ste_bpd.cifar10 is of the family has8, on the backbone
-    resnet with base width 8, width multiplier 2 and depth 4, with the encoder ste and the decoder bpd, and with the
-    weights cifar10.
+    A name says everything about a model: has8_resnet_b8_m2_d4_ste_bpd.cifar10
+    is of the family has8, on the backbone resnet (base width 8, multiplier 2,
+    depth 4), with the encoder ste, the decoder bpd, and the weights cifar10.
     """
 
 
@@ -84,7 +81,7 @@ def zoo_command(
 @app.command("list", epilog="Example: zoo list resnet_b8 --encoder ste")
 def list_command(
     filter: Annotated[
-        str, typer.Argument(metavar="[FILTER]", help="Part of a name, or a shell pattern such as 'has8_*_bpd'.")
+        str, typer.Argument(metavar="FILTER", help="Part of a name, or a shell pattern such as 'has8_*_bpd'.")
     ] = "*",
     family: Annotated[str | None, typer.Option(help="Of this family only, such as has8.")] = None,
     backbone: Annotated[str | None, typer.Option(help="On this backbone only, such as resnet.")] = None,
@@ -157,7 +154,7 @@ def info_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Any valid model name, listed or not.")],
     as_json: Json = False,
 ) -> None:
-    """Say all that is known of a model: its parts, size and weights, and how to load it."""
+    """Say all that is known of a model: its parts, size and weights, and the code that loads it."""
     info = zoo.model_info(name)
     if as_json:
         print(json.dumps(info))
@@ -172,7 +169,7 @@ def info_command(
 def predict_command(
     images: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[IMAGE|FOLDER]...", help="Image files, and folders with images at any depth."),
+        typer.Argument(metavar="IMAGE|FOLDER", help="Image files, and folders with images at any depth."),
     ] = None,
     model: Model = None,
     top: Annotated[
@@ -185,7 +182,9 @@ def predict_command(
 ) -> None:
     """Classify images; without any, the photographs that come with the package.
 
-    A file that cannot be read is reported by its name, the others are still classified, and the exit status is 1.
+    A file that cannot be read is reported by its name, the others are still
+    classified, and the exit status is 1. The model, unless --model names one:
+    has8_resnet_b8_m2_d4_ste_bpd.cifar10
     """
     from zoo.images import find_images, sample_photographs
 
@@ -236,7 +235,7 @@ def _leave_bombs_to_us() -> None:
 @app.command("show", epilog="Example: zoo show cat.jpg --out cat_planes.png")
 def show_command(
     image: Annotated[
-        Path | None, typer.Argument(metavar="[IMAGE]", help="Image file; without one, the photograph of the package.")
+        Path | None, typer.Argument(metavar="IMAGE", help="Image file; without one, the photograph of the package.")
     ] = None,
     model: Model = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the picture, a PNG.")] = Path("show.png"),
@@ -244,7 +243,9 @@ def show_command(
 ) -> None:
     """Draw what the network sees: the input, its bit planes, and the spike rate of every layer.
 
-    A model without trained weights is shown as it is initialised, and the picture says so.
+    A model without trained weights is shown as it is initialised, and the
+    picture says so. The model, unless --model names one:
+    has8_resnet_b8_m2_d4_ste_bpd.cifar10
     """
     from zoo.images import display_name, prepare, read_image, sample_photographs
 

@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded: Pillow's own threshold for a decompression bomb, a quarter GiB of RGB."""
 
-SUFFIXES = frozenset(".avif .bmp .gif .jp2 .jpe .jpeg .jpg .pbm .pfm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split())
+SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm"),
+    *(".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
+)
 """What a file must end with to be picked up from a folder; a file named outright may be called anything."""
 
 # Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are no photographs.
@@ -186,9 +189,7 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
             continue
         inside = sorted(_walk(path))
         if not inside:
-            raise InputError(
-                f"{display_name(path)} holds no images; their names end with one of {', '.join(sorted(SUFFIXES))}"
-            )
+            raise InputError(f"{display_name(path)} holds no images; their names end with one of {', '.join(SUFFIXES)}")
         found += inside
     return found
 

@@ -80,15 +80,11 @@ def _check_arguments(
     if len(labels) != model.num_classes:
         raise InputError(f"{model.spec} has {model.num_classes} classes, but {len(labels)} labels were given")
     if not 1 <= top <= len(labels):
-        raise InputError(
-            f"top={top} is out of range; {model.spec} has {len(labels)} classes, valid: 1 to {len(labels)}"
-        )
+        raise InputError(f"top={top} is out of range; valid: 1 to {len(labels)}, the classes of {model.spec}")
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more")
     if model.in_chans != 3:
-        raise InputError(
-            f"image files are read as RGB, but {model.spec} was built with in_chans={model.in_chans}, not 3"
-        )
+        raise InputError(f"images are read as RGB, but {model.spec} has in_chans={model.in_chans}; build it with 3")
     if preprocessing.size < model.min_image_size:
         raise InputError(f"size={preprocessing.size} is too small; {model.spec} takes {model.min_image_size} or more")
 
@@ -145,3 +141,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+def usable_device(name: str) -> str:
+    """`name`, where torch can compute on that device.
+
+    Raises:
+        InputError: it is no device, or not one of this machine.
+    """
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"cannot compute on device {name!r}: {reason}; --device cpu always works") from error
+    return name

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from zoo.contracts.modules import ClassifierHead
 
-
 _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
 
 
@@ -21,7 +20,8 @@ class Conv2d(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[0] == 1 and x.device.type == "cpu" and x.numel() <= _SMALL_INPUT and not torch.jit.is_tracing():
+        alone = x.shape[0] == 1 and x.device.type == "cpu" and x.numel() <= _SMALL_INPUT
+        if alone and not torch.jit.is_tracing():  # type: ignore[attr-defined]
             return super().forward(torch.cat((x, x)))[:1]
         return super().forward(x)
 

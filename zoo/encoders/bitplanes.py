@@ -25,58 +25,58 @@ from zoo.encoders.surrogates import (
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
 
 
-def bit_planes(x: Tensor) -> Tensor:
+def _wide(x: Tensor) -> Tensor:
+    """float32 at least: in bfloat16 255·x would be rounded twice, in float16 a range could overflow."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     """B_k(I) = ⌊I / 2^k⌋ mod 2 of I = round(255·x), eq. 8; no gradient.
 
     Args:
         x: (N, C, …) in [0, 1].
+        dtype: of the planes; x's by default. 0 and 1 are exact in each.
 
     Returns:
-        (8, N, C, …) in {0, 1}, x's dtype, plane t is bit t.
+        (8, N, C, …) in {0, 1}, plane t is bit t.
     """
-    # float32 at least: in bfloat16 255·x would be rounded twice.
-    wide = x if x.dtype == torch.float64 else x.float()
-    levels = torch.round(wide * LEVELS).to(torch.uint8)
+    levels = torch.round(_wide(x) * LEVELS).to(torch.uint8)
     shifts = torch.arange(PLANES, dtype=torch.uint8, device=x.device)
     shifts = shifts.reshape((PLANES,) + (1,) * x.dim())
-    return ((levels >> shifts) & 1).to(x.dtype)
+    return ((levels >> shifts) & 1).to(dtype or x.dtype)
 
 
 class _SurrogatePlanes(torch.autograd.Function):
     """Bit planes forward, Σ_k γ_k g_k f_k′(255·x) · 255 backward; saves x alone."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, slope: Wave, scaled: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype, slope: Wave, scaled: bool) -> Tensor:
         ctx.save_for_backward(x)
         ctx.slope, ctx.scaled = slope, scaled
-        return bit_planes(x)
+        return bit_planes(x, dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (grad,) = grads
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
-        wide = x if x.dtype == torch.float64 else x.float()
-        slopes = contract_slopes(wide * LEVELS, grad.to(wide.dtype), ctx.slope, ctx.scaled)
-        return (slopes * LEVELS).to(x.dtype), None, None
+        slopes = contract_slopes(x * LEVELS, grads[0].to(x.dtype), ctx.slope, ctx.scaled)
+        return slopes * LEVELS, None, None, None
 
 
 class _StraightThroughPlanes(torch.autograd.Function):
     """Bit planes forward; backward the weights for which decoding after encoding has slope 1."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.dtype = x.dtype
-        return bit_planes(x)
+    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return bit_planes(x, dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (grad,) = grads
-        wide = grad if grad.dtype == torch.float64 else grad.float()
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        wide = _wide(grads[0])
         total = wide[0] * LEVELS
         for plane in range(1, PLANES):
             # 255 first: 255·(2^k/255) is 2^k exactly, so bpd's slope comes out as exactly 1.
             total = total + wide[plane] * LEVELS * 2**plane
-        return (total / _SQUARED_WEIGHTS).to(ctx.dtype)
+        return total / _SQUARED_WEIGHTS, None
 
 
 def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
@@ -92,7 +92,7 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), slope, scaled))
+    return cast(Tensor, _SurrogatePlanes.apply(unit_range(_wide(x)), x.dtype, slope, scaled))
 
 
 def straight_through_planes(x: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def straight_through_planes(x: Tensor) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x)))
+    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(_wide(x)), x.dtype))
 
 
 class BitPlaneEncoder(Encoder):

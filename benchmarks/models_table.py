@@ -1,0 +1,186 @@
+"""The README's table of models: size, cost and accuracy, counted anew from the models themselves.
+
+Every hybrid has the network without its spiking branch beside it. Models are built one at a time, on the CPU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import yaml
+from reporting import RESULTS, ROOT, Out, write_beside, write_result
+
+import zoo
+from zoo.catalog import default_catalog
+from zoo.errors import ZooError
+from zoo.names import Spec
+from zoo.profiling import count_cost
+
+PAPER = ROOT / "tests" / "data" / "tables.yaml"
+START, END = b"<!-- models:start -->", b"<!-- models:end -->"
+DEFAULT_CLASSES = 10
+DEFAULT_NAMES = (
+    "has8_vgg_b16_m2_d4_fourier_bpd",
+    "ann_vgg_b16_m2_d4",
+    "has8_vgg_b24_m2_d4_fourier_bpd",
+    "ann_vgg_b24_m2_d4",
+    "has8_resnet_b32_m2_d4_fourier_bpd",
+    "ann_resnet_b32_m2_d4",
+    "has8_resnet_b64_m2_d4_fourier_bpd",
+    "ann_resnet_b64_m2_d4",
+    "has8_resnet_b8_m2_d4_ste_bpd",
+    "ann_resnet_b8_m2_d4",
+    "sew_resnet18_phase@1000",
+    "sew_resnet50_phase@1000",
+    "ann_resnet18@1000",
+    "ann_resnet50@1000",
+)
+HEADER = ("name", "classes", "parameters", "MACs per timestep", "MACs total", "T", "top-1 CIFAR-10")
+
+app = typer.Typer(add_completion=False)
+
+
+def split_classes(text: str) -> tuple[str, int]:
+    """`NAME@CLASSES` → (name, classes); 10 classes where none are given."""
+    name, mark, classes = text.partition("@")
+    if mark and not (classes.isascii() and classes.isdigit()):
+        raise typer.BadParameter(f"{text!r}: behind '@' stands the number of classes, as in ann_resnet18@1000")
+    return name, int(classes) if mark else DEFAULT_CLASSES
+
+
+def is_cifar10(dataset: str) -> bool:
+    """Whether a weight's data set is CIFAR-10, however it is spelt."""
+    return re.match(r"cifar10(?!\d)", re.sub(r"[\s_-]", "", dataset.lower())) is not None
+
+
+def catalog_top1(spec: Spec) -> float | None:
+    """Top-1 of the variant's first weight that was measured on CIFAR-10."""
+    for record in default_catalog().weights_of(spec):
+        if is_cifar10(record.dataset) and "top1" in record.metrics:
+            return record.metrics["top1"]
+    return None
+
+
+def paper_top1(spec: Spec, tables: Mapping[str, Any]) -> float | None:
+    """The paper's CIFAR-10 figure of that variant: table 1 (every coding), else table 2 (fourier, bpd)."""
+    first, second = tables.get("table1_cifar10", {}), tables.get("table2_top1", {})
+    if spec.family != "has8":
+        figure = first.get("baselines", {}).get(spec.text, second.get(spec.text, [None])[0])
+        return None if figure is None else float(figure)
+    if spec["neuron"] != "if":
+        return None
+    size = "has8_{backbone}_b{base}_m{mult}_d{depth}".format(**dict(spec.fields))
+    encoder, decoder = str(spec["encoder"]), str(spec["decoder"])
+    half = first.get(size, {}).get("unscaled" if encoder.endswith("raw") else "scaled", {})
+    figure = half.get(decoder, {}).get(encoder.removesuffix("raw"))
+    if figure is None and (encoder, decoder) == ("fourier", "bpd"):
+        figure = second.get(size, [None])[0]
+    return None if figure is None else float(figure)
+
+
+def find_top1(spec: Spec, tables: Mapping[str, Any]) -> tuple[float | None, str | None]:
+    """(top-1 in percent, "catalog" or "paper"), the catalog's own measurement first; (None, None) without."""
+    measured = catalog_top1(spec)
+    if measured is not None:
+        return measured, "catalog"
+    published = paper_top1(spec, tables)
+    return (published, "paper") if published is not None else (None, None)
+
+
+def measure(name: str, classes: int, image_size: int, tables: Mapping[str, Any]) -> dict[str, Any]:
+    """Build one model, count it, and look its accuracy up."""
+    model = zoo.create_model(name, num_classes=classes)
+    top1, source = find_top1(model.spec, tables)
+    cost = count_cost(model, image_size).to_json()
+    return {"name": name, "classes": classes, **cost, "top1_cifar10": top1, "top1_source": source}
+
+
+def markdown_row(row: Mapping[str, Any]) -> str:
+    """One line of the table."""
+    top1 = "–" if row["top1_cifar10"] is None else f"{row['top1_cifar10']:.2f}"
+    cells = [
+        f"`{row['name']}`",
+        str(row["classes"]),
+        f"{row['params'] / 1e6:.2f} M",
+        f"{row['macs_per_timestep'] / 1e9:.3f} G",
+        f"{row['macs'] / 1e9:.3f} G",
+        str(row["timesteps"]),
+        f"{top1} (paper)" if row["top1_source"] == "paper" else top1,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The Markdown table, without a line feed at its end."""
+    rule = "| --- |" + " ---: |" * (len(HEADER) - 1)
+    return "\n".join([f"| {' | '.join(HEADER)} |", rule, *map(markdown_row, rows)])
+
+
+def replace_between(text: bytes, table: str) -> bytes:
+    """`text` with `table` between its two markers, every other byte as it was.
+
+    Raises:
+        ValueError: a marker is missing or stands twice, or the end comes first.
+    """
+    for marker in (START, END):
+        if text.count(marker) != 1:
+            raise ValueError(f"wants {marker.decode()} exactly once, has it {text.count(marker)} times")
+    start, end = text.index(START) + len(START), text.index(END)
+    if end < start:
+        raise ValueError(f"has {END.decode()} before {START.decode()}")
+    return text[:start] + b"\n" + table.encode() + b"\n" + text[end:]
+
+
+def update_readme(path: Path, table: str) -> None:
+    """Put the table into the file; ends with status 2, the file untouched, where that cannot be done."""
+    try:
+        write_beside(path, replace_between(path.read_bytes(), table))
+    except (OSError, ValueError) as error:
+        typer.echo(f"{path} was not changed: {error}", err=True)
+        raise typer.Exit(2) from error
+    typer.echo(f"wrote the table into {path}")
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The paper's figures; none where the file is missing."""
+    if not path.is_file():
+        typer.echo(f"{path} is missing: no figures of the paper", err=True)
+        return {}
+    tables: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return tables
+
+
+@app.command()
+def main(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME[@CLASSES]]...", help="Models; without, the README's.")
+    ] = None,
+    readme: Annotated[Path | None, typer.Option(help="Put the table between this file's models markers.")] = None,
+    image_size: Annotated[int, typer.Option(min=1, help="Pixels a side that MACs are counted at.")] = 224,
+    paper: Annotated[Path, typer.Option(help="The paper's figures, YAML.")] = PAPER,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; no figure depends on them.")] = 1,
+    out: Out = RESULTS,
+) -> None:
+    """Count the models and print their table as Markdown."""
+    torch.set_num_threads(threads)
+    tables = read_tables(paper)
+    chosen = [split_classes(text) for text in names or DEFAULT_NAMES]
+    try:
+        rows = [measure(name, classes, image_size, tables) for name, classes in chosen]
+    except ZooError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(2) from error
+    table = markdown(rows)
+    typer.echo(table)
+    typer.echo(f"wrote {write_result(out, 'models_table', {'image_size': image_size, 'rows': rows})}", err=True)
+    if readme is not None:
+        update_readme(readme, table)
+
+
+if __name__ == "__main__":
+    app()

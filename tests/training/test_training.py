@@ -1,0 +1,156 @@
+"""Training: packed images from real files, settings as data, and runs that go on where they stopped."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from zoo.errors import CatalogError, InputError
+from zoo.training.loop import Training, evaluate, save_weights
+from zoo.training.packed import PackedImages, augment, load_packed
+from zoo.training.recipes import Recipe, load_recipe, recipe_names
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+
+
+def _packed(path: Path, count: int = 24, size: int = 16, damage: int | None = None) -> Path:
+    """JPEGs of two kinds, bright and dark, packed as CIFAR-10 is."""
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(count):
+        pixels = rng.integers(0, 100, (size, size, 3)) + (150 if i % 2 else 0)
+        file = io.BytesIO()
+        Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=90)
+        files.append(b"no image" if i == damage else file.getvalue())
+    offsets = np.cumsum([0, *(len(data) for data in files)])
+    labels = np.arange(count) % 2
+    jpeg = np.frombuffer(b"".join(files), np.uint8)
+    np.savez(path, jpeg=jpeg, offsets=offsets, labels=labels, classes=np.array(["dark", "bright"]))
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> PackedImages:
+    return load_packed(_packed(tmp_path / "train.npz"))
+
+
+def _recipe(**changes: object) -> Recipe:
+    settings = load_recipe("bundled").model_dump() | {"epochs": 3, "batch_size": 8, "precision": "no"}
+    return Recipe.model_validate(settings | changes)
+
+
+def test_packed_images_are_decoded_as_they_are(data: PackedImages) -> None:
+    assert data.pixels.shape == (24, 3, 16, 16)
+    assert data.pixels.dtype is torch.uint8
+    assert data.classes == ("dark", "bright")
+    means = data.pixels.float().mean((1, 2, 3))
+    assert means[data.labels == 1].min() > 180
+    assert means[data.labels == 0].max() < 70
+    batches = list(data.batches(10))
+    assert [len(labels) for _, labels in batches] == [10, 10, 4]
+    assert batches[0][0].min() >= 0
+    assert batches[0][0].max() <= 1
+    assert [len(labels) for _, labels in data.batches(10, torch.arange(24))] == [10, 10]
+
+
+def test_damaged_packs_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none.npz is no file"):
+        load_packed(tmp_path / "none.npz")
+    with pytest.raises(InputError, match=r"image 5 of .*bad.npz is damaged"):
+        load_packed(_packed(tmp_path / "bad.npz", damage=5))
+    np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
+    with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes"):
+        load_packed(tmp_path / "other.npz")
+
+
+def test_augmenting_mirrors_and_moves_whole_images() -> None:
+    x = torch.arange(2 * 3 * 6 * 6, dtype=torch.float32).reshape(2, 3, 6, 6) + 1
+    still = augment(x, flip=False, max_shift=0, generator=torch.Generator())
+    assert torch.equal(still, x)
+    seen = set()
+    for seed in range(40):
+        moved = augment(x[:1], flip=True, max_shift=1, generator=torch.Generator().manual_seed(seed))
+        candidates = {
+            (mirrored, dy, dx)
+            for mirrored in (False, True)
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+            if torch.equal(moved, _moved(x[:1].flip(3) if mirrored else x[:1], dy, dx))
+        }
+        assert len(candidates) == 1
+        seen |= candidates
+    assert len(seen) > 10
+
+
+def _moved(x: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
+    height, width = x.shape[2:]
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
+    return padded[:, :, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: PackedImages, tmp_path: Path) -> None:
+    finals = []
+    for stops in ((3,), (1, 1, 1)):
+        out = tmp_path / str(len(stops))
+        for epochs in stops:
+            torch.manual_seed(1)
+            model = zoo.create_model(NAME, num_classes=2)
+            run = Training(model, data, _recipe(), out)
+            assert run.resume() == (out / "last.pt").exists()
+            for _ in range(epochs):
+                run.run_epoch(lambda row: None)
+                run.save()
+        assert run.epoch == 3
+        assert not list(out.glob("*.tmp"))
+        finals.append(model.state_dict())
+    for key, value in finals[0].items():
+        assert torch.equal(value, finals[1][key]), key
+
+
+def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    rows: list[dict[str, float]] = []
+    model = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=30, learning_rate=0.01), tmp_path).run(rows.append)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert rows[-1]["epoch"] == 30
+    metrics = evaluate(model, data, top=2)
+    assert metrics["top1"] > 90
+    assert metrics["top2"] == 100
+    save_weights(model, tmp_path / "model.safetensors")
+    from safetensors.torch import load_file
+
+    again = zoo.create_model(NAME, num_classes=2)
+    again.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
+    assert evaluate(again, data, top=2) == metrics
+
+
+def test_settings_reach_the_optimiser_and_the_schedule(data: PackedImages, tmp_path: Path) -> None:
+    recipe = _recipe(learning_rate=0.01, weight_decay=0.5, optimizer="sgd", epochs=4, warmup_epochs=1)
+    run = Training(zoo.create_model(NAME, num_classes=2), data, recipe, tmp_path)
+    assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.5, 0.0}  # norms and biases are spared
+    rates = []
+    for step in range(1, 4 * run.steps + 1):
+        run.schedule.step_update(step)
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    # Half a cosine over the whole run, its first epoch replaced by a linear rise.
+    assert rates.index(max(rates)) == run.steps - 1
+    for step in range(run.steps, 4 * run.steps):
+        expected = 0.01 * (1 + math.cos(math.pi * step / (4 * run.steps))) / 2
+        assert rates[step - 1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_recipes_are_checked() -> None:
+    assert "bundled" in recipe_names()
+    with pytest.raises(CatalogError, match="unknown recipe 'bundle'; did you mean 'bundled'"):
+        load_recipe("bundle")
+    with pytest.raises(ValueError, match="epochs"):
+        _recipe(epochs=0)
+    with pytest.raises(ValueError, match="extra"):
+        _recipe(surprise=1)
