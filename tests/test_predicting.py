@@ -114,10 +114,16 @@ def test_the_model_and_the_caller_are_left_as_they_were(model: ImageClassifier, 
 
 def test_evaluating_restores_after_an_error(model: ImageClassifier) -> None:
     model.train()
-    with pytest.raises(KeyError), evaluating(model):
-        assert torch.is_inference_mode_enabled()
-        assert not any(module.training for module in model.modules())
-        raise KeyError
+
+    def fail_inside() -> None:
+        with evaluating(model):
+            assert torch.is_inference_mode_enabled()
+            assert not any(module.training for module in model.modules())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail_inside()
+    assert not torch.is_inference_mode_enabled()
     assert all(module.training for module in model.modules())
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts.family import BuildRequest
 from zoo.errors import CompositionError, ModelNameError, OptionError, UnknownComponentError, shorten, suggest
 from zoo.names import Spec, check_characters, split_tag
 from zoo.registry import Registry, default_registry
@@ -68,5 +69,6 @@ def build_model(
         raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
     check_count("num_classes", num_classes, 0, MAX_CLASSES)
     check_count("in_chans", in_chans, 1, MAX_CHANNELS)
-    model: ImageClassifier = family.build(spec, registry, num_classes, in_chans, options or {})
+    request = BuildRequest(spec, registry, num_classes, in_chans, options or {})
+    model: ImageClassifier = family.build(request)
     return model

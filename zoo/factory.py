@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from zoo.catalog import default_catalog
 from zoo.composition import DEFAULT_CLASSES, build_model, parse_name
+from zoo.contracts.modules import ImageClassifier
 from zoo.errors import OptionError
 from zoo.registry import Registry
-
-if TYPE_CHECKING:
-    import torch
-
-    from zoo.contracts.modules import ImageClassifier
+from zoo.weights import describe, load_weight
 
 
 def create_model(
@@ -49,8 +48,6 @@ def create_model(
         ComponentError: a plugin that the name needs is broken.
         WeightError: the weights are missing or altered.
     """
-    import torch
-
     spec = parse_name(name, registry)
     if not isinstance(pretrained, bool):
         raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: {spec}.tag")
@@ -60,11 +57,9 @@ def create_model(
         model = build_model(spec, classes, in_chans, options, registry)
     if dtype is not None:
         model = model.to(dtype=dtype)
+    model.pretrained_cfg = describe(model, weight)
     if weight is not None:
-        from zoo.weights import describe, load_weight
-
         model.spec = weight.spec_of(spec)
-        model.pretrained_cfg = describe(model, weight)
         if pretrained:
             load_weight(model, weight)
     return model

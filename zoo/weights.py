@@ -92,25 +92,39 @@ def _check_fit(name: str, state: dict[str, Tensor], fresh: dict[str, Tensor]) ->
         raise WeightError(f"{name} does not fit its model; {told}")
 
 
-def describe(model: ImageClassifier, record: WeightRecord) -> dict[str, Any]:
-    """What timm calls pretrained_cfg: where the weights come from, and how to prepare an image for them."""
-    size = record.preprocessing.size
-    return {
-        "architecture": record.variant,
-        "tag": record.tag,
-        "source": record.source,
-        "license": record.license,
-        "num_classes": record.num_classes,
-        "label_names": list(record.labels),
-        "input_size": (record.in_chans, size, size),
-        "interpolation": record.preprocessing.interpolation,
+DEFAULT_IMAGE_SIZE = 224
+"""Pixels a side that a network without weights is described with; any its backbone takes will do."""
+
+
+def describe(model: ImageClassifier, record: WeightRecord | None) -> dict[str, Any]:
+    """What timm calls pretrained_cfg: where the weights come from, if any, and how to prepare an image."""
+    cfg: dict[str, Any] = {
+        "architecture": model.spec.text,
+        "num_classes": model.num_classes,
+        "input_size": (model.in_chans, DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE),
+        "interpolation": "bicubic",
         "crop_pct": 1.0,
-        "crop_mode": record.preprocessing.crop,
-        "mean": (0.0,) * record.in_chans,
-        "std": (1.0,) * record.in_chans,
+        "crop_mode": "center",
+        "mean": (0.0,) * model.in_chans,
+        "std": (1.0,) * model.in_chans,
         "classifier": _one_or_all(model.classifier_names),
         "first_conv": _one_or_all(model.first_conv_names),
     }
+    if record is not None:
+        size = record.preprocessing.size
+        cfg |= {
+            "tag": record.tag,
+            "source": record.source,
+            "license": record.license,
+            "num_classes": record.num_classes,
+            "label_names": list(record.labels),
+            "input_size": (record.in_chans, size, size),
+            "interpolation": record.preprocessing.interpolation,
+            "crop_mode": record.preprocessing.crop,
+            "mean": (0.0,) * record.in_chans,
+            "std": (1.0,) * record.in_chans,
+        }
+    return cfg
 
 
 def _one_or_all(names: tuple[str, ...]) -> str | tuple[str, ...]:

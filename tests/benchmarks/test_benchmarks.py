@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import gradient_norms
@@ -28,6 +28,14 @@ from zoo.encoders.surrogates import fourier_slope
 SCRIPTS = (startup, surrogate_variance, gradient_norms, models_table)
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """The scripts choose torch's number of threads; other tests get theirs back."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def _run(script: ModuleType, *arguments: str) -> Any:
@@ -294,6 +302,19 @@ def test_a_measured_figure_comes_before_the_papers(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(models_table, "catalog_top1", lambda _: 70.5)
     assert models_table.find_top1(spec, tables) == (70.5, "catalog")
     assert models_table.find_top1(zoo.parse_name("ann_resnet34"), {}) == (70.5, "catalog")
+
+
+def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [
+        SimpleNamespace(dataset="CIFAR-100", metrics={"top1": 1.0}),
+        SimpleNamespace(dataset="CIFAR-10", metrics={"top5": 2.0}),
+        SimpleNamespace(dataset="CIFAR-10", metrics={"top1": 3.0}),
+    ]
+    spec = zoo.parse_name("ann_resnet18")
+    monkeypatch.setattr(models_table, "default_catalog", lambda: SimpleNamespace(weights_of=lambda _: records))
+    assert models_table.catalog_top1(spec) == 3.0
+    del records[2]
+    assert models_table.catalog_top1(spec) is None
 
 
 def test_the_source_of_a_figure_shows_in_its_row() -> None:

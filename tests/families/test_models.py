@@ -157,6 +157,16 @@ def test_the_methods_that_timms_users_expect(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_pretrained_cfg_names_real_layers(name: str) -> None:
+    model = small(name)
+    cfg, state = model.pretrained_cfg, model.state_dict()
+    assert (cfg["num_classes"], cfg["architecture"], cfg["mean"], cfg["std"]) == (7, name, (0.0,) * 3, (1.0,) * 3)
+    for key in ("classifier", "first_conv"):
+        for layer in (cfg[key],) if isinstance(cfg[key], str) else cfg[key]:
+            assert f"{layer}.weight" in state
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_intermediates_are_what_feature_info_says(name: str) -> None:
     model, x = small(name).eval(), torch.rand(1, 3, 64, 64)
     with torch.no_grad():

@@ -117,7 +117,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: PackedImages, 
 def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path: Path) -> None:
     torch.manual_seed(1)
     rows: list[dict[str, float]] = []
-    model = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=30, learning_rate=0.01), tmp_path).run(rows.append)
+    model = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=30, learning_rate=0.01), tmp_path).run(
+        rows.append
+    )
     assert rows[-1]["loss"] < rows[0]["loss"]
     assert rows[-1]["epoch"] == 30
     metrics = evaluate(model, data, top=2)

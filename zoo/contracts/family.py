@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 from zoo.errors import ModelNameError
@@ -20,6 +21,25 @@ class Components(Protocol):
         """The class; raises a `ComponentError` or `UnknownComponentError`."""
 
 
+@dataclass(frozen=True)
+class BuildRequest:
+    """What a family gets to build a network from.
+
+    Attributes:
+        spec: the parsed name.
+        components: where to load the components that it names.
+        num_classes: logits; 0 for none.
+        in_chans: image channels.
+        options: those of `Family.options` that were given.
+    """
+
+    spec: Spec
+    components: Components
+    num_classes: int
+    in_chans: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
 class Family(ABC):
     """Parses its own remainder of a name and builds the network that it describes."""
 
@@ -34,14 +54,7 @@ class Family(ABC):
         """The canonical remainder, so that parse(format(fields)) == fields."""
 
     @abstractmethod
-    def build(
-        self,
-        spec: Spec,
-        components: Components,
-        num_classes: int,
-        in_chans: int,
-        options: Mapping[str, Any],
-    ) -> ImageClassifier:
+    def build(self, request: BuildRequest) -> ImageClassifier:
         """The network, freshly initialised; raises `CompositionError`."""
 
     @property

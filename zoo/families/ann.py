@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-from zoo.contracts.family import Components, GrammarFamily
+from zoo.contracts.family import BuildRequest, GrammarFamily
 from zoo.families.has8 import SIZE_PARTS, build_paired, check_width
-from zoo.names import ChoicePart, Grammar, Spec, Value
+from zoo.names import ChoicePart, Grammar, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.modules import ImageClassifier
@@ -26,18 +26,11 @@ class AnnFamily(GrammarFamily):
         if "network" not in fields:
             check_width(fields)
 
-    def build(
-        self,
-        spec: Spec,
-        components: Components,
-        num_classes: int,
-        in_chans: int,
-        options: Mapping[str, Any],
-    ) -> ImageClassifier:
-        if spec.get("network"):
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        if request.spec.get("network"):
             from zoo.families.residual_baselines import torchvision_resnet
 
-            return torchvision_resnet(spec, num_classes, in_chans)
+            return torchvision_resnet(request.spec, request.num_classes, request.in_chans)
         from zoo.families.paired import Pairing
 
-        return build_paired(spec, components, Pairing(analog=True), num_classes, in_chans)
+        return build_paired(request, Pairing(analog=True))

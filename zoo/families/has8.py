@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, ClassVar, final
 
-from zoo.contracts.family import Components, GrammarFamily
+from zoo.contracts.family import BuildRequest, Components, GrammarFamily
 from zoo.errors import CompositionError, ModelNameError
 from zoo.names import ComponentPart, Grammar, NumberPart, Spec, Value
 
@@ -49,15 +49,14 @@ def coding_pairing(spec: Spec, components: Components, analog: bool) -> Pairing:
     return Pairing(analog, encoder, decoder, neuron)
 
 
-def build_paired(
-    spec: Spec, components: Components, pairing: Pairing, num_classes: int, in_chans: int
-) -> ImageClassifier:
+def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
     """A paired network on the name's backbone."""
     from zoo.families.paired import PairedNetwork
 
-    backbone = components.load("backbone", str(spec["backbone"]))
+    spec = request.spec
+    backbone = request.components.load("backbone", str(spec["backbone"]))
     size = (int(spec["base"]), int(spec["mult"]), int(spec["depth"]))
-    return PairedNetwork(spec, backbone(*size, in_chans), pairing, num_classes)
+    return PairedNetwork(spec, backbone(*size, request.in_chans), pairing, request.num_classes)
 
 
 class CodedFamily(GrammarFamily):
@@ -70,16 +69,8 @@ class CodedFamily(GrammarFamily):
     def check(self, fields: Mapping[str, Value]) -> None:
         check_width(fields)
 
-    def build(
-        self,
-        spec: Spec,
-        components: Components,
-        num_classes: int,
-        in_chans: int,
-        options: Mapping[str, Any],
-    ) -> ImageClassifier:
-        pairing = coding_pairing(spec, components, self.analog)
-        return build_paired(spec, components, pairing, num_classes, in_chans)
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        return build_paired(request, coding_pairing(request.spec, request.components, self.analog))
 
 
 @final

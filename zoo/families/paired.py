@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from zoo.contracts.modules import (
     Backbone,
     Decoder,
     Encoder,
-    ImageClassifier,
     NeuronFactory,
 )
+from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 
 
@@ -70,7 +69,7 @@ class Pairing:
         )
 
 
-class PairedNetwork(ImageClassifier):
+class PairedNetwork(HeadedClassifier):
     """Stages of paired blocks and a head, whatever the backbone."""
 
     def __init__(self, spec: Spec, backbone: Backbone, pairing: Pairing, num_classes: int) -> None:
@@ -100,30 +99,9 @@ class PairedNetwork(ImageClassifier):
         self.check_image(x)
         maps = []
         for stage in list(self.stages)[: last + 1]:
-            for block in cast(nn.Sequential, stage):
-                if self.grad_checkpointing and self.training:
-                    x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
-                else:
-                    x = block(x)
+            x = self.run_blocks(stage, x)
             maps.append(x)
         return maps
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_stages(x, len(self.stages) - 1)[-1]
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        return cast(Tensor, self.head(x, pre_logits))
-
-    def get_classifier(self) -> nn.Module:
-        return self.head.classifier()
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
-
-    @property
-    def classifier_names(self) -> tuple[str, ...]:
-        return tuple(f"head.{name}" for name in self.head.classifier_names())
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

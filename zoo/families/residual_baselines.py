@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, cast
 
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from zoo.backbones.layers import PooledLinearHead
-from zoo.contracts.modules import Encoder, FeatureInfo, ImageClassifier, NeuronFactory
+from zoo.contracts.modules import Encoder, FeatureInfo, NeuronFactory
+from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
-class ResidualBaseline(ImageClassifier):
+class ResidualBaseline(HeadedClassifier):
     """A four-stage residual network, its stem and stages taken from `network`.
 
     With an encoder, everything between it and the mean over T carries (T, N, …).
@@ -50,30 +50,9 @@ class ResidualBaseline(ImageClassifier):
         x = self.stem(x if self.encoder is None else self.encoder(x))
         maps = [x]
         for stage in list(self.stages)[:last]:
-            for block in cast(nn.Sequential, stage):
-                if self.grad_checkpointing and self.training:
-                    x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
-                else:
-                    x = block(x)
+            x = self.run_blocks(stage, x)
             maps.append(x)
         return maps if self.encoder is None else [each.mean(0) for each in maps]
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        return self.forward_stages(x, len(self.stages))[-1]
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        return cast(Tensor, self.head(x, pre_logits))
-
-    def get_classifier(self) -> nn.Module:
-        return self.head.classifier()
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
-
-    @property
-    def classifier_names(self) -> tuple[str, ...]:
-        return ("head.fc",)
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-from zoo.contracts.family import Components, GrammarFamily
+from zoo.contracts.family import BuildRequest, GrammarFamily
 from zoo.errors import OptionError
 from zoo.families.ann import BASELINE_NETWORKS
-from zoo.names import ChoicePart, ComponentPart, Grammar, Spec
+from zoo.names import ChoicePart, ComponentPart, Grammar
 
 if TYPE_CHECKING:
     from zoo.contracts.modules import Encoder, ImageClassifier
@@ -33,20 +32,14 @@ class SewFamily(GrammarFamily):
     def options(self) -> frozenset[str]:
         return frozenset({"timesteps"})
 
-    def build(
-        self,
-        spec: Spec,
-        components: Components,
-        num_classes: int,
-        in_chans: int,
-        options: Mapping[str, Any],
-    ) -> ImageClassifier:
+    def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.residual_baselines import sew_resnet
 
-        encoder_class = components.load("encoder", str(spec["encoder"]))
+        spec = request.spec
+        encoder_class = request.components.load("encoder", str(spec["encoder"]))
         try:
-            encoder: Encoder = encoder_class(**options)
+            encoder: Encoder = encoder_class(**request.options)
         except TypeError as error:
             raise OptionError(f"{spec}: encoder {spec['encoder']!r} takes no such option: {error}") from error
-        neuron = components.load("neuron", str(spec["neuron"]))
-        return sew_resnet(spec, encoder, neuron, num_classes, in_chans)
+        neuron = request.components.load("neuron", str(spec["neuron"]))
+        return sew_resnet(spec, encoder, neuron, request.num_classes, request.in_chans)

@@ -1,0 +1,62 @@
+"""The wheel, installed in an environment of its own: catalog, weight and photograph travel inside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _run(*command: str | Path, cwd: Path) -> str:
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    flags = ("--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(folder))
+    _run(sys.executable, "-m", "pip", "wheel", *flags, ROOT, cwd=folder)
+    (made,) = folder.glob("*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment that holds this wheel; its dependencies are the parent's, by a .pth."""
+    folder = tmp_path_factory.mktemp("environment")
+    _run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder)
+    (site,) = folder.glob("lib/python*/site-packages")
+    flags = ("--no-deps", "--quiet", "--no-compile", "--target", str(site))
+    _run(sys.executable, "-m", "pip", "install", *flags, wheel, cwd=folder)
+    parent = sysconfig.get_paths()["purelib"]
+    (site / "zz_parent.pth").write_text(parent + "\n", encoding="utf-8")
+    return folder
+
+
+def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"zoo/registry.yaml", "zoo/py.typed", "zoo/photographs/SOURCES.md"} <= set(names)
+    assert any(name.startswith("zoo/pretrained/") and name.endswith(".safetensors") for name in names)
+    assert all(name.startswith(("zoo/", "has8_zoo-")) for name in names)
+    assert not any(name.endswith((".pt", ".npz", ".pyc")) for name in names)
+    assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 10_000_000
+
+
+def test_an_installed_zoo_classifies_its_photograph_offline(environment: Path, tmp_path: Path) -> None:
+    python = environment / "bin" / "python"
+    where = _run(python, "-c", "import zoo.catalog as c; print(c.catalog_path())", cwd=tmp_path).strip()
+    assert where.startswith(str(environment))
+    out = _run(python, "-m", "zoo.cli", "predict", "--json", cwd=tmp_path)
+    (line,) = out.strip().splitlines()
+    assert "cat" in json.dumps(json.loads(line))
+    listed = _run(python, "-m", "zoo.cli", "list", "has8_*_ste_bpd", cwd=tmp_path).splitlines()
+    assert "has8_resnet_b32_m2_d4_ste_bpd" in listed
