@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from zoo.errors import CatalogError, InputError
 from zoo.training.loop import Training, evaluate, save_weights
 from zoo.training.packed import PackedImages, augment, load_packed
 from zoo.training.recipes import Recipe, load_recipe, recipe_names
+from zoo.training.release import record_run
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
@@ -156,3 +158,28 @@ def test_recipes_are_checked() -> None:
         _recipe(epochs=0)
     with pytest.raises(ValueError, match="extra"):
         _recipe(surprise=1)
+
+
+def test_a_finished_run_becomes_a_catalog_record(data: PackedImages, tmp_path: Path) -> None:
+    facts = {
+        "license": "mit",
+        "dataset": "made",
+        "dataset_license": "none",
+        "dataset_attribution": "nobody",
+        "dataset_note": "",
+    }
+    source = "package:made/made.safetensors"
+    with pytest.raises(InputError, match="is no finished run"):
+        record_run(tmp_path, "made", source, data, facts)
+    model = zoo.create_model(NAME, num_classes=2)
+    save_weights(model, tmp_path / "model.safetensors")
+    summary = {"name": NAME, "recipe": "bundled", "settings": {"epochs": 3, "seed": 5}, "metrics": {}}
+    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    record = record_run(tmp_path, "made", source, data, facts)
+    assert record.name == NAME + ".made"
+    assert record.size == (tmp_path / "model.safetensors").stat().st_size
+    assert record.labels == ("dark", "bright")
+    assert (record.epochs, record.seed, record.preprocessing.size) == (3, 5, 16)
+    assert record.figures.params == sum(p.numel() for p in model.parameters())
+    assert record.metrics["top1"] == pytest.approx(evaluate(model, data, top=2)["top1"])
+    assert record.providers.keys() == {"has8-zoo"}

@@ -25,8 +25,9 @@ Report = Callable[[dict[str, Any]], None]
 
 
 def evaluate(model: ImageClassifier, data: PackedImages, batch_size: int = 250, top: int = 5) -> dict[str, float]:
-    """Top-1 and top-k accuracy in percent, in eval mode and float32."""
+    """Top-1 and top-k accuracy in percent, in eval mode and float32; k is at most the number of classes."""
     model.eval()
+    top = min(top, model.num_classes)
     device = next(model.parameters()).device
     metrics = {
         name: MulticlassAccuracy(num_classes=model.num_classes, top_k=k, average="micro").to(device)

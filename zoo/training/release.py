@@ -1,0 +1,94 @@
+"""The catalog record of a finished run: `python -m zoo.training.release RUN --source package:… --data val.npz …`.
+
+Prints YAML for the `weights:` list of a registry.yaml. Every figure is computed here, none is typed in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from zoo.catalog import WeightRecord
+from zoo.composition import build_model, parse_name
+from zoo.errors import InputError
+from zoo.profiling import count_cost
+from zoo.registry import default_registry
+from zoo.training.loop import evaluate, load_weights
+from zoo.training.packed import PackedImages, load_packed
+
+FIGURES = ("params", "image_size", "timesteps", "macs", "macs_per_timestep")
+
+
+def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict[str, str]) -> WeightRecord:
+    """The record of `run`, the folder that `python -m zoo.training` wrote, measured again on `data`.
+
+    Raises:
+        InputError: the run is not finished, or its classes are not those of the data.
+    """
+    weights, summary_file = run / "model.safetensors", run / "summary.json"
+    if not (weights.is_file() and summary_file.is_file()):
+        raise InputError(f"{run} is no finished run; it lacks model.safetensors or summary.json")
+    summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    spec = parse_name(summary["name"])
+    model = build_model(spec, len(data.classes))
+    load_weights(model, weights)
+    size = data.pixels.shape[-1]
+    cost = count_cost(model, size).to_json()
+    content = weights.read_bytes()
+    return WeightRecord.model_validate(
+        {
+            "variant": spec.text,
+            "tag": tag,
+            "source": source,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "size": len(content),
+            **facts,
+            "labels": list(data.classes),
+            "preprocessing": {"size": size},
+            "recipe": summary["recipe"],
+            "epochs": summary["settings"]["epochs"],
+            "seed": summary["settings"]["seed"],
+            "metrics": {name: round(value, 4) for name, value in evaluate(model, data).items()},
+            "spec": spec.untagged().to_json(),
+            "providers": _providers(),
+            "figures": {name: cost[name] for name in FIGURES},
+        }
+    )
+
+
+def _providers() -> dict[str, str]:
+    loaded = [c for c in default_registry().components() if c.state == "loaded" and c.version]
+    return {c.distribution: str(c.version) for c in loaded}
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Annotated[Path, typer.Option(help="Packed validation split (.npz) that the accuracy is measured on.")],
+    tag: Annotated[str, typer.Option(help="Tag of the weight, such as cifar10.")],
+    source: Annotated[str, typer.Option(help="Where the file will lie: package:module/file.safetensors.")],
+    license: Annotated[str, typer.Option(help="Licence of the weight.")],
+    dataset: Annotated[str, typer.Option(help="Name of the data.")],
+    dataset_license: Annotated[str, typer.Option(help="Licence of the data.")],
+    dataset_attribution: Annotated[str, typer.Option(help="Whom to credit for the data.")],
+    dataset_note: Annotated[str, typer.Option(help="What else a reader must know of the data.")] = "",
+) -> None:
+    """Measure a finished run and print its catalog record."""
+    facts = {
+        "license": license,
+        "dataset": dataset,
+        "dataset_license": dataset_license,
+        "dataset_attribution": dataset_attribution,
+        "dataset_note": dataset_note,
+    }
+    record = record_run(run, tag, source, load_packed(data), facts)
+    content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
+    typer.echo(yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=110))
+
+
+if __name__ == "__main__":
+    typer.run(main)
