@@ -237,11 +237,29 @@ def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(_run("info", TINY).exception, ZeroDivisionError)
 
 
+def test_profile_counts_by_branch() -> None:
+    result = _run("profile", TINY, "--image-size", "32", "--num-classes", "10", "--json")
+    (cost,) = _objects(result)
+    assert (cost["name"], cost["image_size"], cost["num_classes"], cost["timesteps"]) == (TINY, 32, 10, 8)
+    assert cost["macs"] == cost["macs_analog"] + cost["macs_spiking"]
+    assert cost["macs_per_timestep"] == cost["macs_analog"] + cost["macs_spiking"] // 8
+    text = _run("profile", TINY, "--image-size", "32", "--num-classes", "10").stdout
+    assert f"{cost['macs']:,}" in text
+    assert "not counted by fvcore: " in text
+    assert "_HardResetSpikes" in text
+
+
+def test_profile_of_an_image_that_is_too_small() -> None:
+    result = _run("profile", "has8_vgg_b1_m1_d4_ste_bpd", "--image-size", "16")
+    assert result.exit_code == 2
+    assert "needs at least 32 pixels a side" in result.stderr
+
+
 def test_version() -> None:
     assert _run("--version").stdout == f"has8-zoo {zoo.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["list", "info", "predict", "show"])
+@pytest.mark.parametrize("command", ["list", "info", "profile", "predict", "show"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"Example: zoo {command}" in _run(command, "--help").stdout
     assert command in _run("--help").stdout

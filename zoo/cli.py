@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show.
+"""The command `zoo`: list · info · profile · predict · show.
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -15,7 +15,16 @@ from typer.core import TyperGroup
 
 import zoo
 from zoo.errors import InputError, ZooError
-from zoo.printing import complain, in_terminal, print_answer, print_info, print_rows, progress, weights_in_short
+from zoo.printing import (
+    complain,
+    in_terminal,
+    print_answer,
+    print_cost,
+    print_info,
+    print_rows,
+    progress,
+    weights_in_short,
+)
 
 if TYPE_CHECKING:
     from zoo.catalog import Catalog, WeightRecord
@@ -160,6 +169,34 @@ def info_command(
         print(json.dumps(info))
     else:
         print_info(info)
+
+
+# profile --------------------------------------------------------------------------------------------------------------
+
+
+@app.command("profile", epilog="Example: zoo profile has8_resnet_b32_m2_d4_fourier_bpd --num-classes 10")
+def profile_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Any valid model name, listed or not.")],
+    image_size: Annotated[int, typer.Option(min=1, max=4096, help="Pixels a side of the image.")] = 224,
+    num_classes: Annotated[
+        int | None, typer.Option(min=0, help="Classes; unless given the weight's own, or 1000 without weights.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Count parameters and multiply-accumulates (MACs) of one image, by branch, as fvcore counts them.
+
+    "all timesteps" is what is really computed; "per timestep" is the paper's
+    convention, analog + spiking / T. What fvcore could not count is listed.
+    """
+    spec = zoo.parse_name(name)
+    from zoo.profiling import count_cost
+
+    network = zoo.create_model(str(spec), num_classes=num_classes)
+    cost = count_cost(network, image_size)
+    if as_json:
+        print(json.dumps({"name": str(network.spec), "num_classes": network.num_classes, **cost.to_json()}))
+    else:
+        print_cost(str(network.spec), network.num_classes, cost)
 
 
 # predict --------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from zoo.catalog import WeightRecord
     from zoo.predicting import Failure, Prediction
+    from zoo.profiling import Cost
 
 
 def complain(message: str) -> None:
@@ -120,6 +121,24 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "bytes": f"{weight['size']:,}",
         "sha256": weight["sha256"],
     }
+
+
+# Costs ----------------------------------------------------------------------------------------------------------------
+
+
+def print_cost(name: str, classes: int, cost: Cost) -> None:
+    """What one image costs, in whole numbers, and what was not counted."""
+    rows = {
+        "parameters": cost.params,
+        "MACs, all timesteps": cost.macs,
+        "  analog": cost.macs_analog,
+        "  spiking": cost.macs_spiking,
+        "MACs per timestep": cost.macs_per_timestep,
+    }
+    print(f"{name}, {classes:,} classes, {cost.image_size} by {cost.image_size} pixels, T = {cost.timesteps}\n")
+    for label, value in rows.items():
+        print(f"{label:<22}{value:>18,}")
+    print(f"\nnot counted by fvcore: {', '.join(sorted(cost.unsupported)) or 'nothing'}")
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------
