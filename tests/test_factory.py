@@ -152,6 +152,11 @@ def test_adapted_channels_keep_the_size_of_outputs() -> None:
         torch.testing.assert_close(torch.nn.functional.conv2d(same, adapt_channels(weight, in_chans)), expected)
 
 
+def test_the_meta_device_takes_no_weights(published: tuple[WeightRecord, Any]) -> None:
+    with pytest.raises(WeightError, match="cannot be loaded on the meta device"):
+        load_weight(zoo.create_model(TINY, num_classes=4, device="meta"), published[0])
+
+
 def _altered(record: WeightRecord, **changes: Any) -> WeightRecord:
     return WeightRecord.model_validate(record.model_dump() | changes)
 

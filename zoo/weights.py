@@ -61,6 +61,8 @@ def load_weight(model: ImageClassifier, record: WeightRecord) -> None:
     Raises:
         WeightError: missing, altered, or not fitting; the message names the key.
     """
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise WeightError(f"{record.name} cannot be loaded on the meta device, which holds no values; build on 'cpu'")
     try:
         state = load_bytes(read_weight(record))
     except SafetensorError as error:

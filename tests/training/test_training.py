@@ -116,6 +116,13 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: PackedImages, 
         assert torch.equal(value, finals[1][key]), key
 
 
+def test_a_run_does_not_go_on_with_other_settings(data: PackedImages, tmp_path: Path) -> None:
+    Training(zoo.create_model(NAME, num_classes=2), data, _recipe(), tmp_path).save()
+    other = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=9, seed=1), tmp_path)
+    with pytest.raises(InputError, match="made with another epochs, seed"):
+        other.resume()
+
+
 def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path: Path) -> None:
     torch.manual_seed(1)
     rows: list[dict[str, float]] = []

@@ -42,7 +42,6 @@ def fixed_rate_spikes(x: Tensor, timesteps: int) -> Tensor:
     """
     position = torch.arange(math.prod(x.shape[1:]), dtype=torch.float64, device=x.device)
     step = torch.arange(timesteps, dtype=torch.float64, device=x.device)
-    # An odd stride coprime to T would need T's factors; the offset per position decorrelates enough.
     threshold = torch.frac(position * _GOLDEN + step[:, None] / timesteps)
     return (threshold.reshape(timesteps, 1, *x.shape[1:]) < x).to(x.dtype)
 

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torchmetrics.classification import MulticlassAccuracy
 
 from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
 from zoo.training.packed import PackedImages, augment
 from zoo.training.recipes import Recipe
 
@@ -76,6 +77,7 @@ class Training:
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
+            "recipe": self.recipe.model_dump(),
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
@@ -84,10 +86,13 @@ class Training:
         os.replace(beside, self.checkpoint)
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, where there is one."""
+        """Go on from the checkpoint, where there is one; raises `InputError` where it has other settings."""
         if not self.checkpoint.is_file():
             return False
         state = torch.load(self.checkpoint, weights_only=True)
+        changed = [key for key, value in self.recipe.model_dump().items() if state["recipe"].get(key) != value]
+        if changed:
+            raise InputError(f"{self.checkpoint} was made with another {', '.join(changed)}; choose another folder")
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"], strict=True)
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
