@@ -237,6 +237,34 @@ def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> 
     assert isinstance(_run("info", TINY).exception, ZeroDivisionError)
 
 
+def test_plugins_are_all_loaded_here() -> None:
+    rows = _objects(_run("plugins", "--json"))
+    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron"}
+    assert {row["state"] for row in rows if row["distribution"] == "has8-zoo"} == {"loaded"}
+    assert all(row["target"].startswith("zoo.") for row in rows if row["distribution"] == "has8-zoo")
+
+
+def test_a_broken_plugin_is_shown_with_its_traceback(tmp_path: Path) -> None:
+    info = tmp_path / "zoo_sad-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-sad\nVersion: 2.0\n", encoding="utf-8")
+    points = "[zoo.encoders]\nsad = zoo_sad:Sad\n[zoo.decoders]\nbpd = zoo_sad:Other\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    (tmp_path / "zoo_sad.py").write_text("raise RuntimeError('so sad')\n", encoding="utf-8")
+    done = _process("plugins", "--verbose", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "RuntimeError: so sad" in done.stdout
+    assert "Traceback" in done.stdout
+    assert "decoder 'bpd' is claimed by" in done.stdout
+    assert {"zoo-sad 2.0 (zoo_sad:Other)", "has8-zoo 0.1.0 (zoo.decoders.averages:BitPlaneDecoder)"} <= {
+        claim for line in done.stdout.splitlines() if "is claimed by" in line for claim in re.split(" by | and ", line)
+    }
+    rows = [json.loads(line) for line in _process("plugins", "--json", PYTHONPATH=str(tmp_path)).stdout.splitlines()]
+    assert {row["state"] for row in rows if row["name"] == "bpd"} == {"conflict"}
+    assert {row["state"] for row in rows if row["name"] == "sad"} == {"broken"}
+    assert _process("list", PYTHONPATH=str(tmp_path)).returncode == 0
+
+
 def test_profile_counts_by_branch() -> None:
     result = _run("profile", TINY, "--image-size", "32", "--num-classes", "10", "--json")
     (cost,) = _objects(result)
@@ -259,7 +287,7 @@ def test_version() -> None:
     assert _run("--version").stdout == f"has8-zoo {zoo.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["list", "info", "profile", "predict", "show"])
+@pytest.mark.parametrize("command", ["list", "info", "profile", "predict", "show", "plugins"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"Example: zoo {command}" in _run(command, "--help").stdout
     assert command in _run("--help").stdout

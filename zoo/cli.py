@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · profile · predict · show.
+"""The command `zoo`: list · info · profile · predict · show · plugins.
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -169,6 +169,37 @@ def info_command(
         print(json.dumps(info))
     else:
         print_info(info)
+
+
+# plugins --------------------------------------------------------------------------------------------------------------
+
+
+@app.command("plugins", epilog="Example: zoo plugins --verbose")
+def plugins_command(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Why a component cannot be used, with traceback.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Import every component and say who provides it and whether it works.
+
+    States: loaded, broken (its import fails, or it is no such component),
+    incompatible (written for another API version), conflict (several
+    distributions claim its name). Exit status 1 where one is not loaded.
+    """
+    from zoo.registry import State, default_registry
+
+    found = default_registry().check()
+    rows = [
+        {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(c.state)}
+        | ({"target": c.target, "error": c.error} if as_json else {})
+        for c in found
+    ]
+    print_rows(rows, as_json)
+    unusable = [c for c in found if c.state is not State.LOADED]
+    for component in unusable:
+        if verbose and not as_json:
+            print(f"\n{component.kind} {component.name} of {component.origin}:\n{component.error}")
+    if unusable:
+        raise typer.Exit(1)
 
 
 # profile --------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -184,9 +185,10 @@ class Registry:
         claims = self._components[component.kind].setdefault(component.name, [])
         claims.append(component)
         if len(claims) > 1:
+            others = " and ".join(claim.origin for claim in claims)
             for claim in claims:
-                if claim.state is State.AVAILABLE:
-                    claim.state = State.CONFLICT
+                if claim.state in (State.AVAILABLE, State.CONFLICT):
+                    claim.state, claim.error = State.CONFLICT, f"{claim.kind} {claim.name!r} is claimed by {others}"
 
     def components(self, kind: str | None = None) -> list[Component]:
         """Every component, broken ones too, by kind and name."""
@@ -238,8 +240,16 @@ class Registry:
         """The class behind a name; raises as `find` and `Component.load` do."""
         component = self.find(kind, name)
         if component.state is State.CONFLICT:  # chosen by its distribution
-            component.state = State.AVAILABLE
+            component.state, component.error = State.AVAILABLE, None
         return component.load()
+
+    def check(self) -> list[Component]:
+        """Import every component, so that each one's state is known; all of them, the unusable ones too."""
+        for component in self.components():
+            if component.state is State.AVAILABLE:
+                with suppress(ComponentError):  # kept in its state and error
+                    component.load()
+        return self.components()
 
     def register(self, kind: str, name: str, cls: type[Any]) -> None:
         """Add a class of this process.
