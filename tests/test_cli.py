@@ -257,7 +257,10 @@ def test_a_broken_plugin_is_shown_with_its_traceback(tmp_path: Path) -> None:
     assert "Traceback" in done.stdout
     assert "decoder 'bpd' is claimed by" in done.stdout
     assert {"zoo-sad 2.0 (zoo_sad:Other)", "has8-zoo 0.1.0 (zoo.decoders.averages:BitPlaneDecoder)"} <= {
-        claim for line in done.stdout.splitlines() if "is claimed by" in line for claim in re.split(" by | and ", line)
+        claim
+        for line in done.stdout.splitlines()
+        if "is claimed by" in line
+        for claim in re.split(" by | and |; ", line)
     }
     rows = [json.loads(line) for line in _process("plugins", "--json", PYTHONPATH=str(tmp_path)).stdout.splitlines()]
     assert {row["state"] for row in rows if row["name"] == "bpd"} == {"conflict"}
@@ -350,9 +353,11 @@ def test_predict_options_out_of_range(scratch: str, arguments: list[str], said: 
 
 def test_predict_of_an_empty_folder(scratch: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    result = _run("predict", tmp_path / "empty")
-    assert result.exit_code == 2
+    photograph = sample_photographs()[0]
+    result = _run("predict", tmp_path / "empty", photograph)
+    assert result.exit_code == 1
     assert "empty holds no images" in result.stderr
+    assert str(photograph) in result.stdout
     assert _run("predict", "--batch-size", "0").exit_code == 2
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ PACKAGE = "weights_{}"
         (TINY, {"foo": 1}, OptionError, "has no option 'foo'; valid: "),
         (TINY, {"num_clases": 1}, OptionError, "has no option 'num_clases'; did you mean 'num_classes'?"),
         (TINY, {"timesteps": 4}, OptionError, "has no option 'timesteps'"),
-        ("sew_resnet18_phase", {"timesteps": 25}, OptionError, "timesteps=25 is outside 1…24"),
-        ("sew_resnet18_ste", {"timesteps": 8}, OptionError, "takes no such option"),
+        ("sew_resnet18_phase", {"timesteps": 25}, CompositionError, "timesteps=25 is out of range; valid: 1 to 24"),
+        ("sew_resnet18_rate", {"timesteps": 2.5}, OptionError, "timesteps must be an integer"),
+        ("sew_resnet18_ste", {"timesteps": 8}, OptionError, "encoder 'ste' has no option 'timesteps'"),
         (TINY, {"num_classes": -1}, CompositionError, "num_classes=-1 is out of range; valid: 0 to 1000000"),
         (TINY, {"num_classes": 10**9}, CompositionError, "out of range"),
         (TINY, {"num_classes": "ten"}, OptionError, "num_classes must be an integer"),
@@ -127,6 +129,7 @@ def test_another_number_of_classes_spares_exactly_the_head(published: tuple[Weig
         assert torch.equal(value, expected), key
     bare = zoo.create_model(TINY, num_classes=0)
     load_weight(bare, record)
+    assert not any(key.startswith("head.fc") for key in bare.state_dict())
 
 
 @pytest.mark.parametrize("in_chans", [1, 4, 6, 7])
@@ -159,6 +162,19 @@ def test_the_meta_device_takes_no_weights(published: tuple[WeightRecord, Any]) -
 
 def _altered(record: WeightRecord, **changes: Any) -> WeightRecord:
     return WeightRecord.model_validate(record.model_dump() | changes)
+
+
+def test_a_weight_of_another_spec_is_refused(published: tuple[WeightRecord, Any]) -> None:
+    other = zoo.create_model(TINY.replace("ste", "fourier"), num_classes=4)
+    with pytest.raises(WeightError, match="was trained as 'has8_resnet_b2_m2_d2_ste_bpd'"):
+        load_weight(other, published[0])
+
+
+def test_a_component_named_with_its_distribution_has_the_same_weights(published: tuple[WeightRecord, Any]) -> None:
+    catalog = Catalog(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [published[0]]}), "test")
+    assert catalog.weight(parse_name(TINY.replace("ste", "has8-zoo:ste"))).tag == "made"
+    with pytest.raises(TagError):
+        catalog.weight(replace(parse_name(TINY), text=TINY.replace("ste", "zoo-other:ste")))
 
 
 def test_altered_bytes_are_refused_before_they_are_read(published: tuple[WeightRecord, Any], tmp_path: Path) -> None:
@@ -247,6 +263,8 @@ def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecor
         ("version: 1\nvariants: []\nweights: [{variant: x}]", "does not follow the schema"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
         ("", "does not follow the schema"),
+        ("version: 1\nvariants: [{names: 'has8_{a,b'}]", "names no models"),
+        ("version: 1\nvariants: [{names: 'BAD NAME'}]", "names no models"),
     ],
 )
 def test_a_malformed_catalog_names_file_and_place(tmp_path: Path, text: str, message: str) -> None:
@@ -257,6 +275,12 @@ def test_a_malformed_catalog_names_file_and_place(tmp_path: Path, text: str, mes
     assert str(file) in str(caught.value)
     with pytest.raises(CatalogError, match="cannot be read"):
         read_catalog(tmp_path / "none.yaml")
+
+
+def test_a_catalog_of_other_bytes(tmp_path: Path) -> None:
+    (tmp_path / "registry.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(CatalogError, match="is not YAML"):
+        read_catalog(tmp_path / "registry.yaml")
 
 
 def test_listing_filters() -> None:
@@ -316,5 +340,11 @@ def test_pretrained_needs_no_tag_and_takes_other_heads() -> None:
     assert other(torch.rand(1, 1, 32, 32)).shape == (1, 3)
 
 
-def test_the_catalog_is_the_one_beside_the_source() -> None:
-    assert catalog_path().name == "registry.yaml"
+def test_the_catalog_is_the_one_at_the_root_of_the_source() -> None:
+    assert catalog_path() == Path(__file__).parent.parent / "registry.yaml"
+
+
+def test_the_bundled_weight_is_as_accurate_as_promised() -> None:
+    record = default_catalog().weight(parse_name("has8_resnet_b8_m2_d4_ste_bpd.cifar10"))
+    assert record.metrics["top1"] >= 70
+    assert "JPEG" in record.dataset_note

@@ -15,7 +15,7 @@ from zoo.catalog import Preprocessing
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
 from zoo.images import prepare, read_image
-from zoo.predicting import Failure, Prediction, evaluating, predict, usable_device
+from zoo.predicting import Failure, Prediction, predict, usable_device
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = Preprocessing(size=32)
@@ -106,7 +106,7 @@ def test_the_model_and_the_caller_are_left_as_they_were(model: ImageClassifier, 
     modes = [module.training for module in model.modules()]
     answers = predict(model, files, SIZE, LABELS, batch_size=2)
     next(answers)
-    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
     assert [module.training for module in model.modules()] == modes
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key]), key
@@ -116,14 +116,14 @@ def test_evaluating_restores_after_an_error(model: ImageClassifier) -> None:
     model.train()
 
     def fail_inside() -> None:
-        with evaluating(model):
-            assert torch.is_inference_mode_enabled()
+        with model.evaluating():
+            assert not torch.is_grad_enabled()
             assert not any(module.training for module in model.modules())
             raise KeyError
 
     with pytest.raises(KeyError):
         fail_inside()
-    assert not torch.is_inference_mode_enabled()
+    assert torch.is_grad_enabled()
     assert all(module.training for module in model.modules())
 
 

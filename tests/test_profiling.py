@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 import zoo
+from zoo.errors import InputError
 from zoo.profiling import count_cost
 
 TABLES = yaml.safe_load((Path(__file__).parent / "data" / "tables.yaml").read_text(encoding="utf-8"))
@@ -41,7 +43,17 @@ def test_branches_add_up_and_the_mode_is_restored() -> None:
 def test_a_small_network_counted_by_hand() -> None:
     """VGG b1, m1, d1 at 4×4, 2 classes: conv 3→3 at 4×4, conv 3→3 at 2×2, linears 3-1024-512-2, and batch norms."""
     convolutions = 9 * 3 * 3 * 16 + 9 * 3 * 3 * 4
-    norms = 3 * 16 + 3 * 4  # fvcore counts one a value, twice where affine parameters are not folded
+    norms = 2 * (3 * 16 + 3 * 4)  # fvcore counts a scale and a shift for every value
     linears = 3 * 1024 + 1024 * 512 + 512 * 2
     cost = count_cost(zoo.create_model("ann_vgg_b1_m1_d1", num_classes=2), 4)
-    assert cost.macs - convolutions - linears in (norms, 2 * norms)
+    assert cost.macs == convolutions + linears + norms
+
+
+def test_every_module_keeps_its_own_mode_and_half_precision_is_counted_too() -> None:
+    model = zoo.create_model("has8_resnet_b2_m1_d1_ste_bpd", num_classes=2, dtype=torch.bfloat16).train()
+    frozen = model.get_submodule("stages.0").eval()
+    count_cost(model, 32)
+    assert model.training
+    assert not frozen.training
+    with pytest.raises(InputError, match="is on the meta device"):
+        count_cost(zoo.create_model("ann_resnet18", device="meta"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,14 @@ def test_two_distributions_claiming_one_name() -> None:
     one = _component("same", "zoo-one", StraightThroughEncoder)
     two = _component("same", "zoo-two", StraightThroughEncoder)
     registry = Registry([one, two])
-    assert one.state is two.state is State.CONFLICT
+    assert registry.status(one)[0] is registry.status(two)[0] is State.CONFLICT
     with pytest.raises(ComponentClashError) as caught:
         registry.load("encoder", "same")
     assert "zoo-one 1.0" in str(caught.value)
     assert "zoo-two 1.0" in str(caught.value)
     assert "'zoo-one:same' or 'zoo-two:same'" in str(caught.value)
     assert registry.load("encoder", "zoo-two:same") is StraightThroughEncoder
+    assert registry.status(two)[0] is State.CONFLICT
     with pytest.raises(ComponentClashError):
         registry.load("encoder", "same")
 
@@ -187,6 +189,35 @@ def test_register_never_overwrites(registry: Registry) -> None:
 def test_register_refuses_malformed_names(registry: Registry, name: str) -> None:
     with pytest.raises(ComponentError, match="is no component name"):
         registry.register("encoder", name, StraightThroughEncoder)
+
+
+@pytest.mark.parametrize("lacking", ["code", "differentiable"])
+def test_an_encoder_that_does_not_say_what_it_is_is_broken(lacking: str) -> None:
+    said = {"code": "x", "differentiable": True}
+    del said[lacking]
+    methods = {"timesteps": property(lambda self: 1), "forward": lambda self, x: x[None]}
+    found = type("Vague", (contracts.Encoder,), {"api_version": 1, **said, **methods})
+    with pytest.raises(BrokenComponentError, match=f"lacks the class attributes {lacking}"):
+        Registry([_component("vague", "zoo-vague", found)]).load("encoder", "vague")
+
+
+def test_listing_survives_a_clashing_and_a_broken_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Component("family", "sew", "zoo-bad", "1.0", "bad:Sew", _import=lambda: _raise(ImportError("no")))
+    registry = Registry([*(replace(c) for c in default_registry().components() if c.name != "ann"), broken])
+    monkeypatch.setattr("zoo.catalog.default_registry", lambda: registry)
+    monkeypatch.setattr("zoo.composition.default_registry", lambda: registry)
+    found = zoo.list_models(encoder="ste")
+    assert "has8_resnet_b8_m2_d4_ste_bpd" in found
+    assert zoo.list_models(family="sew") == []
+    assert "sew_resnet18_rate" in zoo.list_models()
+
+
+@pytest.mark.parametrize("thing", [5, StraightThroughEncoder()])
+def test_register_takes_classes_alone(registry: Registry, thing: Any) -> None:
+    with pytest.raises(ComponentError, match="must be a class, not"):
+        registry.register("encoder", "mine", thing)
+    with pytest.raises(ComponentError, match="is no component name"):
+        registry.register("encoder", thing, StraightThroughEncoder)
 
 
 def test_register_refuses_what_is_no_component(registry: Registry) -> None:

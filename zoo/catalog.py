@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,11 +17,12 @@ from braceexpand import braceexpand
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from zoo.composition import DEFAULT_CLASSES, build_model, parse_name
-from zoo.errors import CatalogError, OptionError, TagError, shorten, suggest
-from zoo.names import Spec, Value
+from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
+from zoo.names import Spec, Value, check_characters
 from zoo.registry import GROUPS, default_registry
 
 FILE = "registry.yaml"
+_DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
 PACKAGE_SOURCE = re.compile(r"package:[a-z_][a-z0-9_.]*/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors")
 HUB_SOURCE = re.compile(r"hf-hub:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
@@ -123,8 +124,20 @@ class CatalogFile(BaseModel):
     weights: tuple[WeightRecord, ...] = ()
 
 
-def _expand(pattern: str) -> Iterator[str]:
-    yield from braceexpand(pattern)
+def _without_distributions(name: str) -> tuple[str, set[str]]:
+    """`has8_…_has8-zoo:ste_bpd` → (`has8_…_ste_bpd`, {`has8-zoo`})."""
+    return _DISTRIBUTION.sub("", name), set(_DISTRIBUTION.findall(name))
+
+
+def _expand(pattern: str) -> list[str]:
+    """The names of a brace pattern, checked for characters that no name has."""
+    try:
+        names = list(braceexpand(pattern))
+    except ValueError as error:
+        raise ModelNameError(f"{shorten(pattern)}: {error}") from error
+    for name in names:
+        check_characters(name)
+    return names
 
 
 class Catalog:
@@ -149,7 +162,9 @@ class Catalog:
 
     def weights_of(self, spec: Spec) -> list[WeightRecord]:
         """The weights of a variant, the default one first."""
-        return self.weights.get(self.aliases.get(spec.text, spec.text), [])
+        variant, named = _without_distributions(spec.text)
+        records = self.weights.get(self.aliases.get(variant, variant), [])
+        return [record for record in records if named <= set(record.providers)]
 
     def weight(self, spec: Spec) -> WeightRecord:
         """The weight that a spec asks for: its tag's, or the first one.
@@ -185,10 +200,12 @@ def read_catalog(path: Path) -> Catalog:
         return Catalog(CatalogFile.model_validate(content), str(path))
     except OSError as error:
         raise CatalogError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise CatalogError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
         raise CatalogError(f"{path} does not follow the schema: {error}") from error
+    except ModelNameError as error:
+        raise CatalogError(f"{path} names no models: {error}") from error
 
 
 def catalog_path() -> Path:
@@ -217,7 +234,7 @@ def list_models(
     """Names of the catalog's variants, in its order; with `pretrained`, `variant.tag` of every weight.
 
     Args:
-        filter: shell pattern (`has8_*`).
+        filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
         family: of that family; likewise backbone, encoder, decoder and neuron.
         pretrained: those with weights alone.
 
@@ -234,18 +251,25 @@ def list_models(
         "neuron": neuron,
     }
     chosen = {kind: name for kind, name in wanted.items() if name is not None}
+    registry = default_registry()
     for kind, name in chosen.items():
-        default_registry().find(kind, name)
+        if name not in registry.names(kind):
+            registry.find(kind, name)  # says what there is
     catalog = default_catalog()
-    found = [name for name in catalog.names if not chosen or _matches(parse_name(name), chosen)]
-    if pretrained:
-        found = [record.name for name in found for record in catalog.weights.get(name, [])]
-    return [name for name in found if fnmatchcase(name, filter)]
+    found = [name for name in catalog.names if not chosen or _matches(name, chosen)]
+    if not pretrained:
+        return [name for name in found if fnmatchcase(name, filter)]
+    records = [record for name in found for record in catalog.weights.get(name, [])]
+    return [record.name for record in records if any(fnmatchcase(n, filter) for n in (record.name, record.variant))]
 
 
-def _matches(spec: Spec, chosen: Mapping[str, str]) -> bool:
+def _matches(name: str, chosen: Mapping[str, str]) -> bool:
+    try:
+        spec = parse_name(name)
+    except (ModelNameError, ComponentError):  # a missing or broken plugin hides its own models, not the others
+        return False
     fields: dict[str, Value] = {"family": spec.family, **dict(spec.fields)}
-    return all(fields.get(kind) == name for kind, name in chosen.items())
+    return all(fields.get(kind) == _without_distributions(wanted)[0] for kind, wanted in chosen.items())
 
 
 def model_info(name: str) -> dict[str, Any]:

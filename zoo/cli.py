@@ -176,7 +176,7 @@ def info_command(
 
 @app.command("plugins", epilog="Example: zoo plugins --verbose")
 def plugins_command(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Why a component cannot be used, with traceback.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Whole tracebacks, not their last lines.")] = False,
     as_json: Json = False,
 ) -> None:
     """Import every component and say who provides it and whether it works.
@@ -187,17 +187,19 @@ def plugins_command(
     """
     from zoo.registry import State, default_registry
 
-    found = default_registry().check()
+    registry = default_registry()
+    checked = [(c, *registry.status(c)) for c in registry.check()]
     rows = [
-        {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(c.state)}
-        | ({"target": c.target, "error": c.error} if as_json else {})
-        for c in found
+        {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
+        | ({"target": c.target, "error": reason} if as_json else {})
+        for c, state, reason in checked
     ]
     print_rows(rows, as_json)
-    unusable = [c for c in found if c.state is not State.LOADED]
-    for component in unusable:
-        if verbose and not as_json:
-            print(f"\n{component.kind} {component.name} of {component.origin}:\n{component.error}")
+    unusable = [(c, reason or "") for c, state, reason in checked if state is not State.LOADED]
+    for component, reason in unusable:
+        if not as_json:
+            told = reason if verbose else reason.strip().splitlines()[-1]
+            print(f"\n{component.kind} {component.name} of {component.origin}:\n{told}")
     if unusable:
         raise typer.Exit(1)
 
@@ -257,9 +259,15 @@ def predict_command(
     from zoo.images import find_images, sample_photographs
 
     _leave_bombs_to_us()
-    files = find_images(images) if images else sample_photographs()
     record = _weight(model or _default_model())
-    from zoo.predicting import predict, usable_device
+    from zoo.predicting import Failure, predict, usable_device
+
+    files: list[Path | Failure] = [] if images else [*sample_photographs()]
+    for path in images or []:
+        try:
+            files += find_images([path])
+        except InputError as error:  # an empty folder is reported, the rest still classified
+            files.append(Failure(path, str(error)))
 
     network = zoo.create_model(record.name, pretrained=True, device=usable_device(device))
     wanted = min(DEFAULT_TOP, record.num_classes) if top is None else top

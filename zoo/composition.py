@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.family import BuildRequest
-from zoo.errors import CompositionError, ModelNameError, OptionError, UnknownComponentError, shorten, suggest
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
+from zoo.errors import ModelNameError, OptionError, UnknownComponentError, check_count, shorten, suggest
 from zoo.names import Spec, check_characters, split_tag
 from zoo.registry import Registry, default_registry
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from zoo.contracts.modules import ImageClassifier
 
 DEFAULT_CLASSES = 1000
-MAX_CLASSES = 1_000_000
-MAX_CHANNELS = 4096
 
 
 def parse_name(name: str, registry: Registry | None = None) -> Spec:
@@ -38,19 +36,10 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
         )
     family = registry.load("family", family_name)()
     try:
-        fields = family.parse(remainder, registry.known)
+        fields = family.parse(remainder, registry.names)
     except ModelNameError as error:
         raise type(error)(f"{error} (in {shorten(name, 120)})") from None
     return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
-
-
-def check_count(what: str, value: int, lowest: int, highest: int) -> int:
-    """`value`, where it is an integer in range; raises `OptionError` or `CompositionError`."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
-    if not lowest <= value <= highest:
-        raise CompositionError(f"{what}={value} is out of range; valid: {lowest} to {highest}")
-    return value
 
 
 def build_model(
@@ -67,8 +56,8 @@ def build_model(
     if unknown:
         valid = sorted(family.options | {"pretrained", "num_classes", "in_chans", "device", "dtype"})
         raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
-    check_count("num_classes", num_classes, 0, MAX_CLASSES)
-    check_count("in_chans", in_chans, 1, MAX_CHANNELS)
-    request = BuildRequest(spec, registry, num_classes, in_chans, options or {})
+    classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
+    channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
+    request = BuildRequest(spec, registry, classes, channels, options or {})
     model: ImageClassifier = family.build(request)
     return model

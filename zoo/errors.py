@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
@@ -56,6 +57,19 @@ class CatalogError(ZooError, ValueError):
 
 class WeightError(ZooError):
     """A weight file is missing, altered, or does not fit its model."""
+
+
+def check_count(what: str, value: int, lowest: int, highest: int) -> int:
+    """`value` as an integer in range; raises `OptionError` (no integer) or `CompositionError` (out of range)."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool):
+        raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
+    if not lowest <= count <= highest:
+        raise CompositionError(f"{what}={count} is out of range; valid: {lowest} to {highest}")
+    return count
 
 
 def suggest(wanted: str, valid: Iterable[str]) -> str:

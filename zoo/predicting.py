@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.images import display_name, prepare, read_image
@@ -48,7 +47,7 @@ class Failure:
 
 def predict(
     model: ImageClassifier,
-    files: Iterable[Path | str],
+    files: Iterable[Path | str | Failure],
     preprocessing: Preprocessing,
     labels: Sequence[str],
     top: int = 3,
@@ -58,11 +57,12 @@ def predict(
 
     Args:
         model: with 3 input channels; images go to its device and type.
-        files: read `batch_size` at a time; those that cannot be read become a `Failure` in their place.
+        files: read `batch_size` at a time; those that cannot be read become a `Failure` in their place, and a
+            `Failure` among them is passed on.
         preprocessing: of the model's weight.
         labels: a name for every class.
         top: how many labels each prediction ranks, 1 to the number of classes.
-        batch_size: 1 or more; it does not change any prediction.
+        batch_size: 1 or more; probabilities differ by it in their last bits.
 
     Returns:
         One answer a file, in the order of the files, as soon as its batch is done.
@@ -71,7 +71,8 @@ def predict(
         InputError: at once, for arguments that do not fit the model.
     """
     _check_arguments(model, preprocessing, labels, top, batch_size)
-    return _predict(model, map(Path, files), preprocessing, labels, top, batch_size)
+    items = (file if isinstance(file, Failure) else Path(file) for file in files)
+    return _predict(model, items, preprocessing, labels, top, batch_size)
 
 
 def _check_arguments(
@@ -91,23 +92,31 @@ def _check_arguments(
 
 def _predict(
     model: ImageClassifier,
-    files: Iterator[Path],
+    files: Iterator[Path | Failure],
     preprocessing: Preprocessing,
     labels: Sequence[str],
     top: int,
     batch_size: int,
 ) -> Iterator[Prediction | Failure]:
     while chunk := list(islice(files, batch_size)):
-        read = [(file, _read(file, preprocessing)) for file in chunk]
-        good = [image for _, image in read if isinstance(image, Tensor)]
+        read = [file if isinstance(file, Failure) else _read(file, preprocessing) for file in chunk]
+        good = [item.image for item in read if isinstance(item, _Prepared)]
         logits = iter(_logits(model, torch.stack(good)) if good else ())
-        for file, image in read:
-            yield image if isinstance(image, Failure) else _rank(file, next(logits), labels, top)
+        for item in read:
+            yield item if isinstance(item, Failure) else _rank(item.file, next(logits), labels, top)
 
 
-def _read(file: Path, preprocessing: Preprocessing) -> Tensor | Failure:
+@dataclass(frozen=True)
+class _Prepared:
+    """A file whose image, (3, size, size), is ready for the network."""
+
+    file: Path
+    image: Tensor
+
+
+def _read(file: Path, preprocessing: Preprocessing) -> _Prepared | Failure:
     try:
-        return prepare(read_image(file), preprocessing)
+        return _Prepared(file, prepare(read_image(file), preprocessing))
     except InputError as error:
         return Failure(file, str(error))
 
@@ -115,7 +124,7 @@ def _read(file: Path, preprocessing: Preprocessing) -> Tensor | Failure:
 def _logits(model: ImageClassifier, images: Tensor) -> Tensor:
     """(N, 3, H, W) → (N, classes) float32 on the CPU."""
     weights = next(model.parameters())
-    with evaluating(model):
+    with model.evaluating():
         logits: Tensor = model(images.to(weights.device, weights.dtype))
         return logits.float().cpu()
 
@@ -128,19 +137,6 @@ def _rank(file: Path, logits: Tensor, labels: Sequence[str], top: int) -> Predic
     probabilities, order = logits.softmax(0).sort(descending=True, stable=True)
     ranked = zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
     return Prediction(file, tuple((labels[index], probability) for index, probability in ranked))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode and inference mode inside; afterwards every module is in the mode it was in."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def usable_device(name: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 
 from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,19 @@ class Cost:
 
 
 def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
-    """Count one image of `image_size` pixels a side; the model's mode is restored afterwards."""
-    was_training = model.training
-    image = torch.zeros(1, model.in_chans, image_size, image_size)
-    try:
-        analysis = FlopCountAnalysis(model.eval(), image.to(next(model.parameters()).device))
+    """Count one image of `image_size` pixels a side; every module's mode is restored afterwards.
+
+    Raises:
+        InputError: the model is on the meta device, or needs a larger image.
+    """
+    weights = next(model.parameters())
+    if weights.is_meta:
+        raise InputError(f"{model.spec} is on the meta device, where nothing can be traced; build it on 'cpu'")
+    image = torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
+    with model.evaluating():
+        analysis = FlopCountAnalysis(model, image)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        with torch.no_grad():
-            by_module = analysis.by_module()
-            unsupported = dict(analysis.unsupported_ops())
-    finally:
-        model.train(was_training)
+        by_module, unsupported = analysis.by_module(), dict(analysis.unsupported_ops())
     total = int(by_module[""])
     spiking = sum(int(by_module[name]) for name in model.spiking_module_names)
     return Cost(

@@ -25,7 +25,6 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.names import ComponentNames
 
 GROUPS = {
     "family": "zoo.families",
@@ -40,6 +39,7 @@ NOTEBOOK = "(registered here)"
 """The distribution shown for components that `zoo.register` added in this process."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*")
+_NAME_RULE = "is no component name: lower-case letters and digits, a letter first, no underscore"
 C = TypeVar("C", bound=type)
 
 
@@ -137,8 +137,13 @@ class Component:
             )
             return
         if inspect.isabstract(found):
-            missing = ", ".join(sorted(getattr(found, "__abstractmethods__", ())))
+            missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
             self._fail(State.BROKEN, f"{self.target} leaves abstract: {missing}")
+            return
+        declared = {name for each in found.__mro__ for name in vars(each)}
+        lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
+        if lacking and self.kind in ("encoder", "decoder"):
+            self._fail(State.BROKEN, f"{self.target} lacks the class attributes {', '.join(lacking)}")
 
 
 def _normalise(distribution: str) -> str:
@@ -167,10 +172,14 @@ def scan(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Comp
         )
         if not _NAME.fullmatch(point.name):
             component.state = State.BROKEN
-            component.error = (
-                f"{point.name!r} is no component name: lower-case letters and digits, a letter first, no underscore"
-            )
+            component.error = f"{point.name!r} {_NAME_RULE}"
         yield component
+
+
+def _clash(kind: str, name: str, claims: list[Component]) -> str:
+    origins = " and ".join(claim.origin for claim in claims)
+    choices = " or ".join(repr(f"{claim.distribution}:{name}") for claim in claims)
+    return f"{kind} {name!r} is claimed by {origins}; write {choices}, or uninstall one"
 
 
 class Registry:
@@ -182,13 +191,7 @@ class Registry:
             self._add(component)
 
     def _add(self, component: Component) -> None:
-        claims = self._components[component.kind].setdefault(component.name, [])
-        claims.append(component)
-        if len(claims) > 1:
-            others = " and ".join(claim.origin for claim in claims)
-            for claim in claims:
-                if claim.state in (State.AVAILABLE, State.CONFLICT):
-                    claim.state, claim.error = State.CONFLICT, f"{claim.kind} {claim.name!r} is claimed by {others}"
+        self._components[component.kind].setdefault(component.name, []).append(component)
 
     def components(self, kind: str | None = None) -> list[Component]:
         """Every component, broken ones too, by kind and name."""
@@ -197,17 +200,12 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """Names of one kind, as they may stand in a model's name; `distribution:name` for all of them too."""
-        plain = self.plain_names(kind)
-        return plain + [f"{c.distribution}:{c.name}" for c in self.components(kind) if _NAME.fullmatch(c.name)]
+        installed = [c for c in self.components(kind) if c.distribution != NOTEBOOK and _NAME.fullmatch(c.name)]
+        return self.plain_names(kind) + [f"{c.distribution}:{c.name}" for c in installed]
 
     def plain_names(self, kind: str) -> list[str]:
         """Names of one kind without their distributions."""
         return sorted(name for name in self._kind(kind) if _NAME.fullmatch(name))
-
-    @property
-    def known(self) -> ComponentNames:
-        """`names`, in the form that name parsing takes."""
-        return self.names
 
     def _kind(self, kind: str) -> dict[str, list[Component]]:
         if kind not in self._components:
@@ -231,17 +229,19 @@ class Registry:
             known = self.names(kind) if colon else self.plain_names(kind)
             raise UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, known)}")
         if len(claims) > 1:
-            origins = " and ".join(claim.origin for claim in claims)
-            choices = " or ".join(repr(f"{claim.distribution}:{plain}") for claim in claims)
-            raise ComponentClashError(f"{kind} {plain!r} is claimed by {origins}; write {choices}, or uninstall one")
+            raise ComponentClashError(_clash(kind, plain, claims))
         return claims[0]
 
     def load(self, kind: str, name: str) -> type[Any]:
         """The class behind a name; raises as `find` and `Component.load` do."""
-        component = self.find(kind, name)
-        if component.state is State.CONFLICT:  # chosen by its distribution
-            component.state, component.error = State.AVAILABLE, None
-        return component.load()
+        return self.find(kind, name).load()
+
+    def status(self, component: Component) -> tuple[State, str | None]:
+        """A component's state and the reason, also where others claim its name: one that is broken stays so."""
+        claims = self._components[component.kind][component.name]
+        if component.error is None and len(claims) > 1:
+            return State.CONFLICT, _clash(component.kind, component.name, claims)
+        return component.state, component.error
 
     def check(self) -> list[Component]:
         """Import every component, so that each one's state is known; all of them, the unusable ones too."""
@@ -260,11 +260,11 @@ class Registry:
             ComponentClashError: the name is taken.
             ComponentError: the class does not fulfil the contract of its kind.
         """
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise ComponentError(f"{shorten(str(name))} {_NAME_RULE}")
+        if not inspect.isclass(cls):
+            raise ComponentError(f"{kind} {name!r} must be a class, not {type(cls).__name__}")
         target = f"{cls.__module__}:{cls.__qualname__}"
-        if not _NAME.fullmatch(name):
-            raise ComponentError(
-                f"{shorten(name)} is no component name: lower-case letters and digits, a letter first, no underscore"
-            )
         claims = self._kind(kind).get(name, [])
         taken = [c for c in claims if not (c.distribution == NOTEBOOK and c.target == target)]
         if taken:

@@ -20,7 +20,6 @@ from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.images import display_name
 from zoo.names import Spec
-from zoo.predicting import evaluating
 
 UNTRAINED_SIZE = 32
 """Pixels a side that a network without weights is shown, unless it needs more."""
@@ -95,7 +94,7 @@ def record(model: ImageClassifier, image: Tensor) -> Activity:
     with ExitStack() as stack:
         stack.enter_context(_watching(neurons, note_rate))
         stack.enter_context(_watching(encoders, note_planes))
-        stack.enter_context(evaluating(model))
+        stack.enter_context(model.evaluating())
         model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
     return Activity(image, first, code, {name: math.fsum(seen) / len(seen) for name, seen in spikes.items()})

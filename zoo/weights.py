@@ -61,6 +61,8 @@ def load_weight(model: ImageClassifier, record: WeightRecord) -> None:
     Raises:
         WeightError: missing, altered, or not fitting; the message names the key.
     """
+    if model.spec.untagged().to_json()["fields"] != record.spec.get("fields"):
+        raise WeightError(f"{record.name} was trained as {record.spec.get('name')!r}, which {model.spec} is not")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise WeightError(f"{record.name} cannot be loaded on the meta device, which holds no values; build on 'cpu'")
     try:
@@ -71,8 +73,9 @@ def load_weight(model: ImageClassifier, record: WeightRecord) -> None:
     if model.num_classes != record.num_classes:
         _keep_fresh_head(model, state, fresh)
     if model.in_chans != record.in_chans:
-        for name in model.first_conv_names:
-            state[f"{name}.weight"] = adapt_channels(state[f"{name}.weight"], model.in_chans)
+        for key in (f"{name}.weight" for name in model.first_conv_names):
+            if key in state:  # a missing one is named below
+                state[key] = adapt_channels(state[key], model.in_chans)
     _check_fit(record.name, state, fresh)
     model.load_state_dict(state, strict=True)
 

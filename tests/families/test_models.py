@@ -6,6 +6,7 @@ import copy
 import pickle
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -181,8 +182,12 @@ def test_intermediates_are_what_feature_info_says(name: str) -> None:
     assert torch.equal(low[1], maps[-3])
     modules = dict(model.named_modules())
     assert all(info["module"] in modules for info in model.feature_info)
-    with pytest.raises(InputError, match="outside"):
-        model.forward_intermediates(x, indices=[99])
+    count = len(model.feature_info)
+    with torch.no_grad():
+        assert len(model.forward_intermediates(x, indices=count, intermediates_only=True)) == count
+    for indices in ([99], [count], [-count - 1], count + 1, 0, -1, [], "12", [1.0]):
+        with pytest.raises(InputError, match="outside"):
+            model.forward_intermediates(x, indices=indices)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="'NCHW'"):
         model.forward_intermediates(x, output_fmt="NLC")
 
@@ -224,6 +229,37 @@ def test_gradients_reach_the_input(name: str) -> None:
 def test_a_tensor_that_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"takes images \(N, 3, H, W\)"):
         small(SMALL[0])(torch.rand(shape))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_new_classifier_has_the_networks_dtype_and_bad_ones_change_nothing(name: str) -> None:
+    model = zoo.create_model(name, num_classes=7, dtype=torch.bfloat16).eval()
+    model.reset_classifier(3)
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 32, 32, dtype=torch.bfloat16)).shape == (1, 3)
+    for arguments in ((-1,), ("3",), (True,), (10**9,), (3, "max"), (3, "")):
+        with pytest.raises((ValueError, TypeError), match=r"num_classes|pool"):
+            model.reset_classifier(*arguments)  # type: ignore[arg-type]
+        assert model.num_classes == 3
+    assert model(torch.rand(1, 3, 32, 32, dtype=torch.bfloat16)).shape == (1, 3)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_spikingjellys_reset_net_does_no_harm(name: str) -> None:
+    from spikingjelly.activation_based import functional as spikingjelly
+
+    model, x = small(name).eval(), torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        before = model(x)
+        spikingjelly.reset_net(model)
+        assert torch.equal(model(x), before)
+
+
+def test_numpy_integers_count_and_pixels_are_floats() -> None:
+    assert zoo.create_model(SMALL[0], num_classes=np.int64(3)).num_classes == 3  # type: ignore[arg-type]
+    for wrong in (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), np.zeros((1, 3, 32, 32), np.float32)):
+        with pytest.raises(InputError, match="takes a floating-point tensor of pixels"):
+            small(SMALL[0])(wrong)
 
 
 def test_an_empty_batch_gives_no_logits() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor
 
+from zoo.neurons import nodes
 from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
 
@@ -186,6 +187,18 @@ def test_bfloat16_accumulates_what_bfloat16_could_not() -> None:
     x[0] = 0.75
     spikes = IFNeuron()(x)
     assert spikes.flatten().nonzero().tolist() == [[128]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_every_route_gives_the_same_spikes_in_half_precision(name: str, dtype: torch.dtype) -> None:
+    node, x = make(name), currents((8, 3, 200)).to(dtype)
+    fast = node(x)
+    by_spikingjelly = nodes._spikes_by_spikingjelly(node, x)
+    compiled = torch.compile(node, fullgraph=True, backend="eager")(x)
+    for spikes in (by_spikingjelly, compiled):
+        assert spikes.dtype == dtype
+        assert torch.equal(spikes, fast)
 
 
 @pytest.mark.parametrize("name", NAMES)

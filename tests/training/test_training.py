@@ -70,6 +70,14 @@ def test_damaged_packs_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
     with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes"):
         load_packed(tmp_path / "other.npz")
+    for content in (b"", b"junk", b"PK\x03\x04junk"):
+        (tmp_path / "junk.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"junk.npz is no .npz of plain arrays"):
+            load_packed(tmp_path / "junk.npz")
+    with np.load(tmp_path / "bad.npz") as arrays:
+        np.savez(tmp_path / "labels.npz", **{**arrays, "labels": arrays["labels"] + 7})
+    with pytest.raises(InputError, match="24 labels from 0 to 1 must go with 24 images"):
+        load_packed(tmp_path / "labels.npz")
 
 
 def test_augmenting_mirrors_and_moves_whole_images() -> None:
@@ -121,6 +129,11 @@ def test_a_run_does_not_go_on_with_other_settings(data: PackedImages, tmp_path: 
     other = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=9, seed=1), tmp_path)
     with pytest.raises(InputError, match="made with another epochs, seed"):
         other.resume()
+    renamed = zoo.create_model(NAME.replace("ste_bpd", "fourier_rate"), num_classes=2)
+    with pytest.raises(InputError, match="made with another model"):
+        Training(renamed, data, _recipe(), tmp_path).resume()
+    with pytest.raises(InputError, match="24 images are less than one batch of 32"):
+        Training(renamed, data, _recipe(batch_size=32), tmp_path)
 
 
 def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that rounds alike for one image and for many.
+    """A convolution that rounds a single small image as it rounds it within a batch.
 
     torch hands a single small image to another CPU kernel than a batch (ATen's `use_mkldnn`). The last bit that
     differs is enough to flip a bit plane behind it, and a flipped plane 7 is half the range: so a single small
     image is convolved as a batch of two. Not while tracing, where operations are counted.
+
+    What is left: linear layers, and on one thread 1×1 convolutions, still round by their number of rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,11 +66,9 @@ class PooledLinearHead(ClassifierHead):
         self.num_features = self.hidden_size = num_features
         self.global_pool = global_pool
         self.fc: nn.Module = nn.Identity()
-        self.reset(num_classes, global_pool)
+        self.reset_classes(num_classes)
 
-    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
-        if global_pool is not None:
-            self.global_pool = global_pool
+    def reset_classes(self, num_classes: int) -> None:
         self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
 
     def classifier(self) -> nn.Module:

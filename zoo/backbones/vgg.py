@@ -54,9 +54,9 @@ class MlpBranch(nn.Module):
         self.hidden = nn.Sequential(linear(num_features, HIDDEN[0]), act(), linear(HIDDEN[0], HIDDEN[1]), act())
         self.act = act()
         self.fc: nn.Module = nn.Identity()
-        self.reset(num_classes)
+        self.reset_classes(num_classes)
 
-    def reset(self, num_classes: int) -> None:
+    def reset_classes(self, num_classes: int) -> None:
         """A new last linear layer; none for 0 classes."""
         self.fc = self._linear(HIDDEN[1], num_classes) if num_classes else nn.Identity()
 
@@ -85,7 +85,7 @@ class PairedMlpHead(ClassifierHead):
     def __init__(self, num_features: int, num_classes: int, global_pool: str, pair: PairBuilder) -> None:
         super().__init__()
         self.num_features, self.hidden_size = num_features, HIDDEN[1]
-        self.num_classes, self.global_pool = num_classes, global_pool
+        self.global_pool = global_pool
         self.mlp = pair(
             partial(_analog_mlp, num_features, num_classes), partial(_spiking_mlp, num_features, num_classes)
         )
@@ -93,12 +93,9 @@ class PairedMlpHead(ClassifierHead):
     def _branches(self) -> dict[str, MlpBranch]:
         return {name: m for name, m in self.named_modules() if isinstance(m, MlpBranch)}
 
-    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
-        if global_pool is not None:
-            self.global_pool = global_pool
-        self.num_classes = num_classes
+    def reset_classes(self, num_classes: int) -> None:
         for branch in self._branches().values():
-            branch.reset(num_classes)
+            branch.reset_classes(num_classes)
 
     def classifier(self) -> nn.Module:
         return nn.ModuleList([branch.fc for branch in self._branches().values()])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.family import Family
+from zoo.contracts.family import BuildRequest, Components, Family, GrammarFamily
 
 if TYPE_CHECKING:
     from zoo.contracts.modules import (
@@ -18,9 +18,11 @@ if TYPE_CHECKING:
         ClassifierHead,
         Decoder,
         Encoder,
+        FeatureInfo,
         ImageClassifier,
         Neuron,
         NeuronFactory,
+        PairBuilder,
     )
 
 API_VERSION = 1
@@ -30,13 +32,18 @@ __all__ = [
     "API_VERSION",
     "Backbone",
     "BlockPlan",
+    "BuildRequest",
     "ClassifierHead",
+    "Components",
     "Decoder",
     "Encoder",
     "Family",
+    "FeatureInfo",
+    "GrammarFamily",
     "ImageClassifier",
     "Neuron",
     "NeuronFactory",
+    "PairBuilder",
 ]
 
 

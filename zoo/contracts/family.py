@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from zoo.contracts.modules import ImageClassifier
 
 
+MAX_CLASSES = 1_000_000
+MAX_CHANNELS = 4096
+
+
 class Components(Protocol):
     """What a family needs of the registry: the class behind a component's name."""
 
@@ -71,7 +75,14 @@ class GrammarFamily(Family):
     @final
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
         texts = remainder.split("_")
-        fields = self._grammar(len(texts)).parse(texts, known)
+        grammar = self._grammar(len(texts))
+        try:
+            fields = grammar.parse(texts, known)
+        except ModelNameError as error:
+            forms = " | ".join(each.pattern for each in self.grammars)
+            if len(self.grammars) == 1 or "the form is" in str(error):
+                raise
+            raise type(error)(f"{error}; the forms are {forms}") from None
         self.check(dict(fields))
         return fields
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, final
 
+import torch
 from torch import Tensor, nn
 
 from zoo.errors import CompositionError, InputError
@@ -21,11 +23,13 @@ class Encoder(nn.Module, ABC):
     Attributes:
         code: what the planes mean, in the words that decoders name (`"binary-lsb-first"`).
         differentiable: whether a gradient of the input's shape comes back.
+        options: names of the keyword arguments that its constructor takes; none is required.
     """
 
     api_version: ClassVar[int]
     code: ClassVar[str]
     differentiable: ClassVar[bool]
+    options: ClassVar[frozenset[str]] = frozenset()
 
     @property
     @abstractmethod
@@ -116,14 +120,15 @@ class ClassifierHead(nn.Module, ABC):
 
     num_features: int
     hidden_size: int
+    global_pool: str
 
     @abstractmethod
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, num_features, H, W) → (N, num_classes), or (N, hidden_size) with `pre_logits`."""
+        """(N, num_features, H, W) → (N, num_classes), or (N, hidden_size) with `pre_logits`; the map unpooled."""
 
     @abstractmethod
-    def reset(self, num_classes: int, global_pool: str | None = None) -> None:
-        """New last layer(s); 0 classes: none; `global_pool` None keeps it, '' removes it."""
+    def reset_classes(self, num_classes: int) -> None:
+        """New last layer(s), none for 0 classes; not named `reset`, which spikingjelly's `reset_net` calls."""
 
     @abstractmethod
     def classifier(self) -> nn.Module:
@@ -218,7 +223,16 @@ class ImageClassifier(nn.Module, ABC):
 
     @abstractmethod
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """New, freshly initialised last layer(s); 0 classes removes them, `global_pool=''` the pooling too."""
+        """New, freshly initialised last layer(s), of the network's dtype and device.
+
+        Args:
+            num_classes: 0 removes them.
+            global_pool: 'avg'; with 0 classes also '', which removes the pooling too; None keeps what there is.
+
+        Raises:
+            OptionError, CompositionError: for another number.
+            InputError: for another pooling; the model is unchanged.
+        """
 
     @property
     @abstractmethod
@@ -241,12 +255,18 @@ class ImageClassifier(nn.Module, ABC):
         """T; 1 for a network without spikes."""
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks in the backward pass instead of keeping their activations."""
+        """Recompute blocks in the backward pass instead of keeping their activations.
+
+        Gradients are the same; running statistics of batch norms take in every batch twice.
+        """
         self.grad_checkpointing = enable
 
     @final
     def check_image(self, x: Tensor) -> None:
-        """Raise `InputError` for a tensor of the wrong rank, channels or size."""
+        """Raise `InputError` for what is no tensor of images: type, rank, channels or size."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise InputError(f"{self.spec} takes a floating-point tensor of pixels in [0, 1], not {kind}")
         if x.dim() != 4 or x.shape[1] != self.in_chans:
             raise InputError(f"{self.spec} takes images (N, {self.in_chans}, H, W), not {tuple(x.shape)}")
         if min(x.shape[2:]) < self.min_image_size:
@@ -254,6 +274,18 @@ class ImageClassifier(nn.Module, ABC):
                 f"{self.spec} needs at least {self.min_image_size} pixels a side, not "
                 f"{x.shape[2]}×{x.shape[3]}; resize the image or choose a smaller depth d"
             )
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode and no gradients inside; afterwards every module is in the mode it was in."""
+        training = [module for module in self.modules() if module.training]
+        self.eval()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for module in training:
+                module.training = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_chans, H, W) in [0, 1] → logits (N, num_classes)."""
@@ -275,7 +307,7 @@ class ImageClassifier(nn.Module, ABC):
             x: (N, in_chans, H, W).
             indices: the last n levels, these levels (negative from the end), or all.
             norm: no effect; there is no norm layer after the last block.
-            stop_early: leave out what lies above the highest chosen level.
+            stop_early: with `intermediates_only`, do not compute what lies above the highest chosen level.
             output_fmt: 'NCHW' alone.
             intermediates_only: leave out the final feature map.
 
@@ -294,8 +326,7 @@ class ImageClassifier(nn.Module, ABC):
         count = len(self.feature_info)
         if indices is None:
             return list(range(count))
-        wanted = range(count - indices, count) if isinstance(indices, int) else indices
-        levels = [i + count if i < 0 else i for i in wanted]
-        if not levels or min(levels) < 0 or max(levels) >= count:
+        wanted = list(range(-indices, 0)) if isinstance(indices, int) else list(indices)
+        if not wanted or not all(isinstance(i, int) and -count <= i < count for i in wanted):
             raise InputError(f"indices={indices!r} is outside the {count} levels 0…{count - 1} of {self.spec}")
-        return levels
+        return [i % count for i in wanted]

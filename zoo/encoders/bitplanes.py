@@ -114,9 +114,6 @@ class BitPlaneEncoder(Encoder):
     code = "binary-lsb-first"
     differentiable = True
 
-    def __init__(self) -> None:
-        super().__init__()
-
     @property
     @final
     def timesteps(self) -> int:

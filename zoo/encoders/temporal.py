@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.contracts.modules import Encoder
 from zoo.encoders.ranges import unit_range
-from zoo.errors import OptionError
+from zoo.errors import check_count
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -25,7 +25,9 @@ def rate_spikes(x: Tensor, timesteps: int) -> Tensor:
     Returns:
         (T, N, C, …) in {0, 1}.
     """
-    return (torch.rand((timesteps, *x.shape), dtype=x.dtype, device=x.device) < x).to(x.dtype)
+    # Drawn in float32 at least: bfloat16 has 256 levels, and 0 of them would spike for every dark pixel.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return (torch.rand((timesteps, *x.shape), dtype=dtype, device=x.device) < x).to(x.dtype)
 
 
 def fixed_rate_spikes(x: Tensor, timesteps: int) -> Tensor:
@@ -81,15 +83,12 @@ class TemporalEncoder(Encoder):
 
     api_version = 1
     differentiable = False
+    options = frozenset({"timesteps"})
     max_timesteps: ClassVar[int] = 1024
 
     def __init__(self, timesteps: int = 10) -> None:
         super().__init__()
-        if isinstance(timesteps, bool) or not isinstance(timesteps, int):
-            raise OptionError(f"timesteps must be an integer, not {timesteps!r}")
-        if not 1 <= timesteps <= self.max_timesteps:
-            raise OptionError(f"timesteps={timesteps} is outside 1…{self.max_timesteps} of {type(self).__name__}")
-        self._timesteps = timesteps
+        self._timesteps = check_count("timesteps", timesteps, 1, self.max_timesteps)
 
     @property
     @final

@@ -28,7 +28,7 @@ def check_width(fields: Mapping[str, Value]) -> None:
     base, mult, depth = int(fields["base"]), int(fields["mult"]), int(fields["depth"])
     if base * mult**depth > MAX_WIDTH:
         raise ModelNameError(
-            f"b{base}_m{mult}_d{depth} would be {base * mult**depth} wide (b·m^d); valid: up to {MAX_WIDTH}"
+            f"b{base}_m{mult}_d{depth} is too wide: b·m^d = {base * mult**depth}; valid: up to {MAX_WIDTH}"
         )
 
 

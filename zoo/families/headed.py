@@ -7,7 +7,9 @@ from typing import cast
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from zoo.contracts.family import MAX_CLASSES
 from zoo.contracts.modules import ClassifierHead, ImageClassifier
+from zoo.errors import InputError, check_count
 
 
 class HeadedClassifier(ImageClassifier):
@@ -34,8 +36,17 @@ class HeadedClassifier(ImageClassifier):
         return self.head.classifier()
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        self.num_classes = num_classes
-        self.head.reset(num_classes, global_pool)
+        classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
+        pool = self.head.global_pool if global_pool is None else global_pool
+        if pool not in ("avg", ""):
+            raise InputError(f"global_pool={global_pool!r} is not available; valid: 'avg', '' or None")
+        if classes and not pool:
+            raise InputError("classes need pooled features; pass global_pool='avg', or num_classes=0 for the map")
+        self.head.reset_classes(classes)
+        self.head.global_pool = pool
+        trunk = next(self.parameters())
+        self.head.to(device=trunk.device, dtype=trunk.dtype)
+        self.num_classes = classes
 
     @property
     def classifier_names(self) -> tuple[str, ...]:

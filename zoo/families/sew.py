@@ -37,9 +37,9 @@ class SewFamily(GrammarFamily):
 
         spec = request.spec
         encoder_class = request.components.load("encoder", str(spec["encoder"]))
-        try:
-            encoder: Encoder = encoder_class(**request.options)
-        except TypeError as error:
-            raise OptionError(f"{spec}: encoder {spec['encoder']!r} takes no such option: {error}") from error
+        unknown = sorted(set(request.options) - encoder_class.options)
+        if unknown:
+            raise OptionError(f"{spec}: encoder {spec['encoder']!r} has no option {unknown[0]!r}; its T is fixed")
+        encoder: Encoder = encoder_class(**request.options)
         neuron = request.components.load("neuron", str(spec["neuron"]))
         return sew_resnet(spec, encoder, neuron, request.num_classes, request.in_chans)

@@ -42,6 +42,11 @@ def _charge_negated(out: Tensor, nv: Tensor, x: Tensor, kind: int, gain: float) 
     torch.sub(nv, current, out=out)
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """x, widened where it is narrower: every route integrates membrane potentials in float32 at least."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
     """The definition, step by step, differentiable any number of times. (T, N, …) → (T, N, …)."""
     v = torch.zeros_like(x[0])
@@ -148,7 +153,7 @@ def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha:
     if x.numel() == 0:
         return torch.zeros_like(x) * x
     if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling():
-        return plain_spikes(x, kind, gain, threshold, alpha)
+        return plain_spikes(at_least_float32(x), kind, gain, threshold, alpha).to(x.dtype)
     return cast(Tensor, _HardResetSpikes.apply(x, gain, kind, threshold, alpha))
 
 

@@ -9,7 +9,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from zoo.contracts.modules import Neuron
-from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.hard_reset import at_least_float32, if_spikes, lif_spikes, plif_spikes
 
 ALPHA = 2.0
 
@@ -29,11 +29,11 @@ def _has_paper_settings(node: Any) -> bool:
 def _spikes_by_spikingjelly(node: Any, x: Tensor) -> Tensor:
     """spikingjelly's own multi-step forward, from rest, leaving no state but a recording that was asked for."""
     node.reset()
-    spikes: Tensor = node.multi_step_forward(x)
+    spikes: Tensor = node.multi_step_forward(at_least_float32(x))
     recorded = node.v_seq
     node.reset()
     node.v_seq = recorded
-    return spikes
+    return spikes.to(x.dtype)
 
 
 class StatelessNode(Neuron, neuron.BaseNode):

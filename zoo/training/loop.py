@@ -27,14 +27,13 @@ Report = Callable[[dict[str, Any]], None]
 
 def evaluate(model: ImageClassifier, data: PackedImages, batch_size: int = 250, top: int = 5) -> dict[str, float]:
     """Top-1 and top-k accuracy in percent, in eval mode and float32; k is at most the number of classes."""
-    model.eval()
     top = min(top, model.num_classes)
     device = next(model.parameters()).device
     metrics = {
         name: MulticlassAccuracy(num_classes=model.num_classes, top_k=k, average="micro").to(device)
         for name, k in (("top1", 1), (f"top{top}", top))
     }
-    with torch.inference_mode():
+    with model.evaluating():
         for x, labels in data.batches(batch_size):
             logits = model(x.to(device))
             for metric in metrics.values():
@@ -49,6 +48,14 @@ class Training:
         self.recipe, self.data, self.out = recipe, data, out
         self.accelerator = Accelerator(mixed_precision=recipe.precision, cpu=not torch.cuda.is_available())
         self.steps = len(data) // recipe.batch_size
+        if not self.steps:
+            raise InputError(f"{len(data)} images are less than one batch of {recipe.batch_size}; lower the batch size")
+        self.identity = {
+            **recipe.model_dump(),
+            "model": str(model.spec),
+            "classes": list(data.classes),
+            "images": len(data),
+        }
         optimizer = create_optimizer_v2(
             model, opt=recipe.optimizer, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )
@@ -77,7 +84,7 @@ class Training:
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
-            "recipe": self.recipe.model_dump(),
+            "identity": self.identity,
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
         }
@@ -86,11 +93,11 @@ class Training:
         os.replace(beside, self.checkpoint)
 
     def resume(self) -> bool:
-        """Go on from the checkpoint, where there is one; raises `InputError` where it has other settings."""
+        """Go on from the checkpoint, where there is one; raises `InputError` where it is another run's."""
         if not self.checkpoint.is_file():
             return False
         state = torch.load(self.checkpoint, weights_only=True)
-        changed = [key for key, value in self.recipe.model_dump().items() if state["recipe"].get(key) != value]
+        changed = [key for key, value in self.identity.items() if state["identity"].get(key) != value]
         if changed:
             raise InputError(f"{self.checkpoint} was made with another {', '.join(changed)}; choose another folder")
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"], strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -54,19 +55,30 @@ def load_packed(path: Path | str) -> PackedImages:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path} is no file; a packed split is an .npz with the arrays {', '.join(_ARRAYS)}")
-    with np.load(path, allow_pickle=False) as packed:
-        missing = [name for name in _ARRAYS if name not in packed.files]
-        if missing:
-            raise InputError(f"{path} lacks the arrays {', '.join(missing)}")
-        data, offsets, labels, classes = (packed[name] for name in _ARRAYS)
-    images = [
+    data, offsets, labels, classes = _arrays(path)
+    images, known = len(offsets) - 1, len(classes)
+    if len(labels) != images or not ((labels >= 0) & (labels < known)).all():
+        raise InputError(f"{path}: {len(labels)} labels from 0 to {known - 1} must go with {images} images")
+    decoded = [
         _decode(data[start:end].tobytes(), f"image {i} of {path}") for i, (start, end) in enumerate(pairwise(offsets))
     ]
-    sizes = {image.shape for image in images}
+    sizes = {image.shape for image in decoded}
     if len(sizes) != 1:
         raise InputError(f"{path} holds images of {len(sizes)} sizes; a packed split has one")
-    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    pixels = torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous()
     return PackedImages(pixels, torch.from_numpy(labels.astype(np.int64)), tuple(str(name) for name in classes))
+
+
+def _arrays(path: Path) -> list[np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as packed:
+            found = dict(packed)
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is no .npz of plain arrays: {error}") from error
+    missing = [name for name in _ARRAYS if name not in found]
+    if missing:
+        raise InputError(f"{path} lacks the arrays {', '.join(missing)}")
+    return [found[name] for name in _ARRAYS]
 
 
 def _decode(data: bytes, what: str) -> np.ndarray:
