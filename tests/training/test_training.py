@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 import zoo
@@ -36,6 +38,14 @@ def _packed(path: Path, count: int = 24, size: int = 16, damage: int | None = No
     jpeg = np.frombuffer(b"".join(files), np.uint8)
     np.savez(path, jpeg=jpeg, offsets=offsets, labels=labels, classes=np.array(["dark", "bright"]))
     return path
+
+
+@pytest.fixture(autouse=True)
+def _accelerate_afresh() -> Iterator[None]:
+    """accelerate keeps its precision for a whole process; every test may choose its own."""
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
@@ -153,6 +163,15 @@ def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path:
     again = zoo.create_model(NAME, num_classes=2)
     again.load_state_dict(load_file(tmp_path / "model.safetensors"), strict=True)
     assert evaluate(again, data, top=2) == metrics
+
+
+def test_a_trained_model_computes_in_float32_again(data: PackedImages, tmp_path: Path) -> None:
+    recipe = _recipe(epochs=1, precision="bf16")
+    model = Training(zoo.create_model(NAME, num_classes=2), data, recipe, tmp_path).run(lambda row: None)
+    seen = []
+    model.get_submodule("stages.0.0.analog.conv").register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+    evaluate(model, data)
+    assert set(seen) == {torch.float32}
 
 
 def test_settings_reach_the_optimiser_and_the_schedule(data: PackedImages, tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ class Training:
         while self.epoch < self.recipe.epochs:
             self.run_epoch(report)
             self.save()
-        model: ImageClassifier = self.accelerator.unwrap_model(self.model)
+        # Without accelerate's wrapper, which would go on casting to bfloat16 when accuracy is measured in float32.
+        model: ImageClassifier = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         return model
 
 
