@@ -10,6 +10,12 @@ import torch
 from zoo.registry import Registry, default_registry
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small operations gain nothing from two, and beside another busy process they wait for each other."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
