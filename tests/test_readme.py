@@ -46,3 +46,15 @@ def test_the_error_shown_is_the_error_raised() -> None:
     with pytest.raises(ValueError, match="fourrier") as caught:
         zoo.create_model("has8_resnet_b32_m2_d4_fourrier_bpd")
     assert f"{caught.type.__name__}: {caught.value}" in README.read_text(encoding="utf-8")
+
+
+def test_what_the_readme_says_of_the_spikes_is_what_the_catalog_says() -> None:
+    from zoo.catalog import default_catalog
+    from zoo.composition import parse_name
+
+    names = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
+    hybrid, control = (default_catalog().weight(parse_name(name)) for name in names)
+    gain = hybrid.metrics["top1"] - control.metrics["top1"]
+    assert f"the spiking branch adds {gain:.2f} points" in README.read_text(encoding="utf-8")
+    assert round(hybrid.figures.macs / control.figures.macs) == 9
+    assert (hybrid.recipe, hybrid.seed, hybrid.epochs) == (control.recipe, control.seed, control.epochs)
