@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from timm.optim import create_optimizer_v2
-from timm.scheduler import create_scheduler_v2
 from torch.nn import functional
-from torchmetrics.classification import MulticlassAccuracy
 
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
 from zoo.training.packed import PackedImages, augment
 from zoo.training.recipes import Recipe
+
+try:
+    from accelerate import Accelerator
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import create_scheduler_v2
+    from torchmetrics.classification import MulticlassAccuracy
+except ModuleNotFoundError as error:
+    hint = f"training needs {error.name}; install it with: pip install 'has8-zoo[train]'"
+    raise ModuleNotFoundError(hint, name=error.name) from error
 
 Report = Callable[[dict[str, Any]], None]
 
