@@ -6,8 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hypothesis import settings
 
 from zoo.registry import Registry, default_registry
+
+
+settings.register_profile("zoo", deadline=None)  # a busy machine is no failure
+settings.load_profile("zoo")
 
 
 @pytest.fixture(autouse=True, scope="session")
