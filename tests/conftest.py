@@ -10,7 +10,6 @@ from hypothesis import settings
 
 from zoo.registry import Registry, default_registry
 
-
 settings.register_profile("zoo", deadline=None)  # a busy machine is no failure
 settings.load_profile("zoo")
 

@@ -57,15 +57,20 @@ def assert_near(found: Tensor, want: Tensor, tolerance: float = 1e-5) -> None:
     assert (found - want).abs().max() <= tolerance * want.abs().max()
 
 
-def assert_same_node(node: Any, theirs: Any, x: Tensor) -> Tensor:
-    """Spikes equal bit for bit, gradients to 1e-5 of their maximum; returns the spikes."""
+def assert_same_node(node: Any, theirs: Any, x: Tensor, may_cancel: bool = False) -> Tensor:
+    """Spikes equal bit for bit, gradients to 1e-5 of their maximum; returns the spikes.
+
+    With `may_cancel`, the weight's gradient is measured against its terms: of few random values the sum may be
+    almost nothing, and keeps their rounding.
+    """
     grad = torch.randn(x.shape, generator=torch.Generator().manual_seed(11), dtype=x.dtype)
     (spikes, dx, dw), (want, want_dx, want_dw) = run(node, x, grad), run(theirs, x, grad)
     assert torch.equal(spikes, want)
     assert_near(dx, want_dx)
     if want_dw is not None:
         assert dw is not None
-        assert_near(dw, want_dw)
+        terms = float(want_dx.abs().sum()) if may_cancel else 0.0
+        assert (dw - want_dw).abs() <= 1e-5 * max(float(want_dw.abs()), terms)
     return spikes
 
 
@@ -141,7 +146,7 @@ def test_equals_spikingjellys_node_at_any_size_and_threshold(
     seed: int, shape: tuple[int, int, int], name: str, threshold: float
 ) -> None:
     node, theirs = make(name, v_threshold=threshold), reference(name, v_threshold=threshold)
-    assert_same_node(node, theirs, currents(shape, seed))
+    assert_same_node(node, theirs, currents(shape, seed), may_cancel=True)
 
 
 @pytest.mark.parametrize("w", [-2.0, 0.5, 3.0])
