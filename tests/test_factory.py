@@ -330,6 +330,17 @@ def test_every_published_weight_loads_and_its_figures_are_recomputed() -> None:
         assert model.pretrained_cfg["label_names"] == list(record.labels)
 
 
+def test_a_weight_loads_under_its_components_full_names() -> None:
+    plain = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True)
+    full = zoo.create_model("has8_resnet_b8_m2_d4_has8-zoo:ste_has8-zoo:bpd", pretrained=True)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), full.parameters(), strict=True))
+
+
+def test_a_record_whose_spec_is_another_variants_is_refused(published: tuple[WeightRecord, Any]) -> None:
+    with pytest.raises(ValueError, match="the spec is of 'nonsense'"):
+        _altered(published[0], spec={"name": "nonsense"})
+
+
 def test_pretrained_needs_no_tag_and_takes_other_heads() -> None:
     (name, *_) = zoo.list_models(pretrained=True)
     tagged = zoo.create_model(name, pretrained=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,7 +23,6 @@ from zoo.names import Spec, Value, check_characters
 from zoo.registry import GROUPS, default_registry
 
 FILE = "registry.yaml"
-_DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
 PACKAGE_SOURCE = re.compile(r"package:[a-z_][a-z0-9_.]*/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors")
 HUB_SOURCE = re.compile(r"hf-hub:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 
@@ -82,6 +82,12 @@ class WeightRecord(BaseModel):
     figures: Figures
 
     @model_validator(mode="after")
+    def _spec_is_the_variants(self) -> WeightRecord:
+        if self.spec.get("name") != self.variant:
+            raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
+        return self
+
+    @model_validator(mode="after")
     def _source_is_safe(self) -> WeightRecord:
         if not (PACKAGE_SOURCE.fullmatch(self.source) or HUB_SOURCE.fullmatch(self.source)) or ".." in self.source:
             raise ValueError(f"source {self.source!r} is neither package:module/file.safetensors nor hf-hub:org/name")
@@ -101,7 +107,7 @@ class WeightRecord(BaseModel):
 
     def spec_of(self, spec: Spec) -> Spec:
         """The spec with this weight's tag."""
-        return Spec(spec.family, spec.fields, spec.text, self.tag)
+        return replace(spec, tag=self.tag)
 
 
 class VariantGroup(BaseModel):
@@ -120,13 +126,7 @@ class CatalogFile(BaseModel):
 
     version: Literal[1]
     variants: tuple[VariantGroup, ...]
-    aliases: dict[str, str] = Field(default_factory=dict, description="deprecated name → name")
     weights: tuple[WeightRecord, ...] = ()
-
-
-def _without_distributions(name: str) -> tuple[str, set[str]]:
-    """`has8_…_has8-zoo:ste_bpd` → (`has8_…_ste_bpd`, {`has8-zoo`})."""
-    return _DISTRIBUTION.sub("", name), set(_DISTRIBUTION.findall(name))
 
 
 def _expand(pattern: str) -> list[str]:
@@ -146,7 +146,6 @@ class Catalog:
     def __init__(self, content: CatalogFile, origin: str) -> None:
         self.origin = origin
         self.notes = {name: group.note for group in content.variants for name in _expand(group.names)}
-        self.aliases = dict(content.aliases)
         self.weights: dict[str, list[WeightRecord]] = {}
         for record in content.weights:
             listed = self.weights.setdefault(record.variant, [])
@@ -161,10 +160,8 @@ class Catalog:
         return list(self.notes)
 
     def weights_of(self, spec: Spec) -> list[WeightRecord]:
-        """The weights of a variant, the default one first."""
-        variant, named = _without_distributions(spec.text)
-        records = self.weights.get(self.aliases.get(variant, variant), [])
-        return [record for record in records if named <= set(record.providers)]
+        """The weights of a variant, the default one first; made by the distributions that the name asks for."""
+        return [r for r in self.weights.get(spec.plain_text, []) if spec.distributions <= r.providers.keys()]
 
     def weight(self, spec: Spec) -> WeightRecord:
         """The weight that a spec asks for: its tag's, or the first one.
@@ -269,7 +266,7 @@ def _matches(name: str, chosen: Mapping[str, str]) -> bool:
     except (ModelNameError, ComponentError):  # a missing or broken plugin hides its own models, not the others
         return False
     fields: dict[str, Value] = {"family": spec.family, **dict(spec.fields)}
-    return all(fields.get(kind) == _without_distributions(wanted)[0] for kind, wanted in chosen.items())
+    return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
 
 
 def model_info(name: str) -> dict[str, Any]:

@@ -15,8 +15,7 @@ from typing import final
 from zoo.errors import ModelNameError, TagError, UnknownComponentError, shorten, suggest
 
 MAX_NAME_LENGTH = 200
-COMPONENT = re.compile(r"(?:[a-z0-9]+(?:-[a-z0-9]+)*:)?[a-z][a-z0-9]*")
-"""A component's name, optionally behind the distribution that offers it: `fourier`, `zoo-gray:gray`."""
+_DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
 TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 Value = str | int
@@ -31,7 +30,7 @@ class Spec:
     Attributes:
         family: the family's name.
         fields: what the family read, in the order of the name; plain strings and integers.
-        text: the canonical name without tag.
+        text: the canonical name without tag; a component may stand behind its distribution (`zoo-gray:gray`).
         tag: which weights, or None.
     """
 
@@ -54,6 +53,16 @@ class Spec:
         """The variant itself, without a choice of weights."""
         return replace(self, tag=None)
 
+    @property
+    def plain_text(self) -> str:
+        """The name without distributions: `has8_…_ste_bpd` of `has8_…_has8-zoo:ste_bpd`."""
+        return _DISTRIBUTION.sub("", self.text)
+
+    @property
+    def distributions(self) -> frozenset[str]:
+        """The distributions that the name asks for."""
+        return frozenset(_DISTRIBUTION.findall(self.text))
+
     def to_json(self) -> dict[str, Value | dict[str, Value] | None]:
         """A JSON object that says everything about the architecture."""
         return {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
@@ -69,13 +78,9 @@ class NamePart(ABC):
     def parse(self, text: str, known: ComponentNames) -> Value:
         """The value of `text`; raises `ModelNameError` naming this part."""
 
-    @abstractmethod
-    def accepts(self, text: str) -> bool:
-        """Whether `text` has this part's form, though its value may be unknown."""
-
-    @abstractmethod
     def format(self, value: Value) -> str:
         """The text of a value."""
+        return str(value)
 
 
 @final
@@ -89,7 +94,8 @@ class NumberPart(NamePart):
     default: None = None
 
     def accepts(self, text: str) -> bool:
-        return text[:1] == self.letter and text[1:2].isdigit()
+        """Whether `text` has this part's form, though the number may be out of range."""
+        return text[:1] == self.letter and text[1:].isdigit()
 
     def parse(self, text: str, known: ComponentNames) -> int:
         digits = text[1:]
@@ -114,18 +120,12 @@ class ComponentPart(NamePart):
     name: str
     default: str | None = None
 
-    def accepts(self, text: str) -> bool:
-        return COMPONENT.fullmatch(text) is not None
-
     def parse(self, text: str, known: ComponentNames) -> str:
         names = list(known(self.name))
         if text not in names:
             alike = [name for name in names if (":" in name) == (":" in text)]
             raise UnknownComponentError(f"unknown {self.name} {shorten(text)}{suggest(text, alike)}")
         return text
-
-    def format(self, value: Value) -> str:
-        return str(value)
 
 
 @final
@@ -137,16 +137,10 @@ class ChoicePart(NamePart):
     choices: tuple[str, ...]
     default: None = None
 
-    def accepts(self, text: str) -> bool:
-        return COMPONENT.fullmatch(text) is not None
-
     def parse(self, text: str, known: ComponentNames) -> str:
         if text not in self.choices:
             raise ModelNameError(f"unknown {self.name} {shorten(text)}{suggest(text, self.choices)}")
         return text
-
-    def format(self, value: Value) -> str:
-        return str(value)
 
 
 @dataclass(frozen=True)
@@ -199,7 +193,7 @@ class Grammar:
             return
         numbers = [(i, other) for i, other in enumerate(self.parts) if isinstance(other, NumberPart)]
         for i, other in numbers:
-            if other.accepts(text) and text[1:].isdigit():
+            if other.accepts(text):
                 repeated = f"repeated {other.name} {shorten(text)}"
                 problem = repeated if i < index else f"missing {part.name} before {shorten(text)}"
                 raise ModelNameError(f"{problem}; the form is {self.pattern}")

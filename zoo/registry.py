@@ -188,10 +188,7 @@ class Registry:
     def __init__(self, components: Iterable[Component] = ()) -> None:
         self._components: dict[str, dict[str, list[Component]]] = {kind: {} for kind in GROUPS}
         for component in components:
-            self._add(component)
-
-    def _add(self, component: Component) -> None:
-        self._components[component.kind].setdefault(component.name, []).append(component)
+            self._components[component.kind].setdefault(component.name, []).append(component)
 
     def components(self, kind: str | None = None) -> list[Component]:
         """Every component, broken ones too, by kind and name."""

@@ -61,8 +61,8 @@ def load_weight(model: ImageClassifier, record: WeightRecord) -> None:
     Raises:
         WeightError: missing, altered, or not fitting; the message names the key.
     """
-    if model.spec.untagged().to_json()["fields"] != record.spec.get("fields"):
-        raise WeightError(f"{record.name} was trained as {record.spec.get('name')!r}, which {model.spec} is not")
+    if model.spec.plain_text != record.variant:
+        raise WeightError(f"{record.name} was trained as {record.variant!r}, which {model.spec} is not")
     if any(parameter.is_meta for parameter in model.parameters()):
         raise WeightError(f"{record.name} cannot be loaded on the meta device, which holds no values; build on 'cpu'")
     try:

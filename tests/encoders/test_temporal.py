@@ -69,6 +69,13 @@ def test_largest_number_of_steps(encoder: type[TemporalEncoder], largest: int) -
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
+def test_float16_does_not_overflow_in_the_range_step(encoder: type[TemporalEncoder]) -> None:
+    x = torch.tensor([[-4e4, -1e4, 0.0, 4e4]])
+    coder = encoder().eval()
+    assert torch.equal(coder(x.half()), coder(x.half().float()).half())
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_batch_mates_change_nothing(encoder: type[TemporalEncoder]) -> None:
     coder = encoder().eval()
     x, mates = pixels(0), 10 * pixels(1, (2, 2, 5, 4)) - 5

@@ -21,13 +21,9 @@ from zoo.encoders.surrogates import (
     sigmoid_slope,
     tanh_slope,
 )
+from zoo.precision import at_least_float32
 
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
-
-
-def _wide(x: Tensor) -> Tensor:
-    """float32 at least: in bfloat16 255·x would be rounded twice, in float16 a range could overflow."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -40,7 +36,7 @@ def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}, plane t is bit t.
     """
-    levels = torch.round(_wide(x) * LEVELS).to(torch.uint8)
+    levels = torch.round(at_least_float32(x) * LEVELS).to(torch.uint8)
     shifts = torch.arange(PLANES, dtype=torch.uint8, device=x.device)
     shifts = shifts.reshape((PLANES,) + (1,) * x.dim())
     return ((levels >> shifts) & 1).to(dtype or x.dtype)
@@ -71,7 +67,7 @@ class _StraightThroughPlanes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        wide = _wide(grads[0])
+        wide = at_least_float32(grads[0])
         total = wide[0] * LEVELS
         for plane in range(1, PLANES):
             # 255 first: 255·(2^k/255) is 2^k exactly, so bpd's slope comes out as exactly 1.
@@ -92,7 +88,7 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    return cast(Tensor, _SurrogatePlanes.apply(unit_range(_wide(x)), x.dtype, slope, scaled))
+    return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
 
 
 def straight_through_planes(x: Tensor) -> Tensor:
@@ -104,7 +100,7 @@ def straight_through_planes(x: Tensor) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(_wide(x)), x.dtype))
+    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
 
 
 class BitPlaneEncoder(Encoder):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from zoo.precision import at_least_float32
+
 LEVELS = 255
 """The largest intensity of an 8-bit pixel; I = 255·x̂."""
 
@@ -19,8 +21,9 @@ def unit_range(x: Tensor) -> Tensor:
         x: (N, C, …) real.
 
     Returns:
-        x̂, the same shape and dtype, in [0, 1].
+        x̂, the same shape, in [0, 1], float32 at least.
     """
+    x = at_least_float32(x)
     if x.numel() == 0:
         return x
     flat = x.flatten(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import ClassVar, final
 
 import torch
@@ -25,9 +26,7 @@ def rate_spikes(x: Tensor, timesteps: int) -> Tensor:
     Returns:
         (T, N, C, …) in {0, 1}.
     """
-    # Drawn in float32 at least: bfloat16 has 256 levels, and 0 of them would spike for every dark pixel.
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return (torch.rand((timesteps, *x.shape), dtype=dtype, device=x.device) < x).to(x.dtype)
+    return (torch.rand((timesteps, *x.shape), dtype=x.dtype, device=x.device) < x).to(x.dtype)
 
 
 def fixed_rate_spikes(x: Tensor, timesteps: int) -> Tensor:
@@ -79,7 +78,7 @@ def phase_spikes(x: Tensor, timesteps: int) -> Tensor:
 
 
 class TemporalEncoder(Encoder):
-    """What the baselines' codings share: any T up to a bound, no gradient."""
+    """What the baselines' codings share: any T up to a bound, the range step, no gradient."""
 
     api_version = 1
     differentiable = False
@@ -95,6 +94,13 @@ class TemporalEncoder(Encoder):
     def timesteps(self) -> int:
         return self._timesteps
 
+    @abstractmethod
+    def spikes(self, x: Tensor) -> Tensor:
+        """(N, C, …) in [0, 1], float32 at least → (T, N, C, …) in {0, 1}."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spikes(unit_range(x.detach())).to(x.dtype)
+
 
 @final
 class RateEncoder(TemporalEncoder):
@@ -102,9 +108,8 @@ class RateEncoder(TemporalEncoder):
 
     code = "rate"
 
-    def forward(self, x: Tensor) -> Tensor:
-        spikes = rate_spikes if self.training else fixed_rate_spikes
-        return spikes(unit_range(x.detach()), self.timesteps)
+    def spikes(self, x: Tensor) -> Tensor:
+        return rate_spikes(x, self.timesteps) if self.training else fixed_rate_spikes(x, self.timesteps)
 
 
 @final
@@ -113,8 +118,8 @@ class TtfsEncoder(TemporalEncoder):
 
     code = "ttfs"
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ttfs_spikes(unit_range(x.detach()), self.timesteps)
+    def spikes(self, x: Tensor) -> Tensor:
+        return ttfs_spikes(x, self.timesteps)
 
 
 @final
@@ -124,5 +129,5 @@ class PhaseEncoder(TemporalEncoder):
     code = "binary-msb-first"
     max_timesteps = 24
 
-    def forward(self, x: Tensor) -> Tensor:
-        return phase_spikes(unit_range(x.detach()), self.timesteps)
+    def spikes(self, x: Tensor) -> Tensor:
+        return phase_spikes(x, self.timesteps)

@@ -19,6 +19,8 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.precision import at_least_float32
+
 # Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
 _INTEGRATE, _DIVIDE, _MULTIPLY = 0, 1, 2
 _CHUNK = 1 << 16  # values a timestep walked at once: eight float32 timesteps of it stay in a core's cache
@@ -40,11 +42,6 @@ def _charge_negated(out: Tensor, nv: Tensor, x: Tensor, kind: int, gain: float) 
     current = nv + x
     current = current.div_(gain) if kind == _DIVIDE else current.mul_(gain)
     torch.sub(nv, current, out=out)
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """x, widened where it is narrower: every route integrates membrane potentials in float32 at least."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:

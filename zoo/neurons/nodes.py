@@ -9,7 +9,8 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from zoo.contracts.modules import Neuron
-from zoo.neurons.hard_reset import at_least_float32, if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
+from zoo.precision import at_least_float32
 
 ALPHA = 2.0
 
