@@ -386,19 +386,3 @@ def test_first_order_with_a_graph_is_that_without(name: str) -> None:
     node, x, grad = make(name), currents((8, 2, 9)).requires_grad_(), currents((8, 2, 9), seed=1)
     (found,) = torch.autograd.grad(node(x), x, grad, create_graph=True)
     assert_near(found.detach(), run(node, x, grad)[1])
-
-
-def test_spikingjellys_monitor_sees_the_spikes_of_a_composed_model() -> None:
-    from spikingjelly.activation_based.monitor import OutputMonitor
-
-    import zoo
-
-    model = zoo.create_model("has8_resnet_b2_m1_d1_ste_bpd", num_classes=2).eval()
-    watched = OutputMonitor(model, neuron.IFNode)
-    with torch.no_grad():
-        model(torch.rand(1, 3, 32, 32))
-    nodes = [name for name, module in model.named_modules() if isinstance(module, neuron.IFNode)]
-    assert watched.monitored_layers == nodes
-    assert [record.shape[0] for record in watched.records] == [8] * len(nodes)
-    assert {value for record in watched.records for value in record.unique().tolist()} == {0.0, 1.0}
-    watched.remove_hooks()

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn import functional
 
 from zoo.contracts.modules import ImageClassifier
@@ -112,6 +113,18 @@ class Training:
         torch.set_rng_state(state["torch_rng"])
         return True
 
+    def _step(self, x: Tensor, labels: Tensor) -> tuple[float, float, int]:
+        """One update; its loss, gradient norm before clipping, and number of correct images."""
+        x = augment(x, self.recipe.flip, self.recipe.max_shift, self.generator)
+        x, labels = x.to(self.accelerator.device), labels.to(self.accelerator.device)
+        logits = self.model(x)
+        loss = functional.cross_entropy(logits.float(), labels)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm or float("inf"))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach()), float(norm), int((logits.argmax(1) == labels).sum())
+
     def run_epoch(self, report: Report) -> None:
         """One pass over the data in a random order."""
         self.model.train()
@@ -119,18 +132,9 @@ class Training:
         start = time.monotonic()
         losses, norms, hits = 0.0, 0.0, 0
         for step, (x, labels) in enumerate(self.data.batches(self.recipe.batch_size, order), 1):
-            x = augment(x, self.recipe.flip, self.recipe.max_shift, self.generator)
-            x, labels = x.to(self.accelerator.device), labels.to(self.accelerator.device)
             self.schedule.step_update(self.epoch * self.steps + step)
-            logits = self.model(x)
-            loss = functional.cross_entropy(logits.float(), labels)
-            self.accelerator.backward(loss)
-            clip = self.recipe.clip_norm or float("inf")
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), clip)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-            losses, norms = losses + float(loss.detach()), norms + float(norm)
-            hits += int((logits.argmax(1) == labels).sum())
+            loss, norm, correct = self._step(x, labels)
+            losses, norms, hits = losses + loss, norms + norm, hits + correct
             if step % 50 == 0 or step == self.steps:
                 report(
                     {

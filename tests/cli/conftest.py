@@ -1,0 +1,55 @@
+"""A catalog with a weight of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from commands import LABELS, TINY
+from safetensors.torch import save_file
+
+import zoo
+from zoo import catalog
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The catalog with one weight, `TINY.scratch`, untrained and of ten classes."""
+    model = zoo.create_model(TINY, num_classes=10)
+    package = tmp_path / f"weights_{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:12]}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    save_file(model.state_dict(), package / "tiny.safetensors")
+    data = (package / "tiny.safetensors").read_bytes()
+    content = yaml.safe_load(catalog.catalog_path().read_text(encoding="utf-8"))
+    content["weights"] = [
+        {
+            "variant": TINY,
+            "tag": "scratch",
+            "source": f"package:{package.name}/tiny.safetensors",
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+            "license": "MIT",
+            "dataset": "noise",
+            "dataset_license": "CC0-1.0",
+            "dataset_attribution": "nobody",
+            "labels": LABELS,
+            "preprocessing": {"size": 32},
+            "recipe": "none",
+            "epochs": 1,
+            "seed": 7,
+            "metrics": {"top1": 12.345, "top5": 50.0},
+            "spec": model.spec.to_json(),
+            "providers": {"has8-zoo": zoo.__version__},
+            "figures": {"params": 1234, "image_size": 32, "timesteps": 8, "macs": 56789, "macs_per_timestep": 8765},
+        }
+    ]
+    (tmp_path / "registry.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    monkeypatch.setattr(catalog, "catalog_path", lambda: tmp_path / "registry.yaml")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    catalog.default_catalog.cache_clear()
+    yield f"{TINY}.scratch"
+    catalog.default_catalog.cache_clear()

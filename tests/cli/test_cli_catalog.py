@@ -1,0 +1,185 @@
+"""The command line over the catalog and the registry, as a user and as a script meet it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import TINY, in_terminal, objects, process, run
+
+import zoo
+from zoo import catalog
+
+# list -----------------------------------------------------------------------------------------------------------------
+
+
+def test_list_and_help_start_without_torch() -> None:
+    code = (
+        "import sys; from zoo.cli import main; sys.argv = {argv!r}\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "assert not {{'torch', 'spikingjelly', 'numpy', 'PIL'}} & set(sys.modules)"
+    )
+    for arguments in (["list", "--family", "has8"], ["--help"], ["list", "--components"], ["--version"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(argv=["zoo", *arguments])], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_list_prints_names_alone_where_no_terminal_reads_them() -> None:
+    done = process("list")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == zoo.list_models()
+
+
+def test_list_takes_a_part_of_a_name_or_a_pattern() -> None:
+    assert run("list", "vgg_b24").stdout.splitlines() == zoo.list_models("*vgg_b24*")
+    assert run("list", "has8_*_rate").stdout.splitlines() == zoo.list_models("has8_*_rate")
+    both = run("list", "resnet", "--family", "snn", "--encoder", "ste", "--decoder", "bpd", "--neuron", "if")
+    assert both.stdout.splitlines() == zoo.list_models("*resnet*", family="snn", encoder="ste")
+    assert both.stdout
+
+
+def test_list_json_is_an_object_a_line(scratch: str) -> None:
+    rows = objects(run("list", "--json"))
+    assert [row["name"] for row in rows] == zoo.list_models()
+    weights = {row["name"]: row["weights"] for row in rows}
+    assert weights[TINY] == [{"tag": "scratch", "metrics": {"top1": 12.345, "top5": 50.0}}]
+    assert rows[0]["note"]
+    assert objects(run("list", "--json", "--pretrained"))[0]["name"] == scratch
+    assert run("list", "--pretrained").stdout == f"{scratch}\n"
+
+
+def test_an_empty_list_says_so_on_stderr() -> None:
+    result = run("list", "nothing_like_it")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "zoo list" in result.stderr
+
+
+def test_an_unknown_component_is_an_error_of_one_line() -> None:
+    result = run("list", "--encoder", "fourrier")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == "error: unknown encoder 'fourrier'; did you mean 'fourier'?\n"
+
+
+def test_components_are_listed_with_who_provides_them() -> None:
+    rows = objects(run("list", "--components", "--json"))
+    assert {"kind": "encoder", "name": "fourier", "distribution": "has8-zoo", "version": zoo.__version__} in [
+        {key: value for key, value in row.items() if key != "state"} for row in rows
+    ]
+    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron"}
+    lines = [line.split("\t") for line in run("list", "--components", "fourier").stdout.splitlines()]
+    assert [line[:3] for line in lines] == [["encoder", name, "has8-zoo"] for name in ("fourier", "fourierraw")]
+    assert run("list", "--components", "--encoder", "ste").exit_code == 2
+
+
+def test_a_terminal_gets_a_table_of_its_width_and_no_colours_it_does_not_want() -> None:
+    text, _ = in_terminal([sys.executable, "-m", "zoo.cli", "list", "resnet_b8"])
+    assert "small enough for a CPU" in text
+    assert "has8_resnet_b8_m2_d4_ste_bpd" in text
+    assert "\x1b" not in text
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+
+
+# info -----------------------------------------------------------------------------------------------------------------
+
+
+def test_info_says_everything_and_how_to_load_it(scratch: str) -> None:
+    text = run("info", scratch).stdout
+    record = catalog.default_catalog().weight(zoo.parse_name(scratch))
+    for said in (record.sha256, "has8-zoo 0.1.0", "12.35 %", "noise", "CC0-1.0", "MIT", "seed 7", "56,789", "cat"):
+        assert said in text, said
+    code = "\n".join(line.strip() for line in text.splitlines()[-2:])
+    names: dict = {}
+    exec(code, names)
+    assert names["model"].num_classes == 10
+
+
+def test_info_of_a_name_without_weights() -> None:
+    text = run("info", "has8_resnet_b32_m2_d4_fourier_bpd").stdout
+    assert f"{zoo.model_info('has8_resnet_b32_m2_d4_fourier_bpd')['params']:,}" in text
+    assert "untrained" in text
+    assert "pretrained=True" not in text
+
+
+def test_info_json_is_one_object() -> None:
+    (info,) = objects(run("info", TINY, "--json"))
+    assert info == json.loads(json.dumps(zoo.model_info(TINY)))
+    assert isinstance(info["params"], int)
+
+
+@pytest.mark.parametrize("name", ["has8_resnet_b32_m2_d4_fourrier_bpd", f"{TINY}.nothing", "../etc/passwd", "x" * 9999])
+@pytest.mark.parametrize("command", ["info", "predict", "show"])
+def test_a_wrong_name_is_an_error_of_one_line(command: str, name: str) -> None:
+    result = run(command, name) if command == "info" else run(command, "--model", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(catalog, "model_info", broken)
+    assert isinstance(run("info", TINY).exception, ZeroDivisionError)
+
+
+def test_plugins_are_all_loaded_here() -> None:
+    rows = objects(run("plugins", "--json"))
+    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron"}
+    assert {row["state"] for row in rows if row["distribution"] == "has8-zoo"} == {"loaded"}
+    assert all(row["target"].startswith("zoo.") for row in rows if row["distribution"] == "has8-zoo")
+
+
+def test_a_broken_plugin_is_shown_with_its_traceback(tmp_path: Path) -> None:
+    info = tmp_path / "zoo_sad-2.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-sad\nVersion: 2.0\n", encoding="utf-8")
+    points = "[zoo.encoders]\nsad = zoo_sad:Sad\n[zoo.decoders]\nbpd = zoo_sad:Other\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    (tmp_path / "zoo_sad.py").write_text("raise RuntimeError('so sad')\n", encoding="utf-8")
+    done = process("plugins", "--verbose", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "RuntimeError: so sad" in done.stdout
+    assert "Traceback" in done.stdout
+    assert "decoder 'bpd' is claimed by" in done.stdout
+    assert "zoo-sad 2.0 (zoo_sad:Other) and has8-zoo 0.1.0" in done.stdout
+    rows = [json.loads(line) for line in process("plugins", "--json", PYTHONPATH=str(tmp_path)).stdout.splitlines()]
+    states = {row["distribution"]: row["state"] for row in rows if row["name"] == "bpd"}
+    assert states == {"has8-zoo": "conflict", "zoo-sad": "broken"}
+    assert {row["state"] for row in rows if row["name"] == "sad"} == {"broken"}
+    assert process("list", PYTHONPATH=str(tmp_path)).returncode == 0
+
+
+def test_profile_counts_by_branch() -> None:
+    result = run("profile", TINY, "--image-size", "32", "--num-classes", "10", "--json")
+    (cost,) = objects(result)
+    assert (cost["name"], cost["image_size"], cost["num_classes"], cost["timesteps"]) == (TINY, 32, 10, 8)
+    assert cost["macs"] == cost["macs_analog"] + cost["macs_spiking"]
+    assert cost["macs_per_timestep"] == cost["macs_analog"] + cost["macs_spiking"] // 8
+    text = run("profile", TINY, "--image-size", "32", "--num-classes", "10").stdout
+    assert f"{cost['macs']:,}" in text
+    assert "not counted by fvcore: " in text
+    assert "_HardResetSpikes" in text
+
+
+def test_profile_of_an_image_that_is_too_small() -> None:
+    result = run("profile", "has8_vgg_b1_m1_d4_ste_bpd", "--image-size", "16")
+    assert result.exit_code == 2
+    assert "needs at least 32 pixels a side" in result.stderr
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"has8-zoo {zoo.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["list", "info", "profile", "predict", "show", "plugins"])
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    assert f"Example: zoo {command}" in run(command, "--help").stdout
+    assert command in run("--help").stdout
