@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import importlib.util
 import inspect
+import os
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import (
@@ -32,8 +35,16 @@ GROUPS = {
     "encoder": "zoo.encoders",
     "decoder": "zoo.decoders",
     "neuron": "zoo.neurons",
+    "converter": "zoo.converters",
+    "catalog": "zoo.catalogs",
 }
 """Component kinds and their entry-point groups."""
+
+CATALOG_FILE = "registry.yaml"
+"""The file that a package named in the group `zoo.catalogs` holds."""
+
+DISABLE = "ZOO_DISABLE_PLUGINS"
+"""Environment variable: what is switched off, as distributions, names or `distribution:name` between commas."""
 
 NOTEBOOK = "(registered here)"
 """The distribution shown for components that `zoo.register` added in this process."""
@@ -51,6 +62,7 @@ class State(StrEnum):
     BROKEN = "broken"
     INCOMPATIBLE = "incompatible"
     CONFLICT = "conflict"
+    DISABLED = "disabled"
 
 
 def _contract(kind: str) -> type[Any]:
@@ -66,7 +78,7 @@ class Component:
     """One registered component; its class is imported by `load`.
 
     Attributes:
-        kind: family, backbone, encoder, decoder or neuron.
+        kind: one of `GROUPS`.
         name: as it stands in a model's name.
         distribution: the normalised name of the distribution that offers it.
         version: of that distribution; None where unknown.
@@ -83,38 +95,39 @@ class Component:
     state: State = State.AVAILABLE
     error: str | None = None
     _import: Callable[[], Any] = field(default=lambda: None, repr=False, compare=False)
-    _loaded: type[Any] | None = field(default=None, repr=False, compare=False)
+    _loaded: Any = field(default=None, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
         """`distribution version (target)`, for messages."""
         return f"{self.distribution} {self.version or ''}".strip() + f" ({self.target})"
 
-    def load(self) -> type[Any]:
-        """The component's class, imported and checked once.
+    def load(self) -> Any:
+        """The component's class, imported and checked once; of a catalog the path of its file.
 
         Raises:
-            BrokenComponentError: the import failed, or it is no such component.
+            BrokenComponentError: the import failed, it is no such component, or it is switched off.
             IncompatibleComponentError: it was written for another API version.
         """
         if self._loaded is not None:
             return self._loaded
-        if self.state in (State.BROKEN, State.INCOMPATIBLE):
+        if self.state in (State.BROKEN, State.INCOMPATIBLE, State.DISABLED):
             raise self._failure()
         try:
             found = self._import()
         except (Exception, SystemExit):  # whatever a plugin does at import is its own defect, shown on use
-            self._fail(State.BROKEN, traceback.format_exc())
+            self.fail(traceback.format_exc())
         else:
-            self._check(found)
+            if self.kind != "catalog":  # a file, which is validated where it is read
+                self._check(found)
         if self.state is not State.AVAILABLE:
             raise self._failure()
         self.state, self._loaded = State.LOADED, found
-        loaded: type[Any] = found
-        return loaded
+        return found
 
-    def _fail(self, state: State, reason: str) -> None:
-        self.state, self.error = state, reason
+    def fail(self, reason: str, state: State = State.BROKEN) -> None:
+        """Keep why it cannot be used."""
+        self.state, self.error, self._loaded = state, reason, None
 
     def _failure(self) -> ComponentError:
         kind = IncompatibleComponentError if self.state is State.INCOMPATIBLE else BrokenComponentError
@@ -125,34 +138,61 @@ class Component:
 
         contract = _contract(self.kind)
         if not (inspect.isclass(found) and issubclass(found, contract)):
-            self._fail(State.BROKEN, f"{self.target} is no subclass of zoo.contracts.{contract.__name__}")
+            self.fail(f"{self.target} is no subclass of zoo.contracts.{contract.__name__}")
             return
         wanted = getattr(found, "api_version", None)
         if wanted != API_VERSION:
             said = "declares no api_version" if wanted is None else f"asks for API version {wanted}"
-            self._fail(
-                State.INCOMPATIBLE,
+            self.fail(
                 f"{self.target} {said}, this zoo offers {API_VERSION}; "
                 f"set `api_version = {API_VERSION}` in the class, or install matching versions",
+                State.INCOMPATIBLE,
             )
             return
         if inspect.isabstract(found):
             missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
-            self._fail(State.BROKEN, f"{self.target} leaves abstract: {missing}")
+            self.fail(f"{self.target} leaves abstract: {missing}")
             return
         declared = {name for each in found.__mro__ for name in vars(each)}
         lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
         if lacking and self.kind in ("encoder", "decoder"):
-            self._fail(State.BROKEN, f"{self.target} lacks the class attributes {', '.join(lacking)}")
+            self.fail(f"{self.target} lacks the class attributes {', '.join(lacking)}")
 
 
 def _normalise(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def scan(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Component]:
-    """Components of entry points; the same record of one distribution, seen twice, counts once."""
+def _catalog_file(package: str) -> Path:
+    """The catalog of a package, which is found but not imported.
+
+    Raises:
+        ModuleNotFoundError: no such package, or one without a catalog.
+    """
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    for folder in folders:
+        if (file := Path(folder, CATALOG_FILE)).is_file():
+            return file
+    raise ModuleNotFoundError(f"package {package!r} holds no {CATALOG_FILE}", name=package)
+
+
+def disabled_names(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """What `ZOO_DISABLE_PLUGINS` switches off."""
+    return frozenset(name.strip() for name in environment.get(DISABLE, "").split(",") if name.strip())
+
+
+def scan(
+    entry_points: Iterable[importlib.metadata.EntryPoint], disabled: frozenset[str] = frozenset()
+) -> Iterator[Component]:
+    """Components of entry points; the same record of one distribution, seen twice, counts once.
+
+    Args:
+        entry_points: those of `GROUPS`; others are passed over.
+        disabled: distributions, names, or `distribution:name` that stay visible but cannot be used.
+    """
     kinds = {group: kind for kind, group in GROUPS.items()}
+    off = {_normalise(name) if ":" not in name else name for name in disabled} | disabled
     seen = set()
     for point in entry_points:
         if point.group not in kinds:
@@ -168,12 +208,17 @@ def scan(entry_points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Comp
             distribution=distribution,
             version=point.dist.version if point.dist else None,
             target=point.value,
-            _import=point.load,
+            _import=functools.partial(_catalog_file, point.value) if point.group == GROUPS["catalog"] else point.load,
         )
-        if not _NAME.fullmatch(point.name):
-            component.state = State.BROKEN
-            component.error = f"{point.name!r} {_NAME_RULE}"
+        if off & {distribution, point.name, f"{distribution}:{point.name}"}:
+            component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)
+        elif not _NAME.fullmatch(point.name) and component.kind != "catalog":
+            component.fail(f"{point.name!r} {_NAME_RULE}")
         yield component
+
+
+def _enabled(claims: Iterable[Component]) -> list[Component]:
+    return [claim for claim in claims if claim.state is not State.DISABLED]
 
 
 def _clash(kind: str, name: str, claims: list[Component]) -> str:
@@ -225,18 +270,19 @@ class Registry:
         if not claims:
             known = self.names(kind) if colon else self.plain_names(kind)
             raise UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, known)}")
-        if len(claims) > 1:
-            raise ComponentClashError(_clash(kind, plain, claims))
-        return claims[0]
+        enabled = _enabled(claims)
+        if len(enabled) > 1:
+            raise ComponentClashError(_clash(kind, plain, enabled))
+        return (enabled or claims)[0]
 
-    def load(self, kind: str, name: str) -> type[Any]:
+    def load(self, kind: str, name: str) -> Any:
         """The class behind a name; raises as `find` and `Component.load` do."""
         return self.find(kind, name).load()
 
     def status(self, component: Component) -> tuple[State, str | None]:
         """A component's state and the reason, also where others claim its name: one that is broken stays so."""
-        claims = self._components[component.kind][component.name]
-        if component.error is None and len(claims) > 1:
+        claims = _enabled(self._components[component.kind][component.name])
+        if component.error is None and len(claims) > 1 and component.kind != "catalog":
             return State.CONFLICT, _clash(component.kind, component.name, claims)
         return component.state, component.error
 
@@ -275,7 +321,8 @@ class Registry:
 def default_registry() -> Registry:
     """The registry of the installed distributions, read once a process."""
     groups = importlib.metadata.entry_points()
-    return Registry(scan(point for group in GROUPS.values() for point in groups.select(group=group)))
+    points = (point for group in GROUPS.values() for point in groups.select(group=group))
+    return Registry(scan(points, disabled_names()))
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:

@@ -118,7 +118,7 @@ class Training:
         x = augment(x, self.recipe.flip, self.recipe.max_shift, self.generator)
         x, labels = x.to(self.accelerator.device), labels.to(self.accelerator.device)
         logits = self.model(x)
-        loss = functional.cross_entropy(logits.float(), labels)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm or float("inf"))
         self.optimizer.step()

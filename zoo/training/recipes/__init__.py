@@ -24,6 +24,7 @@ class Recipe(BaseModel):
     warmup_epochs: int = Field(ge=0)
     schedule: Literal["cosine", "step"]
     clip_norm: float | None = Field(default=None, gt=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     flip: bool
     max_shift: int = Field(ge=0)
     precision: Literal["no", "bf16"]
