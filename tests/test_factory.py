@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import save_file
 
 import zoo
-from zoo.catalog import Catalog, CatalogFile, WeightRecord, catalog_path, default_catalog, read_catalog
+from zoo.catalog import Catalog, catalog_path, default_catalog, read_catalog
 from zoo.composition import parse_name
 from zoo.errors import CatalogError, CompositionError, OptionError, TagError, WeightError
-from zoo.weights import adapt_channels, load_weight
+from zoo.records import CatalogFile, WeightRecord
+from zoo.weights import adapt_channels, load_weight, parse_weight, read_weight
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 PACKAGE = "weights_{}"
@@ -87,6 +88,10 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WeightRe
     return _record(package / "tiny.safetensors", model), model
 
 
+def _load(model: Any, record: WeightRecord) -> None:
+    load_weight(model, record, parse_weight(read_weight(record, record.location), record.name))
+
+
 def _record(file: Path, model: Any, **changes: Any) -> WeightRecord:
     content: dict[str, Any] = {
         "variant": TINY,
@@ -114,7 +119,7 @@ def _record(file: Path, model: Any, **changes: Any) -> WeightRecord:
 def test_loading_gives_exactly_the_published_weights(published: tuple[WeightRecord, Any]) -> None:
     record, original = published
     model = zoo.create_model(TINY, num_classes=4)
-    load_weight(model, record)
+    _load(model, record)
     for key, value in original.state_dict().items():
         assert torch.equal(model.state_dict()[key], value), key
 
@@ -123,12 +128,12 @@ def test_another_number_of_classes_spares_exactly_the_head(published: tuple[Weig
     record, original = published
     model = zoo.create_model(TINY, num_classes=9)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
-    load_weight(model, record)
+    _load(model, record)
     for key, value in model.state_dict().items():
         expected = fresh[key] if key in ("head.fc.weight", "head.fc.bias") else original.state_dict()[key]
         assert torch.equal(value, expected), key
     bare = zoo.create_model(TINY, num_classes=0)
-    load_weight(bare, record)
+    _load(bare, record)
     assert not any(key.startswith("head.fc") for key in bare.state_dict())
 
 
@@ -138,7 +143,7 @@ def test_other_channels_adapt_exactly_the_first_convolutions(
 ) -> None:
     record, original = published
     model = zoo.create_model(TINY, num_classes=4, in_chans=in_chans)
-    load_weight(model, record)
+    _load(model, record)
     stems = {f"{name}.weight" for name in model.first_conv_names}
     assert len(stems) == 2
     for key, value in model.state_dict().items():
@@ -157,7 +162,7 @@ def test_adapted_channels_keep_the_size_of_outputs() -> None:
 
 def test_the_meta_device_takes_no_weights(published: tuple[WeightRecord, Any]) -> None:
     with pytest.raises(WeightError, match="cannot be loaded on the meta device"):
-        load_weight(zoo.create_model(TINY, num_classes=4, device="meta"), published[0])
+        _load(zoo.create_model(TINY, num_classes=4, device="meta"), published[0])
 
 
 def _altered(record: WeightRecord, **changes: Any) -> WeightRecord:
@@ -167,11 +172,11 @@ def _altered(record: WeightRecord, **changes: Any) -> WeightRecord:
 def test_a_weight_of_another_spec_is_refused(published: tuple[WeightRecord, Any]) -> None:
     other = zoo.create_model(TINY.replace("ste", "fourier"), num_classes=4)
     with pytest.raises(WeightError, match="was trained as 'has8_resnet_b2_m2_d2_ste_bpd'"):
-        load_weight(other, published[0])
+        _load(other, published[0])
 
 
 def test_a_component_named_with_its_distribution_has_the_same_weights(published: tuple[WeightRecord, Any]) -> None:
-    catalog = Catalog(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [published[0]]}), "test")
+    catalog = Catalog([(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [published[0]]}), "test")])
     assert catalog.weight(parse_name(TINY.replace("ste", "has8-zoo:ste"))).tag == "made"
     with pytest.raises(TagError):
         catalog.weight(replace(parse_name(TINY), text=TINY.replace("ste", "zoo-other:ste")))
@@ -184,15 +189,15 @@ def test_altered_bytes_are_refused_before_they_are_read(published: tuple[WeightR
     data[-1] ^= 1
     file.write_bytes(data)
     with pytest.raises(WeightError, match=r"is not the published file.*sha256"):
-        load_weight(model, record)
+        _load(model, record)
     file.write_bytes(data[:-10])
     with pytest.raises(WeightError, match="is not the published file"):
-        load_weight(model, record)
+        _load(model, record)
     file.unlink()
     with pytest.raises(WeightError, match=r"tiny.safetensors is not in package 'weights_"):
-        load_weight(model, record)
+        _load(model, record)
     with pytest.raises(WeightError, match="no_such_package"):
-        load_weight(model, _altered(record, source="package:no_such_package/x.safetensors"))
+        _load(model, _altered(record, source="package:no_such_package/x.safetensors"))
 
 
 def test_a_pickle_named_safetensors_is_never_opened(published: tuple[WeightRecord, Any], tmp_path: Path) -> None:
@@ -201,7 +206,7 @@ def test_a_pickle_named_safetensors_is_never_opened(published: tuple[WeightRecor
     planted = tmp_path / "planted"
     file.write_bytes(f"cos\nsystem\n(S'touch {planted}'\ntR.".encode())
     with pytest.raises(WeightError, match="not a safetensors file"):
-        load_weight(model, _record(file, model))
+        _load(model, _record(file, model))
     assert not planted.exists()
 
 
@@ -220,7 +225,7 @@ def test_keys_must_match_exactly(published: tuple[WeightRecord, Any], tmp_path: 
     file = tmp_path / PACKAGE.format(tmp_path.name) / "odd.safetensors"
     save_file(state, file)
     with pytest.raises(WeightError, match=f"{how}: {re.escape(key)}"):
-        load_weight(model, _record(file, model))
+        _load(model, _record(file, model))
 
 
 @pytest.mark.parametrize(
@@ -244,14 +249,14 @@ def test_unsafe_sources_are_no_valid_record(published: tuple[WeightRecord, Any],
 def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecord, Any]) -> None:
     one, two = published[0], _altered(published[0], tag="other")
     content = CatalogFile.model_validate({"version": 1, "variants": [], "weights": [one, two]})
-    catalog = Catalog(content, "test")
+    catalog = Catalog([(content, "test")])
     spec = parse_name(TINY)
     assert catalog.weight(spec).tag == "made"
     assert catalog.weight(parse_name(TINY + ".other")).tag == "other"
     with pytest.raises(TagError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: made, other\)"):
         catalog.weight(parse_name(TINY + ".othre"))
     with pytest.raises(CatalogError, match="listed twice"):
-        Catalog(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [one, one]}), "test")
+        Catalog([(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [one, one]}), "test")])
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.catalog import Preprocessing
+from zoo.records import Preprocessing
 from zoo.errors import InputError
 from zoo.images import MAX_PIXELS, display_name, find_images, prepare, read_image, sample_photographs
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.catalog import Preprocessing
+from zoo.records import Preprocessing
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
 from zoo.images import prepare, read_image

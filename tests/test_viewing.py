@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.catalog import Preprocessing
+from zoo.records import Preprocessing
 from zoo.contracts import Encoder, Neuron
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError

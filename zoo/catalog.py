@@ -1,4 +1,4 @@
-"""registry.yaml: named variants, measured figures and weights; its schema and the questions asked of it.
+"""The catalog, registry.yaml and those of plugins: named variants, figures and weights, and questions asked of them.
 
 Reading the catalog loads no torch.
 """
@@ -6,127 +6,20 @@ Reading the catalog loads no torch.
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from braceexpand import braceexpand
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from zoo.composition import DEFAULT_CLASSES, build_model, parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
 from zoo.names import Spec, Value, check_characters
-from zoo.registry import GROUPS, default_registry
-
-FILE = "registry.yaml"
-PACKAGE_SOURCE = re.compile(r"package:[a-z_][a-z0-9_.]*/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors")
-HUB_SOURCE = re.compile(r"hf-hub:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
-
-_Strict = ConfigDict(extra="forbid", frozen=True)
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
-
-
-class Preprocessing(BaseModel):
-    """From a decoded image to the model's input; pixels go to [0, 1], without mean or std."""
-
-    model_config = _Strict
-
-    size: int = Field(ge=1, description="pixels a side of the input")
-    resize: Literal["shorter-side"] = "shorter-side"
-    crop: Literal["center"] = "center"
-    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
-
-
-class Figures(BaseModel):
-    """What one forward pass costs; recomputed by a test."""
-
-    model_config = _Strict
-
-    params: int = Field(ge=0)
-    image_size: int = Field(ge=1)
-    timesteps: int = Field(ge=1)
-    macs: int = Field(ge=0, description="multiply-accumulates of all timesteps")
-    macs_per_timestep: int = Field(ge=0, description="analog + spiking / T, the paper's convention")
-
-
-class WeightRecord(BaseModel):
-    """One published weight, `variant.tag`."""
-
-    model_config = _Strict
-
-    variant: str
-    tag: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    source: str
-    revision: Revision | None = None
-    sha256: Sha256
-    size: int = Field(ge=1, description="bytes")
-    license: str = Field(min_length=1)
-    dataset: str
-    dataset_license: str
-    dataset_attribution: str
-    dataset_note: str = ""
-    labels: tuple[str, ...] = Field(min_length=1)
-    in_chans: int = Field(default=3, ge=1)
-    preprocessing: Preprocessing
-    recipe: str
-    epochs: int = Field(ge=1)
-    seed: int
-    metrics: dict[str, float]
-    spec: dict[str, Any]
-    providers: dict[str, str] = Field(description="distribution → version it was trained with")
-    figures: Figures
-
-    @model_validator(mode="after")
-    def _spec_is_the_variants(self) -> WeightRecord:
-        if self.spec.get("name") != self.variant:
-            raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
-        return self
-
-    @model_validator(mode="after")
-    def _source_is_safe(self) -> WeightRecord:
-        if not (PACKAGE_SOURCE.fullmatch(self.source) or HUB_SOURCE.fullmatch(self.source)) or ".." in self.source:
-            raise ValueError(f"source {self.source!r} is neither package:module/file.safetensors nor hf-hub:org/name")
-        if self.source.startswith("hf-hub:") and self.revision is None:
-            raise ValueError("a weight on the Hub needs its 40-hex revision")
-        return self
-
-    @property
-    def name(self) -> str:
-        """`variant.tag`."""
-        return f"{self.variant}.{self.tag}"
-
-    @property
-    def num_classes(self) -> int:
-        """One for each label."""
-        return len(self.labels)
-
-    def spec_of(self, spec: Spec) -> Spec:
-        """The spec with this weight's tag."""
-        return replace(spec, tag=self.tag)
-
-
-class VariantGroup(BaseModel):
-    """Names that belong together, in brace notation."""
-
-    model_config = _Strict
-
-    names: str
-    note: str = ""
-
-
-class CatalogFile(BaseModel):
-    """The whole of registry.yaml."""
-
-    model_config = _Strict
-
-    version: Literal[1]
-    variants: tuple[VariantGroup, ...]
-    weights: tuple[WeightRecord, ...] = ()
+from zoo.records import CatalogFile, WeightRecord
+from zoo.registry import CATALOG_FILE, GROUPS, State, default_registry
 
 
 def _expand(pattern: str) -> list[str]:
@@ -141,18 +34,34 @@ def _expand(pattern: str) -> list[str]:
 
 
 class Catalog:
-    """A validated registry.yaml."""
+    """Validated files, seen as one; earlier ones come first.
 
-    def __init__(self, content: CatalogFile, origin: str) -> None:
-        self.origin = origin
-        self.notes = {name: group.note for group in content.variants for name in _expand(group.names)}
+    Two files that list different bytes under one `variant.tag` clash, and say so when that weight is used.
+    """
+
+    def __init__(self, files: Iterable[tuple[CatalogFile, str]]) -> None:
+        self.notes: dict[str, str] = {}
         self.weights: dict[str, list[WeightRecord]] = {}
-        for record in content.weights:
-            listed = self.weights.setdefault(record.variant, [])
-            if record.tag in (other.tag for other in listed):
-                raise CatalogError(f"{origin}: the weight {record.name} is listed twice")
+        self._origins: dict[str, str] = {}
+        self._clashes: dict[str, str] = {}
+        for content, origin in files:
+            for group in content.variants:
+                for name in _expand(group.names):
+                    self.notes.setdefault(name, group.note)
+            for record in content.weights:
+                self._add(record, origin)
+
+    def _add(self, record: WeightRecord, origin: str) -> None:
+        listed = self.weights.setdefault(record.variant, [])
+        same = next((other for other in listed if other.tag == record.tag), None)
+        if same is None:
             listed.append(record)
+            self._origins[record.name] = origin
             self.notes.setdefault(record.variant, "")
+        elif origin == self._origins[record.name]:
+            raise CatalogError(f"{origin}: the weight {record.name} is listed twice")
+        elif same.sha256 != record.sha256:
+            self._clashes[record.name] = f"{self._origins[record.name]} and {origin}"
 
     @property
     def names(self) -> list[str]:
@@ -174,18 +83,23 @@ class Catalog:
             others = sorted(record.name for records in self.weights.values() for record in records)
             have = f"; variants with weights: {', '.join(others)}" if others else ""
             raise TagError(f"{spec.text} has no pretrained weights{have}; pretrained=False builds it untrained")
-        if spec.tag is None:
-            return listed[0]
         for record in listed:
-            if record.tag == spec.tag:
-                return record
+            if spec.tag in (None, record.tag):
+                return self._unambiguous(record)
         tags = [record.tag for record in listed]
-        raise TagError(
-            f"{spec.text} has no weight {shorten(spec.tag)}{suggest(spec.tag, tags)} (tags: {', '.join(tags)})"
-        )
+        wanted = str(spec.tag)
+        raise TagError(f"{spec.text} has no weight {shorten(wanted)}{suggest(wanted, tags)} (tags: {', '.join(tags)})")
+
+    def _unambiguous(self, record: WeightRecord) -> WeightRecord:
+        if record.name in self._clashes:
+            raise TagError(
+                f"{record.name} stands for different bytes in {self._clashes[record.name]}; uninstall one, or "
+                "switch it off with ZOO_DISABLE_PLUGINS"
+            )
+        return record
 
 
-def read_catalog(path: Path) -> Catalog:
+def read_file(path: Path) -> CatalogFile:
     """Read and validate a registry.yaml.
 
     Raises:
@@ -193,8 +107,8 @@ def read_catalog(path: Path) -> Catalog:
     """
     try:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
-        return Catalog(CatalogFile.model_validate(content), str(path))
+        content = CatalogFile.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))
+        Catalog([(content, str(path))])  # names that are none, weights listed twice
     except OSError as error:
         raise CatalogError(f"{path} cannot be read: {error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -203,19 +117,37 @@ def read_catalog(path: Path) -> Catalog:
         raise CatalogError(f"{path} does not follow the schema: {error}") from error
     except ModelNameError as error:
         raise CatalogError(f"{path} names no models: {error}") from error
+    return content
+
+
+def read_catalog(path: Path) -> Catalog:
+    """The catalog of one file; raises `CatalogError`."""
+    return Catalog([(read_file(path), str(path))])
 
 
 def catalog_path() -> Path:
     """The zoo's own registry.yaml: inside an installed package, at the root of a source tree."""
     package = Path(__file__).parent
-    installed = package / FILE
-    return installed if installed.is_file() else package.parent / FILE
+    installed = package / CATALOG_FILE
+    return installed if installed.is_file() else package.parent / CATALOG_FILE
 
 
 @functools.cache
 def default_catalog() -> Catalog:
-    """The zoo's own catalog, read once a process."""
-    return read_catalog(catalog_path())
+    """The zoo's own catalog and those of installed plugins (entry-point group `zoo.catalogs`), read once a process.
+
+    A plugin's catalog that cannot be read is left out; `zoo plugins` shows it with the reason.
+    """
+    files = [(read_file(catalog_path()), "has8-zoo")]
+    for component in default_registry().components("catalog"):
+        if component.state in (State.AVAILABLE, State.LOADED):
+            try:
+                files.append((read_file(component.load()), component.distribution))
+            except CatalogError as error:
+                component.fail(str(error))
+            except ComponentError:  # its state and error say why
+                continue
+    return Catalog(files)
 
 
 def list_models(

@@ -27,7 +27,8 @@ from zoo.printing import (
 )
 
 if TYPE_CHECKING:
-    from zoo.catalog import Catalog, WeightRecord
+    from zoo.catalog import Catalog
+    from zoo.records import WeightRecord
 
 DEFAULT_MODEL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 """What predicts and shows unless --model says otherwise; where it is not listed, the first weight that is."""

@@ -23,6 +23,14 @@ class TagError(ModelNameError):
     """A variant has no weight of that tag, or no weight at all."""
 
 
+class MissingPluginError(UnknownComponentError):
+    """A stored model needs a distribution that is not installed."""
+
+
+class SourceError(ModelNameError):
+    """A reference such as `hf-hub:org/name@revision` is malformed."""
+
+
 class CompositionError(ZooError, ValueError):
     """Components that exist do not fit together (timesteps, plane order, channels, depth)."""
 
@@ -57,6 +65,18 @@ class CatalogError(ZooError, ValueError):
 
 class WeightError(ZooError):
     """A weight file is missing, altered, or does not fit its model."""
+
+
+class HubError(ZooError):
+    """The Hugging Face Hub cannot be reached, or refuses."""
+
+
+class PublishError(ZooError, ValueError):
+    """What is to be published is not fit to be, or cannot be written."""
+
+
+class UnpinnedWarning(UserWarning):
+    """A repository was named without a commit: what it holds may change."""
 
 
 def check_count(what: str, value: int, lowest: int, highest: int) -> int:

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from zoo.catalog import default_catalog
-from zoo.composition import DEFAULT_CLASSES, build_model, parse_name
+from zoo.composition import DEFAULT_CLASSES, build_model
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import OptionError
 from zoo.registry import Registry
-from zoo.weights import describe, load_weight
+from zoo.sources import PackageFile
+from zoo.weights import (
+    Found,
+    HubAccess,
+    check_before_allocation,
+    count_classes,
+    describe,
+    find_weight,
+    load_state,
+    load_weight,
+    parse_weight,
+    read_plain_file,
+    read_weight,
+)
+
+DEFAULT_CHANNELS = 3
 
 
 def create_model(
     name: str,
-    pretrained: bool = False,
+    pretrained: bool | None = None,
     num_classes: int | None = None,
-    in_chans: int = 3,
+    in_chans: int | None = None,
     *,
+    checkpoint_path: Path | str | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    cache_dir: Path | str | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
     registry: Registry | None = None,
     **options: Any,
 ) -> ImageClassifier:
-    """Compose a model by name.
+    """Compose a model by name, or rebuild a stored one.
 
     Args:
-        name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`.
-        pretrained: load published weights: those of the tag, or the variant's first.
+        name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
+            `hf-hub:org/name@revision` with a 40-hex revision, or `local-dir:path`.
+        pretrained: load published weights: those of the tag, or the variant's first. None: for a repository or
+            folder yes, for a name no.
         num_classes: logits; None for the weight's own, or 1000 without weights; 0 for none. Another number than
             the weight's starts with a new last layer.
-        in_chans: image channels. Another number than the weight's adapts the first convolutions.
+        in_chans: image channels; None for the weight's own, or 3. Another number than the weight's adapts the
+            first convolutions.
+        checkpoint_path: a safetensors file with all tensors of this very network, instead of published weights.
         device: where to build ('meta' allocates nothing).
         dtype: parameters' type.
+        cache_dir: where downloads are kept; None for HF_HOME's.
+        endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
+        token: for private repositories; None for the one logged in with.
         registry: components to build from; the installed ones by default.
         **options: of the family; `timesteps` of `sew`.
 
@@ -42,24 +70,62 @@ def create_model(
         A model from pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes).
 
     Raises:
-        ModelNameError: (ValueError) the name or tag is wrong; the message names the nearest valid ones.
+        ModelNameError: (ValueError) the name, tag or reference is wrong; the message names the nearest valid ones.
+        MissingPluginError: (ModelNameError) what is stored needs a distribution that is not installed.
         CompositionError: (ValueError) the components do not fit together.
         OptionError: (TypeError) an unknown option.
         ComponentError: a plugin that the name needs is broken.
-        WeightError: the weights are missing or altered.
+        HubError: the Hub cannot be reached, or refuses.
+        WeightError: the weights are missing, altered, or those of another network.
     """
-    spec = parse_name(name, registry)
-    if not isinstance(pretrained, bool):
-        raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: {spec}.tag")
-    weight = default_catalog().weight(spec) if pretrained or spec.tag else None
-    classes = num_classes if num_classes is not None else weight.num_classes if weight else DEFAULT_CLASSES
+    if pretrained is not None and not isinstance(pretrained, bool):
+        raise OptionError(
+            f"pretrained must be True, False or None, not {pretrained!r}; choose weights by tag: name.tag"
+        )
+    if checkpoint_path is not None and pretrained:
+        raise OptionError("pretrained=True and checkpoint_path name two weights; leave one out")
+    access = HubAccess(endpoint, cache_dir, token)
+    found = find_weight(name, access, registry, required=bool(pretrained))
+    state, classes, channels = _read_state(found, pretrained, checkpoint_path, access, registry)
     with torch.device(device if device is not None else torch.get_default_device()):
-        model = build_model(spec, classes, in_chans, options, registry)
+        model = build_model(
+            found.spec.untagged() if found.weight is None else found.spec,
+            classes if num_classes is None else num_classes,
+            channels if in_chans is None else in_chans,
+            options,
+            registry,
+        )
     if dtype is not None:
         model = model.to(dtype=dtype)
-    model.pretrained_cfg = describe(model, weight)
-    if weight is not None:
-        model.spec = weight.spec_of(spec)
-        if pretrained:
-            load_weight(model, weight)
+    model.pretrained_cfg = describe(model, found.weight, found.source)
+    if state is not None and checkpoint_path is not None:
+        load_state(model, state, str(checkpoint_path), classes, channels)
+    elif state is not None and found.weight is not None:
+        load_weight(model, found.weight, state)
     return model
+
+
+_Tensors = Mapping[str, Tensor]
+
+
+def _read_state(
+    found: Found,
+    pretrained: bool | None,
+    checkpoint_path: Path | str | None,
+    access: HubAccess,
+    registry: Registry | None,
+) -> tuple[_Tensors | None, int, int]:
+    """The tensors to load, if any, with the classes and image channels that go with what was found."""
+    if checkpoint_path is not None:
+        tensors = read_plain_file(checkpoint_path)
+        return tensors, *count_classes(found.spec, tensors, str(checkpoint_path), registry)
+    weight, source = found.weight, found.source
+    if weight is None or source is None:
+        return None, DEFAULT_CLASSES, DEFAULT_CHANNELS
+    wanted = found.referenced if pretrained is None else pretrained
+    if not wanted:
+        return None, weight.num_classes, weight.in_chans
+    state = parse_weight(read_weight(weight, source, access), weight.name)
+    if not isinstance(source, PackageFile):  # what comes from outside may ask for more memory than it fills
+        check_before_allocation(found.spec, weight, state, registry)
+    return state, weight.num_classes, weight.in_chans

@@ -22,7 +22,7 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo.catalog import Preprocessing
+    from zoo.records import Preprocessing
 
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded: Pillow's own threshold for a decompression bomb, a quarter GiB of RGB."""

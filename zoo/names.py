@@ -49,6 +49,10 @@ class Spec:
         """The field of that name, or None."""
         return dict(self.fields).get(name)
 
+    def tagged(self, tag: str) -> Spec:
+        """The variant with a choice of weights."""
+        return replace(self, tag=tag)
+
     def untagged(self) -> Spec:
         """The variant itself, without a choice of weights."""
         return replace(self, tag=None)

@@ -15,8 +15,8 @@ from zoo.errors import InputError
 from zoo.images import display_name, prepare, read_image
 
 if TYPE_CHECKING:
-    from zoo.catalog import Preprocessing
     from zoo.contracts.modules import ImageClassifier
+    from zoo.records import Preprocessing
 
 
 @dataclass(frozen=True)

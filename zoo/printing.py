@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zoo.catalog import WeightRecord
     from zoo.predicting import Failure, Prediction
     from zoo.profiling import Cost
+    from zoo.records import WeightRecord
 
 
 def complain(message: str) -> None:

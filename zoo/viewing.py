@@ -14,12 +14,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from zoo.catalog import Preprocessing, default_catalog
+from zoo.catalog import default_catalog
 from zoo.contracts.modules import Encoder, ImageClassifier, Neuron
 from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.images import display_name
 from zoo.names import Spec
+from zoo.records import Preprocessing
 
 UNTRAINED_SIZE = 32
 """Pixels a side that a network without weights is shown, unless it needs more."""

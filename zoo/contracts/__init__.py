@@ -1,4 +1,4 @@
-"""What an encoder, decoder, neuron, backbone and family must offer.
+"""What an encoder, decoder, neuron, backbone, family and converter must offer.
 
 Families are described without torch, so that names can be parsed and listed without loading it;
 the tensor contracts are imported on first use.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from zoo.contracts.converter import Converted, Converter
 from zoo.contracts.family import BuildRequest, Components, Family, GrammarFamily
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = [
     "BuildRequest",
     "ClassifierHead",
     "Components",
+    "Converted",
+    "Converter",
     "Decoder",
     "Encoder",
     "Family",

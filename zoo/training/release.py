@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from zoo.catalog import WeightRecord
 from zoo.composition import build_model, parse_name
 from zoo.errors import InputError
 from zoo.profiling import count_cost
+from zoo.records import WeightRecord
 from zoo.registry import default_registry
 from zoo.training.loop import evaluate, load_weights
 from zoo.training.packed import PackedImages, load_packed

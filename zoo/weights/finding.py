@@ -1,0 +1,133 @@
+"""From what a user names to a record and the place of its bytes: a catalog's weight, a repository, a folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.catalog import default_catalog
+from zoo.composition import parse_name
+from zoo.errors import (
+    MissingPluginError,
+    UnknownComponentError,
+    UnpinnedWarning,
+    WeightError,
+    shorten,
+)
+from zoo.names import Spec, split_tag
+from zoo.records import StoredWeight
+from zoo.registry import Registry
+from zoo.sources import HubRepository, LocalFolder, Source, parse_reference
+from zoo.weights.access import HubAccess
+from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, read_config
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for.
+
+    Attributes:
+        spec: of the network.
+        weight: the published weight; None where the name has none.
+        source: where its bytes lie.
+        referenced: whether a repository or folder was named, not a model.
+    """
+
+    spec: Spec
+    weight: StoredWeight | None = None
+    source: Source | None = None
+    referenced: bool = False
+
+
+def find_weight(name: str, access: HubAccess, registry: Registry | None = None, *, required: bool = False) -> Found:
+    """What `name` stands for: a model, `hf-hub:org/name@revision` or `local-dir:path`.
+
+    Args:
+        name: as for `create_model`.
+        access: how to reach the Hub.
+        registry: components; the installed ones by default.
+        required: whether a name must have a weight, though no tag asks for it.
+
+    Raises:
+        ModelNameError, TagError, SourceError: (ValueError) the name, tag or reference is wrong.
+        MissingPluginError: what is stored needs a distribution that is not installed.
+        HubError, WeightError: the repository or folder cannot be read.
+    """
+    reference = parse_reference(name) if isinstance(name, str) else None
+    if reference is not None:
+        weight, source = _open(reference, access)
+        return Found(_stored_spec(weight, str(source), registry), weight, source, referenced=True)
+    try:
+        spec = parse_name(name, registry)
+    except UnknownComponentError as error:
+        _say_what_to_install(name, error)
+        raise
+    if not (required or spec.tag):
+        return Found(spec)
+    record = default_catalog().weight(spec)
+    return Found(record.spec_of(spec), record, record.location)
+
+
+def _say_what_to_install(name: str, error: UnknownComponentError) -> None:
+    """Raise `MissingPluginError` where the catalog knows which distribution a listed weight needs."""
+    variant, tag = split_tag(name)
+    for record in default_catalog().weights.get(variant, []):
+        if tag in (None, record.tag):
+            _check_providers(record, record.name, error)
+
+
+def _open(reference: HubRepository | LocalFolder, access: HubAccess) -> tuple[StoredWeight, Source]:
+    if isinstance(reference, LocalFolder):
+        return read_config(_read_small(reference.path / CONFIG), str(reference)), reference
+    pinned = access.pin(reference)
+    if reference.revision is None:
+        warnings.warn(
+            f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever",
+            UnpinnedWarning,
+            stacklevel=4,
+        )
+    return read_config(access.fetch(pinned, CONFIG), str(pinned)), pinned
+
+
+def _read_small(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise WeightError(
+            f"{file} cannot be read ({error.strerror}); local-dir: names a folder that `zoo publish --to-dir` or "
+            "`zoo train` wrote"
+        ) from error
+
+
+def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -> Spec:
+    """The spec of a stored weight; what the config says of it must be what its name says."""
+    try:
+        spec = parse_name(weight.variant, registry)
+    except UnknownComponentError as error:
+        _check_providers(weight, origin, error)
+        raise
+    said = {key: weight.spec.get(key) for key in ("family", "fields")}
+    if said != {"family": spec.family, "fields": dict(spec.fields)} or set(weight.spec) - set(spec.to_json()):
+        raise WeightError(
+            f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
+        )
+    return weight.spec_of(spec)
+
+
+def _check_providers(weight: StoredWeight, origin: str, error: UnknownComponentError) -> None:
+    missing = {name: version for name, version in weight.providers.items() if not _installed(name)}
+    if missing:
+        told = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
+        command = " ".join(f"'{name}'" for name in missing)
+        raise MissingPluginError(f"{origin} needs {told}; install with: pip install {command} ({error})") from error
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
+    return True

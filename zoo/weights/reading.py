@@ -1,0 +1,96 @@
+"""The verified bytes of a weight: size and sha256 are checked before anything looks inside."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_bytes
+from safetensors.torch import load_file
+from torch import Tensor
+
+from zoo.errors import WeightError
+from zoo.records import StoredWeight
+from zoo.sources import HubRepository, LocalFolder, PackageFile, Source
+from zoo.weights.access import HubAccess
+from zoo.weights.config import MODEL
+
+
+def read_weight(weight: StoredWeight, source: Source, access: HubAccess | None = None) -> bytes:
+    """The bytes of a weight, exactly those that were published.
+
+    What a cache holds is hashed like what comes fresh; where it is wrong, it is downloaded again once.
+
+    Raises:
+        WeightError: missing, or not the published bytes.
+        HubError: the Hub cannot be reached, or refuses.
+    """
+    if isinstance(source, HubRepository):
+        access = access or HubAccess()
+        data = access.fetch(source, MODEL)
+        if not _is_published(data, weight):
+            data = access.fetch(source, MODEL, fresh=True)
+        advice = f"downloaded twice from {access.address}; do not use it, and tell whoever published it"
+    elif isinstance(source, PackageFile):
+        data = _read_package_file(weight.name, source)
+        advice = "reinstall the distribution that holds it"
+    elif isinstance(source, LocalFolder):
+        data = _read_folder(source.path / MODEL, weight)
+        advice = f"config.json beside it names another file; publish or copy {source.path} again"
+    else:
+        raise TypeError(f"no published weight lies in {source!r}")
+    if not _is_published(data, weight):
+        raise WeightError(
+            f"{weight.name}: {source} is not the published file: {len(data)} bytes, "
+            f"sha256 {hashlib.sha256(data).hexdigest()[:12]}…, expected {weight.size} bytes, "
+            f"sha256 {weight.sha256[:12]}…; {advice}"
+        )
+    return data
+
+
+def _is_published(data: bytes, weight: StoredWeight) -> bool:
+    return len(data) == weight.size and hashlib.sha256(data).hexdigest() == weight.sha256
+
+
+def _read_package_file(name: str, source: PackageFile) -> bytes:
+    try:
+        return resources.files(source.module).joinpath(source.path).read_bytes()
+    except (ModuleNotFoundError, OSError) as error:
+        raise WeightError(
+            f"{name}: {source.path} is not in package {source.module!r}; reinstall it ({error})"
+        ) from error
+
+
+def _read_folder(file: Path, weight: StoredWeight) -> bytes:
+    """At most one byte more than was published, so that a huge file is not read."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(weight.size + 1)
+    except OSError as error:
+        raise WeightError(f"{weight.name}: {file} cannot be read ({error.strerror})") from error
+
+
+def parse_weight(data: bytes, name: str) -> dict[str, Tensor]:
+    """The tensors in verified bytes; raises `WeightError` where they are no safetensors file."""
+    try:
+        return load_bytes(data)
+    except SafetensorError as error:
+        raise WeightError(f"{name}: not a safetensors file: {error}") from error
+
+
+def read_plain_file(file: Path | str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that no catalog knows; a pickle is never opened.
+
+    Raises:
+        WeightError: missing, or no safetensors file.
+    """
+    try:
+        return load_file(file)
+    except SafetensorError as error:
+        raise WeightError(
+            f"{file} is not a safetensors file ({error}); other formats can hold code and are not read"
+        ) from error
+    except OSError as error:
+        raise WeightError(f"{file} cannot be read: {error}") from error
