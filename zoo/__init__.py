@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo import contracts, errors
-    from zoo.catalog import list_models, model_info
+    from zoo.catalog import list_models
     from zoo.composition import parse_name
     from zoo.factory import create_model
+    from zoo.information import model_info
     from zoo.names import Spec
     from zoo.registry import list_components, register
 
@@ -26,7 +27,7 @@ _HOMES = {
     "errors": "zoo.errors",
     "list_components": "zoo.registry",
     "list_models": "zoo.catalog",
-    "model_info": "zoo.catalog",
+    "model_info": "zoo.information",
     "parse_name": "zoo.composition",
     "register": "zoo.registry",
 }

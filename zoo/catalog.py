@@ -9,17 +9,16 @@ import functools
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import yaml
 from braceexpand import braceexpand
 from pydantic import ValidationError
 
-from zoo.composition import DEFAULT_CLASSES, build_model, parse_name
+from zoo.composition import parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
 from zoo.names import Spec, Value, check_characters
 from zoo.records import CatalogFile, WeightRecord
-from zoo.registry import CATALOG_FILE, GROUPS, State, default_registry
+from zoo.registry import CATALOG_FILE, GROUPS, Component, State, default_registry
 
 
 def _expand(pattern: str) -> list[str]:
@@ -201,41 +200,8 @@ def _matches(name: str, chosen: Mapping[str, str]) -> bool:
     return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
 
 
-def model_info(name: str) -> dict[str, Any]:
-    """All that is known of a model name, as JSON: its parts, who provides them, size, and its weights.
-
-    Any valid name has an answer, listed or not. Builds the network without allocating it, so torch is loaded.
-
-    Raises:
-        ModelNameError: as `parse_name`.
-        TagError: an unknown tag.
-    """
-    import torch
-
-    spec = parse_name(name)
-    catalog = default_catalog()
-    records = [catalog.weight(spec)] if spec.tag else catalog.weights_of(spec)
-    classes = records[0].num_classes if records else DEFAULT_CLASSES
-    with torch.device("meta"):
-        model = build_model(spec, classes)
-    return {
-        "name": str(spec),
-        "family": spec.family,
-        "fields": dict(spec.fields),
-        "listed": spec.text in catalog.notes,
-        "note": catalog.notes.get(spec.text, ""),
-        "params": sum(p.numel() for p in model.parameters()),
-        "num_classes": classes,
-        "timesteps": model.timesteps,
-        "num_features": model.num_features,
-        "min_image_size": model.min_image_size,
-        "components": _providers(spec),
-        "weights": [record.model_dump(mode="json") | {"name": record.name} for record in records],
-    }
-
-
-def _providers(spec: Spec) -> list[dict[str, str | None]]:
+def providers_of(spec: Spec) -> list[Component]:
+    """The components that a name is made of: its family, and whichever of its fields name one."""
     registry = default_registry()
     used = [("family", spec.family)] + [(kind, str(value)) for kind, value in spec.fields if kind in GROUPS]
-    found = [registry.find(kind, name) for kind, name in used]
-    return [{"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version} for c in found]
+    return [registry.find(kind, name) for kind, name in used]

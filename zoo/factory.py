@@ -80,7 +80,7 @@ def create_model(
     """
     if pretrained is not None and not isinstance(pretrained, bool):
         raise OptionError(
-            f"pretrained must be True, False or None, not {pretrained!r}; choose weights by tag: name.tag"
+            f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag"
         )
     if checkpoint_path is not None and pretrained:
         raise OptionError("pretrained=True and checkpoint_path name two weights; leave one out")

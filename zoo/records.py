@@ -64,6 +64,7 @@ class StoredWeight(Record):
     size: int = Field(ge=1, description="bytes")
     license: str = Field(min_length=1)
     dataset: str
+    dataset_id: str = Field(default="", pattern=r"^([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$", description="on the Hub")
     dataset_license: str
     dataset_attribution: str
     dataset_note: str = ""

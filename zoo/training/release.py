@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from zoo.catalog import providers_of
 from zoo.composition import build_model, parse_name
 from zoo.errors import InputError
 from zoo.profiling import count_cost
 from zoo.records import WeightRecord
-from zoo.registry import default_registry
 from zoo.training.loop import evaluate, load_weights
 from zoo.training.packed import PackedImages, load_packed
 
@@ -55,15 +55,10 @@ def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict
             "seed": summary["settings"]["seed"],
             "metrics": {name: round(value, 4) for name, value in evaluate(model, data).items()},
             "spec": spec.untagged().to_json(),
-            "providers": _providers(),
+            "providers": {c.distribution: str(c.version) for c in providers_of(spec)},
             "figures": {name: cost[name] for name in FIGURES},
         }
     )
-
-
-def _providers() -> dict[str, str]:
-    loaded = [c for c in default_registry().components() if c.state == "loaded" and c.version]
-    return {c.distribution: str(c.version) for c in loaded}
 
 
 def main(

@@ -1,0 +1,136 @@
+"""The model card (README.md) and the evaluation results of a weight, written from its record alone."""
+
+from __future__ import annotations
+
+import re
+
+import jinja2
+import yaml
+from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
+
+from zoo.names import Spec
+from zoo.records import StoredWeight
+
+LIBRARY = "has8-zoo"
+TASK = "image-classification"
+EVAL_FOLDER = ".eval_results"
+
+_HUB_LICENSES = frozenset(
+    """
+    afl-3.0 agpl-3.0 apache-2.0 bsd bsd-2-clause bsd-3-clause cc cc-by-3.0 cc-by-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0
+    cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 openrail unlicense zlib
+    """.split()  # noqa: SIM905
+)
+"""Licence identifiers that the Hub knows; others are published as `other`, under their own name."""
+
+_ABOUT = {
+    "has8": "A hybrid image classifier: in every block an analog branch and a spiking branch see the same activation. "
+    "The spiking one encodes it ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and "
+    "decodes the spikes ({decoder}).",
+    "snn": "An image classifier of spiking blocks alone, the hybrid HAS-8 network without its analog branch: it "
+    "encodes ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes ({decoder}).",
+    "ann": "An image classifier without spikes.",
+}
+
+
+def metric_title(name: str) -> str:
+    """What a table calls a metric: `Top-1 accuracy` of `top1`."""
+    found = re.fullmatch(r"top(\d+)", name)
+    return f"Top-{found[1]} accuracy" if found else name
+
+
+def _sentence(text: str) -> str:
+    """Begins large, ends with a full stop."""
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def about(spec: Spec, timesteps: int) -> str:
+    """Two sentences on what kind of network a name is of."""
+    fields = {"encoder": "", "decoder": "", "neuron": "if"} | {key: f"`{value}`" for key, value in spec.fields}
+    text = _ABOUT.get(spec.family, "A spiking image classifier of {timesteps} timesteps.")
+    return text.format(timesteps=timesteps, **fields)
+
+
+def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
+    """The YAML at the top of the card: licence of the weights, library, tags, data, and results as `model-index`."""
+    license = weight.license.lower()
+    known = license in _HUB_LICENSES
+    return ModelCardData(
+        license=license if known else "other",
+        license_name=None if known else weight.license,
+        library_name=LIBRARY,
+        pipeline_tag=TASK,
+        tags=[TASK, "spiking-neural-network", LIBRARY, spec.family, *_component_tags(spec)],
+        datasets=[weight.dataset_id] if weight.dataset_id else None,
+        metrics=["accuracy"] if weight.metrics else None,
+        model_name=weight.name,
+        eval_results=_results(weight) or None,
+    )
+
+
+def _component_tags(spec: Spec) -> list[str]:
+    return [f"{kind}:{spec[kind]}" for kind in ("backbone", "encoder", "decoder", "neuron") if spec.get(kind)]
+
+
+def _results(weight: StoredWeight) -> list[EvalResult]:
+    return [
+        EvalResult(
+            task_type=TASK,
+            task_name="Image classification",
+            dataset_type=weight.dataset_id or re.sub(r"[^a-z0-9]+", "-", weight.dataset.lower()).strip("-"),
+            dataset_name=weight.dataset,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_name=metric_title(name),
+            metric_value=value,
+        )
+        for name, value in weight.metrics.items()
+    ]
+
+
+def write_card(weight: StoredWeight, spec: Spec, reference: str, control: StoredWeight | None = None) -> bytes:
+    """The whole README.md.
+
+    Args:
+        weight: what is published.
+        spec: its parsed name.
+        reference: what `create_model` takes to load it: `hf-hub:org/name`, `local-dir:path`.
+        control: the same network without spikes, trained alike, to stand beside it.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("zoo.hub", "."),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["sentence"] = _sentence
+    body = environment.get_template("card.md.jinja").render(
+        weight=weight,
+        activity=weight.activity,
+        size=weight.preprocessing.size,
+        control=control,
+        reference=reference,
+        made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
+        about=about(spec, weight.figures.timesteps),
+        titles={name: metric_title(name) for name in weight.metrics},
+    )
+    return f"---\n{metadata(weight, spec).to_yaml()}\n---\n\n{body}".encode()
+
+
+def write_eval_results(weight: StoredWeight) -> dict[str, bytes]:
+    """Path → bytes of the same results in the Hub's newer form; none for data that the Hub does not name."""
+    if not (weight.dataset_id and weight.metrics):
+        return {}
+    entries = [
+        EvalResultEntry(
+            dataset_id=weight.dataset_id,
+            task_id=TASK,
+            value=value,
+            notes=f"{metric_title(name)}, percent" + (f"; {weight.dataset_note}" if weight.dataset_note else ""),
+        )
+        for name, value in weight.metrics.items()
+    ]
+    text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=110)
+    return {f"{EVAL_FOLDER}/{weight.dataset_id.rpartition('/')[2]}.yaml": text.encode()}

@@ -1,0 +1,86 @@
+"""The record of a checkpoint that no catalog lists: what can be counted is counted, the rest its owner states."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from zoo.catalog import providers_of
+from zoo.composition import build_model, parse_name
+from zoo.errors import PublishError, WeightError
+from zoo.hub.folder import measure
+from zoo.records import Preprocessing, StoredWeight
+from zoo.weights import count_classes, load_state, parse_weight
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What only the owner of a checkpoint knows.
+
+    Attributes:
+        license: of the weights; never assumed.
+        labels: a name for every class, in the order of the logits.
+        image_size: pixels a side that it was trained with.
+        dataset: what it was trained on; dataset_id names it on the Hub, the others say whose it is.
+        recipe, epochs, seed: how it was trained.
+        metrics: `top1` and the like, in percent, measured on unseen images.
+        limits: what it should not be used for.
+    """
+
+    license: str
+    labels: Sequence[str]
+    image_size: int
+    dataset: str
+    dataset_id: str = ""
+    dataset_license: str = "not stated"
+    dataset_attribution: str = "not stated"
+    dataset_note: str = ""
+    recipe: str = ""
+    epochs: int | None = None
+    seed: int | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    limits: str = ""
+
+
+def describe_checkpoint(name: str, file: Path, statement: Statement) -> tuple[StoredWeight, bytes]:
+    """The record and the bytes of a safetensors checkpoint of the model `name`, which has a tag.
+
+    Raises:
+        PublishError: no tag, or labels that are not the classes.
+        WeightError: not a safetensors file, or not of that model.
+        ModelNameError: the name is wrong.
+    """
+    spec = parse_name(name)
+    if spec.tag is None:
+        raise PublishError(f"{name} needs a tag that names these weights, as in {name}.mine")
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise WeightError(f"{file} cannot be read: {error}") from error
+    state = parse_weight(data, str(file))
+    classes, channels = count_classes(spec, state, str(file))
+    if len(statement.labels) != classes:
+        raise PublishError(f"{file} has {classes} classes, but {len(statement.labels)} labels were given")
+    model = build_model(spec, classes, channels)
+    load_state(model, state, str(file), classes, channels)
+    content: dict[str, Any] = {
+        "variant": spec.text,
+        "tag": spec.tag,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "in_chans": channels,
+        "preprocessing": Preprocessing(size=statement.image_size),
+        "spec": spec.untagged().to_json(),
+        "providers": {c.distribution: str(c.version) for c in providers_of(spec)},
+        "figures": measure(model, statement.image_size),
+    }
+    stated = {name: value for name, value in vars(statement).items() if name != "image_size"}
+    try:
+        return StoredWeight.model_validate(content | stated), data
+    except ValidationError as error:
+        raise PublishError(f"{name}: {error}") from error

@@ -1,0 +1,138 @@
+"""The files of a published weight, checked on this machine before anybody else sees them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from torch import Tensor
+
+from zoo.catalog import default_catalog
+from zoo.composition import build_model, parse_name
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import PublishError, ZooError
+from zoo.hub.card import write_card, write_eval_results
+from zoo.names import Spec
+from zoo.profiling import count_cost
+from zoo.records import Figures, StoredWeight
+from zoo.registry import default_registry
+from zoo.sources import Source
+from zoo.weights import HubAccess, describe, load_weight, parse_weight, read_weight
+from zoo.weights.config import CONFIG, MODEL, read_config, write_config
+
+CARD = "README.md"
+_NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed"})
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """What is published, in memory.
+
+    Attributes:
+        weight: its record.
+        files: path inside the repository → bytes; nothing else is ever uploaded.
+    """
+
+    weight: StoredWeight
+    files: Mapping[str, bytes]
+
+    def write(self, path: Path) -> None:
+        """Write the folder; it is complete, or not there.
+
+        Raises:
+            PublishError: it exists already, or cannot be written.
+        """
+        if path.exists():
+            raise PublishError(f"{path} exists; name a new folder, or remove it first")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        except OSError as error:
+            raise PublishError(f"{path} cannot be written: {error}") from error
+        try:
+            for name, content in self.files.items():
+                (beside / name).parent.mkdir(exist_ok=True)
+                (beside / name).write_bytes(content)
+            beside.chmod(0o755)
+            beside.rename(path)
+        except OSError as error:
+            raise PublishError(f"{path} cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)  # nothing is left there once it was renamed
+
+
+def assemble(
+    weight: StoredWeight, source: Source, reference: str, access: HubAccess | None = None, data: bytes | None = None
+) -> HubFolder:
+    """The folder of a weight, every claim of its record that can be checked here checked.
+
+    Args:
+        weight: the record.
+        source: where its bytes lie.
+        reference: what the card's snippet loads: `hf-hub:org/name` or `local-dir:path`.
+        access: how to reach the Hub, for a source there.
+        data: the bytes themselves, where they were read already; checked all the same.
+
+    Raises:
+        PublishError: no licence, or figures that are not the model's.
+        ModelNameError, WeightError, HubError: as `create_model` does.
+    """
+    if weight.license.strip().lower() in _NO_LICENSE:
+        raise PublishError(f"{weight.name} names no licence; state the weights' own, such as MIT or CC-BY-4.0")
+    spec = weight.spec_of(parse_name(weight.variant))
+    data = read_weight(weight, source, access) if data is None else data
+    model = _check_model(weight, spec, parse_weight(data, weight.name))
+    config = write_config(weight, describe(model, weight), model.num_features)
+    files = {MODEL: data, CONFIG: config, CARD: write_card(weight, spec, reference, control_of(spec))}
+    files |= write_eval_results(weight)
+    _check_texts(weight, files)
+    return HubFolder(weight, files)
+
+
+def measure(model: ImageClassifier, image_size: int) -> Figures:
+    """The figures of a record, counted on this model."""
+    cost = count_cost(model, image_size).to_json()
+    return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
+
+
+def control_of(spec: Spec) -> StoredWeight | None:
+    """The published weight of the same network without spikes, of the same tag, where the catalog has one."""
+    name = default_registry().load("family", spec.family)().control(dict(spec.fields))
+    listed = default_catalog().weights.get(name, []) if name else []
+    return next((record for record in listed if record.tag == spec.tag), None)
+
+
+def _check_model(weight: StoredWeight, spec: Spec, state: dict[str, Tensor]) -> ImageClassifier:
+    model = build_model(spec, weight.num_classes, weight.in_chans)
+    load_weight(model, weight, state)
+    counted = measure(model, weight.figures.image_size)
+    wrong = {
+        name: (said, found) for (name, said), (_, found) in zip(weight.figures, counted, strict=True) if said != found
+    }
+    if wrong:
+        told = "; ".join(f"{name} is {found}, the record says {said}" for name, (said, found) in wrong.items())
+        raise PublishError(f"{weight.name}: {told}; correct the record")
+    return model
+
+
+def _check_texts(weight: StoredWeight, files: Mapping[str, bytes]) -> None:
+    """What was written must say, when read again, what was meant."""
+    try:
+        read_back: Any = read_config(files[CONFIG], weight.name)
+        card = ModelCardData(**_front_matter(files[CARD]))
+    except (ZooError, ValueError, TypeError) as error:
+        raise PublishError(f"{weight.name}: its config or card cannot be read again: {error}") from error
+    if read_back != weight or card.model_name != (weight.name if weight.metrics else None):
+        raise PublishError(f"{weight.name}: its config or card says something else than its record")
+
+
+def _front_matter(card: bytes) -> dict[str, Any]:
+    import yaml
+
+    loaded: dict[str, Any] = yaml.safe_load(card.decode().split("---\n")[1])
+    return loaded

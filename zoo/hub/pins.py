@@ -1,0 +1,149 @@
+"""Pins: the commit at which a weight was published, written into a registry.yaml without touching anything else in it.
+
+The file is changed as text, at the places that YAML's own parser names, so that comments and layout stay; the result is
+read again before it replaces the old file, whole, by a rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock
+
+from zoo.catalog import read_file
+from zoo.errors import CatalogError, PublishError
+from zoo.hub.publishing import Published
+from zoo.records import StoredWeight, WeightRecord
+
+_NEW = "# Weights published from here; the schema is that of has8-zoo's registry.yaml.\nversion: 1\n\nweights:\n"
+_ITEM_INDENT = 2
+
+
+def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> WeightRecord:
+    """Record in `catalog` where a weight was published; the file is made where there is none.
+
+    A weight that lies in a package keeps that source and gets `published`; one of the Hub gets the new commit; one that
+    the file does not list is added.
+
+    Returns:
+        The record as it is now.
+
+    Raises:
+        CatalogError: the file is no catalog.
+        PublishError: it cannot be written; it is as it was.
+    """
+    place = hashlib.sha256(str(catalog.absolute()).encode()).hexdigest()[:16]
+    with FileLock(Path(tempfile.gettempdir()) / f"zoo-{place}.lock"):  # beside it, a lock file would be litter
+        text = catalog.read_text(encoding="utf-8") if catalog.exists() else _NEW
+        listed = read_file(catalog).weights if catalog.exists() else ()
+        record = next((r for r in listed if r.name == weight.name), None)
+        pinned = _pinned(record, weight, published)
+        if record == pinned:
+            return pinned
+        changed = _append(text, pinned) if record is None else _change(text, record, pinned)
+        _replace(catalog, changed, (*(r for r in listed if r is not record), pinned))
+    return pinned
+
+
+def _pinned(record: WeightRecord | None, weight: StoredWeight, published: Published) -> WeightRecord:
+    place = published.repository
+    if record is None:
+        located = {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
+        return WeightRecord.model_validate(weight.model_dump() | located)
+    if record.sha256 != weight.sha256:
+        raise PublishError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
+    if record.revision is None:
+        return record.model_copy(update={"published": str(place)})
+    return record.model_copy(update={"source": f"hf-hub:{place.repo_id}", "revision": place.revision})
+
+
+def _change(text: str, record: WeightRecord, pinned: WeightRecord) -> str:
+    """Replace, or insert after `source`, the keys in which the two records differ."""
+    lines = text.splitlines(keepends=True)
+    item = _find(text, record)
+    keys = {key.value: (key, value) for key, value in item.value}
+    after = keys["source"][1].end_mark.line
+    for name in ("published", "revision", "source"):  # bottom up where they stand in the usual order
+        wanted = getattr(pinned, name)
+        if wanted == getattr(record, name):
+            continue
+        if name in keys:
+            value = keys[name][1]
+            if value.start_mark.line != value.end_mark.line:
+                raise PublishError(
+                    f"{record.name}: write {name!r} on one line of the catalog, so that it can be changed"
+                )
+            line = lines[value.start_mark.line]
+            lines[value.start_mark.line] = line[: value.start_mark.column] + wanted + line[value.end_mark.column :]
+        else:
+            indent = " " * item.start_mark.column
+            lines[after] = lines[after].rstrip("\n") + f"\n{indent}{name}: {wanted}\n"
+    return "".join(lines)
+
+
+def _find(text: str, record: WeightRecord) -> yaml.MappingNode:
+    """The mapping of a record in the parsed file; flow style has no lines to insert."""
+    weights = dict(_keys(text))["weights"]
+    assert isinstance(weights, yaml.SequenceNode)  # it was validated before
+    for item in weights.value:
+        values = {key.value: value.value for key, value in item.value if isinstance(value, yaml.ScalarNode)}
+        if (values["variant"], values["tag"]) == (record.variant, record.tag):
+            if item.flow_style or weights.flow_style:
+                break
+            found: yaml.MappingNode = item
+            return found
+    raise PublishError(f"{record.name} is written in braces in the catalog; write it one key a line, then pin it")
+
+
+def _keys(text: str) -> list[tuple[str, yaml.Node]]:
+    """Key → node of the file's outermost mapping, in its order."""
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert isinstance(root, yaml.MappingNode)  # it was validated before
+    return [(key.value, value) for key, value in root.value]
+
+
+def _append(text: str, pinned: WeightRecord) -> str:
+    """The record at the end of the list `weights`, which is the file's last key or is added."""
+    keys = _keys(text)
+    listed = dict(keys).get("weights")
+    item = yaml.safe_dump(
+        [pinned.model_dump(mode="json", exclude_none=True)], sort_keys=False, allow_unicode=True, width=110
+    )
+    text = text.rstrip("\n") + "\n"
+    if listed is None:
+        text += "\nweights:\n"
+    elif keys[-1][0] != "weights" or (isinstance(listed, yaml.SequenceNode) and listed.flow_style):
+        raise PublishError("`weights:` must be the last key of the catalog, one `- variant: …` below the other")
+    indent = " " * (listed.start_mark.column if listed is not None and listed.value else _ITEM_INDENT)
+    return text + "".join(indent + line for line in item.splitlines(keepends=True))
+
+
+def _replace(catalog: Path, text: str, expected: tuple[WeightRecord, ...]) -> None:
+    """Write beside, read again, rename."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{catalog.name}-", dir=catalog.absolute().parent)
+    except OSError as error:
+        raise PublishError(f"{catalog} cannot be written: {error}") from error
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(catalog.stat().st_mode & 0o777 if catalog.exists() else 0o644)
+        if sorted(read_file(beside).weights, key=_name) != sorted(expected, key=_name):
+            raise PublishError(f"{catalog} cannot be changed as text; add the pin by hand: {expected[-1].source}")
+        os.replace(beside, catalog)
+    except (OSError, CatalogError) as error:
+        raise PublishError(f"{catalog} cannot be written: {error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _name(record: WeightRecord) -> Any:
+    return record.name

@@ -1,0 +1,123 @@
+"""To the Hub: the token's role, then one commit of an explicit list of files, then a look at what arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd
+
+from zoo.errors import HubError, PublishError, WeightError
+from zoo.hub.folder import HubFolder
+from zoo.sources import HubRepository, check_repository
+from zoo.weights import HubAccess
+from zoo.weights.access import translated
+from zoo.weights.config import CONFIG, MODEL, read_config
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a weight is now.
+
+    Attributes:
+        repository: at the commit that holds it.
+        sha256: of model.safetensors, as the Hub's own index has it.
+        url: its page.
+        changed: False where the repository held exactly these files already.
+    """
+
+    repository: HubRepository
+    sha256: str
+    url: str
+    changed: bool
+
+
+def check_token(access: HubAccess, repo_id: str) -> None:
+    """Raise `HubError` where there is no token, a wrong one, or one that may not write to `repo_id`.
+
+    The Hub lets a token that only reads create nothing, but says so late; its role is asked for first.
+    """
+    access.reach()
+    with translated("publishing", access.address):
+        account = access.api.whoami()
+    token = account.get("auth", {}).get("accessToken") or {}
+    named = f"the token {token.get('displayName', '')!r} of {account.get('name', 'this account')}"
+    settings = f"{access.address}/settings/tokens"
+    if token.get("role") == "read":
+        raise HubError(f"{named} may only read; make one that may write at {settings}, then `hf auth login`")
+    if token.get("role") == "fineGrained" and not _may_write(token, repo_id):
+        raise HubError(f"{named} may not write to {repo_id}; give it that right at {settings}")
+
+
+def _may_write(token: dict[str, Any], repo_id: str) -> bool:
+    owners = (repo_id, repo_id.partition("/")[0])
+    return any(
+        scope.get("entity", {}).get("name") in owners and "repo.write" in scope.get("permissions", ())
+        for scope in token.get("fineGrained", {}).get("scoped", ())
+    )
+
+
+def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
+    """Put a folder into a repository in one commit; made where it does not exist.
+
+    The same folder again changes nothing; after an interrupted upload, what arrived is not sent again.
+
+    Args:
+        folder: what `assemble` checked.
+        repo_id: `org/name`.
+        access: with a token that may write.
+        private: a repository that is made for it is private; one that exists must be.
+
+    Raises:
+        SourceError: (ValueError) no such repository can be.
+        PublishError: it holds another weight, or is public.
+        HubError: the Hub refuses, cannot be reached, or has other bytes than were sent; without a commit,
+            nothing has changed.
+    """
+    check_repository(repo_id)
+    check_token(access, repo_id)
+    with translated(repo_id, access.address):
+        access.api.create_repo(repo_id, private=private, exist_ok=True)
+    info = access.info(HubRepository(repo_id))
+    if private and not info.private:
+        raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
+    head = HubRepository(repo_id, info.sha)
+    _check_same_weight(folder, head, [file.rfilename for file in info.siblings or ()], access)
+    operations = [CommitOperationAdd(path, content) for path, content in folder.files.items()]
+    with translated(repo_id, access.address):
+        try:
+            commit = access.api.create_commit(
+                repo_id, operations, commit_message=f"{folder.weight.name}", parent_commit=info.sha
+            )
+        except ValueError as error:  # what the Hub says of the card
+            raise PublishError(f"{repo_id}: {' '.join(str(error).split())}") from error
+    now = HubRepository(repo_id, commit.oid)
+    return Published(now, _check_arrived(folder, now, access), f"{access.address}/{repo_id}", commit.oid != info.sha)
+
+
+def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
+    """Refuse to replace something else: the bytes behind a name never change."""
+    if not {CONFIG, MODEL} & set(files):
+        return
+    try:
+        there = read_config(access.fetch(head, CONFIG), head.repo_id)
+    except (WeightError, HubError) as error:
+        raise PublishError(f"{head.repo_id} holds another model ({error}); choose another repository") from error
+    mine = folder.weight
+    if (there.name, there.sha256) != (mine.name, mine.sha256):
+        raise PublishError(
+            f"{head.repo_id} holds {there.name} (sha256 {there.sha256[:12]}…), not {mine.name} "
+            f"({mine.sha256[:12]}…); published bytes never change: choose another repository, or a new tag"
+        )
+
+
+def _check_arrived(folder: HubFolder, repository: HubRepository, access: HubAccess) -> str:
+    with translated(str(repository), access.address):
+        found = access.api.get_paths_info(repository.repo_id, list(folder.files), revision=repository.revision)
+    sizes = {file.path: file.size for file in found}  # type: ignore[union-attr]
+    hashes = {file.path: file.lfs.sha256 for file in found if getattr(file, "lfs", None)}  # type: ignore[union-attr]
+    if sizes != {path: len(content) for path, content in folder.files.items()}:
+        raise HubError(f"{repository}: the Hub lists other files than were sent; look at its page before you use it")
+    if hashes.get(MODEL) != folder.weight.sha256:
+        raise HubError(f"{repository}: {MODEL} has another sha256 on the Hub than here; do not use it")
+    return folder.weight.sha256

@@ -1,0 +1,56 @@
+"""model_info: all that is known of a name, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from zoo.catalog import default_catalog, providers_of
+from zoo.composition import DEFAULT_CLASSES, build_model
+from zoo.weights import HubAccess, find_weight
+
+
+def model_info(name: str, *, endpoint: str | None = None) -> dict[str, Any]:
+    """All that is known of a model name, as JSON: its parts, who provides them, size, and its weights.
+
+    Any valid name has an answer, listed or not, and so has `hf-hub:org/name@revision` or `local-dir:path`. The network
+    is described without allocating it.
+
+    Args:
+        name: as for `create_model`.
+        endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
+
+    Raises:
+        ModelNameError: as `create_model`.
+        TagError: an unknown tag.
+        HubError, WeightError: a repository or folder cannot be read.
+    """
+    found = find_weight(name, HubAccess(endpoint))
+    spec, catalog = found.spec, default_catalog()
+    if found.weight is not None:
+        weights = [(found.weight, str(found.source))]
+    else:
+        weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
+    classes = weights[0][0].num_classes if weights else DEFAULT_CLASSES
+    with torch.device("meta"):
+        model = build_model(spec, classes, weights[0][0].in_chans if weights else 3)
+    return {
+        "name": str(spec),
+        "family": spec.family,
+        "fields": dict(spec.fields),
+        "listed": spec.text in catalog.notes,
+        "note": catalog.notes.get(spec.text, ""),
+        "params": sum(p.numel() for p in model.parameters()),
+        "num_classes": classes,
+        "timesteps": model.timesteps,
+        "num_features": model.num_features,
+        "min_image_size": model.min_image_size,
+        "components": [
+            {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version}
+            for c in providers_of(spec)
+        ],
+        "weights": [
+            weight.model_dump(mode="json") | {"name": weight.name, "location": place} for weight, place in weights
+        ],
+    }
