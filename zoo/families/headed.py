@@ -19,11 +19,10 @@ class HeadedClassifier(ImageClassifier):
 
     def run_blocks(self, blocks: nn.Module, x: Tensor) -> Tensor:
         """x through the blocks of one stage, each recomputed in the backward pass where that is switched on."""
+        if not (self.grad_checkpointing and self.training):
+            return cast(Tensor, blocks(x))  # the stage itself is called, so that its hooks see its feature map
         for block in cast(nn.Sequential, blocks):
-            if self.grad_checkpointing and self.training:
-                x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
-            else:
-                x = block(x)
+            x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
         return x
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 
 import jinja2
 import yaml
@@ -23,6 +25,8 @@ _HUB_LICENSES = frozenset(
 )
 """Licence identifiers that the Hub knows; others are published as `other`, under their own name."""
 
+_TOP = re.compile(r"top(\d+)")
+
 _ABOUT = {
     "has8": "A hybrid image classifier: in every block an analog branch and a spiking branch see the same activation. "
     "The spiking one encodes it ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and "
@@ -35,13 +39,36 @@ _ABOUT = {
 
 def metric_title(name: str) -> str:
     """What a table calls a metric: `Top-1 accuracy` of `top1`."""
-    found = re.fullmatch(r"top(\d+)", name)
+    found = _TOP.fullmatch(name)
     return f"Top-{found[1]} accuracy" if found else name
+
+
+def _metric_type(name: str) -> str:
+    """What the Hub calls it."""
+    return "accuracy" if _TOP.fullmatch(name) else name
 
 
 def _sentence(text: str) -> str:
     """Begins large, ends with a full stop."""
     return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def _one_line(text: str) -> str:
+    """No line of it can begin a heading, a list or a table."""
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    """Stays in its cell of a table."""
+    return _one_line(text).replace("|", "\\|")
+
+
+def _quoted(text: str) -> str:
+    """A Python string literal."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+_FILTERS = {"sentence": _sentence, "cell": _cell, "quoted": _quoted, "shell": shlex.quote}
 
 
 def about(spec: Spec, timesteps: int) -> str:
@@ -60,16 +87,22 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
         license_name=None if known else weight.license,
         library_name=LIBRARY,
         pipeline_tag=TASK,
-        tags=[TASK, "spiking-neural-network", LIBRARY, spec.family, *_component_tags(spec)],
+        tags=_tags(spec, weight.figures.timesteps),
         datasets=[weight.dataset_id] if weight.dataset_id else None,
-        metrics=["accuracy"] if weight.metrics else None,
-        model_name=weight.name,
+        metrics=sorted({_metric_type(name) for name in weight.metrics}) or None,
+        model_name=weight.name if weight.metrics else None,
         eval_results=_results(weight) or None,
     )
 
 
-def _component_tags(spec: Spec) -> list[str]:
-    return [f"{kind}:{spec[kind]}" for kind in ("backbone", "encoder", "decoder", "neuron") if spec.get(kind)]
+def _tags(spec: Spec, timesteps: int) -> list[str]:
+    spiking = ["spiking-neural-network"] if timesteps > 1 else []
+    components = [f"{kind}:{spec[kind]}" for kind in ("backbone", "encoder", "decoder", "neuron") if spec.get(kind)]
+    return [TASK, *spiking, LIBRARY, spec.family, *components]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "unnamed"
 
 
 def _results(weight: StoredWeight) -> list[EvalResult]:
@@ -77,10 +110,9 @@ def _results(weight: StoredWeight) -> list[EvalResult]:
         EvalResult(
             task_type=TASK,
             task_name="Image classification",
-            dataset_type=weight.dataset_id or re.sub(r"[^a-z0-9]+", "-", weight.dataset.lower()).strip("-"),
+            dataset_type=weight.dataset_id or _slug(weight.dataset),
             dataset_name=weight.dataset,
-            dataset_split="test",
-            metric_type="accuracy",
+            metric_type=_metric_type(name),
             metric_name=metric_title(name),
             metric_value=value,
         )
@@ -105,11 +137,12 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters["sentence"] = _sentence
+    environment.filters |= _FILTERS
     body = environment.get_template("card.md.jinja").render(
         weight=weight,
         activity=weight.activity,
         size=weight.preprocessing.size,
+        dataset=_one_line(weight.dataset),
         control=control,
         reference=reference,
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from zoo.catalog import providers_of
 from zoo.composition import build_model, parse_name
-from zoo.errors import PublishError, WeightError
+from zoo.errors import PublishError
 from zoo.hub.folder import measure
 from zoo.records import Preprocessing, StoredWeight
 from zoo.weights import count_classes, load_state, parse_weight
@@ -47,8 +46,14 @@ class Statement:
     limits: str = ""
 
 
-def describe_checkpoint(name: str, file: Path, statement: Statement) -> tuple[StoredWeight, bytes]:
-    """The record and the bytes of a safetensors checkpoint of the model `name`, which has a tag.
+def describe_checkpoint(name: str, data: bytes, origin: str, statement: Statement) -> StoredWeight:
+    """The record of safetensors bytes that belong to the model `name`, which has a tag.
+
+    Args:
+        name: `variant.tag`.
+        data: the whole file.
+        origin: what errors call it.
+        statement: what cannot be counted.
 
     Raises:
         PublishError: no tag, or labels that are not the classes.
@@ -58,16 +63,12 @@ def describe_checkpoint(name: str, file: Path, statement: Statement) -> tuple[St
     spec = parse_name(name)
     if spec.tag is None:
         raise PublishError(f"{name} needs a tag that names these weights, as in {name}.mine")
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise WeightError(f"{file} cannot be read: {error}") from error
-    state = parse_weight(data, str(file))
-    classes, channels = count_classes(spec, state, str(file))
+    state = parse_weight(data, origin)
+    classes, channels = count_classes(spec, state, origin)
     if len(statement.labels) != classes:
-        raise PublishError(f"{file} has {classes} classes, but {len(statement.labels)} labels were given")
+        raise PublishError(f"{origin} has {classes} classes, but {len(statement.labels)} labels were given")
     model = build_model(spec, classes, channels)
-    load_state(model, state, str(file), classes, channels)
+    load_state(model, state, origin, classes, channels)
     content: dict[str, Any] = {
         "variant": spec.text,
         "tag": spec.tag,
@@ -81,6 +82,6 @@ def describe_checkpoint(name: str, file: Path, statement: Statement) -> tuple[St
     }
     stated = {name: value for name, value in vars(statement).items() if name != "image_size"}
     try:
-        return StoredWeight.model_validate(content | stated), data
+        return StoredWeight.model_validate(content | stated)
     except ValidationError as error:
         raise PublishError(f"{name}: {error}") from error

@@ -7,26 +7,34 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from huggingface_hub import ModelCardData
+import yaml
+from huggingface_hub import ModelCard
 from torch import Tensor
 
 from zoo.catalog import default_catalog
 from zoo.composition import build_model, parse_name
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import PublishError, ZooError
-from zoo.hub.card import write_card, write_eval_results
+from zoo.hub.card import metadata, write_card, write_eval_results
 from zoo.names import Spec
 from zoo.profiling import count_cost
-from zoo.records import Figures, StoredWeight
+from zoo.records import Figures, StoredWeight, WeightRecord
 from zoo.registry import default_registry
 from zoo.sources import Source
 from zoo.weights import HubAccess, describe, load_weight, parse_weight, read_weight
 from zoo.weights.config import CONFIG, MODEL, read_config, write_config
 
 CARD = "README.md"
-_NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed"})
+NOT_STATED = "not stated"
+_NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise `PublishError` where something is that would be written over."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        what = "is not empty" if path.is_dir() else "is a file"
+        raise PublishError(f"{path} {what}; name a folder that is empty or does not exist yet")
 
 
 @dataclass(frozen=True)
@@ -45,10 +53,9 @@ class HubFolder:
         """Write the folder; it is complete, or not there.
 
         Raises:
-            PublishError: it exists already, or cannot be written.
+            PublishError: it holds files already, or cannot be written.
         """
-        if path.exists():
-            raise PublishError(f"{path} exists; name a new folder, or remove it first")
+        check_new_folder(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -84,13 +91,15 @@ def assemble(
     """
     if weight.license.strip().lower() in _NO_LICENSE:
         raise PublishError(f"{weight.name} names no licence; state the weights' own, such as MIT or CC-BY-4.0")
+    if isinstance(weight, WeightRecord):
+        weight = weight.stored()
     spec = weight.spec_of(parse_name(weight.variant))
     data = read_weight(weight, source, access) if data is None else data
     model = _check_model(weight, spec, parse_weight(data, weight.name))
     config = write_config(weight, describe(model, weight), model.num_features)
     files = {MODEL: data, CONFIG: config, CARD: write_card(weight, spec, reference, control_of(spec))}
     files |= write_eval_results(weight)
-    _check_texts(weight, files)
+    _check_texts(weight, spec, files)
     return HubFolder(weight, files)
 
 
@@ -120,19 +129,12 @@ def _check_model(weight: StoredWeight, spec: Spec, state: dict[str, Tensor]) -> 
     return model
 
 
-def _check_texts(weight: StoredWeight, files: Mapping[str, bytes]) -> None:
+def _check_texts(weight: StoredWeight, spec: Spec, files: Mapping[str, bytes]) -> None:
     """What was written must say, when read again, what was meant."""
     try:
-        read_back: Any = read_config(files[CONFIG], weight.name)
-        card = ModelCardData(**_front_matter(files[CARD]))
-    except (ZooError, ValueError, TypeError) as error:
+        stored = read_config(files[CONFIG], weight.name)
+        said = ModelCard(files[CARD].decode()).data.to_dict()
+    except (ZooError, yaml.YAMLError, ValueError, TypeError) as error:
         raise PublishError(f"{weight.name}: its config or card cannot be read again: {error}") from error
-    if read_back != weight or card.model_name != (weight.name if weight.metrics else None):
+    if stored != weight or said != metadata(weight, spec).to_dict():
         raise PublishError(f"{weight.name}: its config or card says something else than its record")
-
-
-def _front_matter(card: bytes) -> dict[str, Any]:
-    import yaml
-
-    loaded: dict[str, Any] = yaml.safe_load(card.decode().split("---\n")[1])
-    return loaded

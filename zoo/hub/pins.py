@@ -37,10 +37,11 @@ def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> Weig
         CatalogError: the file is no catalog.
         PublishError: it cannot be written; it is as it was.
     """
-    place = hashlib.sha256(str(catalog.absolute()).encode()).hexdigest()[:16]
+    catalog = catalog.resolve()  # a link stays one
+    place = hashlib.sha256(str(catalog).encode()).hexdigest()[:16]
     with FileLock(Path(tempfile.gettempdir()) / f"zoo-{place}.lock"):  # beside it, a lock file would be litter
-        text = catalog.read_text(encoding="utf-8") if catalog.exists() else _NEW
         listed = read_file(catalog).weights if catalog.exists() else ()
+        text = catalog.read_bytes().decode() if catalog.exists() else _NEW  # line ends as they are
         record = next((r for r in listed if r.name == weight.name), None)
         pinned = _pinned(record, weight, published)
         if record == pinned:
@@ -64,9 +65,11 @@ def _pinned(record: WeightRecord | None, weight: StoredWeight, published: Publis
 
 def _change(text: str, record: WeightRecord, pinned: WeightRecord) -> str:
     """Replace, or insert after `source`, the keys in which the two records differ."""
-    lines = text.splitlines(keepends=True)
+    lines, newline = text.splitlines(keepends=True), _newline(text)
     item = _find(text, record)
     keys = {key.value: (key, value) for key, value in item.value}
+    if "source" not in keys:
+        raise PublishError(f"{record.name}: write its source in the record itself, so that the pin can stand below it")
     after = keys["source"][1].end_mark.line
     for name in ("published", "revision", "source"):  # bottom up where they stand in the usual order
         wanted = getattr(pinned, name)
@@ -82,8 +85,13 @@ def _change(text: str, record: WeightRecord, pinned: WeightRecord) -> str:
             lines[value.start_mark.line] = line[: value.start_mark.column] + wanted + line[value.end_mark.column :]
         else:
             indent = " " * item.start_mark.column
-            lines[after] = lines[after].rstrip("\n") + f"\n{indent}{name}: {wanted}\n"
+            lines[after] = lines[after].rstrip("\r\n") + f"{newline}{indent}{name}: {wanted}{newline}"
     return "".join(lines)
+
+
+def _newline(text: str) -> str:
+    """How the file ends its lines."""
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _find(text: str, record: WeightRecord) -> yaml.MappingNode:
@@ -92,12 +100,14 @@ def _find(text: str, record: WeightRecord) -> yaml.MappingNode:
     assert isinstance(weights, yaml.SequenceNode)  # it was validated before
     for item in weights.value:
         values = {key.value: value.value for key, value in item.value if isinstance(value, yaml.ScalarNode)}
-        if (values["variant"], values["tag"]) == (record.variant, record.tag):
+        if (values.get("variant"), values.get("tag")) == (record.variant, record.tag):
             if item.flow_style or weights.flow_style:
                 break
             found: yaml.MappingNode = item
             return found
-    raise PublishError(f"{record.name} is written in braces in the catalog; write it one key a line, then pin it")
+    raise PublishError(
+        f"{record.name} is written in braces, or with aliases, in the catalog; write it one key a line, then pin it"
+    )
 
 
 def _keys(text: str) -> list[tuple[str, yaml.Node]]:
@@ -114,33 +124,38 @@ def _append(text: str, pinned: WeightRecord) -> str:
     item = yaml.safe_dump(
         [pinned.model_dump(mode="json", exclude_none=True)], sort_keys=False, allow_unicode=True, width=110
     )
-    text = text.rstrip("\n") + "\n"
+    newline = _newline(text)
+    text += "" if text.endswith("\n") else newline
     if listed is None:
-        text += "\nweights:\n"
+        text += f"{newline}weights:{newline}"
     elif keys[-1][0] != "weights" or (isinstance(listed, yaml.SequenceNode) and listed.flow_style):
         raise PublishError("`weights:` must be the last key of the catalog, one `- variant: …` below the other")
     indent = " " * (listed.start_mark.column if listed is not None and listed.value else _ITEM_INDENT)
-    return text + "".join(indent + line for line in item.splitlines(keepends=True))
+    return text + "".join(indent + line + newline for line in item.splitlines())
 
 
 def _replace(catalog: Path, text: str, expected: tuple[WeightRecord, ...]) -> None:
     """Write beside, read again, rename."""
+    pinned = expected[-1]
+    by_hand = f"add the pin by hand: {pinned.name} is {pinned.published or pinned.location}"
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{catalog.name}-", dir=catalog.absolute().parent)
     except OSError as error:
-        raise PublishError(f"{catalog} cannot be written: {error}") from error
+        raise PublishError(f"{catalog} cannot be written: {error}; {by_hand}") from error
     beside = Path(name)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         beside.chmod(catalog.stat().st_mode & 0o777 if catalog.exists() else 0o644)
         if sorted(read_file(beside).weights, key=_name) != sorted(expected, key=_name):
-            raise PublishError(f"{catalog} cannot be changed as text; add the pin by hand: {expected[-1].source}")
+            raise PublishError(f"{catalog} cannot be changed as text; {by_hand}")
         os.replace(beside, catalog)
-    except (OSError, CatalogError) as error:
-        raise PublishError(f"{catalog} cannot be written: {error}") from error
+    except CatalogError as error:
+        raise PublishError(f"{catalog} cannot be changed as text ({error}); {by_hand}") from error
+    except OSError as error:
+        raise PublishError(f"{catalog} cannot be written: {error}; {by_hand}") from error
     finally:
         beside.unlink(missing_ok=True)
 

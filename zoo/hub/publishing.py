@@ -12,7 +12,7 @@ from zoo.hub.folder import HubFolder
 from zoo.sources import HubRepository, check_repository
 from zoo.weights import HubAccess
 from zoo.weights.access import translated
-from zoo.weights.config import CONFIG, MODEL, read_config
+from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, MODEL, read_config
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool
     check_repository(repo_id)
     check_token(access, repo_id)
     with translated(repo_id, access.address):
-        access.api.create_repo(repo_id, private=private, exist_ok=True)
+        if not access.api.repo_exists(repo_id):
+            access.api.create_repo(repo_id, private=private, exist_ok=True)
     info = access.info(HubRepository(repo_id))
     if private and not info.private:
         raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
@@ -97,11 +98,13 @@ def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool
 
 def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
     """Refuse to replace something else: the bytes behind a name never change."""
-    if not {CONFIG, MODEL} & set(files):
+    if CONFIG not in files:
+        if MODEL in files:
+            raise PublishError(f"{head.repo_id} holds a model without a {CONFIG}; choose another repository")
         return
     try:
-        there = read_config(access.fetch(head, CONFIG), head.repo_id)
-    except (WeightError, HubError) as error:
+        there = read_config(access.fetch(head, CONFIG, MAX_CONFIG_BYTES), head.repo_id)
+    except WeightError as error:
         raise PublishError(f"{head.repo_id} holds another model ({error}); choose another repository") from error
     mine = folder.weight
     if (there.name, there.sha256) != (mine.name, mine.sha256):
