@@ -1,0 +1,91 @@
+"""The conformance kit on both components, and what is particular to Gray code."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from zoo_gray import GrayDecoder, GrayEncoder, decoder_slopes, gray_decode
+
+import zoo
+from zoo.errors import CompositionError
+from zoo.testing import DecoderTests, EncoderTests
+
+
+class TestGrayEncoder(EncoderTests):
+    """Every check of the kit, with what it cannot know: the inverse, and slow, obvious references."""
+
+    name = "gray"
+    decoder = "gray"
+
+    def reference_planes(self, x: Tensor) -> Tensor:
+        levels = np.rint(x.numpy() * 255).astype(np.uint8)
+        gray = levels ^ (levels >> 1)
+        bits = np.unpackbits(gray[..., None], axis=-1, bitorder="little")
+        return torch.from_numpy(np.moveaxis(bits, -1, 0)).to(x.dtype)
+
+    def reference_gradient(self, x: Tensor, grad: Tensor) -> Tensor:
+        planes = self.reference_planes(x).requires_grad_()
+        (slopes,) = torch.autograd.grad(gray_decode(planes).sum(), planes)
+        return (grad * slopes).sum(0) / slopes.square().sum(0)
+
+
+class TestGrayDecoder(DecoderTests):
+    name = "gray"
+    encoder = "gray"
+
+
+def levels() -> Tensor:
+    return (torch.arange(256) / 255)[None]
+
+
+def test_neighbouring_levels_differ_in_one_plane() -> None:
+    planes = GrayEncoder()(levels())
+    assert torch.equal((planes[..., 1:] - planes[..., :-1]).abs().sum(0), torch.ones(1, 255))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_decoding_is_exact(dtype: torch.dtype) -> None:
+    planes = GrayEncoder()(levels()).to(dtype)
+    assert torch.equal(GrayDecoder()(planes), torch.arange(256, dtype=dtype)[None] / 255)
+
+
+def test_decoding_after_encoding_has_slope_one() -> None:
+    x = torch.rand(2, 3, 5, 5, requires_grad=True)
+    (grad,) = torch.autograd.grad(GrayDecoder()(GrayEncoder()(x)).sum(), x)
+    torch.testing.assert_close(grad, torch.ones_like(x))
+
+
+def test_the_closed_form_is_the_decoders_slope() -> None:
+    planes = GrayEncoder()(levels()).requires_grad_()
+    (want,) = torch.autograd.grad(gray_decode(planes).sum(), planes)
+    torch.testing.assert_close(decoder_slopes(planes.detach()), 255 * want)
+    assert decoder_slopes(planes.detach()).abs().min() >= 1
+
+
+def test_counts_of_spikes_are_read_by_their_parity() -> None:
+    planes = GrayEncoder()(torch.rand(2, 3, 4))
+    assert torch.equal(gray_decode(planes + 2 * torch.randint(0, 3, planes.shape)), gray_decode(planes))
+    counts = 3 * torch.rand(8, 2, 3, 4)
+    assert 0 <= gray_decode(counts).min() <= gray_decode(counts).max() <= 1
+
+
+def test_other_decoders_of_planes_refuse_it() -> None:
+    with pytest.raises(CompositionError, match="reads the code binary-lsb-first, but GrayEncoder emits gray-lsb-first"):
+        zoo.create_model("has8_resnet_b4_m2_d2_gray_bpd")
+
+
+def test_a_network_learns() -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("has8_resnet_b4_m2_d2_gray_gray", num_classes=4).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    x, y = torch.rand(8, 3, 32, 32), torch.arange(8) % 4
+    losses = []
+    for _ in range(12):
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0], losses

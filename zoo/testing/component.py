@@ -1,0 +1,120 @@
+"""What a suite is, and the checks that every kind of component passes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from zoo.contracts import API_VERSION
+from zoo.errors import ComponentError, UnknownComponentError
+from zoo.registry import NOTEBOOK, Component, Registry, default_registry
+from zoo.testing.checking import ConformanceError, NotApplicable, require
+from zoo.testing.imports import import_deeds
+
+PREFIX = "test_"
+
+
+class ComponentTests:
+    """The suite of a component; subclass that of its kind in a test file, and name the component.
+
+    Every method `test_…` is one check. Under pytest each is a test; `zoo.testing.check_component` runs them
+    without pytest.
+
+    Attributes:
+        kind: set by the suite of the kind.
+        name: the component's, as it stands in a model's name. Its distribution must be installed.
+        exempt: checks that this component fails on purpose, with the reason: {"batch_mates_change_nothing":
+            "the published range step"}. Such a check must go on failing: where it passes, the exemption is out
+            of date and that is an error.
+        registry: where to find the component; what is installed by default.
+    """
+
+    kind: str = ""
+    name: str = ""
+    exempt: ClassVar[Mapping[str, str]] = {}
+    registry: Registry | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for check, reason in vars(cls).get("exempt", {}).items():
+            if check not in checks_of(cls):
+                raise ConformanceError(f"{cls.__name__}.exempt names {check!r}; valid: {', '.join(checks_of(cls))}")
+            setattr(cls, PREFIX + check, _exempted(getattr(cls, PREFIX + check), check, reason))
+
+    @property
+    def components(self) -> Registry:
+        """The registry in use."""
+        return self.registry or default_registry()
+
+    @property
+    def component(self) -> Component:
+        """The component's handle."""
+        __tracebackhide__ = True
+        require(bool(self.name), f'{type(self).__name__} names no {self.kind}; add `name = "…"` to it')
+        try:
+            return self.components.find(self.kind, self.name)
+        except UnknownComponentError as error:
+            raise ConformanceError(
+                f"{error}; install the distribution (pip install -e .), and look at its entry points"
+            ) from error
+        except ComponentError as error:
+            raise ConformanceError(str(error)) from error
+
+    def load(self) -> Any:
+        """The component's class; of a catalog its file."""
+        __tracebackhide__ = True
+        component = self.component
+        try:
+            return component.load()
+        except ComponentError as error:
+            raise ConformanceError(str(error)) from error
+
+    def test_it_loads(self) -> None:
+        """Its entry point names what its kind asks for, written for this version of the API."""
+        self.load()
+
+
+class ClassTests(ComponentTests):
+    """What every component that is a class has to do, whatever its kind."""
+
+    def test_it_declares_its_own_api_version(self) -> None:
+        """Inherited from a class of the zoo, `api_version` would follow every new zoo without being tested on it."""
+        cls = self.load()
+        owner = next(each for each in cls.__mro__ if "api_version" in vars(each))
+        require(
+            owner.__module__.partition(".")[0] == cls.__module__.partition(".")[0],
+            f"`api_version` of {cls.__name__} is inherited from {owner.__module__}.{owner.__name__}; "
+            f"write `api_version = {API_VERSION}` in your own class",
+        )
+
+    def test_importing_it_does_nothing_else(self) -> None:
+        """In a fresh process the import prints nothing and leaves random generators, settings and registry alone."""
+        component = self.component
+        module = component.target.partition(":")[0]
+        if component.distribution == NOTEBOOK:
+            raise NotApplicable("a class registered in this process has no import of its own")
+        deeds = import_deeds(module)
+        require(not deeds, f"importing {module} {'; it '.join(deeds)}; move that into a function or a constructor")
+
+
+def checks_of(suite: type[ComponentTests]) -> tuple[str, ...]:
+    """Names of a suite's checks, the most general ones first."""
+    classes = [each for each in reversed(suite.__mro__) if issubclass(each, ComponentTests)]
+    names = [name for each in classes for name in vars(each) if name.startswith(PREFIX)]
+    return tuple(dict.fromkeys(name.removeprefix(PREFIX) for name in names))
+
+
+def _exempted(method: Callable[[Any], None], check: str, reason: str) -> Callable[[Any], None]:
+    """A check that must fail, and then counts as skipped."""
+
+    @functools.wraps(method)
+    def exempted(self: ComponentTests) -> None:
+        __tracebackhide__ = True
+        try:
+            method(self)
+        except ConformanceError as error:
+            raise NotApplicable(f"exempt ({reason}): {error}") from None
+        raise ConformanceError(f"{check} is exempt ({reason}), but passes; take it out of `exempt`")
+
+    return exempted

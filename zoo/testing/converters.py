@@ -1,0 +1,77 @@
+"""The suite of a converter."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from zoo.composition import build_model, parse_name
+from zoo.contracts.converter import Converted, Converter
+from zoo.errors import WeightError
+from zoo.testing.checking import ConformanceError, NotApplicable, attempting, require
+from zoo.testing.component import ClassTests
+
+
+class ConverterTests(ClassTests):
+    """The state dict of somebody else's model → a model's name and its state dict.
+
+    Example:
+        >>> class TestMine(ConverterTests):
+        ...     name = "mine"
+        ...     def checkpoint(self):
+        ...         return their_network().state_dict()
+    """
+
+    kind = "converter"
+
+    def checkpoint(self) -> Mapping[str, Tensor] | None:
+        """A small state dict that it reads; None for none at hand."""
+        return None
+
+    def build(self) -> Converter:
+        """The converter, with the defaults of its options."""
+        cls = self.load()
+        with attempting("the constructor without arguments"):
+            made: Converter = cls()
+        return made
+
+    def test_options(self) -> None:
+        """`options` names keyword arguments of the constructor, each with a default."""
+        cls = self.load()
+        taken = inspect.signature(cls).parameters
+        for name in sorted(cls.options):
+            require(name in taken, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take")
+            default = taken[name].default
+            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
+
+    def test_other_checkpoints_are_refused(self) -> None:
+        """By a `WeightError` that says what is missing."""
+        converter = self.build()
+        for state in ({}, {"no.such.weight": torch.zeros(2, 3)}):
+            try:
+                converter.convert(state)
+            except WeightError:
+                continue
+            except Exception as error:
+                raise ConformanceError(
+                    f"a checkpoint with the keys {sorted(state)} raises {type(error).__name__}: {error}; "
+                    "raise a zoo.errors.WeightError that names what is missing"
+                ) from error
+            raise ConformanceError(f"a checkpoint with the keys {sorted(state)} is accepted; raise a WeightError")
+
+    def test_the_state_fits_the_model(self) -> None:
+        """What it makes of the author's checkpoint loads strictly into the model that it names."""
+        state = self.checkpoint()
+        if state is None:
+            raise NotApplicable("no checkpoint; override `checkpoint()` to give a small one")
+        converter = self.build()
+        with attempting("`convert` of the checkpoint"):
+            found = converter.convert(state)
+        require(isinstance(found, Converted), f"`convert` gives a {type(found).__name__}; return a Converted")
+        with attempting(f"loading the state into {found.spec_name}"):
+            spec = parse_name(found.spec_name, self.components)
+            model = build_model(spec, found.num_classes, found.in_chans, registry=self.components)
+            model.load_state_dict(dict(found.state))

@@ -1,0 +1,109 @@
+"""Run in a fresh process by imports.py: imports modules one by one and says what each import did besides.
+
+Reads a JSON object {"path": […], "before": […], "modules": […]} from standard input and writes
+{module: [what it did, …]}. The modules of `before` are imported first and answer for nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+from typing import Any
+
+
+def torch_state() -> dict[str, Any]:
+    """Settings of torch and numpy that belong to the user."""
+    if "torch" not in sys.modules:
+        return {}
+    import numpy
+    import torch
+
+    return {
+        "torch's random generator": torch.get_rng_state().numpy().tobytes(),
+        "numpy's random generator": str(numpy.random.get_state()),
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "torch's default device": str(torch.get_default_device()),
+        "the number of torch's threads": torch.get_num_threads(),
+        "torch's grad mode": torch.is_grad_enabled(),
+        "torch's anomaly detection": torch.is_anomaly_enabled(),
+        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch's float32 matmul precision": torch.get_float32_matmul_precision(),
+        "torch.backends.cudnn.benchmark": torch.backends.cudnn.benchmark,
+    }
+
+
+def process_state() -> dict[str, Any]:
+    """What else a process shares between everyone in it."""
+    from zoo.registry import NOTEBOOK, default_registry
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    return torch_state() | {
+        "Python's random generator": str(random.getstate()),
+        "the environment (os.environ)": dict(os.environ),
+        "the working directory": os.getcwd(),
+        "sys.path": list(sys.path),
+        "signal handlers": [str(signal.getsignal(each)) for each in signals],
+        "the root logger": (logging.root.level, [str(handler) for handler in logging.root.handlers]),
+        "running threads": threading.active_count(),
+        "the zoo's registry (zoo.register)": [
+            (c.kind, c.name) for c in default_registry().components() if c.distribution == NOTEBOOK
+        ],
+    }
+
+
+def import_quietly(module: str) -> tuple[str, str]:
+    """Import a module; what it wrote to standard output and error, and what it raised."""
+    sys.stdout.flush()
+    kept = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 1)
+        os.dup2(written.fileno(), 2)
+        raised = ""
+        try:
+            importlib.import_module(module)
+        except BaseException as error:
+            raised = f"{type(error).__name__}: {error}"
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        written.seek(0)
+        return written.read().decode(errors="replace"), raised
+
+
+def deeds(module: str, torch_was_there: bool) -> list[str]:
+    """What importing the module did that an import should not do."""
+    before = process_state()
+    written, raised = import_quietly(module)
+    after = process_state()
+    found = [f"changes {what}" for what, value in before.items() if after[what] != value]
+    if written:
+        found.append(f"prints {written.strip().splitlines()[0][:200]!r}")
+    if raised:
+        found.append(f"raises {raised}")
+    if not torch_was_there and "torch" in sys.modules:
+        found.append("imports torch")
+    return found
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.load(sys.stdin)
+    sys.path[:] = request["path"]
+    answer = sys.stdout
+    for module in request["before"]:
+        import_quietly(module)
+    found = {module: deeds(module, "torch" in sys.modules) for module in request["modules"]}
+    json.dump(found, answer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Checks of everything that is an nn.Module: encoders, decoders, neurons, and the models of backbones and families."""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+import pickle
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from zoo.testing.checking import NotApplicable, attempting, require
+from zoo.testing.component import ClassTests
+from zoo.testing.inputs import DTYPES, answer, run, seeded
+
+_OF_MODULES = frozenset(vars(nn.Module()))
+
+
+def _inside(value: object) -> Iterator[object]:
+    """A value and, one level down, what a container holds."""
+    yield value
+    if isinstance(value, Mapping):
+        yield from value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from value
+
+
+def loose_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Tensors that a module keeps outside its parameters and buffers, by attribute."""
+    found: dict[str, Tensor] = {}
+    for path, each in module.named_modules():
+        for name, value in vars(each).items():
+            if name not in _OF_MODULES:
+                tensors = [item for item in _inside(value) if isinstance(item, Tensor)]
+                found |= {f"{path}.{name}".strip(".") + f"[{i}]" * bool(i): item for i, item in enumerate(tensors)}
+    return found
+
+
+def class_level(module: nn.Module) -> dict[str, str]:
+    """Tensors and modules that stand in a class, where all its instances share them, by `Class.name`."""
+    return {
+        f"{cls.__name__}.{name}": type(value).__name__
+        for each in module.modules()
+        for cls in type(each).__mro__
+        for name, value in vars(cls).items()
+        if any(isinstance(item, Tensor | nn.Module) for item in _inside(value))
+    }
+
+
+def _parts(module: nn.Module) -> dict[int, str]:
+    """Identities of a module's submodules and of the storages of its tensors, by what they are called."""
+    parts = {id(each): f"the module {path or '(itself)'}" for path, each in module.named_modules()}
+    named = itertools.chain(module.named_parameters(), module.named_buffers(), loose_tensors(module).items())
+    return parts | {t.untyped_storage().data_ptr(): f"the tensor {name}" for name, t in named if t.numel()}
+
+
+def jitter(module: nn.Module) -> None:
+    """Move every parameter a little, so that a copied state is told from a fresh one."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.1 * torch.rand(parameter.shape, generator=generator))
+
+
+class ModuleTests(ClassTests):
+    """What a component has to bear as a part of a network: copying, saving, moving, repeating."""
+
+    @abstractmethod
+    def build(self, seed: int = 0) -> nn.Module:
+        """A fresh module, in training mode, with what it draws at random drawn from that seed."""
+
+    @abstractmethod
+    def example(self) -> Tensor:
+        """A float32 batch of three samples for it."""
+
+    @property
+    def batch_dim(self) -> int:
+        """Which dimension of its input is the batch."""
+        return 0
+
+    @property
+    def answer_batch_dim(self) -> int:
+        """Which dimension of its answer is the batch."""
+        return 0
+
+    def test_it_can_be_built(self) -> None:
+        """Its constructor needs no argument that the zoo does not give it."""
+        self.build()
+
+    def test_equal_inputs_give_equal_answers(self) -> None:
+        """In eval mode, whatever was asked in between, and whatever torch's generator is at."""
+        module, x = self.build().eval(), self.example()
+        with seeded(1):
+            first = run(module, x)
+        run(module, x.narrow(self.batch_dim, 0, 1) * 3 - 1)
+        with seeded(2):
+            again = run(module, x)
+        require(
+            torch.equal(first, again),
+            "the same input gives another answer the second time, in eval mode; keep no state between calls "
+            "and draw no random numbers in eval mode",
+        )
+
+    def test_the_input_is_left_unchanged(self) -> None:
+        """Others see the same tensor: an analog branch reads what an encoder read."""
+        module, x = self.build().eval(), self.example()
+        given = x.clone()
+        run(module, given)
+        require(torch.equal(given, x), "`forward` changes its input in place; work on a copy")
+
+    def test_batch_mates_change_nothing(self) -> None:
+        """A sample's answer depends on that sample alone, also beside one far outside its range."""
+        module, x = self.build().eval(), self.example()
+        others = x.clone()
+        others.narrow(self.batch_dim, 1, 2).mul_(-7).add_(3)
+        one, two = (run(module, each).select(self.answer_batch_dim, 0) for each in (x, others))
+        require(
+            torch.equal(one, two),
+            "a sample's answer changes with the other samples of its batch, in eval mode; "
+            "take minima, maxima and means over one sample at a time (x.flatten(1).amin(1)), not over the batch",
+        )
+
+    def test_a_forward_leaves_no_state(self) -> None:
+        """Nothing of a batch stays: no tensor in an attribute, no changed buffer."""
+        module, x = self.build().eval(), self.example()
+        saved = {name: value.clone() for name, value in module.state_dict().items()}
+        before = {name: value.clone() for name, value in loose_tensors(module).items()}
+        run(module, x)
+        for name, value in module.state_dict().items():
+            kept = saved.get(name)
+            require(
+                kept is not None and torch.equal(kept, value),
+                f"a forward in eval mode changes {name} of the state_dict; leave it as it was",
+            )
+        for name, value in loose_tensors(module).items():
+            kept = before.get(name)
+            require(
+                kept is not None and torch.equal(kept, value),
+                f"a forward leaves the tensor `{name}` of shape {tuple(value.shape)} behind; "
+                "keep what you need in local variables, or save it in a torch.autograd.Function's ctx",
+            )
+
+    def test_deepcopy_gives_the_same_module(self) -> None:
+        """After a forward with a graph, as exponential averages and exporters copy."""
+        module, x = self.build().eval(), self.example()
+        answer(module, x.clone().requires_grad_())
+        with attempting("copy.deepcopy after a forward"):
+            copied = copy.deepcopy(module)
+        require(torch.equal(run(copied, x), run(module, x)), "a deepcopy answers otherwise than its original")
+
+    def test_pickling_gives_the_same_module(self) -> None:
+        """As data loaders' and distributed training's processes need."""
+        module, x = self.build().eval(), self.example()
+        run(module, x)
+        with attempting("pickling (no lambdas and local classes in attributes, please)"):
+            copied = pickle.loads(pickle.dumps(module))  # noqa: S301 - made here
+        require(torch.equal(run(copied, x), run(module, x)), "a pickled and restored module answers otherwise")
+
+    def test_the_state_dict_holds_everything(self) -> None:
+        """A saved state, loaded into a fresh module, gives the very same answers."""
+        module, x = self.build(), self.example()
+        jitter(module)
+        run(module, x)
+        file, fresh = io.BytesIO(), self.build(seed=1)
+        with attempting("saving the state_dict and loading it with weights_only=True"):
+            torch.save(module.state_dict(), file)
+            file.seek(0)
+            fresh.load_state_dict(torch.load(file, weights_only=True))
+        require(
+            torch.equal(run(fresh.eval(), x), run(module.eval(), x)),
+            "a fresh instance with the saved state answers otherwise: something it computes with is neither a "
+            "parameter nor a buffer (register_buffer)",
+        )
+
+    def test_instances_share_nothing(self) -> None:
+        """Two instances share no module and no tensor, nor does a class hold one."""
+        one, two = self.build(), self.build()
+        ours = {name: kind for name, kind in class_level(one).items() if not name.startswith("Module.")}
+        require(
+            not ours,
+            f"{', '.join(f'{name} is a {kind} of the class' for name, kind in ours.items())}, which all instances "
+            "share and .to(device) does not move; make it in __init__ (register_buffer for a constant)",
+        )
+        shared = _parts(one).keys() & _parts(two).keys()
+        named = ", ".join(_parts(one)[key] for key in shared)
+        require(not shared, f"two instances share {named}; make it anew in every __init__")
+
+    def test_meta_device(self) -> None:
+        """On the meta device it allocates nothing, and the answer has the same shape and type."""
+        x = self.example()
+        want = run(self.build().eval(), x)
+        with torch.device("meta"):
+            module = self.build().eval()
+        real = [n for n, t in [*module.named_parameters(), *module.named_buffers()] if not t.is_meta]
+        require(not real, f"under torch.device('meta') {', '.join(real)} is allocated; name no device in __init__")
+        what = "a meta tensor (does `forward` look at values, or make tensors without device=x.device?)"
+        found = run(module, x.to("meta"), what)
+        require(
+            found.is_meta and found.shape == want.shape and found.dtype == want.dtype,
+            f"a meta tensor gives {tuple(found.shape)} of {found.dtype} on {found.device}; on the CPU it is "
+            f"{tuple(want.shape)} of {want.dtype}: follow x's device in every tensor you make",
+        )
+
+    def test_gradient_on_the_meta_device(self) -> None:
+        """`backward` follows the device too; a GPU would stumble over what the meta device shows."""
+        with torch.device("meta"):
+            module = self.build()
+        x = self.example().to("meta").requires_grad_()
+        found = answer(module, x, "a meta tensor")
+        if not found.requires_grad:
+            raise NotApplicable("no gradient comes back, on any device")
+        what = "`backward` on the meta device (does it look at values, or make tensors without device=x.device?)"
+        with attempting(what):
+            (grad,) = torch.autograd.grad(found, x, torch.ones_like(found))
+        require(grad.is_meta and grad.shape == x.shape, f"the gradient of a meta tensor is on {grad.device}")
+
+    def test_other_number_types(self) -> None:
+        """float64 and bfloat16 come out as they went in, finite."""
+        for dtype in DTYPES:
+            module, x = self.build().eval().to(dtype), self.example().to(dtype)
+            found = run(module, x, f"{dtype} numbers")
+            require(
+                found.dtype == dtype,
+                f"`forward` gives {found.dtype} for {dtype}; return the input's own type (result.to(x.dtype))",
+            )
+            require(bool(torch.isfinite(found).all()), f"`forward` gives NaN or infinity for {dtype} numbers")
+
+    def test_strided_inputs(self) -> None:
+        """The memory layout of the input changes nothing."""
+        module, x = self.build().eval(), self.example()
+        strided = x.transpose(0, -1).contiguous().transpose(0, -1)
+        require(
+            torch.equal(run(module, strided, "a non-contiguous input"), run(module, x)),
+            "a non-contiguous input gives another answer; use reshape instead of view, and no raw strides",
+        )
