@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.factory import create_model
     from zoo.information import model_info
     from zoo.names import Spec
+    from zoo.profiling import profile
     from zoo.registry import list_components, register
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "list_models": "zoo.catalog",
     "model_info": "zoo.information",
     "parse_name": "zoo.composition",
+    "profile": "zoo.profiling",
     "register": "zoo.registry",
 }
 
@@ -42,6 +44,7 @@ __all__ = [
     "list_models",
     "model_info",
     "parse_name",
+    "profile",
     "register",
 ]
 

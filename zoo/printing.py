@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from zoo.predicting import Failure, Prediction
-    from zoo.profiling import Cost
     from zoo.records import WeightRecord
 
 
@@ -117,28 +116,10 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
         "recipe": f"{weight['recipe']}, {weight['epochs']} epochs, seed {weight['seed']}",
         "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
-        "source": weight["source"] + (f"@{weight['revision']}" if weight["revision"] else ""),
+        "source": weight["location"],
         "bytes": f"{weight['size']:,}",
         "sha256": weight["sha256"],
     }
-
-
-# Costs ----------------------------------------------------------------------------------------------------------------
-
-
-def print_cost(name: str, classes: int, cost: Cost) -> None:
-    """What one image costs, in whole numbers, and what was not counted."""
-    rows = {
-        "parameters": cost.params,
-        "MACs, all timesteps": cost.macs,
-        "  analog": cost.macs_analog,
-        "  spiking": cost.macs_spiking,
-        "MACs per timestep": cost.macs_per_timestep,
-    }
-    print(f"{name}, {classes:,} classes, {cost.image_size} by {cost.image_size} pixels, T = {cost.timesteps}\n")
-    for label, value in rows.items():
-        print(f"{label:<22}{value:>18,}")
-    print(f"\nnot counted by fvcore: {', '.join(sorted(cost.unsupported)) or 'nothing'}")
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------
@@ -173,7 +154,7 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(total: int, shown: bool) -> Iterator[Callable[[], None]]:
+def progress(total: int, shown: bool, doing: str = "classifying") -> Iterator[Callable[[], None]]:
     """A bar on stderr, in a terminal alone; yields what to call after each image."""
     if not (shown and sys.stderr.isatty()):
         yield lambda: None
@@ -183,5 +164,5 @@ def progress(total: int, shown: bool) -> Iterator[Callable[[], None]]:
 
     # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
     with Progress(console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
-        task = bar.add_task("classifying", total=total)
+        task = bar.add_task(doing, total=total)
         yield lambda: bar.advance(task)

@@ -47,8 +47,8 @@ class Activity(Record):
     """What was counted while real images went through; averages over these images."""
 
     images: int = Field(ge=1)
-    data: str = Field(min_length=1, description="which images")
-    spike_rate: float = Field(ge=0, le=1, description="spikes per neuron and timestep")
+    data: str = Field(min_length=1, description="which images, and the command that counted")
+    spike_rate: float | None = Field(default=None, ge=0, le=1, description="spikes per neuron and timestep")
     macs: int = Field(ge=0, description="multiply-accumulates an image, all timesteps")
     acs: int = Field(ge=0, description="accumulates an image: synaptic operations on spikes")
     energy_uj: float = Field(ge=0, description="microjoules an image at 45 nm")

@@ -10,8 +10,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import cost
 import gradient_norms
 import models_table
+import neurobench_synops
+import plugin_startup
 import pytest
 import reporting
 import startup
@@ -25,7 +28,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo.encoders.surrogates import fourier_slope
 
-SCRIPTS = (startup, surrogate_variance, gradient_norms, models_table)
+SCRIPTS = (startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup)
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
 

@@ -61,6 +61,10 @@ class Family(ABC):
     def build(self, request: BuildRequest) -> ImageClassifier:
         """The network, freshly initialised; raises `CompositionError`."""
 
+    def control(self, fields: Mapping[str, Value]) -> str | None:
+        """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""
+        return None
+
     @property
     def options(self) -> frozenset[str]:
         """Names of the further keyword arguments that `create_model` may pass on."""

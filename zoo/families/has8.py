@@ -69,6 +69,9 @@ class CodedFamily(GrammarFamily):
     def check(self, fields: Mapping[str, Value]) -> None:
         check_width(fields)
 
+    def control(self, fields: Mapping[str, Value]) -> str:
+        return f"ann_{Grammar(SIZE_PARTS).format(fields)}"
+
     def build(self, request: BuildRequest) -> ImageClassifier:
         return build_paired(request, coding_pairing(request.spec, request.components, self.analog))
 

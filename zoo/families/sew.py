@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
 from zoo.contracts.family import BuildRequest, GrammarFamily
 from zoo.errors import OptionError
 from zoo.families.ann import BASELINE_NETWORKS
-from zoo.names import ChoicePart, ComponentPart, Grammar
+from zoo.names import ChoicePart, ComponentPart, Grammar, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.modules import Encoder, ImageClassifier
@@ -27,6 +28,9 @@ class SewFamily(GrammarFamily):
             )
         ),
     )
+
+    def control(self, fields: Mapping[str, Value]) -> str:
+        return f"ann_{fields['network']}"
 
     @property
     def options(self) -> frozenset[str]:

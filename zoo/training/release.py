@@ -15,13 +15,13 @@ import yaml
 
 from zoo.catalog import providers_of
 from zoo.composition import build_model, parse_name
+from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
-from zoo.profiling import count_cost
-from zoo.records import WeightRecord
+from zoo.hub.folder import measure
+from zoo.profiling import profile
+from zoo.records import Activity, WeightRecord
 from zoo.training.loop import evaluate, load_weights
 from zoo.training.packed import PackedImages, load_packed
-
-FIGURES = ("params", "image_size", "timesteps", "macs", "macs_per_timestep")
 
 
 def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict[str, str]) -> WeightRecord:
@@ -38,7 +38,6 @@ def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict
     model = build_model(spec, len(data.classes))
     load_weights(model, weights)
     size = data.pixels.shape[-1]
-    cost = count_cost(model, size).to_json()
     content = weights.read_bytes()
     return WeightRecord.model_validate(
         {
@@ -56,8 +55,28 @@ def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict
             "metrics": {name: round(value, 4) for name, value in evaluate(model, data).items()},
             "spec": spec.untagged().to_json(),
             "providers": {c.distribution: str(c.version) for c in providers_of(spec)},
-            "figures": {name: cost[name] for name in FIGURES},
+            "figures": measure(model, size),
+            "activity": count_activity(model, data, facts["dataset"]),
         }
+    )
+
+
+def count_activity(model: ImageClassifier, data: PackedImages, dataset: str) -> Activity:
+    """Spikes, operations and energy of one image, averaged over all of `data`."""
+    counted = profile(model, images=(image.float() / 255 for image in data.pixels))
+    assert counted.activity is not None
+    assert counted.energy is not None
+    work, images = counted.energy.total, counted.activity.images
+    control = counted.control.energy if counted.control is not None else None
+    rate = counted.activity.spike_rate
+    return Activity(
+        images=images,
+        data=f"{images:,} images of {dataset}, by `zoo profile NAME --data`",
+        spike_rate=None if rate is None else round(rate, 6),
+        macs=round(work.macs / images),
+        acs=round(work.acs / images),
+        energy_uj=round(counted.energy.pj / 1e6, 4),
+        control_energy_uj=None if control is None else round(control.pj / 1e6, 4),
     )
 
 

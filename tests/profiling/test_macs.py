@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from fvcore.nn import ActivationCountAnalysis
 
 import zoo
 from zoo.errors import InputError
 from zoo.profiling import count_cost
 
-TABLES = yaml.safe_load((Path(__file__).parent / "data" / "tables.yaml").read_text(encoding="utf-8"))
+TABLES = yaml.safe_load((Path(__file__).parents[1] / "data" / "tables.yaml").read_text(encoding="utf-8"))
 MEASURED = TABLES["measured_on_the_published_code"]
 
 
@@ -57,3 +60,37 @@ def test_every_module_keeps_its_own_mode_and_half_precision_is_counted_too() -> 
     assert not frozen.training
     with pytest.raises(InputError, match="is on the meta device"):
         count_cost(zoo.create_model("ann_resnet18", device="meta"))
+
+
+def test_layers_add_up_to_the_network_and_name_their_branch() -> None:
+    profile = zoo.profile("has8_vgg_b1_m1_d1_ste_bpd_plif", 8, num_classes=3)
+    assert sum(layer.params for layer in profile.layers) == profile.params
+    assert sum(layer.macs for layer in profile.layers) == profile.macs
+    assert sum(layer.macs for layer in profile.layers if layer.branch == "spiking") == profile.macs_spiking
+    assert profile.params == profile.params_analog + profile.params_spiking
+    by_name = {layer.name: layer for layer in profile.layers}
+    conv, neuron = by_name["stages.1.0.spiking.conv"], by_name["stages.1.0.spiking.act"]
+    assert (conv.kind, conv.branch, conv.params) == ("Conv2d", "spiking", 81)
+    assert (conv.macs, conv.outputs) == (9 * 3 * 3 * 16 * 8, 3 * 16 * 8)  # 4×4 pixels, T = 8
+    assert (neuron.kind, neuron.params, neuron.outputs) == ("ParametricLIFNeuron", 1, 3 * 16 * 8)
+    assert not [name for name in by_name if "surrogate" in name]
+
+
+@pytest.mark.parametrize("name", ["has8_vgg_b1_m1_d1_ste_bpd", "snn_resnet_b1_m1_d1_ste_rate", "ann_resnet_b1_m1_d1"])
+def test_activations_are_those_that_fvcore_counts(name: str) -> None:
+    model = zoo.create_model(name, num_classes=10)
+    with model.evaluating():
+        analysis = ActivationCountAnalysis(model, torch.zeros(1, 3, 32, 32))
+        expected = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+    assert zoo.profile(model, 32).activations == expected
+
+
+def test_bytes_are_those_of_parameters_and_buffers() -> None:
+    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2, dtype=torch.bfloat16)
+    tensors = model.state_dict().values()
+    assert zoo.profile(model, 8).size_bytes == sum(t.numel() * t.element_size() for t in tensors)
+
+
+def test_the_catalog_never_loads_fvcore() -> None:
+    code = "import sys, zoo.catalog, zoo.profiling; assert not {'fvcore', 'torch'} & set(sys.modules), 1"
+    subprocess.run([sys.executable, "-c", code], check=True)

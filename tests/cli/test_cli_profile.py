@@ -1,0 +1,110 @@
+"""`zoo profile`: what it prints, in text and JSON, with images and without."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from commands import TINY, in_terminal, objects, run
+from PIL import Image
+
+from zoo.printing_cost import price
+from zoo.profiling import RULES, Rule, Work
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of three pictures of different sizes."""
+    for number, size in enumerate([(40, 30), (20, 50), (33, 33)]):
+        Image.linear_gradient("L").resize(size).convert("RGB").save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def test_costs_are_counted_by_branch() -> None:
+    (cost,) = objects(run("profile", TINY, "--image-size", "32", "--num-classes", "10", "--json"))
+    assert (cost["name"], cost["image_size"], cost["num_classes"], cost["timesteps"]) == (TINY, 32, 10, 8)
+    assert cost["macs"] == cost["macs_analog"] + cost["macs_spiking"]
+    assert cost["macs_per_timestep"] == cost["macs_analog"] + cost["macs_spiking"] // 8
+    assert cost["unsupported"]["prim::PythonOp._HardResetSpikes"] > 0
+    assert cost["control"]["macs"] == cost["macs_analog"]
+    assert (cost["activity"], cost["energy"]) == (None, None)
+    text = run("profile", TINY, "--image-size", "32", "--num-classes", "10").stdout
+    for said in (f"{cost['macs']:,}", "not counted by fvcore: ", "_HardResetSpikes", "control ann_resnet_b1_m1_d1"):
+        assert said in text
+    assert "times the MACs of its control" in " ".join(text.split())
+    assert "stages.0.0.analog.conv" not in text
+    assert "energy" not in text
+
+
+def test_images_add_spikes_and_energy(photos: Path, scratch: str) -> None:
+    result = run("profile", scratch, "--data", photos, "--json")
+    assert result.stderr == ""
+    (cost,) = objects(result)
+    assert (cost["name"], cost["weights"], cost["image_size"]) == (scratch, "weights scratch", 32)
+    assert cost["activity"]["images"] == 3
+    text = run("profile", scratch, "--data", photos).stdout
+    joined = " ".join(text.split())
+    assert text.startswith(f"{scratch}, weights scratch, 10 classes, 32 by 32 pixels, T = 8\n")
+    assert cost["statement"] in joined
+    assert f"3 images, {cost['activity']['spike_rate']:.4g} spikes per neuron and timestep" in joined
+    assert f"{cost['energy']['total_pj'] / 1e6:,.3f} µJ" in text
+    assert "4.6 pJ × MACs + 0.9 pJ × ACs" in joined
+    assert "10.1109/ISSCC.2014.6757323" in joined
+    assert "not counted: nothing" in text
+    assert "bit-plane encoder: 1 AC a value read" in joined
+    assert "other decoder" not in text  # of the rules, those that were used
+
+
+def test_layer_by_layer(photos: Path) -> None:
+    text = run("profile", "snn_vgg_b1_m1_d1_ste_rate", "--data", photos, "--image-size", "8", "--layers").stdout
+    assert "untrained: its spikes" in text
+    assert max(map(len, text.splitlines())) <= 100
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "stages.0.0.spiking.conv Conv2d spiking 81 41,472 1,536" in lines
+    assert any(line.startswith("stages.0.0.spiking.conv AC (1) 41,472") for line in lines)
+    assert "(1) every input is 0 or 1" in lines
+    assert any(line.startswith("stages.0.0.encoder StraightThroughEncoder 0.") for line in lines)
+    assert [line for line in lines if line.startswith("other decoder: 1 MAC a value read")]  # all rules
+
+
+def test_a_limit_takes_the_first_images(photos: Path) -> None:
+    (cost,) = objects(run("profile", TINY, "--data", photos, "--limit", "2", "--image-size", "8", "--json"))
+    assert cost["activity"]["images"] == 2
+    assert run("profile", TINY, "--limit", "2").exit_code == 2
+
+
+def test_a_progress_bar_is_shown_in_a_terminal_alone(photos: Path) -> None:
+    command = [sys.executable, "-m", "zoo.cli", "profile", TINY, "--data", str(photos), "--image-size", "8"]
+    text, _ = in_terminal(command)
+    assert "counting" in text
+    assert "µJ" in text
+
+
+def test_a_file_that_is_no_image_is_named(photos: Path) -> None:
+    (photos / "1.png").write_bytes(b"no picture")
+    result = run("profile", TINY, "--data", photos, "--image-size", "8")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {photos / '1.png'} is no image")
+    empty = photos / "empty"
+    empty.mkdir()
+    assert "holds no images" in run("profile", TINY, "--data", empty).stderr
+
+
+def test_an_image_that_is_too_small() -> None:
+    result = run("profile", "has8_vgg_b1_m1_d4_ste_bpd", "--image-size", "16")
+    assert result.exit_code == 2
+    assert "needs at least 32 pixels a side" in result.stderr
+
+
+def test_a_model_without_spikes_has_no_control() -> None:
+    text = run("profile", "ann_resnet_b1_m1_d1", "--image-size", "8").stdout
+    assert "control" not in text
+
+
+def test_prices_in_words() -> None:
+    prices = {rule.operation: price(rule) for rule in RULES}
+    assert prices["range step"] == "1 MAC and 2 ACs a value read"
+    assert prices["average pooling, mean"] == "1 AC a value read, 1 MAC a value written"
+    assert prices["view, copy, concatenation"] == "0"
+    assert price(Rule("x", RULES[0].part, Work(0, 0), Work(2, 1), "")) == "2 MACs and 1 AC a value written"

@@ -1,0 +1,150 @@
+"""Parameters, and multiply-accumulates as fvcore counts them, by branch and by layer.
+
+Conventions (paper, table 3): eval mode, batch 1; `macs` covers all T timesteps, `macs_per_timestep` is
+analog + spiking / T. What lies in neither branch counts as analog.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from torch import Tensor
+
+from zoo.contracts.modules import Decoder, Encoder, ImageClassifier
+from zoo.errors import InputError
+from zoo.profiling.rules import NEURONS
+
+Branch = Literal["analog", "spiking"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Raw integers; `unsupported` lists the operations that fvcore left out, with their counts."""
+
+    params: int
+    image_size: int
+    timesteps: int
+    macs: int
+    macs_analog: int
+    macs_spiking: int
+    macs_per_timestep: int
+    unsupported: dict[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A module without children, an encoder, decoder or neuron, or another module with parameters or MACs of its own.
+
+    Attributes:
+        name: the module's.
+        kind: its class.
+        branch: 'spiking', or 'analog' for what lies outside the spiking branch.
+        params: its own.
+        macs: as fvcore counts them, all timesteps of one image.
+        outputs: values that it returns for one image, all timesteps.
+    """
+
+    name: str
+    kind: str
+    branch: Branch
+    params: int
+    macs: int
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What fvcore found: MACs by module name ('' for all), and the operations that it left out."""
+
+    by_module: Mapping[str, int]
+    unsupported: dict[str, int]
+
+
+def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
+    """(1, in_chans, image_size, image_size) of zeros, of the model's type and device.
+
+    Raises:
+        InputError: the model is on the meta device.
+    """
+    weights = next(model.parameters())
+    if weights.is_meta:
+        raise InputError(f"{model.spec} is on the meta device, where nothing can be traced; build it on 'cpu'")
+    return torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
+
+
+def count_macs(model: ImageClassifier, image_size: int) -> Counts:
+    """fvcore's counts of one image; every module's mode is restored afterwards.
+
+    Raises:
+        InputError: the model is on the meta device, or needs a larger image.
+    """
+    image = blank_image(model, image_size)
+    with model.evaluating():
+        analysis = FlopCountAnalysis(model, image)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        by_module = {name: int(macs) for name, macs in analysis.by_module().items()}
+        return Counts(by_module, dict(analysis.unsupported_ops()))
+
+
+def cost_of(model: ImageClassifier, image_size: int, counts: Counts) -> Cost:
+    """The cost that these counts make."""
+    total = counts.by_module[""]
+    spiking = sum(counts.by_module[name] for name in model.spiking_module_names)
+    return Cost(
+        params=sum(p.numel() for p in model.parameters()),
+        image_size=image_size,
+        timesteps=model.timesteps,
+        macs=total,
+        macs_analog=total - spiking,
+        macs_spiking=spiking,
+        macs_per_timestep=round(total - spiking + spiking / model.timesteps),
+        unsupported=counts.unsupported,
+    )
+
+
+def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
+    """Count one image of `image_size` pixels a side; every module's mode is restored afterwards.
+
+    Raises:
+        InputError: the model is on the meta device, or needs a larger image.
+    """
+    return cost_of(model, image_size, count_macs(model, image_size))
+
+
+def branch_of(name: str, model: ImageClassifier) -> Branch:
+    """The branch in which a module or parameter of that name lies."""
+    return "spiking" if any(f"{name}.".startswith(f"{each}.") for each in model.spiking_module_names) else "analog"
+
+
+def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:
+    """Every layer in the order of the network; their parameters and MACs add up to the network's.
+
+    A module with children is listed only where it has parameters or MACs of its own.
+
+    Args:
+        model: the network.
+        by_module: MACs by module name.
+        outputs: values returned for one image, by module name.
+    """
+    layers: list[Layer] = []
+    inside: str | None = None  # prefix of the parts of an encoder, decoder or neuron: a surrogate is no layer
+    for name, module in model.named_modules():
+        inner = [child for child, _ in module.named_children()]
+        params = sum(p.numel() for p in module.parameters(recurse=False))
+        prefix = f"{name}." if name else ""
+        macs = by_module.get(name, 0) - sum(by_module.get(f"{prefix}{child}", 0) for child in inner)
+        whole = isinstance(module, (Encoder, Decoder, *NEURONS))
+        part = inside is not None and name.startswith(inside)
+        if whole or (not inner and not part) or params or macs:
+            kind, branch = type(module).__name__, branch_of(name, model)
+            layers.append(Layer(name, kind, branch, params, macs, outputs.get(name, 0)))
+        inside = prefix if whole else inside
+    return tuple(layers)

@@ -1,0 +1,294 @@
+"""`zoo.profile`: the whole cost of a model, beside that of the same network without spikes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError, OptionError
+from zoo.factory import create_model
+from zoo.profiling.activity import Activity, activity_of
+from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
+from zoo.profiling.macs import (
+    Branch,
+    Cost,
+    Layer,
+    blank_image,
+    branch_of,
+    cost_of,
+    count_cost,
+    count_macs,
+    list_layers,
+)
+from zoo.profiling.recording import Recorder
+from zoo.records import Preprocessing
+from zoo.registry import default_registry
+from zoo.weights import HubAccess, find_listed
+
+DEFAULT_IMAGE_SIZE = 224
+MAX_IMAGE_SIZE = 4096
+UNTRAINED, UNTRAINED_SEED = "untrained", 0
+BATCH_VALUES = 2**24
+"""Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
+MAX_BATCH = 64
+
+_BASIS = {"pj_per_mac": PJ_PER_MAC, "pj_per_ac": PJ_PER_AC, "formula": FORMULA, "source": SOURCE}
+
+
+@dataclass(frozen=True)
+class Control:
+    """The same network without spikes.
+
+    Attributes:
+        name: it can be built by it.
+        cost: for images of the same size, with as many classes.
+        energy: of the same images; None without images.
+    """
+
+    name: str
+    cost: Cost
+    energy: Energy | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        energy = None if self.energy is None else self.energy.to_json()
+        return {"name": self.name, **self.cost.to_json(), "energy": energy}
+
+
+@dataclass(frozen=True)
+class Profile(Cost):
+    """All that a model costs: a `Cost`, its parts, and with images what they set off.
+
+    Attributes:
+        name: the model's.
+        weights: where its weights come from, in words; None where no images need them.
+        num_classes: logits.
+        params_analog: of the analog branch, and of what lies in neither.
+        params_spiking: of the spiking branch.
+        size_bytes: parameters and buffers.
+        activations: outputs of convolutions and linear layers for one image, all timesteps; what fvcore's
+            `ActivationCountAnalysis` counts.
+        layers: every layer.
+        control: the network without spikes; None where there is none.
+        activity: spikes and operations; None without images.
+        energy: None without images.
+    """
+
+    name: str
+    weights: str | None
+    num_classes: int
+    params_analog: int
+    params_spiking: int
+    size_bytes: int
+    activations: int
+    layers: tuple[Layer, ...]
+    control: Control | None = None
+    activity: Activity | None = None
+    energy: Energy | None = None
+
+    @property
+    def energy_ratio(self) -> float | None:
+        """This model's energy over its control's; None without images or a control."""
+        if self.energy is None or self.control is None or self.control.energy is None:
+            return None
+        return self.energy.pj / self.control.energy.pj
+
+    @property
+    def statement(self) -> str:
+        """A sentence on which costs more, this model or its control: energy with images, else MACs; '' without one."""
+        if self.control is None:
+            return ""
+        if self.energy is None or self.control.energy is None:
+            return f"{self.name} {compare(self.macs, self.control.cost.macs, 'MACs', self.control.name)}"
+        return f"{self.name} {compare(self.energy.pj, self.control.energy.pj, 'energy', self.control.name)}"
+
+    @property
+    def caveat(self) -> str:
+        """What spikes of an untrained network are worth; '' for any other."""
+        if self.energy is None or self.weights is None or not self.weights.startswith(UNTRAINED):
+            return ""
+        return f"{UNTRAINED}: its spikes, and what follows from them, say nothing of a trained network"
+
+    @property
+    def basis(self) -> str:
+        """How energy follows from operations, and whose figures these are."""
+        return f"{FORMULA}; {SOURCE}"
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object, raw integers, the figures at the top."""
+        cost = {each.name: getattr(self, each.name) for each in fields(Cost)}
+        return {
+            "name": self.name,
+            "weights": self.weights,
+            "num_classes": self.num_classes,
+            **cost,
+            "params_analog": self.params_analog,
+            "params_spiking": self.params_spiking,
+            "size_bytes": self.size_bytes,
+            "activations": self.activations,
+            "energy_ratio": self.energy_ratio,
+            "statement": self.statement,
+            "caveat": self.caveat,
+            "control": None if self.control is None else self.control.to_json(),
+            "layers": [asdict(layer) for layer in self.layers],
+            "activity": None if self.activity is None else self.activity.to_json(),
+            "energy": None if self.energy is None else self.energy.to_json() | _BASIS,
+        }
+
+
+def profile(
+    model: ImageClassifier | str,
+    image_size: int | None = None,
+    *,
+    num_classes: int | None = None,
+    images: Tensor | Iterable[Tensor] | None = None,
+) -> Profile:
+    """Count all that a model costs; with images, also what they set off in it.
+
+    Args:
+        model: a network, or a name as `create_model` takes it. A name's weights, those of its tag or the first listed,
+            are loaded where images need them; without any, the network is initialised from a fixed seed.
+        image_size: pixels a side; None for the images' own, or 224.
+        num_classes: for a name; None for its weight's own, or 1000.
+        images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and go
+            through in batches of bounded memory.
+
+    Raises:
+        InputError: the model is on the meta device, or an image does not fit; what else `create_model` raises.
+        OptionError: `model` is neither a network nor a name, or `num_classes` goes with a network.
+    """
+    if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
+        raise InputError(f"image_size={image_size} is out of range; valid: 1 to {MAX_IMAGE_SIZE} pixels a side")
+    network, weights = _network(model, num_classes, trained=images is not None)
+    stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size)
+    counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
+    control = _control(network)
+    batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
+    networks = [each for each in (network, control) if each is not None]
+    activities = [] if stream is None else _measure(networks, stream, batch)
+    energies = [Energy(activity.images, activity.work()) for activity in activities]
+    return Profile(
+        **vars(cost_of(network, size, counts)),
+        params_analog=params["analog"],
+        params_spiking=params["spiking"],
+        size_bytes=sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers())),
+        name=str(network.spec),
+        weights=weights,
+        num_classes=network.num_classes,
+        activations=sum(shapes.outputs[name] for name in shapes.synapses),
+        layers=list_layers(network, counts.by_module, shapes.outputs),
+        control=None if control is None else Control(str(control.spec), count_cost(control, size), *energies[1:]),
+        activity=activities[0] if activities else None,
+        energy=energies[0] if energies else None,
+    )
+
+
+def _shapes(network: ImageClassifier, size: int) -> Recorder:
+    """A recorder that has seen one blank image: how much every layer returns."""
+    recorder = Recorder(network)
+    with recorder.watching():
+        network(blank_image(network, size))
+    return recorder
+
+
+def _params_by_branch(network: ImageClassifier) -> dict[Branch, int]:
+    params: dict[Branch, int] = {"analog": 0, "spiking": 0}
+    for name, parameter in network.named_parameters():
+        params[branch_of(name, network)] += parameter.numel()
+    return params
+
+
+# The network and its control ------------------------------------------------------------------------------------------
+
+
+def preprocessing_of(name: str, image_size: int | None = None) -> Preprocessing:
+    """How images are prepared for a model: as its weight wants them, but to `image_size` where that is given."""
+    weight = find_listed(name, HubAccess()).weight
+    wanted = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
+    return wanted if image_size is None else wanted.model_copy(update={"size": image_size})
+
+
+def _network(
+    model: ImageClassifier | str, num_classes: int | None, trained: bool
+) -> tuple[ImageClassifier, str | None]:
+    """The network to profile, and a word on its weights."""
+    if isinstance(model, ImageClassifier):
+        if num_classes is not None:
+            raise OptionError(f"num_classes={num_classes!r} goes with a name; {model.spec} has {model.num_classes}")
+        return model, "as given"
+    if not isinstance(model, str):
+        raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
+    found = find_listed(model, HubAccess())
+    loaded = trained and found.weight is not None
+    network = _seeded(found.loads, loaded, num_classes)
+    if not trained:
+        return network, None
+    return network, f"weights {found.weight.tag}" if found.weight else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+
+
+def _seeded(name: str, pretrained: bool, num_classes: int | None, in_chans: int | None = None) -> ImageClassifier:
+    """A network whose fresh values are the same every time; torch's generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return create_model(name, pretrained, num_classes, in_chans, device="cpu")
+
+
+def _control(network: ImageClassifier) -> ImageClassifier | None:
+    """The same network without spikes, untrained: what it costs does not depend on its values."""
+    family = default_registry().load("family", network.spec.family)()
+    name = family.control(dict(network.spec.fields))
+    if name is None:
+        return None
+    weights = next(network.parameters())
+    return _seeded(name, False, network.num_classes, network.in_chans).to(weights.device, weights.dtype)
+
+
+# Images ---------------------------------------------------------------------------------------------------------------
+
+
+def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: int) -> list[Activity]:
+    """What the same images set off in each network."""
+    recorders = [Recorder(network) for network in networks]
+    weights = next(networks[0].parameters())
+    seen = 0
+    while chunk := list(islice(images, batch)):
+        stacked = torch.stack(chunk).to(weights.device, weights.dtype)
+        seen += len(chunk)
+        for network, recorder in zip(networks, recorders, strict=True):
+            with recorder.watching():
+                network(stacked)
+    return [activity_of(network, recorder, seen) for network, recorder in zip(networks, recorders, strict=True)]
+
+
+def _open(images: Tensor | Iterable[Tensor], image_size: int | None) -> tuple[Iterator[Tensor], int]:
+    """The images, checked one by one as they come, and their side; the first one is looked at already here."""
+    if isinstance(images, Tensor) and images.dim() != 4:
+        raise InputError(f"images are (N, C, H, W), not {tuple(images.shape)}; a single one is image[None]")
+    rest = iter(images)
+    start = list(islice(rest, 1))
+    if not start:
+        raise InputError("there are no images; give at least one")
+    first = _check_kind(start[0], 0)
+    side = image_size or first.shape[-1]
+    return (_check(image, number, side) for number, image in enumerate(chain(start, rest))), side
+
+
+def _check_kind(image: Tensor, number: int) -> Tensor:
+    if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() != 3:
+        raise InputError(f"image {number} is no floating-point tensor (C, H, W) of pixels in [0, 1]")
+    return image
+
+
+def _check(image: Tensor, number: int, side: int) -> Tensor:
+    height, width = _check_kind(image, number).shape[1:]
+    if (height, width) != (side, side):
+        raise InputError(f"image {number} has {height}×{width} pixels; wanted: {side}×{side}, all alike and square")
+    if not image.numel() or not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
+        raise InputError(f"image {number} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
+    return image
