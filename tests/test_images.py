@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from zoo.records import Preprocessing
 from zoo.errors import InputError
 from zoo.images import MAX_PIXELS, display_name, find_images, prepare, read_image, sample_photographs
+from zoo.records import Preprocessing
 
 GREY_RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.records import Preprocessing
 from zoo.contracts import Encoder, Neuron
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
 from zoo.images import prepare, read_image, sample_photographs
+from zoo.records import Preprocessing
 from zoo.viewing import Activity, draw, network_to_show, plane_captions, record, save_picture
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -131,7 +131,7 @@ def test_a_target_that_cannot_be_written_is_told(tmp_path: Path, name: str, said
 
 
 def test_a_network_without_weights_is_always_the_same_and_draws_no_random_numbers() -> None:
-    spec = zoo.parse_name("snn_resnet_b1_m1_d1_ste_bpd")
+    spec = "snn_resnet_b1_m1_d1_ste_bpd"
     before = torch.get_rng_state()
     first, preprocessing, said = network_to_show(spec)
     torch.rand(5)
@@ -144,5 +144,5 @@ def test_a_network_without_weights_is_always_the_same_and_draws_no_random_number
 
 
 def test_a_network_that_needs_more_pixels_gets_them() -> None:
-    network, preprocessing, _ = network_to_show(zoo.parse_name("has8_vgg_b1_m1_d5_ste_bpd"))
+    network, preprocessing, _ = network_to_show("has8_vgg_b1_m1_d5_ste_bpd")
     assert preprocessing.size == network.min_image_size == 64

@@ -18,7 +18,7 @@ from zoo.composition import parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
 from zoo.names import Spec, Value, check_characters
 from zoo.records import CatalogFile, WeightRecord
-from zoo.registry import CATALOG_FILE, GROUPS, Component, State, default_registry
+from zoo.registry import CATALOG_FILE, DISABLE, GROUPS, Component, State, default_registry
 
 
 def _expand(pattern: str) -> list[str]:
@@ -42,7 +42,7 @@ class Catalog:
         self.notes: dict[str, str] = {}
         self.weights: dict[str, list[WeightRecord]] = {}
         self._origins: dict[str, str] = {}
-        self._clashes: dict[str, str] = {}
+        self._clashes: dict[str, list[str]] = {}
         for content, origin in files:
             for group in content.variants:
                 for name in _expand(group.names):
@@ -60,7 +60,7 @@ class Catalog:
         elif origin == self._origins[record.name]:
             raise CatalogError(f"{origin}: the weight {record.name} is listed twice")
         elif same.sha256 != record.sha256:
-            self._clashes[record.name] = f"{self._origins[record.name]} and {origin}"
+            self._clashes.setdefault(record.name, [self._origins[record.name]]).append(origin)
 
     @property
     def names(self) -> list[str]:
@@ -91,11 +91,16 @@ class Catalog:
 
     def _unambiguous(self, record: WeightRecord) -> WeightRecord:
         if record.name in self._clashes:
-            raise TagError(
-                f"{record.name} stands for different bytes in {self._clashes[record.name]}; uninstall one, or "
-                "switch it off with ZOO_DISABLE_PLUGINS"
-            )
+            raise TagError(self._clash(record.name))
         return record
+
+    def clashes_of(self, origin: str) -> list[str]:
+        """What is wrong with the weights that an origin lists under another one's names."""
+        return [self._clash(name) for name, origins in self._clashes.items() if origin in origins]
+
+    def _clash(self, name: str) -> str:
+        origins = " and ".join(self._clashes[name])
+        return f"{name} stands for different bytes in {origins}; uninstall one, or switch it off with {DISABLE}"
 
 
 def read_file(path: Path) -> CatalogFile:
@@ -108,14 +113,16 @@ def read_file(path: Path) -> CatalogFile:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         content = CatalogFile.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))
         Catalog([(content, str(path))])  # names that are none, weights listed twice
+    except CatalogError:
+        raise
     except OSError as error:
         raise CatalogError(f"{path} cannot be read: {error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CatalogError(f"{path} is not YAML: {error}") from error
     except ValidationError as error:
         raise CatalogError(f"{path} does not follow the schema: {error}") from error
     except ModelNameError as error:
         raise CatalogError(f"{path} names no models: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's dates and numbers raise a ValueError
+        raise CatalogError(f"{path} is not YAML: {error}") from error
     return content
 
 
@@ -135,18 +142,25 @@ def catalog_path() -> Path:
 def default_catalog() -> Catalog:
     """The zoo's own catalog and those of installed plugins (entry-point group `zoo.catalogs`), read once a process.
 
-    A plugin's catalog that cannot be read is left out; `zoo plugins` shows it with the reason.
+    A plugin's catalog that cannot be read is left out; `zoo plugins` shows it with the reason. So it does with one that
+    lists other bytes under a name of another catalog; whatever else that lists is there.
     """
     files = [(read_file(catalog_path()), "has8-zoo")]
+    plugins = []
     for component in default_registry().components("catalog"):
         if component.state in (State.AVAILABLE, State.LOADED):
             try:
-                files.append((read_file(component.load()), component.distribution))
+                files.append((read_file(component.load()), component.origin))
+                plugins.append(component)
             except CatalogError as error:
                 component.fail(str(error))
             except ComponentError:  # its state and error say why
                 continue
-    return Catalog(files)
+    catalog = Catalog(files)
+    for component in plugins:
+        if clashes := catalog.clashes_of(component.origin):
+            component.fail("\n".join(clashes), State.CONFLICT)
+    return catalog
 
 
 def list_models(

@@ -79,9 +79,7 @@ def create_model(
         WeightError: the weights are missing, altered, or those of another network.
     """
     if pretrained is not None and not isinstance(pretrained, bool):
-        raise OptionError(
-            f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag"
-        )
+        raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag")
     if checkpoint_path is not None and pretrained:
         raise OptionError("pretrained=True and checkpoint_path name two weights; leave one out")
     access = HubAccess(endpoint, cache_dir, token)

@@ -1,6 +1,9 @@
 """Entry points → component handles: lazy, read once, broken ones stay visible and break nobody else.
 
 Reading the entry points reads metadata alone; a component's module is imported when a model first needs it.
+
+Whatever a plugin raises at import, SystemExit too, is kept as the reason why it cannot be used. KeyboardInterrupt alone
+passes: nobody can tell a plugin's own from the user's Ctrl-C. What it prints goes to stderr, so that JSON stays JSON.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import importlib.util
 import inspect
 import os
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -108,14 +112,19 @@ class Component:
         Raises:
             BrokenComponentError: the import failed, it is no such component, or it is switched off.
             IncompatibleComponentError: it was written for another API version.
+            KeyboardInterrupt: it was interrupted, by the user or by itself; a note says what was being imported.
         """
         if self._loaded is not None:
             return self._loaded
         if self.state in (State.BROKEN, State.INCOMPATIBLE, State.DISABLED):
             raise self._failure()
         try:
-            found = self._import()
-        except (Exception, SystemExit):  # whatever a plugin does at import is its own defect, shown on use
+            with redirect_stdout(sys.stderr):
+                found = self._import()
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(f"while importing {self.kind} {self.name!r} of {self.origin}; {DISABLE} switches it off")
+            raise
+        except BaseException:  # whatever else a plugin does at import is its own defect, shown on use
             self.fail(traceback.format_exc())
         else:
             if self.kind != "catalog":  # a file, which is validated where it is read
@@ -164,15 +173,16 @@ def _normalise(distribution: str) -> str:
 
 
 def _catalog_file(package: str) -> Path:
-    """The catalog of a package, which is found but not imported.
+    """The catalog of a package, which is found but not imported; nor are the packages around it.
 
     Raises:
         ModuleNotFoundError: no such package, or one without a catalog.
     """
-    spec = importlib.util.find_spec(package)
+    top, *inner = package.split(".")
+    spec = importlib.util.find_spec(top)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     for folder in folders:
-        if (file := Path(folder, CATALOG_FILE)).is_file():
+        if (file := Path(folder, *inner, CATALOG_FILE)).is_file():
             return file
     raise ModuleNotFoundError(f"package {package!r} holds no {CATALOG_FILE}", name=package)
 
@@ -180,6 +190,30 @@ def _catalog_file(package: str) -> Path:
 def disabled_names(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
     """What `ZOO_DISABLE_PLUGINS` switches off."""
     return frozenset(name.strip() for name in environment.get(DISABLE, "").split(",") if name.strip())
+
+
+def _switches_off(entry: str, distribution: str, name: str) -> bool:
+    """Whether an entry of `ZOO_DISABLE_PLUGINS` means this component."""
+    owner, colon, plain = entry.rpartition(":")
+    if colon:
+        return (_normalise(owner), plain) == (distribution, name)
+    return entry == name or _normalise(entry) == distribution
+
+
+def idle_switches(components: Iterable[Component], disabled: Iterable[str]) -> list[str]:
+    """Entries of `ZOO_DISABLE_PLUGINS` that mean no component: misspelt, or no longer installed."""
+    known = [(component.distribution, component.name) for component in components]
+    return sorted(entry for entry in disabled if not any(_switches_off(entry, *each) for each in known))
+
+
+def _describe(distribution: importlib.metadata.Distribution | None) -> tuple[str, str | None]:
+    """Normalised name and version, as far as the metadata can be read: "(unknown)" and None where not."""
+    try:
+        metadata = distribution.metadata if distribution else None  # parsed anew at every access
+    except Exception:  # a damaged installation raises whatever the parser of its Python version happens to raise
+        metadata = None
+    names, versions = (metadata.get_all(key) if metadata else None for key in ("Name", "Version"))
+    return (_normalise(names[0]) if names else "(unknown)"), versions[0] if versions else None
 
 
 def scan(
@@ -192,12 +226,14 @@ def scan(
         disabled: distributions, names, or `distribution:name` that stay visible but cannot be used.
     """
     kinds = {group: kind for kind, group in GROUPS.items()}
-    off = {_normalise(name) if ":" not in name else name for name in disabled} | disabled
+    described: dict[importlib.metadata.Distribution | None, tuple[str, str | None]] = {}  # each is parsed once
     seen = set()
     for point in entry_points:
         if point.group not in kinds:
             continue
-        distribution = _normalise(point.dist.name) if point.dist else "(unknown)"
+        if point.dist not in described:
+            described[point.dist] = _describe(point.dist)
+        distribution, version = described[point.dist]
         key = (point.group, point.name, distribution, point.value)
         if key in seen:
             continue
@@ -206,11 +242,11 @@ def scan(
             kind=kinds[point.group],
             name=point.name,
             distribution=distribution,
-            version=point.dist.version if point.dist else None,
+            version=version,
             target=point.value,
             _import=functools.partial(_catalog_file, point.value) if point.group == GROUPS["catalog"] else point.load,
         )
-        if off & {distribution, point.name, f"{distribution}:{point.name}"}:
+        if any(_switches_off(entry, distribution, point.name) for entry in disabled):
             component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)
         elif not _NAME.fullmatch(point.name) and component.kind != "catalog":
             component.fail(f"{point.name!r} {_NAME_RULE}")
@@ -222,6 +258,7 @@ def _enabled(claims: Iterable[Component]) -> list[Component]:
 
 
 def _clash(kind: str, name: str, claims: list[Component]) -> str:
+    claims = sorted(claims, key=lambda claim: claim.distribution)  # the same message whatever the order of sys.path
     origins = " and ".join(claim.origin for claim in claims)
     choices = " or ".join(repr(f"{claim.distribution}:{name}") for claim in claims)
     return f"{kind} {name!r} is claimed by {origins}; write {choices}, or uninstall one"

@@ -14,13 +14,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from zoo.catalog import default_catalog
 from zoo.contracts.modules import Encoder, ImageClassifier, Neuron
 from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.images import display_name
-from zoo.names import Spec
 from zoo.records import Preprocessing
+from zoo.weights import HubAccess, find_listed
 
 UNTRAINED_SIZE = 32
 """Pixels a side that a network without weights is shown, unless it needs more."""
@@ -35,19 +34,18 @@ _VALUES = 64  # width of the column of rates
 _CAPTION = 24  # height of a caption
 
 
-def network_to_show(spec: Spec) -> tuple[ImageClassifier, Preprocessing, str]:
-    """The network of a spec, how to prepare an image for it, and a word on its weights: the spec's, or none.
+def network_to_show(name: str) -> tuple[ImageClassifier, Preprocessing, str]:
+    """The network of a name, how to prepare an image for it, and a word on its weights: the name's, or none.
 
     Raises:
         TagError: an unknown tag; and what else `create_model` raises.
     """
-    catalog = default_catalog()
-    if spec.tag or catalog.weights_of(spec):
-        weight = catalog.weight(spec)
-        return create_model(weight.name, pretrained=True), weight.preprocessing, f"weights {weight.tag}"
+    found = find_listed(name, HubAccess())
+    if found.weight is not None:
+        return create_model(found.loads, pretrained=True), found.weight.preprocessing, f"weights {found.weight.tag}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
-        network = create_model(str(spec))
+        network = create_model(found.loads)
     size = max(UNTRAINED_SIZE, network.min_image_size)
     return network, Preprocessing(size=size), f"untrained, seed {UNTRAINED_SEED}"
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 import zoo
 from zoo import catalog
-from zoo.cli import DEFAULT_MODEL
+from zoo.cli.images import DEFAULT_MODEL
 from zoo.images import sample_photographs
 
 

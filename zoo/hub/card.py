@@ -40,12 +40,12 @@ _ABOUT = {
 def metric_title(name: str) -> str:
     """What a table calls a metric: `Top-1 accuracy` of `top1`."""
     found = _TOP.fullmatch(name)
-    return f"Top-{found[1]} accuracy" if found else name
+    return f"Top-{found[1]} accuracy" if found else _one_line(name)
 
 
 def _metric_type(name: str) -> str:
     """What the Hub calls it."""
-    return "accuracy" if _TOP.fullmatch(name) else name
+    return "accuracy" if _TOP.fullmatch(name) else _one_line(name)
 
 
 def _sentence(text: str) -> str:
@@ -54,7 +54,7 @@ def _sentence(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """No line of it can begin a heading, a list or a table."""
+    """No line of it can begin a heading, a list or a table; and YAML's emitter loses the rarer line ends."""
     return " ".join(text.split())
 
 
@@ -84,7 +84,7 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
     known = license in _HUB_LICENSES
     return ModelCardData(
         license=license if known else "other",
-        license_name=None if known else weight.license,
+        license_name=None if known else _one_line(weight.license),
         library_name=LIBRARY,
         pipeline_tag=TASK,
         tags=_tags(spec, weight.figures.timesteps),
@@ -111,7 +111,7 @@ def _results(weight: StoredWeight) -> list[EvalResult]:
             task_type=TASK,
             task_name="Image classification",
             dataset_type=weight.dataset_id or _slug(weight.dataset),
-            dataset_name=weight.dataset,
+            dataset_name=_one_line(weight.dataset),
             metric_type=_metric_type(name),
             metric_name=metric_title(name),
             metric_value=value,

@@ -24,6 +24,7 @@ from zoo.registry import default_registry
 from zoo.sources import Source
 from zoo.weights import HubAccess, describe, load_weight, parse_weight, read_weight
 from zoo.weights.config import CONFIG, MODEL, read_config, write_config
+from zoo.weights.reading import check_published
 
 CARD = "README.md"
 NOT_STATED = "not stated"
@@ -94,7 +95,10 @@ def assemble(
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
     spec = weight.spec_of(parse_name(weight.variant))
-    data = read_weight(weight, source, access) if data is None else data
+    if data is None:
+        data = read_weight(weight, source, access)
+    else:
+        check_published(data, weight, str(source), "make its record again")
     model = _check_model(weight, spec, parse_weight(data, weight.name))
     config = write_config(weight, describe(model, weight), model.num_features)
     files = {MODEL: data, CONFIG: config, CARD: write_card(weight, spec, reference, control_of(spec))}

@@ -7,8 +7,11 @@ read again before it replaces the old file, whole, by a rename.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ from zoo.records import StoredWeight, WeightRecord
 
 _NEW = "# Weights published from here; the schema is that of has8-zoo's registry.yaml.\nversion: 1\n\nweights:\n"
 _ITEM_INDENT = 2
+_RARE_LINE_ENDS = frozenset("\x85\u2028\u2029")
 
 
 def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> WeightRecord:
@@ -38,8 +42,7 @@ def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> Weig
         PublishError: it cannot be written; it is as it was.
     """
     catalog = catalog.resolve()  # a link stays one
-    place = hashlib.sha256(str(catalog).encode()).hexdigest()[:16]
-    with FileLock(Path(tempfile.gettempdir()) / f"zoo-{place}.lock"):  # beside it, a lock file would be litter
+    with _locked(catalog):
         listed = read_file(catalog).weights if catalog.exists() else ()
         text = catalog.read_bytes().decode() if catalog.exists() else _NEW  # line ends as they are
         record = next((r for r in listed if r.name == weight.name), None)
@@ -51,11 +54,26 @@ def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> Weig
     return pinned
 
 
+@contextmanager
+def _locked(catalog: Path) -> Iterator[None]:
+    """One writer at a time. Beside the catalog a lock file would be litter, and another user's cannot be opened."""
+    place = hashlib.sha256(f"{Path.home()}\n{catalog}".encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"zoo-{place}.lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise PublishError(f"{catalog} cannot be locked: {error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _pinned(record: WeightRecord | None, weight: StoredWeight, published: Published) -> WeightRecord:
     place = published.repository
     if record is None:
         located = {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
-        return WeightRecord.model_validate(weight.model_dump() | located)
+        return WeightRecord.model_validate(weight.model_dump(include=set(StoredWeight.model_fields)) | located)
     if record.sha256 != weight.sha256:
         raise PublishError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
     if record.revision is None:
@@ -75,6 +93,8 @@ def _change(text: str, record: WeightRecord, pinned: WeightRecord) -> str:
         wanted = getattr(pinned, name)
         if wanted == getattr(record, name):
             continue
+        if yaml.safe_load(wanted) != wanted:  # a commit of digits alone is a number to YAML
+            wanted = f"'{wanted}'"
         if name in keys:
             value = keys[name][1]
             if value.start_mark.line != value.end_mark.line:
@@ -121,9 +141,6 @@ def _append(text: str, pinned: WeightRecord) -> str:
     """The record at the end of the list `weights`, which is the file's last key or is added."""
     keys = _keys(text)
     listed = dict(keys).get("weights")
-    item = yaml.safe_dump(
-        [pinned.model_dump(mode="json", exclude_none=True)], sort_keys=False, allow_unicode=True, width=110
-    )
     newline = _newline(text)
     text += "" if text.endswith("\n") else newline
     if listed is None:
@@ -131,7 +148,14 @@ def _append(text: str, pinned: WeightRecord) -> str:
     elif keys[-1][0] != "weights" or (isinstance(listed, yaml.SequenceNode) and listed.flow_style):
         raise PublishError("`weights:` must be the last key of the catalog, one `- variant: …` below the other")
     indent = " " * (listed.start_mark.column if listed is not None and listed.value else _ITEM_INDENT)
-    return text + "".join(indent + line + newline for line in item.splitlines())
+    return text + "".join(indent + line + newline for line in _dump(pinned).splitlines())
+
+
+def _dump(pinned: WeightRecord) -> str:
+    """The record as an item of a YAML list."""
+    content = [pinned.model_dump(mode="json", exclude_none=True)]
+    readable = _RARE_LINE_ENDS.isdisjoint(json.dumps(content, ensure_ascii=False))  # the emitter loses them
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=readable, width=110)
 
 
 def _replace(catalog: Path, text: str, expected: tuple[WeightRecord, ...]) -> None:

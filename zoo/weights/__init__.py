@@ -2,7 +2,7 @@
 
 from zoo.weights.access import HubAccess
 from zoo.weights.describing import describe
-from zoo.weights.finding import Found, find_weight
+from zoo.weights.finding import Found, find_listed, find_weight
 from zoo.weights.loading import adapt_channels, check_before_allocation, count_classes, load_state, load_weight
 from zoo.weights.reading import parse_weight, read_plain_file, read_weight
 
@@ -13,6 +13,7 @@ __all__ = [
     "check_before_allocation",
     "count_classes",
     "describe",
+    "find_listed",
     "find_weight",
     "load_state",
     "load_weight",

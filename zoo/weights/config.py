@@ -18,6 +18,8 @@ CONFIG = "config.json"
 MODEL = "model.safetensors"
 MAX_CONFIG_BYTES = 8 << 20
 """A million labels fit; what is larger is no config."""
+_MAX_STATED = 1 << 16
+"""Characters of all that is not labels: a schema's complaints about more would fill the memory."""
 
 
 class ZooSection(Record):
@@ -68,7 +70,24 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
             f"{origin}: {CONFIG} is of format {section.get('format')!r}, this zoo reads 1; "
             "update it with: pip install --upgrade has8-zoo"
         )
+    _check_extent(section, origin)
     try:
         return ZooSection.model_validate(section).weight
     except ValidationError as error:
-        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {error}") from error
+        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {_first(error)}") from error
+
+
+def _check_extent(section: dict[str, Any], origin: str) -> None:
+    weight = section.get("weight")
+    labels = weight.get("labels") if isinstance(weight, dict) else None
+    stated = section | {"weight": {**weight, "labels": None}} if isinstance(weight, dict) else section
+    if len(json.dumps(stated)) > _MAX_STATED:
+        raise WeightError(f"{origin}: {CONFIG} says more than {_MAX_STATED:,} characters beside its labels")
+    if isinstance(labels, list) and not all(isinstance(label, str) for label in labels):
+        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: labels are not all strings")
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaints of many, on one line."""
+    found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
+    return "; ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")

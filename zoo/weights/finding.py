@@ -40,6 +40,11 @@ class Found:
     source: Source | None = None
     referenced: bool = False
 
+    @property
+    def loads(self) -> str:
+        """What `create_model` takes to build just this: a repository at its commit, a folder, or the name."""
+        return str(self.source) if self.referenced else str(self.spec)
+
 
 def find_weight(name: str, access: HubAccess, registry: Registry | None = None, *, required: bool = False) -> Found:
     """What `name` stands for: a model, `hf-hub:org/name@revision` or `local-dir:path`.
@@ -70,6 +75,14 @@ def find_weight(name: str, access: HubAccess, registry: Registry | None = None, 
     return Found(record.spec_of(spec), record, record.location)
 
 
+def find_listed(name: str, access: HubAccess) -> Found:
+    """What a name stands for, with the weight that its tag asks for, or else the first listed, if any is."""
+    found = find_weight(name, access)
+    if found.weight is None and default_catalog().weights_of(found.spec):
+        return find_weight(name, access, required=True)
+    return found
+
+
 def _say_what_to_install(name: str, error: UnknownComponentError) -> None:
     """Raise `MissingPluginError` where the catalog knows which distribution a listed weight needs."""
     variant, tag = split_tag(name)
@@ -88,7 +101,7 @@ def _open(reference: HubRepository | LocalFolder, access: HubAccess) -> tuple[St
             UnpinnedWarning,
             stacklevel=4,
         )
-    return read_config(access.fetch(pinned, CONFIG), str(pinned)), pinned
+    return read_config(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)), pinned
 
 
 def _read_small(file: Path) -> bytes:
@@ -109,8 +122,7 @@ def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -
     except UnknownComponentError as error:
         _check_providers(weight, origin, error)
         raise
-    said = {key: weight.spec.get(key) for key in ("family", "fields")}
-    if said != {"family": spec.family, "fields": dict(spec.fields)} or set(weight.spec) - set(spec.to_json()):
+    if weight.spec != spec.untagged().to_json():
         raise WeightError(
             f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         )

@@ -14,6 +14,8 @@ from zoo.names import Spec
 from zoo.records import StoredWeight
 from zoo.registry import Registry
 
+_REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
 
 def adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
     """A first convolution (O, C, h, w) for another number of channels.
@@ -80,10 +82,21 @@ def _keep_fresh_head(model: ImageClassifier, state: dict[str, Tensor], fresh: Ma
 def _check_fit(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
     missing, unexpected = sorted(fresh.keys() - state.keys()), sorted(state.keys() - fresh.keys())
     misshapen = sorted(key for key in fresh.keys() & state.keys() if fresh[key].shape != state[key].shape)
-    if missing or unexpected or misshapen:
-        problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    mistyped = sorted(key for key in fresh.keys() & state.keys() if not _is_alike(fresh[key], state[key]))
+    if missing or unexpected or misshapen or mistyped:
+        problems = {
+            "missing": missing,
+            "unexpected": unexpected,
+            "of another shape": misshapen,
+            "of another type": mistyped,
+        }
         told = "; ".join(f"{what}: {', '.join(keys[:5])}" for what, keys in problems.items() if keys)
         raise WeightError(f"{origin} does not fit its model; {told}")
+
+
+def _is_alike(fresh: Tensor, stored: Tensor) -> bool:
+    """Whether nothing but precision is lost: a complex number, say, would lose half of itself in silence."""
+    return stored.dtype in _REAL if fresh.is_floating_point() else stored.dtype == fresh.dtype
 
 
 def count_classes(

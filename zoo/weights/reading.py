@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib import resources
 from pathlib import Path
 
@@ -29,9 +30,9 @@ def read_weight(weight: StoredWeight, source: Source, access: HubAccess | None =
     """
     if isinstance(source, HubRepository):
         access = access or HubAccess()
-        data = access.fetch(source, MODEL)
+        data = access.fetch(source, MODEL, weight.size)
         if not _is_published(data, weight):
-            data = access.fetch(source, MODEL, fresh=True)
+            data = access.fetch(source, MODEL, weight.size, fresh=True)
         advice = f"downloaded twice from {access.address}; do not use it, and tell whoever published it"
     elif isinstance(source, PackageFile):
         data = _read_package_file(weight.name, source)
@@ -41,13 +42,18 @@ def read_weight(weight: StoredWeight, source: Source, access: HubAccess | None =
         advice = f"config.json beside it names another file; publish or copy {source.path} again"
     else:
         raise TypeError(f"no published weight lies in {source!r}")
+    check_published(data, weight, str(source), advice)
+    return data
+
+
+def check_published(data: bytes, weight: StoredWeight, origin: str, advice: str) -> None:
+    """Raise `WeightError` where bytes from `origin` are not those of the record."""
     if not _is_published(data, weight):
         raise WeightError(
-            f"{weight.name}: {source} is not the published file: {len(data)} bytes, "
+            f"{weight.name}: {origin} is not the published file: {len(data)} bytes, "
             f"sha256 {hashlib.sha256(data).hexdigest()[:12]}…, expected {weight.size} bytes, "
             f"sha256 {weight.sha256[:12]}…; {advice}"
         )
-    return data
 
 
 def _is_published(data: bytes, weight: StoredWeight) -> bool:
@@ -64,10 +70,10 @@ def _read_package_file(name: str, source: PackageFile) -> bytes:
 
 
 def _read_folder(file: Path, weight: StoredWeight) -> bytes:
-    """At most one byte more than was published, so that a huge file is not read."""
+    """At most one byte more than was published, so that a huge file is not read; and no room for more than it has."""
     try:
         with file.open("rb") as opened:
-            return opened.read(weight.size + 1)
+            return opened.read(min(os.fstat(opened.fileno()).st_size, weight.size + 1))
     except OSError as error:
         raise WeightError(f"{weight.name}: {file} cannot be read ({error.strerror})") from error
 
@@ -78,6 +84,8 @@ def parse_weight(data: bytes, name: str) -> dict[str, Tensor]:
         return load_bytes(data)
     except SafetensorError as error:
         raise WeightError(f"{name}: not a safetensors file: {error}") from error
+    except KeyError as error:
+        raise WeightError(f"{name}: not a safetensors file of numbers that this zoo reads: type {error}") from error
 
 
 def read_plain_file(file: Path | str) -> dict[str, Tensor]:

@@ -1,0 +1,69 @@
+"""The command `zoo`: list · info · predict · show · profile · publish · convert · plugins.
+
+What needs torch is imported inside the command that needs it, so that listing and help start at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import zoo
+from zoo.cli.converting import convert_command
+from zoo.cli.costs import profile_command
+from zoo.cli.images import predict_command, show_command
+from zoo.cli.listing import info_command, list_command
+from zoo.cli.options import Commands
+from zoo.cli.plugins import plugins_app
+from zoo.cli.publishing import publish_command
+
+app = typer.Typer(
+    name="zoo",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: zoo predict photo.jpg",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"has8-zoo {zoo.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def zoo_command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Hybrid analog-spiking image classifiers, composed by name.
+
+    A name says everything about a model: has8_resnet_b8_m2_d4_ste_bpd.cifar10
+    is of the family has8, on the backbone resnet (base width 8, multiplier 2,
+    depth 4), with the encoder ste, the decoder bpd, and the weights cifar10.
+    """
+
+
+app.command("list", epilog="Example: zoo list resnet_b8 --encoder ste")(list_command)
+app.command("info", epilog="Example: zoo info has8_resnet_b8_m2_d4_ste_bpd.cifar10")(info_command)
+app.command("predict", epilog="Example: zoo predict holiday/ cat.jpg --top 5")(predict_command)
+app.command("show", epilog="Example: zoo show cat.jpg --out cat_planes.png")(show_command)
+app.command("profile", epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers")(
+    profile_command
+)
+app.command("publish", epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8")(
+    publish_command
+)
+app.command("convert", epilog="Example: zoo convert has8 best.pth --out converted/")(convert_command)
+app.add_typer(plugins_app, name="plugins")
+
+
+def main() -> None:
+    """The console script."""
+    app()

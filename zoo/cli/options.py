@@ -1,0 +1,56 @@
+"""What several commands share: options, and the group that prints errors."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from zoo.errors import UnpinnedWarning, ZooError
+from zoo.printing import complain
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Model, as `zoo list` names it; or hf-hub:ORG/NAME@COMMIT, local-dir:PATH.",
+    ),
+]
+
+
+class Commands(TyperGroup):
+    """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except ZooError as error:
+                complain(str(error))
+                raise typer.Exit(2) from error
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+    """A pin that was left out, as a line of its own; other warnings as Python shows them."""
+    import warnings
+
+    if issubclass(category, UnpinnedWarning):
+        print(f"note: {message}", file=sys.stderr, flush=True)
+    else:
+        filename, line = place[0], place[1]
+        print(warnings.formatwarning(message, category, filename, line), file=sys.stderr, end="")
+
+
+def leave_bombs_to_us() -> None:
+    """Silence Pillow's warning of large images in this process: read_image makes an error of it."""
+    import warnings
+
+    from PIL import Image
+
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -1,0 +1,129 @@
+"""`zoo plugins`: who provides what and whether it works; `check` runs the conformance kit, `new` writes a plugin."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import Json
+from zoo.errors import UnknownComponentError, suggest
+from zoo.printing import print_rows, progress
+
+OURS = "has8-zoo"
+
+plugins_app = typer.Typer(
+    invoke_without_command=True,
+    no_args_is_help=False,
+    rich_markup_mode="rich",
+    epilog="Example: zoo plugins --verbose",
+)
+
+
+@plugins_app.callback()
+def plugins_command(
+    context: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Whole tracebacks, not their last lines.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say who provides every component and whether it works; check and write plugins.
+
+    Alone it imports every component. States: loaded, broken (its import fails,
+    or it is no such component), incompatible (written for another API
+    version), conflict (several distributions claim its name), disabled
+    (by the environment variable ZOO_DISABLE_PLUGINS: distributions or names
+    between commas). Exit status 1 where one cannot be used.
+    """
+    if context.invoked_subcommand is None:
+        _list(verbose, as_json)
+
+
+def _list(verbose: bool, as_json: bool) -> None:
+    from zoo.catalog import default_catalog
+    from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
+
+    registry = default_registry()
+    default_catalog()  # reads the catalogs of plugins, so that a malformed one is known
+    checked = [(c, *registry.status(c)) for c in registry.check()]
+    rows = [
+        {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
+        | ({"target": c.target, "error": reason} if as_json else {})
+        for c, state, reason in checked
+    ]
+    print_rows(rows, as_json)
+    for name in idle_switches(registry.components(), disabled_names()):
+        print(f"note: {name!r} in {DISABLE} matches nothing that is installed", file=sys.stderr)
+    unusable = [(c, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
+    for component, reason in unusable:
+        if not as_json:
+            told = reason if verbose else reason.strip().splitlines()[-1]
+            print(f"\n{component.kind} {component.name} of {component.origin}:\n{told}")
+    if unusable:
+        raise typer.Exit(1)
+
+
+@plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")
+def check_command(
+    distribution: Annotated[
+        str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="The checks that passed or were left out, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the conformance kit on the components of a distribution, without a test file.
+
+    Every failed check says what the author should do. Exit status 1 where one
+    failed. A test file that subclasses zoo.testing's suites checks more: it
+    can give a reference, and the decoder that inverts an encoder.
+    """
+    from zoo.registry import default_registry
+    from zoo.testing import Outcome, check_component
+
+    found = [c for c in default_registry().components() if c.distribution == (distribution or c.distribution)]
+    chosen = found if distribution else [c for c in found if c.distribution != OURS]
+    if distribution and not chosen:
+        known = {c.distribution for c in default_registry().components()}
+        raise UnknownComponentError(
+            f"no installed distribution {distribution!r} offers components{suggest(distribution, known)}"
+        )
+    if not chosen:
+        print(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
+        return
+    results = []
+    with progress(len(chosen), shown=not as_json, doing="checking") as advance:
+        for component in chosen:
+            results += check_component(component)
+            advance()
+    shown = results if verbose or as_json else [r for r in results if r.outcome is Outcome.FAILED]
+    if shown:
+        print_rows([result.to_json() for result in shown], as_json)
+    counts = Counter(result.outcome for result in results)
+    if not as_json:
+        told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+        print(f"{len(chosen)} components: {told}")
+    if counts[Outcome.FAILED]:
+        raise typer.Exit(1)
+
+
+@plugins_app.command("new", epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
+def new_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
+    kind: Annotated[str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone or family.")] = "neuron",
+    component: Annotated[
+        str | None, typer.Option(metavar="WORD", help="The component's name; unless given, NAME's last word.")
+    ] = None,
+    into: Annotated[Path, typer.Option(metavar="DIR", help="Where its folder is made.")] = Path(),
+) -> None:
+    """Write a complete plugin: one working component, tests on the kit, README, CI file.
+
+    It installs, passes and works in a model at once; nothing is written over.
+    """
+    from zoo.scaffold import create
+
+    folder = create(name, into, kind, component)
+    print(f"{folder}: a {kind} to make your own. Next:")
+    for command in (f"pip install -e {folder}", f"python -m pytest {folder}", "zoo plugins"):
+        print(f"  {command}")

@@ -1,0 +1,275 @@
+"""`zoo publish`: a weight, or all of a catalog, to the Hugging Face Hub or into a folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli.options import Json
+from zoo.errors import PublishError, ZooError
+
+if TYPE_CHECKING:
+    from zoo.records import StoredWeight
+    from zoo.sources import Source
+    from zoo.weights import HubAccess
+
+_LISTED = "What is published"
+_WHERE = "Where it goes"
+_STATED = "What you state of a --checkpoint"
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One weight to publish: its record, where its bytes lie, and the bytes where they were read already."""
+
+    weight: StoredWeight
+    source: Source
+    data: bytes | None = None
+
+
+def publish_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder as local-dir:PATH."),
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Every weight of the catalog, each to NAMESPACE/name.tag.", rich_help_panel=_LISTED),
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A safetensors file of the model NAME.", rich_help_panel=_LISTED)
+    ] = None,
+    repo_id: Annotated[
+        str | None,
+        typer.Option(metavar="ORG/NAME", help="The repository; made if there is none.", rich_help_panel=_WHERE),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="ORG", help="With --all: whose repositories.", rich_help_panel=_WHERE)
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="In a private repository.", rich_help_panel=_WHERE)
+    ] = False,
+    to_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Into a new folder, without network; local-dir:DIR loads it.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check all, write --to-dir or ./name.tag, send nothing.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_WHERE),
+    ] = None,
+    catalog: Annotated[
+        Path, typer.Option(metavar="FILE", help="Catalog that the pin is written into.", rich_help_panel=_WHERE)
+    ] = Path("registry.yaml"),
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
+    ] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_STATED),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, max=16384, help="Pixels a side it was trained with.", rich_help_panel=_STATED)
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="What it was trained on.", rich_help_panel=_STATED)] = None,
+    dataset_id: Annotated[str, typer.Option(help="Its name on the Hub, ORG/NAME.", rich_help_panel=_STATED)] = "",
+    dataset_license: Annotated[str, typer.Option(help="Its licence.", rich_help_panel=_STATED)] = "not stated",
+    dataset_attribution: Annotated[str, typer.Option(help="Whom to credit.", rich_help_panel=_STATED)] = "not stated",
+    recipe: Annotated[str, typer.Option(help="How it was trained.", rich_help_panel=_STATED)] = "",
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PERCENT", help="A measured figure, such as top1=81.6; repeat it.", rich_help_panel=_STATED
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish weights: checked here first, then one commit, then the pin.
+
+    Everything is checked on this machine before anybody else sees it: the
+    weights load strictly, the figures are those of the model, a licence is
+    named. What is sent is model.safetensors, config.json, README.md (the
+    card) and .eval_results, nothing else. The commit and sha256 are printed
+    and written into the catalog. The same command again changes nothing.
+    Log in once with `hf auth login`.
+    """
+    from zoo.hub.checkpoint import Statement
+    from zoo.weights import HubAccess
+
+    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
+    access = HubAccess(endpoint)
+    statement = None
+    if checkpoint is not None:
+        needed = {"--license": license, "--labels": labels, "--image-size": image_size, "--dataset": dataset}
+        missing = [option for option, value in needed.items() if value is None]
+        if missing:
+            raise PublishError(f"--checkpoint needs {', '.join(missing)}: nobody else knows, and none is assumed")
+        statement = Statement(
+            license=str(license),
+            labels=_labels(str(labels)),
+            image_size=int(image_size or 0),
+            dataset=str(dataset),
+            dataset_id=dataset_id,
+            dataset_license=dataset_license,
+            dataset_attribution=dataset_attribution,
+            recipe=recipe,
+            metrics=_metrics(metric or []),
+        )
+    orders = _all_orders(catalog) if everything else [_order(str(name), checkpoint, statement, catalog, access)]
+    failed = False
+    for order in orders:
+        repository = repo_id or (f"{namespace}/{order.weight.name}" if namespace else None)
+        try:
+            row = _publish_one(order, repository, access, private, to_dir, dry_run, catalog)
+        except ZooError as error:
+            if not everything:
+                raise
+            failed = True
+            row = {"name": order.weight.name, "repository": repository, "state": "failed", "error": str(error)}
+        _print(row, as_json)
+    if everything and not as_json:
+        print(f"\n{len(orders)} weights; what failed can be sent again by the same command")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_options(
+    name: str | None,
+    everything: bool,
+    repo_id: str | None,
+    namespace: str | None,
+    to_dir: Path | None,
+    dry_run: bool,
+    checkpoint: Path | None,
+) -> None:
+    if everything:
+        if name or repo_id or checkpoint or to_dir:
+            raise typer.BadParameter("--all takes --namespace and no NAME, --repo-id, --checkpoint or --to-dir")
+        if not (namespace or dry_run):
+            raise typer.BadParameter("--all needs --namespace ORG, whose repositories the weights go to")
+    elif not name:
+        raise typer.BadParameter("name a weight, as `zoo list --pretrained` does, or use --all")
+    elif namespace:
+        raise typer.BadParameter("--namespace goes with --all; for one weight use --repo-id ORG/NAME")
+    elif not (repo_id or to_dir or dry_run):
+        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR, or --dry-run")
+
+
+def _labels(text: str) -> list[str]:
+    """Class names between commas, or one a line of a file."""
+    file = Path(text)
+    if "," not in text and file.is_file():
+        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [label.strip() for label in text.split(",")]
+
+
+def _metrics(texts: list[str]) -> dict[str, float]:
+    metrics = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            metrics[name] = float(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"--metric {text!r} is not of the form top1=81.6") from error
+    return metrics
+
+
+def _order(name: str, checkpoint: Path | None, statement: Any, catalog: Path, access: HubAccess) -> _Order:
+    """What one NAME stands for: a checkpoint with its statement, or a weight of `catalog` or of an installed one."""
+    from zoo.catalog import read_catalog
+    from zoo.composition import parse_name
+    from zoo.hub.checkpoint import describe_checkpoint
+    from zoo.sources import PlainFile, parse_reference
+    from zoo.weights import find_weight
+
+    if checkpoint is not None:
+        data = _read(checkpoint)
+        return _Order(describe_checkpoint(name, data, str(checkpoint), statement), PlainFile(checkpoint), data)
+    if parse_reference(name) is None and catalog.is_file():
+        spec = parse_name(name)
+        if (own := read_catalog(catalog)).weights_of(spec):
+            record = own.weight(spec)
+            return _Order(record.stored(), record.location)
+    found = find_weight(name, access, required=True)
+    assert found.weight is not None
+    assert found.source is not None
+    return _Order(found.weight, found.source)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PublishError(f"{file} cannot be read: {error}") from error
+
+
+def _all_orders(catalog: Path) -> list[_Order]:
+    from zoo.catalog import read_file
+
+    records = read_file(catalog).weights
+    if not records:
+        raise PublishError(f"{catalog} lists no weights; nothing to publish")
+    return [_Order(record.stored(), record.location) for record in records]
+
+
+def _publish_one(
+    order: _Order,
+    repository: str | None,
+    access: HubAccess,
+    private: bool,
+    to_dir: Path | None,
+    dry_run: bool,
+    catalog: Path,
+) -> dict[str, Any]:
+    """Publish, or write the folder; what became of it as a row."""
+    from zoo.hub import assemble, publish, write_pin
+    from zoo.sources import check_repository
+
+    local = (to_dir or Path(order.weight.name)) if dry_run or to_dir else None
+    reference = f"hf-hub:{check_repository(repository)}" if repository else f"local-dir:{local}"
+    folder = assemble(order.weight, order.source, reference, access, order.data)
+    row: dict[str, Any] = {"name": order.weight.name, "sha256": order.weight.sha256}
+    row["files"] = {path: len(content) for path, content in folder.files.items()}
+    if local is not None:
+        folder.write(local)
+        return row | {"state": "written", "folder": str(local), "load": f"local-dir:{local}"}
+    assert repository is not None
+    published = publish(folder, repository, access, private=private)
+    write_pin(catalog, order.weight, published)
+    return row | {
+        "state": "published" if published.changed else "unchanged",
+        "repository": repository,
+        "revision": published.repository.revision,
+        "url": published.url,
+        "load": str(published.repository),
+        "catalog": str(catalog),
+    }
+
+
+def _print(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(row), flush=True)
+        return
+    print(f"{row['name']}: {row['state']}" + (f": {row['error']}" if "error" in row else ""), flush=True)
+    for key in ("repository", "folder", "revision", "sha256", "url", "catalog"):
+        if key in row:
+            print(f"  {key:<11}{row[key]}")
+    for path, size in row.get("files", {}).items():
+        print(f"  {size:>13,} bytes  {path}")
+    if "load" in row:
+        print(f'  zoo.create_model("{row["load"]}")', flush=True)
