@@ -13,10 +13,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from reporting import RESULTS, Out, print_table, version_of, write_result
+
+Command = TypeVar("Command")
+"""What `interleave` hands to its measure: the arguments, for one."""
+
+Taken = TypeVar("Taken")
+"""What that gives back: seconds, for one."""
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     'python -c "pass"': ("-c", "pass"),
@@ -32,9 +38,13 @@ TORCH_PROBE = "import sys, zoo; print(*sorted({'torch', 'timm', 'spikingjelly'} 
 app = typer.Typer(add_completion=False)
 
 
-def run_python(arguments: Sequence[str]) -> str:
-    """Run a fresh interpreter outside the source tree; its output, or an error that shows what it said."""
+def run_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
+    """Run a fresh interpreter outside the source tree; its output, or an error that shows what it said.
+
+    `variables` join this process's environment.
+    """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment |= variables or {}
     with tempfile.TemporaryDirectory() as elsewhere:
         done = subprocess.run(
             [sys.executable, *arguments], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
@@ -46,26 +56,26 @@ def run_python(arguments: Sequence[str]) -> str:
     return done.stdout
 
 
-def time_python(arguments: Sequence[str]) -> float:
+def time_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> float:
     """Seconds from starting an interpreter to its end."""
     start = time.perf_counter()
-    run_python(arguments)
+    run_python(arguments, variables)
     return time.perf_counter() - start
 
 
 def interleave(
-    commands: Mapping[str, Sequence[str]], repeats: int, measure: Callable[[Sequence[str]], float]
-) -> dict[str, list[float]]:
-    """Seconds of every command, round by round; one warm-up round (bytecode, disk cache) is dropped."""
+    commands: Mapping[str, Command], repeats: int, measure: Callable[[Command], Taken]
+) -> dict[str, list[Taken]]:
+    """What every command takes, round by round; one warm-up round (bytecode, disk cache) is dropped."""
     names = list(commands)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    found: dict[str, list[Taken]] = {name: [] for name in names}
     for turn in range(repeats + 1):
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             taken = measure(commands[name])
             if turn:
-                seconds[name].append(taken)
-    return seconds
+                found[name].append(taken)
+    return found
 
 
 def summarise(seconds: Mapping[str, Sequence[float]], peer: str = PEER) -> list[dict[str, Any]]:

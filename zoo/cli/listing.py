@@ -71,9 +71,16 @@ def _list_components(pattern: str, as_json: bool) -> None:
 
     from zoo.registry import default_registry
 
+    registry = default_registry()
     rows = [
-        {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(c.state)}
-        for c in default_registry().components()
+        {
+            "kind": c.kind,
+            "name": c.name,
+            "distribution": c.distribution,
+            "version": c.version,
+            "state": str(registry.status(c)[0]),
+        }
+        for c in registry.components()
         if fnmatchcase(c.name, pattern)
     ]
     if as_json or in_terminal():

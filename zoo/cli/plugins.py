@@ -113,17 +113,22 @@ def new_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
     kind: Annotated[str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone or family.")] = "neuron",
     component: Annotated[
-        str | None, typer.Option(metavar="WORD", help="The component's name; unless given, NAME's last word.")
+        str | None,
+        typer.Option(metavar="WORD", help="The component's name; unless given, NAME without its leading zoo-."),
     ] = None,
-    into: Annotated[Path, typer.Option(metavar="DIR", help="Where its folder is made.")] = Path(),
+    into: Annotated[Path, typer.Option(metavar="DIR", help="The folder that its folder is made in.")] = Path(),
 ) -> None:
     """Write a complete plugin: one working component, tests on the kit, README, CI file.
 
     It installs, passes and works in a model at once; nothing is written over.
     """
-    from zoo.scaffold import create
+    from zoo.scaffold import draft
 
-    folder = create(name, into, kind, component)
-    print(f"{folder}: a {kind} to make your own. Next:")
-    for command in (f"pip install -e {folder}", f"python -m pytest {folder}", "zoo plugins"):
+    plugin = draft(name, kind, component)
+    written = plugin.write(into)
+    print(f"{written}: the {plugin.kind} {plugin.component}")
+    for path in plugin.files():
+        print(f"  {path}")
+    print("Next:")
+    for command in plugin.next_commands(written):
         print(f"  {command}")

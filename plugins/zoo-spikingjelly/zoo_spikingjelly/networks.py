@@ -1,0 +1,97 @@
+"""spikingjelly's networks taken apart: stages that start from rest on every call, and what the classifier needs."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from dataclasses import dataclass
+from typing import Any, cast
+
+from spikingjelly.activation_based import functional, layer, neuron
+from torch import nn
+
+from zoo.errors import CompositionError
+from zoo.neurons.nodes import IFNeuron, LIFNeuron
+from zoo_spikingjelly.published import Published
+
+_MODELS = "spikingjelly.activation_based.model"
+_SETTINGS = ("tau", "decay_input", "v_threshold", "detach_reset")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A network without its classifier.
+
+    Attributes:
+        stages: one for each level, each a sequence of blocks over (T, N, C, H, W).
+        head_neuron: fires between pooling and the mean over T; None for none.
+    """
+
+    stages: nn.Sequential
+    head_neuron: nn.Module | None
+
+
+def _if_neuron(**_: Any) -> nn.Module:
+    """The SEW paper's: IF, arctan surrogate, the reset detached from the gradient."""
+    node: Any = IFNeuron()
+    node.detach_reset = True
+    return cast(nn.Module, node)
+
+
+def stateless(node: neuron.LIFNode) -> LIFNeuron:
+    """The zoo's LIF neuron with a node's own settings; it starts from rest on every call.
+
+    Raises:
+        CompositionError: it is another kind of node.
+    """
+    if type(node) is not neuron.LIFNode or node.v_reset != 0.0:
+        raise CompositionError(
+            f"a neuron {type(node).__name__}(v_reset={node.v_reset}) keeps its state between calls, and "
+            "zoo-spikingjelly knows how to reset LIFNode(v_reset=0.0) alone; install spikingjelly 2.0"
+        )
+    made = LIFNeuron()
+    for name in _SETTINGS:
+        setattr(made, name, getattr(node, name))
+    made.surrogate_function = copy.deepcopy(node.surrogate_function)  # all nodes of one signature share a default one
+    return made
+
+
+def _make_stateless(network: nn.Module) -> None:
+    for name, module in list(network.named_modules()):
+        if isinstance(module, neuron.BaseNode) and not isinstance(module, (IFNeuron, LIFNeuron)):
+            network.set_submodule(name, stateless(module))
+
+
+def _adapt_first_conv(network: nn.Module, in_chans: int) -> None:
+    """Another number of image channels where spikingjelly's function has no argument for it; its own initialisation."""
+    name, conv = next((name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d))
+    if conv.in_channels == in_chans:
+        return
+    of_timesteps = isinstance(conv, layer.Conv2d)
+    kind: Any = layer.Conv2d if of_timesteps else nn.Conv2d
+    made = kind(in_chans, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
+    if of_timesteps:
+        nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+    else:  # Spikformer
+        nn.init.trunc_normal_(made.weight, std=0.02)
+    network.set_submodule(name, made)
+
+
+def _blocks(network: nn.Module, path: str) -> list[nn.Module]:
+    module = network.get_submodule(path)
+    return list(module) if isinstance(module, (nn.Sequential, nn.ModuleList)) else [module]
+
+
+def make_parts(published: Published, timesteps: int, in_chans: int) -> Parts:
+    """Build spikingjelly's network by its own function and take it apart; freshly initialised."""
+    module, _, function = published.builder.partition(":")
+    build = getattr(importlib.import_module(f"{_MODELS}.{module}"), function)
+    offered = {"T": timesteps, "in_channels": in_chans, "cnf": "ADD", "spiking_neuron": _if_neuron}
+    network = cast(nn.Module, build(num_classes=1, **{name: offered[name] for name in published.arguments}))
+    _adapt_first_conv(network, in_chans)
+    _make_stateless(network)
+    functional.set_step_mode(network, "m")
+    stages = nn.Sequential()
+    for level in published.levels:
+        stages.append(nn.Sequential(*(block for path in level.modules for block in _blocks(network, path))))
+    return Parts(stages, network.get_submodule(published.head_neuron) if published.head_neuron else None)

@@ -1,0 +1,120 @@
+"""The networks that spikingjelly builds, as their papers describe them. Loads no torch.
+
+A network's name is that of spikingjelly's function without underscores: `qkformer_10_384` is `sj_qkformer10384`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Level:
+    """One feature level.
+
+    Attributes:
+        modules: of spikingjelly's network, in the order in which they run.
+        channels: after them.
+        reduction: input pixels per feature pixel.
+    """
+
+    modules: tuple[str, ...]
+    channels: int
+    reduction: int
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network of spikingjelly.
+
+    Attributes:
+        builder: `module:function` inside spikingjelly.activation_based.model.
+        paper: where it comes from.
+        timesteps: T of the paper's image experiments.
+        levels: everything before the classifier; together every layer that has parameters.
+        arguments: of the function, beside the number of classes.
+        head_neuron: the module that fires between pooling and the mean over T; '' for none.
+        dropout: in front of the linear layer.
+        head_std: standard deviation of the linear layer's first weights; None for torch's own choice.
+        control: the same network without spikes, by name.
+    """
+
+    builder: str
+    paper: str
+    timesteps: int
+    levels: tuple[Level, ...]
+    arguments: tuple[str, ...] = ("T", "in_channels")
+    head_neuron: str = ""
+    dropout: float = 0.0
+    head_std: float | None = None
+    control: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As it stands behind `sj_`."""
+        return self.builder.partition(":")[2].replace("_", "")
+
+
+_SEW, _MEMBRANE, _ATTENTION = "arXiv:2102.04159", "arXiv:2112.08954", "arXiv:2209.13929"
+_SPIKFORMER, _QKFORMER, _SDT, _MAX = "arXiv:2209.15425", "arXiv:2403.16552", "arXiv:2307.01694", "arXiv:2505.18608"
+
+_WIDTHS = (64, 128, 256, 512)
+_IN_ZOO = ("18", "34", "50")  # sizes that the zoo has without spikes
+
+
+def _residual(kind: str, size: str) -> Published:
+    """SEW-ResNet (ADD) or Spiking ResNet, with the SEW paper's IF neurons."""
+    wide = 4 if int(size) >= 50 else 1
+    levels = [Level(("conv1", "bn1", "sn1", "maxpool"), 64, 4)]
+    levels += [Level((f"layer{i + 1}",), wide * width, 4 * 2**i) for i, width in enumerate(_WIDTHS)]
+    control = f"ann_resnet{size}" if size in _IN_ZOO else None
+    arguments = ("cnf", "spiking_neuron") if kind == "sew" else ("spiking_neuron",)
+    return Published(f"{kind}_resnet:{kind}_resnet{size}", _SEW, 4, tuple(levels), arguments, control=control)
+
+
+def _membrane(
+    builder: str, paper: str, timesteps: int, widths: tuple[int, ...], reductions: tuple[int, ...], dropout: float = 0.0
+) -> Published:
+    """Residuals added to the membrane; the last stage ends with the neuron that fires into the classifier."""
+    last = len(widths) - 1
+    names = [("stem",), *((f"layer{i}",) for i in range(1, last)), (f"layer{last}", "head_lif")]
+    levels = tuple(Level(*each) for each in zip(names, widths, reductions, strict=True))
+    return Published(builder, paper, timesteps, levels, dropout=dropout)
+
+
+def _spikformer(
+    builder: str, width: int, reduction: int, arguments: tuple[str, ...] = ("T", "in_channels")
+) -> Published:
+    """Patches, then blocks of one width."""
+    return Published(builder, _SPIKFORMER, 4, _flat(width, reduction), arguments, head_std=0.02)
+
+
+def _flat(width: int, reduction: int) -> tuple[Level, ...]:
+    return Level(("patch_embed",), width, reduction), Level(("blocks",), width, reduction)
+
+
+def _hierarchical(
+    builder: str, paper: str, reduction: int, head_neuron: str = "", head_std: float | None = None
+) -> Published:
+    """Three stages of patches and blocks, each of half the resolution and twice the width."""
+    levels = tuple(Level((f"patch_embed{i + 1}", f"stage{i + 1}"), 96 * 2**i, reduction * 2**i) for i in range(3))
+    return Published(builder, paper, 4, levels, head_neuron=head_neuron, head_std=head_std)
+
+
+_ALL = (
+    *(_residual(kind, size) for kind in ("sew", "spiking") for size in ("18", "34", "50", "101", "152")),
+    _membrane("ms_resnet:ms_resnet18", _MEMBRANE, 6, (64, *_WIDTHS), (2, 4, 8, 16, 32)),
+    _membrane("ms_resnet:ms_resnet34", _MEMBRANE, 6, (64, *_WIDTHS), (2, 4, 8, 16, 32)),
+    _membrane("ms_resnet:max_resnet18", _MAX, 4, (64, 128, 256, 512), (1, 1, 2, 4)),
+    _membrane("masnn:att_ms_resnet18", _ATTENTION, 1, (64, *_WIDTHS), (2, 4, 8, 16, 32), dropout=0.2),
+    _spikformer("spikformer:spikformer_ti", 256, 16),
+    _spikformer("spikformer:spikformer_s", 384, 16),
+    _spikformer("spikformer:spikformer_cifar10", 384, 4, arguments=("T",)),
+    Published("spike_driven_transformer:sdt_8_384", _SDT, 4, _flat(384, 16), head_neuron="head_lif"),
+    _hierarchical("qkformer:qkformer_10_384", _QKFORMER, 4),
+    _hierarchical("maxformer:maxformer_10_384", _MAX, 4, head_neuron="head_lif"),
+    _hierarchical("maxformer:maxformer_cifar", _MAX, 1, head_neuron="head_lif", head_std=0.02),
+)
+
+PUBLISHED = {network.name: network for network in _ALL}
+"""By name."""
