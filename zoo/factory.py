@@ -120,10 +120,11 @@ def _read_state(
     weight, source = found.weight, found.source
     if weight is None or source is None:
         return None, DEFAULT_CLASSES, DEFAULT_CHANNELS
-    wanted = found.referenced if pretrained is None else pretrained
-    if not wanted:
-        return None, weight.num_classes, weight.in_chans
-    state = parse_weight(read_weight(weight, source, access), weight.name)
-    if not isinstance(source, PackageFile):  # what comes from outside may ask for more memory than it fills
+    state = None
+    if found.referenced or pretrained:
+        state = parse_weight(read_weight(weight, source, access), weight.name)
+    if state is not None and not isinstance(source, PackageFile):  # from outside: it may ask for more than it fills
         check_before_allocation(found.spec, weight, state, registry)
+    if pretrained is False:
+        state = None  # read all the same, so that what a stranger's spec asks for is checked
     return state, weight.num_classes, weight.in_chans

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
 from zoo.names import Spec
@@ -152,3 +152,8 @@ class CatalogFile(Record):
     version: Literal[1]
     variants: tuple[VariantGroup, ...] = ()
     weights: tuple[WeightRecord, ...] = ()
+
+    @field_validator("variants", "weights", mode="before")
+    @classmethod
+    def _nothing_is_an_empty_list(cls, value: Any) -> Any:
+        return () if value is None else value  # a key with nothing behind it

@@ -68,7 +68,7 @@ def changed(part: str, **keys: Any) -> StoredWeight:
         (weight(metrics={"top1": 98.765, "top5": 99.9}), "| Top-1 accuracy | 98.77 % |\n| Top-5 accuracy | 99.90 % |"),
         (weight(metrics={}), "It was not measured."),
         (weight(license="CC-BY-NC-4.0"), "The weights: CC-BY-NC-4.0."),
-        (weight(dataset="Pebbles"), "was trained on Pebbles."),
+        (weight(dataset="Pebbles"), ", trained on Pebbles."),
         (weight(dataset="Pebbles"), "| | Pebbles |"),
         (weight(dataset_license="ODbL", dataset_attribution="the sea"), "Noise: ODbL; the sea."),
         (weight(dataset_note="half of it was wet"), "Half of it was wet."),

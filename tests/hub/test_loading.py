@@ -54,9 +54,11 @@ def test_only_the_config_and_the_safetensors_are_fetched_and_only_once(hub: Loop
     assert hub.requests == []
 
 
-def test_untrained_from_a_repository_fetches_the_config_alone(hub: LoopbackHub, pinned: str) -> None:
-    assert zoo.create_model(pinned, pretrained=False).num_classes == len(LABELS)
-    assert hub.downloads == [f"{REPO}/config.json"]
+def test_untrained_from_a_repository_is_checked_against_its_file_all_the_same(hub: LoopbackHub, pinned: str) -> None:
+    model, trained = zoo.create_model(pinned, pretrained=False), zoo.create_model(pinned)
+    assert model.num_classes == len(LABELS)
+    assert not torch.equal(next(model.parameters()), next(trained.parameters()))
+    assert hub.downloads == [f"{REPO}/config.json", f"{REPO}/model.safetensors"]
 
 
 def test_without_a_commit_it_takes_what_is_there_now_and_says_the_pin(hub: LoopbackHub, pinned: str) -> None:

@@ -22,8 +22,8 @@ MADE = f"{TINY}.mine"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _locks_are_removed() -> Iterator[None]:
-    with own_temporary_folder():
+def _locks_are_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with own_temporary_folder(tmp_path_factory.mktemp("locks")):
         yield
 
 

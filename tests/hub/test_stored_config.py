@@ -144,10 +144,11 @@ def test_absurd_values_are_refused_before_anything_is_allocated(
     assert len(outcome.message) < 5_000
 
 
-def test_a_huge_network_behind_a_small_file_on_the_hub(hub: LoopbackHub) -> None:
+@pytest.mark.parametrize("pretrained", [None, False])
+def test_a_huge_network_behind_a_small_file_on_the_hub(hub: LoopbackHub, pretrained: bool | None) -> None:
     change = named("has8_resnet_b1024_m2_d3_ste_bpd", base=1024, depth=3)
     reference = f"hf-hub:{REPO}@{hub.put(REPO, tiny_files(config=changed_config(change)))}"
-    outcome = in_process(lambda: zoo.create_model(reference), {resource.RLIMIT_AS: address_space() + ROOM})
+    outcome = in_process(lambda: zoo.create_model(reference, pretrained), {resource.RLIMIT_AS: address_space() + ROOM})
     assert (outcome.error, "does not fit its model" in outcome.message) == ("WeightError", True)
 
 

@@ -108,10 +108,13 @@ def publish_command(
     and written into the catalog. The same command again changes nothing.
     Log in once with `hf auth login`.
     """
+    from zoo.catalog import read_file
     from zoo.hub.checkpoint import Statement
     from zoo.weights import HubAccess
 
     _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
+    if catalog.exists():
+        read_file(catalog)  # before anything is sent: the pin must have a place
     access = HubAccess(endpoint)
     statement = None
     if checkpoint is not None:

@@ -147,6 +147,7 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         reference=reference,
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
         about=about(spec, weight.figures.timesteps),
+        of_the_paper=spec.family in _ABOUT and spec.get("base") is not None,
         titles={name: metric_title(name) for name in weight.metrics},
     )
     return f"---\n{metadata(weight, spec).to_yaml()}\n---\n\n{body}".encode()

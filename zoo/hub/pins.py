@@ -142,10 +142,12 @@ def _append(text: str, pinned: WeightRecord) -> str:
     keys = _keys(text)
     listed = dict(keys).get("weights")
     newline = _newline(text)
+    if isinstance(listed, yaml.SequenceNode) and not listed.value:  # `weights: []` becomes `weights:`
+        text = text[: listed.start_mark.index].rstrip(" ") + text[listed.end_mark.index :]
     text += "" if text.endswith("\n") else newline
     if listed is None:
         text += f"{newline}weights:{newline}"
-    elif keys[-1][0] != "weights" or (isinstance(listed, yaml.SequenceNode) and listed.flow_style):
+    elif keys[-1][0] != "weights" or (isinstance(listed, yaml.SequenceNode) and listed.value and listed.flow_style):
         raise PublishError("`weights:` must be the last key of the catalog, one `- variant: …` below the other")
     indent = " " * (listed.start_mark.column if listed is not None and listed.value else _ITEM_INDENT)
     return text + "".join(indent + line + newline for line in _dump(pinned).splitlines())

@@ -11,8 +11,8 @@ from zoo.errors import HubError, PublishError, WeightError
 from zoo.hub.folder import HubFolder
 from zoo.sources import HubRepository, check_repository
 from zoo.weights import HubAccess
-from zoo.weights.access import translated
 from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, MODEL, read_config
+from zoo.weights.hub_errors import translated
 
 
 @dataclass(frozen=True)
