@@ -69,11 +69,11 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def own_temporary_folder(folder: Path) -> Iterator[None]:
-    """Temporary files, such as the locks of many catalogs, go into a folder that pytest removes."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder.chmod(0o777)
-        patch.setattr(tempfile, "tempdir", str(folder))
+def own_temporary_folder() -> Iterator[None]:
+    """Temporary files, such as the locks of many catalogs, go into a folder that any user may write to and is removed."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        Path(folder).chmod(0o777)
+        patch.setattr(tempfile, "tempdir", folder)
         yield
 
 

@@ -47,7 +47,8 @@ def text_of(file: Path) -> str:
 
 @pytest.fixture(autouse=True, scope="module")
 def _locks_are_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with own_temporary_folder(tmp_path_factory.mktemp("locks")):
+    tmp_path_factory.getbasetemp()  # pytest's own is made before, and stays
+    with own_temporary_folder():
         yield
 
 
