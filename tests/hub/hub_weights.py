@@ -70,7 +70,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 @contextmanager
 def own_temporary_folder() -> Iterator[None]:
-    """Temporary files, such as the locks of many catalogs, go into a folder that any user may write to and is removed."""
+    """Temporary files, such as locks of catalogs, go into a folder that any user may write to, and that is removed."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         Path(folder).chmod(0o777)
         patch.setattr(tempfile, "tempdir", folder)
