@@ -1,0 +1,285 @@
+"""The kit on neurons, backbones, families and converters that were spoiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from spikingjelly.activation_based import neuron, surrogate
+from torch import Tensor, nn
+
+from zoo.backbones.resnet import ResNetBackbone
+from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
+from zoo.contracts.converter import Converted, Converter
+from zoo.families.has8 import SIZE_PARTS, build_paired
+from zoo.families.paired import Pairing
+from zoo.names import ComponentNames, Grammar, Value
+from zoo.neurons.hard_reset import if_spikes
+from zoo.registry import Registry, default_registry
+from zoo.testing import (
+    BackboneTests,
+    CheckResult,
+    ComponentTests,
+    ConverterTests,
+    FamilyTests,
+    NeuronTests,
+    Outcome,
+    run_check,
+)
+from zoo.testing.component import checks_of
+
+
+class Spikes(Neuron):
+    """Integrate and fire, to be spoiled."""
+
+    api_version = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x)
+
+
+class Anticipates(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x + x.mean(0))
+
+
+class Reversed(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x.flip(0)).flip(0)
+
+
+class Forgets(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([if_spikes(step[None]) for step in x]) if len(x) else x
+
+
+class Detached(Spikes):
+    """Right forward; backward sees single steps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        alone = torch.cat([if_spikes(step[None]) for step in x])
+        return alone + (if_spikes(x) - alone).detach()
+
+
+class Remembers(Spikes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Tensor | float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = x[-1].detach()
+        return if_spikes(x)
+
+
+class Graded(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x) * 1.5
+
+
+class Silent(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x, threshold=1e9)
+
+
+class LooseParameter(Spikes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.leak = nn.Parameter(torch.tensor(0.5))
+
+
+class OtherSteps(Neuron, neuron.IFNode):
+    """A spikingjelly node whose `forward` has another threshold than its single steps."""
+
+    api_version = 1
+
+    def __init__(self) -> None:
+        neuron.IFNode.__init__(self, surrogate_function=surrogate.ATan(2.0), step_mode="m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x, threshold=0.7)
+
+
+NEURONS = [
+    (Anticipates, "later_inputs_change_no_earlier_spike", "change spikes before it"),
+    (Reversed, "later_inputs_change_no_earlier_spike", "process the steps in order"),
+    (Forgets, "earlier_inputs_change_later_spikes", "carry the membrane potential"),
+    (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
+    (Remembers, "a_forward_leaves_no_state", "leaves the tensor `v`"),
+    (Graded, "spikes_are_zeros_and_ones", "gives 1.5; spikes are 0 or 1"),
+    (Silent, "spikes_are_zeros_and_ones", "set `scale` in the test"),
+    (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
+    (OtherSteps, "single_steps_give_the_same_spikes", "give other spikes than `forward`"),
+]
+
+
+class Spoiled(ResNetBackbone):
+    """resnet, to be spoiled."""
+
+    api_version = 1
+
+
+class WrongWidth(Spoiled):
+    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
+        return [[BlockPlan(p.analog, p.spiking, p.out_channels + 1) for p in stage] for stage in super().stages()]
+
+
+class WrongReduction(Spoiled):
+    def reductions(self) -> list[int]:  # type: ignore[misc]
+        return [2 * each for each in super().reductions()]
+
+
+class WrongConvolution(Spoiled):
+    def first_convs(self) -> tuple[str, ...]:  # type: ignore[misc]
+        return ("bn",)
+
+
+class SharedBlocks(Spoiled):
+    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
+        first, *rest = super().stages()
+        block = first[0].analog()
+        return [[BlockPlan(lambda: block, first[0].spiking, first[0].out_channels)], *rest]
+
+
+class Choosy(Spoiled):
+    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
+        super().__init__(base, mult, depth, in_chans)
+        if depth > 3:
+            raise IndexError(depth)
+
+
+class Claims(Spoiled):
+    @property
+    def min_image_size(self) -> int:
+        return 8
+
+    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
+        first, *rest = super().stages()
+        plan = first[0]
+        return [[BlockPlan(lambda: nn.Sequential(plan.analog(), nn.AvgPool2d(3, 1)), plan.spiking, 64)], *rest]
+
+
+BACKBONES = [
+    (WrongWidth, "both_branches_have_the_declared_shape", "`out_channels` is 65, the analog branch gives 64"),
+    (WrongReduction, "feature_info_is_true", "feature_info says that level 0 is (64, 4, 4) at 32 pixels"),
+    (WrongConvolution, "named_modules_exist", "stages.0.0.analog.bn is no convolution of the image's 4 channels"),
+    (SharedBlocks, "branches_are_built_anew", "gives the same module twice"),
+    (Choosy, "sizes_that_it_cannot_build_are_refused", "depth 4 raises IndexError"),
+    (Claims, "every_image_size_that_it_claims", "an image of 8×8 pixels raises RuntimeError"),
+]
+
+
+class OfBlocks(GrammarFamily):
+    """The names and networks of ann_{backbone}, to be spoiled."""
+
+    api_version = 1
+    grammars = (Grammar(SIZE_PARTS),)
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        return build_paired(request, Pairing(analog=True))
+
+
+class Deaf(OfBlocks):
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        return super().build(replace(request, num_classes=10))
+
+
+class Controlled(OfBlocks):
+    def control(self, fields: Mapping[str, Value]) -> str:
+        return "snn_resnet_b2_m2_d1_ste_bpd"
+
+
+class Lenient(OfBlocks):
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset({"no_such_option"})
+
+
+class Careless(Family):
+    """Names without a grammar."""
+
+    api_version = 1
+
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        width, depth = remainder.split("x")
+        return (("width", int(width)), ("depth", int(depth) + 1))
+
+    def format(self, fields: Mapping[str, Value]) -> str:
+        return f"{fields['width']}x{fields['depth']}"
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        raise NotImplementedError
+
+
+FAMILIES = [
+    (Deaf, "the_model_is_what_was_asked_for", "set them from the request"),
+    (Controlled, "the_control_has_no_spikes", "name the same network without its spiking branch"),
+    (Lenient, "options", "an unknown option is accepted"),
+    (Careless, "names_round_trip", "make `format` the inverse of `parse`"),
+    (Careless, "wrong_names_are_refused", "raise a zoo.errors.ModelNameError"),
+    (Careless, "it_can_be_built", "raises NotImplementedError"),
+]
+
+
+class Credulous(Converter):
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return Converted("ann_resnet_b2_m2_d1", 3, 3, state)
+
+
+class Fragile(Converter):
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return Converted("ann_resnet_b2_m2_d1", len(state["fc.weight"]), 3, state)
+
+
+CONVERTERS = [
+    (Credulous, "other_checkpoints_are_refused", "is accepted; raise a WeightError"),
+    (Fragile, "other_checkpoints_are_refused", "raises KeyError: 'fc.weight'; raise a zoo.errors.WeightError"),
+    (Fragile, "the_state_fits_the_model", "loading the state into ann_resnet_b2_m2_d1 raises RuntimeError"),
+]
+
+
+class FragileTests(ConverterTests):
+    """With a checkpoint of the author's."""
+
+    def checkpoint(self) -> Mapping[str, Tensor]:
+        return {"fc.weight": torch.zeros(3, 4)}
+
+
+def _result(suite: type[ComponentTests], cls: type[Any], check: str, **given: Any) -> CheckResult:
+    """One check of a class registered as `bad`."""
+    registry = Registry(c for c in default_registry().components() if c.distribution == "has8-zoo")
+    registry.register(suite.kind, "bad", cls)
+    tests = suite()
+    tests.name, tests.registry = "bad", registry
+    for attribute, value in given.items():
+        setattr(tests, attribute, value)
+    return run_check(tests, check)
+
+
+@pytest.mark.parametrize(
+    ("suite", "cls", "check", "said"),
+    [
+        *((NeuronTests, *case) for case in NEURONS),
+        *((BackboneTests, *case) for case in BACKBONES),
+        *((FamilyTests, *case) for case in FAMILIES),
+        *((FragileTests, *case) for case in CONVERTERS),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_a_defect_is_found_and_named(suite: type[ComponentTests], cls: type[Any], check: str, said: str) -> None:
+    names = {"names": ("bad_3x4",)} if cls is Careless else {}
+    result = _result(suite, cls, check, **names)
+    assert result.outcome is Outcome.FAILED
+    assert said in result.message
+
+
+def test_the_unspoiled_ones_pass() -> None:
+    for suite, cls in ((NeuronTests, Spikes), (BackboneTests, Spoiled), (FamilyTests, OfBlocks)):
+        found = [_result(suite, cls, check) for check in checks_of(suite)]
+        assert [r for r in found if r.outcome is Outcome.FAILED] == []
