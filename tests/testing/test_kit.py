@@ -1,4 +1,4 @@
-"""The kit itself: exemptions, and running it without pytest."""
+"""The kit itself: what it finds in spoiled components, exemptions, and running it without pytest."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from spoiled import (
+    BACKBONES,
+    CONVERTERS,
+    FAMILIES,
+    NEURONS,
+    Careless,
+    FragileTests,
+    Graded,
+    OfBlocks,
+    Spikes,
+    Spoiled,
+    result_of,
+)
 from torch import Tensor
 
 from zoo.decoders.averages import RateDecoder
@@ -15,9 +28,12 @@ from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import UnknownComponentError
 from zoo.registry import GROUPS, Component, Registry, default_registry, scan
 from zoo.testing import (
+    BackboneTests,
+    ComponentTests,
     ConformanceError,
     DecoderTests,
     EncoderTests,
+    FamilyTests,
     NeuronTests,
     Outcome,
     check_component,
@@ -28,11 +44,34 @@ from zoo.testing.component import checks_of
 from zoo.testing.running import SUITES
 
 
+@pytest.mark.parametrize(
+    ("suite", "cls", "check", "said"),
+    [
+        *((NeuronTests, *case) for case in NEURONS),
+        *((BackboneTests, *case) for case in BACKBONES),
+        *((FamilyTests, *case) for case in FAMILIES),
+        *((FragileTests, *case) for case in CONVERTERS),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_a_defect_is_found_and_named(suite: type[ComponentTests], cls: type[Any], check: str, said: str) -> None:
+    names = {"names": ("bad_3x4",)} if cls is Careless else {}
+    result = result_of(suite, cls, check, **names)
+    assert result.outcome is Outcome.FAILED
+    assert said in result.message
+
+
+def test_the_unspoiled_ones_pass() -> None:
+    for suite, cls in ((NeuronTests, Spikes), (BackboneTests, Spoiled), (FamilyTests, OfBlocks)):
+        found = [result_of(suite, cls, check) for check in checks_of(suite)]
+        assert [r for r in found if r.outcome is Outcome.FAILED] == []
+
+
 def test_an_exempt_check_is_skipped_with_its_reason() -> None:
     class Exempt(NeuronTests):
         exempt: ClassVar = {"spikes_are_zeros_and_ones": "graded spikes, on purpose"}
 
-    result = _result(Exempt, Graded, "spikes_are_zeros_and_ones")
+    result = result_of(Exempt, Graded, "spikes_are_zeros_and_ones")
     assert result.outcome is Outcome.SKIPPED
     assert result.message.startswith("exempt (graded spikes, on purpose): `forward` gives 1.5")
 
@@ -41,7 +80,7 @@ def test_an_exempt_check_that_passes_is_an_error() -> None:
     class Exempt(NeuronTests):
         exempt: ClassVar = {"spikes_are_zeros_and_ones": "once"}
 
-    result = _result(Exempt, Spikes, "spikes_are_zeros_and_ones")
+    result = result_of(Exempt, Spikes, "spikes_are_zeros_and_ones")
     assert result.outcome is Outcome.FAILED
     assert "take it out of `exempt`" in result.message
 
@@ -65,7 +104,7 @@ def test_a_suite_without_a_name_or_with_a_wrong_one_says_what_to_do() -> None:
         assert said in result.message
 
 
-def test_a_component_that_does_not_load_has_one_result() -> None:
+def test_a_component_that_does_not_load_has_oneresult_of() -> None:
     def explode() -> Any:
         raise ImportError("no module named snntorch")
 
@@ -80,7 +119,7 @@ def test_an_api_version_of_the_zoos_own_class_is_not_the_plugins() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.round()
 
-    result = _result(EncoderTests, Borrowed, "it_declares_its_own_api_version")
+    result = result_of(EncoderTests, Borrowed, "it_declares_its_own_api_version")
     assert "write `api_version = 1` in your own class" in result.message
 
 

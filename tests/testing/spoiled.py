@@ -1,4 +1,4 @@
-"""The kit on neurons, backbones, families and converters that were spoiled."""
+"""Neurons, backbones, families and converters with one defect each, and what the kit must say of it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import pytest
 import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
@@ -20,16 +19,11 @@ from zoo.names import ComponentNames, Grammar, Value
 from zoo.neurons.hard_reset import if_spikes
 from zoo.registry import Registry, default_registry
 from zoo.testing import (
-    BackboneTests,
     CheckResult,
     ComponentTests,
     ConverterTests,
-    FamilyTests,
-    NeuronTests,
-    Outcome,
     run_check,
 )
-from zoo.testing.component import checks_of
 
 
 class Spikes(Neuron):
@@ -251,7 +245,7 @@ class FragileTests(ConverterTests):
         return {"fc.weight": torch.zeros(3, 4)}
 
 
-def _result(suite: type[ComponentTests], cls: type[Any], check: str, **given: Any) -> CheckResult:
+def result_of(suite: type[ComponentTests], cls: type[Any], check: str, **given: Any) -> CheckResult:
     """One check of a class registered as `bad`."""
     registry = Registry(c for c in default_registry().components() if c.distribution == "has8-zoo")
     registry.register(suite.kind, "bad", cls)
@@ -260,26 +254,3 @@ def _result(suite: type[ComponentTests], cls: type[Any], check: str, **given: An
     for attribute, value in given.items():
         setattr(tests, attribute, value)
     return run_check(tests, check)
-
-
-@pytest.mark.parametrize(
-    ("suite", "cls", "check", "said"),
-    [
-        *((NeuronTests, *case) for case in NEURONS),
-        *((BackboneTests, *case) for case in BACKBONES),
-        *((FamilyTests, *case) for case in FAMILIES),
-        *((FragileTests, *case) for case in CONVERTERS),
-    ],
-    ids=lambda value: value.__name__ if isinstance(value, type) else None,
-)
-def test_a_defect_is_found_and_named(suite: type[ComponentTests], cls: type[Any], check: str, said: str) -> None:
-    names = {"names": ("bad_3x4",)} if cls is Careless else {}
-    result = _result(suite, cls, check, **names)
-    assert result.outcome is Outcome.FAILED
-    assert said in result.message
-
-
-def test_the_unspoiled_ones_pass() -> None:
-    for suite, cls in ((NeuronTests, Spikes), (BackboneTests, Spoiled), (FamilyTests, OfBlocks)):
-        found = [_result(suite, cls, check) for check in checks_of(suite)]
-        assert [r for r in found if r.outcome is Outcome.FAILED] == []
