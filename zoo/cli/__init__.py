@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · publish · convert · plugins.
+"""The command `zoo`: list · info · predict · show · profile · export · publish · convert · plugins.
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -12,6 +12,7 @@ import typer
 import zoo
 from zoo.cli.converting import convert_command
 from zoo.cli.costs import profile_command
+from zoo.cli.exporting import export_command
 from zoo.cli.images import predict_command, show_command
 from zoo.cli.listing import info_command, list_command
 from zoo.cli.options import Commands
@@ -56,6 +57,9 @@ app.command("predict", epilog="Example: zoo predict holiday/ cat.jpg --top 5")(p
 app.command("show", epilog="Example: zoo show cat.jpg --out cat_planes.png")(show_command)
 app.command("profile", epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers")(
     profile_command
+)
+app.command("export", epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic")(
+    export_command
 )
 app.command("publish", epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8")(
     publish_command

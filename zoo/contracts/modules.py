@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypedDict, final
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, final
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from zoo.errors import CompositionError, InputError
 
@@ -227,7 +228,8 @@ class ImageClassifier(nn.Module, ABC):
 
         Args:
             num_classes: 0 removes them.
-            global_pool: 'avg'; with 0 classes also '', which removes the pooling too; None keeps what there is.
+            global_pool: 'avg'; with 0 classes also '', which removes the pooling too; None keeps what there is, but
+                classes that come back bring 'avg' back.
 
         Raises:
             OptionError, CompositionError: for another number.
@@ -261,9 +263,23 @@ class ImageClassifier(nn.Module, ABC):
         """
         self.grad_checkpointing = enable
 
+    def fuse(self) -> Self:
+        """Fold batch norms into the convolutions before them, in place, for faster inference; returns the network.
+
+        A second call changes nothing, and neither does the first where nothing can be folded. Outputs differ by
+        rounding, which flips a few bit planes. Of a batch norm's 2C parameters C remain, the convolution's bias, so
+        `state_dict` has other keys: weights are loaded first. Training goes on without batch norms.
+
+        Raises:
+            InputError: in training mode, or where a batch norm keeps no statistics; nothing is changed then.
+        """
+        return self
+
     @final
     def check_image(self, x: Tensor) -> None:
         """Raise `InputError` for what is no tensor of images: type, rank, channels or size."""
+        if isinstance(x, Proxy):  # torch.fx traces the operations; there is no image yet
+            return
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"{self.spec} takes a floating-point tensor of pixels in [0, 1], not {kind}")
@@ -291,7 +307,6 @@ class ImageClassifier(nn.Module, ABC):
         """Images (N, in_chans, H, W) in [0, 1] → logits (N, num_classes)."""
         return self.forward_head(self.forward_features(x))
 
-    @final
     def forward_intermediates(
         self,
         x: Tensor,
@@ -307,7 +322,7 @@ class ImageClassifier(nn.Module, ABC):
             x: (N, in_chans, H, W).
             indices: the last n levels, these levels (negative from the end), or all.
             norm: no effect; there is no norm layer after the last block.
-            stop_early: with `intermediates_only`, do not compute what lies above the highest chosen level.
+            stop_early: the highest chosen level is the final feature map; what lies above is not computed.
             output_fmt: 'NCHW' alone.
             intermediates_only: leave out the final feature map.
 
@@ -316,13 +331,14 @@ class ImageClassifier(nn.Module, ABC):
         """
         if output_fmt != "NCHW":
             raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
-        levels = self._levels(indices)
-        everything = not (stop_early and intermediates_only)
-        maps = self.forward_stages(x, len(self.feature_info) - 1 if everything else max(levels))
+        levels = self.levels(indices)
+        maps = self.forward_stages(x, max(levels) if stop_early else len(self.feature_info) - 1)
         chosen = [maps[i] for i in levels]
         return chosen if intermediates_only else (maps[-1], chosen)
 
-    def _levels(self, indices: int | Sequence[int] | None) -> list[int]:
+    @final
+    def levels(self, indices: int | Sequence[int] | None) -> list[int]:
+        """Levels from 0 that `indices` means, as `forward_intermediates` takes it; raises `InputError`."""
         count = len(self.feature_info)
         if indices is None:
             return list(range(count))

@@ -6,21 +6,26 @@ All of them emit the same planes. They differ in the gradient that they hand bac
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar, cast, final
 
 import torch
 from torch import Tensor
 
 from zoo.contracts.modules import Encoder
+from zoo.encoders.in_place_planes import in_place_planes
 from zoo.encoders.ranges import LEVELS, unit_range
 from zoo.encoders.surrogates import (
+    OF_ANGLE,
     PLANES,
     Wave,
+    contract_angles,
     contract_slopes,
     fourier_slope,
     sigmoid_slope,
     tanh_slope,
 )
+from zoo.in_place import runs_in_place
 from zoo.precision import at_least_float32
 
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
@@ -75,6 +80,27 @@ class _StraightThroughPlanes(torch.autograd.Function):
         return total / _SQUARED_WEIGHTS, None
 
 
+def _contract_surrogate(unit: Tensor, grads: Tensor, slope: Wave, scaled: bool) -> Tensor:
+    of_angle = OF_ANGLE.get(slope)
+    contracted = (
+        contract_slopes(unit * LEVELS, grads, slope, scaled)
+        if of_angle is None
+        else contract_angles(unit * LEVELS, grads, of_angle, scaled)
+    )
+    return contracted.mul_(LEVELS)
+
+
+def _contract_straight(unit: Tensor, grads: Tensor) -> Tensor:
+    total = grads[0] * LEVELS
+    for plane in range(1, PLANES):
+        total.add_(grads[plane], alpha=LEVELS * 2**plane)
+    return total.div_(_SQUARED_WEIGHTS)
+
+
+def _plain_straight(x: Tensor) -> Tensor:
+    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
+
+
 def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     """Bit planes with a smooth derivative: ∂S_k/∂x = 255 · γ_k · f_k′(255·x̂) · ∂x̂/∂x (eq. 14, 16–18).
 
@@ -88,7 +114,13 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
+
+    def plain(x: Tensor) -> Tensor:
+        return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
+
+    if not runs_in_place(x):
+        return plain(x)
+    return in_place_planes(x, partial(_contract_surrogate, slope=slope, scaled=scaled), plain)
 
 
 def straight_through_planes(x: Tensor) -> Tensor:
@@ -100,7 +132,7 @@ def straight_through_planes(x: Tensor) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
+    return in_place_planes(x, _contract_straight, _plain_straight) if runs_in_place(x) else _plain_straight(x)
 
 
 class BitPlaneEncoder(Encoder):

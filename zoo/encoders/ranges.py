@@ -26,11 +26,13 @@ def unit_range(x: Tensor) -> Tensor:
     x = at_least_float32(x)
     if x.numel() == 0:
         return x
-    flat = x.flatten(1)
-    lo, hi = flat.amin(1), flat.amax(1)
-    # `where`, not `clamp`: at a tie the bound is the constant and takes no gradient.
-    lo = torch.where(lo < 0, lo, torch.zeros_like(lo))
-    hi = torch.where(hi > 1, hi, torch.ones_like(hi))
     shape = (-1,) + (1,) * (x.dim() - 1)
-    lo, hi = lo.reshape(shape), hi.reshape(shape)
+    lo, hi = (bound.reshape(shape) for bound in bounds(x.flatten(1)))
     return (x - lo) / (hi - lo)
+
+
+def bounds(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """lo = min(0, min x) and hi = max(1, max x) of every row, float32 at least: (N, values) → twice (N, 1)."""
+    lo, hi = at_least_float32(rows.amin(1, keepdim=True)), at_least_float32(rows.amax(1, keepdim=True))
+    # `where`, not `clamp`: at a tie the bound is the constant and takes no gradient.
+    return torch.where(lo < 0, lo, torch.zeros_like(lo)), torch.where(hi > 1, hi, torch.ones_like(hi))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, cast
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.family import MAX_CLASSES
 from zoo.contracts.modules import ClassifierHead, ImageClassifier
 from zoo.errors import InputError, check_count
+from zoo.fusing import adjacent_layers, fold_norms
 
 
 class HeadedClassifier(ImageClassifier):
@@ -25,6 +28,14 @@ class HeadedClassifier(ImageClassifier):
             x = cast(Tensor, checkpoint(block, x, use_reentrant=False))
         return x
 
+    def norm_pairs(self) -> Iterable[tuple[str, str]]:
+        """Names of layers, the second of which sees what the first returns and nobody else does: see `fold_norms`."""
+        return adjacent_layers(self)
+
+    def fuse(self) -> Self:
+        fold_norms(self, self.norm_pairs())
+        return self
+
     def forward_features(self, x: Tensor) -> Tensor:
         return self.forward_stages(x, len(self.feature_info) - 1)[-1]
 
@@ -36,7 +47,7 @@ class HeadedClassifier(ImageClassifier):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
-        pool = self.head.global_pool if global_pool is None else global_pool
+        pool = (self.head.global_pool or ("avg" if classes else "")) if global_pool is None else global_pool
         if pool not in ("avg", ""):
             raise InputError(f"global_pool={global_pool!r} is not available; valid: 'avg', '' or None")
         if classes and not pool:
@@ -44,8 +55,50 @@ class HeadedClassifier(ImageClassifier):
         self.head.reset_classes(classes)
         self.head.global_pool = pool
         trunk = next(self.parameters())
-        self.head.to(device=trunk.device, dtype=trunk.dtype)
+        self.head.to(device=trunk.device, dtype=trunk.dtype).train(self.training)
         self.num_classes = classes
+
+    def drop_above(self, last: int) -> None:
+        """Let go of the layers above level `last`; a network that keeps them leaves them unused."""
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """End the network at the highest of these levels, in place, with timm's signature.
+
+        `feature_info`, `num_features` and `head_hidden_size` are the remaining network's. A head made for another
+        level is replaced by global average pooling and a linear layer, which `reset_classifier(n, 'avg')` makes.
+
+        Args:
+            indices: as for `forward_intermediates`.
+            prune_norm: no effect; there is no norm layer after the last block.
+            prune_head: also where the last level is kept; the network then returns the unpooled map.
+
+        Returns:
+            The levels that `indices` means.
+
+        Raises:
+            InputError: an index out of range; nothing is changed then.
+        """
+        levels = self.levels(indices)
+        last = max(levels)
+        shortened = last < len(self.feature_info) - 1
+        if shortened:
+            self.drop_above(last)
+            self.feature_info = self.feature_info[: last + 1]
+        if shortened or prune_head:
+            self.num_features = self.head_hidden_size = self.feature_info[-1]["num_chs"]
+            self.head = PooledLinearHead(self.num_features, 0, "").train(self.training)
+            self.num_classes = 0
+        return levels
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of the parameters' names, from the stem up, by which timm lowers learning rates layer by layer.
+
+        Args:
+            coarse: a group for every stage, not for every block.
+        """
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
     @property
     def classifier_names(self) -> tuple[str, ...]:

@@ -103,6 +103,9 @@ class PairedNetwork(HeadedClassifier):
             maps.append(x)
         return maps
 
+    def drop_above(self, last: int) -> None:
+        self.stages = cast(nn.Sequential, self.stages[: last + 1])
+
     @property
     def spiking_module_names(self) -> tuple[str, ...]:
         blocks = {name: m for name, m in self.named_modules() if isinstance(m, PairedBlock)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.modules import Encoder, FeatureInfo, NeuronFactory
 from zoo.families.headed import HeadedClassifier
+from zoo.fusing import numbered_layers
 from zoo.names import Spec
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")
@@ -35,7 +37,7 @@ class ResidualBaseline(HeadedClassifier):
         fc = cast(nn.Linear, network.get_submodule("fc"))
         self.num_features = self.head_hidden_size = fc.in_features
         widths = [fc.in_features // 2**i for i in (3, 2, 1, 0)]
-        self.feature_info = [FeatureInfo(num_chs=64, reduction=4, module="stem")]
+        self.feature_info = [FeatureInfo(num_chs=64, reduction=4, module="stem.maxpool")]
         self.feature_info += [
             FeatureInfo(num_chs=width, reduction=4 * 2**i, module=f"stages.{i}") for i, width in enumerate(widths)
         ]
@@ -53,6 +55,12 @@ class ResidualBaseline(HeadedClassifier):
             x = self.run_blocks(stage, x)
             maps.append(x)
         return maps if self.encoder is None else [each.mean(0) for each in maps]
+
+    def norm_pairs(self) -> Iterable[tuple[str, str]]:
+        return (*super().norm_pairs(), *numbered_layers(self))
+
+    def drop_above(self, last: int) -> None:
+        self.stages = cast(nn.Sequential, self.stages[:last])
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

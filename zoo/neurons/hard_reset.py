@@ -19,13 +19,13 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.in_place import CHUNK, as_rows, empty_rows, inner_order
 from zoo.precision import at_least_float32
 
 # Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
 _INTEGRATE, _DIVIDE, _MULTIPLY = 0, 1, 2
-_CHUNK = 1 << 16  # values a timestep walked at once: eight float32 timesteps of it stay in a core's cache
 
-_threshold_backward = torch.ops.aten.threshold_backward
+_threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 
 def _charge(v: Tensor, x: Tensor, kind: int, gain: Tensor | float) -> Tensor:
@@ -56,6 +56,11 @@ def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, a
     return torch.stack(spikes)
 
 
+def _behind_time(order: tuple[int, ...]) -> tuple[int, ...]:
+    """The order in memory of one timestep."""
+    return tuple(dimension - 1 for dimension in order[1:])
+
+
 class _HardResetSpikes(torch.autograd.Function):
     """The same in place. Membrane potentials are float32 whatever the input's dtype is."""
 
@@ -68,15 +73,17 @@ class _HardResetSpikes(torch.autograd.Function):
             ctx.save_for_backward(x)
             ctx.gain = gain
         scale = float(gain)
-        flat = x.reshape(x.shape[0], -1)
-        spikes = torch.empty_like(flat)
-        for inputs, outputs in zip(flat.split(_CHUNK, 1), spikes.split(_CHUNK, 1), strict=True):
-            nv = torch.zeros(inputs.shape[1], dtype=torch.float32, device=x.device)
-            for t in range(x.shape[0]):
-                _charge_negated(nv, nv, inputs[t], kind, scale)
-                torch.le(nv, -threshold, out=outputs[t])
+        order = inner_order(x)
+        spikes = empty_rows(x[0], _behind_time(order), len(x))
+        rows, spike_rows = as_rows(x, order), as_rows(spikes, order)
+        potential = torch.empty(min(CHUNK, rows.shape[1]), dtype=torch.float32)
+        for inputs, outputs in zip(rows.split(CHUNK, 1), spike_rows.split(CHUNK, 1), strict=True):
+            nv = potential[: inputs.shape[1]].zero_()
+            for current, spike in zip(inputs.unbind(0), outputs.unbind(0), strict=True):
+                _charge_negated(nv, nv, current, kind, scale)
+                torch.le(nv, -threshold, out=spike)
                 functional.threshold(nv, -threshold, 0.0, inplace=True)
-        return spikes.view(x.shape)
+        return spikes
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
@@ -103,46 +110,53 @@ def _fast_backward(
     x: Tensor, gain: Tensor | float, grad: Tensor, kind: int, threshold: float, alpha: float
 ) -> tuple[Tensor, Tensor | None]:
     """Backward through time, chunk by chunk."""
-    scale = float(gain)
-    inputs, grads = x.reshape(x.shape[0], -1), grad.reshape(x.shape[0], -1)
-    dx, dgain = torch.empty_like(inputs), 0.0
-    parts = (each.split(_CHUNK, 1) for each in (inputs, grads, dx))
-    for x_part, grad_part, dx_part in zip(*parts, strict=True):
-        dgain += _backward_chunk(x_part, grad_part, dx_part, scale, kind, threshold, alpha)
-    dx = dx.view(x.shape)
+    scale, order = float(gain), inner_order(x)
+    dx, dgain = empty_rows(x[0], _behind_time(order), len(x)), 0.0
+    parts = [as_rows(each, order) for each in (x, grad, dx)]
+    scratch = torch.empty((2, len(x), min(CHUNK, parts[0].shape[1])), dtype=torch.float32)
+    for x_part, grad_part, dx_part in zip(*(each.split(CHUNK, 1) for each in parts), strict=True):
+        nh, inverse_slope = scratch[:, :, : x_part.shape[1]].unbind(0)
+        _recompute(x_part.float(), nh, inverse_slope, scale, kind, threshold, alpha)
+        dgain += _backward_chunk(x_part, grad_part.float(), dx_part, nh, inverse_slope, scale, kind, threshold)
     return dx, gain.new_tensor(dgain) if isinstance(gain, Tensor) else None
 
 
-def _backward_chunk(
-    x: Tensor, grad: Tensor, dx: Tensor, gain: float, kind: int, threshold: float, alpha: float
-) -> float:
-    """Fill `dx` (T, n) and return ∂L/∂gain of a multiplying gain.
+def _recompute(
+    x: Tensor, nh: Tensor, inverse_slope: Tensor, gain: float, kind: int, threshold: float, alpha: float
+) -> None:
+    """Fill −h and 1/Θ′ = (1 + (πα/2 · (h − θ))²) · 2/α of every timestep, each (T, n)."""
+    nv = torch.zeros_like(x[0])
+    for current, potential in zip(x.unbind(0), nh.unbind(0), strict=True):
+        _charge_negated(potential, nv, current, kind, gain)
+        nv = functional.threshold(potential, -threshold, 0.0)
+    torch.add(nh, threshold, out=inverse_slope)
+    one = torch.tensor(2 / alpha)
+    torch.addcmul(one, inverse_slope, inverse_slope, value=alpha * math.pi**2 / 2, out=inverse_slope)
 
-    Potentials are recomputed once, then walked from the last step to the first:
+
+def _backward_chunk(
+    x: Tensor, grad: Tensor, dx: Tensor, nh: Tensor, inverse_slope: Tensor, gain: float, kind: int, threshold: float
+) -> float:
+    """Fill `dx` (T, n) from the last step to the first, and return ∂L/∂gain of a multiplying gain.
+
     ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′).
     """
-    x, grad = x.float(), grad.float()
-    nh = torch.empty_like(x)
-    nv = torch.zeros_like(x[0])
-    for t in range(len(x)):
-        _charge_negated(nh[t], nv, x[t], kind, gain)
-        nv = functional.threshold(nh[t], -threshold, 0.0)
-    width = 2 / (math.pi * alpha)
-    # 1/Θ′ = (1 + (x/width)²) · 2/α
-    inverse_slope = (nh + threshold).div_(width).square_().add_(1).mul_(2 / alpha)
-    carry = torch.zeros_like(nv)  # ∂L/∂v_t
+    carry = torch.zeros_like(nh[0])  # ∂L/∂v_t
+    through_spike, dh = torch.empty_like(carry), torch.empty_like(carry)
     dgain = 0.0
-    for t in range(len(x) - 1, -1, -1):
-        through_spike = torch.addcmul(grad[t], carry, nh[t])
-        dh = _threshold_backward(carry, nh[t], -threshold).addcdiv_(through_spike, inverse_slope[t])
+    for t in range(len(nh) - 1, -1, -1):
+        torch.addcmul(grad[t], carry, nh[t], out=through_spike)
+        _threshold_backward(carry, nh[t], -threshold, grad_input=dh)
+        dh.addcdiv_(through_spike, inverse_slope[t])
         if kind == _INTEGRATE:
-            dx[t], carry = dh, dh
+            dx[t], carry, dh = dh, dh, carry
             continue
         if kind == _MULTIPLY:
             before = functional.threshold(nh[t - 1], -threshold, 0.0) if t else torch.zeros_like(dh)
             dgain += float((dh * (x[t] + before)).sum(dtype=torch.float64))
         current = dh / gain if kind == _DIVIDE else dh * gain
-        dx[t], carry = current, dh - current
+        dx[t] = current
+        torch.sub(dh, current, out=carry)
     return dgain
 
 

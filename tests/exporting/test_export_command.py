@@ -1,0 +1,97 @@
+"""`zoo export`, as a user and as a script meet it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from typer.testing import CliRunner, Result
+
+from zoo.catalog import default_catalog
+from zoo.cli import app
+from zoo.composition import parse_name
+from zoo.hub.folder import assemble
+
+SMALL = "ann_vgg_b1_m1_d1"
+BUNDLED = "ann_resnet_b8_m2_d4.cifar10"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def metadata(file: Path) -> dict[str, str]:
+    return {each.key: each.value for each in onnx.load(file).metadata_props}
+
+
+def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
+    out = tmp_path / "model.onnx"
+    result = run("ann_resnet_b8_m2_d4", "--out", out, "--batch", "dynamic", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == {
+        "file": str(out),
+        "name": BUNDLED,
+        "input_shape": ["batch", 3, 32, 32],
+        "output_shape": ["batch", 10],
+        "opset": 18,
+        "size": out.stat().st_size,
+    }
+    assert metadata(out)["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
+
+
+def test_a_published_folder_is_exported_too(tmp_path: Path) -> None:
+    record = default_catalog().weight(parse_name(BUNDLED))
+    folder, out = tmp_path / "published", tmp_path / "model.onnx"
+    assemble(record, record.location, f"local-dir:{folder}").write(folder)
+    result = run(f"local-dir:{folder}", "--out", out, "--image-size", "24", "--batch", "2")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        f"{BUNDLED}: pixels 2 × 3 × 24 × 24 → logits 2 × 10",
+        f"{out}: {out.stat().st_size:,} bytes, ONNX opset 18",
+    ]
+    told = metadata(out)
+    assert told["zoo.sha256"] == record.sha256
+    assert json.loads(told["zoo.preprocessing"])["size"] == 24
+
+
+def test_a_network_without_weights_says_so_and_is_the_same_every_time(tmp_path: Path) -> None:
+    files = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
+    for file in files:
+        result = run(SMALL, "--out", file, "--image-size", "16")
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith(f"{SMALL}, untrained: pixels 1 × 3 × 16 × 16 → logits 1 × 1000\n")
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert sorted(metadata(files[0])) == ["zoo.name", "zoo.version"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nonsense", "--out", "{}/model.onnx"), "nonsense"),
+        ((f"{SMALL}.none", "--out", "{}/model.onnx"), "has no pretrained weights"),
+        ((SMALL, "--out", "{}/model"), "does not end with .onnx"),
+        ((SMALL, "--out", "{}/there.onnx"), "--force overwrites it"),
+        ((SMALL, "--out", "{}/model.onnx", "--batch", "many"), "dynamic"),
+        ((SMALL, "--out", "{}/model.onnx", "--batch", "0"), "valid: 1 to 65536"),
+        ((SMALL, "--out", "{}/model.onnx", "--image-size", "2"), "takes 4 or more"),
+        ((SMALL,), "--out"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_and_leaves_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "there.onnx").write_text("mine")
+    result = run(*(argument.format(tmp_path) for argument in arguments))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["there.onnx"]
+    assert (tmp_path / "there.onnx").read_text() == "mine"
+
+
+def test_force_writes_over_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "there.onnx"
+    out.write_text("mine")
+    assert run(SMALL, "--out", out, "--image-size", "8", "--force").exit_code == 0
+    assert onnx.load(out).graph.node

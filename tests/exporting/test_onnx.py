@@ -1,0 +1,274 @@
+"""Networks and their parts as ONNX: what onnxruntime computes is what torch computes, and the file says what it is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo.catalog import default_catalog
+from zoo.composition import parse_name
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
+from zoo.exporting import export_onnx, to_onnx
+from zoo.registry import default_registry
+
+SIDE = 16
+
+
+def tiny(name: str) -> ImageClassifier:
+    """A network in eval mode whose batch norms have statistics, so that neurons have something to fire at."""
+    options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}
+    model = zoo.create_model(name, num_classes=3, **options).train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(8, 3, SIDE, SIDE))
+    return model.eval()
+
+
+def session(data: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+
+
+def by_onnxruntime(data: bytes, x: Tensor) -> Tensor:
+    (output,) = session(data).run(None, {"pixels": x.numpy()})
+    return torch.from_numpy(output)
+
+
+def as_onnx(module: nn.Module, x: Tensor, *, any_batch: bool = False) -> bytes:
+    with torch.no_grad():
+        made = to_onnx(module.eval(), x, type(module).__name__, any_batch=any_batch)
+    onnx.checker.check_model(made, full_check=True)
+    data: bytes = made.SerializeToString()
+    return data
+
+
+# Components -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ste", "fourier", "rate", "ttfs", "phase"])
+def test_encoders_emit_the_very_same_spikes(name: str) -> None:
+    encoder = default_registry().load("encoder", name)()
+    data = as_onnx(encoder, torch.rand(2, 3, 7), any_batch=True)
+    for x in (torch.rand(4, 3, 7), torch.rand(1, 3, 7) * 9 - 4, torch.arange(252).reshape(12, 3, 7) / 255):
+        assert torch.equal(by_onnxruntime(data, x), encoder(x))
+
+
+@pytest.mark.parametrize("name", ["if", "lif", "plif"])
+def test_neurons_emit_the_very_same_spikes(name: str) -> None:
+    neuron = default_registry().load("neuron", name)()
+    data, x = as_onnx(neuron, torch.rand(8, 2, 6)), torch.randn(8, 2, 6) * 2
+    spikes = by_onnxruntime(data, x)
+    assert torch.equal(spikes, neuron(x))
+    assert 0 < spikes.mean() < 1
+
+
+@pytest.mark.parametrize("name", ["rate", "bpd"])
+def test_decoders_agree(name: str) -> None:
+    decoder, x = default_registry().load("decoder", name)(), torch.rand(8, 2, 3, 4).round()
+    torch.testing.assert_close(by_onnxruntime(as_onnx(decoder, x), x), decoder(x), rtol=0, atol=1e-6)
+
+
+class _Shift(nn.Module):
+    def __init__(self, places: Any) -> None:
+        super().__init__()
+        self.places = places
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x >> self.places, torch.bitwise_right_shift(x, self.places)))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64])
+@pytest.mark.parametrize("tensor", [False, True])
+def test_shifts_to_the_right_are_exact_for_every_integer(dtype: torch.dtype, tensor: bool) -> None:
+    limits = torch.iinfo(dtype)
+    x = torch.tensor(
+        [limits.min, limits.min + 1, 0, 1, 5, 77, limits.max - 1, limits.max, *range(100, 124)], dtype=dtype
+    )
+    module = _Shift(torch.arange(len(x), dtype=dtype) % 7 if tensor else 3)
+    assert torch.equal(by_onnxruntime(as_onnx(module, x), x), module(x))
+
+
+# Blocks and networks --------------------------------------------------------------------------------------------------
+
+BLOCKS = {
+    "has8_resnet_b4_m2_d2_ste_bpd": ("stages.0.0", "stages.1.1", "stages.2.0"),
+    "has8_vgg_b2_m2_d1_fourier_rate_plif": ("stages.0.0", "stages.1.0"),
+    "sew_resnet18_phase": ("stages.0.1", "stages.1.0"),
+    "ann_resnet18": ("stem", "stages.1.0"),
+}
+
+
+@pytest.mark.parametrize(("name", "block"), [(name, block) for name, blocks in BLOCKS.items() for block in blocks])
+def test_blocks_agree_on_their_own_inputs(name: str, block: str) -> None:
+    """To 1e-4; but a membrane potential at its threshold may round to either side, and then a spike differs."""
+    model, inputs = tiny(name), []
+    module = model.get_submodule(block)
+    hook = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone()))
+    with torch.no_grad():
+        model(torch.rand(2, 3, SIDE, SIDE))
+        hook.remove()
+        expected = module(inputs[0].clone())
+    found = by_onnxruntime(as_onnx(module, inputs[0]), inputs[0])
+    same = (found - expected).abs() <= 1e-4 * expected.abs().max()
+    assert same.float().mean() > (0.998 if model.spiking_module_names else 0.999999)
+    assert len(expected.unique()) > 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "has8_vgg_b2_m1_d1_ste_bpd",
+        "sew_resnet18_phase",
+        "ann_vgg_b2_m2_d1",
+        pytest.param("has8_resnet_b2_m2_d2_fourier_rate_plif", marks=pytest.mark.slow),
+        pytest.param("snn_vgg_b2_m1_d1_ste_bpd_lif", marks=pytest.mark.slow),
+        pytest.param("sew_resnet18_rate_lif", marks=pytest.mark.slow),
+    ],
+)
+def test_networks_take_any_number_of_images_and_say_the_same(name: str, tmp_path: Path) -> None:
+    model, out = tiny(name), tmp_path / "model.onnx"
+    exported = export_onnx(model, out, image_size=SIDE, batch=None)
+    assert exported.input_shape == ("batch", 3, SIDE, SIDE)
+    assert exported.output_shape == ("batch", 3)
+    for count in (1, 2, 40):
+        x = torch.rand(count, 3, SIDE, SIDE) * torch.rand(count, 1, 1, 1)
+        with torch.no_grad():
+            expected = model(x)
+        found = by_onnxruntime(out.read_bytes(), x)
+        assert found.shape == expected.shape
+        # One spike that rounds otherwise moves one image's logits, not the others'.
+        assert ((found - expected).abs().amax(1) < 1e-4).float().mean() >= (0.9 if count > 2 else 0.5)
+        assert (found.argmax(1) == expected.argmax(1)).float().mean() >= (0.95 if count > 2 else 0.5)
+
+
+SMALL = "ann_vgg_b1_m1_d1"
+
+
+# The file -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_published_weight_is_described_in_the_file(tmp_path: Path) -> None:
+    name, out = "ann_resnet_b8_m2_d4.cifar10", tmp_path / "model.ONNX"
+    weight = default_catalog().weight(parse_name(name))
+    exported = export_onnx(zoo.create_model(name, pretrained=True), out, weight, image_size=40, batch=2)
+    assert exported.to_json() == {
+        "file": str(out),
+        "name": name,
+        "input_shape": (2, 3, 40, 40),
+        "output_shape": (2, 10),
+        "opset": 18,
+        "size": out.stat().st_size,
+    }
+    read = session(out.read_bytes())
+    told = read.get_modelmeta().custom_metadata_map
+    assert (told["zoo.name"], told["zoo.sha256"], told["zoo.license"]) == (name, weight.sha256, "MIT")
+    assert told["zoo.version"] == zoo.__version__
+    assert json.loads(told["zoo.labels"]) == list(weight.labels)
+    assert json.loads(told["zoo.preprocessing"]) == {
+        "size": 40,
+        "resize": "shorter-side",
+        "crop": "center",
+        "interpolation": "bicubic",
+        "range": [0, 1],
+        "channels": "RGB",
+    }
+    assert [(each.name, each.shape, each.type) for each in (*read.get_inputs(), *read.get_outputs())] == [
+        ("pixels", [2, 3, 40, 40], "tensor(float)"),
+        ("logits", [2, 10], "tensor(float)"),
+    ]
+
+
+def test_the_same_network_gives_the_same_bytes_which_tell_nothing_of_the_machine(tmp_path: Path) -> None:
+    model = zoo.create_model(SMALL, num_classes=3).train()
+    files = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
+    for file in files:
+        export_onnx(model, file, image_size=8)
+    assert all(module.training for module in model.modules())
+    data = files[0].read_bytes()
+    assert data == files[1].read_bytes()
+    for secret in (str(Path(zoo.__file__).parent), "site-packages", "forward", str(tmp_path)):
+        assert secret.encode() not in data
+    told = {prop.key: prop.value for prop in onnx.load_from_string(data).metadata_props}
+    assert told == {"zoo.name": SMALL, "zoo.version": zoo.__version__}
+
+
+def test_fused_networks_and_networks_without_classes_export(tmp_path: Path) -> None:
+    model, x = tiny("ann_resnet18").fuse(), torch.rand(1, 3, SIDE, SIDE)
+    model.reset_classifier(0)
+    assert export_onnx(model, tmp_path / "model.onnx", image_size=SIDE).output_shape == (1, 512)
+    data = (tmp_path / "model.onnx").read_bytes()
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load_from_string(data).graph.node}
+    with torch.no_grad():
+        torch.testing.assert_close(by_onnxruntime(data, x), model(x), rtol=1e-4, atol=1e-5)
+
+
+# Refusals -------------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_not_written_over_unless_told_to(tmp_path: Path) -> None:
+    model, out = zoo.create_model(SMALL, num_classes=2), tmp_path / "model.onnx"
+    out.write_text("mine")
+    with pytest.raises(InputError, match="exists already; --force overwrites it"):
+        export_onnx(model, out, image_size=8)
+    assert out.read_text() == "mine"
+    export_onnx(model, out, image_size=8, force=True)
+    assert onnx.load(out).graph.node
+    for wrong, said in (
+        (tmp_path / "model.pt", "does not end with .onnx; try"),
+        (tmp_path / "none" / "model.onnx", "does not exist; make it first"),
+        (tmp_path / f"{'n' * 240}.onnx", "cannot be written: File name too long"),
+    ):
+        with pytest.raises(InputError, match=said):
+            export_onnx(model, wrong, image_size=8)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        export_onnx(model, tmp_path / "folder.onnx", image_size=8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "model.onnx"]
+
+
+def test_sizes_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    model, out = zoo.create_model("ann_vgg_b1_m1_d3", num_classes=2), tmp_path / "model.onnx"
+    for sizes, said in (
+        ({"image_size": 15}, "too small; ann_vgg_b1_m1_d3 takes 16 or more"),
+        ({"image_size": 16, "batch": 0}, "batch=0 is out of range; valid: 1 to 65536"),
+        ({"image_size": 16, "batch": 65537}, "batch=65537 is out of range"),
+    ):
+        with pytest.raises(InputError, match=said):
+            export_onnx(model, out, **sizes)  # type: ignore[arg-type]
+    for name, said in ((SMALL, "meta device"), ("ann_vgg_b400_m2_d4", "one ONNX file holds 2,147,483,647 at most")):
+        with pytest.raises(InputError, match=said):
+            export_onnx(zoo.create_model(name, device="meta"), out, image_size=32)
+    assert not out.exists()
+
+
+class _Strange(nn.Module):
+    """An operation that ONNX has no counterpart of."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+def test_what_onnx_cannot_express_is_named(tmp_path: Path) -> None:
+    model = zoo.create_model(SMALL, num_classes=2)
+    model.get_submodule("stages.0.0.analog").add_module("act", _Strange())
+    with pytest.raises(InputError, match=rf"{SMALL} cannot be expressed in ONNX: .*bessel_j0"):
+        export_onnx(model, tmp_path / "model.onnx", image_size=8)
+    assert list(tmp_path.iterdir()) == []
+    assert all(module.training for module in model.modules())
+
+
+def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(InputError, match=r"pip install 'has8-zoo\[export\]'"):
+        export_onnx(zoo.create_model(SMALL, num_classes=2), tmp_path / "model.onnx", image_size=8)

@@ -1,0 +1,284 @@
+"""Fused networks compute what they computed, as far as rounding allows, and remain networks of the zoo."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+import zoo
+from zoo.contracts.modules import Encoder, ImageClassifier, Neuron
+from zoo.errors import InputError, WeightError
+from zoo.fusing import FoldedNorm, adjacent_layers, fold_norms
+from zoo.images import prepare, read_image, sample_photographs
+from zoo.profiling import count_cost, profile
+from zoo.records import Preprocessing
+from zoo.weights import load_state
+
+BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+NAMES = (
+    "has8_resnet_b4_m2_d2_ste_bpd",
+    "has8_vgg_b2_m2_d2_fourier_rate_lif",
+    "has8_resnet50_b1_m2_d4_tanh_bpd_plif",
+    "snn_resnet_b4_m2_d2_ste_bpd",
+    "ann_vgg_b2_m2_d2",
+    "ann_resnet18",
+    "ann_resnet50",
+    "sew_resnet18_rate",
+    "sew_resnet50_phase_lif",
+)
+
+
+def trained(name: str) -> ImageClassifier:
+    """A small network in eval mode whose batch norms have statistics and parameters of their own."""
+    model = zoo.create_model(name, num_classes=5).eval()
+    for norm in norms(model):
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        norm.running_mean.normal_(0, 0.3)
+        norm.running_var.uniform_(0.3, 3)
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.normal_(norm.bias, 0.3, 0.3)
+    return model
+
+
+def norms(model: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+def pairs_seen(model: nn.Module, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Input of every convolution, and what the batch norm behind it makes of it, by name of the convolution."""
+    names = {module: name for name, module in model.named_modules()}
+    inputs: dict[int, tuple[str, Tensor]] = {}
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    kept: list[Tensor] = []  # or an id is given again
+
+    def note(module: nn.Module, args: tuple[Tensor], output: Tensor) -> None:
+        kept.append(output)
+        if isinstance(module, nn.Conv2d):
+            inputs[id(output)] = names[module], args[0].clone()
+        elif id(args[0]) in inputs:
+            conv, before = inputs[id(args[0])]
+            seen[conv] = before, output.clone()
+
+    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.BatchNorm2d))]
+    with torch.no_grad():
+        model(x)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def blocks(model: ImageClassifier) -> Iterator[tuple[str, nn.Module]]:
+    """The blocks of every stage."""
+    for name, stage in model.get_submodule("stages").named_children():
+        yield from ((f"stages.{name}.{block}", module) for block, module in stage.named_children())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_batch_norm_is_folded_and_every_convolution_gives_what_both_gave(name: str) -> None:
+    model, x = trained(name), torch.rand(2, 3, 32, 32)
+    seen, count = pairs_seen(model, x), len(norms(model))
+    assert len(seen) == count > 0
+    assert model.fuse() is model
+    assert norms(model) == []
+    assert sum(isinstance(module, FoldedNorm) for module in model.modules()) == count
+    with torch.no_grad():
+        for conv, (before, after) in seen.items():
+            found = model.get_submodule(conv)(before)
+            torch.testing.assert_close(found, after, rtol=0, atol=1e-5 * float(after.abs().max()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_agree_on_their_own_inputs(name: str) -> None:
+    """To 1e-5; but a membrane potential at its threshold may round to either side, and then a spike differs."""
+    model, x = trained(name), torch.rand(2, 3, 32, 32)
+    inputs: dict[str, Tensor] = {}
+    for block, module in blocks(model):
+        module.register_forward_pre_hook(lambda _, args, block=block: inputs.update({block: args[0].clone()}))
+    with torch.no_grad():
+        model(x)
+        fused = copy.deepcopy(model).fuse()
+        for block, before in list(inputs.items()):
+            plain, found = model.get_submodule(block)(before.clone()), fused.get_submodule(block)(before.clone())
+            same = (plain - found).abs() <= 1e-5 * plain.abs().max()
+            assert same.float().mean() > (0.998 if model.spiking_module_names else 0.999999), block
+
+
+def test_the_bundled_weights_still_say_the_same() -> None:
+    model = zoo.create_model(BUNDLED, pretrained=True).eval()
+    photograph = prepare(read_image(sample_photographs()[0]), Preprocessing(size=160))
+    crops = torch.stack(
+        [photograph[:, i : i + 64 : 2, j : j + 64 : 2] for i in range(0, 96, 6) for j in range(0, 96, 6)]
+    )
+    with torch.no_grad():
+        before = model(crops).argmax(1)
+        after = model.fuse()(crops).argmax(1)
+    assert len(before.unique()) > 3
+    assert (before == after).float().mean() > 0.985
+    assert model.pretrained_cfg["tag"] == "cifar10"
+    assert str(model.spec) == BUNDLED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fusing_again_copying_and_pickling_change_nothing(name: str) -> None:
+    model, x = trained(name).fuse(), torch.rand(2, 3, 32, 32)
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    with torch.no_grad():
+        logits = model(x)
+        for again in (model.fuse(), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301
+            assert torch.equal(again(x), logits)
+            assert all(torch.equal(value, state[key]) for key, value in again.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fused_network_is_still_one_of_the_zoo(name: str) -> None:
+    model = trained(name)
+    parameters, removed = sum(p.numel() for p in model.parameters()), sum(norm.num_features for norm in norms(model))
+    model.fuse()
+    assert sum(p.numel() for p in model.parameters()) == parameters - removed
+    assert all(not module.training for module in model.modules())
+    with torch.no_grad():
+        final, maps = model.forward_intermediates(torch.rand(1, 3, 32, 32))
+        assert torch.equal(final, maps[-1])
+        model.reset_classifier(3)
+        assert model(torch.rand(1, 3, 32, 32)).shape == (1, 3)
+    for layer in model.first_conv_names:
+        assert f"{layer}.bias" in model.state_dict()
+
+
+@pytest.mark.parametrize("name", ["has8_vgg_b2_m2_d2_fourier_rate_lif", "ann_resnet18"])
+def test_operations_are_still_counted(name: str) -> None:
+    model, x = trained(name), torch.rand(1, 3, 32, 32)
+    before = profile(model, images=x)
+    after = profile(model.fuse(), images=x)
+    assert before.activity is not None
+    assert after.activity is not None
+    assert [(s.name, s.dense) for s in after.activity.synapses] == [(s.name, s.dense) for s in before.activity.synapses]
+    assert not after.activity.uncounted
+    # fvcore counts batch norms, and a folded one is gone.
+    assert count_cost(model, 32).macs < before.macs
+
+
+def test_hooks_stay_and_parameters_learn_on_without_batch_norms() -> None:
+    model = trained(NAMES[0])
+    conv = model.get_submodule("stages.0.0.analog.conv")
+    called: list[nn.Module] = []
+    conv.register_forward_hook(lambda module, *_: called.append(module))
+    model.fuse().train()
+    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    assert called == [conv]
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_other_types_keep_theirs(dtype: torch.dtype) -> None:
+    model = trained(NAMES[4]).to(dtype)
+    x = torch.rand(2, 3, 32, 32, dtype=dtype)
+    with torch.no_grad():
+        before = model(x)
+        after = model.fuse()(x)
+    assert {value.dtype for value in model.state_dict().values()} == {dtype}
+    tolerance = 0.03 if dtype is torch.bfloat16 else 1e-12
+    torch.testing.assert_close(after, before, rtol=0, atol=tolerance * float(before.abs().max()))
+
+
+def test_in_training_mode_nothing_is_fused() -> None:
+    model = trained(NAMES[0])
+    state = model.state_dict()
+    for module, named in ((model, "the network"), (norms(model)[3], "stages.1.0.analog.body.4")):
+        model.eval()
+        module.train()
+        with pytest.raises(InputError, match=f"{named} is in training mode"):
+            model.fuse()
+        assert model.state_dict().keys() == state.keys()
+
+
+def test_a_norm_without_statistics_is_named_and_nothing_is_changed() -> None:
+    model = trained(NAMES[5])
+    norm = model.get_submodule("stages.2.1.bn2")
+    norm.running_mean = norm.running_var = None  # type: ignore[assignment]
+    count = len(norms(model))
+    with pytest.raises(InputError, match=r"stages\.2\.1\.bn2 keeps no running statistics"):
+        model.fuse()
+    assert len(norms(model)) == count
+
+
+def test_unfused_weights_are_refused_and_fused_ones_load() -> None:
+    model = trained(NAMES[0])
+    fused = copy.deepcopy(model).fuse()
+    with pytest.raises(RuntimeError, match=r"stages\.0\.0\.analog\.bn is part of a convolution now"):
+        fused.load_state_dict(model.state_dict())
+    with pytest.raises(WeightError, match=r"unexpected: .*\.bn\."):
+        load_state(fused, model.state_dict(), "unfused", 5, 3)
+    another = trained(NAMES[0]).fuse()
+    another.load_state_dict(fused.state_dict())
+    x = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(another(x), fused(x))
+
+
+def test_a_network_without_norms_is_returned_as_it_is() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)).eval()
+    before = list(network)
+    fold_norms(network, adjacent_layers(network))
+    assert list(network) == before
+
+
+class _Doubling(nn.Conv2d):
+    """A convolution whose weight is not what it convolves with."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 2
+
+
+class _Reversed(nn.Sequential):
+    """Its layers in another order than their names."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in reversed(self):
+            x = module(x)
+        return x
+
+
+def test_what_only_looks_like_a_pair_is_left() -> None:
+    shared = nn.Conv2d(4, 4, 1)
+    pruned = prune.random_unstructured(nn.Conv2d(4, 4, 1), "weight", 0.5)
+    normalised = parametrizations.weight_norm(nn.Conv2d(4, 4, 1))
+    for network in (
+        nn.Sequential(_Doubling(4, 4, 1), nn.BatchNorm2d(4)),
+        nn.Sequential(shared, nn.BatchNorm2d(4), shared, nn.BatchNorm2d(4)),
+        nn.Sequential(pruned, nn.BatchNorm2d(4)),
+        nn.Sequential(normalised, nn.BatchNorm2d(4)),
+        nn.Sequential(nn.Conv2d(4, 4, 1), nn.SyncBatchNorm(4)),
+        _Reversed(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)),
+    ):
+        before = list(network.eval())
+        fold_norms(network, adjacent_layers(network))
+        assert list(network) == before
+
+
+def test_grouped_strided_and_biased_convolutions_fold_and_encoders_and_neurons_stay() -> None:
+    conv = nn.Conv2d(4, 6, 3, stride=2, groups=2, padding=1)
+    norm = nn.BatchNorm2d(6, affine=False)
+    network = nn.Sequential(conv, norm).eval()
+    norm.running_mean, norm.running_var = torch.randn(6), torch.rand(6) + 0.1
+    x = torch.randn(3, 4, 9, 9)
+    with torch.no_grad():
+        before = network(x)
+        fold_norms(network, adjacent_layers(network))
+        torch.testing.assert_close(network(x), before, rtol=0, atol=1e-5 * float(before.abs().max()))
+    model = trained(NAMES[0])
+    kept = [module for module in model.modules() if isinstance(module, (Encoder, Neuron))]
+    assert [module for module in model.fuse().modules() if isinstance(module, (Encoder, Neuron))] == kept
+
+
+def test_networks_fuse_on_the_meta_device() -> None:
+    model = zoo.create_model("has8_resnet_b4_m2_d2_ste_bpd", device="meta").eval().fuse()
+    assert norms(model) == []
+    assert all(parameter.is_meta for parameter in model.parameters())

@@ -1,0 +1,258 @@
+"""Networks as ONNX files, which say themselves what they are: name, weights, preprocessing, labels.
+
+Needs `pip install 'has8-zoo[export]'`. Neurons are exported as what they compute, timestep by timestep, so every
+runtime with opset 18 runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
+from zoo.factory import create_model
+from zoo.images import display_name
+from zoo.records import StoredWeight
+from zoo.weights import HubAccess, find_listed
+from zoo.weights.access import LIBRARY
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 18
+INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
+MAX_BYTES = 2**31 - 1
+"""What one ONNX file holds at most."""
+MAX_BATCH = 65536
+UNTRAINED_SEED = 0
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        file: its path.
+        name: of the network.
+        input_shape: (N, C, H, W); N is 'batch' where any number of images goes.
+        output_shape: (N, classes), or (N, features) without classes.
+        opset: of ONNX.
+        size: bytes.
+    """
+
+    file: str
+    name: str
+    input_shape: tuple[int | str, ...]
+    output_shape: tuple[int | str, ...]
+    opset: int
+    size: int
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return asdict(self)
+
+
+def network_to_export(name: str) -> tuple[ImageClassifier, StoredWeight | None]:
+    """The network of a name and the weight that is in it: the name's, or none, and then it is untrained.
+
+    Raises:
+        ModelNameError, TagError: the name or tag is wrong; and what else `create_model` raises.
+    """
+    found = find_listed(name, HubAccess())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return create_model(found.loads, pretrained=found.weight is not None), found.weight
+
+
+def export_onnx(
+    model: ImageClassifier,
+    out: Path,
+    weight: StoredWeight | None = None,
+    *,
+    image_size: int,
+    batch: int | None = 1,
+    force: bool = False,
+) -> Exported:
+    """Write a network as one ONNX file, in eval mode: pixels in [0, 1], (N, C, H, W) → logits (N, classes).
+
+    Rounding differs between runtimes, and in a hybrid network it flips a few bit planes: logits differ slightly.
+
+    Args:
+        model: the network; every module's mode is restored afterwards.
+        out: a file that ends with .onnx.
+        weight: what its weights are, to be told by the file's metadata; None where they are nobody's.
+        image_size: pixels a side, the only one that the file takes.
+        batch: images at once; None for any number.
+        force: write over a file that exists.
+
+    Raises:
+        InputError: the file exists or cannot be written, ONNX is not installed, or the network cannot be expressed
+            in it. Nothing half-written remains.
+    """
+    check_onnx_target(out, force)
+    _check_sizes(model, image_size, batch)
+    example = _example(model, image_size, batch)
+    with model.evaluating():
+        converted = to_onnx(model, example, str(model.spec), any_batch=batch is None)
+    for key, value in describe_onnx(model, weight, image_size).items():
+        converted.metadata_props.add(key=key, value=value)
+    data = converted.SerializeToString(deterministic=True)
+    _write(data, out)
+    input_shape, output_shape = _shapes(converted)
+    return Exported(str(out), str(model.spec), input_shape, output_shape, OPSET, len(data))
+
+
+def check_onnx_target(out: Path, force: bool) -> None:
+    """Raise `InputError` where an ONNX file cannot or must not be written."""
+    name = display_name(out)
+    if out.suffix.lower() != ".onnx":
+        raise InputError(f"{name!r} does not end with .onnx; try {name}.onnx")
+    if out.is_dir():
+        raise InputError(f"{name} is a folder; name a file, such as {name}/model.onnx")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder of {name} does not exist; make it first")
+    if out.exists() and not force:
+        raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
+
+
+def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> None:
+    if image_size < model.min_image_size:
+        raise InputError(f"image size {image_size} is too small; {model.spec} takes {model.min_image_size} or more")
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise InputError(f"batch={batch} is out of range; valid: 1 to {MAX_BATCH}, or any number of images")
+    size = sum(each.numel() * each.element_size() for each in model.state_dict().values())
+    if size > MAX_BYTES:
+        raise InputError(f"{model.spec} has {size:,} bytes of weights; one ONNX file holds {MAX_BYTES:,} at most")
+    if next(model.parameters()).is_meta:
+        raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
+
+
+def _example(model: ImageClassifier, image_size: int, batch: int | None) -> Tensor:
+    """Noise, (N, C, H, W): of 2 images where any number goes, for of 1 torch would make a constant."""
+    weights = next(model.parameters())
+    shape = (2 if batch is None else batch, model.in_chans, image_size, image_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)
+
+
+def to_onnx(module: nn.Module, x: Tensor, what: str, *, any_batch: bool) -> ModelProto:
+    """A module from one tensor to one tensor, in the mode in which it is, as an ONNX model.
+
+    Args:
+        module: a whole network or a part of one.
+        x: an input of it.
+        what: its name, for errors.
+        any_batch: whether its first axis, the images, may have any length; else that of `x`.
+
+    Raises:
+        InputError: ONNX is not installed, or an operation has no counterpart in it.
+    """
+    table = _translations()
+    shapes = ({0: torch.export.Dim(BATCH)},) if any_batch else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own, of itself
+            program = torch.onnx.export(
+                module,
+                (x,),
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=shapes,
+                custom_translation_table=table,
+                verbose=False,
+            )
+    except OnnxExporterError as error:
+        raise InputError(f"{what} cannot be expressed in ONNX: {_reason(error)}") from error
+    assert program is not None
+    converted = program.model_proto
+    _strip(converted)
+    return converted
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """What torch's exporter lacks: shifts to the right, which it refuses or gives another type."""
+    try:
+        import onnx  # noqa: F401  # torch's exporter needs it
+        from onnxscript import ir
+        from onnxscript.onnx_opset import opset18
+    except ImportError as error:
+        raise InputError(f"ONNX is not installed ({error}); pip install 'has8-zoo[export]'") from error
+
+    op: Any = opset18  # typed for numbers of one kind at a time, and these are traced values
+
+    def shift_right(x: Any, places: Any) -> Any:
+        """⌊x / 2^places⌋; ONNX shifts unsigned numbers alone, so of a negative one the complement is shifted."""
+        if x.dtype.is_integer() and not x.dtype.is_signed():
+            return op.BitShift(x, op.Cast(places, to=x.dtype), direction="RIGHT")
+        wide = op.Cast(x, to=ir.DataType.INT64)
+        sign = op.Neg(op.Cast(op.Less(wide, 0), to=ir.DataType.INT64))
+        positive = op.Cast(op.BitwiseXor(wide, sign), to=ir.DataType.UINT64)
+        shifted = op.BitShift(positive, op.Cast(places, to=ir.DataType.UINT64), direction="RIGHT")
+        return op.Cast(op.BitwiseXor(op.Cast(shifted, to=ir.DataType.INT64), sign), to=x.dtype)
+
+    aten = torch.ops.aten
+    shifts = (
+        *(aten.__rshift__.Tensor, aten.__rshift__.Scalar),
+        *(aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar),
+    )
+    return dict.fromkeys(shifts, shift_right)
+
+
+def _strip(converted: ModelProto) -> None:
+    """Drop what the exporter tells of this machine: stack traces with the paths of its files."""
+    graph = converted.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *converted.functions):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+
+
+def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> Mapping[str, str]:
+    """The file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
+    told = {"zoo.name": str(model.spec), "zoo.version": version(LIBRARY)}
+    if weight is None:
+        return told
+    preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}
+    return told | {
+        "zoo.sha256": weight.sha256,
+        "zoo.license": weight.license,
+        "zoo.preprocessing": json.dumps(preprocessing | {"range": [0, 1], "channels": "RGB"}),
+        "zoo.labels": json.dumps(weight.labels, ensure_ascii=False),
+    }
+
+
+def _shapes(converted: ModelProto) -> list[tuple[int | str, ...]]:
+    return [
+        tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+        for value in (converted.graph.input[0], converted.graph.output[0])
+    ]
+
+
+def _write(data: bytes, out: Path) -> None:
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    try:
+        try:
+            part.write_bytes(data)
+            part.replace(out)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error

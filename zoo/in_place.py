@@ -1,0 +1,56 @@
+"""What the in-place paths on the CPU share: when they run, the order in memory, and chunks that stay in cache.
+
+Each of them computes what a plain definition computes, which runs everywhere else: on a GPU, in float64, on the meta
+device, and while torch compiles, exports or traces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+CHUNK = 1 << 16
+"""Values walked at once; eight float32 timesteps of them stay in a core's cache."""
+
+_NARROW = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def runs_in_place(x: Tensor) -> bool:
+    """Whether x is a plain, non-empty CPU tensor of float32 or narrower, and nothing but results is asked for."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in _NARROW
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+    )
+
+
+def inner_order(x: Tensor) -> tuple[int, ...]:
+    """The dimensions behind the first as they lie in memory, outermost first; (0, …) of it is the order of x."""
+    return (0, *sorted(range(1, x.dim()), key=x.stride, reverse=True))
+
+
+def as_rows(x: Tensor, order: tuple[int, ...]) -> Tensor:
+    """(A, …) → (A, values) in the order given: a view where x lies so in memory, a copy elsewhere."""
+    return x.permute(order).flatten(1) if x.dim() > 1 else x.unsqueeze(1)
+
+
+def empty_rows(x: Tensor, order: tuple[int, ...], *outer: int, dtype: torch.dtype | None = None) -> Tensor:
+    """An uninitialised (*outer, *x.shape) whose part for every outer index lies in memory in the order given."""
+    made = x.new_empty((*outer, *(x.shape[i] for i in order)), dtype=dtype or x.dtype)
+    shift = len(outer)
+    inverse = sorted(range(x.dim()), key=order.__getitem__)
+    return made.permute((*range(shift), *(shift + i for i in inverse)))
+
+
+def chunks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """Slices that cover (rows, columns) in blocks of at most `CHUNK` values: whole rows, or parts of a single one."""
+    if columns >= CHUNK:
+        for row in range(rows):
+            yield from ((slice(row, row + 1), slice(start, start + CHUNK)) for start in range(0, columns, CHUNK))
+        return
+    step = CHUNK // columns
+    yield from ((slice(row, row + step), slice(None)) for row in range(0, rows, step))
