@@ -1,0 +1,155 @@
+"""A network of timm's as an image classifier of the zoo; the network is theirs, and is not taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from zoo.contracts.family import MAX_CLASSES
+from zoo.contracts.modules import FeatureInfo, ImageClassifier
+from zoo.errors import CompositionError, InputError, check_count
+from zoo.names import Spec
+
+
+class TimmClassifier(ImageClassifier):
+    """timm's network, named `net`, behind the zoo's contract; without spikes.
+
+    Args:
+        spec: the parsed name.
+        net: with a feature map (N, C, H, W) before its head.
+        min_image_size: fewest pixels a side that it takes.
+        in_chans: image channels.
+    """
+
+    net: Any
+
+    def __init__(self, spec: Spec, net: Any, min_image_size: int, in_chans: int) -> None:
+        super().__init__()
+        self.spec, self.in_chans, self.min_image_size = spec, in_chans, min_image_size
+        self.net, self.num_classes = net, net.num_classes
+        self.num_features, self.head_hidden_size = net.num_features, net.head_hidden_size
+        self.grad_checkpointing = False
+        self.pretrained_cfg = {}
+        self.feature_info = [
+            FeatureInfo(num_chs=level["num_chs"], reduction=level["reduction"], module=f"net.{level['module']}")
+            for level in net.feature_info
+        ]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        self.check_image(x)
+        features: Tensor = self.net.forward_features(x)
+        return features
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        logits: Tensor = self.net.forward_head(x, pre_logits=pre_logits)
+        return logits
+
+    def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
+        self.check_image(x)
+        return self._taps(x, list(range(last + 1)), stop_early=True)[1]
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | Sequence[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        # The last level need not be the final map: some networks go on behind it.
+        if output_fmt != "NCHW":
+            raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
+        self.check_image(x)
+        levels = self.levels(indices)
+        taken = sorted(set(levels))
+        final, maps = self._taps(x, taken, stop_early, norm)
+        chosen = [maps[taken.index(level)] for level in levels]
+        return chosen if intermediates_only else (final, chosen)
+
+    def _taps(self, x: Tensor, levels: list[int], stop_early: bool, norm: bool = False) -> tuple[Tensor, list[Tensor]]:
+        final, maps = self.net.forward_intermediates(x, indices=levels, norm=norm, stop_early=stop_early)
+        return final, maps
+
+    def get_classifier(self) -> nn.Module:
+        found = self.net.get_classifier()
+        return found if isinstance(found, nn.Module) else nn.ModuleList(found)
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
+        if global_pool not in (None, "avg") and (classes or global_pool):
+            raise InputError(f"global_pool={global_pool!r} is not available; valid: 'avg', None, or '' with 0 classes")
+        self.net.reset_classifier(classes, global_pool)
+        self.num_classes = classes
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        try:
+            self.net.set_grad_checkpointing(enable)
+        except AssertionError as error:  # timm's way to say so
+            raise CompositionError(f"{self.spec} cannot recompute its blocks: {error}") from error
+        self.grad_checkpointing = enable
+
+    @property
+    def classifier_names(self) -> tuple[str, ...]:
+        return _names(self.net.pretrained_cfg["classifier"])
+
+    @property
+    def first_conv_names(self) -> tuple[str, ...]:
+        return _names(self.net.pretrained_cfg["first_conv"])
+
+    @property
+    def spiking_module_names(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def timesteps(self) -> int:
+        return 1
+
+
+def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifier:
+    """The network of that name, after a look at it where it takes no memory.
+
+    Raises:
+        CompositionError: it is no convolutional network that takes images of any size.
+    """
+    name, options = str(spec["network"]), {"num_classes": num_classes, "in_chans": in_chans}
+    with torch.device("meta"):
+        least = _look_at(spec, timm.create_model(name, **options).eval(), in_chans)
+    return TimmClassifier(spec, timm.create_model(name, **options), least, in_chans)
+
+
+_WANTED = "the family timm wants convolutional networks, such as timm_resnet18"
+
+
+def _look_at(spec: Spec, net: Any, in_chans: int) -> int:
+    """Check the network and its feature map; the fewest pixels a side: 1, or a multiple of its coarsest reduction."""
+    cfg = net.pretrained_cfg
+    if cfg["fixed_input_size"]:
+        raise CompositionError(f"{spec} takes images of {cfg['input_size'][1]} pixels a side alone; {_WANTED}")
+    if not (_names(cfg["classifier"]) and _names(cfg["first_conv"])):
+        raise CompositionError(f"{spec}: timm names no classifier or no first convolution of it; {_WANTED}")
+    coarsest = max(level["reduction"] for level in net.feature_info)
+    for side in (1, *range(coarsest, cfg["input_size"][1], coarsest)):
+        try:
+            _require_map(spec, net, torch.empty(1, in_chans, side, side))
+        except (RuntimeError, AssertionError):  # what torch and timm say of an image that is too small
+            continue
+        return side
+    _require_map(spec, net, torch.empty(1, in_chans, *cfg["input_size"][1:]))
+    return int(cfg["input_size"][1])
+
+
+def _require_map(spec: Spec, net: Any, x: Tensor) -> None:
+    with torch.no_grad():
+        net(x)
+        features = net.forward_features(x)
+    if not (isinstance(features, Tensor) and features.dim() == 4 and features.shape[1] == net.num_features):
+        raise CompositionError(f"{spec} has no feature map (N, {net.num_features}, H, W) before its head; {_WANTED}")
+
+
+def _names(named: str | Sequence[str] | None) -> tuple[str, ...]:
+    return tuple(f"net.{name}" for name in ((named,) if isinstance(named, str) else named or ()))

@@ -1,0 +1,11 @@
+"""The zoo as timm sees it: one of its modules of models, `timm.list_models(module="has8_zoo")`.
+
+timm looks for both attributes by these names; `registering` fills them, and adds the entry points beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+default_cfgs: dict[str, Any] = {}
+__all__: list[str] = []
