@@ -10,12 +10,13 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from zoo.errors import InputError
 
@@ -71,13 +72,40 @@ def read_image(path: Path | str) -> Image.Image:
         InputError: naming the file: missing, a folder, empty, truncated, damaged, no image, or of more than
             `MAX_PIXELS` pixels, which its header tells before anything is decoded.
     """
+    with open_image(path) as file:
+        return decode_image(file, display_name(path))
+
+
+def open_image(path: Path | str) -> BinaryIO:
+    """The file, opened; raises `InputError` where it is missing, a folder, empty or unreadable."""
     path = Path(path)
     name = display_name(path)
     _check_file(path, name)
     try:
-        with path.open("rb") as file, Image.open(file, formats=_readable_formats()) as image:
+        return path.open("rb")
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {_reason(error)}") from error
+
+
+def decode_image(file: BinaryIO, name: str) -> Image.Image:
+    """What `read_image` gives, of an open file that errors call `name`."""
+    with _opened(file, name) as image:
+        return _rgb(ImageOps.exif_transpose(image), name)
+
+
+def upright_size(file: BinaryIO, name: str) -> tuple[int, int]:
+    """(width, height) of what `decode_image` would give, from the header where the format tells it there."""
+    with _opened(file, name) as image:
+        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (image.height, image.width) if sideways else image.size
+
+
+@contextmanager
+def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+    try:
+        with Image.open(file, formats=_readable_formats()) as image:
             _check_pixels(image.width * image.height, name)
-            return _rgb(ImageOps.exif_transpose(image), name)
+            yield image
     except InputError:
         raise
     except UnidentifiedImageError:
@@ -156,8 +184,6 @@ def _eight_bits(levels: np.ndarray[Any, Any], mode: str, name: str) -> np.ndarra
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
     """Resize the shorter side to `preprocessing.size`, with antialiasing, and crop the centre.
 
-    Both at once: the centre square is resampled from the whole image, so that a very long one costs no memory.
-
     Returns:
         (3, size, size) float32 in [0, 1].
 
@@ -168,9 +194,16 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
 
     if image.mode != "RGB":
         raise InputError(f"prepare takes an RGB image, not {image.mode}; read_image gives one")
-    method = Image.Resampling[preprocessing.interpolation.upper()]
-    square = ImageOps.fit(image, (preprocessing.size, preprocessing.size), method)
+    square = fit(image, (preprocessing.size, preprocessing.size), preprocessing.interpolation)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).to(torch.float32).contiguous().div_(255)
+
+
+def fit(image: Image.Image, size: tuple[int, int], interpolation: str) -> Image.Image:
+    """The shorter side resized, with antialiasing, and the centre cropped, to (width, height).
+
+    Both at once: the centre is resampled from the whole image, so that a very long one costs no memory.
+    """
+    return ImageOps.fit(image, size, Image.Resampling[interpolation.upper()])
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:

@@ -1,43 +1,25 @@
-"""Training: packed images from real files, settings as data, and runs that go on where they stopped."""
+"""Training: settings as data, and runs that go on where they stopped."""
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from PIL import Image
+from made_data import packed
 
 import zoo
 from zoo.errors import CatalogError, InputError
+from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.loop import Training, evaluate, save_weights
-from zoo.training.packed import PackedImages, augment, load_packed
 from zoo.training.recipes import Recipe, load_recipe, recipe_names
 from zoo.training.release import record_run
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
-
-
-def _packed(path: Path, count: int = 24, size: int = 16, damage: int | None = None) -> Path:
-    """JPEGs of two kinds, bright and dark, packed as CIFAR-10 is."""
-    rng = np.random.default_rng(0)
-    files = []
-    for i in range(count):
-        pixels = rng.integers(0, 100, (size, size, 3)) + (150 if i % 2 else 0)
-        file = io.BytesIO()
-        Image.fromarray(pixels.astype(np.uint8)).save(file, "JPEG", quality=90)
-        files.append(b"no image" if i == damage else file.getvalue())
-    offsets = np.cumsum([0, *(len(data) for data in files)])
-    labels = np.arange(count) % 2
-    jpeg = np.frombuffer(b"".join(files), np.uint8)
-    np.savez(path, jpeg=jpeg, offsets=offsets, labels=labels, classes=np.array(["dark", "bright"]))
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +31,8 @@ def _accelerate_afresh() -> Iterator[None]:
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> PackedImages:
-    return load_packed(_packed(tmp_path / "train.npz"))
+def data(tmp_path: Path) -> ImageSplit:
+    return load_split(packed(tmp_path / "train.npz"), "train")
 
 
 def _recipe(**changes: object) -> Recipe:
@@ -58,64 +40,7 @@ def _recipe(**changes: object) -> Recipe:
     return Recipe.model_validate(settings | changes)
 
 
-def test_packed_images_are_decoded_as_they_are(data: PackedImages) -> None:
-    assert data.pixels.shape == (24, 3, 16, 16)
-    assert data.pixels.dtype is torch.uint8
-    assert data.classes == ("dark", "bright")
-    means = data.pixels.float().mean((1, 2, 3))
-    assert means[data.labels == 1].min() > 180
-    assert means[data.labels == 0].max() < 70
-    batches = list(data.batches(10))
-    assert [len(labels) for _, labels in batches] == [10, 10, 4]
-    assert batches[0][0].min() >= 0
-    assert batches[0][0].max() <= 1
-    assert [len(labels) for _, labels in data.batches(10, torch.arange(24))] == [10, 10]
-
-
-def test_damaged_packs_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.npz is no file"):
-        load_packed(tmp_path / "none.npz")
-    with pytest.raises(InputError, match=r"image 5 of .*bad.npz is damaged"):
-        load_packed(_packed(tmp_path / "bad.npz", damage=5))
-    np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
-    with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes"):
-        load_packed(tmp_path / "other.npz")
-    for content in (b"", b"junk", b"PK\x03\x04junk"):
-        (tmp_path / "junk.npz").write_bytes(content)
-        with pytest.raises(InputError, match=r"junk.npz is no .npz of plain arrays"):
-            load_packed(tmp_path / "junk.npz")
-    with np.load(tmp_path / "bad.npz") as arrays:
-        np.savez(tmp_path / "labels.npz", **{**arrays, "labels": arrays["labels"] + 7})
-    with pytest.raises(InputError, match="24 labels from 0 to 1 must go with 24 images"):
-        load_packed(tmp_path / "labels.npz")
-
-
-def test_augmenting_mirrors_and_moves_whole_images() -> None:
-    x = torch.arange(2 * 3 * 6 * 6, dtype=torch.float32).reshape(2, 3, 6, 6) + 1
-    still = augment(x, flip=False, max_shift=0, generator=torch.Generator())
-    assert torch.equal(still, x)
-    seen = set()
-    for seed in range(40):
-        moved = augment(x[:1], flip=True, max_shift=1, generator=torch.Generator().manual_seed(seed))
-        candidates = {
-            (mirrored, dy, dx)
-            for mirrored in (False, True)
-            for dy in (-1, 0, 1)
-            for dx in (-1, 0, 1)
-            if torch.equal(moved, _moved(x[:1].flip(3) if mirrored else x[:1], dy, dx))
-        }
-        assert len(candidates) == 1
-        seen |= candidates
-    assert len(seen) > 10
-
-
-def _moved(x: torch.Tensor, dy: int, dx: int) -> torch.Tensor:
-    height, width = x.shape[2:]
-    padded = torch.nn.functional.pad(x, (1, 1, 1, 1))
-    return padded[:, :, 1 + dy : 1 + dy + height, 1 + dx : 1 + dx + width]
-
-
-def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: PackedImages, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: ImageSplit, tmp_path: Path) -> None:
     finals = []
     for stops in ((3,), (1, 1, 1)):
         out = tmp_path / str(len(stops))
@@ -134,7 +59,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: PackedImages, 
         assert torch.equal(value, finals[1][key]), key
 
 
-def test_a_run_does_not_go_on_with_other_settings(data: PackedImages, tmp_path: Path) -> None:
+def test_a_run_does_not_go_on_with_other_settings(data: ImageSplit, tmp_path: Path) -> None:
     Training(zoo.create_model(NAME, num_classes=2), data, _recipe(), tmp_path).save()
     other = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=9, seed=1), tmp_path)
     with pytest.raises(InputError, match="made with another epochs, seed"):
@@ -146,7 +71,7 @@ def test_a_run_does_not_go_on_with_other_settings(data: PackedImages, tmp_path: 
         Training(renamed, data, _recipe(batch_size=32), tmp_path)
 
 
-def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path: Path) -> None:
+def test_training_learns_and_saves_what_it_learned(data: ImageSplit, tmp_path: Path) -> None:
     torch.manual_seed(1)
     rows: list[dict[str, float]] = []
     model = Training(zoo.create_model(NAME, num_classes=2), data, _recipe(epochs=30, learning_rate=0.01), tmp_path).run(
@@ -165,7 +90,7 @@ def test_training_learns_and_saves_what_it_learned(data: PackedImages, tmp_path:
     assert evaluate(again, data, top=2) == metrics
 
 
-def test_a_trained_model_computes_in_float32_again(data: PackedImages, tmp_path: Path) -> None:
+def test_a_trained_model_computes_in_float32_again(data: ImageSplit, tmp_path: Path) -> None:
     recipe = _recipe(epochs=1, precision="bf16")
     model = Training(zoo.create_model(NAME, num_classes=2), data, recipe, tmp_path).run(lambda row: None)
     seen = []
@@ -174,7 +99,7 @@ def test_a_trained_model_computes_in_float32_again(data: PackedImages, tmp_path:
     assert set(seen) == {torch.float32}
 
 
-def test_settings_reach_the_optimiser_and_the_schedule(data: PackedImages, tmp_path: Path) -> None:
+def test_settings_reach_the_optimiser_and_the_schedule(data: ImageSplit, tmp_path: Path) -> None:
     recipe = _recipe(learning_rate=0.01, weight_decay=0.5, optimizer="sgd", epochs=4, warmup_epochs=1)
     run = Training(zoo.create_model(NAME, num_classes=2), data, recipe, tmp_path)
     assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.5, 0.0}  # norms and biases are spared
@@ -199,7 +124,7 @@ def test_recipes_are_checked() -> None:
         _recipe(surprise=1)
 
 
-def test_a_finished_run_becomes_a_catalog_record(data: PackedImages, tmp_path: Path) -> None:
+def test_a_finished_run_becomes_a_catalog_record(data: ImageSplit, tmp_path: Path) -> None:
     facts = {
         "license": "mit",
         "dataset": "made",

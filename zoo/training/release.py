@@ -20,11 +20,11 @@ from zoo.errors import InputError
 from zoo.hub.folder import measure
 from zoo.profiling import profile
 from zoo.records import Activity, WeightRecord
+from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.loop import evaluate, load_weights
-from zoo.training.packed import PackedImages, load_packed
 
 
-def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict[str, str]) -> WeightRecord:
+def record_run(run: Path, tag: str, source: str, data: ImageSplit, facts: dict[str, str]) -> WeightRecord:
     """The record of `run`, the folder that `python -m zoo.training` wrote, measured again on `data`.
 
     Raises:
@@ -37,7 +37,7 @@ def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict
     spec = parse_name(summary["name"])
     model = build_model(spec, len(data.classes))
     load_weights(model, weights)
-    size = data.pixels.shape[-1]
+    size = data.size[0]
     content = weights.read_bytes()
     return WeightRecord.model_validate(
         {
@@ -61,9 +61,9 @@ def record_run(run: Path, tag: str, source: str, data: PackedImages, facts: dict
     )
 
 
-def count_activity(model: ImageClassifier, data: PackedImages, dataset: str) -> Activity:
+def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str) -> Activity:
     """Spikes, operations and energy of one image, averaged over all of `data`."""
-    counted = profile(model, images=(image.float() / 255 for image in data.pixels))
+    counted = profile(model, images=(image for x, _ in data.batches(250) for image in x))
     assert counted.activity is not None
     assert counted.energy is not None
     work, images = counted.energy.total, counted.activity.images
@@ -99,7 +99,7 @@ def main(
         "dataset_attribution": dataset_attribution,
         "dataset_note": dataset_note,
     }
-    record = record_run(run, tag, source, load_packed(data), facts)
+    record = record_run(run, tag, source, load_split(data, "val"), facts)
     content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
     typer.echo(yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=110))
 

@@ -1,0 +1,77 @@
+"""Packed splits: read as they are, damaged images counted and left out, broken files refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_data import packed
+
+from zoo.errors import InputError
+from zoo.training.datasets import MemorySplit, load_split
+
+
+def test_packed_images_are_decoded_as_they_are(tmp_path: Path) -> None:
+    data = load_split(packed(tmp_path / "train.npz"), "train")
+    assert isinstance(data, MemorySplit)
+    assert data.size == (16, 16)
+    assert data.classes == ("dark", "bright")
+    pixels, labels = data.read(torch.tensor([5, 2]))
+    assert pixels.shape == (2, 3, 16, 16)
+    assert pixels.dtype is torch.uint8
+    assert labels.tolist() == [1, 0]
+    means = data.pixels.float().mean((1, 2, 3))
+    assert means[data.labels == 1].min() > 180
+    assert means[data.labels == 0].max() < 70
+    assert "24 images of 2 classes, stored as JPEG, at 16×16 pixels" in data.origin
+    batches = list(data.batches(10))
+    assert [len(labels) for _, labels in batches] == [10, 10, 4]
+    assert batches[0][0].min() >= 0
+    assert batches[0][0].max() <= 1
+    assert [len(labels) for _, labels in data.batches(10, torch.arange(24))] == [10, 10]
+
+
+def test_damaged_images_are_counted_named_and_left_out(tmp_path: Path) -> None:
+    path = packed(tmp_path / "bad.npz", damaged=(5, 8))
+    data = load_split(path, "val")
+    assert len(data) == 22
+    assert data.damage.count == 2
+    assert data.damage.names[0].startswith(f"image 5 of {path} (bright/00002.jpg) is no image")
+    assert data.labels.tolist() == [i % 2 for i in range(24) if i not in (5, 8)]
+    with pytest.raises(InputError, match=r"over 1 damaged images.*image 5 of .*; image 8 of .*Repair or remove them"):
+        load_split(path, "val", max_damaged=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": np.arange(24) % 2 + 7}, "24 labels from 0 to 1 must go with 24 images"),
+        ({"labels": np.arange(23) % 2}, "23 labels from 0 to 1 must go with 24 images"),
+        ({"labels": np.arange(24) / 2}, "labels is float64"),
+        ({"labels": np.zeros((24, 2), int)}, r"labels is int64 of shape \(24, 2\)"),
+        ({"numbers": np.arange(3)}, "3 numbers must go with 24 images"),
+        ({"offsets": np.zeros(25, int)}, "offsets must rise from 0 to"),
+        ({"offsets": np.arange(25)[::-1]}, "offsets must rise from 0 to"),
+        ({"jpeg": np.zeros(9, np.float32)}, "jpeg is float32"),
+        ({"classes": np.array(["dark", "dark"])}, "classes must be one row of names, each once"),
+        ({"classes": np.array([1, 2])}, "classes must be one row of names, each once"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_split(packed(tmp_path / "odd.npz", **changes), "val")
+
+
+def test_broken_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none.npz is no file"):
+        load_split(tmp_path / "none.npz", "val")
+    np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
+    with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes; it holds jpeg"):
+        load_split(tmp_path / "other.npz", "val")
+    whole = packed(tmp_path / "whole.npz").read_bytes()
+    for content in (b"", b"junk", b"PK\x03\x04junk", whole[: len(whole) // 2]):
+        (tmp_path / "junk.npz").write_bytes(content)
+        with pytest.raises(InputError, match=r"junk.npz is no .npz of plain arrays"):
+            load_split(tmp_path / "junk.npz", "val")

@@ -1,0 +1,104 @@
+"""Decoding many images on all cores."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import final
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from zoo.errors import InputError
+from zoo.training.datasets.listing import Listing
+from zoo.training.datasets.sizing import describe, to_bytes
+from zoo.training.datasets.splits import Damage, ImageSplit, MemorySplit
+
+_AT_ONCE = 256
+"""Images handed to the threads at once: enough to keep them busy, few enough to stop soon at an error."""
+
+_LONG = 2000
+"""Images from which on a progress bar is worth its lines."""
+
+
+@final
+class StreamedSplit(ImageSplit):
+    """A split that is decoded whenever it is read, for data that do not fit in memory."""
+
+    def __init__(self, listing: Listing, size: tuple[int, int], max_damaged: int) -> None:
+        origin = describe(listing, size)
+        super().__init__(listing.classes, listing.labels, size, Damage(max_damaged), origin)
+        self._listing, self._fingerprint = listing, ""
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        kept = [(row, image) for row, image in decode(self._listing, self.size, rows, self.damage)]
+        if not kept:
+            return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
+        return torch.stack([image for _, image in kept]), self.labels[[row for row, _ in kept]]
+
+    def fingerprint(self) -> str:
+        self._fingerprint = self._fingerprint or self._listing.fingerprint(self.size)
+        return self._fingerprint
+
+
+def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> MemorySplit:
+    """Decode a whole split, with a progress bar where it takes long.
+
+    Raises:
+        InputError: more than `max_damaged` images are damaged, or all of a class.
+    """
+    damage = Damage(max_damaged)
+    pixels = torch.empty((len(listing), 3, *size), dtype=torch.uint8)
+    kept: list[int] = []
+    with _progress(len(listing)) as bar:
+        task = bar.add_task(f"decoding {listing.where}", total=len(listing))
+        for row, image in decode(listing, size, torch.arange(len(listing)), damage):
+            pixels[len(kept)] = image
+            kept.append(row)
+            bar.update(task, completed=row + 1)
+    labels = listing.labels[kept]
+    _refuse_lost_classes(listing, labels, damage)
+    origin = describe(listing, size) + (f", {damage.count} damaged ones left out" if damage.count else "")
+    return MemorySplit(pixels[: len(kept)], labels, listing.classes, origin, listing.fingerprint(size), damage)
+
+
+def decode(listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage) -> Iterator[tuple[int, Tensor]]:
+    """Those rows in order, each with its (3, H, W) uint8, without the damaged ones, which are counted."""
+
+    def one(row: int) -> Tensor | InputError:
+        try:
+            return to_bytes(listing.store.image(int(listing.keys[row])), size)
+        except InputError as error:
+            return error
+
+    with ThreadPoolExecutor(_cores()) as threads:
+        for some in rows.split(_AT_ONCE):
+            sound = [row for row in some.tolist() if row not in damage.reasons]
+            for row, image in zip(sound, threads.map(one, sound), strict=True):
+                if isinstance(image, Tensor):
+                    yield row, image
+                else:
+                    damage.add(row, str(image))
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _refuse_lost_classes(listing: Listing, kept: Tensor, damage: Damage) -> None:
+    lost = set(listing.labels.tolist()) - set(kept.tolist())
+    if lost:
+        names = ", ".join(listing.classes[label] for label in sorted(lost))
+        raise InputError(f"{listing.where}: every image of {names} is damaged: {'; '.join(damage.names)}")
+
+
+def _progress(images: int) -> Progress:
+    """A bar on stderr for long work, in a terminal and in the first process alone."""
+    shown = images >= _LONG and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
