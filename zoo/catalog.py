@@ -6,6 +6,7 @@ Reading the catalog loads no torch.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -215,7 +216,11 @@ def _matches(name: str, chosen: Mapping[str, str]) -> bool:
 
 
 def providers_of(spec: Spec) -> list[Component]:
-    """The components that a name is made of: its family, and whichever of its fields name one."""
+    """The components that a name is made of: its family, and whichever of its fields name one or `Family.named_by`."""
     registry = default_registry()
     used = [("family", spec.family)] + [(kind, str(value)) for kind, value in spec.fields if kind in GROUPS]
-    return [registry.find(kind, name) for kind, name in used]
+    others = registry.load("family", spec.family).named_by.items()
+    return [registry.find(kind, name) for kind, name in used] + [
+        Component(kind, str(spec[kind]), distribution, importlib.metadata.version(distribution), distribution)
+        for kind, distribution in others
+    ]

@@ -10,6 +10,7 @@ import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
+from timm.optim import create_optimizer_v2
 from torch import Tensor
 
 import zoo
@@ -24,7 +25,8 @@ from zoo.weights.finding import find_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 VGG = "has8_vgg_b1_m2_d2_ste_bpd"
-zoo.timm.register_models(VGG)
+THEIRS = "timm_test_resnet"
+zoo.timm.register_models(VGG, THEIRS)
 
 
 def logits(model: Any, x: Tensor) -> Tensor:
@@ -150,7 +152,7 @@ def test_own_weights_from_a_file_or_memory(tmp_path: Any) -> None:
         timm.create_model(VGG, pretrained=True, pretrained_cfg_overlay={"state_dict": trained.state_dict()})
 
 
-@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18"])
+@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18", THEIRS])
 def test_features_only_are_the_intermediates(name: str) -> None:
     x = torch.rand(1, 3, 32, 32)
     torch.manual_seed(1)
@@ -184,7 +186,7 @@ def test_a_way_that_would_return_every_timestep_is_refused() -> None:
         timm.create_model("sew_resnet18_phase", features_only=True, feature_cls="hook", device="meta")
 
 
-@pytest.mark.parametrize("name", [VGG, "sew_resnet18_ttfs"])
+@pytest.mark.parametrize("name", [VGG, "sew_resnet18_ttfs", THEIRS])
 def test_a_pruned_network_ends_at_its_level_and_gets_a_new_head(name: str) -> None:
     x = torch.rand(2, 3, 32, 32)
     model: Any = timm.create_model(name).eval()
@@ -216,18 +218,23 @@ def test_stopping_early_the_highest_chosen_level_is_final() -> None:
     assert ran == [0, 1]
 
 
-def test_a_reset_classifier_is_in_the_networks_mode_and_brings_pooling_back() -> None:
-    model = timm.create_model(VGG).eval()
+@pytest.mark.parametrize("name", [VGG, THEIRS])
+def test_a_reset_classifier_is_in_the_networks_mode_and_brings_pooling_back(name: str) -> None:
+    model, x = timm.create_model(name).eval(), torch.rand(1, 3, 32, 32)
     model.reset_classifier(0, "")
+    model.reset_classifier(0)
+    assert torch.equal(logits(model, x), model.forward_features(x))
     model.reset_classifier(4)
-    assert logits(model, torch.rand(1, 3, 16, 16)).shape == (1, 4)
+    assert logits(model, x).shape == (1, 4)
+    model.reset_classifier(0)
+    assert logits(model, x).shape == (1, model.head_hidden_size)
     assert not any(module.training for module in model.modules())
 
 
-@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18"])
+@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18", THEIRS])
 def test_layers_learn_more_slowly_the_lower_they_are(name: str) -> None:
     model = timm.create_model(name, num_classes=3, device="meta")
-    optimizer = timm.optim.create_optimizer_v2(model, "adamw", lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    optimizer = create_optimizer_v2(model, "adamw", lr=1.0, weight_decay=0.1, layer_decay=0.5)
     scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
     order = [scale[id(parameter)] for parameter in model.parameters()]
     assert order == sorted(order)

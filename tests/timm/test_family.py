@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 import zoo
 import zoo.timm
+from zoo.cli import app
 from zoo.errors import CompositionError, InputError, OptionError, TagError, UnknownComponentError
 
 
@@ -40,6 +45,30 @@ def test_the_same_network_costs_the_same_whoever_wrote_it() -> None:
     # fvcore counts timm's adaptive pooling, a value of the last map each; the mean that the zoo pools by it leaves out.
     assert theirs.macs - 512 * 7 * 7 == torchvisions.macs == 1819040768
     assert theirs.timesteps == 1
+
+
+def test_a_published_one_says_whose_network_it_is_and_comes_back(tmp_path: Path) -> None:
+    name, folder, x = "timm_test_resnet", tmp_path / "out", torch.rand(2, 3, 64, 64)
+    model = zoo.create_model(name, num_classes=2).eval()
+    save_file(model.state_dict(), tmp_path / "mine.safetensors")
+    stated = ["--license", "MIT", "--labels", "cat,dog", "--image-size", "64", "--dataset", "Pets"]
+    order = ["publish", f"{name}.mine", "--checkpoint", str(tmp_path / "mine.safetensors"), *stated]
+    result = CliRunner().invoke(app, [*order, "--dry-run", "--to-dir", str(folder)])
+    assert result.exit_code == 0, result.output
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "# timm_test_resnet.mine\n\nAn image classifier without spikes, `test_resnet` of [timm]" in card
+    assert "pip install has8-zoo timm\n" in card
+    assert f"made with has8-zoo {version('has8-zoo')}, timm {version('timm')}." in card
+    assert f"| MACs, all timesteps | {zoo.profile(name, num_classes=2, image_size=64).macs:,} |" in card
+    zoo.timm.register_models(name)
+    with torch.no_grad():
+        for create in (zoo.create_model, timm.create_model):
+            assert torch.equal(create(f"local-dir:{folder}", pretrained=True).eval()(x), model(x))
+
+
+def test_its_information_names_timms_version() -> None:
+    network = {"kind": "network", "name": "test_resnet", "distribution": "timm", "version": version("timm")}
+    assert network in zoo.model_info("timm_test_resnet")["components"]
 
 
 def test_names_read_back_and_hold_the_whole_of_timms_name() -> None:

@@ -9,6 +9,10 @@ import pytest
 from timm_file import Ran, find_tests
 from timm_selection import EVERY_MODEL, LARGE, LEFT_OUT, NOT_OURS, SMALL, WITH_WEIGHTS
 
+from zoo.catalog import providers_of
+from zoo.composition import parse_name
+from zoo.registry import default_registry
+
 Run = Callable[[Sequence[str]], Ran]
 
 
@@ -43,6 +47,15 @@ def test_what_is_left_out_has_its_reason(small: Ran) -> None:
     assert ours == LEFT_OUT
     assert not small.left_out.keys() & small.outcomes.keys()
     assert "test_model_forward_torchscript_with_features_fx" in small.left_out  # of regnetx_002
+
+
+def test_every_component_of_the_zoos_own_is_in_one_of_the_models() -> None:
+    kinds = ("family", "backbone", "encoder", "decoder", "neuron")
+    components = default_registry().components()
+    ours = {(c.kind, c.name) for c in components if c.distribution == "has8-zoo" and c.kind in kinds}
+    used = {(c.kind, c.name) for model in (*SMALL, *LARGE) for c in providers_of(parse_name(model))}
+    assert len(ours) > 20
+    assert ours - used == set()
 
 
 @pytest.mark.slow

@@ -13,19 +13,23 @@ SMALL = (
     "has8_vgg_b1_m2_d2_fourierraw_bpd",
     "snn_vgg_b1_m2_d2_ste_bpd",
     "ann_vgg_b1_m2_d2",
+    "timm_test_resnet",
 )
-"""Every family with paired blocks, backbone shape, decoder, neuron and bit-plane encoder, on a CPU in a minute."""
+"""Every decoder, neuron, bit-plane encoder and backbone shape, and families with a small network: half a CPU minute."""
 
 LARGE = (
     "has8_resnet_b32_m2_d4_fourier_bpd",
     "has8_vgg_b16_m2_d4_fourier_bpd",
     "has8_resnet50_b16_m2_d4_ste_bpd",
+    "has8_resnet34_b8_m2_d4_fourier_bpd",
+    "has8_resnet101_b4_m2_d4_ste_bpd",
+    "has8_resnet152_b2_m2_d4_ste_bpd",
     "sew_resnet18_phase",
     "sew_resnet18_rate_lif",
     "sew_resnet18_ttfs_plif",
     "ann_resnet18",
 )
-"""The paper's sizes, and the baselines with the other encoders."""
+"""The paper's sizes, the deep backbones, and the baselines with the other encoders."""
 
 EVERY_MODEL = (
     "test_model_forward",

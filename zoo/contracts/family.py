@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
 from zoo.errors import ModelNameError
@@ -45,9 +46,15 @@ class BuildRequest:
 
 
 class Family(ABC):
-    """Parses its own remainder of a name and builds the network that it describes."""
+    """Parses its own remainder of a name and builds the network that it describes.
+
+    Attributes:
+        named_by: fields whose value is a name in another distribution, with that distribution; like components they
+            are shown with its version, which is stored with weights.
+    """
 
     api_version: ClassVar[int]
+    named_by: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
     @abstractmethod
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:

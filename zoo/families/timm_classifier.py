@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import timm
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from zoo.contracts.family import MAX_CLASSES
@@ -30,14 +31,18 @@ class TimmClassifier(ImageClassifier):
     def __init__(self, spec: Spec, net: Any, min_image_size: int, in_chans: int) -> None:
         super().__init__()
         self.spec, self.in_chans, self.min_image_size = spec, in_chans, min_image_size
-        self.net, self.num_classes = net, net.num_classes
-        self.num_features, self.head_hidden_size = net.num_features, net.head_hidden_size
+        self.net, self._pooled = net, True
+        self._read_sizes()
         self.grad_checkpointing = False
         self.pretrained_cfg = {}
         self.feature_info = [
             FeatureInfo(num_chs=level["num_chs"], reduction=level["reduction"], module=f"net.{level['module']}")
             for level in net.feature_info
         ]
+
+    def _read_sizes(self) -> None:
+        self.num_classes = self.net.num_classes
+        self.num_features, self.head_hidden_size = self.net.num_features, self.net.head_hidden_size
 
     def forward_features(self, x: Tensor) -> Tensor:
         self.check_image(x)
@@ -83,8 +88,10 @@ class TimmClassifier(ImageClassifier):
         classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
         if global_pool not in (None, "avg") and (classes or global_pool):
             raise InputError(f"global_pool={global_pool!r} is not available; valid: 'avg', None, or '' with 0 classes")
-        self.net.reset_classifier(classes, global_pool)
-        self.num_classes = classes
+        pool = "avg" if classes and not self._pooled else global_pool
+        self.net.reset_classifier(classes, pool)
+        self._pooled = self._pooled if pool is None else pool == "avg"
+        self._read_sizes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         try:
@@ -92,6 +99,23 @@ class TimmClassifier(ImageClassifier):
         except AssertionError as error:  # timm's way to say so
             raise CompositionError(f"{self.spec} cannot recompute its blocks: {error}") from error
         self.grad_checkpointing = enable
+
+    def prune_intermediate_layers(
+        self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """End the network at the highest of these levels, in place, as timm does; the levels that `indices` means."""
+        levels = self.levels(indices)
+        self.net.prune_intermediate_layers(levels, prune_norm, prune_head)
+        shortened = max(levels) < len(self.feature_info) - 1
+        self.feature_info = self.feature_info[: max(levels) + 1]
+        self._pooled = self._pooled and not (shortened or prune_head)
+        self._read_sizes()
+        return levels
+
+    def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
+        """A parameter's name → its layer, from the stem up, by which timm lowers learning rates layer by layer."""
+        layers = group_parameters(self.net, self.net.group_matcher(coarse), reverse=True)
+        return lambda name: int(layers[name.removeprefix("net.")])
 
     @property
     def classifier_names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.family import BuildRequest, Family
@@ -32,6 +33,7 @@ class TimmFamily(Family):
     """`timm_` and timm's name up to its dot. timm alone knows its names, so it is imported to read one."""
 
     api_version = 1
+    named_by = MappingProxyType({"network": "timm"})
 
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
         timm = import_timm()

@@ -34,6 +34,7 @@ _ABOUT = {
     "snn": "An image classifier of spiking blocks alone, the hybrid HAS-8 network without its analog branch: it "
     "encodes ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes ({decoder}).",
     "ann": "An image classifier without spikes.",
+    "timm": "An image classifier without spikes, {network} of [timm](https://pypi.org/project/timm).",
 }
 
 
@@ -74,7 +75,8 @@ _FILTERS = {"sentence": _sentence, "cell": _cell, "quoted": _quoted, "shell": sh
 def about(spec: Spec, timesteps: int) -> str:
     """Two sentences on what kind of network a name is of."""
     fields = {"encoder": "", "decoder": "", "neuron": "if"} | {key: f"`{value}`" for key, value in spec.fields}
-    text = _ABOUT.get(spec.family, "A spiking image classifier of {timesteps} timesteps.")
+    other = "A spiking image classifier of {timesteps} timesteps." if timesteps > 1 else _ABOUT["ann"]
+    text = _ABOUT.get(spec.family, other)
     return text.format(timesteps=timesteps, **fields)
 
 
