@@ -1,16 +1,28 @@
-"""`zoo export`: a network as one ONNX file."""
+"""`zoo export`: a network as one ONNX file, or its spiking blocks as NIR graphs."""
 
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli.options import Json
+from zoo.printing import print_rows
+
+if TYPE_CHECKING:
+    from zoo.exporting import ExportedBlock
 
 ANY_BATCH = "dynamic"
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    ONNX = "onnx"
+    NIR = "nir"
 
 
 def export_command(
@@ -20,32 +32,61 @@ def export_command(
             metavar="NAME", help="Any valid model name, listed or not; or hf-hub:ORG/NAME@COMMIT, local-dir:PATH."
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The file to write; it ends with .onnx.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE|FOLDER", help="The file to write, which ends with .onnx; for NIR a folder.")
+    ],
+    form: Annotated[
+        Format, typer.Option("--format", help="The whole network as ONNX, or its spiking blocks as NIR.")
+    ] = Format.ONNX,
     image_size: Annotated[
         int | None,
         typer.Option(min=1, max=4096, help="Pixels a side; unless given the weight's own, or 224 without weights."),
     ] = None,
     batch: Annotated[
-        str, typer.Option(metavar=f"N|{ANY_BATCH}", help=f"Images at once; {ANY_BATCH} takes any number of them.")
-    ] = "1",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite that file if it exists.")] = False,
+        str | None,
+        typer.Option(
+            metavar=f"N|{ANY_BATCH}", help=f"Images at once, 1 unless given; {ANY_BATCH} takes any number. ONNX only."
+        ),
+    ] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Write this spiking block; may be repeated; all unless given. NIR only."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a model as ONNX, with its name, sha256, preprocessing and labels in the file.
+    r"""Write a model as ONNX, or its spiking blocks as NIR graphs.
 
-    Pixels in [0, 1] go in, logits come out; spikes are computed inside,
+    ONNX: pixels in [0, 1] go in, logits come out; spikes are computed inside,
     timestep by timestep. Every runtime rounds its own way, which flips a few
-    bit planes: a few images in a thousand are classified otherwise. Without
-    trained weights the network is as it is initialised, and the file names
-    none. Needs: pip install 'has8-zoo[export]'
+    bit planes: a few images in a thousand are classified otherwise. Name,
+    sha256, preprocessing and labels are in the file.
+
+    NIR (neuroir.org): one .nir file for each spiking block, batch norms
+    folded, for neuromorphic chips and their simulators; network.json says
+    what they are blocks of. Each is read again by spikingjelly and compared
+    with the network. What NIR cannot express, such as max pooling, is refused
+    by name. Example: zoo export NAME --format nir --out blocks/
+
+    Without trained weights the network is as it is initialised, and the file
+    names none. Needs: pip install 'has8-zoo\[export]'
     """
-    images = _number_of(batch)
+    if form is Format.NIR and batch is not None:
+        raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")
+    if form is Format.ONNX and block:
+        raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
+    if form is Format.ONNX:
+        _export_onnx(name, out, image_size, _number_of(batch or "1"), force, as_json)
+    else:
+        _export_nir(name, out, image_size, block or [], force, as_json)
+
+
+def _export_onnx(name: str, out: Path, image_size: int | None, images: int | None, force: bool, as_json: bool) -> None:
     from zoo.exporting import check_onnx_target, export_onnx, network_to_export
-    from zoo.weights.describing import DEFAULT_IMAGE_SIZE
 
     check_onnx_target(out, force)
     model, weight = network_to_export(name)
-    size = image_size or (DEFAULT_IMAGE_SIZE if weight is None else weight.preprocessing.size)
+    size = image_size or _size_of(weight)
     exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
     if as_json:
         print(json.dumps(exported.to_json()))
@@ -53,6 +94,32 @@ def export_command(
     shapes = (" × ".join(map(str, shape)) for shape in (exported.input_shape, exported.output_shape))
     print(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
     print(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
+
+
+def _export_nir(name: str, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool) -> None:
+    from zoo.exporting import check_nir_target, export_nir, network_to_export
+
+    check_nir_target(out, force)
+    model, weight = network_to_export(name)
+    size = image_size or _size_of(weight)
+    exported = export_nir(model, out, weight, image_size=size, blocks=blocks, force=force)
+    if as_json:
+        print(json.dumps(exported.to_json()))
+        return
+    print_rows([_row(block) for block in exported.blocks], as_json=False)
+    print(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
+    print(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
+
+
+def _row(block: ExportedBlock) -> dict[str, Any]:
+    shapes = (" × ".join(map(str, shape)) for shape in (block.input_shape, block.output_shape))
+    return {"name": block.block, "spikes": " → ".join(shapes), "nodes": block.nodes, "agree": f"{block.agreement:.2%}"}
+
+
+def _size_of(weight: Any) -> int:
+    from zoo.weights.describing import DEFAULT_IMAGE_SIZE
+
+    return DEFAULT_IMAGE_SIZE if weight is None else int(weight.preprocessing.size)
 
 
 def _number_of(batch: str) -> int | None:

@@ -1,7 +1,6 @@
 """Networks as ONNX files, which say themselves what they are: name, weights, preprocessing, labels.
 
-Needs `pip install 'has8-zoo[export]'`. Neurons are exported as what they compute, timestep by timestep, so every
-runtime with opset 18 runs them.
+Neurons are exported as what they compute, timestep by timestep, so every runtime with opset 18 runs them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +19,9 @@ from torch.onnx import OnnxExporterError
 
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
-from zoo.factory import create_model
+from zoo.exporting.network import check_image_size, describe_network, example_images
 from zoo.images import display_name
 from zoo.records import StoredWeight
-from zoo.weights import HubAccess, find_listed
-from zoo.weights.access import LIBRARY
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -35,7 +31,6 @@ INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
 MAX_BYTES = 2**31 - 1
 """What one ONNX file holds at most."""
 MAX_BATCH = 65536
-UNTRAINED_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -61,18 +56,6 @@ class Exported:
     def to_json(self) -> dict[str, Any]:
         """One JSON object."""
         return asdict(self)
-
-
-def network_to_export(name: str) -> tuple[ImageClassifier, StoredWeight | None]:
-    """The network of a name and the weight that is in it: the name's, or none, and then it is untrained.
-
-    Raises:
-        ModelNameError, TagError: the name or tag is wrong; and what else `create_model` raises.
-    """
-    found = find_listed(name, HubAccess())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(UNTRAINED_SEED)
-        return create_model(found.loads, pretrained=found.weight is not None), found.weight
 
 
 def export_onnx(
@@ -102,7 +85,8 @@ def export_onnx(
     """
     check_onnx_target(out, force)
     _check_sizes(model, image_size, batch)
-    example = _example(model, image_size, batch)
+    # Two images where any number goes: of one, torch would make a constant.
+    example = example_images(model, image_size, 2 if batch is None else batch)
     with model.evaluating():
         converted = to_onnx(model, example, str(model.spec), any_batch=batch is None)
     for key, value in describe_onnx(model, weight, image_size).items():
@@ -127,22 +111,12 @@ def check_onnx_target(out: Path, force: bool) -> None:
 
 
 def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> None:
-    if image_size < model.min_image_size:
-        raise InputError(f"image size {image_size} is too small; {model.spec} takes {model.min_image_size} or more")
+    check_image_size(model, image_size)
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise InputError(f"batch={batch} is out of range; valid: 1 to {MAX_BATCH}, or any number of images")
     size = sum(each.numel() * each.element_size() for each in model.state_dict().values())
     if size > MAX_BYTES:
         raise InputError(f"{model.spec} has {size:,} bytes of weights; one ONNX file holds {MAX_BYTES:,} at most")
-    if next(model.parameters()).is_meta:
-        raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
-
-
-def _example(model: ImageClassifier, image_size: int, batch: int | None) -> Tensor:
-    """Noise, (N, C, H, W): of 2 images where any number goes, for of 1 torch would make a constant."""
-    weights = next(model.parameters())
-    shape = (2 if batch is None else batch, model.in_chans, image_size, image_size)
-    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)
 
 
 def to_onnx(module: nn.Module, x: Tensor, what: str, *, any_batch: bool) -> ModelProto:
@@ -227,15 +201,10 @@ def _strip(converted: ModelProto) -> None:
 
 def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> Mapping[str, str]:
     """The file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
-    told = {"zoo.name": str(model.spec), "zoo.version": version(LIBRARY)}
-    if weight is None:
-        return told
-    preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}
-    return told | {
-        "zoo.sha256": weight.sha256,
-        "zoo.license": weight.license,
-        "zoo.preprocessing": json.dumps(preprocessing | {"range": [0, 1], "channels": "RGB"}),
-        "zoo.labels": json.dumps(weight.labels, ensure_ascii=False),
+    told = describe_network(model, weight, image_size)
+    return {
+        f"zoo.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in told.items()
     }
 
 

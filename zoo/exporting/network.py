@@ -1,0 +1,63 @@
+"""What every format shares: the network of a name, what a file says of it, and the checks of its sizes."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
+from zoo.factory import create_model
+from zoo.records import StoredWeight
+from zoo.weights import HubAccess, find_listed
+from zoo.weights.access import LIBRARY
+
+UNTRAINED_SEED = 0
+
+
+def network_to_export(name: str) -> tuple[ImageClassifier, StoredWeight | None]:
+    """The network of a name and the weight that is in it: the name's, or none, and then it is untrained.
+
+    Raises:
+        ModelNameError, TagError: the name or tag is wrong; and what else `create_model` raises.
+    """
+    found = find_listed(name, HubAccess())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        return create_model(found.loads, pretrained=found.weight is not None), found.weight
+
+
+def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, Any]:
+    """Name and version of the zoo; of a weight also its sha256, licence, preprocessing and labels."""
+    told = {"name": str(model.spec), "version": version(LIBRARY)}
+    if weight is None:
+        return told
+    preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}
+    return told | {
+        "sha256": weight.sha256,
+        "license": weight.license,
+        "preprocessing": preprocessing | {"range": [0, 1], "channels": "RGB"},
+        "labels": weight.labels,
+    }
+
+
+def check_image_size(model: ImageClassifier, image_size: int) -> None:
+    """Raise `InputError` where the image is too small for the network."""
+    if image_size < model.min_image_size:
+        raise InputError(f"image size {image_size} is too small; {model.spec} takes {model.min_image_size} or more")
+
+
+def example_images(model: ImageClassifier, image_size: int, count: int) -> Tensor:
+    """Noise in [0, 1], (N, C, H, W), the same on every call.
+
+    Raises:
+        InputError: the network is on the meta device, so nothing can be computed.
+    """
+    weights = next(model.parameters())
+    if weights.is_meta:
+        raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
+    shape = (count, model.in_chans, image_size, image_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)

@@ -1,0 +1,272 @@
+"""The spiking blocks of a network as NIR, the neuromorphic intermediate representation (neuroir.org): a file for each.
+
+NIR has neurons, weights and sums; it has no encoders, decoders, batches or numbers of timesteps. So the blocks are
+exported one by one, batch norms folded, and `network.json` beside them says what they are blocks of.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError, shorten, suggest
+from zoo.exporting.network import check_image_size, describe_network, example_images
+from zoo.exporting.nir_graph import block_graph
+from zoo.images import display_name
+from zoo.records import StoredWeight
+
+INDEX, SUFFIX = "network.json", ".nir"
+DT = 1e-4
+"""Seconds a timestep: what spikingjelly assumes when it reads a file."""
+EXAMPLES = 2
+MIN_AGREEMENT = 0.99
+"""Share of values that a block read back must have in common with the network's own; rounding moves a few spikes."""
+
+
+@dataclass(frozen=True)
+class ExportedBlock:
+    """One file.
+
+    Attributes:
+        file: its name in the folder.
+        block: the module's name in the network.
+        input_shape: of one image in one timestep.
+        output_shape: likewise.
+        nodes: of the graph.
+        agreement: share of output values that are the network's own when spikingjelly reads the file and runs it.
+    """
+
+    file: str
+    block: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    nodes: int
+    agreement: float
+
+
+@dataclass(frozen=True)
+class ExportedBlocks:
+    """What was written.
+
+    Attributes:
+        folder: its path.
+        name: of the network.
+        image_size: pixels a side that the shapes follow from.
+        timesteps: T, which the graphs do not hold.
+        dt: seconds a timestep, in which the graphs' time constants are.
+        blocks: in the order in which the network calls them.
+    """
+
+    folder: str
+    name: str
+    image_size: int
+    timesteps: int
+    dt: float
+    blocks: tuple[ExportedBlock, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A block, what went into it and what came out, (T, N, …) each."""
+
+    block: nn.Module
+    spikes: Tensor
+    output: Tensor
+
+
+def export_nir(
+    model: ImageClassifier,
+    out: Path,
+    weight: StoredWeight | None = None,
+    *,
+    image_size: int,
+    blocks: Sequence[str] = (),
+    force: bool = False,
+) -> ExportedBlocks:
+    """Write the spiking blocks of a network as NIR graphs, in eval mode, batch norms folded, weights in float32.
+
+    Every file is read again by spikingjelly and compared with the network on two images of noise.
+
+    Args:
+        model: the network; it is left as it is.
+        out: a folder that is empty or does not exist.
+        weight: what its weights are, to be told by `network.json`; None where they are nobody's.
+        image_size: pixels a side, which the graphs' shapes follow from.
+        blocks: names of those to write; all of them by default.
+        force: replace a folder that such an export wrote.
+
+    Raises:
+        InputError: the folder cannot be written, NIR is not installed, there are no spiking blocks or none of that
+            name, or one holds what NIR or spikingjelly's exporter cannot express. Nothing half-written remains.
+    """
+    check_nir_target(out, force)
+    _check_installed()
+    check_image_size(model, image_size)
+    calls = _chosen(_run_blocks(model, image_size), blocks, model)
+    with _replacing(out) as folder, _without_word_of_triton():
+        written = _write_blocks(folder, str(model.spec), calls)
+        exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, written)
+        told = describe_network(model, weight, image_size) | exported.to_json()
+        del told["folder"]
+        (folder / INDEX).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return exported
+
+
+def check_nir_target(out: Path, force: bool) -> None:
+    """Raise `InputError` where a folder of NIR graphs cannot or must not be written."""
+    name = display_name(out)
+    if out.is_file():
+        raise InputError(f"{name} is a file; NIR graphs need a folder, one file for each spiking block")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder that {name} would be in does not exist; make it first")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not force:
+        raise InputError(f"{name} is not empty; --force replaces it, or choose another name with --out")
+    strange = sorted(each.name for each in out.iterdir() if each.name != INDEX and each.suffix != SUFFIX)
+    if strange or not (out / INDEX).is_file():
+        found = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
+        raise InputError(f"{name} {found}, so it is no folder of NIR graphs, and is not replaced; choose another")
+
+
+def _check_installed() -> None:
+    try:
+        import nir  # noqa: F401
+        import nirtorch  # noqa: F401  # spikingjelly's exporter needs it
+    except ImportError as error:
+        raise InputError(f"NIR is not installed ({error}); pip install 'has8-zoo[export]'") from error
+
+
+class _Recorder:
+    """Notes what the outermost of the watched modules get and return, by name in the order of the calls."""
+
+    def __init__(self, network: nn.Module, watched: tuple[str, ...]) -> None:
+        self.calls: dict[str, _Call] = {}
+        self._inside: str | None = None
+        self._spikes = torch.empty(0)
+        modules = [(name, module) for name, module in network.named_modules() if f"{name}.".startswith(watched)]
+        self._handles = [
+            handle
+            for name, module in modules
+            for handle in (
+                module.register_forward_pre_hook(partial(self._enter, name)),
+                module.register_forward_hook(partial(self._leave, name)),
+            )
+        ]
+
+    def _enter(self, name: str, _: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if self._inside is None:
+            self._inside, self._spikes = name, args[0].clone()
+
+    def _leave(self, name: str, module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        if self._inside == name:
+            self._inside = None
+            self.calls[name] = _Call(module, self._spikes, output.clone())
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        for handle in self._handles:
+            handle.remove()
+
+
+def _run_blocks(model: ImageClassifier, image_size: int) -> dict[str, _Call]:
+    """The spiking blocks of a copy, fused. A spiking module that is no step of its own gives the steps inside it."""
+    if not model.spiking_module_names:
+        raise InputError(
+            f"{model.spec} has no spiking blocks, and NIR holds nothing else; --format onnx takes it whole"
+        )
+    images = example_images(model, image_size, EXAMPLES)
+    network = copy.deepcopy(model).to("cpu", torch.float32).eval().fuse()
+    recorder = _Recorder(network, tuple(f"{name}." for name in network.spiking_module_names))
+    with torch.no_grad():
+        network(images.to("cpu", torch.float32))
+    recorder.remove()
+    return recorder.calls
+
+
+def _chosen(calls: dict[str, _Call], blocks: Sequence[str], model: ImageClassifier) -> dict[str, _Call]:
+    for name in blocks:
+        if name not in calls:
+            raise InputError(f"{model.spec} has no spiking block {shorten(name)}{suggest(name, calls)}")
+    return {name: call for name, call in calls.items() if name in blocks or not blocks}
+
+
+@contextmanager
+def _replacing(out: Path) -> Iterator[Path]:
+    """A new folder beside `out` that takes its place at the end; where something fails, nothing has changed."""
+    out = out.resolve()
+    try:
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            yield beside
+            beside.chmod(0o755)
+            if out.exists():
+                shutil.rmtree(out)
+            beside.rename(out)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)  # nothing is left there once it was renamed
+    except OSError as error:
+        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
+
+
+@contextmanager
+def _without_word_of_triton() -> Iterator[None]:
+    """spikingjelly's nodes make torch warn that Triton is missing, which nothing here needs."""
+    logger = logging.getLogger("torch._library.triton")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _write_blocks(folder: Path, network: str, calls: dict[str, _Call]) -> tuple[ExportedBlock, ...]:
+    try:
+        return tuple(_write_block(folder, network, name, call) for name, call in calls.items())
+    except InputError as error:
+        hint = f"; --block chooses among {', '.join(calls)}" if len(calls) > 1 else ""
+        raise InputError(f"{error}{hint}") from error
+
+
+def _write_block(folder: Path, network: str, name: str, call: _Call) -> ExportedBlock:
+    import nir
+
+    graph = block_graph(call.block, call.spikes, name, DT)
+    graph.metadata = {"network": network, "block": name, "timesteps": len(call.spikes), "dt": DT}
+    file = folder / f"{name}{SUFFIX}"
+    nir.write(file, graph)
+    agreement = _read_again(file, call)
+    if agreement < MIN_AGREEMENT:
+        raise InputError(
+            f"{name} ({type(call.block).__name__}) cannot be expressed in NIR: of what spikingjelly's graph of it "
+            f"computes, {agreement:.1%} is what the block computes"
+        )
+    into, out_of = (tuple(each.shape[2:]) for each in (call.spikes, call.output))
+    return ExportedBlock(file.name, name, into, out_of, len(graph.nodes), agreement)
+
+
+def _read_again(file: Path, call: _Call) -> float:
+    """The share of values that are the block's own when spikingjelly runs the file."""
+    from spikingjelly.activation_based.nir_exchange import import_from_nir
+
+    with torch.no_grad():
+        found = import_from_nir(file, dt=DT, step_mode="m")(call.spikes)[0]
+    return float((found == call.output).float().mean()) if found.shape == call.output.shape else 0.0
