@@ -114,6 +114,24 @@ def test_a_name_that_is_taken_is_left_and_both_are_named(foreign: str) -> None:
     assert not timm.is_model("has8_resnet_b5_m2_d1_ste_bpd")
 
 
+def test_an_import_that_meets_a_name_of_the_catalog_replaces_nothing() -> None:
+    done = _python(
+        "import sys, timm\n"
+        f"code = 'def {B8}(pretrained=False, **keywords): raise NotImplementedError'\n"
+        "module = sys.modules['somebodys_models'] = type(sys)('somebodys_models')\n"
+        "exec(code, vars(module))\n"
+        f"timm.models.register_model(module.{B8})\n"
+        "before = timm.list_models()\n"
+        "try: import zoo.timm\n"
+        "except ValueError as error: print(type(error).__name__, error)\n"
+        f"assert timm.model_entrypoint('{B8}') is module.{B8}\n"
+        "assert timm.list_models() == before\n"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"ComponentClashError timm has a model '{B8}' already, of somebodys_models, which ")
+    assert "of has8-zoo 0.1.0 (zoo.families.has8:Has8Family) does not replace" in done.stdout
+
+
 def test_the_zoo_alone_registers_nothing_and_loads_no_timm() -> None:
     done = _python(
         "import sys, zoo\n"
