@@ -1,15 +1,17 @@
-"""Small image data, made: bright and dark squares of noise, as packed files."""
+"""Small image data, made: bright and dark squares of noise, as packed files and as folders."""
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 
+@functools.cache
 def encoded(bright: bool, seed: int, size: tuple[int, int] = (16, 16), kind: str = "JPEG") -> bytes:
     """Noise of levels 0…99, or 150…249, of that (width, height), as the bytes of an image file."""
     rng = np.random.default_rng(seed)
@@ -30,4 +32,13 @@ def packed(path: Path, count: int = 24, damaged: Collection[int] = (), **changes
         "classes": np.array(["dark", "bright"]),
     }
     np.savez(path, **(arrays | changes))
+    return path
+
+
+def folder(path: Path, counts: Mapping[str, int], size: tuple[int, int] = (16, 16)) -> Path:
+    """A folder of class folders, that many JPEGs in each, the first class dark, the second bright, …."""
+    for number, (name, count) in enumerate(counts.items()):
+        (path / name).mkdir(parents=True)
+        for i in range(count):
+            (path / name / f"{i:05d}.jpg").write_bytes(encoded(bool(number % 2), i, size))
     return path

@@ -65,7 +65,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, n
 
 
 def test_broken_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.npz is no file"):
+    with pytest.raises(InputError, match=r"none.npz is no folder, no .npz file and no data set"):
         load_split(tmp_path / "none.npz", "val")
     np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
     with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes; it holds jpeg"):

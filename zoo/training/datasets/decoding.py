@@ -10,6 +10,7 @@ from typing import final
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class StreamedSplit(ImageSplit):
         self._listing, self._fingerprint = listing, ""
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        kept = [(row, image) for row, image in decode(self._listing, self.size, rows, self.damage)]
+        kept = list(decode(self._listing, self.size, rows, self.damage))
         if not kept:
             return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
         return torch.stack([image for _, image in kept]), self.labels[[row for row, _ in kept]]
@@ -49,21 +50,22 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
     """Decode a whole split, with a progress bar where it takes long.
 
     Raises:
-        InputError: more than `max_damaged` images are damaged, or all of a class.
+        InputError: more than `max_damaged` images are damaged, or all.
     """
     damage = Damage(max_damaged)
     pixels = torch.empty((len(listing), 3, *size), dtype=torch.uint8)
     kept: list[int] = []
     with _progress(len(listing)) as bar:
-        task = bar.add_task(f"decoding {listing.where}", total=len(listing))
+        task = bar.add_task(f"decoding {escape(listing.where)}", total=len(listing))
         for row, image in decode(listing, size, torch.arange(len(listing)), damage):
             pixels[len(kept)] = image
             kept.append(row)
             bar.update(task, completed=row + 1)
-    labels = listing.labels[kept]
-    _refuse_lost_classes(listing, labels, damage)
-    origin = describe(listing, size) + (f", {damage.count} damaged ones left out" if damage.count else "")
-    return MemorySplit(pixels[: len(kept)], labels, listing.classes, origin, listing.fingerprint(size), damage)
+    if not kept:
+        raise InputError(f"all {len(listing)} images of {listing.where} are damaged: {'; '.join(damage.names)}")
+    left = listing.select(torch.tensor(kept))
+    origin = describe(left, size) + (f", {damage.count} damaged ones left out" if damage.count else "")
+    return MemorySplit(pixels[: len(kept)], left.labels, left.classes, origin, left.fingerprint(size), damage)
 
 
 def decode(listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage) -> Iterator[tuple[int, Tensor]]:
@@ -88,13 +90,6 @@ def decode(listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage
 def _cores() -> int:
     """Those that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _refuse_lost_classes(listing: Listing, kept: Tensor, damage: Damage) -> None:
-    lost = set(listing.labels.tolist()) - set(kept.tolist())
-    if lost:
-        names = ", ".join(listing.classes[label] for label in sorted(lost))
-        raise InputError(f"{listing.where}: every image of {names} is damaged: {'; '.join(damage.names)}")
 
 
 def _progress(images: int) -> Progress:

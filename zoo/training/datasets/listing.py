@@ -6,12 +6,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from zoo.errors import InputError, shorten, suggest
+from zoo.images import display_name
 
 
 class ImageStore(ABC):
@@ -44,6 +46,7 @@ class Listing:
         labels: (n,) int64.
         classes: names in label order.
         where: file or folder, for messages.
+        title: what a card may say of that: no path on somebody's machine.
         stored_as: image formats, such as JPEG.
     """
 
@@ -52,14 +55,20 @@ class Listing:
     labels: Tensor
     classes: tuple[str, ...]
     where: str
+    title: str
     stored_as: str
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def select(self, rows: Tensor, where: str) -> Listing:
-        """Those rows alone."""
-        return replace(self, keys=self.keys[rows], labels=self.labels[rows], where=where)
+    def select(self, rows: Tensor, part: str = "") -> Listing:
+        """Those rows alone, which are that part of it."""
+        where, title = (f"{text}, {part}" if part else text for text in (self.where, self.title))
+        return replace(self, keys=self.keys[rows], labels=self.labels[rows], where=where, title=title)
+
+    def rename(self, classes: Sequence[str]) -> Listing:
+        """The same with other names for the classes, in the same order."""
+        return replace(self, classes=tuple(classes))
 
     def relabel(self, classes: Sequence[str], owner: str) -> Listing:
         """The same images with the label order of `classes`; raises `InputError` for a class that it lacks."""
@@ -80,3 +89,8 @@ class Listing:
         for key, label in zip(self.keys.tolist(), self.labels.tolist(), strict=True):
             digest.update(f"{self.store.name(key)}\0{label}\0{self.store.stored_bytes(key)}\n".encode(errors="replace"))
         return digest.hexdigest()[:16]
+
+
+def title_of(path: Path) -> str:
+    """The last two names of a path."""
+    return display_name("/".join(path.absolute().parts[1:][-2:]))

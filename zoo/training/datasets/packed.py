@@ -14,7 +14,7 @@ from PIL import Image
 
 from zoo.errors import InputError
 from zoo.images import decode_image, display_name, upright_size
-from zoo.training.datasets.listing import ImageStore, Listing
+from zoo.training.datasets.listing import ImageStore, Listing, title_of
 
 _ARRAYS = ("jpeg", "offsets", "labels", "classes")
 
@@ -72,7 +72,13 @@ def list_packed(path: Path) -> Listing:
     ]
     store = PackedStore(arrays["jpeg"], offsets, names, where)
     return Listing(
-        store, torch.arange(len(labels)), torch.from_numpy(labels), classes, where, _formats(arrays["jpeg"], offsets)
+        store=store,
+        keys=torch.arange(len(labels)),
+        labels=torch.from_numpy(labels),
+        classes=classes,
+        where=where,
+        title=title_of(path),
+        stored_as=_formats(arrays["jpeg"], offsets),
     )
 
 

@@ -59,6 +59,6 @@ def describe(listing: Listing, size: tuple[int, int]) -> str:
     """Where the images are from, how many, how stored and at which size: one line."""
     height, width = size
     return (
-        f"{listing.where}: {len(listing):,} images of {len(listing.classes)} classes, stored as {listing.stored_as}, "
+        f"{listing.title}: {len(listing):,} images of {len(listing.classes)} classes, stored as {listing.stored_as}, "
         f"at {width}×{height} pixels"
     )

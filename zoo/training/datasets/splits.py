@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import final
 
 import torch
@@ -27,6 +28,7 @@ class Damage:
 
     limit: int
     reasons: dict[int, str] = field(default_factory=dict)
+    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @property
     def count(self) -> int:
@@ -40,9 +42,11 @@ class Damage:
 
     def add(self, row: int, reason: str) -> None:
         """Count an image; raises `InputError` beyond the limit."""
-        self.reasons[row] = reason
-        if self.count > self.limit:
-            named = "; ".join(self.names) + ("; …" if self.count > NAMED else "")
+        with self._lock:  # several batches may be read at once
+            self.reasons[row] = reason
+            count, names = self.count, self.names
+        if count > self.limit:
+            named = "; ".join(names) + ("; …" if count > NAMED else "")
             raise InputError(
                 f"over {self.limit} damaged images, which is as many as are skipped: {named}. "
                 "Repair or remove them, or raise the limit (max_damaged)"
