@@ -75,6 +75,26 @@ class PublishError(ZooError, ValueError):
     """What is to be published is not fit to be, or cannot be written."""
 
 
+class TrainingError(ZooError):
+    """A training run cannot go on: its loss or its gradients are no longer numbers, or no longer sensible ones."""
+
+
+class TrainingStoppedError(ZooError):
+    """A training run was asked to stop; what it had learned is saved, and `resume` goes on from there.
+
+    Attributes:
+        signal: the number of the signal that asked; a process ends with 128 and it.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+
+
+class MissingExtraError(ZooError, ModuleNotFoundError):
+    """What was asked for needs an optional distribution; the message says what to `pip install`."""
+
+
 class UnpinnedWarning(UserWarning):
     """A repository was named without a commit: what it holds may change."""
 

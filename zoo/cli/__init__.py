@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · export · publish · convert · plugins.
+"""The command `zoo`: list · info · predict · show · profile · train · export · publish · convert · plugins.
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -18,6 +18,7 @@ from zoo.cli.listing import info_command, list_command
 from zoo.cli.options import Commands
 from zoo.cli.plugins import plugins_app
 from zoo.cli.publishing import publish_command
+from zoo.cli.training import train_command
 
 app = typer.Typer(
     name="zoo",
@@ -58,6 +59,7 @@ app.command("show", epilog="Example: zoo show cat.jpg --out cat_planes.png")(sho
 app.command("profile", epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers")(
     profile_command
 )
+app.command("train", epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(train_command)
 app.command("export", epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic")(
     export_command
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,6 +20,26 @@ Model = Annotated[
         help="Model, as `zoo list` names it; or hf-hub:ORG/NAME@COMMIT, local-dir:PATH.",
     ),
 ]
+
+
+def model_reference(text: str) -> str:
+    """What `create_model` takes for a NAME: a path of a folder becomes `local-dir:…`, anything else stays.
+
+    A folder in the current directory that could be a name as well is meant by ./folder.
+    """
+    from zoo.composition import parse_name
+    from zoo.errors import ModelNameError
+    from zoo.sources import parse_reference
+
+    if parse_reference(text) is not None or not Path(text).is_dir():
+        return text
+    if len(Path(text).parts) == 1 and not text.startswith("."):
+        try:
+            parse_name(text)
+        except ModelNameError:
+            return f"local-dir:{text}"
+        return text
+    return f"local-dir:{text}"
 
 
 class Commands(TyperGroup):

@@ -1,69 +1,53 @@
-"""The catalog record of a finished run: `python -m zoo.training.release RUN --source package:… --data val.npz …`.
+"""The catalog record of a finished run: `python -m zoo.training.release RUN --source package:… --data DATA …`.
 
 Prints YAML for the `weights:` list of a registry.yaml. Every figure is computed here, none is typed in.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 import yaml
 
-from zoo.catalog import providers_of
-from zoo.composition import build_model, parse_name
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
+from zoo.factory import create_model
 from zoo.hub.folder import measure
 from zoo.profiling import profile
 from zoo.records import Activity, WeightRecord
 from zoo.training.datasets import ImageSplit, load_split
-from zoo.training.loop import evaluate, load_weights
+from zoo.training.evaluating import evaluate
+from zoo.training.results import rounded
+from zoo.weights import HubAccess, find_weight
 
 
 def record_run(run: Path, tag: str, source: str, data: ImageSplit, facts: dict[str, str]) -> WeightRecord:
-    """The record of `run`, the folder that `python -m zoo.training` wrote, measured again on `data`.
+    """The record of `run`, a folder of `zoo train`, measured again on `data`.
 
     Raises:
-        InputError: the run is not finished, or its classes are not those of the data.
+        WeightError: the run is not finished.
+        InputError: its classes are not those of the data, in their order.
     """
-    weights, summary_file = run / "model.safetensors", run / "summary.json"
-    if not (weights.is_file() and summary_file.is_file()):
-        raise InputError(f"{run} is no finished run; it lacks model.safetensors or summary.json")
-    summary = json.loads(summary_file.read_text(encoding="utf-8"))
-    spec = parse_name(summary["name"])
-    model = build_model(spec, len(data.classes))
-    load_weights(model, weights)
-    size = data.size[0]
-    content = weights.read_bytes()
-    return WeightRecord.model_validate(
-        {
-            "variant": spec.text,
-            "tag": tag,
-            "source": source,
-            "sha256": hashlib.sha256(content).hexdigest(),
-            "size": len(content),
-            **facts,
-            "labels": list(data.classes),
-            "preprocessing": {"size": size},
-            "recipe": summary["recipe"],
-            "epochs": summary["settings"]["epochs"],
-            "seed": summary["settings"]["seed"],
-            "metrics": {name: round(value, 4) for name, value in evaluate(model, data).items()},
-            "spec": spec.untagged().to_json(),
-            "providers": {c.distribution: str(c.version) for c in providers_of(spec)},
-            "figures": measure(model, size),
-            "activity": count_activity(model, data, facts["dataset"]),
-        }
-    )
+    reference = f"local-dir:{run}"
+    stored = find_weight(reference, HubAccess()).weight
+    assert stored is not None  # a folder has one
+    if stored.labels != data.classes:
+        raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(data.classes)}")
+    model = create_model(reference)
+    content = stored.model_dump() | facts | {"tag": tag, "source": source}
+    content["metrics"] = rounded(evaluate(model, data), tops_alone=True)
+    content["figures"] = measure(model, stored.preprocessing.size)
+    content["activity"] = count_activity(model, data, facts["dataset"])
+    return WeightRecord.model_validate(content)
 
 
 def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str) -> Activity:
     """Spikes, operations and energy of one image, averaged over all of `data`."""
-    counted = profile(model, images=(image for x, _ in data.batches(250) for image in x))
+    rows = torch.arange(len(data)).split(1)
+    counted = profile(model, images=(data.read(row)[0][0].float() / 255 for row in rows))
     assert counted.activity is not None
     assert counted.energy is not None
     work, images = counted.energy.total, counted.activity.images
@@ -82,7 +66,7 @@ def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str) -> Ac
 
 def main(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    data: Annotated[Path, typer.Option(help="Packed validation split (.npz) that the accuracy is measured on.")],
+    data: Annotated[Path, typer.Option(help="What the accuracy is measured on: its validation split.")],
     tag: Annotated[str, typer.Option(help="Tag of the weight, such as cifar10.")],
     source: Annotated[str, typer.Option(help="Where the file will lie: package:module/file.safetensors.")],
     license: Annotated[str, typer.Option(help="Licence of the weight.")],

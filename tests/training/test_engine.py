@@ -1,0 +1,329 @@
+"""The engine: what a step does, where a run goes on, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from made_data import packed
+from torch import nn
+from torch.nn import functional
+
+import zoo
+from zoo.errors import InputError, TrainingError, WeightError
+from zoo.training import Recipe, evaluate, load_recipe
+from zoo.training.datasets import ImageSplit, load_split
+from zoo.training.engine import Training, make_accelerator
+from zoo.training.limiting import limit_images
+from zoo.training.observing import EpochRow, Observer, StepFigures, Totals
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> ImageSplit:
+    return load_split(packed(tmp_path / "train.npz"), "train")
+
+
+def made_recipe(**changes: object) -> Recipe:
+    return load_recipe("bundled", {"epochs": 3, "batch_size": 8, "precision": "no", **changes})
+
+
+def training(data: ImageSplit, out: Path, name: str = NAME, accumulate: int = 1, **changes: object) -> Training:
+    torch.manual_seed(1)
+    recipe = made_recipe(**changes)
+    accelerator = make_accelerator(recipe.precision, accumulate)
+    return Training(zoo.create_model(name, num_classes=2), data, recipe, out, accelerator=accelerator)
+
+
+def states(run: Training) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in run.network.state_dict().items()}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
+
+
+class Losses(Observer):
+    """Keeps every step's."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepFigures] = []
+
+    def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
+        self.steps.append(figures)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(data: ImageSplit, tmp_path: Path) -> None:
+    finals = []
+    for stops in ((3,), (1, 1, 1)):
+        out = tmp_path / str(len(stops))
+        for epochs in stops:
+            run = training(data, out)
+            assert run.resume() == (out / "checkpoint.pt").exists()
+            for _ in range(epochs):
+                run.run_epoch()
+        assert run.epoch == 3
+        assert not list(out.glob("*.tmp"))
+        assert [row.epoch for row in run.rows] == [1, 2, 3]
+        finals.append(states(run))
+    assert_same(*finals)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_threads_that_read_ahead_change_nothing(data: ImageSplit, tmp_path: Path, workers: int) -> None:
+    finals = []
+    for number in (1, workers):
+        run = training(data, tmp_path / str(number), max_shift=2)
+        run._feeder._workers = number
+        run.run_epoch()
+        finals.append(states(run))
+    assert_same(*finals)
+
+
+def test_every_setting_that_differs_is_named(data: ImageSplit, tmp_path: Path) -> None:
+    training(data, tmp_path).save()
+    with pytest.raises(InputError, match=r"made with another epochs \(3, now 9\), seed \(3407, now 1\)"):
+        training(data, tmp_path, epochs=9, seed=1).resume()
+    with pytest.raises(
+        InputError, match=r"made with another model \(has8_\w+, now has8_resnet_b2_m2_d1_fourier_rate\)"
+    ):
+        training(data, tmp_path, NAME.replace("ste_bpd", "fourier_rate")).resume()
+    with pytest.raises(InputError, match="made with another number of micro-batches"):
+        training(data, tmp_path, accumulate=2).resume()
+    with pytest.raises(InputError, match=r"made with another images .*, data fingerprint"):
+        training(limit_images(data, 16), tmp_path).resume()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04junk", b"junk" * 100])
+def test_a_damaged_checkpoint_is_an_error(data: ImageSplit, tmp_path: Path, content: bytes) -> None:
+    run = training(data, tmp_path)
+    run.checkpoint.write_bytes(content)
+    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged or no checkpoint"):
+        run.resume()
+
+
+def test_a_checkpoint_never_runs_code(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    torch.save({"format": 1, "identity": nn.Linear(1, 1)}, run.checkpoint)
+    with pytest.raises(WeightError, match="UnpicklingError"):
+        run.resume()
+    torch.save({"format": 7}, run.checkpoint)
+    with pytest.raises(WeightError, match="no checkpoint of this version"):
+        run.resume()
+
+
+def test_batches_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:
+    assert training(data, tmp_path, batch_size=64).plan.batch_size == 24  # all images are one step
+    with pytest.raises(InputError, match=r"cannot be split into 3 equal parts.*--batch-size 6"):
+        training(data, tmp_path, accumulate=3)
+    with pytest.raises(InputError, match="micro-batches of fewer than 2 images"):
+        training(data, tmp_path, accumulate=8)
+    with pytest.raises(InputError, match=r"needs 32 pixels a side or more, the images have 16×16; .*--image-size 32"):
+        training(data, tmp_path, "has8_vgg_b1_m1_d4_ste_bpd")
+
+
+def test_training_learns(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, "has8_resnet_b8_m2_d1_ste_bpd", epochs=12, learning_rate=0.01)
+    run.run()
+    assert run.rows[-1].train_loss < run.rows[0].train_loss
+    assert run.rows[-1].epoch == 12
+    assert run.rows[-1].step == 36
+    assert evaluate(run.network, data).top["top1"] > 90
+
+
+def test_a_step_is_what_it_says(data: ImageSplit, tmp_path: Path) -> None:
+    """One step against plain torch: the mean over micro-batches, clipped, with the schedule's rate."""
+    plain = {"optimizer": "momentum", "momentum": 0.0, "flip": False, "max_shift": 0}
+    run = training(data, tmp_path, accumulate=2, clip_norm=0.1, **plain)
+    twin = zoo.create_model(NAME, num_classes=2).train()
+    twin.load_state_dict(run.network.state_dict())
+    losses = []
+    for micro in range(2):
+        rows = run.plan.rows(0, 0, micro)
+        pixels, labels = data.read(rows)
+        loss = functional.cross_entropy(twin(pixels.float() / 255), labels)
+        (loss / 2).backward()
+        losses.append(float(loss.detach()))
+    norm = float(nn.utils.clip_grad_norm_(twin.parameters(), 0.1))
+    run.schedule.step_update(1)
+    rate = run.optimizer.param_groups[0]["lr"]
+    decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
+    with torch.no_grad():
+        for own, theirs in zip(twin.parameters(), run.network.parameters(), strict=True):
+            own -= rate * (own.grad + decays[id(theirs)] * own)
+    figures, stopping = run._update(next(run._feeder.steps(0, 0)))
+    assert figures.loss == pytest.approx(sum(losses) / 2, rel=1e-6)
+    assert figures.grad_norm == pytest.approx(norm, rel=1e-5)
+    assert (figures.images, stopping, figures.learning_rate) == (8, False, rate)
+    for name, own in twin.named_parameters():
+        assert torch.allclose(own, run.network.get_parameter(name), atol=1e-7), name
+
+
+def test_epochs_see_every_image_in_another_order(data: ImageSplit, tmp_path: Path) -> None:
+    plan = training(data, tmp_path, accumulate=2).plan
+    orders = [torch.cat([plan.rows(epoch, s, m) for s in range(plan.steps) for m in range(2)]) for epoch in (0, 1, 0)]
+    assert [order.sort().values.tolist() for order in orders] == [list(range(24))] * 3
+    assert not torch.equal(orders[0], orders[1])
+    assert torch.equal(orders[0], orders[2])
+
+
+def test_the_spike_rate_is_that_of_the_last_step(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, epochs=1, learning_rate=1e-12)  # the weights stay
+    rows = run.plan.rows(0, run.plan.steps - 1, 0)
+    batch = next(run._feeder.steps(0, run.plan.steps - 1))[0]
+    assert len(rows) == len(batch.x)
+    spikes, values = 0, 0
+
+    def count(module: nn.Module, args: object, output: torch.Tensor) -> None:
+        nonlocal spikes, values
+        spikes, values = spikes + int(output.sum()), values + output.numel()
+
+    run.run()
+    for module in run.network.modules():
+        if isinstance(module, zoo.contracts.Neuron):
+            module.register_forward_hook(count)
+    run.network.train()(batch.x)
+    assert run.rows[0].spike_rate == pytest.approx(spikes / values, rel=1e-3)
+    assert training(data, tmp_path / "ann", "ann_resnet_b2_m2_d1").network.timesteps == 1
+
+
+def test_a_network_without_neurons_has_no_spike_rate(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, "ann_resnet_b2_m2_d1", epochs=1)
+    run.run()
+    assert run.rows[0].spike_rate is None
+
+
+def test_a_trained_model_is_measured_in_float32(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, epochs=1, precision="bf16")
+    seen: list[torch.dtype] = []
+    conv = run.network.get_submodule("stages.0.0.analog.conv")
+    conv.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    run.run()
+    assert set(seen) == {torch.bfloat16}
+    seen.clear()
+    evaluate(run.network, data)
+    assert set(seen) == {torch.float32}
+    seen.clear()
+    run.run_epoch()
+    assert set(seen) == {torch.bfloat16}  # and the engine's precision is back
+
+
+def test_fp16_needs_a_gpu(data: ImageSplit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="precision fp16 needs a GPU; on a CPU choose bf16 or no"):
+        training(data, tmp_path, precision="fp16")
+
+
+# Explosions -----------------------------------------------------------------------------------------------------------
+
+
+def _spoil(run: Training, layer: str, value: float) -> None:
+    with torch.no_grad():
+        run.network.get_submodule(layer).weight.view(-1)[0] = value
+
+
+def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    run.run_epoch()
+    good = run.checkpoint.read_bytes()
+    _spoil(run, "stages.0.0.analog.conv", math.nan)
+    with pytest.raises(TrainingError) as caught:
+        run.run_epoch()
+    assert "epoch 2, step 1 of 3: the loss is nan; layer stages.0.0.analog.conv: its output is not finite" in str(
+        caught.value
+    )
+    assert str(run.checkpoint) in str(caught.value)
+    assert run.checkpoint.read_bytes() == good
+
+
+def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path: Path) -> None:
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * math.inf
+
+    run = training(data, tmp_path)
+    module = run.network.get_submodule("stages.1.0.analog")
+    module.register_forward_hook(lambda m, args, out: Square.apply(out))
+    before = states(run)
+    with pytest.raises(
+        TrainingError, match=r"step 1 of 3: the gradient's norm is nan; layer stages\.\S+: the gradient"
+    ):
+        run.run_epoch()
+    for name, parameter in run.network.named_parameters():
+        assert torch.equal(parameter, before[name]), name  # no step was taken
+
+
+def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, loss_limit=0.01)
+    with pytest.raises(TrainingError, match=r"the loss is \S+; layer \S+: its output, up to \S+, is the largest"):
+        run.run_epoch()
+    with pytest.raises(TrainingError, match="Nothing was saved yet"):
+        run.run_epoch()
+
+
+def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, tmp_path: Path) -> None:
+    class Huge(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * 1e22
+
+    run = training(data, tmp_path, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip_norm=1.0)
+    run.network.get_submodule("stages.1.0.analog").register_forward_hook(lambda m, args, out: Huge.apply(out))
+    before = states(run)
+    run.run_epoch()
+    assert 1e19 < run.rows[0].grad_norm < math.inf
+    moved = [float((p.detach() - before[name]).norm()) for name, p in run.network.named_parameters()]
+    assert 0 < max(moved) < 3 * 0.5
+
+
+# Schedules ------------------------------------------------------------------------------------------------------------
+
+
+def _rates(run: Training) -> list[float]:
+    rates = []
+    for step in range(1, run.recipe.epochs * run.plan.steps + 1):
+        run.schedule.step_update(step)
+        rates.append(run.optimizer.param_groups[0]["lr"])
+    return rates
+
+
+def test_settings_reach_the_optimiser_and_the_schedule(data: ImageSplit, tmp_path: Path) -> None:
+    settings = {"learning_rate": 0.01, "weight_decay": 0.5, "optimizer": "sgd", "epochs": 5, "warmup_epochs": 1}
+    run = training(data, tmp_path, **settings)
+    assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.5, 0.0}  # norms and biases are spared
+    rates = _rates(run)
+    # Half a cosine over the whole run, its first epoch replaced by a linear rise.
+    assert rates.index(max(rates)) == run.plan.steps - 1
+    for step in range(run.plan.steps, 5 * run.plan.steps):
+        expected = 0.01 * (1 + math.cos(math.pi * step / (5 * run.plan.steps))) / 2
+        assert rates[step - 1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_short_run_warms_up_for_a_fifth_of_it_at_most(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, epochs=1, warmup_epochs=1, batch_size=2)
+    assert run.recipe.warmup == 0.2
+    rates = _rates(run)
+    assert rates.index(max(rates)) == 2  # of 12 steps
+    assert rates[-1] == 0
+
+
+def test_rows_of_a_run_that_goes_on_are_whole(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    run.run_epoch()
+    again = training(data, tmp_path)
+    again.resume()
+    assert again.rows == run.rows
+    assert isinstance(again.rows[0], EpochRow)

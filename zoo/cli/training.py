@@ -1,0 +1,181 @@
+"""`zoo train`: a model by name, on images of your own or on a data set by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from zoo.cli.options import Json, leave_bombs_to_us, model_reference
+from zoo.errors import TrainingStoppedError
+from zoo.printing import complain
+
+if TYPE_CHECKING:
+    from zoo.training import TrainingResult
+
+_RECIPE = "Settings of the recipe, replaced"
+_RUN = "The run"
+_DATA = "The data"
+
+
+def train_command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Any valid model name. With a .tag, or as local-dir:DIR or hf-hub:ORG/NAME@COMMIT, training starts "
+            "from that weight, with a new last layer.",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="A folder with a folder of images for every class (or train/ and val/ with such folders), a packed "
+            ".npz, or cifar10, cifar100, caltech101, caltech256, imagenet.",
+        ),
+    ],
+    recipe: Annotated[
+        str, typer.Option(metavar="RECIPE", help="modern, bundled, paper-small, paper-imagenet, or a YAML file.")
+    ] = "modern",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=_RECIPE)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images of one step, over all processes.", rich_help_panel=_RECIPE)
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest.", rich_help_panel=_RECIPE)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of initialisation, order and augmentation.", rich_help_panel=_RECIPE)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="no|bf16|fp16", help="Autocast; no is float32.", rich_help_panel=_RECIPE)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any other, such as clip_norm=1; repeat it.", rich_help_panel=_RECIPE
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the run.  (default: runs/NAME.TAG-RECIPE)", rich_help_panel=_RUN),
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN)
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.", rich_help_panel=_RUN)
+    ] = False,
+    validate_every: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Look at validation every N epochs too, not only at the end.", rich_help_panel=_RUN
+        ),
+    ] = 0,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Parts that a process computes a step in, to save memory.", rich_help_panel=_RUN)
+    ] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.", rich_help_panel=_RUN)
+    ] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead.", rich_help_panel=_RUN)] = 1,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=16384,
+            help="Pixels a side.  (default: the images' own, 224 at most; of a weight, its own)",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    limit_images: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Train on N images, all classes alike.", rich_help_panel=_DATA),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.", rich_help_panel=_DATA)
+    ] = None,
+    no_download: Annotated[
+        bool, typer.Option("--no-download", help="Never download them.", rich_help_panel=_DATA)
+    ] = False,
+    max_damaged: Annotated[
+        int, typer.Option(min=0, help="Damaged images that are left out before it is an error.", rich_help_panel=_DATA)
+    ] = 100,
+    as_json: Json = False,
+) -> None:
+    """Train a model on images: a folder of your own photographs, or a data set.
+
+    The result, in --out, is a folder that everything else takes: `zoo predict
+    --model DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish
+    local-dir:DIR --license …`, zoo.create_model("local-dir:DIR"). Beside it lie
+    metrics.csv, curves.png, TensorBoard's events and run.json, which says
+    everything that was set. Validation images are looked at once, at the end.
+
+    Every epoch is saved, and Ctrl-C or SIGTERM saves within one; --resume goes
+    on, to the very weights that an undisturbed run has. Several processes or
+    machines: accelerate launch … -m zoo.cli train …; a step still has the
+    recipe's batch size, divided among them. Needs: pip install 'has8-zoo\\[train]'
+    """
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    leave_bombs_to_us()
+    from accelerate import PartialState
+
+    from zoo.training import DataOptions, train
+    from zoo.training.showing import Display
+
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "precision": precision,
+    }
+    options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
+    try:
+        result = train(
+            model_reference(name),
+            data,
+            recipe=recipe,
+            changes={key: value for key, value in changes.items() if value is not None} | _settings(settings or []),
+            out=out,
+            resume=resume,
+            tag=tag,
+            options=options,
+            accumulate=accumulate,
+            workers=workers,
+            validate_every=validate_every,
+            observers=[Display()],
+        )
+    except TrainingStoppedError as error:
+        complain(str(error))
+        raise typer.Exit(128 + error.signal) from error
+    if PartialState().is_main_process:
+        _print(result, as_json)
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    """`clip_norm=1` as YAML would read it."""
+    settings = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {text!r} is not of the form clip_norm=1")
+        settings[key.strip().replace("-", "_")] = yaml.safe_load(value)
+    return settings
+
+
+def _print(result: TrainingResult, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return
+    figures = ", ".join(f"{name} {value:.2f} %" for name, value in result.evaluation.top.items())
+    print(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
+    for note in result.notes:
+        print(f"note: {note}")
+    print(f"  zoo predict --model {result.folder} photo.jpg")
+    print(f"  zoo publish {result.reference} --license … --repo-id …")

@@ -1,0 +1,355 @@
+"""The training engine: accelerate's processes and precision around micro-batches whose order the seed alone decides."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError, MissingExtraError, TrainingError, TrainingStoppedError
+from zoo.training.checkpoints import CHECKPOINT, Identity, read_checkpoint, write_checkpoint
+from zoo.training.datasets import ImageSplit
+from zoo.training.diagnosing import find_fault
+from zoo.training.feeding import Feeder, MicroBatch
+from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, Totals
+from zoo.training.optimising import build_optimizer, build_schedule, clip_gradient
+from zoo.training.ordering import make_plan
+from zoo.training.recipes import Recipe
+from zoo.training.spike_rates import SpikeMeter
+from zoo.training.stopping import StopRequest
+
+try:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import broadcast_object_list, set_seed
+    from timm.data.mixup import Mixup
+except ModuleNotFoundError as error:
+    hint = f"training needs {error.name}; install it with: pip install 'has8-zoo[train]'"
+    raise MissingExtraError(hint, name=error.name) from error
+
+_MOST_SKIPPED = 40
+"""Steps in a row that fp16's loss scaling may skip: it halves the scale each time, from 65,536."""
+
+
+def make_accelerator(precision: str, accumulate: int = 1) -> Accelerator:
+    """accelerate's engine for this process, on a GPU where there is one.
+
+    accelerate keeps the first precision of a process for ever; each run has its own, so that is forgotten, and the
+    processes stay connected.
+
+    Raises:
+        InputError: that precision is not to be had here.
+    """
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu and precision == "fp16":
+        raise InputError("precision fp16 needs a GPU; on a CPU choose bf16 or no")
+    return Accelerator(mixed_precision=precision, gradient_accumulation_steps=accumulate, cpu=on_cpu)
+
+
+class Training:
+    """One run: model, optimiser, schedule and position, of one process or of several together.
+
+    Every step takes `batch_size` images, in micro-batches: processes × accumulated ones. Batch norm takes its
+    statistics in each of them; gradients are averaged over all. What is random in a step comes from (seed, epoch,
+    step, micro-batch), so the position is all of the random state that a checkpoint needs.
+
+    Attributes:
+        epoch: whole epochs done.
+        step: steps done in the epoch after those.
+        rows: one for each epoch done.
+    """
+
+    def __init__(
+        self,
+        model: ImageClassifier,
+        data: ImageSplit,
+        recipe: Recipe,
+        out: Path,
+        *,
+        accelerator: Accelerator | None = None,
+        origin: str = "",
+        workers: int = 1,
+        observers: Sequence[Observer] = (),
+        stop: StopRequest | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        """Args:
+        model: with as many classes as the data; trained in place.
+        data: the training split.
+        recipe: all settings.
+        out: folder of the checkpoint.
+        accelerator: of `make_accelerator`; a plain one by default.
+        origin: which weights the model began with, for the checkpoint to remember.
+        workers: threads that read and augment ahead; 0 for none.
+        observers: who is told of the progress, in the first process.
+        stop: asked between two steps.
+        notes: for the observers.
+
+        Raises:
+            InputError: batches that cannot be split so, or images too small for the model.
+            CatalogError: an optimiser that timm does not know.
+        """
+        _check_fit(model, data)
+        self.recipe, self.data, self.out = recipe, data, out
+        self.accelerator = accelerator or make_accelerator(recipe.precision)
+        processes, accumulated = self.accelerator.num_processes, self.accelerator.gradient_accumulation_steps
+        self.plan = make_plan(len(data), recipe.batch_size, processes * accumulated, recipe.seed)
+        first = self.accelerator.process_index * accumulated
+        pinned = self.accelerator.device.type == "cuda"
+        self._feeder = Feeder(data, self.plan, recipe, range(first, first + accumulated), workers, pinned)
+        self._network, self._observers = model, observers if self.accelerator.is_main_process else ()
+        self._stop, self.notes = stop or StopRequest(), tuple(notes)
+        self.identity = _identify(model, data, recipe, self.plan.micro_batches, origin)
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = build_optimizer(model, recipe)
+        self.schedule = build_schedule(optimizer, recipe, self.plan.steps)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        mixing = recipe.mixup or recipe.cutmix
+        self._mix = _mixup(recipe, model.num_classes) if mixing else None
+        self._spikes = SpikeMeter(model)
+        self.epoch, self.step, self.rows = 0, 0, list[EpochRow]()
+        self._totals, self._skipped = Totals(), 0
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run can go on from."""
+        return self.out / CHECKPOINT
+
+    @property
+    def network(self) -> ImageClassifier:
+        """The model, without what accelerate puts around it for several processes."""
+        return self._network
+
+    # Checkpoints ------------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Replace the checkpoint, in the first process; the others wait."""
+        if self.accelerator.is_main_process:
+            scaler = self.accelerator.scaler
+            state = {
+                "model": self._network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+                "epoch": self.epoch,
+                "step": self.step,
+                "totals": asdict(self._totals),
+                "rows": [asdict(row) for row in self.rows],
+            }
+            write_checkpoint(self.checkpoint, self.identity, state)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> bool:
+        """Go on from the checkpoint, where there is one; all processes take the first one's.
+
+        Raises:
+            InputError: it is another run's; the message names what differs.
+            WeightError: it is damaged.
+        """
+        found: list[dict[str, Any] | None] = [None]
+        if self.accelerator.is_main_process and self.checkpoint.is_file():
+            found = [read_checkpoint(self.checkpoint, self.identity)]
+        if self.accelerator.num_processes > 1:
+            broadcast_object_list(found)
+        state = found[0]
+        if state is None:
+            return False
+        self._network.load_state_dict(state["model"], strict=True)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.accelerator.scaler is not None and state["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self._totals = Totals(**state["totals"])
+        self.rows = [EpochRow(**row) for row in state["rows"]]
+        return True
+
+    # Steps ------------------------------------------------------------------------------------------------------------
+
+    def run(self, look: Callable[[], object] | None = None, look_every: int = 0) -> None:
+        """All steps that are left, with a checkpoint after every epoch.
+
+        Args:
+            look: measures the network, and writes that into the last of the rows.
+            look_every: epochs between two such looks; 0 for none. The last epoch has none: the run's end measures it.
+
+        Raises:
+            TrainingError: the loss or the gradient is no number any more, or the loss exploded; the last checkpoint
+                is from before that.
+            TrainingStoppedError: somebody asked for an end; the checkpoint is of the last step.
+            InputError: too many images are damaged.
+        """
+        while self.epoch < self.recipe.epochs:
+            self.run_epoch()
+            if look and look_every and self.epoch % look_every == 0 and self.epoch < self.recipe.epochs:
+                look()
+                self.save()
+            if self._asked_to_stop() and self.epoch < self.recipe.epochs:
+                self._end_early()
+
+    def run_epoch(self) -> None:
+        """The steps that are left of one epoch, then a checkpoint."""
+        self.model.train()
+        start = time.monotonic()
+        for batches in self._feeder.steps(self.epoch, self.step):
+            self.schedule.step_update(self.epoch * self.plan.steps + self.step + 1)
+            with self._spikes.counting(self.step + 1 == self.plan.steps):
+                figures, stopping = self._update(batches)
+            self.step += 1
+            now = time.monotonic()
+            self._totals.add(figures, now - start)
+            start = now
+            for observer in self._observers:
+                observer.stepped(self.epoch + 1, self.step, figures, self._totals)
+            if stopping and self.step < self.plan.steps:
+                self._end_early()
+        self._end_epoch(figures)
+
+    def facts(self, notes: Sequence[str] = ()) -> RunFacts:
+        """What there is to know before the next step."""
+        name, epochs = str(self._network.spec), self.recipe.epochs
+        return RunFacts(name, epochs, self.plan.steps, self.plan.batch_size, self.epoch, self.step, notes)
+
+    def _end_epoch(self, figures: StepFigures) -> None:
+        self.epoch, self.step = self.epoch + 1, 0
+        place = self.epoch * self.plan.steps
+        means: dict[str, Any] = {**self._totals.figures()}
+        row = EpochRow(self.epoch, place, learning_rate=figures.learning_rate, spike_rate=self._spikes.rate, **means)
+        self.rows.append(row)
+        self._totals = Totals()
+        self.save()
+        for observer in self._observers:
+            observer.epoch_ended(row, self.rows)
+
+    def _end_early(self) -> None:
+        self.save()
+        asked = self._stop.signal or signal.SIGTERM  # of another process
+        place = f"epoch {self.epoch + 1}, step {self.step}" if self.step else f"epoch {self.epoch}"
+        raise TrainingStoppedError(
+            f"stopped by {asked.name} after {place}; saved, the same command with --resume goes on", asked
+        )
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process was."""
+        return bool(self._add_up(0, 0, 0)[3])
+
+    def _update(self, batches: Sequence[MicroBatch]) -> tuple[StepFigures, bool]:
+        """One optimiser step; what came of it, and whether any process was asked to stop."""
+        own_loss, own_hits, own_images = 0.0, 0, 0
+        for batch in batches:
+            with self.accelerator.accumulate(self.model):
+                logits, labels, loss = self._loss(batch, self.model)
+                self.accelerator.backward(loss)
+            own_loss += float(loss.detach()) / len(batches)
+            own_hits += int((logits.argmax(1) == labels).sum())
+            own_images += len(labels)
+        mean, hits, images, stops = self._add_up(own_loss, own_hits, own_images)
+        if not mean <= self.recipe.loss_limit:
+            self._fail(f"the loss is {mean:.4g}", batches)
+        norm = self._apply(batches)
+        rate = float(self.optimizer.param_groups[0]["lr"])
+        return StepFigures(mean, norm, int(hits), int(images), rate), bool(stops)
+
+    def _loss(self, batch: MicroBatch, model: torch.nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, labels and loss of a micro-batch, with the seed of what is drawn in it."""
+        device = self.accelerator.device
+        x, labels = batch.x.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
+        set_seed(batch.seed)
+        if self._mix is None:
+            logits = model(x).float()
+            return logits, labels, functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        x, labels = x[: len(x) // 2 * 2], labels[: len(x) // 2 * 2]  # images are mixed in pairs
+        mixed, targets = self._mix(x.clone(), labels)
+        logits = model(mixed).float()
+        return logits, labels, functional.cross_entropy(logits, targets)
+
+    def _loss_alone(self, batch: MicroBatch) -> Tensor:
+        return self._loss(batch, self._network)[2]
+
+    def _add_up(self, loss: float, hits: int, images: int) -> list[float]:
+        """Mean loss, and sums of hits, images and stop requests, over all processes."""
+        own = [loss / self.accelerator.num_processes, hits, images, self._stop.signal is not None]
+        if self.accelerator.num_processes == 1:
+            return own
+        values = torch.tensor(own, dtype=torch.float64, device=self.accelerator.device)
+        total: Tensor = self.accelerator.reduce(values, reduction="sum")
+        return total.tolist()
+
+    def _apply(self, batches: Sequence[MicroBatch]) -> float:
+        """Clip and step; the norm of the gradient before, NaN where fp16's loss scaling skips the step."""
+        self.accelerator.unscale_gradients()
+        norm = clip_gradient(self._network.parameters(), self.recipe.clip_norm)
+        scaled = self.accelerator.scaler is not None
+        if not math.isfinite(norm) and not scaled:
+            self._fail(f"the gradient's norm is {norm}", batches)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if math.isfinite(norm):
+            self._skipped = 0
+            return norm
+        self._skipped += 1
+        if self._skipped > _MOST_SKIPPED:
+            self._fail(f"the gradient was not finite in {self._skipped} steps in a row", batches)
+        return math.nan
+
+    def _fail(self, what: str, batches: Sequence[MicroBatch]) -> NoReturn:
+        """Raise `TrainingError`, having looked for the layer at fault; nothing is saved."""
+        place = f"epoch {self.epoch + 1}, step {self.step + 1} of {self.plan.steps}"
+        for batch in batches:
+            fault = find_fault(self._network, partial(self._loss_alone, batch))
+            if fault.certain:
+                break
+        kept = f"The last good weights: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
+        raise TrainingError(
+            f"{place}: {what}; {fault.text}. {kept}. "
+            "Try a lower --learning-rate, a --clip-norm, or an encoder with a smaller gradient, such as ste"
+        )
+
+
+def _check_fit(model: ImageClassifier, data: ImageSplit) -> None:
+    if model.num_classes != len(data.classes):
+        raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
+    if min(data.size) < model.min_image_size:
+        raise InputError(
+            f"{model.spec} needs {model.min_image_size} pixels a side or more, the images have "
+            f"{data.size[1]}×{data.size[0]}; choose --image-size {model.min_image_size} or more"
+        )
+
+
+def _identify(model: ImageClassifier, data: ImageSplit, recipe: Recipe, micro_batches: int, origin: str) -> Identity:
+    settings = recipe.model_dump(mode="json")
+    own = {
+        "model": str(model.spec.untagged()),
+        "initial weights": origin,
+        "classes": list(data.classes),
+        "images": len(data),
+        "image size": list(data.size),
+        "data fingerprint": data.fingerprint(),
+        "number of micro-batches": micro_batches,
+    }
+    return Identity({**settings, **own})
+
+
+def _mixup(recipe: Recipe, classes: int) -> Mixup:
+    return Mixup(
+        mixup_alpha=recipe.mixup,
+        cutmix_alpha=recipe.cutmix,
+        label_smoothing=recipe.label_smoothing,
+        num_classes=classes,
+    )
+
+
+__all__ = ["Training", "make_accelerator"]

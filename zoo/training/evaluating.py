@@ -1,0 +1,170 @@
+"""How well a network classifies a split: top-k accuracy, loss, and which class is taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError, MissingExtraError
+from zoo.training.datasets import ImageSplit
+
+try:
+    from torchmetrics import MeanMetric, Metric
+    from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+except ModuleNotFoundError as error:
+    hint = f"measuring accuracy needs {error.name}; install it with: pip install 'has8-zoo[train]'"
+    raise MissingExtraError(hint, name=error.name) from error
+
+BATCH = 250
+"""Images at once; another number rounds differently in the last bits, and may move an image that stands on an edge."""
+
+Precision = Literal["no", "bf16", "fp16"]
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class.
+
+    Attributes:
+        name: of the class.
+        images: of it.
+        recall: percent of them that were recognised; None without images.
+        precision: percent of the images taken for it that are of it; None where none was.
+    """
+
+    name: str
+    images: int
+    recall: float | None
+    precision: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        images: how many.
+        classes: names in the order of the logits.
+        top: `top1`, and `top5` where there are more than five classes, in percent.
+        loss: mean cross-entropy, in nats.
+        confusion: (classes, classes) int64; row the true class, column the predicted one.
+    """
+
+    images: int
+    classes: tuple[str, ...]
+    top: dict[str, float]
+    loss: float
+    confusion: Tensor
+
+    def scores(self) -> list[ClassScore]:
+        """Class by class."""
+        right, true, said = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
+        return [
+            ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], said[i]))
+            for i, name in enumerate(self.classes)
+        ]
+
+    def mistakes(self, most: int = 10) -> list[tuple[str, str, int]]:
+        """(true class, predicted class, images), the most frequent first."""
+        wrong = self.confusion - torch.diag(self.confusion.diag())
+        counts, places = wrong.flatten().sort(descending=True, stable=True)
+        pairs = ((int(place), int(count)) for place, count in zip(places[:most], counts[:most], strict=True) if count)
+        width = len(self.classes)
+        return [(self.classes[place // width], self.classes[place % width], count) for place, count in pairs]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, the confusion matrix as lists."""
+        return {
+            "images": self.images,
+            **self.top,
+            "loss": self.loss,
+            "classes": [vars(score) for score in self.scores()],
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def _percent(part: Tensor, whole: Tensor) -> float | None:
+    return 100 * int(part) / int(whole) if int(whole) else None
+
+
+@contextmanager
+def in_float32(model: nn.Module) -> Iterator[None]:
+    """Without accelerate's autocast, which it puts around the forward of this very object."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
+
+
+def evaluate(
+    model: ImageClassifier,
+    data: ImageSplit,
+    *,
+    batch_size: int = BATCH,
+    precision: Precision = "no",
+    share: tuple[int, int] = (0, 1),
+    after_batch: Callable[[int], None] = lambda images: None,
+) -> Evaluation:
+    """Classify a split, in eval mode; the model's modes are as before afterwards.
+
+    Args:
+        model: with as many classes as the data.
+        data: whose classes are in the order of the logits.
+        batch_size: images at once.
+        precision: float32 ('no'), or autocast.
+        share: (this process, processes): each takes its part of the batches, and all get the result of all.
+        after_batch: called with the number of its images.
+
+    Raises:
+        InputError: other classes than the model's, or an image too small for it.
+    """
+    if len(data.classes) != model.num_classes:
+        raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
+    device = next(model.parameters()).device
+    metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
+    autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
+    batches = torch.arange(len(data)).split(batch_size)[share[0] :: share[1]]
+    with in_float32(model), model.evaluating(), autocast:
+        for rows in batches:
+            pixels, labels = data.read(rows)
+            if len(labels):
+                _update(metrics, model(pixels.to(device).float() / 255).float(), labels.to(device))
+            after_batch(len(labels))
+    return _conclude(metrics, data.classes)
+
+
+def _metrics(classes: int, shared: bool) -> dict[str, Metric]:
+    """By name; of a top-k over all classes everything is right, so there is none."""
+    tops = [k for k in (1, 5) if k == 1 or k < classes]
+    common: dict[str, Any] = {"num_classes": classes, "sync_on_compute": shared}
+    return {f"top{k}": MulticlassAccuracy(top_k=k, average="micro", **common) for k in tops} | {
+        "loss": MeanMetric(sync_on_compute=shared),
+        "confusion": MulticlassConfusionMatrix(**common),
+    }
+
+
+def _update(metrics: dict[str, Metric], logits: Tensor, labels: Tensor) -> None:
+    for name, metric in metrics.items():
+        if name == "loss":
+            metric.update(functional.cross_entropy(logits, labels, reduction="none"))
+        else:
+            metric.update(logits, labels)
+
+
+def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...]) -> Evaluation:
+    confusion = metrics["confusion"].compute().cpu()
+    images = int(confusion.sum())
+    if not images:
+        raise InputError("no image could be read, so nothing was measured")
+    top = {name: 100 * float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
+    return Evaluation(images, classes, top, float(metrics["loss"].compute()), confusion)

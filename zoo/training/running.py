@@ -1,0 +1,251 @@
+"""`train`: from a name, data and a recipe to a folder that loads."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import broadcast_object_list
+
+from zoo.errors import MissingExtraError, TrainingStoppedError
+from zoo.hub.checkpoint import Statement
+from zoo.hub.folder import NOT_STATED
+from zoo.records import StoredWeight
+from zoo.training.datasets import DataSplits
+from zoo.training.engine import Training, make_accelerator
+from zoo.training.evaluating import Evaluation, evaluate
+from zoo.training.observing import Observer
+from zoo.training.preparing import DataOptions, damage_notes, prepare_data
+from zoo.training.recipes import Recipe, load_recipe
+from zoo.training.recording import CURVES, MetricsFile, TensorBoard, draw_curves
+from zoo.training.results import TrainingResult, rounded, write_run, write_weights
+from zoo.training.starting import build, check_folder, claim_folder, default_folder, default_tag, find_beginning
+from zoo.training.stopping import StopRequest
+
+DEFAULT_RECIPE = "modern"
+
+
+def train(
+    name: str,
+    data: str | Path | DataSplits,
+    *,
+    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    changes: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    tag: str | None = None,
+    options: DataOptions | None = None,
+    accumulate: int = 1,
+    workers: int = 1,
+    validate_every: int = 0,
+    observers: Sequence[Observer] = (),
+) -> TrainingResult:
+    """Train a model, measure it once on the validation split, and write it as a folder that the zoo loads.
+
+    Args:
+        name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
+        data: a folder, a packed file or the name of a data set; or splits that are loaded already.
+        recipe: by name, as the path of a YAML file, or itself.
+        changes: settings of the recipe to replace, such as `{"epochs": 3}`.
+        out: folder of the run; by default runs/NAME.TAG-RECIPE.
+        resume: go on with the run in `out`, or start it where there is none yet.
+        tag: of the resulting weight; by default the data's name.
+        options: how the data are read; of splits, the limits alone count.
+        accumulate: micro-batches of a process in one step.
+        workers: threads that read and augment ahead; 0 for none.
+        validate_every: epochs between two looks at the validation split; 0 looks once, at the end.
+        observers: who is told of the progress, beside metrics.csv and TensorBoard.
+
+    Returns:
+        The folder, the record of the weight, the figures.
+
+    Raises:
+        ModelNameError, CompositionError, WeightError, HubError: as `create_model` does.
+        CatalogError: the recipe is unknown or malformed.
+        InputError: the data cannot be used, or the folder holds another run.
+        TrainingError: the loss or the gradient exploded; the message names step and layer.
+        TrainingStoppedError: SIGINT or SIGTERM came; all is saved.
+        MissingExtraError: something of `pip install 'has8-zoo[train]'` is missing.
+    """
+    _check_extras()
+    found = find_beginning(name)
+    label, settings = _settle(recipe, changes or {})
+    tag = tag or ("trained" if isinstance(data, DataSplits) else default_tag(data))
+    folder = Path(out) if out is not None else default_folder(found.spec.text, tag, label)
+    check_folder(folder, resume)
+    accelerator = make_accelerator(settings.precision, accumulate)
+    with accelerator.local_main_process_first():  # which downloads, where there is something to download
+        splits = prepare_data(data, options or DataOptions(), found)
+    beginning = build(found, splits.train.classes, settings.seed)
+    asked = _Asked(name, f"{found.spec.untagged()}.{tag}", label, dict(changes or {}), validate_every)
+    with ExitStack() as stack:
+        told: list[Observer] = []
+        if accelerator.is_main_process:
+            stack.callback(claim_folder(folder, resume).release)
+            told = [MetricsFile(folder), TensorBoard(folder), *observers]
+        accelerator.wait_for_everyone()
+        stop = StopRequest()
+        training = Training(
+            beginning.model,
+            splits.train,
+            settings,
+            folder,
+            accelerator=accelerator,
+            origin=beginning.origin,
+            workers=workers,
+            observers=told,
+            stop=stop,
+            notes=beginning.notes,
+        )
+        for observer in told:
+            stack.callback(observer.closed)
+        stack.enter_context(stop.listening())
+        return _Run(training, splits, stop, told, asked).go(resume)
+
+
+def _settle(recipe: str | Path | Recipe, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
+    """What a recipe is called, and its settings with the changes."""
+    if isinstance(recipe, Recipe):
+        return "custom", Recipe.model_validate(recipe.model_dump() | dict(changes))
+    return str(recipe), load_recipe(recipe, changes)
+
+
+def _check_extras() -> None:
+    """Raise `MissingExtraError` now for what only the end of a run needs."""
+    for module, use in {"matplotlib": CURVES, "tensorboard": "TensorBoard's events"}.items():
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError(
+                f"{use} needs {module}; install it with: pip install 'has8-zoo[train]'", name=module
+            )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, for run.json and the weight's record.
+
+    Attributes:
+        begin: the NAME that was given.
+        name: `variant.tag` of the result.
+        recipe: name or path.
+        changes: settings that were replaced.
+        validate_every: epochs between two looks at the validation split; 0 for one, at the end.
+    """
+
+    begin: str
+    name: str
+    recipe: str
+    changes: dict[str, Any]
+    validate_every: int
+
+    @property
+    def recipe_text(self) -> str:
+        """`modern (epochs=3)`."""
+        changed = ", ".join(f"{key}={value}" for key, value in self.changes.items())
+        return self.recipe + (f" ({changed})" if changed else "")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training with its data and its folder, ready to go."""
+
+    training: Training
+    splits: DataSplits
+    stop: StopRequest
+    observers: Sequence[Observer]
+    asked: _Asked
+
+    def go(self, resume: bool) -> TrainingResult:
+        """Train, measure, write."""
+        training = self.training
+        main = training.accelerator.is_main_process
+        if resume:
+            training.resume()
+        if main:
+            write_run(training.out, self._describe())
+        for observer in self.observers:
+            observer.started(training.facts(self._notes()), training.rows)
+        training.run(self._look, self.asked.validate_every)
+        evaluation = self._look()
+        weights = [self._write(evaluation) if main else None]
+        if training.accelerator.num_processes > 1:
+            broadcast_object_list(weights)
+        assert weights[0] is not None
+        result = TrainingResult(training.out, weights[0], evaluation, tuple(training.rows), tuple(self._notes()))
+        if main:
+            write_run(training.out, self._describe() | {"result": result.to_json()})
+        return result
+
+    def _look(self) -> Evaluation:
+        """Measure the network on the validation split, into the last row."""
+        accelerator, rows = self.training.accelerator, self.training.rows
+        for observer in self.observers:
+            observer.measuring(len(self.splits.val))
+        share = (accelerator.process_index, accelerator.num_processes)
+        evaluation = evaluate(self.training.network, self.splits.val, share=share, after_batch=self._after_batch)
+        rows[-1].val.update(rounded(evaluation))
+        for observer in self.observers:
+            observer.validated(rows[-1], rows)
+        return evaluation
+
+    def _after_batch(self, images: int) -> None:
+        if self.stop.signal is not None:
+            raise TrainingStoppedError(
+                f"stopped by {self.stop.signal.name} while validating; the same command with --resume goes on",
+                self.stop.signal,
+            )
+        for observer in self.observers:
+            observer.measured(images)
+
+    def _write(self, evaluation: Evaluation) -> StoredWeight:
+        """The folder's weights, and the picture."""
+        training, asked = self.training, self.asked
+        draw_curves(training.rows, f"{asked.name}, {asked.recipe_text}", training.out / CURVES)
+        statement = Statement(
+            license=NOT_STATED,
+            labels=evaluation.classes,
+            image_size=self.splits.train.size[0],
+            dataset=asked.name.rpartition(".")[2],
+            dataset_note=f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}",
+            recipe=asked.recipe_text,
+            epochs=training.recipe.epochs,
+            seed=training.recipe.seed,
+            metrics=rounded(evaluation, tops_alone=True),
+        )
+        return write_weights(training.network, asked.name, statement, training.out)
+
+    def _notes(self) -> list[str]:
+        """What a reader must know."""
+        recipe, plan = self.training.recipe, self.training.plan
+        notes = [*self.training.notes, *damage_notes(self.splits)]
+        if plan.batch_size < recipe.batch_size:
+            notes.append(
+                f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
+            )
+        if self.asked.validate_every:
+            notes.append("the validation split was looked at more than once: a figure chosen among them is too high")
+        return notes
+
+    def _describe(self) -> dict[str, Any]:
+        """run.json."""
+        training, accelerator = self.training, self.training.accelerator
+        return {
+            "asked": vars(self.asked),
+            "settings": training.recipe.model_dump(mode="json"),
+            "identity": dict(training.identity.facts),
+            "data": {"train": self.splits.train.origin, "val": self.splits.val.origin},
+            "batch_size": training.plan.batch_size,
+            "steps_per_epoch": training.plan.steps,
+            "processes": accelerator.num_processes,
+            "accumulated_batches": accelerator.gradient_accumulation_steps,
+            "device": str(accelerator.device),
+            "threads": torch.get_num_threads(),
+            "machine": f"{platform.system()} {platform.machine()}",
+            "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
+        }

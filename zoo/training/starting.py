@@ -1,0 +1,105 @@
+"""What a run begins with: its network, fresh or with a weight's body, and its folder, free or with a run to go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
+from zoo.factory import create_model
+from zoo.training.checkpoints import CHECKPOINT
+from zoo.training.results import RUN
+from zoo.weights import Found, HubAccess, find_weight
+from zoo.weights.config import CONFIG, MODEL
+
+RUNS = Path("runs")
+_LOCK = ".lock"
+_SPLIT_NAMES = ("train", "training", "data", "images")
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A network before its first step.
+
+    Attributes:
+        model: the network.
+        origin: sha256 of the weight that it began with; '' for none.
+        notes: what was done to it.
+    """
+
+    model: ImageClassifier
+    origin: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def find_beginning(name: str) -> Found:
+    """What NAME stands for; with a tag or a reference, a weight to start from. Raises as `create_model` does."""
+    return find_weight(name, HubAccess())
+
+
+def build(found: Found, classes: Sequence[str], seed: int) -> Beginning:
+    """The network for these classes: freshly initialised by the seed, or the weight's body with a new head.
+
+    Where the classes are the weight's own, in its order, the head is kept.
+    """
+    torch.manual_seed(seed)
+    if found.weight is None:
+        return Beginning(create_model(str(found.spec), num_classes=len(classes), in_chans=3))
+    weight = found.weight
+    model = create_model(found.loads, pretrained=True, num_classes=len(classes), in_chans=3)
+    if weight.labels == tuple(classes):
+        note = f"starts from {weight.name} with its head, for the classes are its own"
+    else:
+        if weight.num_classes == len(classes):
+            model.reset_classifier(len(classes))
+        note = f"starts from {weight.name} with a new head for {len(classes)} classes"
+    return Beginning(model, weight.sha256, (note,))
+
+
+def default_tag(source: object) -> str:
+    """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
+    path = Path(str(source))
+    own = path.stem if path.suffix == ".npz" else path.resolve().name if path.exists() else path.name
+    if own.lower() in _SPLIT_NAMES:
+        own = path.resolve().parent.name
+    return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_") or "trained"
+
+
+def default_folder(variant: str, tag: str, recipe: str) -> Path:
+    """runs/VARIANT.TAG-RECIPE."""
+    return RUNS / re.sub(r"[^\w.-]+", "-", f"{variant}.{tag}-{Path(recipe).stem}")
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Raise `InputError` where `out` holds a run and `resume` was not asked for, or something else; writes nothing."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another folder (--out)")
+    held = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
+    if held and RUN not in held:
+        raise InputError(f"{out} holds {', '.join(held)}, but no run of `zoo train`; choose another folder (--out)")
+    if held and not resume:
+        raise InputError(f"{out} holds a run already; go on with it by --resume, or choose another folder (--out)")
+
+
+def claim_folder(out: Path, resume: bool) -> FileLock:
+    """Make the folder this process's; the lock is released by its `release`, or by the process's end.
+
+    Raises:
+        InputError: as `check_folder` does, or another process trains in it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is training in {out}; wait for it, or choose another folder") from error
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error}; choose another folder (--out)") from error
+    check_folder(out, resume)  # again: somebody may have finished a run in it meanwhile
+    return lock
