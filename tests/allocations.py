@@ -1,0 +1,49 @@
+"""What a call keeps for the backward pass, and what memory it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+def saved(call: Callable[[], Any]) -> list[Tensor]:
+    """The tensors that a call keeps for the backward pass."""
+    kept: list[Tensor] = []
+
+    def pack(x: Tensor) -> Tensor:
+        kept.append(x)
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        call()
+    return kept
+
+
+class _Allocations(TorchDispatchMode):
+    """Notes the size of every new piece of memory, in bytes."""
+
+    def __init__(self, there: tuple[Tensor, ...]) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self._alive = list(there)  # or an address is given again
+        self._known = {each.untyped_storage().data_ptr() for each in there}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        found = func(*args, **(kwargs or {}))
+        for each in found if isinstance(found, (tuple, list)) else (found,):
+            if isinstance(each, Tensor) and (storage := each.untyped_storage()).data_ptr() not in self._known:
+                self._known.add(storage.data_ptr())
+                self._alive.append(each)
+                self.sizes.append(storage.nbytes())
+        return found
+
+
+def allocated(call: Callable[[], Any], *there: Tensor) -> list[int]:
+    """Sizes in bytes, smallest first, of the memory that a call takes; `there` has its own already."""
+    with _Allocations(there) as mode:
+        call()
+    return sorted(mode.sizes)
