@@ -121,6 +121,12 @@ def test_half_unpacked_folders_are_told(folder: Path) -> None:
         load_data("imagenet", root=folder.parent)
 
 
+def test_what_a_killed_unpacking_left_is_no_obstacle(folder: Path) -> None:
+    write(folder / ".train.partial", {"n0.tar": b"half"})
+    assert len(load_data("imagenet", root=folder.parent).train) == 6
+    assert not list(folder.glob(".*.partial"))
+
+
 def test_damaged_names_are_made_again_on_request(folder: Path) -> None:
     load_split("imagenet", "val", root=folder.parent)
     whole = (folder / "meta.bin").read_bytes()

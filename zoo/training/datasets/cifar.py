@@ -58,6 +58,8 @@ class CifarArchive(Archive):
 
     def problem(self, root: Path) -> str:
         folder = root / self.folder
+        if not folder.is_dir():
+            return f"{self.name} is not in {display_name(folder)}"
         meta = (self._dataset.meta["filename"], self._dataset.meta["md5"])
         files = [*self._dataset.train_list, *self._dataset.test_list, meta]
         wrong = [

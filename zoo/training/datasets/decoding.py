@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import final
 
 import torch
@@ -71,20 +72,28 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
 def decode(listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage) -> Iterator[tuple[int, Tensor]]:
     """Those rows in order, each with its (3, H, W) uint8, without the damaged ones, which are counted."""
 
-    def one(row: int) -> Tensor | InputError:
-        try:
-            return to_bytes(listing.store.image(int(listing.keys[row])), size)
-        except InputError as error:
-            return error
+    def some(group: list[int]) -> list[Tensor | InputError]:
+        return [_decode_one(listing, size, row) for row in group]
 
-    with ThreadPoolExecutor(_cores()) as threads:
-        for some in rows.split(_AT_ONCE):
-            sound = [row for row in some.tolist() if row not in damage.reasons]
-            for row, image in zip(sound, threads.map(one, sound), strict=True):
+    cores = _cores()
+    with ThreadPoolExecutor(cores) as threads:
+        for at_once in rows.split(_AT_ONCE):
+            sound = [row for row in at_once.tolist() if row not in damage.reasons]
+            # Several small images a task, since handing one over costs as much; few enough for all cores.
+            step = min(16, 1 + len(sound) // (4 * cores))
+            groups = [sound[start : start + step] for start in range(0, len(sound), step)]
+            for row, image in zip(sound, chain.from_iterable(threads.map(some, groups)), strict=True):
                 if isinstance(image, Tensor):
                     yield row, image
                 else:
                     damage.add(row, str(image))
+
+
+def _decode_one(listing: Listing, size: tuple[int, int], row: int) -> Tensor | InputError:
+    try:
+        return to_bytes(listing.store.image(int(listing.keys[row])), size)
+    except InputError as error:
+        return error
 
 
 def _cores() -> int:

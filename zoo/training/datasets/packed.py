@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
+import tokenize
 import zipfile
+import zlib
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
@@ -19,6 +23,12 @@ from zoo.training.datasets.listing import ImageStore, Listing, title_of
 _ARRAYS = ("jpeg", "offsets", "labels", "classes")
 
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
+
+# What numpy and zipfile raise on damaged files, found by feeding them some thousands.
+_DAMAGE = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RuntimeError, SyntaxError, OSError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, tokenize.TokenError),
+)
 
 
 @final
@@ -86,7 +96,7 @@ def _arrays(path: Path, where: str) -> dict[str, np.ndarray[Any, Any]]:
     try:
         with np.load(path, allow_pickle=False) as packed:
             found = dict(packed)
-    except (ValueError, EOFError, TypeError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise InputError(f"{where} is no .npz of plain arrays: {error}") from error
     missing = [name for name in _ARRAYS if name not in found]
     if missing:

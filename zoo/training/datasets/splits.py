@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import final
 
-import torch
 from torch import Tensor
 
 from zoo.errors import InputError
@@ -89,15 +87,6 @@ class ImageSplit(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """A short hash of names, labels, stored bytes and size: the same for the same data on every machine."""
-
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of pixels in [0, 1], float32 (N, 3, H, W), and labels (N,); in `order`, whole ones alone."""
-        rows = torch.arange(len(self)) if order is None else order
-        for batch in rows.split(size):
-            if order is not None and len(batch) < size:
-                return
-            pixels, labels = self.read(batch)
-            yield pixels.float() / 255, labels
 
 
 @final
