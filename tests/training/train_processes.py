@@ -1,0 +1,78 @@
+"""`zoo train` in processes of their own, to be interrupted and killed.
+
+Most are forked from a server that has imported everything and computed nothing, so that killing ten of them does not
+mean importing torch ten times; what they run is the command itself.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+PATIENCE = 120.0
+
+_SERVER = multiprocessing.get_context("forkserver")
+_SERVER.set_forkserver_preload(["zoo.training.running", "zoo.training.showing", "zoo.cli"])
+
+
+def arguments(data: Path, out: Path, *more: str, name: str = NAME, epochs: int = 6) -> list[str]:
+    """Of a small run on one thread."""
+    settings = ("--epochs", str(epochs), "--batch-size", "8", "--precision", "no", "--threads", "1")
+    return ["train", name, "--data", str(data), "--out", str(out), *settings, *more]
+
+
+def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
+    with open(log, "wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(environment)
+    sys.argv = ["zoo", *given]
+    from zoo.cli import main
+
+    main()
+
+
+class TrainProcess:
+    """One process of the command; what it printed is in a file."""
+
+    def __init__(
+        self,
+        given: list[str],
+        log: Path,
+        environment: dict[str, str] | None = None,
+        target: Callable[[list[str], str, dict[str, str]], None] = _main,
+    ) -> None:
+        self._log = log
+        log.write_bytes(b"")
+        self._process: ForkServerProcess = _SERVER.Process(target=target, args=(given, str(log), environment or {}))
+        self._process.start()
+
+    @property
+    def text(self) -> str:
+        """Everything printed so far."""
+        return self._log.read_text(encoding="utf-8")
+
+    def wait_for(self, words: str) -> None:
+        """Until they are printed."""
+        end = time.monotonic() + PATIENCE
+        while words not in self.text:
+            assert self._process.is_alive(), f"it ended without {words!r}: {self.text}"
+            assert time.monotonic() < end, f"it did not print {words!r}: {self.text}"
+            time.sleep(0.01)
+
+    def send(self, number: int) -> None:
+        """A signal, where it is still there."""
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, number)
+
+    def end(self) -> int:
+        """Its exit status, once it has ended; minus a signal that killed it."""
+        self._process.join(PATIENCE)
+        assert self._process.exitcode is not None, f"it goes on and on: {self.text}"
+        return self._process.exitcode
