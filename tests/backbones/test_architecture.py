@@ -16,6 +16,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.backbones.resnet import ResNetBackbone
 from zoo.contracts.modules import Decoder, Encoder, ImageClassifier
 from zoo.errors import CompositionError, InputError
 from zoo.factory import create_model
@@ -23,7 +24,7 @@ from zoo.registry import Registry, default_registry
 
 DATA = Path(__file__).parents[1] / "data"
 PUBLISHED_PARAMS = yaml.safe_load((DATA / "tables.yaml").read_text())["measured_on_the_published_code"]["params"]
-RESNET = "has8_resnet_b4_m2_d4_fourierref_bpdref_lif"
+RESNET = "has8_resnetorder_b4_m2_d4_fourierref_bpdref_lif"
 VGG = "has8_vgg_b2_m2_d4_fourierref_bpdref_lif"
 
 
@@ -82,9 +83,16 @@ class PublishedDecoder(Decoder):
         return (weights * spikes).sum(0) / 255
 
 
+class PublishedOrderResNet(ResNetBackbone):
+    """Our blocks in the order in memory that the published network has: the last bit decides about planes."""
+
+    pixels_last = False
+
+
 @pytest.fixture(scope="module")
 def published() -> Registry:
     registry = Registry(default_registry().components())
+    registry.register("backbone", "resnetorder", PublishedOrderResNet)
     registry.register("encoder", "fourierref", PublishedFourier)
     registry.register("decoder", "bpdref", PublishedDecoder)
     return registry

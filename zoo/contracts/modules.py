@@ -145,9 +145,15 @@ PairBuilder = Callable[[Callable[[], nn.Module], Callable[[NeuronFactory], nn.Mo
 
 
 class Backbone(ABC):
-    """Builds the paired analog and spiking blocks, stage by stage, from base width b, multiplier m, depth d."""
+    """Builds the paired analog and spiking blocks, stage by stage, from base width b, multiplier m, depth d.
+
+    Attributes:
+        pixels_last: whether activations may lie in memory pixel by pixel (channels_last) on the CPU, which is faster; a
+            convolution rounds its own way in either order.
+    """
 
     api_version: ClassVar[int]
+    pixels_last: ClassVar[bool] = True
 
     def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
         self.base, self.mult, self.depth, self.in_chans = base, mult, depth, in_chans

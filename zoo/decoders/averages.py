@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Sequence
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
 from zoo.contracts.modules import Decoder
+from zoo.in_place import CHUNK, as_rows, empty_rows, inner_order, runs_in_place
 
 _BITS = 8
 _MAX_LEVEL = 255
+_PLACES = tuple(2.0**k for k in range(_BITS))
 
 
 def rate_decode(spikes: Tensor) -> Tensor:
     """D(S) = (1/T) Σ_t S_t, eq. 19. (T, N, C, …) → (N, C, …)."""
-    return spikes.mean(0)
+    if not runs_in_place(spikes):
+        return spikes.mean(0)
+    return cast(Tensor, _WeightedSum.apply(spikes, (1.0,) * len(spikes), len(spikes)))
 
 
 def bit_plane_decode(spikes: Tensor) -> Tensor:
@@ -23,8 +28,35 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
     Multiplied and summed, not contracted: the sum of exact products k is exact, and so is k/255.
     """
-    weights = torch.tensor([2.0**k for k in range(_BITS)], dtype=spikes.dtype, device=spikes.device)
-    return (spikes * weights.reshape((_BITS,) + (1,) * (spikes.dim() - 1))).sum(0) / _MAX_LEVEL
+    if not runs_in_place(spikes):
+        return (spikes * _over_time(_PLACES, spikes)).sum(0) / _MAX_LEVEL
+    return cast(Tensor, _WeightedSum.apply(spikes, _PLACES, _MAX_LEVEL))
+
+
+def _over_time(weights: Sequence[float], spikes: Tensor) -> Tensor:
+    """One weight a timestep, (T, 1, …)."""
+    made = torch.tensor(weights, dtype=spikes.dtype, device=spikes.device)
+    return made.reshape((len(weights),) + (1,) * (spikes.dim() - 1))
+
+
+class _WeightedSum(torch.autograd.Function):
+    """(1/divisor) Σ_t w_t S_t for the CPU, chunk by chunk; the result lies in memory as a timestep of spikes does."""
+
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor, weights: tuple[float, ...], divisor: int) -> Tensor:
+        ctx.weights, ctx.divisor = weights, divisor
+        order = inner_order(spikes)
+        decoded = empty_rows(spikes[0], tuple(dimension - 1 for dimension in order[1:]))
+        rows, out = as_rows(spikes, order), as_rows(decoded.unsqueeze(0), order)[0]
+        scale = torch.tensor(weights, dtype=spikes.dtype).unsqueeze(1)
+        for planes, part in zip(rows.split(CHUNK, 1), out.split(CHUNK), strict=True):
+            torch.sum(planes * scale, 0, out=part).div_(divisor)
+        return decoded
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        grad = (grads[0] / ctx.divisor).unsqueeze(0)
+        return grad * _over_time(ctx.weights, grad), None, None
 
 
 @final

@@ -14,7 +14,15 @@ from zoo.contracts.modules import (
     NeuronFactory,
 )
 from zoo.families.headed import HeadedClassifier
+from zoo.in_place import pixels_last
 from zoo.names import Spec
+
+
+class PixelsLast(nn.Module):
+    """Lays a map out for the CPU; a module, so that torch.fx and timm's ways to take networks apart keep it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pixels_last(x)
 
 
 class PairedBlock(nn.Module):
@@ -30,16 +38,18 @@ class PairedBlock(nn.Module):
         super().__init__()
         self.analog, self.spiking = analog, spiking
         self.encoder, self.decoder = encoder, decoder
+        self.layout = nn.Identity()
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
+        x = self.layout(x)
         outputs = []
         if self.spiking is not None:
             encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
             outputs.append(decoder(self.spiking(encoder(x), *args)))
         if self.analog is not None:
             outputs.append(self.analog(x, *args))
-        return outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+        return self.layout(outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1])
 
 
 class Pairing:
@@ -87,6 +97,9 @@ class PairedNetwork(HeadedClassifier):
                 for blocks in backbone.stages()
             )
         )
+        if backbone.pixels_last:
+            for block in (each for stage in self.stages for each in cast(nn.Sequential, stage)):
+                block.layout = PixelsLast()
         self.head = backbone.head(num_classes, "avg", pairing)
         self.num_features = self.head.num_features
         self.head_hidden_size = self.head.hidden_size

@@ -79,10 +79,11 @@ class _HardResetSpikes(torch.autograd.Function):
         potential = torch.empty(min(CHUNK, rows.shape[1]), dtype=torch.float32)
         for inputs, outputs in zip(rows.split(CHUNK, 1), spike_rows.split(CHUNK, 1), strict=True):
             nv = potential[: inputs.shape[1]].zero_()
-            for current, spike in zip(inputs.unbind(0), outputs.unbind(0), strict=True):
+            for t, (current, spike) in enumerate(zip(inputs.unbind(0), outputs.unbind(0), strict=True), 1):
                 _charge_negated(nv, nv, current, kind, scale)
                 torch.le(nv, -threshold, out=spike)
-                functional.threshold(nv, -threshold, 0.0, inplace=True)
+                if t < len(x):
+                    functional.threshold(nv, -threshold, 0.0, inplace=True)
         return spikes
 
     @staticmethod
@@ -126,9 +127,10 @@ def _recompute(
 ) -> None:
     """Fill −h and 1/Θ′ = (1 + (πα/2 · (h − θ))²) · 2/α of every timestep, each (T, n)."""
     nv = torch.zeros_like(x[0])
-    for current, potential in zip(x.unbind(0), nh.unbind(0), strict=True):
+    for t, (current, potential) in enumerate(zip(x.unbind(0), nh.unbind(0), strict=True), 1):
         _charge_negated(potential, nv, current, kind, gain)
-        nv = functional.threshold(potential, -threshold, 0.0)
+        if t < len(x):
+            nv = functional.threshold(potential, -threshold, 0.0)
     torch.add(nh, threshold, out=inverse_slope)
     one = torch.tensor(2 / alpha)
     torch.addcmul(one, inverse_slope, inverse_slope, value=alpha * math.pi**2 / 2, out=inverse_slope)
@@ -139,24 +141,30 @@ def _backward_chunk(
 ) -> float:
     """Fill `dx` (T, n) from the last step to the first, and return ∂L/∂gain of a multiplying gain.
 
-    ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′).
+    ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′). It takes the place of −h, or lies in `dx` at once where that can hold it.
     """
-    carry = torch.zeros_like(nh[0])  # ∂L/∂v_t
-    through_spike, dh = torch.empty_like(carry), torch.empty_like(carry)
+    dhs = dx if dx.dtype == torch.float32 else nh
+    through_spike, carry = torch.empty_like(nh[0]), None  # ∂L/∂v_t: nothing follows the last step
     dgain = 0.0
     for t in range(len(nh) - 1, -1, -1):
-        torch.addcmul(grad[t], carry, nh[t], out=through_spike)
-        _threshold_backward(carry, nh[t], -threshold, grad_input=dh)
-        dh.addcdiv_(through_spike, inverse_slope[t])
+        dh = dhs[t]
+        if carry is None:
+            torch.div(grad[t], inverse_slope[t], out=dh)
+        else:
+            torch.addcmul(grad[t], carry, nh[t], out=through_spike)
+            _threshold_backward(carry, nh[t], -threshold, grad_input=dh)
+            dh.addcdiv_(through_spike, inverse_slope[t])
         if kind == _INTEGRATE:
-            dx[t], carry, dh = dh, dh, carry
+            carry = dh
             continue
         if kind == _MULTIPLY:
             before = functional.threshold(nh[t - 1], -threshold, 0.0) if t else torch.zeros_like(dh)
             dgain += float((dh * (x[t] + before)).sum(dtype=torch.float64))
         current = dh / gain if kind == _DIVIDE else dh * gain
-        dx[t] = current
-        torch.sub(dh, current, out=carry)
+        carry = dh - current
+        dh.copy_(current)
+    if dhs is not dx:
+        dx.copy_(dhs)
     return dgain
 
 

@@ -14,6 +14,7 @@ from zoo.composition import DEFAULT_CLASSES, parse_name
 from zoo.contracts.modules import Decoder, Encoder, Neuron
 from zoo.errors import ComponentClashError, ModelNameError
 from zoo.factory import DEFAULT_CHANNELS
+from zoo.families.paired import PixelsLast
 from zoo.records import WeightRecord
 from zoo.registry import DISABLE, default_registry
 from zoo.timm import has8_zoo
@@ -21,7 +22,7 @@ from zoo.timm.building import make_entry
 from zoo.timm.pretrained import places
 from zoo.weights.describing import describe_untrained, describe_weight
 
-_NOT_TRACED = (Encoder, Decoder, Neuron, Conv2d, StepModule)
+_NOT_TRACED = (Encoder, Decoder, Neuron, Conv2d, StepModule, PixelsLast)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
 
 

@@ -48,6 +48,7 @@ class ResNetReferenceBackbone(Backbone):
     """Stages i < d of width b·m^i, two basic blocks each; the published ones have m2 and d4."""
 
     api_version = 1
+    pixels_last = False  # what was published rounds in torch's default order
 
     def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
         super().__init__(base, mult, depth, in_chans)
@@ -74,6 +75,7 @@ class VggReferenceBackbone(Backbone):
     """Blocks i = 0…d of width in_chans·b·m^i, each halving the image."""
 
     api_version = 1
+    pixels_last = False  # what was published rounds in torch's default order
 
     def stages(self) -> list[list[BlockPlan]]:
         stages, width_in = [], self.in_chans
