@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · train · export · publish · convert · plugins.
+"""The command `zoo`: list · info · predict · show · profile · train · eval · export · publish · convert · plugins.
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -12,6 +12,7 @@ import typer
 import zoo
 from zoo.cli.converting import convert_command
 from zoo.cli.costs import profile_command
+from zoo.cli.evaluating import eval_command
 from zoo.cli.exporting import export_command
 from zoo.cli.images import predict_command, show_command
 from zoo.cli.listing import info_command, list_command
@@ -60,6 +61,7 @@ app.command("profile", epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd
     profile_command
 )
 app.command("train", epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(train_command)
+app.command("eval", epilog="Example: zoo eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10")(eval_command)
 app.command("export", epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic")(
     export_command
 )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from zoo.training.datasets import DataSplits, ImageSplit, load_data, load_split
     from zoo.training.engine import Training
     from zoo.training.evaluating import Evaluation, evaluate
+    from zoo.training.measuring import Measurement, measure_weight
     from zoo.training.observing import Observer
     from zoo.training.preparing import DataOptions
     from zoo.training.recipes import Recipe, load_recipe, recipe_names
@@ -44,6 +45,7 @@ _HOMES = {
     "DataSplits": "datasets",
     "Evaluation": "evaluating",
     "ImageSplit": "datasets",
+    "Measurement": "measuring",
     "Observer": "observing",
     "Recipe": "recipes",
     "Training": "engine",
@@ -52,6 +54,7 @@ _HOMES = {
     "load_data": "datasets",
     "load_recipe": "recipes",
     "load_split": "datasets",
+    "measure_weight": "measuring",
     "recipe_names": "recipes",
     "train": "running",
 }
@@ -61,6 +64,7 @@ __all__ = [
     "DataSplits",
     "Evaluation",
     "ImageSplit",
+    "Measurement",
     "Observer",
     "Recipe",
     "Training",
@@ -69,6 +73,7 @@ __all__ = [
     "load_data",
     "load_recipe",
     "load_split",
+    "measure_weight",
     "recipe_names",
     "train",
 ]

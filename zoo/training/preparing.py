@@ -63,16 +63,8 @@ def prepare_data(data: str | Path | DataSplits, options: DataOptions, found: Fou
     return DataSplits(limit_images(splits.train, options.limit), limit_images(splits.val, options.limit_val))
 
 
-def damage_notes(splits: DataSplits) -> list[str]:
-    """What could not be decoded so far, in words."""
-    return [
-        text
-        for which, split in (("training", splits.train), ("validation", splits.val))
-        for text in _told(which, split)
-    ]
-
-
-def _told(which: str, split: ImageSplit) -> list[str]:
+def damage_notes(split: ImageSplit, which: str) -> list[str]:
+    """What could not be decoded so far, in words; nothing where all was sound."""
     damage = split.damage
     if not damage.count:
         return []

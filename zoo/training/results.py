@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from zoo.composition import build_model
 from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
 from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.records import StoredWeight
 from zoo.training.evaluating import Evaluation
@@ -78,6 +79,30 @@ def write_run(out: Path, content: Mapping[str, Any]) -> None:
     """run.json: what was asked for, from the beginning on, and what came of it, at the end."""
     text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
     replace_bytes(out / RUN, (text + "\n").encode())
+
+
+def identify_data(data: object) -> str:
+    """What run.json calls the data: a whole path, or the name of a data set; '' for splits that were loaded before."""
+    if not isinstance(data, str | Path):
+        return ""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else str(data)
+
+
+def trained_on(folder: Path) -> str | None:
+    """`identify_data` of what the run in that folder was trained on; None where the folder holds no run.
+
+    Raises:
+        InputError: its run.json cannot be read.
+    """
+    file = folder / RUN
+    if not file.is_file():
+        return None
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))["asked"]["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it anew") from error
+    return str(data) or None
 
 
 def write_weights(model: ImageClassifier, name: str, statement: Statement, out: Path) -> StoredWeight:

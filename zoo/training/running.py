@@ -25,7 +25,7 @@ from zoo.training.observing import Observer
 from zoo.training.preparing import DataOptions, damage_notes, prepare_data
 from zoo.training.recipes import Recipe, load_recipe
 from zoo.training.recording import CURVES, MetricsFile, TensorBoard, draw_curves
-from zoo.training.results import TrainingResult, rounded, write_run, write_weights
+from zoo.training.results import TrainingResult, identify_data, rounded, write_run, write_weights
 from zoo.training.starting import build, check_folder, claim_folder, default_folder, default_tag, find_beginning
 from zoo.training.stopping import StopRequest
 
@@ -84,7 +84,9 @@ def train(
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
         splits = prepare_data(data, options or DataOptions(), found)
     beginning = build(found, splits.train.classes, settings.seed)
-    asked = _Asked(name, f"{found.spec.untagged()}.{tag}", label, dict(changes or {}), validate_every)
+    asked = _Asked(
+        name, identify_data(data), f"{found.spec.untagged()}.{tag}", label, dict(changes or {}), validate_every
+    )
     with ExitStack() as stack:
         told: list[Observer] = []
         if accelerator.is_main_process:
@@ -132,6 +134,7 @@ class _Asked:
 
     Attributes:
         begin: the NAME that was given.
+        data: the DATA, a path as a whole one.
         name: `variant.tag` of the result.
         recipe: name or path.
         changes: settings that were replaced.
@@ -139,6 +142,7 @@ class _Asked:
     """
 
     begin: str
+    data: str
     name: str
     recipe: str
     changes: dict[str, Any]
@@ -223,7 +227,11 @@ class _Run:
     def _notes(self) -> list[str]:
         """What a reader must know."""
         recipe, plan = self.training.recipe, self.training.plan
-        notes = [*self.training.notes, *damage_notes(self.splits)]
+        notes = [
+            *self.training.notes,
+            *damage_notes(self.splits.train, "training"),
+            *damage_notes(self.splits.val, "validation"),
+        ]
         if plan.batch_size < recipe.batch_size:
             notes.append(
                 f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
