@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli.options import Json, Model, leave_bombs_to_us
+from zoo.cli.options import Json, Model, leave_bombs_to_us, model_reference
 from zoo.errors import InputError
 from zoo.printing import print_answer, progress
 
@@ -43,7 +43,7 @@ def predict_command(
     leave_bombs_to_us()
     from zoo.weights import HubAccess, find_weight
 
-    found = find_weight(model or _default_model(), HubAccess(), required=True)
+    found = find_weight(model_reference(model or _default_model()), HubAccess(), required=True)
     weight = found.weight
     assert weight is not None  # it was required
     from zoo.predicting import Failure, predict, usable_device
@@ -98,7 +98,7 @@ def show_command(
     from zoo.viewing import check_target, draw, network_to_show, record, save_picture
 
     check_target(out, force)
-    network, preprocessing, weights = network_to_show(model or _default_model())
+    network, preprocessing, weights = network_to_show(model_reference(model or _default_model()))
     activity = record(network, prepare(pixels, preprocessing))
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}"), out, force)
     print(f"{display_name(out)}: {network.spec}, {weights}")

@@ -17,7 +17,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Model, as `zoo list` names it; or hf-hub:ORG/NAME@COMMIT, local-dir:PATH.",
+        help="Model, as `zoo list` names it; or a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
     ),
 ]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.options import Json
+from zoo.cli.options import Json, model_reference
 from zoo.errors import PublishError, ZooError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _LISTED = "What is published"
 _WHERE = "Where it goes"
-_STATED = "What you state of a --checkpoint"
+_STATED = "What you state of a --checkpoint, or of a folder of zoo train"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Order:
 def publish_command(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder as local-dir:PATH."),
+        typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder, such as one of zoo train."),
     ] = None,
     everything: Annotated[
         bool,
@@ -133,7 +133,14 @@ def publish_command(
             recipe=recipe,
             metrics=_metrics(metric or []),
         )
-    orders = _all_orders(catalog) if everything else [_order(str(name), checkpoint, statement, catalog, access)]
+    stated = {
+        "license": license or "",
+        "dataset": dataset or "",
+        "dataset_id": dataset_id,
+        "dataset_license": dataset_license,
+        "dataset_attribution": dataset_attribution,
+    }
+    orders = _all_orders(catalog) if everything else [_order(str(name), checkpoint, statement, catalog, access, stated)]
     failed = False
     for order in orders:
         repository = repo_id or (f"{namespace}/{order.weight.name}" if namespace else None)
@@ -192,17 +199,20 @@ def _metrics(texts: list[str]) -> dict[str, float]:
     return metrics
 
 
-def _order(name: str, checkpoint: Path | None, statement: Any, catalog: Path, access: HubAccess) -> _Order:
-    """What one NAME stands for: a checkpoint with its statement, or a weight of `catalog` or of an installed one."""
+def _order(
+    name: str, checkpoint: Path | None, statement: Any, catalog: Path, access: HubAccess, stated: dict[str, str]
+) -> _Order:
+    """What NAME stands for: a checkpoint with its statement, a folder, or a weight of `catalog` or an installed one."""
     from zoo.catalog import read_catalog
     from zoo.composition import parse_name
     from zoo.hub.checkpoint import describe_checkpoint
-    from zoo.sources import PlainFile, parse_reference
+    from zoo.sources import LocalFolder, PlainFile, parse_reference
     from zoo.weights import find_weight
 
     if checkpoint is not None:
         data = _read(checkpoint)
         return _Order(describe_checkpoint(name, data, str(checkpoint), statement), PlainFile(checkpoint), data)
+    name = model_reference(name)
     if parse_reference(name) is None and catalog.is_file():
         spec = parse_name(name)
         if (own := read_catalog(catalog)).weights_of(spec):
@@ -211,7 +221,15 @@ def _order(name: str, checkpoint: Path | None, statement: Any, catalog: Path, ac
     found = find_weight(name, access, required=True)
     assert found.weight is not None
     assert found.source is not None
+    if isinstance(found.source, LocalFolder):
+        return _Order(_restate(found.weight, stated), found.source)
     return _Order(found.weight, found.source)
+
+
+def _restate(weight: StoredWeight, stated: dict[str, str]) -> StoredWeight:
+    """The record with what its owner says at publishing; nobody else knows a licence."""
+    said = {key: value for key, value in stated.items() if value not in ("", "not stated")}
+    return weight.model_copy(update=said)
 
 
 def _read(file: Path) -> bytes:
