@@ -65,6 +65,14 @@ def train_command(
     tag: Annotated[
         str | None, typer.Option(help="Of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN)
     ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A weight of the network without spikes that a hybrid's analog branches and head start from.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.", rich_help_panel=_RUN)
     ] = False,
@@ -145,6 +153,7 @@ def train_command(
             out=out,
             resume=resume,
             tag=tag,
+            control=None if control is None else model_reference(control),
             options=options,
             accumulate=accumulate,
             workers=workers,

@@ -25,6 +25,7 @@ from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, To
 from zoo.training.optimising import build_optimizer, build_schedule, clip_gradient
 from zoo.training.ordering import make_plan
 from zoo.training.recipes import Recipe
+from zoo.training.rescaling import scaled_surrogates
 from zoo.training.spike_rates import SpikeMeter
 from zoo.training.stopping import StopRequest
 
@@ -193,7 +194,8 @@ class Training:
             InputError: too many images are damaged.
         """
         while self.epoch < self.recipe.epochs:
-            self.run_epoch()
+            with scaled_surrogates(self._network, self.recipe.surrogate_scale):
+                self.run_epoch()
             if look and look_every and self.epoch % look_every == 0 and self.epoch < self.recipe.epochs:
                 look()
                 self.save()

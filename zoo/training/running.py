@@ -41,6 +41,7 @@ def train(
     out: Path | str | None = None,
     resume: bool = False,
     tag: str | None = None,
+    control: str | None = None,
     options: DataOptions | None = None,
     accumulate: int = 1,
     workers: int = 1,
@@ -57,6 +58,8 @@ def train(
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
         resume: go on with the run in `out`, or start it where there is none yet.
         tag: of the resulting weight; by default the data's name.
+        control: a weight of the network without spikes, by name or reference, that a hybrid's analog branches and head
+            start from.
         options: how the data are read; of splits, the limits alone count.
         accumulate: micro-batches of a process in one step.
         workers: threads that read and augment ahead; 0 for none.
@@ -83,7 +86,8 @@ def train(
     accelerator = make_accelerator(settings.precision, accumulate)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
         splits = prepare_data(data, options or DataOptions(), found)
-    beginning = build(found, splits.train.classes, settings.seed)
+    begun_by = find_beginning(control) if control is not None else None
+    beginning = build(found, splits.train.classes, settings.seed, begun_by)
     asked = _Asked(
         name, identify_data(data), f"{found.spec.untagged()}.{tag}", label, dict(changes or {}), validate_every
     )

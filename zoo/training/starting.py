@@ -43,14 +43,23 @@ def find_beginning(name: str) -> Found:
     return find_weight(name, HubAccess())
 
 
-def build(found: Found, classes: Sequence[str], seed: int) -> Beginning:
+def build(found: Found, classes: Sequence[str], seed: int, control: Found | None = None) -> Beginning:
     """The network for these classes: freshly initialised by the seed, or the weight's body with a new head.
 
     Where the classes are the weight's own, in its order, the head is kept.
+
+    Args:
+        found: what is trained.
+        classes: of the data.
+        seed: of what is initialised.
+        control: a weight of its control, the network without spikes, which the analog branches and the head take over.
     """
     torch.manual_seed(seed)
     if found.weight is None:
-        return Beginning(create_model(str(found.spec), num_classes=len(classes), in_chans=3))
+        model = create_model(str(found.spec), num_classes=len(classes), in_chans=3)
+        return Beginning(model) if control is None else _take_over(model, control, classes, seed)
+    if control is not None:
+        raise InputError(f"{found.weight.name} is a weight already, and --control is for networks that start afresh")
     weight = found.weight
     model = create_model(found.loads, pretrained=True, num_classes=len(classes), in_chans=3)
     if weight.labels == tuple(classes):
@@ -60,6 +69,24 @@ def build(found: Found, classes: Sequence[str], seed: int) -> Beginning:
             model.reset_classifier(len(classes))
         note = f"starts from {weight.name} with a new head for {len(classes)} classes"
     return Beginning(model, weight.sha256, (note,))
+
+
+def _take_over(model: ImageClassifier, control: Found, classes: Sequence[str], seed: int) -> Beginning:
+    """The network with every tensor of its control's weight in place of its own of that name."""
+    begun = build(control, classes, seed)
+    if not begun.origin:
+        raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
+    own, taken = model.state_dict(), begun.model.state_dict()
+    strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
+    if strange:
+        raise InputError(
+            f"{control.spec} is no control of {model.spec}, which has no {strange[0]} of that shape; "
+            "the control is named by `zoo info`"
+        )
+    model.load_state_dict(own | taken, strict=True)
+    return Beginning(
+        model, begun.origin, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
+    )
 
 
 def default_tag(source: object) -> str:

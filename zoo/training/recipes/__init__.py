@@ -41,6 +41,9 @@ class Recipe(BaseModel):
     cycles: int = Field(default=1, ge=1, description="cosines, each from the full rate to zero")
     cycle_growth: int = Field(default=1, ge=1, description="length of a cosine over the length of the one before")
     clip_norm: float | None = Field(default=None, gt=0, description="the gradient's largest norm")
+    surrogate_scale: float = Field(
+        default=1.0, gt=0, le=1, description="factor on the gradient that every encoder hands back"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     flip: bool = Field(description="mirror an image with probability ½")
     max_shift: int = Field(ge=0, description="pixels that an image is moved by at most")
