@@ -31,7 +31,7 @@ def model_reference(text: str) -> str:
     from zoo.errors import ModelNameError
     from zoo.sources import parse_reference
 
-    if parse_reference(text) is not None or not Path(text).is_dir():
+    if parse_reference(text) is not None or not _is_folder(text):
         return text
     if len(Path(text).parts) == 1 and not text.startswith("."):
         try:
@@ -40,6 +40,13 @@ def model_reference(text: str) -> str:
             return f"local-dir:{text}"
         return text
     return f"local-dir:{text}"
+
+
+def _is_folder(text: str) -> bool:
+    try:
+        return Path(text).is_dir()
+    except OSError:  # of a name longer than the file system takes
+        return False
 
 
 class Commands(TyperGroup):

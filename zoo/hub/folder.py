@@ -91,9 +91,8 @@ def assemble(
         ModelNameError, WeightError, HubError: as `create_model` does.
     """
     if weight.license.strip().lower() in _NO_LICENSE:
-        raise PublishError(
-            f"{weight.name} names no licence; state the weights' own (--license), such as MIT or CC-BY-4.0"
-        )
+        advice = "state the weights' own, such as MIT or CC-BY-4.0 (zoo publish --license MIT)"
+        raise PublishError(f"{weight.name} names no licence; {advice}")
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
     spec = weight.spec_of(parse_name(weight.variant))
