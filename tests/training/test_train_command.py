@@ -1,0 +1,251 @@
+"""`zoo train` and what its folder is good for: predicting, measuring, publishing, training on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from made_data import folder, packed
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner, Result
+
+import zoo
+from zoo.cli import app
+from zoo.training import DataOptions, load_data, train
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Somebody's own photographs, of two kinds, one of them damaged."""
+    path = folder(tmp_path_factory.mktemp("own") / "photos", {"night": 20, "noon": 20}, size=(20, 16))
+    (path / "night" / "00007.jpg").write_bytes(b"\xff\xd8\xff no photograph")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path) -> Path:
+    """The folder of a run on them."""
+    out = photos.parent / "run"
+    result = run("train", NAME, "--data", photos, "--out", out, *QUICK, "--image-size", "16", "--json")
+    assert result.exit_code == 0, result.output
+    (out.parent / "summary.json").write_text(result.stdout, encoding="utf-8")
+    return out
+
+
+def test_the_summary_is_one_object(trained: Path) -> None:
+    summary = json.loads((trained.parent / "summary.json").read_text(encoding="utf-8"))
+    assert summary["name"] == f"{NAME}.photos"
+    assert summary["load"] == f"local-dir:{trained}"
+    assert summary["validation_images"] == 8
+    assert (summary["epochs"], summary["steps"]) == (2, 6)  # 31 images in batches of 8
+    assert 0 <= summary["top1"] <= 100
+    assert "top5" not in summary  # of two classes
+    (note,) = summary["notes"]
+    assert "1 damaged" in note
+    assert "night/00007.jpg" in note
+
+
+def test_the_folder_has_everything(trained: Path, photos: Path) -> None:
+    run_file = json.loads((trained / "run.json").read_text(encoding="utf-8"))
+    assert run_file["asked"]["changes"] == {"epochs": 2, "batch_size": 8, "precision": "no"}
+    assert run_file["asked"]["data"] == str(photos)
+    assert run_file["settings"]["learning_rate"] == 3e-3  # of the recipe
+    assert run_file["result"]["name"] == f"{NAME}.photos"
+    with (trained / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    for row in rows:
+        for key in (
+            "train_loss",
+            "train_top1",
+            "learning_rate",
+            "grad_norm",
+            "spike_rate",
+            "images_per_second",
+            "seconds",
+        ):
+            assert float(row[key]) >= 0, key
+    assert rows[0]["val_top1"] == ""  # looked at once, at the end
+    assert float(rows[1]["val_top1"]) == round(run_file["result"]["top1"], 4)
+    picture = Image.open(trained / "curves.png")
+    assert picture.format == "PNG"
+    assert picture.width > 1000
+    events = EventAccumulator(str(trained / "tensorboard")).Reload()
+    losses = events.Scalars("epoch/train_loss")
+    assert [event.step for event in losses] == [3, 6]
+    assert [event.value for event in losses] == pytest.approx([float(row["train_loss"]) for row in rows], rel=1e-6)
+    assert events.Scalars("epoch/val_top1")[-1].value == pytest.approx(float(rows[1]["val_top1"]))
+
+
+def test_the_folder_loads_and_predicts(trained: Path, photos: Path) -> None:
+    model = zoo.create_model(f"local-dir:{trained}")
+    assert model.pretrained_cfg["label_names"] == ["night", "noon"]
+    assert model.pretrained_cfg["input_size"] == (3, 16, 16)
+    photo = photos / "noon" / "00001.jpg"
+    result = run("predict", "--model", trained, photo, "--json")
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["model"] == f"{NAME}.photos"
+    with torch.no_grad():
+        from zoo.images import prepare, read_image
+        from zoo.records import Preprocessing
+
+        expected = model.eval()(prepare(read_image(photo), Preprocessing(size=16)).unsqueeze(0)).softmax(1)[0]
+    found = {each["label"]: each["probability"] for each in answer["predictions"]}
+    assert found == pytest.approx({"night": float(expected[0]), "noon": float(expected[1])}, rel=1e-5)
+    assert run("show", photo, "--model", trained, "--out", trained.parent / "show.png").exit_code == 0
+
+
+def test_the_folder_is_published_with_a_licence_and_never_without(trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    refused = run("publish", trained, "--to-dir", out)
+    assert refused.exit_code == 2
+    assert "names no licence" in refused.stderr
+    assert "--license MIT" in refused.stderr
+    assert not out.exists()
+    done = run("publish", trained, "--to-dir", out, "--license", "MIT", "--dataset", "day and night", "--json")
+    assert done.exit_code == 0, done.output
+    card = (out / "README.md").read_text(encoding="utf-8")
+    assert "license: mit" in card
+    assert "day and night" in card
+    assert "stored as JPEG" in card  # where the data are from
+    assert (out / "model.safetensors").read_bytes() == (trained / "model.safetensors").read_bytes()
+    zoo.create_model(f"local-dir:{out}")
+
+
+def test_a_name_with_a_weight_is_fine_tuned(trained: Path, tmp_path: Path) -> None:
+    other = folder(tmp_path / "pets", {"cat": 8, "dog": 8, "hen": 8})
+    before = zoo.create_model(f"local-dir:{trained}").state_dict()
+    settings = ("--epochs", "1", "--batch-size", "8", "--precision", "no", "--learning-rate", "1e-30")
+    result = run("train", trained, "--data", other, "--out", tmp_path / "tuned", *settings, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["name"] == f"{NAME}.pets"
+    assert f"starts from {NAME}.photos with a new head for 3 classes" in summary["notes"]
+    after = zoo.create_model(f"local-dir:{tmp_path / 'tuned'}")
+    assert after.num_classes == 3
+    for key, value in after.named_parameters():
+        if not key.startswith("head"):
+            assert torch.equal(value, before[key]), key
+    run_file = json.loads((tmp_path / "tuned" / "run.json").read_text(encoding="utf-8"))
+    weights = hashlib.sha256((trained / "model.safetensors").read_bytes()).hexdigest()
+    assert run_file["identity"]["initial weights"] == weights
+
+
+def test_the_head_is_kept_for_the_same_classes_and_new_for_as_many_others(
+    trained: Path, photos: Path, tmp_path: Path
+) -> None:
+    settings = (
+        "--epochs",
+        "1",
+        "--batch-size",
+        "8",
+        "--precision",
+        "no",
+        "--learning-rate",
+        "1e-30",
+        "--image-size",
+        "16",
+    )
+    before = zoo.create_model(f"local-dir:{trained}").state_dict()
+    for data, kept in ((photos, True), (folder(tmp_path / "two", {"a": 8, "b": 8}), False)):
+        out = tmp_path / f"kept-{kept}"
+        assert run("train", trained, "--data", data, "--out", out, *settings).exit_code == 0
+        after = zoo.create_model(f"local-dir:{out}").state_dict()
+        assert torch.equal(after["head.fc.weight"], before["head.fc.weight"]) == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("has8_resnet_b2_m2_d1_stee_bpd",), "unknown encoder 'stee'; did you mean 'ste'?"),
+        ((f"{NAME}.nothing",), "has no pretrained weights"),
+        ((NAME, "--recipe", "moderm"), "did you mean 'modern'?"),
+        ((NAME, "--set", "clipnorm=1"), "did you mean 'clip_norm'?"),
+        ((NAME, "--set", "epochs=none"), "epochs: Input should be a valid integer"),
+        ((NAME, "--precision", "fp16"), "precision fp16 needs a GPU"),
+        (("has8_vgg_b1_m1_d4_ste_bpd", "--image-size", "16"), "needs 32 pixels a side or more"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_first_epoch(
+    photos: Path, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run("train", *arguments, "--data", photos, "--out", tmp_path / "run")
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "epoch 1" not in result.stderr
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_other_peoples_folders_are_left_alone(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    result = run("train", NAME, "--data", photos, "--out", tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "holds config.json, but no run of `zoo train`" in result.stderr
+    (tmp_path / "file").touch()
+    assert "is a file" in run("train", NAME, "--data", photos, "--out", tmp_path / "file").stderr
+
+
+def test_more_looks_at_validation_are_told(tmp_path: Path) -> None:
+    data = load_data(packed(tmp_path / "one.npz", 40))
+    changes = {"epochs": 3, "batch_size": 8, "precision": "no"}
+    result = train(NAME, data, changes=changes, out=tmp_path / "run", validate_every=1, workers=0)
+    assert [set(row.val) for row in result.rows] == [{"top1", "loss"}] * 3
+    assert any("more than once" in note for note in result.notes)
+    assert result.weight.name == f"{NAME}.trained"
+    assert result.metrics.keys() == {"top1", "loss"}
+    # A look changes nothing of the run.
+    once = train(NAME, data, changes=changes, out=tmp_path / "once")
+    assert once.weight.sha256 == result.weight.sha256
+
+
+def test_a_budget_takes_all_classes_alike(tmp_path: Path) -> None:
+    data = load_data(folder(tmp_path / "uneven", {"few": 10, "many": 40}))
+    options = DataOptions(limit=12, limit_val=4)
+    changes = {"epochs": 1, "batch_size": 4, "precision": "no"}
+    result = train(NAME, data, changes=changes, out=tmp_path / "run", options=options)
+    assert result.evaluation.images == 4
+    assert result.evaluation.confusion.sum(1).tolist() == [2, 2]
+    assert result.rows[0].step == 3
+    with pytest.raises(zoo.errors.InputError, match=r"limit of 1 images is out of range; valid: 2 .* to 40"):
+        train(NAME, data, changes=changes, out=tmp_path / "other", options=DataOptions(limit=1))
+
+
+def test_progress_is_a_live_line_in_a_terminal(photos: Path, tmp_path: Path) -> None:
+    arguments = ["train", NAME, "--data", str(photos), "--out", str(tmp_path / "run"), *QUICK, "--image-size", "16"]
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": "140", "TERM": "xterm", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "zoo.cli", *arguments]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as process:
+        os.close(theirs)
+        shown = b"".join(iter(lambda: _read(ours), b"")).decode()
+    os.close(ours)
+    assert process.returncode == 0, shown
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert re.search(r"epoch 1/2 .*loss \d\.\d+  top-1 \d+\.\d+ %  norm \S+  .*images/s  0:\d\d:\d\d left", text)
+    assert re.search(r"epoch 2/2 .* spikes 0\.\d+ ", text)
+    assert "zoo predict --model" in text
+
+
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""
