@@ -99,6 +99,13 @@ class UnpinnedWarning(UserWarning):
     """A repository was named without a commit: what it holds may change."""
 
 
+def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> MissingExtraError:
+    """The error that says which extra of has8-zoo brings what `what` could not import."""
+    return MissingExtraError(
+        f"{what} needs {error.name}; install it with: pip install 'has8-zoo[{extra}]'", name=error.name
+    )
+
+
 def check_count(what: str, value: int, lowest: int, highest: int) -> int:
     """`value` as an integer in range; raises `OptionError` (no integer) or `CompositionError` (out of range)."""
     try:

@@ -131,9 +131,8 @@ def train_command(
 
         torch.set_num_threads(threads)
     leave_bombs_to_us()
-    from accelerate import PartialState
-
     from zoo.training import DataOptions, train
+    from zoo.training.engine import is_first_process
     from zoo.training.showing import Display
 
     changes = {
@@ -163,7 +162,7 @@ def train_command(
     except TrainingStoppedError as error:
         complain(str(error))
         raise typer.Exit(128 + error.signal) from error
-    if PartialState().is_main_process:
+    if is_first_process():
         _print(result, as_json)
 
 

@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, MissingExtraError, TrainingError, TrainingStoppedError
+from zoo.errors import InputError, TrainingError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoints import CHECKPOINT, Identity, read_checkpoint, write_checkpoint
 from zoo.training.datasets import ImageSplit
 from zoo.training.diagnosing import find_fault
@@ -30,13 +30,14 @@ from zoo.training.spike_rates import SpikeMeter
 from zoo.training.stopping import StopRequest
 
 try:
-    from accelerate import Accelerator
+    from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, GradientState
     from accelerate.utils import broadcast_object_list, set_seed
     from timm.data.mixup import Mixup
 except ModuleNotFoundError as error:
-    hint = f"training needs {error.name}; install it with: pip install 'has8-zoo[train]'"
-    raise MissingExtraError(hint, name=error.name) from error
+    raise missing_extra(error, "training", "train") from error
+
+Shared = TypeVar("Shared")
 
 _MOST_SKIPPED = 40
 """Steps in a row that fp16's loss scaling may skip: it halves the scale each time, from 65,536."""
@@ -57,6 +58,19 @@ def make_accelerator(precision: str, accumulate: int = 1) -> Accelerator:
     if on_cpu and precision == "fp16":
         raise InputError("precision fp16 needs a GPU; on a CPU choose bf16 or no")
     return Accelerator(mixed_precision=precision, gradient_accumulation_steps=accumulate, cpu=on_cpu)
+
+
+def share(accelerator: Accelerator, value: Shared) -> Shared:
+    """What the first process has, in all of them."""
+    values = [value]
+    if accelerator.num_processes > 1:
+        broadcast_object_list(values)
+    return values[0]
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that tells and writes."""
+    return bool(PartialState().is_main_process)
 
 
 class Training:
@@ -160,12 +174,8 @@ class Training:
             InputError: it is another run's; the message names what differs.
             WeightError: it is damaged.
         """
-        found: list[dict[str, Any] | None] = [None]
-        if self.accelerator.is_main_process and self.checkpoint.is_file():
-            found = [read_checkpoint(self.checkpoint, self.identity)]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(found)
-        state = found[0]
+        reads = self.accelerator.is_main_process and self.checkpoint.is_file()
+        state = share(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
         if state is None:
             return False
         self._network.load_state_dict(state["model"], strict=True)
@@ -352,6 +362,3 @@ def _mixup(recipe: Recipe, classes: int) -> Mixup:
         label_smoothing=recipe.label_smoothing,
         num_classes=classes,
     )
-
-
-__all__ = ["Training", "make_accelerator"]

@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, MissingExtraError
+from zoo.errors import InputError, missing_extra
 from zoo.training.datasets import ImageSplit
 
 try:
     from torchmetrics import MeanMetric, Metric
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 except ModuleNotFoundError as error:
-    hint = f"measuring accuracy needs {error.name}; install it with: pip install 'has8-zoo[train]'"
-    raise MissingExtraError(hint, name=error.name) from error
+    raise missing_extra(error, "measuring accuracy", "train") from error
 
 BATCH = 250
 """Images at once; another number rounds differently in the last bits, and may move an image that stands on an edge."""

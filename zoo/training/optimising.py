@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from zoo.errors import CatalogError, MissingExtraError, suggest
+from zoo.errors import CatalogError, missing_extra, suggest
 from zoo.training.recipes import Recipe
 
 try:
@@ -18,8 +18,7 @@ try:
     from timm.scheduler import create_scheduler_v2
     from timm.scheduler.scheduler import Scheduler
 except ModuleNotFoundError as error:
-    hint = f"training needs {error.name}; install it with: pip install 'has8-zoo[train]'"
-    raise MissingExtraError(hint, name=error.name) from error
+    raise missing_extra(error, "training", "train") from error
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

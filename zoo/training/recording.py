@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from zoo.errors import MissingExtraError
+from zoo.errors import missing_extra
 from zoo.training.files import replace_bytes, replace_file
 from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, Totals
 
@@ -52,8 +52,7 @@ class TensorBoard(Observer):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ModuleNotFoundError as error:
-            hint = f"TensorBoard's events need {error.name}; install it with: pip install 'has8-zoo[train]'"
-            raise MissingExtraError(hint, name=error.name) from error
+            raise missing_extra(error, "TensorBoard", "train") from error
         self._make = SummaryWriter
         self._folder = out / EVENTS
         self._steps = 0
@@ -97,8 +96,7 @@ def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:
         from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
     except ModuleNotFoundError as error:
-        hint = f"{CURVES} needs {error.name}; install it with: pip install 'has8-zoo[train]'"
-        raise MissingExtraError(hint, name=error.name) from error
+        raise missing_extra(error, CURVES, "train") from error
     contents = [row.to_json() for row in rows]
     panels = {
         "loss": ("train_loss", "val_loss"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list
 
-from zoo.errors import MissingExtraError, TrainingStoppedError
+from zoo.errors import TrainingStoppedError, missing_extra
 from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
 from zoo.training.datasets import DataSplits
-from zoo.training.engine import Training, make_accelerator
+from zoo.training.engine import Training, make_accelerator, share
 from zoo.training.evaluating import Evaluation, evaluate
 from zoo.training.observing import Observer
 from zoo.training.preparing import DataOptions, damage_notes, prepare_data
@@ -125,11 +123,10 @@ def _settle(recipe: str | Path | Recipe, changes: Mapping[str, Any]) -> tuple[st
 
 def _check_extras() -> None:
     """Raise `MissingExtraError` now for what only the end of a run needs."""
-    for module, use in {"matplotlib": CURVES, "tensorboard": "TensorBoard's events"}.items():
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError(
-                f"{use} needs {module}; install it with: pip install 'has8-zoo[train]'", name=module
-            )
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, CURVES, "train") from error
 
 
 @dataclass(frozen=True)
@@ -181,11 +178,9 @@ class _Run:
             observer.started(training.facts(self._notes()), training.rows)
         training.run(self._look, self.asked.validate_every)
         evaluation = self._look()
-        weights = [self._write(evaluation) if main else None]
-        if training.accelerator.num_processes > 1:
-            broadcast_object_list(weights)
-        assert weights[0] is not None
-        result = TrainingResult(training.out, weights[0], evaluation, tuple(training.rows), tuple(self._notes()))
+        weight = share(training.accelerator, self._write(evaluation) if main else None)
+        assert weight is not None  # the first process wrote it
+        result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if main:
             write_run(training.out, self._describe() | {"result": result.to_json()})
         return result
