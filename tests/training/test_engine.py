@@ -213,6 +213,26 @@ def test_a_trained_model_is_measured_in_float32(data: ImageSplit, tmp_path: Path
     assert set(seen) == {torch.bfloat16}  # and the engine's precision is back
 
 
+@pytest.mark.parametrize("mixing", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
+def test_mixed_images_are_timms_and_the_same_again(data: ImageSplit, tmp_path: Path, mixing: dict[str, float]) -> None:
+    seen: list[torch.Tensor] = []
+    finals = []
+    for number in range(2):
+        run = training(data, tmp_path / str(number), epochs=1, max_shift=0, label_smoothing=0.1, **mixing)
+        run.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+        run.run()
+        finals.append(states(run))
+    assert_same(*finals)
+    originals = data.pixels.float() / 255
+    both = torch.cat([originals, originals.flip(3)])
+    assert all(
+        float((both - image).abs().amax((1, 2, 3)).min()) > 0 for image in seen[0]
+    )  # none is an image of the data
+    plain = training(data, tmp_path / "plain", epochs=1, max_shift=0, label_smoothing=0.1)
+    plain.run()
+    assert not torch.equal(states(plain)["head.fc.weight"], finals[0]["head.fc.weight"])
+
+
 def test_fp16_needs_a_gpu(data: ImageSplit, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision fp16 needs a GPU; on a CPU choose bf16 or no"):
         training(data, tmp_path, precision="fp16")
