@@ -11,6 +11,7 @@ import yaml
 
 from zoo.cli.options import Json, leave_bombs_to_us, model_reference
 from zoo.errors import TrainingStoppedError
+from zoo.memory import keep_freed_memory
 from zoo.printing import complain
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ def train_command(
         ),
     ],
     recipe: Annotated[
-        str, typer.Option(metavar="RECIPE", help="modern, bundled, paper-small, paper-imagenet, or a YAML file.")
-    ] = "modern",
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="modern, finetune, bundled, paper-small, paper-imagenet, or a YAML file.  (default: modern; from a "
+            "weight finetune)",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=_RECIPE)] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images of one step, over all processes.", rich_help_panel=_RECIPE)
@@ -130,6 +136,7 @@ def train_command(
         import torch
 
         torch.set_num_threads(threads)
+    keep_freed_memory()
     leave_bombs_to_us()
     from zoo.training import DataOptions, train
     from zoo.training.engine import is_first_process

@@ -28,13 +28,14 @@ from zoo.training.starting import build, check_folder, claim_folder, default_fol
 from zoo.training.stopping import StopRequest
 
 DEFAULT_RECIPE = "modern"
+FINE_TUNING_RECIPE = "finetune"
 
 
 def train(
     name: str,
     data: str | Path | DataSplits,
     *,
-    recipe: str | Path | Recipe = DEFAULT_RECIPE,
+    recipe: str | Path | Recipe | None = None,
     changes: Mapping[str, Any] | None = None,
     out: Path | str | None = None,
     resume: bool = False,
@@ -51,7 +52,7 @@ def train(
     Args:
         name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
         data: a folder, a packed file or the name of a data set; or splits that are loaded already.
-        recipe: by name, as the path of a YAML file, or itself.
+        recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
         changes: settings of the recipe to replace, such as `{"epochs": 3}`.
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
         resume: go on with the run in `out`, or start it where there is none yet.
@@ -77,7 +78,8 @@ def train(
     """
     _check_extras()
     found = find_beginning(name)
-    label, settings = _settle(recipe, changes or {})
+    default = DEFAULT_RECIPE if found.weight is None else FINE_TUNING_RECIPE
+    label, settings = _settle(default if recipe is None else recipe, changes or {})
     tag = tag or ("trained" if isinstance(data, DataSplits) else default_tag(data))
     folder = Path(out) if out is not None else default_folder(found.spec.text, tag, label)
     check_folder(folder, resume)
