@@ -7,10 +7,10 @@
 - tuned: ours in bfloat16, channels_last and, for inference, fused, against plain in float32;
 - sew_resnet18: spikingjelly's at T = 8; resnet18: torchvision's.
 
-One process; the subjects of one model, size and task are interleaved, every round in an order that moves on by one,
-and only ratios within one run mean anything. On the CPU the ratios are those of the processor's time, as other programs
-disturb it less; the time on the clock stands beside it. Peak memory is that of one step in a process of its own
-(speed_steps.py).
+One process, which keeps its freed memory (zoo.memory); the subjects of one model, size and task are interleaved, every
+round in an order that moves on by one, and only ratios within one run mean anything. On the CPU the ratios are those of
+the processor's time, as other programs disturb it less; the time on the clock stands beside it. Peak memory is that of
+one step in a process of its own (speed_steps.py).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from speed_scaling import measure_scaling, picture, scaling_cells
 from speed_steps import Work, build_step, parse_size, peak_memory
 from startup import interleave
 from timing import spread, time_step
+
+from zoo.memory import keep_freed_memory
 
 MODELS, ENCODERS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4"), ("ste", "fourier")
 QUICK_MODELS, QUICK_BATCH = ("resnet_b2_m1_d1", "vgg_b1_m1_d1"), 2
@@ -187,6 +189,7 @@ def main(
 ) -> None:
     """Measure, print, write; exit status 1 where a row misses what is wanted of it."""
     torch.set_num_threads(threads)
+    kept = keep_freed_memory()  # as `zoo train` does, for every subject alike
     if quick:
         model, size, repeats = list(QUICK_MODELS), size[:1], 1
     machine = describe_machine()  # its load is that before the work
@@ -203,7 +206,13 @@ def main(
         header = ["what grows (else resnet_b32, batch 8, 64 px)", "task", "value: median milliseconds", "exponent"]
         print_table("How a step's time grows, float32", header, scaling_cells(grown), words=3)
     missed = {label(row): reasons for row in rows if (reasons := misses(row))}
-    content = {"threads": threads, "device": device, "repeats": repeats, "load_before": machine["load_1min"]}
+    content = {
+        "threads": threads,
+        "device": device,
+        "freed_memory_kept": kept,
+        "repeats": repeats,
+        "load_before": machine["load_1min"],
+    }
     path = write_result(out, "speed", content | {"rows": rows, "scaling": grown, "verdict": {"missed": missed}})
     if grown:
         write_beside(path.with_suffix(".png"), picture(grown))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zoo.composition import parse_name
     from zoo.factory import create_model
     from zoo.information import model_info
+    from zoo.memory import keep_freed_memory
     from zoo.names import Spec
     from zoo.profiling import profile
     from zoo.registry import list_components, register
@@ -26,6 +27,7 @@ _HOMES = {
     "contracts": "zoo.contracts",
     "create_model": "zoo.factory",
     "errors": "zoo.errors",
+    "keep_freed_memory": "zoo.memory",
     "list_components": "zoo.registry",
     "list_models": "zoo.catalog",
     "model_info": "zoo.information",
@@ -40,6 +42,7 @@ __all__ = [
     "contracts",
     "create_model",
     "errors",
+    "keep_freed_memory",
     "list_components",
     "list_models",
     "model_info",

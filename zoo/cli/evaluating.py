@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import Json, leave_bombs_to_us, model_reference
+from zoo.memory import keep_freed_memory
 from zoo.printing import progress
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def eval_command(
         import torch
 
         torch.set_num_threads(threads)
+    keep_freed_memory()
     leave_bombs_to_us()
     from zoo.training import DataOptions, measure_weight
 

@@ -73,7 +73,7 @@ def _fill_planes(x: Tensor, planes: Tensor) -> None:
     width = hi - lo
     for rows, columns in chunks(*x.shape):
         unit = x[rows, columns].float().sub(lo[rows]).div_(width[rows])
-        levels = unit.mul_(LEVELS).round_().to(torch.uint8)
+        levels = unit.mul_(LEVELS).round_().to(torch.int16).to(torch.uint8)  # torch has fast code for these steps alone
         bit = torch.empty_like(levels)
         for k, plane in enumerate(planes[:, rows, columns].unbind(0)):
             plane.copy_(torch.bitwise_right_shift(levels, k, out=bit).bitwise_and_(1))

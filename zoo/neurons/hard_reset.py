@@ -76,14 +76,8 @@ class _HardResetSpikes(torch.autograd.Function):
         order = inner_order(x)
         spikes = empty_rows(x[0], _behind_time(order), len(x))
         rows, spike_rows = as_rows(x, order), as_rows(spikes, order)
-        potential = torch.empty(min(CHUNK, rows.shape[1]), dtype=torch.float32)
         for inputs, outputs in zip(rows.split(CHUNK, 1), spike_rows.split(CHUNK, 1), strict=True):
-            nv = potential[: inputs.shape[1]].zero_()
-            for t, (current, spike) in enumerate(zip(inputs.unbind(0), outputs.unbind(0), strict=True), 1):
-                _charge_negated(nv, nv, current, kind, scale)
-                torch.le(nv, -threshold, out=spike)
-                if t < len(x):
-                    functional.threshold(nv, -threshold, 0.0, inplace=True)
+            _fire(inputs, outputs, scale, kind, threshold)
         return spikes
 
     @staticmethod
@@ -94,6 +88,25 @@ class _HardResetSpikes(torch.autograd.Function):
         backward = _differentiable_backward if torch.is_grad_enabled() else _fast_backward
         dx, dgain = backward(x, gain, grads[0], ctx.kind, ctx.threshold, ctx.alpha)
         return dx, dgain, None, None, None
+
+
+def _fire(x: Tensor, spikes: Tensor, gain: float, kind: int, threshold: float) -> None:
+    """Fill `spikes` (T, n); half precision is widened and narrowed once, for all timesteps."""
+    wide = x.float()
+    nh = spikes if spikes.dtype == torch.float32 else torch.empty_like(wide)
+    _charge_all(wide, nh, gain, kind, threshold)
+    nh.le_(-threshold)
+    if nh is not spikes:
+        spikes.copy_(nh)
+
+
+def _charge_all(x: Tensor, nh: Tensor, gain: float, kind: int, threshold: float) -> None:
+    """Fill −h of every timestep, (T, n)."""
+    nv = torch.zeros_like(x[0])
+    for t, (current, potential) in enumerate(zip(x.unbind(0), nh.unbind(0), strict=True), 1):
+        _charge_negated(potential, nv, current, kind, gain)
+        if t < len(x):
+            nv = functional.threshold(potential, -threshold, 0.0)
 
 
 def _differentiable_backward(
@@ -126,11 +139,7 @@ def _recompute(
     x: Tensor, nh: Tensor, inverse_slope: Tensor, gain: float, kind: int, threshold: float, alpha: float
 ) -> None:
     """Fill −h and 1/Θ′ = (1 + (πα/2 · (h − θ))²) · 2/α of every timestep, each (T, n)."""
-    nv = torch.zeros_like(x[0])
-    for t, (current, potential) in enumerate(zip(x.unbind(0), nh.unbind(0), strict=True), 1):
-        _charge_negated(potential, nv, current, kind, gain)
-        if t < len(x):
-            nv = functional.threshold(potential, -threshold, 0.0)
+    _charge_all(x, nh, gain, kind, threshold)
     torch.add(nh, threshold, out=inverse_slope)
     one = torch.tensor(2 / alpha)
     torch.addcmul(one, inverse_slope, inverse_slope, value=alpha * math.pi**2 / 2, out=inverse_slope)
