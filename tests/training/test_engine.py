@@ -18,6 +18,7 @@ from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.engine import Training, make_accelerator
 from zoo.training.limiting import limit_images
 from zoo.training.observing import EpochRow, Observer, StepFigures, Totals
+from zoo.training.starting import Beginning
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
@@ -35,7 +36,8 @@ def training(data: ImageSplit, out: Path, name: str = NAME, accumulate: int = 1,
     torch.manual_seed(1)
     recipe = made_recipe(**changes)
     accelerator = make_accelerator(recipe.precision, accumulate)
-    return Training(zoo.create_model(name, num_classes=2), data, recipe, out, accelerator=accelerator)
+    model = zoo.create_model(name, num_classes=2)
+    return Training(Beginning(model), data, recipe, out, accelerator=accelerator)
 
 
 def states(run: Training) -> dict[str, torch.Tensor]:

@@ -17,6 +17,7 @@ from zoo.training import Recipe, load_recipe, recipe_names
 from zoo.training.datasets import load_split
 from zoo.training.engine import Training
 from zoo.training.optimising import build_optimizer, build_schedule
+from zoo.training.starting import Beginning
 
 RECIPES = Path(zoo.__file__).parent / "training" / "recipes"
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -58,7 +59,8 @@ def test_paper_small_is_the_papers_adam_at_a_fixed_rate() -> None:
 def test_paper_small_steps_with_batches_of_16_drawn_by_its_seed(tmp_path: Path) -> None:
     data = load_split(packed(tmp_path / "train.npz", 40), "train")
     torch.manual_seed(3407)
-    run = Training(zoo.create_model(NAME, num_classes=2), data, load_recipe("paper-small"), tmp_path)
+    start = Beginning(zoo.create_model(NAME, num_classes=2))
+    run = Training(start, data, load_recipe("paper-small"), tmp_path)
     (batch,) = next(run._feeder.steps(0, 0))
     assert len(batch.x) == 16
     assert (run.plan.steps, run.plan.seed) == (2, 3407)

@@ -24,6 +24,7 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
     import zoo
     from zoo.training import evaluate, load_recipe, load_split
     from zoo.training.engine import Training, make_accelerator
+    from zoo.training.starting import Beginning
 
     data, out, accumulate = given[0], Path(given[1]), int(given[2])
     torch.set_num_threads(1)
@@ -32,7 +33,7 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
     torch.manual_seed(recipe.seed)
     split = load_split(data, "train")
     model = zoo.create_model(NAME, num_classes=len(split.classes))
-    run = Training(model, split, recipe, out, accelerator=accelerator)
+    run = Training(Beginning(model), split, recipe, out, accelerator=accelerator)
     run.model.train()
     steps = []
     for number, batches in enumerate(islice(run._feeder.steps(0, 0), STEPS), 1):

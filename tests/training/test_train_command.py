@@ -181,6 +181,7 @@ def test_the_head_is_kept_for_the_same_classes_and_new_for_as_many_others(
         ((NAME, "--set", "clipnorm=1"), "did you mean 'clip_norm'?"),
         ((NAME, "--set", "epochs=none"), "epochs: Input should be a valid integer"),
         ((NAME, "--precision", "fp16"), "precision fp16 needs a GPU"),
+        ((NAME, "--tag", "My photos"), "tag 'My photos' is not valid"),
         (("has8_vgg_b1_m1_d4_ste_bpd", "--image-size", "16"), "needs 32 pixels a side or more"),
     ],
 )

@@ -27,6 +27,7 @@ from zoo.training.ordering import make_plan
 from zoo.training.recipes import Recipe
 from zoo.training.rescaling import scaled_surrogates
 from zoo.training.spike_rates import SpikeMeter
+from zoo.training.starting import Beginning
 from zoo.training.stopping import StopRequest
 
 try:
@@ -81,6 +82,7 @@ class Training:
     step, micro-batch), so the position is all of the random state that a checkpoint needs.
 
     Attributes:
+        start: what it began with.
         epoch: whole epochs done.
         step: steps done in the epoch after those.
         rows: one for each epoch done.
@@ -88,36 +90,33 @@ class Training:
 
     def __init__(
         self,
-        model: ImageClassifier,
+        start: Beginning,
         data: ImageSplit,
         recipe: Recipe,
         out: Path,
         *,
         accelerator: Accelerator | None = None,
-        origin: str = "",
         workers: int = 1,
         observers: Sequence[Observer] = (),
         stop: StopRequest | None = None,
-        notes: Sequence[str] = (),
     ) -> None:
         """Args:
-        model: with as many classes as the data; trained in place.
+        start: the model, with as many classes as the data; it is trained in place.
         data: the training split.
         recipe: all settings.
         out: folder of the checkpoint.
         accelerator: of `make_accelerator`; a plain one by default.
-        origin: which weights the model began with, for the checkpoint to remember.
         workers: threads that read and augment ahead; 0 for none.
         observers: who is told of the progress, in the first process.
         stop: asked between two steps.
-        notes: for the observers.
 
         Raises:
             InputError: batches that cannot be split so, or images too small for the model.
             CatalogError: an optimiser that timm does not know.
         """
+        model = start.model
         _check_fit(model, data)
-        self.recipe, self.data, self.out = recipe, data, out
+        self.start, self.recipe, self.data, self.out = start, recipe, data, out
         self.accelerator = accelerator or make_accelerator(recipe.precision)
         processes, accumulated = self.accelerator.num_processes, self.accelerator.gradient_accumulation_steps
         self.plan = make_plan(len(data), recipe.batch_size, processes * accumulated, recipe.seed)
@@ -125,8 +124,8 @@ class Training:
         pinned = self.accelerator.device.type == "cuda"
         self._feeder = Feeder(data, self.plan, recipe, range(first, first + accumulated), workers, pinned)
         self._network, self._observers = model, observers if self.accelerator.is_main_process else ()
-        self._stop, self.notes = stop or StopRequest(), tuple(notes)
-        self.identity = _identify(model, data, recipe, self.plan.micro_batches, origin)
+        self._stop = stop or StopRequest()
+        self.identity = _identify(model, data, recipe, self.plan.micro_batches, start.origin)
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = build_optimizer(model, recipe)

@@ -21,11 +21,20 @@ from zoo.training.engine import Training, make_accelerator, share
 from zoo.training.evaluating import Evaluation, evaluate
 from zoo.training.observing import Observer
 from zoo.training.preparing import DataOptions, damage_notes, prepare_data
-from zoo.training.recipes import Recipe, load_recipe
+from zoo.training.recipes import Recipe, change_recipe, load_recipe
 from zoo.training.recording import CURVES, MetricsFile, TensorBoard, draw_curves
 from zoo.training.results import TrainingResult, identify_data, rounded, write_run, write_weights
-from zoo.training.starting import build, check_folder, claim_folder, default_folder, default_tag, find_beginning
+from zoo.training.starting import (
+    build,
+    check_folder,
+    check_tag,
+    claim_folder,
+    default_folder,
+    default_tag,
+    find_beginning,
+)
 from zoo.training.stopping import StopRequest
+from zoo.weights import Found
 
 DEFAULT_RECIPE = "modern"
 FINE_TUNING_RECIPE = "finetune"
@@ -66,7 +75,8 @@ def train(
         observers: who is told of the progress, beside metrics.csv and TensorBoard.
 
     Returns:
-        The folder, the record of the weight, the figures.
+        The folder, the record of the weight, the figures. Python's, numpy's and torch's random generators are seeded
+        anew in every step.
 
     Raises:
         ModelNameError, CompositionError, WeightError, HubError: as `create_model` does.
@@ -78,9 +88,8 @@ def train(
     """
     _check_extras()
     found = find_beginning(name)
-    default = DEFAULT_RECIPE if found.weight is None else FINE_TUNING_RECIPE
-    label, settings = _settle(default if recipe is None else recipe, changes or {})
-    tag = tag or ("trained" if isinstance(data, DataSplits) else default_tag(data))
+    label, settings = _settle(recipe, found, changes or {})
+    tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
     folder = Path(out) if out is not None else default_folder(found.spec.text, tag, label)
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate)
@@ -88,38 +97,36 @@ def train(
         splits = prepare_data(data, options or DataOptions(), found)
     begun_by = find_beginning(control) if control is not None else None
     beginning = build(found, splits.train.classes, settings.seed, begun_by)
-    asked = _Asked(
-        name, identify_data(data), f"{found.spec.untagged()}.{tag}", label, dict(changes or {}), validate_every
-    )
+    result = f"{found.spec.untagged()}.{tag}"
+    asked = _Asked(name, identify_data(data), result, label, dict(changes or {}), validate_every)
     with ExitStack() as stack:
         told: list[Observer] = []
         if accelerator.is_main_process:
             stack.callback(claim_folder(folder, resume).release)
             told = [MetricsFile(folder), TensorBoard(folder), *observers]
         accelerator.wait_for_everyone()
-        stop = StopRequest()
+        for observer in told:
+            stack.callback(observer.closed)
+        stop = stack.enter_context(StopRequest().listening())
         training = Training(
-            beginning.model,
+            beginning,
             splits.train,
             settings,
             folder,
             accelerator=accelerator,
-            origin=beginning.origin,
             workers=workers,
             observers=told,
             stop=stop,
-            notes=beginning.notes,
         )
-        for observer in told:
-            stack.callback(observer.closed)
-        stack.enter_context(stop.listening())
         return _Run(training, splits, stop, told, asked).go(resume)
 
 
-def _settle(recipe: str | Path | Recipe, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
+def _settle(recipe: str | Path | Recipe | None, found: Found, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
     """What a recipe is called, and its settings with the changes."""
+    if recipe is None:
+        recipe = DEFAULT_RECIPE if found.weight is None else FINE_TUNING_RECIPE
     if isinstance(recipe, Recipe):
-        return "custom", Recipe.model_validate(recipe.model_dump() | dict(changes))
+        return "custom", change_recipe("custom", recipe.model_dump(), changes)
     return str(recipe), load_recipe(recipe, changes)
 
 
@@ -229,7 +236,7 @@ class _Run:
         """What a reader must know."""
         recipe, plan = self.training.recipe, self.training.plan
         notes = [
-            *self.training.notes,
+            *self.training.start.notes,
             *damage_notes(self.splits.train, "training"),
             *damage_notes(self.splits.val, "validation"),
         ]

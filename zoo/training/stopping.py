@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,10 +27,10 @@ class StopRequest:
         self.signal = signal.Signals(number)
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> Iterator[Self]:
         """Inside, the first signal asks, a second one strikes as ever. Outside the main thread none is caught."""
         if threading.current_thread() is not threading.main_thread():
-            yield
+            yield self
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
 
@@ -44,6 +45,6 @@ class StopRequest:
         for number in SIGNALS:
             signal.signal(number, handle)
         try:
-            yield
+            yield self
         finally:
             restore()

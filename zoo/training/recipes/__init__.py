@@ -77,15 +77,19 @@ def load_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> R
         CatalogError: unknown, unreadable or malformed, or a change that is not valid; the message names the setting.
     """
     text = str(name)
-    content = _parse(_read(text), text)
-    unknown = sorted(set(changes or {}) - Recipe.model_fields.keys())
+    return change_recipe(text, _parse(_read(text), text), changes or {})
+
+
+def change_recipe(name: str, content: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+    """The recipe of these settings, some replaced; raises `CatalogError` as `load_recipe` does."""
+    unknown = sorted(set(changes) - Recipe.model_fields.keys())
     if unknown:
         raise CatalogError(f"a recipe has no setting {unknown[0]!r}{suggest(unknown[0], Recipe.model_fields)}")
     try:
-        return Recipe.model_validate(content | dict(changes or {}))
+        return Recipe.model_validate({**content, **changes})
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
-        raise CatalogError(f"recipe {text}: {told}") from error
+        raise CatalogError(f"recipe {name}: {told}") from error
 
 
 def _read(name: str) -> str:
