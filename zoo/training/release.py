@@ -24,8 +24,17 @@ from zoo.training.results import rounded
 from zoo.weights import HubAccess, find_weight
 
 
-def record_run(run: Path, tag: str, source: str, data: ImageSplit, facts: dict[str, str]) -> WeightRecord:
+def record_run(
+    run: Path, tag: str, source: str, data: ImageSplit, facts: dict[str, str], counted: int | None = None
+) -> WeightRecord:
     """The record of `run`, a folder of `zoo train`, measured again on `data`.
+
+    Args:
+        run: the folder.
+        tag, source: of the weight.
+        data: the validation split, all of which the accuracy is measured on.
+        facts: other fields of the record.
+        counted: images that spikes and operations are counted on; None for all.
 
     Raises:
         WeightError: the run is not finished.
@@ -40,13 +49,14 @@ def record_run(run: Path, tag: str, source: str, data: ImageSplit, facts: dict[s
     content = stored.model_dump() | facts | {"tag": tag, "source": source}
     content["metrics"] = rounded(evaluate(model, data), tops_alone=True)
     content["figures"] = measure(model, stored.preprocessing.size)
-    content["activity"] = count_activity(model, data, facts["dataset"])
+    content["activity"] = count_activity(model, data, facts["dataset"], counted)
     return WeightRecord.model_validate(content)
 
 
-def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str) -> Activity:
-    """Spikes, operations and energy of one image, averaged over all of `data`."""
-    rows = torch.arange(len(data)).split(1)
+def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str, most: int | None = None) -> Activity:
+    """Spikes, operations and energy of one image, averaged over `data`, or over `most` images spread evenly over it."""
+    step = 1 if most is None else max(1, len(data) // most)
+    rows = torch.arange(0, len(data), step)[:most].split(1)
     counted = profile(model, images=(data.read(row)[0][0].float() / 255 for row in rows))
     assert counted.activity is not None
     assert counted.energy is not None
@@ -74,6 +84,11 @@ def main(
     dataset_license: Annotated[str, typer.Option(help="Licence of the data.")],
     dataset_attribution: Annotated[str, typer.Option(help="Whom to credit for the data.")],
     dataset_note: Annotated[str, typer.Option(help="What else a reader must know of the data.")] = "",
+    limits: Annotated[str, typer.Option(help="What the weight is not good for, and why.")] = "",
+    recipe: Annotated[str, typer.Option(help="How it was trained, where more than the run's own settings.")] = "",
+    activity_images: Annotated[
+        int | None, typer.Option(min=1, help="Images that operations are counted on.  (default: all)")
+    ] = None,
 ) -> None:
     """Measure a finished run and print its catalog record."""
     facts = {
@@ -82,8 +97,9 @@ def main(
         "dataset_license": dataset_license,
         "dataset_attribution": dataset_attribution,
         "dataset_note": dataset_note,
-    }
-    record = record_run(run, tag, source, load_split(data, "val"), facts)
+        "limits": limits,
+    } | ({"recipe": recipe} if recipe else {})
+    record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images)
     content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
     typer.echo(yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=110))
 
