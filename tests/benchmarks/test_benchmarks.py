@@ -11,6 +11,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import cost
+import export_agreement
+import fused_accuracy
 import gradient_norms
 import models_table
 import neurobench_synops
@@ -28,7 +30,10 @@ from typer.testing import CliRunner
 import zoo
 from zoo.encoders.surrogates import fourier_slope
 
-SCRIPTS = (startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup)
+SCRIPTS = (
+    *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
+    *(export_agreement, fused_accuracy),
+)
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
 

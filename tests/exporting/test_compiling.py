@@ -27,6 +27,18 @@ MODELS = (
     "ann_resnet_b1_m1_d1",
     "ann_resnet18",
     "sew_resnet18_phase",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "has8_resnet34_b1_m1_d4_ste_bpd",
+            "has8_resnet50_b1_m1_d4_sigmoid_rate_lif",  # resnet101 and resnet152 have more of the same blocks
+            "ann_vgg_b1_m1_d1",
+            "ann_resnet50",
+            "sew_resnet34_phase_plif",
+            "sew_resnet50_phase_lif",
+            "timm_resnet10t",
+        )
+    ),
 )
 
 
@@ -38,7 +50,7 @@ def _fresh() -> Iterator[None]:
 
 
 def tiny(name: str) -> ImageClassifier:
-    options: dict[str, Any] = {"timesteps": 1} if name.startswith("sew") else {}
+    options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}
     return zoo.create_model(name, num_classes=3, **options)
 
 
