@@ -97,4 +97,6 @@ def _check_mode(module: nn.Module, name: str) -> None:
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     mean, variance = (at_least_float32(cast(Tensor, each)) for each in (norm.running_mean, norm.running_var))
     weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias)
+    # In this order a convolution takes its weight as it is; in torch's default one it lays a copy out on every call.
+    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
     conv.weight, conv.bias = weight, bias.requires_grad_(weight.requires_grad)
