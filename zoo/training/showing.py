@@ -16,12 +16,17 @@ from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, To
 _SECONDS_BETWEEN_LINES = 30.0
 
 
-def _figures(totals: Totals, spike_rate: float | None) -> str:
+_WIDE = 120
+"""Columns from which there is room for a bar."""
+
+
+def _figures(totals: Totals, spike_rate: float | None, left: float) -> str:
+    """At most 64 characters, so that they fit beside the epoch in a terminal of 80 columns."""
     means = totals.figures()
-    spikes = "" if spike_rate is None else f"  spikes {spike_rate:.3f}"
+    spikes = "" if spike_rate is None else f" spikes {spike_rate:.3f}"
     return (
-        f"loss {means['train_loss']:.4f}  top-1 {means['train_top1']:.2f} %  norm {means['grad_norm']:.3g}{spikes}  "
-        f"{means['images_per_second']:.0f} images/s"
+        f"loss {means['train_loss']:.3f} top-1 {means['train_top1']:.1f} % norm {means['grad_norm']:.2g}{spikes} "
+        f"{means['images_per_second']:.0f}/s {_clock(left)} left"
     )
 
 
@@ -58,13 +63,13 @@ class Display(Observer):
         if self._bar is None and (now - self._last_line < _SECONDS_BETWEEN_LINES or step == facts.steps):
             return
         left = (now - self._started_at) / (done - self._first) * (facts.epochs * facts.steps - done)
-        text = _figures(totals, self._spike_rate)
+        text = _figures(totals, self._spike_rate, left)
         if self._bar is not None:
             title = f"epoch {epoch}/{facts.epochs}"
-            self._bar.update(self._task, completed=done, description=title, figures=f"{text}  {_clock(left)} left")
+            self._bar.update(self._task, completed=done, description=title, figures=text)
         else:
             self._last_line = now
-            self._say(f"epoch {epoch}/{facts.epochs}  step {step}/{facts.steps}  {text}  {_clock(left)} left")
+            self._say(f"epoch {epoch}/{facts.epochs}  step {step}/{facts.steps}  {text}")
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self._spike_rate = row.spike_rate
@@ -86,6 +91,8 @@ class Display(Observer):
     def measured(self, images: int) -> None:
         if self._bar is not None:
             self._bar.advance(self._task, images)
+            task = self._bar.tasks[0]
+            self._bar.update(self._task, figures=f"{task.completed:,.0f} of {task.total:,.0f} images")
 
     def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self.closed()
@@ -100,8 +107,9 @@ class Display(Observer):
             self._bar = None
 
     def _open(self, title: str, total: int, done: int) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(20), TextColumn("{task.fields[figures]}"))
-        self._bar = Progress(*columns, console=self._console, transient=True)
+        words = (TextColumn("{task.description}"), TextColumn("{task.fields[figures]}"))
+        bar = (BarColumn(20),) if self._console.width >= _WIDE else ()
+        self._bar = Progress(*words, *bar, console=self._console, transient=True)
         self._task = self._bar.add_task(title, total=total, completed=done, figures="")
         self._bar.start()
 
