@@ -1,0 +1,261 @@
+"""The runs of accuracy.py: each is trained, measured and recorded at once, and none is made twice.
+
+The records are lines of JSON in one file, which may hold runs of several budgets: a run counts as done where name,
+seed, data and every setting are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from accuracy_configurations import Configuration
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+import zoo
+from zoo.errors import CompositionError, InputError, TrainingError, UnknownComponentError
+from zoo.profiling import count_cost
+from zoo.training import DataSplits, Observer, Recipe, TrainingResult, train
+
+PAPER_IMAGE_SIZE = 224
+
+
+class Run(BaseModel):
+    """A run that ended: with figures, or with the reason why it has none.
+
+    Attributes:
+        budget: the key of `Budget`.
+        top1: percent of the validation images; None where the run stopped.
+        top5: likewise; None also where there are five classes or fewer.
+        loss: of the validation images.
+        train_loss: of the last epoch, as all figures below.
+        grad_norm: mean before clipping; None where it was infinite.
+        seconds: on the clock, of training and measuring.
+        cpu_seconds: of the processor, over all threads.
+        error: why it stopped.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["run"] = "run"
+    budget: str
+    name: str
+    seed: int
+    top1: float | None = None
+    top5: float | None = None
+    loss: float | None = None
+    train_top1: float | None = None
+    train_loss: float | None = None
+    grad_norm: float | None = None
+    spike_rate: float | None = None
+    steps: int | None = None
+    seconds: float
+    cpu_seconds: float
+    threads: int
+    torch: str
+    error: str | None = None
+
+
+class Counted(BaseModel):
+    """What a network costs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["cost"] = "cost"
+    name: str
+    classes: int
+    image_size: int
+    params: int
+    macs: int
+    macs_per_timestep: int
+    timesteps: int
+
+
+_RECORD: TypeAdapter[Run | Counted] = TypeAdapter(Annotated[Run | Counted, Field(discriminator="kind")])
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every run has.
+
+    Attributes:
+        data: both splits, limited.
+        recipe: all settings, with the seed that a run replaces.
+        threads: of the CPU.
+    """
+
+    data: DataSplits
+    recipe: Recipe
+    threads: int
+
+    @property
+    def key(self) -> str:
+        """The same for the same data and settings; threads are no part of it."""
+        settings = self.recipe.model_dump(mode="json", exclude={"seed"})
+        facts = [settings, self.data.train.fingerprint(), self.data.val.fingerprint()]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Ledger:
+    """The file of the records. A line that a killed process left half-written is cut off; another one in its place."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `InputError` where a line is no record."""
+        self.path = path
+        self._runs: dict[tuple[str, str, int], Run] = {}
+        self._costs: dict[tuple[str, int, int], Counted] = {}
+        lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+        if lines.pop():  # what stands behind the last line feed
+            os.truncate(path, sum(len(line) + 1 for line in lines))
+        for number, line in enumerate(lines, 1):
+            try:
+                self._keep(_RECORD.validate_json(line))
+            except ValidationError as error:
+                raise InputError(
+                    f"{path}, line {number}, is no record of this benchmark ({error.errors()[0]['msg']}); "
+                    "remove the line, or name another --state"
+                ) from error
+
+    def add(self, record: Run | Counted) -> None:
+        """Write one line, through to the disk."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(record.model_dump_json() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._keep(record)
+
+    def run(self, budget: str, name: str, seed: int) -> Run | None:
+        """The record of that run."""
+        return self._runs.get((budget, name, seed))
+
+    def cost(self, name: str, classes: int, image_size: int) -> Counted | None:
+        """The record of that count."""
+        return self._costs.get((name, classes, image_size))
+
+    def _keep(self, record: Run | Counted) -> None:
+        if isinstance(record, Run):
+            self._runs[record.budget, record.name, record.seed] = record
+        else:
+            self._costs[record.name, record.classes, record.image_size] = record
+
+
+def finite(value: float | None) -> float | None:
+    """None for what is no number, or none of the finite ones."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def count(name: str, classes: int, image_size: int, ledger: Ledger) -> Counted:
+    """The network's cost, from the ledger or counted and recorded."""
+    known = ledger.cost(name, classes, image_size)
+    if known is None:
+        cost = count_cost(zoo.create_model(name, num_classes=classes), image_size)
+        known = Counted(
+            name=name,
+            classes=classes,
+            image_size=image_size,
+            params=cost.params,
+            macs=cost.macs,
+            macs_per_timestep=cost.macs_per_timestep,
+            timesteps=cost.timesteps,
+        )
+        ledger.add(known)
+    return known
+
+
+def train_one(name: str, seed: int, budget: Budget, work: Path | None, observer: Observer) -> Run:
+    """Train and measure; an explosion is a record too.
+
+    Args:
+        name: of the model.
+        seed: of the run.
+        budget: all the rest.
+        work: keeps the run's folder, and goes on in it; None for a temporary one.
+        observer: who is told of the progress.
+
+    Raises:
+        TrainingStoppedError: SIGINT or SIGTERM came.
+        ZooError: as `train` does, but for `TrainingError`.
+    """
+    clock, processor = time.perf_counter(), time.process_time()
+    figures: dict[str, Any]
+    try:
+        with _folder(work, f"{name}-{seed}-{budget.key}") as out:
+            recipe, changes = budget.recipe, {"seed": seed}
+            result = train(
+                name, budget.data, recipe=recipe, changes=changes, out=out, resume=True, observers=[observer]
+            )
+            figures = _figures(result)
+    except TrainingError as error:
+        figures = {"error": str(error)}
+    taken = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - processor}
+    facts: dict[str, Any] = {"threads": budget.threads, "torch": torch.__version__}
+    return Run(budget=budget.key, name=name, seed=seed, **figures, **taken, **facts)
+
+
+@contextmanager
+def _folder(work: Path | None, name: str) -> Iterator[Path]:
+    if work is not None:
+        yield work / name
+        return
+    with tempfile.TemporaryDirectory(prefix="zoo-accuracy-") as scratch:
+        yield Path(scratch) / name
+
+
+def _figures(result: TrainingResult) -> dict[str, Any]:
+    last = result.rows[-1]
+    return {
+        "top1": round(result.metrics["top1"], 4),
+        "top5": round(result.metrics["top5"], 4) if "top5" in result.metrics else None,
+        "loss": finite(result.metrics["loss"]),
+        "train_top1": last.train_top1,
+        "train_loss": finite(last.train_loss),
+        "grad_norm": finite(last.grad_norm),
+        "spike_rate": last.spike_rate,
+        "steps": last.step,
+    }
+
+
+def make_runs(
+    configurations: Iterable[Configuration], budget: Budget, ledger: Ledger, train_run: Callable[[str, int], Run]
+) -> Iterator[tuple[Configuration, int, Run | str]]:
+    """Every run, seed by seed: from the ledger, or made now and recorded before it is given.
+
+    Args:
+        configurations: what to train.
+        budget: of all.
+        ledger: of what is done.
+        train_run: trains one name with one seed.
+
+    Yields:
+        (configuration, seed, the record). In place of a record, the reason why there is none: a plugin is missing, or
+        the network does not take such images; that is tried again the next time.
+    """
+    for each in configurations:
+        for seed in each.seeds:
+            run = ledger.run(budget.key, each.name, seed)
+            if run is None:
+                try:
+                    run = train_run(each.name, seed)
+                except (CompositionError, InputError, UnknownComponentError) as error:
+                    yield each, seed, explain(each, error)
+                    continue
+                ledger.add(run)
+            yield each, seed, run
+
+
+def explain(configuration: Configuration, error: Exception) -> str:
+    """Why a network cannot be trained here, and what to do."""
+    if configuration.plugin is not None and isinstance(error, UnknownComponentError):
+        return f"not run: {configuration.plugin} is not installed; pip install ./plugins/{configuration.plugin}"
+    return f"not run: {error}"
