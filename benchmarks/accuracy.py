@@ -44,7 +44,7 @@ from zoo.training.limiting import limit_images
 NAMES = {1: "accuracy", 2: "accuracy_table2"}
 """Of a table's files."""
 
-IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "s")
+IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "CPU s")
 """The columns that a terminal shows."""
 
 app = typer.Typer(add_completion=False)

@@ -21,7 +21,7 @@ HEADER = (
     "MACs per timestep",
     "MACs total",
     "T",
-    "s",
+    "CPU s",
 )
 DIFFERENCE_HEADER = ("network", "less", "top-1 points", "seeds", "parameters", "MACs per timestep", "MACs total")
 
@@ -72,7 +72,7 @@ def make_row(each: Configuration, find: Find, refused: Mapping[str, str], cost: 
         "control": each.control,
         "grad_norm": statistics.median(norms) if norms else None,
         "cost": counted.model_dump(exclude={"kind", "name"}) if counted else None,
-        "seconds": statistics.mean(run.seconds for run in runs) if runs else None,
+        "cpu_seconds": statistics.mean(run.cpu_seconds for run in runs) if runs else None,
         "stopped": {str(run.seed): run.error for run in runs if run.error is not None},
         "refused": refused.get(each.name),
         "runs": [run.model_dump(exclude={"kind", "budget", "name"}) for run in runs],
@@ -133,7 +133,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         str(len(row["runs"])),
         "–" if row["grad_norm"] is None else f"{row['grad_norm']:.3g}",
         *counts,
-        "–" if row["seconds"] is None else f"{row['seconds']:.0f}",
+        "–" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:.0f}",
     ]
 
 
@@ -165,15 +165,15 @@ def statement(content: Mapping[str, Any], cpu: str) -> list[str]:
         f"**Budget**: {budget['images']:,} of {budget['of_images']:,} training images, all classes alike; "
         f"{_epochs(budget)}, batches of {budget['batch_size']}, recipe `{budget['recipe']}`; measured once, at the "
         f"end, on {budget['val_images']:,} of {budget['of_val_images']:,} validation images. {budget['runs']} runs "
-        f"took {budget['seconds']:,.0f} s on the clock and {budget['cpu_seconds']:,.0f} s of the processor ({cpu}, "
+        f"took {budget['cpu_seconds']:,.0f} s of the processor ({cpu}, "
         f"{threads}). Data: `{budget['data']}`.",
         f"**The paper's** figures are of {PAPER_BUDGET}: compare them with each other, and ours with each other. "
         f"One of ours has a standard error of up to {error:.1f} points from its {budget['val_images']:,} images alone. "
         "Of several seeds the mean is given, and the least and the most.",
         f"Parameters and MACs are fvcore's, at {size}×{size} pixels and {content['classes']} classes; those of a "
         "timestep are analog + spiking / T. A control is the network of the same blocks without spikes; points over it "
-        "are differences of the same seeds. Gradient norm: the mean of the last epoch, before clipping. s: seconds of "
-        "a run on the clock.",
+        "are differences of the same seeds. Gradient norm: the mean of the last epoch, before clipping. CPU s: "
+        "seconds of the processor, of one run.",
     ]
 
 
