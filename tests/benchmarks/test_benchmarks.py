@@ -10,8 +10,10 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import accuracy
 import cost
 import export_agreement
+import finetuning
 import fused_accuracy
 import gradient_norms
 import models_table
@@ -19,6 +21,7 @@ import neurobench_synops
 import plugin_startup
 import pytest
 import reporting
+import speed
 import startup
 import surrogate_variance
 import torch
@@ -32,7 +35,7 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy),
+    *(export_agreement, fused_accuracy, finetuning, accuracy, speed),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
