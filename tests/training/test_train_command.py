@@ -141,6 +141,9 @@ def test_a_name_with_a_weight_is_fine_tuned(trained: Path, tmp_path: Path) -> No
     assert f"starts from {NAME}.photos with a new head for 3 classes" in summary["notes"]
     after = zoo.create_model(f"local-dir:{tmp_path / 'tuned'}")
     assert after.num_classes == 3
+    config = json.loads((tmp_path / "tuned" / "config.json").read_text(encoding="utf-8"))
+    assert config["zoo"]["weight"]["recipe"].startswith("finetune (epochs=1")
+    assert config["zoo"]["weight"]["recipe"].endswith(f"; starts from {NAME}.photos with a new head for 3 classes")
     for key, value in after.named_parameters():
         if not key.startswith("head"):
             assert torch.equal(value, before[key]), key

@@ -98,7 +98,7 @@ def train(
     begun_by = find_beginning(control) if control is not None else None
     beginning = build(found, splits.train.classes, settings.seed, begun_by)
     result = f"{found.spec.untagged()}.{tag}"
-    asked = _Asked(name, identify_data(data), result, label, dict(changes or {}), validate_every)
+    asked = _Asked(name, control, identify_data(data), result, label, dict(changes or {}), validate_every)
     with ExitStack() as stack:
         told: list[Observer] = []
         if accelerator.is_main_process:
@@ -144,6 +144,7 @@ class _Asked:
 
     Attributes:
         begin: the NAME that was given.
+        control: the weight that analog branches started from; None for none.
         data: the DATA, a path as a whole one.
         name: `variant.tag` of the result.
         recipe: name or path.
@@ -152,6 +153,7 @@ class _Asked:
     """
 
     begin: str
+    control: str | None
     data: str
     name: str
     recipe: str
@@ -225,7 +227,7 @@ class _Run:
             image_size=self.splits.train.size[0],
             dataset=asked.name.rpartition(".")[2],
             dataset_note=f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}",
-            recipe=asked.recipe_text,
+            recipe="; ".join((asked.recipe_text, *training.start.notes)),
             epochs=training.recipe.epochs,
             seed=training.recipe.seed,
             metrics=rounded(evaluation, tops_alone=True),
