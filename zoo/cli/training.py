@@ -129,8 +129,9 @@ def train_command(
 
     Every epoch is saved, and Ctrl-C or SIGTERM saves within one; --resume goes
     on, to the very weights that an undisturbed run has. Several processes or
-    machines: accelerate launch … -m zoo.cli train …; a step still has the
-    recipe's batch size, divided among them. Needs: pip install 'has8-zoo\\[train]'
+    machines: torchrun --nproc-per-node 2 -m zoo.cli train …, with GPUs also
+    accelerate launch; a step still has the recipe's batch size, divided among
+    them. Needs: pip install 'has8-zoo\\[train]'
     """
     if threads:
         import torch
