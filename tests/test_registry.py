@@ -27,7 +27,7 @@ from zoo.errors import (
 from zoo.registry import GROUPS, Component, Registry, State, default_registry, scan
 
 EXPECTED = {
-    "family": ["ann", "has8", "sew", "snn"],
+    "family": ["ann", "has8", "sew", "snn", "timm"],
     "backbone": ["resnet", "resnet101", "resnet152", "resnet34", "resnet50", "vgg"],
     "encoder": ["fourier", "fourierraw", "phase", "rate", "sigmoid", "sigmoidraw", "ste", "tanh", "tanhraw", "ttfs"],
     "decoder": ["bpd", "rate"],
