@@ -34,7 +34,7 @@ from accuracy_table import (
     show_spread,
 )
 from models_table import PAPER, read_tables
-from reporting import RESULTS, Out, describe_machine, print_table, write_beside, write_result
+from reporting import RESULTS, Out, describe_command, describe_machine, print_table, write_beside, write_result
 
 from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError
 from zoo.memory import keep_freed_memory
@@ -159,7 +159,8 @@ def report(content: Mapping[str, Any], out: Path) -> None:
     for reason in list_reasons(rows):
         typer.echo(reason)
     path = write_result(out, NAMES[table], dict(content))
-    write_beside(path.with_suffix(".md"), markdown(content, describe_machine()["cpu"]).encode())
+    page = markdown(content, describe_machine()["cpu"], describe_command())
+    write_beside(path.with_suffix(".md"), page.encode())
     write_beside(path.with_suffix(".png"), picture(content, budget))
     typer.echo(f"wrote {path}, {path.with_suffix('.md').name} and {path.with_suffix('.png').name}")
 

@@ -181,10 +181,10 @@ def _epochs(budget: Mapping[str, Any]) -> str:
     return "1 epoch" if budget["epochs"] == 1 else f"{budget['epochs']} epochs"
 
 
-def markdown(content: Mapping[str, Any], cpu: str) -> str:
+def markdown(content: Mapping[str, Any], cpu: str, command: str) -> str:
     """The whole page, from what the JSON file holds."""
     rows = content["rows"]
-    parts = [f"# Accuracy at a small budget: the paper's table {content['table']}", *statement(content, cpu)]
+    parts = [f"# Accuracy: the paper's table {content['table']}", *statement(content, cpu), f"Made by `{command}`."]
     for group in dict.fromkeys(row["group"] for row in rows):
         title = "Baselines" if group == BASELINES else f"`{group}`"
         lines = [cells(row) for row in rows if row["group"] == group]

@@ -380,7 +380,18 @@ def test_the_papers_points_stand_once_and_ours_where_they_were_measured() -> Non
     assert [point["name"] for point in accuracy_picture.ours([parity, fourier])] == [PARITY]
 
 
-def test_help_describes_the_options() -> None:
-    result = CliRunner().invoke(accuracy.app, ["--help"], env=PLAIN)
-    assert result.exit_code == 0
-    assert "Records of finished runs" in result.output
+def test_the_kept_table_1_is_whole_and_states_its_budget() -> None:
+    kept = json.loads((reporting.RESULTS / "accuracy.json").read_text(encoding="utf-8"))
+    expected = configurations.table1(TABLES, "cifar10", 1, 3)
+    assert [(row["name"], len(row["runs"]), row["paper"]) for row in kept["rows"]] == [
+        (each.name, len(each.seeds), each.paper) for each in expected
+    ]
+    page = (reporting.RESULTS / "accuracy.md").read_text(encoding="utf-8")
+    budget = kept["budget"]
+    assert f"{budget['images']:,} of 50,000 training images" in page
+    assert all(f"| `{row['name']}` | {accuracy_table.cells(row)[1]} |" in page for row in kept["rows"])
+    readme = " ".join((reporting.ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{budget['images']:,} training images, {budget['epochs']} epoch, {budget['val_images']} val" in readme
+    for row in kept["differences"]:
+        if row["less"].startswith("ann_"):
+            assert f"{row['mean']:+.2f} points ({row['least']:+.2f} to {row['most']:+.2f})" in readme
