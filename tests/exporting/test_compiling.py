@@ -42,6 +42,11 @@ MODELS = (
 )
 
 
+SHARE, SURROGATE_SHARE = 1e-5, 1e-3
+"""Of the largest gradient, what rounding may change in one module, and in a whole network of smooth surrogates, whose
+gradient is made by another recurrence in place, and grows from block to block, and rounding with it."""
+
+
 @pytest.fixture(autouse=True)
 def _fresh() -> Iterator[None]:
     """Compiled code is kept by code object, and a limit counts how often that was compiled."""
@@ -58,7 +63,7 @@ def compiled(module: nn.Module) -> Any:
     return torch.compile(module, fullgraph=True, backend="eager")
 
 
-def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
+def assert_steps_alike(module: nn.Module, x: Tensor, share: float = SHARE) -> None:
     """The same outputs and, to rounding, gradients, in the mode in which the module is."""
     other = copy.deepcopy(module)
     inputs = [x.clone().requires_grad_() for _ in range(2)]
@@ -73,7 +78,7 @@ def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
             for network, each in zip((other, module), reversed(inputs), strict=True)
         )
         largest = max(float(each.abs().max()) for each in expected)
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * largest)
+        torch.testing.assert_close(found, expected, rtol=0, atol=share * largest)
 
 
 @pytest.mark.parametrize("name", [*BIT_PLANES, "rate", "ttfs", "phase"])
@@ -138,13 +143,14 @@ def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("encoder", BIT_PLANES)
 @pytest.mark.parametrize("size", ["resnet_b2_m2_d2", "vgg_b2_m2_d2"])
-def test_every_encoder_decoder_and_neuron_compiles_and_exports(size: str) -> None:
+def test_every_encoder_decoder_and_neuron_compiles_and_exports(size: str, encoder: str) -> None:
     x = torch.rand(2, 3, 32, 32)
-    for encoder, decoder, neuron in product(BIT_PLANES, ("rate", "bpd"), NEURONS):
+    for decoder, neuron in product(("rate", "bpd"), NEURONS):
         torch.compiler.reset()
         model = zoo.create_model(f"has8_{size}_{encoder}_{decoder}_{neuron}", num_classes=3).train()
-        assert_steps_alike(model, x)
+        assert_steps_alike(model, x, share=SHARE if encoder == "ste" else SURROGATE_SHARE)
         with torch.no_grad():
             assert torch.equal(torch.export.export(model.eval(), (x,)).module()(x), model(x))
 
