@@ -129,6 +129,15 @@ def test_batches_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:
         training(data, tmp_path, "has8_vgg_b1_m1_d4_ste_bpd")
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch errs on the CPU alone")
+def test_strides_on_a_single_pixel_are_refused_in_bf16_where_torch_errs(data: ImageSplit, tmp_path: Path) -> None:
+    deep = "has8_resnet_b2_m2_d4_ste_bpd"  # at 16 pixels its maps are 4, 4, 2, 1 and 1 pixels wide
+    with pytest.raises(InputError, match=r"16×16.*--precision no, or --image-size 17 or more"):
+        training(data, tmp_path, deep, precision="bf16")
+    training(data, tmp_path, deep, precision="no")
+    training(data, tmp_path, "has8_resnet_b2_m2_d3_ste_bpd", precision="bf16")
+
+
 def test_training_learns(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path, "has8_resnet_b8_m2_d1_ste_bpd", epochs=12, learning_rate=0.01)
     run.run()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -111,13 +112,15 @@ class Training:
         stop: asked between two steps.
 
         Raises:
-            InputError: batches that cannot be split so, or images too small for the model.
+            InputError: batches that cannot be split so, or images too small for the model or the precision.
             CatalogError: an optimiser that timm does not know.
         """
         model = start.model
         _check_fit(model, data)
         self.start, self.recipe, self.data, self.out = start, recipe, data, out
         self.accelerator = accelerator or make_accelerator(recipe.precision)
+        if self.accelerator.device.type == "cpu" and recipe.precision == "bf16":
+            _check_maps(model, data)
         processes, accumulated = self.accelerator.num_processes, self.accelerator.gradient_accumulation_steps
         self.plan = make_plan(len(data), recipe.batch_size, processes * accumulated, recipe.seed)
         first = self.accelerator.process_index * accumulated
@@ -337,6 +340,18 @@ def _check_fit(model: ImageClassifier, data: ImageSplit) -> None:
         raise InputError(
             f"{model.spec} needs {model.min_image_size} pixels a side or more, the images have "
             f"{data.size[1]}×{data.size[0]}; choose --image-size {model.min_image_size} or more"
+        )
+
+
+def _check_maps(model: ImageClassifier, data: ImageSplit) -> None:
+    """Refuse strides on maps of a single pixel: torch 2.13 leaves parts of the weight's gradient unwritten there."""
+    reductions = [level["reduction"] for level in model.feature_info]
+    strided = [before for before, behind in pairwise(reductions) if behind > before and max(data.size) <= before]
+    if strided:
+        raise InputError(
+            f"{model.spec} strides over a map of a single pixel where images have {data.size[1]}×{data.size[0]}, and "
+            "torch gets the gradient of that wrong in bf16 on a CPU; choose --precision no, or "
+            f"--image-size {strided[-1] + 1} or more"
         )
 
 
