@@ -205,7 +205,7 @@ def _order(
     """What NAME stands for: a checkpoint with its statement, a folder, or a weight of `catalog` or an installed one."""
     from zoo.catalog import read_catalog
     from zoo.composition import parse_name
-    from zoo.hub.checkpoint import describe_checkpoint
+    from zoo.hub.checkpoint import describe_checkpoint, restate
     from zoo.sources import LocalFolder, PlainFile, parse_reference
     from zoo.weights import find_weight
 
@@ -222,14 +222,8 @@ def _order(
     assert found.weight is not None
     assert found.source is not None
     if isinstance(found.source, LocalFolder):
-        return _Order(_restate(found.weight, stated), found.source)
+        return _Order(restate(found.weight, stated), found.source)
     return _Order(found.weight, found.source)
-
-
-def _restate(weight: StoredWeight, stated: dict[str, str]) -> StoredWeight:
-    """The record with what its owner says at publishing; nobody else knows a licence."""
-    said = {key: value for key, value in stated.items() if value not in ("", "not stated")}
-    return weight.model_copy(update=said)
 
 
 def _read(file: Path) -> bytes:

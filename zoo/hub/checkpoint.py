@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from zoo.catalog import providers_of
 from zoo.composition import build_model, parse_name
 from zoo.errors import PublishError
-from zoo.hub.folder import measure
+from zoo.hub.folder import NOT_STATED, measure
 from zoo.records import Preprocessing, StoredWeight
 from zoo.weights import count_classes, load_state, parse_weight
 
@@ -36,14 +36,35 @@ class Statement:
     image_size: int
     dataset: str
     dataset_id: str = ""
-    dataset_license: str = "not stated"
-    dataset_attribution: str = "not stated"
+    dataset_license: str = NOT_STATED
+    dataset_attribution: str = NOT_STATED
     dataset_note: str = ""
     recipe: str = ""
     epochs: int | None = None
     seed: int | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     limits: str = ""
+
+
+def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
+    """The record with what its owner says at publishing; nobody else knows a licence.
+
+    Args:
+        weight: of a folder.
+        stated: field → text; what is empty or not stated leaves the record's own.
+
+    Raises:
+        PublishError: a text that no record may have.
+    """
+    said = {key: value for key, value in stated.items() if value not in ("", NOT_STATED)}
+    return _validated(weight.model_dump() | said, weight.name)
+
+
+def _validated(content: dict[str, Any], name: str) -> StoredWeight:
+    try:
+        return StoredWeight.model_validate(content)
+    except ValidationError as error:
+        raise PublishError(f"{name}: {error}") from error
 
 
 def describe_checkpoint(name: str, data: bytes, origin: str, statement: Statement) -> StoredWeight:
@@ -81,7 +102,4 @@ def describe_checkpoint(name: str, data: bytes, origin: str, statement: Statemen
         "figures": measure(model, statement.image_size),
     }
     stated = {name: value for name, value in vars(statement).items() if name != "image_size"}
-    try:
-        return StoredWeight.model_validate(content | stated)
-    except ValidationError as error:
-        raise PublishError(f"{name}: {error}") from error
+    return _validated(content | stated, name)
