@@ -98,5 +98,6 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     mean, variance = (at_least_float32(cast(Tensor, each)) for each in (norm.running_mean, norm.running_var))
     weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias)
     # In this order a convolution takes its weight as it is; in torch's default one it lays a copy out on every call.
-    weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    conv.weight, conv.bias = weight, bias.requires_grad_(weight.requires_grad)
+    ordered = weight.detach().contiguous(memory_format=torch.channels_last)
+    conv.weight = nn.Parameter(ordered, weight.requires_grad)
+    conv.bias = bias.requires_grad_(weight.requires_grad)

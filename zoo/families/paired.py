@@ -42,7 +42,7 @@ class PairedBlock(nn.Module):
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
-        x = self.layout(x)
+        x = self.layout(x)  # and again behind: a compiled decoder returns torch's own order
         outputs = []
         if self.spiking is not None:
             encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
