@@ -83,16 +83,20 @@ def order_scale(plane: int) -> float:
     return plane / 2 ** (7 - plane)
 
 
+def _even_bump(sine: Tensor, steepness: float) -> Tensor:
+    """σ(u)(1 − σ(u)) at u = steepness · sin θ; it is even in u, and of −|u| nothing cancels."""
+    small = torch.sigmoid(sine.abs().mul_(-abs(steepness)))
+    return torch.addcmul(small, small, small, value=-1)
+
+
 def _sigmoid_of_angle(twice: Tensor, sine: Tensor) -> Tensor:
     """2^k f_k′ of eq. 16 from 2 cos θ and sin θ."""
-    wrapped = torch.sigmoid(sine * STEEPNESS)
-    return torch.addcmul(wrapped, wrapped, wrapped, value=-1).mul_(twice).mul_(0.5 * STEEPNESS * math.pi)
+    return _even_bump(sine, STEEPNESS).mul_(twice).mul_(0.5 * STEEPNESS * math.pi)
 
 
 def _tanh_of_angle(twice: Tensor, sine: Tensor) -> Tensor:
-    """2^k f_k′ of eq. 17 from 2 cos θ and sin θ."""
-    wrapped = torch.tanh(sine * STEEPNESS)
-    return torch.addcmul(twice, wrapped.square_(), twice, value=-1).mul_(0.25 * STEEPNESS * math.pi)
+    """2^k f_k′ of eq. 17 from 2 cos θ and sin θ: sech² u = 4 σ(2u)(1 − σ(2u))."""
+    return _even_bump(sine, 2 * STEEPNESS).mul_(twice).mul_(STEEPNESS * math.pi)
 
 
 def _fourier_of_angle(twice: Tensor, quadruple: Tensor) -> Tensor:
