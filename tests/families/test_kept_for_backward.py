@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from allocations import saved
+from allocations import kept_memory, saved
 from torch.nn import functional
 
 import zoo
@@ -14,10 +14,8 @@ NAMES = ("has8_resnet_b4_m2_d3_fourier_bpd", "has8_vgg_b2_m2_d2_ste_rate_plif", 
 
 
 def kept_bytes(model: ImageClassifier) -> int:
-    """Bytes kept, but for the parameters, which are there anyway."""
-    there = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
-    kept = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in saved(lambda: step(model))}
-    return sum(size for address, size in kept.items() if address not in there)
+    """Bytes kept, but for parameters and statistics, which are there anyway."""
+    return kept_memory(lambda: step(model), *model.parameters(), *model.buffers())
 
 
 def step(model: ImageClassifier) -> torch.Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from zoo.contracts.modules import ClassifierHead
+from zoo.kept_for_backward import saving_shapes
 
 _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
 
@@ -44,6 +47,32 @@ def spiking_conv(in_channels: int, out_channels: int, kernel: int, stride: int =
 def spiking_norm(channels: int) -> nn.BatchNorm2d:
     """Batch norm over (T, N, C, H, W), statistics over T·N and pixels."""
     made: nn.BatchNorm2d = layer.BatchNorm2d(channels, step_mode="m")
+    return made
+
+
+class SpikingAvgPool2d(layer.AvgPool2d):
+    """Average pooling over (T, N, C, H, W) that keeps no spikes for its backward pass: their shape is enough."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with saving_shapes(x):
+            return cast(Tensor, super().forward(x))
+
+    def plain(self) -> layer.AvgPool2d:
+        """The same as spikingjelly's own layer."""
+        return layer.AvgPool2d(
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.count_include_pad,
+            self.divisor_override,
+            self.step_mode,
+        )
+
+
+def spiking_avg_pool(kernel: int, stride: int | None = None, padding: int = 0) -> nn.AvgPool2d:
+    """Average pooling over (T, N, C, H, W); the stride is the kernel where none is given."""
+    made: nn.AvgPool2d = SpikingAvgPool2d(kernel, stride, padding, step_mode="m")
     return made
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, final
 
-from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.backbones.layers import PooledLinearHead, conv, spiking_conv, spiking_norm
+from zoo.backbones.layers import PooledLinearHead, conv, spiking_avg_pool, spiking_conv, spiking_norm
 from zoo.contracts.modules import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
 from zoo.errors import CompositionError
 
@@ -35,7 +34,7 @@ class SpikingStem(nn.Sequential):
         self.conv = spiking_conv(in_chans, STEM_WIDTH, 7, stride=2)
         self.bn = spiking_norm(STEM_WIDTH)
         self.act = neuron()
-        self.pool = layer.AvgPool2d(3, stride=2, padding=1, step_mode="m")
+        self.pool = spiking_avg_pool(3, stride=2, padding=1)
 
 
 class AnalogResidual(nn.Module):

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import final
 
-from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.backbones.layers import conv, pooled, spiking_conv, spiking_linear, spiking_norm
+from zoo.backbones.layers import conv, pooled, spiking_avg_pool, spiking_conv, spiking_linear, spiking_norm
 from zoo.contracts.modules import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
 
 HIDDEN = (1024, 512)
@@ -36,7 +35,7 @@ class SpikingVggBlock(nn.Sequential):
         self.conv = spiking_conv(in_channels, out_channels, 3)
         self.bn = spiking_norm(out_channels)
         self.act = neuron()
-        self.pool = layer.AvgPool2d(2, step_mode="m")
+        self.pool = spiking_avg_pool(2)
 
 
 class MlpBranch(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from zoo.contracts.modules import (
 )
 from zoo.families.headed import HeadedClassifier
 from zoo.in_place import pixels_last
+from zoo.kept_for_backward import saving_bytes
 from zoo.names import Spec
 
 
@@ -39,17 +41,24 @@ class PairedBlock(nn.Module):
         self.analog, self.spiking = analog, spiking
         self.encoder, self.decoder = encoder, decoder
         self.layout = nn.Identity()
+        self.saves_bytes = True  # what a recomputed block keeps is not to outlive its forward pass, in no form
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
         x = self.layout(x)  # and again behind: a compiled decoder returns torch's own order
         outputs = []
         if self.spiking is not None:
-            encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
-            outputs.append(decoder(self.spiking(encoder(x), *args)))
+            outputs.append(self._spike(self.spiking, x, *args))
         if self.analog is not None:
             outputs.append(self.analog(x, *args))
         return self.layout(outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1])
+
+    def _spike(self, spiking: nn.Module, x: Tensor, *args: Any) -> Tensor:
+        encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
+        planes = encoder(x)
+        with saving_bytes(planes) if self.saves_bytes else nullcontext():
+            spikes = spiking(planes, *args)
+        return cast(Tensor, decoder(spikes))
 
 
 class Pairing:
@@ -118,6 +127,11 @@ class PairedNetwork(HeadedClassifier):
 
     def drop_above(self, last: int) -> None:
         self.stages = cast(nn.Sequential, self.stages[: last + 1])
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        super().set_grad_checkpointing(enable)
+        for block in (each for each in self.modules() if isinstance(each, PairedBlock)):
+            block.saves_bytes = not enable
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

@@ -373,6 +373,7 @@ def _mixup(recipe: Recipe, classes: int) -> Mixup:
     return Mixup(
         mixup_alpha=recipe.mixup,
         cutmix_alpha=recipe.cutmix,
+        prob=recipe.mix_share,
         label_smoothing=recipe.label_smoothing,
         num_classes=classes,
     )

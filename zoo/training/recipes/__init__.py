@@ -49,6 +49,9 @@ class Recipe(BaseModel):
     max_shift: int = Field(ge=0, description="pixels that an image is moved by at most")
     mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
     cutmix: float = Field(default=0.0, ge=0, description="α of CutMix, by timm; 0 for none")
+    mix_share: float = Field(
+        default=1.0, gt=0, le=1, description="share of the batches that are mixed by the two above"
+    )
     precision: Literal["no", "bf16", "fp16"]
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     loss_limit: float = Field(default=1e4, gt=0, description="a loss above it has exploded: the run stops")
