@@ -7,20 +7,22 @@ of a few, and a signed byte holds each such value exactly. Average pooling keeps
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from itertools import chain
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.fx import Proxy
+from torch.multiprocessing.reductions import StorageWeakRef
 
-from zoo.in_place import CHUNK, runs_in_place
+from zoo.in_place import runs_in_place
 
 _WORTH = 1 << 12
 """Values below which bytes would save less than the check costs."""
-_PROBE = 64
-"""Values looked at first: membrane currents fail at once."""
+_PART = 1 << 17
+"""Values checked at once, which stay in a core's cache."""
+_ALIGNED = 4
+"""Values of two bytes that fill eight."""
 
 
 class _Kept(NamedTuple):
@@ -37,7 +39,7 @@ def saving_bytes(x: Tensor) -> AbstractContextManager[object]:
     Gradients are the same bit for bit. It does nothing without gradients, while torch compiles or traces, in float64
     and off the CPU, where the check would wait for the GPU.
     """
-    return saved_tensors_hooks(_pack, _unpack) if _is_kept(x) else nullcontext()
+    return saved_tensors_hooks(_Keeper().pack, _unpack) if _is_kept(x) else nullcontext()
 
 
 def saving_shapes(x: Tensor) -> AbstractContextManager[object]:
@@ -58,32 +60,45 @@ def exact_bytes(x: Tensor) -> Tensor | None:
     Args:
         x: any shape, not empty, float32 or narrower, on the CPU. With gaps in memory it gives None.
     """
+    if not float(x[(0,) * x.dim()]).is_integer():  # what enters a neuron fails here
+        return None
     order = sorted(range(x.dim()), key=x.stride, reverse=True)
     laid_out = x.permute(order)
     if not laid_out.is_contiguous():
         return None
     values, small = laid_out.view(-1), torch.empty_like(laid_out, dtype=torch.int8)
-    parts = values.split(CHUNK), small.view(-1).split(CHUNK)
-    if not all(_fits(*pair) for pair in chain([(values[:_PROBE], parts[1][0][:_PROBE])], zip(*parts, strict=True))):
-        return None
+    back = values.new_empty(min(_PART, len(values)))
+    for part, small_part in zip(values.split(_PART), small.view(-1).split(_PART), strict=True):
+        if not _same_bits(back[: len(part)].copy_(small_part.copy_(part)), part):
+            return None
     return small.permute(sorted(range(x.dim()), key=order.__getitem__))
 
 
-def _fits(values: Tensor, small: Tensor) -> bool:
-    """Fill `small` (n,), and say whether it holds the values (n,)."""
-    back = small.copy_(values).to(values.dtype)
-    aligned = len(values) - len(values) % _PROBE if values.storage_offset() % _PROBE == 0 else 0
-    if aligned:  # several values at once
-        wide = back[:aligned].view(torch.int64).bitwise_xor_(values[:aligned].view(torch.int64))
-        if wide.count_nonzero():
-            return False
-    bits = torch.int32 if values.dtype == torch.float32 else torch.int16
-    return torch.equal(back[aligned:].view(bits), values[aligned:].view(bits))
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    """Whether a, which is overwritten, and b are equal, (n,) both: several values at once where they lie so."""
+    wide = torch.int64
+    if len(b) % _ALIGNED or b.storage_offset() % _ALIGNED:
+        wide = torch.int32 if b.dtype == torch.float32 else torch.int16
+    return not a.view(wide).bitwise_xor_(b.view(wide)).count_nonzero()
 
 
-def _pack(kept: Tensor) -> _Kept:
-    small = exact_bytes(kept) if kept.numel() >= _WORTH and runs_in_place(kept) else None
-    return _Kept(kept if small is None else small, kept.dtype, kept._version)
+class _Keeper:
+    """Packs what one pass through a branch keeps; what two layers keep, such as a block's planes, once."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[object, tuple[StorageWeakRef, Tensor]] = {}
+
+    def pack(self, kept: Tensor) -> _Kept:
+        if kept.numel() < _WORTH or not runs_in_place(kept):
+            return _Kept(kept, kept.dtype, kept._version)
+        storage = kept.untyped_storage()
+        place = storage._cdata, kept.storage_offset(), kept.shape, kept.stride(), kept.dtype, kept._version
+        alive, small = self._bytes.get(place, (None, None))
+        if alive is None or alive.expired():  # else the address is another tensor's by now
+            small = exact_bytes(kept)
+            if small is not None:
+                self._bytes[place] = StorageWeakRef(storage), small
+        return _Kept(kept if small is None else small, kept.dtype, kept._version)
 
 
 def _unpack(kept: _Kept) -> Tensor:

@@ -16,8 +16,7 @@ from torch.nn import functional
 import zoo
 from zoo.backbones.layers import spiking_avg_pool, spiking_conv
 from zoo.families.paired import PairedBlock
-from zoo.in_place import CHUNK
-from zoo.kept_for_backward import exact_bytes, saving_bytes
+from zoo.kept_for_backward import _PART, exact_bytes, saving_bytes
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 NAMES = (
@@ -45,9 +44,9 @@ def test_spikes_become_bytes_in_the_same_order_in_memory(dtype: torch.dtype, ord
 
 
 @pytest.mark.parametrize("value", [-128.0, -1.0, 0.0, 1.0, 2.0, 127.0])
-@pytest.mark.parametrize("at", [0, 63, 64, CHUNK - 1, CHUNK, 2 * CHUNK + 5])
+@pytest.mark.parametrize("at", [0, _PART - 1, _PART, 2 * _PART + 5])
 def test_whole_numbers_of_a_byte_are_kept_wherever_they_stand(value: float, at: int) -> None:
-    x = torch.zeros(2 * CHUNK + 6)
+    x = torch.zeros(2 * _PART + 6)
     x[at] = value
     small = exact_bytes(x)
     assert small is not None
@@ -55,9 +54,9 @@ def test_whole_numbers_of_a_byte_are_kept_wherever_they_stand(value: float, at: 
 
 
 @pytest.mark.parametrize("value", [-0.0, 0.5, 1 + 2**-23, 1e-45, -129.0, 128.0, 257.0, 3e9, float("inf"), float("nan")])
-@pytest.mark.parametrize("at", [0, 64, CHUNK, 2 * CHUNK + 5])
+@pytest.mark.parametrize("at", [0, _PART, 2 * _PART + 5])
 def test_one_other_value_anywhere_keeps_the_tensor_as_it_is(value: float, at: int) -> None:
-    x = torch.zeros(2 * CHUNK + 6)
+    x = torch.zeros(2 * _PART + 6)
     x[at] = value
     assert exact_bytes(x) is None
 
@@ -119,6 +118,32 @@ def test_a_convolution_keeps_its_spikes_in_a_quarter(neuron: str) -> None:
         with context:
             memory = kept_memory(lambda: layer(x.clone()), layer.weight)
         assert memory == outputs + kept
+
+
+def test_what_two_layers_keep_is_kept_once() -> None:
+    x, layers = spikes(8, 4, 16, 8, 8), [spiking_conv(16, 4, 3) for _ in range(2)]
+    outputs = 2 * 8 * 4 * 4 * 8 * 8 * 4
+
+    def both() -> list[Tensor]:
+        planes = x.clone()
+        with saving_bytes(planes):
+            return [layer(planes) for layer in layers]
+
+    assert kept_memory(both, *(layer.weight for layer in layers)) == outputs + x.numel()
+
+
+def test_spikes_in_the_memory_of_others_that_are_gone_are_their_own() -> None:
+    weight = torch.rand(8, 3, requires_grad=True)
+    first, second = spikes(1024, 8), spikes(1024, 8)
+    with saving_bytes(first):
+        outputs = []
+        for values in (first, second):
+            x = values.clone()  # the second lies where the first lay, or it does not
+            outputs.append(x @ weight)
+            del x
+    for y, values in zip(outputs, (first, second), strict=True):
+        (found,) = torch.autograd.grad(y.sum(), weight)
+        assert torch.equal(found, values.sum(0)[:, None].expand(8, 3))
 
 
 def test_a_pool_keeps_no_spikes_and_finds_the_same_gradient() -> None:

@@ -244,6 +244,16 @@ def test_mixed_images_are_timms_and_the_same_again(data: ImageSplit, tmp_path: P
     assert not torch.equal(states(plain)["head.fc.weight"], finals[0]["head.fc.weight"])
 
 
+def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> None:
+    seen: list[torch.Tensor] = []
+    run = training(data, tmp_path, epochs=12, flip=False, max_shift=0, cutmix=1.0, mix_share=0.5)
+    run.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    run.run()
+    originals = data.pixels.float() / 255
+    unmixed = [all((originals == image).all((1, 2, 3)).any() for image in batch) for batch in seen]
+    assert 0.2 < sum(unmixed) / len(unmixed) < 0.8
+
+
 def test_fp16_needs_a_gpu(data: ImageSplit, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision fp16 needs a GPU; on a CPU choose bf16 or no"):
         training(data, tmp_path, precision="fp16")

@@ -150,13 +150,14 @@ def _backward_chunk(
 ) -> float:
     """Fill `dx` (T, n) from the last step to the first, and return ∂L/∂gain of a multiplying gain.
 
-    ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′). It takes the place of −h, or lies in `dx` at once where that can hold it.
+    ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′). What is found takes the place of −h, or lies in `dx` at
+    once where that can hold it.
     """
-    dhs = dx if dx.dtype == torch.float32 else nh
-    through_spike, carry = torch.empty_like(nh[0]), None  # ∂L/∂v_t: nothing follows the last step
-    dgain = 0.0
+    found = dx if dx.dtype == torch.float32 else nh
+    through_spike, alternating = torch.empty_like(nh[0]), torch.empty_like(nh[:2])
+    carry, dgain = None, 0.0  # ∂L/∂v_t: nothing follows the last step
     for t in range(len(nh) - 1, -1, -1):
-        dh = dhs[t]
+        dh = found[t] if kind == _INTEGRATE else alternating[t % 2]  # the other one holds the carry
         if carry is None:
             torch.div(grad[t], inverse_slope[t], out=dh)
         else:
@@ -169,11 +170,10 @@ def _backward_chunk(
         if kind == _MULTIPLY:
             before = functional.threshold(nh[t - 1], -threshold, 0.0) if t else torch.zeros_like(dh)
             dgain += float((dh * (x[t] + before)).sum(dtype=torch.float64))
-        current = dh / gain if kind == _DIVIDE else dh * gain
-        carry = dh - current
-        dh.copy_(current)
-    if dhs is not dx:
-        dx.copy_(dhs)
+        current = torch.div(dh, gain, out=found[t]) if kind == _DIVIDE else torch.mul(dh, gain, out=found[t])
+        carry = dh.sub_(current)
+    if found is not dx:
+        dx.copy_(found)
     return dgain
 
 
