@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def create_model(
     access = HubAccess(endpoint, cache_dir, token)
     found = find_weight(name, access, registry, required=bool(pretrained))
     state, classes, channels = _read_state(found, pretrained, checkpoint_path, access, registry)
-    with torch.device(device if device is not None else torch.get_default_device()):
+    with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
         model = build_model(
             found.spec.untagged() if found.weight is None else found.spec,
             classes if num_classes is None else num_classes,
