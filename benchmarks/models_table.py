@@ -16,7 +16,7 @@ import yaml
 from reporting import RESULTS, ROOT, Out, write_beside, write_result
 
 import zoo
-from zoo.catalog import default_catalog
+from zoo.catalog import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
 from zoo.profiling import count_cost
@@ -30,6 +30,7 @@ DEFAULT_NAMES = (
     "has8_vgg_b24_m2_d4_fourier_bpd",
     "ann_vgg_b24_m2_d4",
     "has8_resnet_b32_m2_d4_fourier_bpd",
+    "has8_resnet_b32_m2_d4_ste_bpd",
     "ann_resnet_b32_m2_d4",
     "has8_resnet_b64_m2_d4_fourier_bpd",
     "ann_resnet_b64_m2_d4",
@@ -40,7 +41,7 @@ DEFAULT_NAMES = (
     "ann_resnet18@1000",
     "ann_resnet50@1000",
 )
-HEADER = ("name", "classes", "parameters", "MACs per timestep", "MACs total", "T", "top-1 CIFAR-10")
+HEADER = ("name", "classes", "parameters", "MACs per timestep", "MACs total", "T", "top-1 CIFAR-10 (paper)")
 
 app = typer.Typer(add_completion=False)
 
@@ -58,11 +59,19 @@ def is_cifar10(dataset: str) -> bool:
     return re.match(r"cifar10(?!\d)", re.sub(r"[\s_-]", "", dataset.lower())) is not None
 
 
-def catalog_top1(spec: Spec) -> float | None:
-    """Top-1 of the variant's first weight that was measured on CIFAR-10."""
-    for record in default_catalog().weights_of(spec):
-        if is_cifar10(record.dataset) and "top1" in record.metrics:
-            return record.metrics["top1"]
+def catalog_top1(spec: Spec, files: Sequence[Path] | None = None) -> float | None:
+    """Top-1 of the variant's first weight that was measured on CIFAR-10.
+
+    Args:
+        spec: the variant.
+        files: catalogs beside the installed ones; those of the plugins in this source tree by default, so that the
+            table does not depend on what is installed.
+    """
+    beside = sorted(ROOT.glob("plugins/*/*/registry.yaml")) if files is None else files
+    for catalog in (default_catalog(), *map(read_catalog, beside)):
+        for record in catalog.weights_of(spec):
+            if is_cifar10(record.dataset) and "top1" in record.metrics:
+                return record.metrics["top1"]
     return None
 
 
@@ -83,26 +92,23 @@ def paper_top1(spec: Spec, tables: Mapping[str, Any]) -> float | None:
     return None if figure is None else float(figure)
 
 
-def find_top1(spec: Spec, tables: Mapping[str, Any]) -> tuple[float | None, str | None]:
-    """(top-1 in percent, "catalog" or "paper"), the catalog's own measurement first; (None, None) without."""
-    measured = catalog_top1(spec)
-    if measured is not None:
-        return measured, "catalog"
-    published = paper_top1(spec, tables)
-    return (published, "paper") if published is not None else (None, None)
-
-
 def measure(name: str, classes: int, image_size: int, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Build one model, count it, and look its accuracy up."""
     model = zoo.create_model(name, num_classes=classes)
-    top1, source = find_top1(model.spec, tables)
     cost = count_cost(model, image_size).to_json()
-    return {"name": name, "classes": classes, **cost, "top1_cifar10": top1, "top1_source": source}
+    top1 = {"top1_cifar10": catalog_top1(model.spec), "paper_top1_cifar10": paper_top1(model.spec, tables)}
+    return {"name": name, "classes": classes, **cost, **top1}
+
+
+def shown_top1(row: Mapping[str, Any]) -> str:
+    """Ours, and the paper's in brackets, as far as there are such figures."""
+    ours, paper = row["top1_cifar10"], row["paper_top1_cifar10"]
+    figures = ["" if ours is None else f"{ours:.2f}", "" if paper is None else f"({paper:.2f})"]
+    return " ".join(filter(None, figures)) or "–"
 
 
 def markdown_row(row: Mapping[str, Any]) -> str:
     """One line of the table."""
-    top1 = "–" if row["top1_cifar10"] is None else f"{row['top1_cifar10']:.2f}"
     cells = [
         f"`{row['name']}`",
         str(row["classes"]),
@@ -110,7 +116,7 @@ def markdown_row(row: Mapping[str, Any]) -> str:
         f"{row['macs_per_timestep'] / 1e9:.3f} G",
         f"{row['macs'] / 1e9:.3f} G",
         str(row["timesteps"]),
-        f"{top1} (paper)" if row["top1_source"] == "paper" else top1,
+        shown_top1(row),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -306,15 +306,6 @@ def test_the_papers_figures_are_found_by_name(name: str, expected: float | None)
     assert models_table.paper_top1(zoo.parse_name(name), {}) is None
 
 
-def test_a_measured_figure_comes_before_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = zoo.parse_name("ann_resnet18")
-    tables = {"table1_cifar10": {"baselines": {"ann_resnet18": 75.89}}}
-    assert models_table.find_top1(spec, tables) == (75.89, "paper")
-    monkeypatch.setattr(models_table, "catalog_top1", lambda _: 70.5)
-    assert models_table.find_top1(spec, tables) == (70.5, "catalog")
-    assert models_table.find_top1(zoo.parse_name("ann_resnet34"), {}) == (70.5, "catalog")
-
-
 def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [
         SimpleNamespace(dataset="CIFAR-100", metrics={"top1": 1.0}),
@@ -323,17 +314,30 @@ def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypat
     ]
     spec = zoo.parse_name("ann_resnet18")
     monkeypatch.setattr(models_table, "default_catalog", lambda: SimpleNamespace(weights_of=lambda _: records))
-    assert models_table.catalog_top1(spec) == 3.0
+    assert models_table.catalog_top1(spec, []) == 3.0
     del records[2]
-    assert models_table.catalog_top1(spec) is None
+    assert models_table.catalog_top1(spec, []) is None
 
 
-def test_the_source_of_a_figure_shows_in_its_row() -> None:
+def test_weights_of_a_plugin_in_the_source_tree_count_without_being_installed(tmp_path: Path) -> None:
+    content = yaml.safe_load((models_table.ROOT / "registry.yaml").read_text(encoding="utf-8"))
+    record = next(each for each in content["weights"] if each["variant"] == "ann_resnet_b8_m2_d4")
+    record |= {"variant": "ann_resnet_b4_m2_d4", "metrics": {"top1": 12.5}}
+    record["spec"] |= {"name": "ann_resnet_b4_m2_d4", "fields": record["spec"]["fields"] | {"base": 4}}
+    beside = tmp_path / "registry.yaml"
+    beside.write_text(yaml.safe_dump({**content, "variants": [], "weights": [record]}), encoding="utf-8")
+    spec = zoo.parse_name("ann_resnet_b4_m2_d4")
+    assert models_table.catalog_top1(spec, [beside]) == 12.5
+    assert models_table.catalog_top1(spec, []) is None
+
+
+def test_ours_and_the_papers_figure_show_in_a_row() -> None:
     row = {"name": "x", "classes": 10, "params": 5_632_522, "macs_per_timestep": 1_161_426_432, "macs": 5_226_409_984}
-    row |= {"timesteps": 8, "top1_cifar10": 79.2, "top1_source": "paper"}
-    assert models_table.markdown_row(row) == "| `x` | 10 | 5.63 M | 1.161 G | 5.226 G | 8 | 79.20 (paper) |"
-    assert models_table.markdown_row(row | {"top1_source": "catalog"}).endswith("| 79.20 |")
-    assert models_table.markdown_row(row | {"top1_cifar10": None, "top1_source": None}).endswith("| – |")
+    row |= {"timesteps": 8, "top1_cifar10": 83.0, "paper_top1_cifar10": 79.2}
+    assert models_table.markdown_row(row) == "| `x` | 10 | 5.63 M | 1.161 G | 5.226 G | 8 | 83.00 (79.20) |"
+    assert models_table.markdown_row(row | {"top1_cifar10": None}).endswith("| (79.20) |")
+    assert models_table.markdown_row(row | {"paper_top1_cifar10": None}).endswith("| 83.00 |")
+    assert models_table.markdown_row(row | {"top1_cifar10": None, "paper_top1_cifar10": None}).endswith("| – |")
 
 
 def test_names_may_carry_their_classes() -> None:
