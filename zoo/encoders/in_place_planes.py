@@ -16,6 +16,9 @@ from zoo.encoders.ranges import LEVELS, bounds
 from zoo.encoders.surrogates import PLANES
 from zoo.in_place import CHUNK, as_rows, chunks, empty_rows, inner_order
 
+_AT_ONCE = 4
+"""Planes whose bits are taken in one operation: as bytes they are as large as the float32 chunk that they are of."""
+
 Contraction = Callable[[Tensor, Tensor], Tensor]
 """x̂ (…) and the gradient that arrives at the planes (8, …), both float32 → ∂L/∂x̂ (…), a new tensor."""
 
@@ -71,12 +74,12 @@ def _fill_planes(x: Tensor, planes: Tensor) -> None:
     """x (N, values) → planes (8, N, values), in place."""
     lo, hi = bounds(x)
     width = hi - lo
+    shifts = torch.arange(PLANES, dtype=torch.uint8).reshape(-1, _AT_ONCE, 1, 1)
     for rows, columns in chunks(*x.shape):
         unit = x[rows, columns].float().sub(lo[rows]).div_(width[rows])
         levels = unit.mul_(LEVELS).round_().to(torch.int16).to(torch.uint8)  # torch has fast code for these steps alone
-        bit = torch.empty_like(levels)
-        for k, plane in enumerate(planes[:, rows, columns].unbind(0)):
-            plane.copy_(torch.bitwise_right_shift(levels, k, out=bit).bitwise_and_(1))
+        for some, target in zip(shifts, planes[:, rows, columns].split(_AT_ONCE), strict=True):
+            target.copy_(torch.bitwise_right_shift(levels, some).bitwise_and_(1))
 
 
 def _fill_gradient(x: Tensor, grads: Tensor, dx: Tensor, contraction: Contraction) -> None:
