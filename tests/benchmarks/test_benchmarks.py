@@ -11,6 +11,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import accuracy
+import building
 import cost
 import export_agreement
 import finetuning
@@ -35,7 +36,7 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, finetuning, accuracy, speed),
+    *(export_agreement, fused_accuracy, finetuning, accuracy, speed, building),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
@@ -69,6 +70,30 @@ def test_kept_results_say_where_they_come_from() -> None:
         assert {"cpu", "cores", "python", "torch"} <= result["machine"].keys(), path
         script = next(each.__name__ for each in SCRIPTS if result["benchmark"].startswith(each.__name__))
         assert result["command"].startswith(f"python benchmarks/{script}.py"), path
+
+
+# building
+
+
+@pytest.mark.parametrize("name", ["has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_ste_bpd", "ann_resnet_b4_m2_d2"])
+def test_the_bare_layers_are_the_networks_own(name: str) -> None:
+    network = zoo.create_model(name)
+    layers = [make() for make in building.bare_layers(network)]
+    own = [tuple(each.shape) for each in network.parameters()]
+    assert sorted(tuple(each.shape) for layer in layers for each in layer.parameters()) == sorted(own)
+    assert all(type(layer).__module__.startswith("torch.nn") for layer in layers)
+
+
+def test_building_compares_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("has8_resnet_b4_m2_d2_ste_bpd", "ann_resnet_b4_m2_d2")
+    monkeypatch.setattr(building, "NAMES", names)
+    result = _run(building, "--repeats", "2", "--out", str(tmp_path))
+    found = json.loads((tmp_path / "building.json").read_text(encoding="utf-8"))
+    assert [row["name"] for row in found["rows"]] == list(names)
+    for row in found["rows"]:
+        rounds = zip(row["create_model"]["cpu_seconds"], row["layers"]["cpu_seconds"], strict=True)
+        assert row["ratio"] == pytest.approx(sum(mine / bare for mine, bare in rounds) / 2)
+    assert result.exit_code == (0 if found["rows"][0]["ratio"] <= found["target"] else 1), result.output
 
 
 # reporting
