@@ -14,6 +14,9 @@ import torch
 from made_data import packed
 from train_processes import TrainProcess, arguments
 
+import zoo
+from zoo.training import evaluate, load_split
+
 NAME = "has8_resnet_b4_m2_d2_ste_bpd"
 STEPS = 3
 
@@ -78,7 +81,7 @@ def _losses(data: Path, out: Path, processes: int, accumulate: int) -> dict[str,
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     packed(folder / "train.npz", 48)
-    packed(folder / "val.npz", 11)
+    packed(folder / "val.npz", 301)
     return folder
 
 
@@ -108,5 +111,8 @@ def test_the_command_trains_with_two_processes(data: Path, tmp_path: Path) -> No
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
     assert (run["processes"], run["identity"]["number of micro-batches"]) == (2, 2)
     assert run["result"] == summary
-    assert summary["validation_images"] == 11
+    assert summary["validation_images"] == 301
     assert {"model.safetensors", "config.json", "metrics.csv", "curves.png"} <= {path.name for path in out.iterdir()}
+    # Each process measures a share of the images: by the batch norm statistics that are saved, not by its own.
+    measured = evaluate(zoo.create_model(f"local-dir:{out}"), load_split(data, "val"))
+    assert summary["loss"] == pytest.approx(measured.loss, abs=1e-5)

@@ -302,6 +302,12 @@ class Training:
         total: Tensor = self.accelerator.reduce(values, reduction="sum")
         return total.tolist()
 
+    def share_statistics(self) -> None:
+        """Give every process the first one's batch norm statistics: those that are saved, and so to be measured."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self._network.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def _apply(self, batches: Sequence[MicroBatch]) -> float:
         """Clip and step; the norm of the gradient before, NaN where fp16's loss scaling skips the step."""
         self.accelerator.unscale_gradients()

@@ -202,6 +202,7 @@ class _Run:
         for observer in self.observers:
             observer.measuring(len(self.splits.val))
         share = (accelerator.process_index, accelerator.num_processes)
+        self.training.share_statistics()
         evaluation = evaluate(self.training.network, self.splits.val, share=share, after_batch=self._after_batch)
         rows[-1].val.update(rounded(evaluation))
         for observer in self.observers:
