@@ -16,8 +16,12 @@ from zoo.encoders.ranges import LEVELS, bounds
 from zoo.encoders.surrogates import PLANES
 from zoo.in_place import CHUNK, as_rows, chunks, empty_rows, inner_order
 
-_AT_ONCE = 4
-"""Planes whose bits are taken in one operation: as bytes they are as large as the float32 chunk that they are of."""
+_ONES = {
+    torch.float32: (torch.int32, 0x3F800000),
+    torch.bfloat16: (torch.int16, 0x3F80),
+    torch.float16: (torch.int16, 0x3C00),
+}
+"""What planes are written as, integers of their width, and 1.0 as such a one."""
 
 Contraction = Callable[[Tensor, Tensor], Tensor]
 """x̂ (…) and the gradient that arrives at the planes (8, …), both float32 → ∂L/∂x̂ (…), a new tensor."""
@@ -46,9 +50,8 @@ class _InPlacePlanes(torch.autograd.Function):
         ctx.save_for_backward(x)
         ctx.contraction, ctx.plain = contraction, plain
         order = inner_order(x)
-        rows = as_rows(x, order)
         planes = empty_rows(x, order, PLANES)
-        _fill_planes(rows, _plane_rows(planes, order))
+        _fill_planes(as_rows(x, order).float(), _plane_rows(planes, order))
         return planes
 
     @staticmethod
@@ -60,7 +63,7 @@ class _InPlacePlanes(torch.autograd.Function):
             return found, None, None
         order = inner_order(x)
         dx = empty_rows(x, order, dtype=torch.float32)
-        _fill_gradient(as_rows(x, order), _plane_rows(grads[0], order), as_rows(dx, order), ctx.contraction)
+        _fill_gradient(as_rows(x, order).float(), _plane_rows(grads[0], order), as_rows(dx, order), ctx.contraction)
         return dx.to(x.dtype), None, None
 
 
@@ -71,19 +74,25 @@ def _plane_rows(planes: Tensor, order: tuple[int, ...]) -> Tensor:
 
 
 def _fill_planes(x: Tensor, planes: Tensor) -> None:
-    """x (N, values) → planes (8, N, values), in place."""
+    """x (N, values), float32 → planes (8, N, values), in place.
+
+    Bit k of the level, times the bits of 1.0 shifted down by k, is the number 0 or 1: in each type at least seven
+    zeros end the bits of 1.0. So nothing is converted but the level, once for all planes.
+    """
     lo, hi = bounds(x)
     width = hi - lo
-    shifts = torch.arange(PLANES, dtype=torch.uint8).reshape(-1, _AT_ONCE, 1, 1)
+    integers, bits_of_one = _ONES[planes.dtype]
+    target = planes.view(integers)
+    plane = torch.arange(PLANES, dtype=integers).reshape(-1, 1, 1)
+    bit, one = torch.bitwise_left_shift(1, plane), torch.bitwise_right_shift(bits_of_one, plane)
     for rows, columns in chunks(*x.shape):
-        unit = x[rows, columns].float().sub(lo[rows]).div_(width[rows])
-        levels = unit.mul_(LEVELS).round_().to(torch.int16).to(torch.uint8)  # torch has fast code for these steps alone
-        for some, target in zip(shifts, planes[:, rows, columns].split(_AT_ONCE), strict=True):
-            target.copy_(torch.bitwise_right_shift(levels, some).bitwise_and_(1))
+        unit = x[rows, columns].sub(lo[rows]).div_(width[rows])
+        levels = unit.mul_(LEVELS).round_().to(integers)
+        torch.bitwise_and(levels, bit, out=target[:, rows, columns]).mul_(one)
 
 
 def _fill_gradient(x: Tensor, grads: Tensor, dx: Tensor, contraction: Contraction) -> None:
-    """∂L/∂x (N, values), in place; `grads` is the planes' (8, N, values).
+    """∂L/∂x (N, values), in place, of float32 x; `grads` is the planes' (8, N, values).
 
     With s = hi − lo and d = ∂L/∂x̂: d / s, and through the bounds Σ d (x̂ − 1) / s and −Σ d x̂ / s.
     """
@@ -91,7 +100,7 @@ def _fill_gradient(x: Tensor, grads: Tensor, dx: Tensor, contraction: Contractio
     width = hi - lo
     through_lo, through_hi = (torch.zeros(width.shape, dtype=torch.float64) for _ in range(2))
     for rows, columns in chunks(*x.shape):
-        unit = x[rows, columns].float().sub(lo[rows]).div_(width[rows])
+        unit = x[rows, columns].sub(lo[rows]).div_(width[rows])
         arriving = contraction(unit, grads[:, rows, columns].float()).div_(width[rows])
         dx[rows, columns] = arriving
         weighted = unit.mul_(arriving).sum(1, keepdim=True)
@@ -106,6 +115,6 @@ def _add_at_extremes(x: Tensor, dx: Tensor, extreme: Tensor, gradient: Tensor) -
     step = max(1, CHUNK // x.shape[1])
     for rows in (slice(start, start + step) for start in range(0, len(x), step)):
         if gradient[rows].any():
-            at = torch.eq(x[rows].float(), extreme[rows], out=torch.empty_like(dx[rows]))
+            at = torch.eq(x[rows], extreme[rows], out=torch.empty_like(dx[rows]))
             count = at.sum(1, keepdim=True).clamp_(min=1)  # none where a row's bound is the constant
             dx[rows].addcmul_(at, (gradient[rows] / count).float())

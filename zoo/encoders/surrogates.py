@@ -22,10 +22,11 @@ Wave = Callable[[Tensor, int], Tensor]
 
 
 class AngleSlope(NamedTuple):
-    """2^k f_k′ as a function of the angle θ = πI/2^k alone: of 2 cos θ, and of sin θ or else of 2 cos 4θ."""
+    """2^k f_k′ / factor as a function of θ = πI/2^k alone: of 2 cos θ, and of sin θ or else of 2 cos 4θ."""
 
     of: Callable[[Tensor, Tensor], Tensor]
     by_sine: bool
+    factor: float
 
 
 def plane_phase(intensity: Tensor, plane: int) -> Tensor:
@@ -90,27 +91,27 @@ def _even_bump(sine: Tensor, steepness: float) -> Tensor:
 
 
 def _sigmoid_of_angle(twice: Tensor, sine: Tensor) -> Tensor:
-    """2^k f_k′ of eq. 16 from 2 cos θ and sin θ."""
-    return _even_bump(sine, STEEPNESS).mul_(twice).mul_(0.5 * STEEPNESS * math.pi)
+    """2^k f_k′ / (½απ) of eq. 16 from 2 cos θ and sin θ."""
+    return _even_bump(sine, STEEPNESS).mul_(twice)
 
 
 def _tanh_of_angle(twice: Tensor, sine: Tensor) -> Tensor:
-    """2^k f_k′ of eq. 17 from 2 cos θ and sin θ: sech² u = 4 σ(2u)(1 − σ(2u))."""
-    return _even_bump(sine, 2 * STEEPNESS).mul_(twice).mul_(STEEPNESS * math.pi)
+    """2^k f_k′ / (απ) of eq. 17 from 2 cos θ and sin θ: sech² u = 4 σ(2u)(1 − σ(2u))."""
+    return _even_bump(sine, 2 * STEEPNESS).mul_(twice)
 
 
 def _fourier_of_angle(twice: Tensor, quadruple: Tensor) -> Tensor:
-    """2^k f_k′ of eq. 18 from b = 2 cos θ and q = 2 cos 4θ.
+    """−2^k f_k′ of eq. 18 from b = 2 cos θ and q = 2 cos 4θ.
 
     By Chebyshev, 2 Σ cos nθ over n = 1, 3, …, 9 is U₉(cos θ) = b (q² + q − 1).
     """
-    return torch.addcmul(quadruple, quadruple, quadruple).sub_(1).mul_(twice).neg_()
+    return torch.addcmul(quadruple, quadruple, quadruple).sub_(1).mul_(twice)
 
 
 OF_ANGLE: Mapping[Wave, AngleSlope] = {
-    sigmoid_slope: AngleSlope(_sigmoid_of_angle, by_sine=True),
-    tanh_slope: AngleSlope(_tanh_of_angle, by_sine=True),
-    fourier_slope: AngleSlope(_fourier_of_angle, by_sine=False),
+    sigmoid_slope: AngleSlope(_sigmoid_of_angle, by_sine=True, factor=0.5 * STEEPNESS * math.pi),
+    tanh_slope: AngleSlope(_tanh_of_angle, by_sine=True, factor=STEEPNESS * math.pi),
+    fourier_slope: AngleSlope(_fourier_of_angle, by_sine=False, factor=-1.0),
 }
 """What `contract_angles` takes in place of these slopes."""
 
@@ -130,19 +131,21 @@ def contract_angles(intensity: Tensor, grad: Tensor, slope: AngleSlope, scaled: 
     theta = intensity.double().mul_(math.pi / 2 ** (PLANES - 1))
     b = torch.cos(theta).mul_(2)
     sine = theta.sin_() if slope.by_sine else None
+    planes = range(1 if scaled else 0, PLANES)  # γ₀ is 0
     total, twice, others = torch.zeros_like(intensity), [], []
-    for _ in range(PLANES if slope.by_sine else PLANES + 2):
+    for doubled in range(len(planes) if slope.by_sine else len(planes) + 2):
+        if doubled and sine is not None:
+            sine.mul_(b)
+        if doubled:
+            b.mul_(b).sub_(2)
         twice.append(b.float())
         if sine is not None:
             others.append(sine.float())
-            sine.mul_(b)
-        b.mul_(b).sub_(2)
-    for plane in range(PLANES):
+    for plane in planes:
         step = PLANES - 1 - plane
-        factor = (order_scale(plane) if scaled else 1.0) / 2**plane
-        if factor:
-            other = others[step] if slope.by_sine else twice[step + 2]
-            total.addcmul_(grad[plane], slope.of(twice[step], other), value=factor)
+        factor = slope.factor * (order_scale(plane) if scaled else 1.0) / 2**plane
+        other = others[step] if slope.by_sine else twice[step + 2]
+        total.addcmul_(grad[plane], slope.of(twice[step], other), value=factor)
     return total
 
 
