@@ -1,7 +1,7 @@
 """What a spiking branch keeps for its backward pass, in less memory than torch keeps it in.
 
 Every convolution keeps its input for the gradient of its weight. In a spiking branch that input is spikes, or the sum
-of a few, and a signed byte holds each such value exactly. Average pooling keeps its input for its shape alone.
+of a few, and a signed byte holds each such value exactly.
 """
 
 from __future__ import annotations
@@ -39,18 +39,11 @@ def saving_bytes(x: Tensor) -> AbstractContextManager[object]:
     Gradients are the same bit for bit. It does nothing without gradients, while torch compiles or traces, in float64
     and off the CPU, where the check would wait for the GPU.
     """
-    return saved_tensors_hooks(_Keeper().pack, _unpack) if _is_kept(x) else nullcontext()
+    return saved_tensors_hooks(_Keeper().pack, _unpack) if keeps_for_backward(x) else nullcontext()
 
 
-def saving_shapes(x: Tensor) -> AbstractContextManager[object]:
-    """A context for one operation on x whose backward pass asks for shapes and strides alone.
-
-    What it finds there are uninitialised tensors, of memory that nothing has touched.
-    """
-    return saved_tensors_hooks(_pack_shape, _unpack_shape) if _is_kept(x) else nullcontext()
-
-
-def _is_kept(x: Tensor) -> bool:
+def keeps_for_backward(x: Tensor) -> bool:
+    """Whether what works on x in place should mind what autograd keeps of it."""
     return not isinstance(x, Proxy) and torch.is_grad_enabled() and runs_in_place(x)
 
 
@@ -110,12 +103,3 @@ def _unpack(kept: _Kept) -> Tensor:
             "write the branch without that in-place operation"
         )
     return kept.values
-
-
-def _pack_shape(kept: Tensor) -> tuple[torch.Size, tuple[int, ...], torch.dtype]:
-    return kept.shape, kept.stride(), kept.dtype
-
-
-def _unpack_shape(kept: tuple[torch.Size, tuple[int, ...], torch.dtype]) -> Tensor:
-    shape, strides, dtype = kept
-    return torch.empty_strided(shape, strides, dtype=dtype)

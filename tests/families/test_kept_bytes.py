@@ -1,4 +1,4 @@
-"""What a spiking branch keeps as bytes, or by its shape: exactly what torch would have kept, in less memory."""
+"""What a spiking branch keeps as bytes: exactly what torch would have kept, in less memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
-from zoo.backbones.layers import spiking_avg_pool, spiking_conv
+from zoo.backbones.layers import spiking_conv
 from zoo.families.paired import PairedBlock
 from zoo.kept_for_backward import _PART, exact_bytes, saving_bytes
 
@@ -144,18 +144,6 @@ def test_spikes_in_the_memory_of_others_that_are_gone_are_their_own() -> None:
     for y, values in zip(outputs, (first, second), strict=True):
         (found,) = torch.autograd.grad(y.sum(), weight)
         assert torch.equal(found, values.sum(0)[:, None].expand(8, 3))
-
-
-def test_a_pool_keeps_no_spikes_and_finds_the_same_gradient() -> None:
-    pool = spiking_avg_pool(3, 2, 1)
-    for x in (spikes(8, 2, 16, 9, 9), spikes(16, 16, 9, 9, order=torch.channels_last).unflatten(0, (8, 2))):
-        x.requires_grad_()
-        upstream = torch.rand(8, 2, 16, 5, 5)
-        (own,) = torch.autograd.grad(pool(x), x, upstream)
-        (plain,) = torch.autograd.grad(pool.plain()(x), x, upstream)
-        assert torch.equal(own, plain)
-        assert torch.equal(pool(x), pool.plain()(x))
-        assert kept_memory(lambda x=x: pool(x * 1)) == upstream.numel() * 4
 
 
 def test_a_second_backward_pass_finds_the_same() -> None:

@@ -8,8 +8,9 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
+from zoo.backbones.average_pooling import average_pool
 from zoo.contracts.modules import ClassifierHead
-from zoo.kept_for_backward import saving_shapes
+from zoo.kept_for_backward import keeps_for_backward
 
 _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
 
@@ -53,26 +54,23 @@ def spiking_norm(channels: int) -> nn.BatchNorm2d:
 class SpikingAvgPool2d(layer.AvgPool2d):
     """Average pooling over (T, N, C, H, W) that keeps no spikes for its backward pass: their shape is enough."""
 
+    def __init__(self, kernel: int, stride: int, padding: int) -> None:
+        super().__init__(kernel, stride, padding, step_mode="m")
+
     def forward(self, x: Tensor) -> Tensor:
-        with saving_shapes(x):
+        if self.step_mode == "s" or not keeps_for_backward(x):
             return cast(Tensor, super().forward(x))
+        images = average_pool(x.flatten(0, 1), self.kernel_size, self.stride, self.padding)
+        return images.unflatten(0, x.shape[:2])
 
     def plain(self) -> layer.AvgPool2d:
         """The same as spikingjelly's own layer."""
-        return layer.AvgPool2d(
-            self.kernel_size,
-            self.stride,
-            self.padding,
-            self.ceil_mode,
-            self.count_include_pad,
-            self.divisor_override,
-            self.step_mode,
-        )
+        return layer.AvgPool2d(self.kernel_size, self.stride, self.padding, step_mode=self.step_mode)
 
 
 def spiking_avg_pool(kernel: int, stride: int | None = None, padding: int = 0) -> nn.AvgPool2d:
     """Average pooling over (T, N, C, H, W); the stride is the kernel where none is given."""
-    made: nn.AvgPool2d = SpikingAvgPool2d(kernel, stride, padding, step_mode="m")
+    made: nn.AvgPool2d = SpikingAvgPool2d(kernel, stride or kernel, padding)
     return made
 
 
