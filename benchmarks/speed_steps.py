@@ -101,7 +101,7 @@ def build_network(work: Work) -> nn.Module:
     if work.subject == "ours tuned":
         model = model.to(memory_format=torch.channels_last)
     if work.subject != "ours" and not work.training:
-        model = model.eval().fuse()
+        model = model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
     return model
 
 

@@ -188,6 +188,29 @@ def test_other_types_keep_theirs(dtype: torch.dtype) -> None:
     torch.testing.assert_close(after, before, rtol=0, atol=tolerance * float(before.abs().max()))
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_rounded_once_are_those_that_autocast_rounds(name: str, dtype: torch.dtype) -> None:
+    model, x = trained(name).fuse(), torch.rand(2, 3, 32, 32)
+    rounded = copy.deepcopy(model)
+    assert rounded.fuse(dtype) is rounded
+    for module in rounded.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            assert {each.dtype for each in module.parameters()} == {dtype}
+        else:  # time constants too
+            assert all(each.dtype is torch.float32 for each in module.parameters(recurse=False))
+    with torch.no_grad(), torch.autocast("cpu", dtype):
+        torch.testing.assert_close(rounded(x), model(x), rtol=0, atol=0, equal_nan=True)  # float16 overflows
+
+
+def test_no_other_type_is_rounded_to() -> None:
+    model = trained(NAMES[0])
+    keys = model.state_dict().keys()
+    with pytest.raises(InputError, match=r"torch\.bfloat16 or torch\.float16, .*not to torch\.float64"):
+        model.fuse(torch.float64)
+    assert model.state_dict().keys() == keys
+
+
 def test_in_training_mode_nothing_is_fused() -> None:
     model = trained(NAMES[0])
     state = model.state_dict()

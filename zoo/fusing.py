@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them, for inference."""
+"""Batch norms folded into the convolutions before them, and weights rounded once, for inference."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from zoo.precision import at_least_float32
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.
 _CONVOLUTIONS = (nn.Conv2d, Conv2d, layer.Conv2d)
+_LINEAR = (nn.Linear, layer.Linear)
 _NORMS = (nn.BatchNorm2d, layer.BatchNorm2d)
 
 
@@ -80,6 +81,19 @@ def fold_norms(network: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
         _fold(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm]))
         block, _, own = norm.rpartition(".")
         setattr(network.get_submodule(block), own, FoldedNorm().eval())
+
+
+def check_autocast(dtype: torch.dtype | None) -> None:
+    """Raise `InputError` for what autocast does not cast to."""
+    if dtype not in (None, torch.bfloat16, torch.float16):
+        raise InputError(f"fuse() rounds to torch.bfloat16 or torch.float16, or to nothing with None, not to {dtype}")
+
+
+def round_layers(network: nn.Module, dtype: torch.dtype) -> None:
+    """Convolutions and linear layers rounded to `dtype`, in place: what autocast would do to them on every call."""
+    for module in network.modules():
+        if type(module) in (*_CONVOLUTIONS, *_LINEAR):
+            module.to(dtype)
 
 
 def _is_plain(conv: nn.Module | None, norm: nn.Module | None) -> bool:

@@ -269,15 +269,21 @@ class ImageClassifier(nn.Module, ABC):
         """
         self.grad_checkpointing = enable
 
-    def fuse(self) -> Self:
+    def fuse(self, dtype: torch.dtype | None = None) -> Self:
         """Fold batch norms into the convolutions before them, in place, for faster inference; returns the network.
 
         A second call changes nothing, and neither does the first where nothing can be folded. Outputs differ by
         rounding, which flips a few bit planes. Of a batch norm's 2C parameters C remain, the convolution's bias, so
         `state_dict` has other keys: weights are loaded first. Training goes on without batch norms.
 
+        Args:
+            dtype: torch.bfloat16 or torch.float16 for a network that will run under autocast to it: convolutions and
+                linear layers are rounded to it here, once, where autocast does it on every call. Outputs are the
+                same bit for bit; without autocast they then take no float32. None leaves them.
+
         Raises:
-            InputError: in training mode, or where a batch norm keeps no statistics; nothing is changed then.
+            InputError: in training mode, or where a batch norm keeps no statistics, or another dtype; nothing is
+                changed then.
         """
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Self, cast
 
+import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -12,7 +13,7 @@ from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.family import MAX_CLASSES
 from zoo.contracts.modules import ClassifierHead, ImageClassifier
 from zoo.errors import InputError, check_count
-from zoo.fusing import adjacent_layers, fold_norms
+from zoo.fusing import adjacent_layers, check_autocast, fold_norms, round_layers
 
 
 class HeadedClassifier(ImageClassifier):
@@ -32,8 +33,11 @@ class HeadedClassifier(ImageClassifier):
         """Names of layers, the second of which sees what the first returns and nobody else does: see `fold_norms`."""
         return adjacent_layers(self)
 
-    def fuse(self) -> Self:
+    def fuse(self, dtype: torch.dtype | None = None) -> Self:
+        check_autocast(dtype)
         fold_norms(self, self.norm_pairs())
+        if dtype is not None:
+            round_layers(self, dtype)
         return self
 
     def forward_features(self, x: Tensor) -> Tensor:
