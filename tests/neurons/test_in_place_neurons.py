@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo import in_place
 from zoo.neurons import hard_reset
 from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
 
@@ -28,8 +27,7 @@ ONE = torch.tensor(1.0)
 def chunks_of(values: int) -> Iterator[None]:
     """The in-place path walks over so many values of a timestep at once."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (in_place, hard_reset):
-            patch.setattr(module, "CHUNK", values)
+        patch.setattr(hard_reset, "_CHUNK", values)
         yield
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.modules import Decoder
-from zoo.in_place import CHUNK, as_rows, empty_rows, inner_order, runs_in_place
+from zoo.in_place import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
 
 _BITS = 8
 _MAX_LEVEL = 255
@@ -48,9 +48,12 @@ class _WeightedSum(torch.autograd.Function):
         order = inner_order(spikes)
         decoded = empty_rows(spikes[0], tuple(dimension - 1 for dimension in order[1:]))
         rows, out = as_rows(spikes, order), as_rows(decoded.unsqueeze(0), order)[0]
-        scale = torch.tensor(weights, dtype=spikes.dtype).unsqueeze(1)
-        for planes, part in zip(rows.split(CHUNK, 1), out.split(CHUNK), strict=True):
-            torch.sum(planes * scale, 0, out=part).div_(divisor)
+        scale = torch.tensor(weights, dtype=torch.float32).unsqueeze(1)
+        for planes, part in column_parts(CHUNK, rows, out):
+            # Half precision is summed in float32 and rounded once, as torch does it itself, but slowly.
+            wide = planes.float()
+            weighted = wide * scale if wide is planes else wide.mul_(scale)
+            torch.div(weighted.sum(0).to(spikes.dtype), divisor, out=part)
         return decoded
 
     @staticmethod

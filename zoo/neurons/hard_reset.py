@@ -17,13 +17,15 @@ from typing import Any, cast
 import torch
 from spikingjelly.activation_based import surrogate
 from torch import Tensor
-from torch.nn import functional
 
-from zoo.in_place import CHUNK, as_rows, empty_rows, inner_order
+from zoo.in_place import CHUNK, as_rows, column_parts, inner_order, rows_like
 from zoo.precision import at_least_float32
 
 # Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
 _INTEGRATE, _DIVIDE, _MULTIPLY = 0, 1, 2
+
+_CHUNK = 3 * CHUNK // 2
+"""Values of a timestep walked at once."""
 
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -56,11 +58,6 @@ def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, a
     return torch.stack(spikes)
 
 
-def _behind_time(order: tuple[int, ...]) -> tuple[int, ...]:
-    """The order in memory of one timestep."""
-    return tuple(dimension - 1 for dimension in order[1:])
-
-
 class _HardResetSpikes(torch.autograd.Function):
     """The same in place. Membrane potentials are float32 whatever the input's dtype is."""
 
@@ -72,13 +69,7 @@ class _HardResetSpikes(torch.autograd.Function):
         else:
             ctx.save_for_backward(x)
             ctx.gain = gain
-        scale = float(gain)
-        order = inner_order(x)
-        spikes = empty_rows(x[0], _behind_time(order), len(x))
-        rows, spike_rows = as_rows(x, order), as_rows(spikes, order)
-        for inputs, outputs in zip(rows.split(CHUNK, 1), spike_rows.split(CHUNK, 1), strict=True):
-            _fire(inputs, outputs, scale, kind, threshold)
-        return spikes
+        return _fire(x, float(gain), kind, threshold)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None, None]:
@@ -90,10 +81,18 @@ class _HardResetSpikes(torch.autograd.Function):
         return dx, dgain, None, None, None
 
 
-def _fire(x: Tensor, spikes: Tensor, gain: float, kind: int, threshold: float) -> None:
-    """Fill `spikes` (T, n); half precision is widened and narrowed once, for all timesteps."""
+def _fire(x: Tensor, gain: float, kind: int, threshold: float) -> Tensor:
+    """Spikes of x (T, N, …), chunk by chunk."""
+    spikes, rows, spike_rows = rows_like(x)
+    for inputs, outputs in column_parts(_CHUNK, rows, spike_rows):
+        _fire_chunk(inputs, outputs, gain, kind, threshold)
+    return spikes
+
+
+def _fire_chunk(x: Tensor, spikes: Tensor, gain: float, kind: int, threshold: float) -> None:
+    """Fill `spikes` (T, n). Half precision is widened and narrowed once, and potentials take the place of inputs."""
     wide = x.float()
-    nh = spikes if spikes.dtype == torch.float32 else torch.empty_like(wide)
+    nh = spikes if wide is x else wide
     _charge_all(wide, nh, gain, kind, threshold)
     nh.le_(-threshold)
     if nh is not spikes:
@@ -101,12 +100,13 @@ def _fire(x: Tensor, spikes: Tensor, gain: float, kind: int, threshold: float) -
 
 
 def _charge_all(x: Tensor, nh: Tensor, gain: float, kind: int, threshold: float) -> None:
-    """Fill −h of every timestep, (T, n)."""
-    nv = torch.zeros_like(x[0])
-    for t, (current, potential) in enumerate(zip(x.unbind(0), nh.unbind(0), strict=True), 1):
+    """Fill −h of every timestep, (T, n); it may lie where x does."""
+    nv, currents = x.new_zeros(()), x.unbind(0)
+    potentials = currents if nh is x else nh.unbind(0)
+    _charge_negated(potentials[0], nv, currents[0], kind, gain)
+    for before, current, potential in zip(potentials, currents[1:], potentials[1:], strict=False):
+        nv = torch.threshold(before, -threshold, 0.0)
         _charge_negated(potential, nv, current, kind, gain)
-        if t < len(x):
-            nv = functional.threshold(potential, -threshold, 0.0)
 
 
 def _differentiable_backward(
@@ -124,14 +124,17 @@ def _fast_backward(
     x: Tensor, gain: Tensor | float, grad: Tensor, kind: int, threshold: float, alpha: float
 ) -> tuple[Tensor, Tensor | None]:
     """Backward through time, chunk by chunk."""
-    scale, order = float(gain), inner_order(x)
-    dx, dgain = empty_rows(x[0], _behind_time(order), len(x)), 0.0
-    parts = [as_rows(each, order) for each in (x, grad, dx)]
-    scratch = torch.empty((2, len(x), min(CHUNK, parts[0].shape[1])), dtype=torch.float32)
-    for x_part, grad_part, dx_part in zip(*(each.split(CHUNK, 1) for each in parts), strict=True):
-        nh, inverse_slope = scratch[:, :, : x_part.shape[1]].unbind(0)
-        _recompute(x_part.float(), nh, inverse_slope, scale, kind, threshold, alpha)
-        dgain += _backward_chunk(x_part, grad_part.float(), dx_part, nh, inverse_slope, scale, kind, threshold)
+    scale, dgain = float(gain), 0.0
+    dx, x_rows, dx_rows = rows_like(x)
+    parts = column_parts(_CHUNK, x_rows, as_rows(grad, inner_order(x)), dx_rows)
+    shape = len(x), min(_CHUNK, x_rows.shape[1])
+    slopes = torch.empty(shape, dtype=torch.float32)
+    potentials = torch.empty_like(slopes) if x.dtype == torch.float32 else None
+    for x_part, grad_part, dx_part in parts:
+        wide, columns = x_part.float(), slice(x_part.shape[1])
+        nh = wide if potentials is None else potentials[:, columns]
+        _recompute(wide, nh, slopes[:, columns], scale, kind, threshold, alpha)
+        dgain += _backward_chunk(x_part, grad_part.float(), dx_part, nh, slopes[:, columns], scale, kind, threshold)
     return dx, gain.new_tensor(dgain) if isinstance(gain, Tensor) else None
 
 
@@ -141,7 +144,7 @@ def _recompute(
     """Fill −h and 1/Θ′ = (1 + (πα/2 · (h − θ))²) · 2/α of every timestep, each (T, n)."""
     _charge_all(x, nh, gain, kind, threshold)
     torch.add(nh, threshold, out=inverse_slope)
-    one = torch.tensor(2 / alpha)
+    one = torch.tensor(2 / alpha, dtype=torch.float32)
     torch.addcmul(one, inverse_slope, inverse_slope, value=alpha * math.pi**2 / 2, out=inverse_slope)
 
 
@@ -155,22 +158,25 @@ def _backward_chunk(
     """
     found = dx if dx.dtype == torch.float32 else nh
     through_spike, alternating = torch.empty_like(nh[0]), torch.empty_like(nh[:2])
+    potentials, targets = nh.unbind(0), found.unbind(0)
+    steps = list(zip(grad.unbind(0), inverse_slope.unbind(0), potentials, targets, strict=True))
     carry, dgain = None, 0.0  # ∂L/∂v_t: nothing follows the last step
-    for t in range(len(nh) - 1, -1, -1):
-        dh = found[t] if kind == _INTEGRATE else alternating[t % 2]  # the other one holds the carry
+    for t in range(len(steps) - 1, -1, -1):
+        arriving, divisor, potential, target = steps[t]
+        dh = target if kind == _INTEGRATE else alternating[t % 2]  # the other one holds the carry
         if carry is None:
-            torch.div(grad[t], inverse_slope[t], out=dh)
+            torch.div(arriving, divisor, out=dh)
         else:
-            torch.addcmul(grad[t], carry, nh[t], out=through_spike)
-            _threshold_backward(carry, nh[t], -threshold, grad_input=dh)
-            dh.addcdiv_(through_spike, inverse_slope[t])
+            torch.addcmul(arriving, carry, potential, out=through_spike)
+            _threshold_backward(carry, potential, -threshold, grad_input=dh)
+            dh.addcdiv_(through_spike, divisor)
         if kind == _INTEGRATE:
             carry = dh
             continue
         if kind == _MULTIPLY:
-            before = functional.threshold(nh[t - 1], -threshold, 0.0) if t else torch.zeros_like(dh)
+            before = torch.threshold(potentials[t - 1], -threshold, 0.0) if t else torch.zeros_like(dh)
             dgain += float((dh * (x[t] + before)).sum(dtype=torch.float64))
-        current = torch.div(dh, gain, out=found[t]) if kind == _DIVIDE else torch.mul(dh, gain, out=found[t])
+        current = torch.div(dh, gain, out=target) if kind == _DIVIDE else torch.mul(dh, gain, out=target)
         carry = dh.sub_(current)
     if found is not dx:
         dx.copy_(found)
@@ -182,6 +188,8 @@ def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha:
         return torch.zeros_like(x) * x
     if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling():
         return plain_spikes(at_least_float32(x), kind, gain, threshold, alpha).to(x.dtype)
+    if not torch.is_grad_enabled():
+        return _fire(x, float(gain), kind, threshold)
     return cast(Tensor, _HardResetSpikes.apply(x, gain, kind, threshold, alpha))
 
 
