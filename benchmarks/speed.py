@@ -2,8 +2,9 @@
 
 - floor: the same convolutions, norms and linear layers alone, same shapes, same order, forward and backward;
 - plain: the published arithmetic, written from the equations (plain_has8.py);
-- ceiling: plain ÷ floor, the most that anything outside those layers can give; reached: the share of it that ours has;
-- fused: ours after `fuse()`, for inference;
+- fused: ours after `fuse()`, for inference; in bfloat16 it rounds weights to that too;
+- ceiling: plain ÷ floor, the most that anything outside those layers can give; reached: the share of it that ours has,
+  as it is and fused; inference is judged by the better one;
 - tuned: ours in bfloat16, channels_last and, for inference, fused, against plain in float32;
 - sew_resnet18: spikingjelly's at T = 8; resnet18: torchvision's.
 
@@ -98,6 +99,7 @@ def row_of(found: Mapping[str, Mapping[str, Any]], encoder: str, dtype: str, key
     row["memory_over_plain"] = None if None in peaks else peaks[0] / peaks[1]
     if fused := found.get(name("ours fused")):
         row |= {"fused": fused, "fused_over_floor": fused[key] / others["floor"][key]}
+        row["fused_reached"] = 1 / row["fused_over_floor"]
     tuned, plain = found.get(f"ours tuned {encoder} bfloat16"), found.get(f"plain {encoder} float32")
     if tuned and plain and dtype == "bfloat16":
         row |= {"tuned": tuned, "tuned_speedup": plain[key] / tuned[key]}
@@ -125,8 +127,9 @@ def misses(row: Mapping[str, Any]) -> list[str]:
     missed = []
     if row["dtype"] == "float32" and row["over_floor"] > limit and row.get("fused_over_floor", limit) >= 1:
         missed.append(f"{row['over_floor']:.2f} of the floor, over {limit}")
-    if row["reached"] < REACHED:
-        missed.append(f"{row['reached']:.0%} of the ceiling, under {REACHED:.0%}")
+    reached = max(row["reached"], row.get("fused_reached", 0))
+    if reached < REACHED:
+        missed.append(f"{reached:.1%} of the ceiling, under {REACHED:.0%}")
     if training and row["size"] == 224 and (row["memory_over_plain"] or 0) > MEMORY_LIMIT:
         missed.append(f"{row['memory_over_plain']:.2f} of plain's memory, over {MEMORY_LIMIT}")
     wanted = TUNED[row["task"]]
@@ -142,12 +145,12 @@ def label(row: Mapping[str, Any]) -> str:
 
 def cells(row: Mapping[str, Any], key: str) -> list[str]:
     """One line of the table."""
-    ratios = ("over_floor", "fused_over_floor", "speedup", "ceiling", "reached", "tuned_speedup", "memory_over_plain")
+    ratios = ("over_floor", "fused_over_floor", "speedup", "ceiling", "reached", "fused_reached", "tuned_speedup")
     return [
         label(row),
         *(f"{1000 * row[subject][key]:.0f}" for subject in ("ours", *OTHERS)),
         f"{1000 * row['ours']['min_s']:.0f}–{1000 * row['ours']['max_s']:.0f}",
-        *("–" if row.get(ratio) is None else f"{row[ratio]:.2f}" for ratio in ratios),
+        *("–" if row.get(ratio) is None else f"{row[ratio]:.2f}" for ratio in (*ratios, "memory_over_plain")),
     ]
 
 
@@ -161,10 +164,10 @@ def memory_cells(row: Mapping[str, Any]) -> list[str]:
 def show(rows: Sequence[Mapping[str, Any]], device: str, memory: bool) -> None:
     """Print time and memory."""
     kind = "of the processor" if device == "cpu" else "on the clock"
-    header = ["ours", "floor", "plain", "sew18", "resnet18", "clock", "÷floor", "fused", "gain", "ceiling", "reached"]
+    header = ["ours", "floor", "plain", "sew18", "resnet18", "clock", "÷floor", "fused", "gain", "ceiling"]
     print_table(
         f"A step, median milliseconds {kind}; gain: plain ÷ ours; memory: ours ÷ plain",
-        ["step", *header, "tuned", "memory"],
+        ["step", *header, "reached", "fused", "tuned", "memory"],
         [cells(row, seconds_key(device)) for row in rows],
     )
     if memory:

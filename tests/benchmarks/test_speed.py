@@ -133,12 +133,16 @@ def test_a_row_is_the_ratios_of_the_processors_medians() -> None:
     assert row["reached"] == pytest.approx(2 / 3)
     assert row["memory_over_plain"] == 0.5
     about = {"model": "resnet_b32_m2_d4", "size": 224, "batch": 4}
-    assert speed.misses(row | about | {"task": "inference"}) == ["67% of the ceiling, under 80%"]
+    assert row["fused_reached"] == 2.0
+    assert speed.misses(row | about | {"task": "inference"}) == []
+    missed = speed.misses(row | about | {"task": "inference", "fused_reached": 0.7})
+    assert missed == ["70.0% of the ceiling, under 80%"]
     slow = row | about | {"task": "training", "memory_over_plain": 0.6, "tuned_speedup": 2.4}
     slow.pop("fused_over_floor")
+    slow.pop("fused_reached")
     assert [reason.split(",")[0] for reason in speed.misses(slow)] == [
         "1.50 of the floor",
-        "67% of the ceiling",
+        "66.7% of the ceiling",
         "0.60 of plain's memory",
         "tuned 2.40 times as fast as plain float32",
     ]
