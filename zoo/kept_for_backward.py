@@ -1,11 +1,13 @@
-"""What a spiking branch keeps for its backward pass, in less memory than torch keeps it in.
+"""What a spiking branch keeps for its backward pass: not the planes, which are made anew where they are needed.
 
-Every convolution keeps its input for the gradient of its weight. In a spiking branch that input is spikes, or the sum
-of a few, and a signed byte holds each such value exactly.
+A convolution keeps its input for the gradient of its weight. In a branch that planes enter, they are T times as large
+as the activation that they encode, which the encoder keeps anyway, and encoding that again takes a fraction of the
+convolution's time.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -17,29 +19,47 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from zoo.in_place import runs_in_place
 
-_WORTH = 1 << 12
-"""Values below which bytes would save less than the check costs."""
-_PART = 1 << 17
-"""Values checked at once, which stay in a core's cache."""
-_ALIGNED = 4
-"""Values of two bytes that fill eight."""
+_WORTH = 1 << 16
+"""Values of planes; fewer are kept, as making them would be no faster than all that stands around it."""
+
+Encode = Callable[[Tensor], Tensor]
+"""x (N, …) → planes (T, N, …)."""
+
+
+class _Remade(NamedTuple):
+    """How to make a view of planes that was not kept."""
+
+    encode: Encode
+    x: Tensor
+    version: int
+    strides: tuple[int, ...]
+    """Of the planes."""
+    view: tuple[torch.Size, tuple[int, ...]]
+    offset: int
+    """Values from the planes' first to the view's."""
 
 
 class _Kept(NamedTuple):
-    """A tensor, or bytes in its place, and what it was."""
+    """A tensor as torch keeps it."""
 
     values: Tensor
-    dtype: torch.dtype
     version: int
 
 
-def saving_bytes(x: Tensor) -> AbstractContextManager[object]:
-    """A context in which autograd keeps tensors as bytes where that loses nothing: for a branch that x enters.
+def remaking(planes: Tensor, encode: Encode, x: Tensor) -> AbstractContextManager[object]:
+    """A context in which autograd keeps no planes: for the branch that they enter.
 
-    Gradients are the same bit for bit. It does nothing without gradients, while torch compiles or traces, in float64
-    and off the CPU, where the check would wait for the GPU.
+    Gradients are the same bit for bit. It does nothing without gradients, while torch compiles or traces, in float64,
+    off the CPU, and where x needs no gradient, for then nothing else keeps it.
+
+    Args:
+        planes: (T, N, …), what the branch works on.
+        encode: what made them of x, and makes them again, bit for bit.
+        x: (N, …).
     """
-    return saved_tensors_hooks(_Keeper().pack, _unpack) if keeps_for_backward(x) else nullcontext()
+    if not keeps_for_backward(planes) or not x.requires_grad or planes.numel() < _WORTH:
+        return nullcontext()
+    return saved_tensors_hooks(_Packer(planes, encode, x).pack, _unpack)
 
 
 def keeps_for_backward(x: Tensor) -> bool:
@@ -47,59 +67,34 @@ def keeps_for_backward(x: Tensor) -> bool:
     return not isinstance(x, Proxy) and torch.is_grad_enabled() and runs_in_place(x)
 
 
-def exact_bytes(x: Tensor) -> Tensor | None:
-    """x in int8, in the same order in memory, where that holds each of its values, bit for bit; else None.
+class _Packer:
+    """Tells planes by their memory, and as long as nobody has changed them."""
 
-    Args:
-        x: any shape, not empty, float32 or narrower, on the CPU. With gaps in memory it gives None.
-    """
-    if not float(x[(0,) * x.dim()]).is_integer():  # what enters a neuron fails here
-        return None
-    order = sorted(range(x.dim()), key=x.stride, reverse=True)
-    laid_out = x.permute(order)
-    if not laid_out.is_contiguous():
-        return None
-    values, small = laid_out.view(-1), torch.empty_like(laid_out, dtype=torch.int8)
-    back = values.new_empty(min(_PART, len(values)))
-    for part, small_part in zip(values.split(_PART), small.view(-1).split(_PART), strict=True):
-        if not _same_bits(back[: len(part)].copy_(small_part.copy_(part)), part):
-            return None
-    return small.permute(sorted(range(x.dim()), key=order.__getitem__))
+    def __init__(self, planes: Tensor, encode: Encode, x: Tensor) -> None:
+        self._planes = StorageWeakRef(planes.untyped_storage()), planes._version
+        self._strides, self._offset = planes.stride(), int(planes.storage_offset())
+        self._source = encode, x.detach(), x._version
+
+    def pack(self, kept: Tensor) -> _Remade | _Kept:
+        if (StorageWeakRef(kept.untyped_storage()), kept._version) != self._planes:
+            return _Kept(kept, kept._version)
+        offset = int(kept.storage_offset()) - self._offset
+        return _Remade(*self._source, self._strides, (kept.shape, kept.stride()), offset)
 
 
-def _same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether a, which is overwritten, and b are equal, (n,) both: several values at once where they lie so."""
-    wide = torch.int64
-    if len(b) % _ALIGNED or b.storage_offset() % _ALIGNED:
-        wide = torch.int32 if b.dtype == torch.float32 else torch.int16
-    return not a.view(wide).bitwise_xor_(b.view(wide)).count_nonzero()
-
-
-class _Keeper:
-    """Packs what one pass through a branch keeps; what two layers keep, such as a block's planes, once."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[object, tuple[StorageWeakRef, Tensor]] = {}
-
-    def pack(self, kept: Tensor) -> _Kept:
-        if kept.numel() < _WORTH or not runs_in_place(kept):
-            return _Kept(kept, kept.dtype, kept._version)
-        storage = kept.untyped_storage()
-        place = storage._cdata, kept.storage_offset(), kept.shape, kept.stride(), kept.dtype, kept._version
-        alive, small = self._bytes.get(place, (None, None))
-        if alive is None or alive.expired():  # else the address is another tensor's by now
-            small = exact_bytes(kept)
-            if small is not None:
-                self._bytes[place] = StorageWeakRef(storage), small
-        return _Kept(kept if small is None else small, kept.dtype, kept._version)
-
-
-def _unpack(kept: _Kept) -> Tensor:
-    if kept.values.dtype != kept.dtype:
-        return kept.values.to(kept.dtype)
-    if kept.values._version != kept.version:  # torch's own check is not made on what a hook returns
+def _unpack(kept: _Remade | _Kept) -> Tensor:
+    values = kept.x if isinstance(kept, _Remade) else kept.values
+    if values._version != kept.version:  # torch's own check is not made on what a hook returns
         raise RuntimeError(
             "a tensor that the backward pass of a spiking branch needs was changed in place after it was used; "
             "write the branch without that in-place operation"
         )
-    return kept.values
+    return _made_again(kept) if isinstance(kept, _Remade) else values
+
+
+def _made_again(kept: _Remade) -> Tensor:
+    with torch.no_grad():
+        planes = kept.encode(kept.x)
+    if planes.stride() != kept.strides:  # in another order than the first time
+        planes = torch.empty_strided(planes.shape, kept.strides, dtype=planes.dtype).copy_(planes)
+    return planes.as_strided(*kept.view, planes.storage_offset() + kept.offset)

@@ -135,6 +135,14 @@ DEFECTS = {
         "encoder equal_inputs_give_equal_answers",
         r"draw no random numbers in eval mode",
     ),
+    "unrepeatable": Defect(
+        "    repeatable = True\n",
+        "    repeatable = True\n\n"
+        "    def __call__(self, x):\n"
+        "        return super().__call__(x + torch.rand_like(x) / 255 * self.training)\n",
+        "encoder repeatable_planes_repeat_in_training_mode",
+        r"`repeatable` is True, but .* give other planes the second time, in training mode",
+    ),
     "lambda": Defect(
         "    @property\n    def timesteps",
         "    def __init__(self) -> None:\n        super().__init__()\n        self.scale = lambda x: x\n\n"

@@ -25,12 +25,15 @@ class Encoder(nn.Module, ABC):
         code: what the planes mean, in the words that decoders name (`"binary-lsb-first"`).
         differentiable: whether a gradient of the input's shape comes back.
         options: names of the keyword arguments that its constructor takes; none is required.
+        repeatable: whether the same x gives the same planes in training mode too, bit for bit, as it has to in eval
+            mode. Then the backward pass makes them anew where it needs them, and nothing of them is kept.
     """
 
     api_version: ClassVar[int]
     code: ClassVar[str]
     differentiable: ClassVar[bool]
     options: ClassVar[frozenset[str]] = frozenset()
+    repeatable: ClassVar[bool] = False
 
     @property
     @abstractmethod

@@ -145,6 +145,7 @@ class BitPlaneEncoder(Encoder):
     api_version = 1
     code = "binary-lsb-first"
     differentiable = True
+    repeatable = True
 
     @property
     @final

@@ -117,6 +117,7 @@ class TtfsEncoder(TemporalEncoder):
     """Time to first spike: one spike a value, early where it is bright."""
 
     code = "ttfs"
+    repeatable = True
 
     def spikes(self, x: Tensor) -> Tensor:
         return ttfs_spikes(x, self.timesteps)
@@ -127,6 +128,7 @@ class PhaseEncoder(TemporalEncoder):
     """Weighted phase: binary digits, most significant first."""
 
     code = "binary-msb-first"
+    repeatable = True
     max_timesteps = 24
 
     def spikes(self, x: Tensor) -> Tensor:

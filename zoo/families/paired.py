@@ -16,7 +16,7 @@ from zoo.contracts.modules import (
 )
 from zoo.families.headed import HeadedClassifier
 from zoo.in_place import pixels_last
-from zoo.kept_for_backward import saving_bytes
+from zoo.kept_for_backward import remaking
 from zoo.names import Spec
 
 
@@ -41,7 +41,7 @@ class PairedBlock(nn.Module):
         self.analog, self.spiking = analog, spiking
         self.encoder, self.decoder = encoder, decoder
         self.layout = nn.Identity()
-        self.saves_bytes = True  # what a recomputed block keeps is not to outlive its forward pass, in no form
+        self.remakes_planes = True  # not in a block that is recomputed as a whole
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
@@ -56,7 +56,8 @@ class PairedBlock(nn.Module):
     def _spike(self, spiking: nn.Module, x: Tensor, *args: Any) -> Tensor:
         encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
         planes = encoder(x)
-        with saving_bytes(planes) if self.saves_bytes else nullcontext():
+        remakes = self.remakes_planes and encoder.repeatable
+        with remaking(planes, encoder.forward, x) if remakes else nullcontext():
             spikes = spiking(planes, *args)
         return cast(Tensor, decoder(spikes))
 
@@ -131,7 +132,7 @@ class PairedNetwork(HeadedClassifier):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         super().set_grad_checkpointing(enable)
         for block in (each for each in self.modules() if isinstance(each, PairedBlock)):
-            block.saves_bytes = not enable
+            block.remakes_planes = not enable
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha:
         return torch.zeros_like(x) * x
     if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling():
         return plain_spikes(at_least_float32(x), kind, gain, threshold, alpha).to(x.dtype)
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() and not torch.jit.is_tracing():  # type: ignore[attr-defined]
         return _fire(x, float(gain), kind, threshold)
     return cast(Tensor, _HardResetSpikes.apply(x, gain, kind, threshold, alpha))
 

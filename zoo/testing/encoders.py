@@ -97,6 +97,23 @@ class EncoderTests(ModuleTests):
             isinstance(encoder.differentiable, bool),
             f"`differentiable` is {encoder.differentiable!r}; declare True or False",
         )
+        require(isinstance(encoder.repeatable, bool), f"`repeatable` is {encoder.repeatable!r}; declare True or False")
+
+    def test_repeatable_planes_repeat_in_training_mode(self) -> None:
+        """Where it says `repeatable`, whatever torch's generator is at, and without gradients as with them."""
+        encoder = self.build().train()
+        if not encoder.repeatable:
+            raise NotApplicable("the encoder does not say that it is repeatable")
+        for what, x in difficult_values().items():
+            with seeded(1):
+                first = run(encoder, x.clone().requires_grad_(), what).detach()
+            with seeded(2), torch.no_grad():
+                again = run(encoder, x, what)
+            require(
+                torch.equal(first, again),
+                f"`repeatable` is True, but {what} give other planes the second time, in training mode; "
+                "draw no random numbers, or leave `repeatable` out",
+            )
 
     def test_options_are_json(self) -> None:
         """`options` names keyword arguments of the constructor whose defaults JSON can hold."""

@@ -109,6 +109,7 @@ class GrayEncoder(Encoder):
     api_version = 1  # of zoo.contracts, for which this was written and tested
     code = CODE
     differentiable = True
+    repeatable = True
 
     @property
     def timesteps(self) -> int:
