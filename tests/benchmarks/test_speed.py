@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reporting
 import speed
 import speed_scaling
 import speed_steps
+import speed_table
 import torch
 from plain_has8 import FourierPlanes, PlainHas8, StraightThroughPlanes, batch_range, decode
 from speed_steps import Work
@@ -175,3 +177,25 @@ def test_the_smallest_run_writes_rows_and_a_picture(tmp_path: Path) -> None:
         assert len(row["ours"]["cpu_seconds"]) == 1
     assert {row["axis"] for row in written["scaling"]} == set(speed_scaling.AXES)
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_readme_shows_the_table_of_the_committed_results() -> None:
+    result = json.loads((reporting.RESULTS / "speed.json").read_text(encoding="utf-8"))
+    wanted = "\n".join(speed_table.lines(result))
+    assert len(result["rows"]) == 2 * 2 * 2 * 2 * 2  # models, sizes, tasks, types, encoders
+    assert wanted in (reporting.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_line_of_the_table_has_both_encoders_and_is_of_the_fused_network_where_there_is_one() -> None:
+    about = {"model": "resnet_b32_m2_d4", "size": 32, "batch": 64, "dtype": "float32"}
+    peers = {subject: seconds(value) for subject, value in (("floor", 1), ("plain", 3), ("sew_resnet18", 12))}
+    ratios = {"over_floor": 1.5, "ceiling": 3.0, "memory_over_plain": 0.4}
+    row = about | {"task": "training", "encoder": "ste", "ours": seconds(1.5)} | peers | ratios
+    other = row | {"encoder": "fourier", "ours": seconds(2.0), "memory_over_plain": None}
+    inference = {"task": "inference", "fused": seconds(1.2), "fused_over_floor": 1.2}
+    _, _, first, second = speed_table.lines({"device": "cpu", "rows": [other, row, row | inference, other | inference]})
+    assert first.startswith("| resnet_b32_m2_d4 32×64 inference float32 | 1200 / 1200 | 1.50 / 1.50 | 1.20 / 1.20 |")
+    assert second == (
+        "| resnet_b32_m2_d4 32×64 training float32 | 1500 / 2000 | 1.50 / 1.50 | – | 3.00 / 3.00 | 2.00 / 1.50 "
+        "| 8.0 / 6.0 | 0.40 / – |"
+    )
