@@ -17,13 +17,14 @@ one step in a process of its own (speed_steps.py).
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, describe_machine, print_table, write_beside, write_result
+from reporting import RESULTS, Out, describe_command, describe_machine, print_table, write_beside, write_result
 from speed_scaling import measure_scaling, picture, scaling_cells
 from speed_steps import Work, build_step, parse_size, peak_memory
 from startup import interleave
@@ -138,6 +139,13 @@ def misses(row: Mapping[str, Any]) -> list[str]:
     return missed
 
 
+def put_into(before: Mapping[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of an earlier result, with those that were measured again in their places."""
+    found = {label(row): row for row in rows}
+    kept = [{"command": before["command"], **row} for row in before["rows"]]
+    return [found.pop(label(row), row) for row in kept] + list(found.values())
+
+
 def label(row: Mapping[str, Any]) -> str:
     """What a row is of."""
     return f"{row['model']} {row['encoder']} {row['size']}×{row['batch']} {row['task']} {row['dtype']}"
@@ -186,6 +194,7 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 1,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     scaling: Annotated[bool, typer.Option(help="How time grows: a table and a picture.")] = False,
+    update: Annotated[bool, typer.Option(help="Measure these steps alone; the result there keeps its others.")] = False,
     quick: Annotated[bool, typer.Option(help="Tiny models, batch 2, one round: does it run?")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cuda" if torch.cuda.is_available() else "cpu",
     out: Out = RESULTS,
@@ -196,11 +205,14 @@ def main(
     if quick:
         model, size, repeats = list(QUICK_MODELS), size[:1], 1
     machine = describe_machine()  # its load is that before the work
+    if update and not (out / "speed.json").is_file():
+        raise typer.BadParameter(f"--update needs {out / 'speed.json'}; measure everything once, without it")
+    before = json.loads((out / "speed.json").read_text(encoding="utf-8")) if update else None
     rows: list[dict[str, Any]] = []
     for name, pixels, step in itertools.product(model, size, task):
         batch = QUICK_BATCH if quick else BATCHES.get(pixels, 4)
         chosen = works(name, pixels, batch, step, dtype, device)
-        about = {"model": name, "size": pixels, "batch": batch, "task": str(step)}
+        about = {"model": name, "size": pixels, "batch": batch, "task": str(step), "command": describe_command()}
         rows += [about | row for row in measure_group(chosen, dtype, repeats, memory, device)]
         typer.echo(f"measured {name} at {pixels} pixels, {step}", err=True)
     show(rows, device, memory)
@@ -208,6 +220,8 @@ def main(
     if grown:
         header = ["what grows (else resnet_b32, batch 8, 64 px)", "task", "value: median milliseconds", "exponent"]
         print_table("How a step's time grows, float32", header, scaling_cells(grown), words=3)
+    if before is not None:
+        rows = put_into(before, rows)
     missed = {label(row): reasons for row in rows if (reasons := misses(row))}
     content = {
         "threads": threads,
@@ -216,7 +230,11 @@ def main(
         "repeats": repeats,
         "load_before": machine["load_1min"],
     }
-    path = write_result(out, "speed", content | {"rows": rows, "scaling": grown, "verdict": {"missed": missed}})
+    path = write_result(
+        out,
+        "speed",
+        content | {"rows": rows, "scaling": grown or (before or {}).get("scaling", []), "verdict": {"missed": missed}},
+    )
     if grown:
         write_beside(path.with_suffix(".png"), picture(grown))
     for name, reasons in missed.items():

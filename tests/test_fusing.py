@@ -203,6 +203,14 @@ def test_weights_rounded_once_are_those_that_autocast_rounds(name: str, dtype: t
         torch.testing.assert_close(rounded(x), model(x), rtol=0, atol=0, equal_nan=True)  # float16 overflows
 
 
+def test_weights_lie_in_the_order_that_their_maps_do() -> None:
+    model = zoo.create_model("ann_vgg_b16_m2_d4", num_classes=2).eval().fuse(torch.bfloat16)
+    convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert [conv.in_channels for conv in convs] == [3, 48, 96, 192, 384]
+    assert [conv.weight.is_contiguous() for conv in convs] == [False, False, False, False, True]
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs[:-1])
+
+
 def test_no_other_type_is_rounded_to() -> None:
     model = trained(NAMES[0])
     keys = model.state_dict().keys()

@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from zoo.backbones.layers import Conv2d
 from zoo.errors import InputError
+from zoo.in_place import MANY_CHANNELS
 from zoo.precision import at_least_float32
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.
@@ -112,6 +113,8 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     mean, variance = (at_least_float32(cast(Tensor, each)) for each in (norm.running_mean, norm.running_var))
     weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias)
     # In this order a convolution takes its weight as it is; in torch's default one it lays a copy out on every call.
-    ordered = weight.detach().contiguous(memory_format=torch.channels_last)
-    conv.weight = nn.Parameter(ordered, weight.requires_grad)
+    # But the weight's order decides for the map too, and of many channels some maps are better off in torch's.
+    wide = conv.in_channels >= MANY_CHANNELS
+    order = torch.contiguous_format if wide else torch.channels_last
+    conv.weight = nn.Parameter(weight.detach().contiguous(memory_format=order), weight.requires_grad)
     conv.bias = bias.requires_grad_(weight.requires_grad)

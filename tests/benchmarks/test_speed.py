@@ -177,6 +177,13 @@ def test_the_smallest_run_writes_rows_and_a_picture(tmp_path: Path) -> None:
         assert len(row["ours"]["cpu_seconds"]) == 1
     assert {row["axis"] for row in written["scaling"]} == set(speed_scaling.AXES)
     assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
+    again = ["--quick", "--update", "--task", "training", *arguments[2:]]
+    CliRunner().invoke(speed.app, again, env=PLAIN)
+    updated = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+    assert updated["scaling"] == written["scaling"]
+    assert list(map(speed.label, updated["rows"])) == list(map(speed.label, written["rows"]))
+    for old, new in zip(written["rows"], updated["rows"], strict=True):
+        assert (old == new) is (old["task"] == "inference")
 
 
 def test_the_readme_shows_the_table_of_the_committed_results() -> None:
