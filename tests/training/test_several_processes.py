@@ -48,6 +48,8 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
         found = {key: [getattr(step, key) for step in steps] for key in ("loss", "grad_norm", "images", "hits")}
         found |= {"processes": accelerator.num_processes, "measured": measured.images, "top1": measured.top["top1"]}
         (out / "losses.json").write_text(json.dumps(found), encoding="utf-8")
+    accelerator.wait_for_everyone()
+    del run, split, model  # a wrapped network goes before the group that it speaks to, or ending may take forever
     torch.distributed.is_initialized() and torch.distributed.destroy_process_group()
 
 
