@@ -15,9 +15,10 @@ _PAD = 64 * 2**20
 
 
 def keep_freed_memory() -> bool:
-    """Make malloc keep what is freed, for the whole process and from now on, so that every step reuses its pages.
+    """Make malloc keep what is freed, for the whole process and from now on, so that steps reuse its pages.
 
-    A process then holds its peak to its end. `zoo train` and `zoo eval` do it; a loop of your own calls it once.
+    It settles within the first dozen steps, while malloc finds a place for every block; from then on a process holds
+    its peak to its end. `zoo train` and `zoo eval` do it; a loop of your own calls it once.
 
     Returns:
         Whether it took effect: not without glibc, that is outside Linux or on musl.
