@@ -26,9 +26,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults_of_a_step(how: str, blocks: int = 4) -> int:
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS, how, str(blocks)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", STEPS, how, str(blocks)], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
