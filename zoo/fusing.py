@@ -84,17 +84,23 @@ def fold_norms(network: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
         setattr(network.get_submodule(block), own, FoldedNorm().eval())
 
 
-def check_autocast(dtype: torch.dtype | None) -> None:
-    """Raise `InputError` for what autocast does not cast to."""
+def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: torch.dtype | None) -> None:
+    """Fold the norms of `pairs`, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
+
+    Raises:
+        InputError: as `fold_norms`, or for a type that autocast does not cast to; nothing is changed then.
+    """
     if dtype not in (None, torch.bfloat16, torch.float16):
         raise InputError(f"fuse() rounds to torch.bfloat16 or torch.float16, or to nothing with None, not to {dtype}")
+    fold_norms(network, pairs)
+    if dtype is not None:
+        _round_layers(network, dtype)
 
 
-def round_layers(network: nn.Module, dtype: torch.dtype) -> None:
-    """Convolutions and linear layers rounded to `dtype`, in place: what autocast would do to them on every call."""
+def _round_layers(network: nn.Module, dtype: torch.dtype) -> None:
     for module in network.modules():
         if type(module) in (*_CONVOLUTIONS, *_LINEAR):
-            module.to(dtype)
+            module.to(dtype)  # what autocast would do to them on every call
 
 
 def _is_plain(conv: nn.Module | None, norm: nn.Module | None) -> bool:

@@ -13,7 +13,7 @@ from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.family import MAX_CLASSES
 from zoo.contracts.modules import ClassifierHead, ImageClassifier
 from zoo.errors import InputError, check_count
-from zoo.fusing import adjacent_layers, check_autocast, fold_norms, round_layers
+from zoo.fusing import adjacent_layers, fuse_network
 
 
 class HeadedClassifier(ImageClassifier):
@@ -34,10 +34,7 @@ class HeadedClassifier(ImageClassifier):
         return adjacent_layers(self)
 
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
-        check_autocast(dtype)
-        fold_norms(self, self.norm_pairs())
-        if dtype is not None:
-            round_layers(self, dtype)
+        fuse_network(self, self.norm_pairs(), dtype)
         return self
 
     def forward_features(self, x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import timm
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zoo.contracts.family import MAX_CLASSES
 from zoo.contracts.modules import FeatureInfo, ImageClassifier
 from zoo.errors import CompositionError, InputError, check_count
+from zoo.fusing import fuse_network
 from zoo.names import Spec
 
 
@@ -111,6 +112,11 @@ class TimmClassifier(ImageClassifier):
         self._pooled = self._pooled and not (shortened or prune_head)
         self._read_sizes()
         return levels
+
+    def fuse(self, dtype: torch.dtype | None = None) -> Self:
+        """As every network's; but no norm is folded, for which layer sees what is timm's affair."""
+        fuse_network(self, (), dtype)
+        return self
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
         """A parameter's name → its layer, from the stem up, by which timm lowers learning rates layer by layer."""
