@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import models_table
 import numpy as np
 import pytest
 import reporting
-import torch
 import yaml
 from accuracy_progress import RunLine
 from accuracy_runs import Budget, Counted, Ledger, Run
@@ -33,13 +31,6 @@ TABLES = yaml.safe_load(models_table.PAPER.read_text(encoding="utf-8"))
 ANN = "ann_resnet_b32_m2_d4"
 PARITY = "has8_resnetref_b32_m2_d4_fourierref_bpdref_lifref"
 CLASSES = ["black", "dark", "pale", "white"]
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import finetuning
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from typer.testing import CliRunner
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def _packed(file: Path, classes: int, each: int, seed: int) -> None:

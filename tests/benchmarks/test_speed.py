@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,6 @@ import zoo
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 WORK = Work("ours", "resnet_b2_m2_d2", "ste", 32, 2, True, "float32")
-
-
-@pytest.fixture(autouse=True)
-def _threads() -> Iterator[None]:
-    """The script chooses torch's number of threads; other tests get theirs back."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def layers_of(network: nn.Module) -> Counter[tuple[int, ...]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_weights import own_temporary_folder
 from huggingface_hub import HfApi, close_session, constants
 from huggingface_hub.utils import disable_progress_bars
 from loopback import LoopbackHub, black_hole
@@ -47,6 +48,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub
         yield loopback
     close_session()
     loopback.stop()
+
+
+@pytest.fixture(scope="module")
+def removed_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Locks of catalogs, and other temporary files, of a module's tests are gone after them."""
+    tmp_path_factory.getbasetemp()  # pytest's own is made before, and stays
+    with own_temporary_folder():
+        yield
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_weights import TINY, files_below, own_temporary_folder, tiny
+from hub_weights import TINY, files_below, tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +20,8 @@ from zoo.errors import CatalogError, PublishError
 from zoo.hub import Published, write_pin
 from zoo.records import StoredWeight
 from zoo.sources import HubRepository
+
+pytestmark = pytest.mark.usefixtures("removed_locks")
 
 REPO = "alice/tiny"
 PIN = f"hf-hub:{REPO}@{'a' * 40}"
@@ -43,13 +45,6 @@ def changed_lines(before: str, after: str) -> list[str]:
 def text_of(file: Path) -> str:
     """With the line ends that it has."""
     return file.read_bytes().decode()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _locks_are_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    tmp_path_factory.getbasetemp()  # pytest's own is made before, and stays
-    with own_temporary_folder():
-        yield
 
 
 @pytest.fixture

@@ -8,30 +8,24 @@ import resource
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
-from hub_weights import files_below, in_process, own_temporary_folder, start, tiny
+from hub_weights import files_below, in_process, start, tiny
 
 from zoo.catalog import catalog_path, read_file
 from zoo.hub import Published, pins, write_pin
 from zoo.sources import HubRepository
+
+pytestmark = pytest.mark.usefixtures("removed_locks")
 
 DIGITS = "abcdef"
 
 
 def published(digit: str) -> Published:
     return Published(HubRepository("alice/tiny", digit * 40), tiny()[0].sha256, "https://hub/alice/tiny", True)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _locks_are_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    tmp_path_factory.getbasetemp()  # pytest's own is made before, and stays
-    with own_temporary_folder():
-        yield
 
 
 @pytest.fixture

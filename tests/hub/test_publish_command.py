@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from hub_weights import LABELS, TINY, files_below, own_temporary_folder, tiny, tiny_folder
+from hub_weights import LABELS, TINY, files_below, tiny, tiny_folder
 from loopback import LoopbackHub
 from typer.testing import CliRunner, Result
 
@@ -18,14 +17,9 @@ from zoo.catalog import read_file
 from zoo.cli import app
 from zoo.errors import UnpinnedWarning
 
+pytestmark = pytest.mark.usefixtures("removed_locks")
+
 MADE = f"{TINY}.mine"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _locks_are_removed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    tmp_path_factory.getbasetemp()  # pytest's own is made before, and stays
-    with own_temporary_folder():
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
 BuildWheel = Callable[[Path], Path]
 Install = Callable[[Iterable[Path], Path], Path]
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -48,6 +49,14 @@ def install() -> Install:
         return target
 
     return into
+
+
+@pytest.fixture(scope="module")
+def target(
+    request: pytest.FixtureRequest, build_wheel: BuildWheel, install: Install, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with the zoo and the plugin whose source is the test module's `PLUGIN`."""
+    return install([build_wheel(ROOT), build_wheel(request.module.PLUGIN)], tmp_path_factory.mktemp("site"))
 
 
 @pytest.fixture(scope="session")

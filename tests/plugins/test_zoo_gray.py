@@ -9,25 +9,14 @@ import subprocess
 import textwrap
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "zoo-gray"
 NAME = "has8_resnet_b4_m2_d2_gray_gray"
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-@pytest.fixture(scope="module")
-def target(
-    build_wheel: Callable[[Path], Path],
-    install: Callable[[Iterable[Path], Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    return install([build_wheel(ROOT), build_wheel(PLUGIN)], tmp_path_factory.mktemp("site"))
 
 
 def _printed(done: subprocess.CompletedProcess[str]) -> str:

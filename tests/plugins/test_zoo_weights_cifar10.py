@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "zoo-weights-cifar10"
@@ -19,15 +17,6 @@ OFFLINE = {
     "http_proxy": "http://127.0.0.1:9",
     "https_proxy": "http://127.0.0.1:9",
 }
-
-
-@pytest.fixture(scope="module")
-def target(
-    build_wheel: Callable[[Path], Path],
-    install: Callable[[Iterable[Path], Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    return install([build_wheel(ROOT), build_wheel(PLUGIN)], tmp_path_factory.mktemp("site"))
 
 
 def test_its_own_tests_pass_on_the_wheel_without_network(target: Path, run_python: RunPython, tmp_path: Path) -> None:
