@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor
 
 from zoo.composition import build_model, parse_name
@@ -23,7 +22,7 @@ from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.hub.folder import NOT_STATED, HubFolder, check_new_folder
 from zoo.names import Spec
 from zoo.registry import Registry, default_registry
-from zoo.weights import describe
+from zoo.weights import describe, read_plain_file
 from zoo.weights.config import CONFIG, MODEL, write_config
 
 _PREFIX = "module."
@@ -91,7 +90,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightError(f"{path} is no file; name a checkpoint (.pt, .pth, .safetensors)")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    content = read_plain_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
     if isinstance(content, Mapping) and isinstance(content.get(_ENTRY), Mapping):
         content = content[_ENTRY]
     if not isinstance(content, Mapping) or not content:
@@ -104,13 +103,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
             )
     prefix = _PREFIX if all(key.startswith(_PREFIX) for key in content) else ""
     return {key.removeprefix(prefix): value.detach() for key, value in content.items()}
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise WeightError(f"{path} is no safetensors file: {error}") from error
 
 
 def _read_pickle(path: Path) -> Any:

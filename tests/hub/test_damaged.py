@@ -243,6 +243,8 @@ def one_tensor(dtype: str, shape: list[int], size: int) -> bytes:
 @example("F8_E8M0", [8], 8)
 @example("F32", [2, 2], 16)
 @example("F32", [2**32, 2**32], 0)
+@example("F64", [0, 3_036_988_439, 3_037_012_561], 0)
+@example("F32", [0, 2**63], 0)
 def test_any_tensor_is_read_or_refused(dtype: str, shape: list[int], size: int) -> None:
     data = one_tensor(dtype, shape, size)
     refused = False
@@ -251,6 +253,16 @@ def test_any_tensor_is_read_or_refused(dtype: str, shape: list[int], size: int) 
     except WeightError as error:
         refused = str(error).startswith("fuzzed: not a safetensors file")
     assert refused or list(state["a"].shape) == shape
+
+
+@pytest.mark.parametrize("shape", [[0, 3_036_988_439, 3_037_012_561], [0, 2**63]])
+def test_sizes_beyond_torchs_are_refused_in_a_file_too(tmp_path: Path, shape: list[int]) -> None:
+    (tmp_path / "odd.safetensors").write_bytes(one_tensor("F64", shape, 0))
+    with pytest.raises(
+        WeightError, match=r"odd\.safetensors is not a safetensors file \(.*[Oo]verflow.*\); "
+    ) as caught:
+        zoo.create_model(TINY, checkpoint_path=tmp_path / "odd.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 @given(st.binary(max_size=100))

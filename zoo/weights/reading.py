@@ -78,14 +78,22 @@ def _read_folder(file: Path, weight: StoredWeight) -> bytes:
         raise WeightError(f"{weight.name}: {file} cannot be read ({error.strerror})") from error
 
 
+# torch's own errors are about sizes: of no elements, a shape may have more than its strides can count.
+_UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return f"numbers of type {error}, which this zoo does not read"
+    return str(error).partition("\n")[0]  # torch appends its own call stack
+
+
 def parse_weight(data: bytes, name: str) -> dict[str, Tensor]:
     """The tensors in verified bytes; raises `WeightError` where they are no safetensors file."""
     try:
         return load_bytes(data)
-    except SafetensorError as error:
-        raise WeightError(f"{name}: not a safetensors file: {error}") from error
-    except KeyError as error:
-        raise WeightError(f"{name}: not a safetensors file of numbers that this zoo reads: type {error}") from error
+    except _UNREADABLE as error:
+        raise WeightError(f"{name}: not a safetensors file: {_reason(error)}") from error
 
 
 def read_plain_file(file: Path | str) -> dict[str, Tensor]:
@@ -96,9 +104,9 @@ def read_plain_file(file: Path | str) -> dict[str, Tensor]:
     """
     try:
         return load_file(file)
-    except SafetensorError as error:
+    except _UNREADABLE as error:
         raise WeightError(
-            f"{file} is not a safetensors file ({error}); other formats can hold code and are not read"
+            f"{file} is not a safetensors file ({_reason(error)}); other formats can hold code and are not read"
         ) from error
     except OSError as error:
         raise WeightError(f"{file} cannot be read: {error}") from error
