@@ -70,6 +70,13 @@ def test_a_top_k_of_all_classes_is_not_told() -> None:
     assert set(evaluate(_answering(torch.eye(6)), _split(list(range(6)), 6)).top) == {"top1", "top5"}
 
 
+@pytest.mark.parametrize(("right", "percent"), [(369, 73.8), (1, 0.2), (499, 99.8)])
+def test_percentages_are_those_of_whole_images(right: int, percent: float) -> None:
+    """Not of a quotient in float32, which makes 73.7999975681305 of the first."""
+    logits = torch.eye(2)[[0] * right + [1] * (500 - right)]
+    assert evaluate(_answering(logits), _split([0] * 500, 2)).top == {"top1": percent}
+
+
 def test_a_class_without_images_has_no_recall() -> None:
     found = evaluate(_answering(torch.eye(3)[:2]), _split([0, 1], 3))
     assert found.scores()[2].recall is None

@@ -165,5 +165,7 @@ def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...]) -> Evaluatio
     images = int(confusion.sum())
     if not images:
         raise InputError("no image could be read, so nothing was measured")
-    top = {name: 100 * float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
+    # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
+    tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
+    top = {name: 100 * round(share * images) / images for name, share in tops.items()}
     return Evaluation(images, classes, top, float(metrics["loss"].compute()), confusion)
