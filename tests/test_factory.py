@@ -82,7 +82,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[WeightRe
     model = zoo.create_model(TINY, num_classes=4)
     package = tmp_path / PACKAGE.format(tmp_path.name)  # imported once a process: another name for every test
     package.mkdir()
-    (package / "__init__.py").touch()
+    (package / "__init__.py").write_text("raise SystemExit('imported')", encoding="utf-8")  # its file is all we want
     save_file(model.state_dict(), package / "tiny.safetensors")
     monkeypatch.syspath_prepend(str(tmp_path))
     return _record(package / "tiny.safetensors", model), model
@@ -180,6 +180,16 @@ def test_a_component_named_with_its_distribution_has_the_same_weights(published:
     assert catalog.weight(parse_name(TINY.replace("ste", "has8-zoo:ste"))).tag == "made"
     with pytest.raises(TagError):
         catalog.weight(replace(parse_name(TINY), text=TINY.replace("ste", "zoo-other:ste")))
+
+
+def test_a_weight_trained_under_such_a_name_belongs_to_the_plain_one_too(published: tuple[WeightRecord, Any]) -> None:
+    name = TINY.replace("ste", "has8-zoo:ste")
+    record = _altered(published[0], variant=name, spec=parse_name(name).to_json())
+    catalog = Catalog([(CatalogFile.model_validate({"version": 1, "variants": [], "weights": [record]}), "test")])
+    assert catalog.names == [TINY]
+    for asked in (TINY, name):
+        assert catalog.weight(parse_name(asked)) == record
+        _load(zoo.create_model(asked, num_classes=4), record)
 
 
 def test_altered_bytes_are_refused_before_they_are_read(published: tuple[WeightRecord, Any], tmp_path: Path) -> None:

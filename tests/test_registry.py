@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from zoo.errors import (
     IncompatibleComponentError,
     UnknownComponentError,
 )
+from zoo.families.sew import SewFamily
 from zoo.registry import GROUPS, Component, Registry, State, default_registry, scan
 
 EXPECTED = {
@@ -86,6 +89,61 @@ def test_what_is_no_such_component_is_broken(found: Any) -> None:
     registry = Registry([_component("odd", "zoo-odd", found)])
     with pytest.raises(BrokenComponentError, match=r"is no subclass of zoo.contracts.Encoder"):
         registry.load("encoder", "odd")
+
+
+class _Undecided:
+    """An API version that cannot be compared, as an array cannot."""
+
+    def __ne__(self, other: object) -> bool:
+        raise ValueError("truth value of an array")
+
+
+def test_a_class_that_cannot_even_be_checked_is_broken() -> None:
+    odd = type("Odd", (StraightThroughEncoder,), {"api_version": _Undecided()})
+    with pytest.raises(BrokenComponentError, match="truth value of an array"):
+        Registry([_component("odd", "zoo-odd", odd)]).load("encoder", "odd")
+
+
+def test_another_api_version_is_shown_as_it_stands() -> None:
+    odd = type("Odd", (StraightThroughEncoder,), {"api_version": "1"})
+    with pytest.raises(IncompatibleComponentError, match=r"asks for API version '1', this zoo offers 1"):
+        Registry([_component("odd", "zoo-odd", odd)]).load("encoder", "odd")
+
+
+def test_threads_load_a_component_together(capfd: pytest.CaptureFixture[str]) -> None:
+    together = threading.Barrier(8)
+
+    def imported() -> Any:
+        together.wait(timeout=20)
+        print("hello")
+        return StraightThroughEncoder
+
+    component = Component("encoder", "slow", "zoo-slow", "1.0", "slow:Thing", _import=imported)
+    stdout = sys.stdout
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: component.load(), range(8)))
+    assert found == [StraightThroughEncoder] * 8
+    assert (component.state, component.error) == (State.LOADED, None)
+    assert sys.stdout is stdout
+    said = capfd.readouterr()
+    assert (said.out, said.err.count("hello")) == ("", 8)
+
+
+def test_a_module_that_uses_its_own_component_at_import_has_it_once() -> None:
+    registry = Registry()
+    classes = iter([type("First", (StraightThroughEncoder,), {}), type("Second", (StraightThroughEncoder,), {})])
+
+    def imported() -> Any:
+        mine = next(classes)
+        if mine.__name__ == "First":
+            registry.load("encoder", "own")
+        return mine
+
+    component = Component("encoder", "own", "zoo-own", "1.0", "own:Thing", _import=imported)
+    registry = Registry([component])
+    assert registry.load("encoder", "own").__name__ == "Second"
+    assert registry.load("encoder", "own").__name__ == "Second"
+    assert (component.state, component.error) == (State.LOADED, None)
 
 
 def test_an_abstract_class_says_what_it_lacks() -> None:
@@ -210,6 +268,34 @@ def test_listing_survives_a_clashing_and_a_broken_family(monkeypatch: pytest.Mon
     assert "has8_resnet_b8_m2_d4_ste_bpd" in found
     assert zoo.list_models(family="sew") == []
     assert "sew_resnet18_rate" in zoo.list_models()
+
+
+class _Clumsy(SewFamily):
+    def parse(self, remainder: str, known: Any) -> Any:
+        first, second = remainder.split("-")
+        return ((first, second),)
+
+
+class _Demanding(SewFamily):
+    def __init__(self, needed: int) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("family", "said"), [(_Clumsy, "ValueError: not enough values"), (_Demanding, "TypeError: .*'needed'")]
+)
+def test_a_family_that_raises_what_it_likes_hides_its_own_models_alone(
+    monkeypatch: pytest.MonkeyPatch, family: type[Any], said: str
+) -> None:
+    clumsy = Component("family", "sew", "zoo-bad", "1.0", "bad:Sew", _import=lambda: family)
+    registry = Registry([*(replace(c) for c in default_registry().components() if c.name != "sew"), clumsy])
+    monkeypatch.setattr("zoo.catalog.default_registry", lambda: registry)
+    monkeypatch.setattr("zoo.composition.default_registry", lambda: registry)
+    assert "has8_resnet_b8_m2_d4_ste_bpd" in zoo.list_models(encoder="ste")
+    assert zoo.list_models(family="sew") == []
+    with pytest.raises(
+        BrokenComponentError, match=rf"family 'sew' of zoo-bad 1.0 .* cannot read 'sew_resnet18_rate': {said}"
+    ):
+        zoo.create_model("sew_resnet18_rate")
 
 
 @pytest.mark.parametrize("thing", [5, StraightThroughEncoder()])

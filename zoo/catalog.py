@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from zoo.composition import parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
-from zoo.names import Spec, Value, check_characters
+from zoo.names import Spec, Value, check_characters, plain_name
 from zoo.records import CatalogFile, WeightRecord
 from zoo.registry import CATALOG_FILE, DISABLE, GROUPS, Component, State, default_registry
 
@@ -52,12 +52,13 @@ class Catalog:
                 self._add(record, origin)
 
     def _add(self, record: WeightRecord, origin: str) -> None:
-        listed = self.weights.setdefault(record.variant, [])
+        variant = plain_name(record.variant)
+        listed = self.weights.setdefault(variant, [])
         same = next((other for other in listed if other.tag == record.tag), None)
         if same is None:
             listed.append(record)
             self._origins[record.name] = origin
-            self.notes.setdefault(record.variant, "")
+            self.notes.setdefault(variant, "")
         elif origin == self._origins[record.name]:
             raise CatalogError(f"{origin}: the weight {record.name} is listed twice")
         elif same.sha256 != record.sha256:
@@ -147,12 +148,15 @@ def default_catalog() -> Catalog:
     lists other bytes under a name of another catalog; whatever else that lists is there.
     """
     files = [(read_file(catalog_path()), "has8-zoo")]
-    plugins = []
+    plugins, seen = [], set()
     for component in default_registry().components("catalog"):
         if component.state in (State.AVAILABLE, State.LOADED):
             try:
-                files.append((read_file(component.load()), component.origin))
+                if (path := component.load()) in seen:  # under two names
+                    continue
+                files.append((read_file(path), component.origin))
                 plugins.append(component)
+                seen.add(path)
             except CatalogError as error:
                 component.fail(str(error))
             except ComponentError:  # its state and error say why

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
-from zoo.errors import ModelNameError, OptionError, UnknownComponentError, check_count, shorten, suggest
+from zoo.errors import (
+    BrokenComponentError,
+    ModelNameError,
+    OptionError,
+    UnknownComponentError,
+    ZooError,
+    check_count,
+    shorten,
+    suggest,
+)
 from zoo.names import Spec, check_characters, split_tag
 from zoo.registry import Registry, default_registry
 
@@ -34,12 +43,21 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
         raise UnknownComponentError(
             f"unknown family {shorten(family_name)}{suggest(family_name, families)} (in {shorten(name)})"
         )
-    family = registry.load("family", family_name)()
+    component = registry.find("family", family_name)
+    kind = component.load()
     try:
+        family = kind()
         fields = family.parse(remainder, registry.names)
+        return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
     except ModelNameError as error:
         raise type(error)(f"{error} (in {shorten(name, 120)})") from None
-    return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
+    except ZooError:
+        raise
+    except Exception as error:  # whatever else a plugin's family raises is its own defect
+        said = f"{type(error).__name__}: {error}"
+        raise BrokenComponentError(
+            f"family {family_name!r} of {component.origin} cannot read {shorten(name, 120)}: {said}"
+        ) from error
 
 
 def build_model(

@@ -60,7 +60,7 @@ class Spec:
     @property
     def plain_text(self) -> str:
         """The name without distributions: `has8_…_ste_bpd` of `has8_…_has8-zoo:ste_bpd`."""
-        return _DISTRIBUTION.sub("", self.text)
+        return plain_name(self.text)
 
     @property
     def distributions(self) -> frozenset[str]:
@@ -70,6 +70,11 @@ class Spec:
     def to_json(self) -> dict[str, Value | dict[str, Value] | None]:
         """A JSON object that says everything about the architecture."""
         return {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
+
+
+def plain_name(text: str) -> str:
+    """A variant's name without the distributions that its parts may stand behind."""
+    return _DISTRIBUTION.sub("", text)
 
 
 class NamePart(ABC):

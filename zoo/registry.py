@@ -15,9 +15,10 @@ import inspect
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -67,6 +68,28 @@ class State(StrEnum):
     INCOMPATIBLE = "incompatible"
     CONFLICT = "conflict"
     DISABLED = "disabled"
+
+
+class _PrintsToStderr:
+    """sys.stdout is sys.stderr while any thread is inside; contextlib's own would mix up the threads' exits."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._stdout = threading.Lock(), 0, sys.stdout
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._stdout, sys.stdout = sys.stdout, sys.stderr
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                sys.stdout = self._stdout
+
+
+_PRINTS_TO_STDERR = _PrintsToStderr()
 
 
 def _contract(kind: str) -> type[Any]:
@@ -119,72 +142,69 @@ class Component:
         if self.state in (State.BROKEN, State.INCOMPATIBLE, State.DISABLED):
             raise self._failure()
         try:
-            with redirect_stdout(sys.stderr):
+            with _PRINTS_TO_STDERR:
                 found = self._import()
+            problem = None if self.kind == "catalog" else self._problem(found)  # a file is validated where it is read
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"while importing {self.kind} {self.name!r} of {self.origin}; {DISABLE} switches it off")
             raise
         except BaseException:  # whatever else a plugin does at import is its own defect, shown on use
-            self.fail(traceback.format_exc())
-        else:
-            if self.kind != "catalog":  # a file, which is validated where it is read
-                self._check(found)
-        if self.state is not State.AVAILABLE:
+            problem = traceback.format_exc(), State.BROKEN
+        if self._loaded is not None:  # another thread was first, or the plugin's own module, which needed it at import
+            return self._loaded
+        if problem is not None:
+            self.fail(*problem)
             raise self._failure()
-        self.state, self._loaded = State.LOADED, found
+        self._loaded, self.state = found, State.LOADED
         return found
 
     def fail(self, reason: str, state: State = State.BROKEN) -> None:
         """Keep why it cannot be used."""
-        self.state, self.error, self._loaded = state, reason, None
+        self.error, self.state, self._loaded = reason, state, None
 
     def _failure(self) -> ComponentError:
         kind = IncompatibleComponentError if self.state is State.INCOMPATIBLE else BrokenComponentError
         return kind(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
 
-    def _check(self, found: Any) -> None:
+    def _problem(self, found: Any) -> tuple[str, State] | None:
+        """Why what was imported is no such component, if so, and what that makes of it."""
         from zoo.contracts import API_VERSION
 
         contract = _contract(self.kind)
         if not (inspect.isclass(found) and issubclass(found, contract)):
-            self.fail(f"{self.target} is no subclass of zoo.contracts.{contract.__name__}")
-            return
+            return f"{self.target} is no subclass of zoo.contracts.{contract.__name__}", State.BROKEN
         wanted = getattr(found, "api_version", None)
         if wanted != API_VERSION:
-            said = "declares no api_version" if wanted is None else f"asks for API version {wanted}"
-            self.fail(
-                f"{self.target} {said}, this zoo offers {API_VERSION}; "
-                f"set `api_version = {API_VERSION}` in the class, or install matching versions",
-                State.INCOMPATIBLE,
-            )
-            return
+            said = "declares no api_version" if wanted is None else f"asks for API version {wanted!r}"
+            advice = f"set `api_version = {API_VERSION}` in the class, or install matching versions"
+            return f"{self.target} {said}, this zoo offers {API_VERSION}; {advice}", State.INCOMPATIBLE
         if inspect.isabstract(found):
             missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
-            self.fail(f"{self.target} leaves abstract: {missing}")
-            return
+            return f"{self.target} leaves abstract: {missing}", State.BROKEN
         declared = {name for each in found.__mro__ for name in vars(each)}
         lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
         if lacking and self.kind in ("encoder", "decoder"):
-            self.fail(f"{self.target} lacks the class attributes {', '.join(lacking)}")
+            return f"{self.target} lacks the class attributes {', '.join(lacking)}", State.BROKEN
+        return None
 
 
 def _normalise(distribution: str) -> str:
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
-def _catalog_file(package: str) -> Path:
-    """The catalog of a package, which is found but not imported; nor are the packages around it.
+def package_file(package: str, path: str) -> Path:
+    """A file of a package, which is found but not imported; nor are the packages around it.
 
     Raises:
-        ModuleNotFoundError: no such package, or one without a catalog.
+        ModuleNotFoundError: no such package, or one without that file.
     """
     top, *inner = package.split(".")
     spec = importlib.util.find_spec(top)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     for folder in folders:
-        if (file := Path(folder, *inner, CATALOG_FILE)).is_file():
+        if (file := Path(folder, *inner, path)).is_file():
             return file
-    raise ModuleNotFoundError(f"package {package!r} holds no {CATALOG_FILE}", name=package)
+    raise ModuleNotFoundError(f"package {package!r} holds no {path}", name=package)
 
 
 def disabled_names(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
@@ -244,7 +264,9 @@ def scan(
             distribution=distribution,
             version=version,
             target=point.value,
-            _import=functools.partial(_catalog_file, point.value) if point.group == GROUPS["catalog"] else point.load,
+            _import=point.load
+            if point.group != GROUPS["catalog"]
+            else functools.partial(package_file, point.value, CATALOG_FILE),
         )
         if any(_switches_off(entry, distribution, point.name) for entry in disabled):
             component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)

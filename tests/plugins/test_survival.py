@@ -104,6 +104,8 @@ SAID = {
     ("catalog", "malformed"): ("broken", "does not follow the schema"),
     ("catalog", "dated"): ("broken", "is not YAML"),
     ("catalog", "missing"): ("broken", "holds no registry.yaml"),
+    ("catalog", "fine"): ("loaded", ""),
+    ("catalog", "again"): ("loaded", ""),
     ("catalog", "other"): ("conflict", "stands for different bytes in has8-zoo and zoo-catalogs 1.0"),
 }
 """Kind and name → the state and the reason that `zoo plugins` shows."""
@@ -113,16 +115,19 @@ OTHER = "has8_resnet_b2_m1_d1_fourier_bpd"
 
 
 def _catalogs() -> dict[str, str]:
-    """A distribution of four catalogs, three of them broken; the packages raise when imported, which no one does."""
+    """A distribution of five catalogs, three broken and one named twice; importing the packages raises: no one does."""
     own = yaml.safe_load(catalog_path().read_text(encoding="utf-8"))
     taken = next(record for record in own["weights"] if f"{record['variant']}.{record['tag']}" == TAKEN)
     other = {"version": 1, "variants": [{"names": "has8_resnet_b3_m1_d1_ste_bpd"}], "weights": [taken]}
+    fine = taken | {"tag": "elsewhere"}
     taken["sha256"] = "0" * 64
     contents = {
         "malformed": "version: 1\nvariants: [{nomes: has8_resnet_b2_m1_d1_ste_bpd}]\n",
         "dated": "version: 2020-13-45\n",
         "other": yaml.safe_dump(other),
-        "fine": "version: 1\nvariants:\n- names: has8_vgg_b{5,6}_m1_d1_fourier_bpd\n",
+        "fine": yaml.safe_dump(
+            {"version": 1, "variants": [{"names": "has8_vgg_b{5,6}_m1_d1_fourier_bpd"}], "weights": [fine]}
+        ),
     }
     files = {f"zoo_catalogs/{name}/registry.yaml": text for name, text in contents.items()}
     return files | {"zoo_catalogs/__init__.py": "raise RuntimeError('imported')"}
@@ -135,6 +140,7 @@ def _wheels(folder: Path) -> list[Path]:
         for group, point in [POINTS[name]]
     ]
     catalogs = {name: f"zoo_catalogs.{name}" for name in ("malformed", "dated", "other", "fine", "missing")}
+    catalogs["again"] = catalogs["fine"]
     return [*made, write_wheel(folder, "zoo-catalogs", _catalogs(), {"zoo.catalogs": catalogs})]
 
 

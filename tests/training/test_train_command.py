@@ -21,7 +21,9 @@ from typer.testing import CliRunner, Result
 
 import zoo
 from zoo.cli import app
+from zoo.hub.checkpoint import Statement
 from zoo.training import DataOptions, load_data, train
+from zoo.training.results import write_weights
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")
@@ -111,6 +113,28 @@ def test_the_folder_loads_and_predicts(trained: Path, photos: Path) -> None:
     found = {each["label"]: each["probability"] for each in answer["predictions"]}
     assert found == pytest.approx({"night": float(expected[0]), "noon": float(expected[1])}, rel=1e-5)
     assert run("show", photo, "--model", trained, "--out", trained.parent / "show.png").exit_code == 0
+
+
+def test_a_name_with_its_distribution_trains_a_weight_that_loads(photos: Path, tmp_path: Path) -> None:
+    """As the parts of a model are named that several distributions offer."""
+    name, out = "has8_resnet_b2_m2_d1_has8-zoo:ste_bpd", tmp_path / "run"
+    done = run("train", name, "--data", photos, "--out", out, *QUICK, "--epochs", "1", "--image-size", "16")
+    assert done.exit_code == 0, done.output
+    assert str(zoo.create_model(f"local-dir:{out}").spec) == f"{name}.photos"
+    assert run("predict", "--model", out, photos / "noon" / "00001.jpg").exit_code == 0
+    assert run("publish", out, "--to-dir", tmp_path / "hub", "--license", "MIT").exit_code == 0
+
+
+def test_layers_that_share_a_weight_are_written_one_by_one(tmp_path: Path) -> None:
+    model = zoo.create_model(NAME, num_classes=2)
+    one, two = (model.get_submodule(f"stages.0.0.{branch}.conv") for branch in ("analog", "spiking"))
+    two.weight = one.weight
+    (tmp_path / "run").mkdir()
+    statement = Statement(license="MIT", labels=["night", "noon"], image_size=16, dataset="photos")
+    write_weights(model, f"{NAME}.mine", statement, tmp_path / "run")
+    state = zoo.create_model(f"local-dir:{tmp_path / 'run'}").state_dict()
+    for branch in ("analog", "spiking"):
+        assert torch.equal(state[f"stages.0.0.{branch}.conv.weight"], one.weight)
 
 
 def test_the_folder_is_published_with_a_licence_and_never_without(trained: Path, tmp_path: Path) -> None:

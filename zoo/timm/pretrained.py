@@ -15,6 +15,7 @@ from zoo.catalog import default_catalog
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import OptionError, WeightError
 from zoo.factory import create_model
+from zoo.names import plain_name
 from zoo.records import WeightRecord
 from zoo.sources import HubRepository, LocalFolder, parse_reference
 from zoo.weights import HubAccess, load_state, parse_weight, read_plain_file
@@ -129,7 +130,7 @@ def _is_published(config: bytes) -> bool:
 
 def _checked(order: Order, reference: str) -> ImageClassifier:
     model = order.build(reference, pretrained=True)
-    if model.spec.plain_text != order.variant:
+    if model.spec.plain_text != plain_name(order.variant):
         raise WeightError(f"{reference} holds {model.spec}, but its architecture is said to be {order.variant}")
     return model
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save
 
 from zoo.composition import build_model
@@ -114,7 +115,11 @@ def write_weights(model: ImageClassifier, name: str, statement: Statement, out: 
         statement: what cannot be counted.
         out: the folder.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # Copies: safetensors takes no two tensors of one storage, which a network that shares layers has.
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+    }
     data = save(state, metadata={"spec": json.dumps(model.spec.untagged().to_json())})
     weight = describe_checkpoint(name, data, str(out / MODEL), statement)
     described = build_model(model.spec.untagged(), weight.num_classes, weight.in_chans)

@@ -10,7 +10,7 @@ from torch import Tensor
 from zoo.composition import build_model
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import WeightError
-from zoo.names import Spec
+from zoo.names import Spec, plain_name
 from zoo.records import StoredWeight
 from zoo.registry import Registry
 
@@ -51,7 +51,7 @@ def load_weight(model: ImageClassifier, weight: StoredWeight, state: Mapping[str
     Raises:
         WeightError: not fitting; the message names the key.
     """
-    if model.spec.plain_text != weight.variant:
+    if model.spec.plain_text != plain_name(weight.variant):
         raise WeightError(f"{weight.name} was trained as {weight.variant!r}, which {model.spec} is not")
     load_state(model, state, weight.name, weight.num_classes, weight.in_chans)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from importlib import resources
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from zoo.errors import WeightError
 from zoo.records import StoredWeight
+from zoo.registry import package_file
 from zoo.sources import HubRepository, LocalFolder, PackageFile, Source
 from zoo.weights.access import HubAccess
 from zoo.weights.config import MODEL
@@ -62,7 +62,7 @@ def _is_published(data: bytes, weight: StoredWeight) -> bool:
 
 def _read_package_file(name: str, source: PackageFile) -> bytes:
     try:
-        return resources.files(source.module).joinpath(source.path).read_bytes()
+        return package_file(source.module, source.path).read_bytes()
     except (ModuleNotFoundError, OSError) as error:
         raise WeightError(
             f"{name}: {source.path} is not in package {source.module!r}; reinstall it ({error})"
