@@ -1,7 +1,7 @@
 """What the in-place paths on the CPU share: when they run, the order in memory, and chunks that stay in cache.
 
 Each of them computes what a plain definition computes, which runs everywhere else: on a GPU, in float64, on the meta
-device, and while torch compiles, exports or traces.
+device, under the transforms of torch.func, and while torch compiles, exports or traces.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 CHUNK = 1 << 16
 """Values walked at once; eight float32 timesteps of them stay in a core's cache."""
@@ -28,7 +29,13 @@ def runs_in_place(x: Tensor) -> bool:
         and x.numel() > 0
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not is_transformed(x)
     )
+
+
+def is_transformed(x: Tensor) -> bool:
+    """Whether torch.func's vmap, grad or jvp is at work on x: it has no memory of its own to write to."""
+    return is_functorch_wrapped_tensor(x)
 
 
 def pixels_last(images: Tensor) -> Tensor:
@@ -39,6 +46,8 @@ def pixels_last(images: Tensor) -> Tensor:
     to gain.
     """
     if images.device.type != "cpu" or images.dtype not in _NARROW or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return images
+    if not torch.compiler.is_compiling() and is_transformed(images):
         return images
     if not torch.compiler.is_compiling() and _is_wide_and_tiny(images):
         return images.contiguous()

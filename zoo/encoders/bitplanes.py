@@ -50,11 +50,16 @@ def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 class _SurrogatePlanes(torch.autograd.Function):
     """Bit planes forward, Σ_k γ_k g_k f_k′(255·x) · 255 backward; saves x alone."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dtype: torch.dtype, slope: Wave, scaled: bool) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.slope, ctx.scaled = slope, scaled
+    def forward(x: Tensor, dtype: torch.dtype, slope: Wave, scaled: bool) -> Tensor:
         return bit_planes(x, dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, torch.dtype, Wave, bool], output: Tensor) -> None:
+        x, _, ctx.slope, ctx.scaled = inputs
+        ctx.save_for_backward(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
@@ -70,9 +75,15 @@ class _SurrogatePlanes(torch.autograd.Function):
 class _StraightThroughPlanes(torch.autograd.Function):
     """Bit planes forward; backward the weights for which decoding after encoding has slope 1."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(x: Tensor, dtype: torch.dtype) -> Tensor:
         return bit_planes(x, dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, torch.dtype], output: Tensor) -> None:
+        """The slope is everywhere the same."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

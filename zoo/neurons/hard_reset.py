@@ -18,7 +18,7 @@ import torch
 from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
-from zoo.in_place import CHUNK, as_rows, column_parts, inner_order, rows_like
+from zoo.in_place import CHUNK, as_rows, column_parts, inner_order, is_transformed, rows_like
 from zoo.precision import at_least_float32
 
 # Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
@@ -52,10 +52,16 @@ def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, a
     spikes = []
     for current in x:
         h = _charge(v, current, kind, gain)
-        spike = cast(Tensor, surrogate.atan.apply(h - threshold, alpha))
+        spike = cast(Tensor, _Step.apply(h - threshold, alpha))
         spikes.append(spike)
         v = h * (1 - spike)
     return torch.stack(spikes)
+
+
+class _Step(surrogate.atan):
+    """Θ with the arctan surrogate, under torch.func.vmap too."""
+
+    generate_vmap_rule = True
 
 
 class _HardResetSpikes(torch.autograd.Function):
@@ -186,7 +192,7 @@ def _backward_chunk(
 def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
     if x.numel() == 0:
         return torch.zeros_like(x) * x
-    if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling():
+    if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling() or is_transformed(x):
         return plain_spikes(at_least_float32(x), kind, gain, threshold, alpha).to(x.dtype)
     if not torch.is_grad_enabled() and not torch.jit.is_tracing():  # type: ignore[attr-defined]
         return _fire(x, float(gain), kind, threshold)
