@@ -12,11 +12,22 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 import zoo
+from zoo.cli import app
+from zoo.composition import build_model, parse_name
 from zoo.contracts import Converted, Converter
 from zoo.converting import convert, read_state
-from zoo.errors import ModelNameError, OptionError, PublishError, UnknownComponentError, WeightError
+from zoo.encoders.bitplanes import StraightThroughEncoder
+from zoo.errors import (
+    BrokenComponentError,
+    ModelNameError,
+    OptionError,
+    PublishError,
+    UnknownComponentError,
+    WeightError,
+)
 from zoo.hub import assemble
 from zoo.registry import Registry
 from zoo.sources import LocalFolder
@@ -264,3 +275,56 @@ def test_wrong_names_and_options(toys: Registry, foreign: dict[str, Tensor], tmp
         with pytest.raises(ModelNameError):
             convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys, name=name)
     assert not (tmp_path / "out").exists()
+
+
+class Clumsy(Toy):
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return Converted(self.name, 2, 3, {"stem": state["theirs"]})
+
+
+class Silent(Toy):
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return None  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(
+    ("converter", "said"),
+    [(Clumsy, r"fails on .*x\.pt with KeyError: 'theirs'"), (Silent, "gives NoneType, where .*Converted is due")],
+)
+def test_a_converter_that_fails_is_named_and_nothing_is_written(
+    registry: Registry, converter: type[Toy], said: str, foreign: dict[str, Tensor], tmp_path: Path
+) -> None:
+    registry.register("converter", "clumsy", converter)
+    torch.save(_plain(foreign), tmp_path / "x.pt")
+    with pytest.raises(BrokenComponentError, match=rf"converter 'clumsy' of .* {said}"):
+        convert("clumsy", tmp_path / "x.pt", tmp_path / "out", registry=registry)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_given_registry_is_used_to_the_end(toys: Registry, foreign: dict[str, Tensor], tmp_path: Path) -> None:
+    """Of components that only it has."""
+
+    class Mine(StraightThroughEncoder):
+        """Registered nowhere else."""
+
+    toys.register("encoder", "mine", Mine)
+    name = "has8_resnet_b1_m1_d1_mine_bpd"
+    model = build_model(parse_name(name, toys), 2, registry=toys)
+    torch.save({f"their.{key}": value for key, value in model.state_dict().items()}, tmp_path / "x.pt")
+    convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys, name=name)
+    loaded = zoo.create_model(f"local-dir:{tmp_path / 'out'}", registry=toys)
+    assert str(loaded.spec) == f"{name}.converted"
+
+
+def test_other_options_of_a_converter_can_be_given_in_the_shell(
+    toys: Registry, foreign: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.converting.default_registry", lambda: toys)
+    torch.save(_plain(foreign), tmp_path / "x.pt")
+    arguments = ["convert", "toy", str(tmp_path / "x.pt"), "--out", str(tmp_path / "out"), "--set"]
+    for given, said in (("colour=blue", "has no option 'colour'"), ("name", "KEY=VALUE"), ("name=x", "unknown family")):
+        done = CliRunner().invoke(app, [*arguments, given], env={"COLUMNS": "200"})
+        assert (done.exit_code, said in done.stderr) == (2, True), done.output
+    done = CliRunner().invoke(app, [*arguments, f"name={NAME}"])
+    assert done.exit_code == 0, done.output
+    assert NAME in done.stdout

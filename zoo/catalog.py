@@ -19,7 +19,7 @@ from zoo.composition import parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
 from zoo.names import Spec, Value, check_characters, plain_name
 from zoo.records import CatalogFile, WeightRecord
-from zoo.registry import CATALOG_FILE, DISABLE, GROUPS, Component, State, default_registry
+from zoo.registry import CATALOG_FILE, DISABLE, GROUPS, Component, Registry, State, default_registry
 
 
 def _expand(pattern: str) -> list[str]:
@@ -219,9 +219,9 @@ def _matches(name: str, chosen: Mapping[str, str]) -> bool:
     return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
 
 
-def providers_of(spec: Spec) -> list[Component]:
+def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component]:
     """The components that a name is made of: its family, and whichever of its fields name one or `Family.named_by`."""
-    registry = default_registry()
+    registry = registry or default_registry()
     used = [("family", spec.family)] + [(kind, str(value)) for kind, value in spec.fields if kind in GROUPS]
     others = registry.load("family", spec.family).named_by.items()
     return [registry.find(kind, name) for kind, name in used] + [

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zoo.composition import build_model, parse_name
 from zoo.contracts.converter import Converted
-from zoo.errors import ModelNameError, OptionError, WeightError, suggest
+from zoo.errors import BrokenComponentError, ModelNameError, OptionError, WeightError, ZooError, suggest
 from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.hub.folder import NOT_STATED, HubFolder, check_new_folder
 from zoo.names import Spec
@@ -60,25 +60,34 @@ def convert(
         What was written; `note` is for the user to read.
 
     Raises:
-        UnknownComponentError, ComponentError: nobody offers that converter, or it is broken.
+        UnknownComponentError, ComponentError: nobody offers that converter, or it is broken, also in what it does.
         OptionError: it has no such option.
         WeightError: the file cannot be read without running code, or is no checkpoint of that kind.
         ModelNameError, CompositionError: the options make no model.
         PublishError: `out` exists, or cannot be written. Nothing half-written remains.
     """
     registry = registry or default_registry()
-    kind = registry.load("converter", converter)
+    component = registry.find("converter", converter)
+    kind = component.load()
     unknown = sorted(options.keys() - kind.options)
     if unknown:
         raise OptionError(f"converter {converter!r} has no option {unknown[0]!r}{suggest(unknown[0], kind.options)}")
     check_new_folder(out)
     state = read_state(checkpoint)
     try:
-        converted: Converted = kind(**options).convert(state)
+        converted = kind(**options).convert(state)
     except WeightError as error:
         raise WeightError(f"{checkpoint} cannot be converted by {converter!r}: {error}") from error
+    except ZooError:
+        raise
+    except Exception as error:  # whatever else a plugin raises is its own defect
+        said = f"fails on {checkpoint} with {type(error).__name__}: {error}"
+        raise BrokenComponentError(f"converter {converter!r} of {component.origin} {said}") from error
+    if not isinstance(converted, Converted):
+        said = f"gives {type(converted).__name__}, where zoo.contracts.converter.Converted is due"
+        raise BrokenComponentError(f"converter {converter!r} of {component.origin} {said}")
     spec = check_converted(converted, registry)
-    make_folder(converted, spec, image_size, str(checkpoint)).write(out)
+    make_folder(converted, spec, image_size, str(checkpoint), registry).write(out)
     return converted
 
 
@@ -146,7 +155,9 @@ def check_converted(converted: Converted, registry: Registry) -> Spec:
     return spec
 
 
-def make_folder(converted: Converted, spec: Spec, image_size: int, origin: str) -> HubFolder:
+def make_folder(
+    converted: Converted, spec: Spec, image_size: int, origin: str, registry: Registry | None = None
+) -> HubFolder:
     """The folder of a converted checkpoint, without a card: what a card says is not known.
 
     Raises:
@@ -163,7 +174,7 @@ def make_folder(converted: Converted, spec: Spec, image_size: int, origin: str) 
         dataset_note=converted.note,
         recipe="converted",
     )
-    weight = describe_checkpoint(str(spec.tagged(TAG)), data, origin, statement)
+    weight = describe_checkpoint(str(spec.tagged(TAG)), data, origin, statement, registry)
     with torch.device("meta"):
-        model = build_model(spec, weight.num_classes, weight.in_chans)
+        model = build_model(spec, weight.num_classes, weight.in_chans, registry=registry)
     return HubFolder(weight, {MODEL: data, CONFIG: write_config(weight, describe(model, weight), model.num_features)})

@@ -20,6 +20,9 @@ def convert_command(
     encoder: Annotated[str | None, typer.Option(help="The encoder that it was trained with.")] = None,
     decoder: Annotated[str | None, typer.Option(help="The decoder that it was trained with.")] = None,
     image_size: Annotated[int, typer.Option(min=1, max=16384, help="Pixels a side that it was trained with.")] = 32,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other of the converter's; repeat it.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Convert a checkpoint that was trained with other code.
@@ -31,7 +34,7 @@ def convert_command(
     from zoo.converting import convert
 
     given = {"encoder": encoder, "decoder": decoder}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = {name: value for name, value in given.items() if value is not None} | _read(settings or [])
     found = convert(converter, checkpoint, out, image_size=image_size, registry=None, **options)
     row = {
         "name": found.spec_name,
@@ -47,3 +50,13 @@ def convert_command(
     if found.note:
         print(f"note: {found.note}")
     print(f'zoo.create_model("{row["load"]}")')
+
+
+def _read(settings: list[str]) -> dict[str, str]:
+    options = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {text!r} is not of the form KEY=VALUE")
+        options[key.strip()] = value
+    return options

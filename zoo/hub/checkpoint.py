@@ -14,6 +14,7 @@ from zoo.composition import build_model, parse_name
 from zoo.errors import PublishError
 from zoo.hub.folder import NOT_STATED, measure
 from zoo.records import Preprocessing, StoredWeight
+from zoo.registry import NOTEBOOK, Registry
 from zoo.weights import count_classes, load_state, parse_weight
 
 
@@ -67,7 +68,9 @@ def _validated(content: dict[str, Any], name: str) -> StoredWeight:
         raise PublishError(f"{name}: {error}") from error
 
 
-def describe_checkpoint(name: str, data: bytes, origin: str, statement: Statement) -> StoredWeight:
+def describe_checkpoint(
+    name: str, data: bytes, origin: str, statement: Statement, registry: Registry | None = None
+) -> StoredWeight:
     """The record of safetensors bytes that belong to the model `name`, which has a tag.
 
     Args:
@@ -75,21 +78,24 @@ def describe_checkpoint(name: str, data: bytes, origin: str, statement: Statemen
         data: the whole file.
         origin: what errors call it.
         statement: what cannot be counted.
+        registry: components to use; the installed ones by default.
 
     Raises:
         PublishError: no tag, or labels that are not the classes.
         WeightError: not a safetensors file, or not of that model.
         ModelNameError: the name is wrong.
     """
-    spec = parse_name(name)
+    spec = parse_name(name, registry)
     if spec.tag is None:
         raise PublishError(f"{name} needs a tag that names these weights, as in {name}.mine")
     state = parse_weight(data, origin)
-    classes, channels = count_classes(spec, state, origin)
+    classes, channels = count_classes(spec, state, origin, registry)
     if len(statement.labels) != classes:
         raise PublishError(f"{origin} has {classes} classes, but {len(statement.labels)} labels were given")
-    model = build_model(spec, classes, channels)
+    model = build_model(spec, classes, channels, registry=registry)
     load_state(model, state, origin, classes, channels)
+    # What was registered in this process has no distribution that could be named; publishing refuses it.
+    made_of = providers_of(spec, registry)
     content: dict[str, Any] = {
         "variant": spec.text,
         "tag": spec.tag,
@@ -98,7 +104,7 @@ def describe_checkpoint(name: str, data: bytes, origin: str, statement: Statemen
         "in_chans": channels,
         "preprocessing": Preprocessing(size=statement.image_size),
         "spec": spec.untagged().to_json(),
-        "providers": {c.distribution: str(c.version) for c in providers_of(spec)},
+        "providers": {c.distribution: str(c.version) for c in made_of if c.distribution != NOTEBOOK},
         "figures": measure(model, statement.image_size),
     }
     stated = {name: value for name, value in vars(statement).items() if name != "image_size"}

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import ModelCard
 from torch import Tensor
 
-from zoo.catalog import default_catalog
+from zoo.catalog import default_catalog, providers_of
 from zoo.composition import build_model, parse_name
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import PublishError, ZooError
@@ -20,7 +20,7 @@ from zoo.hub.card import metadata, write_card, write_eval_results
 from zoo.names import Spec
 from zoo.profiling import count_cost
 from zoo.records import Figures, StoredWeight, WeightRecord
-from zoo.registry import default_registry
+from zoo.registry import NOTEBOOK, default_registry
 from zoo.sources import Source
 from zoo.weights import HubAccess, describe, load_weight, parse_weight, read_weight
 from zoo.weights.config import CONFIG, MODEL, read_config, write_config
@@ -96,6 +96,12 @@ def assemble(
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
     spec = weight.spec_of(parse_name(weight.variant))
+    for component in providers_of(spec):
+        if component.distribution == NOTEBOOK:
+            raise PublishError(
+                f"{weight.name}: nobody else has {component.kind} {component.name!r}, which this process registered; "
+                "put it into a distribution (zoo plugins new), then publish"
+            )
     if data is None:
         data = read_weight(weight, source, access)
     else:

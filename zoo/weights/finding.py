@@ -121,7 +121,8 @@ def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -
         spec = parse_name(weight.variant, registry)
     except UnknownComponentError as error:
         _check_providers(weight, origin, error)
-        raise
+        advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
+        raise UnknownComponentError(f"{origin}: {error}; {advice}") from error
     if weight.spec != spec.untagged().to_json():
         raise WeightError(
             f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
