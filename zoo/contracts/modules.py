@@ -277,7 +277,8 @@ class ImageClassifier(nn.Module, ABC):
 
         A second call changes nothing, and neither does the first where nothing can be folded. Outputs differ by
         rounding, which flips a few bit planes. Of a batch norm's 2C parameters C remain, the convolution's bias, so
-        `state_dict` has other keys: weights are loaded first. Training goes on without batch norms.
+        `state_dict` has other keys: weights are loaded first. Training goes on without batch norms. A convolution's
+        weight lies in memory as its maps do (channels_last): safetensors stores `value.contiguous()` of it.
 
         Args:
             dtype: torch.bfloat16 or torch.float16 for a network that will run under autocast to it: convolutions and
