@@ -92,6 +92,52 @@ def test_what_only_the_owner_knows_is_asked_for(checkpoint: Path, missing: str) 
 
 
 @pytest.mark.parametrize(
+    "option", [("--labels", "x,y,z"), ("--image-size", "9"), ("--metric", "top1=99"), ("--recipe", "by hand")]
+)
+def test_what_the_record_of_a_folder_says_is_not_stated_again(tmp_path: Path, option: tuple[str, str]) -> None:
+    folder = tmp_path / "folder"
+    tiny_folder("local-dir:folder").write(folder)
+    result = run(folder, *option, "--license", "BSD-3-Clause", "--to-dir", "out", code=2)
+    assert f"{option[0]}: the config.json of {folder} records that" in " ".join(result.stderr.split())
+    assert "--license" not in result.stderr
+    assert list(Path().iterdir()) == []
+    told = ["--dataset", "Other noise", "--dataset-id", "bob/noise", "--dataset-license", "CC0-1.0"]
+    run(folder, "--license", "BSD-3-Clause", *told, "--dataset-attribution", "Bob", "--to-dir", "out")
+    weight = json.loads(Path("out/config.json").read_text(encoding="utf-8"))["zoo"]["weight"]
+    assert weight["license"] == "BSD-3-Clause"
+    assert [weight[f"dataset{key}"] for key in ("", "_id", "_license", "_attribution")] == [*told[1::2], "Bob"]
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--license", "GPL-3.0"),
+        ("--dataset-attribution", "Bob"),
+        ("--labels", "x,y,z"),
+        ("--image-size", "9"),
+        ("--recipe", "by hand"),
+        ("--metric", "top1=99"),
+    ],
+)
+def test_a_weight_of_a_catalog_is_published_with_its_record(two: list[str], option: tuple[str, str]) -> None:
+    for order in ((two[0], "--to-dir", "out"), ("--all", "--namespace", "alice")):
+        result = run(*order, *option, code=2)
+        said = " ".join(result.stderr.split())
+        assert said.startswith(f"error: {option[0]}: ")
+        assert "record" in said
+        assert "--checkpoint FILE" in said
+    assert [path.name for path in Path().iterdir()] == ["registry.yaml"]
+
+
+@pytest.mark.parametrize("option", ["--license", "--dataset", "--dataset-id", "--dataset-license", "--recipe"])
+def test_an_empty_option_is_not_taken_for_one_left_out(tmp_path: Path, option: str) -> None:
+    tiny_folder("local-dir:folder").write(tmp_path / "folder")
+    result = run(tmp_path / "folder", option, " ", "--to-dir", "out", code=2)
+    assert result.stderr == f"error: {option} is empty; write it out, or leave the option out\n"
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ((), "name a weight"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,19 @@ from zoo.cli.options import Json, model_reference
 from zoo.errors import PublishError, ZooError
 
 if TYPE_CHECKING:
+    from zoo.hub.checkpoint import Statement
     from zoo.records import StoredWeight
     from zoo.sources import Source
     from zoo.weights import HubAccess
 
 _LISTED = "What is published"
 _WHERE = "Where it goes"
-_STATED = "What you state of a --checkpoint, or of a folder of zoo train"
+_STATED = "What you state of a --checkpoint, or of a folder"
+_RECORDED = "What you state of a --checkpoint alone; a folder's config.json records it"
+
+_NEEDED = ("--license", "--labels", "--image-size", "--dataset")
+_OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "--dataset-attribution")
+"""What its owner knows better than the program that wrote it."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +86,24 @@ def publish_command(
     license: Annotated[
         str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
     ] = None,
+    dataset: Annotated[str | None, typer.Option(help="What it was trained on.", rich_help_panel=_STATED)] = None,
+    dataset_id: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Its name on the Hub.", rich_help_panel=_STATED)
+    ] = None,
+    dataset_license: Annotated[str | None, typer.Option(help="Its licence.", rich_help_panel=_STATED)] = None,
+    dataset_attribution: Annotated[str | None, typer.Option(help="Whom to credit.", rich_help_panel=_STATED)] = None,
     labels: Annotated[
         str | None,
-        typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_STATED),
+        typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_RECORDED),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, max=16384, help="Pixels a side it was trained with.", rich_help_panel=_STATED)
+        int | None, typer.Option(min=1, max=16384, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED)
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="What it was trained on.", rich_help_panel=_STATED)] = None,
-    dataset_id: Annotated[str, typer.Option(help="Its name on the Hub, ORG/NAME.", rich_help_panel=_STATED)] = "",
-    dataset_license: Annotated[str, typer.Option(help="Its licence.", rich_help_panel=_STATED)] = "not stated",
-    dataset_attribution: Annotated[str, typer.Option(help="Whom to credit.", rich_help_panel=_STATED)] = "not stated",
-    recipe: Annotated[str, typer.Option(help="How it was trained.", rich_help_panel=_STATED)] = "",
+    recipe: Annotated[str | None, typer.Option(help="How it was trained.", rich_help_panel=_RECORDED)] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PERCENT", help="A measured figure, such as top1=81.6; repeat it.", rich_help_panel=_STATED
+            metavar="NAME=PERCENT", help="A measured figure, such as top1=81.6; repeat it.", rich_help_panel=_RECORDED
         ),
     ] = None,
     as_json: Json = False,
@@ -106,41 +115,31 @@ def publish_command(
     named. What is sent is model.safetensors, config.json, README.md (the
     card) and .eval_results, nothing else. The commit and sha256 are printed
     and written into the catalog. The same command again changes nothing.
+    A weight of a catalog or of the Hub goes with its record: nothing is
+    stated of it.
     Log in once with `hf auth login`.
     """
     from zoo.catalog import read_file
-    from zoo.hub.checkpoint import Statement
     from zoo.weights import HubAccess
 
     _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
+    given: dict[str, Any] = {
+        "--license": license,
+        "--labels": labels,
+        "--image-size": image_size,
+        "--dataset": dataset,
+        "--dataset-id": dataset_id,
+        "--dataset-license": dataset_license,
+        "--dataset-attribution": dataset_attribution,
+        "--recipe": recipe,
+        "--metric": metric or None,
+    }
+    stated = {option: value for option, value in given.items() if value is not None}
+    _check_stated(stated, checkpoint is not None)
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place
     access = HubAccess(endpoint)
-    statement = None
-    if checkpoint is not None:
-        needed = {"--license": license, "--labels": labels, "--image-size": image_size, "--dataset": dataset}
-        missing = [option for option, value in needed.items() if value is None]
-        if missing:
-            raise PublishError(f"--checkpoint needs {', '.join(missing)}: nobody else knows, and none is assumed")
-        statement = Statement(
-            license=str(license),
-            labels=_labels(str(labels)),
-            image_size=int(image_size or 0),
-            dataset=str(dataset),
-            dataset_id=dataset_id,
-            dataset_license=dataset_license,
-            dataset_attribution=dataset_attribution,
-            recipe=recipe,
-            metrics=_metrics(metric or []),
-        )
-    stated = {
-        "license": license or "",
-        "dataset": dataset or "",
-        "dataset_id": dataset_id,
-        "dataset_license": dataset_license,
-        "dataset_attribution": dataset_attribution,
-    }
-    orders = _all_orders(catalog) if everything else [_order(str(name), checkpoint, statement, catalog, access, stated)]
+    orders = _all_orders(catalog, stated) if everything else [_order(str(name), checkpoint, catalog, access, stated)]
     failed = False
     for order in orders:
         repository = repo_id or (f"{namespace}/{order.weight.name}" if namespace else None)
@@ -180,6 +179,28 @@ def _check_options(
         raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR, or --dry-run")
 
 
+def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
+    missing = [option for option in _NEEDED if option not in stated]
+    if of_checkpoint and missing:
+        raise PublishError(f"--checkpoint needs {', '.join(missing)}: nobody else knows, and none is assumed")
+    for option, value in stated.items():
+        if isinstance(value, str) and not value.strip():
+            raise PublishError(f"{option} is empty; write it out, or leave the option out")
+
+
+def _field(option: str) -> str:
+    """What a record calls it."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _statement(stated: Mapping[str, Any]) -> Statement:
+    from zoo.hub.checkpoint import Statement
+
+    fields = {_field(option): value for option, value in stated.items()}
+    fields |= {"labels": _labels(fields["labels"]), "metrics": _metrics(fields.pop("metric", []))}
+    return Statement(**fields)
+
+
 def _labels(text: str) -> list[str]:
     """Class names between commas, or one a line of a file."""
     file = Path(text)
@@ -199,20 +220,31 @@ def _metrics(texts: list[str]) -> dict[str, float]:
     return metrics
 
 
-def _order(
-    name: str, checkpoint: Path | None, statement: Any, catalog: Path, access: HubAccess, stated: dict[str, str]
-) -> _Order:
-    """What NAME stands for: a checkpoint with its statement, a folder, or a weight of `catalog` or an installed one."""
-    from zoo.catalog import read_catalog
-    from zoo.composition import parse_name
+def _order(name: str, checkpoint: Path | None, catalog: Path, access: HubAccess, stated: Mapping[str, Any]) -> _Order:
+    """What NAME stands for: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
     from zoo.hub.checkpoint import describe_checkpoint, restate
-    from zoo.sources import LocalFolder, PlainFile, parse_reference
-    from zoo.weights import find_weight
+    from zoo.sources import LocalFolder, PlainFile
 
     if checkpoint is not None:
         data = _read(checkpoint)
-        return _Order(describe_checkpoint(name, data, str(checkpoint), statement), PlainFile(checkpoint), data)
-    name = model_reference(name)
+        weight = describe_checkpoint(name, data, str(checkpoint), _statement(stated))
+        return _Order(weight, PlainFile(checkpoint), data)
+    order = _find(model_reference(name), catalog, access)
+    if isinstance(order.source, LocalFolder):
+        _refuse([option for option in stated if option not in _OF_A_FOLDER], f"the config.json of {name} records that")
+        fields = {_field(option): text for option, text in stated.items()}
+        return _Order(restate(order.weight, fields), order.source)
+    _refuse(stated, f"{order.weight.name} is published with the record of its catalog or repository")
+    return order
+
+
+def _find(name: str, catalog: Path, access: HubAccess) -> _Order:
+    """A weight of `catalog`, or what `find_weight` finds."""
+    from zoo.catalog import read_catalog
+    from zoo.composition import parse_name
+    from zoo.sources import parse_reference
+    from zoo.weights import find_weight
+
     if parse_reference(name) is None and catalog.is_file():
         spec = parse_name(name)
         if (own := read_catalog(catalog)).weights_of(spec):
@@ -221,9 +253,16 @@ def _order(
     found = find_weight(name, access, required=True)
     assert found.weight is not None
     assert found.source is not None
-    if isinstance(found.source, LocalFolder):
-        return _Order(restate(found.weight, stated), found.source)
     return _Order(found.weight, found.source)
+
+
+def _refuse(options: Collection[str], why: str) -> None:
+    """Raise `PublishError` where options were stated that would change nothing."""
+    if options:
+        raise PublishError(
+            f"{', '.join(options)}: {why}; leave it out, or state everything of the file itself, "
+            "by NAME.TAG --checkpoint FILE"
+        )
 
 
 def _read(file: Path) -> bytes:
@@ -233,9 +272,10 @@ def _read(file: Path) -> bytes:
         raise PublishError(f"{file} cannot be read: {error}") from error
 
 
-def _all_orders(catalog: Path) -> list[_Order]:
+def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
     from zoo.catalog import read_file
 
+    _refuse(stated, f"--all publishes every weight with its record in {catalog}")
     records = read_file(catalog).weights
     if not records:
         raise PublishError(f"{catalog} lists no weights; nothing to publish")

@@ -52,13 +52,12 @@ def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
 
     Args:
         weight: of a folder.
-        stated: field → text; what is empty or not stated leaves the record's own.
+        stated: field → text; what is left out stays as recorded.
 
     Raises:
         PublishError: a text that no record may have.
     """
-    said = {key: value for key, value in stated.items() if value not in ("", NOT_STATED)}
-    return _validated(weight.model_dump() | said, weight.name)
+    return _validated(weight.model_dump() | dict(stated), weight.name)
 
 
 def _validated(content: dict[str, Any], name: str) -> StoredWeight:
