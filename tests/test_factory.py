@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 import zoo
@@ -290,6 +291,21 @@ def test_a_malformed_catalog_names_file_and_place(tmp_path: Path, text: str, mes
     assert str(file) in str(caught.value)
     with pytest.raises(CatalogError, match="cannot be read"):
         read_catalog(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("figure", [float("inf"), float("nan"), 810, -3])
+def test_a_catalog_with_an_impossible_figure(
+    published: tuple[WeightRecord, Any], tmp_path: Path, figure: float
+) -> None:
+    record = published[0].model_dump(mode="json", exclude_none=True) | {"metrics": {"top1": figure}}
+    file = tmp_path / "registry.yaml"
+    file.write_text(yaml.safe_dump({"version": 1, "weights": [record]}), encoding="utf-8")
+    with pytest.raises(
+        CatalogError, match=r"does not follow the schema: weights\.0\.metrics.*(finite|0 to 100)"
+    ) as caught:
+        read_catalog(file)
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
 
 
 def test_a_catalog_of_other_bytes(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from zoo.composition import parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
 from zoo.names import Spec, Value, check_characters, plain_name
-from zoo.records import CatalogFile, WeightRecord
+from zoo.records import CatalogFile, WeightRecord, complaints
 from zoo.registry import CATALOG_FILE, DISABLE, GROUPS, Component, Registry, State, default_registry
 
 
@@ -120,7 +120,7 @@ def read_file(path: Path) -> CatalogFile:
     except OSError as error:
         raise CatalogError(f"{path} cannot be read: {error}") from error
     except ValidationError as error:
-        raise CatalogError(f"{path} does not follow the schema: {error}") from error
+        raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
     except ModelNameError as error:
         raise CatalogError(f"{path} names no models: {error}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's dates and numbers raise a ValueError

@@ -5,11 +5,13 @@ Loads no torch, and reads nothing.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
+from zoo.errors import shorten
 from zoo.names import Spec
 from zoo.sources import HubRepository, PackageFile, Source, parse_reference, parse_source
 
@@ -17,11 +19,14 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
 
+TOP_K = re.compile(r"top(\d+)")
+"""The metrics that are shares of images, in percent."""
+
 
 class Record(BaseModel):
-    """Unknown keys are refused: a record never says more than its schema."""
+    """Unknown keys are refused: a record never says more than its schema. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Preprocessing(Record):
@@ -80,6 +85,16 @@ class StoredWeight(Record):
     providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
     figures: Figures
     activity: Activity | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_possible(cls, metrics: dict[str, float]) -> dict[str, float]:
+        for name, value in metrics.items():
+            if TOP_K.fullmatch(name) and not 0 <= value <= 100:
+                raise ValueError(f"{name}={value:g} is out of range; valid: 0 to 100, in percent")
+            if name == "loss" and value < 0:
+                raise ValueError(f"loss={value:g} is out of range; valid: 0 or more")
+        return metrics
 
     @model_validator(mode="after")
     def _spec_is_the_variants(self) -> StoredWeight:
@@ -157,3 +172,18 @@ class CatalogFile(Record):
     @classmethod
     def _nothing_is_an_empty_list(cls, value: Any) -> Any:
         return () if value is None else value  # a key with nothing behind it
+
+
+def complaints(error: ValidationError) -> str:
+    """The first complaints of many, on one line: each with its field, its value where that is short, and the rule."""
+    found = [
+        ".".join(map(str, each["loc"])) + f"{_value(each['input'])}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_url=False)
+    ]
+    return "; ".join(found[:3]).removeprefix(": ") + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _value(given: Any) -> str:
+    if isinstance(given, str):
+        return f" {shorten(given)}"
+    return f" {given:g}" if isinstance(given, float) else f" {given}" if isinstance(given, int) else ""

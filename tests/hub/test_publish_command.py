@@ -82,6 +82,32 @@ def test_a_checkpoint_of_ones_own(hub: LoopbackHub, checkpoint: Path, monkeypatc
     assert f"{record.source}@{record.revision}" == row["load"]
 
 
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        (["top1=inf"], "metrics.top1 inf: Input should be a finite number"),
+        (["top1=nan"], "metrics.top1 nan: Input should be a finite number"),
+        (["top1=810"], "metrics: top1=810 is out of range; valid: 0 to 100, in percent"),
+        (["top5=-3"], "metrics: top5=-3 is out of range; valid: 0 to 100, in percent"),
+        (["loss=-0.5"], "metrics: loss=-0.5 is out of range; valid: 0 or more"),
+        (["top1=33", "top1=34"], "--metric top1 is stated twice"),
+        (["top1=much"], "is not of the form top1=81.6"),
+    ],
+)
+def test_figures_that_cannot_be(checkpoint: Path, metrics: list[str], said: str) -> None:
+    stated = [part for metric in metrics for part in ("--metric", metric)]
+    result = run(MADE, "--checkpoint", checkpoint, *STATED, *stated, "--to-dir", "out", code=2)
+    assert said in " ".join(result.stderr.replace("│", " ").split())
+    assert list(Path().iterdir()) == []
+
+
+def test_a_loss_may_be_over_100(checkpoint: Path) -> None:
+    figures = ["--metric", "loss=123.5", "--metric", "top1=100", "--metric", "top5=0"]
+    run(MADE, "--checkpoint", checkpoint, *STATED, *figures, "--to-dir", "out")
+    weight = json.loads(Path("out/config.json").read_text(encoding="utf-8"))["zoo"]["weight"]
+    assert weight["metrics"] == {"loss": 123.5, "top1": 100.0, "top5": 0.0}
+
+
 @pytest.mark.parametrize("missing", ["--license", "--labels", "--image-size", "--dataset"])
 def test_what_only_the_owner_knows_is_asked_for(checkpoint: Path, missing: str) -> None:
     place = STATED.index(missing)

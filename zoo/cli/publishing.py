@@ -213,6 +213,8 @@ def _metrics(texts: list[str]) -> dict[str, float]:
     metrics = {}
     for text in texts:
         name, _, value = text.partition("=")
+        if name in metrics:
+            raise PublishError(f"--metric {name} is stated twice; valid: each figure once")
         try:
             metrics[name] = float(value)
         except ValueError as error:

@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from zoo.names import Spec
-from zoo.records import StoredWeight
+from zoo.records import TOP_K, StoredWeight
 
 LIBRARY = "has8-zoo"
 TASK = "image-classification"
@@ -24,8 +24,6 @@ _HUB_LICENSES = frozenset(
     """.split()  # noqa: SIM905
 )
 """Licence identifiers that the Hub knows; others are published as `other`, under their own name."""
-
-_TOP = re.compile(r"top(\d+)")
 
 _ABOUT = {
     "has8": "A hybrid image classifier: in every block an analog branch and a spiking branch see the same activation. "
@@ -40,13 +38,13 @@ _ABOUT = {
 
 def metric_title(name: str) -> str:
     """What a table calls a metric: `Top-1 accuracy` of `top1`."""
-    found = _TOP.fullmatch(name)
+    found = TOP_K.fullmatch(name)
     return f"Top-{found[1]} accuracy" if found else _one_line(name)
 
 
 def _metric_type(name: str) -> str:
     """What the Hub calls it."""
-    return "accuracy" if _TOP.fullmatch(name) else _one_line(name)
+    return "accuracy" if TOP_K.fullmatch(name) else _one_line(name)
 
 
 def _sentence(text: str) -> str:

@@ -13,7 +13,7 @@ from zoo.catalog import providers_of
 from zoo.composition import build_model, parse_name
 from zoo.errors import PublishError
 from zoo.hub.folder import NOT_STATED, measure
-from zoo.records import Preprocessing, StoredWeight
+from zoo.records import Preprocessing, StoredWeight, complaints
 from zoo.registry import NOTEBOOK, Registry
 from zoo.weights import count_classes, load_state, parse_weight
 
@@ -64,7 +64,7 @@ def _validated(content: dict[str, Any], name: str) -> StoredWeight:
     try:
         return StoredWeight.model_validate(content)
     except ValidationError as error:
-        raise PublishError(f"{name}: {error}") from error
+        raise PublishError(f"the record of {name} would not follow the schema: {complaints(error)}") from error
 
 
 def describe_checkpoint(

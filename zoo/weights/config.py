@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from zoo.errors import WeightError
-from zoo.records import Record, StoredWeight
+from zoo.records import Record, StoredWeight, complaints
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
@@ -74,7 +74,7 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
     try:
         return ZooSection.model_validate(section).weight
     except ValidationError as error:
-        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {_first(error)}") from error
+        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {complaints(error)}") from error
 
 
 def _check_extent(section: dict[str, Any], origin: str) -> None:
@@ -85,9 +85,3 @@ def _check_extent(section: dict[str, Any], origin: str) -> None:
         raise WeightError(f"{origin}: {CONFIG} says more than {_MAX_STATED:,} characters beside its labels")
     if isinstance(labels, list) and not all(isinstance(label, str) for label in labels):
         raise WeightError(f"{origin}: {CONFIG} does not follow the schema: labels are not all strings")
-
-
-def _first(error: ValidationError) -> str:
-    """The first complaints of many, on one line."""
-    found = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors(include_url=False)]
-    return "; ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
