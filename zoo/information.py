@@ -15,7 +15,8 @@ def model_info(name: str, *, endpoint: str | None = None) -> dict[str, Any]:
     """All that is known of a model name, as JSON: its parts, who provides them, size, and its weights.
 
     Any valid name has an answer, listed or not, and so has `hf-hub:org/name@revision` or `local-dir:path`. The network
-    is described without allocating it.
+    is described without allocating it. `loads` is what `create_model` takes for it: the name, or the reference, at its
+    commit.
 
     Args:
         name: as for `create_model`.
@@ -37,6 +38,7 @@ def model_info(name: str, *, endpoint: str | None = None) -> dict[str, Any]:
         model = build_model(spec, classes, weights[0][0].in_chans if weights else 3)
     return {
         "name": str(spec),
+        "loads": found.loads,
         "family": spec.family,
         "fields": dict(spec.fields),
         "listed": spec.text in catalog.notes,

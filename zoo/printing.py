@@ -74,7 +74,8 @@ def print_info(info: Mapping[str, Any]) -> None:
     for heading, rows in _sections(info):
         lines.append(Text(f"\n{heading}", "bold"))
         lines += [Text.assemble((f"  {label:<13} ", "dim"), value) for label, value in rows]
-    arguments = f'"{info["name"]}"' + (", pretrained=True" if info["weights"] else "")
+    listed = info["weights"] and info["loads"] == info["name"]  # a folder's or repository's own weight is loaded anyway
+    arguments = json.dumps(info["loads"], ensure_ascii=False) + (", pretrained=True" if listed else "")
     lines += [Text("\nload it", "bold"), Text("  import zoo"), Text(f"  model = zoo.create_model({arguments})")]
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -106,7 +107,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
     scores = {name: f"{value:.2f}" + " %" * name.startswith("top") for name, value in weight["metrics"].items()}
     return {
-        "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()),
+        "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()) or "not measured",
         "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
         "data licence": f"{weight['dataset_license']}; {weight['dataset_attribution']}",
         "licence": weight["license"],
@@ -114,12 +115,21 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "image": f"{preprocessing['size']} pixels a side, {preprocessing['interpolation']}",
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
-        "recipe": f"{weight['recipe']}, {weight['epochs']} epochs, seed {weight['seed']}",
+        "recipe": ", ".join(_training(weight)),
         "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
         "source": weight["location"],
         "bytes": f"{weight['size']:,}",
         "sha256": weight["sha256"],
     }
+
+
+def _training(weight: Mapping[str, Any]) -> Iterator[str]:
+    """What is known of how it was trained, as its card says it."""
+    yield weight["recipe"] or "not stated"
+    if weight["epochs"] is not None:
+        yield f"{weight['epochs']} epochs"
+    if weight["seed"] is not None:
+        yield f"seed {weight['seed']}"
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------

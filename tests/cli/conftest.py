@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +14,8 @@ from safetensors.torch import save_file
 
 import zoo
 from zoo import catalog
+from zoo.weights import read_weight
+from zoo.weights.config import write_config
 
 
 @pytest.fixture
@@ -53,3 +56,18 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     catalog.default_catalog.cache_clear()
     yield f"{TINY}.scratch"
     catalog.default_catalog.cache_clear()
+
+
+@pytest.fixture
+def stored(scratch: str, tmp_path: Path) -> Callable[..., Path]:
+    """Writes that weight as `zoo train` does, its record changed so, into a folder, which is returned."""
+
+    def write(**changes: Any) -> Path:
+        record = catalog.default_catalog().weight(zoo.parse_name(scratch))
+        folder = tmp_path / "runs" / "a"
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(read_weight(record, record.location))
+        (folder / "config.json").write_bytes(write_config(record.stored().model_copy(update=changes), {}, 4))
+        return folder
+
+    return write

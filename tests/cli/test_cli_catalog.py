@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,31 @@ def test_info_says_everything_and_how_to_load_it(scratch: str) -> None:
     names: dict = {}
     exec(code, names)
     assert names["model"].num_classes == 10
+
+
+@pytest.mark.parametrize("by", ["{}", "local-dir:{}"])
+def test_info_of_a_folder_says_how_to_load_just_that(stored: Callable[..., Path], by: str) -> None:
+    folder = stored()
+    result = run("info", by.format(folder))
+    assert result.exit_code == 0, result.output
+    code = [line.strip() for line in result.stdout.splitlines()[-2:]]
+    assert code == ["import zoo", f'model = zoo.create_model("local-dir:{folder}")']
+    names: dict = {}
+    exec("\n".join(code), names)
+    assert names["model"].pretrained_cfg["tag"] == "scratch"
+    (info,) = objects(run("info", folder, "--json"))
+    assert info["loads"] == f"local-dir:{folder}"
+
+
+def test_info_says_only_what_is_known_of_the_training(stored: Callable[..., Path]) -> None:
+    folder = stored(recipe="", epochs=None, seed=None, metrics={})
+    lines = run("info", folder).stdout.splitlines()
+    assert "  recipe        not stated" in lines
+    assert "  accuracy      not measured" in lines
+
+
+def test_info_of_a_seed_without_epochs(stored: Callable[..., Path]) -> None:
+    assert "  recipe        mine, seed 0" in run("info", stored(recipe="mine", epochs=None, seed=0)).stdout.splitlines()
 
 
 def test_info_of_a_name_without_weights() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,14 @@ def test_layer_by_layer(photos: Path) -> None:
     assert "(1) every input is 0 or 1" in lines
     assert any(line.startswith("stages.0.0.encoder StraightThroughEncoder 0.") for line in lines)
     assert [line for line in lines if line.startswith("other decoder: 1 MAC a value read")]  # all rules
+
+
+def test_a_folder_of_a_run(photos: Path, stored: Callable[..., Path]) -> None:
+    result = run("profile", stored(), "--data", photos, "--limit", "1", "--json")
+    assert result.exit_code == 0, result.output
+    (cost,) = objects(result)
+    assert (cost["name"], cost["weights"], cost["num_classes"]) == (f"{TINY}.scratch", "weights scratch", 10)
+    assert cost["image_size"] == 32
 
 
 def test_a_limit_takes_the_first_images(photos: Path) -> None:

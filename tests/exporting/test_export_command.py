@@ -41,11 +41,12 @@ def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
     assert metadata(out)["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
 
 
-def test_a_published_folder_is_exported_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["{}", "local-dir:{}"])
+def test_a_published_folder_is_exported_too(tmp_path: Path, by: str) -> None:
     record = default_catalog().weight(parse_name(BUNDLED))
     folder, out = tmp_path / "published", tmp_path / "model.onnx"
     assemble(record, record.location, f"local-dir:{folder}").write(folder)
-    result = run(f"local-dir:{folder}", "--out", out, "--image-size", "24", "--batch", "2")
+    result = run(by.format(folder), "--out", out, "--image-size", "24", "--batch", "2")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [
         f"{BUNDLED}: pixels 2 × 3 × 24 × 24 → logits 2 × 10",

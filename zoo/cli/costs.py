@@ -8,14 +8,20 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json, leave_bombs_to_us
+from zoo.cli.options import Json, leave_bombs_to_us, model_reference
 from zoo.printing import progress
 
 DEFAULT_LIMIT = 32
 
 
 def profile_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Any valid model name, listed or not.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|DIR",
+            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
+        ),
+    ],
     image_size: Annotated[
         int | None, typer.Option(min=1, max=4096, help="Pixels a side; unless given 224, with --data the weight's own.")
     ] = None,
@@ -42,6 +48,7 @@ def profile_command(
     from zoo.printing_cost import print_profile
     from zoo.profiling import preprocessing_of, profile
 
+    name = model_reference(name)
     if data is None:
         if limit is not None:
             raise typer.BadParameter("--limit goes with --data")

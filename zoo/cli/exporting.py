@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.options import Json
+from zoo.cli.options import Json, model_reference
 from zoo.printing import print_rows
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def export_command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Any valid model name, listed or not; or hf-hub:ORG/NAME@COMMIT, local-dir:PATH."
+            metavar="NAME|DIR",
+            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
         ),
     ],
     out: Annotated[
@@ -75,6 +76,7 @@ def export_command(
         raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")
     if form is Format.ONNX and block:
         raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
+    name = model_reference(name)
     if form is Format.ONNX:
         _export_onnx(name, out, image_size, _number_of(batch or "1"), force, as_json)
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import zoo
-from zoo.cli.options import Json
+from zoo.cli.options import Json, model_reference
 from zoo.printing import in_terminal, print_info, print_rows, weights_in_short
 
 if TYPE_CHECKING:
@@ -94,13 +94,14 @@ def info_command(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="Any valid model name, listed or not; or hf-hub:ORG/NAME@COMMIT, local-dir:PATH."
+            metavar="NAME|DIR",
+            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
         ),
     ],
     as_json: Json = False,
 ) -> None:
     """Say all that is known of a model: its parts, size and weights, and the code that loads it."""
-    info = zoo.model_info(name)
+    info = zoo.model_info(model_reference(name))
     if as_json:
         print(json.dumps(info))
     else:
