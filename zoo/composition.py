@@ -72,7 +72,8 @@ def build_model(
     family = registry.load("family", spec.family)()
     unknown = sorted(set(options or {}) - family.options)
     if unknown:
-        valid = sorted(family.options | {"pretrained", "num_classes", "in_chans", "device", "dtype"})
+        valid = family.options | {"pretrained", "num_classes", "in_chans", "checkpoint_path", "device", "dtype"}
+        valid |= {"cache_dir", "endpoint", "token", "registry"}
         raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)

@@ -278,6 +278,7 @@ def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_pat
         caught.value
     )
     assert str(run.checkpoint) in str(caught.value)
+    assert "--set clip_norm=1" in str(caught.value)  # as `zoo train` takes it
     assert run.checkpoint.read_bytes() == good
 
 

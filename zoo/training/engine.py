@@ -335,7 +335,7 @@ class Training:
         kept = f"The last good weights: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
         raise TrainingError(
             f"{place}: {what}; {fault.text}. {kept}. "
-            "Try a lower --learning-rate, a --clip-norm, or an encoder with a smaller gradient, such as ste"
+            "Try a lower --learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
         )
 
 

@@ -82,7 +82,7 @@ def _take_over(model: ImageClassifier, control: Found, classes: Sequence[str], s
     if strange:
         raise InputError(
             f"{control.spec} is no control of {model.spec}, which has no {strange[0]} of that shape; "
-            "the control is named by `zoo info`"
+            "the control is named by `zoo profile`"
         )
     model.load_state_dict(own | taken, strict=True)
     return Beginning(
