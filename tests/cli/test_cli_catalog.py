@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -85,6 +86,29 @@ def test_a_terminal_gets_a_table_of_its_width_and_no_colours_it_does_not_want() 
     assert "has8_resnet_b8_m2_d4_ste_bpd" in text
     assert "\x1b" not in text
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 100
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("list",), ("list", "vgg_b24"), ("--help",), ("list", "--json", "vgg_b24")])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_an_error_of_one_line(arguments: tuple[str, ...], unbuffered: str) -> None:
+    command = [sys.executable, "-m", "zoo.cli", *arguments]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: what is printed cannot be written: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "zoo.cli", "list", "vgg_b24"]
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, check=False, stdout=theirs, stderr=subprocess.PIPE, text=True, env=environment)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 # info -----------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,8 +51,29 @@ def _is_folder(text: str) -> bool:
         return False
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
 class Commands(TyperGroup):
-    """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself."""
+    """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself.
+
+    That what is printed cannot be written, since the disk is full or nobody reads on, is none: exit status 1.
+    """
+
+    def main(self, *arguments: Any, **more: Any) -> Any:
+        try:
+            try:
+                return super().main(*arguments, **more)
+            finally:
+                if sys.stdout is not None:  # as where it was closed
+                    sys.stdout.flush()  # here it can still be told; the interpreter's own flush would be a traceback
+        except OSError as error:
+            if error.errno not in (*_FULL, errno.EPIPE):
+                raise
+            sys.stdout = io.StringIO()  # nothing that is left in the other one is tried again
+            if error.errno in _FULL:
+                complain(f"what is printed cannot be written: {error.strerror}; make room, or send it elsewhere")
+            raise SystemExit(1) from error
 
     def invoke(self, ctx: Any) -> Any:
         import warnings
