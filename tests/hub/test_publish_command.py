@@ -108,6 +108,25 @@ def test_a_loss_may_be_over_100(checkpoint: Path) -> None:
     assert weight["metrics"] == {"loss": 123.5, "top1": 100.0, "top5": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("labels.txt", "--labels labels.txt: there is no such file; give one with a name a line, or names as in a,b,c"),
+        ("some/labels", "there is no such file"),
+        ("ant,,cow", "--labels ant,,cow: name 2 is empty; every class needs one"),
+        ("ant,bee,", "name 3 is empty"),
+        ("latin.txt", "--labels latin.txt cannot be read as UTF-8, one name a line"),
+        ("ant", "has 3 classes, but 1 labels were given"),
+    ],
+)
+def test_labels_that_are_none(checkpoint: Path, tmp_path: Path, labels: str, said: str) -> None:
+    Path("latin.txt").write_bytes(b"f\xfcnf")
+    stated = [labels if each == ",".join(LABELS) else each for each in STATED]
+    result = run(MADE, "--checkpoint", checkpoint, *stated, "--to-dir", "out", code=2)
+    assert said in result.stderr
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("missing", ["--license", "--labels", "--image-size", "--dataset"])
 def test_what_only_the_owner_knows_is_asked_for(checkpoint: Path, missing: str) -> None:
     place = STATED.index(missing)

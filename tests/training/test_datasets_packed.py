@@ -10,6 +10,7 @@ import torch
 from made_data import packed
 
 from zoo.errors import InputError
+from zoo.images import sample_photographs
 from zoo.training.datasets import MemorySplit, load_split
 
 
@@ -87,6 +88,12 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
     with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes; it holds jpeg"):
         load_split(tmp_path / "other.npz", "val")
+    photograph = Path(sample_photographs()[0])
+    with pytest.raises(InputError, match=rf"^{photograph} is no \.npz of plain arrays; data are .* by name, such as"):
+        load_split(photograph, "val")
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(InputError, match=r"one.npy is no .npz of plain arrays; data are"):
+        load_split(tmp_path / "one.npy", "val")
     whole = packed(tmp_path / "whole.npz").read_bytes()
     for content in (b"", b"junk", b"PK\x03\x04junk", whole[: len(whole) // 2]):
         (tmp_path / "junk.npz").write_bytes(content)

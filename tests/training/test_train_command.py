@@ -235,6 +235,18 @@ def test_other_peoples_folders_are_left_alone(photos: Path, tmp_path: Path) -> N
     assert "is a file" in run("train", NAME, "--data", photos, "--out", tmp_path / "file").stderr
 
 
+@pytest.mark.parametrize("command", ["predict --model", "info", "eval --data cifar10", "publish --to-dir out"])
+def test_a_run_that_has_not_finished_is_not_taken_for_a_weight(trained: Path, tmp_path: Path, command: str) -> None:
+    folder = tmp_path / "stopped"
+    folder.mkdir()
+    for name in ("run.json", "checkpoint.pt"):
+        (folder / name).write_bytes((trained / name).read_bytes())
+    result = run(*command.split(), folder)
+    assert result.exit_code == 2
+    assert f"{folder} holds a run that has not finished" in result.stderr
+    assert f"zoo train … --out {folder} --resume" in result.stderr
+
+
 def test_more_looks_at_validation_are_told(tmp_path: Path) -> None:
     data = load_data(packed(tmp_path / "one.npz", 40))
     changes = {"epochs": 3, "batch_size": 8, "precision": "no"}

@@ -205,8 +205,16 @@ def _labels(text: str) -> list[str]:
     """Class names between commas, or one a line of a file."""
     file = Path(text)
     if "," not in text and file.is_file():
-        return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [label.strip() for label in text.split(",")]
+        try:
+            return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise PublishError(f"--labels {text} cannot be read as UTF-8, one name a line: {error}") from error
+    if "," not in text and (file.suffix or len(file.parts) > 1):
+        raise PublishError(f"--labels {text}: there is no such file; give one with a name a line, or names as in a,b,c")
+    labels = [label.strip() for label in text.split(",")]
+    if "" in labels:
+        raise PublishError(f"--labels {text}: name {labels.index('') + 1} is empty; every class needs one")
+    return labels
 
 
 def _metrics(texts: list[str]) -> dict[str, float]:

@@ -20,9 +20,8 @@ from zoo.training.evaluating import Evaluation
 from zoo.training.files import replace_bytes
 from zoo.training.observing import EpochRow
 from zoo.weights import describe
-from zoo.weights.config import CONFIG, MODEL, write_config
+from zoo.weights.config import CONFIG, MODEL, RUN, write_config
 
-RUN = "run.json"
 METRIC_DIGITS = 4
 
 

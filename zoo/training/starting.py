@@ -14,9 +14,8 @@ from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError, TagError, shorten
 from zoo.factory import create_model
 from zoo.training.checkpoints import CHECKPOINT
-from zoo.training.results import RUN
 from zoo.weights import Found, HubAccess, find_weight
-from zoo.weights.config import CONFIG, MODEL
+from zoo.weights.config import CONFIG, MODEL, RUN
 
 RUNS = Path("runs")
 _LOCK = ".lock"

@@ -16,6 +16,8 @@ from zoo.records import Record, StoredWeight, complaints
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
+RUN = "run.json"
+"""What `zoo train` writes there from its beginning on; the config comes at its end."""
 MAX_CONFIG_BYTES = 8 << 20
 """A million labels fit; what is larger is no config."""
 _MAX_STATED = 1 << 16

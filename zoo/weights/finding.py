@@ -21,7 +21,7 @@ from zoo.records import StoredWeight
 from zoo.registry import Registry
 from zoo.sources import HubRepository, LocalFolder, Source, parse_reference
 from zoo.weights.access import HubAccess
-from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, read_config
+from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, RUN, read_config
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,11 @@ def _read_small(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
+        if not file.exists() and (file.parent / RUN).is_file():
+            raise WeightError(
+                f"{file.parent} holds a run that has not finished; go on with it by the same command and --resume, "
+                f"zoo train … --out {file.parent} --resume"
+            ) from error
         raise WeightError(
             f"{file} cannot be read ({error.strerror}); local-dir: names a folder that `zoo publish --to-dir` or "
             "`zoo train` wrote"

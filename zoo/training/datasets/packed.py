@@ -22,6 +22,9 @@ from zoo.training.datasets.listing import ImageStore, Listing, title_of
 
 _ARRAYS = ("jpeg", "offsets", "labels", "classes")
 
+_ZIP = b"PK"
+"""What an .npz begins with; numpy takes any other file for pickled objects, and says so."""
+
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
 # What numpy and zipfile raise on damaged files, found by feeding them some thousands.
@@ -94,14 +97,25 @@ def list_packed(path: Path) -> Listing:
 
 def _arrays(path: Path, where: str) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as packed:
-            found = dict(packed)
+        with path.open("rb") as file:
+            zipped = file.read(len(_ZIP)) == _ZIP
+        found = _load(path) if zipped else None
     except _DAMAGE as error:
         raise InputError(f"{where} is no .npz of plain arrays: {error}") from error
+    if found is None:
+        raise InputError(
+            f"{where} is no .npz of plain arrays; data are a folder with a folder of images for every class, a packed "
+            f"split (an .npz with the arrays {', '.join(_ARRAYS)}), or a data set by name, such as cifar10"
+        )
     missing = [name for name in _ARRAYS if name not in found]
     if missing:
         raise InputError(f"{where} lacks the arrays {', '.join(missing)}; it holds {', '.join(found) or 'none'}")
     return found
+
+
+def _load(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    with np.load(path, allow_pickle=False) as packed:
+        return dict(packed)
 
 
 def _check(arrays: dict[str, np.ndarray[Any, Any]], where: str) -> None:
