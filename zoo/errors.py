@@ -108,14 +108,20 @@ def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> MissingE
 
 def check_count(what: str, value: int, lowest: int, highest: int) -> int:
     """`value` as an integer in range; raises `OptionError` (no integer) or `CompositionError` (out of range)."""
+    count = check_integer(what, value, lowest, highest)
+    if not lowest <= count <= highest:
+        raise CompositionError(f"{what}={count} is out of range; valid: {lowest} to {highest}")
+    return count
+
+
+def check_integer(what: str, value: int, lowest: int, highest: int) -> int:
+    """`value` as an integer, whatever its range, which the caller checks; raises `OptionError`."""
     try:
         count = operator.index(value)
     except TypeError:
         count = None
     if count is None or isinstance(value, bool):
         raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
-    if not lowest <= count <= highest:
-        raise CompositionError(f"{what}={count} is out of range; valid: {lowest} to {highest}")
     return count
 
 

@@ -188,6 +188,12 @@ def test_sizes_and_arguments_that_do_not_fit_are_refused() -> None:
         profile(TINY, 224, images=torch.rand(1, 3, 8, 8))
     with pytest.raises(InputError, match="image_size=0 is out of range; valid: 1 to 4096"):
         profile(TINY, 0)
+    for wrong in ("32", 5.5, True):
+        for function in (profile, preprocessing_of):
+            with pytest.raises(OptionError, match=f"image_size must be an integer from 1 to 4096, not {wrong!r}"):
+                function(TINY, wrong)
+    with pytest.raises(InputError, match="image_size=4097 is out of range; valid: 1 to 4096"):
+        preprocessing_of(TINY, 4097)
     with pytest.raises(InputError, match="needs at least 32 pixels a side"):
         profile("ann_vgg_b1_m1_d4", 16)
     with pytest.raises(OptionError, match="num_classes=5 goes with a name"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, OptionError
+from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import create_model
 from zoo.profiling.activity import Activity, activity_of
 from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
@@ -160,11 +160,12 @@ def profile(
             through in batches of bounded memory.
 
     Raises:
-        InputError: the model is on the meta device, or an image does not fit; what else `create_model` raises.
-        OptionError: `model` is neither a network nor a name, or `num_classes` goes with a network.
+        InputError: the model is on the meta device, or an image or `image_size` does not fit; what else `create_model`
+            raises.
+        OptionError: `model` is neither a network nor a name, `image_size` is no integer, or `num_classes` goes with a
+            network.
     """
-    if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
-        raise InputError(f"image_size={image_size} is out of range; valid: 1 to {MAX_IMAGE_SIZE} pixels a side")
+    image_size = None if image_size is None else _check_side(image_size)
     network, weights = _network(model, num_classes, trained=images is not None)
     stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size)
     counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
@@ -189,6 +190,13 @@ def profile(
     )
 
 
+def _check_side(image_size: int) -> int:
+    side = check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
+    if not 1 <= side <= MAX_IMAGE_SIZE:
+        raise InputError(f"image_size={side} is out of range; valid: 1 to {MAX_IMAGE_SIZE} pixels a side")
+    return side
+
+
 def _shapes(network: ImageClassifier, size: int) -> Recorder:
     """A recorder that has seen one blank image: how much every layer returns."""
     recorder = Recorder(network)
@@ -208,10 +216,15 @@ def _params_by_branch(network: ImageClassifier) -> dict[Branch, int]:
 
 
 def preprocessing_of(name: str, image_size: int | None = None) -> Preprocessing:
-    """How images are prepared for a model: as its weight wants them, but to `image_size` where that is given."""
+    """How images are prepared for a model: as its weight wants them, but to `image_size` where that is given.
+
+    Raises:
+        InputError, OptionError: `image_size` is out of range, or no integer; what else `create_model` raises.
+    """
+    side = None if image_size is None else _check_side(image_size)
     weight = find_listed(name, HubAccess()).weight
     wanted = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    return wanted if image_size is None else wanted.model_copy(update={"size": image_size})
+    return wanted if side is None else wanted.model_copy(update={"size": side})
 
 
 def _network(
