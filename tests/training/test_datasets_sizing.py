@@ -25,14 +25,18 @@ from zoo.training.datasets.sizing import choose_size, to_bytes
     [
         ((32, 32), (32, 32), (32, 32)),
         ((224, 224), (224, 224), (224, 224)),
-        ((48, 36), (48, 36), (36, 48)),  # (width, height) → (height, width)
+        ((48, 36), (48, 36), (36, 36)),
+        ((36, 48), (60, 40), (36, 36)),
+        ((30, 35), (33, 31), (30, 30)),
+        ((224, 100), (224, 200), (100, 100)),
         ((225, 225), (225, 225), (224, 224)),
         ((500, 100), (500, 100), (224, 224)),  # one side over 224
-        ((32, 32), (32, 33), (224, 224)),  # several sizes
+        ((32, 32), (32, 33), (32, 32)),  # several sizes
         ((300, 400), (50, 60), (224, 224)),
+        ((50, 60), (60, 225), (224, 224)),
     ],
 )
-def test_small_images_of_one_size_are_kept_and_all_others_get_224(
+def test_small_images_are_not_enlarged_and_all_others_get_224(
     tmp_path: Path, first: tuple[int, int], second: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     folder(tmp_path / "train", {"a": 1, "b": 1}, first)
@@ -97,7 +101,7 @@ class _Asked(ImageStore):
 
 @pytest.mark.parametrize(
     ("sizes", "asked"),
-    [([(300, 300)] * 9, 1), ([(32, 32), (32, 33)] * 9, 2), ([(32, 32)] * 9, 9)],
+    [([(300, 300)] * 9, 1), ([(32, 32), (32, 330)] * 9, 2), ([(32, 32), (32, 33)] * 9, 18), ([(32, 32)] * 9, 9)],
 )
 def test_no_more_headers_are_read_than_decide(sizes: list[tuple[int, int]], asked: int) -> None:
     store, rows = _Asked(sizes), torch.arange(len(sizes))

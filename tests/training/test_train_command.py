@@ -247,6 +247,14 @@ def test_a_run_that_has_not_finished_is_not_taken_for_a_weight(trained: Path, tm
     assert f"zoo train … --out {folder} --resume" in result.stderr
 
 
+def test_small_images_of_several_sizes_are_not_enlarged(tmp_path: Path) -> None:
+    source = folder(folder(tmp_path / "mixed", {"night": 5}, size=(30, 35)), {"noon": 5}, size=(48, 40))
+    result = run("train", NAME, "--data", source, "--out", tmp_path / "run", *QUICK, "--json")
+    assert result.exit_code == 0, result.output
+    model = zoo.create_model(f"local-dir:{tmp_path / 'run'}")
+    assert model.pretrained_cfg["input_size"] == (3, 30, 30)
+
+
 def test_more_looks_at_validation_are_told(tmp_path: Path) -> None:
     data = load_data(packed(tmp_path / "one.npz", 40))
     changes = {"epochs": 3, "batch_size": 8, "precision": "no"}

@@ -100,7 +100,8 @@ def train_command(
         typer.Option(
             min=1,
             max=16384,
-            help="Pixels a side.  (default: the images' own, 224 at most; of a weight, its own)",
+            help="Pixels a side.  (default: 224 where an image is larger, else the smallest shorter side; from a "
+            "weight, its own)",
             rich_help_panel=_DATA,
         ),
     ] = None,

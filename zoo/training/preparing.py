@@ -16,8 +16,8 @@ class DataOptions:
     """How DATA is read; see `zoo.training.datasets.load_data`.
 
     Attributes:
-        image_size: pixels a side; None for the size of the weight that a run begins with, else for the images' own,
-            224 at most.
+        image_size: pixels a side; None for the size of the weight that a run begins with, else for 224 where one is
+            larger, else for the smallest shorter side.
         root: where named data sets lie, or are downloaded to.
         download: whether they may be.
         max_damaged: images that are skipped before it is an error.

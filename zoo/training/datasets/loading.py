@@ -84,8 +84,9 @@ def load_data(
     - a folder with `train.npz` and `val.npz`, or one .npz, which is divided 80/20: arrays `jpeg` (bytes), `offsets`,
       `labels`, `classes`, and maybe `numbers`.
 
-    Every image becomes RGB, upright, 8 bits a channel, as `zoo predict` reads it. Images of one size that is not over
-    224 stay as they are; all others have their shorter side resized to 224 and their centre cropped.
+    Every image becomes RGB, upright, 8 bits a channel, as `zoo predict` reads it. Square images
+    of one size that is not over 224 stay as they are. All others have their shorter side resized and their centre
+    cropped: to 224 where a side of any of them is longer, else to the smallest shorter side.
 
     Args:
         source: the data.

@@ -21,9 +21,10 @@ INTERPOLATION = "bicubic"
 
 
 def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> tuple[int, int]:
-    """(height, width): `image_size` a side; else the images' own where all have one, not over 224; else 224 a side.
+    """(height, width), alike: `image_size`; else 224 where an image has a longer side; else the smallest shorter side.
 
-    Headers are read until two differ, so that a large data set is decided after two images.
+    So small images are not enlarged among small ones. Headers are read until a side is over 224: a data set of
+    photographs is decided after one image.
 
     Raises:
         InputError: no image can be read.
@@ -31,7 +32,7 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
     if image_size is not None:
         side = check_count("image_size", image_size, 1, 16384)
         return side, side
-    first: tuple[int, int] | None = None
+    smallest = LARGEST + 1
     reasons: list[str] = []
     for listing in listings:
         for key in listing.keys.tolist():
@@ -40,12 +41,12 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
             except InputError as error:
                 reasons.append(str(error))
                 continue
-            if max(size) > LARGEST or (first is not None and size != first):
+            if max(size) > LARGEST:
                 return LARGEST, LARGEST
-            first = size
-    if first is None:
+            smallest = min(smallest, *size)
+    if smallest > LARGEST:
         raise InputError(f"none of the {len(reasons)} images of {listings[0].where} can be read: {reasons[0]}")
-    return first[1], first[0]
+    return smallest, smallest
 
 
 def to_bytes(image: Image.Image, size: tuple[int, int]) -> Tensor:
