@@ -11,9 +11,11 @@ import torch
 import yaml
 from hub_weights import LABELS, TINY, changed_config, files_below, tiny, tiny_files
 from loopback import LoopbackHub
+from typer.testing import CliRunner
 
 import zoo
 from zoo import catalog
+from zoo.cli import app
 from zoo.errors import HubError, MissingPluginError, SourceError, UnpinnedWarning
 from zoo.sources import HubRepository
 from zoo.weights import HubAccess, parse_weight
@@ -42,6 +44,12 @@ def test_a_pin_loads_exactly_the_published_tensors(hub: LoopbackHub, pinned: str
     assert (str(model.spec), model.num_classes) == (f"{TINY}.noise", len(LABELS))
     assert model.pretrained_cfg["source"] == pinned
     assert model.pretrained_cfg["label_names"] == list(LABELS)
+
+
+def test_zoo_info_prints_the_code_that_loads_a_repository(hub: LoopbackHub, pinned: str) -> None:
+    lines = CliRunner().invoke(app, ["info", pinned]).stdout.splitlines()
+    assert lines[-1].strip() == f'model = zoo.create_model("{pinned}")'
+    assert hub.downloads == [f"{REPO}/config.json"]
 
 
 def test_only_the_config_and_the_safetensors_are_fetched_and_only_once(hub: LoopbackHub, pinned: str) -> None:
