@@ -103,9 +103,11 @@ def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, st
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     """Labels and values of one weight, as in `WeightRecord`."""
+    from zoo.records import in_words
+
     figures, preprocessing, labels = weight["figures"], weight["preprocessing"], weight["labels"]
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
-    scores = {name: f"{value:.2f}" + " %" * name.startswith("top") for name, value in weight["metrics"].items()}
+    scores = {name: in_words(name, value) for name, value in weight["metrics"].items()}
     return {
         "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()) or "not measured",
         "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
@@ -127,7 +129,7 @@ def _training(weight: Mapping[str, Any]) -> Iterator[str]:
     """What is known of how it was trained, as its card says it."""
     yield weight["recipe"] or "not stated"
     if weight["epochs"] is not None:
-        yield f"{weight['epochs']} epochs"
+        yield f"{weight['epochs']} epoch" + "s" * (weight["epochs"] > 1)
     if weight["seed"] is not None:
         yield f"seed {weight['seed']}"
 

@@ -23,6 +23,11 @@ TOP_K = re.compile(r"top(\d+)")
 """The metrics that are shares of images, in percent."""
 
 
+def in_words(metric: str, value: float) -> str:
+    """A measured figure to two digits: a share of images in percent, anything else without a unit."""
+    return f"{value:.2f}" + " %" * bool(TOP_K.fullmatch(metric))
+
+
 class Record(BaseModel):
     """Unknown keys are refused: a record never says more than its schema. Numbers are finite."""
 

@@ -11,7 +11,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
 from zoo.names import Spec
-from zoo.records import TOP_K, StoredWeight
+from zoo.records import TOP_K, StoredWeight, in_words
 
 LIBRARY = "has8-zoo"
 TASK = "image-classification"
@@ -67,7 +67,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-_FILTERS = {"sentence": _sentence, "cell": _cell, "quoted": _quoted, "shell": shlex.quote}
+_FILTERS = {"sentence": _sentence, "cell": _cell, "quoted": _quoted, "shell": shlex.quote, "in_words": in_words}
 
 
 def about(spec: Spec, timesteps: int) -> str:
@@ -162,7 +162,9 @@ def write_eval_results(weight: StoredWeight) -> dict[str, bytes]:
             dataset_id=weight.dataset_id,
             task_id=TASK,
             value=value,
-            notes=f"{metric_title(name)}, percent" + (f"; {weight.dataset_note}" if weight.dataset_note else ""),
+            notes=metric_title(name)
+            + ", percent" * bool(TOP_K.fullmatch(name))
+            + (f"; {weight.dataset_note}" if weight.dataset_note else ""),
         )
         for name, value in weight.metrics.items()
     ]
