@@ -11,8 +11,9 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResNetBackbone
-from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
+from zoo.contracts import BlockPlan, BuildRequest, Decoder, Encoder, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
+from zoo.errors import MissingPluginError
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, Grammar, Value
@@ -107,6 +108,30 @@ NEURONS = [
     (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
     (OtherSteps, "single_steps_give_the_same_spikes", "give other spikes than `forward`"),
 ]
+
+
+class OwnEncoder(Encoder):
+    """One plane, in a code that no other encoder speaks; its gradient goes straight through."""
+
+    api_version = 1
+    code = "own"
+    timesteps = 1
+    differentiable = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        bounded = x.clamp(0, 1)
+        return (bounded.round().detach() + (bounded - bounded.detach()))[None]
+
+
+class OwnDecoder(Decoder):
+    """Reads that code alone."""
+
+    api_version = 1
+    codes = frozenset({"own"})
+    timesteps = 1
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        return spikes.mean(0)
 
 
 class Spoiled(ResNetBackbone):
@@ -205,6 +230,22 @@ class Careless(Family):
 
     def build(self, request: BuildRequest) -> ImageClassifier:
         raise NotImplementedError
+
+
+class Exemplary(Careless):
+    """Right but for the networks, with examples of its own."""
+
+    examples = ("3x4",)
+
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        return tuple((key, value - (key == "depth")) for key, value in super().parse(remainder, known))
+
+
+class Optional(Exemplary):
+    """Of a library that is not installed."""
+
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        raise MissingPluginError("names that begin with bad_ need vision; install it with: pip install vision")
 
 
 FAMILIES = [

@@ -14,9 +14,13 @@ from spoiled import (
     FAMILIES,
     NEURONS,
     Careless,
+    Exemplary,
     FragileTests,
     Graded,
     OfBlocks,
+    Optional,
+    OwnDecoder,
+    OwnEncoder,
     Spikes,
     Spoiled,
     result_of,
@@ -65,6 +69,16 @@ def test_the_unspoiled_ones_pass() -> None:
     for suite, cls in ((NeuronTests, Spikes), (BackboneTests, Spoiled), (FamilyTests, OfBlocks)):
         found = [result_of(suite, cls, check) for check in checks_of(suite)]
         assert [r for r in found if r.outcome is Outcome.FAILED] == []
+
+
+def test_a_family_may_bring_example_names() -> None:
+    for cls, outcome, said in (
+        (Exemplary, Outcome.PASSED, ""),
+        (Careless, Outcome.SKIPPED, "no models named; add `names ="),
+        (Optional, Outcome.SKIPPED, "install it with: pip install vision"),
+    ):
+        result = result_of(FamilyTests, cls, "names_round_trip")
+        assert (result.outcome, said in result.message) == (outcome, True)
 
 
 def test_an_exempt_check_is_skipped_with_its_reason() -> None:
@@ -134,6 +148,15 @@ def test_of_two_distributions_that_claim_a_name_each_is_checked() -> None:
     assert "is claimed by zoo-one" in run_check(tests, "it_loads").message
     tests.name = "zoo-two:same"
     assert run_check(tests, "answers_have_the_shape_of_a_plane").outcome is Outcome.PASSED
+
+
+def test_a_decoder_and_its_encoder_may_both_be_registered_in_this_process() -> None:
+    registry = Registry(c for c in default_registry().components() if c.distribution == "has8-zoo")
+    for kind, cls in (("encoder", OwnEncoder), ("decoder", OwnDecoder)):
+        registry.register(kind, "own", cls)
+    found = check_component(registry.find("decoder", "own"), registry)
+    assert [r for r in found if r.outcome is Outcome.FAILED] == []
+    assert {r.check for r in found if r.outcome is Outcome.PASSED} >= {"it_learns_in_a_model"}
 
 
 def test_an_unknown_distribution_names_those_there_are() -> None:

@@ -51,10 +51,13 @@ class Family(ABC):
     Attributes:
         named_by: fields whose value is a name in another distribution, with that distribution; like components they
             are shown with its version, which is stored with weights.
+        examples: names of its smallest networks, each behind `family_`, which the conformance kit tries where a test
+            names none; a `GrammarFamily` needs none, for the kit makes one of every grammar.
     """
 
     api_version: ClassVar[int]
     named_by: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    examples: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:

@@ -34,6 +34,7 @@ class TimmFamily(Family):
 
     api_version = 1
     named_by = MappingProxyType({"network": "timm"})
+    examples = ("test_resnet",)
 
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
         timm = import_timm()

@@ -98,6 +98,12 @@ class ClassTests(ComponentTests):
         require(not deeds, f"importing {module} {'; it '.join(deeds)}; move that into a function or a constructor")
 
 
+def full_name(component: Component) -> str:
+    """As it stands in a model's name: behind its distribution, unless it was registered in this process."""
+    ours = component.distribution == NOTEBOOK
+    return component.name if ours else f"{component.distribution}:{component.name}"
+
+
 def checks_of(suite: type[ComponentTests]) -> tuple[str, ...]:
     """Names of a suite's checks, the most general ones first."""
     classes = [each for each in reversed(suite.__mro__) if issubclass(each, ComponentTests)]

@@ -8,6 +8,7 @@ from torch import Tensor
 from zoo.contracts.modules import Decoder, Encoder
 from zoo.errors import ComponentError, CompositionError
 from zoo.testing.checking import ConformanceError, NotApplicable, attempting, require
+from zoo.testing.component import full_name
 from zoo.testing.inputs import DTYPES, gradient, require_gradient, run, seeded, spikes, uniform
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
@@ -177,7 +178,7 @@ class DecoderTests(ModuleTests):
             except (ComponentError, CompositionError):  # a broken one, or one in another code, is not the one sought
                 continue
             if encoder.differentiable:
-                return f"{component.distribution}:{component.name}"
+                return full_name(component)
         raise NotApplicable('no encoder with a gradient speaks its code; name one: `encoder = "…"`')
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from zoo.composition import build_model, parse_name
 from zoo.contracts.family import Family, GrammarFamily
-from zoo.errors import ModelNameError, OptionError
+from zoo.errors import MissingPluginError, ModelNameError, OptionError
 from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart, Spec
 from zoo.registry import NOTEBOOK
 from zoo.testing.checking import ConformanceError, NotApplicable, attempting, require
@@ -27,15 +27,33 @@ class FamilyTests(ModelTests):
         ...     names = ("mine_resnet_b2_m2_d1",)
 
     Attributes:
-        names: model names to try, the smallest first; none to make one for every grammar of a `GrammarFamily`.
+        names: model names to try, the smallest first; none for the family's own `examples`, or else one for every
+            grammar of a `GrammarFamily`.
     """
 
     kind = "family"
     names: tuple[str, ...] = ()
 
     def models(self) -> Sequence[str]:
-        found = self.names or _examples(self._family(), self.name)
-        require(bool(found), f'{type(self).__name__} names no models; add `names = ("{self.name}_…",)`')
+        found = self.names or self._examples()
+        if not found:
+            raise NotApplicable(
+                f'no models named; add `names = ("{self.name}_…",)` to the test, or to {self.load().__name__} '
+                '`examples = ("…",)`, names behind the family\'s own'
+            )
+        return found
+
+    def _examples(self) -> tuple[str, ...]:
+        """The family's own, or made of its grammars; not applicable where they need a library that is missing."""
+        family = self._family()
+        found = tuple(f"{self.name}_{example}" for example in family.examples) or _of_grammars(family, self.name)
+        for name in found:
+            try:
+                parse_name(name, self.components)
+            except MissingPluginError as error:
+                raise NotApplicable(str(error)) from error
+            except Exception:  # whatever is wrong with it, the checks say
+                continue
         return found
 
     def _family(self) -> Family:
@@ -155,7 +173,7 @@ def _example(part: NamePart) -> str | None:
     return None
 
 
-def _examples(family: Family, name: str) -> tuple[str, ...]:
+def _of_grammars(family: Family, name: str) -> tuple[str, ...]:
     """One name for every grammar of a family that has grammars."""
     found = []
     for grammar in family.grammars if isinstance(family, GrammarFamily) else ():

@@ -7,7 +7,7 @@ from zoo.registry import NOTEBOOK, Component, Registry, default_registry
 from zoo.testing.backbones import BackboneTests
 from zoo.testing.catalogs import CatalogTests
 from zoo.testing.checking import CheckResult, ConformanceError, NotApplicable, Outcome
-from zoo.testing.component import PREFIX, ComponentTests, checks_of
+from zoo.testing.component import PREFIX, ComponentTests, checks_of, full_name
 from zoo.testing.converters import ConverterTests
 from zoo.testing.decoders import DecoderTests
 from zoo.testing.encoders import EncoderTests
@@ -61,8 +61,7 @@ def check_component(component: Component, registry: Registry | None = None) -> l
     """
     tests = SUITES[component.kind]()
     tests.registry = registry
-    ours = component.distribution == NOTEBOOK
-    tests.name = component.name if ours else f"{component.distribution}:{component.name}"
+    tests.name = full_name(component)
     return run_checks(tests)
 
 
