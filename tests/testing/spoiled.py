@@ -11,7 +11,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResNetBackbone
-from zoo.contracts import BlockPlan, BuildRequest, Decoder, Encoder, Family, GrammarFamily, ImageClassifier, Neuron
+from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
 from zoo.errors import MissingPluginError
 from zoo.families.has8 import SIZE_PARTS, build_paired
@@ -69,6 +69,32 @@ class Remembers(Spikes):
         return if_spikes(x)
 
 
+class CarriesOn(Spikes):
+    """From one training batch to the next."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return if_spikes(x)
+        start = vars(self).get("v", 0 * x[0].detach())
+        self.v = (start + x[-1].detach()) / 2
+        return if_spikes(torch.cat([x[:1] + start, x[1:]])) if len(start) == len(x[0]) else if_spikes(x)
+
+
+class CarriesABuffer(Spikes):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("v", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = x[-1].detach()
+        return if_spikes(x)
+
+
+class Centred(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        return if_spikes(x - x.mean(1, keepdim=True) if self.training else x)
+
+
 class Graded(Spikes):
     def forward(self, x: Tensor) -> Tensor:
         return if_spikes(x) * 1.5
@@ -103,35 +129,14 @@ NEURONS = [
     (Forgets, "earlier_inputs_change_later_spikes", "carry the membrane potential"),
     (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
     (Remembers, "a_forward_leaves_no_state", "leaves the tensor `v`"),
+    (CarriesOn, "a_forward_leaves_no_state", "leaves the tensor `v` of shape (3, 4, 5) behind, in training mode"),
+    (CarriesABuffer, "a_forward_leaves_no_state", "in eval mode changes v"),
+    (Centred, "batch_mates_change_nothing", "other samples of its batch, in training mode"),
     (Graded, "spikes_are_zeros_and_ones", "gives 1.5; spikes are 0 or 1"),
     (Silent, "spikes_are_zeros_and_ones", "set `scale` in the test"),
     (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
     (OtherSteps, "single_steps_give_the_same_spikes", "give other spikes than `forward`"),
 ]
-
-
-class OwnEncoder(Encoder):
-    """One plane, in a code that no other encoder speaks; its gradient goes straight through."""
-
-    api_version = 1
-    code = "own"
-    timesteps = 1
-    differentiable = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        bounded = x.clamp(0, 1)
-        return (bounded.round().detach() + (bounded - bounded.detach()))[None]
-
-
-class OwnDecoder(Decoder):
-    """Reads that code alone."""
-
-    api_version = 1
-    codes = frozenset({"own"})
-    timesteps = 1
-
-    def forward(self, spikes: Tensor) -> Tensor:
-        return spikes.mean(0)
 
 
 class Spoiled(ResNetBackbone):

@@ -19,12 +19,11 @@ from spoiled import (
     Graded,
     OfBlocks,
     Optional,
-    OwnDecoder,
-    OwnEncoder,
     Spikes,
     Spoiled,
     result_of,
 )
+from spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEncoder, Weighted
 from torch import Tensor
 
 from zoo.decoders.averages import RateDecoder
@@ -52,6 +51,8 @@ from zoo.testing.running import SUITES
     ("suite", "cls", "check", "said"),
     [
         *((NeuronTests, *case) for case in NEURONS),
+        *((EncoderTests, *case) for case in ENCODERS),
+        *((DecoderTests, *case) for case in DECODERS),
         *((BackboneTests, *case) for case in BACKBONES),
         *((FamilyTests, *case) for case in FAMILIES),
         *((FragileTests, *case) for case in CONVERTERS),
@@ -66,7 +67,13 @@ def test_a_defect_is_found_and_named(suite: type[ComponentTests], cls: type[Any]
 
 
 def test_the_unspoiled_ones_pass() -> None:
-    for suite, cls in ((NeuronTests, Spikes), (BackboneTests, Spoiled), (FamilyTests, OfBlocks)):
+    for suite, cls in (
+        (NeuronTests, Spikes),
+        (EncoderTests, OwnEncoder),
+        (DecoderTests, Weighted),
+        (BackboneTests, Spoiled),
+        (FamilyTests, OfBlocks),
+    ):
         found = [result_of(suite, cls, check) for check in checks_of(suite)]
         assert [r for r in found if r.outcome is Outcome.FAILED] == []
 

@@ -63,6 +63,7 @@ class ModelTests(ModuleTests):
     """
 
     image_size: int = 32
+    batch_statistics = True
 
     @abstractmethod
     def models(self) -> Sequence[str]:

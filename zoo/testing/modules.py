@@ -4,57 +4,20 @@ from __future__ import annotations
 
 import copy
 import io
-import itertools
 import pickle
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from zoo.testing.checking import NotApplicable, attempting, require
 from zoo.testing.component import ClassTests
-from zoo.testing.inputs import DTYPES, answer, run, seeded
+from zoo.testing.inputs import DTYPES, answer, require_near, run, seeded
+from zoo.testing.state import class_level, held_tensors, loose_tensors, parts
 
-_OF_MODULES = frozenset(vars(nn.Module()))
-
-
-def _inside(value: object) -> Iterator[object]:
-    """A value and, one level down, what a container holds."""
-    yield value
-    if isinstance(value, Mapping):
-        yield from value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
-        yield from value
-
-
-def loose_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Tensors that a module keeps outside its parameters and buffers, by attribute."""
-    found: dict[str, Tensor] = {}
-    for path, each in module.named_modules():
-        for name, value in vars(each).items():
-            if name not in _OF_MODULES:
-                tensors = [item for item in _inside(value) if isinstance(item, Tensor)]
-                found |= {f"{path}.{name}".strip(".") + f"[{i}]" * bool(i): item for i, item in enumerate(tensors)}
-    return found
-
-
-def class_level(module: nn.Module) -> dict[str, str]:
-    """Tensors and modules that stand in a class, where all its instances share them, by `Class.name`."""
-    return {
-        f"{cls.__name__}.{name}": type(value).__name__
-        for each in module.modules()
-        for cls in type(each).__mro__
-        for name, value in vars(cls).items()
-        if any(isinstance(item, Tensor | nn.Module) for item in _inside(value))
-    }
-
-
-def _parts(module: nn.Module) -> dict[int, str]:
-    """Identities of a module's submodules and of the storages of its tensors, by what they are called."""
-    parts = {id(each): f"the module {path or '(itself)'}" for path, each in module.named_modules()}
-    named = itertools.chain(module.named_parameters(), module.named_buffers(), loose_tensors(module).items())
-    return parts | {t.untyped_storage().data_ptr(): f"the tensor {name}" for name, t in named if t.numel()}
+ROUNDING = 1e-5
+"""Of the largest value: how far sums in another order may be apart."""
 
 
 def jitter(module: nn.Module) -> None:
@@ -66,7 +29,13 @@ def jitter(module: nn.Module) -> None:
 
 
 class ModuleTests(ClassTests):
-    """What a component has to bear as a part of a network: copying, saving, moving, repeating."""
+    """What a component has to bear as a part of a network: copying, saving, moving, repeating.
+
+    Attributes:
+        batch_statistics: whether a sample's answer may depend on its batch in training mode, as behind a batch norm.
+    """
+
+    batch_statistics: ClassVar[bool] = False
 
     @abstractmethod
     def build(self, seed: int = 0) -> nn.Module:
@@ -112,36 +81,51 @@ class ModuleTests(ClassTests):
         require(torch.equal(given, x), "`forward` changes its input in place; work on a copy")
 
     def test_batch_mates_change_nothing(self) -> None:
-        """A sample's answer depends on that sample alone, also beside one far outside its range."""
-        module, x = self.build().eval(), self.example()
+        """A sample's answer depends on that sample alone, also beside one far outside its range; in both modes."""
+        x = self.example()
         others = x.clone()
         others.narrow(self.batch_dim, 1, 2).mul_(-7).add_(3)
-        one, two = (run(module, each).select(self.answer_batch_dim, 0) for each in (x, others))
-        require(
-            torch.equal(one, two),
-            "a sample's answer changes with the other samples of its batch, in eval mode; "
-            "take minima, maxima and means over one sample at a time (x.flatten(1).amin(1)), not over the batch",
-        )
+        for training in (False,) if self.batch_statistics else (False, True):
+            (one, drawn), (two, also) = (self._first_answer(each, training) for each in (x, others))
+            comparable = torch.equal(drawn, also)  # unless how much is drawn depends on values, as Poisson numbers do
+            require(
+                not comparable or torch.equal(one, two),
+                f"a sample's answer changes with the other samples of its batch, in {_mode(training)}; "
+                "take minima, maxima and means over one sample at a time (x.flatten(1).amin(1)), not over the batch",
+            )
+
+    def _first_answer(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """What a fresh module answers to the first sample, and where torch's generator is then."""
+        module = self.build().train(training)
+        with seeded(1):
+            return run(module, x).select(self.answer_batch_dim, 0), torch.get_rng_state()
+
+    def test_random_numbers_are_left_alone(self) -> None:
+        """Nothing is drawn from torch's generator in eval mode, and nothing seeds it in either mode."""
+        module, x = self.build(), self.example()
+        for training in (False, True):
+            module.train(training)
+            (before, one), (_, two) = (_generator(module, x, seed) for seed in (1, 2))
+            require(
+                not torch.equal(one, two),
+                f"a forward in {_mode(training)} seeds torch's generator (torch.manual_seed), so that all that is "
+                "drawn behind it repeats; draw from a torch.Generator of your own where numbers have to repeat",
+            )
+            require(
+                training or torch.equal(before, one),
+                "a forward in eval mode draws random numbers; draw them where self.training alone",
+            )
 
     def test_a_forward_leaves_no_state(self) -> None:
-        """Nothing of a batch stays: no tensor in an attribute, no changed buffer."""
-        module, x = self.build().eval(), self.example()
-        saved = {name: value.clone() for name, value in module.state_dict().items()}
-        before = {name: value.clone() for name, value in loose_tensors(module).items()}
-        run(module, x)
-        for name, value in module.state_dict().items():
-            kept = saved.get(name)
-            require(
-                kept is not None and torch.equal(kept, value),
-                f"a forward in eval mode changes {name} of the state_dict; leave it as it was",
-            )
-        for name, value in loose_tensors(module).items():
-            kept = before.get(name)
-            require(
-                kept is not None and torch.equal(kept, value),
-                f"a forward leaves the tensor `{name}` of shape {tuple(value.shape)} behind; "
-                "keep what you need in local variables, or save it in a torch.autograd.Function's ctx",
-            )
+        """Nothing of a batch stays: no tensor in an attribute, no changed buffer; in training mode buffers may move."""
+        for training in (False, True):
+            module, x = self.build().train(training), self.example()
+            held = {name: value.clone() for name, value in held_tensors(module).items()}
+            loose = {name: value.clone() for name, value in loose_tensors(module).items()}
+            with seeded(1):
+                _ = answer(module, x.clone().requires_grad_()) if training else run(module, x)
+            _require_held(module, held, training)
+            _require_loose(module, loose, training)
 
     def test_deepcopy_gives_the_same_module(self) -> None:
         """After a forward with a graph, as exponential averages and exporters copy."""
@@ -184,8 +168,8 @@ class ModuleTests(ClassTests):
             f"{', '.join(f'{name} is a {kind} of the class' for name, kind in ours.items())}, which all instances "
             "share and .to(device) does not move; make it in __init__ (register_buffer for a constant)",
         )
-        shared = _parts(one).keys() & _parts(two).keys()
-        named = ", ".join(_parts(one)[key] for key in shared)
+        shared = parts(one).keys() & parts(two).keys()
+        named = ", ".join(parts(one)[key] for key in shared)
         require(not shared, f"two instances share {named}; make it anew in every __init__")
 
     def test_meta_device(self) -> None:
@@ -232,7 +216,42 @@ class ModuleTests(ClassTests):
         """The memory layout of the input changes nothing."""
         module, x = self.build().eval(), self.example()
         strided = x.transpose(0, -1).contiguous().transpose(0, -1)
+        want, found = run(module, x), run(module, strided, "a non-contiguous input")
+        spiking = bool(((want == 0) | (want == 1)).all())
+        said = "a non-contiguous input gives another answer; use reshape instead of view, and no raw strides"
+        require_near(found, want, 0.0 if spiking else ROUNDING, said)
+
+
+def _mode(training: bool) -> str:
+    return "training mode" if training else "eval mode"
+
+
+def _generator(module: nn.Module, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Where torch's generator is before and after a forward."""
+    with seeded(seed):
+        before = torch.get_rng_state()
+        run(module, x)
+        return before, torch.get_rng_state()
+
+
+def _require_held(module: nn.Module, before: dict[str, Tensor], training: bool) -> None:
+    """Parameters and buffers are as they were; buffers may have other values after a training forward."""
+    __tracebackhide__ = True
+    buffers = dict(module.named_buffers()) if training else {}
+    for name, value in held_tensors(module).items():
+        kept = before.get(name)
+        same = kept is not None and (kept.shape == value.shape if name in buffers else torch.equal(kept, value))
+        what = f"the shape of the buffer {name}" if name in buffers else name
+        require(same, f"a forward in {_mode(training)} changes {what}; leave it as it was")
+
+
+def _require_loose(module: nn.Module, before: dict[str, Tensor], training: bool) -> None:
+    """No attribute holds a tensor that it did not hold before."""
+    __tracebackhide__ = True
+    for name, value in loose_tensors(module).items():
+        kept = before.get(name)
         require(
-            torch.equal(run(module, strided, "a non-contiguous input"), run(module, x)),
-            "a non-contiguous input gives another answer; use reshape instead of view, and no raw strides",
+            kept is not None and torch.equal(kept, value),
+            f"a forward leaves the tensor `{name}` of shape {tuple(value.shape)} behind, in {_mode(training)}; "
+            "keep what you need in local variables, or save it in a torch.autograd.Function's ctx",
         )
