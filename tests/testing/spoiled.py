@@ -105,6 +105,30 @@ class Silent(Spikes):
         return if_spikes(x, threshold=1e9)
 
 
+class _Overflowing(torch.autograd.Function):
+    """A sigmoid's slope, written as it stands in textbooks."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(v)
+        return (v >= 0).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        e = torch.exp(-4 * ctx.saved_tensors[0])
+        return grad * 4 * e / (1 + e) ** 2
+
+
+class Overflows(Spikes):
+    def forward(self, x: Tensor) -> Tensor:
+        v, spikes = torch.zeros_like(x[0]), []
+        for current in x:
+            v = v + current
+            spikes.append(_Overflowing.apply(v - 1))
+            v = v * (1 - spikes[-1].detach())
+        return torch.stack(spikes)
+
+
 class LooseParameter(Spikes):
     def __init__(self) -> None:
         super().__init__()
@@ -134,6 +158,7 @@ NEURONS = [
     (Centred, "batch_mates_change_nothing", "other samples of its batch, in training mode"),
     (Graded, "spikes_are_zeros_and_ones", "gives 1.5; spikes are 0 or 1"),
     (Silent, "spikes_are_zeros_and_ones", "set `scale` in the test"),
+    (Overflows, "gradient_of_strong_currents", "look for an overflow in the surrogate"),
     (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
     (OtherSteps, "single_steps_give_the_same_spikes", "give other spikes than `forward`"),
 ]

@@ -126,6 +126,22 @@ class NeuronTests(ModuleTests):
             x = self.currents((STEPS, 3, 10)).to(dtype)
             require_gradient(gradient(neuron.to(dtype), x, torch.ones_like), x, f"{dtype} currents")
 
+    def test_gradient_of_strong_currents(self) -> None:
+        """Finite far from the threshold too, on both sides, where exponentials overflow."""
+        neuron, shape = self.build(), (STEPS, 3, 10)
+        strong = {f"currents of scale {1e3 * self.scale:g}": self.currents(shape) * 1e3}
+        for factor in (4, -4, 1e3, -1e3):
+            strong[f"a constant current of {factor * self.scale:g}"] = torch.full(shape, factor * self.scale)
+        for dtype in DTYPES:
+            for what, x in strong.items():
+                grad = gradient(neuron.to(dtype), x.to(dtype), torch.ones_like, what)
+                bad = int((~torch.isfinite(grad)).sum())
+                require(
+                    not bad,
+                    f"the gradient of {what}, {dtype}, has {bad} of {grad.numel()} values that are NaN or infinite; "
+                    "look for an overflow in the surrogate: torch.sigmoid is safe, exp(-x) is not",
+                )
+
     def test_gradient_goes_back_through_time(self) -> None:
         """From the last spikes to the first currents, and never forward."""
         neuron, x = self.build(), self.currents((4, 4, 50))
