@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from zoo.catalog import Catalog, read_catalog
 from zoo.composition import parse_name
-from zoo.testing.checking import attempting, require
+from zoo.records import WeightRecord
+from zoo.registry import Registry
+from zoo.sources import PackageFile
+from zoo.testing.checking import NotApplicable, attempting, require
 from zoo.testing.component import ComponentTests
 
 
@@ -34,3 +37,31 @@ class CatalogTests(ComponentTests):
             with attempting(f"parsing the variant {name!r}"):
                 spec = parse_name(name, self.components)
             require(str(spec) == name, f"the variant {name!r} is written {str(spec)!r} by the zoo; list it so")
+
+    def test_its_weights_are_what_it_says(self) -> None:
+        """Of every weight in a package: the very bytes, which load strictly; labels, spec and costs are the model's."""
+        listed = [record for records in self._read().weights.values() for record in records]
+        packed = [record for record in listed if isinstance(record.location, PackageFile)]
+        if not packed:
+            raise NotApplicable("no weight in a package; those on the Hub are verified when they are fetched")
+        for record in packed:
+            with attempting(f"verifying the weight {record.name} of {record.source}"):
+                _verify(record, self.components)
+
+
+def _verify(record: WeightRecord, registry: Registry) -> None:
+    """As `zoo publish` does, and that the record describes this network and no other."""
+    from zoo.hub.folder import assemble  # the Hub's library is loaded where there are weights alone
+    from zoo.weights import count_classes, parse_weight, read_weight
+
+    spec = parse_name(record.variant, registry)
+    said = spec.untagged().to_json()
+    require(record.spec == said, f"{record.name}: its spec is {record.spec}; write {said}, what the name says")
+    data = read_weight(record, record.location)
+    classes, channels = count_classes(spec, parse_weight(data, record.name), record.source, registry)
+    require(
+        (len(record.labels), record.in_chans) == (classes, channels),
+        f"{record.name}: {len(record.labels)} labels and in_chans {record.in_chans}, but the file is of {classes} "
+        f"classes and {channels} channels; name every class, in the order of the logits",
+    )
+    assemble(record, record.location, f"package:{record.name}", data=data)

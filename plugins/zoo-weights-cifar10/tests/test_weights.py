@@ -12,10 +12,15 @@ import zoo
 from zoo.catalog import default_catalog, read_file
 from zoo.hub.folder import measure
 from zoo.records import WeightRecord
+from zoo.testing import CatalogTests
 from zoo.training import load_recipe
 
 FOLDER = Path(zoo_weights_cifar10.__file__).parent
 RECORDS = read_file(FOLDER / "registry.yaml").weights
+
+
+class TestCatalog(CatalogTests):
+    name = "cifar10"
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
