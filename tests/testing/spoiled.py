@@ -11,9 +11,10 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResNetBackbone
+from zoo.composition import build_model, parse_name
 from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
-from zoo.errors import MissingPluginError
+from zoo.errors import MissingPluginError, WeightError
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, Grammar, Value
@@ -302,10 +303,44 @@ class Fragile(Converter):
         return Converted("ann_resnet_b2_m2_d1", len(state["fc.weight"]), 3, state)
 
 
+class Faithful(Converter):
+    """A model's own state, to be spoiled."""
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        if "fc.weight" not in state:
+            raise WeightError("it lacks fc.weight")
+        return self.of(len(state["fc.weight"]))
+
+    def of(self, classes: int) -> Converted:
+        model = build_model(parse_name("ann_resnet_b2_m2_d1"), classes, 3)
+        return Converted("ann_resnet_b2_m2_d1", classes, 3, model.state_dict())
+
+
+class Doubled(Faithful):
+    """Of another type throughout: counts of batches too."""
+
+    def of(self, classes: int) -> Converted:
+        made = super().of(classes)
+        return replace(made, state={key: value.double() for key, value in made.state.items()})
+
+
+class Headless(Faithful):
+    def of(self, classes: int) -> Converted:
+        return super().of(0)
+
+
 CONVERTERS = [
     (Credulous, "other_checkpoints_are_refused", "is accepted; raise a WeightError"),
     (Fragile, "other_checkpoints_are_refused", "raises KeyError: 'fc.weight'; raise a zoo.errors.WeightError"),
     (Fragile, "the_state_fits_the_model", "loading the state into ann_resnet_b2_m2_d1 raises RuntimeError"),
+    (
+        Doubled,
+        "zoo_convert_stores_it",
+        "as `zoo convert` does, raises WeightError: the converted checkpoint does not fit",
+    ),
+    (Headless, "zoo_convert_stores_it", "the converted checkpoint holds no head.fc.weight"),
 ]
 
 

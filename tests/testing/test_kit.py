@@ -15,6 +15,7 @@ from spoiled import (
     NEURONS,
     Careless,
     Exemplary,
+    Faithful,
     FragileTests,
     Graded,
     OfBlocks,
@@ -73,6 +74,7 @@ def test_the_unspoiled_ones_pass() -> None:
         (DecoderTests, Weighted),
         (BackboneTests, Spoiled),
         (FamilyTests, OfBlocks),
+        (FragileTests, Faithful),
     ):
         found = [result_of(suite, cls, check) for check in checks_of(suite)]
         assert [r for r in found if r.outcome is Outcome.FAILED] == []

@@ -23,9 +23,13 @@ class ConverterTests(ClassTests):
         ...     name = "mine"
         ...     def checkpoint(self):
         ...         return their_network().state_dict()
+
+    Attributes:
+        image_size: pixels a side that the checkpoint was trained with.
     """
 
     kind = "converter"
+    image_size: int = 32
 
     def checkpoint(self) -> Mapping[str, Tensor] | None:
         """A small state dict that it reads; None for none at hand."""
@@ -64,6 +68,22 @@ class ConverterTests(ClassTests):
 
     def test_the_state_fits_the_model(self) -> None:
         """What it makes of the author's checkpoint loads strictly into the model that it names."""
+        found = self._converted()
+        with attempting(f"loading the state into {found.spec_name}"):
+            spec = parse_name(found.spec_name, self.components)
+            model = build_model(spec, found.num_classes, found.in_chans, registry=self.components)
+            model.load_state_dict(dict(found.state))
+
+    def test_zoo_convert_stores_it(self) -> None:
+        """The command `zoo convert` finds no fault in the name, the number of classes and the tensors' types."""
+        from zoo.converting import check_converted, make_folder  # the Hub's library is loaded by this check alone
+
+        found = self._converted()
+        with attempting(f"storing the result for {found.spec_name}, as `zoo convert` does,"):
+            spec = check_converted(found, self.components)
+            make_folder(found, spec, self.image_size, "the converted checkpoint")
+
+    def _converted(self) -> Converted:
         state = self.checkpoint()
         if state is None:
             raise NotApplicable("no checkpoint; override `checkpoint()` to give a small one")
@@ -71,7 +91,4 @@ class ConverterTests(ClassTests):
         with attempting("`convert` of the checkpoint"):
             found = converter.convert(state)
         require(isinstance(found, Converted), f"`convert` gives a {type(found).__name__}; return a Converted")
-        with attempting(f"loading the state into {found.spec_name}"):
-            spec = parse_name(found.spec_name, self.components)
-            model = build_model(spec, found.num_classes, found.in_chans, registry=self.components)
-            model.load_state_dict(dict(found.state))
+        return found
