@@ -104,6 +104,23 @@ DEFECTS = {
         f"decoder {IMPORT}",
         r"importing gray_print changes torch's default dtype; it prints 'zoo-gray loaded'",
     ),
+    "settings": Defect(
+        "TIMESTEPS = 8",
+        "import logging\nimport sys\nimport warnings\nimport numpy\n"
+        "torch.backends.cudnn.deterministic = True\ntorch.backends.mkldnn.enabled = False\n"
+        "numpy.seterr(all='ignore')\nlogging.disable(logging.INFO)\nwarnings.simplefilter('ignore')\n"
+        "sys.excepthook = print\nTIMESTEPS = 8",
+        f"encoder {IMPORT}",
+        r"changes torch.backends.cudnn.deterministic; it changes torch.backends.mkldnn.enabled; it changes numpy's "
+        r"handling of floating-point errors \(numpy.seterr\); it changes what is logged at all \(logging.disable\); "
+        r"it changes filters of all warnings \(warnings.simplefilter\); it changes sys.excepthook; move",
+    ),
+    "farewell": Defect(
+        "TIMESTEPS = 8",
+        "import atexit\natexit.register(print, 'goodbye')\nTIMESTEPS = 8",
+        f"encoder {IMPORT}",
+        r"importing gray_farewell leaves something behind that prints 'goodbye' later.*\(atexit\); move that",
+    ),
     "state": Defect(
         ENCODED,
         "self.last = x.detach()\n        " + ENCODED,

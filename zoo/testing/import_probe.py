@@ -1,7 +1,7 @@
 """Run in a fresh process by imports.py: imports modules one by one and says what each import did besides.
 
-Reads a JSON object {"path": […], "before": […], "modules": […]} from standard input and writes
-{module: [what it did, …]}. The modules of `before` are imported first and answer for nothing.
+Reads a JSON object {"path": […], "before": […], "modules": […], "answer": "file"} from standard input and writes
+{module: [what it did, …]} into that file. The modules of `before` are imported first and answer for nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import signal
 import sys
 import tempfile
 import threading
+import warnings
+from pathlib import Path
 from typing import Any
 
 
@@ -36,6 +38,9 @@ def torch_state() -> dict[str, Any]:
         "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "torch's float32 matmul precision": torch.get_float32_matmul_precision(),
         "torch.backends.cudnn.benchmark": torch.backends.cudnn.benchmark,
+        "torch.backends.cudnn.deterministic": torch.backends.cudnn.deterministic,
+        "torch.backends.mkldnn.enabled": torch.backends.mkldnn.enabled,
+        "numpy's handling of floating-point errors (numpy.seterr)": numpy.geterr(),
     }
 
 
@@ -51,11 +56,23 @@ def process_state() -> dict[str, Any]:
         "sys.path": list(sys.path),
         "signal handlers": [str(signal.getsignal(each)) for each in signals],
         "the root logger": (logging.root.level, [str(handler) for handler in logging.root.handlers]),
+        "what is logged at all (logging.disable)": logging.root.manager.disable,
+        "filters of all warnings (warnings.simplefilter)": _general_filters(),
+        "sys.excepthook": str(sys.excepthook),
         "running threads": threading.active_count(),
         "the zoo's registry (zoo.register)": [
             (c.kind, c.name) for c in default_registry().components() if c.distribution == NOTEBOOK
         ],
     }
+
+
+def _general_filters() -> list[str]:
+    """Filters of warnings that are of no message and no module in particular: libraries have some for their own."""
+    return [
+        f"{action} {category}"
+        for action, message, category, module, _ in warnings.filters
+        if not message and not module
+    ]
 
 
 def import_quietly(module: str) -> tuple[str, str]:
@@ -98,11 +115,11 @@ def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
-    answer = sys.stdout
+    warnings.filterwarnings("ignore", message=".*")  # what is said is no deed; told apart from a plugin's own filter
     for module in request["before"]:
         import_quietly(module)
     found = {module: deeds(module, "torch" in sys.modules) for module in request["modules"]}
-    json.dump(found, answer)
+    Path(request["answer"]).write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
