@@ -14,8 +14,6 @@ import importlib.util
 import inspect
 import os
 import re
-import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -33,6 +31,7 @@ from zoo.errors import (
     shorten,
     suggest,
 )
+from zoo.redirecting import PRINTS_TO_STDERR
 
 GROUPS = {
     "family": "zoo.families",
@@ -68,28 +67,6 @@ class State(StrEnum):
     INCOMPATIBLE = "incompatible"
     CONFLICT = "conflict"
     DISABLED = "disabled"
-
-
-class _PrintsToStderr:
-    """sys.stdout is sys.stderr while any thread is inside; contextlib's own would mix up the threads' exits."""
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._stdout = threading.Lock(), 0, sys.stdout
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._stdout, sys.stdout = sys.stdout, sys.stderr
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                sys.stdout = self._stdout
-
-
-_PRINTS_TO_STDERR = _PrintsToStderr()
 
 
 def _contract(kind: str) -> type[Any]:
@@ -142,7 +119,7 @@ class Component:
         if self.state in (State.BROKEN, State.INCOMPATIBLE, State.DISABLED):
             raise self._failure()
         try:
-            with _PRINTS_TO_STDERR:
+            with PRINTS_TO_STDERR:
                 found = self._import()
             problem = None if self.kind == "catalog" else self._problem(found)  # a file is validated where it is read
         except KeyboardInterrupt as interrupt:
