@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json
+from zoo.cli.options import Json, key_values
 
 
 def convert_command(
@@ -34,7 +34,9 @@ def convert_command(
     from zoo.converting import convert
 
     given = {"encoder": encoder, "decoder": decoder}
-    options = {name: value for name, value in given.items() if value is not None} | _read(settings or [])
+    options = {name: value for name, value in given.items() if value is not None} | key_values(
+        settings or [], "KEY=VALUE"
+    )
     found = convert(converter, checkpoint, out, image_size=image_size, registry=None, **options)
     row = {
         "name": found.spec_name,
@@ -50,13 +52,3 @@ def convert_command(
     if found.note:
         print(f"note: {found.note}")
     print(f'zoo.create_model("{row["load"]}")')
-
-
-def _read(settings: list[str]) -> dict[str, str]:
-    options = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--set {text!r} is not of the form KEY=VALUE")
-        options[key.strip()] = value
-    return options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,6 +50,17 @@ def _is_folder(text: str) -> bool:
         return Path(text).is_dir()
     except OSError:  # of a name longer than the file system takes
         return False
+
+
+def key_values(texts: Sequence[str], example: str) -> dict[str, str]:
+    """What `--set KEY=VALUE` says, given any number of times."""
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {text!r} is not of the form {example}")
+        found[key.strip()] = value
+    return found
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import Json, key_values, leave_bombs_to_us, model_reference
 from zoo.errors import TrainingStoppedError
 from zoo.memory import keep_freed_memory
 from zoo.printing import complain
@@ -177,13 +177,8 @@ def train_command(
 
 def _settings(texts: list[str]) -> dict[str, Any]:
     """`clip_norm=1` as YAML would read it."""
-    settings = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"--set {text!r} is not of the form clip_norm=1")
-        settings[key.strip().replace("-", "_")] = yaml.safe_load(value)
-    return settings
+    given = key_values(texts, "clip_norm=1")
+    return {key.replace("-", "_"): yaml.safe_load(value) for key, value in given.items()}
 
 
 def _print(result: TrainingResult, as_json: bool) -> None:
