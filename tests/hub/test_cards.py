@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from zoo.catalog import default_catalog
 from zoo.composition import parse_name
 from zoo.hub.card import metadata, write_card, write_eval_results
+from zoo.hub.folder import control_of
 from zoo.records import StoredWeight
 
 REFERENCE = "hf-hub:alice/tiny"
@@ -99,6 +100,26 @@ def test_nothing_is_claimed_that_the_record_does_not_say() -> None:
         assert word not in text
     assert metadata(silent, parse_name(TINY)).eval_results is None
     assert write_eval_results(silent) == {}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"dataset": "Pets"},
+        {"dataset_note": "on half of it"},
+        {"labels": ("cat", "dog")},
+        {"in_chans": 1},
+        {"preprocessing": {"size": 64}},
+        {"figures": {"params": 1, "image_size": 64, "timesteps": 8, "macs": 1, "macs_per_timestep": 1}},
+    ],
+)
+def test_no_control_that_was_measured_on_something_else(other: dict[str, Any]) -> None:
+    hybrid = default_catalog().weights["has8_resnet_b8_m2_d4_ste_bpd"][0].stored()
+    spec = hybrid.spec_of(parse_name(hybrid.variant))
+    control = control_of(hybrid, spec)
+    assert control is not None
+    assert control.variant == "ann_resnet_b8_m2_d4"
+    assert control_of(type(hybrid).model_validate(hybrid.model_dump() | other), spec) is None
 
 
 def test_the_control_stands_beside_it_or_nowhere() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -103,6 +104,26 @@ def test_sums_of_spikes_in_sew_are_macs() -> None:
     assert counted["stages.1.0.conv1"].reason.endswith("sums of spikes up to 3")
     assert counted["stages.1.0.conv1"].counted == counted["stages.1.0.conv1"].dense
     assert counted["head.fc"].reason == "input is real: analog branch"
+
+
+@pytest.mark.parametrize("name", ["timm_densenet121", "timm_mobilenetv2_035", "timm_test_efficientnet"])
+def test_activations_inside_a_norm_are_charged_or_listed(name: str) -> None:
+    """timm's batch norms call their activation themselves."""
+    model, images, seen = zoo.create_model(name, num_classes=2), torch.rand(1, 3, 32, 32), Counter[str]()
+    for module in model.modules():
+        if isinstance(module, (nn.ReLU, nn.ReLU6, nn.SiLU)):
+            kind = "ReLU" if type(module) is nn.ReLU else "other"
+            module.register_forward_hook(
+                lambda m, args, y, kind=kind: seen.update({kind: y.numel(), f"calls of {kind}": 1})
+            )
+    with model.evaluating():
+        model(images)
+    wanted = dict(seen)
+    activity = activity_of(model, images)
+    assert elementwise(activity).get("ReLU", (0, 0)) == (0, wanted.get("ReLU", 0))
+    listed = sum(n for each, n in activity.uncounted.items() if each.operation.startswith(("aten.silu", "aten.hardt")))
+    assert listed == wanted.get("calls of other", 0)
+    assert wanted
 
 
 @pytest.mark.parametrize(("bias", "rate"), [(-9.0, 0.0), (9.0, 1.0)])

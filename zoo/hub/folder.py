@@ -108,7 +108,7 @@ def assemble(
         check_published(data, weight, str(source), "make its record again")
     model = _check_model(weight, spec, parse_weight(data, weight.name))
     config = write_config(weight, describe(model, weight), model.num_features)
-    files = {MODEL: data, CONFIG: config, CARD: write_card(weight, spec, reference, control_of(spec))}
+    files = {MODEL: data, CONFIG: config, CARD: write_card(weight, spec, reference, control_of(weight, spec))}
     files |= write_eval_results(weight)
     _check_texts(weight, spec, files)
     return HubFolder(weight, files)
@@ -120,11 +120,20 @@ def measure(model: ImageClassifier, image_size: int) -> Figures:
     return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
 
 
-def control_of(spec: Spec) -> StoredWeight | None:
-    """The published weight of the same network without spikes, of the same tag, where the catalog has one."""
+def control_of(weight: StoredWeight, spec: Spec) -> StoredWeight | None:
+    """The published weight of the same network without spikes, of the same tag, where the catalog has one.
+
+    Only one whose figures can stand beside these: of the same classes and channels, the same images prepared alike.
+    """
     name = default_registry().load("family", spec.family)().control(dict(spec.fields))
     listed = default_catalog().weights.get(name, []) if name else []
-    return next((record for record in listed if record.tag == spec.tag), None)
+    wanted = _measured_on(weight)
+    return next((record for record in listed if record.tag == spec.tag and _measured_on(record) == wanted), None)
+
+
+def _measured_on(weight: StoredWeight) -> tuple[object, ...]:
+    data = weight.dataset, weight.dataset_note, weight.labels
+    return *data, weight.in_chans, weight.preprocessing, weight.figures.image_size
 
 
 def _check_model(weight: StoredWeight, spec: Spec, state: dict[str, Tensor]) -> ImageClassifier:

@@ -105,6 +105,7 @@ class Recorder(TorchDispatchMode):
     # Modules ----------------------------------------------------------------------------------------------------------
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._whole -= self._in_a_norm()
         self._stack.append(module)
         self._whole += isinstance(module, WHOLE)
 
@@ -119,6 +120,11 @@ class Recorder(TorchDispatchMode):
                 self._charge(name, module, x, y)
             self._whole -= 1
         self._stack.pop()
+        self._whole += self._in_a_norm()
+
+    def _in_a_norm(self) -> bool:
+        """Whether a module that is called now is a norm's own, such as timm's activations: charged by itself."""
+        return bool(self._stack) and isinstance(self._stack[-1], NORMS)
 
     def _charge(self, name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         if isinstance(module, LAYERS):
