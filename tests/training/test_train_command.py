@@ -29,7 +29,7 @@ NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")
 
 
-def run(*arguments: str | Path) -> Result:
+def run(*arguments: str | Path | int) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
@@ -123,6 +123,21 @@ def test_a_name_with_its_distribution_trains_a_weight_that_loads(photos: Path, t
     assert str(zoo.create_model(f"local-dir:{out}").spec) == f"{name}.photos"
     assert run("predict", "--model", out, photos / "noon" / "00001.jpg").exit_code == 0
     assert run("publish", out, "--to-dir", tmp_path / "hub", "--license", "MIT").exit_code == 0
+
+
+def test_a_run_of_one_step_says_that_it_learns_nothing(tmp_path: Path) -> None:
+    few = folder(tmp_path / "few", {"night": 4, "noon": 4})
+    for epochs, said in ((1, True), (2, False)):
+        out = tmp_path / str(epochs)
+        done = run("train", "ann_resnet_b1_m1_d1", "--data", few, "--out", out, *QUICK, "--epochs", epochs, "--json")
+        assert done.exit_code == 0, done.output
+        assert any("rate is 0: nothing is learned" in note for note in json.loads(done.stdout)["notes"]) == said
+        moved = any(
+            bool((value != 1).any())
+            for key, value in zoo.create_model(f"local-dir:{out}").named_parameters()
+            if key.endswith("bn.weight")
+        )
+        assert moved != said
 
 
 def test_layers_that_share_a_weight_are_written_one_by_one(tmp_path: Path) -> None:

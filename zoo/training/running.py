@@ -247,6 +247,8 @@ class _Run:
             notes.append(
                 f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
             )
+        if recipe.epochs * plan.steps == 1 and recipe.schedule == "cosine":
+            notes.append("the only step is the schedule's last, whose rate is 0: nothing is learned; take more epochs")
         if self.asked.validate_every:
             notes.append("the validation split was looked at more than once: a figure chosen among them is too high")
         return notes
