@@ -83,6 +83,23 @@ def test_a_checkpoint_of_ones_own(hub: LoopbackHub, checkpoint: Path, monkeypatc
 
 
 @pytest.mark.parametrize(
+    ("catalog", "said"), [("registry.yaml", "lists other bytes as"), ("none/registry.yaml", "there is no folder none")]
+)
+def test_what_cannot_be_pinned_is_not_sent(
+    hub: LoopbackHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, catalog: str, said: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "write"))
+    order = (MADE, "--checkpoint", checkpoint, *STATED)
+    run(*order, "--repo-id", "alice/first")
+    text = Path("registry.yaml").read_text(encoding="utf-8")
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    Path("registry.yaml").write_text(text.replace(digest, "a" * 64), encoding="utf-8")
+    result = run(*order, "--repo-id", "alice/second", "--catalog", catalog, code=2)
+    assert said in " ".join(result.stderr.split())
+    assert "alice/second" not in hub.repositories
+
+
+@pytest.mark.parametrize(
     ("metrics", "said"),
     [
         (["top1=inf"], "metrics.top1 inf: Input should be a finite number"),

@@ -70,6 +70,8 @@ def test_damaged_bytes_are_refused_or_read(tmp_path: Path, compressed: bool) -> 
         ({"labels": np.arange(24) / 2}, "labels is float64"),
         ({"labels": np.zeros((24, 2), int)}, r"labels is int64 of shape \(24, 2\)"),
         ({"numbers": np.arange(3)}, "3 numbers must go with 24 images"),
+        ({"numbers": np.array(["x"] * 24)}, "numbers must be integers, not <U1"),
+        ({"numbers": np.full(24, np.nan)}, "numbers must be integers, not float64"),
         ({"offsets": np.zeros(25, int)}, "offsets must rise from 0 to"),
         ({"offsets": np.arange(25)[::-1]}, "offsets must rise from 0 to"),
         ({"jpeg": np.zeros(9, np.float32)}, "jpeg is float32"),

@@ -109,6 +109,20 @@ def test_a_damaged_checkpoint_is_an_error(data: ImageSplit, tmp_path: Path, cont
         run.resume()
 
 
+@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
+def test_a_checkpoint_with_other_bytes_in_a_tensor_is_not_gone_on_with(
+    data: ImageSplit, tmp_path: Path, place: float
+) -> None:
+    run = training(data, tmp_path)
+    run.save()
+    content = bytearray(run.checkpoint.read_bytes())
+    at = int(place * len(content))
+    content[at : at + 64] = bytes(byte ^ 255 for byte in content[at : at + 64])
+    run.checkpoint.write_bytes(content)
+    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged or no checkpoint"):
+        run.resume()
+
+
 def test_a_checkpoint_never_runs_code(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path)
     torch.save({"format": 1, "identity": nn.Linear(1, 1)}, run.checkpoint)

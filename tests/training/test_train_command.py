@@ -140,6 +140,40 @@ def test_a_run_of_one_step_says_that_it_learns_nothing(tmp_path: Path) -> None:
         assert moved != said
 
 
+def test_a_run_does_not_lie_among_its_classes(photos: Path) -> None:
+    done = run("train", NAME, "--data", photos, "--out", photos / "runs" / "mine", *QUICK)
+    assert done.exit_code == 2
+    assert "where every folder is a class; choose a folder elsewhere (--out)" in done.stderr
+    assert not (photos / "runs").exists()
+
+
+def test_a_class_folder_of_another_encoding_is_named(tmp_path: Path) -> None:
+    few = folder(tmp_path / "few", {"night": 4, "noon": 4})
+    os.rename(os.fsencode(few / "noon"), os.fsencode(few) + b"/lat\xe9")
+    done = run("train", NAME, "--data", few, "--out", tmp_path / "run", *QUICK)
+    assert done.exit_code == 2
+    assert r"'lat\udce9' is not named in UTF-8; rename its folder" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_validation_explodes_writes_no_weight(tmp_path: Path) -> None:
+    few = folder(tmp_path / "few", {"night": 4, "noon": 4})
+    boom = (
+        "--learning-rate",
+        "1e30",
+        "--set",
+        "schedule=constant",
+        "--set",
+        "warmup_epochs=0",
+        "--set",
+        "precision=no",
+    )
+    done = run("train", "ann_resnet_b1_m1_d1", "--data", few, "--out", tmp_path / "run", *QUICK, "--epochs", 1, *boom)
+    assert done.exit_code == 2, done.output
+    assert "training exploded, and no weight is written" in done.stderr
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
 def test_layers_that_share_a_weight_are_written_one_by_one(tmp_path: Path) -> None:
     model = zoo.create_model(NAME, num_classes=2)
     one, two = (model.get_submodule(f"stages.0.0.{branch}.conv") for branch in ("analog", "spiking"))

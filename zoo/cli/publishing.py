@@ -302,7 +302,7 @@ def _publish_one(
     catalog: Path,
 ) -> dict[str, Any]:
     """Publish, or write the folder; what became of it as a row."""
-    from zoo.hub import assemble, publish, write_pin
+    from zoo.hub import assemble, check_pin, publish, write_pin
     from zoo.sources import check_repository
 
     local = (to_dir or Path(order.weight.name)) if dry_run or to_dir else None
@@ -314,6 +314,7 @@ def _publish_one(
         folder.write(local)
         return row | {"state": "written", "folder": str(local), "load": f"local-dir:{local}"}
     assert repository is not None
+    check_pin(catalog, order.weight)  # before anything is sent
     published = publish(folder, repository, access, private=private)
     write_pin(catalog, order.weight, published)
     return row | {

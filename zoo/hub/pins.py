@@ -54,6 +54,21 @@ def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> Weig
     return pinned
 
 
+def check_pin(catalog: Path, weight: StoredWeight) -> None:
+    """Raise what `write_pin` would, as far as it shows before a weight is published."""
+    if not catalog.resolve().parent.is_dir():
+        raise PublishError(f"{catalog} cannot be written: there is no folder {catalog.parent}")
+    listed = read_file(catalog).weights if catalog.exists() else ()
+    for record in listed:
+        if record.name == weight.name:
+            _check_same(record, weight)
+
+
+def _check_same(record: WeightRecord, weight: StoredWeight) -> None:
+    if record.sha256 != weight.sha256:
+        raise PublishError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
+
+
 @contextmanager
 def _locked(catalog: Path) -> Iterator[None]:
     """One writer at a time. Beside the catalog a lock file would be litter, and another user's cannot be opened."""
@@ -74,8 +89,7 @@ def _pinned(record: WeightRecord | None, weight: StoredWeight, published: Publis
     if record is None:
         located = {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
         return WeightRecord.model_validate(weight.model_dump(include=set(StoredWeight.model_fields)) | located)
-    if record.sha256 != weight.sha256:
-        raise PublishError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
+    _check_same(record, weight)
     if record.revision is None:
         return record.model_copy(update={"published": str(place)})
     return record.model_copy(update={"source": f"hf-hub:{place.repo_id}", "revision": place.revision})

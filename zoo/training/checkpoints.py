@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,16 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
     replace_file(path, lambda file: torch.save(content, file))
 
 
+_UNREADABLE = (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, zipfile.BadZipFile)
+
+
+def _check_sums(path: Path) -> None:
+    """Raise `BadZipFile` where a part is not what was written: torch does not look at the sums."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+
+
 def read_checkpoint(path: Path, identity: Identity) -> dict[str, Any]:
     """The state of a checkpoint of this very run; no code in the file is ever run.
 
@@ -60,8 +71,9 @@ def read_checkpoint(path: Path, identity: Identity) -> dict[str, Any]:
         InputError: another run's; the message names what differs.
     """
     try:
+        _check_sums(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         raise WeightError(
             f"{path} is damaged or no checkpoint ({type(error).__name__}); start in another folder"
         ) from error

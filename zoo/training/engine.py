@@ -332,7 +332,7 @@ class Training:
             fault = find_fault(self._network, partial(self._loss_alone, batch))
             if fault.certain:
                 break
-        kept = f"The last good weights: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
+        kept = f"What was saved last: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
         raise TrainingError(
             f"{place}: {what}; {fault.text}. {kept}. "
             "Try a lower --learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class Evaluation:
         return {
             "images": self.images,
             **self.top,
-            "loss": self.loss,
+            "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
             "classes": [vars(score) for score in self.scores()],
             "confusion": self.confusion.tolist(),
         }

@@ -37,8 +37,9 @@ def limit_images(data: ImageSplit, images: int | None, split_seed: int = 3407) -
     if images is None or images == len(data):
         return data
     classes = len(data.classes)
-    if not classes <= images <= len(data):
-        raise InputError(f"a limit of {images} images is out of range; valid: {classes} (one a class) to {len(data)}")
+    least = len(data.labels.unique())  # a weight may have more classes than these images
+    if not least <= images <= len(data):
+        raise InputError(f"a limit of {images} images is out of range; valid: {least} (one a class) to {len(data)}")
     generator = torch.Generator().manual_seed(derive_seed(Purpose.LIMIT, split_seed))
     shuffled = torch.randperm(len(data), generator=generator)
     turns = torch.empty(len(data), dtype=torch.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 
-from zoo.errors import TrainingStoppedError, missing_extra
+from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
 from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
@@ -26,7 +27,9 @@ from zoo.training.recording import CURVES, MetricsFile, TensorBoard, draw_curves
 from zoo.training.results import TrainingResult, identify_data, rounded, write_run, write_weights
 from zoo.training.starting import (
     build,
+    check_apart,
     check_folder,
+    check_names,
     check_tag,
     claim_folder,
     default_folder,
@@ -91,10 +94,12 @@ def train(
     label, settings = _settle(recipe, found, changes or {})
     tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
     folder = Path(out) if out is not None else default_folder(found.spec.text, tag, label)
+    check_apart(folder, data)
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
         splits = prepare_data(data, options or DataOptions(), found)
+    check_names(splits.train.classes)
     begun_by = find_beginning(control) if control is not None else None
     beginning = build(found, splits.train.classes, settings.seed, begun_by)
     result = f"{found.spec.untagged()}.{tag}"
@@ -189,6 +194,11 @@ class _Run:
             observer.started(training.facts(self._notes()), training.rows)
         training.run(self._look, self.asked.validate_every)
         evaluation = self._look()
+        if not math.isfinite(evaluation.loss):
+            raise TrainingError(
+                f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
+                "start again with a lower --learning-rate, or --set clip_norm=1 or less"
+            )
         weight = share(training.accelerator, self._write(evaluation) if main else None)
         assert weight is not None  # the first process wrote it
         result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))

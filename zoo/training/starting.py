@@ -112,6 +112,23 @@ def default_folder(variant: str, tag: str, recipe: str) -> Path:
     return RUNS / re.sub(r"[^\w.-]+", "-", f"{variant}.{tag}-{Path(recipe).stem}")
 
 
+def check_apart(out: Path, data: object) -> None:
+    """Raise `InputError` where a run would lie among the class folders of its own images, and become one of them."""
+    if not isinstance(data, str | Path) or not Path(data).is_dir() or any(Path(data).glob("train*")):
+        return
+    if out.resolve().is_relative_to(Path(data).resolve()):
+        raise InputError(f"{out} lies in {data}, where every folder is a class; choose a folder elsewhere (--out)")
+
+
+def check_names(classes: Sequence[str]) -> None:
+    """Raise `InputError` for a class whose name no record can hold."""
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:  # bytes of another encoding, as Python keeps them
+            raise InputError(f"the class {name!a} is not named in UTF-8; rename its folder") from error
+
+
 def check_folder(out: Path, resume: bool) -> None:
     """Raise `InputError` where `out` holds a run and `resume` was not asked for, or something else; writes nothing."""
     if out.exists() and not out.is_dir():

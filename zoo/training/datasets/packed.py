@@ -81,7 +81,8 @@ def list_packed(path: Path) -> Listing:
     classes = tuple(str(name) for name in arrays["classes"])
     labels, offsets = arrays["labels"].astype(np.int64), arrays["offsets"].astype(np.int64)
     names = [
-        f"{classes[label]}/{number:05d}.jpg" for label, number in zip(labels, _numbers(arrays, labels), strict=True)
+        f"{classes[label]}/{number:05d}.jpg"
+        for label, number in zip(labels, _numbers(arrays, labels, where), strict=True)
     ]
     store = PackedStore(arrays["jpeg"], offsets, names, where)
     return Listing(
@@ -141,10 +142,12 @@ def _check(arrays: dict[str, np.ndarray[Any, Any]], where: str) -> None:
         )
 
 
-def _numbers(arrays: dict[str, np.ndarray[Any, Any]], labels: np.ndarray[Any, Any]) -> list[int]:
+def _numbers(arrays: dict[str, np.ndarray[Any, Any]], labels: np.ndarray[Any, Any], where: str) -> list[int]:
     """Each image's number in its class, or in the file where the file does not say."""
     if "numbers" not in arrays:
         return list(range(len(labels)))
+    if arrays["numbers"].dtype.kind not in "iu":
+        raise InputError(f"{where}: numbers must be integers, not {arrays['numbers'].dtype}")
     return [int(number) for number in arrays["numbers"].tolist()]
 
 

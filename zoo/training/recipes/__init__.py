@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from zoo.errors import CatalogError, shorten, suggest
 
@@ -56,6 +56,12 @@ class Recipe(BaseModel):
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     loss_limit: float = Field(default=1e4, gt=0, description="a loss above it has exploded: the run stops")
     seed: int = Field(ge=0)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_is_a_word(cls, value: object) -> object:
+        """YAML 1.1 reads `no` as False."""
+        return "no" if value is False else value
 
     @property
     def warmup(self) -> float:
