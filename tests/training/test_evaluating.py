@@ -17,6 +17,7 @@ from zoo.cli import app
 from zoo.errors import InputError
 from zoo.training import evaluate, measure_weight, train
 from zoo.training.datasets import Damage, MemorySplit
+from zoo.training.limiting import limit_images
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
@@ -75,6 +76,20 @@ def test_percentages_are_those_of_whole_images(right: int, percent: float) -> No
     """Not of a quotient in float32, which makes 73.7999975681305 of the first."""
     logits = torch.eye(2)[[0] * right + [1] * (500 - right)]
     assert evaluate(_answering(logits), _split([0] * 500, 2)).top == {"top1": percent}
+
+
+def test_a_loss_that_is_no_number_is_null_in_json() -> None:
+    found = evaluate(_answering(torch.full((4, 3), torch.nan)), _split([0, 1, 2, 0], 3))
+    assert found.to_json()["loss"] is None
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_limit_counts_the_classes_that_have_images() -> None:
+    """A weight's classes may be more than these images are of."""
+    data = _split([0, 0, 2, 2, 2], 5)
+    assert limit_images(data, 2).labels.tolist() in ([0, 2], [2, 0])
+    with pytest.raises(InputError, match=r"a limit of 1 images is out of range; valid: 2 \(one a class\) to 5"):
+        limit_images(data, 1)
 
 
 def test_a_class_without_images_has_no_recall() -> None:
