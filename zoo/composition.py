@@ -68,6 +68,8 @@ def build_model(
     registry: Registry | None = None,
 ) -> ImageClassifier:
     """The freshly initialised network of a spec; see `create_model` for the arguments."""
+    from zoo.backbones.convolution import guard_convolutions  # names are parsed without torch
+
     registry = registry or default_registry()
     family = registry.load("family", spec.family)()
     unknown = sorted(set(options or {}) - family.options)
@@ -79,4 +81,5 @@ def build_model(
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
     request = BuildRequest(spec, registry, classes, channels, options or {})
     model: ImageClassifier = family.build(request)
+    guard_convolutions(model)
     return model

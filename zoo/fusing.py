@@ -12,13 +12,14 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from zoo.backbones.convolution import GuardedConv2d, GuardedSpikingConv2d
 from zoo.backbones.layers import Conv2d
 from zoo.errors import InputError
 from zoo.in_place import MANY_CHANNELS
 from zoo.precision import at_least_float32
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.
-_CONVOLUTIONS = (nn.Conv2d, Conv2d, layer.Conv2d)
+_CONVOLUTIONS = (nn.Conv2d, GuardedConv2d, Conv2d, layer.Conv2d, GuardedSpikingConv2d)
 _LINEAR = (nn.Linear, layer.Linear)
 _NORMS = (nn.BatchNorm2d, layer.BatchNorm2d)
 

@@ -9,13 +9,14 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from zoo.backbones.average_pooling import average_pool
+from zoo.backbones.convolution import GuardedConv2d, GuardedSpikingConv2d
 from zoo.contracts.modules import ClassifierHead
 from zoo.kept_for_backward import keeps_for_backward
 
 _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
 
 
-class Conv2d(nn.Conv2d):
+class Conv2d(GuardedConv2d):
     """A convolution that rounds a single small image as it rounds it within a batch.
 
     torch hands a single small image to another CPU kernel than a batch (ATen's `use_mkldnn`). The last bit that
@@ -39,9 +40,8 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
 
 def spiking_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """The same over (T, N, C, H, W): T·N is its batch."""
-    made: nn.Conv2d = layer.Conv2d(
-        in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False, step_mode="m"
-    )
+    kind = layer.Conv2d if stride == 1 else GuardedSpikingConv2d
+    made: nn.Conv2d = kind(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False, step_mode="m")
     return made
 
 

@@ -15,6 +15,7 @@ from spikingjelly.activation_based import base, layer, neuron
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
+from zoo.backbones.convolution import GuardedSpikingConv2d
 from zoo.backbones.layers import SpikingAvgPool2d
 from zoo.errors import InputError
 from zoo.fusing import FoldedNorm
@@ -108,7 +109,7 @@ def _present_layer(graph: fx.Graph, node: fx.Node, block: nn.Module, name: str) 
         graph.erase_node(node)
     elif type(module) in (IFNeuron, LIFNeuron, ParametricLIFNeuron):
         block.set_submodule(target, _spikingjelly_node(module))
-    elif isinstance(module, SpikingAvgPool2d):
+    elif isinstance(module, (SpikingAvgPool2d, GuardedSpikingConv2d)):
         block.set_submodule(target, module.plain())
     elif type(module) not in (*_LAYERS, *_NEURONS):
         _refuse(name, module, f"valid: {', '.join(each.__name__ for each in (*_LAYERS[::2], *_NEURONS))}")

@@ -8,7 +8,7 @@ import timm
 from spikingjelly.activation_based.base import StepModule
 from timm.models import PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
 
-from zoo.backbones.layers import Conv2d
+from zoo.backbones.convolution import GuardedConv2d
 from zoo.catalog import default_catalog
 from zoo.composition import DEFAULT_CLASSES, parse_name
 from zoo.contracts.modules import Decoder, Encoder, Neuron
@@ -22,7 +22,7 @@ from zoo.timm.building import make_entry
 from zoo.timm.pretrained import places
 from zoo.weights.describing import describe_untrained, describe_weight
 
-_NOT_TRACED = (Encoder, Decoder, Neuron, Conv2d, StepModule, PixelsLast)
+_NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule, PixelsLast)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
 
 

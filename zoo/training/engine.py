@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zoo.backbones.convolution import unguarded_convolutions
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError, TrainingError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoints import CHECKPOINT, Identity, read_checkpoint, write_checkpoint
@@ -350,7 +351,9 @@ def _check_fit(model: ImageClassifier, data: ImageSplit) -> None:
 
 
 def _check_maps(model: ImageClassifier, data: ImageSplit) -> None:
-    """Refuse strides on maps of a single pixel: torch 2.13 leaves parts of the weight's gradient unwritten there."""
+    """Refuse strides on maps of a single pixel where a layer of another package would leave its gradient unwritten."""
+    if not unguarded_convolutions(model):
+        return
     reductions = [level["reduction"] for level in model.feature_info]
     strided = [before for before, behind in pairwise(reductions) if behind > before and max(data.size) <= before]
     if strided:
