@@ -1,4 +1,4 @@
-"""ResNet backbones: a 64-wide stem, then d stages of paired residual blocks (paper section 3.4.2, fig. 2)."""
+"""ResNet backbones: a stem, then d stages of paired residual blocks (paper section 3.4.2, fig. 2)."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ class SpikingStem(nn.Sequential):
         self.bn = spiking_norm(STEM_WIDTH)
         self.act = neuron()
         self.pool = spiking_avg_pool(3, stride=2, padding=1)
+
+
+class SmallAnalogStem(nn.Sequential):
+    """3×3 convolution, batch norm, ReLU: (N, C, H, W) → (N, width, H, W)."""
+
+    def __init__(self, in_chans: int, width: int) -> None:
+        super().__init__()
+        self.conv = conv(in_chans, width, 3)
+        self.bn = nn.BatchNorm2d(width)
+        self.act = nn.ReLU(inplace=True)
+
+
+class SmallSpikingStem(nn.Sequential):
+    """3×3 convolution, batch norm, neuron: (T, N, C, H, W) → (T, N, width, H, W)."""
+
+    def __init__(self, in_chans: int, width: int, neuron: NeuronFactory) -> None:
+        super().__init__()
+        self.conv = spiking_conv(in_chans, width, 3)
+        self.bn = spiking_norm(width)
+        self.act = neuron()
 
 
 class AnalogResidual(nn.Module):
@@ -88,6 +108,16 @@ class SpikingResidual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
+def _stage(width_in: int, widths: Sequence[int], kernels: Sequence[int], stride: int, count: int) -> list[BlockPlan]:
+    """A stage of `count` residual blocks, the first of which has the stride."""
+    blocks = []
+    for j in range(count):
+        shape = (width_in, widths, kernels, 1 if j else stride)
+        blocks.append(BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1]))
+        width_in = widths[-1]
+    return blocks
+
+
 class ResNetBackbone(Backbone):
     """Stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21)."""
 
@@ -111,12 +141,8 @@ class ResNetBackbone(Backbone):
             width = self.base * self.mult**i
             widths = (width, width, 4 * width) if self.bottleneck else (width, width)
             kernels = (1, 3, 1) if self.bottleneck else (3, 3)
-            blocks = []
-            for j in range(count):
-                shape = (width_in, widths, kernels, 2 if i and not j else 1)
-                blocks.append(BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1]))
-                width_in = widths[-1]
-            stages.append(blocks)
+            stages.append(_stage(width_in, widths, kernels, 2 if i else 1, count))
+            width_in = widths[-1]
         return stages
 
     @final
@@ -128,6 +154,35 @@ class ResNetBackbone(Backbone):
         return PooledLinearHead(self.stages()[-1][-1].out_channels, num_classes, global_pool)
 
     @final
+    def first_convs(self) -> tuple[str, ...]:
+        return ("conv",)
+
+
+@final
+class ResNetSmallBackbone(Backbone):
+    """For images of 32 pixels or so: a 3×3 stem, b wide, without pooling; then stages i < d of width b·m^i, stride 2.
+
+    The paper's stem makes 8 pixels of 32 before the first block; this one keeps all of them.
+    """
+
+    api_version = 1
+
+    def stages(self) -> list[list[BlockPlan]]:
+        stem_shape = (self.in_chans, self.base)
+        stages = [[BlockPlan(partial(SmallAnalogStem, *stem_shape), partial(SmallSpikingStem, *stem_shape), self.base)]]
+        width_in = self.base
+        for i in range(self.depth):
+            width = self.base * self.mult**i
+            stages.append(_stage(width_in, (width, width), (3, 3), 2, 2))
+            width_in = width
+        return stages
+
+    def reductions(self) -> list[int]:
+        return [2**i for i in range(self.depth + 1)]
+
+    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
+        return PooledLinearHead(self.stages()[-1][-1].out_channels, num_classes, global_pool)
+
     def first_convs(self) -> tuple[str, ...]:
         return ("conv",)
 
