@@ -378,12 +378,12 @@ def test_blocks_of_every_stage(backbone: str, blocks: list[int]) -> None:
 
 
 def test_the_backbone_for_small_images_keeps_their_pixels_in_its_stem() -> None:
-    model = zoo.create_model("has8_resnetsmall_b8_m2_d4_ste_bpd", num_classes=10).eval()
+    model = create_model("has8_resnetsmall_b8_m2_d4_ste_bpd", num_classes=10).eval()
     with torch.no_grad():
         maps = model.forward_intermediates(torch.rand(2, 3, 32, 32), intermediates_only=True)
     assert [tuple(level.shape[1:]) for level in maps] == [(8, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
     assert [level["reduction"] for level in model.feature_info] == [1, 2, 4, 8, 16]
-    control = zoo.create_model("ann_resnetsmall_b8_m2_d4", num_classes=10)
+    control = create_model("ann_resnetsmall_b8_m2_d4", num_classes=10)
     analog = {
         key.replace(".analog.", "."): value.shape for key, value in model.state_dict().items() if "spiking" not in key
     }
