@@ -57,5 +57,5 @@ class Authentication(_Answer):
 class Account(_Answer):
     """Whose it is."""
 
-    name: str = "this account"
+    name: str
     auth: Authentication | None = None
