@@ -80,8 +80,8 @@ def endless_redirects(answer: Answer, kind: str) -> bool:
 
 
 ENDLESS = [
-    endless_file, endless_json, announced_json, endless_error, endless_headers, endless_interim, gzip_bomb,
-    endless_redirects,
+    endless_file, endless_json, announced_json, endless_error, endless_headers, gzip_bomb, endless_redirects,
+    pytest.param(endless_interim, marks=pytest.mark.slow),
 ]  # fmt: skip
 
 
@@ -155,7 +155,14 @@ def one_byte_a_connection(answer: Answer, kind: str) -> bool:
     return kind == "storage"
 
 
-SLOW = [slow_json, slow_headers, slow_first_answer, slow_file, slow_storage, one_byte_a_connection]
+SLOW = [
+    pytest.param(slow_json, marks=pytest.mark.slow),
+    slow_headers,
+    slow_first_answer,
+    slow_file,
+    slow_storage,
+    one_byte_a_connection,
+]
 
 
 @pytest.mark.parametrize("lie", SLOW)

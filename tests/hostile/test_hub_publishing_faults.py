@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("own_home")
 # Publishing
 
 ROUTES = ("/api/whoami-v2", "/api/repos/create", "/api/validate-yaml", "/preupload/", "/objects/batch", "/commit/")
+SOME = [route if route in ROUTES[::4] else pytest.param(route, marks=pytest.mark.slow) for route in ROUTES]
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def publish_tiny(access: HubAccess) -> None:
     publish(tiny_folder(f"hf-hub:{REPO}"), REPO, access)
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", SOME)
 def test_publishing_to_what_answers_in_another_form(victim: Path, route: str) -> None:
     for form in FORMS:
         with tampered(route, lambda self, form=form: plain_answer(self, form)) as access:
@@ -91,7 +92,7 @@ def pour(self: Any, part: bytes, pause: float) -> None:
         return
 
 
-@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("route", SOME)
 @pytest.mark.parametrize(("part", "pause", "words"), [(b"[" * 65536, 0, "bytes"), (b" ", 0.05, "too slow|not come to")])
 def test_publishing_to_what_answers_without_end(
     monkeypatch: pytest.MonkeyPatch, victim: Path, impatient: None, route: str, part: bytes, pause: float, words: str

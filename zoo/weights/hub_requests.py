@@ -116,8 +116,11 @@ class HubRequests:
                     _check_status(response, watch, (200,))
                     return _read(response, MAX_ANSWER, watch)
                 url, previous = _target(response), url
-                if not _is_same_host(url, previous):
-                    raise AnswerError(f"{previous} sends to another host, {_shown(url)}, which a Hub's API never does")
+                if url.host != previous.host or (url.scheme == previous.scheme and url.port != previous.port):
+                    raise AnswerError(
+                        f"{_shown(previous)} sends to another host, {_shown(url)}, as a Hub's own address never does; "
+                        "if that is the Hub, name it as the endpoint, or in HF_ENDPOINT"
+                    )
         raise AnswerError(f"{self._address} redirects more than {MAX_REDIRECTS} times")
 
     def _continue(
