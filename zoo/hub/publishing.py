@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from huggingface_hub import CommitOperationAdd
+from huggingface_hub.errors import BadRequestError
 
 from zoo.errors import HubError, PublishError, WeightError
 from zoo.hub.folder import HubFolder
-from zoo.sources import HubRepository, check_repository
+from zoo.sources import REVISION, HubRepository, check_repository
 from zoo.weights import HubAccess
 from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, MODEL, read_config
+from zoo.weights.hub_account import Account
 from zoo.weights.hub_errors import translated
+from zoo.weights.hub_session import bounded_session
+from zoo.weights.hub_watch import SLOWEST, AnswerError
+
+COMMIT_SECONDS = 300.0
+"""What the Hub may take for one commit, beside the time of the upload itself."""
+_INVALID_CARD = "Invalid metadata"
 
 
 @dataclass(frozen=True)
@@ -38,23 +45,17 @@ def check_token(access: HubAccess, repo_id: str) -> None:
     The Hub lets a token that only reads create nothing, but says so late; its role is asked for first.
     """
     access.reach()
-    with translated("publishing", access.address):
-        account = access.api.whoami()
-    token = account.get("auth", {}).get("accessToken") or {}
-    named = f"the token {token.get('displayName', '')!r} of {account.get('name', 'this account')}"
+    with translated("publishing", access.address), bounded_session(access.address):
+        account = Account.model_validate(access.api.whoami())
+    token = account.auth.token if account.auth else None
+    if token is None:
+        return
+    named = f"the token {(token.label or '')[:100]!r} of {account.name[:100]}"
     settings = f"{access.address}/settings/tokens"
-    if token.get("role") == "read":
+    if token.role == "read":
         raise HubError(f"{named} may only read; make one that may write at {settings}, then `hf auth login`")
-    if token.get("role") == "fineGrained" and not _may_write(token, repo_id):
+    if token.role == "fineGrained" and not token.may_write(repo_id, repo_id.partition("/")[0]):
         raise HubError(f"{named} may not write to {repo_id}; give it that right at {settings}")
-
-
-def _may_write(token: dict[str, Any], repo_id: str) -> bool:
-    owners = (repo_id, repo_id.partition("/")[0])
-    return any(
-        scope.get("entity", {}).get("name") in owners and "repo.write" in scope.get("permissions", ())
-        for scope in token.get("fineGrained", {}).get("scoped", ())
-    )
 
 
 def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
@@ -76,24 +77,39 @@ def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool
     """
     check_repository(repo_id)
     check_token(access, repo_id)
-    with translated(repo_id, access.address):
+    with translated(repo_id, access.address), bounded_session(access.address):
         if not access.api.repo_exists(repo_id):
             access.api.create_repo(repo_id, private=private, exist_ok=True)
     info = access.info(HubRepository(repo_id))
     if private and not info.private:
         raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     head = HubRepository(repo_id, info.sha)
-    _check_same_weight(folder, head, [file.rfilename for file in info.siblings or ()], access)
+    _check_same_weight(folder, head, [file.path for file in info.files], access)
+    now = HubRepository(repo_id, _commit(folder, head, access))
+    return Published(
+        now, _check_arrived(folder, now, access), f"{access.address}/{repo_id}", now.revision != head.revision
+    )
+
+
+def _commit(folder: HubFolder, head: HubRepository, access: HubAccess) -> str:
+    """The commit after `head` that holds the folder; `head`'s own where nothing differs."""
     operations = [CommitOperationAdd(path, content) for path, content in folder.files.items()]
-    with translated(repo_id, access.address):
+    seconds = COMMIT_SECONDS + sum(map(len, folder.files.values())) / SLOWEST
+    with translated(head.repo_id, access.address), bounded_session(access.address, seconds):
         try:
             commit = access.api.create_commit(
-                repo_id, operations, commit_message=f"{folder.weight.name}", parent_commit=info.sha
+                head.repo_id, operations, commit_message=f"{folder.weight.name}", parent_commit=head.revision
             )
-        except ValueError as error:  # what the Hub says of the card
-            raise PublishError(f"{repo_id}: {' '.join(str(error).split())}") from error
-    now = HubRepository(repo_id, commit.oid)
-    return Published(now, _check_arrived(folder, now, access), f"{access.address}/{repo_id}", commit.oid != info.sha)
+        except ValueError as error:  # what the Hub says of the card; else it is the answer that is malformed
+            if not isinstance(error, BadRequestError) and not str(error).startswith(_INVALID_CARD):
+                raise
+            raise PublishError(f"{head.repo_id}: {' '.join(str(error).split())[:1000]}") from error
+        if not isinstance(commit.oid, str) or not REVISION.fullmatch(commit.oid):
+            raise AnswerError(
+                f"{access.address} says that the commit is {str(commit.oid)[:60]!r}; valid: 40 hexadecimal digits; "
+                "look at its page before you publish again"
+            )
+    return commit.oid
 
 
 def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
@@ -115,12 +131,12 @@ def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str],
 
 
 def _check_arrived(folder: HubFolder, repository: HubRepository, access: HubAccess) -> str:
-    with translated(str(repository), access.address):
-        found = access.api.get_paths_info(repository.repo_id, list(folder.files), revision=repository.revision)
-    sizes = {file.path: file.size for file in found}  # type: ignore[union-attr]
-    hashes = {file.path: file.lfs.sha256 for file in found if getattr(file, "lfs", None)}  # type: ignore[union-attr]
+    index = access.info(repository, sizes=True)
+    arrived = {path: index.entry(path) for path in folder.files}
+    sizes = {path: entry.length for path, entry in arrived.items() if entry}
     if sizes != {path: len(content) for path, content in folder.files.items()}:
         raise HubError(f"{repository}: the Hub lists other files than were sent; look at its page before you use it")
-    if hashes.get(MODEL) != folder.weight.sha256:
+    weights = arrived[MODEL]
+    if weights is None or weights.lfs is None or weights.lfs.sha256 != folder.weight.sha256:
         raise HubError(f"{repository}: {MODEL} has another sha256 on the Hub than here; do not use it")
     return folder.weight.sha256

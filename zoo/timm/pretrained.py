@@ -101,7 +101,7 @@ def _catalog_name(variant: str, cfg: PretrainedCfg) -> str | None:
 
 
 def _from_folder(order: Order, cfg: PretrainedCfg, folder: LocalFolder) -> ImageClassifier:
-    if _is_published((folder.path / CONFIG).read_bytes()):  # timm has just read it
+    if _is_published((folder.path / CONFIG).read_bytes(), str(folder)):  # timm has just read it
         return _checked(order, str(folder))
     file = folder.path / MODEL
     if not file.is_file():
@@ -114,7 +114,7 @@ def _from_hub(order: Order, cfg: PretrainedCfg) -> ImageClassifier:
     repository = parse_reference(f"hf-hub:{cfg.hf_hub_id}")
     assert isinstance(repository, HubRepository)
     pinned = access.pin(repository)
-    if _is_published(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES)):
+    if _is_published(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)):
         return _checked(order, str(pinned))
     model = order.build(order.variant, pretrained=False)
     data = access.fetch(pinned, MODEL, _most_bytes(model))
@@ -122,9 +122,12 @@ def _from_hub(order: Order, cfg: PretrainedCfg) -> ImageClassifier:
     return model
 
 
-def _is_published(config: bytes) -> bool:
-    """Whether `zoo publish` wrote it, so that the zoo knows what the weights must be."""
-    content = json.loads(config)
+def _is_published(config: bytes, origin: str) -> bool:
+    """Whether `zoo publish` wrote it, so that the zoo knows the weights; raises `WeightError` where it is not JSON."""
+    try:
+        content = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise WeightError(f"{origin}: {CONFIG} is not JSON ({error})") from error
     return isinstance(content, dict) and "zoo" in content
 
 

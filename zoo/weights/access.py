@@ -1,13 +1,13 @@
 """Reading the Hugging Face Hub: at one commit, from the cache where it holds the file, else with a short fuse.
 
-What the client lets through is checked here: it neither hashes what it downloads nor what it cached, answers with
-an old `main` when the server is down, and tries for 23 seconds to reach one that is not there. The client is
-imported on first use: it takes longer to import than a small model to build.
+What the client lets through is checked: it makes a path of the server's ETag, neither hashes what it downloads nor
+what it cached, answers with an old `main` when the server is down, and tries for 23 seconds to reach one that is not
+there. A file is kept only when its bytes are those of the repository's index, under a name that is their hash. The
+client is imported on first use: it takes longer to import than a small model to build.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,9 @@ from zoo.sources import HubRepository
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo
+
+    from zoo.weights.hub_index import IndexEntry, RepositoryIndex
+    from zoo.weights.hub_requests import HubRequests, WantedFile
 
 LIBRARY = "has8-zoo"
 PATIENCE = 3.0
@@ -55,22 +57,33 @@ class HubAccess:
 
     def reach(self, what: str = "the Hugging Face Hub") -> None:
         """Raise `HubError` within a few seconds where nothing answers; `what` begins its message."""
-        from huggingface_hub import get_session
-
         from zoo.weights.hub_errors import translated
 
         with translated(what, self.address):
-            get_session().head(self.address, timeout=PATIENCE)
+            self._requests.reach(PATIENCE)
 
-    def info(self, repository: HubRepository, *, sizes: bool = False) -> ModelInfo:
-        """What the Hub says of a repository, at its commit or at `main`; raises `HubError`."""
+    def info(self, repository: HubRepository, *, sizes: bool = False) -> RepositoryIndex:
+        """What the Hub says of a repository, at its commit or at `main`.
+
+        Args:
+            repository: with or without a commit.
+            sizes: ask for sizes and hashes too.
+
+        Raises:
+            HubError: out of reach, no such repository, or an answer that is not a Hub's.
+        """
         from zoo.weights.hub_errors import translated
+        from zoo.weights.hub_index import read_index
+        from zoo.weights.hub_watch import AnswerError
 
         self.reach(str(repository))
+        revision = f"/revision/{repository.revision}" if repository.revision else ""
         with translated(str(repository), self.address):
-            return self.api.model_info(
-                repository.repo_id, revision=repository.revision, timeout=10 * PATIENCE, files_metadata=sizes
-            )
+            path = f"/api/models/{repository.repo_id}{revision}" + ("?blobs=true" if sizes else "")
+            index = read_index(self._requests.ask(path, 10 * PATIENCE), self.address)
+            if repository.revision not in (None, index.sha):
+                raise AnswerError(f"{self.address} answers with another commit, {index.sha}")
+            return index
 
     def pin(self, repository: HubRepository) -> HubRepository:
         """The repository at the commit that `main` is now at; asks the Hub, never the cache.
@@ -94,70 +107,68 @@ class HubAccess:
         Raises:
             HubError: it cannot be had; the cache holds nothing new.
         """
-        path = None if fresh else self._cached(repository, filename)
-        data = _read_blob(path, limit) if path else None
+        from zoo.weights.hub_cache import find_cached, read_blob
+
+        path = None if fresh else find_cached(self.cache_dir, repository, filename)
+        data = read_blob(path, limit) if path else None
         if data is not None:
             return data
-        self._check_size(repository, filename, limit, "" if path is None else "the cached copy is damaged, and ")
-        return self._download(repository, filename, limit, (True,) if path or fresh else (False, True))
-
-    def _cached(self, repository: HubRepository, filename: str) -> Path | None:
-        from huggingface_hub import try_to_load_from_cache
-
-        found = try_to_load_from_cache(
-            repository.repo_id, filename, cache_dir=self.cache_dir, revision=repository.revision
-        )
-        return Path(found) if isinstance(found, str) else None
-
-    def _check_size(self, repository: HubRepository, filename: str, limit: int, why: str) -> None:
+        why = "" if path is None else "the cached copy is damaged, and "
         try:
-            info = self.info(repository, sizes=True)
+            index = self.info(repository, sizes=True)
         except HubError as error:
             raise HubError(f"{filename}: {why}{error}") from error
-        size = next((file.size for file in info.siblings or () if file.rfilename == filename), None) or 0
-        if size > limit:
-            raise HubError(f"{filename} of {repository} has {size:,} bytes; valid: up to {limit:,}; not downloaded")
+        return self._download(repository, filename, index.entry(filename), limit, 1 if path or fresh else 2, fresh)
 
-    def _download(self, repository: HubRepository, filename: str, limit: int, attempts: tuple[bool, ...]) -> bytes:
-        """Try once for each of `attempts`, which says whether what the cache holds is replaced."""
+    @property
+    def _requests(self) -> HubRequests:
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        from zoo.weights.hub_requests import HubRequests
+
+        headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=version(LIBRARY))
+        return HubRequests(self.address, headers)
+
+    def _download(
+        self,
+        repository: HubRepository,
+        filename: str,
+        entry: IndexEntry | None,
+        limit: int,
+        attempts: int,
+        fresh: bool,
+    ) -> bytes:
+        """Download at most `attempts` times, until the bytes are those of the index."""
+        from zoo.weights.hub_cache import CachePlace, is_named
         from zoo.weights.hub_errors import translated
 
-        for forced in attempts:
-            with translated(f"{filename} of {repository}", self.address):
-                path = Path(
-                    self.api.hf_hub_download(
-                        repository.repo_id,
-                        filename,
-                        revision=repository.revision,
-                        cache_dir=self.cache_dir,
-                        force_download=forced,
-                    )
-                )
-            data = _read_blob(path, limit)
-            if data is not None:
-                return data
-        for file in (path.resolve(), path):  # the client would take them for good
-            file.unlink(missing_ok=True)
+        file = _wanted(repository, filename, entry, limit)
+        place = CachePlace(self.cache_dir, file)
+        with translated(f"{filename} of {repository}", self.address):
+            kept = None if fresh else place.reuse(limit)
+            if kept is not None:
+                return kept
+            for _ in range(attempts):
+                data = self._requests.download(file)
+                if is_named(data, file.name):
+                    place.store(data)
+                    return data
         raise HubError(
             f"{filename} of {repository}: {self.address} sent other bytes than its own index says, also when "
             "downloaded again; try again later"
         )
 
 
-def _read_blob(path: Path, limit: int) -> bytes | None:
-    """A cached file; None where its bytes are not those that its name in the cache says.
+def _wanted(repository: HubRepository, filename: str, entry: IndexEntry | None, limit: int) -> WantedFile:
+    """What is to be downloaded; raises `HubError` where the index has no such file, or one that is too large."""
+    from zoo.weights.hub_requests import WantedFile
 
-    The cache names a small file's blob by git's hash of it, and a large one's by its sha256. Without links
-    (Windows) the name says nothing.
-    """
-    try:
-        data = path.read_bytes() if path.stat().st_size <= limit else None
-    except OSError:  # to be replaced, like a damaged one
-        return None
-    return data if data is not None and _is_named(data, path.resolve().name) else None
-
-
-def _is_named(data: bytes, name: str) -> bool:
-    git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
-    expected = {40: git.hexdigest(), 64: hashlib.sha256(data).hexdigest()}.get(len(name))
-    return expected is None or not all(c in "0123456789abcdef" for c in name) or name == expected
+    if entry is None:
+        raise HubError(
+            f"{filename} of {repository}: there is no such file in it; is it a model that `zoo publish` made?"
+        )
+    if entry.name is None or entry.length is None:
+        raise HubError(f"{filename} of {repository}: the Hub's index says neither size nor hash of it; try again later")
+    if entry.length > limit:
+        raise HubError(f"{filename} of {repository} has {entry.length:,} bytes; valid: up to {limit:,}; not downloaded")
+    return WantedFile(repository, filename, entry.name, entry.length)

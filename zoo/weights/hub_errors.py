@@ -11,9 +11,17 @@ import httpx2
 from huggingface_hub import errors
 
 from zoo.errors import HubError
+from zoo.weights.hub_watch import AnswerError
 
 _DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-_FAILURES = (httpx2.HTTPError, httpx2.InvalidURL, errors.EntryNotFoundError, json.JSONDecodeError, OSError)
+_FAILURES = (
+    AnswerError,
+    httpx2.HTTPError,
+    httpx2.InvalidURL,
+    errors.EntryNotFoundError,
+    json.JSONDecodeError,
+    OSError,
+)
 _CACHED = "what is cached loads without one, by its commit: hf-hub:org/name@…"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
@@ -42,7 +50,13 @@ def _explain(error: Exception, address: str) -> str:
         return f"{address} cannot be reached ({type(error).__name__}); check the network; {_CACHED}"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return f"no space left to write it ({error}); free some, or name another folder with cache_dir or HF_HOME"
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return _cleaned(str(error)) or type(error).__name__
+
+
+def _cleaned(text: str) -> str:
+    """The first line of what may be a server's words: short, and without what a terminal would obey."""
+    line = next(iter(text.strip().splitlines()), "")
+    return "".join(character for character in line[:800] if character.isprintable())
 
 
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
@@ -68,7 +82,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _explain_status(status: int, error: errors.HfHubHTTPError, address: str) -> str:
-    said = (error.server_message or str(error)).strip().splitlines()[0]
+    said = _cleaned(error.server_message or str(error))
     reasons = {
         401: f"{address} does not accept the token; {_LOG_IN}",
         403: f"the token may not do that ({said}); use one with write access",
