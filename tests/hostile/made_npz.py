@@ -103,8 +103,23 @@ def _lying_header(rng: random.Random, members: _Members, scratch: Path) -> None:
     name = rng.choice(list(members))
     array = arrays()[name]
     shape = rng.choice(
-        ["(1000000000000,)", "(-1,)", "(-12,)", "(True,)", "(12.0,)", "(99999999999999999999999,)", "(3, 4)", "()"]
-        + ["12", "None", "('12',)", f"({len(array) + 1},)", f"({max(0, len(array) - 1)},)", "(2**40,)", "((12,),)"]
+        [
+            "(1000000000000,)",
+            "(-1,)",
+            "(-12,)",
+            "(True,)",
+            "(12.0,)",
+            "(99999999999999999999999,)",
+            "(3, 4)",
+            "()",
+            "12",
+            "None",
+            "('12',)",
+            f"({len(array) + 1},)",
+            f"({max(0, len(array) - 1)},)",
+            "(2**40,)",
+            "((12,),)",
+        ]
     )
     kind = rng.choice([array.dtype.str] * 4 + ["|O", "<i99", "", "|V1000000000", "|V0", "|U0", "<U99999999"])
     text = rng.choice(

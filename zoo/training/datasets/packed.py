@@ -13,6 +13,7 @@ from PIL import Image
 
 from zoo.errors import InputError, shorten
 from zoo.images import decode_image, display_name, upright_size
+from zoo.training.datasets.fingerprints import hash_buffer
 from zoo.training.datasets.listing import ImageStore, Listing, title_of
 from zoo.training.datasets.members import Header, open_arrays
 
@@ -55,6 +56,9 @@ class PackedStore(ImageStore):
 
     def stored_bytes(self, key: int) -> int:
         return int(self._offsets[key + 1] - self._offsets[key])
+
+    def digest(self, key: int) -> bytes:
+        return hash_buffer(self._data[self._offsets[key] : self._offsets[key + 1]].data)
 
     def _open(self, key: int) -> io.BytesIO:
         return io.BytesIO(self._data[self._offsets[key] : self._offsets[key + 1]].tobytes())
