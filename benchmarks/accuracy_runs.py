@@ -26,6 +26,7 @@ import zoo
 from zoo.errors import CompositionError, InputError, TrainingError, UnknownComponentError
 from zoo.profiling import count_cost
 from zoo.training import DataSplits, Observer, Recipe, TrainingResult, train
+from zoo.training.datasets.fingerprints import earlier_form
 
 PAPER_IMAGE_SIZE = 224
 
@@ -102,7 +103,8 @@ class Budget:
     def key(self) -> str:
         """The same for the same data and settings; threads are no part of it."""
         settings = self.recipe.model_dump(mode="json", exclude={"seed"})
-        facts = [settings, self.data.train.fingerprint(), self.data.val.fingerprint()]
+        # Names and lengths alone, as when the first records of the ledger were written.
+        facts = [settings, *(earlier_form(split.fingerprint()) for split in (self.data.train, self.data.val))]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from zoo.errors import InputError
 
@@ -39,20 +38,19 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
-# What Pillow's decoders raise on damaged bytes, found by feeding them half a million damaged files.
-_DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    zlib.error,
-)
+_SIDEWAYS = (5, 6, 7, 8)
+"""Values of the EXIF orientation whose rows are the upright picture's columns."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings the pixels of an EXIF orientation upright; every value that is not here leaves them as they are."""
 
 
 def display_name(path: Path | str) -> str:
@@ -66,7 +64,8 @@ def read_image(path: Path | str) -> Image.Image:
 
     Transparency is laid on white, the page that cut-outs are made for. 16-bit levels are scaled, not clipped.
     32-bit integers count as 8-bit levels where none is over 255, else as 16-bit; floats as 0…1 where none is over 1,
-    else as 0…255. CMYK and LAB are converted without colour profiles.
+    else as 0…255. CMYK and LAB are converted without colour profiles. An EXIF orientation that is not 1 to 8 turns
+    nothing.
 
     Raises:
         InputError: naming the file: missing, a folder, empty, truncated, damaged, no image, or of more than
@@ -90,14 +89,33 @@ def open_image(path: Path | str) -> BinaryIO:
 def decode_image(file: BinaryIO, name: str) -> Image.Image:
     """What `read_image` gives, of an open file that errors call `name`."""
     with _opened(file, name) as image:
-        return _rgb(ImageOps.exif_transpose(image), name)
+        return _rgb(_upright(image), name)
 
 
 def upright_size(file: BinaryIO, name: str) -> tuple[int, int]:
     """(width, height) of what `decode_image` would give, from the header where the format tells it there."""
     with _opened(file, name) as image:
-        sideways = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
-        return (image.height, image.width) if sideways else image.size
+        # Pillow tells the upright size of a TIFF where its own tags give the orientation, and not where XMP does.
+        stored = image.size
+        if isinstance(image, TiffImageFile):
+            stored = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+        width, height = stored
+        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The decoded image as its EXIF orientation says.
+
+    Pillow's `exif_transpose` would also write the EXIF anew, which fails on tags of types that it reads but not writes.
+    """
+    image.load()  # and turned, where it is a TIFF: Pillow then takes the orientation out of what `getexif` gives
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation as it is stored, of whatever type and value; 1 where there is none."""
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 @contextmanager
@@ -113,7 +131,7 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise InputError(f"{name} is no image, or damaged at its very beginning; readable are {known}") from None
     except _BOMBS as error:
         raise InputError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are decoded ({error})") from None
-    except _DAMAGE as error:
+    except Exception as error:  # Pillow raises errors of any type on damaged bytes, and other ones with every version
         raise InputError(f"{name} is truncated or damaged ({_reason(error)}); save or download it again") from error
 
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -19,15 +19,16 @@ from torch.nn import functional
 from zoo.backbones.convolution import unguarded_convolutions
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError, TrainingError, TrainingStoppedError, missing_extra
-from zoo.training.checkpoints import CHECKPOINT, Identity, read_checkpoint, write_checkpoint
+from zoo.training.checkpoints import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
 from zoo.training.datasets import ImageSplit
 from zoo.training.diagnosing import find_fault
 from zoo.training.feeding import Feeder, MicroBatch
 from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, Totals
-from zoo.training.optimising import build_optimizer, build_schedule, clip_gradient
+from zoo.training.optimising import build_optimizer, build_schedule, clip_gradient, rehearse
 from zoo.training.ordering import make_plan
 from zoo.training.recipes import Recipe
 from zoo.training.rescaling import scaled_surrogates
+from zoo.training.restoring import Expected, check_state
 from zoo.training.spike_rates import SpikeMeter
 from zoo.training.starting import Beginning
 from zoo.training.stopping import StopRequest
@@ -88,6 +89,7 @@ class Training:
         epoch: whole epochs done.
         step: steps done in the epoch after those.
         rows: one for each epoch done.
+        notes: how the data were compared with those of a checkpoint.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class Training:
         workers: int = 1,
         observers: Sequence[Observer] = (),
         stop: StopRequest | None = None,
+        measured_on: ImageSplit | None = None,
     ) -> None:
         """Args:
         start: the model, with as many classes as the data; it is trained in place.
@@ -111,6 +114,7 @@ class Training:
         workers: threads that read and augment ahead; 0 for none.
         observers: who is told of the progress, in the first process.
         stop: asked between two steps.
+        measured_on: the validation split, which is a part of what the run is.
 
         Raises:
             InputError: batches that cannot be split so, or images too small for the model or the precision.
@@ -129,7 +133,7 @@ class Training:
         self._feeder = Feeder(data, self.plan, recipe, range(first, first + accumulated), workers, pinned)
         self._network, self._observers = model, observers if self.accelerator.is_main_process else ()
         self._stop = stop or StopRequest()
-        self.identity = _identify(model, data, recipe, self.plan.micro_batches, start.origin)
+        self._measured_on, self.notes = measured_on, list[str]()
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = build_optimizer(model, recipe)
@@ -140,6 +144,13 @@ class Training:
         self._spikes = SpikeMeter(model)
         self.epoch, self.step, self.rows = 0, 0, list[EpochRow]()
         self._totals, self._skipped = Totals(), 0
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What the run is; the process that reads and writes checkpoints asks for it, for it may read all the data."""
+        return identify(
+            self._network, self.data, self.recipe, self.plan.micro_batches, self.start.origin, self._measured_on
+        )
 
     @property
     def checkpoint(self) -> Path:
@@ -175,21 +186,34 @@ class Training:
 
         Raises:
             InputError: it is another run's; the message names what differs.
-            WeightError: it is damaged.
+            WeightError: it is damaged, or this run cannot have written it; nothing of it was taken then.
         """
         reads = self.accelerator.is_main_process and self.checkpoint.is_file()
-        state = share(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
-        if state is None:
+        read = share(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
+        if read is None:
             return False
+        state, self.notes = read.state, read.notes
+        check_state(state, self._expected(), self.checkpoint)
         self._network.load_state_dict(state["model"], strict=True)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step = state["epoch"], state["step"]
         self._totals = Totals(**state["totals"])
         self.rows = [EpochRow(**row) for row in state["rows"]]
         return True
+
+    def _expected(self) -> Expected:
+        scaler = self.accelerator.scaler
+        return Expected(
+            model=self._network.state_dict(),
+            optimizer=rehearse(self._network, self.recipe),
+            groups=self.optimizer.state_dict()["param_groups"],
+            schedule=self.schedule.state_dict(),  # the recipe decides all of it, so it is never taken from a checkpoint
+            scaler=None if scaler is None else scaler.state_dict(),
+            epochs=self.recipe.epochs,
+            steps=self.plan.steps,
+        )
 
     # Steps ------------------------------------------------------------------------------------------------------------
 
@@ -362,20 +386,6 @@ def _check_maps(model: ImageClassifier, data: ImageSplit) -> None:
             "torch gets the gradient of that wrong in bf16 on a CPU; choose --precision no, or "
             f"--image-size {strided[-1] + 1} or more"
         )
-
-
-def _identify(model: ImageClassifier, data: ImageSplit, recipe: Recipe, micro_batches: int, origin: str) -> Identity:
-    settings = recipe.model_dump(mode="json")
-    own = {
-        "model": str(model.spec.untagged()),
-        "initial weights": origin,
-        "classes": list(data.classes),
-        "images": len(data),
-        "image size": list(data.size),
-        "data fingerprint": data.fingerprint(),
-        "number of micro-batches": micro_batches,
-    }
-    return Identity({**settings, **own})
 
 
 def _mixup(recipe: Recipe, classes: int) -> Mixup:

@@ -17,7 +17,9 @@ from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
 from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
+from zoo.training.checkpoints import FINGERPRINT
 from zoo.training.datasets import DataSplits
+from zoo.training.datasets.fingerprints import SAMPLE, is_sampled
 from zoo.training.engine import Training, make_accelerator, share
 from zoo.training.evaluating import Evaluation, evaluate
 from zoo.training.observing import Observer
@@ -122,6 +124,7 @@ def train(
             workers=workers,
             observers=told,
             stop=stop,
+            measured_on=splits.val,
         )
         return _Run(training, splits, stop, told, asked).go(resume)
 
@@ -250,6 +253,8 @@ class _Run:
         recipe, plan = self.training.recipe, self.training.plan
         notes = [
             *self.training.start.notes,
+            *self.training.notes,
+            *self._sampled(),
             *damage_notes(self.splits.train, "training"),
             *damage_notes(self.splits.val, "validation"),
         ]
@@ -262,6 +267,18 @@ class _Run:
         if self.asked.validate_every:
             notes.append("the validation split was looked at more than once: a figure chosen among them is too high")
         return notes
+
+    def _sampled(self) -> list[str]:
+        """What a run that goes on cannot see, because not all bytes were read."""
+        training = self.training
+        if training.notes or not training.accelerator.is_main_process:  # other processes need not read the data for it
+            return []
+        if not is_sampled(str(training.identity.facts[FINGERPRINT])):
+            return []
+        return [
+            f"the training images are too large to be read through: --resume compares names, lengths, modification "
+            f"times and the bytes of {SAMPLE:,} of them"
+        ]
 
     def _describe(self) -> dict[str, Any]:
         """run.json."""

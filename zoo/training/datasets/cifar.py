@@ -13,6 +13,7 @@ from torchvision.datasets.utils import check_integrity
 
 from zoo.images import display_name
 from zoo.training.datasets.fetching import Archive, ensure
+from zoo.training.datasets.fingerprints import hash_buffer
 from zoo.training.datasets.listing import ImageStore, Listing
 
 _DATASETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -42,6 +43,9 @@ class PixelStore(ImageStore):
 
     def stored_bytes(self, key: int) -> int:
         return self._pixels[key].nbytes
+
+    def digest(self, key: int) -> bytes:
+        return hash_buffer(self._pixels[key].tobytes())
 
 
 @final

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from zoo.errors import InputError
+from zoo.training.datasets.fingerprints import READ_THROUGH, SAMPLE, Kind, write_fingerprint
 from zoo.training.datasets.listing import Listing
 from zoo.training.datasets.sizing import describe, to_bytes
 from zoo.training.datasets.splits import Damage, ImageSplit, MemorySplit
@@ -40,10 +42,12 @@ class StreamedSplit(ImageSplit):
         kept = list(decode(self._listing, self.size, rows, self.damage))
         if not kept:
             return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
-        return torch.stack([image for _, image in kept]), self.labels[[row for row, _ in kept]]
+        return torch.stack([one.pixels for one in kept]), self.labels[[one.row for one in kept]]
 
     def fingerprint(self) -> str:
-        self._fingerprint = self._fingerprint or self._listing.fingerprint(self.size)
+        if not self._fingerprint:
+            listed = self._listing.fingerprint(self.size)
+            self._fingerprint = write_fingerprint(listed, *_hash_contents(self._listing))
         return self._fingerprint
 
 
@@ -56,24 +60,43 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
     damage = Damage(max_damaged)
     pixels = torch.empty((len(listing), 3, *size), dtype=torch.uint8)
     kept: list[int] = []
+    contents = hashlib.sha256()
     with _progress(len(listing)) as bar:
         task = bar.add_task(f"decoding {escape(listing.where)}", total=len(listing))
-        for row, image in decode(listing, size, torch.arange(len(listing)), damage):
-            pixels[len(kept)] = image
-            kept.append(row)
-            bar.update(task, completed=row + 1)
+        for decoded in decode(listing, size, torch.arange(len(listing)), damage, hashed=True):
+            pixels[len(kept)] = decoded.pixels
+            kept.append(decoded.row)
+            contents.update(decoded.digest)
+            bar.update(task, completed=decoded.row + 1)
     if not kept:
         raise InputError(f"all {len(listing)} images of {listing.where} are damaged: {'; '.join(damage.names)}")
     left = listing.select(torch.tensor(kept))
     origin = describe(left, size) + (f", {damage.count} damaged ones left out" if damage.count else "")
-    return MemorySplit(pixels[: len(kept)], left.labels, left.classes, origin, left.fingerprint(size), damage)
+    identity = write_fingerprint(left.fingerprint(size), "bytes", contents.hexdigest()[:16])
+    return MemorySplit(pixels[: len(kept)], left.labels, left.classes, origin, identity, damage)
 
 
-def decode(listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage) -> Iterator[tuple[int, Tensor]]:
-    """Those rows in order, each with its (3, H, W) uint8, without the damaged ones, which are counted."""
+class Decoded(NamedTuple):
+    """An image.
 
-    def some(group: list[int]) -> list[Tensor | InputError]:
-        return [_decode_one(listing, size, row) for row in group]
+    Attributes:
+        row: in the listing.
+        pixels: (3, H, W) uint8.
+        digest: of what is stored; empty where that was not asked for.
+    """
+
+    row: int
+    pixels: Tensor
+    digest: bytes
+
+
+def decode(
+    listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage, hashed: bool = False
+) -> Iterator[Decoded]:
+    """Those rows in order, without the damaged ones, which are counted; `hashed` with their digests."""
+
+    def some(group: list[int]) -> list[Decoded | InputError]:
+        return [_decode_one(listing, size, row, hashed) for row in group]
 
     cores = _cores()
     with ThreadPoolExecutor(cores) as threads:
@@ -83,17 +106,44 @@ def decode(listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage
             step = min(16, 1 + len(sound) // (4 * cores))
             groups = [sound[start : start + step] for start in range(0, len(sound), step)]
             for row, image in zip(sound, chain.from_iterable(threads.map(some, groups)), strict=True):
-                if isinstance(image, Tensor):
-                    yield row, image
+                if isinstance(image, Decoded):
+                    yield image
                 else:
                     damage.add(row, str(image))
 
 
-def _decode_one(listing: Listing, size: tuple[int, int], row: int) -> Tensor | InputError:
+def _decode_one(listing: Listing, size: tuple[int, int], row: int, hashed: bool) -> Decoded | InputError:
+    key = int(listing.keys[row])
     try:
-        return to_bytes(listing.store.image(int(listing.keys[row])), size)
+        image, digest = listing.store.image_and_digest(key) if hashed else (listing.store.image(key), b"")
+        return Decoded(row, to_bytes(image, size), digest)
     except InputError as error:
         return error
+
+
+def _hash_contents(listing: Listing) -> tuple[Kind, str]:
+    """A hash of the images' bytes: of all, or of a sample and all modification times where files are too large."""
+    store, keys = listing.store, listing.keys.tolist()
+    contents = hashlib.sha256()
+    kind: Kind = "bytes"
+    if not store.in_memory and sum(map(store.stored_bytes, keys)) > READ_THROUGH:
+        kind = "sampled"
+        contents.update(repr(list(map(store.modified, keys))).encode())
+        keys = keys[:: max(1, len(keys) // SAMPLE)][:SAMPLE]
+
+    def digest(key: int) -> bytes:
+        try:
+            return store.digest(key)
+        except InputError:  # decoding it counts it among the damaged ones, and names it
+            return b"unreadable"
+
+    with _progress(len(keys)) as bar, ThreadPoolExecutor(_cores()) as threads:
+        task = bar.add_task(f"reading {escape(listing.where)}", total=len(keys))
+        for start in range(0, len(keys), _AT_ONCE):
+            for value in threads.map(digest, keys[start : start + _AT_ONCE]):
+                contents.update(value)
+            bar.update(task, completed=start + _AT_ONCE)
+    return kind, contents.hexdigest()[:16]
 
 
 def _cores() -> int:

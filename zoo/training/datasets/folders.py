@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import final
+from typing import BinaryIO, final
 
 import torch
 from PIL import Image
 
 from zoo.errors import InputError, shorten
-from zoo.images import SUFFIXES, display_name, open_image, read_image, upright_size
+from zoo.images import SUFFIXES, decode_image, display_name, open_image, read_image, upright_size
+from zoo.training.datasets.fingerprints import hash_stream
 from zoo.training.datasets.listing import ImageStore, Listing, title_of
 
 _KINDS = {
@@ -34,6 +35,8 @@ class FileStore(ImageStore):
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self._root, self._names = root, names
 
+    in_memory = False
+
     def name(self, key: int) -> str:
         return self._names[key]
 
@@ -50,6 +53,32 @@ class FileStore(ImageStore):
             return (self._root / self._names[key]).stat().st_size
         except OSError:  # a broken link: reading it tells
             return 0
+
+    def digest(self, key: int) -> bytes:
+        path = self._root / self._names[key]
+        with open_image(path) as file:
+            return _hash_file(file, path)
+
+    def image_and_digest(self, key: int) -> tuple[Image.Image, bytes]:
+        """The file is opened once, and its second reading comes out of the system's memory."""
+        path = self._root / self._names[key]
+        with open_image(path) as file:
+            digest = _hash_file(file, path)
+            file.seek(0)
+            return decode_image(file, display_name(path)), digest
+
+    def modified(self, key: int) -> int:
+        try:
+            return int((self._root / self._names[key]).stat().st_mtime)
+        except OSError:
+            return 0
+
+
+def _hash_file(file: BinaryIO, path: Path) -> bytes:
+    try:
+        return hash_stream(file)
+    except OSError as error:
+        raise InputError(f"{display_name(path)} cannot be read: {error.strerror}") from error
 
 
 def list_classes(folder: Path) -> Listing:

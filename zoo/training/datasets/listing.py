@@ -17,7 +17,13 @@ from zoo.images import display_name
 
 
 class ImageStore(ABC):
-    """Where encoded images lie, by number."""
+    """Where encoded images lie, by number.
+
+    Attributes:
+        in_memory: whether the bytes are there without reading files.
+    """
+
+    in_memory = True
 
     @abstractmethod
     def name(self, key: int) -> str:
@@ -34,6 +40,18 @@ class ImageStore(ABC):
     @abstractmethod
     def stored_bytes(self, key: int) -> int:
         """Length of what is stored."""
+
+    @abstractmethod
+    def digest(self, key: int) -> bytes:
+        """16 bytes that stand for what is stored; raises `InputError`, naming it, where it cannot be read."""
+
+    def image_and_digest(self, key: int) -> tuple[Image.Image, bytes]:
+        """`image` and `digest`, where both are wanted."""
+        return self.image(key), self.digest(key)
+
+    def modified(self, key: int) -> int:
+        """When it was stored, in seconds since 1970; 0 where nothing tells."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -84,7 +102,7 @@ class Listing:
         return replace(self, labels=table[self.labels], classes=tuple(classes))
 
     def fingerprint(self, size: tuple[int, int]) -> str:
-        """A short hash of classes, names, labels, stored lengths and the size they are brought to."""
+        """A short hash of classes, names, labels, stored lengths and the size they are brought to; not of bytes."""
         digest = hashlib.sha256(repr((self.classes, size)).encode())
         for key, label in zip(self.keys.tolist(), self.labels.tolist(), strict=True):
             digest.update(f"{self.store.name(key)}\0{label}\0{self.store.stored_bytes(key)}\n".encode(errors="replace"))

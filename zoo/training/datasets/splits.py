@@ -86,7 +86,11 @@ class ImageSplit(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """A short hash of names, labels, stored bytes and size: the same for the same data on every machine."""
+        """A short hash of names, labels, stored bytes and size: the same for the same data on every machine.
+
+        Of data that are too large to read through, modification times and a sample stand for the bytes;
+        `zoo.training.datasets.fingerprints` has the forms.
+        """
 
 
 @final
