@@ -34,6 +34,9 @@ CATALOG_FILE = "registry.yaml"
 DISABLE = "ZOO_DISABLE_PLUGINS"
 """Environment variable: what is switched off, as distributions, names or `distribution:name` between commas."""
 
+OURS = "has8-zoo"
+"""The distribution of the built-in components."""
+
 NOTEBOOK = "(registered here)"
 """The distribution shown for components that `zoo.register` added in this process."""
 
@@ -50,6 +53,10 @@ class State(StrEnum):
     INCOMPATIBLE = "incompatible"
     CONFLICT = "conflict"
     DISABLED = "disabled"
+    REFUSED = "refused"
+
+
+UNUSABLE = (State.BROKEN, State.INCOMPATIBLE, State.DISABLED, State.REFUSED)
 
 
 def _contract(kind: str) -> type[Any]:
@@ -58,6 +65,24 @@ def _contract(kind: str) -> type[Any]:
     # By name: only the family's contract comes without torch.
     found: type[Any] = getattr(contracts, kind.capitalize())
     return found
+
+
+_CONSTRUCTED_WITH = {
+    "encoder": (),
+    "decoder": (),
+    "neuron": (),
+    "backbone": ("base", "mult", "depth", "in_chans"),
+}
+"""The arguments of a component's constructor, where a contract says which."""
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback, whose last line says by itself what happened; of a syntax error with file and line."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    said = " ".join("".join(traceback.format_exception_only(error)).split())
+    if isinstance(error, SyntaxError) and error.filename:
+        said = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    return text if text.splitlines()[-1] == said else f"{text}\n{said}"
 
 
 @dataclass
@@ -99,7 +124,7 @@ class Component:
         """
         if self._loaded is not None:
             return self._loaded
-        if self.state in (State.BROKEN, State.INCOMPATIBLE, State.DISABLED):
+        if self.state in UNUSABLE:
             raise self._failure()
         try:
             with PRINTS_TO_STDERR:
@@ -108,8 +133,8 @@ class Component:
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"while importing {self.kind} {self.name!r} of {self.origin}; {DISABLE} switches it off")
             raise
-        except BaseException:  # whatever else a plugin does at import is its own defect, shown on use
-            problem = traceback.format_exc(), State.BROKEN
+        except BaseException as error:  # whatever else a plugin does at import is its own defect, shown on use
+            problem = _traceback(error), State.BROKEN
         if self._loaded is not None:  # another thread was first, or the plugin's own module, which needed it at import
             return self._loaded
         if problem is not None:
@@ -145,4 +170,22 @@ class Component:
         lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
         if lacking and self.kind in ("encoder", "decoder"):
             return f"{self.target} lacks the class attributes {', '.join(lacking)}", State.BROKEN
+        return self._construction_problem(found)
+
+    def _construction_problem(self, found: type[Any]) -> tuple[str, State] | None:
+        """What is wrong where its constructor does not take what the zoo gives it."""
+        given = _CONSTRUCTED_WITH.get(self.kind)
+        if given is None:
+            return None
+        try:
+            signature = inspect.signature(found)
+        except (ValueError, TypeError):  # written in C, without a signature; building it will tell
+            return None
+        try:
+            signature.bind(*given)
+        except TypeError as error:
+            arguments = f"the arguments {', '.join(given)}" if given else "no argument"
+            advice = "give every further argument a default" if "missing" in str(error) else "let it take these"
+            reason = f"the zoo constructs every {self.kind} with {arguments}; {advice}"
+            return f"{self.target} cannot be constructed: {error}. {reason}", State.BROKEN
         return None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.components import CATALOG_FILE, DISABLE, GROUPS, NAME, NAME_RULE, NOTEBOOK, Component, State
 from zoo.errors import ComponentClashError, ComponentError, UnknownComponentError, shorten, suggest
-from zoo.scanning import disabled_names, idle_switches, normalise, package_file, scan
+from zoo.scanning import disabled_names, idle_switches, installed_points, normalise, package_file, scan
 
 __all__ = [
     "CATALOG_FILE",
@@ -34,7 +34,7 @@ C = TypeVar("C", bound=type)
 
 
 def _enabled(claims: Iterable[Component]) -> list[Component]:
-    return [claim for claim in claims if claim.state is not State.DISABLED]
+    return [claim for claim in claims if claim.state not in (State.DISABLED, State.REFUSED)]
 
 
 def _clash(kind: str, name: str, claims: list[Component]) -> str:
@@ -137,9 +137,8 @@ class Registry:
 @functools.cache
 def default_registry() -> Registry:
     """The registry of the installed distributions, read once a process."""
-    groups = importlib.metadata.entry_points()
-    points = (point for group in GROUPS.values() for point in groups.select(group=group))
-    return Registry(scan(points, disabled_names()))
+    points, ours = installed_points(Path(__file__).parent)
+    return Registry(scan(points, disabled_names(), ours))
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from zoo.components import CATALOG_FILE, DISABLE, GROUPS, NAME, NAME_RULE, Component, State
+from zoo.components import CATALOG_FILE, DISABLE, GROUPS, NAME, NAME_RULE, OURS, Component, State
 
 
 def normalise(distribution: str) -> str:
@@ -61,14 +64,62 @@ def _describe(distribution: importlib.metadata.Distribution | None) -> tuple[str
     return (normalise(names[0]) if names else "(unknown)"), versions[0] if versions else None
 
 
+Record = tuple[str, str, str]
+"""Group, name and value of an entry point."""
+
+
+def installed_points(package: Path) -> tuple[list[importlib.metadata.EntryPoint], frozenset[Record]]:
+    """The entry points of everything installed, the zoo's own first, and which ones those are.
+
+    Python shows of several distributions with one name the first on sys.path alone. Here it is always the one that
+    `package` belongs to that is read as the zoo's own, and those of its namesakes come too.
+    """
+    namesakes = list(importlib.metadata.distributions(name=OURS))
+    own = next((dist for dist in namesakes if _holds(dist, package)), None)
+    if own is None:  # a source tree on sys.path in front of an installed zoo
+        own = next((dist for dist in namesakes if _names_the_zoo_alone(dist)), None)
+    ours = [point for point in own.entry_points if point.group in GROUPS.values()] if own else []
+    others = [point for dist in namesakes if dist is not own for point in dist.entry_points]
+    groups = importlib.metadata.entry_points()
+    points = [point for group in GROUPS.values() for point in groups.select(group=group)]
+    return [*ours, *points, *others], frozenset((point.group, point.name, point.value) for point in ours)
+
+
+def _holds(distribution: importlib.metadata.Distribution, package: Path) -> bool:
+    """Whether a distribution is the one that installed this package, as files or as an editable source tree."""
+    if Path(str(distribution.locate_file(package.name))).resolve() == package.resolve():
+        return True
+    try:
+        place = urlsplit(json.loads(distribution.read_text("direct_url.json") or "{}").get("url", ""))
+    except (OSError, ValueError, AttributeError):  # a damaged installation
+        return False
+    return place.scheme == "file" and Path(url2pathname(place.path)).resolve() == package.parent.resolve()
+
+
+def _names_the_zoo_alone(distribution: importlib.metadata.Distribution) -> bool:
+    points = [point for point in distribution.entry_points if point.group in GROUPS.values()]
+    return bool(points) and all(point.value.startswith("zoo.") for point in points)
+
+
+def _namesake(distribution: importlib.metadata.Distribution | None) -> str:
+    folder = distribution.locate_file("") if distribution else "an unknown folder"
+    return (
+        f"a distribution in {folder} calls itself {OURS} but is not the zoo that runs; nothing of it is used: "
+        "uninstall it, or give it another name"
+    )
+
+
 def scan(
-    entry_points: Iterable[importlib.metadata.EntryPoint], disabled: frozenset[str] = frozenset()
+    entry_points: Iterable[importlib.metadata.EntryPoint],
+    disabled: frozenset[str] = frozenset(),
+    ours: frozenset[Record] | None = None,
 ) -> Iterator[Component]:
     """Components of entry points; the same record of one distribution, seen twice, counts once.
 
     Args:
         entry_points: those of `GROUPS`; others are passed over.
         disabled: distributions, names, or `distribution:name` that stay visible but cannot be used.
+        ours: what the zoo's own distribution offers; whatever else is offered in its name is refused. None asks nobody.
     """
     kinds = {group: kind for kind, group in GROUPS.items()}
     described: dict[importlib.metadata.Distribution | None, tuple[str, str | None]] = {}  # each is parsed once
@@ -95,6 +146,8 @@ def scan(
         )
         if any(_switches_off(entry, distribution, point.name) for entry in disabled):
             component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)
+        elif distribution == OURS and ours is not None and (point.group, point.name, point.value) not in ours:
+            component.fail(_namesake(point.dist), State.REFUSED)
         elif not NAME.fullmatch(point.name) and component.kind != "catalog":
             component.fail(f"{point.name!r} {NAME_RULE}")
         yield component

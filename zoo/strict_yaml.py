@@ -176,11 +176,9 @@ class _StrictLoader(_Loader):
             return None
         if kind == "bool":
             return node.value.lower() == "true"
-        return (
-            int(node.value)
-            if kind == "int"
-            else float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
-        )
+        if kind == "int":
+            return int(node.value)
+        return float(node.value.lower().replace(".inf", "inf").replace(".nan", "nan"))
 
     def refuse(self, node: yaml.Node) -> NoReturn:
         """Raise for a type that a catalog does not hold."""
