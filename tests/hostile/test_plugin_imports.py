@@ -109,19 +109,31 @@ def plugin_rows(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, A
 
 @posix
 def test_an_import_that_ends_the_process_is_named_and_the_rest_is_listed(tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    modules = {f"zoo_{name}": ENDS[name][0] for name in ("exitseven", "crashes", "interrupts")}
-    add_plugin(site, "zoo-several", {"zoo_first": WORKS, **modules, "zoo_last": WORKS})
-    add_plugin(site, "zoo-healthy", {"zoo_healthy": WORKS})
+    modules = {"zoo_first": WORKS, "zoo_crashes": ENDS["crashes"][0], "zoo_last": WORKS}
+    found = _listed(add_plugin(tmp_path / "site", "zoo-several", modules))
+    assert (found["crashes"]["state"], found["crashes"]["distribution"]) == ("broken", "zoo-several")
+    assert "zoo_crashes.py" in found["crashes"]["error"], "the place of the crash"
+    assert ENDS["crashes"][1] in found["crashes"]["error"].splitlines()[-1]
+    assert {found[name]["state"] for name in ("first", "last")} == {"loaded"}
+    assert not list(tmp_path.rglob("core*"))
+
+
+@pytest.mark.slow
+@posix
+def test_several_imports_that_end_the_process_beside_a_healthy_distribution(tmp_path: Path) -> None:
+    names = ("exitseven", "crashes", "interrupts")
+    site = add_plugin(tmp_path / "site", "zoo-several", {f"zoo_{name}": ENDS[name][0] for name in names})
+    found = _listed(add_plugin(site, "zoo-healthy", {"zoo_healthy": WORKS}))
+    for name in names:
+        assert found[name]["state"] == "broken"
+        assert ENDS[name][1] in found[name]["error"].splitlines()[-1]
+    assert found["healthy"]["state"] == "loaded"
+
+
+def _listed(site: Path) -> dict[str, dict[str, Any]]:
     done = cli(site, "plugins", "--json")
     assert done.returncode == 1, done.stderr
-    found = plugin_rows(done)
-    for name in ("exitseven", "crashes", "interrupts"):
-        assert (found[name]["state"], found[name]["distribution"]) == ("broken", "zoo-several")
-        assert ENDS[name][1] in found[name]["error"].splitlines()[-1]
-    assert {found[name]["state"] for name in ("first", "last", "healthy")} == {"loaded"}
-    assert "zoo_crashes.py" in found["crashes"]["error"], "the place of the crash"
-    assert not list(tmp_path.rglob("core*"))
+    return plugin_rows(done)
 
 
 @pytest.mark.slow
@@ -139,6 +151,7 @@ def test_each_way_to_end(tmp_path: Path, name: str) -> None:
     assert any("healthy" in line and "loaded" in line for line in done.stdout.splitlines())
 
 
+@pytest.mark.slow
 @posix
 def test_an_import_that_never_ends_is_named_and_leaves_no_process(tmp_path: Path) -> None:
     marked = FORKS.replace("time.sleep(600)", f"time.sleep(600) # {tmp_path.name}") + WAITS
@@ -251,3 +264,46 @@ def test_a_copy_of_the_zoo_elsewhere_on_the_path_is_no_problem(tmp_path: Path) -
     code = "from zoo.registry import default_registry as r; print({str(c.state) for c in r().components('encoder')})"
     done = python(site, "-c", code)
     assert done.stdout.strip() == "{'available'}", done.stderr
+
+
+DESCRIPTORS = """
+import os, sys, threading
+from zoo.redirecting import PRINTS_TO_STDERR
+inode = lambda: os.fstat(1).st_ino
+before, opened = inode(), len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+together, found = threading.Barrier(4), []
+
+def inside(number):
+    for _ in range(50):
+        together.wait(20)
+        try:
+            with PRINTS_TO_STDERR:
+                os.write(1, b"{noise")
+                found.append(inode() == os.fstat(2).st_ino)
+                if number % 2:
+                    raise RuntimeError
+        except (RuntimeError, OSError):
+            pass
+
+threads = [threading.Thread(target=inside, args=(number,)) for number in range(4)]
+print("before")
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert all(found) and len(found) == 200
+assert inode() == before, "restored"
+with PRINTS_TO_STDERR:
+    os.close(1)
+assert inode() == before, "restored where it was closed meanwhile"
+assert not opened or len(os.listdir("/proc/self/fd")) == opened, "nothing stays open"
+os.close(2)
+with PRINTS_TO_STDERR:
+    pass
+assert inode() == before, "left alone without stderr"
+print("after")
+"""
+
+
+@posix
+def test_the_descriptor_is_always_restored(tmp_path: Path) -> None:
+    done = python(tmp_path, "-c", DESCRIPTORS)
+    assert (done.returncode, done.stdout) == (0, "before\nafter\n"), done.stderr
