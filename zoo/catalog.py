@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-import yaml
-from braceexpand import braceexpand
+import bracex
 from pydantic import ValidationError
 
 from zoo.composition import parse_name
@@ -20,17 +21,53 @@ from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError
 from zoo.names import Spec, Value, check_characters, plain_name
 from zoo.records import CatalogFile, WeightRecord, complaints
 from zoo.registry import CATALOG_FILE, DISABLE, GROUPS, Component, Registry, State, default_registry
+from zoo.strict_yaml import MAX_BYTES, parse_yaml
+
+MAX_NAMES = 10_000
+"""Names that the variants of one file may stand for."""
+
+_MAX_NAMES_OF_PATTERN = 1_000
+_MAX_PATTERN_LENGTH = 1_000
+_MAX_BRACES = 8  # inside each other
 
 
-def _expand(pattern: str) -> list[str]:
-    """The names of a brace pattern, checked for characters that no name has."""
+def expand_names(pattern: str) -> list[str]:
+    """The names of a brace pattern, in the order of the shell: `b{8,16}_d{1..3}`.
+
+    Raises:
+        ModelNameError: it stands for too many names, or for none, or the shell and its imitations disagree about it.
+    """
+    _check_braces(pattern)
     try:
-        names = list(braceexpand(pattern))
-    except ValueError as error:
-        raise ModelNameError(f"{shorten(pattern)}: {error}") from error
-    for name in names:
+        names = bracex.expand(pattern, limit=_MAX_NAMES_OF_PATTERN)
+    except bracex.ExpansionLimitException as error:
+        problem = f"{shorten(pattern)} stands for more than {_MAX_NAMES_OF_PATTERN:,} names; write several patterns"
+        raise ModelNameError(problem) from error
+    for name in names or [pattern]:  # of an empty pattern there are none
         check_characters(name)
     return names
+
+
+def _check_braces(pattern: str) -> None:
+    """Refuse what brace expansions understand differently, and what is too long or too deep for one."""
+    if len(pattern) > _MAX_PATTERN_LENGTH:
+        raise ModelNameError(
+            f"{shorten(pattern)} is longer than {_MAX_PATTERN_LENGTH:,} characters; write several patterns"
+        )
+    if odd := re.search(r"[\\$]|\{\}|\{,|,,|,\}", pattern):
+        raise ModelNameError(
+            f"{shorten(pattern)} has {odd.group()!r} at position {odd.start()}; in braces stand two or more names "
+            "between commas, none of them empty, or a range such as 1..3"
+        )
+    depth = 0
+    for character in pattern:
+        depth += (character == "{") - (character == "}")
+        if not 0 <= depth <= _MAX_BRACES:
+            break
+    if depth > _MAX_BRACES:
+        raise ModelNameError(f"{shorten(pattern)} has braces more than {_MAX_BRACES} deep; write several patterns")
+    if depth:
+        raise ModelNameError(f"{shorten(pattern)} has unbalanced braces; close every brace that is opened")
 
 
 class Catalog:
@@ -45,11 +82,19 @@ class Catalog:
         self._origins: dict[str, str] = {}
         self._clashes: dict[str, list[str]] = {}
         for content, origin in files:
-            for group in content.variants:
-                for name in _expand(group.names):
-                    self.notes.setdefault(name, group.note)
+            self._add_variants(content)
             for record in content.weights:
                 self._add(record, origin)
+
+    def _add_variants(self, content: CatalogFile) -> None:
+        count = 0
+        for group in content.variants:
+            names = expand_names(group.names)
+            count += len(names)
+            if count > MAX_NAMES:
+                raise ModelNameError(f"its variants stand for more than {MAX_NAMES:,} names; list fewer")
+            for name in names:
+                self.notes.setdefault(name, group.note)
 
     def _add(self, record: WeightRecord, origin: str) -> None:
         variant = plain_name(record.variant)
@@ -109,23 +154,28 @@ def read_file(path: Path) -> CatalogFile:
     """Read and validate a registry.yaml.
 
     Raises:
-        CatalogError: not YAML, or not of the schema; the message names file and place.
+        CatalogError: too large, not YAML, or not of the schema; the message names file and place.
     """
+    parsed = _parse(path)
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        content = CatalogFile.model_validate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader))
+        content = CatalogFile.model_validate(parsed)
         Catalog([(content, str(path))])  # names that are none, weights listed twice
-    except CatalogError:
-        raise
-    except OSError as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
     except ValidationError as error:
         raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
     except ModelNameError as error:
         raise CatalogError(f"{path} names no models: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # YAML's dates and numbers raise a ValueError
-        raise CatalogError(f"{path} is not YAML: {error}") from error
     return content
+
+
+def _parse(path: Path) -> Any:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)  # one more, so that it is known to be too large; the rest is never read
+        return parse_yaml(data)
+    except OSError as error:
+        raise CatalogError(f"{path} cannot be read: {error}") from error
+    except CatalogError as error:
+        raise CatalogError(f"{path} {error}") from error.__cause__
 
 
 def read_catalog(path: Path) -> Catalog:

@@ -182,10 +182,14 @@ class CatalogFile(Record):
 def complaints(error: ValidationError) -> str:
     """The first complaints of many, on one line: each with its field, its value where that is short, and the rule."""
     found = [
-        ".".join(map(str, each["loc"])) + f"{_value(each['input'])}: {each['msg'].removeprefix('Value error, ')}"
+        _place(each["loc"]) + f"{_value(each['input'])}: {each['msg'].removeprefix('Value error, ')}"
         for each in error.errors(include_url=False)
     ]
     return "; ".join(found[:3]).removeprefix(": ") + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _place(keys: tuple[str | int, ...]) -> str:
+    return ".".join(key if isinstance(key, str) and len(key) <= 60 else shorten(str(key)).strip("'") for key in keys)
 
 
 def _value(given: Any) -> str:

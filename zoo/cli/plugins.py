@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zoo.cli.options import Json
+from zoo.components import OURS, Component
 from zoo.errors import UnknownComponentError, suggest
 from zoo.printing import print_rows, progress
-
-OURS = "has8-zoo"
 
 plugins_app = typer.Typer(
     invoke_without_command=True,
@@ -27,26 +27,32 @@ plugins_app = typer.Typer(
 def plugins_command(
     context: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", help="Whole tracebacks, not their last lines.")] = False,
+    seconds: Annotated[
+        float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long the import of a plugin may take.")
+    ] = 30,
     as_json: Json = False,
 ) -> None:
     """Say who provides every component and whether it works; check and write plugins.
 
-    Alone it imports every component. States: loaded, broken (its import fails,
-    or it is no such component), incompatible (written for another API
-    version), conflict (several distributions claim its name), disabled
-    (by the environment variable ZOO_DISABLE_PLUGINS: distributions or names
-    between commas). Exit status 1 where one cannot be used.
+    Alone it imports every component, those of plugins in another process, so
+    that one which ends or hangs is named too. States: loaded, broken (its
+    import fails, or it is no such component), incompatible (written for
+    another API version), conflict (several distributions claim its name),
+    refused (its distribution calls itself has8-zoo), disabled (by the
+    environment variable ZOO_DISABLE_PLUGINS: distributions or names between
+    commas). Exit status 1 where one cannot be used.
     """
     if context.invoked_subcommand is None:
-        _list(verbose, as_json)
+        _list(verbose, seconds, as_json)
 
 
-def _list(verbose: bool, as_json: bool) -> None:
+def _list(verbose: bool, seconds: float, as_json: bool) -> None:
     from zoo.catalog import default_catalog
     from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
 
     registry = default_registry()
     default_catalog()  # reads the catalogs of plugins, so that a malformed one is known
+    _probe_plugins(registry.components(), seconds)
     checked = [(c, *registry.status(c)) for c in registry.check()]
     rows = [
         {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
@@ -63,6 +69,18 @@ def _list(verbose: bool, as_json: bool) -> None:
             print(f"\n{component.kind} {component.name} of {component.origin}:\n{told}")
     if unusable:
         raise typer.Exit(1)
+
+
+def _probe_plugins(components: Iterable[Component], seconds: float) -> None:
+    """Find out in other processes what becomes of the plugins' components; the zoo's own can be trusted."""
+    from zoo.registry import NOTEBOOK, State
+
+    ours = (OURS, NOTEBOOK)
+    plugins = [c for c in components if c.state is State.AVAILABLE and c.kind != "catalog"]
+    if plugins := [c for c in plugins if c.distribution not in ours]:
+        from zoo.testing.component_probe import probe_components
+
+        probe_components(plugins, seconds)
 
 
 @plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")

@@ -1,11 +1,18 @@
-"""Run in a fresh process by imports.py: imports modules one by one and says what each import did besides.
+"""Run in a fresh process by imports.py: imports modules or components one by one and says what came of each.
 
-Reads a JSON object {"path": […], "before": […], "modules": […], "answer": "file"} from standard input and writes
-{module: [what it did, …]} into that file. The modules of `before` are imported first and answer for nothing.
+Reads a JSON object {"path": […], "before": […], "modules": […], "components": […], "answer": "file"} from standard
+input. The modules of `before` are imported first and answer for nothing. What is known stands in the file at once, an
+object a line, since the next import may end the process:
+
+- {"ready": true} behind `before`;
+- {"begun": N} before the N-th of `modules`, then of `components`;
+- {"ended": N, "deeds": [what importing the module did besides, …]}, or of a component, which is [kind, name,
+  distribution, target], {"ended": N, "state": "loaded", "error": null}.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import json
 import logging
@@ -16,7 +23,6 @@ import sys
 import tempfile
 import threading
 import warnings
-from pathlib import Path
 from typing import Any
 
 
@@ -111,15 +117,55 @@ def deeds(module: str, torch_was_there: bool) -> list[str]:
     return found
 
 
+def state_of(component: list[str]) -> dict[str, str | None]:
+    """What becomes of a component when it is loaded."""
+    from zoo.errors import ComponentError
+    from zoo.registry import default_registry
+
+    for handle in default_registry().components(component[0]):
+        if [handle.kind, handle.name, handle.distribution, handle.target] == component:
+            try:
+                handle.load()
+            except ComponentError:  # its state and error say why
+                pass
+            except KeyboardInterrupt as error:  # nobody's Ctrl-C comes here: this process is in a session of its own
+                return {"state": "broken", "error": f"{type(error).__name__} was raised by the import itself"}
+            return {"state": str(handle.state), "error": handle.error}
+    return {"state": "broken", "error": "a fresh process does not find its entry point"}
+
+
+def dump_no_core() -> None:
+    """Leave no file behind where an import crashes."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such files
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+
+
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
     warnings.filterwarnings("ignore", message=".*")  # what is said is no deed; told apart from a plugin's own filter
-    for module in request["before"]:
-        import_quietly(module)
-    found = {module: deeds(module, "torch" in sys.modules) for module in request["modules"]}
-    Path(request["answer"]).write_text(json.dumps(found), encoding="utf-8")
+    dump_no_core()
+    faulthandler.enable(os.dup(2))  # a crash says where it happened
+    with open(request["answer"], "a", encoding="utf-8", buffering=1) as answer:
+
+        def tell(**said: object) -> None:
+            answer.write(json.dumps(said) + "\n")
+
+        for module in request["before"]:
+            import_quietly(module)
+        tell(ready=True)
+        for index, module in enumerate(request["modules"]):
+            tell(begun=index)
+            tell(ended=index, deeds=deeds(module, "torch" in sys.modules))
+        for index, component in enumerate(request["components"], start=len(request["modules"])):
+            tell(begun=index)
+            tell(ended=index, **state_of(component))
+    if request["components"]:
+        os._exit(0)  # what they left to be done at the end is not what was asked
 
 
 if __name__ == "__main__":

@@ -1,0 +1,309 @@
+"""Plugins whose import ends the process, hangs, crashes or lies about who they are: real wheels in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Mapping
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import zoo
+
+WHEELS = util.spec_from_file_location("made_wheels", Path(__file__).parents[1] / "plugins" / "made_wheels.py")
+assert WHEELS is not None
+assert WHEELS.loader is not None
+made_wheels = util.module_from_spec(WHEELS)
+WHEELS.loader.exec_module(made_wheels)
+
+WORKS = """
+from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
+
+class Thing(BitPlaneEncoder):
+    api_version = 1
+
+    def forward(self, x):
+        return straight_through_planes(x)
+"""
+NEURON = """
+from zoo.neurons.nodes import IFNeuron as Base
+from zoo.contracts import Neuron
+
+class Thing(Neuron):
+    api_version = 1
+
+    def __init__(self, tau):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+"""
+NOISY = """
+import ctypes, os, subprocess, sys
+os.write(1, b"{from os.write\\n")
+ctypes.CDLL(None).puts(b"{from C")
+subprocess.run(["echo", "{from a child"], check=True)
+print("{from print")
+sys.__stdout__.write("{from the old stdout\\n")
+"""
+WAITS = "import time\ntime.sleep(10**6)\n"
+FORKS = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+ENDS = {
+    "exitseven": ("import os\nos._exit(7)", "ended the process with status 7"),
+    "exitzero": ("import os\nos._exit(0)", "ended the process with status 0"),
+    "aborts": ("import os\nos.abort()", "ended the process with signal SIGABRT"),
+    "crashes": ("import ctypes\nctypes.string_at(0)", "ended the process with signal SIGSEGV"),
+    "killed": ("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "ended the process with signal SIGKILL"),
+    "waits": (WAITS, "takes over 4 s"),
+    "leaves": (FORKS + WAITS, "takes over 4 s"),
+    "interrupts": ("raise KeyboardInterrupt", "KeyboardInterrupt was raised by the import itself"),
+    "quits": ("import sys\nsys.exit('bye')", "SystemExit: bye"),
+}
+FINE = "has8_resnet_b2_m1_d1_fourier_bpd"
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and descriptors are those of POSIX")
+
+
+def add_plugin(
+    site: Path, name: str, modules: Mapping[str, str], points: Mapping[str, Mapping[str, str]] | None = None
+) -> Path:
+    """A wheel with these modules, unpacked as pip does; one encoder a module unless `points` says otherwise."""
+    site.mkdir(exist_ok=True)
+    listed = points or {"zoo.encoders": {module.removeprefix("zoo_"): f"{module}:Thing" for module in modules}}
+    files = {f"{module}.py": text for module, text in modules.items()}
+    wheel = made_wheels.write_wheel(site.parent, name, files, listed)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    wheel.unlink()
+    return site
+
+
+def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env=environment,
+        cwd=site.parent,
+    )
+
+
+def cli(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return python(site, "-m", "zoo.cli", *arguments)
+
+
+def plugin_rows(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    """Name → row, of what is not the zoo's own."""
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return {row["name"]: row for row in rows if row["target"].partition(".")[0] != "zoo"}
+
+
+@posix
+def test_an_import_that_ends_the_process_is_named_and_the_rest_is_listed(tmp_path: Path) -> None:
+    modules = {"zoo_first": WORKS, "zoo_crashes": ENDS["crashes"][0], "zoo_last": WORKS}
+    found = _listed(add_plugin(tmp_path / "site", "zoo-several", modules))
+    assert (found["crashes"]["state"], found["crashes"]["distribution"]) == ("broken", "zoo-several")
+    assert "zoo_crashes.py" in found["crashes"]["error"], "the place of the crash"
+    assert ENDS["crashes"][1] in found["crashes"]["error"].splitlines()[-1]
+    assert {found[name]["state"] for name in ("first", "last")} == {"loaded"}
+    assert not list(tmp_path.rglob("core*"))
+
+
+@pytest.mark.slow
+@posix
+def test_several_imports_that_end_the_process_beside_a_healthy_distribution(tmp_path: Path) -> None:
+    names = ("exitseven", "crashes", "interrupts")
+    site = add_plugin(tmp_path / "site", "zoo-several", {f"zoo_{name}": ENDS[name][0] for name in names})
+    found = _listed(add_plugin(site, "zoo-healthy", {"zoo_healthy": WORKS}))
+    for name in names:
+        assert found[name]["state"] == "broken"
+        assert ENDS[name][1] in found[name]["error"].splitlines()[-1]
+    assert found["healthy"]["state"] == "loaded"
+
+
+def _listed(site: Path) -> dict[str, dict[str, Any]]:
+    done = cli(site, "plugins", "--json")
+    assert done.returncode == 1, done.stderr
+    return plugin_rows(done)
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize("name", ENDS)
+def test_each_way_to_end(tmp_path: Path, name: str) -> None:
+    code, said = ENDS[name]
+    site = add_plugin(tmp_path / "site", f"zoo-{name}", {f"zoo_{name}": code, "zoo_healthy": WORKS})
+    before = time.monotonic()
+    done = cli(site, "plugins", "--timeout", "4")
+    assert time.monotonic() - before < 60
+    assert done.returncode == 1, done.stderr
+    assert f"encoder {name} of zoo-{name} 1.0 (zoo_{name}:Thing):" in done.stdout
+    assert said in done.stdout.splitlines()[-1]
+    assert any("healthy" in line and "loaded" in line for line in done.stdout.splitlines())
+
+
+@pytest.mark.slow
+@posix
+def test_an_import_that_never_ends_is_named_and_leaves_no_process(tmp_path: Path) -> None:
+    marked = FORKS.replace("time.sleep(600)", f"time.sleep(600) # {tmp_path.name}") + WAITS
+    site = add_plugin(tmp_path / "site", "zoo-leaves", {"zoo_leaves": marked})
+    done = cli(site, "plugins", "--json", "--timeout", "1")
+    assert done.returncode == 1, done.stderr
+    assert plugin_rows(done)["leaves"]["error"].endswith("importing zoo_leaves takes over 1 s")
+    processes = [path for path in Path("/proc").glob("[0-9]*/cmdline") if _command(path).endswith(f"# {tmp_path.name}")]
+    assert processes == []
+
+
+def _command(path: Path) -> str:
+    try:
+        return path.read_text().rstrip("\0")
+    except OSError:  # it has ended
+        return ""
+
+
+@pytest.mark.slow
+def test_an_exit_is_an_error_on_use_and_so_are_lines_and_arguments(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    broken = "x = 1\n\ndef thing(:\n"
+    add_plugin(site, "zoo-quits", {"zoo_quits": ENDS["quits"][0], "zoo_typo": broken})
+    add_plugin(site, "zoo-needy", {"zoo_needy": NEURON}, {"zoo.neurons": {"needy": "zoo_needy:Thing"}})
+    lines = "raise RuntimeError('first line\\nsecond line')"
+    add_plugin(site, "zoo-lines", {"zoo_lines": lines})
+    code = (
+        "import json, zoo\nfound = {}\n"
+        "for name in ('quits_bpd', 'typo_bpd', 'ste_bpd_needy', 'lines_bpd'):\n"
+        "    try: zoo.create_model('has8_resnet_b2_m1_d1_' + name)\n"
+        "    except zoo.errors.BrokenComponentError as error: found[name] = str(error)\n"
+        f"zoo.create_model({FINE!r})\nprint(json.dumps(found))"
+    )
+    done = python(site, "-c", code)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["quits_bpd"].endswith("SystemExit: bye")
+    assert found["typo_bpd"].splitlines()[-1] == f"SyntaxError: invalid syntax ({site / 'zoo_typo.py'}, line 3)"
+    assert found["lines_bpd"].splitlines()[-1] == "RuntimeError: first line second line"
+    told = cli(site, "info", "has8_resnet_b2_m1_d1_ste_bpd_needy")
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == (
+        "error: neuron 'needy' of zoo-needy 1.0 (zoo_needy:Thing) cannot be used: zoo_needy:Thing cannot be "
+        "constructed: missing a required argument: 'tau'. the zoo constructs every neuron with no argument; "
+        "give every further argument a default\n"
+    )
+    listed = cli(site, "plugins")
+    assert listed.returncode == 1
+    assert f"(zoo_typo:Thing):\nSyntaxError: invalid syntax ({site / 'zoo_typo.py'}, line 3)" in listed.stdout
+
+
+@pytest.mark.slow
+@posix
+def test_what_c_code_and_children_write_at_import_is_not_in_the_json(tmp_path: Path) -> None:
+    site = add_plugin(tmp_path / "site", "zoo-noisy", {"zoo_noisy": NOISY + WORKS})
+    done = cli(site, "info", "has8_resnet_b2_m1_d1_noisy_bpd", "--json")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert json.loads(line)["params"] > 0
+    for place in ("os.write", "C", "a child", "print", "the old stdout"):
+        assert f"{{from {place}\n" in done.stderr
+    rows = plugin_rows(cli(site, "plugins", "--json"))
+    assert rows["noisy"]["state"] == "loaded"
+
+
+def _namesake(folder: Path, spelling: str) -> Path:
+    """A distribution that calls itself as the zoo does, with an encoder of the zoo's, one of its own, and a catalog."""
+    points = {"zoo.encoders": {"ste": "namesake:Thing", "extra": "namesake:Thing"}, "zoo.catalogs": {"more": "names"}}
+    site = add_plugin(folder / "site", spelling, {"namesake": WORKS}, points)
+    (site / "names").mkdir()
+    (site / "names" / "registry.yaml").write_text("version: 1\nvariants: [{names: has8_vgg_b3_m1_d1_ste_bpd}]\n")
+    return site
+
+
+@pytest.mark.parametrize("spelling", ["has8-zoo", "Has8_Zoo", "has8.zoo"])
+@pytest.mark.parametrize("place", ["insert(0, ", "append("])
+def test_a_namesake_of_the_zoo_replaces_nothing(tmp_path: Path, spelling: str, place: str) -> None:
+    site = _namesake(tmp_path, spelling)
+    code = (
+        "import sys, zoo\n"
+        f"sys.path.{place}{str(site)!r})\n"
+        "from zoo.registry import default_registry\n"
+        "print(default_registry().find('encoder', 'ste').target, len(zoo.list_models()))\n"
+        "try: default_registry().load('encoder', 'extra')\n"
+        "except zoo.errors.BrokenComponentError as error: print(error)\n"
+    )
+    done = python(tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    target, said = done.stdout.splitlines()
+    assert target == f"zoo.encoders.bitplanes:StraightThroughEncoder {len(zoo.list_models())}"
+    assert f"a distribution in {site}" in said
+    assert "calls itself has8-zoo but is not the zoo that runs" in said
+
+
+@pytest.mark.slow
+def test_a_namesake_of_the_zoo_is_listed_as_what_it_is(tmp_path: Path) -> None:
+    site = _namesake(tmp_path, "Has8_Zoo")
+    rows = [json.loads(line) for line in cli(site, "plugins", "--json").stdout.splitlines()]
+    states = {(row["name"], row["target"]): row["state"] for row in rows if row["kind"] in ("encoder", "catalog")}
+    for name, target in (("ste", "namesake:Thing"), ("extra", "namesake:Thing"), ("more", "names")):
+        assert states[name, target] == "refused"
+    assert states["ste", "zoo.encoders.bitplanes:StraightThroughEncoder"] == "loaded"
+    done = python(site, "-c", "import zoo; zoo.create_model('has8_resnet_b2_m1_d1_ste_bpd')")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_copy_of_the_zoo_elsewhere_on_the_path_is_no_problem(tmp_path: Path) -> None:
+    points = {"zoo.encoders": {"ste": "zoo.encoders.bitplanes:StraightThroughEncoder"}}
+    site = add_plugin(tmp_path / "site", "has8-zoo", {}, points)
+    code = "from zoo.registry import default_registry as r; print({str(c.state) for c in r().components('encoder')})"
+    done = python(site, "-c", code)
+    assert done.stdout.strip() == "{'available'}", done.stderr
+
+
+DESCRIPTORS = """
+import os, sys, threading
+from zoo.redirecting import PRINTS_TO_STDERR
+inode = lambda: os.fstat(1).st_ino
+before, opened = inode(), len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+together, found = threading.Barrier(4), []
+
+def inside(number):
+    for _ in range(50):
+        together.wait(20)
+        try:
+            with PRINTS_TO_STDERR:
+                os.write(1, b"{noise")
+                found.append(inode() == os.fstat(2).st_ino)
+                if number % 2:
+                    raise RuntimeError
+        except (RuntimeError, OSError):
+            pass
+
+threads = [threading.Thread(target=inside, args=(number,)) for number in range(4)]
+print("before")
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert all(found) and len(found) == 200
+assert inode() == before, "restored"
+with PRINTS_TO_STDERR:
+    os.close(1)
+assert inode() == before, "restored where it was closed meanwhile"
+assert not opened or len(os.listdir("/proc/self/fd")) == opened, "nothing stays open"
+os.close(2)
+with PRINTS_TO_STDERR:
+    pass
+assert inode() == before, "left alone without stderr"
+print("after")
+"""
+
+
+@posix
+def test_the_descriptor_is_always_restored(tmp_path: Path) -> None:
+    done = python(tmp_path, "-c", DESCRIPTORS)
+    assert (done.returncode, done.stdout) == (0, "before\nafter\n"), done.stderr
