@@ -35,7 +35,9 @@ def damaged(rng: random.Random) -> bytes:
     """A config.json with one to three values replaced, removed or added, or its bytes changed."""
     content = tiny_config()
     for _ in range(rng.randint(1, 3)):
-        *way, last = rng.choice(places(content["zoo"], ("zoo",)) if rng.random() < 0.9 else places(content))
+        *way, last = rng.choice(
+            places(content.get("zoo"), ("zoo",)) if rng.random() < 0.9 and content.get("zoo") else places(content)
+        )
         inner = content
         for key in way:
             inner = inner[key]
