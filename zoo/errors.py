@@ -95,8 +95,16 @@ class MissingExtraError(ZooError, ModuleNotFoundError):
     """What was asked for needs an optional distribution; the message says what to `pip install`."""
 
 
-class UnpinnedWarning(UserWarning):
+class ZooWarning(UserWarning):
+    """Base of all warnings of the zoo: what was asked for is done, but may not be what was meant."""
+
+
+class UnpinnedWarning(ZooWarning):
     """A repository was named without a commit: what it holds may change."""
+
+
+class NewHeadWarning(ZooWarning):
+    """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 
 
 def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> MissingExtraError:

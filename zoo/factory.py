@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from zoo.composition import DEFAULT_CLASSES, build_model
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import OptionError
+from zoo.errors import NewHeadWarning, OptionError
 from zoo.registry import Registry
 from zoo.sources import PackageFile
 from zoo.weights import (
@@ -52,13 +53,15 @@ def create_model(
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
             `hf-hub:org/name@revision` with a 40-hex revision, or `local-dir:path`.
-        pretrained: load published weights: those of the tag, or the variant's first. None: for a repository or
-            folder yes, for a name no.
+        pretrained: load published weights: those of the tag, or the variant's first. None: where the name asks for
+            them, by a tag or as a repository or folder. False: the network that the weight is of, with as many classes
+            and channels, but untrained; its name has no tag, and its `pretrained_cfg` does not claim the weight.
         num_classes: logits; None for the weight's own, or 1000 without weights; 0 for none. Another number than
             the weight's starts with a new last layer.
         in_chans: image channels; None for the weight's own, or 3. Another number than the weight's adapts the
             first convolutions.
-        checkpoint_path: a safetensors file with all tensors of this very network, instead of published weights.
+        checkpoint_path: a safetensors file with all tensors of this very network, instead of published weights. With
+            another `num_classes` than the file's the last layer is new and random, and a `NewHeadWarning` says so.
         device: where to build ('meta' allocates nothing).
         dtype: parameters' type.
         cache_dir: where downloads are kept; None for HF_HOME's.
@@ -85,10 +88,16 @@ def create_model(
         raise OptionError("pretrained=True and checkpoint_path name two weights; leave one out")
     access = HubAccess(endpoint, cache_dir, token)
     found = find_weight(name, access, registry, required=bool(pretrained))
+    weight = None if pretrained is False else found.weight  # what the name asks for, by a tag or as a reference
+    if checkpoint_path is not None and weight is not None:
+        raise OptionError(
+            f"{name} and checkpoint_path name two weights; leave checkpoint_path out, or name the model without a "
+            f"weight: {found.spec.untagged()}"
+        )
     state, classes, channels = _read_state(found, pretrained, checkpoint_path, access, registry)
     with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
         model = build_model(
-            found.spec.untagged() if found.weight is None else found.spec,
+            found.spec.untagged() if weight is None else found.spec,
             classes if num_classes is None else num_classes,
             channels if in_chans is None else in_chans,
             options,
@@ -96,12 +105,23 @@ def create_model(
         )
     if dtype is not None:
         model = model.to(dtype=dtype)
-    model.pretrained_cfg = describe(model, found.weight, found.source)
+    model.pretrained_cfg = describe(model, weight, found.source)
     if state is not None and checkpoint_path is not None:
         load_state(model, state, str(checkpoint_path), classes, channels)
-    elif state is not None and found.weight is not None:
-        load_weight(model, found.weight, state)
+        _warn_of_new_head(model, str(checkpoint_path), classes)
+    elif state is not None and weight is not None:
+        load_weight(model, weight, state)
     return model
+
+
+def _warn_of_new_head(model: ImageClassifier, origin: str, classes: int) -> None:
+    if model.num_classes not in (0, classes):
+        warnings.warn(
+            f"{origin} has a last layer for {classes} classes; the one for {model.num_classes} is new and random, and "
+            "differs on every call: train it, or leave num_classes out",
+            NewHeadWarning,
+            stacklevel=3,
+        )
 
 
 _Tensors = Mapping[str, Tensor]
@@ -122,7 +142,7 @@ def _read_state(
     if weight is None or source is None:
         return None, DEFAULT_CLASSES, DEFAULT_CHANNELS
     state = None
-    if found.referenced or pretrained:
+    if found.referenced or pretrained is not False:
         state = parse_weight(read_weight(weight, source, access), weight.name)
     if state is not None and not isinstance(source, PackageFile):  # from outside: it may ask for more than it fills
         check_before_allocation(found.spec, weight, state, registry)

@@ -18,6 +18,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from zoo.errors import InputError
+from zoo.terminal import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,8 +56,7 @@ _TURNS = {
 
 def display_name(path: Path | str) -> str:
     """A path as one printable line: control characters and undecodable bytes are escaped."""
-    text = os.fspath(path)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return printable(os.fspath(path))
 
 
 def read_image(path: Path | str) -> Image.Image:

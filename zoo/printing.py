@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from zoo.terminal import printable, say
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -20,7 +22,7 @@ def complain(message: str) -> None:
     before, traceback, after = message.partition("Traceback (most recent call last):")
     if traceback:
         message = f"{before}{after.strip().splitlines()[-1]}"
-    print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+    say("error:", " ".join(message.split()), file=sys.stderr, flush=True)
 
 
 def in_terminal() -> bool:
@@ -52,7 +54,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         first = column == "name"
         table.add_column(column, no_wrap=first, overflow="fold", style="bold" if first else "")
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row.values()))
+        table.add_row(*(Text("" if value is None else printable(str(value))) for value in row.values()))
     _console().print(table)
 
 
@@ -70,13 +72,14 @@ def print_info(info: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     console = _console()
-    lines = [Text(info["name"], "bold")] + [Text(info["note"], "dim")] * bool(info["note"])
+    lines = [Text(printable(info["name"]), "bold")] + [Text(printable(info["note"]), "dim")] * bool(info["note"])
     for heading, rows in _sections(info):
-        lines.append(Text(f"\n{heading}", "bold"))
-        lines += [Text.assemble((f"  {label:<13} ", "dim"), value) for label, value in rows]
+        lines.append(Text(f"\n{printable(heading)}", "bold"))
+        lines += [Text.assemble((f"  {printable(label):<13} ", "dim"), printable(value)) for label, value in rows]
     listed = info["weights"] and info["loads"] == info["name"]  # a folder's or repository's own weight is loaded anyway
     arguments = json.dumps(info["loads"], ensure_ascii=False) + (", pretrained=True" if listed else "")
-    lines += [Text("\nload it", "bold"), Text("  import zoo"), Text(f"  model = zoo.create_model({arguments})")]
+    call = printable(f"  model = zoo.create_model({arguments})")
+    lines += [Text("\nload it", "bold"), Text("  import zoo"), Text(call)]
     for line in lines:
         console.print(line, soft_wrap=True)
 
@@ -142,7 +145,6 @@ def print_answer(answer: Prediction | Failure, model: str, as_json: bool) -> boo
 
     A failure goes to stderr, or with `as_json` to stdout as an object with `file` and `error`.
     """
-    from zoo.images import display_name
     from zoo.predicting import Failure
 
     failed = isinstance(answer, Failure)
@@ -152,7 +154,7 @@ def print_answer(answer: Prediction | Failure, model: str, as_json: bool) -> boo
         complain(answer.error)
     else:
         lines = [f"{100 * probability:7.1f} %  {label}" for label, probability in answer.ranked]
-        print("", display_name(answer.file), *lines, sep="\n", flush=True)
+        say("", str(answer.file), *lines, sep="\n", flush=True)
     return not failed
 
 

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from zoo.profiling import RULES, Part
+from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.profiling import Activity, Energy, Profile, Rule, Work
@@ -25,7 +26,7 @@ _PARTS = {
 def print_profile(profile: Profile, with_layers: bool) -> None:
     """The whole cost of a model as text of 100 columns."""
     for line in _lines(profile, with_layers):
-        print(line)
+        say(*line.split("\n"), sep="\n")
 
 
 def _lines(profile: Profile, with_layers: bool) -> Iterator[str]:

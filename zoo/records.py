@@ -6,6 +6,7 @@ Loads no torch, and reads nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -102,6 +103,14 @@ class StoredWeight(Record):
         return metrics
 
     @model_validator(mode="after")
+    def _texts_can_be_written(self) -> StoredWeight:
+        for name in type(self).model_fields:
+            for text in _texts(getattr(self, name)):
+                if not _is_unicode(text):
+                    raise ValueError(f"{name} holds {shorten(text)}, which no file can: half a surrogate pair")
+        return self
+
+    @model_validator(mode="after")
     def _spec_is_the_variants(self) -> StoredWeight:
         if self.spec.get("name") != self.variant:
             raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
@@ -157,6 +166,23 @@ class WeightRecord(StoredWeight):
     def stored(self) -> StoredWeight:
         """What is known of the weight itself, without where it lies."""
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a value of JSON, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 class VariantGroup(Record):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from zoo.contracts.modules import Encoder, ImageClassifier, Neuron
 from zoo.errors import InputError
 from zoo.factory import create_model
+from zoo.files import replace_file
 from zoo.images import display_name
 from zoo.records import Preprocessing
 from zoo.weights import HubAccess, find_listed
@@ -233,11 +233,7 @@ def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
         InputError: the file exists and `force` is not set, or it cannot be written.
     """
     check_target(out, force)
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        picture.save(part, "PNG")
-        part.replace(out)
+        replace_file(out, lambda file: picture.save(file, "PNG"))
     except OSError as error:
         raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -262,7 +262,7 @@ def test_no_text_of_a_record_breaks_the_metadata(texts: dict[str, Any]) -> None:
 @pytest.mark.parametrize("key", ["dataset", "dataset_note", "dataset_attribution", "license", "recipe", "limits"])
 @pytest.mark.parametrize("text", ["{{ 7 * 191 }}", "{% raw %}", "{{ weight.license.__class__ }}", "{# gone #}"])
 def test_no_text_of_a_record_is_run(key: str, text: str) -> None:
-    written = card(weight(**{key: text}))
+    written = re.sub(r"\\([*_])", r"\1", card(weight(**{key: text})))
     assert text in written
     assert "1337" not in written
 

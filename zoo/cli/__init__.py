@@ -5,6 +5,8 @@ What needs torch is imported inside the command that needs it, so that listing a
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -20,6 +22,7 @@ from zoo.cli.options import Commands
 from zoo.cli.plugins import plugins_app
 from zoo.cli.publishing import publish_command
 from zoo.cli.training import train_command
+from zoo.terminal import say
 
 app = typer.Typer(
     name="zoo",
@@ -35,7 +38,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"has8-zoo {zoo.__version__}")
+        say(f"has8-zoo {zoo.__version__}")
         raise typer.Exit
 
 
@@ -73,5 +76,7 @@ app.add_typer(plugins_app, name="plugins")
 
 
 def main() -> None:
-    """The console script."""
+    """The console script. What the terminal's encoding lacks is written out: a label in Greek is no failure."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

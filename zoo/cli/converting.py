@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Json, key_values
+from zoo.terminal import say
 
 
 def convert_command(
@@ -48,7 +49,7 @@ def convert_command(
     if as_json:
         print(json.dumps(row))
         return
-    print(f"{found.spec_name}, {found.num_classes:,} classes, {found.in_chans} image channels")
+    say(f"{found.spec_name}, {found.num_classes:,} classes, {found.in_chans} image channels")
     if found.note:
-        print(f"note: {found.note}")
-    print(f'zoo.create_model("{row["load"]}")')
+        say(f"note: {found.note}")
+    say(f'zoo.create_model("{row["load"]}")')

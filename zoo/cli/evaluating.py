@@ -14,6 +14,7 @@ import typer
 from zoo.cli.options import Json, leave_bombs_to_us, model_reference
 from zoo.memory import keep_freed_memory
 from zoo.printing import progress
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -126,16 +127,18 @@ def eval_command(
 
 def _print(measured: Measurement) -> None:
     from rich.console import Console
+    from rich.text import Text
 
     console, evaluation, recorded = Console(highlight=False), measured.evaluation, measured.weight.metrics
-    console.print(f"[bold]{measured.weight.name}[/bold] on {measured.data}", soft_wrap=True)
+    name, data = printable(measured.weight.name), printable(measured.data)
+    console.print(Text.assemble((name, "bold"), f" on {data}"), soft_wrap=True)
     for note in measured.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        say(f"note: {note}")
     console.print()
     for name, value in evaluation.top.items():
         known = f"   recorded {recorded[name]:.4f}" if name in recorded else ""
-        console.print(f"{name:<6} {value:9.4f} %{known}")
-    console.print(f"loss   {evaluation.loss:9.4f}")
+        say(f"{name:<6} {value:9.4f} %{known}")
+    say(f"loss   {evaluation.loss:9.4f}")
     _print_classes(evaluation, console)
     _print_confusion(evaluation, console)
 
@@ -156,7 +159,7 @@ def _print_classes(evaluation: Evaluation, console: Console) -> None:
         table.add_column(column, justify="right")
     for score in scores:
         shares = ("–" if share is None else f"{share:.2f}" for share in (score.recall, score.precision))
-        table.add_row(Text(score.name), f"{score.images:,}", *shares)
+        table.add_row(Text(printable(score.name)), f"{score.images:,}", *shares)
     console.print()
     console.print(table)
 
@@ -173,7 +176,7 @@ def _print_confusion(evaluation: Evaluation, console: Console) -> None:
             table.add_column(column, overflow="fold")
         table.add_column("images", justify="right")
         for true, said, count in evaluation.mistakes():
-            table.add_row(Text(true), Text(said), f"{count:,}")
+            table.add_row(Text(printable(true)), Text(printable(said)), f"{count:,}")
     else:
         title = "confusion: row is, column was said"
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
@@ -182,5 +185,5 @@ def _print_confusion(evaluation: Evaluation, console: Console) -> None:
             table.add_column(str(number), justify="right")
         for number, (name, row) in enumerate(zip(classes, evaluation.confusion.tolist(), strict=True)):
             cells = (Text(str(count), "bold" if place == number else "") for place, count in enumerate(row))
-            table.add_row(Text(f"{number} {name}"), *cells)
+            table.add_row(Text(printable(f"{number} {name}")), *cells)
     console.print(table)

@@ -11,6 +11,7 @@ import typer
 
 from zoo.cli.options import Json, model_reference
 from zoo.printing import print_rows
+from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.exporting import ExportedBlock
@@ -94,8 +95,8 @@ def _export_onnx(name: str, out: Path, image_size: int | None, images: int | Non
         print(json.dumps(exported.to_json()))
         return
     shapes = (" × ".join(map(str, shape)) for shape in (exported.input_shape, exported.output_shape))
-    print(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
-    print(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
+    say(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
+    say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
 
 
 def _export_nir(name: str, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool) -> None:
@@ -109,8 +110,8 @@ def _export_nir(name: str, out: Path, image_size: int | None, blocks: list[str],
         print(json.dumps(exported.to_json()))
         return
     print_rows([_row(block) for block in exported.blocks], as_json=False)
-    print(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
-    print(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
+    say(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
+    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
 
 
 def _row(block: ExportedBlock) -> dict[str, Any]:

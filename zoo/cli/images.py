@@ -11,6 +11,7 @@ import zoo
 from zoo.cli.options import Json, Model, leave_bombs_to_us, model_reference
 from zoo.errors import InputError
 from zoo.printing import print_answer, progress
+from zoo.terminal import say
 
 DEFAULT_MODEL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 """What predicts and shows unless --model says otherwise; where it is not listed, the first weight that is."""
@@ -59,7 +60,7 @@ def predict_command(
     wanted = min(DEFAULT_TOP, weight.num_classes) if top is None else top
     answers = predict(network, files, weight.preprocessing, weight.labels, wanted, batch_size)
     if not as_json:
-        print(weight.name)
+        say(weight.name)
     failed = False
     with progress(len(files), shown=len(files) > batch_size) as advance:
         for answer in answers:
@@ -101,4 +102,4 @@ def show_command(
     network, preprocessing, weights = network_to_show(model_reference(model or _default_model()))
     activity = record(network, prepare(pixels, preprocessing))
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}"), out, force)
-    print(f"{display_name(out)}: {network.spec}, {weights}")
+    say(f"{out}: {network.spec}, {weights}")

@@ -11,6 +11,7 @@ import typer
 import zoo
 from zoo.cli.options import Json, model_reference
 from zoo.printing import in_terminal, print_info, print_rows, weights_in_short
+from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.catalog import Catalog
@@ -50,12 +51,12 @@ def _list_models(pattern: str, fields: dict[str, str | None], pretrained: bool, 
 
     names = list_models(pattern, pretrained=pretrained, **fields)
     if not names:
-        print(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
+        say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
     elif as_json or in_terminal():
         catalog = default_catalog()
         print_rows([_model_row(name, catalog, as_json) for name in names], as_json)
     else:
-        print("\n".join(names))
+        say(*names, sep="\n")
 
 
 def _model_row(name: str, catalog: Catalog, as_json: bool) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def _list_components(pattern: str, as_json: bool) -> None:
         print_rows(rows, as_json)
     else:
         for row in rows:
-            print("\t".join(str(value or "") for value in row.values()))
+            say(*(str(value or "") for value in row.values()), sep="\t")
 
 
 def info_command(

@@ -12,8 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from zoo.errors import UnpinnedWarning, ZooError
+from zoo.errors import ZooError, ZooWarning
 from zoo.printing import complain
+from zoo.terminal import say
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
 Model = Annotated[
@@ -100,14 +101,14 @@ class Commands(TyperGroup):
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-    """A pin that was left out, as a line of its own; other warnings as Python shows them."""
+    """One of the zoo, such as a pin that was left out, as a line of its own; others as Python shows them."""
     import warnings
 
-    if issubclass(category, UnpinnedWarning):
-        print(f"note: {message}", file=sys.stderr, flush=True)
+    if issubclass(category, ZooWarning):
+        say(f"note: {message}", file=sys.stderr, flush=True)
     else:
         filename, line = place[0], place[1]
-        print(warnings.formatwarning(message, category, filename, line), file=sys.stderr, end="")
+        say(*warnings.formatwarning(message, category, filename, line).splitlines(), sep="\n", file=sys.stderr)
 
 
 def leave_bombs_to_us() -> None:

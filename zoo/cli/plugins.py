@@ -14,6 +14,7 @@ from zoo.cli.options import Json
 from zoo.components import OURS, Component
 from zoo.errors import UnknownComponentError, suggest
 from zoo.printing import print_rows, progress
+from zoo.terminal import say
 
 plugins_app = typer.Typer(
     invoke_without_command=True,
@@ -61,12 +62,12 @@ def _list(verbose: bool, seconds: float, as_json: bool) -> None:
     ]
     print_rows(rows, as_json)
     for name in idle_switches(registry.components(), disabled_names()):
-        print(f"note: {name!r} in {DISABLE} matches nothing that is installed", file=sys.stderr)
+        say(f"note: {name!r} in {DISABLE} matches nothing that is installed", file=sys.stderr)
     unusable = [(c, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
     for component, reason in unusable:
         if not as_json:
-            told = reason if verbose else reason.strip().splitlines()[-1]
-            print(f"\n{component.kind} {component.name} of {component.origin}:\n{told}")
+            told = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
+            say("", f"{component.kind} {component.name} of {component.origin}:", *told, sep="\n")
     if unusable:
         raise typer.Exit(1)
 
@@ -108,7 +109,7 @@ def check_command(
             f"no installed distribution {distribution!r} offers components{suggest(distribution, known)}"
         )
     if not chosen:
-        print(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
+        say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
     results = []
     with progress(len(chosen), shown=not as_json, doing="checking") as advance:
@@ -121,7 +122,7 @@ def check_command(
     counts = Counter(result.outcome for result in results)
     if not as_json:
         told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
-        print(f"{len(chosen)} components: {told}")
+        say(f"{len(chosen)} components: {told}")
     if counts[Outcome.FAILED]:
         raise typer.Exit(1)
 
@@ -144,9 +145,9 @@ def new_command(
 
     plugin = draft(name, kind, component)
     written = plugin.write(into)
-    print(f"{written}: the {plugin.kind} {plugin.component}")
+    say(f"{written}: the {plugin.kind} {plugin.component}")
     for path in plugin.files():
-        print(f"  {path}")
-    print("Next:")
+        say(f"  {path}")
+    say("Next:")
     for command in plugin.next_commands(written):
-        print(f"  {command}")
+        say(f"  {command}")

@@ -12,6 +12,7 @@ import typer
 
 from zoo.cli.options import Json, model_reference
 from zoo.errors import PublishError, ZooError
+from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.hub.checkpoint import Statement
@@ -152,7 +153,7 @@ def publish_command(
             row = {"name": order.weight.name, "repository": repository, "state": "failed", "error": str(error)}
         _print(row, as_json)
     if everything and not as_json:
-        print(f"\n{len(orders)} weights; what failed can be sent again by the same command")
+        say("", f"{len(orders)} weights; what failed can be sent again by the same command", sep="\n")
     if failed:
         raise typer.Exit(1)
 
@@ -331,11 +332,11 @@ def _print(row: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(row), flush=True)
         return
-    print(f"{row['name']}: {row['state']}" + (f": {row['error']}" if "error" in row else ""), flush=True)
+    say(f"{row['name']}: {row['state']}" + (f": {row['error']}" if "error" in row else ""), flush=True)
     for key in ("repository", "folder", "revision", "sha256", "url", "catalog"):
         if key in row:
-            print(f"  {key:<11}{row[key]}")
+            say(f"  {key:<11}{row[key]}")
     for path, size in row.get("files", {}).items():
-        print(f"  {size:>13,} bytes  {path}")
+        say(f"  {size:>13,} bytes  {path}")
     if "load" in row:
-        print(f'  zoo.create_model("{row["load"]}")', flush=True)
+        say(f'  zoo.create_model("{row["load"]}")', flush=True)

@@ -13,6 +13,7 @@ from zoo.cli.options import Json, key_values, leave_bombs_to_us, model_reference
 from zoo.errors import TrainingStoppedError
 from zoo.memory import keep_freed_memory
 from zoo.printing import complain
+from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.training import TrainingResult
@@ -186,8 +187,8 @@ def _print(result: TrainingResult, as_json: bool) -> None:
         print(json.dumps(result.to_json()))
         return
     figures = ", ".join(f"{name} {value:.2f} %" for name, value in result.evaluation.top.items())
-    print(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
+    say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
     for note in result.notes:
-        print(f"note: {note}")
-    print(f"  zoo predict --model {result.folder} photo.jpg")
-    print(f"  zoo publish {result.reference} --license … --repo-id …")
+        say(f"note: {note}")
+    say(f"  zoo predict --model {result.folder} photo.jpg")
+    say(f"  zoo publish {result.reference} --license … --repo-id …")

@@ -7,6 +7,7 @@ exported one by one, batch norms folded, and `network.json` beside them says wha
 from __future__ import annotations
 
 import copy
+import io
 import json
 import logging
 import shutil
@@ -252,7 +253,9 @@ def _write_block(folder: Path, network: str, name: str, call: _Call) -> Exported
     graph = block_graph(call.block, call.spikes, name, DT)
     graph.metadata = {"network": network, "block": name, "timesteps": len(call.spikes), "dt": DT}
     file = folder / f"{name}{SUFFIX}"
-    nir.write(file, graph)
+    stored = io.BytesIO()  # HDF5 that cannot write to a file, since the disk is full, ends the process
+    nir.write(stored, graph)
+    file.write_bytes(stored.getbuffer())
     agreement = _read_again(file, call)
     if agreement < MIN_AGREEMENT:
         raise InputError(

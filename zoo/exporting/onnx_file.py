@@ -6,7 +6,6 @@ Neurons are exported as what they compute, timestep by timestep, so every runtim
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from torch.onnx import OnnxExporterError
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
 from zoo.exporting.network import check_image_size, describe_network, example_images
+from zoo.files import replace_bytes
 from zoo.images import display_name
 from zoo.records import StoredWeight
 
@@ -216,12 +216,7 @@ def _shapes(converted: ModelProto) -> list[tuple[int | str, ...]]:
 
 
 def _write(data: bytes, out: Path) -> None:
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
-        try:
-            part.write_bytes(data)
-            part.replace(out)
-        finally:
-            part.unlink(missing_ok=True)
+        replace_bytes(out, data)
     except OSError as error:
         raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error

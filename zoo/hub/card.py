@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shlex
+from functools import cache
 
 import jinja2
 import yaml
@@ -12,6 +14,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_res
 
 from zoo.names import Spec
 from zoo.records import TOP_K, StoredWeight, in_words
+from zoo.terminal import printable
 
 LIBRARY = "has8-zoo"
 TASK = "image-classification"
@@ -36,6 +39,12 @@ _ABOUT = {
 }
 
 
+_CODE = re.compile(r"(`[^`<>&|$\\]+`)")
+_MARKUP = re.compile(r"[\\`*_\[\]|~$@]|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+_BEGINNING = re.compile(r"^(?:\d+(?=[.)])|(?=[#+\-=:]))")
+"""Before what makes a heading, a list, a rule or an underline of a line that begins with it."""
+
+
 def metric_title(name: str) -> str:
     """What a table calls a metric: `Top-1 accuracy` of `top1`."""
     found = TOP_K.fullmatch(name)
@@ -57,17 +66,40 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _cell(text: str) -> str:
-    """Stays in its cell of a table."""
-    return _one_line(text).replace("|", "\\|")
+def _plain(text: str) -> str:
+    """Markdown that shows a stranger's text as it is: no markup, link, image or HTML of it works, but `code` does.
+
+    It stays on its line and in its cell of a table; what a reader could not see is written out.
+    """
+    pieces = _CODE.split(printable(_one_line(text)))
+    return "".join(piece if number % 2 else _escaped(piece, not number) for number, piece in enumerate(pieces))
+
+
+def _escaped(text: str, first: bool) -> str:
+    """Without a meaning in Markdown and HTML; `first` where it may begin a line."""
+    marked = _MARKUP.sub(r"\\\g<0>", text)
+    begun = _BEGINNING.sub(r"\g<0>\\", marked) if first else marked
+    return html.escape(begun, quote=False)
+
+
+def _code(text: str) -> str:
+    """In backticks where these can hold it, else plain."""
+    text = printable(_one_line(text))
+    return f"`{text}`" if _CODE.fullmatch(f"`{text}`") else _plain(text)
 
 
 def _quoted(text: str) -> str:
-    """A Python string literal."""
-    return json.dumps(text, ensure_ascii=False)
+    """A Python string literal, which shows no HTML."""
+    return printable(json.dumps(text, ensure_ascii=False)).replace("<", "\\u003c")
 
 
-_FILTERS = {"sentence": _sentence, "cell": _cell, "quoted": _quoted, "shell": shlex.quote, "in_words": in_words}
+def _shell(reference: str) -> str | None:
+    """A word of a shell line in backticks; None where these cannot hold it."""
+    word = shlex.quote(reference)
+    return word if word == printable(word) and _CODE.fullmatch(f"`{word}`") else None
+
+
+_FILTERS = {"sentence": _sentence, "plain": _plain, "code": _code, "quoted": _quoted, "in_words": in_words}
 
 
 def about(spec: Spec, timesteps: int) -> str:
@@ -120,6 +152,36 @@ def _results(weight: StoredWeight) -> list[EvalResult]:
     ]
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what holds `<` between double quotes, where it can be written as an escape."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", data, '"' if "<" in data else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def _front_matter(data: ModelCardData) -> str:
+    """YAML without an HTML tag in it, for a reader that takes it for Markdown."""
+    text = yaml.dump(data.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return text.replace("<", "\\x3C")
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("zoo.hub", "."),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # the filters `plain` and `code` escape for Markdown, which HTML alone would not
+    )
+    environment.filters |= _FILTERS
+    return environment.get_template("card.md.jinja")
+
+
 def write_card(weight: StoredWeight, spec: Spec, reference: str, control: StoredWeight | None = None) -> bytes:
     """The whole README.md.
 
@@ -129,28 +191,20 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         reference: what `create_model` takes to load it: `hf-hub:org/name`, `local-dir:path`.
         control: the same network without spikes, trained alike, to stand beside it.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo.hub", "."),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters |= _FILTERS
-    body = environment.get_template("card.md.jinja").render(
+    body = _template().render(
         weight=weight,
         activity=weight.activity,
         size=weight.preprocessing.size,
-        dataset=_one_line(weight.dataset),
+        dataset=_plain(weight.dataset),
         control=control,
         reference=reference,
+        shell=_shell(reference),
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
         about=about(spec, weight.figures.timesteps),
         of_the_paper=spec.family in _ABOUT and spec.get("base") is not None,
         titles={name: metric_title(name) for name in weight.metrics},
     )
-    return f"---\n{metadata(weight, spec).to_yaml()}\n---\n\n{body}".encode()
+    return f"---\n{_front_matter(metadata(weight, spec))}---\n\n{body}".encode()
 
 
 def write_eval_results(weight: StoredWeight) -> dict[str, bytes]:

@@ -166,7 +166,7 @@ def profile(
             network.
     """
     image_size = None if image_size is None else _check_side(image_size)
-    network, weights = _network(model, num_classes, trained=images is not None)
+    network, name, weights = _network(model, num_classes, trained=images is not None)
     stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size)
     counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
     control = _control(network)
@@ -179,7 +179,7 @@ def profile(
         params_analog=params["analog"],
         params_spiking=params["spiking"],
         size_bytes=sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers())),
-        name=str(network.spec),
+        name=name,
         weights=weights,
         num_classes=network.num_classes,
         activations=sum(shapes.outputs[name] for name in shapes.synapses),
@@ -229,20 +229,20 @@ def preprocessing_of(name: str, image_size: int | None = None) -> Preprocessing:
 
 def _network(
     model: ImageClassifier | str, num_classes: int | None, trained: bool
-) -> tuple[ImageClassifier, str | None]:
-    """The network to profile, and a word on its weights."""
+) -> tuple[ImageClassifier, str, str | None]:
+    """The network to profile, what it is called, and a word on its weights."""
     if isinstance(model, ImageClassifier):
         if num_classes is not None:
             raise OptionError(f"num_classes={num_classes!r} goes with a name; {model.spec} has {model.num_classes}")
-        return model, "as given"
+        return model, str(model.spec), "as given"
     if not isinstance(model, str):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
     found = find_listed(model, HubAccess())
     loaded = trained and found.weight is not None
-    network = _seeded(found.loads, loaded, num_classes)
-    if not trained:
-        return network, None
-    return network, f"weights {found.weight.tag}" if found.weight else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+    network, name = _seeded(found.loads, loaded, num_classes), str(found.spec)
+    if not trained:  # costs do not depend on values
+        return network, name, None
+    return network, name, f"weights {found.weight.tag}" if found.weight else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
 
 def _seeded(name: str, pretrained: bool, num_classes: int | None, in_chans: int | None = None) -> ImageClassifier:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import final
+from typing import TYPE_CHECKING, final
 
-from zoo.errors import missing_extra
+from zoo.errors import TrainingError, missing_extra
 from zoo.training.files import replace_bytes, replace_file
 from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, Totals
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 METRICS = "metrics.csv"
 CURVES = "curves.png"
@@ -56,34 +60,53 @@ class TensorBoard(Observer):
         self._make = SummaryWriter
         self._folder = out / EVENTS
         self._steps = 0
+        self._writer: SummaryWriter | None = None
 
     def started(self, facts: RunFacts, rows: Sequence[EpochRow]) -> None:
         self._steps = facts.steps
         done = facts.first_epoch * facts.steps + facts.first_step
         # What an earlier process wrote after its last checkpoint is computed again.
-        self._writer = self._make(str(self._folder), purge_step=done + 1 if done else None)
+        with self._told():
+            self._writer = self._make(str(self._folder), purge_step=done + 1 if done else None)
 
     def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
         place = (epoch - 1) * self._steps + step
         if place % _EVERY == 0:
-            self._writer.add_scalar("step/loss", figures.loss, place)
-            self._writer.add_scalar("step/grad_norm", figures.grad_norm, place)
-            self._writer.add_scalar("step/learning_rate", figures.learning_rate, place)
+            own = {"loss": figures.loss, "grad_norm": figures.grad_norm, "learning_rate": figures.learning_rate}
+            self._add({f"step/{name}": value for name, value in own.items()}, place, flush=False)
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        for name, value in row.to_json().items():
-            if name not in ("epoch", "step") and value is not None:
-                self._writer.add_scalar(f"epoch/{name}", value, row.step)
-        self._writer.flush()
+        own = {name: value for name, value in row.to_json().items() if name not in ("epoch", "step")}
+        self._add({f"epoch/{name}": value for name, value in own.items() if value is not None}, row.step)
 
     def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        for name, value in row.val.items():
-            self._writer.add_scalar(f"epoch/val_{name}", value, row.step)
-        self._writer.flush()
+        self._add({f"epoch/val_{name}": value for name, value in row.val.items()}, row.step)
 
     def closed(self) -> None:
-        if self._steps:
-            self._writer.close()
+        with self._told():
+            if self._writer is not None:
+                self._writer.close()
+
+    def _add(self, values: Mapping[str, float], step: int, *, flush: bool = True) -> None:
+        with self._told():
+            if self._writer is None:
+                return
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+            if flush:
+                self._writer.flush()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """An error of the file system as one of the run; what could not be written is not tried again at the end."""
+        try:
+            yield
+        except OSError as error:
+            self._writer = None
+            raise TrainingError(
+                f"TensorBoard's events cannot be written to {self._folder}, which must be a folder with room in it "
+                f"({error.strerror or error}); move away what is there or make room, then go on with --resume"
+            ) from error
 
 
 def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:

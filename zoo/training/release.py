@@ -5,6 +5,7 @@ Prints YAML for the `weights:` list of a registry.yaml. Every figure is computed
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ from zoo.factory import create_model
 from zoo.hub.folder import measure
 from zoo.profiling import profile
 from zoo.records import Activity, WeightRecord
+from zoo.terminal import printable
 from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.evaluating import evaluate
 from zoo.training.results import rounded
@@ -101,7 +103,9 @@ def main(
     } | ({"recipe": recipe} if recipe else {})
     record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images)
     content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
-    typer.echo(yaml.safe_dump([content], sort_keys=False, allow_unicode=True, width=110))
+    texts = json.dumps(content, ensure_ascii=False)
+    readable = printable(texts) == texts  # else written out, as YAML can
+    print(yaml.safe_dump([content], sort_keys=False, allow_unicode=readable, width=110))
 
 
 if __name__ == "__main__":

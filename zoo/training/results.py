@@ -78,7 +78,8 @@ class TrainingResult:
 def write_run(out: Path, content: Mapping[str, Any]) -> None:
     """run.json: what was asked for, from the beginning on, and what came of it, at the end."""
     text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
-    replace_bytes(out / RUN, (text + "\n").encode())
+    # A path may hold bytes of another encoding, as lone surrogates; written as \\udc…, they are JSON.
+    replace_bytes(out / RUN, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
 def identify_data(data: object) -> str:

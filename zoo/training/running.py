@@ -14,9 +14,11 @@ from typing import Any
 import torch
 
 from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
+from zoo.files import remove_parts
 from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
+from zoo.terminal import printable
 from zoo.training.checkpoints import FINGERPRINT
 from zoo.training.datasets import DataSplits
 from zoo.training.datasets.fingerprints import SAMPLE, is_sampled
@@ -110,6 +112,7 @@ def train(
         told: list[Observer] = []
         if accelerator.is_main_process:
             stack.callback(claim_folder(folder, resume).release)
+            remove_parts(folder)  # of a run that was killed while it saved
             told = [MetricsFile(folder), TensorBoard(folder), *observers]
         accelerator.wait_for_everyone()
         for observer in told:
@@ -240,8 +243,8 @@ class _Run:
             labels=evaluation.classes,
             image_size=self.splits.train.size[0],
             dataset=asked.name.rpartition(".")[2],
-            dataset_note=f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}",
-            recipe="; ".join((asked.recipe_text, *training.start.notes)),
+            dataset_note=printable(f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}"),
+            recipe=printable("; ".join((asked.recipe_text, *training.start.notes))),
             epochs=training.recipe.epochs,
             seed=training.recipe.seed,
             metrics=rounded(evaluation, tops_alone=True),

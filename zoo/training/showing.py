@@ -11,6 +11,7 @@ from typing import final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from zoo.terminal import printable
 from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, Totals
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -114,7 +115,7 @@ class Display(Observer):
         self._bar.start()
 
     def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False)
+        self._console.print(printable(line), soft_wrap=True, markup=False)
 
 
 def _clock(seconds: float) -> str:

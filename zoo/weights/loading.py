@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -49,7 +50,7 @@ def load_weight(model: ImageClassifier, weight: StoredWeight, state: Mapping[str
     convolutions are adapted. Every other key must match exactly.
 
     Raises:
-        WeightError: not fitting; the message names the key.
+        WeightError: not fitting, or not finite; the message names the key.
     """
     if model.spec.plain_text != plain_name(weight.variant):
         raise WeightError(f"{weight.name} was trained as {weight.variant!r}, which {model.spec} is not")
@@ -59,7 +60,10 @@ def load_weight(model: ImageClassifier, weight: StoredWeight, state: Mapping[str
 def load_state(model: ImageClassifier, state: Mapping[str, Tensor], origin: str, num_classes: int, chans: int) -> None:
     """Load tensors that were trained with `num_classes` and `chans`, as `load_weight` does."""
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise WeightError(f"{origin} cannot be loaded on the meta device, which holds no values; build on 'cpu'")
+        raise WeightError(
+            f"{origin} cannot be loaded on the meta device, which holds no values; build on 'cpu', "
+            "or without weights, by pretrained=False"
+        )
     adapted, fresh = dict(state), model.state_dict()
     if model.num_classes != num_classes:
         _keep_fresh_head(model, adapted, fresh)
@@ -68,6 +72,7 @@ def load_state(model: ImageClassifier, state: Mapping[str, Tensor], origin: str,
             if key in adapted:  # a missing one is named below
                 adapted[key] = adapt_channels(adapted[key], model.in_chans)
     _check_fit(origin, adapted, fresh)
+    _check_finite(origin, state, fresh)
     model.load_state_dict(adapted, strict=True)
 
 
@@ -97,6 +102,30 @@ def _check_fit(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Ten
 def _is_alike(fresh: Tensor, stored: Tensor) -> bool:
     """Whether nothing but precision is lost: a complex number, say, would lose half of itself in silence."""
     return stored.dtype in _REAL if fresh.is_floating_point() else stored.dtype == fresh.dtype
+
+
+def _check_finite(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
+    """Raise `WeightError` for the first tensor with a value that is not finite, or that the model's type cannot hold.
+
+    Lowest and highest are found in one pass without a copy; both are NaN where any value is.
+    """
+    for key, value in state.items():
+        parts = torch.view_as_real(value) if value.is_complex() else value
+        if not parts.is_floating_point() or not parts.numel():
+            continue  # a count of batches, say
+        low, high = (float(bound) for bound in torch.aminmax(parts))
+        if not -math.inf < low <= high < math.inf:
+            wrong = int((~parts.isfinite()).sum())
+            raise WeightError(
+                f"{origin}: {key} holds NaN or infinity ({wrong:,} of {parts.numel():,} values); weights are finite "
+                "numbers: take an earlier checkpoint, or train again with a lower learning rate"
+            )
+        kept = fresh.get(key, value).dtype
+        if kept.is_floating_point and max(-low, high) > torch.finfo(kept).max:
+            raise WeightError(
+                f"{origin}: {key} holds {max(low, high, key=abs):g}, which {kept} cannot: "
+                f"valid are ±{torch.finfo(kept).max:g}; load it with dtype=torch.float32"
+            )
 
 
 def count_classes(

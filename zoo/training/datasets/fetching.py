@@ -17,6 +17,7 @@ from filelock import FileLock
 from torchvision.datasets.utils import check_integrity
 
 from zoo.errors import InputError
+from zoo.files import new_folder
 from zoo.images import display_name
 
 _TIMEOUT = 15
@@ -84,9 +85,8 @@ def _fetch(archive: Archive, root: Path, download: bool, problem: str) -> None:
     if not whole and not download:
         raise InputError(f"{problem}, and downloading is switched off. {_by_hand(archive, root)}")
     partial = root / f".{archive.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        (partial / archive.file).parent.mkdir(parents=True)
+        (new_folder(partial) / archive.file).parent.mkdir(parents=True, exist_ok=True)
         if whole:
             (partial / archive.file).symlink_to(own.absolute())
         else:

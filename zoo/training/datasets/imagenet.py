@@ -13,6 +13,7 @@ from pathlib import Path
 from torchvision.datasets import imagenet
 
 from zoo.errors import InputError
+from zoo.files import new_folder
 from zoo.images import display_name
 from zoo.training.datasets.fetching import locked
 from zoo.training.datasets.folders import list_classes, name_some
@@ -85,10 +86,9 @@ def _unpack(folder: Path, split: str) -> None:
     """Unpack a split beside, and rename it when it is whole."""
     _require(folder, split)
     partial = folder / f".{split}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     parse = imagenet.parse_train_archive if split == "train" else imagenet.parse_val_archive
     try:
-        parse(folder, folder=partial.name)
+        parse(folder, folder=new_folder(partial).name)
         os.replace(partial, folder / split)
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         raise InputError(

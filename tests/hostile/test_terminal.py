@@ -1,0 +1,130 @@
+"""What a terminal gets of texts from strangers: no character that moves, hides or reorders anything."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from made_hostile import CONTROL, TEXTS, tiny, write_folder
+from PIL import Image
+from typer.testing import CliRunner
+
+import zoo
+from zoo import catalog
+from zoo.cli import app
+from zoo.terminal import printable
+
+HOSTILE = "a" + "".join(CONTROL) + "z[red]"
+LABELS = [HOSTILE, "\u202etxt.exe", "plain"]
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_a_text_is_one_line_that_any_terminal_shows(text: str) -> None:
+    shown = printable(text)
+    assert {c for c in shown if not c.isprintable()} <= set("\u00a0\u202f\u3000\u200c\u200d")
+    shown.encode()
+    assert printable(shown) == shown
+    assert len(shown.splitlines()) <= 1
+
+
+def test_words_of_any_language_stay_as_they_are() -> None:
+    for text in ("Größe", "می\u200cخواهم", "👩\u200d🔬", "木\u3000林", "100\u202f%", "a\\b"):
+        assert printable(text) == text
+    assert printable("\x1b[2J\n\u202e\x9b\udcff") == r"\x1b[2J\n\u202e\x9b\udcff"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A weight whose every text is hostile, as a folder; its path."""
+    texts = dict.fromkeys(TEXTS, HOSTILE)
+    write_folder(tmp_path / "run", **texts, labels=LABELS, providers={"has8-zoo": HOSTILE})
+    return str(tmp_path / "run")
+
+
+def output(*arguments: str, status: int = 0) -> str:
+    """What a command prints, of which a terminal obeys nothing."""
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == status, done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    assert {c for c in done.output if not c.isprintable()} <= {"\n", "\t"}, ascii(done.output)
+    return str(done.output)
+
+
+def test_info_predict_and_publish_write_it_out(folder: str, tmp_path: Path) -> None:
+    assert r"a\x1b[2J\x1b]0;title\x07\x9b31m" in output("info", folder)
+    image = tmp_path / "im\x1b[31mage\udcff.png"
+    Image.new("RGB", (8, 8)).save(image)
+    told = output("predict", "--model", folder, str(image), "--top", "3")
+    assert r"im\x1b[31mage\udcff.png" in told
+    assert r"\u202etxt.exe" in told
+    out = tmp_path / "out\x1b\udcff"
+    assert r"out\x1b\udcff" in output("publish", folder, "--to-dir", str(out))
+    assert (out / "README.md").read_text(encoding="utf-8").isprintable() is False  # of line ends
+    assert zoo.create_model(f"local-dir:{out}").num_classes == 3
+    assert "error: " in output("predict", "--model", folder, str(tmp_path / "no\x1b\udcff"), status=1)
+
+
+@pytest.mark.slow
+def test_eval_writes_it_out(folder: str, tmp_path: Path) -> None:
+    data = tmp_path / "data [red]\x1b"
+    for label in ("plain", "\u202etxt.exe"):
+        (data / label).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(data / label / "0.png")
+    told = output("eval", folder, "--data", str(data))
+    assert r"\u202etxt.exe" in told
+    assert "[red]" in told  # no colour of rich's
+
+
+def test_json_says_exactly_what_is_recorded(folder: str) -> None:
+    [weight] = json.loads(output("info", folder, "--json"))["weights"]
+    assert weight["labels"] == LABELS
+    assert weight["license"] == HOSTILE
+
+
+def test_list_and_errors_write_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = tiny()[0].model_dump(mode="json") | {"source": "package:nowhere/x.safetensors", "license": HOSTILE}
+    groups = [{"names": tiny()[0].variant, "note": HOSTILE}]
+    file = tmp_path / "registry.yaml"
+    file.write_text(yaml.safe_dump({"version": 1, "variants": groups, "weights": [record]}), encoding="utf-8")
+    monkeypatch.setattr(catalog, "catalog_path", lambda: file)
+    monkeypatch.setattr("zoo.printing.in_terminal", lambda: True)
+    monkeypatch.setattr("zoo.cli.listing.in_terminal", lambda: True)
+    catalog.default_catalog.cache_clear()
+    try:
+        assert tiny()[0].variant in output("list").replace("\n", "")
+        assert r"\x1b" in output("info", tiny()[0].variant)
+    finally:
+        catalog.default_catalog.cache_clear()
+    assert "error: " in output("info", "has8_\x1b[2J\udcff", status=2)
+    assert "error: " in output("info", f"local-dir:{tmp_path}/\x1b\u202e\udcff", status=2)
+
+
+@pytest.mark.slow
+def test_a_terminal_of_few_letters_gets_escapes(folder: str) -> None:
+    write_folder(Path(folder), labels=["Größe", "木", "c"])
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "zoo.cli", "info", folder]
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert rb"Gr\xf6\xdfe, \u6728, c" in done.stdout
+    shutil.rmtree(folder)
+
+
+def test_nothing_is_printed_past_this() -> None:
+    """Commands print by `say`; what else they print is JSON, which is ASCII, or goes through rich as checked above."""
+    root = Path(zoo.__file__).parent
+    files = [*(root / "cli").glob("*.py"), *root.glob("printing*.py"), *(root / "training").glob("*.py")]
+    assert len(files) > 20
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "sys.stdout.write"):
+                assert ast.unparse(node.args[0]).startswith(("json.dumps(", "yaml.safe_dump(")), (file, node.lineno)

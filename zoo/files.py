@@ -1,0 +1,84 @@
+"""Files that are whole or not there: written beside under a name that nobody foresees, flushed, renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+_PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
+_KEPT = 40
+"""Characters of a file's name in its part's, so that a long name still fits."""
+
+
+def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a new file beside `path`, then give it that name; killed at any moment, the old one is there.
+
+    A link at `path` is replaced; what it points to is left alone. The mode of a file that is there is kept. The folder
+    is flushed too, so that after a power cut the name does not point to nothing.
+
+    Raises:
+        OSError: the disk is full, or the file cannot be written. Whatever is raised, nothing is left beside it.
+    """
+    part = path.with_name(f".{path.name[:_KEPT]}.{secrets.token_hex(8)}.part")
+    mode = _mode(path)
+    try:
+        with part.open("xb") as file:  # never through a link, nor into a file that is there
+            if mode is not None:
+                part.chmod(mode)
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """The same for bytes that are there."""
+    replace_file(path, lambda file: file.write(content))
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; for who alone writes there."""
+    for file in folder.iterdir():
+        if _PART.fullmatch(file.name) and not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
+def new_folder(path: Path) -> Path:
+    """An empty folder at `path`; what an interrupted call left there is removed, and a link is not followed.
+
+    Raises:
+        OSError: what is there cannot be removed, or the folder cannot be made.
+    """
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
+    path.mkdir(parents=True)
+    return path
+
+
+def _mode(path: Path) -> int | None:
+    """Permissions of a regular file; None where there is none, or a link."""
+    return path.stat().st_mode & 0o777 if path.is_file() and not path.is_symlink() else None
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems flush no folders
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,38 @@
+"""Text on its way to a terminal: what would move the cursor, hide or reorder text is written out, not sent.
+
+Labels, licences, names of files and the like come from strangers; a terminal obeys what is in them. Every command
+prints by `say`, or shows what `printable` gives.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+_HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
+"""Spaces of French and Chinese, and the joiners that Persian and emoji are written with."""
+
+
+def printable(text: str) -> str:
+    """One line that shows as what it holds: ESC is `\\x1b`, a line end `\\n`, a bidi override `\\u202e`.
+
+    Lone surrogates, as Python keeps undecodable bytes of file names, are written out too, so that any stream takes it.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in _HARMLESS else _written_out(c) for c in text)
+
+
+def say(*texts: str, sep: str = " ", file: TextIO | None = None, flush: bool = False) -> None:
+    """Print texts, each `printable`, between separators, and end the line.
+
+    Args:
+        texts: of anybody.
+        sep: the program's own: a blank, a tab, or a line end.
+        file: standard output by default.
+        flush: whether it must be seen at once.
+    """
+    print(sep.join(map(printable, texts)), file=file, flush=flush)
+
+
+def _written_out(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
