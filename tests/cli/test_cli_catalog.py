@@ -43,7 +43,7 @@ def test_list_takes_a_part_of_a_name_or_a_pattern() -> None:
     assert run("list", "vgg_b24").stdout.splitlines() == zoo.list_models("*vgg_b24*")
     assert run("list", "has8_*_rate").stdout.splitlines() == zoo.list_models("has8_*_rate")
     both = run("list", "resnet", "--family", "snn", "--encoder", "ste", "--decoder", "bpd", "--neuron", "if")
-    assert both.stdout.splitlines() == zoo.list_models("*resnet*", family="snn", encoder="ste")
+    assert both.stdout.splitlines() == zoo.list_models("*resnet*", family="snn", encoder="ste", neuron="if")
     assert both.stdout
 
 
