@@ -5,11 +5,13 @@ baselines; beside them `ste`, the published code's arithmetic (a plugin), the sa
 without the analog branch (`snn_…`). Table 2 is its eight models on one data set, any that `zoo train` takes.
 
 Every run is recorded as soon as it ends, so the same command goes on where it was interrupted; a run whose loss
-explodes is a row with its reason. What the budget was stands in every file.
+explodes is a row with its reason. A run that was broken off keeps its folder, runs/… beside the records: the same
+command goes on inside it, and where measuring alone failed it only measures. What the budget was stands in every file.
 """
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ import typer
 from accuracy_configurations import DATASETS, TABLES, Configuration, dataset_of, select
 from accuracy_picture import picture
 from accuracy_progress import RunLine
-from accuracy_runs import PAPER_IMAGE_SIZE, Budget, Counted, Ledger, Run, count, make_runs, train_one
+from accuracy_runs import PAPER_IMAGE_SIZE, Budget, Counted, Ledger, Run, count, make_runs, run_folder, train_one
 from accuracy_table import (
     HEADER,
     PAPER_BUDGET,
@@ -93,18 +95,28 @@ class Benchmark:
             return None
 
     def go(self, chosen: Sequence[Configuration], work: Path | None) -> tuple[dict[str, str], int]:
-        """Make the runs that are missing; returns why some are refused, and the number of a signal that came, or 0."""
+        """Make the runs that are missing; returns why some are refused, and the number of a signal that came, or 0.
+
+        Args:
+            chosen: what to train.
+            work: keeps the runs' folders; None for one beside the records, which loses each that is recorded.
+        """
         refused: dict[str, str] = {}
+        folder = work or self.ledger.path.parent / "runs"
         line = RunLine(sum(len(each.seeds) for each in chosen))
 
         def train_run(name: str, seed: int) -> Run:
             line.begin(name, seed)
             count(name, self.classes, self.macs_size, self.ledger)
-            return train_one(name, seed, self.budget, work, line)
+            return train_one(name, seed, self.budget, folder, line)
+
+        def clean(name: str, seed: int) -> None:
+            if work is None and (made := run_folder(folder, name, seed, self.budget)).is_dir():
+                shutil.rmtree(made)
 
         try:
             with line.shown():
-                for each, seed, outcome in make_runs(chosen, self.budget, self.ledger, train_run):
+                for each, seed, outcome in make_runs(chosen, self.budget, self.ledger, train_run, clean):
                     line.ended(each, seed, outcome)
                     if isinstance(outcome, str):
                         refused[each.name] = outcome
@@ -220,7 +232,8 @@ def main(
         Path | None, typer.Option(help="Records of finished runs, which are not made again; OUT/accuracy.jsonl.")
     ] = None,
     work: Annotated[
-        Path | None, typer.Option(help="Keeps each run's folder, and goes on inside a run; else they go.")
+        Path | None,
+        typer.Option(help="Keeps each run's folder; else it lies beside the records until the run is recorded."),
     ] = None,
     out: Out = RESULTS,
 ) -> None:

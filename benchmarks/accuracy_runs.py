@@ -10,10 +10,8 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,12 +21,24 @@ from accuracy_configurations import Configuration
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 import zoo
-from zoo.errors import CompositionError, InputError, TrainingError, UnknownComponentError
+from zoo.errors import (
+    CompositionError,
+    DivergenceError,
+    InputError,
+    MemoryLimitError,
+    TrainingError,
+    UnknownComponentError,
+)
 from zoo.profiling import count_cost
 from zoo.training import DataSplits, Observer, Recipe, TrainingResult, train
 from zoo.training.datasets.fingerprints import earlier_form
+from zoo.training.observing import EpochRow
 
 PAPER_IMAGE_SIZE = 224
+
+BROKEN_OFF = (MemoryLimitError, TrainingError)
+REFUSALS = (CompositionError, InputError, UnknownComponentError, *BROKEN_OFF)
+"""What ends a run without a record, but not the runs after it."""
 
 
 class Run(BaseModel):
@@ -41,7 +51,7 @@ class Run(BaseModel):
         loss: of the validation images.
         train_loss: of the last epoch, as all figures below.
         grad_norm: mean before clipping; None where it was infinite.
-        seconds: on the clock, of training and measuring.
+        seconds: on the clock, of training and measuring; of a run that was broken off, without what was lost.
         cpu_seconds: of the processor, over all threads.
         error: why it stopped.
     """
@@ -175,43 +185,77 @@ def count(name: str, classes: int, image_size: int, ledger: Ledger) -> Counted:
     return known
 
 
-def train_one(name: str, seed: int, budget: Budget, work: Path | None, observer: Observer) -> Run:
+TIMES = "times.json"
+"""Beside a run's checkpoint: what the run took so far."""
+
+
+class Stopwatch(Observer):
+    """Time that a run takes, over all processes that go on with it: kept with every checkpoint, and at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / TIMES
+        self._before = json.loads(self._path.read_bytes()) if self._path.is_file() else [0.0, 0.0]
+        self._began = time.perf_counter(), time.process_time()
+
+    @property
+    def taken(self) -> tuple[float, float]:
+        """Seconds on the clock, and of the processor."""
+        now = time.perf_counter(), time.process_time()
+        clock, processor = (
+            before + end - start for before, start, end in zip(self._before, self._began, now, strict=True)
+        )
+        return clock, processor
+
+    def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
+        self.closed()
+
+    def closed(self) -> None:
+        beside = self._path.with_suffix(".tmp")
+        beside.write_text(json.dumps(self.taken), encoding="utf-8")
+        beside.replace(self._path)
+
+
+def run_folder(work: Path, name: str, seed: int, budget: Budget) -> Path:
+    """Where that run is made; it goes on there, whatever broke it off."""
+    return work / f"{name}-{seed}-{budget.key}"
+
+
+def train_one(name: str, seed: int, budget: Budget, work: Path, observer: Observer) -> Run:
     """Train and measure; an explosion is a record too.
+
+    A run that was trained and not measured is only measured.
 
     Args:
         name: of the model.
         seed: of the run.
         budget: all the rest.
-        work: keeps the run's folder, and goes on in it; None for a temporary one.
+        work: keeps the run's folder, and goes on in it.
         observer: who is told of the progress.
 
     Raises:
         TrainingStoppedError: SIGINT or SIGTERM came.
-        ZooError: as `train` does, but for `TrainingError`.
+        ZooError: as `train` does, but for `DivergenceError`.
     """
-    clock, processor = time.perf_counter(), time.process_time()
+    out = run_folder(work, name, seed, budget)
+    stopwatch = Stopwatch(out)
     figures: dict[str, Any]
     try:
-        with _folder(work, f"{name}-{seed}-{budget.key}") as out:
-            recipe, changes = budget.recipe, {"seed": seed}
-            result = train(
-                name, budget.data, recipe=recipe, changes=changes, out=out, resume=True, observers=[observer]
-            )
-            figures = _figures(result)
-    except TrainingError as error:
+        result = train(
+            name,
+            budget.data,
+            recipe=budget.recipe,
+            changes={"seed": seed},
+            out=out,
+            resume=True,
+            observers=[observer, stopwatch],
+        )
+        figures = _figures(result)
+    except DivergenceError as error:
         figures = {"error": str(error)}
-    taken = {"seconds": time.perf_counter() - clock, "cpu_seconds": time.process_time() - processor}
+    seconds, cpu_seconds = stopwatch.taken
+    taken = {"seconds": seconds, "cpu_seconds": cpu_seconds}
     facts: dict[str, Any] = {"threads": budget.threads, "torch": torch.__version__}
     return Run(budget=budget.key, name=name, seed=seed, **figures, **taken, **facts)
-
-
-@contextmanager
-def _folder(work: Path | None, name: str) -> Iterator[Path]:
-    if work is not None:
-        yield work / name
-        return
-    with tempfile.TemporaryDirectory(prefix="zoo-accuracy-") as scratch:
-        yield Path(scratch) / name
 
 
 def _figures(result: TrainingResult) -> dict[str, Any]:
@@ -229,7 +273,11 @@ def _figures(result: TrainingResult) -> dict[str, Any]:
 
 
 def make_runs(
-    configurations: Iterable[Configuration], budget: Budget, ledger: Ledger, train_run: Callable[[str, int], Run]
+    configurations: Iterable[Configuration],
+    budget: Budget,
+    ledger: Ledger,
+    train_run: Callable[[str, int], Run],
+    clean: Callable[[str, int], object] = lambda name, seed: None,
 ) -> Iterator[tuple[Configuration, int, Run | str]]:
     """Every run, seed by seed: from the ledger, or made now and recorded before it is given.
 
@@ -238,10 +286,11 @@ def make_runs(
         budget: of all.
         ledger: of what is done.
         train_run: trains one name with one seed.
+        clean: removes what such a run left, once its record is on the disk.
 
     Yields:
-        (configuration, seed, the record). In place of a record, the reason why there is none: a plugin is missing, or
-        the network does not take such images; that is tried again the next time.
+        (configuration, seed, the record). In place of a record, the reason why there is none: a plugin is missing, the
+        network does not take such images, memory or disk is full; that is tried again the next time.
     """
     for each in configurations:
         for seed in each.seeds:
@@ -249,15 +298,18 @@ def make_runs(
             if run is None:
                 try:
                     run = train_run(each.name, seed)
-                except (CompositionError, InputError, UnknownComponentError) as error:
-                    yield each, seed, explain(each, error)
-                    continue
-                ledger.add(run)
-            yield each, seed, run
+                except REFUSALS as error:
+                    reason = explain(each, error)
+                else:
+                    ledger.add(run)
+            if run is not None:
+                clean(each.name, seed)
+            yield each, seed, run or reason
 
 
 def explain(configuration: Configuration, error: Exception) -> str:
     """Why a network cannot be trained here, and what to do."""
     if configuration.plugin is not None and isinstance(error, UnknownComponentError):
         return f"not run: {configuration.plugin} is not installed; pip install ./plugins/{configuration.plugin}"
-    return f"not run: {error}"
+    broken_off = isinstance(error, BROKEN_OFF)
+    return f"{'broken off, the next call goes on with it' if broken_off else 'not run'}: {error}"

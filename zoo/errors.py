@@ -75,8 +75,16 @@ class PublishError(ZooError, ValueError):
     """What is to be published is not fit to be, or cannot be written."""
 
 
+class MemoryLimitError(ZooError, MemoryError):
+    """What was asked for needs more memory than there is; the message says how to ask for less."""
+
+
 class TrainingError(ZooError):
-    """A training run cannot go on: its loss or its gradients are no longer numbers, or no longer sensible ones."""
+    """A training run cannot go on."""
+
+
+class DivergenceError(TrainingError):
+    """The loss or the gradients of a training run are no longer numbers, or no longer sensible ones."""
 
 
 class TrainingStoppedError(ZooError):

@@ -58,8 +58,16 @@ def eval_command(
     ],
     split: Annotated[_Split, typer.Option(help="Which one, where the data have both.")] = _Split.VAL,
     batch_size: Annotated[
-        int, typer.Option(min=1, help="Images at once; another number rounds differently in the last bits.")
-    ] = 250,
+        int | None,
+        typer.Option(
+            "--eval-batch-size",
+            "--batch-size",
+            min=1,
+            metavar="N",
+            help="Images at once; another number rounds differently in the last bits.  (default: 250; of large images "
+            "as many as take 1 GiB)",
+        ),
+    ] = None,
     precision: Annotated[
         _Precision, typer.Option(help="no is float32, in which the recorded figures are measured.")
     ] = _Precision.NO,

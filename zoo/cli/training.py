@@ -89,6 +89,16 @@ def train_command(
             min=0, metavar="N", help="Look at validation every N epochs too, not only at the end.", rich_help_panel=_RUN
         ),
     ] = 0,
+    eval_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Validation images at once.  (default: 250; of large images as many as take 1 GiB, and then no more "
+            "than a step's)",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     accumulate: Annotated[
         int, typer.Option(min=1, help="Parts that a process computes a step in, to save memory.", rich_help_panel=_RUN)
     ] = 1,
@@ -127,7 +137,8 @@ def train_command(
     --model DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish
     local-dir:DIR --license …`, zoo.create_model("local-dir:DIR"). Beside it lie
     metrics.csv, curves.png, TensorBoard's events and run.json, which says
-    everything that was set. Validation images are looked at once, at the end.
+    everything that was set. Validation images are looked at once, at the end,
+    when the weight is on disk already: what ends a run there costs no training.
 
     Every epoch is saved, and Ctrl-C or SIGTERM saves within one; --resume goes
     on, to the very weights that an undisturbed run has. Several processes or
@@ -167,6 +178,7 @@ def train_command(
             accumulate=accumulate,
             workers=workers,
             validate_every=validate_every,
+            eval_batch_size=eval_batch_size,
             observers=[Display()],
         )
     except TrainingStoppedError as error:

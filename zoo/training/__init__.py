@@ -18,7 +18,7 @@ Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python:
     result.rows                                    # one for each epoch, as in metrics.csv
     zoo.create_model(result.reference)             # local-dir:runs/photos
 
-A run that explodes raises `zoo.errors.TrainingError`; SIGINT and SIGTERM raise `zoo.errors.TrainingStoppedError` once
+A run that explodes raises `zoo.errors.DivergenceError`; SIGINT and SIGTERM raise `zoo.errors.TrainingStoppedError` once
 all is saved. Loading data once for many runs: `load_data(…)`, whose `DataSplits` `train` takes in place of a name.
 
 Everything is imported on first use.

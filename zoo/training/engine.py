@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from zoo.backbones.convolution import unguarded_convolutions
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, TrainingError, TrainingStoppedError, missing_extra
+from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoints import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
 from zoo.training.datasets import ImageSplit
 from zoo.training.diagnosing import find_fault
@@ -223,19 +223,20 @@ class Training:
         Args:
             look: measures the network, and writes that into the last of the rows.
             look_every: epochs between two such looks; 0 for none. The last epoch has none: the run's end measures it.
+                A look that was broken off is made first.
 
         Raises:
-            TrainingError: the loss or the gradient is no number any more, or the loss exploded; the last checkpoint
+            DivergenceError: the loss or the gradient is no number any more, or the loss exploded; the last checkpoint
                 is from before that.
             TrainingStoppedError: somebody asked for an end; the checkpoint is of the last step.
             InputError: too many images are damaged.
         """
         while self.epoch < self.recipe.epochs:
-            with scaled_surrogates(self._network, self.recipe.surrogate_scale):
-                self.run_epoch()
-            if look and look_every and self.epoch % look_every == 0 and self.epoch < self.recipe.epochs:
+            if look and self._owes_look(look_every):
                 look()
                 self.save()
+            with scaled_surrogates(self._network, self.recipe.surrogate_scale):
+                self.run_epoch()
             if self._asked_to_stop() and self.epoch < self.recipe.epochs:
                 self._end_early()
 
@@ -280,6 +281,11 @@ class Training:
         raise TrainingStoppedError(
             f"stopped by {asked.name} after {place}; saved, the same command with --resume goes on", asked
         )
+
+    def _owes_look(self, every: int) -> bool:
+        """Whether the epoch that ended last is to be measured, and was not."""
+        between = every > 0 and self.epoch > 0 and self.step == 0
+        return between and self.epoch % every == 0 and not self.rows[-1].val
 
     def _asked_to_stop(self) -> bool:
         """Whether any process was."""
@@ -351,14 +357,14 @@ class Training:
         return math.nan
 
     def _fail(self, what: str, batches: Sequence[MicroBatch]) -> NoReturn:
-        """Raise `TrainingError`, having looked for the layer at fault; nothing is saved."""
+        """Raise `DivergenceError`, having looked for the layer at fault; nothing is saved."""
         place = f"epoch {self.epoch + 1}, step {self.step + 1} of {self.plan.steps}"
         for batch in batches:
             fault = find_fault(self._network, partial(self._loss_alone, batch))
             if fault.certain:
                 break
         kept = f"What was saved last: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
-        raise TrainingError(
+        raise DivergenceError(
             f"{place}: {what}; {fault.text}. {kept}. "
             "Try a lower --learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
         )

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError, missing_extra
+from zoo.training.batching import check_batch, choose_batch, telling_shortage
 from zoo.training.datasets import ImageSplit
 
 try:
@@ -21,9 +22,6 @@ try:
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 except ModuleNotFoundError as error:
     raise missing_extra(error, "measuring accuracy", "train") from error
-
-BATCH = 250
-"""Images at once; another number rounds differently in the last bits, and may move an image that stands on an edge."""
 
 Precision = Literal["no", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,6 +54,8 @@ class Evaluation:
         top: `top1`, and `top5` where there are more than five classes, in percent.
         loss: mean cross-entropy, in nats.
         confusion: (classes, classes) int64; row the true class, column the predicted one.
+        batch_size: images that were classified at once. Another number rounds differently in the last bits, and may
+            move an image that stands on an edge.
     """
 
     images: int
@@ -63,6 +63,7 @@ class Evaluation:
     top: dict[str, float]
     loss: float
     confusion: Tensor
+    batch_size: int
 
     def scores(self) -> list[ClassScore]:
         """Class by class."""
@@ -84,6 +85,7 @@ class Evaluation:
         """Everything, the confusion matrix as lists."""
         return {
             "images": self.images,
+            "batch_size": self.batch_size,
             **self.top,
             "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
             "classes": [vars(score) for score in self.scores()],
@@ -110,7 +112,8 @@ def evaluate(
     model: ImageClassifier,
     data: ImageSplit,
     *,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
+    trained: int | None = None,
     precision: Precision = "no",
     share: tuple[int, int] = (0, 1),
     after_batch: Callable[[int], None] = lambda images: None,
@@ -120,27 +123,31 @@ def evaluate(
     Args:
         model: with as many classes as the data.
         data: whose classes are in the order of the logits.
-        batch_size: images at once.
+        batch_size: images at once; None for 250, or of large images as many as take 1 GiB: see `choose_batch`.
+        trained: images of a training step that is known to fit, which bounds that choice.
         precision: float32 ('no'), or autocast.
         share: (this process, processes): each takes its part of the batches, and all get the result of all.
         after_batch: called with the number of its images.
 
     Raises:
-        InputError: other classes than the model's, or an image too small for it.
+        InputError: other classes than the model's, an image too small for it, or no images at once.
+        MemoryLimitError: that many images at once need more memory than there is.
     """
+    check_batch(batch_size)
     if len(data.classes) != model.num_classes:
         raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
     device = next(model.parameters()).device
     metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
-    batches = torch.arange(len(data)).split(batch_size)[share[0] :: share[1]]
     with in_float32(model), model.evaluating(), autocast:
-        for rows in batches:
-            pixels, labels = data.read(rows)
-            if len(labels):
-                _update(metrics, model(pixels.to(device).float() / 255).float(), labels.to(device))
+        batch_size = batch_size or choose_batch(model, data.size, trained)
+        for rows in torch.arange(len(data)).split(batch_size)[share[0] :: share[1]]:
+            with telling_shortage(model, len(rows), data.size):
+                pixels, labels = data.read(rows)
+                if len(labels):
+                    _update(metrics, model(pixels.to(device).float() / 255).float(), labels.to(device))
             after_batch(len(labels))
-    return _conclude(metrics, data.classes)
+    return _conclude(metrics, data.classes, batch_size)
 
 
 def _metrics(classes: int, shared: bool) -> dict[str, Metric]:
@@ -161,7 +168,7 @@ def _update(metrics: dict[str, Metric], logits: Tensor, labels: Tensor) -> None:
             metric.update(logits, labels)
 
 
-def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...]) -> Evaluation:
+def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...], batch_size: int) -> Evaluation:
     confusion = metrics["confusion"].compute().cpu()
     images = int(confusion.sum())
     if not images:
@@ -169,4 +176,4 @@ def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...]) -> Evaluatio
     # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
     tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
     top = {name: 100 * round(share * images) / images for name, share in tops.items()}
-    return Evaluation(images, classes, top, float(metrics["loss"].compute()), confusion)
+    return Evaluation(images, classes, top, float(metrics["loss"].compute()), confusion, batch_size)

@@ -11,12 +11,13 @@ from zoo.factory import create_model
 from zoo.predicting import usable_device
 from zoo.records import StoredWeight
 from zoo.sources import LocalFolder
+from zoo.training.batching import check_batch
 from zoo.training.datasets import ImageSplit, load_data, load_split
 from zoo.training.datasets.sizing import INTERPOLATION
-from zoo.training.evaluating import BATCH, Evaluation, Precision, evaluate
+from zoo.training.evaluating import Evaluation, Precision, evaluate
 from zoo.training.limiting import limit_images
 from zoo.training.preparing import DataOptions, damage_notes
-from zoo.training.results import identify_data, trained_on
+from zoo.training.results import identify_data, measured_with, trained_on
 from zoo.weights import Found, HubAccess, find_weight
 
 
@@ -48,7 +49,7 @@ def measure_weight(
     *,
     split: Literal["train", "val"] = "val",
     options: DataOptions | None = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     precision: Precision = "no",
     device: str = "cpu",
     begin: Callable[[int], None] = lambda images: None,
@@ -64,7 +65,8 @@ def measure_weight(
         data: as for `load_split`.
         split: which one, where the data have both.
         options: how the data are read; the weight's image size by default.
-        batch_size: images at once.
+        batch_size: images at once; None for 250, or of large images as many as take 1 GiB, and of a run's folder no
+            more than the run itself was measured with.
         precision: float32 ('no'), or autocast.
         device: where to compute.
         begin: called with the number of images, before the first.
@@ -73,7 +75,9 @@ def measure_weight(
     Raises:
         TagError, WeightError, HubError: as `create_model` does.
         InputError: the data cannot be used, or have classes that the weight lacks.
+        MemoryLimitError: so many images at once need more memory than there is.
     """
+    check_batch(batch_size)
     options = options or DataOptions()
     found = find_weight(name, HubAccess(), required=True)
     weight = found.weight
@@ -82,7 +86,10 @@ def measure_weight(
     images = limit_images(images, options.limit)
     model = create_model(found.loads, pretrained=True, device=usable_device(device))
     begin(len(images))
-    evaluation = evaluate(model, images, batch_size=batch_size, precision=precision, after_batch=after_batch)
+    own = measured_with(found.source.path) if isinstance(found.source, LocalFolder) else None
+    evaluation = evaluate(
+        model, images, batch_size=batch_size, trained=own, precision=precision, after_batch=after_batch
+    )
     return Measurement(weight, images.origin, evaluation, (*notes, *_remarks(weight, evaluation, images)))
 
 

@@ -27,7 +27,13 @@ from zoo.weights import HubAccess, find_weight
 
 
 def record_run(
-    run: Path, tag: str, source: str, data: ImageSplit, facts: dict[str, str], counted: int | None = None
+    run: Path,
+    tag: str,
+    source: str,
+    data: ImageSplit,
+    facts: dict[str, str],
+    counted: int | None = None,
+    batch: int | None = None,
 ) -> WeightRecord:
     """The record of `run`, a folder of `zoo train`, measured again on `data`.
 
@@ -37,6 +43,7 @@ def record_run(
         data: the validation split, all of which the accuracy is measured on.
         facts: other fields of the record.
         counted: images that spikes and operations are counted on; None for all.
+        batch: images at once that the accuracy is measured with; None for 250, or of large images as many as fit.
 
     Raises:
         WeightError: the run is not finished.
@@ -49,7 +56,7 @@ def record_run(
         raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(data.classes)}")
     model = create_model(reference)
     content = stored.model_dump() | facts | {"tag": tag, "source": source}
-    content["metrics"] = rounded(evaluate(model, data), tops_alone=True)
+    content["metrics"] = rounded(evaluate(model, data, batch_size=batch), tops_alone=True)
     content["figures"] = measure(model, stored.preprocessing.size)
     content["activity"] = count_activity(model, data, facts["dataset"], counted)
     return WeightRecord.model_validate(content)
@@ -91,6 +98,9 @@ def main(
     activity_images: Annotated[
         int | None, typer.Option(min=1, help="Images that operations are counted on.  (default: all)")
     ] = None,
+    eval_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at once.  (default: 250; of large ones as many as take 1 GiB)")
+    ] = None,
 ) -> None:
     """Measure a finished run and print its catalog record."""
     facts = {
@@ -101,7 +111,7 @@ def main(
         "dataset_note": dataset_note,
         "limits": limits,
     } | ({"recipe": recipe} if recipe else {})
-    record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images)
+    record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images, eval_batch_size)
     content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
     texts = json.dumps(content, ensure_ascii=False)
     readable = printable(texts) == texts  # else written out, as YAML can

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from safetensors.torch import save
 
 from zoo.composition import build_model
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError
+from zoo.errors import InputError, WeightError
 from zoo.hub.checkpoint import Statement, describe_checkpoint
+from zoo.names import Spec
 from zoo.records import StoredWeight
 from zoo.training.evaluating import Evaluation
 from zoo.training.files import replace_bytes
 from zoo.training.observing import EpochRow
 from zoo.weights import describe
-from zoo.weights.config import CONFIG, MODEL, RUN, write_config
+from zoo.weights.config import CONFIG, MODEL, RUN, read_config, write_config
 
 METRIC_DIGITS = 4
 
@@ -62,6 +63,7 @@ class TrainingResult:
             "folder": str(self.folder),
             **self.metrics,
             "validation_images": self.evaluation.images,
+            "eval_batch_size": self.evaluation.batch_size,
             "epochs": last.epoch,
             "steps": last.step,
             "seconds": round(sum(row.seconds for row in self.rows), 3),
@@ -96,18 +98,35 @@ def trained_on(folder: Path) -> str | None:
     Raises:
         InputError: its run.json cannot be read.
     """
+    data = _read_run(folder, lambda run: run["asked"]["data"])
+    return None if data is None else str(data) or None
+
+
+def measured_with(folder: Path) -> int | None:
+    """Images that the run in that folder was measured with at once; None where no finished run says it.
+
+    Raises:
+        InputError: its run.json cannot be read.
+    """
+    images = _read_run(folder, lambda run: run.get("result", {}).get("eval_batch_size"))
+    return images if isinstance(images, int) and images > 0 else None
+
+
+def _read_run(folder: Path, pick: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `pick` takes of the folder's run.json; None where there is none."""
     file = folder / RUN
     if not file.is_file():
         return None
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))["asked"]["data"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return pick(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it anew") from error
-    return str(data) or None
 
 
 def write_weights(model: ImageClassifier, name: str, statement: Statement, out: Path) -> StoredWeight:
     """model.safetensors, then config.json, which makes the folder complete; the record in it.
+
+    Where no figures are stated and the folder holds the very same weight with figures, these stay.
 
     Args:
         model: with its final weights.
@@ -122,11 +141,44 @@ def write_weights(model: ImageClassifier, name: str, statement: Statement, out: 
     }
     data = save(state, metadata={"spec": json.dumps(model.spec.untagged().to_json())})
     weight = describe_checkpoint(name, data, str(out / MODEL), statement)
-    described = build_model(model.spec.untagged(), weight.num_classes, weight.in_chans)
-    config = write_config(weight, describe(described, weight), described.num_features)
+    if not weight.metrics:
+        weight = _with_metrics(weight, _known_metrics(out / CONFIG, weight.sha256))
     replace_bytes(out / MODEL, data)
-    replace_bytes(out / CONFIG, config)
+    _replace_config(weight, model.spec, out)
     return weight
+
+
+def write_metrics(weight: StoredWeight, spec: Spec, metrics: Mapping[str, float], out: Path) -> StoredWeight:
+    """The record of a weight that lies in the folder, with its figures, in config.json too."""
+    weight = _with_metrics(weight, metrics)
+    _replace_config(weight, spec, out)
+    return weight
+
+
+def remove_weights(out: Path) -> None:
+    """Take a weight out of the folder; its config.json first, without which the folder does not load."""
+    for name in (CONFIG, MODEL):
+        (out / name).unlink(missing_ok=True)
+
+
+def _with_metrics(weight: StoredWeight, metrics: Mapping[str, float]) -> StoredWeight:
+    return StoredWeight.model_validate(weight.model_dump() | {"metrics": dict(metrics)})
+
+
+def _known_metrics(config: Path, sha256: str) -> dict[str, float]:
+    """The figures in a config.json that is of these very bytes; none in any other."""
+    if not config.is_file():
+        return {}
+    try:
+        weight = read_config(config.read_bytes(), str(config))
+    except WeightError:  # it is written anew, whatever it was
+        return {}
+    return weight.metrics if weight.sha256 == sha256 else {}
+
+
+def _replace_config(weight: StoredWeight, spec: Spec, out: Path) -> None:
+    described = build_model(spec.untagged(), weight.num_classes, weight.in_chans)
+    replace_bytes(out / CONFIG, write_config(weight, describe(described, weight), described.num_features))
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
+from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.files import remove_parts
 from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
 from zoo.terminal import printable
+from zoo.training.batching import check_batch
 from zoo.training.checkpoints import FINGERPRINT
 from zoo.training.datasets import DataSplits
 from zoo.training.datasets.fingerprints import SAMPLE, is_sampled
@@ -28,7 +29,15 @@ from zoo.training.observing import Observer
 from zoo.training.preparing import DataOptions, damage_notes, prepare_data
 from zoo.training.recipes import Recipe, change_recipe, load_recipe
 from zoo.training.recording import CURVES, MetricsFile, TensorBoard, draw_curves
-from zoo.training.results import TrainingResult, identify_data, rounded, write_run, write_weights
+from zoo.training.results import (
+    TrainingResult,
+    identify_data,
+    remove_weights,
+    rounded,
+    write_metrics,
+    write_run,
+    write_weights,
+)
 from zoo.training.starting import (
     build,
     check_apart,
@@ -61,9 +70,12 @@ def train(
     accumulate: int = 1,
     workers: int = 1,
     validate_every: int = 0,
+    eval_batch_size: int | None = None,
     observers: Sequence[Observer] = (),
 ) -> TrainingResult:
-    """Train a model, measure it once on the validation split, and write it as a folder that the zoo loads.
+    """Train a model, write it as a folder that the zoo loads, and measure it once on the validation split.
+
+    The weight is written before it is measured, so that what happens meanwhile costs no training.
 
     Args:
         name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
@@ -79,6 +91,8 @@ def train(
         accumulate: micro-batches of a process in one step.
         workers: threads that read and augment ahead; 0 for none.
         validate_every: epochs between two looks at the validation split; 0 looks once, at the end.
+        eval_batch_size: validation images at once; None for 250, or of large images as many as fit: see
+            `zoo.training.batching.choose_batch`.
         observers: who is told of the progress, beside metrics.csv and TensorBoard.
 
     Returns:
@@ -89,11 +103,14 @@ def train(
         ModelNameError, CompositionError, WeightError, HubError: as `create_model` does.
         CatalogError: the recipe is unknown or malformed.
         InputError: the data cannot be used, or the folder holds another run.
-        TrainingError: the loss or the gradient exploded; the message names step and layer.
+        DivergenceError: the loss or the gradient exploded; the message names step and layer.
+        TrainingError: a file cannot be written.
         TrainingStoppedError: SIGINT or SIGTERM came; all is saved.
+        MemoryLimitError: validation needs more memory than there is; all is saved.
         MissingExtraError: something of `pip install 'has8-zoo[train]'` is missing.
     """
     _check_extras()
+    check_batch(eval_batch_size)
     found = find_beginning(name)
     label, settings = _settle(recipe, found, changes or {})
     tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
@@ -107,7 +124,9 @@ def train(
     begun_by = find_beginning(control) if control is not None else None
     beginning = build(found, splits.train.classes, settings.seed, begun_by)
     result = f"{found.spec.untagged()}.{tag}"
-    asked = _Asked(name, control, identify_data(data), result, label, dict(changes or {}), validate_every)
+    asked = _Asked(
+        name, control, identify_data(data), result, label, dict(changes or {}), validate_every, eval_batch_size
+    )
     with ExitStack() as stack:
         told: list[Observer] = []
         if accelerator.is_main_process:
@@ -161,6 +180,7 @@ class _Asked:
         recipe: name or path.
         changes: settings that were replaced.
         validate_every: epochs between two looks at the validation split; 0 for one, at the end.
+        eval_batch_size: validation images at once; None for what fits.
     """
 
     begin: str
@@ -170,6 +190,7 @@ class _Asked:
     recipe: str
     changes: dict[str, Any]
     validate_every: int
+    eval_batch_size: int | None
 
     @property
     def recipe_text(self) -> str:
@@ -189,7 +210,7 @@ class _Run:
     asked: _Asked
 
     def go(self, resume: bool) -> TrainingResult:
-        """Train, measure, write."""
+        """Train, write, measure, write the figures."""
         training = self.training
         main = training.accelerator.is_main_process
         if resume:
@@ -199,13 +220,16 @@ class _Run:
         for observer in self.observers:
             observer.started(training.facts(self._notes()), training.rows)
         training.run(self._look, self.asked.validate_every)
+        unmeasured = self._write() if main else None
         evaluation = self._look()
         if not math.isfinite(evaluation.loss):
-            raise TrainingError(
+            if main:
+                remove_weights(training.out)
+            raise DivergenceError(
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower --learning-rate, or --set clip_norm=1 or less"
             )
-        weight = share(training.accelerator, self._write(evaluation) if main else None)
+        weight = share(training.accelerator, self._complete(unmeasured, evaluation) if unmeasured else None)
         assert weight is not None  # the first process wrote it
         result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if main:
@@ -214,42 +238,67 @@ class _Run:
 
     def _look(self) -> Evaluation:
         """Measure the network on the validation split, into the last row."""
-        accelerator, rows = self.training.accelerator, self.training.rows
+        rows = self.training.rows
         for observer in self.observers:
             observer.measuring(len(self.splits.val))
-        share = (accelerator.process_index, accelerator.num_processes)
         self.training.share_statistics()
-        evaluation = evaluate(self.training.network, self.splits.val, share=share, after_batch=self._after_batch)
+        try:
+            evaluation = self._evaluate()
+        except MemoryLimitError as error:
+            raise MemoryLimitError(f"{error}. {self._kept()}; the same command with --resume measures it") from error
         rows[-1].val.update(rounded(evaluation))
         for observer in self.observers:
             observer.validated(rows[-1], rows)
         return evaluation
 
+    def _evaluate(self) -> Evaluation:
+        accelerator, plan = self.training.accelerator, self.training.plan
+        return evaluate(
+            self.training.network,
+            self.splits.val,
+            batch_size=self.asked.eval_batch_size,
+            trained=plan.batch_size // plan.micro_batches,
+            share=(accelerator.process_index, accelerator.num_processes),
+            after_batch=self._after_batch,
+        )
+
+    def _kept(self) -> str:
+        """What is safe while the network is measured."""
+        training = self.training
+        if training.epoch < training.recipe.epochs:
+            return f"What epoch {training.epoch} learned is safe in {training.checkpoint}"
+        return f"The weight is safe in {training.out}, though not measured yet"
+
     def _after_batch(self, images: int) -> None:
         if self.stop.signal is not None:
             raise TrainingStoppedError(
-                f"stopped by {self.stop.signal.name} while validating; the same command with --resume goes on",
+                f"stopped by {self.stop.signal.name} while validating. {self._kept()}; "
+                "the same command with --resume goes on",
                 self.stop.signal,
             )
         for observer in self.observers:
             observer.measured(images)
 
-    def _write(self, evaluation: Evaluation) -> StoredWeight:
-        """The folder's weights, and the picture."""
+    def _write(self) -> StoredWeight:
+        """The folder's weight, not measured yet."""
         training, asked = self.training, self.asked
-        draw_curves(training.rows, f"{asked.name}, {asked.recipe_text}", training.out / CURVES)
         statement = Statement(
             license=NOT_STATED,
-            labels=evaluation.classes,
+            labels=self.splits.train.classes,
             image_size=self.splits.train.size[0],
             dataset=asked.name.rpartition(".")[2],
             dataset_note=printable(f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}"),
             recipe=printable("; ".join((asked.recipe_text, *training.start.notes))),
             epochs=training.recipe.epochs,
             seed=training.recipe.seed,
-            metrics=rounded(evaluation, tops_alone=True),
         )
         return write_weights(training.network, asked.name, statement, training.out)
+
+    def _complete(self, weight: StoredWeight, evaluation: Evaluation) -> StoredWeight:
+        """The weight's figures, and the picture."""
+        training, asked = self.training, self.asked
+        draw_curves(training.rows, f"{asked.name}, {asked.recipe_text}", training.out / CURVES)
+        return write_metrics(weight, training.network.spec, rounded(evaluation, tops_alone=True), training.out)
 
     def _notes(self) -> list[str]:
         """What a reader must know."""
