@@ -5,7 +5,7 @@ Weights come later (factory.py); nothing here reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
@@ -66,15 +66,17 @@ def build_model(
     in_chans: int = 3,
     options: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
+    keywords: Collection[str] = (),
 ) -> ImageClassifier:
-    """The freshly initialised network of a spec; see `create_model` for the arguments."""
+    """The freshly initialised network of a spec; see `create_model` for the arguments.
+
+    `keywords` are those of the caller: one of them may have been meant by an unknown option.
+    """
     registry = registry or default_registry()
     family = registry.load("family", spec.family)()
     unknown = sorted(set(options or {}) - family.options)
     if unknown:
-        valid = family.options | {"pretrained", "num_classes", "in_chans", "checkpoint_path", "device", "dtype"}
-        valid |= {"cache_dir", "endpoint", "token", "registry"}
-        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
+        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], {*family.options, *keywords})}")
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
     request = BuildRequest(spec, registry, classes, channels, options or {})

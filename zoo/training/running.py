@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 
+from zoo.catalog import Catalog
 from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
+from zoo.factory import OpenedModel
 from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
+from zoo.registry import Registry
 from zoo.training.datasets import DataSplits
 from zoo.training.engine import Training, make_accelerator, share
 from zoo.training.evaluating import Evaluation, evaluate
@@ -37,7 +40,6 @@ from zoo.training.starting import (
     find_beginning,
 )
 from zoo.training.stopping import StopRequest
-from zoo.weights import Found
 
 DEFAULT_RECIPE = "modern"
 FINE_TUNING_RECIPE = "finetune"
@@ -58,6 +60,11 @@ def train(
     workers: int = 1,
     validate_every: int = 0,
     observers: Sequence[Observer] = (),
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
 ) -> TrainingResult:
     """Train a model, measure it once on the validation split, and write it as a folder that the zoo loads.
 
@@ -76,6 +83,7 @@ def train(
         workers: threads that read and augment ahead; 0 for none.
         validate_every: epochs between two looks at the validation split; 0 looks once, at the end.
         observers: who is told of the progress, beside metrics.csv and TensorBoard.
+        endpoint, cache_dir, token, registry, catalog: of the model and of its control, as for `create_model`.
 
     Returns:
         The folder, the record of the weight, the figures. Python's, numpy's and torch's random generators are seeded
@@ -90,19 +98,21 @@ def train(
         MissingExtraError: something of `pip install 'has8-zoo[train]'` is missing.
     """
     _check_extras()
-    found = find_beginning(name)
-    label, settings = _settle(recipe, found, changes or {})
+    opened = find_beginning(
+        name, endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog
+    )
+    label, settings = _settle(recipe, opened, changes or {})
     tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
-    folder = Path(out) if out is not None else default_folder(found.spec.text, tag, label)
+    folder = Path(out) if out is not None else default_folder(opened.spec.text, tag, label)
     check_apart(folder, data)
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
-        splits = prepare_data(data, options or DataOptions(), found)
+        splits = prepare_data(data, options or DataOptions(), opened)
     check_names(splits.train.classes)
-    begun_by = find_beginning(control) if control is not None else None
-    beginning = build(found, splits.train.classes, settings.seed, begun_by)
-    result = f"{found.spec.untagged()}.{tag}"
+    begun_by = opened.another(control) if control is not None else None
+    beginning = build(opened, splits.train.classes, settings.seed, begun_by)
+    result = f"{opened.spec.untagged()}.{tag}"
     asked = _Asked(name, control, identify_data(data), result, label, dict(changes or {}), validate_every)
     with ExitStack() as stack:
         told: list[Observer] = []
@@ -126,10 +136,10 @@ def train(
         return _Run(training, splits, stop, told, asked).go(resume)
 
 
-def _settle(recipe: str | Path | Recipe | None, found: Found, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
+def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
     """What a recipe is called, and its settings with the changes."""
     if recipe is None:
-        recipe = DEFAULT_RECIPE if found.weight is None else FINE_TUNING_RECIPE
+        recipe = DEFAULT_RECIPE if opened.weight is None else FINE_TUNING_RECIPE
     if isinstance(recipe, Recipe):
         return "custom", change_recipe("custom", recipe.model_dump(), changes)
     return str(recipe), load_recipe(recipe, changes)
