@@ -18,10 +18,10 @@ from torch import Tensor
 from zoo.composition import build_model, parse_name
 from zoo.contracts.converter import Converted
 from zoo.errors import BrokenComponentError, ModelNameError, OptionError, WeightError, ZooError, suggest
-from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.hub.folder import NOT_STATED, HubFolder, check_new_folder
 from zoo.names import Spec
 from zoo.registry import Registry, default_registry
+from zoo.saving.record import Statement, describe_checkpoint
 from zoo.weights import describe, read_plain_file
 from zoo.weights.config import CONFIG, MODEL, write_config
 

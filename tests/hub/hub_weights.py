@@ -22,8 +22,8 @@ from safetensors.torch import save
 
 import zoo
 from zoo.hub import HubFolder, assemble
-from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.records import StoredWeight
+from zoo.saving.record import Statement, describe_checkpoint
 from zoo.sources import PlainFile
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"

@@ -23,10 +23,10 @@ from zoo.errors import HubError, OptionError, TagError, UnpinnedWarning
 from zoo.exporting import network_to_export
 from zoo.factory import open_model
 from zoo.hub import assemble
-from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.profiling import preprocessing_of
 from zoo.records import CatalogFile, WeightRecord
 from zoo.registry import Registry, default_registry
+from zoo.saving.record import Statement, describe_checkpoint
 from zoo.sources import PlainFile
 from zoo.training import load_data, measure_weight, train
 from zoo.training.starting import build, find_beginning

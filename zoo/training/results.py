@@ -14,8 +14,8 @@ from safetensors.torch import save
 from zoo.composition import build_model
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
-from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.records import StoredWeight
+from zoo.saving.record import Statement, describe_checkpoint
 from zoo.training.evaluating import Evaluation
 from zoo.training.files import replace_bytes
 from zoo.training.observing import EpochRow

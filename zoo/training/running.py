@@ -16,10 +16,10 @@ import torch
 from zoo.catalog import Catalog
 from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
 from zoo.factory import OpenedModel
-from zoo.hub.checkpoint import Statement
 from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
 from zoo.registry import Registry
+from zoo.saving.record import Statement
 from zoo.training.datasets import DataSplits
 from zoo.training.engine import Training, make_accelerator, share
 from zoo.training.evaluating import Evaluation, evaluate
