@@ -8,7 +8,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd
 
 from zoo.errors import HubError, PublishError, WeightError
-from zoo.hub.folder import HubFolder
+from zoo.saving import ModelFolder
 from zoo.sources import HubRepository, check_repository
 from zoo.weights import HubAccess
 from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, MODEL, read_config
@@ -57,7 +57,7 @@ def _may_write(token: dict[str, Any], repo_id: str) -> bool:
     )
 
 
-def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
+def publish(folder: ModelFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
     """Put a folder into a repository in one commit; made where it does not exist.
 
     The same folder again changes nothing; after an interrupted upload, what arrived is not sent again.
@@ -96,7 +96,7 @@ def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool
     return Published(now, _check_arrived(folder, now, access), f"{access.address}/{repo_id}", commit.oid != info.sha)
 
 
-def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
+def _check_same_weight(folder: ModelFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
     """Refuse to replace something else: the bytes behind a name never change."""
     if CONFIG not in files:
         if MODEL in files:
@@ -114,7 +114,7 @@ def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str],
         )
 
 
-def _check_arrived(folder: HubFolder, repository: HubRepository, access: HubAccess) -> str:
+def _check_arrived(folder: ModelFolder, repository: HubRepository, access: HubAccess) -> str:
     with translated(str(repository), access.address):
         found = access.api.get_paths_info(repository.repo_id, list(folder.files), revision=repository.revision)
     sizes = {file.path: file.size for file in found}  # type: ignore[union-attr]

@@ -15,9 +15,9 @@ import yaml
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import open_model
-from zoo.hub.folder import measure
 from zoo.profiling import profile
 from zoo.records import Activity, WeightRecord
+from zoo.saving import measure
 from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.evaluating import evaluate
 from zoo.training.results import rounded

@@ -8,19 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save
-
-from zoo.composition import build_model
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError
+from zoo.errors import InputError, SaveError, TrainingError
 from zoo.records import StoredWeight
-from zoo.saving.record import Statement, describe_checkpoint
+from zoo.registry import Registry
+from zoo.saving import Statement, fold
 from zoo.training.evaluating import Evaluation
 from zoo.training.files import replace_bytes
 from zoo.training.observing import EpochRow
-from zoo.weights import describe
-from zoo.weights.config import CONFIG, MODEL, RUN, write_config
+from zoo.weights.config import RUN
 
 METRIC_DIGITS = 4
 
@@ -105,7 +101,9 @@ def trained_on(folder: Path) -> str | None:
     return str(data) or None
 
 
-def write_weights(model: ImageClassifier, name: str, statement: Statement, out: Path) -> StoredWeight:
+def write_weights(
+    model: ImageClassifier, name: str, statement: Statement, out: Path, registry: Registry | None = None
+) -> StoredWeight:
     """model.safetensors, then config.json, which makes the folder complete; the record in it.
 
     Args:
@@ -113,19 +111,17 @@ def write_weights(model: ImageClassifier, name: str, statement: Statement, out: 
         name: `variant.tag`.
         statement: what cannot be counted.
         out: the folder.
+        registry: components that it is made of; the installed ones by default.
+
+    Raises:
+        TrainingError: the folder cannot be written, or would not load.
     """
-    # Copies: safetensors takes no two tensors of one storage, which a network that shares layers has.
-    state = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-    }
-    data = save(state, metadata={"spec": json.dumps(model.spec.untagged().to_json())})
-    weight = describe_checkpoint(name, data, str(out / MODEL), statement)
-    described = build_model(model.spec.untagged(), weight.num_classes, weight.in_chans)
-    config = write_config(weight, describe(described, weight), described.num_features)
-    replace_bytes(out / MODEL, data)
-    replace_bytes(out / CONFIG, config)
-    return weight
+    try:
+        made = fold(model, name, statement, registry)
+        made.write_into(out)
+    except SaveError as error:
+        raise TrainingError(f"{error}; make room where the disk is full, then go on with --resume") from error
+    return made.weight
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:

@@ -16,10 +16,9 @@ import torch
 from zoo.catalog import Catalog
 from zoo.errors import TrainingError, TrainingStoppedError, missing_extra
 from zoo.factory import OpenedModel
-from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
 from zoo.registry import Registry
-from zoo.saving.record import Statement
+from zoo.saving import NOT_STATED, Statement, check_tag
 from zoo.training.datasets import DataSplits
 from zoo.training.engine import Training, make_accelerator, share
 from zoo.training.evaluating import Evaluation, evaluate
@@ -33,7 +32,6 @@ from zoo.training.starting import (
     check_apart,
     check_folder,
     check_names,
-    check_tag,
     claim_folder,
     default_folder,
     default_tag,
@@ -133,7 +131,7 @@ def train(
             observers=told,
             stop=stop,
         )
-        return _Run(training, splits, stop, told, asked).go(resume)
+        return _Run(training, splits, stop, told, asked, registry).go(resume)
 
 
 def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
@@ -191,6 +189,7 @@ class _Run:
     stop: StopRequest
     observers: Sequence[Observer]
     asked: _Asked
+    registry: Registry | None = None
 
     def go(self, resume: bool) -> TrainingResult:
         """Train, measure, write."""
@@ -253,7 +252,7 @@ class _Run:
             seed=training.recipe.seed,
             metrics=rounded(evaluation, tops_alone=True),
         )
-        return write_weights(training.network, asked.name, statement, training.out)
+        return write_weights(training.network, asked.name, statement, training.out, self.registry)
 
     def _notes(self) -> list[str]:
         """What a reader must know."""

@@ -12,14 +12,13 @@ import torch
 from filelock import FileLock, Timeout
 
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, TagError, shorten
+from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.training.checkpoints import CHECKPOINT
 from zoo.weights.config import CONFIG, MODEL, RUN
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SPLIT_NAMES = ("train", "training", "data", "images")
 
 
@@ -96,15 +95,6 @@ def default_tag(source: object) -> str:
     if own.lower() in _SPLIT_NAMES:
         own = path.resolve().parent.name
     return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_") or "trained"
-
-
-def check_tag(tag: str) -> str:
-    """`tag` where a weight may have it; raises `TagError`, before a run is spent on it."""
-    if not _TAG.fullmatch(tag):
-        raise TagError(
-            f"tag {shorten(tag)} is not valid; lower-case letters and digits, after the first '-' and '_' too"
-        )
-    return tag
 
 
 def default_folder(variant: str, tag: str, recipe: str) -> Path:
