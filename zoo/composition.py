@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, About, BuildRequest
 from zoo.errors import (
     BrokenComponentError,
     ModelNameError,
@@ -58,6 +58,27 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
         raise BrokenComponentError(
             f"family {family_name!r} of {component.origin} cannot read {shorten(name, 120)}: {said}"
         ) from error
+
+
+def about_model(spec: Spec, timesteps: int, registry: Registry | None = None) -> About:
+    """What the family says of a network on its model card.
+
+    Raises:
+        BrokenComponentError: the family fails, or says something else than an `About`.
+    """
+    component = (registry or default_registry()).find("family", spec.family)
+    kind = component.load()
+    try:
+        about = kind().about(dict(spec.fields), timesteps)
+    except Exception as error:  # whatever a plugin's family raises is its own defect
+        said = f"{type(error).__name__}: {error}"
+        raise BrokenComponentError(
+            f"family {spec.family!r} of {component.origin} cannot say what {spec} is: {said}"
+        ) from error
+    if not isinstance(about, About):
+        said = f"gives {type(about).__name__}, where zoo.contracts.About is due"
+        raise BrokenComponentError(f"`about` of family {spec.family!r} of {component.origin} {said}")
+    return about
 
 
 def build_model(

@@ -132,7 +132,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "infinity": (infinite_statistics, "holds NaN or infinity in stages.*running_var"),
     "fused": (lambda model: model.fuse(), r"not the network of its name any more .*before fuse\(\)"),
     "no head": (lambda model: model.reset_classifier(0), r"has no classes; .*reset_classifier\(n\)"),
-    "another head": (lambda model: setattr(model, "head", torch.nn.Linear(2, 2)), "not the network of its name any more"),
+    "another head": (lambda model: setattr(model, "head", torch.nn.Linear(2, 2)), "not the network of its name"),
     "meta": (lambda model: model.to("meta"), "is on the meta device"),
 }
 
