@@ -18,7 +18,7 @@ from loopback import LoopbackHub
 
 import zoo
 from zoo.catalog import default_catalog
-from zoo.errors import HubError, PublishError, SourceError, WeightError
+from zoo.errors import HubError, PublishError, SaveError, SourceError, WeightError
 from zoo.hub import Published, assemble, check_token, publish
 from zoo.hub.card import _HUB_LICENSES
 from zoo.records import StoredWeight
@@ -312,7 +312,7 @@ def test_a_folder_is_whole_and_readable(tmp_path: Path) -> None:
 def test_what_exists_is_left_alone(tmp_path: Path, place: str, words: str) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "notes.txt").write_bytes(b"mine")
-    with pytest.raises(PublishError, match=f"{words}; name a folder that is empty or does not exist yet"):
+    with pytest.raises(SaveError, match=f"{words}; name a folder that is empty or does not exist yet"):
         FOLDER.write(tmp_path / place)
     assert files_below(tmp_path) == {"tiny/notes.txt": b"mine"}
 
@@ -324,12 +324,12 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 def test_a_folder_on_a_full_disk(tmp_path: Path) -> None:
     outcome = in_process(lambda: FOLDER.write(tmp_path / "tiny"), {resource.RLIMIT_FSIZE: 50_000})
-    assert outcome.error == "PublishError"
+    assert outcome.error == "SaveError"
     assert f"{tmp_path / 'tiny'} cannot be written: [Errno 27] File too large" in outcome.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PublishError, match="cannot be written"):
+    with pytest.raises(SaveError, match="cannot be written"):
         FOLDER.write(tmp_path / "file" / "tiny")
