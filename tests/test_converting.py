@@ -25,6 +25,7 @@ from zoo.errors import (
     ModelNameError,
     OptionError,
     PublishError,
+    SaveError,
     UnknownComponentError,
     WeightError,
 )
@@ -224,12 +225,12 @@ def test_an_empty_folder_is_filled_and_a_full_one_left_alone(
     (tmp_path / "out").mkdir()
     convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys)
     before = (tmp_path / "out" / "model.safetensors").stat()
-    with pytest.raises(PublishError, match="is not empty; name a folder"):
+    with pytest.raises(SaveError, match="is not empty; name a folder"):
         convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys)
     assert (tmp_path / "out" / "model.safetensors").stat() == before
-    with pytest.raises(PublishError, match="is a file"):
+    with pytest.raises(SaveError, match="is a file"):
         convert("toy", tmp_path / "x.pt", tmp_path / "x.pt", registry=toys)
-    with pytest.raises(PublishError, match="cannot be written"):
+    with pytest.raises(SaveError, match="cannot be written"):
         convert("toy", tmp_path / "x.pt", tmp_path / "x.pt" / "below", registry=toys)
 
 

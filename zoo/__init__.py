@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zoo.names import Spec
     from zoo.profiling import profile
     from zoo.registry import list_components, register
+    from zoo.saving import save
 
 _HOMES = {
     "Spec": "zoo.names",
@@ -34,6 +35,7 @@ _HOMES = {
     "parse_name": "zoo.composition",
     "profile": "zoo.profiling",
     "register": "zoo.registry",
+    "save": "zoo.saving",
 }
 
 __version__ = "0.1.0"
@@ -49,6 +51,7 @@ __all__ = [
     "parse_name",
     "profile",
     "register",
+    "save",
 ]
 
 

@@ -227,6 +227,8 @@ def list_models(
     decoder: str | None = None,
     neuron: str | None = None,
     pretrained: bool = False,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
 ) -> list[str]:
     """Names of the catalog's variants, in its order; with `pretrained`, `variant.tag` of every weight.
 
@@ -234,6 +236,8 @@ def list_models(
         filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
         family: of that family; likewise backbone, encoder, decoder and neuron.
         pretrained: those with weights alone.
+        registry: components that names are made of; the installed ones by default.
+        catalog: which one; the installed ones by default.
 
     Raises:
         UnknownComponentError: for a component that nobody offers.
@@ -248,21 +252,20 @@ def list_models(
         "neuron": neuron,
     }
     chosen = {kind: name for kind, name in wanted.items() if name is not None}
-    registry = default_registry()
+    registry, catalog = registry or default_registry(), catalog or default_catalog()
     for kind, name in chosen.items():
         if name not in registry.names(kind):
             registry.find(kind, name)  # says what there is
-    catalog = default_catalog()
-    found = [name for name in catalog.names if not chosen or _matches(name, chosen)]
+    found = [name for name in catalog.names if not chosen or _matches(name, chosen, registry)]
     if not pretrained:
         return [name for name in found if fnmatchcase(name, filter)]
     records = [record for name in found for record in catalog.weights.get(name, [])]
     return [record.name for record in records if any(fnmatchcase(n, filter) for n in (record.name, record.variant))]
 
 
-def _matches(name: str, chosen: Mapping[str, str]) -> bool:
+def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
     try:
-        spec = parse_name(name)
+        spec = parse_name(name, registry)
     except (ModelNameError, ComponentError):  # a missing or broken plugin hides its own models, not the others
         return False
     fields: dict[str, Value] = {"family": spec.family, **dict(spec.fields)}

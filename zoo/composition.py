@@ -5,10 +5,10 @@ Weights come later (factory.py); nothing here reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, About, BuildRequest
 from zoo.errors import (
     BrokenComponentError,
     ModelNameError,
@@ -60,23 +60,46 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
         ) from error
 
 
+def about_model(spec: Spec, timesteps: int, registry: Registry | None = None) -> About:
+    """What the family says of a network on its model card.
+
+    Raises:
+        BrokenComponentError: the family fails, or says something else than an `About`.
+    """
+    component = (registry or default_registry()).find("family", spec.family)
+    kind = component.load()
+    try:
+        about = kind().about(dict(spec.fields), timesteps)
+    except Exception as error:  # whatever a plugin's family raises is its own defect
+        said = f"{type(error).__name__}: {error}"
+        raise BrokenComponentError(
+            f"family {spec.family!r} of {component.origin} cannot say what {spec} is: {said}"
+        ) from error
+    if not isinstance(about, About):
+        said = f"gives {type(about).__name__}, where zoo.contracts.About is due"
+        raise BrokenComponentError(f"`about` of family {spec.family!r} of {component.origin} {said}")
+    return about
+
+
 def build_model(
     spec: Spec,
     num_classes: int,
     in_chans: int = 3,
     options: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
+    keywords: Collection[str] = (),
 ) -> ImageClassifier:
-    """The freshly initialised network of a spec; see `create_model` for the arguments."""
+    """The freshly initialised network of a spec; see `create_model` for the arguments.
+
+    `keywords` are those of the caller: one of them may have been meant by an unknown option.
+    """
     from zoo.backbones.convolution import guard_convolutions  # names are parsed without torch
 
     registry = registry or default_registry()
     family = registry.load("family", spec.family)()
     unknown = sorted(set(options or {}) - family.options)
     if unknown:
-        valid = family.options | {"pretrained", "num_classes", "in_chans", "checkpoint_path", "device", "dtype"}
-        valid |= {"cache_dir", "endpoint", "token", "registry"}
-        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid)}")
+        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], {*family.options, *keywords})}")
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
     request = BuildRequest(spec, registry, classes, channels, options or {})

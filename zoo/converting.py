@@ -12,18 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from zoo.composition import build_model, parse_name
 from zoo.contracts.converter import Converted
 from zoo.errors import BrokenComponentError, ModelNameError, OptionError, WeightError, ZooError, suggest
-from zoo.hub.checkpoint import Statement, describe_checkpoint
-from zoo.hub.folder import NOT_STATED, HubFolder, check_new_folder
 from zoo.names import Spec
 from zoo.registry import Registry, default_registry
-from zoo.weights import describe, read_plain_file
-from zoo.weights.config import CONFIG, MODEL, write_config
+from zoo.saving.folder import ModelFolder, check_new_folder, make_folder, pack
+from zoo.saving.model import default_labels
+from zoo.saving.record import NOT_STATED, Statement
+from zoo.weights import read_plain_file
 
 _PREFIX = "module."
 _ENTRY = "state_dict"
@@ -64,7 +63,7 @@ def convert(
         OptionError: it has no such option.
         WeightError: the file cannot be read without running code, or is no checkpoint of that kind.
         ModelNameError, CompositionError: the options make no model.
-        PublishError: `out` exists, or cannot be written. Nothing half-written remains.
+        SaveError: `out` exists, or cannot be written; the checkpoint holds NaN. Nothing half-written remains.
     """
     registry = registry or default_registry()
     component = registry.find("converter", converter)
@@ -87,7 +86,7 @@ def convert(
         said = f"gives {type(converted).__name__}, where zoo.contracts.converter.Converted is due"
         raise BrokenComponentError(f"converter {converter!r} of {component.origin} {said}")
     spec = check_converted(converted, registry)
-    make_folder(converted, spec, image_size, str(checkpoint), registry).write(out)
+    make_converted(converted, spec, image_size, str(checkpoint), registry).write(out)
     return converted
 
 
@@ -155,26 +154,21 @@ def check_converted(converted: Converted, registry: Registry) -> Spec:
     return spec
 
 
-def make_folder(
+def make_converted(
     converted: Converted, spec: Spec, image_size: int, origin: str, registry: Registry | None = None
-) -> HubFolder:
+) -> ModelFolder:
     """The folder of a converted checkpoint, without a card: what a card says is not known.
 
     Raises:
-        WeightError: the tensors cannot be stored.
+        SaveError: the tensors hold NaN or infinity.
+        WeightError: they cannot be stored.
     """
-    # Copies: safetensors refuses tensors that share memory, as tied ones of a pickle do.
-    state = {key: value.clone(memory_format=torch.contiguous_format) for key, value in converted.state.items()}
-    data = save(state)
     statement = Statement(
         license=NOT_STATED,
-        labels=[f"class {index}" for index in range(converted.num_classes)],
+        labels=default_labels(converted.num_classes),
         image_size=image_size,
         dataset=NOT_STATED,
         dataset_note=converted.note,
         recipe="converted",
     )
-    weight = describe_checkpoint(str(spec.tagged(TAG)), data, origin, statement, registry)
-    with torch.device("meta"):
-        model = build_model(spec, weight.num_classes, weight.in_chans, registry=registry)
-    return HubFolder(weight, {MODEL: data, CONFIG: write_config(weight, describe(model, weight), model.num_features)})
+    return make_folder(str(spec.tagged(TAG)), pack(converted.state, spec, origin), origin, statement, registry)

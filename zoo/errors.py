@@ -71,7 +71,11 @@ class HubError(ZooError):
     """The Hugging Face Hub cannot be reached, or refuses."""
 
 
-class PublishError(ZooError, ValueError):
+class SaveError(ZooError, ValueError):
+    """A network cannot be saved: its folder would not load again, holds something already, or cannot be written."""
+
+
+class PublishError(SaveError):
     """What is to be published is not fit to be, or cannot be written."""
 
 

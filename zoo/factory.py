@@ -1,27 +1,37 @@
-"""create_model: a composed network, with its published weights where they are asked for."""
+"""create_model: a composed network, with its published weights where they are asked for.
+
+`open_model` finds what a name or reference stands for, once; whatever needs more than the network, such as the image
+size of its weight, takes all of it from there, and builds from there.
+"""
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, final
 
 import torch
 from torch import Tensor
 
+from zoo.catalog import Catalog
 from zoo.composition import DEFAULT_CLASSES, build_model
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import NewHeadWarning, OptionError
+from zoo.names import Spec
+from zoo.records import StoredWeight
 from zoo.registry import Registry
-from zoo.sources import PackageFile
+from zoo.sources import PackageFile, Source
 from zoo.weights import (
     Found,
     HubAccess,
     check_before_allocation,
     count_classes,
     describe,
+    find_listed,
     find_weight,
     load_state,
     load_weight,
@@ -31,6 +41,7 @@ from zoo.weights import (
 )
 
 DEFAULT_CHANNELS = 3
+UNTRAINED, UNTRAINED_SEED = "untrained", 0
 
 
 def create_model(
@@ -46,6 +57,7 @@ def create_model(
     endpoint: str | None = None,
     token: str | None = None,
     registry: Registry | None = None,
+    catalog: Catalog | None = None,
     **options: Any,
 ) -> ImageClassifier:
     """Compose a model by name, or rebuild a stored one.
@@ -68,6 +80,7 @@ def create_model(
         endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
         token: for private repositories; None for the one logged in with.
         registry: components to build from; the installed ones by default.
+        catalog: where weights are listed; the installed ones by default.
         **options: of the family; `timesteps` of `sew`.
 
     Returns:
@@ -82,36 +95,176 @@ def create_model(
         HubError: the Hub cannot be reached, or refuses.
         WeightError: the weights are missing, altered, or those of another network.
     """
+    _check_choice(pretrained, checkpoint_path)
+    opened = open_model(
+        name,
+        required=bool(pretrained),
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+        token=token,
+        registry=registry,
+        catalog=catalog,
+    )
+    return opened.build(
+        pretrained, num_classes, in_chans, checkpoint_path=checkpoint_path, device=device, dtype=dtype, **options
+    )
+
+
+class Places(TypedDict, total=False):
+    """Where a model comes from, as `create_model` takes it."""
+
+    endpoint: str | None
+    cache_dir: Path | str | None
+    token: str | None
+    registry: Registry | None
+    catalog: Catalog | None
+
+
+def open_model(
+    name: str,
+    *,
+    required: bool = False,
+    listed: bool = False,
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> OpenedModel:
+    """What a name or reference stands for, found once: nothing is built, and no weight is read yet.
+
+    Args:
+        name: as for `create_model`.
+        required: whether a name without a tag must have a weight.
+        listed: whether a name without a tag stands for its first weight too, where one is listed.
+        endpoint, cache_dir, token, registry, catalog: as for `create_model`.
+
+    Raises:
+        ModelNameError, TagError, SourceError, MissingPluginError, HubError, WeightError: as `create_model` does.
+    """
+    access = HubAccess(endpoint, cache_dir, token)
+    if listed and not required:
+        return OpenedModel(find_listed(name, access, registry, catalog=catalog), access, registry, catalog)
+    found = find_weight(name, access, registry, catalog=catalog, required=required)
+    return OpenedModel(found, access, registry, catalog)
+
+
+@final
+@dataclass(frozen=True)
+class OpenedModel:
+    """What a name stands for, and all that is needed to build it.
+
+    Attributes:
+        found: its spec, and its weight where it has one.
+        access: how the Hub was reached, and is reached for the weight.
+        registry: components to build from; None for the installed ones.
+        catalog: where weights are listed; None for the installed ones.
+    """
+
+    found: Found
+    access: HubAccess
+    registry: Registry | None = None
+    catalog: Catalog | None = None
+
+    @property
+    def spec(self) -> Spec:
+        """Of the network."""
+        return self.found.spec
+
+    @property
+    def weight(self) -> StoredWeight | None:
+        """The record of its weight; None where the name has none."""
+        return self.found.weight
+
+    @property
+    def source(self) -> Source | None:
+        """Where the bytes of its weight lie."""
+        return self.found.source
+
+    @property
+    def loads(self) -> str:
+        """What `create_model` takes for it: the name, or the reference at its commit."""
+        return self.found.loads
+
+    @property
+    def weights_in_words(self) -> str:
+        """What `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
+        return f"weights {self.weight.tag}" if self.weight else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+
+    def another(self, name: str) -> OpenedModel:
+        """Another name, opened in the same way."""
+        found = find_weight(name, self.access, self.registry, catalog=self.catalog)
+        return OpenedModel(found, self.access, self.registry, self.catalog)
+
+    def build(
+        self,
+        pretrained: bool | None = None,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        *,
+        checkpoint_path: Path | str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **options: Any,
+    ) -> ImageClassifier:
+        """The network; arguments and errors are those of `create_model`."""
+        _check_choice(pretrained, checkpoint_path)
+        found, registry = self.found, self.registry
+        weight = None if pretrained is False else found.weight  # what the name asks for, by a tag or as a reference
+        if checkpoint_path is not None and weight is not None:
+            raise OptionError(
+                f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
+                f"without a weight: {found.spec.untagged()}"
+            )
+        state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
+        with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
+            model = build_model(
+                found.spec.untagged() if weight is None else found.spec,
+                classes if num_classes is None else num_classes,
+                channels if in_chans is None else in_chans,
+                options,
+                registry,
+                _keywords() if options else (),
+            )
+        if dtype is not None:
+            model = model.to(dtype=dtype)
+        model.pretrained_cfg = describe(model, weight, found.source)
+        if state is not None and checkpoint_path is not None:
+            load_state(model, state, str(checkpoint_path), classes, channels)
+            _warn_of_new_head(model, str(checkpoint_path), classes)
+        elif state is not None and weight is not None:
+            load_weight(model, weight, state)
+        return model
+
+    def build_settled(
+        self,
+        pretrained: bool | None = None,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        *,
+        device: torch.device | str | None = None,
+    ) -> ImageClassifier:
+        """The same network on every call: with its weight, where there is one, and all else from a fixed seed.
+
+        torch's generator is left as it was. `pretrained=False` leaves the weight out.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            trained = self.weight is not None if pretrained is None else pretrained
+            return self.build(trained, num_classes, in_chans, device=device)
+
+
+def _check_choice(pretrained: bool | None, checkpoint_path: Path | str | None) -> None:
+    """Raise `OptionError` where it is not clear which weights are meant."""
     if pretrained is not None and not isinstance(pretrained, bool):
         raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag")
     if checkpoint_path is not None and pretrained:
         raise OptionError("pretrained=True and checkpoint_path name two weights; leave one out")
-    access = HubAccess(endpoint, cache_dir, token)
-    found = find_weight(name, access, registry, required=bool(pretrained))
-    weight = None if pretrained is False else found.weight  # what the name asks for, by a tag or as a reference
-    if checkpoint_path is not None and weight is not None:
-        raise OptionError(
-            f"{name} and checkpoint_path name two weights; leave checkpoint_path out, or name the model without a "
-            f"weight: {found.spec.untagged()}"
-        )
-    state, classes, channels = _read_state(found, pretrained, checkpoint_path, access, registry)
-    with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
-        model = build_model(
-            found.spec.untagged() if weight is None else found.spec,
-            classes if num_classes is None else num_classes,
-            channels if in_chans is None else in_chans,
-            options,
-            registry,
-        )
-    if dtype is not None:
-        model = model.to(dtype=dtype)
-    model.pretrained_cfg = describe(model, weight, found.source)
-    if state is not None and checkpoint_path is not None:
-        load_state(model, state, str(checkpoint_path), classes, channels)
-        _warn_of_new_head(model, str(checkpoint_path), classes)
-    elif state is not None and weight is not None:
-        load_weight(model, weight, state)
-    return model
+
+
+def _keywords() -> frozenset[str]:
+    """What `create_model` takes by name, beside the options of families."""
+    return frozenset(inspect.signature(create_model).parameters) - {"name", "options"}
 
 
 def _warn_of_new_head(model: ImageClassifier, origin: str, classes: int) -> None:
@@ -120,7 +273,7 @@ def _warn_of_new_head(model: ImageClassifier, origin: str, classes: int) -> None
             f"{origin} has a last layer for {classes} classes; the one for {model.num_classes} is new and random, and "
             "differs on every call: train it, or leave num_classes out",
             NewHeadWarning,
-            stacklevel=3,
+            stacklevel=4,  # build, create_model, whoever called that
         )
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside under a name that nobody foresees, flushed, renamed."""
+"""Files and folders that are whole or not there: written beside under an unforeseeable name, flushed, renamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 
@@ -25,24 +27,72 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: the disk is full, or the file cannot be written. Whatever is raised, nothing is left beside it.
     """
+    with ExitStack() as stack:
+        os.replace(_write_part(path, write, stack), path)
+    _flush_folder(path.parent)
+
+
+def _write_part(path: Path, write: Callable[[IO[bytes]], object], stack: ExitStack) -> Path:
+    """The whole content of `path` in a new file beside it, which goes with the stack."""
     part = path.with_name(f".{path.name[:_KEPT]}.{secrets.token_hex(8)}.part")
     mode = _mode(path)
-    try:
-        with part.open("xb") as file:  # never through a link, nor into a file that is there
-            if mode is not None:
-                part.chmod(mode)
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-    _flush_folder(path.parent)
+    stack.callback(part.unlink, missing_ok=True)
+    with part.open("xb") as file:  # never through a link, nor into a file that is there
+        if mode is not None:
+            part.chmod(mode)
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    return part
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """The same for bytes that are there."""
     replace_file(path, lambda file: file.write(content))
+
+
+def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Several files of a folder, one after another in the order given, once all of them are written beside.
+
+    Args:
+        folder: made where there is none; other files in it stay.
+        contents: path inside the folder → bytes.
+
+    Raises:
+        OSError: one cannot be written; then the folder holds what it held.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        parts = []
+        for name, content in contents.items():
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            parts.append((_write_part(target, lambda file, content=content: file.write(content), stack), target))
+        for part, target in parts:
+            os.replace(part, target)
+    for parent in {target.parent for _, target in parts}:
+        _flush_folder(parent)
+
+
+def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
+    """A new folder with these files; it is complete, or not there.
+
+    Args:
+        path: nothing, or an empty folder.
+        contents: path inside the folder → bytes.
+
+    Raises:
+        OSError: it cannot be written, or holds something.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:_KEPT]}-", dir=path.parent))
+    try:
+        replace_files(beside, contents)
+        beside.chmod(0o755)
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # nothing is left there once it was renamed
+    _flush_folder(path.parent)
 
 
 def remove_parts(folder: Path) -> None:

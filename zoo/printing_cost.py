@@ -10,7 +10,8 @@ from zoo.profiling import RULES, Part
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.profiling import Activity, Energy, Profile, Rule, Work
+    from zoo.contracts import Work
+    from zoo.profiling import Activity, Energy, Profile, Rule
 
 WIDTH = 100
 """Columns; a longer name of a layer takes what it needs."""
@@ -33,7 +34,8 @@ def _lines(profile: Profile, with_layers: bool) -> Iterator[str]:
     yield from _summary(profile)
     if profile.activity is not None and profile.energy is not None:
         yield from _energy(profile, profile.activity, profile.energy)
-        yield from _rules(RULES if with_layers else tuple(profile.activity.elementwise))
+        used = tuple(profile.activity.elementwise)
+        yield from _rules(dict.fromkeys((*used, *RULES)) if with_layers else used)
     if with_layers:
         yield from _layers(profile)
         if profile.activity is not None:

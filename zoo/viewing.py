@@ -7,23 +7,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from zoo.contracts.modules import Encoder, ImageClassifier, Neuron
 from zoo.errors import InputError
-from zoo.factory import create_model
+from zoo.factory import Places, open_model
 from zoo.files import replace_file
 from zoo.images import display_name
 from zoo.records import Preprocessing
-from zoo.weights import HubAccess, find_listed
 
 UNTRAINED_SIZE = 32
 """Pixels a side that a network without weights is shown, unless it needs more."""
-UNTRAINED_SEED = 0
 
 _INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", "#2f6fde", "#f3f5f8"
 _WIDTH, _MARGIN, _GAP = 1200, 36, 16  # pixels
@@ -34,20 +31,22 @@ _VALUES = 64  # width of the column of rates
 _CAPTION = 24  # height of a caption
 
 
-def network_to_show(name: str) -> tuple[ImageClassifier, Preprocessing, str]:
+def network_to_show(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, Preprocessing, str]:
     """The network of a name, how to prepare an image for it, and a word on its weights: the name's, or none.
+
+    Args:
+        name: as for `create_model`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
         TagError: an unknown tag; and what else `create_model` raises.
     """
-    found = find_listed(name, HubAccess())
-    if found.weight is not None:
-        return create_model(found.loads, pretrained=True), found.weight.preprocessing, f"weights {found.weight.tag}"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(UNTRAINED_SEED)
-        network = create_model(found.loads)
+    opened = open_model(name, listed=True, **places)
+    network = opened.build_settled()
+    if opened.weight is not None:
+        return network, opened.weight.preprocessing, opened.weights_in_words
     size = max(UNTRAINED_SIZE, network.min_image_size)
-    return network, Preprocessing(size=size), f"untrained, seed {UNTRAINED_SEED}"
+    return network, Preprocessing(size=size), opened.weights_in_words
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def test_a_wrong_name_is_an_error_of_one_line(command: str, name: str) -> None:
 
 
 def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str) -> None:
+    def broken(name: str, **places: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(information, "model_info", broken)

@@ -10,8 +10,9 @@ import pytest
 from commands import TINY, in_terminal, objects, run
 from PIL import Image
 
+from zoo.contracts import Work
 from zoo.printing_cost import price
-from zoo.profiling import RULES, Rule, Work
+from zoo.profiling import RULES, Rule
 
 
 @pytest.fixture

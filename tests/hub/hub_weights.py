@@ -21,9 +21,10 @@ from huggingface_hub import close_session
 from safetensors.torch import save
 
 import zoo
-from zoo.hub import HubFolder, assemble
-from zoo.hub.checkpoint import Statement, describe_checkpoint
+from zoo.hub import assemble
 from zoo.records import StoredWeight
+from zoo.saving import ModelFolder
+from zoo.saving.record import Statement, describe_checkpoint
 from zoo.sources import PlainFile
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
@@ -43,7 +44,7 @@ def tiny(tag: str = "noise") -> tuple[StoredWeight, bytes]:
 
 
 @cache
-def tiny_folder(reference: str, tag: str = "noise") -> HubFolder:
+def tiny_folder(reference: str, tag: str = "noise") -> ModelFolder:
     """What is published of it."""
     weight, data = tiny(tag)
     return assemble(weight, PlainFile(Path("model.safetensors")), reference, data=data)

@@ -18,10 +18,11 @@ from loopback import LoopbackHub
 
 import zoo
 from zoo.catalog import default_catalog
-from zoo.errors import HubError, PublishError, SourceError, WeightError
-from zoo.hub import HubFolder, Published, assemble, check_token, publish
+from zoo.errors import HubError, PublishError, SaveError, SourceError, WeightError
+from zoo.hub import Published, assemble, check_token, publish
 from zoo.hub.card import _HUB_LICENSES
 from zoo.records import StoredWeight
+from zoo.saving import ModelFolder
 from zoo.sources import LocalFolder, PlainFile
 from zoo.weights import HubAccess
 
@@ -34,7 +35,7 @@ def access(hub: LoopbackHub, token: str | None) -> HubAccess:
     return HubAccess(hub.endpoint, token=token)
 
 
-def send(hub: LoopbackHub, token: str | None, folder: HubFolder = FOLDER, **options: Any) -> Published:
+def send(hub: LoopbackHub, token: str | None, folder: ModelFolder = FOLDER, **options: Any) -> Published:
     return publish(folder, REPO, access(hub, token), **options)
 
 
@@ -176,7 +177,7 @@ def test_a_branch_that_moved_meanwhile(hub: LoopbackHub, token: str) -> None:
 def test_a_card_that_the_hub_refuses(hub: LoopbackHub, token: str) -> None:
     card = FOLDER.files["README.md"].replace(b"license: mit", b"license: nonsense")
     with pytest.raises(PublishError, match=r"alice/tiny: Invalid metadata in README.md. - \"license\" must be one of"):
-        send(hub, token, HubFolder(FOLDER.weight, dict(FOLDER.files) | {"README.md": card}))
+        send(hub, token, ModelFolder(FOLDER.weight, dict(FOLDER.files) | {"README.md": card}))
     assert len(hub.commits(REPO)) == 1
     assert hub.objects == {}
 
@@ -246,7 +247,7 @@ def test_every_license_that_is_written_is_one_of_the_hubs() -> None:
 # Before anything is sent
 
 
-def assembled(change: Callable[[dict[str, Any]], object], data: bytes = tiny()[1]) -> HubFolder:
+def assembled(change: Callable[[dict[str, Any]], object], data: bytes = tiny()[1]) -> ModelFolder:
     content = tiny()[0].model_dump()
     change(content)
     return assemble(StoredWeight.model_validate(content), PlainFile(Path("x")), f"hf-hub:{REPO}", data=data)
@@ -311,7 +312,7 @@ def test_a_folder_is_whole_and_readable(tmp_path: Path) -> None:
 def test_what_exists_is_left_alone(tmp_path: Path, place: str, words: str) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "notes.txt").write_bytes(b"mine")
-    with pytest.raises(PublishError, match=f"{words}; name a folder that is empty or does not exist yet"):
+    with pytest.raises(SaveError, match=f"{words}; name a folder that is empty or does not exist yet"):
         FOLDER.write(tmp_path / place)
     assert files_below(tmp_path) == {"tiny/notes.txt": b"mine"}
 
@@ -323,12 +324,12 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 def test_a_folder_on_a_full_disk(tmp_path: Path) -> None:
     outcome = in_process(lambda: FOLDER.write(tmp_path / "tiny"), {resource.RLIMIT_FSIZE: 50_000})
-    assert outcome.error == "PublishError"
+    assert outcome.error == "SaveError"
     assert f"{tmp_path / 'tiny'} cannot be written: [Errno 27] File too large" in outcome.message
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_below_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PublishError, match="cannot be written"):
+    with pytest.raises(SaveError, match="cannot be written"):
         FOLDER.write(tmp_path / "file" / "tiny")

@@ -204,6 +204,24 @@ DEFECTS = {
         "encoder it_loads",
         r"asks for API version 2, this zoo offers 1; set `api_version = 1` in the class",
     ),
+    "no_reason": Defect(
+        'reason="rounds; a digit is a gate of two binary ones"',
+        'reason=""',
+        "encoder declarations",
+        r"lacks its `operation` or its `reason`; both are printed by `zoo profile`",
+    ),
+    "a_price_of_minus_one": Defect(
+        "read=Work(macs=2, acs=2)",
+        "read=Work(macs=2, acs=-1)",
+        "decoder declarations",
+        r"the price 'Gray-code decoder' has `read` Work\(macs=2, acs=-1\); make it a Work of whole numbers from 0",
+    ),
+    "no_tuple": Defect(
+        "    prices = (\n        Price(\n",
+        "    prices = 1 or (\n        Price(\n",
+        "decoder declarations",
+        r"`prices` is 1; declare a tuple of zoo.contracts.Price, or leave it out",
+    ),
     "no_code": Defect(
         "    code = CODE\n",
         "",

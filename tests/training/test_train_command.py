@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 import zoo
 from zoo.cli import app
-from zoo.hub.checkpoint import Statement
+from zoo.saving.record import Statement
 from zoo.training import DataOptions, load_data, train
 from zoo.training.results import write_weights
 

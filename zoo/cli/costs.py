@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.printing import progress
 
 DEFAULT_LIMIT = 32
@@ -36,6 +36,8 @@ def profile_command(
         typer.Option(min=1, metavar="N", help=f"The first N images of --data.  (default: {DEFAULT_LIMIT})"),
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Layer by layer too.")] = False,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Count what a model costs, beside the same network without spikes.
@@ -45,22 +47,23 @@ def profile_command(
     paper's convention, analog + spiking / T. With --data also spikes,
     synaptic operations and energy. What could not be counted is listed.
     """
+    from zoo.factory import open_model
     from zoo.printing_cost import print_profile
     from zoo.profiling import preprocessing_of, profile
 
-    name = model_reference(name)
+    if data is None and limit is not None:
+        raise typer.BadParameter("--limit goes with --data")
+    opened = open_model(model_reference(name), listed=True, endpoint=endpoint, cache_dir=cache_dir)
     if data is None:
-        if limit is not None:
-            raise typer.BadParameter("--limit goes with --data")
-        counted = profile(name, image_size, num_classes=num_classes)
+        counted = profile(opened, image_size, num_classes=num_classes)
     else:
         from zoo.images import find_images, prepare, read_image
 
         leave_bombs_to_us()
-        wanted, files = preprocessing_of(name, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
+        wanted, files = preprocessing_of(opened, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
         with progress(len(files), shown=True, doing="counting") as advance:
             images = (prepare(read_image(file), wanted) for file in files if not advance())
-            counted = profile(name, num_classes=num_classes, images=images)
+            counted = profile(opened, num_classes=num_classes, images=images)
     if as_json:
         print(json.dumps(counted.to_json()))
     else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.memory import keep_freed_memory
 from zoo.printing import progress
 from zoo.terminal import printable, say
@@ -84,6 +84,8 @@ def eval_command(
     max_damaged: Annotated[
         int, typer.Option(min=0, help="Damaged images that are left out before it is an error.")
     ] = 100,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Measure a weight on labelled images: top-1, top-5, loss, every class, and what is taken for what.
@@ -124,6 +126,8 @@ def eval_command(
             batch_size=batch_size,
             precision=precision.value,
             device=device,
+            endpoint=endpoint,
+            cache_dir=cache_dir,
             begin=begin,
             after_batch=after_batch,
         )

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.options import Json, model_reference
+from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.printing import print_rows
 from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.exporting import ExportedBlock
+    from zoo.factory import Places
 
 ANY_BATCH = "dynamic"
 
@@ -55,6 +56,8 @@ def export_command(
         typer.Option(metavar="MODULE", help="Write this spiking block; may be repeated; all unless given. NIR only."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     r"""Write a model as ONNX, or its spiking blocks as NIR graphs.
@@ -77,18 +80,21 @@ def export_command(
         raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")
     if form is Format.ONNX and block:
         raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
+    places: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
     name = model_reference(name)
     if form is Format.ONNX:
-        _export_onnx(name, out, image_size, _number_of(batch or "1"), force, as_json)
+        _export_onnx(name, places, out, image_size, _number_of(batch or "1"), force, as_json)
     else:
-        _export_nir(name, out, image_size, block or [], force, as_json)
+        _export_nir(name, places, out, image_size, block or [], force, as_json)
 
 
-def _export_onnx(name: str, out: Path, image_size: int | None, images: int | None, force: bool, as_json: bool) -> None:
+def _export_onnx(
+    name: str, places: Places, out: Path, image_size: int | None, images: int | None, force: bool, as_json: bool
+) -> None:
     from zoo.exporting import check_onnx_target, export_onnx, network_to_export
 
     check_onnx_target(out, force)
-    model, weight = network_to_export(name)
+    model, weight = network_to_export(name, **places)
     size = image_size or _size_of(weight)
     exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
     if as_json:
@@ -99,11 +105,13 @@ def _export_onnx(name: str, out: Path, image_size: int | None, images: int | Non
     say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
 
 
-def _export_nir(name: str, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool) -> None:
+def _export_nir(
+    name: str, places: Places, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool
+) -> None:
     from zoo.exporting import check_nir_target, export_nir, network_to_export
 
     check_nir_target(out, force)
-    model, weight = network_to_export(name)
+    model, weight = network_to_export(name, **places)
     size = image_size or _size_of(weight)
     exported = export_nir(model, out, weight, image_size=size, blocks=blocks, force=force)
     if as_json:

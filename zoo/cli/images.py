@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli.options import Json, Model, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Endpoint, Json, Model, leave_bombs_to_us, model_reference
 from zoo.errors import InputError
 from zoo.printing import print_answer, progress
 from zoo.terminal import say
@@ -31,6 +31,8 @@ def predict_command(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 32,
     device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Classify images; without any, the photographs that come with the package.
@@ -42,10 +44,11 @@ def predict_command(
     from zoo.images import find_images, sample_photographs
 
     leave_bombs_to_us()
-    from zoo.weights import HubAccess, find_weight
+    from zoo.factory import open_model
 
-    found = find_weight(model_reference(model or _default_model()), HubAccess(), required=True)
-    weight = found.weight
+    reference = model_reference(model or _default_model())
+    opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
+    weight = opened.weight
     assert weight is not None  # it was required
     from zoo.predicting import Failure, predict, usable_device
 
@@ -56,7 +59,7 @@ def predict_command(
         except InputError as error:  # an empty folder is reported, the rest still classified
             files.append(Failure(path, str(error)))
 
-    network = zoo.create_model(found.loads, pretrained=True, device=usable_device(device))
+    network = opened.build(pretrained=True, device=usable_device(device))
     wanted = min(DEFAULT_TOP, weight.num_classes) if top is None else top
     answers = predict(network, files, weight.preprocessing, weight.labels, wanted, batch_size)
     if not as_json:
@@ -84,6 +87,8 @@ def show_command(
     model: Model = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the picture, a PNG.")] = Path("show.png"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite that file if it exists.")] = False,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
 ) -> None:
     """Draw what the network sees: the input, its bit planes, and the spike rate of every layer.
 
@@ -99,7 +104,8 @@ def show_command(
     from zoo.viewing import check_target, draw, network_to_show, record, save_picture
 
     check_target(out, force)
-    network, preprocessing, weights = network_to_show(model_reference(model or _default_model()))
+    reference = model_reference(model or _default_model())
+    network, preprocessing, weights = network_to_show(reference, endpoint=endpoint, cache_dir=cache_dir)
     activity = record(network, prepare(pixels, preprocessing))
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}"), out, force)
     say(f"{out}: {network.spec}, {weights}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import zoo
-from zoo.cli.options import Json, model_reference
+from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.printing import in_terminal, print_info, print_rows, weights_in_short
 from zoo.terminal import say
 
@@ -49,7 +49,15 @@ def list_command(
 def _list_models(pattern: str, fields: dict[str, str | None], pretrained: bool, as_json: bool) -> None:
     from zoo.catalog import default_catalog, list_models
 
-    names = list_models(pattern, pretrained=pretrained, **fields)
+    names = list_models(
+        pattern,
+        family=fields["family"],
+        backbone=fields["backbone"],
+        encoder=fields["encoder"],
+        decoder=fields["decoder"],
+        neuron=fields["neuron"],
+        pretrained=pretrained,
+    )
     if not names:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
     elif as_json or in_terminal():
@@ -99,10 +107,12 @@ def info_command(
             help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
         ),
     ],
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Say all that is known of a model: its parts, size and weights, and the code that loads it."""
-    info = zoo.model_info(model_reference(name))
+    info = zoo.model_info(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
     if as_json:
         print(json.dumps(info))
     else:

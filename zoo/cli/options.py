@@ -24,6 +24,16 @@ Model = Annotated[
         help="Model, as `zoo list` names it; or a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
     ),
 ]
+_HUB = "Of a model on the Hugging Face Hub"
+Endpoint = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_HUB),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Where its files are kept.  (default: in HF_HOME)", rich_help_panel=_HUB),
+]
+"""A token comes from HF_TOKEN or `hf auth login`: what stands in a command line is seen by others."""
 
 
 def model_reference(text: str) -> str:

@@ -15,8 +15,8 @@ from zoo.errors import PublishError, ZooError
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.hub.checkpoint import Statement
     from zoo.records import StoredWeight
+    from zoo.saving.record import Statement
     from zoo.sources import Source
     from zoo.weights import HubAccess
 
@@ -195,7 +195,7 @@ def _field(option: str) -> str:
 
 
 def _statement(stated: Mapping[str, Any]) -> Statement:
-    from zoo.hub.checkpoint import Statement
+    from zoo.saving.record import Statement
 
     fields = {_field(option): value for option, value in stated.items()}
     fields |= {"labels": _labels(fields["labels"]), "metrics": _metrics(fields.pop("metric", []))}
@@ -233,7 +233,7 @@ def _metrics(texts: list[str]) -> dict[str, float]:
 
 def _order(name: str, checkpoint: Path | None, catalog: Path, access: HubAccess, stated: Mapping[str, Any]) -> _Order:
     """What NAME stands for: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
-    from zoo.hub.checkpoint import describe_checkpoint, restate
+    from zoo.saving.record import describe_checkpoint, restate
     from zoo.sources import LocalFolder, PlainFile
 
     if checkpoint is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import Json, key_values, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.errors import TrainingStoppedError
 from zoo.memory import keep_freed_memory
 from zoo.printing import complain
@@ -129,6 +129,8 @@ def train_command(
     max_damaged: Annotated[
         int, typer.Option(min=0, help="Damaged images that are left out before it is an error.", rich_help_panel=_DATA)
     ] = 100,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on images: a folder of your own photographs, or a data set.
@@ -180,6 +182,8 @@ def train_command(
             validate_every=validate_every,
             eval_batch_size=eval_batch_size,
             observers=[Display()],
+            endpoint=endpoint,
+            cache_dir=cache_dir,
         )
     except TrainingStoppedError as error:
         complain(str(error))

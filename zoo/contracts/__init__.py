@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from zoo.contracts.converter import Converted, Converter
-from zoo.contracts.family import BuildRequest, Components, Family, GrammarFamily
+from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily
+from zoo.contracts.price import Price, Work
 
 if TYPE_CHECKING:
     from zoo.contracts.modules import (
@@ -31,6 +32,7 @@ API_VERSION = 1
 
 __all__ = [
     "API_VERSION",
+    "About",
     "Backbone",
     "BlockPlan",
     "BuildRequest",
@@ -47,6 +49,8 @@ __all__ = [
     "Neuron",
     "NeuronFactory",
     "PairBuilder",
+    "Price",
+    "Work",
 ]
 
 

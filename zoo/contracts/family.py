@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,25 @@ class BuildRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+WITHOUT_SPIKES = "An image classifier without spikes"
+
+
+@final
+@dataclass(frozen=True)
+class About:
+    """What a model card says of a network, in Markdown.
+
+    Attributes:
+        summary: a sentence or more on what kind of network it is.
+        paper: what it follows, such as `the HAS-8 paper`; empty for none.
+        citation: of that paper; empty for none.
+    """
+
+    summary: str
+    paper: str = ""
+    citation: str = ""
+
+
 class Family(ABC):
     """Parses its own remainder of a name and builds the network that it describes.
 
@@ -70,6 +90,17 @@ class Family(ABC):
     @abstractmethod
     def build(self, request: BuildRequest) -> ImageClassifier:
         """The network, freshly initialised; raises `CompositionError`."""
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        """What a model card says of the network; by default whether it spikes, and the docstring's first paragraph.
+
+        Args:
+            fields: of its name.
+            timesteps: T; 1 for a network without spikes.
+        """
+        kind = f"A spiking image classifier of {timesteps} timesteps" if timesteps > 1 else WITHOUT_SPIKES
+        told = " ".join(inspect.cleandoc(type(self).__doc__ or "").partition("\n\n")[0].split())
+        return About(f"{kind}: {told.rstrip('.')}." if told else f"{kind}.")
 
     def control(self, fields: Mapping[str, Value]) -> str | None:
         """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""

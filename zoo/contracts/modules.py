@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
+from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, NEURON_PRICES, Price
 from zoo.errors import CompositionError, InputError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Encoder(nn.Module, ABC):
         options: names of the keyword arguments that its constructor takes; none is required.
         repeatable: whether the same x gives the same planes in training mode too, bit for bit, as it has to in eval
             mode. Then the backward pass makes them anew where it needs them, and nothing of them is kept.
+        prices: what it is charged with; by default the range step, and a comparison in every timestep.
     """
 
     api_version: ClassVar[int]
@@ -34,6 +36,7 @@ class Encoder(nn.Module, ABC):
     differentiable: ClassVar[bool]
     options: ClassVar[frozenset[str]] = frozenset()
     repeatable: ClassVar[bool] = False
+    prices: ClassVar[tuple[Price, ...]] = ENCODER_PRICES
 
     @property
     @abstractmethod
@@ -54,11 +57,13 @@ class Decoder(nn.Module, ABC):
     Attributes:
         codes: the codes it can read; None for any.
         timesteps: the T it needs; None for any.
+        prices: what it is charged with; by default a multiplication for every spike.
     """
 
     api_version: ClassVar[int]
     codes: ClassVar[frozenset[str] | None]
     timesteps: ClassVar[int | None]
+    prices: ClassVar[tuple[Price, ...]] = DECODER_PRICES
 
     @abstractmethod
     def forward(self, spikes: Tensor) -> Tensor:
@@ -84,9 +89,14 @@ class Decoder(nn.Module, ABC):
 
 
 class Neuron(nn.Module, ABC):
-    """(T, N, …) real → (T, N, …) in {0, 1}, starting from rest on every call and leaving no state behind."""
+    """(T, N, …) real → (T, N, …) in {0, 1}, starting from rest on every call and leaving no state behind.
+
+    Attributes:
+        prices: what it is charged with; by default what a leaky one is.
+    """
 
     api_version: ClassVar[int]
+    prices: ClassVar[tuple[Price, ...]] = NEURON_PRICES
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

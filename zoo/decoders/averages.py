@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.modules import Decoder
+from zoo.contracts.price import SHIFTED_SUM
 from zoo.in_place import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
 
 _BITS = 8
@@ -69,6 +70,7 @@ class RateDecoder(Decoder):
     api_version = 1
     codes = None
     timesteps = None
+    prices = (SHIFTED_SUM,)
 
     def forward(self, spikes: Tensor) -> Tensor:
         return rate_decode(spikes)
@@ -81,6 +83,7 @@ class BitPlaneDecoder(Decoder):
     api_version = 1
     codes = frozenset({"binary-lsb-first"})
     timesteps = _BITS
+    prices = (SHIFTED_SUM,)
 
     def forward(self, spikes: Tensor) -> Tensor:
         return bit_plane_decode(spikes)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.modules import Encoder
+from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.in_place_planes import in_place_planes
 from zoo.encoders.ranges import LEVELS, unit_range
 from zoo.encoders.surrogates import (
@@ -157,6 +158,7 @@ class BitPlaneEncoder(Encoder):
     code = "binary-lsb-first"
     differentiable = True
     repeatable = True
+    prices = (RANGE_STEP, BINARY_DIGITS)
 
     @property
     @final

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.modules import Encoder
+from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.ranges import unit_range
 from zoo.errors import check_count
 
@@ -129,6 +130,7 @@ class PhaseEncoder(TemporalEncoder):
 
     code = "binary-msb-first"
     repeatable = True
+    prices = (RANGE_STEP, BINARY_DIGITS)
     max_timesteps = 24
 
     def spikes(self, x: Tensor) -> Tensor:

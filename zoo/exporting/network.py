@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
-from zoo.factory import create_model
+from zoo.factory import Places, open_model
 from zoo.records import StoredWeight
-from zoo.weights import HubAccess, find_listed
 from zoo.weights.access import LIBRARY
 
-UNTRAINED_SEED = 0
 
-
-def network_to_export(name: str) -> tuple[ImageClassifier, StoredWeight | None]:
+def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
     """The network of a name and the weight that is in it: the name's, or none, and then it is untrained.
+
+    Args:
+        name: as for `create_model`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
         ModelNameError, TagError: the name or tag is wrong; and what else `create_model` raises.
     """
-    found = find_listed(name, HubAccess())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(UNTRAINED_SEED)
-        return create_model(found.loads, pretrained=found.weight is not None), found.weight
+    opened = open_model(name, listed=True, **places)
+    return opened.build_settled(), opened.weight
 
 
 def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from zoo.contracts.family import BuildRequest, GrammarFamily
-from zoo.families.has8 import SIZE_PARTS, build_paired, check_width
+from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, GrammarFamily
+from zoo.families.has8 import CITATION, PAPER, SIZE_PARTS, build_paired, check_width
 from zoo.names import ChoicePart, Grammar, Value
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ class AnnFamily(GrammarFamily):
     def check(self, fields: Mapping[str, Value]) -> None:
         if "network" not in fields:
             check_width(fields)
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        if "network" in fields:
+            return About(
+                f"{WITHOUT_SPIKES}, `{fields['network']}` of [torchvision](https://pypi.org/project/torchvision)."
+            )
+        return About(f"{WITHOUT_SPIKES}.", PAPER, CITATION)
 
     def build(self, request: BuildRequest) -> ImageClassifier:
         if request.spec.get("network"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, final
 
-from zoo.contracts.family import BuildRequest, Components, GrammarFamily
+from zoo.contracts.family import About, BuildRequest, Components, GrammarFamily
 from zoo.errors import CompositionError, ModelNameError
 from zoo.names import ComponentPart, Grammar, NumberPart, Spec, Value
 
@@ -20,6 +20,10 @@ SIZE_PARTS = (
     NumberPart("mult", "m", 8),
     NumberPart("depth", "d", 8),
 )
+PAPER = "the HAS-8 paper"
+CITATION = """\
+Nhan T. Luu and others, *Hybrid ANN-SNN With Layer-Wise Surrogate Spike Encoding-Decoding Structure*; the authors' own
+code: [luutn2002/has-8](https://github.com/luutn2002/has-8)."""
 CODING_PARTS = (ComponentPart("encoder"), ComponentPart("decoder"), ComponentPart("neuron", default="if"))
 
 
@@ -60,11 +64,21 @@ def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
 
 
 class CodedFamily(GrammarFamily):
-    """Names with backbone, size, encoder, decoder and neuron."""
+    """Names with backbone, size, encoder, decoder and neuron.
+
+    Attributes:
+        analog: whether blocks have an analog branch.
+        summary: of a model card, with the names of components and T to fill in.
+    """
 
     api_version = 1
     grammars = (Grammar(SIZE_PARTS + CODING_PARTS),)
     analog: ClassVar[bool]
+    summary: ClassVar[str]
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        named = {key: f"`{value}`" for key, value in fields.items()}
+        return About(self.summary.format(timesteps=timesteps, **named), PAPER, CITATION)
 
     def check(self, fields: Mapping[str, Value]) -> None:
         check_width(fields)
@@ -81,6 +95,11 @@ class Has8Family(CodedFamily):
     """Analog and spiking branches added in every block: the paper's hybrid."""
 
     analog = True
+    summary = (
+        "A hybrid image classifier: in every block an analog branch and a spiking branch see the same activation. The "
+        "spiking one encodes it ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes "
+        "the spikes ({decoder})."
+    )
 
 
 @final
@@ -88,3 +107,7 @@ class SnnFamily(CodedFamily):
     """The control without the analog branch, of the very same spiking blocks."""
 
     analog = False
+    summary = (
+        "An image classifier of spiking blocks alone, the hybrid HAS-8 network without its analog branch: it encodes "
+        "({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes ({decoder})."
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from zoo.contracts.family import BuildRequest, GrammarFamily
+from zoo.contracts.family import About, BuildRequest, GrammarFamily
 from zoo.errors import OptionError
 from zoo.families.ann import BASELINE_NETWORKS
 from zoo.names import ChoicePart, ComponentPart, Grammar, Value
@@ -28,6 +28,14 @@ class SewFamily(GrammarFamily):
             )
         ),
     )
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        return About(
+            f"A spiking image classifier, the SEW-`{fields['network']}` of "
+            "[spikingjelly](https://pypi.org/project/spikingjelly) (arXiv:2102.04159): it encodes the image once "
+            f"(`{fields['encoder']}`), runs spiking neurons (`{fields['neuron']}`) over {timesteps} timesteps, and "
+            "averages."
+        )
 
     def control(self, fields: Mapping[str, Value]) -> str:
         return f"ann_{fields['network']}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.contracts.family import BuildRequest, Family
+from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family
 from zoo.errors import MissingPluginError, UnknownComponentError, shorten, suggest
 from zoo.names import ComponentNames, Value
 
@@ -48,6 +48,9 @@ class TimmFamily(Family):
 
     def format(self, fields: Mapping[str, Value]) -> str:
         return str(fields["network"])
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        return About(f"{WITHOUT_SPIKES}, `{fields['network']}` of [timm](https://pypi.org/project/timm).")
 
     def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.timm_classifier import timm_classifier

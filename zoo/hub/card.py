@@ -12,6 +12,7 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
+from zoo.composition import about_model
 from zoo.names import Spec
 from zoo.records import TOP_K, StoredWeight, in_words
 from zoo.terminal import printable
@@ -27,16 +28,6 @@ _HUB_LICENSES = frozenset(
     """.split()  # noqa: SIM905
 )
 """Licence identifiers that the Hub knows; others are published as `other`, under their own name."""
-
-_ABOUT = {
-    "has8": "A hybrid image classifier: in every block an analog branch and a spiking branch see the same activation. "
-    "The spiking one encodes it ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and "
-    "decodes the spikes ({decoder}).",
-    "snn": "An image classifier of spiking blocks alone, the hybrid HAS-8 network without its analog branch: it "
-    "encodes ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes ({decoder}).",
-    "ann": "An image classifier without spikes.",
-    "timm": "An image classifier without spikes, {network} of [timm](https://pypi.org/project/timm).",
-}
 
 
 _CODE = re.compile(r"(`[^`<>&|$\\]+`)")
@@ -100,14 +91,6 @@ def _shell(reference: str) -> str | None:
 
 
 _FILTERS = {"sentence": _sentence, "plain": _plain, "code": _code, "quoted": _quoted, "in_words": in_words}
-
-
-def about(spec: Spec, timesteps: int) -> str:
-    """Two sentences on what kind of network a name is of."""
-    fields = {"encoder": "", "decoder": "", "neuron": "if"} | {key: f"`{value}`" for key, value in spec.fields}
-    other = "A spiking image classifier of {timesteps} timesteps." if timesteps > 1 else _ABOUT["ann"]
-    text = _ABOUT.get(spec.family, other)
-    return text.format(timesteps=timesteps, **fields)
 
 
 def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
@@ -200,8 +183,7 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         reference=reference,
         shell=_shell(reference),
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
-        about=about(spec, weight.figures.timesteps),
-        of_the_paper=spec.family in _ABOUT and spec.get("base") is not None,
+        about=about_model(spec, weight.figures.timesteps),
         titles={name: metric_title(name) for name in weight.metrics},
     )
     return f"---\n{_front_matter(metadata(weight, spec))}---\n\n{body}".encode()

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 from huggingface_hub import ModelCard
@@ -18,65 +14,22 @@ from zoo.contracts.modules import ImageClassifier
 from zoo.errors import PublishError, ZooError
 from zoo.hub.card import metadata, write_card, write_eval_results
 from zoo.names import Spec
-from zoo.profiling import count_cost
-from zoo.records import Figures, StoredWeight, WeightRecord
+from zoo.records import StoredWeight, WeightRecord
 from zoo.registry import NOTEBOOK, default_registry
+from zoo.saving.folder import ModelFolder, make_config
+from zoo.saving.record import NOT_STATED, measure
 from zoo.sources import Source
-from zoo.weights import HubAccess, describe, load_weight, parse_weight, read_weight
-from zoo.weights.config import CONFIG, MODEL, read_config, write_config
+from zoo.weights import HubAccess, load_weight, parse_weight, read_weight
+from zoo.weights.config import CONFIG, MODEL, read_config
 from zoo.weights.reading import check_published
 
 CARD = "README.md"
-NOT_STATED = "not stated"
 _NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})
-
-
-def check_new_folder(path: Path) -> None:
-    """Raise `PublishError` where something is that would be written over."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        what = "is not empty" if path.is_dir() else "is a file"
-        raise PublishError(f"{path} {what}; name a folder that is empty or does not exist yet")
-
-
-@dataclass(frozen=True)
-class HubFolder:
-    """What is published, in memory.
-
-    Attributes:
-        weight: its record.
-        files: path inside the repository → bytes; nothing else is ever uploaded.
-    """
-
-    weight: StoredWeight
-    files: Mapping[str, bytes]
-
-    def write(self, path: Path) -> None:
-        """Write the folder; it is complete, or not there.
-
-        Raises:
-            PublishError: it holds files already, or cannot be written.
-        """
-        check_new_folder(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        except OSError as error:
-            raise PublishError(f"{path} cannot be written: {error}") from error
-        try:
-            for name, content in self.files.items():
-                (beside / name).parent.mkdir(exist_ok=True)
-                (beside / name).write_bytes(content)
-            beside.chmod(0o755)
-            beside.rename(path)
-        except OSError as error:
-            raise PublishError(f"{path} cannot be written: {error}") from error
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)  # nothing is left there once it was renamed
 
 
 def assemble(
     weight: StoredWeight, source: Source, reference: str, access: HubAccess | None = None, data: bytes | None = None
-) -> HubFolder:
+) -> ModelFolder:
     """The folder of a weight, every claim of its record that can be checked here checked.
 
     Args:
@@ -107,17 +60,11 @@ def assemble(
     else:
         check_published(data, weight, str(source), "make its record again")
     model = _check_model(weight, spec, parse_weight(data, weight.name))
-    config = write_config(weight, describe(model, weight), model.num_features)
-    files = {MODEL: data, CONFIG: config, CARD: write_card(weight, spec, reference, control_of(weight, spec))}
+    files = {MODEL: data, CONFIG: make_config(model, weight)}
+    files |= {CARD: write_card(weight, spec, reference, control_of(weight, spec))}
     files |= write_eval_results(weight)
     _check_texts(weight, spec, files)
-    return HubFolder(weight, files)
-
-
-def measure(model: ImageClassifier, image_size: int) -> Figures:
-    """The figures of a record, counted on this model."""
-    cost = count_cost(model, image_size).to_json()
-    return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
+    return ModelFolder(weight, files)
 
 
 def control_of(weight: StoredWeight, spec: Spec) -> StoredWeight | None:

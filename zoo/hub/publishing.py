@@ -8,7 +8,7 @@ from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import BadRequestError
 
 from zoo.errors import HubError, PublishError, WeightError
-from zoo.hub.folder import HubFolder
+from zoo.saving import ModelFolder
 from zoo.sources import REVISION, HubRepository, check_repository
 from zoo.weights import HubAccess
 from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, MODEL, read_config
@@ -58,7 +58,7 @@ def check_token(access: HubAccess, repo_id: str) -> None:
         raise HubError(f"{named} may not write to {repo_id}; give it that right at {settings}")
 
 
-def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
+def publish(folder: ModelFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
     """Put a folder into a repository in one commit; made where it does not exist.
 
     The same folder again changes nothing; after an interrupted upload, what arrived is not sent again.
@@ -91,7 +91,7 @@ def publish(folder: HubFolder, repo_id: str, access: HubAccess, *, private: bool
     )
 
 
-def _commit(folder: HubFolder, head: HubRepository, access: HubAccess) -> str:
+def _commit(folder: ModelFolder, head: HubRepository, access: HubAccess) -> str:
     """The commit after `head` that holds the folder; `head`'s own where nothing differs."""
     operations = [CommitOperationAdd(path, content) for path, content in folder.files.items()]
     seconds = COMMIT_SECONDS + sum(map(len, folder.files.values())) / SLOWEST
@@ -112,7 +112,7 @@ def _commit(folder: HubFolder, head: HubRepository, access: HubAccess) -> str:
     return commit.oid
 
 
-def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
+def _check_same_weight(folder: ModelFolder, head: HubRepository, files: list[str], access: HubAccess) -> None:
     """Refuse to replace something else: the bytes behind a name never change."""
     if CONFIG not in files:
         if MODEL in files:
@@ -130,7 +130,7 @@ def _check_same_weight(folder: HubFolder, head: HubRepository, files: list[str],
         )
 
 
-def _check_arrived(folder: HubFolder, repository: HubRepository, access: HubAccess) -> str:
+def _check_arrived(folder: ModelFolder, repository: HubRepository, access: HubAccess) -> str:
     index = access.info(repository, sizes=True)
     arrived = {path: index.entry(path) for path in folder.files}
     sizes = {path: entry.length for path, entry in arrived.items() if entry}

@@ -9,6 +9,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
 from zoo.contracts.modules import Neuron
+from zoo.contracts.price import INTEGRATION
 from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
 from zoo.precision import at_least_float32
 
@@ -64,6 +65,8 @@ class StatelessNode(Neuron, neuron.BaseNode):
 @final
 class IFNeuron(StatelessNode, neuron.IFNode):
     """Integrate and fire, hard reset: the paper's neuron (eq. 22)."""
+
+    prices = (INTEGRATION,)
 
     def __init__(self) -> None:
         neuron.IFNode.__init__(self, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zoo.profiling.energy import Energy
     from zoo.profiling.macs import Cost, Layer, count_cost
     from zoo.profiling.report import Control, Profile, preprocessing_of, profile
-    from zoo.profiling.rules import RULES, Part, Rule, Work
+    from zoo.profiling.rules import RULES, Part, Rule, charged
 
 _HOMES = {
     "Activity": "activity",
@@ -27,7 +27,7 @@ _HOMES = {
     "Rule": "rules",
     "SpikeRate": "activity",
     "SynapticLayer": "activity",
-    "Work": "rules",
+    "charged": "rules",
     "count_cost": "macs",
     "preprocessing_of": "report",
     "profile": "report",
@@ -45,7 +45,7 @@ __all__ = [
     "Rule",
     "SpikeRate",
     "SynapticLayer",
-    "Work",
+    "charged",
     "count_cost",
     "preprocessing_of",
     "profile",

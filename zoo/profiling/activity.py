@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from zoo.contracts.modules import Encoder, ImageClassifier
+from zoo.contracts.price import Work
 from zoo.profiling.macs import Branch, branch_of
 from zoo.profiling.recording import Recorder, Uncounted
-from zoo.profiling.rules import Part, Rule, Work
+from zoo.profiling.rules import Part, Rule
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from zoo.profiling.rules import Part, Work
+from zoo.contracts.price import Work
+from zoo.profiling.rules import Part
 
 PJ_PER_MAC = 4.6
 """A 32-bit floating-point multiplication, 3.7 pJ, and an addition."""

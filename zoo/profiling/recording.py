@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.contracts.modules import Encoder, ImageClassifier
+from zoo.contracts.price import Work
 from zoo.profiling.rules import (
     LAYERS,
     MOVE,
@@ -27,7 +28,6 @@ from zoo.profiling.rules import (
     WHOLE,
     WINDOWED,
     Rule,
-    Work,
     rules_of,
 )
 from zoo.profiling.synapses import Synapses

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from zoo.catalog import Catalog
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError, OptionError, check_integer
-from zoo.factory import create_model
+from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.profiling.activity import Activity, activity_of
 from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
 from zoo.profiling.macs import (
@@ -28,12 +30,10 @@ from zoo.profiling.macs import (
 )
 from zoo.profiling.recording import Recorder
 from zoo.records import Preprocessing
-from zoo.registry import default_registry
-from zoo.weights import HubAccess, find_listed
+from zoo.registry import Registry, default_registry
 
 DEFAULT_IMAGE_SIZE = 224
 MAX_IMAGE_SIZE = 4096
-UNTRAINED, UNTRAINED_SEED = "untrained", 0
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
 MAX_BATCH = 64
@@ -143,21 +143,32 @@ class Profile(Cost):
 
 
 def profile(
-    model: ImageClassifier | str,
+    model: ImageClassifier | OpenedModel | str,
     image_size: int | None = None,
     *,
     num_classes: int | None = None,
     images: Tensor | Iterable[Tensor] | None = None,
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
 ) -> Profile:
     """Count all that a model costs; with images, also what they set off in it.
 
     Args:
-        model: a network, or a name as `create_model` takes it. A name's weights, those of its tag or the first listed,
-            are loaded where images need them; without any, the network is initialised from a fixed seed.
+        model: a network, or a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. A name's
+            weights, those of its tag or the first listed, are loaded where images need them; without any, the network
+            is initialised from a fixed seed.
         image_size: pixels a side; None for the images' own, or 224.
         num_classes: for a name; None for its weight's own, or 1000.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and go
             through in batches of bounded memory.
+        endpoint: of the Hub, for a name; None for HF_ENDPOINT, or huggingface.co.
+        cache_dir: where downloads are kept; None for HF_HOME's.
+        token: for private repositories; None for the one logged in with.
+        registry: components to build from, also the control; the installed ones by default.
+        catalog: where weights are listed; the installed ones by default.
 
     Raises:
         InputError: the model is on the meta device, or an image or `image_size` does not fit; what else `create_model`
@@ -166,10 +177,22 @@ def profile(
             network.
     """
     image_size = None if image_size is None else _check_side(image_size)
-    network, name, weights = _network(model, num_classes, trained=images is not None)
+    if isinstance(model, str):
+        model = open_model(
+            model,
+            listed=True,
+            endpoint=endpoint,
+            cache_dir=cache_dir,
+            token=token,
+            registry=registry,
+            catalog=catalog,
+        )
+    if isinstance(model, OpenedModel):
+        registry, catalog = model.registry, model.catalog
+    network, weights = _network(model, num_classes, trained=images is not None)
     stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size)
     counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
-    control = _control(network)
+    control = _control(network, registry, catalog)
     batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
     networks = [each for each in (network, control) if each is not None]
     activities = [] if stream is None else _measure(networks, stream, batch)
@@ -179,7 +202,7 @@ def profile(
         params_analog=params["analog"],
         params_spiking=params["spiking"],
         size_bytes=sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers())),
-        name=name,
+        name=str(model.spec),
         weights=weights,
         num_classes=network.num_classes,
         activations=sum(shapes.outputs[name] for name in shapes.synapses),
@@ -215,51 +238,47 @@ def _params_by_branch(network: ImageClassifier) -> dict[Branch, int]:
 # The network and its control ------------------------------------------------------------------------------------------
 
 
-def preprocessing_of(name: str, image_size: int | None = None) -> Preprocessing:
+def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **places: Unpack[Places]) -> Preprocessing:
     """How images are prepared for a model: as its weight wants them, but to `image_size` where that is given.
+
+    Args:
+        name: as for `create_model`, or what `zoo.factory.open_model` made of it.
+        image_size: pixels a side.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
         InputError, OptionError: `image_size` is out of range, or no integer; what else `create_model` raises.
     """
     side = None if image_size is None else _check_side(image_size)
-    weight = find_listed(name, HubAccess()).weight
+    weight = (name if isinstance(name, OpenedModel) else open_model(name, listed=True, **places)).weight
     wanted = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
     return wanted if side is None else wanted.model_copy(update={"size": side})
 
 
 def _network(
-    model: ImageClassifier | str, num_classes: int | None, trained: bool
-) -> tuple[ImageClassifier, str, str | None]:
-    """The network to profile, what it is called, and a word on its weights."""
+    model: ImageClassifier | OpenedModel, num_classes: int | None, trained: bool
+) -> tuple[ImageClassifier, str | None]:
+    """The network to profile, and a word on its weights."""
     if isinstance(model, ImageClassifier):
         if num_classes is not None:
             raise OptionError(f"num_classes={num_classes!r} goes with a name; {model.spec} has {model.num_classes}")
-        return model, str(model.spec), "as given"
-    if not isinstance(model, str):
+        return model, "as given"
+    if not isinstance(model, OpenedModel):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
-    found = find_listed(model, HubAccess())
-    loaded = trained and found.weight is not None
-    network, name = _seeded(found.loads, loaded, num_classes), str(found.spec)
-    if not trained:  # costs do not depend on values
-        return network, name, None
-    return network, name, f"weights {found.weight.tag}" if found.weight else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+    network = model.build_settled(None if trained else False, num_classes, device="cpu")
+    return network, model.weights_in_words if trained else None
 
 
-def _seeded(name: str, pretrained: bool, num_classes: int | None, in_chans: int | None = None) -> ImageClassifier:
-    """A network whose fresh values are the same every time; torch's generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(UNTRAINED_SEED)
-        return create_model(name, pretrained, num_classes, in_chans, device="cpu")
-
-
-def _control(network: ImageClassifier) -> ImageClassifier | None:
+def _control(network: ImageClassifier, registry: Registry | None, catalog: Catalog | None) -> ImageClassifier | None:
     """The same network without spikes, untrained: what it costs does not depend on its values."""
-    family = default_registry().load("family", network.spec.family)()
+    family = (registry or default_registry()).load("family", network.spec.family)()
     name = family.control(dict(network.spec.fields))
     if name is None:
         return None
     weights = next(network.parameters())
-    return _seeded(name, False, network.num_classes, network.in_chans).to(weights.device, weights.dtype)
+    control = open_model(name, registry=registry, catalog=catalog)
+    built = control.build_settled(False, network.num_classes, network.in_chans, device="cpu")
+    return built.to(weights.device, weights.dtype)
 
 
 # Images ---------------------------------------------------------------------------------------------------------------

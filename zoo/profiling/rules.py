@@ -1,10 +1,11 @@
-"""What every operation outside convolutions and linear layers is charged with: one table, printed by `zoo profile`.
+"""What every operation outside convolutions and linear layers is charged with, as `zoo profile` prints it.
 
-A comparison is charged as an accumulate (it is a subtraction), a multiplication on its own as a multiply-accumulate.
+Encoders, decoders and neurons declare their own prices (zoo/contracts/price.py); the rest of a network is priced here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,7 +15,15 @@ from spikingjelly.activation_based import neuron
 from torch import nn
 
 from zoo.contracts.modules import Decoder, Encoder, Neuron
-from zoo.decoders.averages import BitPlaneDecoder, RateDecoder
+from zoo.contracts.price import (
+    DECODER_PRICES,
+    ENCODER_PRICES,
+    INTEGRATION,
+    NEURON_PRICES,
+    NOTHING,
+    Price,
+    Work,
+)
 
 
 class Part(StrEnum):
@@ -24,20 +33,6 @@ class Part(StrEnum):
     CODING = "coding"
     NEURONS = "neurons"
     REST = "rest"
-
-
-@dataclass(frozen=True)
-class Work:
-    """Multiply-accumulates and accumulates."""
-
-    macs: int = 0
-    acs: int = 0
-
-    def __add__(self, other: Work) -> Work:
-        return Work(self.macs + other.macs, self.acs + other.acs)
-
-    def __mul__(self, times: int) -> Work:
-        return Work(self.macs * times, self.acs * times)
 
 
 @dataclass(frozen=True)
@@ -63,37 +58,13 @@ class Rule:
         return self.read * read + self.written * written
 
 
-_NONE, _MAC, _AC = Work(), Work(macs=1), Work(acs=1)
+def charged(prices: Iterable[Price], part: Part) -> tuple[Rule, ...]:
+    """The rules that these prices make in a part of the cost."""
+    return tuple(Rule(price.operation, part, price.read, price.written, price.reason) for price in prices)
 
-RANGE_STEP = Rule(
-    "range step",
-    Part.CODING,
-    Work(1, 2),
-    _NONE,
-    "looks for lo and hi (2 comparisons); (x − lo)·255/(hi − lo) is one multiply-accumulate",
-)
-DIGITS = Rule("bit-plane encoder", Part.CODING, _AC, _NONE, "rounds; the binary digits are then there to be read")
-THRESHOLDS = Rule(
-    "other encoder", Part.CODING, _NONE, _AC, "compares with a threshold in every timestep; assumed of a plugin's too"
-)
-DECODER = Rule(
-    "decoder",
-    Part.CODING,
-    _AC,
-    _MAC,
-    "adds a shifted value in every timestep; one scaling, by 1/255 or 1/T, at the end",
-)
-OTHER_DECODER = Rule("other decoder", Part.CODING, _MAC, _NONE, "assumed of a plugin's: a weighted sum over timesteps")
-INTEGRATOR = Rule(
-    "integrate-and-fire neuron", Part.NEURONS, Work(0, 2), _NONE, "adds the current, compares with the threshold"
-)
-LEAKY_NEURON = Rule(
-    "leaky or other neuron",
-    Part.NEURONS,
-    Work(1, 2),
-    _NONE,
-    "x − v, times 1/τ onto v, compared with the threshold; assumed of a plugin's too",
-)
+
+_NONE, _MAC, _AC = NOTHING, Work(macs=1), Work(acs=1)
+
 FOLDED_NORM = Rule(
     "batch norm behind a layer",
     Part.REST,
@@ -112,9 +83,14 @@ LEAKY_RELU = Rule("leaky ReLU", Part.REST, Work(1, 1), _NONE, "a comparison with
 MOVE = Rule("view, copy, concatenation", Part.REST, _NONE, _NONE, "moves values, computes none")
 
 RULES = (
-    *(RANGE_STEP, DIGITS, THRESHOLDS, DECODER, OTHER_DECODER, INTEGRATOR, LEAKY_NEURON),
+    *(
+        *charged(ENCODER_PRICES, Part.CODING),
+        *charged(DECODER_PRICES, Part.CODING),
+        *charged(NEURON_PRICES, Part.NEURONS),
+    ),
     *(FOLDED_NORM, NORM, ADDITION, PRODUCT, MAXIMUM, MEAN, SUM, RELU, LEAKY_RELU, MOVE),
 )
+"""All that does not depend on which components are installed: the defaults of those that declare no price, the rest."""
 
 # Modules that are charged as a whole, whatever they compute inside ----------------------------------------------------
 
@@ -126,14 +102,13 @@ WHOLE = (*LAYERS, *NORMS, *NEURONS, Encoder, Decoder)
 
 def rules_of(module: nn.Module, folded: bool) -> tuple[Rule, ...]:
     """What one of `WHOLE` is charged with beside its synapses; `folded`: its input is a layer's output."""
-    if isinstance(module, Encoder):
-        return (RANGE_STEP, DIGITS if module.code.startswith("binary-") else THRESHOLDS)
-    if isinstance(module, Decoder):
-        return (DECODER if isinstance(module, (BitPlaneDecoder, RateDecoder)) else OTHER_DECODER,)
-    if isinstance(module, NEURONS):
-        # A subclass may do more than integrate; what IFNode itself and the zoo's own node do is known.
-        plain = isinstance(module, neuron.IFNode)
-        return (INTEGRATOR if plain else LEAKY_NEURON,)
+    if isinstance(module, (Encoder, Decoder)):
+        return charged(module.prices, Part.CODING)
+    if isinstance(module, Neuron):
+        return charged(module.prices, Part.NEURONS)
+    if isinstance(module, neuron.BaseNode):
+        # spikingjelly's own declare nothing. A subclass may do more than integrate; what IFNode itself does is known.
+        return charged((INTEGRATION,) if isinstance(module, neuron.IFNode) else NEURON_PRICES, Part.NEURONS)
     if isinstance(module, NORMS):
         return (FOLDED_NORM if folded else NORM,)
     return ()

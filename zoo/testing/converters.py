@@ -76,12 +76,12 @@ class ConverterTests(ClassTests):
 
     def test_zoo_convert_stores_it(self) -> None:
         """The command `zoo convert` finds no fault in the name, the number of classes and the tensors' types."""
-        from zoo.converting import check_converted, make_folder  # the Hub's library is loaded by this check alone
+        from zoo.converting import check_converted, make_converted
 
         found = self._converted()
         with attempting(f"storing the result for {found.spec_name}, as `zoo convert` does,"):
             spec = check_converted(found, self.components)
-            make_folder(found, spec, self.image_size, "the converted checkpoint")
+            make_converted(found, spec, self.image_size, "the converted checkpoint", self.components)
 
     def _converted(self) -> Converted:
         state = self.checkpoint()

@@ -12,6 +12,7 @@ from zoo.testing.component import full_name
 from zoo.testing.inputs import DTYPES, gradient, require_gradient, run, seeded, spikes, uniform
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
+from zoo.testing.prices import require_prices
 
 SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2), (0, 5), (0, 3, 4, 4))
 ANY_T = (1, 2, 7, 8, 10)
@@ -66,8 +67,9 @@ class DecoderTests(ModuleTests):
         return 1
 
     def test_declarations(self) -> None:
-        """`codes` and `timesteps` are what the contract says."""
+        """`codes`, `timesteps` and `prices` are what the contract says."""
         decoder = self.build()
+        require_prices(decoder.prices)
         codes, count = decoder.codes, decoder.timesteps
         good = codes is None or (isinstance(codes, frozenset) and codes and all(isinstance(c, str) for c in codes))
         require(

@@ -23,6 +23,7 @@ from zoo.testing.inputs import (
 )
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
+from zoo.testing.prices import require_prices
 
 SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2))
 EMPTY = ((0, 5), (0, 3, 4, 4))
@@ -85,7 +86,7 @@ class EncoderTests(ModuleTests):
         return 1
 
     def test_declarations(self) -> None:
-        """`timesteps`, `code`, `differentiable` and `options` are what the contract says."""
+        """`timesteps`, `code`, `differentiable`, `repeatable` and `prices` are what the contract says."""
         encoder = self.build()
         count = encoder.timesteps
         require(isinstance(count, int) and count >= 1, f"`timesteps` is {count!r}; declare a whole number from 1")
@@ -98,6 +99,7 @@ class EncoderTests(ModuleTests):
             f"`differentiable` is {encoder.differentiable!r}; declare True or False",
         )
         require(isinstance(encoder.repeatable, bool), f"`repeatable` is {encoder.repeatable!r}; declare True or False")
+        require_prices(encoder.prices)
 
     def test_repeatable_planes_repeat_in_training_mode(self) -> None:
         """Where it says `repeatable`, whatever torch's generator is at, and without gradients as with them."""

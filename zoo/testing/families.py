@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from zoo.composition import build_model, parse_name
-from zoo.contracts.family import Family, GrammarFamily
+from zoo.contracts.family import About, Family, GrammarFamily
 from zoo.errors import MissingPluginError, ModelNameError, OptionError
 from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart, Spec
 from zoo.registry import NOTEBOOK
@@ -146,6 +146,22 @@ class FamilyTests(ModelTests):
                 )
         if not any(controls.values()):
             raise NotApplicable("no control; override `control(fields)` where the same network exists without spikes")
+
+    def test_it_says_what_it_is(self) -> None:
+        """`about` gives a model card a sentence on every network, in plain text or Markdown."""
+        family = self._family()
+        for name in self.models():
+            for timesteps in (1, 8):
+                with attempting(f"`about` of {name!r}"):
+                    about = family.about(dict(self._parse(name).fields), timesteps)
+                require(
+                    isinstance(about, About) and all(isinstance(text, str) for text in vars(about).values()),
+                    f"{name!r}: `about` gives {about!r}; return a zoo.contracts.About of texts",
+                )
+                require(
+                    about.summary.rstrip().endswith("."),
+                    f"{name!r}: the summary of `about` is {about.summary!r}; write a sentence, with its full stop",
+                )
 
     def test_options(self) -> None:
         """`options` are names, and another one is an `OptionError`."""

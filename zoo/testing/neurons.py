@@ -14,6 +14,7 @@ from zoo.testing.checking import NotApplicable, attempting, require
 from zoo.testing.inputs import DTYPES, answer, gradient, normal, require_gradient, require_near, run, seeded, uniform
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
+from zoo.testing.prices import require_prices
 
 SHAPES = ((8, 3, 5), (4, 2, 3, 5, 4), (1, 2, 6), (8, 1, 4), (3, 0, 5), (3, 0, 2, 4, 4))
 STEPS = 8
@@ -65,6 +66,10 @@ class NeuronTests(ModuleTests):
     def currents(self, shape: tuple[int, ...], seed: int = 0) -> Tensor:
         """Normal numbers of the suite's scale."""
         return normal(shape, self.scale, seed)
+
+    def test_declarations(self) -> None:
+        """`prices` are what the contract says."""
+        require_prices(self.build().prices)
 
     def test_spikes_have_the_shape_of_the_input(self) -> None:
         """(T, N, …) for vectors, images, one timestep, a single sample and an empty batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,21 +21,6 @@ from zoo.timm.pretrained import Order, create_pretrained
 from zoo.weights.describing import describe_layers
 
 FEATURE_CLASSES = ("getter", "list", "dict", "hook", "fx")
-_OPTIONS = (
-    "cache_dir",
-    "device",
-    "drop_rate",
-    "dtype",
-    "feature_cls",
-    "features_only",
-    "global_pool",
-    "in_chans",
-    "num_classes",
-    "out_indices",
-    "pretrained",
-    "pretrained_cfg",
-    "pretrained_cfg_overlay",
-)
 
 
 def make_entry(variant: str, module: str) -> Callable[..., nn.Module]:
@@ -130,11 +116,16 @@ def _check_options(
     known = default_registry().load("family", variant.partition("_")[0])().options
     unknown = sorted(set(options) - known)
     if unknown:
-        raise OptionError(f"{variant} has no option {unknown[0]!r}{suggest(unknown[0], known | set(_OPTIONS))}")
+        raise OptionError(f"{variant} has no option {unknown[0]!r}{suggest(unknown[0], known | _keywords())}")
     if drop_rate:
         raise OptionError(f"{variant} has no dropout; drop_rate must be 0, not {drop_rate!r}")
     if isinstance(feature_cls, str) and feature_cls not in FEATURE_CLASSES:
         raise OptionError(f"unknown feature_cls {feature_cls!r}{suggest(feature_cls, FEATURE_CLASSES)}")
+
+
+def _keywords() -> frozenset[str]:
+    """What `build` takes from a user by name, beside the options of families."""
+    return frozenset(inspect.signature(build).parameters) - {"variant", "pretrained_model_args", "options"}
 
 
 def _resolve(

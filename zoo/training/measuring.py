@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo.factory import create_model
+from zoo.catalog import Catalog
+from zoo.factory import OpenedModel, open_model
 from zoo.predicting import usable_device
 from zoo.records import StoredWeight
+from zoo.registry import Registry
 from zoo.sources import LocalFolder
 from zoo.training.batching import check_batch
 from zoo.training.datasets import ImageSplit, load_data, load_split
@@ -18,7 +20,6 @@ from zoo.training.evaluating import Evaluation, Precision, evaluate
 from zoo.training.limiting import limit_images
 from zoo.training.preparing import DataOptions, damage_notes
 from zoo.training.results import identify_data, measured_with, trained_on
-from zoo.weights import Found, HubAccess, find_weight
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ def measure_weight(
     batch_size: int | None = None,
     precision: Precision = "no",
     device: str = "cpu",
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
     begin: Callable[[int], None] = lambda images: None,
     after_batch: Callable[[int], None] = lambda images: None,
 ) -> Measurement:
@@ -69,6 +75,7 @@ def measure_weight(
             more than the run itself was measured with.
         precision: float32 ('no'), or autocast.
         device: where to compute.
+        endpoint, cache_dir, token, registry, catalog: as for `create_model`.
         begin: called with the number of images, before the first.
         after_batch: called with the number of images done.
 
@@ -79,14 +86,22 @@ def measure_weight(
     """
     check_batch(batch_size)
     options = options or DataOptions()
-    found = find_weight(name, HubAccess(), required=True)
-    weight = found.weight
+    opened = open_model(
+        name,
+        required=True,
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+        token=token,
+        registry=registry,
+        catalog=catalog,
+    )
+    weight = opened.weight
     assert weight is not None  # it was required
-    images, notes = _load(found, weight, data, split, options)
+    images, notes = _load(opened, weight, data, split, options)
     images = limit_images(images, options.limit)
-    model = create_model(found.loads, pretrained=True, device=usable_device(device))
+    model = opened.build(pretrained=True, device=usable_device(device))
     begin(len(images))
-    own = measured_with(found.source.path) if isinstance(found.source, LocalFolder) else None
+    own = measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None
     evaluation = evaluate(
         model, images, batch_size=batch_size, trained=own, precision=precision, after_batch=after_batch
     )
@@ -94,7 +109,7 @@ def measure_weight(
 
 
 def _load(
-    found: Found, weight: StoredWeight, data: str | Path, split: Literal["train", "val"], options: DataOptions
+    opened: OpenedModel, weight: StoredWeight, data: str | Path, split: Literal["train", "val"], options: DataOptions
 ) -> tuple[ImageSplit, list[str]]:
     common: dict[str, Any] = {
         "image_size": options.image_size or weight.preprocessing.size,
@@ -102,7 +117,7 @@ def _load(
         "max_damaged": options.max_damaged,
         "download": options.download,
     }
-    if isinstance(found.source, LocalFolder) and trained_on(found.source.path) == identify_data(data):
+    if isinstance(opened.source, LocalFolder) and trained_on(opened.source.path) == identify_data(data):
         splits = load_data(data, **common)
         if splits.train.classes == weight.labels:
             chosen = splits.train if split == "train" else splits.val

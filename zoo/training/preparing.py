@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.errors import InputError
+from zoo.factory import OpenedModel
 from zoo.training.datasets import DataSplits, ImageSplit, load_data
 from zoo.training.limiting import limit_images
-from zoo.weights import Found
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DataOptions:
     limit_val: int | None = None
 
 
-def prepare_data(data: str | Path | DataSplits, options: DataOptions, found: Found) -> DataSplits:
+def prepare_data(data: str | Path | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
     """Both splits.
 
     Raises:
@@ -42,7 +42,7 @@ def prepare_data(data: str | Path | DataSplits, options: DataOptions, found: Fou
     if isinstance(data, DataSplits):
         splits = data
     else:
-        weight = found.weight
+        weight = opened.weight
         splits = load_data(
             data,
             image_size=options.image_size or (weight.preprocessing.size if weight else None),

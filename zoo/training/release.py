@@ -15,15 +15,14 @@ import yaml
 
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import InputError
-from zoo.factory import create_model
-from zoo.hub.folder import measure
+from zoo.factory import open_model
 from zoo.profiling import profile
 from zoo.records import Activity, WeightRecord
+from zoo.saving import measure
 from zoo.terminal import printable
 from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.evaluating import evaluate
 from zoo.training.results import rounded
-from zoo.weights import HubAccess, find_weight
 
 
 def record_run(
@@ -49,12 +48,12 @@ def record_run(
         WeightError: the run is not finished.
         InputError: its classes are not those of the data, in their order.
     """
-    reference = f"local-dir:{run}"
-    stored = find_weight(reference, HubAccess()).weight
+    opened = open_model(f"local-dir:{run}")
+    stored = opened.weight
     assert stored is not None  # a folder has one
     if stored.labels != data.classes:
         raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(data.classes)}")
-    model = create_model(reference)
+    model = opened.build()
     content = stored.model_dump() | facts | {"tag": tag, "source": source}
     content["metrics"] = rounded(evaluate(model, data, batch_size=batch), tops_alone=True)
     content["figures"] = measure(model, stored.preprocessing.size)

@@ -8,20 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save
-
-from zoo.composition import build_model
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, WeightError
-from zoo.hub.checkpoint import Statement, describe_checkpoint
-from zoo.names import Spec
+from zoo.errors import InputError, SaveError, TrainingError, WeightError
 from zoo.records import StoredWeight
+from zoo.registry import Registry
+from zoo.saving import ModelFolder, Statement, fold
 from zoo.training.evaluating import Evaluation
 from zoo.training.files import replace_bytes
 from zoo.training.observing import EpochRow
-from zoo.weights import describe
-from zoo.weights.config import CONFIG, MODEL, RUN, read_config, write_config
+from zoo.weights.config import CONFIG, MODEL, RUN, read_config
 
 METRIC_DIGITS = 4
 
@@ -123,7 +118,9 @@ def _read_run(folder: Path, pick: Callable[[dict[str, Any]], Any]) -> Any:
         raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it anew") from error
 
 
-def write_weights(model: ImageClassifier, name: str, statement: Statement, out: Path) -> StoredWeight:
+def write_weights(
+    model: ImageClassifier, name: str, statement: Statement, out: Path, registry: Registry | None = None
+) -> StoredWeight:
     """model.safetensors, then config.json, which makes the folder complete; the record in it.
 
     Where no figures are stated and the folder holds the very same weight with figures, these stay.
@@ -133,36 +130,41 @@ def write_weights(model: ImageClassifier, name: str, statement: Statement, out: 
         name: `variant.tag`.
         statement: what cannot be counted.
         out: the folder.
+        registry: components that it is made of; the installed ones by default.
+
+    Raises:
+        TrainingError: the folder cannot be written, or would not load.
     """
-    # Copies: safetensors takes no two tensors of one storage, which a network that shares layers has.
-    state = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-    }
-    data = save(state, metadata={"spec": json.dumps(model.spec.untagged().to_json())})
-    weight = describe_checkpoint(name, data, str(out / MODEL), statement)
-    if not weight.metrics:
-        weight = _with_metrics(weight, _known_metrics(out / CONFIG, weight.sha256))
-    replace_bytes(out / MODEL, data)
-    _replace_config(weight, model.spec, out)
-    return weight
+    try:
+        made = fold(model, name, statement, registry)
+        if not made.weight.metrics:
+            made = made.with_metrics(_known_metrics(out / CONFIG, made.weight.sha256), registry)
+        made.write_into(out)
+    except SaveError as error:
+        raise _unwritten(error) from error
+    return made.weight
 
 
-def write_metrics(weight: StoredWeight, spec: Spec, metrics: Mapping[str, float], out: Path) -> StoredWeight:
-    """The record of a weight that lies in the folder, with its figures, in config.json too."""
-    weight = _with_metrics(weight, metrics)
-    _replace_config(weight, spec, out)
-    return weight
+def write_metrics(
+    weight: StoredWeight, metrics: Mapping[str, float], out: Path, registry: Registry | None = None
+) -> StoredWeight:
+    """The record of a weight that lies in the folder, with its figures, in config.json too; raises `TrainingError`."""
+    made = ModelFolder(weight, {}).with_metrics(metrics, registry)
+    try:
+        made.write_into(out)
+    except SaveError as error:
+        raise _unwritten(error) from error
+    return made.weight
+
+
+def _unwritten(error: SaveError) -> TrainingError:
+    return TrainingError(f"{error}; make room where the disk is full, then go on with --resume")
 
 
 def remove_weights(out: Path) -> None:
     """Take a weight out of the folder; its config.json first, without which the folder does not load."""
     for name in (CONFIG, MODEL):
         (out / name).unlink(missing_ok=True)
-
-
-def _with_metrics(weight: StoredWeight, metrics: Mapping[str, float]) -> StoredWeight:
-    return StoredWeight.model_validate(weight.model_dump() | {"metrics": dict(metrics)})
 
 
 def _known_metrics(config: Path, sha256: str) -> dict[str, float]:
@@ -174,11 +176,6 @@ def _known_metrics(config: Path, sha256: str) -> dict[str, float]:
     except WeightError:  # it is written anew, whatever it was
         return {}
     return weight.metrics if weight.sha256 == sha256 else {}
-
-
-def _replace_config(weight: StoredWeight, spec: Spec, out: Path) -> None:
-    described = build_model(spec.untagged(), weight.num_classes, weight.in_chans)
-    replace_bytes(out / CONFIG, write_config(weight, describe(described, weight), described.num_features))
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
+from zoo.catalog import Catalog
 from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
+from zoo.factory import OpenedModel
 from zoo.files import remove_parts
-from zoo.hub.checkpoint import Statement
-from zoo.hub.folder import NOT_STATED
 from zoo.records import StoredWeight
+from zoo.registry import Registry
+from zoo.saving import NOT_STATED, Statement, check_tag
 from zoo.terminal import printable
 from zoo.training.batching import check_batch
 from zoo.training.checkpoints import FINGERPRINT
@@ -43,14 +45,12 @@ from zoo.training.starting import (
     check_apart,
     check_folder,
     check_names,
-    check_tag,
     claim_folder,
     default_folder,
     default_tag,
     find_beginning,
 )
 from zoo.training.stopping import StopRequest
-from zoo.weights import Found
 
 DEFAULT_RECIPE = "modern"
 FINE_TUNING_RECIPE = "finetune"
@@ -72,6 +72,11 @@ def train(
     validate_every: int = 0,
     eval_batch_size: int | None = None,
     observers: Sequence[Observer] = (),
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
 ) -> TrainingResult:
     """Train a model, write it as a folder that the zoo loads, and measure it once on the validation split.
 
@@ -94,6 +99,7 @@ def train(
         eval_batch_size: validation images at once; None for 250, or of large images as many as fit: see
             `zoo.training.batching.choose_batch`.
         observers: who is told of the progress, beside metrics.csv and TensorBoard.
+        endpoint, cache_dir, token, registry, catalog: of the model and of its control, as for `create_model`.
 
     Returns:
         The folder, the record of the weight, the figures. Python's, numpy's and torch's random generators are seeded
@@ -111,19 +117,21 @@ def train(
     """
     _check_extras()
     check_batch(eval_batch_size)
-    found = find_beginning(name)
-    label, settings = _settle(recipe, found, changes or {})
+    opened = find_beginning(
+        name, endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog
+    )
+    label, settings = _settle(recipe, opened, changes or {})
     tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
-    folder = Path(out) if out is not None else default_folder(found.spec.text, tag, label)
+    folder = Path(out) if out is not None else default_folder(opened.spec.text, tag, label)
     check_apart(folder, data)
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
-        splits = prepare_data(data, options or DataOptions(), found)
+        splits = prepare_data(data, options or DataOptions(), opened)
     check_names(splits.train.classes)
-    begun_by = find_beginning(control) if control is not None else None
-    beginning = build(found, splits.train.classes, settings.seed, begun_by)
-    result = f"{found.spec.untagged()}.{tag}"
+    begun_by = opened.another(control) if control is not None else None
+    beginning = build(opened, splits.train.classes, settings.seed, begun_by)
+    result = f"{opened.spec.untagged()}.{tag}"
     asked = _Asked(
         name, control, identify_data(data), result, label, dict(changes or {}), validate_every, eval_batch_size
     )
@@ -148,13 +156,13 @@ def train(
             stop=stop,
             measured_on=splits.val,
         )
-        return _Run(training, splits, stop, told, asked).go(resume)
+        return _Run(training, splits, stop, told, asked, registry).go(resume)
 
 
-def _settle(recipe: str | Path | Recipe | None, found: Found, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
+def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
     """What a recipe is called, and its settings with the changes."""
     if recipe is None:
-        recipe = DEFAULT_RECIPE if found.weight is None else FINE_TUNING_RECIPE
+        recipe = DEFAULT_RECIPE if opened.weight is None else FINE_TUNING_RECIPE
     if isinstance(recipe, Recipe):
         return "custom", change_recipe("custom", recipe.model_dump(), changes)
     return str(recipe), load_recipe(recipe, changes)
@@ -208,6 +216,7 @@ class _Run:
     stop: StopRequest
     observers: Sequence[Observer]
     asked: _Asked
+    registry: Registry | None = None
 
     def go(self, resume: bool) -> TrainingResult:
         """Train, write, measure, write the figures."""
@@ -292,13 +301,13 @@ class _Run:
             epochs=training.recipe.epochs,
             seed=training.recipe.seed,
         )
-        return write_weights(training.network, asked.name, statement, training.out)
+        return write_weights(training.network, asked.name, statement, training.out, self.registry)
 
     def _complete(self, weight: StoredWeight, evaluation: Evaluation) -> StoredWeight:
         """The weight's figures, and the picture."""
         training, asked = self.training, self.asked
         draw_curves(training.rows, f"{asked.name}, {asked.recipe_text}", training.out / CURVES)
-        return write_metrics(weight, training.network.spec, rounded(evaluation, tops_alone=True), training.out)
+        return write_metrics(weight, rounded(evaluation, tops_alone=True), training.out, self.registry)
 
     def _notes(self) -> list[str]:
         """What a reader must know."""

@@ -6,20 +6,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from filelock import FileLock, Timeout
 
 from zoo.contracts.modules import ImageClassifier
-from zoo.errors import InputError, TagError, shorten
-from zoo.factory import create_model
+from zoo.errors import InputError
+from zoo.factory import OpenedModel, Places, open_model
 from zoo.training.checkpoints import CHECKPOINT
-from zoo.weights import Found, HubAccess, find_weight
 from zoo.weights.config import CONFIG, MODEL, RUN
 
 RUNS = Path("runs")
 _LOCK = ".lock"
-_TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SPLIT_NAMES = ("train", "training", "data", "images")
 
 
@@ -38,30 +37,30 @@ class Beginning:
     notes: tuple[str, ...] = ()
 
 
-def find_beginning(name: str) -> Found:
-    """What NAME stands for; with a tag or a reference, a weight to start from. Raises as `create_model` does."""
-    return find_weight(name, HubAccess())
+def find_beginning(name: str, **places: Unpack[Places]) -> OpenedModel:
+    """What NAME stands for; with a tag or a reference, a weight to start from. Takes and raises as `create_model`."""
+    return open_model(name, **places)
 
 
-def build(found: Found, classes: Sequence[str], seed: int, control: Found | None = None) -> Beginning:
+def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None) -> Beginning:
     """The network for these classes: freshly initialised by the seed, or the weight's body with a new head.
 
     Where the classes are the weight's own, in its order, the head is kept.
 
     Args:
-        found: what is trained.
+        opened: what is trained.
         classes: of the data.
         seed: of what is initialised.
         control: a weight of its control, the network without spikes, which the analog branches and the head take over.
     """
     torch.manual_seed(seed)
-    if found.weight is None:
-        model = create_model(str(found.spec), num_classes=len(classes), in_chans=3)
+    weight = opened.weight
+    if weight is None:
+        model = opened.build(num_classes=len(classes), in_chans=3)
         return Beginning(model) if control is None else _take_over(model, control, classes, seed)
     if control is not None:
-        raise InputError(f"{found.weight.name} is a weight already, and --control is for networks that start afresh")
-    weight = found.weight
-    model = create_model(found.loads, pretrained=True, num_classes=len(classes), in_chans=3)
+        raise InputError(f"{weight.name} is a weight already, and --control is for networks that start afresh")
+    model = opened.build(pretrained=True, num_classes=len(classes), in_chans=3)
     if weight.labels == tuple(classes):
         note = f"starts from {weight.name} with its head, for the classes are its own"
     else:
@@ -71,7 +70,7 @@ def build(found: Found, classes: Sequence[str], seed: int, control: Found | None
     return Beginning(model, weight.sha256, (note,))
 
 
-def _take_over(model: ImageClassifier, control: Found, classes: Sequence[str], seed: int) -> Beginning:
+def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
     """The network with every tensor of its control's weight in place of its own of that name."""
     begun = build(control, classes, seed)
     if not begun.origin:
@@ -96,15 +95,6 @@ def default_tag(source: object) -> str:
     if own.lower() in _SPLIT_NAMES:
         own = path.resolve().parent.name
     return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_") or "trained"
-
-
-def check_tag(tag: str) -> str:
-    """`tag` where a weight may have it; raises `TagError`, before a run is spent on it."""
-    if not _TAG.fullmatch(tag):
-        raise TagError(
-            f"tag {shorten(tag)} is not valid; lower-case letters and digits, after the first '-' and '_' too"
-        )
-    return tag
 
 
 def default_folder(variant: str, tag: str, recipe: str) -> Path:

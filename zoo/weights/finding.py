@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.catalog import default_catalog
+from zoo.catalog import Catalog, default_catalog
 from zoo.composition import parse_name
 from zoo.errors import (
     MissingPluginError,
@@ -46,13 +47,21 @@ class Found:
         return str(self.source) if self.referenced else str(self.spec)
 
 
-def find_weight(name: str, access: HubAccess, registry: Registry | None = None, *, required: bool = False) -> Found:
+def find_weight(
+    name: str,
+    access: HubAccess,
+    registry: Registry | None = None,
+    *,
+    catalog: Catalog | None = None,
+    required: bool = False,
+) -> Found:
     """What `name` stands for: a model, `hf-hub:org/name@revision` or `local-dir:path`.
 
     Args:
         name: as for `create_model`.
         access: how to reach the Hub.
         registry: components; the installed ones by default.
+        catalog: weights by name; the installed ones by default.
         required: whether a name must have a weight, though no tag asks for it.
 
     Raises:
@@ -67,26 +76,28 @@ def find_weight(name: str, access: HubAccess, registry: Registry | None = None, 
     try:
         spec = parse_name(name, registry)
     except UnknownComponentError as error:
-        _say_what_to_install(name, error)
+        _say_what_to_install(name, catalog or default_catalog(), error)
         raise
     if not (required or spec.tag):
         return Found(spec)
-    record = default_catalog().weight(spec)
+    record = (catalog or default_catalog()).weight(spec)
     return Found(record.spec_of(spec), record, record.location)
 
 
-def find_listed(name: str, access: HubAccess) -> Found:
+def find_listed(
+    name: str, access: HubAccess, registry: Registry | None = None, *, catalog: Catalog | None = None
+) -> Found:
     """What a name stands for, with the weight that its tag asks for, or else the first listed, if any is."""
-    found = find_weight(name, access)
-    if found.weight is None and default_catalog().weights_of(found.spec):
-        return find_weight(name, access, required=True)
+    found = find_weight(name, access, registry, catalog=catalog)
+    if found.weight is None and (catalog or default_catalog()).weights_of(found.spec):
+        return find_weight(name, access, registry, catalog=catalog, required=True)
     return found
 
 
-def _say_what_to_install(name: str, error: UnknownComponentError) -> None:
+def _say_what_to_install(name: str, catalog: Catalog, error: UnknownComponentError) -> None:
     """Raise `MissingPluginError` where the catalog knows which distribution a listed weight needs."""
     variant, tag = split_tag(name)
-    for record in default_catalog().weights.get(variant, []):
+    for record in catalog.weights.get(variant, []):
         if tag in (None, record.tag):
             _check_providers(record, record.name, error)
 
@@ -99,9 +110,17 @@ def _open(reference: HubRepository | LocalFolder, access: HubAccess) -> tuple[St
         warnings.warn(
             f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever",
             UnpinnedWarning,
-            stacklevel=4,
+            stacklevel=_level_of_caller(),
         )
     return read_config(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)), pinned
+
+
+def _level_of_caller() -> int:
+    """The stack level, as `_open` sees it, of whoever called the zoo, through however many of its functions."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _read_small(file: Path) -> bytes:

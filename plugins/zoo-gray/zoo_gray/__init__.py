@@ -16,7 +16,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts import Decoder, Encoder
+from zoo.contracts import Decoder, Encoder, Price, Work
+from zoo.contracts.price import RANGE_STEP
 from zoo.decoders.averages import bit_plane_decode
 from zoo.encoders.bitplanes import bit_planes
 from zoo.encoders.ranges import unit_range
@@ -110,6 +111,11 @@ class GrayEncoder(Encoder):
     code = CODE
     differentiable = True
     repeatable = True
+    # What `zoo profile` charges: the zoo's own range step, then for every activation one rounding.
+    prices = (
+        RANGE_STEP,
+        Price("Gray-code encoder", read=Work(acs=1), reason="rounds; a digit is a gate of two binary ones"),
+    )
 
     @property
     def timesteps(self) -> int:
@@ -127,6 +133,14 @@ class GrayDecoder(Decoder):
     api_version = 1
     codes = frozenset({CODE})
     timesteps = TIMESTEPS
+    prices = (
+        Price(
+            "Gray-code decoder",
+            read=Work(macs=2, acs=2),
+            written=Work(macs=1),
+            reason="for every spike its fold, sign, the product of signs and the sum; one scaling by 1/255",
+        ),
+    )
 
     def forward(self, spikes: Tensor) -> Tensor:
         return gray_decode(spikes)

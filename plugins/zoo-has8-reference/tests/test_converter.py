@@ -13,7 +13,7 @@ from zoo_has8_reference.published_keys import resnet_keys, vgg_keys
 import zoo
 from zoo.contracts import Converted
 from zoo.converting import check_converted, convert
-from zoo.errors import ModelNameError, OptionError, PublishError, UnknownComponentError, WeightError
+from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
 from zoo.registry import default_registry
 
 OURS = {"encoder": "fourier", "decoder": "bpd"}
@@ -163,7 +163,7 @@ def test_a_file_becomes_a_folder_of_weights(resnet_checkpoint: dict[str, Tensor]
     for published, ours in resnet_keys(4, shortcut_first=True).items():
         assert torch.equal(state.pop(ours), resnet_checkpoint[published]), published
     assert not state
-    with pytest.raises(PublishError, match="not empty"):
+    with pytest.raises(SaveError, match="not empty"):
         convert("has8", checkpoint, out)
 
 

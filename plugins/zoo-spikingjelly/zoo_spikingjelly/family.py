@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from zoo.contracts.family import BuildRequest, GrammarFamily
+from zoo.contracts.family import About, BuildRequest, GrammarFamily
 from zoo.errors import check_count
 from zoo.names import ChoicePart, Grammar, Value
 from zoo_spikingjelly.published import PUBLISHED
@@ -25,6 +25,15 @@ class SpikingjellyFamily(GrammarFamily):
 
     api_version = 1
     grammars = (Grammar((ChoicePart("network", tuple(PUBLISHED)),)),)
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        paper = PUBLISHED[str(fields["network"])].paper
+        return About(
+            f"A spiking image classifier of {timesteps} timesteps, `{fields['network']}` of "
+            "[spikingjelly](https://pypi.org/project/spikingjelly).",
+            paper,
+            f"The network's own paper, {paper}.",
+        )
 
     def control(self, fields: Mapping[str, Value]) -> str | None:
         return PUBLISHED[str(fields["network"])].control

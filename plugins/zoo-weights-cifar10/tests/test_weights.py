@@ -10,8 +10,8 @@ import zoo_weights_cifar10
 
 import zoo
 from zoo.catalog import default_catalog, read_file
-from zoo.hub.folder import measure
 from zoo.records import WeightRecord
+from zoo.saving import measure
 from zoo.testing import CatalogTests
 from zoo.training import load_recipe
 

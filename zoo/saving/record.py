@@ -1,4 +1,4 @@
-"""The record of a checkpoint that no catalog lists: what can be counted is counted, the rest its owner states."""
+"""The record of weights that no catalog lists: what can be counted is counted, the rest their owner states."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 
 from zoo.catalog import providers_of
 from zoo.composition import build_model, parse_name
-from zoo.errors import PublishError
-from zoo.hub.folder import NOT_STATED, measure
-from zoo.records import Preprocessing, StoredWeight, complaints
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import SaveError, TagError, shorten
+from zoo.names import TAG
+from zoo.profiling import count_cost
+from zoo.records import Figures, StoredWeight, complaints
 from zoo.registry import NOTEBOOK, Registry
 from zoo.weights import count_classes, load_state, parse_weight
+
+NOT_STATED = "not stated"
+"""What a record says of what nobody has said."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class Statement:
         recipe, epochs, seed: how it was trained.
         metrics: `top1` and the like, in percent, measured on unseen images.
         limits: what it should not be used for.
+        interpolation: how images are resized.
     """
 
     license: str
@@ -43,8 +50,9 @@ class Statement:
     recipe: str = ""
     epochs: int | None = None
     seed: int | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     limits: str = ""
+    interpolation: str = "bicubic"
 
 
 def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
@@ -55,16 +63,27 @@ def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
         stated: field → text; what is left out stays as recorded.
 
     Raises:
-        PublishError: a text that no record may have.
+        SaveError: a text that no record may have.
     """
     return _validated(weight.model_dump() | dict(stated), weight.name)
+
+
+def state_metrics(weight: StoredWeight, metrics: Mapping[str, float]) -> StoredWeight:
+    """The record with figures in percent, measured on unseen images; raises `SaveError`."""
+    return _validated(weight.model_dump() | {"metrics": dict(metrics)}, weight.name)
 
 
 def _validated(content: dict[str, Any], name: str) -> StoredWeight:
     try:
         return StoredWeight.model_validate(content)
     except ValidationError as error:
-        raise PublishError(f"the record of {name} would not follow the schema: {complaints(error)}") from error
+        raise SaveError(f"the record of {name} would not follow the schema: {complaints(error)}") from error
+
+
+def measure(model: ImageClassifier, image_size: int) -> Figures:
+    """The figures of a record, counted on this model."""
+    cost = count_cost(model, image_size).to_json()
+    return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
 
 
 def describe_checkpoint(
@@ -80,19 +99,48 @@ def describe_checkpoint(
         registry: components to use; the installed ones by default.
 
     Raises:
-        PublishError: no tag, or labels that are not the classes.
+        SaveError: no tag, or labels that are not the classes.
+        WeightError: not a safetensors file, or not of that model.
+        ModelNameError: the name is wrong.
+    """
+    return describe_rebuilt(rebuild(name, data, origin, registry), data, origin, statement, registry)
+
+
+def check_tag(tag: str) -> str:
+    """`tag` where a weight may have it; raises `TagError`."""
+    if not TAG.fullmatch(tag):
+        raise TagError(
+            f"tag {shorten(tag)} is not valid; lower-case letters and digits, after the first '-' and '_' too"
+        )
+    return tag
+
+
+def rebuild(name: str, data: bytes, origin: str, registry: Registry | None = None) -> ImageClassifier:
+    """The network that `create_model` will make of these bytes; torch's generator is left as it was.
+
+    Raises:
+        SaveError: the name has no tag.
         WeightError: not a safetensors file, or not of that model.
         ModelNameError: the name is wrong.
     """
     spec = parse_name(name, registry)
     if spec.tag is None:
-        raise PublishError(f"{name} needs a tag that names these weights, as in {name}.mine")
+        raise SaveError(f"{name} needs a tag that names these weights, as in {name}.mine")
     state = parse_weight(data, origin)
     classes, channels = count_classes(spec, state, origin, registry)
-    if len(statement.labels) != classes:
-        raise PublishError(f"{origin} has {classes} classes, but {len(statement.labels)} labels were given")
-    model = build_model(spec, classes, channels, registry=registry)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(spec, classes, channels, registry=registry)
     load_state(model, state, origin, classes, channels)
+    return model
+
+
+def describe_rebuilt(
+    model: ImageClassifier, data: bytes, origin: str, statement: Statement, registry: Registry | None = None
+) -> StoredWeight:
+    """The record of the bytes that `rebuild` has made a network of; raises `SaveError`."""
+    spec, labels = model.spec, list(statement.labels)
+    if len(labels) != model.num_classes:
+        raise SaveError(f"{origin} has {model.num_classes} classes, but {len(labels)} labels were given")
     # What was registered in this process has no distribution that could be named; publishing refuses it.
     made_of = providers_of(spec, registry)
     content: dict[str, Any] = {
@@ -100,11 +148,11 @@ def describe_checkpoint(
         "tag": spec.tag,
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
-        "in_chans": channels,
-        "preprocessing": Preprocessing(size=statement.image_size),
+        "in_chans": model.in_chans,
+        "preprocessing": {"size": statement.image_size, "interpolation": statement.interpolation},
         "spec": spec.untagged().to_json(),
         "providers": {c.distribution: str(c.version) for c in made_of if c.distribution != NOTEBOOK},
         "figures": measure(model, statement.image_size),
     }
-    stated = {name: value for name, value in vars(statement).items() if name != "image_size"}
-    return _validated(content | stated, name)
+    stated = {key: value for key, value in vars(statement).items() if key not in ("image_size", "interpolation")}
+    return _validated(content | stated | {"labels": labels}, str(spec))
