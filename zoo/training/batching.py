@@ -81,8 +81,15 @@ def _hooked(model: nn.Module, see: Callable[[nn.Module, Any, Any], None]) -> Ite
 
 
 @contextmanager
-def telling_shortage(model: ImageClassifier, images: int, size: tuple[int, int]) -> Iterator[None]:
-    """Inside, running out of memory is a `MemoryLimitError` that says how many images were too many."""
+def telling_shortage(model: ImageClassifier, images: int, size: tuple[int, int], asked: bool = False) -> Iterator[None]:
+    """Inside, running out of memory is a `MemoryLimitError` that says how many images were too many.
+
+    Args:
+        model: that classifies them.
+        images: at once.
+        size: (height, width) of each.
+        asked: whether somebody asked for that number, and more than usual may have been too many.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -90,6 +97,8 @@ def telling_shortage(model: ImageClassifier, images: int, size: tuple[int, int])
             raise
         text = f"{model.spec}: {images} images" if images > 1 else f"{model.spec}: one image"
         advice = f"choose --eval-batch-size {images // 2} or less" if images > 1 else "choose smaller images"
+        if asked and images > 1:
+            advice += ", or leave the option out"
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MemoryLimitError(
             f"{text} of {size[1]}×{size[0]} pixels at once need{'' if images > 1 else 's'} more memory than there is "

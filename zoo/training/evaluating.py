@@ -140,9 +140,10 @@ def evaluate(
     metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
     with in_float32(model), model.evaluating(), autocast:
+        asked = batch_size is not None
         batch_size = batch_size or choose_batch(model, data.size, trained)
         for rows in torch.arange(len(data)).split(batch_size)[share[0] :: share[1]]:
-            with telling_shortage(model, len(rows), data.size):
+            with telling_shortage(model, len(rows), data.size, asked):
                 pixels, labels = data.read(rows)
                 if len(labels):
                     _update(metrics, model(pixels.to(device).float() / 255).float(), labels.to(device))

@@ -254,7 +254,7 @@ class _Run:
         try:
             evaluation = self._evaluate()
         except MemoryLimitError as error:
-            raise MemoryLimitError(f"{error}. {self._kept()}; the same command with --resume measures it") from error
+            raise MemoryLimitError(f"{error}. {self._kept()}, and with --resume it is only measured") from error
         rows[-1].val.update(rounded(evaluation))
         for observer in self.observers:
             observer.validated(rows[-1], rows)
@@ -276,7 +276,7 @@ class _Run:
         training = self.training
         if training.epoch < training.recipe.epochs:
             return f"What epoch {training.epoch} learned is safe in {training.checkpoint}"
-        return f"The weight is safe in {training.out}, though not measured yet"
+        return f"The weight is safe in {training.out}"
 
     def _after_batch(self, images: int) -> None:
         if self.stop.signal is not None:
