@@ -48,7 +48,7 @@ def _write_part(path: Path, write: Callable[[IO[bytes]], object], stack: ExitSta
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """The same for bytes that are there."""
-    replace_file(path, lambda file: file.write(content))
+    replace_file(path, _writing(content))
 
 
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -67,7 +67,7 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             target = folder / name
             target.parent.mkdir(exist_ok=True)
-            parts.append((_write_part(target, lambda file, content=content: file.write(content), stack), target))
+            parts.append((_write_part(target, _writing(content), stack), target))
         for part, target in parts:
             os.replace(part, target)
     for parent in {target.parent for _, target in parts}:
@@ -114,6 +114,10 @@ def new_folder(path: Path) -> Path:
         shutil.rmtree(path)
     path.mkdir(parents=True)
     return path
+
+
+def _writing(content: bytes) -> Callable[[IO[bytes]], int]:
+    return lambda file: file.write(content)
 
 
 def _mode(path: Path) -> int | None:

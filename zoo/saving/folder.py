@@ -78,9 +78,8 @@ class ModelFolder:
         """
         weight = state_metrics(self.weight, metrics)
         with torch.device("meta"):
-            model = build_model(
-                weight.spec_of(parse_name(weight.variant, registry)), weight.num_classes, weight.in_chans
-            )
+            spec = weight.spec_of(parse_name(weight.variant, registry))
+            model = build_model(spec, weight.num_classes, weight.in_chans, registry=registry)
         return ModelFolder(weight, {**self.files, CONFIG: make_config(model, weight)})
 
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.backbones.convolution import unguarded_convolutions
 from zoo.contracts.modules import ImageClassifier
 from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoints import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
@@ -27,6 +25,7 @@ from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, To
 from zoo.training.optimising import build_optimizer, build_schedule, clip_gradient, rehearse
 from zoo.training.ordering import make_plan
 from zoo.training.recipes import Recipe
+from zoo.training.requirements import check_fit, check_maps
 from zoo.training.rescaling import scaled_surrogates
 from zoo.training.restoring import Expected, check_state
 from zoo.training.spike_rates import SpikeMeter
@@ -121,11 +120,11 @@ class Training:
             CatalogError: an optimiser that timm does not know.
         """
         model = start.model
-        _check_fit(model, data)
+        check_fit(model, data)
         self.start, self.recipe, self.data, self.out = start, recipe, data, out
         self.accelerator = accelerator or make_accelerator(recipe.precision)
         if self.accelerator.device.type == "cpu" and recipe.precision == "bf16":
-            _check_maps(model, data)
+            check_maps(model, data)
         processes, accumulated = self.accelerator.num_processes, self.accelerator.gradient_accumulation_steps
         self.plan = make_plan(len(data), recipe.batch_size, processes * accumulated, recipe.seed)
         first = self.accelerator.process_index * accumulated
@@ -367,30 +366,6 @@ class Training:
         raise DivergenceError(
             f"{place}: {what}; {fault.text}. {kept}. "
             "Try a lower --learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
-        )
-
-
-def _check_fit(model: ImageClassifier, data: ImageSplit) -> None:
-    if model.num_classes != len(data.classes):
-        raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
-    if min(data.size) < model.min_image_size:
-        raise InputError(
-            f"{model.spec} needs {model.min_image_size} pixels a side or more, the images have "
-            f"{data.size[1]}×{data.size[0]}; choose --image-size {model.min_image_size} or more"
-        )
-
-
-def _check_maps(model: ImageClassifier, data: ImageSplit) -> None:
-    """Refuse strides on maps of a single pixel where a layer of another package would leave its gradient unwritten."""
-    if not unguarded_convolutions(model):
-        return
-    reductions = [level["reduction"] for level in model.feature_info]
-    strided = [before for before, behind in pairwise(reductions) if behind > before and max(data.size) <= before]
-    if strided:
-        raise InputError(
-            f"{model.spec} strides over a map of a single pixel where images have {data.size[1]}×{data.size[0]}, and "
-            "torch gets the gradient of that wrong in bf16 on a CPU; choose --precision no, or "
-            f"--image-size {strided[-1] + 1} or more"
         )
 
 

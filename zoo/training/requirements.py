@@ -1,0 +1,34 @@
+"""What data must be like for a model to be trained on them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from zoo.backbones.convolution import unguarded_convolutions
+from zoo.contracts.modules import ImageClassifier
+from zoo.errors import InputError
+from zoo.training.datasets import ImageSplit
+
+
+def check_fit(model: ImageClassifier, data: ImageSplit) -> None:
+    if model.num_classes != len(data.classes):
+        raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
+    if min(data.size) < model.min_image_size:
+        raise InputError(
+            f"{model.spec} needs {model.min_image_size} pixels a side or more, the images have "
+            f"{data.size[1]}×{data.size[0]}; choose --image-size {model.min_image_size} or more"
+        )
+
+
+def check_maps(model: ImageClassifier, data: ImageSplit) -> None:
+    """Refuse strides on maps of a single pixel where a layer of another package would leave its gradient unwritten."""
+    if not unguarded_convolutions(model):
+        return
+    reductions = [level["reduction"] for level in model.feature_info]
+    strided = [before for before, behind in pairwise(reductions) if behind > before and max(data.size) <= before]
+    if strided:
+        raise InputError(
+            f"{model.spec} strides over a map of a single pixel where images have {data.size[1]}×{data.size[0]}, and "
+            "torch gets the gradient of that wrong in bf16 on a CPU; choose --precision no, or "
+            f"--image-size {strided[-1] + 1} or more"
+        )
