@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save
 
 import zoo
-from zoo.hub.checkpoint import Statement, describe_checkpoint
 from zoo.records import StoredWeight
+from zoo.saving.record import Statement, describe_checkpoint
 from zoo.weights import describe
 from zoo.weights.config import write_config
 

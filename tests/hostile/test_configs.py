@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import zoo
 from zoo.cli import app
 from zoo.errors import WeightError, ZooError
-from zoo.hub.checkpoint import restate
 from zoo.records import StoredWeight
+from zoo.saving.record import restate
 from zoo.weights.config import read_config
 
 ODD: tuple[Any, ...] = (

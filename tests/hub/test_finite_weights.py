@@ -20,8 +20,8 @@ from zoo.contracts import Converted, Converter
 from zoo.converting import convert
 from zoo.errors import WeightError
 from zoo.hub import assemble
-from zoo.hub.checkpoint import describe_checkpoint
 from zoo.registry import Registry
+from zoo.saving.record import describe_checkpoint
 from zoo.sources import PlainFile
 from zoo.weights import load_state
 
