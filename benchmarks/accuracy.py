@@ -38,10 +38,10 @@ from accuracy_table import (
 from models_table import PAPER, read_tables
 from reporting import RESULTS, Out, describe_command, describe_machine, print_table, write_beside, write_result
 
+from zoo.cpu.allocator import keep_freed_memory
+from zoo.data.limit import limit_images
 from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError
-from zoo.memory import keep_freed_memory
 from zoo.training import DataSplits, load_data, load_recipe
-from zoo.training.limiting import limit_images
 
 NAMES = {1: "accuracy", 2: "accuracy_table2"}
 """Of a table's files."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from zoo.training import Observer
-from zoo.training.observing import EpochRow, RunFacts, StepFigures, Totals
+from zoo.training.observers.base import EpochRow, RunFacts, StepFigures, Totals
 
 
 class RunLine(Observer):

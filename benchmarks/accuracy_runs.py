@@ -21,6 +21,7 @@ from accuracy_configurations import Configuration
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 import zoo
+from zoo.data.fingerprints import earlier_form
 from zoo.errors import (
     CompositionError,
     DivergenceError,
@@ -31,8 +32,7 @@ from zoo.errors import (
 )
 from zoo.profiling import count_cost
 from zoo.training import DataSplits, Observer, Recipe, TrainingResult, train
-from zoo.training.datasets.fingerprints import earlier_form
-from zoo.training.observing import EpochRow
+from zoo.training.observers.base import EpochRow
 
 PAPER_IMAGE_SIZE = 224
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 
 KINDS = {
     "sigmoid": "scaled",

@@ -16,7 +16,7 @@ import yaml
 from reporting import RESULTS, ROOT, Out, write_beside, write_result
 
 import zoo
-from zoo.catalog import default_catalog, read_catalog
+from zoo.catalog.catalog import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
 from zoo.profiling import count_cost

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import zoo
 from zoo.contracts import ImageClassifier
-from zoo.images import find_images, prepare, read_image
+from zoo.data.images import find_images, prepare, read_image
 from zoo.profiling import Activity, preprocessing_of, profile
 from zoo.weights import HubAccess, find_listed
 

@@ -11,8 +11,8 @@ import typer
 from torch import Tensor
 
 from zoo.contracts import ImageClassifier
+from zoo.data import load_split
 from zoo.errors import InputError
-from zoo.training.datasets import load_split
 
 Data = Annotated[Path, typer.Option(help="Validation images: a packed split (.npz), or a folder of class folders.")]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog import catalog_path, read_catalog
+from zoo.catalog.catalog import catalog_path, read_catalog
 from zoo.errors import CatalogError
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import zoo
-from zoo.contracts.modules import Encoder, ImageClassifier, Neuron
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.classifier import Encoder, ImageClassifier, Neuron
+from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError, WeightError
-from zoo.fusing import FoldedNorm, adjacent_layers, fold_norms
-from zoo.images import prepare, read_image, sample_photographs
+from zoo.families.fusion import FoldedNorm, adjacent_layers, fold_norms
 from zoo.profiling import count_cost, profile
-from zoo.records import Preprocessing
 from zoo.weights import load_state
 
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"

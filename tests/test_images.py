@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
+from zoo.catalog.schema import Preprocessing
+from zoo.data.images import MAX_PIXELS, display_name, find_images, prepare, read_image, sample_photographs
 from zoo.errors import InputError
-from zoo.images import MAX_PIXELS, display_name, find_images, prepare, read_image, sample_photographs
-from zoo.records import Preprocessing
 
 GREY_RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 COLOURS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
@@ -311,5 +311,5 @@ def test_the_shipped_photographs_are_images_with_a_known_source() -> None:
 
 
 def test_importing_loads_no_torch() -> None:
-    code = "import sys, zoo.images; sys.exit('torch' in sys.modules)"
+    code = "import sys, zoo.data.images; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

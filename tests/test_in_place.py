@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.in_place import column_parts, pixels_last, rows_like
+from zoo.cpu.chunks import column_parts, pixels_last, rows_like
 
 
 def layouts() -> dict[str, Tensor]:

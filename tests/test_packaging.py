@@ -53,7 +53,7 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
 
 def test_an_installed_zoo_classifies_its_photograph_offline(environment: Path, tmp_path: Path) -> None:
     python = environment / "bin" / "python"
-    where = _run(python, "-c", "import zoo.catalog as c; print(c.catalog_path())", cwd=tmp_path).strip()
+    where = _run(python, "-c", "import zoo.catalog.catalog as c; print(c.catalog_path())", cwd=tmp_path).strip()
     assert where.startswith(str(environment))
     out = _run(python, "-m", "zoo.cli", "predict", "--json", cwd=tmp_path)
     (line,) = out.strip().splitlines()

@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import prepare, read_image
 from zoo.errors import InputError
-from zoo.images import prepare, read_image
-from zoo.predicting import Failure, Prediction, predict, usable_device
-from zoo.records import Preprocessing
+from zoo.inference.predict import Failure, Prediction, predict, usable_device
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = Preprocessing(size=32)

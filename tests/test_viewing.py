@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 import zoo
+from zoo.catalog.schema import Preprocessing
 from zoo.contracts import Encoder, Neuron
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError
-from zoo.images import prepare, read_image, sample_photographs
-from zoo.records import Preprocessing
-from zoo.viewing import Activity, draw, network_to_show, plane_captions, record, save_picture
+from zoo.inference.show import Activity, draw, network_to_show, plane_captions, record, save_picture
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 

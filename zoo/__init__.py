@@ -8,19 +8,20 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo import contracts, errors
-    from zoo.catalog import list_models
+    from zoo.catalog.catalog import list_models
     from zoo.composition import parse_name
+    from zoo.cpu.allocator import keep_freed_memory
     from zoo.factory import create_model
-    from zoo.information import model_info
-    from zoo.memory import keep_freed_memory
+    from zoo.info import model_info
     from zoo.names import Spec
     from zoo.profiling import profile
-    from zoo.registry import list_components, register
+    from zoo.registry.registry import list_components, register
     from zoo.saving import save
 
 _HOMES = {
@@ -28,13 +29,13 @@ _HOMES = {
     "contracts": "zoo.contracts",
     "create_model": "zoo.factory",
     "errors": "zoo.errors",
-    "keep_freed_memory": "zoo.memory",
-    "list_components": "zoo.registry",
-    "list_models": "zoo.catalog",
-    "model_info": "zoo.information",
+    "keep_freed_memory": "zoo.cpu.allocator",
+    "list_components": "zoo.registry.registry",
+    "list_models": "zoo.catalog.catalog",
+    "model_info": "zoo.info",
     "parse_name": "zoo.composition",
     "profile": "zoo.profiling",
-    "register": "zoo.registry",
+    "register": "zoo.registry.registry",
     "save": "zoo.saving",
 }
 
@@ -54,14 +55,4 @@ __all__ = [
     "save",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
-    module = importlib.import_module(home)
-    return module if home == f"zoo.{name}" else getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attach(__name__, _HOMES)

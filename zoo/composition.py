@@ -20,10 +20,10 @@ from zoo.errors import (
     suggest,
 )
 from zoo.names import Spec, check_characters, split_tag
-from zoo.registry import Registry, default_registry
+from zoo.registry.registry import Registry, default_registry
 
 if TYPE_CHECKING:
-    from zoo.contracts.modules import ImageClassifier
+    from zoo.contracts.classifier import ImageClassifier
 
 DEFAULT_CLASSES = 1000
 
@@ -93,7 +93,7 @@ def build_model(
 
     `keywords` are those of the caller: one of them may have been meant by an unknown option.
     """
-    from zoo.backbones.convolution import guard_convolutions  # names are parsed without torch
+    from zoo.cpu.convolution import guard_convolutions  # names are parsed without torch
 
     registry = registry or default_registry()
     family = registry.load("family", spec.family)()

@@ -17,14 +17,14 @@ from typing import Any, TypedDict, final
 import torch
 from torch import Tensor
 
-from zoo.catalog import Catalog
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import PackageFile, Source
 from zoo.composition import DEFAULT_CLASSES, build_model
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import NewHeadWarning, OptionError
 from zoo.names import Spec
-from zoo.records import StoredWeight
-from zoo.registry import Registry
-from zoo.sources import PackageFile, Source
+from zoo.registry.registry import Registry
 from zoo.weights import (
     Found,
     HubAccess,

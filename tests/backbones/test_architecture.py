@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.backbones.resnet import ResNetBackbone
-from zoo.contracts.modules import Decoder, Encoder, ImageClassifier
+from zoo.contracts.classifier import Decoder, Encoder, ImageClassifier
 from zoo.errors import CompositionError, InputError
 from zoo.factory import create_model
-from zoo.registry import Registry, default_registry
+from zoo.registry.registry import Registry, default_registry
 
 DATA = Path(__file__).parents[1] / "data"
 PUBLISHED_PARAMS = yaml.safe_load((DATA / "tables.yaml").read_text())["measured_on_the_published_code"]["params"]

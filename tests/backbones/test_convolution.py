@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import zoo
-from zoo.backbones.convolution import GuardedConv2d, GuardedSpikingConv2d, guard_convolutions
 from zoo.backbones.layers import conv, spiking_conv
+from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d, guard_convolutions
 
 _STEPS = """
 import sys, torch

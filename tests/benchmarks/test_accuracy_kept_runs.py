@@ -11,7 +11,7 @@ from accuracy_progress import RunLine
 from test_accuracy import ANN, data, records, run, written
 
 from zoo.errors import MemoryLimitError, TrainingError
-from zoo.training.observing import StepFigures, Totals
+from zoo.training.observers.base import StepFigures, Totals
 
 __all__ = ["data"]  # the fixture
 TWO = ("--only", ANN, "--control-seeds", 2)

@@ -23,6 +23,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import zoo
+from zoo.registry.registry import default_registry
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 WORK = Work("ours", "resnet_b2_m2_d2", "ste", 32, 2, True, "float32")
@@ -49,7 +50,7 @@ def test_a_size_that_cannot_be_read_is_named() -> None:
 def test_plain_planes_and_gradients_are_ours_inside_the_unit_range() -> None:
     x, grad = torch.rand(2, 3, 5, 5, dtype=torch.float64), torch.randn(8, 2, 3, 5, 5, dtype=torch.float64)
     for name, planes in {"fourier": FourierPlanes, "ste": StraightThroughPlanes}.items():
-        encoder = zoo.registry.default_registry().load("encoder", name)()
+        encoder = default_registry().load("encoder", name)()
         inputs = [x.clone().requires_grad_() for _ in range(2)]
         found, want = planes.apply(batch_range(inputs[0])), encoder(inputs[1])
         assert torch.equal(found, want)

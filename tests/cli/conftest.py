@@ -13,9 +13,9 @@ from commands import LABELS, TINY
 from safetensors.torch import save_file
 
 import zoo
-from zoo import catalog
+from zoo.catalog import catalog
 from zoo.weights import read_weight
-from zoo.weights.config import write_config
+from zoo.weights.config_json import write_config
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from commands import TINY, in_terminal, objects, process, run
 
 import zoo
-from zoo import catalog, information
+from zoo import info
+from zoo.catalog import catalog
 
 # list -----------------------------------------------------------------------------------------------------------------
 
@@ -176,7 +177,7 @@ def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> 
     def broken(name: str, **places: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(information, "model_info", broken)
+    monkeypatch.setattr(info, "model_info", broken)
     assert isinstance(run("info", TINY).exception, ZeroDivisionError)
 
 

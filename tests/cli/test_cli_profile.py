@@ -10,8 +10,8 @@ import pytest
 from commands import TINY, in_terminal, objects, run
 from PIL import Image
 
+from zoo.cli.cost_table import price
 from zoo.contracts import Work
-from zoo.printing_cost import price
 from zoo.profiling import RULES, Rule
 
 

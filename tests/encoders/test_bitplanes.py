@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.contracts.modules import Encoder
+from zoo.contracts.classifier import Encoder
 from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders import surrogates
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.encoders.ranges import unit_range
 from zoo.factory import create_model
-from zoo.registry import default_registry
+from zoo.registry.registry import default_registry
 
 CODING = Path(__file__).parents[1] / "data" / "coding.npz"
 SURROGATES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw")

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo import in_place
-from zoo.contracts.modules import Encoder
+from zoo.contracts.classifier import Encoder
+from zoo.cpu import chunks
 from zoo.encoders import bitplanes, in_place_planes
 from zoo.encoders.bitplanes import bit_planes
 from zoo.encoders.ranges import unit_range
-from zoo.registry import default_registry
+from zoo.registry.registry import default_registry
 
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
 SHAPES = [(1, 1), (2, 7), (3, 2, 5), (2, 3, 4, 5), (3, 1, 1, 1), (2, 2, 3, 2, 3), (5, 40)]
@@ -35,7 +35,7 @@ def make(name: str) -> Encoder:
 def chunks_of(values: int) -> Iterator[None]:
     """The in-place path walks over so many values at once."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (in_place, in_place_planes):
+        for module in (chunks, in_place_planes):
             patch.setattr(module, "CHUNK", values)
         yield
 
@@ -190,7 +190,7 @@ def test_any_size_in_chunks_of_any_size_is_encoded_as_defined(
 @pytest.mark.parametrize("size", [-1, 0, 1])
 def test_the_border_of_a_real_chunk_is_none(name: str, size: int) -> None:
     """One value short of a chunk, a whole one, one over: one sample longer than it, and samples that share it."""
-    for shape in ((1, in_place.CHUNK + size), (3, in_place.CHUNK // 2 + size)):
+    for shape in ((1, chunks.CHUNK + size), (3, chunks.CHUNK // 2 + size)):
         x = outside(shape, size + 1)
         assert_as_defined(name, x, torch.randn((8, *shape), generator=generator(7)))
 

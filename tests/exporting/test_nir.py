@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
-from zoo.catalog import default_catalog
+from zoo.catalog.catalog import default_catalog
 from zoo.composition import parse_name
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.exporting import export_nir
 from zoo.exporting.nir_graph import block_graph

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.catalog import default_catalog
+from zoo.catalog.catalog import default_catalog
 from zoo.composition import parse_name
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.exporting import export_onnx, to_onnx
-from zoo.registry import default_registry
+from zoo.registry.registry import default_registry
 
 SIDE = 16
 

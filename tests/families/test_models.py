@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional
 
 import zoo
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 
 BIT_PLANES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")

@@ -14,11 +14,11 @@ from torch.nn import functional
 import zoo
 from zoo import kept_for_backward
 from zoo.backbones.layers import spiking_conv
+from zoo.cpu.recompute import remaking
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
 from zoo.encoders.temporal import RateEncoder
 from zoo.families.paired import PairedBlock
-from zoo.kept_for_backward import remaking
 
 NAMES = (
     "has8_resnet_b4_m2_d3_ste_bpd",

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from zoo.catalog.sources import HubRepository
 from zoo.errors import HubError
-from zoo.sources import HubRepository
 from zoo.weights import HubAccess
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hub"))  # its honest server, and its small weights

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import save
 
 import zoo
-from zoo.records import StoredWeight
+from zoo.catalog.schema import StoredWeight
 from zoo.saving.record import Statement, describe_checkpoint
 from zoo.weights import describe
-from zoo.weights.config import write_config
+from zoo.weights.config_json import write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = 8

@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 import zoo
+from zoo.data import DataSplits, decoding, load_data
+from zoo.data.fingerprints import earlier_form
 from zoo.errors import InputError, WeightError, ZooError
 from zoo.training import load_recipe, train
-from zoo.training.datasets import DataSplits, decoding, load_data
-from zoo.training.datasets.fingerprints import earlier_form
 from zoo.training.engine import Training, make_accelerator
-from zoo.training.starting import Beginning
+from zoo.training.start import Beginning
 
 NAME = "ann_resnet_b2_m2_d1"
 Edit = Callable[[dict[str, Any]], object]

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from typer.testing import CliRunner
 
 import zoo
+from zoo.catalog.schema import StoredWeight
 from zoo.cli import app
 from zoo.errors import WeightError, ZooError
-from zoo.records import StoredWeight
 from zoo.saving.record import restate
-from zoo.weights.config import read_config
+from zoo.weights.config_json import read_config
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2**63, 10**400, 1e308, float("nan"), float("-inf"), "", "x", [], {}, [None], {"a": {}}),

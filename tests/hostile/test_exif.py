@@ -13,11 +13,11 @@ import torch
 from made_exif import FORMATS, ORIENTATION, PIXELS, Directory, Hostile, add_image_tags, make_hostile, wrapped
 
 import zoo
+from zoo.catalog.schema import Preprocessing
+from zoo.data import load_split
+from zoo.data.images import open_image, read_image, upright_size
 from zoo.errors import InputError
-from zoo.images import open_image, read_image, upright_size
-from zoo.predicting import Failure, Prediction, predict
-from zoo.records import Preprocessing
-from zoo.training.datasets import load_split
+from zoo.inference.predict import Failure, Prediction, predict
 
 # How the EXIF standard brings each orientation upright.
 TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {

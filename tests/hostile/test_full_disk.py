@@ -20,12 +20,12 @@ from made_hostile import TINY, tiny
 from PIL import Image
 
 import zoo
+from zoo.catalog.sources import PlainFile
 from zoo.exporting import export_nir, export_onnx
 from zoo.hub import assemble
+from zoo.inference.show import save_picture
 from zoo.scaffold import create
-from zoo.sources import PlainFile
 from zoo.training.files import replace_file
-from zoo.viewing import save_picture
 
 SPIKING = "snn_vgg_b1_m1_d1_ste_bpd"
 LIMIT = 700

@@ -13,9 +13,9 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pydantic import ValidationError
 
+from zoo.catalog.schema import StoredWeight
 from zoo.composition import parse_name
 from zoo.hub.card import metadata, write_card, write_eval_results
-from zoo.records import StoredWeight
 
 SPEC = parse_name(TINY)
 REFERENCE = "hf-hub:alice/tiny"

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog import MAX_NAMES, catalog_path, expand_names, read_catalog, read_file
+from zoo.catalog.catalog import MAX_NAMES, catalog_path, expand_names, read_catalog, read_file
+from zoo.catalog.strict_yaml import MAX_DEPTH, MAX_NODES, parse_yaml
 from zoo.errors import CatalogError, ModelNameError
-from zoo.strict_yaml import MAX_DEPTH, MAX_NODES, parse_yaml
 
 START = "version: 1\nvariants:\n"
 BOMB = "a: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -206,7 +206,7 @@ def test_many_more_generated_files(tmp_path: Path, seed: int) -> None:
 BOUNDED = """
 import resource, sys, time
 from pathlib import Path
-from zoo.catalog import read_file
+from zoo.catalog.catalog import read_file
 from zoo.errors import CatalogError
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for file in sorted(Path(sys.argv[1]).glob("*.yaml")):
@@ -269,7 +269,8 @@ def test_bad_catalogs_of_plugins_stop_no_command(tmp_path: Path) -> None:
     points = "".join(f"{name} = catalog_{name}\n" for name in (*bad, "latin"))
     (info / "entry_points.txt").write_text(f"[zoo.catalogs]\n{points}")
     code = (
-        "import json, zoo\nfrom zoo.catalog import default_catalog\nfrom zoo.registry import default_registry\n"
+        "import json, zoo\nfrom zoo.catalog.catalog import default_catalog\n"
+        "from zoo.registry.registry import default_registry\n"
         "default_catalog()\n"
         "told = {c.name: c.error for c in default_registry().components('catalog') if c.state == 'broken'}\n"
         "print(json.dumps([zoo.list_models(), told]))"

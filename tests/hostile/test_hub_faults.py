@@ -31,7 +31,7 @@ from lying_hub import (
 )
 
 import zoo
-from zoo.sources import HubRepository
+from zoo.catalog.sources import HubRepository
 from zoo.weights import HubAccess, hub_requests, hub_watch
 from zoo.weights.hub_index import read_index
 from zoo.weights.hub_watch import AnswerError

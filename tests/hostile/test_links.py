@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 import zoo
+from zoo.data.download import locked
 from zoo.errors import InputError, TrainingError
 from zoo.exporting import export_nir, export_onnx
 from zoo.files import new_folder, remove_parts, replace_bytes, replace_file
+from zoo.inference.show import save_picture
 from zoo.training import files as run_files
-from zoo.training.datasets.fetching import locked
-from zoo.training.starting import claim_folder
-from zoo.viewing import save_picture
+from zoo.training.start import claim_folder
 
 SPIKING = "snn_vgg_b1_m1_d1_ste_bpd"
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from made_npz import COUNT, arrays, bomb, make_damaged, npy, with_header, zipped
 
+from zoo.data import load_split
 from zoo.errors import InputError
-from zoo.training.datasets import load_split
 
 
 def _listed(**changes: bytes) -> list[tuple[str, bytes]]:

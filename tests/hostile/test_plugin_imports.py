@@ -233,7 +233,7 @@ def test_a_namesake_of_the_zoo_replaces_nothing(tmp_path: Path, spelling: str, p
     code = (
         "import sys, zoo\n"
         f"sys.path.{place}{str(site)!r})\n"
-        "from zoo.registry import default_registry\n"
+        "from zoo.registry.registry import default_registry\n"
         "print(default_registry().find('encoder', 'ste').target, len(zoo.list_models()))\n"
         "try: default_registry().load('encoder', 'extra')\n"
         "except zoo.errors.BrokenComponentError as error: print(error)\n"
@@ -261,14 +261,15 @@ def test_a_namesake_of_the_zoo_is_listed_as_what_it_is(tmp_path: Path) -> None:
 def test_a_copy_of_the_zoo_elsewhere_on_the_path_is_no_problem(tmp_path: Path) -> None:
     points = {"zoo.encoders": {"ste": "zoo.encoders.bitplanes:StraightThroughEncoder"}}
     site = add_plugin(tmp_path / "site", "has8-zoo", {}, points)
-    code = "from zoo.registry import default_registry as r; print({str(c.state) for c in r().components('encoder')})"
+    code = "from zoo.registry.registry import default_registry as r; "
+    code += "print({str(c.state) for c in r().components('encoder')})"
     done = python(site, "-c", code)
     assert done.stdout.strip() == "{'available'}", done.stderr
 
 
 DESCRIPTORS = """
 import os, sys, threading
-from zoo.redirecting import PRINTS_TO_STDERR
+from zoo.registry.quiet_import import PRINTS_TO_STDERR
 inode = lambda: os.fstat(1).st_ino
 before, opened = inode(), len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
 together, found = threading.Barrier(4), []

@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
-from zoo import catalog
+from zoo.catalog import catalog
 from zoo.cli import app
 from zoo.terminal import printable
 
@@ -96,8 +96,8 @@ def test_list_and_errors_write_it_out(tmp_path: Path, monkeypatch: pytest.Monkey
     file = tmp_path / "registry.yaml"
     file.write_text(yaml.safe_dump({"version": 1, "variants": groups, "weights": [record]}), encoding="utf-8")
     monkeypatch.setattr(catalog, "catalog_path", lambda: file)
-    monkeypatch.setattr("zoo.printing.in_terminal", lambda: True)
-    monkeypatch.setattr("zoo.cli.listing.in_terminal", lambda: True)
+    monkeypatch.setattr("zoo.cli.output.in_terminal", lambda: True)
+    monkeypatch.setattr("zoo.cli.list.in_terminal", lambda: True)
     catalog.default_catalog.cache_clear()
     try:
         assert tiny()[0].variant in output("list").replace("\n", "")

@@ -21,11 +21,11 @@ from huggingface_hub import close_session
 from safetensors.torch import save
 
 import zoo
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import PlainFile
 from zoo.hub import assemble
-from zoo.records import StoredWeight
 from zoo.saving import ModelFolder
 from zoo.saving.record import Statement, describe_checkpoint
-from zoo.sources import PlainFile
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")

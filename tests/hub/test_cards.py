@@ -16,14 +16,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zoo import composition
-from zoo.catalog import default_catalog
+from zoo.catalog.catalog import default_catalog
+from zoo.catalog.schema import StoredWeight
 from zoo.composition import about_model, parse_name
 from zoo.contracts import About, Family
 from zoo.errors import BrokenComponentError
+from zoo.hub.assemble import control_of
 from zoo.hub.card import metadata, write_card, write_eval_results
-from zoo.hub.folder import control_of
-from zoo.records import StoredWeight
-from zoo.registry import Registry
+from zoo.registry.registry import Registry
 
 REFERENCE = "hf-hub:alice/tiny"
 ACTIVITY = {

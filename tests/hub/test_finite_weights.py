@@ -15,14 +15,14 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import zoo
+from zoo.catalog.sources import PlainFile
 from zoo.cli import app
 from zoo.contracts import Converted, Converter
-from zoo.converting import convert
 from zoo.errors import WeightError
 from zoo.hub import assemble
-from zoo.registry import Registry
+from zoo.registry.registry import Registry
+from zoo.saving.convert import convert
 from zoo.saving.record import describe_checkpoint
-from zoo.sources import PlainFile
 from zoo.weights import load_state
 
 FIRST = "stages.1.0.analog.body.0.weight"

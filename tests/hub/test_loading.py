@@ -14,10 +14,10 @@ from loopback import LoopbackHub
 from typer.testing import CliRunner
 
 import zoo
-from zoo import catalog
+from zoo.catalog import catalog
+from zoo.catalog.sources import HubRepository
 from zoo.cli import app
 from zoo.errors import HubError, MissingPluginError, SourceError, UnpinnedWarning
-from zoo.sources import HubRepository
 from zoo.weights import HubAccess, parse_weight
 
 REPO = "alice/tiny"

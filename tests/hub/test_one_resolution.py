@@ -17,20 +17,20 @@ from safetensors.torch import save
 from typer.testing import CliRunner
 
 import zoo
-from zoo.catalog import Catalog
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.schema import CatalogFile, WeightRecord
+from zoo.catalog.sources import PlainFile
 from zoo.cli import app
 from zoo.errors import HubError, OptionError, TagError, UnpinnedWarning
 from zoo.exporting import network_to_export
 from zoo.factory import open_model
 from zoo.hub import assemble
+from zoo.inference.show import network_to_show
 from zoo.profiling import preprocessing_of
-from zoo.records import CatalogFile, WeightRecord
-from zoo.registry import Registry, default_registry
+from zoo.registry.registry import Registry, default_registry
 from zoo.saving.record import Statement, describe_checkpoint
-from zoo.sources import PlainFile
 from zoo.training import load_data, measure_weight, train
-from zoo.training.starting import build, find_beginning
-from zoo.viewing import network_to_show
+from zoo.training.start import build, find_beginning
 from zoo.weights import parse_weight
 
 REPO, CONTROL_REPO = "alice/tiny", "alice/control"

@@ -15,11 +15,11 @@ from hub_weights import TINY, files_below, tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from zoo.catalog import catalog_path, read_file
+from zoo.catalog.catalog import catalog_path, read_file
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import HubRepository
 from zoo.errors import CatalogError, PublishError
 from zoo.hub import Published, write_pin
-from zoo.records import StoredWeight
-from zoo.sources import HubRepository
 
 pytestmark = pytest.mark.usefixtures("removed_locks")
 

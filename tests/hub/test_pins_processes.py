@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from hub_weights import files_below, in_process, start, tiny
 
-from zoo.catalog import catalog_path, read_file
+from zoo.catalog.catalog import catalog_path, read_file
+from zoo.catalog.sources import HubRepository
 from zoo.hub import Published, pins, write_pin
-from zoo.sources import HubRepository
 
 pytestmark = pytest.mark.usefixtures("removed_locks")
 

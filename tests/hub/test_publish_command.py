@@ -13,7 +13,7 @@ from loopback import LoopbackHub
 from typer.testing import CliRunner, Result
 
 import zoo
-from zoo.catalog import read_file
+from zoo.catalog.catalog import read_file
 from zoo.cli import app
 from zoo.errors import UnpinnedWarning
 

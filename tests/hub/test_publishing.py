@@ -17,13 +17,13 @@ from hub_weights import LABELS, TINY, files_below, in_process, tiny, tiny_files,
 from loopback import LoopbackHub
 
 import zoo
-from zoo.catalog import default_catalog
+from zoo.catalog.catalog import default_catalog
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import LocalFolder, PlainFile
 from zoo.errors import HubError, PublishError, SaveError, SourceError, WeightError
 from zoo.hub import Published, assemble, check_token, publish
 from zoo.hub.card import _HUB_LICENSES
-from zoo.records import StoredWeight
 from zoo.saving import ModelFolder
-from zoo.sources import LocalFolder, PlainFile
 from zoo.weights import HubAccess
 
 REPO = "alice/tiny"

@@ -23,7 +23,7 @@ from timm.models._hub import load_model_config_from_path
 from typer.testing import CliRunner
 
 import zoo
-from zoo.catalog import catalog_path, default_catalog, read_file
+from zoo.catalog.catalog import catalog_path, default_catalog, read_file
 from zoo.cli import app
 from zoo.weights import adapt_channels
 

@@ -17,7 +17,7 @@ from loopback import LoopbackHub
 
 import zoo
 from zoo.errors import HubError, ModelNameError, SourceError, WeightError, ZooError
-from zoo.weights.config import MAX_CONFIG_BYTES, read_config
+from zoo.weights.config_json import MAX_CONFIG_BYTES, read_config
 
 REPO = "alice/tiny"
 ROOM = 2**28

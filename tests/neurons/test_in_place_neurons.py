@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.neurons import hard_reset
-from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 
 NAMES = ("if", "lif", "plif")
 SHAPES = [(1, 1, 1), (8, 2, 7), (3, 1, 40), (8, 2, 3, 4, 5), (5, 3, 2), (2, 9)]
@@ -27,7 +26,7 @@ ONE = torch.tensor(1.0)
 def chunks_of(values: int) -> Iterator[None]:
     """The in-place path walks over so many values of a timestep at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hard_reset, "_CHUNK", values)
+        patch.setattr(functional, "_CHUNK", values)
         yield
 
 

@@ -15,7 +15,7 @@ from spikingjelly.activation_based import functional, neuron, surrogate
 from torch import Tensor
 
 from zoo.neurons import nodes
-from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
 
 OURS: dict[str, type[StatelessNode]] = {"if": IFNeuron, "lif": LIFNeuron, "plif": ParametricLIFNeuron}

@@ -17,7 +17,7 @@ import zoo
 from zoo import testing
 from zoo.contracts import API_VERSION
 from zoo.errors import MissingPluginError
-from zoo.registry import DISABLE, GROUPS
+from zoo.registry.registry import DISABLE, GROUPS
 from zoo.scaffold import KINDS, draft
 
 ROOT = Path(__file__).parents[2]

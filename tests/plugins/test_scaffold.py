@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from zoo.scaffold import KINDS, draft
-from zoo.scaffold.naming import MAX_COMPONENT, MAX_DISTRIBUTION
+from zoo.scaffold.names import MAX_COMPONENT, MAX_DISTRIBUTION
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = {kind: draft(f"zoo-sparkle-{kind}", kind) for kind in KINDS}

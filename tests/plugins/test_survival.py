@@ -18,7 +18,7 @@ import yaml
 from made_wheels import write_wheel
 
 import zoo
-from zoo.catalog import catalog_path
+from zoo.catalog.catalog import catalog_path
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 Install = Callable[[Iterable[Path], Path], Path]
@@ -194,7 +194,7 @@ def test_the_components_are_listed(crowd: Path, environment: dict[str, str], run
 
 USE = f"""
 import json, torch, zoo
-from zoo.registry import default_registry
+from zoo.registry.registry import default_registry
 
 def tried(use):
     try:

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import zoo
-from zoo.catalog import catalog_path, default_catalog
+from zoo.catalog.catalog import catalog_path, default_catalog
+from zoo.cli.cost_table import price
 from zoo.contracts import Work
 from zoo.errors import InputError, OptionError, TagError
-from zoo.printing_cost import price
 from zoo.profiling import RULES, Energy, Part, charged, preprocessing_of, profile
 from zoo.profiling.energy import compare
-from zoo.registry import default_registry
-from zoo.weights.config import write_config
+from zoo.registry.registry import default_registry
+from zoo.weights.config_json import write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd"

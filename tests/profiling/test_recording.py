@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.contracts import Decoder, Encoder, Neuron
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.profiling import Activity, Part, profile
-from zoo.profiling.recording import Recorder
-from zoo.registry import Registry
+from zoo.profiling.recorder import Recorder
+from zoo.registry.registry import Registry
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 

@@ -21,10 +21,10 @@ from typer.testing import CliRunner
 import zoo
 from zoo.cli import app
 from zoo.errors import InputError, OptionError, SaveError, TagError, WeightError
-from zoo.registry import Registry, default_registry
+from zoo.registry.registry import Registry, default_registry
 from zoo.saving import ModelFolder, describe_checkpoint
 from zoo.saving import model as saving_model
-from zoo.weights.config import read_config
+from zoo.weights.config_json import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
@@ -288,7 +288,7 @@ def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.M
 
 def test_saving_training_and_converting_load_no_publisher() -> None:
     code = (
-        "import sys, json, zoo, zoo.saving, zoo.converting, zoo.training.running, zoo.training.release; zoo.save;"
+        "import sys, json, zoo, zoo.saving, zoo.saving.convert, zoo.training.run, zoo.saving.record_run; zoo.save;"
         "print(json.dumps([name for name in sys.modules if name.startswith('zoo.hub')]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,9 +19,9 @@ from packaging.utils import InvalidName, canonicalize_name
 import zoo
 from zoo.composition import parse_name
 from zoo.errors import ComponentClashError, ComponentError, InputError, UnknownComponentError
-from zoo.registry import Registry, default_registry
+from zoo.registry.registry import Registry, default_registry
 from zoo.scaffold import KINDS, create, draft
-from zoo.scaffold.naming import MAX_COMPONENT, MAX_DISTRIBUTION
+from zoo.scaffold.names import MAX_COMPONENT, MAX_DISTRIBUTION
 
 NAMES = st.from_regex(r"[Zz]{2}([A-Za-z0-9._-]{0,40}[A-Za-z0-9])?", fullmatch=True)
 COMPONENTS = st.from_regex(r"zz[a-z0-9]{0,22}", fullmatch=True)

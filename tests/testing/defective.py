@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from zoo.registry import Component, Registry, default_registry
+from zoo.registry.registry import Component, Registry, default_registry
 from zoo.testing import CheckResult, ComponentTests, Outcome, run_check
 from zoo.testing.component import checks_of
 

@@ -18,8 +18,8 @@ from zoo.errors import MissingPluginError, WeightError
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, Grammar, Value
-from zoo.neurons.hard_reset import if_spikes
-from zoo.registry import Registry, default_registry
+from zoo.neurons.functional import if_spikes
+from zoo.registry.registry import Registry, default_registry
 from zoo.testing import (
     CheckResult,
     ComponentTests,

@@ -30,7 +30,7 @@ from torch import Tensor
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import UnknownComponentError
-from zoo.registry import GROUPS, Component, Registry, default_registry, scan
+from zoo.registry.registry import GROUPS, Component, Registry, default_registry, scan
 from zoo.testing import (
     BackboneTests,
     ComponentTests,
@@ -45,7 +45,7 @@ from zoo.testing import (
     run_check,
 )
 from zoo.testing.component import checks_of
-from zoo.testing.running import SUITES
+from zoo.testing.runner import SUITES
 
 
 @pytest.mark.parametrize(

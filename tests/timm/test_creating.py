@@ -15,13 +15,13 @@ from torch import Tensor
 
 import zoo
 import zoo.timm
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import prepare, read_image
 from zoo.errors import InputError, OptionError, TagError, WeightError
-from zoo.images import prepare, read_image
-from zoo.records import Preprocessing
 from zoo.weights import read_weight
-from zoo.weights.access import HubAccess
-from zoo.weights.finding import find_weight
+from zoo.weights.find import find_weight
+from zoo.weights.hub_client import HubAccess
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 VGG = "has8_vgg_b1_m2_d2_ste_bpd"
@@ -61,7 +61,7 @@ def test_altered_weights_are_refused_through_timm_too(monkeypatch: pytest.Monkey
     assert found.source is not None
     data = bytearray(read_weight(found.weight, found.source))
     data[-1] ^= 1
-    monkeypatch.setattr("zoo.weights.reading._read_package_file", lambda name, source: bytes(data))
+    monkeypatch.setattr("zoo.weights.read._read_package_file", lambda name, source: bytes(data))
     with pytest.raises(WeightError, match="is not the published file"):
         timm.create_model(B8, pretrained=True)
 

@@ -9,9 +9,9 @@ import pytest
 from timm_file import Ran, find_tests
 from timm_selection import EVERY_MODEL, LARGE, LEFT_OUT, NOT_OURS, SMALL, WITH_WEIGHTS
 
-from zoo.catalog import providers_of
+from zoo.catalog.catalog import providers_of
 from zoo.composition import parse_name
-from zoo.registry import default_registry
+from zoo.registry.registry import default_registry
 
 Run = Callable[[Sequence[str]], Ran]
 

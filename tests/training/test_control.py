@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
-from zoo.contracts.modules import Encoder
+from zoo.contracts.classifier import Encoder
 from zoo.errors import InputError
 from zoo.training import load_data, train
 from zoo.training.rescaling import scaled_surrogates
-from zoo.training.starting import build, find_beginning
+from zoo.training.start import build, find_beginning
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "no"}

@@ -12,9 +12,9 @@ import pytest
 from made_archives import caltech101_files, caltech101_zip, caltech256_files, md5, serving, tar, write
 from torchvision import datasets
 
+from zoo.data import load_data, load_split
+from zoo.data.caltech import ARCHIVES
 from zoo.errors import InputError
-from zoo.training.datasets import load_data, load_split
-from zoo.training.datasets.caltech import ARCHIVES
 
 FOLDERS = {"caltech101": "caltech101/101_ObjectCategories", "caltech256": "caltech256/256_ObjectCategories"}
 MADE: dict[str, Callable[[], bytes]] = {

@@ -14,8 +14,8 @@ import torch
 from made_archives import CIFAR10_CLASSES, cifar10_files, cifar100_files, md5, serving, tar, write
 from torchvision.datasets import CIFAR10, CIFAR100
 
+from zoo.data import fetching, load_data, load_split
 from zoo.errors import InputError
-from zoo.training.datasets import fetching, load_data, load_split
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
 

@@ -14,10 +14,10 @@ import torch
 from made_data import encoded, folder, packed
 from PIL import Image
 
+from zoo.data import ImageSplit, MemorySplit, load_data, load_split
+from zoo.data.folders import list_classes
+from zoo.data.images import read_image
 from zoo.errors import InputError
-from zoo.images import read_image
-from zoo.training.datasets import ImageSplit, MemorySplit, load_data, load_split
-from zoo.training.datasets.folders import list_classes
 
 
 def _contents(split: ImageSplit) -> list[tuple[str, bytes]]:

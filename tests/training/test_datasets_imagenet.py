@@ -14,8 +14,8 @@ from made_data import encoded
 from torchvision import datasets
 from torchvision.datasets import imagenet
 
+from zoo.data import load_data, load_split
 from zoo.errors import InputError
-from zoo.training.datasets import load_data, load_split
 
 WNIDS = ("n02012849", "n01440764", "n03126707")
 WORDS = ("crane", "tench, Tinca tinca", "crane")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from made_data import packed
 
+from zoo.data import MemorySplit, load_split
+from zoo.data.images import sample_photographs
 from zoo.errors import InputError
-from zoo.images import sample_photographs
-from zoo.training.datasets import MemorySplit, load_split
 
 
 def test_packed_images_are_decoded_as_they_are(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from made_data import folder
 from PIL import Image
 
+from zoo.catalog.schema import Preprocessing
+from zoo.data import load_data, load_split
+from zoo.data.image_list import ImageStore, Listing
+from zoo.data.images import prepare, read_image
+from zoo.data.size import choose_size, to_bytes
 from zoo.errors import CompositionError
-from zoo.images import prepare, read_image
-from zoo.records import Preprocessing
-from zoo.training.datasets import load_data, load_split
-from zoo.training.datasets.listing import ImageStore, Listing
-from zoo.training.datasets.sizing import choose_size, to_bytes
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 import zoo
+from zoo.data import ImageSplit, load_split
+from zoo.data.limit import limit_images
 from zoo.errors import InputError, TrainingError, WeightError
 from zoo.training import Recipe, evaluate, load_recipe
-from zoo.training.datasets import ImageSplit, load_split
 from zoo.training.engine import Training, make_accelerator
-from zoo.training.limiting import limit_images
-from zoo.training.observing import EpochRow, Observer, StepFigures, Totals
-from zoo.training.starting import Beginning
+from zoo.training.observers.base import EpochRow, Observer, StepFigures, Totals
+from zoo.training.start import Beginning
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 

@@ -14,10 +14,10 @@ from typer.testing import CliRunner, Result
 
 import zoo
 from zoo.cli import app
+from zoo.data import Damage, MemorySplit
+from zoo.data.limit import limit_images
 from zoo.errors import InputError
 from zoo.training import evaluate, measure_weight, train
-from zoo.training.datasets import Damage, MemorySplit
-from zoo.training.limiting import limit_images
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 

@@ -12,12 +12,12 @@ from made_data import packed
 from timm.scheduler.scheduler import Scheduler
 
 import zoo
+from zoo.data import load_split
 from zoo.errors import CatalogError
 from zoo.training import Recipe, load_recipe, recipe_names
-from zoo.training.datasets import load_split
 from zoo.training.engine import Training
-from zoo.training.optimising import build_optimizer, build_schedule
-from zoo.training.starting import Beginning
+from zoo.training.optim import build_optimizer, build_schedule
+from zoo.training.start import Beginning
 
 RECIPES = Path(zoo.__file__).parent / "training" / "recipes"
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"

@@ -18,7 +18,7 @@ import zoo
 from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
 from zoo.errors import PublishError
 from zoo.hub import assemble
-from zoo.sources import LocalFolder
+from zoo.catalog.sources import LocalFolder
 from zoo.training import train
 
 @zoo.register("encoder", "bright")

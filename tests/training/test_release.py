@@ -9,8 +9,8 @@ from made_data import folder, packed
 
 import zoo
 from zoo.errors import InputError, WeightError
+from zoo.saving.record_run import record_run
 from zoo.training import evaluate, load_split, train
-from zoo.training.release import record_run
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 FACTS = {

@@ -27,7 +27,7 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
     import zoo
     from zoo.training import evaluate, load_recipe, load_split
     from zoo.training.engine import Training, make_accelerator
-    from zoo.training.starting import Beginning
+    from zoo.training.start import Beginning
 
     data, out, accumulate = given[0], Path(given[1]), int(given[2])
     torch.set_num_threads(1)

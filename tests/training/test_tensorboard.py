@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from zoo.errors import TrainingError
-from zoo.training.observing import EpochRow, RunFacts
-from zoo.training.recording import TensorBoard
+from zoo.training.observers.base import EpochRow, RunFacts
+from zoo.training.observers.files import TensorBoard
 
 FACTS = RunFacts("ann_resnet_b1_m1_d1", 2, 3, 4, 0, 0)
 

@@ -23,7 +23,7 @@ import zoo
 from zoo.cli import app
 from zoo.saving.record import Statement
 from zoo.training import DataOptions, load_data, train
-from zoo.training.results import write_weights
+from zoo.training.result import write_weights
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")
@@ -106,8 +106,8 @@ def test_the_folder_loads_and_predicts(trained: Path, photos: Path) -> None:
     answer = json.loads(result.stdout)
     assert answer["model"] == f"{NAME}.photos"
     with torch.no_grad():
-        from zoo.images import prepare, read_image
-        from zoo.records import Preprocessing
+        from zoo.catalog.schema import Preprocessing
+        from zoo.data.images import prepare, read_image
 
         expected = model.eval()(prepare(read_image(photo), Preprocessing(size=16)).unsqueeze(0)).softmax(1)[0]
     found = {each["label"]: each["probability"] for each in answer["predictions"]}

@@ -16,13 +16,13 @@ from train_processes import TrainProcess, _main, arguments
 from typer.testing import CliRunner, Result
 
 import zoo
-from zoo.catalog import default_catalog
+from zoo.catalog.catalog import default_catalog
+from zoo.catalog.schema import WeightRecord
 from zoo.cli import app
 from zoo.errors import InputError, MemoryLimitError
-from zoo.records import WeightRecord
+from zoo.inference.batch import BUDGET, MOST, bytes_of_one, choose_batch
 from zoo.training import evaluate, load_split, train
-from zoo.training.batching import BUDGET, MOST, bytes_of_one, choose_batch
-from zoo.training.starting import build, find_beginning
+from zoo.training.start import build, find_beginning
 from zoo.weights import HubAccess, find_weight
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.backbones.average_pooling import average_pool
-from zoo.backbones.convolution import GuardedConv2d, GuardedSpikingConv2d
-from zoo.contracts.modules import ClassifierHead
-from zoo.kept_for_backward import keeps_for_backward
+from zoo.contracts.classifier import ClassifierHead
+from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d
+from zoo.cpu.pooling import average_pool
+from zoo.cpu.recompute import keeps_for_backward
 
 _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
 

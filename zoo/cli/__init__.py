@@ -12,16 +12,16 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.cli.converting import convert_command
-from zoo.cli.costs import profile_command
-from zoo.cli.evaluating import eval_command
-from zoo.cli.exporting import export_command
-from zoo.cli.images import predict_command, show_command
-from zoo.cli.listing import info_command, list_command
+from zoo.cli.convert import convert_command
+from zoo.cli.eval import eval_command
+from zoo.cli.export import export_command
+from zoo.cli.list import info_command, list_command
 from zoo.cli.options import Commands
 from zoo.cli.plugins import plugins_app
-from zoo.cli.publishing import publish_command
-from zoo.cli.training import train_command
+from zoo.cli.predict import predict_command, show_command
+from zoo.cli.profile import profile_command
+from zoo.cli.publish import publish_command
+from zoo.cli.train import train_command
 from zoo.terminal import say
 
 app = typer.Typer(

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from zoo.cli.output import complain
 from zoo.errors import ZooError, ZooWarning
-from zoo.printing import complain
 from zoo.terminal import say
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
@@ -41,9 +41,9 @@ def model_reference(text: str) -> str:
 
     A folder in the current directory that could be a name as well is meant by ./folder.
     """
+    from zoo.catalog.sources import parse_reference
     from zoo.composition import parse_name
     from zoo.errors import ModelNameError
-    from zoo.sources import parse_reference
 
     if parse_reference(text) is not None or not _is_folder(text):
         return text

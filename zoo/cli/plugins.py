@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Json
-from zoo.components import OURS, Component
+from zoo.cli.output import print_rows, progress
 from zoo.errors import UnknownComponentError, suggest
-from zoo.printing import print_rows, progress
+from zoo.registry.component import OURS, Component
 from zoo.terminal import say
 
 plugins_app = typer.Typer(
@@ -48,8 +48,8 @@ def plugins_command(
 
 
 def _list(verbose: bool, seconds: float, as_json: bool) -> None:
-    from zoo.catalog import default_catalog
-    from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
+    from zoo.catalog.catalog import default_catalog
+    from zoo.registry.registry import DISABLE, State, default_registry, disabled_names, idle_switches
 
     registry = default_registry()
     default_catalog()  # reads the catalogs of plugins, so that a malformed one is known
@@ -74,7 +74,7 @@ def _list(verbose: bool, seconds: float, as_json: bool) -> None:
 
 def _probe_plugins(components: Iterable[Component], seconds: float) -> None:
     """Find out in other processes what becomes of the plugins' components; the zoo's own can be trusted."""
-    from zoo.registry import NOTEBOOK, State
+    from zoo.registry.registry import NOTEBOOK, State
 
     ours = (OURS, NOTEBOOK)
     plugins = [c for c in components if c.state is State.AVAILABLE and c.kind != "catalog"]
@@ -98,7 +98,7 @@ def check_command(
     failed. A test file that subclasses zoo.testing's suites checks more: it
     can give a reference, and the decoder that inverts an encoder.
     """
-    from zoo.registry import default_registry
+    from zoo.registry.registry import default_registry
     from zoo.testing import Outcome, check_component
 
     found = [c for c in default_registry().components() if c.distribution == (distribution or c.distribution)]

@@ -6,15 +6,15 @@ the tensor contracts are imported on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo.contracts.converter import Converted, Converter
 from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily
 from zoo.contracts.price import Price, Work
+from zoo.lazy import attach
 
 if TYPE_CHECKING:
-    from zoo.contracts.modules import (
+    from zoo.contracts.classifier import (
         Backbone,
         BlockPlan,
         ClassifierHead,
@@ -53,8 +53,17 @@ __all__ = [
     "Work",
 ]
 
+_TENSOR_CONTRACTS = (
+    "Backbone",
+    "BlockPlan",
+    "ClassifierHead",
+    "Decoder",
+    "Encoder",
+    "FeatureInfo",
+    "ImageClassifier",
+    "Neuron",
+    "NeuronFactory",
+    "PairBuilder",
+)
 
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("zoo.contracts.modules"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = attach(__name__, dict.fromkeys(_TENSOR_CONTRACTS, "zoo.contracts.classifier"))

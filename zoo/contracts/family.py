@@ -13,7 +13,7 @@ from zoo.errors import ModelNameError
 from zoo.names import ComponentNames, Grammar, Spec, Value
 
 if TYPE_CHECKING:
-    from zoo.contracts.modules import ImageClassifier
+    from zoo.contracts.classifier import ImageClassifier
 
 
 MAX_CLASSES = 1_000_000

@@ -8,9 +8,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.modules import Decoder
+from zoo.contracts.classifier import Decoder
 from zoo.contracts.price import SHIFTED_SUM
-from zoo.in_place import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
+from zoo.cpu.chunks import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
 
 _BITS = 8
 _MAX_LEVEL = 255

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.modules import Encoder
+from zoo.contracts.classifier import Encoder
+from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
+from zoo.cpu.chunks import runs_in_place
 from zoo.encoders.in_place_planes import in_place_planes
 from zoo.encoders.ranges import LEVELS, unit_range
 from zoo.encoders.surrogates import (
@@ -26,8 +28,6 @@ from zoo.encoders.surrogates import (
     sigmoid_slope,
     tanh_slope,
 )
-from zoo.in_place import runs_in_place
-from zoo.precision import at_least_float32
 
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
 

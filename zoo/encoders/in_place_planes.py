@@ -12,9 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from zoo.cpu.chunks import CHUNK, as_rows, chunks, empty_rows, inner_order
 from zoo.encoders.ranges import LEVELS, bounds
 from zoo.encoders.surrogates import PLANES
-from zoo.in_place import CHUNK, as_rows, chunks, empty_rows, inner_order
 
 _ONES = {
     torch.float32: (torch.int32, 0x3F800000),

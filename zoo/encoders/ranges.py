@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.precision import at_least_float32
+from zoo.contracts.precision import at_least_float32
 
 LEVELS = 255
 """The largest intensity of an 8-bit pixel; I = 255·x̂."""

@@ -8,11 +8,11 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.schema import StoredWeight
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import Places, open_model
-from zoo.records import StoredWeight
-from zoo.weights.access import LIBRARY
+from zoo.weights.hub_client import LIBRARY
 
 
 def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:

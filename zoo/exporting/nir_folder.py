@@ -22,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.schema import StoredWeight
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import display_name
 from zoo.errors import InputError, shorten, suggest
 from zoo.exporting.network import check_image_size, describe_network, example_images
 from zoo.exporting.nir_graph import block_graph
-from zoo.images import display_name
-from zoo.records import StoredWeight
 
 INDEX, SUFFIX = "network.json", ".nir"
 DT = 1e-4

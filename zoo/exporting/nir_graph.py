@@ -15,10 +15,10 @@ from spikingjelly.activation_based import base, layer, neuron
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from zoo.backbones.convolution import GuardedSpikingConv2d
 from zoo.backbones.layers import SpikingAvgPool2d
+from zoo.cpu.convolution import GuardedSpikingConv2d
 from zoo.errors import InputError
-from zoo.fusing import FoldedNorm
+from zoo.families.fusion import FoldedNorm
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 
 if TYPE_CHECKING:

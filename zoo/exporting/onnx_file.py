@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.schema import StoredWeight
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.exporting.network import check_image_size, describe_network, example_images
 from zoo.files import replace_bytes
-from zoo.images import display_name
-from zoo.records import StoredWeight
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -10,7 +10,7 @@ from zoo.families.has8 import CITATION, PAPER, SIZE_PARTS, build_paired, check_w
 from zoo.names import ChoicePart, Grammar, Value
 
 if TYPE_CHECKING:
-    from zoo.contracts.modules import ImageClassifier
+    from zoo.contracts.classifier import ImageClassifier
 
 BASELINE_NETWORKS = ("resnet18", "resnet34", "resnet50")
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from zoo.backbones.layers import PooledLinearHead
+from zoo.contracts.classifier import ClassifierHead, ImageClassifier
 from zoo.contracts.family import MAX_CLASSES
-from zoo.contracts.modules import ClassifierHead, ImageClassifier
 from zoo.errors import InputError, check_count
-from zoo.fusing import adjacent_layers, fuse_network
+from zoo.families.fusion import adjacent_layers, fuse_network
 
 
 class HeadedClassifier(ImageClassifier):

@@ -8,15 +8,15 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from zoo.contracts.modules import (
+from zoo.contracts.classifier import (
     Backbone,
     Decoder,
     Encoder,
     NeuronFactory,
 )
+from zoo.cpu.chunks import pixels_last
+from zoo.cpu.recompute import remaking
 from zoo.families.headed import HeadedClassifier
-from zoo.in_place import pixels_last
-from zoo.kept_for_backward import remaking
 from zoo.names import Spec
 
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from zoo.backbones.layers import PooledLinearHead
-from zoo.contracts.modules import Encoder, FeatureInfo, NeuronFactory
+from zoo.contracts.classifier import Encoder, FeatureInfo, NeuronFactory
+from zoo.families.fusion import numbered_layers
 from zoo.families.headed import HeadedClassifier
-from zoo.fusing import numbered_layers
 from zoo.names import Spec
 
 STAGES = ("layer1", "layer2", "layer3", "layer4")

@@ -11,7 +11,7 @@ from zoo.families.ann import BASELINE_NETWORKS
 from zoo.names import ChoicePart, ComponentPart, Grammar, Value
 
 if TYPE_CHECKING:
-    from zoo.contracts.modules import Encoder, ImageClassifier
+    from zoo.contracts.classifier import Encoder, ImageClassifier
 
 
 @final

@@ -10,10 +10,10 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CLASSES
-from zoo.contracts.modules import FeatureInfo, ImageClassifier
 from zoo.errors import CompositionError, InputError, check_count
-from zoo.fusing import fuse_network
+from zoo.families.fusion import fuse_network
 from zoo.names import Spec
 
 

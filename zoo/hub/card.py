@@ -12,9 +12,9 @@ import jinja2
 import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 
+from zoo.catalog.schema import TOP_K, StoredWeight, in_words
 from zoo.composition import about_model
 from zoo.names import Spec
-from zoo.records import TOP_K, StoredWeight, in_words
 from zoo.terminal import printable
 
 LIBRARY = "has8-zoo"

@@ -8,10 +8,10 @@ from typing import Any, final
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
-from zoo.contracts.modules import Neuron
+from zoo.contracts.classifier import Neuron
+from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
-from zoo.neurons.hard_reset import if_spikes, lif_spikes, plif_spikes
-from zoo.precision import at_least_float32
+from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 
 ALPHA = 2.0
 

@@ -5,8 +5,9 @@ Everything is imported on first use: whoever asks for a name here pays for fvcor
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo.profiling.activity import Activity, SpikeRate, SynapticLayer
@@ -16,21 +17,21 @@ if TYPE_CHECKING:
     from zoo.profiling.rules import RULES, Part, Rule, charged
 
 _HOMES = {
-    "Activity": "activity",
-    "Control": "report",
-    "Cost": "macs",
-    "Energy": "energy",
-    "Layer": "macs",
-    "Part": "rules",
-    "Profile": "report",
-    "RULES": "rules",
-    "Rule": "rules",
-    "SpikeRate": "activity",
-    "SynapticLayer": "activity",
-    "charged": "rules",
-    "count_cost": "macs",
-    "preprocessing_of": "report",
-    "profile": "report",
+    "Activity": "zoo.profiling.activity",
+    "Control": "zoo.profiling.report",
+    "Cost": "zoo.profiling.macs",
+    "Energy": "zoo.profiling.energy",
+    "Layer": "zoo.profiling.macs",
+    "Part": "zoo.profiling.rules",
+    "Profile": "zoo.profiling.report",
+    "RULES": "zoo.profiling.rules",
+    "Rule": "zoo.profiling.rules",
+    "SpikeRate": "zoo.profiling.activity",
+    "SynapticLayer": "zoo.profiling.activity",
+    "charged": "zoo.profiling.rules",
+    "count_cost": "zoo.profiling.macs",
+    "preprocessing_of": "zoo.profiling.report",
+    "profile": "zoo.profiling.report",
 }
 
 __all__ = [
@@ -51,9 +52,4 @@ __all__ = [
     "profile",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo.contracts.modules import Encoder, ImageClassifier
+from zoo.contracts.classifier import Encoder, ImageClassifier
 from zoo.contracts.price import Work
 from zoo.profiling.macs import Branch, branch_of
-from zoo.profiling.recording import Recorder, Uncounted
+from zoo.profiling.recorder import Recorder, Uncounted
 from zoo.profiling.rules import Part, Rule
 
 

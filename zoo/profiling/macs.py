@@ -14,7 +14,7 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor
 
-from zoo.contracts.modules import Decoder, Encoder, ImageClassifier
+from zoo.contracts.classifier import Decoder, Encoder, ImageClassifier
 from zoo.errors import InputError
 from zoo.profiling.rules import NEURONS
 

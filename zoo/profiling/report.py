@@ -11,8 +11,9 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from zoo.catalog import Catalog
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.profiling.activity import Activity, activity_of
@@ -28,9 +29,8 @@ from zoo.profiling.macs import (
     count_macs,
     list_layers,
 )
-from zoo.profiling.recording import Recorder
-from zoo.records import Preprocessing
-from zoo.registry import Registry, default_registry
+from zoo.profiling.recorder import Recorder
+from zoo.registry.registry import Registry, default_registry
 
 DEFAULT_IMAGE_SIZE = 224
 MAX_IMAGE_SIZE = 4096

@@ -14,7 +14,7 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from zoo.contracts.modules import Decoder, Encoder, Neuron
+from zoo.contracts.classifier import Decoder, Encoder, Neuron
 from zoo.contracts.price import (
     DECODER_PRICES,
     ENCODER_PRICES,

@@ -12,16 +12,16 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from zoo.catalog.schema import StoredWeight
 from zoo.composition import build_model, parse_name
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import SaveError
 from zoo.files import replace_files, write_folder
 from zoo.names import Spec
-from zoo.records import StoredWeight
-from zoo.registry import Registry
+from zoo.registry.registry import Registry
 from zoo.saving.record import Statement, describe_rebuilt, rebuild, state_metrics
 from zoo.weights import describe
-from zoo.weights.config import CONFIG, MODEL, write_config
+from zoo.weights.config_json import CONFIG, MODEL, write_config
 
 
 def check_new_folder(path: Path) -> None:

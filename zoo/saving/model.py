@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.schema import StoredWeight
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, SaveError, WeightError
-from zoo.records import StoredWeight
-from zoo.registry import Registry
+from zoo.registry.registry import Registry
 from zoo.saving.folder import ModelFolder, check_new_folder, make_rebuilt, pack
 from zoo.saving.record import NOT_STATED, Statement, check_tag, rebuild
-from zoo.weights.describing import DEFAULT_IMAGE_SIZE
+from zoo.weights.pretrained_cfg import DEFAULT_IMAGE_SIZE
 
 DEFAULT_TAG = "saved"
 

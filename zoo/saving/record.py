@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
-from zoo.catalog import providers_of
+from zoo.catalog.catalog import providers_of
+from zoo.catalog.schema import Figures, StoredWeight, complaints
 from zoo.composition import build_model, parse_name
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import SaveError, TagError, shorten
 from zoo.names import TAG
 from zoo.profiling import count_cost
-from zoo.records import Figures, StoredWeight, complaints
-from zoo.registry import NOTEBOOK, Registry
+from zoo.registry.registry import NOTEBOOK, Registry
 from zoo.weights import count_classes, load_state, parse_weight
 
 NOT_STATED = "not stated"

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from zoo.scaffold.drafting import KINDS, PluginDraft, create, draft
+from zoo.scaffold.draft import KINDS, PluginDraft, create, draft
 
 __all__ = ["KINDS", "PluginDraft", "create", "draft"]

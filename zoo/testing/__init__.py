@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from zoo.testing.backbones import BackboneTests
 from zoo.testing.catalogs import CatalogTests
-from zoo.testing.checking import CheckResult, ConformanceError, NotApplicable, Outcome
 from zoo.testing.component import ComponentTests
 from zoo.testing.converters import ConverterTests
 from zoo.testing.decoders import DecoderTests
 from zoo.testing.encoders import EncoderTests
 from zoo.testing.families import FamilyTests
 from zoo.testing.neurons import NeuronTests
-from zoo.testing.running import check_component, check_distribution, run_check, run_checks
+from zoo.testing.outcome import CheckResult, ConformanceError, NotApplicable, Outcome
+from zoo.testing.runner import check_component, check_distribution, run_check, run_checks
 
 __all__ = [
     "BackboneTests",

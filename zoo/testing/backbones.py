@@ -7,11 +7,11 @@ from functools import cached_property, partial
 
 from torch import Tensor, nn
 
-from zoo.contracts.modules import Backbone, BlockPlan
+from zoo.contracts.classifier import Backbone, BlockPlan
 from zoo.errors import CompositionError
-from zoo.testing.checking import ConformanceError, attempting, require
 from zoo.testing.inputs import run, seeded, uniform
 from zoo.testing.models import ModelTests, compose
+from zoo.testing.outcome import ConformanceError, attempting, require
 
 MAX_DEPTH = 8
 CHANNELS = 3

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from zoo.catalog import Catalog, read_catalog
+from zoo.catalog.catalog import Catalog, read_catalog
+from zoo.catalog.schema import WeightRecord
+from zoo.catalog.sources import PackageFile
 from zoo.composition import parse_name
-from zoo.records import WeightRecord
-from zoo.registry import Registry
-from zoo.sources import PackageFile
-from zoo.testing.checking import NotApplicable, attempting, require
+from zoo.registry.registry import Registry
 from zoo.testing.component import ComponentTests
+from zoo.testing.outcome import NotApplicable, attempting, require
 
 
 class CatalogTests(ComponentTests):
@@ -51,7 +51,7 @@ class CatalogTests(ComponentTests):
 
 def _verify(record: WeightRecord, registry: Registry) -> None:
     """As `zoo publish` does, and that the record describes this network and no other."""
-    from zoo.hub.folder import assemble  # the Hub's library is loaded where there are weights alone
+    from zoo.hub.assemble import assemble  # the Hub's library is loaded where there are weights alone
     from zoo.weights import count_classes, parse_weight, read_weight
 
     spec = parse_name(record.variant, registry)

@@ -11,8 +11,8 @@ from torch import Tensor
 from zoo.composition import build_model, parse_name
 from zoo.contracts.converter import Converted, Converter
 from zoo.errors import WeightError
-from zoo.testing.checking import ConformanceError, NotApplicable, attempting, require
 from zoo.testing.component import ClassTests
+from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 
 
 class ConverterTests(ClassTests):
@@ -76,7 +76,7 @@ class ConverterTests(ClassTests):
 
     def test_zoo_convert_stores_it(self) -> None:
         """The command `zoo convert` finds no fault in the name, the number of classes and the tensors' types."""
-        from zoo.converting import check_converted, make_converted
+        from zoo.saving.convert import check_converted, make_converted
 
         found = self._converted()
         with attempting(f"storing the result for {found.spec_name}, as `zoo convert` does,"):

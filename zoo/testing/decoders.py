@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.contracts.modules import Decoder, Encoder
+from zoo.contracts.classifier import Decoder, Encoder
 from zoo.errors import ComponentError, CompositionError
-from zoo.testing.checking import ConformanceError, NotApplicable, attempting, require
 from zoo.testing.component import full_name
 from zoo.testing.inputs import DTYPES, gradient, require_gradient, run, seeded, spikes, uniform
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
+from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
 SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2), (0, 5), (0, 3, 4, 4))

@@ -8,8 +8,7 @@ import json
 import torch
 from torch import Tensor
 
-from zoo.contracts.modules import Decoder, Encoder
-from zoo.testing.checking import NotApplicable, attempting, require
+from zoo.contracts.classifier import Decoder, Encoder
 from zoo.testing.inputs import (
     DTYPES,
     answer,
@@ -23,6 +22,7 @@ from zoo.testing.inputs import (
 )
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
+from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
 SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2))

@@ -9,10 +9,10 @@ from zoo.composition import build_model, parse_name
 from zoo.contracts.family import About, Family, GrammarFamily
 from zoo.errors import MissingPluginError, ModelNameError, OptionError
 from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart, Spec
-from zoo.registry import NOTEBOOK
-from zoo.testing.checking import ConformanceError, NotApplicable, attempting, require
+from zoo.registry.registry import NOTEBOOK
 from zoo.testing.imports import import_deeds
 from zoo.testing.models import CLASSES, ModelTests, compose
+from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 
 STANDARD = {"backbone": "resnet", "encoder": "ste", "decoder": "bpd", "neuron": "if"}
 """What stands for a component in a name that nobody chose."""

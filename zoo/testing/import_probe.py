@@ -52,7 +52,7 @@ def torch_state() -> dict[str, Any]:
 
 def process_state() -> dict[str, Any]:
     """What else a process shares between everyone in it."""
-    from zoo.registry import NOTEBOOK, default_registry
+    from zoo.registry.registry import NOTEBOOK, default_registry
 
     signals = (signal.SIGINT, signal.SIGTERM)
     return torch_state() | {
@@ -120,7 +120,7 @@ def deeds(module: str, torch_was_there: bool) -> list[str]:
 def state_of(component: list[str]) -> dict[str, str | None]:
     """What becomes of a component when it is loaded."""
     from zoo.errors import ComponentError
-    from zoo.registry import default_registry
+    from zoo.registry.registry import default_registry
 
     for handle in default_registry().components(component[0]):
         if [handle.kind, handle.name, handle.distribution, handle.target] == component:

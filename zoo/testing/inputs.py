@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from zoo.testing.checking import attempting, require
+from zoo.testing.outcome import attempting, require
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 ENOUGH = 20

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.composition import build_model, parse_name
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
-from zoo.registry import Registry
-from zoo.testing.checking import ConformanceError, attempting, require
+from zoo.registry.registry import Registry
 from zoo.testing.inputs import run, seeded, uniform
 from zoo.testing.modules import ModuleTests
+from zoo.testing.outcome import ConformanceError, attempting, require
 
 CLASSES = 5
 

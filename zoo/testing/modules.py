@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.testing.checking import NotApplicable, attempting, require
 from zoo.testing.component import ClassTests
 from zoo.testing.inputs import DTYPES, answer, require_near, run, seeded
+from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.state import class_level, held_tensors, loose_tensors, parts
 
 ROUNDING = 1e-5

@@ -9,11 +9,11 @@ import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
-from zoo.contracts.modules import Neuron
-from zoo.testing.checking import NotApplicable, attempting, require
+from zoo.contracts.classifier import Neuron
 from zoo.testing.inputs import DTYPES, answer, gradient, normal, require_gradient, require_near, run, seeded, uniform
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests
+from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
 SHAPES = ((8, 3, 5), (4, 2, 3, 5, 4), (1, 2, 6), (8, 1, 4), (3, 0, 5), (3, 0, 2, 4, 4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from zoo.contracts.price import Price, Work
-from zoo.testing.checking import require
+from zoo.testing.outcome import require
 
 
 def require_prices(prices: Any) -> None:

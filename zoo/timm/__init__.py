@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
         f"zoo.timm needs {error.name}; install it with: pip install 'has8-zoo[timm]'", name=error.name
     ) from error
 
-from zoo.timm.registering import register_catalog, register_models
+from zoo.timm.registration import register_catalog, register_models
 
 __all__ = ["register_models"]
 

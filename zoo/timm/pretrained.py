@@ -11,15 +11,15 @@ from typing import Any
 from timm.models import PretrainedCfg
 from torch import Tensor
 
-from zoo.catalog import default_catalog
-from zoo.contracts.modules import ImageClassifier
+from zoo.catalog.catalog import default_catalog
+from zoo.catalog.schema import WeightRecord
+from zoo.catalog.sources import HubRepository, LocalFolder, parse_reference
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, WeightError
 from zoo.factory import create_model
 from zoo.names import plain_name
-from zoo.records import WeightRecord
-from zoo.sources import HubRepository, LocalFolder, parse_reference
 from zoo.weights import HubAccess, load_state, parse_weight, read_plain_file
-from zoo.weights.config import CONFIG, MAX_CONFIG_BYTES, MODEL
+from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, MODEL
 
 _PLACES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename")
 """Keys of a pretrained_cfg that say where its weights lie."""

@@ -12,7 +12,7 @@ Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python:
         out="runs/photos",                         # the folder of the run
         resume=True,                               # go on where it was stopped, or start
         options=DataOptions(limit=5000),           # a budget of training images, all classes alike
-        observers=[],                              # [Display()] of zoo.training.showing prints the progress
+        observers=[],                              # [Display()] of zoo.training.observers.display prints the progress
     )
     result.metrics                                 # {"top1": …, "top5": …, "loss": …} of the validation split
     result.rows                                    # one for each epoch, as in metrics.csv
@@ -26,37 +26,38 @@ Everything is imported on first use.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from zoo.lazy import attach
 
 if TYPE_CHECKING:
-    from zoo.training.datasets import DataSplits, ImageSplit, load_data, load_split
+    from zoo.data import DataSplits, ImageSplit, load_data, load_split
+    from zoo.data.prepare import DataOptions
+    from zoo.inference.eval_weight import Measurement, measure_weight
+    from zoo.inference.evaluate import Evaluation, evaluate
     from zoo.training.engine import Training
-    from zoo.training.evaluating import Evaluation, evaluate
-    from zoo.training.measuring import Measurement, measure_weight
-    from zoo.training.observing import Observer
-    from zoo.training.preparing import DataOptions
+    from zoo.training.observers.base import Observer
     from zoo.training.recipes import Recipe, load_recipe, recipe_names
-    from zoo.training.results import TrainingResult
-    from zoo.training.running import train
+    from zoo.training.result import TrainingResult
+    from zoo.training.run import train
 
 _HOMES = {
-    "DataOptions": "preparing",
-    "DataSplits": "datasets",
-    "Evaluation": "evaluating",
-    "ImageSplit": "datasets",
-    "Measurement": "measuring",
-    "Observer": "observing",
-    "Recipe": "recipes",
-    "Training": "engine",
-    "TrainingResult": "results",
-    "evaluate": "evaluating",
-    "load_data": "datasets",
-    "load_recipe": "recipes",
-    "load_split": "datasets",
-    "measure_weight": "measuring",
-    "recipe_names": "recipes",
-    "train": "running",
+    "DataOptions": "zoo.data.prepare",
+    "DataSplits": "zoo.data",
+    "Evaluation": "zoo.inference.evaluate",
+    "ImageSplit": "zoo.data",
+    "Measurement": "zoo.inference.eval_weight",
+    "Observer": "zoo.training.observers.base",
+    "Recipe": "zoo.training.recipes",
+    "Training": "zoo.training.engine",
+    "TrainingResult": "zoo.training.result",
+    "evaluate": "zoo.inference.evaluate",
+    "load_data": "zoo.data",
+    "load_recipe": "zoo.training.recipes",
+    "load_split": "zoo.data",
+    "measure_weight": "zoo.inference.eval_weight",
+    "recipe_names": "zoo.training.recipes",
+    "train": "zoo.training.run",
 }
 
 __all__ = [
@@ -78,9 +79,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)

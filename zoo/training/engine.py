@@ -15,22 +15,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data import ImageSplit
 from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
-from zoo.training.checkpoints import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
-from zoo.training.datasets import ImageSplit
-from zoo.training.diagnosing import find_fault
-from zoo.training.feeding import Feeder, MicroBatch
-from zoo.training.observing import EpochRow, Observer, RunFacts, StepFigures, Totals
-from zoo.training.optimising import build_optimizer, build_schedule, clip_gradient, rehearse
-from zoo.training.ordering import make_plan
+from zoo.training.checkpoint import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
+from zoo.training.hooks import find_fault
+from zoo.training.loader import Feeder, MicroBatch
+from zoo.training.observers.base import EpochRow, Observer, RunFacts, StepFigures, Totals
+from zoo.training.optim import build_optimizer, build_schedule, clip_gradient, rehearse
+from zoo.training.plan import make_plan
 from zoo.training.recipes import Recipe
 from zoo.training.requirements import check_fit, check_maps
 from zoo.training.rescaling import scaled_surrogates
-from zoo.training.restoring import Expected, check_state
+from zoo.training.restoration import Expected, check_state
+from zoo.training.signals import StopRequest
 from zoo.training.spike_rates import SpikeMeter
-from zoo.training.starting import Beginning
-from zoo.training.stopping import StopRequest
+from zoo.training.start import Beginning
 
 try:
     from accelerate import Accelerator, PartialState

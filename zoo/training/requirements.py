@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from zoo.backbones.convolution import unguarded_convolutions
-from zoo.contracts.modules import ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.cpu.convolution import unguarded_convolutions
+from zoo.data import ImageSplit
 from zoo.errors import InputError
-from zoo.training.datasets import ImageSplit
 
 
 def check_fit(model: ImageClassifier, data: ImageSplit) -> None:

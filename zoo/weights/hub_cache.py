@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.file_download import repo_folder_name
 
-from zoo.sources import HubRepository
+from zoo.catalog.sources import HubRepository
 from zoo.weights.hub_requests import WantedFile
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from zoo.records import complaints
+from zoo.catalog.schema import complaints
 from zoo.weights.hub_watch import AnswerError
 
 Commit = Annotated[str, Field(pattern=r"\A[0-9a-f]{40}\z")]

@@ -20,7 +20,7 @@ import httpx2
 from huggingface_hub import get_session
 from huggingface_hub.utils import hf_raise_for_status, tqdm  # type: ignore[attr-defined]
 
-from zoo.sources import REVISION, HubRepository
+from zoo.catalog.sources import REVISION, HubRepository
 from zoo.weights.hub_watch import GRACE, AnswerError, Watch
 
 MAX_ANSWER = 4 << 20

@@ -12,9 +12,9 @@ from zoo_has8_reference.published_keys import resnet_keys, vgg_keys
 
 import zoo
 from zoo.contracts import Converted
-from zoo.converting import check_converted, convert
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
-from zoo.registry import default_registry
+from zoo.registry.registry import default_registry
+from zoo.saving.convert import check_converted, convert
 
 OURS = {"encoder": "fourier", "decoder": "bpd"}
 

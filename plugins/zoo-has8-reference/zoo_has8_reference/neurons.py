@@ -7,8 +7,8 @@ from typing import Any, final
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
+from zoo.contracts.precision import at_least_float32
 from zoo.neurons.nodes import ALPHA, StatelessNode
-from zoo.precision import at_least_float32
 
 
 @final

@@ -11,7 +11,7 @@ from zoo.names import ChoicePart, Grammar, Value
 from zoo_spikingjelly.published import PUBLISHED
 
 if TYPE_CHECKING:
-    from zoo.contracts.modules import ImageClassifier
+    from zoo.contracts.classifier import ImageClassifier
 
 MAX_TIMESTEPS = 1024
 

@@ -9,8 +9,8 @@ import torch
 import zoo_weights_cifar10
 
 import zoo
-from zoo.catalog import default_catalog, read_file
-from zoo.records import WeightRecord
+from zoo.catalog.catalog import default_catalog, read_file
+from zoo.catalog.schema import WeightRecord
 from zoo.saving import measure
 from zoo.testing import CatalogTests
 from zoo.training import load_recipe

@@ -1,0 +1,224 @@
+"""The schemas of registry.yaml and of the config.json beside published weights: what is known of a weight.
+
+Loads no torch, and reads nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from zoo.catalog.sources import HubRepository, PackageFile, Source, parse_reference, parse_source
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
+from zoo.errors import shorten
+from zoo.names import Spec
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+
+TOP_K = re.compile(r"top(\d+)")
+"""The metrics that are shares of images, in percent."""
+
+
+def in_words(metric: str, value: float) -> str:
+    """A measured figure to two digits: a share of images in percent, anything else without a unit."""
+    return f"{value:.2f}" + " %" * bool(TOP_K.fullmatch(metric))
+
+
+class Record(BaseModel):
+    """Unknown keys are refused: a record never says more than its schema. Numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Preprocessing(Record):
+    """From a decoded image to the model's input; pixels go to [0, 1], without mean or std."""
+
+    size: int = Field(ge=1, le=16384, description="pixels a side of the input")
+    resize: Literal["shorter-side"] = "shorter-side"
+    crop: Literal["center"] = "center"
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+
+
+class Figures(Record):
+    """What one forward pass costs; recomputed by a test."""
+
+    params: int = Field(ge=0)
+    image_size: int = Field(ge=1)
+    timesteps: int = Field(ge=1)
+    macs: int = Field(ge=0, description="multiply-accumulates of all timesteps")
+    macs_per_timestep: int = Field(ge=0, description="analog + spiking / T, the paper's convention")
+
+
+class Activity(Record):
+    """What was counted while real images went through; averages over these images."""
+
+    images: int = Field(ge=1)
+    data: str = Field(min_length=1, description="which images, and the command that counted")
+    spike_rate: float | None = Field(default=None, ge=0, le=1, description="spikes per neuron and timestep")
+    macs: int = Field(ge=0, description="multiply-accumulates an image, all timesteps")
+    acs: int = Field(ge=0, description="accumulates an image: synaptic operations on spikes")
+    energy_uj: float = Field(ge=0, description="microjoules an image at 45 nm")
+    control_energy_uj: float | None = Field(default=None, ge=0, description="the same for the network without spikes")
+
+
+class StoredWeight(Record):
+    """A trained weight, wherever its bytes lie."""
+
+    variant: str
+    tag: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    sha256: Sha256
+    size: int = Field(ge=1, description="bytes")
+    license: str = Field(min_length=1)
+    dataset: str
+    dataset_id: str = Field(default="", pattern=r"^([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$", description="on the Hub")
+    dataset_license: str
+    dataset_attribution: str
+    dataset_note: str = ""
+    labels: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    in_chans: int = Field(default=3, ge=1, le=MAX_CHANNELS)
+    preprocessing: Preprocessing
+    recipe: str
+    epochs: int | None = Field(default=None, ge=1)
+    seed: int | None = None
+    metrics: dict[str, float]
+    limits: str = ""
+    spec: dict[str, Any]
+    providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
+    figures: Figures
+    activity: Activity | None = None
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_are_possible(cls, metrics: dict[str, float]) -> dict[str, float]:
+        for name, value in metrics.items():
+            if TOP_K.fullmatch(name) and not 0 <= value <= 100:
+                raise ValueError(f"{name}={value:g} is out of range; valid: 0 to 100, in percent")
+            if name == "loss" and value < 0:
+                raise ValueError(f"loss={value:g} is out of range; valid: 0 or more")
+        return metrics
+
+    @model_validator(mode="after")
+    def _texts_can_be_written(self) -> StoredWeight:
+        for name in type(self).model_fields:
+            for text in _texts(getattr(self, name)):
+                if not _is_unicode(text):
+                    raise ValueError(f"{name} holds {shorten(text)}, which no file can: half a surrogate pair")
+        return self
+
+    @model_validator(mode="after")
+    def _spec_is_the_variants(self) -> StoredWeight:
+        if self.spec.get("name") != self.variant:
+            raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """`variant.tag`."""
+        return f"{self.variant}.{self.tag}"
+
+    @property
+    def num_classes(self) -> int:
+        """One for each label."""
+        return len(self.labels)
+
+    def spec_of(self, spec: Spec) -> Spec:
+        """The spec with this weight's tag."""
+        return spec.tagged(self.tag)
+
+
+class WeightRecord(StoredWeight):
+    """One weight of a catalog: a stored one, and where it lies.
+
+    Attributes:
+        source: `package:module/file.safetensors` or `hf-hub:org/name`.
+        revision: of a source on the Hub.
+        published: where the same bytes lie on the Hub too, as `hf-hub:org/name@revision`; written by `zoo publish`.
+    """
+
+    source: str
+    revision: Revision | None = None
+    published: str | None = None
+
+    @model_validator(mode="after")
+    def _source_is_safe(self) -> WeightRecord:
+        located = parse_source(self.source)
+        if isinstance(located, HubRepository) and (self.revision is None or located.revision is not None):
+            raise ValueError("a source on the Hub is hf-hub:org/name, with its 40-hex commit as `revision`")
+        if isinstance(located, PackageFile) and self.revision is not None:
+            raise ValueError("a package: source has no revision; its sha256 says which bytes it means")
+        if self.published is not None:
+            pin = parse_reference(self.published)
+            if not isinstance(pin, HubRepository) or pin.revision is None:
+                raise ValueError(f"published {self.published!r} is not of the form hf-hub:org/name@revision")
+        return self
+
+    @property
+    def location(self) -> Source:
+        """Where the bytes lie."""
+        located = parse_source(self.source)
+        return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
+
+    def stored(self) -> StoredWeight:
+        """What is known of the weight itself, without where it lies."""
+        return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a value of JSON, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+class VariantGroup(Record):
+    """Names that belong together, in brace notation."""
+
+    names: str
+    note: str = ""
+
+
+class CatalogFile(Record):
+    """The whole of registry.yaml."""
+
+    version: Literal[1]
+    variants: tuple[VariantGroup, ...] = ()
+    weights: tuple[WeightRecord, ...] = ()
+
+    @field_validator("variants", "weights", mode="before")
+    @classmethod
+    def _nothing_is_an_empty_list(cls, value: Any) -> Any:
+        return () if value is None else value  # a key with nothing behind it
+
+
+def complaints(error: ValidationError) -> str:
+    """The first complaints of many, on one line: each with its field, its value where that is short, and the rule."""
+    found = [
+        _place(each["loc"]) + f"{_value(each['input'])}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors(include_url=False)
+    ]
+    return "; ".join(found[:3]).removeprefix(": ") + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+
+
+def _place(keys: tuple[str | int, ...]) -> str:
+    return ".".join(key if isinstance(key, str) and len(key) <= 60 else shorten(str(key)).strip("'") for key in keys)
+
+
+def _value(given: Any) -> str:
+    if isinstance(given, str):
+        return f" {shorten(given)}"
+    return f" {given:g}" if isinstance(given, float) else f" {given}" if isinstance(given, int) else ""

@@ -1,0 +1,55 @@
+"""`zoo convert`: somebody else's checkpoint as a folder of the zoo."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import Json, key_values
+from zoo.terminal import say
+
+
+def convert_command(
+    converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="Whose checkpoint it is, such as has8.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save, or .safetensors; no code in it is run.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is empty or does not exist yet.")],
+    encoder: Annotated[str | None, typer.Option(help="The encoder that it was trained with.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="The decoder that it was trained with.")] = None,
+    image_size: Annotated[int, typer.Option(min=1, max=16384, help="Pixels a side that it was trained with.")] = 32,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other of the converter's; repeat it.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Convert a checkpoint that was trained with other code.
+
+    Converters come with plugins: `zoo list --components` shows them. The
+    authors' own checkpoints need zoo-has8-reference. The folder is loaded by
+    zoo.create_model("local-dir:DIR").
+    """
+    from zoo.saving.convert import convert
+
+    given = {"encoder": encoder, "decoder": decoder}
+    options = {name: value for name, value in given.items() if value is not None} | key_values(
+        settings or [], "KEY=VALUE"
+    )
+    found = convert(converter, checkpoint, out, image_size=image_size, registry=None, **options)
+    row = {
+        "name": found.spec_name,
+        "num_classes": found.num_classes,
+        "in_chans": found.in_chans,
+        "note": found.note,
+        "load": f"local-dir:{out}",
+    }
+    if as_json:
+        print(json.dumps(row))
+        return
+    say(f"{found.spec_name}, {found.num_classes:,} classes, {found.in_chans} image channels")
+    if found.note:
+        say(f"note: {found.note}")
+    say(f'zoo.create_model("{row["load"]}")')

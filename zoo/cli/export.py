@@ -1,0 +1,142 @@
+"""`zoo export`: a network as one ONNX file, or its spiking blocks as NIR graphs."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
+from zoo.cli.output import print_rows
+from zoo.terminal import say
+
+if TYPE_CHECKING:
+    from zoo.exporting import ExportedBlock
+    from zoo.factory import Places
+
+ANY_BATCH = "dynamic"
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    ONNX = "onnx"
+    NIR = "nir"
+
+
+def export_command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|DIR",
+            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE|FOLDER", help="The file to write, which ends with .onnx; for NIR a folder.")
+    ],
+    form: Annotated[
+        Format, typer.Option("--format", help="The whole network as ONNX, or its spiking blocks as NIR.")
+    ] = Format.ONNX,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Pixels a side; unless given the weight's own, or 224 without weights."),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar=f"N|{ANY_BATCH}", help=f"Images at once, 1 unless given; {ANY_BATCH} takes any number. ONNX only."
+        ),
+    ] = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE", help="Write this spiking block; may be repeated; all unless given. NIR only."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    r"""Write a model as ONNX, or its spiking blocks as NIR graphs.
+
+    ONNX: pixels in [0, 1] go in, logits come out; spikes are computed inside,
+    timestep by timestep. Every runtime rounds its own way, which flips a few
+    bit planes: a few images in a thousand are classified otherwise. Name,
+    sha256, preprocessing and labels are in the file.
+
+    NIR (neuroir.org): one .nir file for each spiking block, batch norms
+    folded, for neuromorphic chips and their simulators; network.json says
+    what they are blocks of. Each is read again by spikingjelly and compared
+    with the network. What NIR cannot express, such as max pooling, is refused
+    by name. Example: zoo export NAME --format nir --out blocks/
+
+    Without trained weights the network is as it is initialised, and the file
+    names none. Needs: pip install 'has8-zoo\[export]'
+    """
+    if form is Format.NIR and batch is not None:
+        raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")
+    if form is Format.ONNX and block:
+        raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
+    places: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
+    name = model_reference(name)
+    if form is Format.ONNX:
+        _export_onnx(name, places, out, image_size, _number_of(batch or "1"), force, as_json)
+    else:
+        _export_nir(name, places, out, image_size, block or [], force, as_json)
+
+
+def _export_onnx(
+    name: str, places: Places, out: Path, image_size: int | None, images: int | None, force: bool, as_json: bool
+) -> None:
+    from zoo.exporting import check_onnx_target, export_onnx, network_to_export
+
+    check_onnx_target(out, force)
+    model, weight = network_to_export(name, **places)
+    size = image_size or _size_of(weight)
+    exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
+    if as_json:
+        print(json.dumps(exported.to_json()))
+        return
+    shapes = (" × ".join(map(str, shape)) for shape in (exported.input_shape, exported.output_shape))
+    say(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
+    say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
+
+
+def _export_nir(
+    name: str, places: Places, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool
+) -> None:
+    from zoo.exporting import check_nir_target, export_nir, network_to_export
+
+    check_nir_target(out, force)
+    model, weight = network_to_export(name, **places)
+    size = image_size or _size_of(weight)
+    exported = export_nir(model, out, weight, image_size=size, blocks=blocks, force=force)
+    if as_json:
+        print(json.dumps(exported.to_json()))
+        return
+    print_rows([_row(block) for block in exported.blocks], as_json=False)
+    say(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
+    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
+
+
+def _row(block: ExportedBlock) -> dict[str, Any]:
+    shapes = (" × ".join(map(str, shape)) for shape in (block.input_shape, block.output_shape))
+    return {"name": block.block, "spikes": " → ".join(shapes), "nodes": block.nodes, "agree": f"{block.agreement:.2%}"}
+
+
+def _size_of(weight: Any) -> int:
+    from zoo.weights.pretrained_cfg import DEFAULT_IMAGE_SIZE
+
+    return DEFAULT_IMAGE_SIZE if weight is None else int(weight.preprocessing.size)
+
+
+def _number_of(batch: str) -> int | None:
+    """Images at once; None for any number."""
+    if batch == ANY_BATCH:
+        return None
+    if not batch.isascii() or not batch.isdigit():
+        raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
+    return int(batch)

@@ -1,0 +1,119 @@
+"""`zoo list` and `zoo info`: what there is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import zoo
+from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
+from zoo.cli.output import in_terminal, print_info, print_rows, weights_in_short
+from zoo.terminal import say
+
+if TYPE_CHECKING:
+    from zoo.catalog.catalog import Catalog
+
+
+def list_command(
+    filter: Annotated[
+        str, typer.Argument(metavar="FILTER", help="Part of a name, or a shell pattern such as 'has8_*_bpd'.")
+    ] = "*",
+    family: Annotated[str | None, typer.Option(help="Of this family only, such as has8.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="On this backbone only, such as resnet.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="With this encoder only, such as fourier.")] = None,
+    decoder: Annotated[str | None, typer.Option(help="With this decoder only, such as bpd.")] = None,
+    neuron: Annotated[str | None, typer.Option(help="With this neuron only, such as lif.")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
+    components: Annotated[
+        bool, typer.Option("--components", help="The parts that names are made of, with who provides them.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List the models of the catalog; any other valid name can be built too.
+
+    A table in a terminal; elsewhere one name a line.
+    """
+    pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
+    fields = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    if not components:
+        _list_models(pattern, fields, pretrained, as_json)
+    elif pretrained or any(fields.values()):
+        raise typer.BadParameter("--components takes a FILTER and --json only; leave the options about models out")
+    else:
+        _list_components(pattern, as_json)
+
+
+def _list_models(pattern: str, fields: dict[str, str | None], pretrained: bool, as_json: bool) -> None:
+    from zoo.catalog.catalog import default_catalog, list_models
+
+    names = list_models(
+        pattern,
+        family=fields["family"],
+        backbone=fields["backbone"],
+        encoder=fields["encoder"],
+        decoder=fields["decoder"],
+        neuron=fields["neuron"],
+        pretrained=pretrained,
+    )
+    if not names:
+        say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
+    elif as_json or in_terminal():
+        catalog = default_catalog()
+        print_rows([_model_row(name, catalog, as_json) for name in names], as_json)
+    else:
+        say(*names, sep="\n")
+
+
+def _model_row(name: str, catalog: Catalog, as_json: bool) -> dict[str, Any]:
+    variant, _, tag = name.partition(".")
+    records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
+    exact = [{"tag": record.tag, "metrics": record.metrics} for record in records]
+    weights = exact if as_json else weights_in_short(records)
+    return {"name": name, "note": catalog.notes[variant], "weights": weights}
+
+
+def _list_components(pattern: str, as_json: bool) -> None:
+    from fnmatch import fnmatchcase
+
+    from zoo.registry.registry import default_registry
+
+    registry = default_registry()
+    rows = [
+        {
+            "kind": c.kind,
+            "name": c.name,
+            "distribution": c.distribution,
+            "version": c.version,
+            "state": str(registry.status(c)[0]),
+        }
+        for c in registry.components()
+        if fnmatchcase(c.name, pattern)
+    ]
+    if as_json or in_terminal():
+        print_rows(rows, as_json)
+    else:
+        for row in rows:
+            say(*(str(value or "") for value in row.values()), sep="\t")
+
+
+def info_command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME|DIR",
+            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
+        ),
+    ],
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Say all that is known of a model: its parts, size and weights, and the code that loads it."""
+    info = zoo.model_info(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
+    if as_json:
+        print(json.dumps(info))
+    else:
+        print_info(info)

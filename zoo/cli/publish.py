@@ -1,0 +1,342 @@
+"""`zoo publish`: a weight, or all of a catalog, to the Hugging Face Hub or into a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zoo.cli.options import Json, model_reference
+from zoo.errors import PublishError, ZooError
+from zoo.terminal import say
+
+if TYPE_CHECKING:
+    from zoo.catalog.schema import StoredWeight
+    from zoo.catalog.sources import Source
+    from zoo.saving.record import Statement
+    from zoo.weights import HubAccess
+
+_LISTED = "What is published"
+_WHERE = "Where it goes"
+_STATED = "What you state of a --checkpoint, or of a folder"
+_RECORDED = "What you state of a --checkpoint alone; a folder's config.json records it"
+
+_NEEDED = ("--license", "--labels", "--image-size", "--dataset")
+_OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "--dataset-attribution")
+"""What its owner knows better than the program that wrote it."""
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One weight to publish: its record, where its bytes lie, and the bytes where they were read already."""
+
+    weight: StoredWeight
+    source: Source
+    data: bytes | None = None
+
+
+def publish_command(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder, such as one of zoo train."),
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Every weight of the catalog, each to NAMESPACE/name.tag.", rich_help_panel=_LISTED),
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A safetensors file of the model NAME.", rich_help_panel=_LISTED)
+    ] = None,
+    repo_id: Annotated[
+        str | None,
+        typer.Option(metavar="ORG/NAME", help="The repository; made if there is none.", rich_help_panel=_WHERE),
+    ] = None,
+    namespace: Annotated[
+        str | None, typer.Option(metavar="ORG", help="With --all: whose repositories.", rich_help_panel=_WHERE)
+    ] = None,
+    private: Annotated[
+        bool, typer.Option("--private", help="In a private repository.", rich_help_panel=_WHERE)
+    ] = False,
+    to_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Into a new folder, without network; local-dir:DIR loads it.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check all, write --to-dir or ./name.tag, send nothing.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_WHERE),
+    ] = None,
+    catalog: Annotated[
+        Path, typer.Option(metavar="FILE", help="Catalog that the pin is written into.", rich_help_panel=_WHERE)
+    ] = Path("registry.yaml"),
+    license: Annotated[
+        str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="What it was trained on.", rich_help_panel=_STATED)] = None,
+    dataset_id: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Its name on the Hub.", rich_help_panel=_STATED)
+    ] = None,
+    dataset_license: Annotated[str | None, typer.Option(help="Its licence.", rich_help_panel=_STATED)] = None,
+    dataset_attribution: Annotated[str | None, typer.Option(help="Whom to credit.", rich_help_panel=_STATED)] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_RECORDED),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, max=16384, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED)
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="How it was trained.", rich_help_panel=_RECORDED)] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=PERCENT", help="A measured figure, such as top1=81.6; repeat it.", rich_help_panel=_RECORDED
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish weights: checked here first, then one commit, then the pin.
+
+    Everything is checked on this machine before anybody else sees it: the
+    weights load strictly, the figures are those of the model, a licence is
+    named. What is sent is model.safetensors, config.json, README.md (the
+    card) and .eval_results, nothing else. The commit and sha256 are printed
+    and written into the catalog. The same command again changes nothing.
+    A weight of a catalog or of the Hub goes with its record: nothing is
+    stated of it.
+    Log in once with `hf auth login`.
+    """
+    from zoo.catalog.catalog import read_file
+    from zoo.weights import HubAccess
+
+    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
+    given: dict[str, Any] = {
+        "--license": license,
+        "--labels": labels,
+        "--image-size": image_size,
+        "--dataset": dataset,
+        "--dataset-id": dataset_id,
+        "--dataset-license": dataset_license,
+        "--dataset-attribution": dataset_attribution,
+        "--recipe": recipe,
+        "--metric": metric or None,
+    }
+    stated = {option: value for option, value in given.items() if value is not None}
+    _check_stated(stated, checkpoint is not None)
+    if catalog.exists():
+        read_file(catalog)  # before anything is sent: the pin must have a place
+    access = HubAccess(endpoint)
+    orders = _all_orders(catalog, stated) if everything else [_order(str(name), checkpoint, catalog, access, stated)]
+    failed = False
+    for order in orders:
+        repository = repo_id or (f"{namespace}/{order.weight.name}" if namespace else None)
+        try:
+            row = _publish_one(order, repository, access, private, to_dir, dry_run, catalog)
+        except ZooError as error:
+            if not everything:
+                raise
+            failed = True
+            row = {"name": order.weight.name, "repository": repository, "state": "failed", "error": str(error)}
+        _print(row, as_json)
+    if everything and not as_json:
+        say("", f"{len(orders)} weights; what failed can be sent again by the same command", sep="\n")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_options(
+    name: str | None,
+    everything: bool,
+    repo_id: str | None,
+    namespace: str | None,
+    to_dir: Path | None,
+    dry_run: bool,
+    checkpoint: Path | None,
+) -> None:
+    if everything:
+        if name or repo_id or checkpoint or to_dir:
+            raise typer.BadParameter("--all takes --namespace and no NAME, --repo-id, --checkpoint or --to-dir")
+        if not (namespace or dry_run):
+            raise typer.BadParameter("--all needs --namespace ORG, whose repositories the weights go to")
+    elif not name:
+        raise typer.BadParameter("name a weight, as `zoo list --pretrained` does, or use --all")
+    elif namespace:
+        raise typer.BadParameter("--namespace goes with --all; for one weight use --repo-id ORG/NAME")
+    elif not (repo_id or to_dir or dry_run):
+        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR, or --dry-run")
+
+
+def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
+    missing = [option for option in _NEEDED if option not in stated]
+    if of_checkpoint and missing:
+        raise PublishError(f"--checkpoint needs {', '.join(missing)}: nobody else knows, and none is assumed")
+    for option, value in stated.items():
+        if isinstance(value, str) and not value.strip():
+            raise PublishError(f"{option} is empty; write it out, or leave the option out")
+
+
+def _field(option: str) -> str:
+    """What a record calls it."""
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _statement(stated: Mapping[str, Any]) -> Statement:
+    from zoo.saving.record import Statement
+
+    fields = {_field(option): value for option, value in stated.items()}
+    fields |= {"labels": _labels(fields["labels"]), "metrics": _metrics(fields.pop("metric", []))}
+    return Statement(**fields)
+
+
+def _labels(text: str) -> list[str]:
+    """Class names between commas, or one a line of a file."""
+    file = Path(text)
+    if "," not in text and file.is_file():
+        try:
+            return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise PublishError(f"--labels {text} cannot be read as UTF-8, one name a line: {error}") from error
+    if "," not in text and (file.suffix or len(file.parts) > 1):
+        raise PublishError(f"--labels {text}: there is no such file; give one with a name a line, or names as in a,b,c")
+    labels = [label.strip() for label in text.split(",")]
+    if "" in labels:
+        raise PublishError(f"--labels {text}: name {labels.index('') + 1} is empty; every class needs one")
+    return labels
+
+
+def _metrics(texts: list[str]) -> dict[str, float]:
+    metrics = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name in metrics:
+            raise PublishError(f"--metric {name} is stated twice; valid: each figure once")
+        try:
+            metrics[name] = float(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"--metric {text!r} is not of the form top1=81.6") from error
+    return metrics
+
+
+def _order(name: str, checkpoint: Path | None, catalog: Path, access: HubAccess, stated: Mapping[str, Any]) -> _Order:
+    """What NAME stands for: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
+    from zoo.catalog.sources import LocalFolder, PlainFile
+    from zoo.saving.record import describe_checkpoint, restate
+
+    if checkpoint is not None:
+        data = _read(checkpoint)
+        weight = describe_checkpoint(name, data, str(checkpoint), _statement(stated))
+        return _Order(weight, PlainFile(checkpoint), data)
+    order = _find(model_reference(name), catalog, access)
+    if isinstance(order.source, LocalFolder):
+        _refuse([option for option in stated if option not in _OF_A_FOLDER], f"the config.json of {name} records that")
+        fields = {_field(option): text for option, text in stated.items()}
+        return _Order(restate(order.weight, fields), order.source)
+    _refuse(stated, f"{order.weight.name} is published with the record of its catalog or repository")
+    return order
+
+
+def _find(name: str, catalog: Path, access: HubAccess) -> _Order:
+    """A weight of `catalog`, or what `find_weight` finds."""
+    from zoo.catalog.catalog import read_catalog
+    from zoo.catalog.sources import parse_reference
+    from zoo.composition import parse_name
+    from zoo.weights import find_weight
+
+    if parse_reference(name) is None and catalog.is_file():
+        spec = parse_name(name)
+        if (own := read_catalog(catalog)).weights_of(spec):
+            record = own.weight(spec)
+            return _Order(record.stored(), record.location)
+    found = find_weight(name, access, required=True)
+    assert found.weight is not None
+    assert found.source is not None
+    return _Order(found.weight, found.source)
+
+
+def _refuse(options: Collection[str], why: str) -> None:
+    """Raise `PublishError` where options were stated that would change nothing."""
+    if options:
+        raise PublishError(
+            f"{', '.join(options)}: {why}; leave it out, or state everything of the file itself, "
+            "by NAME.TAG --checkpoint FILE"
+        )
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise PublishError(f"{file} cannot be read: {error}") from error
+
+
+def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
+    from zoo.catalog.catalog import read_file
+
+    _refuse(stated, f"--all publishes every weight with its record in {catalog}")
+    records = read_file(catalog).weights
+    if not records:
+        raise PublishError(f"{catalog} lists no weights; nothing to publish")
+    return [_Order(record.stored(), record.location) for record in records]
+
+
+def _publish_one(
+    order: _Order,
+    repository: str | None,
+    access: HubAccess,
+    private: bool,
+    to_dir: Path | None,
+    dry_run: bool,
+    catalog: Path,
+) -> dict[str, Any]:
+    """Publish, or write the folder; what became of it as a row."""
+    from zoo.catalog.sources import check_repository
+    from zoo.hub import assemble, check_pin, publish, write_pin
+
+    local = (to_dir or Path(order.weight.name)) if dry_run or to_dir else None
+    reference = f"hf-hub:{check_repository(repository)}" if repository else f"local-dir:{local}"
+    folder = assemble(order.weight, order.source, reference, access, order.data)
+    row: dict[str, Any] = {"name": order.weight.name, "sha256": order.weight.sha256}
+    row["files"] = {path: len(content) for path, content in folder.files.items()}
+    if local is not None:
+        folder.write(local)
+        return row | {"state": "written", "folder": str(local), "load": f"local-dir:{local}"}
+    assert repository is not None
+    check_pin(catalog, order.weight)  # before anything is sent
+    published = publish(folder, repository, access, private=private)
+    write_pin(catalog, order.weight, published)
+    return row | {
+        "state": "published" if published.changed else "unchanged",
+        "repository": repository,
+        "revision": published.repository.revision,
+        "url": published.url,
+        "load": str(published.repository),
+        "catalog": str(catalog),
+    }
+
+
+def _print(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(row), flush=True)
+        return
+    say(f"{row['name']}: {row['state']}" + (f": {row['error']}" if "error" in row else ""), flush=True)
+    for key in ("repository", "folder", "revision", "sha256", "url", "catalog"):
+        if key in row:
+            say(f"  {key:<11}{row[key]}")
+    for path, size in row.get("files", {}).items():
+        say(f"  {size:>13,} bytes  {path}")
+    if "load" in row:
+        say(f'  zoo.create_model("{row["load"]}")', flush=True)

@@ -1,0 +1,210 @@
+"""`zoo train`: a model by name, on images of your own or on a data set by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from zoo.cli.options import CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
+from zoo.cli.output import complain
+from zoo.cpu.allocator import keep_freed_memory
+from zoo.errors import TrainingStoppedError
+from zoo.terminal import say
+
+if TYPE_CHECKING:
+    from zoo.training import TrainingResult
+
+_RECIPE = "Settings of the recipe, replaced"
+_RUN = "The run"
+_DATA = "The data"
+
+
+def train_command(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Any valid model name. With a .tag, or as local-dir:DIR or hf-hub:ORG/NAME@COMMIT, training starts "
+            "from that weight, with a new last layer.",
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="DATA",
+            help="A folder with a folder of images for every class (or train/ and val/ with such folders), a packed "
+            ".npz, or cifar10, cifar100, caltech101, caltech256, imagenet.",
+        ),
+    ],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help="modern, finetune, bundled, paper-small, paper-imagenet, or a YAML file.  (default: modern; from a "
+            "weight finetune)",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=_RECIPE)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images of one step, over all processes.", rich_help_panel=_RECIPE)
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The highest.", rich_help_panel=_RECIPE)] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of initialisation, order and augmentation.", rich_help_panel=_RECIPE)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="no|bf16|fp16", help="Autocast; no is float32.", rich_help_panel=_RECIPE)
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Any other, such as clip_norm=1; repeat it.", rich_help_panel=_RECIPE
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the run.  (default: runs/NAME.TAG-RECIPE)", rich_help_panel=_RUN),
+    ] = None,
+    tag: Annotated[
+        str | None, typer.Option(help="Of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN)
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A weight of the network without spikes that a hybrid's analog branches and head start from.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.", rich_help_panel=_RUN)
+    ] = False,
+    validate_every: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Look at validation every N epochs too, not only at the end.", rich_help_panel=_RUN
+        ),
+    ] = 0,
+    eval_batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Validation images at once.  (default: 250; of large images as many as take 1 GiB, and then no more "
+            "than a step's)",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Parts that a process computes a step in, to save memory.", rich_help_panel=_RUN)
+    ] = 1,
+    threads: Annotated[
+        int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.", rich_help_panel=_RUN)
+    ] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead.", rich_help_panel=_RUN)] = 1,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=16384,
+            help="Pixels a side.  (default: 224 where an image is larger, else the smallest shorter side; from a "
+            "weight, its own)",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    limit_images: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Train on N images, all classes alike.", rich_help_panel=_DATA),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.", rich_help_panel=_DATA)
+    ] = None,
+    no_download: Annotated[
+        bool, typer.Option("--no-download", help="Never download them.", rich_help_panel=_DATA)
+    ] = False,
+    max_damaged: Annotated[
+        int, typer.Option(min=0, help="Damaged images that are left out before it is an error.", rich_help_panel=_DATA)
+    ] = 100,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model on images: a folder of your own photographs, or a data set.
+
+    The result, in --out, is a folder that everything else takes: `zoo predict
+    --model DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish
+    local-dir:DIR --license …`, zoo.create_model("local-dir:DIR"). Beside it lie
+    metrics.csv, curves.png, TensorBoard's events and run.json, which says
+    everything that was set. Validation images are looked at once, at the end,
+    when the weight is on disk already: what ends a run there costs no training.
+
+    Every epoch is saved, and Ctrl-C or SIGTERM saves within one; --resume goes
+    on, to the very weights that an undisturbed run has. Several processes or
+    machines: torchrun --nproc-per-node 2 -m zoo.cli train …, with GPUs also
+    accelerate launch; a step still has the recipe's batch size, divided among
+    them. Needs: pip install 'has8-zoo\\[train]'
+    """
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    keep_freed_memory()
+    leave_bombs_to_us()
+    from zoo.training import DataOptions, train
+    from zoo.training.engine import is_first_process
+    from zoo.training.observers.display import Display
+
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "precision": precision,
+    }
+    options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
+    try:
+        result = train(
+            model_reference(name),
+            data,
+            recipe=recipe,
+            changes={key: value for key, value in changes.items() if value is not None} | _settings(settings or []),
+            out=out,
+            resume=resume,
+            tag=tag,
+            control=None if control is None else model_reference(control),
+            options=options,
+            accumulate=accumulate,
+            workers=workers,
+            validate_every=validate_every,
+            eval_batch_size=eval_batch_size,
+            observers=[Display()],
+            endpoint=endpoint,
+            cache_dir=cache_dir,
+        )
+    except TrainingStoppedError as error:
+        complain(str(error))
+        raise typer.Exit(128 + error.signal) from error
+    if is_first_process():
+        _print(result, as_json)
+
+
+def _settings(texts: list[str]) -> dict[str, Any]:
+    """`clip_norm=1` as YAML would read it."""
+    given = key_values(texts, "clip_norm=1")
+    return {key.replace("-", "_"): yaml.safe_load(value) for key, value in given.items()}
+
+
+def _print(result: TrainingResult, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result.to_json()))
+        return
+    figures = ", ".join(f"{name} {value:.2f} %" for name, value in result.evaluation.top.items())
+    say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
+    for note in result.notes:
+        say(f"note: {note}")
+    say(f"  zoo predict --model {result.folder} photo.jpg")
+    say(f"  zoo publish {result.reference} --license … --repo-id …")

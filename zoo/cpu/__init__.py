@@ -1,0 +1,1 @@
+"""What makes the CPU fast, and what goes around its faults."""

@@ -1,0 +1,100 @@
+"""What a spiking branch keeps for its backward pass: not the planes, which are made anew where they are needed.
+
+A convolution keeps its input for the gradient of its weight. In a branch that planes enter, they are T times as large
+as the activation that they encode, which the encoder keeps anyway, and encoding that again takes a fraction of the
+convolution's time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.fx import Proxy
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from zoo.cpu.chunks import runs_in_place
+
+_WORTH = 1 << 16
+"""Values of planes; fewer are kept, as making them would be no faster than all that stands around it."""
+
+Encode = Callable[[Tensor], Tensor]
+"""x (N, …) → planes (T, N, …)."""
+
+
+class _Remade(NamedTuple):
+    """How to make a view of planes that was not kept."""
+
+    encode: Encode
+    x: Tensor
+    version: int
+    strides: tuple[int, ...]
+    """Of the planes."""
+    view: tuple[torch.Size, tuple[int, ...]]
+    offset: int
+    """Values from the planes' first to the view's."""
+
+
+class _Kept(NamedTuple):
+    """A tensor as torch keeps it."""
+
+    values: Tensor
+    version: int
+
+
+def remaking(planes: Tensor, encode: Encode, x: Tensor) -> AbstractContextManager[object]:
+    """A context in which autograd keeps no planes: for the branch that they enter.
+
+    Gradients are the same bit for bit. It does nothing without gradients, while torch compiles or traces, in float64,
+    off the CPU, and where x needs no gradient, for then nothing else keeps it.
+
+    Args:
+        planes: (T, N, …), what the branch works on.
+        encode: what made them of x, and makes them again, bit for bit.
+        x: (N, …).
+    """
+    if not keeps_for_backward(planes) or not x.requires_grad or planes.numel() < _WORTH:
+        return nullcontext()
+    return saved_tensors_hooks(_Packer(planes, encode, x).pack, _unpack)
+
+
+def keeps_for_backward(x: Tensor) -> bool:
+    """Whether what works on x in place should mind what autograd keeps of it."""
+    return not isinstance(x, Proxy) and torch.is_grad_enabled() and runs_in_place(x)
+
+
+class _Packer:
+    """Tells planes by their memory, and as long as nobody has changed them."""
+
+    def __init__(self, planes: Tensor, encode: Encode, x: Tensor) -> None:
+        self._planes = StorageWeakRef(planes.untyped_storage()), planes._version
+        self._strides, self._offset = planes.stride(), int(planes.storage_offset())
+        self._source = encode, x.detach(), x._version
+
+    def pack(self, kept: Tensor) -> _Remade | _Kept:
+        if (StorageWeakRef(kept.untyped_storage()), kept._version) != self._planes:
+            return _Kept(kept, kept._version)
+        offset = int(kept.storage_offset()) - self._offset
+        return _Remade(*self._source, self._strides, (kept.shape, kept.stride()), offset)
+
+
+def _unpack(kept: _Remade | _Kept) -> Tensor:
+    values = kept.x if isinstance(kept, _Remade) else kept.values
+    if values._version != kept.version:  # torch's own check is not made on what a hook returns
+        raise RuntimeError(
+            "a tensor that the backward pass of a spiking branch needs was changed in place after it was used; "
+            "write the branch without that in-place operation"
+        )
+    return _made_again(kept) if isinstance(kept, _Remade) else values
+
+
+def _made_again(kept: _Remade) -> Tensor:
+    with torch.no_grad():
+        planes = kept.encode(kept.x)
+    if planes.stride() != kept.strides:  # in another order than the first time
+        planes = torch.empty_strided(planes.shape, kept.strides, dtype=planes.dtype).copy_(planes)
+    return planes.as_strided(*kept.view, planes.storage_offset() + kept.offset)

@@ -1,0 +1,158 @@
+"""Decoding many images on all cores."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import NamedTuple, final
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from zoo.data.fingerprints import READ_THROUGH, SAMPLE, Kind, write_fingerprint
+from zoo.data.image_list import Listing
+from zoo.data.size import describe, to_bytes
+from zoo.data.splits import Damage, ImageSplit, MemorySplit
+from zoo.errors import InputError
+
+_AT_ONCE = 256
+"""Images handed to the threads at once: enough to keep them busy, few enough to stop soon at an error."""
+
+_LONG = 2000
+"""Images from which on a progress bar is worth its lines."""
+
+
+@final
+class StreamedSplit(ImageSplit):
+    """A split that is decoded whenever it is read, for data that do not fit in memory."""
+
+    def __init__(self, listing: Listing, size: tuple[int, int], max_damaged: int) -> None:
+        origin = describe(listing, size)
+        super().__init__(listing.classes, listing.labels, size, Damage(max_damaged), origin)
+        self._listing, self._fingerprint = listing, ""
+
+    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        kept = list(decode(self._listing, self.size, rows, self.damage))
+        if not kept:
+            return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
+        return torch.stack([one.pixels for one in kept]), self.labels[[one.row for one in kept]]
+
+    def fingerprint(self) -> str:
+        if not self._fingerprint:
+            listed = self._listing.fingerprint(self.size)
+            self._fingerprint = write_fingerprint(listed, *_hash_contents(self._listing))
+        return self._fingerprint
+
+
+def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> MemorySplit:
+    """Decode a whole split, with a progress bar where it takes long.
+
+    Raises:
+        InputError: more than `max_damaged` images are damaged, or all.
+    """
+    damage = Damage(max_damaged)
+    pixels = torch.empty((len(listing), 3, *size), dtype=torch.uint8)
+    kept: list[int] = []
+    contents = hashlib.sha256()
+    with _progress(len(listing)) as bar:
+        task = bar.add_task(f"decoding {escape(listing.where)}", total=len(listing))
+        for decoded in decode(listing, size, torch.arange(len(listing)), damage, hashed=True):
+            pixels[len(kept)] = decoded.pixels
+            kept.append(decoded.row)
+            contents.update(decoded.digest)
+            bar.update(task, completed=decoded.row + 1)
+    if not kept:
+        raise InputError(f"all {len(listing)} images of {listing.where} are damaged: {'; '.join(damage.names)}")
+    left = listing.select(torch.tensor(kept))
+    origin = describe(left, size) + (f", {damage.count} damaged ones left out" if damage.count else "")
+    identity = write_fingerprint(left.fingerprint(size), "bytes", contents.hexdigest()[:16])
+    return MemorySplit(pixels[: len(kept)], left.labels, left.classes, origin, identity, damage)
+
+
+class Decoded(NamedTuple):
+    """An image.
+
+    Attributes:
+        row: in the listing.
+        pixels: (3, H, W) uint8.
+        digest: of what is stored; empty where that was not asked for.
+    """
+
+    row: int
+    pixels: Tensor
+    digest: bytes
+
+
+def decode(
+    listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage, hashed: bool = False
+) -> Iterator[Decoded]:
+    """Those rows in order, without the damaged ones, which are counted; `hashed` with their digests."""
+
+    def some(group: list[int]) -> list[Decoded | InputError]:
+        return [_decode_one(listing, size, row, hashed) for row in group]
+
+    cores = _cores()
+    with ThreadPoolExecutor(cores) as threads:
+        for at_once in rows.split(_AT_ONCE):
+            sound = [row for row in at_once.tolist() if row not in damage.reasons]
+            # Several small images a task, since handing one over costs as much; few enough for all cores.
+            step = min(16, 1 + len(sound) // (4 * cores))
+            groups = [sound[start : start + step] for start in range(0, len(sound), step)]
+            for row, image in zip(sound, chain.from_iterable(threads.map(some, groups)), strict=True):
+                if isinstance(image, Decoded):
+                    yield image
+                else:
+                    damage.add(row, str(image))
+
+
+def _decode_one(listing: Listing, size: tuple[int, int], row: int, hashed: bool) -> Decoded | InputError:
+    key = int(listing.keys[row])
+    try:
+        image, digest = listing.store.image_and_digest(key) if hashed else (listing.store.image(key), b"")
+        return Decoded(row, to_bytes(image, size), digest)
+    except InputError as error:
+        return error
+
+
+def _hash_contents(listing: Listing) -> tuple[Kind, str]:
+    """A hash of the images' bytes: of all, or of a sample and all modification times where files are too large."""
+    store, keys = listing.store, listing.keys.tolist()
+    contents = hashlib.sha256()
+    kind: Kind = "bytes"
+    if not store.in_memory and sum(map(store.stored_bytes, keys)) > READ_THROUGH:
+        kind = "sampled"
+        contents.update(repr(list(map(store.modified, keys))).encode())
+        keys = keys[:: max(1, len(keys) // SAMPLE)][:SAMPLE]
+
+    def digest(key: int) -> bytes:
+        try:
+            return store.digest(key)
+        except InputError:  # decoding it counts it among the damaged ones, and names it
+            return b"unreadable"
+
+    with _progress(len(keys)) as bar, ThreadPoolExecutor(_cores()) as threads:
+        task = bar.add_task(f"reading {escape(listing.where)}", total=len(keys))
+        for start in range(0, len(keys), _AT_ONCE):
+            for value in threads.map(digest, keys[start : start + _AT_ONCE]):
+                contents.update(value)
+            bar.update(task, completed=start + _AT_ONCE)
+    return kind, contents.hexdigest()[:16]
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _progress(images: int) -> Progress:
+    """A bar on stderr for long work, in a terminal and in the first process alone."""
+    shown = images >= _LONG and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)

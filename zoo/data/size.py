@@ -1,0 +1,65 @@
+"""To which size the images of a data set are brought, all to one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zoo.data.image_list import Listing
+from zoo.data.images import fit
+from zoo.errors import InputError, check_count
+
+LARGEST = 224
+"""Pixels a side above which images are resized: the paper's size."""
+
+INTERPOLATION = "bicubic"
+"""As `zoo predict` does, so that a network is asked about what it was trained on."""
+
+
+def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> tuple[int, int]:
+    """(height, width), alike: `image_size`; else 224 where an image has a longer side; else the smallest shorter side.
+
+    So small images are not enlarged among small ones. Headers are read until a side is over 224: a data set of
+    photographs is decided after one image.
+
+    Raises:
+        InputError: no image can be read.
+    """
+    if image_size is not None:
+        side = check_count("image_size", image_size, 1, 16384)
+        return side, side
+    smallest = LARGEST + 1
+    reasons: list[str] = []
+    for listing in listings:
+        for key in listing.keys.tolist():
+            try:
+                size = listing.store.upright_size(key)
+            except InputError as error:
+                reasons.append(str(error))
+                continue
+            if max(size) > LARGEST:
+                return LARGEST, LARGEST
+            smallest = min(smallest, *size)
+    if smallest > LARGEST:
+        raise InputError(f"none of the {len(reasons)} images of {listings[0].where} can be read: {reasons[0]}")
+    return smallest, smallest
+
+
+def to_bytes(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """An RGB image as (3, height, width) uint8: as it is where it has that size, else fitted to it."""
+    height, width = size
+    fitted = image if image.size == (width, height) else fit(image, (width, height), INTERPOLATION)
+    return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
+
+
+def describe(listing: Listing, size: tuple[int, int]) -> str:
+    """Where the images are from, how many, how stored and at which size: one line."""
+    height, width = size
+    return (
+        f"{listing.title}: {len(listing):,} images of {len(listing.classes)} classes, stored as {listing.stored_as}, "
+        f"at {width}×{height} pixels"
+    )

@@ -1,0 +1,63 @@
+"""The family `timm`: a convolutional network of timm's by its name there, `timm_resnet18`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, final
+
+from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family
+from zoo.errors import MissingPluginError, UnknownComponentError, shorten, suggest
+from zoo.names import ComponentNames, Value
+
+if TYPE_CHECKING:
+    from zoo.contracts.classifier import ImageClassifier
+
+BRIDGE = "has8_zoo"
+"""The module of models that `import zoo.timm` gives timm."""
+
+
+def import_timm() -> Any:
+    """timm, an optional dependency; raises `MissingPluginError`."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise MissingPluginError(
+            f"names that begin with timm_ need {error.name}; install it with: pip install 'has8-zoo[timm]'"
+        ) from error
+    return timm
+
+
+@final
+class TimmFamily(Family):
+    """`timm_` and timm's name up to its dot. timm alone knows its names, so it is imported to read one."""
+
+    api_version = 1
+    named_by = MappingProxyType({"network": "timm"})
+    examples = ("test_resnet",)
+
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        timm = import_timm()
+        ours = set(timm.list_models(module=BRIDGE))
+        if remainder in ours:
+            raise UnknownComponentError(f"{remainder!r} is the zoo's own; leave 'timm_' out")
+        theirs = set(timm.list_models()) - ours
+        if remainder not in theirs:
+            raise UnknownComponentError(f"timm has no model {shorten(remainder)}{_near(remainder, theirs)}")
+        return (("network", remainder),)
+
+    def format(self, fields: Mapping[str, Value]) -> str:
+        return str(fields["network"])
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        return About(f"{WITHOUT_SPIKES}, `{fields['network']}` of [timm](https://pypi.org/project/timm).")
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        from zoo.families.timm_classifier import timm_classifier
+
+        return timm_classifier(request.spec, request.num_classes, request.in_chans)
+
+
+def _near(wanted: str, names: set[str]) -> str:
+    """The nearest name; the whole list would be too long."""
+    return suggest(wanted, names).partition("; valid: ")[0] or "; see timm.list_models()"

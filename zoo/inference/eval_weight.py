@@ -1,0 +1,138 @@
+"""A published or trained weight, measured on data: `zoo eval` as a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import LocalFolder
+from zoo.data import ImageSplit, load_data, load_split
+from zoo.data.limit import limit_images
+from zoo.data.prepare import DataOptions, damage_notes
+from zoo.data.size import INTERPOLATION
+from zoo.factory import OpenedModel, open_model
+from zoo.inference.batch import check_batch
+from zoo.inference.evaluate import Evaluation, Precision, evaluate
+from zoo.inference.predict import usable_device
+from zoo.registry.registry import Registry
+from zoo.training.result import identify_data, measured_with, trained_on
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, of what, on what.
+
+    Attributes:
+        weight: its record.
+        data: where the images are from.
+        evaluation: the figures.
+        notes: what a reader must know.
+    """
+
+    weight: StoredWeight
+    data: str
+    evaluation: Evaluation
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """One object, as `zoo eval --json` prints it."""
+        about = {"name": self.weight.name, "sha256": self.weight.sha256, "data": self.data, "notes": list(self.notes)}
+        return about | self.evaluation.to_json() | {"recorded": self.weight.metrics}
+
+
+def measure_weight(
+    name: str,
+    data: str | Path,
+    *,
+    split: Literal["train", "val"] = "val",
+    options: DataOptions | None = None,
+    batch_size: int | None = None,
+    precision: Precision = "no",
+    device: str = "cpu",
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+    begin: Callable[[int], None] = lambda images: None,
+    after_batch: Callable[[int], None] = lambda images: None,
+) -> Measurement:
+    """Measure a weight on a split, its classes matched by name.
+
+    Data that hold one undivided set of images are taken whole; but those that the weight's own run divided are divided
+    again, so that what it was trained on is left out.
+
+    Args:
+        name: `variant.tag`, `local-dir:` or `hf-hub:`; a variant alone means its first weight.
+        data: as for `load_split`.
+        split: which one, where the data have both.
+        options: how the data are read; the weight's image size by default.
+        batch_size: images at once; None for 250, or of large images as many as take 1 GiB, and of a run's folder no
+            more than the run itself was measured with.
+        precision: float32 ('no'), or autocast.
+        device: where to compute.
+        endpoint, cache_dir, token, registry, catalog: as for `create_model`.
+        begin: called with the number of images, before the first.
+        after_batch: called with the number of images done.
+
+    Raises:
+        TagError, WeightError, HubError: as `create_model` does.
+        InputError: the data cannot be used, or have classes that the weight lacks.
+        MemoryLimitError: so many images at once need more memory than there is.
+    """
+    check_batch(batch_size)
+    options = options or DataOptions()
+    opened = open_model(
+        name,
+        required=True,
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+        token=token,
+        registry=registry,
+        catalog=catalog,
+    )
+    weight = opened.weight
+    assert weight is not None  # it was required
+    images, notes = _load(opened, weight, data, split, options)
+    images = limit_images(images, options.limit)
+    model = opened.build(pretrained=True, device=usable_device(device))
+    begin(len(images))
+    own = measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None
+    evaluation = evaluate(
+        model, images, batch_size=batch_size, trained=own, precision=precision, after_batch=after_batch
+    )
+    return Measurement(weight, images.origin, evaluation, (*notes, *_remarks(weight, evaluation, images)))
+
+
+def _load(
+    opened: OpenedModel, weight: StoredWeight, data: str | Path, split: Literal["train", "val"], options: DataOptions
+) -> tuple[ImageSplit, list[str]]:
+    common: dict[str, Any] = {
+        "image_size": options.image_size or weight.preprocessing.size,
+        "root": options.root,
+        "max_damaged": options.max_damaged,
+        "download": options.download,
+    }
+    if isinstance(opened.source, LocalFolder) and trained_on(opened.source.path) == identify_data(data):
+        splits = load_data(data, **common)
+        if splits.train.classes == weight.labels:
+            chosen = splits.train if split == "train" else splits.val
+            return chosen, [f"of the data that it was trained on, the {split} part"]
+    return load_split(data, split, classes=weight.labels, **common), []
+
+
+def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -> list[str]:
+    notes = damage_notes(images, "evaluated")
+    without = [score.name for score in evaluation.scores() if not score.images]
+    if without:
+        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        notes.append(f"no images of {len(without)} classes that the model knows: {', '.join(without[:5])}{more}")
+    if weight.preprocessing.interpolation != INTERPOLATION:
+        notes.append(
+            f"images were resized by {INTERPOLATION}, the weight asks for {weight.preprocessing.interpolation}"
+        )
+    return notes

@@ -1,0 +1,238 @@
+"""A picture of what the network sees: its input, the planes that its first encoder makes of it, its spike rates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor, nn
+
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.classifier import Encoder, ImageClassifier, Neuron
+from zoo.data.images import display_name
+from zoo.errors import InputError
+from zoo.factory import Places, open_model
+from zoo.files import replace_file
+
+UNTRAINED_SIZE = 32
+"""Pixels a side that a network without weights is shown, unless it needs more."""
+
+_INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", "#2f6fde", "#f3f5f8"
+_WIDTH, _MARGIN, _GAP = 1200, 36, 16  # pixels
+_INPUT = 272  # side of the input's tile
+_ROW = 24  # height of a bar's row
+_NAMES = 300  # width of the column of layer names
+_VALUES = 64  # width of the column of rates
+_CAPTION = 24  # height of a caption
+
+
+def network_to_show(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, Preprocessing, str]:
+    """The network of a name, how to prepare an image for it, and a word on its weights: the name's, or none.
+
+    Args:
+        name: as for `create_model`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+
+    Raises:
+        TagError: an unknown tag; and what else `create_model` raises.
+    """
+    opened = open_model(name, listed=True, **places)
+    network = opened.build_settled()
+    if opened.weight is not None:
+        return network, opened.weight.preprocessing, opened.weights_in_words
+    size = max(UNTRAINED_SIZE, network.min_image_size)
+    return network, Preprocessing(size=size), opened.weights_in_words
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What one image sets off in a network.
+
+    Attributes:
+        image: the input, (3, H, W) in [0, 1].
+        planes: what the first encoder makes of it, (T, 3, H, W) in {0, 1}.
+        code: what these planes mean, the encoder's own word.
+        rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
+    """
+
+    image: Tensor
+    planes: Tensor
+    code: str
+    rates: dict[str, float]
+
+
+def record(model: ImageClassifier, image: Tensor) -> Activity:
+    """Run one image, (3, H, W) in [0, 1], in eval mode, and note its planes and every spike rate.
+
+    The model is left as it was: hooks are removed, also after an error, and modules are in their modes.
+
+    Raises:
+        InputError: the model has no spikes, or the image does not fit it.
+    """
+    neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
+    encoders = {name: module for name, module in model.named_modules() if isinstance(module, Encoder)}
+    if not neurons or not encoders:
+        raise InputError(f"{model.spec} has no spikes to show; choose a model of the family has8, snn or sew")
+    spikes: dict[str, list[float]] = {}
+    planes: list[tuple[Tensor, str]] = []
+
+    def note_rate(name: str, output: Tensor) -> None:
+        spikes.setdefault(name, []).append(float(output.float().mean()))
+
+    def note_planes(name: str, output: Tensor) -> None:
+        if not planes:
+            planes.append((output[:, 0].float().cpu(), encoders[name].code))
+
+    weights = next(model.parameters())
+    with ExitStack() as stack:
+        stack.enter_context(_watching(neurons, note_rate))
+        stack.enter_context(_watching(encoders, note_planes))
+        stack.enter_context(model.evaluating())
+        model(image[None].to(weights.device, weights.dtype))
+    first, code = planes[0]
+    return Activity(image, first, code, {name: math.fsum(seen) / len(seen) for name, seen in spikes.items()})
+
+
+@contextmanager
+def _watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Inside, `note` gets the name and the output of each of these modules whenever it runs."""
+
+    def hook_of(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        return lambda module, inputs, output: note(name, output)
+
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            stack.callback(module.register_forward_hook(hook_of(name)).remove)
+        yield
+
+
+def plane_captions(code: str, count: int) -> list[str]:
+    """A caption for each of T planes; those of a binary code say which end is which."""
+    ends = {"binary-lsb-first": ("least", "most"), "binary-msb-first": ("most", "least")}.get(code)
+    captions = [f"plane {t}" if ends else f"timestep {t}" for t in range(count)]
+    if ends and count > 1:
+        captions[0] += f" ({ends[0]} significant)"
+        captions[-1] += f" ({ends[1]} significant)"
+    return captions
+
+
+def draw(activity: Activity, title: str, subtitle: str = "") -> Image.Image:
+    """The picture: input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB."""
+    count, size = len(activity.planes), activity.image.shape[-1]
+    columns = 4 if count <= 12 else 8
+    left = _MARGIN + _INPUT + 2 * _GAP
+    tile = _tile((_WIDTH - _MARGIN - left - (columns - 1) * _GAP) // columns, size)
+    rows = -(-count // columns)
+    top = _MARGIN + 84
+    chart = top + max(rows * (tile + _CAPTION + _GAP), _tile(_INPUT, size) + _CAPTION + _GAP) + _GAP
+    picture = Image.new("RGB", (_WIDTH, chart + 84 + len(activity.rates) * _ROW + _MARGIN), "white")
+    pen = _Pen(picture)
+    pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
+    pen.text((_MARGIN, _MARGIN + 38), subtitle, 15, _FAINT, width=_WIDTH - 2 * _MARGIN)
+    pen.tile((_MARGIN, top), activity.image, _tile(_INPUT, size), f"input, {size} by {size} pixels")
+    for t, caption in enumerate(plane_captions(activity.code, count)):
+        corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
+        pen.tile(corner, activity.planes[t], tile, caption)
+    _draw_rates(pen, chart, activity)
+    return picture
+
+
+def _tile(room: int, size: int) -> int:
+    """The largest whole multiple of `size` pixels in the room there is, so that pixels stay square."""
+    return room // size * size if size <= room else room
+
+
+def _draw_rates(pen: _Pen, top: int, activity: Activity) -> None:
+    """The bar chart below `top`, with an axis from 0 to the next tenth above the highest rate."""
+    pen.text((_MARGIN, top), "Spike rate of every layer", 20)
+    explained = f"mean spikes per neuron per timestep, over {len(activity.planes)} timesteps"
+    pen.text((_MARGIN, top + 28), explained, 15, _FAINT)
+    start, end = _MARGIN + _NAMES, _WIDTH - _MARGIN - _VALUES
+    highest = max(math.ceil(max(activity.rates.values()) * 10 - 1e-9), 1) / 10
+    first = top + 76
+    bottom = first + len(activity.rates) * _ROW
+    for step in range(6):
+        x = start + (end - start) * step // 5
+        pen.line((x, first - 4), (x, bottom))
+        pen.text((x, first - 22), f"{highest * step / 5:.2g}", 13, _FAINT, anchor="ma")
+    for row, (name, rate) in enumerate(activity.rates.items()):
+        y = first + row * _ROW
+        pen.text((_MARGIN, y + 3), name, 14, width=_NAMES - _GAP)
+        pen.bar((start, y + 4), (end, y + _ROW - 4), rate / highest)
+        pen.text((end + 12, y + 3), f"{rate:.3f}", 14, _FAINT)
+
+
+class _Pen:
+    """Draws on one picture, in Pillow's own font (of Latin letters alone)."""
+
+    def __init__(self, picture: Image.Image) -> None:
+        self._picture, self._draw = picture, ImageDraw.Draw(picture)
+        self._fonts: dict[int, Any] = {}
+
+    def text(
+        self,
+        place: tuple[int, int],
+        text: str,
+        size: int,
+        colour: str = _INK,
+        width: int | None = None,
+        anchor: str = "la",
+    ) -> None:
+        """One line, shortened in the middle to `width` pixels."""
+        font = self._fonts.setdefault(size, ImageFont.load_default(size))
+        text = text.encode("ascii", "replace").decode("ascii")
+        kept = len(text)
+        shown = text
+        while width is not None and kept > 4 and self._draw.textlength(shown, font) > width:
+            kept -= 1
+            shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
+        self._draw.text(place, shown, fill=colour, font=font, anchor=anchor)
+
+    def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """A thin grey line."""
+        self._draw.line((*start, *end), fill=_LINE)
+
+    def bar(self, start: tuple[int, int], end: tuple[int, int], share: float) -> None:
+        """A bar over `share` of the way from left to right, on a pale track."""
+        self._draw.rectangle((start[0], start[1], end[0], end[1]), fill=_TRACK)
+        if share > 0:
+            x = start[0] + max(1, round((end[0] - start[0]) * share))
+            self._draw.rectangle((start[0], start[1], x, end[1]), fill=_BAR)
+
+    def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:
+        """An image (3, H, W) in [0, 1], enlarged without smoothing, framed, its caption below."""
+        levels = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+        self._picture.paste(Image.fromarray(levels).resize((side, side), Image.Resampling.NEAREST), corner)
+        self._draw.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + side, corner[1] + side), outline=_LINE)
+        self.text((corner[0], corner[1] + side + 5), caption, 14, _FAINT, width=side + _GAP // 2)
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Raise `InputError` where a PNG cannot or must not be written."""
+    name = display_name(out)
+    if out.suffix.lower() != ".png":
+        raise InputError(f"the picture is a PNG, but {name!r} does not end with .png; try {name}.png")
+    if out.is_dir():
+        raise InputError(f"{name} is a folder; name a file, such as {name}/show.png")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder of {name} does not exist; make it first")
+    if out.exists() and not force:
+        raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
+
+
+def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
+    """Write a PNG beside its place and rename it, so that there is never half a file.
+
+    Raises:
+        InputError: the file exists and `force` is not set, or it cannot be written.
+    """
+    check_target(out, force)
+    try:
+        replace_file(out, lambda file: picture.save(file, "PNG"))
+    except OSError as error:
+        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error

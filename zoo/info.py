@@ -1,0 +1,74 @@
+"""model_info: all that is known of a name, as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.catalog.catalog import Catalog, default_catalog, providers_of
+from zoo.composition import DEFAULT_CLASSES, build_model
+from zoo.factory import DEFAULT_CHANNELS, open_model
+from zoo.registry.registry import Registry
+
+
+def model_info(
+    name: str,
+    *,
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> dict[str, Any]:
+    """All that is known of a model name, as JSON: its parts, who provides them, size, and its weights.
+
+    Any valid name has an answer, listed or not, and so has `hf-hub:org/name@revision` or `local-dir:path`. The network
+    is described without allocating it. `loads` is what `create_model` takes for it: the name, or the reference, at its
+    commit.
+
+    Args:
+        name: as for `create_model`.
+        endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
+        cache_dir: where downloads are kept; None for HF_HOME's.
+        token: for private repositories; None for the one logged in with.
+        registry: components that names are made of; the installed ones by default.
+        catalog: where weights are listed; the installed ones by default.
+
+    Raises:
+        ModelNameError: as `create_model`.
+        TagError: an unknown tag.
+        HubError, WeightError: a repository or folder cannot be read.
+    """
+    catalog = catalog or default_catalog()
+    opened = open_model(name, endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
+    spec = opened.spec
+    if opened.weight is not None:
+        weights = [(opened.weight, str(opened.source))]
+    else:
+        weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
+    classes = weights[0][0].num_classes if weights else DEFAULT_CLASSES
+    with torch.device("meta"):
+        channels = weights[0][0].in_chans if weights else DEFAULT_CHANNELS
+        model = build_model(spec, classes, channels, registry=registry)
+    return {
+        "name": str(spec),
+        "loads": opened.loads,
+        "family": spec.family,
+        "fields": dict(spec.fields),
+        "listed": spec.text in catalog.notes,
+        "note": catalog.notes.get(spec.text, ""),
+        "params": sum(p.numel() for p in model.parameters()),
+        "num_classes": classes,
+        "timesteps": model.timesteps,
+        "num_features": model.num_features,
+        "min_image_size": model.min_image_size,
+        "components": [
+            {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version}
+            for c in providers_of(spec, registry)
+        ],
+        "weights": [
+            weight.model_dump(mode="json") | {"name": weight.name, "location": place} for weight, place in weights
+        ],
+    }

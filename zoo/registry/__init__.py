@@ -1,0 +1,1 @@
+"""Entry points become components, each imported when it is first used."""

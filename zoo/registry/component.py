@@ -1,0 +1,191 @@
+"""A component's handle: imported and checked when it is first needed, and why it cannot be used where it cannot.
+
+Whatever a plugin raises at import, SystemExit too, is kept as the reason why it cannot be used. KeyboardInterrupt alone
+passes: nobody can tell a plugin's own from the user's Ctrl-C. What it prints goes to stderr, so that JSON stays JSON.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from zoo.errors import BrokenComponentError, ComponentError, IncompatibleComponentError
+from zoo.registry.quiet_import import PRINTS_TO_STDERR
+
+GROUPS = {
+    "family": "zoo.families",
+    "backbone": "zoo.backbones",
+    "encoder": "zoo.encoders",
+    "decoder": "zoo.decoders",
+    "neuron": "zoo.neurons",
+    "converter": "zoo.converters",
+    "catalog": "zoo.catalogs",
+}
+"""Component kinds and their entry-point groups."""
+
+CATALOG_FILE = "registry.yaml"
+"""The file that a package named in the group `zoo.catalogs` holds."""
+
+DISABLE = "ZOO_DISABLE_PLUGINS"
+"""Environment variable: what is switched off, as distributions, names or `distribution:name` between commas."""
+
+OURS = "has8-zoo"
+"""The distribution of the built-in components."""
+
+NOTEBOOK = "(registered here)"
+"""The distribution shown for components that `zoo.register` added in this process."""
+
+NAME = re.compile(r"[a-z][a-z0-9]*")
+NAME_RULE = "is no component name: lower-case letters and digits, a letter first, no underscore"
+
+
+class State(StrEnum):
+    """What is known of a component."""
+
+    AVAILABLE = "available"
+    LOADED = "loaded"
+    BROKEN = "broken"
+    INCOMPATIBLE = "incompatible"
+    CONFLICT = "conflict"
+    DISABLED = "disabled"
+    REFUSED = "refused"
+
+
+UNUSABLE = (State.BROKEN, State.INCOMPATIBLE, State.DISABLED, State.REFUSED)
+
+
+def _contract(kind: str) -> type[Any]:
+    from zoo import contracts
+
+    # By name: only the family's contract comes without torch.
+    found: type[Any] = getattr(contracts, kind.capitalize())
+    return found
+
+
+_CONSTRUCTED_WITH = {
+    "encoder": (),
+    "decoder": (),
+    "neuron": (),
+    "backbone": ("base", "mult", "depth", "in_chans"),
+}
+"""The arguments of a component's constructor, where a contract says which."""
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback, whose last line says by itself what happened; of a syntax error with file and line."""
+    text = "".join(traceback.format_exception(error)).rstrip()
+    said = " ".join("".join(traceback.format_exception_only(error)).split())
+    if isinstance(error, SyntaxError) and error.filename:
+        said = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    return text if text.splitlines()[-1] == said else f"{text}\n{said}"
+
+
+@dataclass
+class Component:
+    """One registered component; its class is imported by `load`.
+
+    Attributes:
+        kind: one of `GROUPS`.
+        name: as it stands in a model's name.
+        distribution: the normalised name of the distribution that offers it.
+        version: of that distribution; None where unknown.
+        target: `module:attribute`.
+        state: what is known so far.
+        error: the reason of a broken, incompatible or clashing one, with traceback.
+    """
+
+    kind: str
+    name: str
+    distribution: str
+    version: str | None
+    target: str
+    state: State = State.AVAILABLE
+    error: str | None = None
+    _import: Callable[[], Any] = field(default=lambda: None, repr=False, compare=False)
+    _loaded: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def origin(self) -> str:
+        """`distribution version (target)`, for messages."""
+        return f"{self.distribution} {self.version or ''}".strip() + f" ({self.target})"
+
+    def load(self) -> Any:
+        """The component's class, imported and checked once; of a catalog the path of its file.
+
+        Raises:
+            BrokenComponentError: the import failed, it is no such component, or it is switched off.
+            IncompatibleComponentError: it was written for another API version.
+            KeyboardInterrupt: it was interrupted, by the user or by itself; a note says what was being imported.
+        """
+        if self._loaded is not None:
+            return self._loaded
+        if self.state in UNUSABLE:
+            raise self._failure()
+        try:
+            with PRINTS_TO_STDERR:
+                found = self._import()
+            problem = None if self.kind == "catalog" else self._problem(found)  # a file is validated where it is read
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(f"while importing {self.kind} {self.name!r} of {self.origin}; {DISABLE} switches it off")
+            raise
+        except BaseException as error:  # whatever else a plugin does at import is its own defect, shown on use
+            problem = _traceback(error), State.BROKEN
+        if self._loaded is not None:  # another thread was first, or the plugin's own module, which needed it at import
+            return self._loaded
+        if problem is not None:
+            self.fail(*problem)
+            raise self._failure()
+        self._loaded, self.state = found, State.LOADED
+        return found
+
+    def fail(self, reason: str, state: State = State.BROKEN) -> None:
+        """Keep why it cannot be used."""
+        self.error, self.state, self._loaded = reason, state, None
+
+    def _failure(self) -> ComponentError:
+        kind = IncompatibleComponentError if self.state is State.INCOMPATIBLE else BrokenComponentError
+        return kind(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
+
+    def _problem(self, found: Any) -> tuple[str, State] | None:
+        """Why what was imported is no such component, if so, and what that makes of it."""
+        from zoo.contracts import API_VERSION
+
+        contract = _contract(self.kind)
+        if not (inspect.isclass(found) and issubclass(found, contract)):
+            return f"{self.target} is no subclass of zoo.contracts.{contract.__name__}", State.BROKEN
+        wanted = getattr(found, "api_version", None)
+        if wanted != API_VERSION:
+            said = "declares no api_version" if wanted is None else f"asks for API version {wanted!r}"
+            advice = f"set `api_version = {API_VERSION}` in the class, or install matching versions"
+            return f"{self.target} {said}, this zoo offers {API_VERSION}; {advice}", State.INCOMPATIBLE
+        if inspect.isabstract(found):
+            missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
+            return f"{self.target} leaves abstract: {missing}", State.BROKEN
+        declared = {name for each in found.__mro__ for name in vars(each)}
+        lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
+        if lacking and self.kind in ("encoder", "decoder"):
+            return f"{self.target} lacks the class attributes {', '.join(lacking)}", State.BROKEN
+        return self._construction_problem(found)
+
+    def _construction_problem(self, found: type[Any]) -> tuple[str, State] | None:
+        """What is wrong where its constructor does not take what the zoo gives it."""
+        given = _CONSTRUCTED_WITH.get(self.kind)
+        if given is None:
+            return None
+        try:
+            signature = inspect.signature(found)
+        except (ValueError, TypeError):  # written in C, without a signature; building it will tell
+            return None
+        try:
+            signature.bind(*given)
+        except TypeError as error:
+            arguments = f"the arguments {', '.join(given)}" if given else "no argument"
+            advice = "give every further argument a default" if "missing" in str(error) else "let it take these"
+            reason = f"the zoo constructs every {self.kind} with {arguments}; {advice}"
+            return f"{self.target} cannot be constructed: {error}. {reason}", State.BROKEN
+        return None

@@ -1,0 +1,121 @@
+"""The catalog record of a finished run: `python -m zoo.saving.record_run RUN --source package:… --data DATA …`.
+
+Prints YAML for the `weights:` list of a registry.yaml. Every figure is computed here, none is typed in.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+import yaml
+
+from zoo.catalog.schema import Activity, WeightRecord
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data import ImageSplit, load_split
+from zoo.errors import InputError
+from zoo.factory import open_model
+from zoo.inference.evaluate import evaluate
+from zoo.profiling import profile
+from zoo.saving import measure
+from zoo.terminal import printable
+from zoo.training.result import rounded
+
+
+def record_run(
+    run: Path,
+    tag: str,
+    source: str,
+    data: ImageSplit,
+    facts: dict[str, str],
+    counted: int | None = None,
+    batch: int | None = None,
+) -> WeightRecord:
+    """The record of `run`, a folder of `zoo train`, measured again on `data`.
+
+    Args:
+        run: the folder.
+        tag, source: of the weight.
+        data: the validation split, all of which the accuracy is measured on.
+        facts: other fields of the record.
+        counted: images that spikes and operations are counted on; None for all.
+        batch: images at once that the accuracy is measured with; None for 250, or of large images as many as fit.
+
+    Raises:
+        WeightError: the run is not finished.
+        InputError: its classes are not those of the data, in their order.
+    """
+    opened = open_model(f"local-dir:{run}")
+    stored = opened.weight
+    assert stored is not None  # a folder has one
+    if stored.labels != data.classes:
+        raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(data.classes)}")
+    model = opened.build()
+    content = stored.model_dump() | facts | {"tag": tag, "source": source}
+    content["metrics"] = rounded(evaluate(model, data, batch_size=batch), tops_alone=True)
+    content["figures"] = measure(model, stored.preprocessing.size)
+    content["activity"] = count_activity(model, data, facts["dataset"], counted)
+    return WeightRecord.model_validate(content)
+
+
+def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str, most: int | None = None) -> Activity:
+    """Spikes, operations and energy of one image, averaged over `data`, or over `most` images spread evenly over it."""
+    step = 1 if most is None else max(1, len(data) // most)
+    rows = torch.arange(0, len(data), step)[:most].split(1)
+    counted = profile(model, images=(data.read(row)[0][0].float() / 255 for row in rows))
+    assert counted.activity is not None
+    assert counted.energy is not None
+    work, images = counted.energy.total, counted.activity.images
+    control = counted.control.energy if counted.control is not None else None
+    rate = counted.activity.spike_rate
+    return Activity(
+        images=images,
+        data=f"{images:,} images of {dataset}, by `zoo profile NAME --data`",
+        spike_rate=None if rate is None else round(rate, 6),
+        macs=round(work.macs / images),
+        acs=round(work.acs / images),
+        energy_uj=round(counted.energy.pj / 1e6, 4),
+        control_energy_uj=None if control is None else round(control.pj / 1e6, 4),
+    )
+
+
+def main(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    data: Annotated[Path, typer.Option(help="What the accuracy is measured on: its validation split.")],
+    tag: Annotated[str, typer.Option(help="Tag of the weight, such as cifar10.")],
+    source: Annotated[str, typer.Option(help="Where the file will lie: package:module/file.safetensors.")],
+    license: Annotated[str, typer.Option(help="Licence of the weight.")],
+    dataset: Annotated[str, typer.Option(help="Name of the data.")],
+    dataset_license: Annotated[str, typer.Option(help="Licence of the data.")],
+    dataset_attribution: Annotated[str, typer.Option(help="Whom to credit for the data.")],
+    dataset_note: Annotated[str, typer.Option(help="What else a reader must know of the data.")] = "",
+    limits: Annotated[str, typer.Option(help="What the weight is not good for, and why.")] = "",
+    recipe: Annotated[str, typer.Option(help="How it was trained, where more than the run's own settings.")] = "",
+    activity_images: Annotated[
+        int | None, typer.Option(min=1, help="Images that operations are counted on.  (default: all)")
+    ] = None,
+    eval_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images at once.  (default: 250; of large ones as many as take 1 GiB)")
+    ] = None,
+) -> None:
+    """Measure a finished run and print its catalog record."""
+    facts = {
+        "license": license,
+        "dataset": dataset,
+        "dataset_license": dataset_license,
+        "dataset_attribution": dataset_attribution,
+        "dataset_note": dataset_note,
+        "limits": limits,
+    } | ({"recipe": recipe} if recipe else {})
+    record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images, eval_batch_size)
+    content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
+    texts = json.dumps(content, ensure_ascii=False)
+    readable = printable(texts) == texts  # else written out, as YAML can
+    print(yaml.safe_dump([content], sort_keys=False, allow_unicode=readable, width=110))
+
+
+if __name__ == "__main__":
+    typer.run(main)

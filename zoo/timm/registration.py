@@ -1,0 +1,92 @@
+"""Names of the zoo become models of timm: an entry point each, and what timm calls default_cfgs. Builds no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import timm
+from spikingjelly.activation_based.base import StepModule
+from timm.models import PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
+
+from zoo.catalog.catalog import default_catalog
+from zoo.catalog.schema import WeightRecord
+from zoo.composition import DEFAULT_CLASSES, parse_name
+from zoo.contracts.classifier import Decoder, Encoder, Neuron
+from zoo.cpu.convolution import GuardedConv2d
+from zoo.errors import ComponentClashError, ModelNameError
+from zoo.factory import DEFAULT_CHANNELS
+from zoo.families.paired import PixelsLast
+from zoo.registry.registry import DISABLE, default_registry
+from zoo.timm import has8_zoo
+from zoo.timm.builder import make_entry
+from zoo.timm.pretrained import places
+from zoo.weights.pretrained_cfg import describe_untrained, describe_weight
+
+_NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule, PixelsLast)
+"""Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
+
+
+def register_models(*names: str) -> list[str]:
+    """Make composed names models of timm's, as those of the catalog are; again is harmless.
+
+    Args:
+        names: `family_…`; a tag is left out, for timm takes those that the catalog lists.
+
+    Returns:
+        The canonical names, which timm knows now.
+
+    Raises:
+        ModelNameError: no name of a model, or one that timm cannot have: it takes a colon for a place.
+        ComponentClashError: timm has another model of that name; nothing is registered then.
+    """
+    variants = [parse_name(name).text for name in names]
+    for variant in variants:
+        if ":" in variant:
+            raise ModelNameError(f"timm has no names with a colon, such as {variant!r}; leave the distribution out")
+    _register(variants)
+    return variants
+
+
+def register_catalog() -> None:
+    """Make every name of the catalog a model of timm's; raises `ComponentClashError`."""
+    for module in _NOT_TRACED:
+        register_notrace_module(module)
+    _register([name for name in default_catalog().names if ":" not in name])  # timm takes a colon for a place
+
+
+def _register(variants: Sequence[str]) -> None:
+    new = [variant for variant in dict.fromkeys(variants) if not _is_ours(variant)]
+    for variant in new:
+        _check_free(variant)
+    cfgs: dict[str, PretrainedCfg] = {}
+    for variant in new:
+        records = default_catalog().weights.get(variant, [])
+        cfgs |= {record.name: _weight_cfg(record) for record in records} or {variant: _untrained_cfg()}
+    has8_zoo.default_cfgs |= generate_default_cfgs(cfgs)
+    for variant in new:
+        entry = make_entry(variant, has8_zoo.__name__)
+        setattr(has8_zoo, variant, entry)
+        register_model(entry)
+
+
+def _is_ours(variant: str) -> bool:
+    return timm.is_model(variant) and timm.model_entrypoint(variant).__module__ == has8_zoo.__name__
+
+
+def _check_free(variant: str) -> None:
+    if timm.is_model(variant):
+        theirs = timm.model_entrypoint(variant).__module__
+        ours = default_registry().find("family", variant.partition("_")[0]).origin
+        raise ComponentClashError(
+            f"timm has a model {variant!r} already, of {theirs}, which that of {ours} does not replace; rename one, or "
+            f"switch the zoo's off with {DISABLE}"
+        )
+
+
+def _untrained_cfg() -> PretrainedCfg:
+    return PretrainedCfg(**describe_untrained(DEFAULT_CLASSES, DEFAULT_CHANNELS))
+
+
+def _weight_cfg(record: WeightRecord) -> PretrainedCfg:
+    cfg = describe_untrained(record.num_classes, record.in_chans) | describe_weight(record) | places(record)
+    return PretrainedCfg(**cfg | {"label_names": record.labels})

@@ -1,0 +1,90 @@
+"""Micro-batches, read and augmented in threads while the step before them is computed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zoo.data import ImageSplit
+from zoo.errors import InputError
+from zoo.training.augmenting import augment
+from zoo.training.plan import LEAST, Plan, Purpose
+from zoo.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """What one forward and backward takes.
+
+    Attributes:
+        x: (N, 3, H, W) float32 in [0, 1]; a damaged image is missing.
+        labels: (N,) int64.
+        seed: of what the model and the mixing of images draw.
+    """
+
+    x: Tensor
+    labels: Tensor
+    seed: int
+
+
+class Feeder:
+    """The micro-batches of one process."""
+
+    def __init__(
+        self, data: ImageSplit, plan: Plan, recipe: Recipe, share: Sequence[int], workers: int, pinned: bool = False
+    ) -> None:
+        """Args:
+        data: the training split.
+        plan: of all processes.
+        recipe: for its augmentation and memory format.
+        share: the micro-batches of each step that are this process's.
+        workers: threads; 0 reads when a batch is asked for.
+        pinned: whether batches lie in page-locked memory, from where a GPU fetches them while it computes.
+        """
+        self._data, self._plan, self._recipe = data, plan, recipe
+        self._share, self._workers, self._pinned = tuple(share), workers, pinned
+
+    def steps(self, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
+        """This process's micro-batches of the steps `first`, … of an epoch.
+
+        Raises:
+            InputError: too many damaged images; the message says where.
+        """
+        jobs = [(step, micro) for step in range(first, self._plan.steps) for micro in self._share]
+        batches = self._ahead(epoch, jobs) if self._workers else (self._make(epoch, *job) for job in jobs)
+        for _ in range(first, self._plan.steps):
+            yield [next(batches) for _ in self._share]
+
+    def _ahead(self, epoch: int, jobs: Sequence[tuple[int, int]]) -> Iterator[MicroBatch]:
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="zoo-images")
+        waiting: deque[Future[MicroBatch]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(self._make, epoch, *job))
+                if len(waiting) > max(self._workers, len(self._share)):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _make(self, epoch: int, step: int, micro: int) -> MicroBatch:
+        rows, recipe = self._plan.rows(epoch, step, micro), self._recipe
+        pixels, labels = self._data.read(rows)
+        if len(labels) < LEAST:
+            raise InputError(
+                f"epoch {epoch + 1}, step {step + 1}: of {len(rows)} images {len(rows) - len(labels)} are damaged "
+                f"({', '.join(self._data.damage.names[-3:])}); remove those, or raise the batch size"
+            )
+        drawn = torch.Generator().manual_seed(self._plan.seed_of(Purpose.AUGMENTATION, epoch, step, micro))
+        x = augment(pixels, recipe.flip, recipe.max_shift, drawn).float().div_(255)
+        if recipe.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        if self._pinned:
+            x, labels = x.pin_memory(), labels.pin_memory()
+        return MicroBatch(x, labels, self._plan.seed_of(Purpose.MODEL, epoch, step, micro))

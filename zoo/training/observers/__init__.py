@@ -1,0 +1,1 @@
+"""Who is told of the progress of a training."""

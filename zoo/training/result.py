@@ -1,0 +1,184 @@
+"""The result of a run as a folder that the zoo loads: model.safetensors and config.json beside the run's own files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo.catalog.schema import StoredWeight
+from zoo.contracts.classifier import ImageClassifier
+from zoo.errors import InputError, SaveError, TrainingError, WeightError
+from zoo.inference.evaluate import Evaluation
+from zoo.registry.registry import Registry
+from zoo.saving import ModelFolder, Statement, fold
+from zoo.training.files import replace_bytes
+from zoo.training.observers.base import EpochRow
+from zoo.weights.config_json import CONFIG, MODEL, RUN, read_config
+
+METRIC_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run.
+
+    Attributes:
+        folder: with model.safetensors, config.json, run.json, metrics.csv, curves.png and the checkpoint.
+        weight: the record in config.json.
+        evaluation: of the final weights, on the validation split.
+        rows: one for each epoch.
+        notes: what a reader must know.
+    """
+
+    folder: Path
+    weight: StoredWeight
+    evaluation: Evaluation
+    rows: tuple[EpochRow, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> str:
+        """What `create_model`, `zoo predict --model` and `zoo publish` take."""
+        return f"local-dir:{self.folder}"
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """`top1`, `top5` where there are more than five classes, in percent, and `loss`."""
+        return self.evaluation.top | {"loss": self.evaluation.loss}
+
+    def to_json(self) -> dict[str, Any]:
+        """The summary that `zoo train --json` prints."""
+        last = self.rows[-1]
+        return {
+            "name": self.weight.name,
+            "load": self.reference,
+            "folder": str(self.folder),
+            **self.metrics,
+            "validation_images": self.evaluation.images,
+            "eval_batch_size": self.evaluation.batch_size,
+            "epochs": last.epoch,
+            "steps": last.step,
+            "seconds": round(sum(row.seconds for row in self.rows), 3),
+            "train_loss": last.train_loss,
+            "train_top1": last.train_top1,
+            "spike_rate": last.spike_rate,
+            "params": self.weight.figures.params,
+            "macs": self.weight.figures.macs,
+            "sha256": self.weight.sha256,
+            "notes": list(self.notes),
+        }
+
+
+def write_run(out: Path, content: Mapping[str, Any]) -> None:
+    """run.json: what was asked for, from the beginning on, and what came of it, at the end."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    # A path may hold bytes of another encoding, as lone surrogates; written as \\udc…, they are JSON.
+    replace_bytes(out / RUN, (text + "\n").encode("utf-8", "backslashreplace"))
+
+
+def identify_data(data: object) -> str:
+    """What run.json calls the data: a whole path, or the name of a data set; '' for splits that were loaded before."""
+    if not isinstance(data, str | Path):
+        return ""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else str(data)
+
+
+def trained_on(folder: Path) -> str | None:
+    """`identify_data` of what the run in that folder was trained on; None where the folder holds no run.
+
+    Raises:
+        InputError: its run.json cannot be read.
+    """
+    data = _read_run(folder, lambda run: run["asked"]["data"])
+    return None if data is None else str(data) or None
+
+
+def measured_with(folder: Path) -> int | None:
+    """Images that the run in that folder was measured with at once; None where no finished run says it.
+
+    Raises:
+        InputError: its run.json cannot be read.
+    """
+    images = _read_run(folder, lambda run: run.get("result", {}).get("eval_batch_size"))
+    return images if isinstance(images, int) and images > 0 else None
+
+
+def _read_run(folder: Path, pick: Callable[[dict[str, Any]], Any]) -> Any:
+    """What `pick` takes of the folder's run.json; None where there is none."""
+    file = folder / RUN
+    if not file.is_file():
+        return None
+    try:
+        return pick(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it anew") from error
+
+
+def write_weights(
+    model: ImageClassifier, name: str, statement: Statement, out: Path, registry: Registry | None = None
+) -> StoredWeight:
+    """model.safetensors, then config.json, which makes the folder complete; the record in it.
+
+    Where no figures are stated and the folder holds the very same weight with figures, these stay.
+
+    Args:
+        model: with its final weights.
+        name: `variant.tag`.
+        statement: what cannot be counted.
+        out: the folder.
+        registry: components that it is made of; the installed ones by default.
+
+    Raises:
+        TrainingError: the folder cannot be written, or would not load.
+    """
+    try:
+        made = fold(model, name, statement, registry)
+        if not made.weight.metrics:
+            made = made.with_metrics(_known_metrics(out / CONFIG, made.weight.sha256), registry)
+        made.write_into(out)
+    except SaveError as error:
+        raise _unwritten(error) from error
+    return made.weight
+
+
+def write_metrics(
+    weight: StoredWeight, metrics: Mapping[str, float], out: Path, registry: Registry | None = None
+) -> StoredWeight:
+    """The record of a weight that lies in the folder, with its figures, in config.json too; raises `TrainingError`."""
+    made = ModelFolder(weight, {}).with_metrics(metrics, registry)
+    try:
+        made.write_into(out)
+    except SaveError as error:
+        raise _unwritten(error) from error
+    return made.weight
+
+
+def _unwritten(error: SaveError) -> TrainingError:
+    return TrainingError(f"{error}; make room where the disk is full, then go on with --resume")
+
+
+def remove_weights(out: Path) -> None:
+    """Take a weight out of the folder; its config.json first, without which the folder does not load."""
+    for name in (CONFIG, MODEL):
+        (out / name).unlink(missing_ok=True)
+
+
+def _known_metrics(config: Path, sha256: str) -> dict[str, float]:
+    """The figures in a config.json that is of these very bytes; none in any other."""
+    if not config.is_file():
+        return {}
+    try:
+        weight = read_config(config.read_bytes(), str(config))
+    except WeightError:  # it is written anew, whatever it was
+        return {}
+    return weight.metrics if weight.sha256 == sha256 else {}
+
+
+def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
+    """Top-k, and the loss, to four digits."""
+    loss = {} if tops_alone else {"loss": evaluation.loss}
+    return {name: round(value, METRIC_DIGITS) for name, value in (evaluation.top | loss).items()}

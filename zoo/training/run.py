@@ -1,0 +1,360 @@
+"""`train`: from a name, data and a recipe to a folder that loads."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.schema import StoredWeight
+from zoo.data import DataSplits
+from zoo.data.fingerprints import SAMPLE, is_sampled
+from zoo.data.prepare import DataOptions, damage_notes, prepare_data
+from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
+from zoo.factory import OpenedModel
+from zoo.files import remove_parts
+from zoo.inference.batch import check_batch
+from zoo.inference.evaluate import Evaluation, evaluate
+from zoo.registry.registry import Registry
+from zoo.saving import NOT_STATED, Statement, check_tag
+from zoo.terminal import printable
+from zoo.training.checkpoint import FINGERPRINT
+from zoo.training.engine import Training, make_accelerator, share
+from zoo.training.observers.base import Observer
+from zoo.training.observers.files import CURVES, MetricsFile, TensorBoard, draw_curves
+from zoo.training.recipes import Recipe, change_recipe, load_recipe
+from zoo.training.result import (
+    TrainingResult,
+    identify_data,
+    remove_weights,
+    rounded,
+    write_metrics,
+    write_run,
+    write_weights,
+)
+from zoo.training.signals import StopRequest
+from zoo.training.start import (
+    build,
+    check_apart,
+    check_folder,
+    check_names,
+    claim_folder,
+    default_folder,
+    default_tag,
+    find_beginning,
+)
+
+DEFAULT_RECIPE = "modern"
+FINE_TUNING_RECIPE = "finetune"
+
+
+def train(
+    name: str,
+    data: str | Path | DataSplits,
+    *,
+    recipe: str | Path | Recipe | None = None,
+    changes: Mapping[str, Any] | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    tag: str | None = None,
+    control: str | None = None,
+    options: DataOptions | None = None,
+    accumulate: int = 1,
+    workers: int = 1,
+    validate_every: int = 0,
+    eval_batch_size: int | None = None,
+    observers: Sequence[Observer] = (),
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> TrainingResult:
+    """Train a model, write it as a folder that the zoo loads, and measure it once on the validation split.
+
+    The weight is written before it is measured, so that what happens meanwhile costs no training.
+
+    Args:
+        name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
+        data: a folder, a packed file or the name of a data set; or splits that are loaded already.
+        recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
+        changes: settings of the recipe to replace, such as `{"epochs": 3}`.
+        out: folder of the run; by default runs/NAME.TAG-RECIPE.
+        resume: go on with the run in `out`, or start it where there is none yet.
+        tag: of the resulting weight; by default the data's name.
+        control: a weight of the network without spikes, by name or reference, that a hybrid's analog branches and head
+            start from.
+        options: how the data are read; of splits, the limits alone count.
+        accumulate: micro-batches of a process in one step.
+        workers: threads that read and augment ahead; 0 for none.
+        validate_every: epochs between two looks at the validation split; 0 looks once, at the end.
+        eval_batch_size: validation images at once; None for 250, or of large images as many as fit: see
+            `zoo.inference.batch.choose_batch`.
+        observers: who is told of the progress, beside metrics.csv and TensorBoard.
+        endpoint, cache_dir, token, registry, catalog: of the model and of its control, as for `create_model`.
+
+    Returns:
+        The folder, the record of the weight, the figures. Python's, numpy's and torch's random generators are seeded
+        anew in every step.
+
+    Raises:
+        ModelNameError, CompositionError, WeightError, HubError: as `create_model` does.
+        CatalogError: the recipe is unknown or malformed.
+        InputError: the data cannot be used, or the folder holds another run.
+        DivergenceError: the loss or the gradient exploded; the message names step and layer.
+        TrainingError: a file cannot be written.
+        TrainingStoppedError: SIGINT or SIGTERM came; all is saved.
+        MemoryLimitError: validation needs more memory than there is; all is saved.
+        MissingExtraError: something of `pip install 'has8-zoo[train]'` is missing.
+    """
+    _check_extras()
+    check_batch(eval_batch_size)
+    opened = find_beginning(
+        name, endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog
+    )
+    label, settings = _settle(recipe, opened, changes or {})
+    tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
+    folder = Path(out) if out is not None else default_folder(opened.spec.text, tag, label)
+    check_apart(folder, data)
+    check_folder(folder, resume)
+    accelerator = make_accelerator(settings.precision, accumulate)
+    with accelerator.local_main_process_first():  # which downloads, where there is something to download
+        splits = prepare_data(data, options or DataOptions(), opened)
+    check_names(splits.train.classes)
+    begun_by = opened.another(control) if control is not None else None
+    beginning = build(opened, splits.train.classes, settings.seed, begun_by)
+    result = f"{opened.spec.untagged()}.{tag}"
+    asked = _Asked(
+        name, control, identify_data(data), result, label, dict(changes or {}), validate_every, eval_batch_size
+    )
+    with ExitStack() as stack:
+        told: list[Observer] = []
+        if accelerator.is_main_process:
+            stack.callback(claim_folder(folder, resume).release)
+            remove_parts(folder)  # of a run that was killed while it saved
+            told = [MetricsFile(folder), TensorBoard(folder), *observers]
+        accelerator.wait_for_everyone()
+        for observer in told:
+            stack.callback(observer.closed)
+        stop = stack.enter_context(StopRequest().listening())
+        training = Training(
+            beginning,
+            splits.train,
+            settings,
+            folder,
+            accelerator=accelerator,
+            workers=workers,
+            observers=told,
+            stop=stop,
+            measured_on=splits.val,
+        )
+        return _Run(training, splits, stop, told, asked, registry).go(resume)
+
+
+def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
+    """What a recipe is called, and its settings with the changes."""
+    if recipe is None:
+        recipe = DEFAULT_RECIPE if opened.weight is None else FINE_TUNING_RECIPE
+    if isinstance(recipe, Recipe):
+        return "custom", change_recipe("custom", recipe.model_dump(), changes)
+    return str(recipe), load_recipe(recipe, changes)
+
+
+def _check_extras() -> None:
+    """Raise `MissingExtraError` now for what only the end of a run needs."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, CURVES, "train") from error
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked for, for run.json and the weight's record.
+
+    Attributes:
+        begin: the NAME that was given.
+        control: the weight that analog branches started from; None for none.
+        data: the DATA, a path as a whole one.
+        name: `variant.tag` of the result.
+        recipe: name or path.
+        changes: settings that were replaced.
+        validate_every: epochs between two looks at the validation split; 0 for one, at the end.
+        eval_batch_size: validation images at once; None for what fits.
+    """
+
+    begin: str
+    control: str | None
+    data: str
+    name: str
+    recipe: str
+    changes: dict[str, Any]
+    validate_every: int
+    eval_batch_size: int | None
+
+    @property
+    def recipe_text(self) -> str:
+        """`modern (epochs=3)`."""
+        changed = ", ".join(f"{key}={value}" for key, value in self.changes.items())
+        return self.recipe + (f" ({changed})" if changed else "")
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A training with its data and its folder, ready to go."""
+
+    training: Training
+    splits: DataSplits
+    stop: StopRequest
+    observers: Sequence[Observer]
+    asked: _Asked
+    registry: Registry | None = None
+
+    def go(self, resume: bool) -> TrainingResult:
+        """Train, write, measure, write the figures."""
+        training = self.training
+        main = training.accelerator.is_main_process
+        if resume:
+            training.resume()
+        if main:
+            write_run(training.out, self._describe())
+        for observer in self.observers:
+            observer.started(training.facts(self._notes()), training.rows)
+        training.run(self._look, self.asked.validate_every)
+        unmeasured = self._write() if main else None
+        evaluation = self._look()
+        if not math.isfinite(evaluation.loss):
+            if main:
+                remove_weights(training.out)
+            raise DivergenceError(
+                f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
+                "start again with a lower --learning-rate, or --set clip_norm=1 or less"
+            )
+        weight = share(training.accelerator, self._complete(unmeasured, evaluation) if unmeasured else None)
+        assert weight is not None  # the first process wrote it
+        result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))
+        if main:
+            write_run(training.out, self._describe() | {"result": result.to_json()})
+        return result
+
+    def _look(self) -> Evaluation:
+        """Measure the network on the validation split, into the last row."""
+        rows = self.training.rows
+        for observer in self.observers:
+            observer.measuring(len(self.splits.val))
+        self.training.share_statistics()
+        try:
+            evaluation = self._evaluate()
+        except MemoryLimitError as error:
+            raise MemoryLimitError(f"{error}. {self._kept()}, and with --resume it is only measured") from error
+        rows[-1].val.update(rounded(evaluation))
+        for observer in self.observers:
+            observer.validated(rows[-1], rows)
+        return evaluation
+
+    def _evaluate(self) -> Evaluation:
+        accelerator, plan = self.training.accelerator, self.training.plan
+        return evaluate(
+            self.training.network,
+            self.splits.val,
+            batch_size=self.asked.eval_batch_size,
+            trained=plan.batch_size // plan.micro_batches,
+            share=(accelerator.process_index, accelerator.num_processes),
+            after_batch=self._after_batch,
+        )
+
+    def _kept(self) -> str:
+        """What is safe while the network is measured."""
+        training = self.training
+        if training.epoch < training.recipe.epochs:
+            return f"What epoch {training.epoch} learned is safe in {training.checkpoint}"
+        return f"The weight is safe in {training.out}"
+
+    def _after_batch(self, images: int) -> None:
+        if self.stop.signal is not None:
+            raise TrainingStoppedError(
+                f"stopped by {self.stop.signal.name} while validating. {self._kept()}; "
+                "the same command with --resume goes on",
+                self.stop.signal,
+            )
+        for observer in self.observers:
+            observer.measured(images)
+
+    def _write(self) -> StoredWeight:
+        """The folder's weight, not measured yet."""
+        training, asked = self.training, self.asked
+        statement = Statement(
+            license=NOT_STATED,
+            labels=self.splits.train.classes,
+            image_size=self.splits.train.size[0],
+            dataset=asked.name.rpartition(".")[2],
+            dataset_note=printable(f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}"),
+            recipe=printable("; ".join((asked.recipe_text, *training.start.notes))),
+            epochs=training.recipe.epochs,
+            seed=training.recipe.seed,
+        )
+        return write_weights(training.network, asked.name, statement, training.out, self.registry)
+
+    def _complete(self, weight: StoredWeight, evaluation: Evaluation) -> StoredWeight:
+        """The weight's figures, and the picture."""
+        training, asked = self.training, self.asked
+        draw_curves(training.rows, f"{asked.name}, {asked.recipe_text}", training.out / CURVES)
+        return write_metrics(weight, rounded(evaluation, tops_alone=True), training.out, self.registry)
+
+    def _notes(self) -> list[str]:
+        """What a reader must know."""
+        recipe, plan = self.training.recipe, self.training.plan
+        notes = [
+            *self.training.start.notes,
+            *self.training.notes,
+            *self._sampled(),
+            *damage_notes(self.splits.train, "training"),
+            *damage_notes(self.splits.val, "validation"),
+        ]
+        if plan.batch_size < recipe.batch_size:
+            notes.append(
+                f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
+            )
+        if recipe.epochs * plan.steps == 1 and recipe.schedule == "cosine":
+            notes.append("the only step is the schedule's last, whose rate is 0: nothing is learned; take more epochs")
+        if self.asked.validate_every:
+            notes.append("the validation split was looked at more than once: a figure chosen among them is too high")
+        return notes
+
+    def _sampled(self) -> list[str]:
+        """What a run that goes on cannot see, because not all bytes were read."""
+        training = self.training
+        if training.notes or not training.accelerator.is_main_process:  # other processes need not read the data for it
+            return []
+        if not is_sampled(str(training.identity.facts[FINGERPRINT])):
+            return []
+        return [
+            f"the training images are too large to be read through: --resume compares names, lengths, modification "
+            f"times and the bytes of {SAMPLE:,} of them"
+        ]
+
+    def _describe(self) -> dict[str, Any]:
+        """run.json."""
+        training, accelerator = self.training, self.training.accelerator
+        return {
+            "asked": vars(self.asked),
+            "settings": training.recipe.model_dump(mode="json"),
+            "identity": dict(training.identity.facts),
+            "data": {"train": self.splits.train.origin, "val": self.splits.val.origin},
+            "batch_size": training.plan.batch_size,
+            "steps_per_epoch": training.plan.steps,
+            "processes": accelerator.num_processes,
+            "accumulated_batches": accelerator.gradient_accumulation_steps,
+            "device": str(accelerator.device),
+            "threads": torch.get_num_threads(),
+            "machine": f"{platform.system()} {platform.machine()}",
+            "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
+        }

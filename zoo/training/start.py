@@ -1,0 +1,148 @@
+"""What a run begins with: its network, fresh or with a weight's body, and its folder, free or with a run to go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+import torch
+from filelock import FileLock, Timeout
+
+from zoo.contracts.classifier import ImageClassifier
+from zoo.errors import InputError
+from zoo.factory import OpenedModel, Places, open_model
+from zoo.training.checkpoint import CHECKPOINT
+from zoo.weights.config_json import CONFIG, MODEL, RUN
+
+RUNS = Path("runs")
+_LOCK = ".lock"
+_SPLIT_NAMES = ("train", "training", "data", "images")
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A network before its first step.
+
+    Attributes:
+        model: the network.
+        origin: sha256 of the weight that it began with; '' for none.
+        notes: what was done to it.
+    """
+
+    model: ImageClassifier
+    origin: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def find_beginning(name: str, **places: Unpack[Places]) -> OpenedModel:
+    """What NAME stands for; with a tag or a reference, a weight to start from. Takes and raises as `create_model`."""
+    return open_model(name, **places)
+
+
+def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None) -> Beginning:
+    """The network for these classes: freshly initialised by the seed, or the weight's body with a new head.
+
+    Where the classes are the weight's own, in its order, the head is kept.
+
+    Args:
+        opened: what is trained.
+        classes: of the data.
+        seed: of what is initialised.
+        control: a weight of its control, the network without spikes, which the analog branches and the head take over.
+    """
+    torch.manual_seed(seed)
+    weight = opened.weight
+    if weight is None:
+        model = opened.build(num_classes=len(classes), in_chans=3)
+        return Beginning(model) if control is None else _take_over(model, control, classes, seed)
+    if control is not None:
+        raise InputError(f"{weight.name} is a weight already, and --control is for networks that start afresh")
+    model = opened.build(pretrained=True, num_classes=len(classes), in_chans=3)
+    if weight.labels == tuple(classes):
+        note = f"starts from {weight.name} with its head, for the classes are its own"
+    else:
+        if weight.num_classes == len(classes):
+            model.reset_classifier(len(classes))
+        note = f"starts from {weight.name} with a new head for {len(classes)} classes"
+    return Beginning(model, weight.sha256, (note,))
+
+
+def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
+    """The network with every tensor of its control's weight in place of its own of that name."""
+    begun = build(control, classes, seed)
+    if not begun.origin:
+        raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
+    own, taken = model.state_dict(), begun.model.state_dict()
+    strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
+    if strange:
+        raise InputError(
+            f"{control.spec} is no control of {model.spec}, which has no {strange[0]} of that shape; "
+            "the control is named by `zoo profile`"
+        )
+    model.load_state_dict(own | taken, strict=True)
+    return Beginning(
+        model, begun.origin, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
+    )
+
+
+def default_tag(source: object) -> str:
+    """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
+    path = Path(str(source))
+    own = path.stem if path.suffix == ".npz" else path.resolve().name if path.exists() else path.name
+    if own.lower() in _SPLIT_NAMES:
+        own = path.resolve().parent.name
+    return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_") or "trained"
+
+
+def default_folder(variant: str, tag: str, recipe: str) -> Path:
+    """runs/VARIANT.TAG-RECIPE."""
+    return RUNS / re.sub(r"[^\w.-]+", "-", f"{variant}.{tag}-{Path(recipe).stem}")
+
+
+def check_apart(out: Path, data: object) -> None:
+    """Raise `InputError` where a run would lie among the class folders of its own images, and become one of them."""
+    if not isinstance(data, str | Path) or not Path(data).is_dir() or any(Path(data).glob("train*")):
+        return
+    if out.resolve().is_relative_to(Path(data).resolve()):
+        raise InputError(f"{out} lies in {data}, where every folder is a class; choose a folder elsewhere (--out)")
+
+
+def check_names(classes: Sequence[str]) -> None:
+    """Raise `InputError` for a class whose name no record can hold."""
+    for name in classes:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:  # bytes of another encoding, as Python keeps them
+            raise InputError(f"the class {name!a} is not named in UTF-8; rename its folder") from error
+
+
+def check_folder(out: Path, resume: bool) -> None:
+    """Raise `InputError` where `out` holds a run and `resume` was not asked for, or something else; writes nothing."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose another folder (--out)")
+    held = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
+    if held and RUN not in held:
+        raise InputError(f"{out} holds {', '.join(held)}, but no run of `zoo train`; choose another folder (--out)")
+    if held and not resume:
+        raise InputError(f"{out} holds a run already; go on with it by --resume, or choose another folder (--out)")
+
+
+def claim_folder(out: Path, resume: bool) -> FileLock:
+    """Make the folder this process's; the lock is released by its `release`, or by the process's end.
+
+    Raises:
+        InputError: as `check_folder` does, or another process trains in it.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is training in {out}; wait for it, or choose another folder") from error
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error}; choose another folder (--out)") from error
+    check_folder(out, resume)  # again: somebody may have finished a run in it meanwhile
+    return lock

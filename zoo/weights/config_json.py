@@ -1,0 +1,89 @@
+"""config.json, the file beside model.safetensors in a repository or folder: the stored spec, readable by timm too.
+
+It holds names, numbers and versions, never a class path. Loads no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from zoo.catalog.schema import Record, StoredWeight, complaints
+from zoo.errors import WeightError
+
+CONFIG = "config.json"
+MODEL = "model.safetensors"
+RUN = "run.json"
+"""What `zoo train` writes there from its beginning on; the config comes at its end."""
+MAX_CONFIG_BYTES = 8 << 20
+"""A million labels fit; what is larger is no config."""
+_MAX_STATED = 1 << 16
+"""Characters of all that is not labels: a schema's complaints about more would fill the memory."""
+
+
+class ZooSection(Record):
+    """What this zoo reads of a config.json, under the key `zoo`."""
+
+    format: Literal[1] = Field(description="raised when an older zoo could not read it")
+    weight: StoredWeight
+
+
+def write_config(weight: StoredWeight, pretrained_cfg: Mapping[str, Any], num_features: int) -> bytes:
+    """The bytes of a config.json: timm's keys at the top, ours under `zoo`.
+
+    Args:
+        weight: what is stored.
+        pretrained_cfg: of the model, in timm's words.
+        num_features: channels of its feature map.
+    """
+    timm = {key: value for key, value in pretrained_cfg.items() if key not in ("architecture", "source", "label_names")}
+    content = {
+        "architecture": weight.variant,
+        "num_classes": weight.num_classes,
+        "num_features": num_features,
+        "label_names": list(weight.labels),
+        "model_args": {"in_chans": weight.in_chans},
+        "pretrained_cfg": timm,
+        "zoo": ZooSection(format=1, weight=weight).model_dump(mode="json"),
+    }
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def read_config(data: bytes, origin: str) -> StoredWeight:
+    """The stored weight of a config.json.
+
+    Raises:
+        WeightError: it is none, or one of another format; the message names `origin` and the place.
+    """
+    if len(data) > MAX_CONFIG_BYTES:
+        raise WeightError(f"{origin}: {CONFIG} has {len(data):,} bytes; valid: up to {MAX_CONFIG_BYTES:,}")
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise WeightError(f"{origin}: {CONFIG} is not JSON ({error})") from error
+    section = content.get("zoo") if isinstance(content, dict) else None
+    if not isinstance(section, dict):
+        raise WeightError(f"{origin}: {CONFIG} has no key 'zoo'; it was not written by `zoo publish` or `zoo train`")
+    if section.get("format") != 1:
+        raise WeightError(
+            f"{origin}: {CONFIG} is of format {section.get('format')!r}, this zoo reads 1; "
+            "update it with: pip install --upgrade has8-zoo"
+        )
+    _check_extent(section, origin)
+    try:
+        return ZooSection.model_validate(section).weight
+    except ValidationError as error:
+        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {complaints(error)}") from error
+
+
+def _check_extent(section: dict[str, Any], origin: str) -> None:
+    weight = section.get("weight")
+    labels = weight.get("labels") if isinstance(weight, dict) else None
+    stated = section | {"weight": {**weight, "labels": None}} if isinstance(weight, dict) else section
+    if len(json.dumps(stated)) > _MAX_STATED:
+        raise WeightError(f"{origin}: {CONFIG} says more than {_MAX_STATED:,} characters beside its labels")
+    if isinstance(labels, list) and not all(isinstance(label, str) for label in labels):
+        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: labels are not all strings")

@@ -1,0 +1,170 @@
+"""From what a user names to a record and the place of its bytes: a catalog's weight, a repository, a folder."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.catalog.catalog import Catalog, default_catalog
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import HubRepository, LocalFolder, Source, parse_reference
+from zoo.composition import parse_name
+from zoo.errors import (
+    MissingPluginError,
+    UnknownComponentError,
+    UnpinnedWarning,
+    WeightError,
+    shorten,
+)
+from zoo.names import Spec, split_tag
+from zoo.registry.registry import Registry
+from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, RUN, read_config
+from zoo.weights.hub_client import HubAccess
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for.
+
+    Attributes:
+        spec: of the network.
+        weight: the published weight; None where the name has none.
+        source: where its bytes lie.
+        referenced: whether a repository or folder was named, not a model.
+    """
+
+    spec: Spec
+    weight: StoredWeight | None = None
+    source: Source | None = None
+    referenced: bool = False
+
+    @property
+    def loads(self) -> str:
+        """What `create_model` takes to build just this: a repository at its commit, a folder, or the name."""
+        return str(self.source) if self.referenced else str(self.spec)
+
+
+def find_weight(
+    name: str,
+    access: HubAccess,
+    registry: Registry | None = None,
+    *,
+    catalog: Catalog | None = None,
+    required: bool = False,
+) -> Found:
+    """What `name` stands for: a model, `hf-hub:org/name@revision` or `local-dir:path`.
+
+    Args:
+        name: as for `create_model`.
+        access: how to reach the Hub.
+        registry: components; the installed ones by default.
+        catalog: weights by name; the installed ones by default.
+        required: whether a name must have a weight, though no tag asks for it.
+
+    Raises:
+        ModelNameError, TagError, SourceError: (ValueError) the name, tag or reference is wrong.
+        MissingPluginError: what is stored needs a distribution that is not installed.
+        HubError, WeightError: the repository or folder cannot be read.
+    """
+    reference = parse_reference(name) if isinstance(name, str) else None
+    if reference is not None:
+        weight, source = _open(reference, access)
+        return Found(_stored_spec(weight, str(source), registry), weight, source, referenced=True)
+    try:
+        spec = parse_name(name, registry)
+    except UnknownComponentError as error:
+        _say_what_to_install(name, catalog or default_catalog(), error)
+        raise
+    if not (required or spec.tag):
+        return Found(spec)
+    record = (catalog or default_catalog()).weight(spec)
+    return Found(record.spec_of(spec), record, record.location)
+
+
+def find_listed(
+    name: str, access: HubAccess, registry: Registry | None = None, *, catalog: Catalog | None = None
+) -> Found:
+    """What a name stands for, with the weight that its tag asks for, or else the first listed, if any is."""
+    found = find_weight(name, access, registry, catalog=catalog)
+    if found.weight is None and (catalog or default_catalog()).weights_of(found.spec):
+        return find_weight(name, access, registry, catalog=catalog, required=True)
+    return found
+
+
+def _say_what_to_install(name: str, catalog: Catalog, error: UnknownComponentError) -> None:
+    """Raise `MissingPluginError` where the catalog knows which distribution a listed weight needs."""
+    variant, tag = split_tag(name)
+    for record in catalog.weights.get(variant, []):
+        if tag in (None, record.tag):
+            _check_providers(record, record.name, error)
+
+
+def _open(reference: HubRepository | LocalFolder, access: HubAccess) -> tuple[StoredWeight, Source]:
+    if isinstance(reference, LocalFolder):
+        return read_config(_read_small(reference.path / CONFIG), str(reference)), reference
+    pinned = access.pin(reference)
+    if reference.revision is None:
+        warnings.warn(
+            f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever",
+            UnpinnedWarning,
+            stacklevel=_level_of_caller(),
+        )
+    return read_config(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)), pinned
+
+
+def _level_of_caller() -> int:
+    """The stack level, as `_open` sees it, of whoever called the zoo, through however many of its functions."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo":
+        level, frame = level + 1, frame.f_back
+    return level
+
+
+def _read_small(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        if not file.exists() and (file.parent / RUN).is_file():
+            raise WeightError(
+                f"{file.parent} holds a run that has not finished; go on with it by the same command and --resume, "
+                f"zoo train … --out {file.parent} --resume"
+            ) from error
+        raise WeightError(
+            f"{file} cannot be read ({error.strerror}); local-dir: names a folder that `zoo publish --to-dir` or "
+            "`zoo train` wrote"
+        ) from error
+
+
+def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -> Spec:
+    """The spec of a stored weight; what the config says of it must be what its name says."""
+    try:
+        spec = parse_name(weight.variant, registry)
+    except UnknownComponentError as error:
+        _check_providers(weight, origin, error)
+        advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
+        raise UnknownComponentError(f"{origin}: {error}; {advice}") from error
+    if weight.spec != spec.untagged().to_json():
+        raise WeightError(
+            f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
+        )
+    return weight.spec_of(spec)
+
+
+def _check_providers(weight: StoredWeight, origin: str, error: UnknownComponentError) -> None:
+    missing = {name: version for name, version in weight.providers.items() if not _installed(name)}
+    if missing:
+        told = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
+        command = " ".join(f"'{name}'" for name in missing)
+        raise MissingPluginError(f"{origin} needs {told}; install with: pip install {command} ({error})") from error
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return False
+    return True
