@@ -8,10 +8,10 @@
 - tuned: ours in bfloat16, channels_last and, for inference, fused, against plain in float32;
 - sew_resnet18: spikingjelly's at T = 8; resnet18: torchvision's.
 
-One process, which keeps its freed memory (zoo.cpu.allocator); the subjects of one model, size and task are interleaved,
-every round in an order that moves on by one, and only ratios within one run mean anything. On the CPU the ratios are those of
-the processor's time, as other programs disturb it less; the time on the clock stands beside it. Peak memory is that of
-one step in a process of its own (speed_steps.py).
+One process, which keeps its freed memory (zoo.cpu.allocator); the subjects of one model, size and task are
+interleaved, every round in an order that moves on by one, and only ratios within one run mean anything. On the CPU the
+ratios are those of the processor's time, as other programs disturb it less; the time on the clock stands beside it.
+Peak memory is that of one step in a process of its own ( speed_steps.py).
 """
 
 from __future__ import annotations

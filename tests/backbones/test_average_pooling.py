@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.backbones import average_pooling
 from zoo.backbones.layers import SpikingAvgPool2d, spiking_avg_pool
+from zoo.cpu import pooling
 
 WINDOWS = ((2, 2, 0), (3, 2, 1), (3, 3, 0), (2, 1, 1), (3, 1, 1))
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -52,7 +52,7 @@ def test_values_and_gradients_are_those_of_torch(
     assert torch.equal(y, plain(x))
     upstream = torch.randn_like(y)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(average_pooling, "_AT_ONCE", at_once)
+        patch.setattr(pooling, "_AT_ONCE", at_once)
         found = gradient(pool, x, upstream)
     wide = x.detach().double().requires_grad_()
     exact, terms = (gradient(plain, wide, each.double()) for each in (upstream, upstream.abs()))

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
-from zoo import kept_for_backward
 from zoo.backbones.layers import spiking_conv
+from zoo.cpu import recompute
 from zoo.cpu.recompute import remaking
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
@@ -30,7 +30,7 @@ NAMES = (
 
 @pytest.fixture(autouse=True)
 def _small_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept_for_backward, "_WORTH", 1)
+    monkeypatch.setattr(recompute, "_WORTH", 1)
 
 
 def gradients(model: nn.Module, x: Tensor, remade: bool, autocast: bool) -> list[Tensor]:
@@ -75,7 +75,7 @@ def test_few_values_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder, x = StraightThroughEncoder(), activation()
     planes = encoder(x)
     for worth, remade in ((planes.numel(), True), (planes.numel() + 1, False)):
-        monkeypatch.setattr(kept_for_backward, "_WORTH", worth)
+        monkeypatch.setattr(recompute, "_WORTH", worth)
         assert isinstance(remaking(planes, encoder.forward, x), nullcontext) is not remade
 
 

@@ -11,7 +11,7 @@ from huggingface_hub import close_session, constants
 from huggingface_hub.utils import disable_progress_bars
 from lying_hub import FILES, LyingHub, lying_hub
 
-from zoo.weights import access, hub_requests, hub_watch
+from zoo.weights import hub_client, hub_requests, hub_watch
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes 20 seconds or more takes one."""
-    monkeypatch.setattr(access, "PATIENCE", 0.25)
+    monkeypatch.setattr(hub_client, "PATIENCE", 0.25)
     for module in (hub_watch, hub_requests):
         monkeypatch.setattr(module, "GRACE", 1.0)
 

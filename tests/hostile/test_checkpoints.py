@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.data import DataSplits, decoding, load_data
+from zoo.data import DataSplits, decode, load_data
 from zoo.data.fingerprints import earlier_form
 from zoo.errors import InputError, WeightError, ZooError
 from zoo.training import load_recipe, train
@@ -319,7 +319,7 @@ def test_files_that_are_too_large_to_read_are_told_by_their_times_and_a_sample(
 
     whole = fingerprint()
     assert whole == load_data(data).train.fingerprint()
-    monkeypatch.setattr(decoding, "READ_THROUGH", 1000)
+    monkeypatch.setattr(decode, "READ_THROUGH", 1000)
     sampled = fingerprint()
     assert "/sampled-" in sampled
     assert earlier_form(sampled) == earlier_form(whole)

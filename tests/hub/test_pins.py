@@ -16,10 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from zoo.catalog.catalog import catalog_path, read_file
+from zoo.catalog.pins import write_pin
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import HubRepository
 from zoo.errors import CatalogError, PublishError
-from zoo.hub import Published, write_pin
 
 pytestmark = pytest.mark.usefixtures("removed_locks")
 
@@ -28,8 +28,8 @@ PIN = f"hf-hub:{REPO}@{'a' * 40}"
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd"
 
 
-def published(digit: str = "a", repo: str = REPO) -> Published:
-    return Published(HubRepository(repo, digit * 40), tiny()[0].sha256, f"https://hub/{repo}", True)
+def published(digit: str = "a", repo: str = REPO) -> HubRepository:
+    return HubRepository(repo, digit * 40)
 
 
 def bundled() -> StoredWeight:

@@ -15,17 +15,18 @@ from typing import Any
 import pytest
 from hub_weights import files_below, in_process, start, tiny
 
+from zoo.catalog import pins
 from zoo.catalog.catalog import catalog_path, read_file
+from zoo.catalog.pins import write_pin
 from zoo.catalog.sources import HubRepository
-from zoo.hub import Published, pins, write_pin
 
 pytestmark = pytest.mark.usefixtures("removed_locks")
 
 DIGITS = "abcdef"
 
 
-def published(digit: str) -> Published:
-    return Published(HubRepository("alice/tiny", digit * 40), tiny()[0].sha256, "https://hub/alice/tiny", True)
+def published(digit: str) -> HubRepository:
+    return HubRepository("alice/tiny", digit * 40)
 
 
 @pytest.fixture

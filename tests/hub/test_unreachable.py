@@ -20,7 +20,7 @@ from loopback import LoopbackHub, refusing
 import zoo
 from zoo.errors import HubError, UnpinnedWarning
 from zoo.hub import publish
-from zoo.weights import HubAccess, access, parse_weight
+from zoo.weights import HubAccess, parse_weight
 
 REPO = "alice/tiny"
 NOWHERE = f"hf-hub:{REPO}@{'a' * 40}"
@@ -113,7 +113,7 @@ def test_offline_without_the_cache(hub: LoopbackHub, offline: str, reference: st
 def test_publishing_offline_and_without_a_server(
     hub: LoopbackHub, token: str, unanswering: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(access, "PATIENCE", 0.2)
+    monkeypatch.setattr(hub_client, "PATIENCE", 0.2)
     for endpoint, message in ((refusing(), "(ConnectError)"), (unanswering, "(ReadTimeout)")):
         with pytest.raises(HubError, match=re.escape(f"{endpoint} cannot be reached {message}")):
             publish(tiny_folder(f"hf-hub:{REPO}"), REPO, HubAccess(endpoint, token=token))

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from zoo.neurons import functional
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 
 NAMES = ("if", "lif", "plif")

@@ -14,7 +14,7 @@ import torch
 from made_archives import CIFAR10_CLASSES, cifar10_files, cifar100_files, md5, serving, tar, write
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from zoo.data import fetching, load_data, load_split
+from zoo.data import download, load_data, load_split
 from zoo.errors import InputError
 
 FOLDER, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
@@ -182,7 +182,7 @@ def test_another_archive_is_refused_and_nothing_of_it_stays(
 def test_a_server_that_never_answers_is_given_up(
     files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fetching, "_TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "_TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr(CIFAR10, "url", f"http://127.0.0.1:{silent.getsockname()[1]}/{ARCHIVE}")
         with pytest.raises(InputError, match=r"failed \(.*timed out"):

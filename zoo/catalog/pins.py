@@ -20,19 +20,24 @@ from filelock import FileLock
 
 from zoo.catalog.catalog import read_file
 from zoo.catalog.schema import StoredWeight, WeightRecord
+from zoo.catalog.sources import HubRepository
 from zoo.errors import CatalogError, PublishError
-from zoo.hub.publish import Published
 
 _NEW = "# Weights published from here; the schema is that of has8-zoo's registry.yaml.\nversion: 1\n\nweights:\n"
 _ITEM_INDENT = 2
 _RARE_LINE_ENDS = frozenset("\x85\u2028\u2029")
 
 
-def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> WeightRecord:
+def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> WeightRecord:
     """Record in `catalog` where a weight was published; the file is made where there is none.
 
     A weight that lies in a package keeps that source and gets `published`; one of the Hub gets the new commit; one that
     the file does not list is added.
+
+    Args:
+        catalog: the file.
+        weight: its record.
+        place: the repository at the commit that holds it.
 
     Returns:
         The record as it is now.
@@ -46,7 +51,7 @@ def write_pin(catalog: Path, weight: StoredWeight, published: Published) -> Weig
         listed = read_file(catalog).weights if catalog.exists() else ()
         text = catalog.read_bytes().decode() if catalog.exists() else _NEW  # line ends as they are
         record = next((r for r in listed if r.name == weight.name), None)
-        pinned = _pinned(record, weight, published)
+        pinned = _pinned(record, weight, place)
         if record == pinned:
             return pinned
         changed = _append(text, pinned) if record is None else _change(text, record, pinned)
@@ -84,8 +89,7 @@ def _locked(catalog: Path) -> Iterator[None]:
         lock.release()
 
 
-def _pinned(record: WeightRecord | None, weight: StoredWeight, published: Published) -> WeightRecord:
-    place = published.repository
+def _pinned(record: WeightRecord | None, weight: StoredWeight, place: HubRepository) -> WeightRecord:
     if record is None:
         located = {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
         return WeightRecord.model_validate(weight.model_dump(include=set(StoredWeight.model_fields)) | located)

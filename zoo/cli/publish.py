@@ -303,8 +303,9 @@ def _publish_one(
     catalog: Path,
 ) -> dict[str, Any]:
     """Publish, or write the folder; what became of it as a row."""
+    from zoo.catalog.pins import check_pin, write_pin
     from zoo.catalog.sources import check_repository
-    from zoo.hub import assemble, check_pin, publish, write_pin
+    from zoo.hub import assemble, publish
 
     local = (to_dir or Path(order.weight.name)) if dry_run or to_dir else None
     reference = f"hf-hub:{check_repository(repository)}" if repository else f"local-dir:{local}"
@@ -317,7 +318,7 @@ def _publish_one(
     assert repository is not None
     check_pin(catalog, order.weight)  # before anything is sent
     published = publish(folder, repository, access, private=private)
-    write_pin(catalog, order.weight, published)
+    write_pin(catalog, order.weight, published.repository)
     return row | {
         "state": "published" if published.changed else "unchanged",
         "repository": repository,

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from zoo.data import ImageSplit
+from zoo.data.seeds import Purpose, derive_seed
 from zoo.errors import InputError
-from zoo.training.plan import Purpose, derive_seed
 
 
 @final

@@ -13,13 +13,13 @@ from zoo.catalog.sources import LocalFolder
 from zoo.data import ImageSplit, load_data, load_split
 from zoo.data.limit import limit_images
 from zoo.data.prepare import DataOptions, damage_notes
+from zoo.data.run_json import identify_data, measured_with, trained_on
 from zoo.data.size import INTERPOLATION
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
 from zoo.inference.predict import usable_device
 from zoo.registry.registry import Registry
-from zoo.training.result import identify_data, measured_with, trained_on
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ except ModuleNotFoundError as error:
     raise missing_extra(error, "measuring accuracy", "train") from error
 
 Precision = Literal["no", "bf16", "fp16"]
+METRIC_DIGITS = 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -178,3 +179,9 @@ def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...], batch_size: 
     tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
     top = {name: 100 * round(share * images) / images for name, share in tops.items()}
     return Evaluation(images, classes, top, float(metrics["loss"].compute()), confusion, batch_size)
+
+
+def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
+    """Top-k, and the loss, to four digits."""
+    loss = {} if tops_alone else {"loss": evaluation.loss}
+    return {name: round(value, METRIC_DIGITS) for name, value in (evaluation.top | loss).items()}

@@ -18,11 +18,10 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit, load_split
 from zoo.errors import InputError
 from zoo.factory import open_model
-from zoo.inference.evaluate import evaluate
+from zoo.inference.evaluate import evaluate, rounded
 from zoo.profiling import profile
 from zoo.saving import measure
 from zoo.terminal import printable
-from zoo.training.result import rounded
 
 
 def record_run(

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from zoo.data import ImageSplit
+from zoo.data.seeds import Purpose
 from zoo.errors import InputError
 from zoo.training.augmenting import augment
-from zoo.training.plan import LEAST, Plan, Purpose
+from zoo.training.plan import LEAST, Plan
 from zoo.training.recipes import Recipe
 
 

@@ -6,32 +6,16 @@ So a run needs no state of a random generator to go on, and several processes dr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from zoo.data.seeds import Purpose, derive_seed
 from zoo.errors import InputError
 
 LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
-
-
-class Purpose(IntEnum):
-    """What a seed is for, so that no two draws share one."""
-
-    ORDER = 0
-    AUGMENTATION = 1
-    MODEL = 2
-    LIMIT = 3
-
-
-def derive_seed(purpose: Purpose, *position: int) -> int:
-    """32 bits, mixed by numpy's SeedSequence, which takes (1,) and (1, 0) for the same: the length goes in too."""
-    sequence = np.random.SeedSequence((int(purpose), len(position), *position))
-    return int(sequence.generate_state(1)[0])
 
 
 @dataclass(frozen=True)

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import InputError, SaveError, TrainingError, WeightError
+from zoo.errors import SaveError, TrainingError, WeightError
 from zoo.inference.evaluate import Evaluation
 from zoo.registry.registry import Registry
 from zoo.saving import ModelFolder, Statement, fold
 from zoo.training.files import replace_bytes
 from zoo.training.observers.base import EpochRow
 from zoo.weights.config_json import CONFIG, MODEL, RUN, read_config
-
-METRIC_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -79,45 +77,6 @@ def write_run(out: Path, content: Mapping[str, Any]) -> None:
     replace_bytes(out / RUN, (text + "\n").encode("utf-8", "backslashreplace"))
 
 
-def identify_data(data: object) -> str:
-    """What run.json calls the data: a whole path, or the name of a data set; '' for splits that were loaded before."""
-    if not isinstance(data, str | Path):
-        return ""
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else str(data)
-
-
-def trained_on(folder: Path) -> str | None:
-    """`identify_data` of what the run in that folder was trained on; None where the folder holds no run.
-
-    Raises:
-        InputError: its run.json cannot be read.
-    """
-    data = _read_run(folder, lambda run: run["asked"]["data"])
-    return None if data is None else str(data) or None
-
-
-def measured_with(folder: Path) -> int | None:
-    """Images that the run in that folder was measured with at once; None where no finished run says it.
-
-    Raises:
-        InputError: its run.json cannot be read.
-    """
-    images = _read_run(folder, lambda run: run.get("result", {}).get("eval_batch_size"))
-    return images if isinstance(images, int) and images > 0 else None
-
-
-def _read_run(folder: Path, pick: Callable[[dict[str, Any]], Any]) -> Any:
-    """What `pick` takes of the folder's run.json; None where there is none."""
-    file = folder / RUN
-    if not file.is_file():
-        return None
-    try:
-        return pick(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it anew") from error
-
-
 def write_weights(
     model: ImageClassifier, name: str, statement: Statement, out: Path, registry: Registry | None = None
 ) -> StoredWeight:
@@ -176,9 +135,3 @@ def _known_metrics(config: Path, sha256: str) -> dict[str, float]:
     except WeightError:  # it is written anew, whatever it was
         return {}
     return weight.metrics if weight.sha256 == sha256 else {}
-
-
-def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
-    """Top-k, and the loss, to four digits."""
-    loss = {} if tops_alone else {"loss": evaluation.loss}
-    return {name: round(value, METRIC_DIGITS) for name, value in (evaluation.top | loss).items()}

@@ -18,11 +18,12 @@ from zoo.catalog.schema import StoredWeight
 from zoo.data import DataSplits
 from zoo.data.fingerprints import SAMPLE, is_sampled
 from zoo.data.prepare import DataOptions, damage_notes, prepare_data
+from zoo.data.run_json import identify_data
 from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.factory import OpenedModel
 from zoo.files import remove_parts
 from zoo.inference.batch import check_batch
-from zoo.inference.evaluate import Evaluation, evaluate
+from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.registry.registry import Registry
 from zoo.saving import NOT_STATED, Statement, check_tag
 from zoo.terminal import printable
@@ -33,9 +34,7 @@ from zoo.training.observers.files import CURVES, MetricsFile, TensorBoard, draw_
 from zoo.training.recipes import Recipe, change_recipe, load_recipe
 from zoo.training.result import (
     TrainingResult,
-    identify_data,
     remove_weights,
-    rounded,
     write_metrics,
     write_run,
     write_weights,
