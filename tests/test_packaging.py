@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import hashlib
 import json
 import subprocess
 import sys
@@ -90,3 +91,9 @@ def test_the_version_is_written_in_one_place() -> None:
     assert "version" not in project
     assert project["dynamic"] == ["version"]
     assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_golden_files_are_stored_once() -> None:
+    files = [*ROOT.glob("tests/data/*"), *ROOT.glob("plugins/*/tests/data/*")]
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    assert len(digests) == len(files) > 0
