@@ -1,4 +1,4 @@
-"""docs/architecture.md names files that exist, and docs/structure.py draws what a package imports."""
+"""The pages for contributors name files that exist, and docs/structure.py draws what a package imports."""
 
 from __future__ import annotations
 
@@ -56,10 +56,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return draw_files(tmp_path_factory.mktemp("drawn"), FILES)
 
 
-def test_every_file_that_the_architecture_names_exists() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "least"), [("docs/architecture.md", 40), ("CONTRIBUTING.md", 4)])
+def test_every_file_that_a_page_names_exists(page: str, least: int) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:zoo|benchmarks|plugins|tests|docs)/[\w./-]*)`", text))
-    assert len(named) > 40
+    named |= {f"{module.replace('.', '/')}.py" for module in re.findall(r"python -m (zoo(?:\.\w+)+)", text)}
+    named |= set(re.findall(r"(?:tests|docs)/[\w/]+\.py", text))
+    assert len(named) >= least
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
