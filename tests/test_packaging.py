@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import email
+import hashlib
 import json
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import zoo
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,3 +66,34 @@ def test_an_installed_zoo_classifies_its_photograph_offline(environment: Path, t
     assert "cat" in [each["label"] for each in json.loads(line)["predictions"]]
     listed = _run(python, "-m", "zoo.cli", "list", "has8_*_ste_bpd", cwd=tmp_path).splitlines()
     assert "has8_resnet_b32_m2_d4_ste_bpd" in listed
+
+
+def _version(wheel: Path) -> str:
+    with zipfile.ZipFile(wheel) as file:
+        (metadata,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        return str(email.message_from_bytes(file.read(metadata))["Version"])
+
+
+def test_the_wheel_takes_its_version_from_the_package(wheel: Path) -> None:
+    assert _version(wheel) == zoo.__version__
+    assert wheel.name.startswith(f"has8_zoo-{zoo.__version__}-")
+
+
+def test_an_editable_install_takes_its_version_from_the_package(tmp_path: Path) -> None:
+    build = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    _run(sys.executable, "-c", build, tmp_path, cwd=ROOT)
+    (made,) = tmp_path.glob("*.whl")
+    assert _version(made) == zoo.__version__
+
+
+def test_the_version_is_written_in_one_place() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert "version" not in project
+    assert project["dynamic"] == ["version"]
+    assert "version" not in yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+
+
+def test_golden_files_are_stored_once() -> None:
+    files = [*ROOT.glob("tests/data/*"), *ROOT.glob("plugins/*/tests/data/*")]
+    digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    assert len(digests) == len(files) > 0

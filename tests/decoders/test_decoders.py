@@ -18,7 +18,7 @@ from zoo.encoders.temporal import PhaseEncoder, RateEncoder, TtfsEncoder
 from zoo.errors import CompositionError
 from zoo.factory import create_model
 
-CODING = Path(__file__).parents[1] / "data" / "coding.npz"
+CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
 SHAPES = [(3, 4), (2, 3, 5, 4), (2, 3, 4, 2, 2)]
 fast = settings(max_examples=30, deadline=None)
 

@@ -22,7 +22,7 @@ from zoo.encoders.ranges import unit_range
 from zoo.factory import create_model
 from zoo.registry.registry import default_registry
 
-CODING = Path(__file__).parents[1] / "data" / "coding.npz"
+CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
 SURROGATES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw")
 ENCODERS = (*SURROGATES, "ste")
 GAMMA = (0, 1 / 64, 1 / 16, 3 / 16, 1 / 2, 5 / 4, 3, 7)
