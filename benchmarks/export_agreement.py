@@ -21,7 +21,7 @@ from validation import Data, fit, logits_of, percent_right, read_images
 
 import zoo
 from zoo.contracts import ImageClassifier
-from zoo.errors import ZooError
+from zoo.errors import ZooError, install_extra
 from zoo.exporting import export_onnx, network_to_export, to_onnx
 
 DEFAULT_NAMES = ("has8_resnet_b8_m2_d4_ste_bpd", "ann_resnet_b8_m2_d4", "sew_resnet18_phase")
@@ -39,7 +39,7 @@ def on_onnxruntime(data: bytes) -> Callable[[Tensor], Tensor]:
     try:
         import onnxruntime
     except ImportError as error:
-        typer.echo(f"onnxruntime is not installed ({error}); pip install 'has8-zoo[test]'", err=True)
+        typer.echo(f"onnxruntime is not installed ({error}); {install_extra('test')}", err=True)
         raise typer.Exit(2) from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

@@ -21,6 +21,7 @@ from torch import Tensor
 import zoo
 from zoo.contracts import ImageClassifier
 from zoo.data.images import find_images, prepare, read_image
+from zoo.errors import install_extra
 from zoo.profiling import Activity, preprocessing_of, profile
 from zoo.weights import HubAccess, find_listed
 
@@ -45,7 +46,7 @@ def count_with_neurobench(model: ImageClassifier, images: Tensor) -> dict[str, i
         from neurobench.metrics.workload import SynapticOperations
         from neurobench.models import TorchModel
     except ImportError as error:
-        typer.echo(f"NeuroBench is not installed ({error}); pip install 'has8-zoo[neurobench]'", err=True)
+        typer.echo(f"NeuroBench is not installed ({error}); {install_extra('neurobench')}", err=True)
         raise typer.Exit(2) from error
     with model.evaluating():
         wrapped, metric = TorchModel(model), SynapticOperations()

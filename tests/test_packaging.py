@@ -97,3 +97,26 @@ def test_golden_files_are_stored_once() -> None:
     files = [*ROOT.glob("tests/data/*"), *ROOT.glob("plugins/*/tests/data/*")]
     digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     assert len(digests) == len(files) > 0
+
+
+def test_an_installed_zoo_names_the_install_that_brings_an_extra(environment: Path, tmp_path: Path) -> None:
+    python = environment / "bin" / "python"
+    code = (
+        "from zoo.errors import install_extra as extra, install_plugin as plugin; print(extra('train'), plugin('x y'))"
+    )
+    assert _run(python, "-c", code, cwd=tmp_path).strip() == "pip install 'has8-zoo[train]' pip install 'x y'"
+    (metadata,) = environment.glob("lib/python*/site-packages/has8_zoo-*.dist-info")
+    written = metadata / "direct_url.json"  # as `pip install FOLDER` writes it
+    kept = written.read_text(encoding="utf-8") if written.exists() else None
+    written.write_text(json.dumps({"url": ROOT.as_uri(), "dir_info": {}}), encoding="utf-8")
+    try:
+        asked = _run(python, "-c", code.replace("x y", "zoo-gray"), cwd=tmp_path).strip()
+        assert asked == f"pip install '.[train]' in {ROOT} pip install ./plugins/zoo-gray in {ROOT}"
+        for damaged in ("{", "[]", '{"dir_info": {}}', '{"url": "file:///nowhere", "dir_info": {}}'):
+            written.write_text(damaged, encoding="utf-8")
+            assert _run(python, "-c", code, cwd=tmp_path).startswith("pip install 'has8-zoo[train]'")
+    finally:
+        if kept is None:
+            written.unlink()
+        else:
+            written.write_text(kept, encoding="utf-8")

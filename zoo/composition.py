@@ -13,12 +13,12 @@ from zoo.errors import (
     BrokenComponentError,
     ModelNameError,
     OptionError,
-    UnknownComponentError,
     ZooError,
     check_count,
     shorten,
     suggest,
 )
+from zoo.known_plugins import unknown_component
 from zoo.names import Spec, check_characters, split_tag
 from zoo.registry.registry import Registry, default_registry
 
@@ -40,9 +40,7 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
     family_name, _, remainder = variant.partition("_")
     families = registry.plain_names("family")
     if family_name not in registry.names("family"):
-        raise UnknownComponentError(
-            f"unknown family {shorten(family_name)}{suggest(family_name, families)} (in {shorten(name)})"
-        )
+        raise unknown_component("family", family_name, f"{suggest(family_name, families)} (in {shorten(name)})")
     component = registry.find("family", family_name)
     kind = component.load()
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import operator
+import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class ZooError(Exception):
@@ -104,7 +106,15 @@ class TrainingStoppedError(ZooError):
 
 
 class MissingExtraError(ZooError, ModuleNotFoundError):
-    """What was asked for needs an optional distribution; the message says what to `pip install`."""
+    """What was asked for needs an optional distribution; the message says what to `pip install`.
+
+    Attributes:
+        name: the module that is missing, as every `ModuleNotFoundError` says it.
+    """
+
+
+class MissingFamilyExtraError(MissingExtraError, MissingPluginError):
+    """A model name is of a family that needs an optional distribution."""
 
 
 class ZooWarning(UserWarning):
@@ -119,11 +129,57 @@ class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 
 
-def missing_extra(error: ModuleNotFoundError, what: str, extra: str) -> MissingExtraError:
+def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraError:
     """The error that says which extra of has8-zoo brings what `what` could not import."""
-    return MissingExtraError(
-        f"{what} needs {error.name}; install it with: pip install 'has8-zoo[{extra}]'", name=error.name
-    )
+    module = error.name or "a module"
+    if not isinstance(error, ModuleNotFoundError):  # it is there, and is too old or damaged
+        module = f"{module} ({error})"
+    return MissingExtraError(f"{what} needs {module}; install it with: {install_extra(extra)}", name=error.name)
+
+
+def install_extra(extra: str) -> str:
+    """The command that installs an extra of this zoo: from the source tree that it runs from, else by its name."""
+    tree, editable = _source_tree()
+    if tree is None:
+        return f"pip install 'has8-zoo[{extra}]'"
+    option = "-e " if editable else ""
+    return f"pip install {option}'.[{extra}]' in {shlex.quote(str(tree))}"
+
+
+def install_plugin(distribution: str) -> str:
+    """The command that installs a plugin: the one in this zoo's source tree where it is there, else by its name."""
+    tree, _ = _source_tree()
+    if tree is not None and (tree / "plugins" / distribution / "pyproject.toml").is_file():
+        return f"pip install ./plugins/{distribution} in {shlex.quote(str(tree))}"
+    return f"pip install {shlex.quote(distribution)}"
+
+
+def _source_tree() -> tuple[Path | None, bool]:
+    """The folder that this zoo runs from or was installed from, None for neither, and whether it runs from there."""
+    tree = Path(__file__).resolve().parent.parent
+    if _is_tree(tree):
+        return tree, True
+    from_url = _installed_from()
+    return (from_url if from_url is not None and _is_tree(from_url) else None), False
+
+
+def _is_tree(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in ("pyproject.toml", "registry.yaml", "zoo/errors.py"))
+
+
+def _installed_from() -> Path | None:
+    """The local folder that pip wrote down for has8-zoo, if it was one."""
+    import importlib.metadata
+    import json
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
+    try:
+        stored = json.loads(importlib.metadata.distribution("has8-zoo").read_text("direct_url.json") or "{}")
+        place = urlsplit(stored["url"] if "dir_info" in stored else "")
+    except (importlib.metadata.PackageNotFoundError, OSError, ValueError, TypeError, KeyError):
+        return None  # from an index, or a damaged installation
+    return Path(url2pathname(place.path)) if place.scheme == "file" else None
 
 
 def check_count(what: str, value: int, lowest: int, highest: int) -> int:

@@ -88,7 +88,8 @@ def create_model(
 
     Raises:
         ModelNameError: (ValueError) the name, tag or reference is wrong; the message names the nearest valid ones.
-        MissingPluginError: (ModelNameError) what is stored needs a distribution that is not installed.
+        MissingPluginError: (ModelNameError) a part of the name, or what is stored, needs a distribution that is not
+            installed; the message says how to install it.
         CompositionError: (ValueError) the components do not fit together.
         OptionError: (TypeError) an unknown option.
         ComponentError: a plugin that the name needs is broken.

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from zoo.errors import ModelNameError, TagError, UnknownComponentError, shorten, suggest
+from zoo.errors import ModelNameError, TagError, shorten, suggest
+from zoo.known_plugins import unknown_component
 
 MAX_NAME_LENGTH = 200
 _DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
+_FOREIGN = re.compile(r"[^a-z0-9_.:-]")
 TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 Value = str | int
@@ -133,7 +135,7 @@ class ComponentPart(NamePart):
         names = list(known(self.name))
         if text not in names:
             alike = [name for name in names if (":" in name) == (":" in text)]
-            raise UnknownComponentError(f"unknown {self.name} {shorten(text)}{suggest(text, alike)}")
+            raise unknown_component(self.name, text, suggest(text, alike))
         return text
 
 
@@ -221,9 +223,10 @@ def check_characters(name: str) -> None:
         raise ModelNameError(f"model name {shorten(name)} is longer than {MAX_NAME_LENGTH} characters")
     if not name:
         raise ModelNameError("empty model name; see list_models() or `zoo list`")
-    bad = re.search(r"[^a-z0-9_.:-]", name)
+    bad = _FOREIGN.search(name)
     if bad:
-        hint = f"; did you mean {name.lower()!r}?" if name.lower() != name and name.isascii() else ""
+        lower = name.lower()
+        hint = f"; did you mean {lower!r}?" if name.isascii() and not _FOREIGN.search(lower) else ""
         raise ModelNameError(
             f"model name {shorten(name)} has {bad.group()!r} at position {bad.start()}; "
             f"names are lower-case letters, digits and underscores{hint}"

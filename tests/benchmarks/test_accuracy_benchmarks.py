@@ -18,6 +18,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 import zoo
+from zoo.errors import install_extra
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 CLASSES = 4
@@ -146,5 +147,5 @@ def test_without_onnxruntime_nothing_is_written(data: Path, tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     result = run(export_agreement, SMALL, "--data", data, "--images", 4, "--fitted", 8, "--out", tmp_path)
     assert result.exit_code == 2
-    assert "pip install 'has8-zoo[test]'" in result.output
+    assert install_extra("test") in result.output
     assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ from commands import TINY, in_terminal, objects, process, run
 import zoo
 from zoo import info
 from zoo.catalog import catalog
+from zoo.errors import install_extra
+from zoo.registry.registry import default_registry
 
 # list -----------------------------------------------------------------------------------------------------------------
 
@@ -73,12 +76,50 @@ def test_an_unknown_component_is_an_error_of_one_line() -> None:
 def test_components_are_listed_with_who_provides_them() -> None:
     rows = objects(run("list", "--components", "--json"))
     assert {"kind": "encoder", "name": "fourier", "distribution": "has8-zoo", "version": zoo.__version__} in [
-        {key: value for key, value in row.items() if key != "state"} for row in rows
+        {key: value for key, value in row.items() if key not in ("state", "about", "error")} for row in rows
     ]
     assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron"}
     lines = [line.split("\t") for line in run("list", "--components", "fourier").stdout.splitlines()]
     assert [line[:3] for line in lines] == [["encoder", name, "has8-zoo"] for name in ("fourier", "fourierraw")]
     assert run("list", "--components", "--encoder", "ste").exit_code == 2
+
+
+def test_components_are_listed_with_the_first_line_of_their_docstrings() -> None:
+    rows = objects(run("list", "--components", "--json"))
+    about = {(row["kind"], row["name"]): row["about"] for row in rows if row["distribution"] == "has8-zoo"}
+    assert all(about.values())
+    for (kind, name), line in about.items():
+        assert inspect.getdoc(default_registry().load(kind, name)).splitlines()[0] == line
+    lines = dict(line.split("\t")[1::4] for line in run("list", "--components", "*tanh*").stdout.splitlines())
+    assert lines == {name: about["encoder", name].removesuffix(".") for name in ("tanh", "tanhraw")}
+
+
+def _without_timm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; sys.modules['timm'] = None; from zoo.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
+
+
+def test_the_family_timm_says_what_it_lacks_before_it_is_used() -> None:
+    reason = f"the family timm needs timm; install it with: {install_extra('timm')}"
+    (listed,) = _without_timm("list", "--components", "timm").stdout.splitlines()
+    assert listed.split("\t")[:5] == ["family", "timm", "has8-zoo", zoo.__version__, "incomplete"]
+    assert listed.endswith(f"; {reason}")
+    row = json.loads(_without_timm("list", "--components", "timm", "--json").stdout)
+    assert (row["state"], row["error"]) == ("incomplete", reason)
+    checked = _without_timm("plugins")
+    assert checked.returncode == 0  # a plain install lacks nothing
+    assert reason in checked.stdout
+    used = _without_timm("info", "timm_resnet18")
+    assert (used.returncode, used.stderr) == (2, f"error: {reason} (in 'timm_resnet18')\n")
+    (with_timm,) = objects(run("list", "--components", "timm", "--json"))
+    assert with_timm["error"] is None
+
+
+@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("eval", "train"), ("export", "export")])
+def test_help_names_the_install_that_there_is(command: str, extra: str) -> None:
+    texts = [process(command, "--help", COLUMNS="300").stdout, *(run(command, "--help").stdout for _ in range(2))]
+    assert f"Needs: {install_extra(extra)}" in texts[0]
+    assert texts[1].count("Needs: ") == texts[2].count("Needs: ") == 1
 
 
 def test_a_terminal_gets_a_table_of_its_width_and_no_colours_it_does_not_want() -> None:

@@ -63,7 +63,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "onnx": ("model.onnx", onnx, "InputError"),
     "picture": ("show.png", picture, "InputError"),
     "checkpoint": ("checkpoint.pt", checkpoint, "TrainingError"),
-    "published": ("published", published, "PublishError"),
+    "published": ("published", published, "SaveError"),
     "plugin": ("zoo-sparkle", plugin, "InputError"),
 }
 

@@ -20,7 +20,7 @@ from loopback import LoopbackHub, refusing
 import zoo
 from zoo.errors import HubError, UnpinnedWarning
 from zoo.hub import publish
-from zoo.weights import HubAccess, parse_weight
+from zoo.weights import HubAccess, hub_client, parse_weight
 
 REPO = "alice/tiny"
 NOWHERE = f"hf-hub:{REPO}@{'a' * 40}"

@@ -16,7 +16,17 @@ from typer.testing import CliRunner
 import zoo
 import zoo.timm
 from zoo.cli import app
-from zoo.errors import CompositionError, InputError, OptionError, TagError, UnknownComponentError
+from zoo.errors import (
+    CompositionError,
+    InputError,
+    MissingExtraError,
+    MissingFamilyExtraError,
+    MissingPluginError,
+    OptionError,
+    TagError,
+    UnknownComponentError,
+    install_extra,
+)
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "test_efficientnet", "convnext_atto"])
@@ -130,6 +140,8 @@ def test_without_timm_the_error_says_what_to_install_and_other_names_work() -> N
         "zoo.create_model('timm_resnet18')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "MissingPluginError: names that begin with timm_ need timm; " in done.stderr
-    assert "pip install 'has8-zoo[timm]'" in done.stderr
+    assert "MissingFamilyExtraError: the family timm needs timm; " in done.stderr
+    assert install_extra("timm") in done.stderr
+    assert issubclass(MissingFamilyExtraError, MissingPluginError)
+    assert issubclass(MissingFamilyExtraError, MissingExtraError)
     assert "line 4" in done.stderr

@@ -20,7 +20,9 @@ from zoo.catalog.schema import CatalogFile, WeightRecord, complaints
 from zoo.catalog.strict_yaml import MAX_BYTES, parse_yaml
 from zoo.composition import parse_name
 from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
+from zoo.known_plugins import missing_weight
 from zoo.names import Spec, Value, check_characters, plain_name
+from zoo.registry.component import OURS
 from zoo.registry.registry import CATALOG_FILE, DISABLE, GROUPS, Component, Registry, State, default_registry
 
 MAX_NAMES = 10_000
@@ -125,16 +127,19 @@ class Catalog:
             TagError: none, or not that one; the message names the tags there are.
         """
         listed = self.weights_of(spec)
-        if not listed:
-            others = sorted(record.name for records in self.weights.values() for record in records)
-            have = f"; variants with weights: {', '.join(others)}" if others else ""
-            raise TagError(f"{spec.text} has no pretrained weights{have}; pretrained=False builds it untrained")
         for record in listed:
             if spec.tag in (None, record.tag):
                 return self._unambiguous(record)
-        tags = [record.tag for record in listed]
-        wanted = str(spec.tag)
-        raise TagError(f"{spec.text} has no weight {shorten(wanted)}{suggest(wanted, tags)} (tags: {', '.join(tags)})")
+        what = f"weight {shorten(spec.tag)}" if listed and spec.tag else "pretrained weights"
+        lacks = f"{spec.text} has no {what}"
+        if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
+            raise TagError(f"{lacks} here: {missing}; pretrained=False builds it untrained")
+        if listed:
+            tags = [record.tag for record in listed]
+            raise TagError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
+        others = sorted(record.name for records in self.weights.values() for record in records)
+        have = f"; variants with weights: {', '.join(others)}" if others else ""
+        raise TagError(f"{lacks}{have}; pretrained=False builds it untrained")
 
     def _unambiguous(self, record: WeightRecord) -> WeightRecord:
         if record.name in self._clashes:

@@ -16,7 +16,7 @@ from zoo.cli.convert import convert_command
 from zoo.cli.eval import eval_command
 from zoo.cli.export import export_command
 from zoo.cli.list import info_command, list_command
-from zoo.cli.options import Commands
+from zoo.cli.options import Commands, NeedsExport, NeedsTrain
 from zoo.cli.plugins import plugins_app
 from zoo.cli.predict import predict_command, show_command
 from zoo.cli.profile import profile_command
@@ -63,11 +63,15 @@ app.command("show", epilog="Example: zoo show cat.jpg --out cat_planes.png")(sho
 app.command("profile", epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers")(
     profile_command
 )
-app.command("train", epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(train_command)
-app.command("eval", epilog="Example: zoo eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10")(eval_command)
-app.command("export", epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic")(
-    export_command
+app.command("train", cls=NeedsTrain, epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(
+    train_command
 )
+app.command("eval", cls=NeedsTrain, epilog="Example: zoo eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10")(
+    eval_command
+)
+app.command(
+    "export", cls=NeedsExport, epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic"
+)(export_command)
 app.command("publish", epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8")(
     publish_command
 )

@@ -96,7 +96,7 @@ def eval_command(
     confusion matrix, row the true class, column the predicted one.
 
     A folder that `zoo train` divided itself is divided again: what the weight
-    was trained on is left out. Needs: pip install 'has8-zoo\\[train]'
+    was trained on is left out.
     """
     if threads:
         import torch

@@ -74,7 +74,7 @@ def export_command(
     by name. Example: zoo export NAME --format nir --out blocks/
 
     Without trained weights the network is as it is initialised, and the file
-    names none. Needs: pip install 'has8-zoo\[export]'
+    names none.
     """
     if form is Format.NIR and batch is not None:
         raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")

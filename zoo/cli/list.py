@@ -11,6 +11,7 @@ import typer
 import zoo
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import in_terminal, print_info, print_rows, weights_in_short
+from zoo.registry.component import Component, State
 from zoo.terminal import say
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def list_command(
     neuron: Annotated[str | None, typer.Option(help="With this neuron only, such as lif.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
     components: Annotated[
-        bool, typer.Option("--components", help="The parts that names are made of, with who provides them.")
+        bool, typer.Option("--components", help="The parts that names are made of: who provides them, what they are.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -78,25 +79,35 @@ def _model_row(name: str, catalog: Catalog, as_json: bool) -> dict[str, Any]:
 def _list_components(pattern: str, as_json: bool) -> None:
     from fnmatch import fnmatchcase
 
+    from zoo.registry.docstrings import first_lines
     from zoo.registry.registry import default_registry
 
     registry = default_registry()
-    rows = [
-        {
-            "kind": c.kind,
-            "name": c.name,
-            "distribution": c.distribution,
-            "version": c.version,
-            "state": str(registry.status(c)[0]),
-        }
-        for c in registry.components()
-        if fnmatchcase(c.name, pattern)
-    ]
+    chosen = [c for c in registry.components() if fnmatchcase(c.name, pattern)]
+    about = first_lines(c.target for c in chosen)
+    rows = [_component_row(c, *registry.status(c), about[c.target], as_json) for c in chosen]
     if as_json or in_terminal():
         print_rows(rows, as_json)
     else:
         for row in rows:
             say(*(str(value or "") for value in row.values()), sep="\t")
+
+
+def _component_row(
+    component: Component, state: State, reason: str | None, about: str | None, as_json: bool
+) -> dict[str, Any]:
+    """A row of `zoo list --components`: in JSON why a component cannot be used stands apart from what it is."""
+    row = {
+        "kind": component.kind,
+        "name": component.name,
+        "distribution": component.distribution,
+        "version": component.version,
+        "state": str(state),
+    }
+    if as_json:
+        return row | {"about": about, "error": reason}
+    lacking = reason if state is State.INCOMPLETE else None
+    return row | {"about": "; ".join(text for text in (about and about.removesuffix("."), lacking) if text)}
 
 
 def info_command(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from zoo.cli.output import complain
-from zoo.errors import ZooError, ZooWarning
+from zoo.errors import ZooError, ZooWarning, install_extra
 from zoo.terminal import say
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
@@ -75,6 +75,28 @@ def key_values(texts: Sequence[str], example: str) -> dict[str, str]:
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NeedsTrain(TyperCommand):
+    """A command whose help ends with the install line of the extra `train`."""
+
+    extra = "train"
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from rich.markup import escape
+
+        epilog = self.epilog
+        self.epilog = f"Needs: {escape(install_extra(self.extra))}\n\n{epilog}"
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self.epilog = epilog
+
+
+class NeedsExport(NeedsTrain):
+    """The same for the extra `export`."""
+
+    extra = "export"
 
 
 class Commands(TyperGroup):

@@ -41,7 +41,8 @@ def plugins_command(
     another API version), conflict (several distributions claim its name),
     refused (its distribution calls itself has8-zoo), disabled (by the
     environment variable ZOO_DISABLE_PLUGINS: distributions or names between
-    commas). Exit status 1 where one cannot be used.
+    commas), incomplete (an extra of has8-zoo that it needs is not installed).
+    Exit status 1 where one cannot be used, though all of it is installed.
     """
     if context.invoked_subcommand is None:
         _list(verbose, seconds, as_json)
@@ -63,12 +64,12 @@ def _list(verbose: bool, seconds: float, as_json: bool) -> None:
     print_rows(rows, as_json)
     for name in idle_switches(registry.components(), disabled_names()):
         say(f"note: {name!r} in {DISABLE} matches nothing that is installed", file=sys.stderr)
-    unusable = [(c, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
-    for component, reason in unusable:
+    told_of = [(c, state, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
+    for component, _, reason in told_of:
         if not as_json:
             told = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
             say("", f"{component.kind} {component.name} of {component.origin}:", *told, sep="\n")
-    if unusable:
+    if any(state is not State.INCOMPLETE for _, state, _ in told_of):
         raise typer.Exit(1)
 
 

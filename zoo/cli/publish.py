@@ -253,11 +253,10 @@ def _find(name: str, catalog: Path, access: HubAccess) -> _Order:
     """A weight of `catalog`, or what `find_weight` finds."""
     from zoo.catalog.catalog import read_catalog
     from zoo.catalog.sources import parse_reference
-    from zoo.composition import parse_name
-    from zoo.weights import find_weight
+    from zoo.weights import find_weight, parse_typed
 
     if parse_reference(name) is None and catalog.is_file():
-        spec = parse_name(name)
+        spec = parse_typed(name)
         if (own := read_catalog(catalog)).weights_of(spec):
             record = own.weight(spec)
             return _Order(record.stored(), record.location)

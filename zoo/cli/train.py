@@ -146,7 +146,7 @@ def train_command(
     on, to the very weights that an undisturbed run has. Several processes or
     machines: torchrun --nproc-per-node 2 -m zoo.cli train …, with GPUs also
     accelerate launch; a step still has the recipe's batch size, divided among
-    them. Needs: pip install 'has8-zoo\\[train]'
+    them.
     """
     if threads:
         import torch

@@ -16,7 +16,7 @@ from zoo.data.download import locked
 from zoo.data.folders import list_classes, name_some
 from zoo.data.image_list import Listing
 from zoo.data.images import display_name
-from zoo.errors import InputError
+from zoo.errors import InputError, missing_extra
 from zoo.files import new_folder
 
 # What torch.load raises on damaged bytes.
@@ -79,7 +79,7 @@ def _parse_devkit(folder: Path) -> None:
     try:
         imagenet.parse_devkit_archive(folder)
     except ModuleNotFoundError as error:
-        raise InputError("ImageNet's development kit needs scipy; pip install 'has8-zoo[train]'") from error
+        raise missing_extra(error, "ImageNet's development kit", "train") from error
 
 
 def _unpack(folder: Path, split: str) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError, shorten, suggest
+from zoo.errors import InputError, missing_extra, shorten, suggest
 from zoo.exporting.network import check_image_size, describe_network, example_images
 from zoo.exporting.nir_graph import block_graph
 
@@ -114,7 +114,7 @@ def export_nir(
         force: replace a folder that such an export wrote.
 
     Raises:
-        InputError: the folder cannot be written, NIR is not installed, there are no spiking blocks or none of that
+        InputError: the folder cannot be written, there are no spiking blocks or none of that
             name, or one holds what NIR or spikingjelly's exporter cannot express. Nothing half-written remains.
     """
     check_nir_target(out, force)
@@ -152,7 +152,7 @@ def _check_installed() -> None:
         import nir  # noqa: F401
         import nirtorch  # noqa: F401  # spikingjelly's exporter needs it
     except ImportError as error:
-        raise InputError(f"NIR is not installed ({error}); pip install 'has8-zoo[export]'") from error
+        raise missing_extra(error, "NIR", "export") from error
 
 
 class _Recorder:

@@ -19,7 +19,7 @@ from torch.onnx import OnnxExporterError
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError
+from zoo.errors import InputError, missing_extra
 from zoo.exporting.network import check_image_size, describe_network, example_images
 from zoo.files import replace_bytes
 
@@ -80,7 +80,7 @@ def export_onnx(
         force: write over a file that exists.
 
     Raises:
-        InputError: the file exists or cannot be written, ONNX is not installed, or the network cannot be expressed
+        InputError: the file exists or cannot be written, or the network cannot be expressed
             in it. Nothing half-written remains.
     """
     check_onnx_target(out, force)
@@ -129,7 +129,7 @@ def to_onnx(module: nn.Module, x: Tensor, what: str, *, any_batch: bool) -> Mode
         any_batch: whether its first axis, the images, may have any length; else that of `x`.
 
     Raises:
-        InputError: ONNX is not installed, or an operation has no counterpart in it.
+        InputError: an operation has no counterpart in it.
     """
     table = _translations()
     shapes = ({0: torch.export.Dim(BATCH)},) if any_batch else None
@@ -169,7 +169,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         from onnxscript import ir
         from onnxscript.onnx_opset import opset18
     except ImportError as error:
-        raise InputError(f"ONNX is not installed ({error}); pip install 'has8-zoo[export]'") from error
+        raise missing_extra(error, "ONNX", "export") from error
 
     op: Any = opset18  # typed for numbers of one kind at a time, and these are traced values
 

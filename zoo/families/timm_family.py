@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family
-from zoo.errors import MissingPluginError, UnknownComponentError, shorten, suggest
+from zoo.errors import MissingFamilyExtraError, UnknownComponentError, missing_extra, shorten, suggest
 from zoo.names import ComponentNames, Value
 
 if TYPE_CHECKING:
@@ -18,13 +18,12 @@ BRIDGE = "has8_zoo"
 
 
 def import_timm() -> Any:
-    """timm, an optional dependency; raises `MissingPluginError`."""
+    """timm, an optional dependency; raises `MissingFamilyExtraError`."""
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise MissingPluginError(
-            f"names that begin with timm_ need {error.name}; install it with: pip install 'has8-zoo[timm]'"
-        ) from error
+        missing = missing_extra(error, "the family timm", "timm")
+        raise MissingFamilyExtraError(str(missing), name=missing.name) from error
     return timm
 
 

@@ -6,15 +6,17 @@ passes: nobody can tell a plugin's own from the user's Ctrl-C. What it prints go
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
-from zoo.errors import BrokenComponentError, ComponentError, IncompatibleComponentError
+from zoo.errors import BrokenComponentError, ComponentError, IncompatibleComponentError, missing_extra
 from zoo.registry.quiet_import import PRINTS_TO_STDERR
 
 GROUPS = {
@@ -40,6 +42,9 @@ OURS = "has8-zoo"
 NOTEBOOK = "(registered here)"
 """The distribution shown for components that `zoo.register` added in this process."""
 
+EXTRAS = MappingProxyType({("family", "timm"): ("timm", "timm")})
+"""Built-in components that need a module of an extra: kind and name → module and extra."""
+
 NAME = re.compile(r"[a-z][a-z0-9]*")
 NAME_RULE = "is no component name: lower-case letters and digits, a letter first, no underscore"
 
@@ -54,6 +59,7 @@ class State(StrEnum):
     CONFLICT = "conflict"
     DISABLED = "disabled"
     REFUSED = "refused"
+    INCOMPLETE = "incomplete"
 
 
 UNUSABLE = (State.BROKEN, State.INCOMPATIBLE, State.DISABLED, State.REFUSED)
@@ -142,6 +148,15 @@ class Component:
             raise self._failure()
         self._loaded, self.state = found, State.LOADED
         return found
+
+    def lacking(self) -> str | None:
+        """What has to be installed before it can be used; nothing is imported to know it."""
+        if self.distribution != OURS or (self.kind, self.name) not in EXTRAS:
+            return None
+        module, extra = EXTRAS[self.kind, self.name]
+        if importlib.util.find_spec(module) is not None:
+            return None
+        return str(missing_extra(ModuleNotFoundError(name=module), f"the {self.kind} {self.name}", extra))
 
     def fail(self, reason: str, state: State = State.BROKEN) -> None:
         """Keep why it cannot be used."""

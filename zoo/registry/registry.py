@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from zoo.errors import ComponentClashError, ComponentError, UnknownComponentError, shorten, suggest
+from zoo.known_plugins import unknown_component
 from zoo.registry.component import CATALOG_FILE, DISABLE, GROUPS, NAME, NAME_RULE, NOTEBOOK, Component, State
 from zoo.registry.scan import disabled_names, idle_switches, installed_points, normalise, package_file, scan
 
@@ -86,7 +87,7 @@ class Registry:
         ]
         if not claims:
             known = self.names(kind) if colon else self.plain_names(kind)
-            raise UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, known)}")
+            raise unknown_component(kind, name, suggest(name, known))
         enabled = _enabled(claims)
         if len(enabled) > 1:
             raise ComponentClashError(_clash(kind, plain, enabled))
@@ -101,6 +102,8 @@ class Registry:
         claims = _enabled(self._components[component.kind][component.name])
         if component.error is None and len(claims) > 1 and component.kind != "catalog":
             return State.CONFLICT, _clash(component.kind, component.name, claims)
+        if component.error is None and (lacking := component.lacking()):
+            return State.INCOMPLETE, lacking
         return component.state, component.error
 
     def check(self) -> list[Component]:

@@ -171,4 +171,4 @@ def make_converted(
         dataset_note=converted.note,
         recipe="converted",
     )
-    return make_folder(str(spec.tagged(TAG)), pack(converted.state, spec, origin), origin, statement, registry)
+    return make_folder(str(spec.tagged(TAG)), pack(converted.state, spec), origin, statement, registry)

@@ -114,13 +114,8 @@ def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
     return write_config(weight, describe(model, weight), model.num_features)
 
 
-def pack(state: Mapping[str, Tensor], spec: Spec, origin: str) -> bytes:
-    """The bytes of a model.safetensors.
-
-    Raises:
-        SaveError: a tensor holds NaN or infinity.
-    """
-    check_finite(state, origin)
+def pack(state: Mapping[str, Tensor], spec: Spec) -> bytes:
+    """The bytes of a model.safetensors."""
     # Copies: safetensors takes no two tensors of one storage, which a network that shares layers has.
     copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     return save(copies, metadata={"spec": json.dumps(spec.untagged().to_json())})

@@ -9,7 +9,7 @@ from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, SaveError, WeightError
 from zoo.registry.registry import Registry
-from zoo.saving.folder import ModelFolder, check_new_folder, make_rebuilt, pack
+from zoo.saving.folder import ModelFolder, check_finite, check_new_folder, make_rebuilt, pack
 from zoo.saving.record import NOT_STATED, Statement, check_tag, rebuild
 from zoo.weights.pretrained_cfg import DEFAULT_IMAGE_SIZE
 
@@ -106,7 +106,9 @@ def fold(model: ImageClassifier, name: str, statement: Statement, registry: Regi
     if any(parameter.is_meta for parameter in model.parameters()):
         raise SaveError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
     origin = str(model.spec)
-    data = pack(model.state_dict(), model.spec, origin)
+    state = model.state_dict()
+    check_finite(state, origin)
+    data = pack(state, model.spec)
     try:
         rebuilt = rebuild(name, data, origin, registry)
     except WeightError as error:

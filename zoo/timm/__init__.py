@@ -18,9 +18,9 @@ from __future__ import annotations
 try:
     import timm  # noqa: F401
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        f"zoo.timm needs {error.name}; install it with: pip install 'has8-zoo[timm]'", name=error.name
-    ) from error
+    from zoo.errors import missing_extra
+
+    raise missing_extra(error, "zoo.timm", "timm") from error
 
 from zoo.timm.registration import register_catalog, register_models
 

@@ -1,6 +1,6 @@
 """Weights: find the record, fetch the bytes, verify, load. Hash first, then safetensors, then a strict match."""
 
-from zoo.weights.find import Found, find_listed, find_weight
+from zoo.weights.find import Found, find_listed, find_weight, parse_typed
 from zoo.weights.hub_client import HubAccess
 from zoo.weights.load import adapt_channels, check_before_allocation, count_classes, load_state, load_weight
 from zoo.weights.pretrained_cfg import describe
@@ -17,6 +17,7 @@ __all__ = [
     "find_weight",
     "load_state",
     "load_weight",
+    "parse_typed",
     "parse_weight",
     "read_plain_file",
     "read_weight",

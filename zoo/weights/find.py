@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import sys
 import warnings
 from dataclasses import dataclass
@@ -14,15 +13,19 @@ from zoo.catalog.sources import HubRepository, LocalFolder, Source, parse_refere
 from zoo.composition import parse_name
 from zoo.errors import (
     MissingPluginError,
+    ModelNameError,
     UnknownComponentError,
     UnpinnedWarning,
     WeightError,
+    install_plugin,
     shorten,
 )
+from zoo.known_plugins import is_installed
 from zoo.names import Spec, split_tag
 from zoo.registry.registry import Registry
 from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, RUN, read_config
 from zoo.weights.hub_client import HubAccess
+from zoo.weights.misspelt import meant_reference
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,28 @@ def find_weight(
     if reference is not None:
         weight, source = _open(reference, access)
         return Found(_stored_spec(weight, str(source), registry), weight, source, referenced=True)
-    try:
-        spec = parse_name(name, registry)
-    except UnknownComponentError as error:
-        _say_what_to_install(name, catalog or default_catalog(), error)
-        raise
+    spec = parse_typed(name, registry, catalog)
     if not (required or spec.tag):
         return Found(spec)
     record = (catalog or default_catalog()).weight(spec)
     return Found(record.spec_of(spec), record, record.location)
+
+
+def parse_typed(name: str, registry: Registry | None = None, catalog: Catalog | None = None) -> Spec:
+    """The spec of what a user wrote; an error says which plugin to install, or which reference was meant.
+
+    Raises:
+        ModelNameError, MissingPluginError: as `find_weight` does.
+    """
+    try:
+        return parse_name(name, registry)
+    except ModelNameError as error:
+        if isinstance(error, UnknownComponentError):
+            _say_what_to_install(name, catalog or default_catalog(), error)
+        meant = meant_reference(name) if isinstance(name, str) else None
+        if meant is None:
+            raise
+        raise type(error)(f"{error}; {meant}") from error
 
 
 def find_listed(
@@ -145,6 +161,8 @@ def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -
         spec = parse_name(weight.variant, registry)
     except UnknownComponentError as error:
         _check_providers(weight, origin, error)
+        if isinstance(error, MissingPluginError):
+            raise MissingPluginError(f"{origin}: {error}") from error
         advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
         raise UnknownComponentError(f"{origin}: {error}; {advice}") from error
     if weight.spec != spec.untagged().to_json():
@@ -155,16 +173,8 @@ def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -
 
 
 def _check_providers(weight: StoredWeight, origin: str, error: UnknownComponentError) -> None:
-    missing = {name: version for name, version in weight.providers.items() if not _installed(name)}
+    missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
     if missing:
         told = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
-        command = " ".join(f"'{name}'" for name in missing)
-        raise MissingPluginError(f"{origin} needs {told}; install with: pip install {command} ({error})") from error
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return False
-    return True
+        commands = ", ".join(install_plugin(name) for name in missing)
+        raise MissingPluginError(f"{origin} needs {told}; install with: {commands} ({error})") from error
