@@ -73,7 +73,7 @@ def test_the_floor_runs_the_networks_own_layers_in_their_order(model: str) -> No
     seen: list[tuple[str, int, bool]] = []
 
     def record(module: nn.Module, inputs: tuple[torch.Tensor, ...], _: Any) -> None:
-        seen.append((type(module).__name__, inputs[0].numel(), inputs[0].requires_grad))
+        seen.append((type(module).__name__.removeprefix("GuardedSpiking"), inputs[0].numel(), inputs[0].requires_grad))
 
     for each in network.modules():
         if isinstance(each, speed_steps.LAYERS):
