@@ -13,7 +13,9 @@ from torch.nn.utils import parametrizations, prune
 
 import zoo
 from zoo.catalog.schema import Preprocessing
-from zoo.contracts.classifier import Encoder, ImageClassifier, Neuron
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
 from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.families.fusion import FoldedNorm, adjacent_layers, fold_norms

@@ -17,7 +17,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.backbones.resnet import ResNetBackbone
-from zoo.contracts.classifier import Decoder, Encoder, ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
 from zoo.errors import CompositionError, InputError
 from zoo.factory import create_model
 from zoo.registry.registry import Registry, default_registry

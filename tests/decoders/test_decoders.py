@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 from zoo.decoders.averages import BitPlaneDecoder, RateDecoder
 from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
 from zoo.encoders.temporal import PhaseEncoder, RateEncoder, TtfsEncoder

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.contracts.classifier import Decoder
+from zoo.contracts.decoder import Decoder
 from zoo.decoders import averages
 from zoo.decoders.averages import BitPlaneDecoder, RateDecoder
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders import surrogates
 from zoo.encoders.bitplanes import StraightThroughEncoder

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 from zoo.cpu import chunks
 from zoo.encoders import bitplanes, in_place_planes
 from zoo.encoders.bitplanes import bit_planes

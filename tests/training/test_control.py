@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import zoo
 from zoo.cli import app
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError
 from zoo.training import load_data, train
 from zoo.training.rescaling import scaled_surrogates

@@ -8,7 +8,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.contracts.classifier import ClassifierHead
+from zoo.contracts.backbone import ClassifierHead
 from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d
 from zoo.cpu.pooling import average_pool
 from zoo.cpu.recompute import keeps_for_backward

@@ -9,7 +9,8 @@ from typing import ClassVar, final
 from torch import Tensor, nn
 
 from zoo.backbones.layers import PooledLinearHead, conv, spiking_avg_pool, spiking_conv, spiking_norm
-from zoo.contracts.classifier import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
+from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
+from zoo.contracts.neuron import NeuronFactory
 from zoo.errors import CompositionError
 
 STEM_WIDTH = 64

@@ -9,7 +9,8 @@ from typing import final
 from torch import Tensor, nn
 
 from zoo.backbones.layers import conv, pooled, spiking_avg_pool, spiking_conv, spiking_linear, spiking_norm
-from zoo.contracts.classifier import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
+from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
+from zoo.contracts.neuron import NeuronFactory
 
 HIDDEN = (1024, 512)
 STEM_CHANNELS = 3

@@ -15,12 +15,14 @@ import zoo
 from zoo.cli.convert import convert_command
 from zoo.cli.eval import eval_command
 from zoo.cli.export import export_command
-from zoo.cli.list import info_command, list_command
+from zoo.cli.info import info_command
+from zoo.cli.list import list_command
 from zoo.cli.options import Commands, NeedsExport, NeedsTrain
 from zoo.cli.plugins import plugins_app
-from zoo.cli.predict import predict_command, show_command
+from zoo.cli.predict import predict_command
 from zoo.cli.profile import profile_command
 from zoo.cli.publish import publish_command
+from zoo.cli.show import show_command
 from zoo.cli.train import train_command
 from zoo.terminal import say
 

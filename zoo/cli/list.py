@@ -1,16 +1,14 @@
-"""`zoo list` and `zoo info`: what there is."""
+"""`zoo list`: the models and the components that there are."""
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-import zoo
-from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
-from zoo.cli.output import in_terminal, print_info, print_rows, weights_in_short
+from zoo.cli.options import Json
+from zoo.cli.output import in_terminal, print_rows, weights_in_short
 from zoo.registry.component import Component, State
 from zoo.terminal import say
 
@@ -108,23 +106,3 @@ def _component_row(
         return row | {"about": about, "error": reason}
     lacking = reason if state is State.INCOMPLETE else None
     return row | {"about": "; ".join(text for text in (about and about.removesuffix("."), lacking) if text)}
-
-
-def info_command(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|DIR",
-            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
-        ),
-    ],
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
-) -> None:
-    """Say all that is known of a model: its parts, size and weights, and the code that loads it."""
-    info = zoo.model_info(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
-    if as_json:
-        print(json.dumps(info))
-    else:
-        print_info(info)

@@ -14,18 +14,11 @@ from zoo.contracts.price import Price, Work
 from zoo.lazy import attach
 
 if TYPE_CHECKING:
-    from zoo.contracts.classifier import (
-        Backbone,
-        BlockPlan,
-        ClassifierHead,
-        Decoder,
-        Encoder,
-        FeatureInfo,
-        ImageClassifier,
-        Neuron,
-        NeuronFactory,
-        PairBuilder,
-    )
+    from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
+    from zoo.contracts.classifier import FeatureInfo, ImageClassifier
+    from zoo.contracts.decoder import Decoder
+    from zoo.contracts.encoder import Encoder
+    from zoo.contracts.neuron import Neuron, NeuronFactory
 
 API_VERSION = 1
 """Components declare `api_version = 1`; another major version is refused with its reason."""
@@ -53,17 +46,17 @@ __all__ = [
     "Work",
 ]
 
-_TENSOR_CONTRACTS = (
-    "Backbone",
-    "BlockPlan",
-    "ClassifierHead",
-    "Decoder",
-    "Encoder",
-    "FeatureInfo",
-    "ImageClassifier",
-    "Neuron",
-    "NeuronFactory",
-    "PairBuilder",
-)
+_HOMES = {
+    "Backbone": "zoo.contracts.backbone",
+    "BlockPlan": "zoo.contracts.backbone",
+    "ClassifierHead": "zoo.contracts.backbone",
+    "Decoder": "zoo.contracts.decoder",
+    "Encoder": "zoo.contracts.encoder",
+    "FeatureInfo": "zoo.contracts.classifier",
+    "ImageClassifier": "zoo.contracts.classifier",
+    "Neuron": "zoo.contracts.neuron",
+    "NeuronFactory": "zoo.contracts.neuron",
+    "PairBuilder": "zoo.contracts.backbone",
+}
 
-__getattr__, __dir__ = attach(__name__, dict.fromkeys(_TENSOR_CONTRACTS, "zoo.contracts.classifier"))
+__getattr__, __dir__ = attach(__name__, _HOMES)

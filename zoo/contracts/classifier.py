@@ -1,124 +1,20 @@
-"""The tensor contracts. Shapes: N batch, T timesteps, C channels; … any trailing dimensions, also none."""
+"""What a network of the zoo must offer: pixels (N, C, H, W) to logits (N, classes), and timm's methods."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, final
+from typing import TYPE_CHECKING, Any, Self, TypedDict, final
 
 import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, NEURON_PRICES, Price
-from zoo.errors import CompositionError, InputError
+from zoo.errors import InputError
 
 if TYPE_CHECKING:
     from zoo.names import Spec
-
-
-class Encoder(nn.Module, ABC):
-    """(N, C, …) real → (T, N, C, …) in {0, 1}, of the input's dtype.
-
-    Attributes:
-        code: what the planes mean, in the words that decoders name (`"binary-lsb-first"`).
-        differentiable: whether a gradient of the input's shape comes back.
-        options: names of the keyword arguments that its constructor takes; none is required.
-        repeatable: whether the same x gives the same planes in training mode too, bit for bit, as it has to in eval
-            mode. Then the backward pass makes them anew where it needs them, and nothing of them is kept.
-        prices: what it is charged with; by default the range step, and a comparison in every timestep.
-    """
-
-    api_version: ClassVar[int]
-    code: ClassVar[str]
-    differentiable: ClassVar[bool]
-    options: ClassVar[frozenset[str]] = frozenset()
-    repeatable: ClassVar[bool] = False
-    prices: ClassVar[tuple[Price, ...]] = ENCODER_PRICES
-
-    @property
-    @abstractmethod
-    def timesteps(self) -> int:
-        """T, the number of planes that `forward` emits."""
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode x; a sample's planes depend on that sample alone."""
-
-    def extra_repr(self) -> str:
-        return f"code={self.code!r}, timesteps={self.timesteps}, differentiable={self.differentiable}"
-
-
-class Decoder(nn.Module, ABC):
-    """(T, N, C, …) → (N, C, …).
-
-    Attributes:
-        codes: the codes it can read; None for any.
-        timesteps: the T it needs; None for any.
-        prices: what it is charged with; by default a multiplication for every spike.
-    """
-
-    api_version: ClassVar[int]
-    codes: ClassVar[frozenset[str] | None]
-    timesteps: ClassVar[int | None]
-    prices: ClassVar[tuple[Price, ...]] = DECODER_PRICES
-
-    @abstractmethod
-    def forward(self, spikes: Tensor) -> Tensor:
-        """Decode spikes."""
-
-    @final
-    def check(self, encoder: Encoder) -> None:
-        """Raise `CompositionError` where this decoder cannot read what `encoder` emits."""
-        if self.codes is not None and encoder.code not in self.codes:
-            raise CompositionError(
-                f"{type(self).__name__} reads the code {' or '.join(sorted(self.codes))}, but "
-                f"{type(encoder).__name__} emits {encoder.code}; choose a decoder that reads it, such as 'rate'"
-            )
-        if self.timesteps is not None and encoder.timesteps != self.timesteps:
-            raise CompositionError(
-                f"{type(self).__name__} needs T = {self.timesteps}, but {type(encoder).__name__} "
-                f"emits T = {encoder.timesteps}"
-            )
-
-    def extra_repr(self) -> str:
-        codes = "any" if self.codes is None else sorted(self.codes)
-        return f"codes={codes}, timesteps={self.timesteps or 'any'}"
-
-
-class Neuron(nn.Module, ABC):
-    """(T, N, …) real → (T, N, …) in {0, 1}, starting from rest on every call and leaving no state behind.
-
-    Attributes:
-        prices: what it is charged with; by default what a leaky one is.
-    """
-
-    api_version: ClassVar[int]
-    prices: ClassVar[tuple[Price, ...]] = NEURON_PRICES
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """Spikes of T timesteps of input current; equal inputs give equal outputs."""
-
-
-NeuronFactory = Callable[[], nn.Module]
-
-
-@dataclass(frozen=True)
-class BlockPlan:
-    """One pair of blocks, not built yet: a family builds the branches that it uses.
-
-    Attributes:
-        analog: makes the branch (N, C, H, W) → (N, out_channels, H', W').
-        spiking: makes the branch (T, N, C, H, W) → (T, N, out_channels, H', W') from a neuron factory.
-        out_channels: channels of both.
-    """
-
-    analog: Callable[[], nn.Module]
-    spiking: Callable[[NeuronFactory], nn.Module]
-    out_channels: int
 
 
 class FeatureInfo(TypedDict):
@@ -127,78 +23,6 @@ class FeatureInfo(TypedDict):
     num_chs: int
     reduction: int
     module: str
-
-
-class ClassifierHead(nn.Module, ABC):
-    """From the last feature map to logits."""
-
-    num_features: int
-    hidden_size: int
-    global_pool: str
-
-    @abstractmethod
-    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, num_features, H, W) → (N, num_classes), or (N, hidden_size) with `pre_logits`; the map unpooled."""
-
-    @abstractmethod
-    def reset_classes(self, num_classes: int) -> None:
-        """New last layer(s), none for 0 classes; not named `reset`, which spikingjelly's `reset_net` calls."""
-
-    @abstractmethod
-    def classifier(self) -> nn.Module:
-        """The layer(s) whose shape depends on the number of classes."""
-
-    @abstractmethod
-    def classifier_names(self) -> tuple[str, ...]:
-        """Their names inside this head."""
-
-
-PairBuilder = Callable[[Callable[[], nn.Module], Callable[[NeuronFactory], nn.Module]], nn.Module]
-"""Given how to make an analog and a spiking branch, the module in which a family uses them."""
-
-
-class Backbone(ABC):
-    """Builds the paired analog and spiking blocks, stage by stage, from base width b, multiplier m, depth d.
-
-    Attributes:
-        pixels_last: whether activations may lie in memory pixel by pixel (channels_last) on the CPU, which is faster; a
-            convolution rounds its own way in either order.
-    """
-
-    api_version: ClassVar[int]
-    pixels_last: ClassVar[bool] = True
-
-    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
-        self.base, self.mult, self.depth, self.in_chans = base, mult, depth, in_chans
-
-    @abstractmethod
-    def stages(self) -> Sequence[Sequence[BlockPlan]]:
-        """The blocks of every stage, the stem being the first stage where there is one."""
-
-    @abstractmethod
-    def reductions(self) -> Sequence[int]:
-        """Input pixels per feature pixel after every stage."""
-
-    @abstractmethod
-    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
-        """The classifier; `pair` is for heads that have two branches."""
-
-    @abstractmethod
-    def first_convs(self) -> tuple[str, ...]:
-        """Names, inside the first block of the first stage, of the convolutions that see the image."""
-
-    @property
-    def min_image_size(self) -> int:
-        """The fewest pixels a side that every stage can still make something of."""
-        return 1
-
-    @final
-    def feature_info(self) -> list[FeatureInfo]:
-        """Channels, reduction and module name after every stage."""
-        return [
-            FeatureInfo(num_chs=blocks[-1].out_channels, reduction=reduction, module=f"stages.{i}")
-            for i, (blocks, reduction) in enumerate(zip(self.stages(), self.reductions(), strict=True))
-        ]
 
 
 class ImageClassifier(nn.Module, ABC):

@@ -8,7 +8,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.classifier import Decoder
+from zoo.contracts.decoder import Decoder
 from zoo.contracts.price import SHIFTED_SUM
 from zoo.cpu.chunks import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
 

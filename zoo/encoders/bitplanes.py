@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.cpu.chunks import runs_in_place

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.ranges import unit_range
 from zoo.errors import check_count

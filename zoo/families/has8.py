@@ -10,7 +10,8 @@ from zoo.errors import CompositionError, ModelNameError
 from zoo.names import ComponentPart, Grammar, NumberPart, Spec, Value
 
 if TYPE_CHECKING:
-    from zoo.contracts.classifier import ImageClassifier, NeuronFactory
+    from zoo.contracts.classifier import ImageClassifier
+    from zoo.contracts.neuron import NeuronFactory
     from zoo.families.paired import Pairing
 
 MAX_WIDTH = 8192

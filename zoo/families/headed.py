@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from zoo.backbones.layers import PooledLinearHead
-from zoo.contracts.classifier import ClassifierHead, ImageClassifier
+from zoo.contracts.backbone import ClassifierHead
+from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_CLASSES
 from zoo.errors import InputError, check_count
 from zoo.families.fusion import adjacent_layers, fuse_network

@@ -8,12 +8,10 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from zoo.contracts.classifier import (
-    Backbone,
-    Decoder,
-    Encoder,
-    NeuronFactory,
-)
+from zoo.contracts.backbone import Backbone
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import NeuronFactory
 from zoo.cpu.chunks import pixels_last
 from zoo.cpu.recompute import remaking
 from zoo.families.headed import HeadedClassifier

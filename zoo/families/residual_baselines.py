@@ -8,7 +8,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from zoo.backbones.layers import PooledLinearHead
-from zoo.contracts.classifier import Encoder, FeatureInfo, NeuronFactory
+from zoo.contracts.classifier import FeatureInfo
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import NeuronFactory
 from zoo.families.fusion import numbered_layers
 from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec

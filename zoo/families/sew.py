@@ -11,7 +11,8 @@ from zoo.families.ann import BASELINE_NETWORKS
 from zoo.names import ChoicePart, ComponentPart, Grammar, Value
 
 if TYPE_CHECKING:
-    from zoo.contracts.classifier import Encoder, ImageClassifier
+    from zoo.contracts.classifier import ImageClassifier
+    from zoo.contracts.encoder import Encoder
 
 
 @final

@@ -13,7 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from zoo.catalog.schema import Preprocessing
-from zoo.contracts.classifier import Encoder, ImageClassifier, Neuron
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
 from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.factory import Places, open_model

@@ -8,7 +8,7 @@ from typing import Any, final
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
-from zoo.contracts.classifier import Neuron
+from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from zoo.contracts.classifier import Encoder, ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.encoder import Encoder
 from zoo.contracts.price import Work
 from zoo.profiling.macs import Branch, branch_of
 from zoo.profiling.recorder import Recorder, Uncounted

@@ -14,7 +14,9 @@ import torch
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor
 
-from zoo.contracts.classifier import Decoder, Encoder, ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError
 from zoo.profiling.rules import NEURONS
 

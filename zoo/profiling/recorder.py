@@ -17,7 +17,8 @@ from weakref import ref
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from zoo.contracts.classifier import Encoder, ImageClassifier
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.encoder import Encoder
 from zoo.contracts.price import Work
 from zoo.profiling.rules import (
     LAYERS,

@@ -14,7 +14,9 @@ import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from zoo.contracts.classifier import Decoder, Encoder, Neuron
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import (
     DECODER_PRICES,
     ENCODER_PRICES,

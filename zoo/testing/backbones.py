@@ -7,7 +7,7 @@ from functools import cached_property, partial
 
 from torch import Tensor, nn
 
-from zoo.contracts.classifier import Backbone, BlockPlan
+from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.errors import CompositionError
 from zoo.testing.inputs import run, seeded, uniform
 from zoo.testing.models import ModelTests, compose

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.contracts.classifier import Decoder, Encoder
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
 from zoo.errors import ComponentError, CompositionError
 from zoo.testing.component import full_name
 from zoo.testing.inputs import DTYPES, gradient, require_gradient, run, seeded, spikes, uniform

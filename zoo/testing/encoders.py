@@ -8,7 +8,8 @@ import json
 import torch
 from torch import Tensor
 
-from zoo.contracts.classifier import Decoder, Encoder
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
 from zoo.testing.inputs import (
     DTYPES,
     answer,

@@ -9,7 +9,7 @@ import torch
 from spikingjelly.activation_based.neuron import BaseNode
 from torch import Tensor
 
-from zoo.contracts.classifier import Neuron
+from zoo.contracts.neuron import Neuron
 from zoo.testing.inputs import DTYPES, answer, gradient, normal, require_gradient, require_near, run, seeded, uniform
 from zoo.testing.models import compose, require_training_step
 from zoo.testing.modules import ModuleTests

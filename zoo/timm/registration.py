@@ -11,7 +11,9 @@ from timm.models import PretrainedCfg, generate_default_cfgs, register_model, re
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.composition import DEFAULT_CLASSES, parse_name
-from zoo.contracts.classifier import Decoder, Encoder, Neuron
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
 from zoo.cpu.convolution import GuardedConv2d
 from zoo.errors import ComponentClashError, ModelNameError
 from zoo.factory import DEFAULT_CHANNELS

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from zoo.contracts.classifier import Encoder
+from zoo.contracts.encoder import Encoder
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from zoo.backbones.layers import pooled
-from zoo.contracts.classifier import ClassifierHead, FeatureInfo
+from zoo.contracts.backbone import ClassifierHead
+from zoo.contracts.classifier import FeatureInfo
 from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 from zoo_spikingjelly.networks import Parts

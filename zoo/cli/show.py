@@ -1,0 +1,43 @@
+"""`zoo show`: a picture of the bit planes and of the spike rates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import CacheDir, Endpoint, Model, leave_bombs_to_us, model_reference
+from zoo.cli.predict import default_model
+from zoo.terminal import say
+
+
+def show_command(
+    image: Annotated[
+        Path | None, typer.Argument(metavar="IMAGE", help="Image file; without one, the photograph of the package.")
+    ] = None,
+    model: Model = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the picture, a PNG.")] = Path("show.png"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite that file if it exists.")] = False,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Draw what the network sees: the input, its bit planes, and the spike rate of every layer.
+
+    A model without trained weights is shown as it is initialised, and the
+    picture says so. The model, unless --model names one:
+    has8_resnet_b8_m2_d4_ste_bpd.cifar10
+    """
+    from zoo.data.images import display_name, prepare, read_image, sample_photographs
+
+    leave_bombs_to_us()
+    file = image or sample_photographs()[0]
+    pixels = read_image(file)
+    from zoo.inference.show import check_target, draw, network_to_show, record, save_picture
+
+    check_target(out, force)
+    reference = model_reference(model or default_model())
+    network, preprocessing, weights = network_to_show(reference, endpoint=endpoint, cache_dir=cache_dir)
+    activity = record(network, prepare(pixels, preprocessing))
+    save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}"), out, force)
+    say(f"{out}: {network.spec}, {weights}")
