@@ -55,7 +55,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
         table.add_column(column, no_wrap=first, overflow="fold", style="bold" if first else "")
     for row in rows:
         table.add_row(*(Text("" if value is None else printable(str(value))) for value in row.values()))
-    console().print(table)
+    rich_console().print(table)
 
 
 def weights_in_short(records: Sequence[WeightRecord]) -> str:
