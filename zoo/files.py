@@ -8,8 +8,8 @@ import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -18,17 +18,26 @@ _KEPT = 40
 """Characters of a file's name in its part's, so that a long name still fits."""
 
 
-def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+def replace_file(
+    path: Path, write: Callable[[IO[bytes]], object], check: Callable[[Path], object] = lambda part: None
+) -> None:
     """Let `write` fill a new file beside `path`, then give it that name; killed at any moment, the old one is there.
 
     A link at `path` is replaced; what it points to is left alone. The mode of a file that is there is kept. The folder
     is flushed too, so that after a power cut the name does not point to nothing.
 
+    Args:
+        path: of the file.
+        write: fills it.
+        check: looks at the new file before it gets the name; what it raises leaves the old file as it was.
+
     Raises:
         OSError: the disk is full, or the file cannot be written. Whatever is raised, nothing is left beside it.
     """
     with ExitStack() as stack:
-        os.replace(_write_part(path, write, stack), path)
+        part = _write_part(path, write, stack)
+        check(part)
+        os.replace(part, path)
     _flush_folder(path.parent)
 
 
@@ -66,7 +75,7 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         parts = []
         for name, content in contents.items():
             target = folder / name
-            target.parent.mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             parts.append((_write_part(target, _writing(content), stack), target))
         for part, target in parts:
             os.replace(part, target)
@@ -85,14 +94,43 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
         OSError: it cannot be written, or holds something.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with folder_beside(path) as beside:
+        replace_files(beside, contents)
+
+
+@contextmanager
+def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
+    """A new folder beside `path` that takes its place at the end; where something fails, nothing has changed.
+
+    Args:
+        path: nothing, or an empty folder.
+        replace: whether a folder at `path` that holds something is removed then.
+
+    Raises:
+        OSError: it cannot be made, or holds something.
+    """
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:_KEPT]}-", dir=path.parent))
     try:
-        replace_files(beside, contents)
+        yield beside
         beside.chmod(0o755)
-        beside.rename(path)
+        if replace and path.exists():
+            shutil.rmtree(path)
+        beside.rename(path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # nothing is left there once it was renamed
     _flush_folder(path.parent)
+
+
+def move_folder(new: Path, old: Path) -> None:
+    """Move a whole folder into place; of one that is there, the files are replaced one by one and no other touched."""
+    if not old.exists():
+        old.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(new, old)
+        return
+    for file in sorted(path for path in new.rglob("*") if path.is_file()):
+        target = old / file.relative_to(new)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, target)
 
 
 def remove_parts(folder: Path) -> None:

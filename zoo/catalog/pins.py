@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from zoo.catalog.catalog import read_file
 from zoo.catalog.schema import StoredWeight, WeightRecord
 from zoo.catalog.sources import HubRepository
 from zoo.errors import CatalogError, PublishError
+from zoo.files import replace_file
 
 _NEW = "# Weights published from here; the schema is that of has8-zoo's registry.yaml.\nversion: 1\n\nweights:\n"
 _ITEM_INDENT = 2
@@ -182,26 +182,17 @@ def _replace(catalog: Path, text: str, expected: tuple[WeightRecord, ...]) -> No
     """Write beside, read again, rename."""
     pinned = expected[-1]
     by_hand = f"add the pin by hand: {pinned.name} is {pinned.published or pinned.location}"
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{catalog.name}-", dir=catalog.absolute().parent)
-    except OSError as error:
-        raise PublishError(f"{catalog} cannot be written: {error}; {by_hand}") from error
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(catalog.stat().st_mode & 0o777 if catalog.exists() else 0o644)
-        if sorted(read_file(beside).weights, key=_name) != sorted(expected, key=_name):
+
+    def check(part: Path) -> None:
+        if sorted(read_file(part).weights, key=_name) != sorted(expected, key=_name):
             raise PublishError(f"{catalog} cannot be changed as text; {by_hand}")
-        os.replace(beside, catalog)
+
+    try:
+        replace_file(catalog, lambda file: file.write(text.encode()), check)
     except CatalogError as error:
         raise PublishError(f"{catalog} cannot be changed as text ({error}); {by_hand}") from error
     except OSError as error:
         raise PublishError(f"{catalog} cannot be written: {error}; {by_hand}") from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _name(record: WeightRecord) -> Any:

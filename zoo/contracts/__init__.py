@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.contracts.converter import Converted, Converter
 from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily
-from zoo.contracts.price import Price, Work
+from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 from zoo.lazy import attach
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ API_VERSION = 1
 
 __all__ = [
     "API_VERSION",
+    "BINARY_DIGITS",
+    "RANGE_STEP",
     "About",
     "Backbone",
     "BlockPlan",

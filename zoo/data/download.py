@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
 import urllib.error
@@ -18,7 +17,7 @@ from torchvision.datasets.utils import check_integrity
 
 from zoo.data.images import display_name
 from zoo.errors import InputError
-from zoo.files import new_folder
+from zoo.files import move_folder, new_folder
 
 _TIMEOUT = 15
 """Seconds that the server has to answer before anything is asked of torchvision, which waits for ever."""
@@ -92,7 +91,7 @@ def _fetch(archive: Archive, root: Path, download: bool, problem: str) -> None:
         else:
             _knock(archive.url)
         archive.unpack(partial)
-        _replace(partial / archive.folder, root / archive.folder)
+        move_folder(partial / archive.folder, root / archive.folder)
     except _FAILURES as error:
         doing = "unpacking it failed" if whole else f"downloading {archive.url} failed"
         raise InputError(f"{problem}; {doing} ({_reason(error)}). {_by_hand(archive, root)}") from error
@@ -106,18 +105,6 @@ def _knock(url: str) -> None:
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=_TIMEOUT).close()
     except urllib.error.HTTPError as error:
         error.close()  # it answers; whether it has the file shows in the download
-
-
-def _replace(new: Path, old: Path) -> None:
-    """Move a whole folder into place; of one that is there, the files are replaced one by one and no other touched."""
-    if not old.exists():
-        old.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(new, old)
-        return
-    for file in sorted(path for path in new.rglob("*") if path.is_file()):
-        target = old / file.relative_to(new)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, target)
 
 
 def _by_hand(archive: Archive, root: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 import struct
@@ -17,7 +16,7 @@ from zoo.data.folders import list_classes, name_some
 from zoo.data.image_list import Listing
 from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra
-from zoo.files import new_folder
+from zoo.files import move_folder, new_folder
 
 # What torch.load raises on damaged bytes.
 _DAMAGE = (
@@ -89,7 +88,7 @@ def _unpack(folder: Path, split: str) -> None:
     parse = imagenet.parse_train_archive if split == "train" else imagenet.parse_val_archive
     try:
         parse(folder, folder=new_folder(partial).name)
-        os.replace(partial, folder / split)
+        move_folder(partial, folder / split)
     except (OSError, RuntimeError, EOFError, tarfile.TarError) as error:
         raise InputError(
             f"{imagenet.ARCHIVE_META[split][0]} cannot be unpacked in {display_name(folder)}: {error}"

@@ -10,8 +10,6 @@ import copy
 import io
 import json
 import logging
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -28,6 +26,7 @@ from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra, shorten, suggest
 from zoo.exporting.network import check_image_size, describe_network, example_images
 from zoo.exporting.nir_graph import block_graph
+from zoo.files import folder_beside
 
 INDEX, SUFFIX = "network.json", ".nir"
 DT = 1e-4
@@ -214,15 +213,8 @@ def _replacing(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its place at the end; where something fails, nothing has changed."""
     out = out.resolve()
     try:
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        try:
+        with folder_beside(out, replace=True) as beside:
             yield beside
-            beside.chmod(0o755)
-            if out.exists():
-                shutil.rmtree(out)
-            beside.rename(out)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)  # nothing is left there once it was renamed
     except OSError as error:
         raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import jinja2
 import zoo
 from zoo.contracts import API_VERSION
 from zoo.errors import InputError, UnknownComponentError, shorten, suggest
+from zoo.files import write_folder
 from zoo.registry.registry import GROUPS, Registry, default_registry
 from zoo.scaffold.names import component_name, distribution_name, package_name
 
@@ -107,12 +107,7 @@ class PluginDraft:
         try:
             if target.exists() and not (target.is_dir() and not any(target.iterdir())):
                 raise InputError(f"{target} exists and is not empty; nothing is written over: move it, or rename yours")
-            with tempfile.TemporaryDirectory(prefix=f".{self.distribution}.", dir=folder) as beside:
-                part = Path(beside, self.distribution)
-                for path, text in self.files().items():
-                    (part / path).parent.mkdir(parents=True, exist_ok=True)
-                    (part / path).write_text(text, encoding="utf-8", newline="\n")
-                part.rename(target)  # takes the place of an empty folder, and of nothing else
+            write_folder(target, {path: text.encode() for path, text in self.files().items()})
         except OSError as error:
             raise InputError(f"{target} cannot be written: {error}") from error
         return target

@@ -16,11 +16,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts import Decoder, Encoder, Price, Work
-from zoo.contracts.price import RANGE_STEP
-from zoo.decoders.averages import bit_plane_decode
-from zoo.encoders.bitplanes import bit_planes
-from zoo.encoders.ranges import unit_range
+from zoo.blocks import bit_plane_decode, bit_planes, unit_range
+from zoo.contracts import RANGE_STEP, Decoder, Encoder, Price, Work
 
 TIMESTEPS = 8
 CODE = "gray-lsb-first"

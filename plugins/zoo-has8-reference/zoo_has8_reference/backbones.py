@@ -10,9 +10,7 @@ from typing import cast, final
 
 from torch import nn
 
-from zoo.backbones.layers import Conv2d
-from zoo.backbones.resnet import ResNetBackbone
-from zoo.backbones.vgg import AnalogVggBlock, PairedMlpHead, SpikingVggBlock
+from zoo.blocks import AnalogVggBlock, Conv2d, PairedMlpHead, ResNetBackbone, SpikingVggBlock
 from zoo.contracts import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
 
 SPIKING_MOMENTUM = math.sqrt(0.1)

@@ -7,8 +7,7 @@ from typing import Any, final
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
 
-from zoo.contracts.precision import at_least_float32
-from zoo.neurons.nodes import ALPHA, StatelessNode
+from zoo.blocks import ALPHA, StatelessNode, at_least_float32
 
 
 @final

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from zoo.backbones.layers import pooled
-from zoo.contracts.backbone import ClassifierHead
-from zoo.contracts.classifier import FeatureInfo
-from zoo.families.headed import HeadedClassifier
+from zoo.blocks import HeadedClassifier, pooled
+from zoo.contracts import ClassifierHead, FeatureInfo
 from zoo.names import Spec
 from zoo_spikingjelly.networks import Parts
 from zoo_spikingjelly.published import Published

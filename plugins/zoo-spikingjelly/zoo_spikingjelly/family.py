@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
-from zoo.contracts.family import About, BuildRequest, GrammarFamily
+from zoo.contracts import About, BuildRequest, GrammarFamily
 from zoo.errors import check_count
 from zoo.names import ChoicePart, Grammar, Value
 from zoo_spikingjelly.published import PUBLISHED
 
 if TYPE_CHECKING:
-    from zoo.contracts.classifier import ImageClassifier
+    from zoo.contracts import ImageClassifier
 
 MAX_TIMESTEPS = 1024
 

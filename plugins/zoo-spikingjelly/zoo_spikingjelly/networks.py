@@ -10,8 +10,8 @@ from typing import Any, cast
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
 
+from zoo.blocks import IFNeuron, LIFNeuron
 from zoo.errors import CompositionError
-from zoo.neurons.nodes import IFNeuron, LIFNeuron
 from zoo_spikingjelly.published import Published
 
 _MODELS = "spikingjelly.activation_based.model"

@@ -1,0 +1,40 @@
+"""What a plugin may import of the zoo: contracts, blocks, the kit, errors and names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import zoo.blocks
+
+ROOT = Path(__file__).parents[1]
+PUBLIC = {"zoo", "zoo.blocks", "zoo.contracts", "zoo.errors", "zoo.names", "zoo.testing"}
+SOURCES = sorted(ROOT.glob("plugins/*/zoo_*/**/*.py"))
+TEMPLATES = sorted((ROOT / "zoo" / "scaffold" / "templates").rglob("*.jinja"))
+
+
+def imported(source: str) -> set[str]:
+    """Modules of the zoo that a file imports."""
+    nodes = list(ast.walk(ast.parse(source)))
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    parts = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name for name in whole | parts if name.partition(".")[0] == "zoo"}
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT / "plugins")))
+def test_plugins_import_what_is_public(file: Path) -> None:
+    assert imported(file.read_text(encoding="utf-8")) <= PUBLIC
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_new_plugins_import_what_is_public(file: Path) -> None:
+    modules = re.findall(r"^\s*(?:from|import) (zoo[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for name in modules if not name.startswith("zoo_")} <= PUBLIC
+
+
+def test_every_block_is_there() -> None:
+    assert all(getattr(zoo.blocks, name) is not None for name in zoo.blocks.__all__)
+    assert len(zoo.blocks.__all__) == len(set(zoo.blocks.__all__))
