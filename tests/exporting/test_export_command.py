@@ -134,4 +134,4 @@ def test_chosen_blocks_of_an_untrained_network_replace_an_earlier_export(tmp_pat
 
 
 def test_help_shows_the_extra_in_brackets() -> None:
-    assert "has8-zoo[export]" in run("--help").stdout
+    assert "[export]" in run("--help").stdout
