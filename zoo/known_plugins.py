@@ -45,6 +45,8 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "has8_resnet_b32_m2_d4_fourier_bpd.cifar10",
             )
         ),
+        "zoo-weights-cifar10-baselines": KnownPlugin(weights=("ann_resnet18.cifar10",)),
+        "zoo-weights-cifar10-vgg": KnownPlugin(weights=("ann_vgg_b16_m2_d4.cifar10",)),
     }
 )
 """By distribution."""
