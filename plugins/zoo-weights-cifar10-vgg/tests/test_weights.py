@@ -20,7 +20,7 @@ RECORDS = read_file(FOLDER / "registry.yaml").weights
 
 
 class TestCatalog(CatalogTests):
-    name = "cifar10"
+    name = "cifar10vgg"
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
