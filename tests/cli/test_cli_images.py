@@ -109,7 +109,8 @@ def test_predict_shows_progress_in_a_terminal_and_keeps_it_out_of_a_pipe(scratch
     arguments = ["zoo", "predict", str(folder), "--json", "--batch-size", "1"]
     code = (
         f"import sys; from pathlib import Path; sys.path.insert(0, {str(folder.parent)!r}); sys.argv = {arguments}\n"
-        f"from zoo.catalog import catalog, cli; catalog.catalog_path = lambda: Path({str(catalog.catalog_path())!r})\n"
+        "from zoo import cli; from zoo.catalog import catalog\n"
+        f"catalog.catalog_path = lambda: Path({str(catalog.catalog_path())!r})\n"
         "cli.main()"
     )
     shown, printed = in_terminal([sys.executable, "-c", code], stdout=subprocess.PIPE)

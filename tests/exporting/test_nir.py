@@ -234,7 +234,7 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for out, sizes, said in (
         (tmp_path / "file", {}, "is a file; NIR graphs need a folder"),
         (tmp_path / "none" / "nir", {}, "does not exist; make it first"),
-        (tmp_path / ("n" * 250), {}, "cannot be written: File name too long"),
+        (tmp_path / ("n" * 260), {}, "cannot be written: File name too long"),
         (tmp_path / "nir", {"image_size": 3}, "too small; snn_vgg_b1_m1_d1_ste_bpd takes 4 or more"),
         (
             tmp_path / "nir",

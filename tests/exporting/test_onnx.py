@@ -227,7 +227,7 @@ def test_files_are_not_written_over_unless_told_to(tmp_path: Path) -> None:
     for wrong, said in (
         (tmp_path / "model.pt", "does not end with .onnx; try"),
         (tmp_path / "none" / "model.onnx", "does not exist; make it first"),
-        (tmp_path / f"{'n' * 240}.onnx", "cannot be written: File name too long"),
+        (tmp_path / f"{'n' * 260}.onnx", "cannot be written: File name too long"),
     ):
         with pytest.raises(InputError, match=said):
             export_onnx(model, wrong, image_size=8)

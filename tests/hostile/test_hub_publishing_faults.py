@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,7 +100,7 @@ def test_publishing_to_what_answers_without_end(
 ) -> None:
     monkeypatch.setattr(hub_session, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(hub_watch, "SLOWEST", 1 << 20)
-    monkeypatch.setattr("zoo.hub.publish.COMMIT_SECONDS", 2.0)
+    monkeypatch.setattr(sys.modules["zoo.hub.publish"], "COMMIT_SECONDS", 2.0)
     with tampered(route, lambda self: pour(self, part, pause)) as access, refused(words, 12):
         publish_tiny(access)
 

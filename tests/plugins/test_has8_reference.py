@@ -90,5 +90,5 @@ def test_the_readme_converts_a_checkpoint(site: Path, run_python: RunPython, tmp
 
 @pytest.mark.skipif("fourierref" in zoo.list_components("encoder"), reason="the plugin is installed here")
 def test_without_it_its_names_are_unknown() -> None:
-    with pytest.raises(UnknownComponentError, match="unknown backbone 'resnetref'; did you mean 'resnet'"):
+    with pytest.raises(UnknownComponentError, match="unknown backbone 'resnetref': it is in zoo-has8-reference"):
         zoo.parse_name("has8_resnetref_b4_m2_d4_fourierref_bpdref_lifref")

@@ -48,4 +48,6 @@ def test_its_family_is_listed_and_loads(
         "distribution": "zoo-spikingjelly",
         "version": "0.1.0",
         "state": "available",
+        "about": "`sj_spikformerti` and its like: a network as spikingjelly builds it, with its paper's neurons and T.",
+        "error": None,
     }

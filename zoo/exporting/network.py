@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor
 
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.factory import Places, open_model
 from zoo.weights.hub_client import LIBRARY
@@ -60,3 +64,12 @@ def example_images(model: ImageClassifier, image_size: int, count: int) -> Tenso
         raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
     shape = (count, model.in_chans, image_size, image_size)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)
+
+
+@contextmanager
+def looking_at(out: Path) -> Iterator[None]:
+    """What the file system says of a name, as an `InputError`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error

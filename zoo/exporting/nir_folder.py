@@ -24,7 +24,7 @@ from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra, shorten, suggest
-from zoo.exporting.network import check_image_size, describe_network, example_images
+from zoo.exporting.network import check_image_size, describe_network, example_images, looking_at
 from zoo.exporting.nir_graph import block_graph
 from zoo.files import folder_beside
 
@@ -132,18 +132,19 @@ def export_nir(
 def check_nir_target(out: Path, force: bool) -> None:
     """Raise `InputError` where a folder of NIR graphs cannot or must not be written."""
     name = display_name(out)
-    if out.is_file():
-        raise InputError(f"{name} is a file; NIR graphs need a folder, one file for each spiking block")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder that {name} would be in does not exist; make it first")
-    if not out.exists() or not any(out.iterdir()):
-        return
-    if not force:
-        raise InputError(f"{name} is not empty; --force replaces it, or choose another name with --out")
-    strange = sorted(each.name for each in out.iterdir() if each.name != INDEX and each.suffix != SUFFIX)
-    if strange or not (out / INDEX).is_file():
-        found = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
-        raise InputError(f"{name} {found}, so it is no folder of NIR graphs, and is not replaced; choose another")
+    with looking_at(out):
+        if out.is_file():
+            raise InputError(f"{name} is a file; NIR graphs need a folder, one file for each spiking block")
+        if not out.parent.is_dir():
+            raise InputError(f"the folder that {name} would be in does not exist; make it first")
+        if not out.exists() or not any(out.iterdir()):
+            return
+        if not force:
+            raise InputError(f"{name} is not empty; --force replaces it, or choose another name with --out")
+        strange = sorted(each.name for each in out.iterdir() if each.name != INDEX and each.suffix != SUFFIX)
+        if strange or not (out / INDEX).is_file():
+            found = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
+            raise InputError(f"{name} {found}, so it is no folder of NIR graphs, and is not replaced; choose another")
 
 
 def _check_installed() -> None:

@@ -20,7 +20,7 @@ from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra
-from zoo.exporting.network import check_image_size, describe_network, example_images
+from zoo.exporting.network import check_image_size, describe_network, example_images, looking_at
 from zoo.files import replace_bytes
 
 if TYPE_CHECKING:
@@ -100,14 +100,15 @@ def export_onnx(
 def check_onnx_target(out: Path, force: bool) -> None:
     """Raise `InputError` where an ONNX file cannot or must not be written."""
     name = display_name(out)
-    if out.suffix.lower() != ".onnx":
-        raise InputError(f"{name!r} does not end with .onnx; try {name}.onnx")
-    if out.is_dir():
-        raise InputError(f"{name} is a folder; name a file, such as {name}/model.onnx")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder of {name} does not exist; make it first")
-    if out.exists() and not force:
-        raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
+    with looking_at(out):
+        if out.suffix.lower() != ".onnx":
+            raise InputError(f"{name!r} does not end with .onnx; try {name}.onnx")
+        if out.is_dir():
+            raise InputError(f"{name} is a folder; name a file, such as {name}/model.onnx")
+        if not out.parent.is_dir():
+            raise InputError(f"the folder of {name} does not exist; make it first")
+        if out.exists() and not force:
+            raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
 
 
 def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> None:
