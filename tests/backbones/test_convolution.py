@@ -84,9 +84,8 @@ def test_a_training_step_of_a_narrow_network_ends_normally() -> None:
     ["ann_resnet_b8_m2_d4", "ann_resnet_b4_m2_d4", "has8_resnet_b8_m2_d4_ste_bpd", "has8_resnet_b4_m2_d4_ste_bpd_plif"],
 )
 def test_ten_training_steps_end_normally(name: str, side: int, batch: int) -> None:
-    for _ in range(10):
-        done = run_guarded(_TRAINING, name, side, batch, 1)
-        assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
+    done = run_guarded(_TRAINING, name, side, batch, 10)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
 
 
 def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
