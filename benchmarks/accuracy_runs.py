@@ -111,7 +111,7 @@ class Budget:
 
     @property
     def key(self) -> str:
-        """The same for the same data and settings; threads are no part of it."""
+        """The same for the same data and settings; threads are not part of it."""
         settings = self.recipe.model_dump(mode="json", exclude={"seed"})
         # Names and lengths alone, as when the first records of the ledger were written.
         facts = [settings, *(earlier_form(split.fingerprint()) for split in (self.data.train, self.data.val))]
@@ -122,7 +122,7 @@ class Ledger:
     """The file of the records. A line that a killed process left half-written is cut off; another one in its place."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `InputError` where a line is no record."""
+        """Raises `InputError` where a line is not a record."""
         self.path = path
         self._runs: dict[tuple[str, str, int], Run] = {}
         self._costs: dict[tuple[str, int, int], Counted] = {}
@@ -163,7 +163,7 @@ class Ledger:
 
 
 def finite(value: float | None) -> float | None:
-    """None for what is no number, or none of the finite ones."""
+    """None for what is not a number, or none of the finite ones."""
     return value if value is not None and math.isfinite(value) else None
 
 

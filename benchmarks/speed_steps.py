@@ -81,7 +81,7 @@ def parse_size(model: str) -> tuple[str, int, int, int]:
     """`resnet_b32_m2_d4` → its parts."""
     found = re.fullmatch(r"(resnet|vgg)_b(\d+)_m(\d+)_d(\d+)", model)
     if found is None:
-        raise ValueError(f"{model!r} is no size; valid: resnet_b32_m2_d4, vgg_b16_m2_d4 and the like")
+        raise ValueError(f"{model!r} is not a size; valid: resnet_b32_m2_d4, vgg_b16_m2_d4 and the like")
     return found[1], int(found[2]), int(found[3]), int(found[4])
 
 

@@ -48,7 +48,7 @@ def closed_form(plane: int, scaled: bool) -> float:
 
 
 def relative_difference(measured: float, expected: float) -> float:
-    """|measured − expected| / |expected|; where zero is expected, zero alone is no difference."""
+    """|measured − expected| / |expected|; where zero is expected, zero alone is not a difference."""
     if expected == 0:
         return 0.0 if measured == 0 else math.inf
     return abs(measured - expected) / abs(expected)

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from zoo.registry.registry import Registry, default_registry
 
-settings.register_profile("zoo", deadline=None)  # a busy machine is no failure
+settings.register_profile("zoo", deadline=None)  # a busy machine is not a failure
 settings.load_profile("zoo")
 
 

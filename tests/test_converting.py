@@ -171,7 +171,7 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["none.pt", "."])
 def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightError, match="is no file; name a checkpoint"):
+    with pytest.raises(WeightError, match="is not a file; name a checkpoint"):
         read_state(tmp_path / name)
 
 

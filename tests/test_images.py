@@ -177,9 +177,9 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty.png": (lambda path: path.touch(), "is empty"),
     "cut.png": (_truncated, "truncated or damaged"),
     "header.png": (lambda path: path.write_bytes(_png_start(9, 9)), "truncated or damaged"),
-    "beginning.png": (lambda path: path.write_bytes(_png_start(9, 9)[:30]), "is no image"),
-    "text.png": (lambda path: path.write_text("no image at all"), "is no image"),
-    "drawing.eps": (lambda path: Image.new("RGB", (9, 9)).save(path, "EPS"), "is no image"),  # runs Ghostscript
+    "beginning.png": (lambda path: path.write_bytes(_png_start(9, 9)[:30]), "is not an image"),
+    "text.png": (lambda path: path.write_text("no image at all"), "is not an image"),
+    "drawing.eps": (lambda path: Image.new("RGB", (9, 9)).save(path, "EPS"), "is not an image"),  # runs Ghostscript
     "bomb.png": (lambda path: path.write_bytes(_png_start(10**5, 10**5)), "pixels"),
     "over.png": (lambda path: path.write_bytes(_png_start(MAX_PIXELS // 2, 3)), "pixels"),
 }

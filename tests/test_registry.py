@@ -87,7 +87,7 @@ def test_a_plugin_that_fails_at_import_is_shown_and_harms_nobody(registry: Regis
 @pytest.mark.parametrize("found", [None, 5, object, torch.nn.Identity, StraightThroughEncoder()])
 def test_what_is_no_such_component_is_broken(found: Any) -> None:
     registry = Registry([_component("odd", "zoo-odd", found)])
-    with pytest.raises(BrokenComponentError, match=r"is no subclass of zoo.contracts.Encoder"):
+    with pytest.raises(BrokenComponentError, match=r"is not a subclass of zoo.contracts.Encoder"):
         registry.load("encoder", "odd")
 
 
@@ -216,7 +216,7 @@ def test_a_malformed_entry_point_name_is_visible_and_broken(name: str) -> None:
     registry = Registry(scan([point]))
     (component,) = registry.components("encoder")
     assert component.state is State.BROKEN
-    assert "is no component name" in str(component.error)
+    assert "is not a component name" in str(component.error)
     assert registry.plain_names("encoder") == []
 
 
@@ -245,7 +245,7 @@ def test_register_never_overwrites(registry: Registry) -> None:
 
 @pytest.mark.parametrize("name", ["", "a_b", "A", "1a", "a b", "../x"])
 def test_register_refuses_malformed_names(registry: Registry, name: str) -> None:
-    with pytest.raises(ComponentError, match="is no component name"):
+    with pytest.raises(ComponentError, match="is not a component name"):
         registry.register("encoder", name, StraightThroughEncoder)
 
 
@@ -302,7 +302,7 @@ def test_a_family_that_raises_what_it_likes_hides_its_own_models_alone(
 def test_register_takes_classes_alone(registry: Registry, thing: Any) -> None:
     with pytest.raises(ComponentError, match="must be a class, not"):
         registry.register("encoder", "mine", thing)
-    with pytest.raises(ComponentError, match="is no component name"):
+    with pytest.raises(ComponentError, match="is not a component name"):
         registry.register("encoder", thing, StraightThroughEncoder)
 
 

@@ -50,7 +50,7 @@ class ComponentError(ZooError):
 
 
 class BrokenComponentError(ComponentError):
-    """A component's module fails to import, or what it names is no such component."""
+    """A component's module fails to import, or what it names is not such a component."""
 
 
 class IncompatibleComponentError(ComponentError):

@@ -35,7 +35,7 @@ CLASSES = ["black", "dark", "pale", "white"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Packed splits of four shades of grey with noise, under a name that is no data set of the paper.
+    """Packed splits of four shades of grey with noise, under a name that is not a data set of the paper.
 
     24 pixels: at 16 and fewer the last block convolves one pixel in steps of two, and torch 2.13 leaves parts of that
     weight's bfloat16 gradient unwritten on the CPU, so that no run is like another.

@@ -43,7 +43,7 @@ def test_the_plain_network_has_our_layers(model: str, size: tuple[str, int, int,
 
 
 def test_a_size_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(ValueError, match=r"'resnet_b32' is no size; valid: resnet_b32_m2_d4"):
+    with pytest.raises(ValueError, match=r"'resnet_b32' is not a size; valid: resnet_b32_m2_d4"):
         speed_steps.parse_size("resnet_b32")
 
 

@@ -100,7 +100,7 @@ def test_predict_of_a_name_that_no_terminal_should_print(scratch: str, tmp_path:
     Image.new("RGB", (40, 40)).save(wild)
     assert str(tmp_path / r"a\n\x1b[31m.png") in run("predict", wild).stdout.splitlines()
     wild.write_text("text")
-    assert run("predict", wild).stderr.startswith(rf"error: {tmp_path}/a\n\x1b[31m.png is no image")
+    assert run("predict", wild).stderr.startswith(rf"error: {tmp_path}/a\n\x1b[31m.png is not an image")
 
 
 def test_predict_shows_progress_in_a_terminal_and_keeps_it_out_of_a_pipe(scratch: str, folder: Path) -> None:

@@ -207,7 +207,7 @@ def test_a_folder_is_replaced_only_if_told_to_and_only_one_of_these(tmp_path: Pa
     export_nir(model, out, image_size=SIDE, blocks=["head.mlp.spiking"], force=True)
     assert sorted(path.name for path in out.iterdir()) == ["head.mlp.spiking.nir", "network.json"]
     (out / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match=r"holds 'thesis\.tex', so it is no folder of NIR graphs"):
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex', so it is not a folder of NIR graphs"):
         export_nir(model, out, image_size=SIDE, force=True)
     (out / "network.json").unlink()
     (out / "thesis.tex").unlink()

@@ -81,7 +81,7 @@ def test_a_bomb_is_refused_before_there_is_memory_for_it(tmp_path: Path, name: s
     path = tmp_path / "bomb.npz"
     path.write_bytes(zipped(_listed(**{name: bomb()}), zipfile.ZIP_DEFLATED))
     peak, said = _peak(path)
-    assert f"{path} is no .npz of plain arrays: {name} would grow from" in said
+    assert f"{path} is not an .npz of plain arrays: {name} would grow from" in said
     assert "300,000,128; valid: 100 times as many at most" in said
     assert peak < 20_000_000
 

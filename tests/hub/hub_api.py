@@ -1,4 +1,4 @@
-"""The loopback Hub's answers to everything that is no file: one function for each endpoint of the real one's API."""
+"""The loopback Hub's answers to everything that is not a file: one function for each endpoint of the real one's API."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
 
 
 def answer(call: Call) -> Any:
-    """What the endpoint answers, as JSON; `RefusedError` for what is no success."""
+    """What the endpoint answers, as JSON; `RefusedError` for what is not a success."""
     for method, pattern, endpoint in ROUTES:
         match = re.fullmatch(pattern, call.path)
         if method == call.method and match:

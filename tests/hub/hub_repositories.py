@@ -17,7 +17,7 @@ ATTRIBUTES = "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for patt
 
 
 class RefusedError(Exception):
-    """An answer that is no success: HTTP status, the Hub's words, its error code, more headers, more of the body."""
+    """An answer that is not a success: HTTP status, the Hub's words, its error code, more headers, more of the body."""
 
     def __init__(
         self, status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None, **body: Any

@@ -210,7 +210,7 @@ def test_an_empty_option_is_not_taken_for_one_left_out(tmp_path: Path, option: s
         (("--all", "--namespace", "alice"), "registry.yaml cannot be read"),
         ((f"{TINY}.none", "--to-dir", "out"), "has no pretrained weights"),
         (("local-dir:none", "--to-dir", "out"), "cannot be read (No such file or directory)"),
-        (("has8_resnet_b8_m2_d4_ste_bpd", "--repo-id", "none"), "is no repository of the Hub"),
+        (("has8_resnet_b8_m2_d4_ste_bpd", "--repo-id", "none"), "is not a repository of the Hub"),
     ],
 )
 def test_wrong_orders(hub: LoopbackHub, arguments: tuple[str, ...], words: str) -> None:

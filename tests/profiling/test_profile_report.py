@@ -178,8 +178,8 @@ def test_json_is_one_object_of_raw_numbers() -> None:
         ([torch.rand(3, 8, 8), torch.rand(3, 9, 9)], "image 1 has 9×9 pixels; wanted: 8×8"),
         (torch.full((1, 3, 8, 8), 2.0), r"image 0 holds values outside \[0, 1\]"),
         (torch.full((1, 3, 8, 8), torch.nan), r"image 0 holds values outside \[0, 1\], or NaN"),
-        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "image 0 is no floating-point tensor"),
-        ([None], "image 0 is no floating-point tensor"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "image 0 is not a floating-point tensor"),
+        ([None], "image 0 is not a floating-point tensor"),
         (torch.rand(1, 4, 8, 8), r"takes images \(N, 3, H, W\)"),
     ],
 )

@@ -69,7 +69,7 @@ def test_an_empty_folder_is_filled_and_a_file_or_a_dangling_link_left(tmp_path: 
 @pytest.mark.parametrize("folder", ["missing", "file"])
 def test_it_goes_into_a_folder_that_there_is(folder: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(InputError, match=f"{folder} is no folder; make it first"):
+    with pytest.raises(InputError, match=f"{folder} is not a folder; make it first"):
         create("zoo-sparkle", tmp_path / folder)
     assert [tmp_path / "file"] == list(tmp_path.iterdir())
 

@@ -105,7 +105,7 @@ def test_what_is_no_name_writes_nothing(name: str) -> None:
         (5, "no name of a plugin"),
         ("class", "package 'class' would hide Python's own"),
         ("Random", "package 'random' would hide Python's own"),
-        ("tests", "'tests' is no name for a package"),
+        ("tests", "'tests' is not a name for a package"),
         ("has8.zoo", f"has8-zoo {zoo.__version__} is installed already"),
         ("zoo", "a package 'zoo' is installed already"),
         ("torch", "torch .* is installed already"),
@@ -120,7 +120,7 @@ def test_names_of_distributions_that_cannot_be(name: Any, said: str, tmp_path: P
 @pytest.mark.parametrize(
     ("component", "error", "said"),
     [
-        ("", ComponentError, "'' is no component name; choose another; valid: lower-case"),
+        ("", ComponentError, "'' is not a component name; choose another; valid: lower-case"),
         ("my_neuron", ComponentError, "such as 'myneuron'"),
         ("Sparkle", ComponentError, "such as 'sparkle'"),
         ("8bit", ComponentError, "such as 'bit'"),

@@ -214,7 +214,7 @@ class Claims(Spoiled):
 BACKBONES = [
     (WrongWidth, "both_branches_have_the_declared_shape", "`out_channels` is 65, the analog branch gives 64"),
     (WrongReduction, "feature_info_is_true", "feature_info says that level 0 is (64, 4, 4) at 32 pixels"),
-    (WrongConvolution, "named_modules_exist", "stages.0.0.analog.bn is no convolution of the image's 4 channels"),
+    (WrongConvolution, "named_modules_exist", "stages.0.0.analog.bn is not a convolution of the image's 4 channels"),
     (SharedBlocks, "branches_are_built_anew", "gives the same module twice"),
     (Choosy, "sizes_that_it_cannot_build_are_refused", "depth 4 raises IndexError"),
     (Claims, "every_image_size_that_it_claims", "an image of 8×8 pixels raises RuntimeError"),

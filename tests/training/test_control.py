@@ -56,8 +56,8 @@ def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "begun", "said"),
     [
-        ("has8_resnet_b4_m2_d1_ste_bpd", None, "is no control of has8_resnet_b4_m2_d1_ste_bpd.*named by `zoo profile`"),
-        ("snn_resnet_b2_m2_d1_ste_bpd", None, "is no control of snn_resnet_b2_m2_d1_ste_bpd"),
+        ("has8_resnet_b4_m2_d1_ste_bpd", None, "is not a control of has8_resnet_b4_m2_d1.*named by `zoo profile`"),
+        ("snn_resnet_b2_m2_d1_ste_bpd", None, "is not a control of snn_resnet_b2_m2_d1_ste_bpd"),
         (HYBRID, CONTROL, "has no weight to start from"),
     ],
 )

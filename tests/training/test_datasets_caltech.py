@@ -144,4 +144,4 @@ def test_damaged_photographs_are_left_out(tmp_path: Path) -> None:
     (tmp_path / FOLDERS["caltech101"] / "Faces" / "image_0001.jpg").write_bytes(b"junk")
     data = load_data("caltech101", root=tmp_path, image_size=8)
     assert data.train.damage.count + data.val.damage.count == 1
-    assert "Faces/image_0001.jpg is no image" in (data.train.damage.names + data.val.damage.names)[0]
+    assert "Faces/image_0001.jpg is not an image" in (data.train.damage.names + data.val.damage.names)[0]

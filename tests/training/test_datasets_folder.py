@@ -248,8 +248,8 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
         with pytest.raises(InputError, match=message):
             load_data(source)
 
-    refuses(tmp_path / "nowhere", r"nowhere is no folder, no .npz file and no data set by name")
-    refuses("cifar11", r"cifar11 is no folder.*did you mean 'cifar10'")
+    refuses(tmp_path / "nowhere", r"nowhere is not a folder, an .npz file or a data set by name")
+    refuses("cifar11", r"cifar11 is not a folder.*did you mean 'cifar10'")
     (tmp_path / "empty").mkdir()
     refuses(tmp_path / "empty", r"empty holds no class folders and no images; each class's images must lie")
     refuses(pets / "train" / "cat", r"cat holds images, but no class folders")

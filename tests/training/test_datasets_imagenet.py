@@ -117,7 +117,7 @@ def test_half_unpacked_folders_are_told(folder: Path) -> None:
     shutil.rmtree(folder / "train")
     assert len(load_data("imagenet", root=folder.parent).train) == 6
     shutil.copytree(folder / "val" / WNIDS[1], folder / "val" / "n9")
-    with pytest.raises(InputError, match=r"val holds folders that are no classes \('n9'\)"):
+    with pytest.raises(InputError, match=r"val holds folders that are not classes \('n9'\)"):
         load_data("imagenet", root=folder.parent)
 
 

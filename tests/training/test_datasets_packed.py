@@ -34,7 +34,7 @@ def test_damaged_images_are_counted_named_and_left_out(tmp_path: Path) -> None:
     data = load_split(path, "val")
     assert len(data) == 22
     assert data.damage.count == 2
-    assert data.damage.names[0].startswith(f"image 5 of {path} (bright/00002.jpg) is no image")
+    assert data.damage.names[0].startswith(f"image 5 of {path} (bright/00002.jpg) is not an image")
     assert data.labels.tolist() == [i % 2 for i in range(24) if i not in (5, 8)]
     with pytest.raises(InputError, match=r"over 1 damaged images.*image 5 of .*; image 8 of .*Repair or remove them"):
         load_split(path, "val", max_damaged=1)
@@ -85,7 +85,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, n
 
 
 def test_broken_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none.npz is no folder, no .npz file and no data set"):
+    with pytest.raises(InputError, match=r"none.npz is not a folder, an .npz file or a data set"):
         load_split(tmp_path / "none.npz", "val")
     np.savez(tmp_path / "other.npz", jpeg=np.zeros(3))
     with pytest.raises(InputError, match="lacks the arrays offsets, labels, classes; it holds jpeg"):
@@ -94,10 +94,10 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"^{photograph} is no \.npz of plain arrays; data are .* by name, such as"):
         load_split(photograph, "val")
     np.save(tmp_path / "one.npy", np.zeros(3))
-    with pytest.raises(InputError, match=r"one.npy is no .npz of plain arrays; data are"):
+    with pytest.raises(InputError, match=r"one.npy is not an .npz of plain arrays; data are"):
         load_split(tmp_path / "one.npy", "val")
     whole = packed(tmp_path / "whole.npz").read_bytes()
     for content in (b"", b"junk", b"PK\x03\x04junk", whole[: len(whole) // 2]):
         (tmp_path / "junk.npz").write_bytes(content)
-        with pytest.raises(InputError, match=r"junk.npz is no .npz of plain arrays"):
+        with pytest.raises(InputError, match=r"junk.npz is not an .npz of plain arrays"):
             load_split(tmp_path / "junk.npz", "val")

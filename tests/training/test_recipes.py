@@ -122,7 +122,7 @@ def test_a_recipe_of_your_own_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("- 1", "is no list of settings"),
+        ("- 1", "is not a list of settings"),
         ("a: [", "is not YAML"),
         ("epochs: 0", "epochs: .* not 0"),
         ("surprise: 1", "surprise: Extra inputs"),

@@ -43,7 +43,7 @@ def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> Weig
         The record as it is now.
 
     Raises:
-        CatalogError: the file is no catalog.
+        CatalogError: the file is not a catalog.
         PublishError: it cannot be written; it is as it was.
     """
     catalog = catalog.resolve()  # a link stays one

@@ -78,7 +78,7 @@ def check_repository(repo_id: str) -> str:
     """`repo_id` where it has the form of one; raises `SourceError`."""
     if not _REPOSITORY.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".", "-", ".git")):
         raise SourceError(
-            f"{shorten(repo_id)} is no repository of the Hub; the form is org/name: letters, digits, '-', '_', '.', "
+            f"{shorten(repo_id)} is not a repository of the Hub; the form is org/name: letters, digits, '-', '_', '.', "
             "at most 96 each, without '--' or '..'"
         )
     return repo_id
@@ -88,7 +88,7 @@ def check_revision(revision: str) -> str:
     """`revision` where it is a commit; raises `SourceError`."""
     if not REVISION.fullmatch(revision):
         raise SourceError(
-            f"revision {shorten(revision)} is no commit: 40 hexadecimal digits, lower case. Branches and tags move; "
+            f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case. Branches and tags move; "
             "leave '@…' out once, and the pin of what is there now is said"
         )
     return revision
@@ -108,7 +108,7 @@ def _folder(place: str) -> LocalFolder:
 def _package(place: str) -> PackageFile:
     found = _PACKAGE.fullmatch(place)
     if not found or ".." in place:
-        raise SourceError(f"{shorten(place)} is no file of a package; the form is package:module/file.safetensors")
+        raise SourceError(f"{shorten(place)} is not a file of a package; the form is package:module/file.safetensors")
     return PackageFile(found[1], found[2])
 
 

@@ -82,7 +82,7 @@ app.add_typer(plugins_app, name="plugins")
 
 
 def main() -> None:
-    """The console script. What the terminal's encoding lacks is written out: a label in Greek is no failure."""
+    """The console script. What the terminal's encoding lacks is written out: a label in Greek is not a failure."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -37,7 +37,7 @@ def plugins_command(
 
     Alone it imports every component, those of plugins in another process, so
     that one which ends or hangs is named too. States: loaded, broken (its
-    import fails, or it is no such component), incompatible (written for
+    import fails, or it is not such a component), incompatible (written for
     another API version), conflict (several distributions claim its name),
     refused (its distribution calls itself has8-zoo), disabled (by the
     environment variable ZOO_DISABLE_PLUGINS: distributions or names between

@@ -127,7 +127,7 @@ class ImageClassifier(nn.Module, ABC):
 
     @final
     def check_image(self, x: Tensor) -> None:
-        """Raise `InputError` for what is no tensor of images: type, rank, channels or size."""
+        """Raise `InputError` for what is not a tensor of images: type, rank, channels or size."""
         if isinstance(x, Proxy):  # torch.fx traces the operations; there is no image yet
             return
         if not isinstance(x, Tensor) or not x.is_floating_point():

@@ -50,6 +50,6 @@ class Converter(ABC):
             state: key → tensor, without a common `module.` prefix.
 
         Raises:
-            WeightError: it is no checkpoint of the kind that this converter reads; the message names what is missing.
+            WeightError: it is not a checkpoint of the kind that it reads; the message names what is missing.
             InputError: an option has a value that it cannot have.
         """

@@ -25,7 +25,7 @@ class CaltechArchive(Archive):
     Attributes:
         categories: how many there are.
         image: pattern of the file names; its group is the number in the category, from 1 without gaps.
-        ignored: folders that are no category.
+        ignored: folders that are not a category.
     """
 
     name: str

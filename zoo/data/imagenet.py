@@ -54,7 +54,7 @@ def list_imagenet(split: str, root: Path) -> Listing:
 def _difference(wanted: set[str], there: set[str]) -> str:
     missing, foreign = sorted(wanted - there), sorted(there - wanted)
     lacks = f"lacks {len(missing)} of the {len(wanted)} classes ({name_some(missing)})" if missing else ""
-    holds = f"holds folders that are no classes ({name_some(foreign)})" if foreign else ""
+    holds = f"holds folders that are not classes ({name_some(foreign)})" if foreign else ""
     return " and ".join(filter(None, (lacks, holds)))
 
 

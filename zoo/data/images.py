@@ -34,7 +34,7 @@ SUFFIXES = (
 )
 """What a file must end with to be picked up from a folder; a file named outright may be called anything."""
 
-# Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are no photographs.
+# Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are not photographs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA", "AVIF")
 
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
@@ -128,7 +128,7 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError:
         known = ", ".join(_FORMATS)
-        raise InputError(f"{name} is no image, or damaged at its very beginning; readable are {known}") from None
+        raise InputError(f"{name} is not an image, or damaged at its very beginning; readable are {known}") from None
     except _BOMBS as error:
         raise InputError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are decoded ({error})") from None
     except Exception as error:  # Pillow raises errors of any type on damaged bytes, and other ones with every version
@@ -155,7 +155,7 @@ def _check_file(path: Path, name: str) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise InputError(f"{name} is a folder, not an image file; name a file inside it")
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{name} is no regular file; save the image to one first")
+        raise InputError(f"{name} is not a regular file; save the image to one first")
     if status.st_size == 0:
         raise InputError(f"{name} is empty (0 bytes); save or download it again")
     if not os.access(path, os.R_OK):
@@ -227,8 +227,8 @@ def fit(image: Image.Image, size: tuple[int, int], interpolation: str) -> Image.
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
     """The paths, each folder replaced by the image files in and below it, sorted.
 
-    Hidden files and folders, and links to folders, are left out of a folder. A path that is no folder stays as it is,
-    also where it does not exist: reading it tells.
+    Hidden files and folders, and links to folders, are left out of a folder. A path that is not a folder stays as it
+    is, also where it does not exist: reading it tells.
 
     Raises:
         InputError: a folder without images, or one that cannot be read.

@@ -45,7 +45,7 @@ class _Source:
         path = Path(self.named).expanduser()
         if not path.exists():
             known = suggest(str(self.named), dataset_names())
-            raise InputError(f"{display_name(path)} is no folder, no .npz file and no data set by name{known}")
+            raise InputError(f"{display_name(path)} is not a folder, an .npz file or a data set by name{known}")
         if path.is_file():
             return self._undivided(list_packed(path), splits, whole)
         packed, folders = _packed_splits(path), _split_folders(path)

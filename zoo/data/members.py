@@ -124,4 +124,4 @@ def open_arrays(path: Path, where: str) -> Iterator[ArrayFile]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{where} is no .npz of plain arrays: {reason}; make or download it again") from error
+        raise InputError(f"{where} is not an .npz of plain arrays: {reason}; make or download it again") from error

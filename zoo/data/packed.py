@@ -77,7 +77,7 @@ def list_packed(path: Path) -> Listing:
     """
     where = display_name(path)
     if not path.is_file():
-        raise InputError(f"{where} is no file; a packed split is an .npz with the arrays {', '.join(_ARRAYS)}")
+        raise InputError(f"{where} is not a file; a packed split is an .npz with the arrays {', '.join(_ARRAYS)}")
     arrays = _arrays(path, where)
     classes = tuple(arrays["classes"].tolist())
     labels, offsets = arrays["labels"].astype(np.int64), arrays["offsets"].astype(np.int64)
@@ -124,8 +124,8 @@ def _check_zip(path: Path, where: str) -> None:
         raise InputError(f"{where} cannot be read: {error.strerror}; check its owner and mode") from error
     if not zipped:
         raise InputError(
-            f"{where} is no .npz of plain arrays; data are a folder with a folder of images for every class, a packed "
-            f"split (an .npz with the arrays {', '.join(_ARRAYS)}), or a data set by name, such as cifar10"
+            f"{where} is not an .npz of plain arrays; data are a folder with a folder of images for every class, a "
+            f"packed split (an .npz with the arrays {', '.join(_ARRAYS)}), or a data set by name, such as cifar10"
         )
 
 

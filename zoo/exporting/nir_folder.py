@@ -144,7 +144,7 @@ def check_nir_target(out: Path, force: bool) -> None:
         strange = sorted(each.name for each in out.iterdir() if each.name != INDEX and each.suffix != SUFFIX)
         if strange or not (out / INDEX).is_file():
             found = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
-            raise InputError(f"{name} {found}, so it is no folder of NIR graphs, and is not replaced; choose another")
+            raise InputError(f"{name} {found}, so it is not a folder of NIR graphs and is not replaced; choose another")
 
 
 def _check_installed() -> None:
@@ -188,7 +188,7 @@ class _Recorder:
 
 
 def _run_blocks(model: ImageClassifier, image_size: int) -> dict[str, _Call]:
-    """The spiking blocks of a copy, fused. A spiking module that is no step of its own gives the steps inside it."""
+    """The spiking blocks of a copy, fused. A spiking module that is not a step of its own gives the steps inside it."""
     if not model.spiking_module_names:
         raise InputError(
             f"{model.spec} has no spiking blocks, and NIR holds nothing else; --format onnx takes it whole"

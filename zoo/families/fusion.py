@@ -105,7 +105,7 @@ def _round_layers(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _is_plain(conv: nn.Module | None, norm: nn.Module | None) -> bool:
-    # A pruned or reparametrised convolution computes its weight anew on every call: it is no parameter.
+    # A pruned or reparametrised convolution computes its weight anew on every call: it is not a parameter.
     plain = type(conv) in _CONVOLUTIONS and type(norm) in _NORMS
     return plain and isinstance(cast(nn.Conv2d, conv).weight, nn.Parameter)
 

@@ -144,7 +144,7 @@ def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifi
     """The network of that name, after a look at it where it takes no memory.
 
     Raises:
-        CompositionError: it is no convolutional network that takes images of any size.
+        CompositionError: it is not a convolutional network that takes images of any size.
     """
     name, options = str(spec["network"]), {"num_classes": num_classes, "in_chans": in_chans}
     with torch.device("meta"):

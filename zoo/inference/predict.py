@@ -143,7 +143,7 @@ def usable_device(name: str) -> str:
     """`name`, where torch can compute on that device.
 
     Raises:
-        InputError: it is no device, or not one of this machine.
+        InputError: it is not a device, or not one of this machine.
     """
     try:
         torch.zeros(1, device=name).item()

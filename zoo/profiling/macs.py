@@ -137,7 +137,7 @@ def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: M
         outputs: values returned for one image, by module name.
     """
     layers: list[Layer] = []
-    inside: str | None = None  # prefix of the parts of an encoder, decoder or neuron: a surrogate is no layer
+    inside: str | None = None  # prefix of the parts of an encoder, decoder or neuron: a surrogate is not a layer
     for name, module in model.named_modules():
         inner = [child for child, _ in module.named_children()]
         params = sum(p.numel() for p in module.parameters(recurse=False))

@@ -173,8 +173,8 @@ def profile(
     Raises:
         InputError: the model is on the meta device, or an image or `image_size` does not fit; what else `create_model`
             raises.
-        OptionError: `model` is neither a network nor a name, `image_size` is no integer, or `num_classes` goes with a
-            network.
+        OptionError: `model` is neither a network nor a name, `image_size` is not an integer, or `num_classes` goes with
+            a network.
     """
     image_size = None if image_size is None else _check_side(image_size)
     if isinstance(model, str):
@@ -313,7 +313,7 @@ def _open(images: Tensor | Iterable[Tensor], image_size: int | None) -> tuple[It
 
 def _check_kind(image: Tensor, number: int) -> Tensor:
     if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() != 3:
-        raise InputError(f"image {number} is no floating-point tensor (C, H, W) of pixels in [0, 1]")
+        raise InputError(f"image {number} is not a floating-point tensor (C, H, W) of pixels in [0, 1]")
     return image
 
 

@@ -46,7 +46,7 @@ EXTRAS = MappingProxyType({("family", "timm"): ("timm", "timm")})
 """Built-in components that need a module of an extra: kind and name → module and extra."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*")
-NAME_RULE = "is no component name: lower-case letters and digits, a letter first, no underscore"
+NAME_RULE = "is not a component name: lower-case letters and digits, a letter first, no underscore"
 
 
 class State(StrEnum):
@@ -124,7 +124,7 @@ class Component:
         """The component's class, imported and checked once; of a catalog the path of its file.
 
         Raises:
-            BrokenComponentError: the import failed, it is no such component, or it is switched off.
+            BrokenComponentError: the import failed, it is not such a component, or it is switched off.
             IncompatibleComponentError: it was written for another API version.
             KeyboardInterrupt: it was interrupted, by the user or by itself; a note says what was being imported.
         """
@@ -167,12 +167,12 @@ class Component:
         return kind(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
 
     def _problem(self, found: Any) -> tuple[str, State] | None:
-        """Why what was imported is no such component, if so, and what that makes of it."""
+        """Why what was imported is not such a component, if so, and what that makes of it."""
         from zoo.contracts import API_VERSION
 
         contract = _contract(self.kind)
         if not (inspect.isclass(found) and issubclass(found, contract)):
-            return f"{self.target} is no subclass of zoo.contracts.{contract.__name__}", State.BROKEN
+            return f"{self.target} is not a subclass of zoo.contracts.{contract.__name__}", State.BROKEN
         wanted = getattr(found, "api_version", None)
         if wanted != API_VERSION:
             said = "declares no api_version" if wanted is None else f"asks for API version {wanted!r}"

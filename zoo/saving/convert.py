@@ -61,7 +61,7 @@ def convert(
     Raises:
         UnknownComponentError, ComponentError: nobody offers that converter, or it is broken, also in what it does.
         OptionError: it has no such option.
-        WeightError: the file cannot be read without running code, or is no checkpoint of that kind.
+        WeightError: the file cannot be read without running code, or is not a checkpoint of that kind.
         ModelNameError, CompositionError: the options make no model.
         SaveError: `out` exists, or cannot be written; the checkpoint holds NaN. Nothing half-written remains.
     """
@@ -97,7 +97,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         WeightError: no such file, unreadable, holding anything but tensors, or needing code to be read.
     """
     if not path.is_file():
-        raise WeightError(f"{path} is no file; name a checkpoint (.pt, .pth, .safetensors)")
+        raise WeightError(f"{path} is not a file; name a checkpoint (.pt, .pth, .safetensors)")
     content = read_plain_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
     if isinstance(content, Mapping) and isinstance(content.get(_ENTRY), Mapping):
         content = content[_ENTRY]
@@ -106,7 +106,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     for key, value in content.items():
         if not (isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided):
             raise WeightError(
-                f"{path} is no state dict: its entry {key!r} is {_describe(value)}; valid: tensors alone, "
+                f"{path} is not a state dict: its entry {key!r} is {_describe(value)}; valid: tensors alone, "
                 f"or such a dict under {_ENTRY!r}"
             )
     prefix = _PREFIX if all(key.startswith(_PREFIX) for key in content) else ""

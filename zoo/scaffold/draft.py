@@ -103,7 +103,7 @@ class PluginDraft:
         """
         target = folder / self.distribution
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder; make it first, or name one that there is")
+            raise InputError(f"{folder} is not a folder; make it first, or name one that there is")
         try:
             if target.exists() and not (target.is_dir() and not any(target.iterdir())):
                 raise InputError(f"{target} exists and is not empty; nothing is written over: move it, or rename yours")
@@ -144,7 +144,7 @@ def draft(
         registry: components whose names are taken; the installed ones by default.
 
     Raises:
-        InputError: the name is no distribution's, or taken.
+        InputError: the name is not a distribution's, or taken.
         UnknownComponentError: no such kind.
         ComponentError, ComponentClashError: the component's name is none, or taken.
     """

@@ -31,18 +31,20 @@ def distribution_name(text: str) -> str:
     """The normalised name (PEP 503) of a distribution to be, where it is one (PEP 508) and free here.
 
     Raises:
-        InputError: it is no such name, or what it would install is there already.
+        InputError: it is not such a name, or what it would install is there already.
     """
     name = re.sub(r"[-_.]+", "-", text).lower() if isinstance(text, str) else ""
     if not (name and _DISTRIBUTION.fullmatch(text) and name[0].isalpha() and len(name) <= MAX_DISTRIBUTION):
         found = "-".join(re.findall(r"[a-z0-9]+", str(text).lower()))[:MAX_DISTRIBUTION].strip("-")
         near = found if found[:1].isalpha() else f"zoo-{found}".strip("-")
-        raise InputError(f"{shorten(str(text))} is no name of a plugin; valid: {_DISTRIBUTION_RULE}, such as {near!r}")
+        raise InputError(
+            f"{shorten(str(text))} is not the name of a plugin; valid: {_DISTRIBUTION_RULE}, such as {near!r}"
+        )
     package = package_name(name)
     if _is_pythons(package):
         raise InputError(f"package {package!r} would hide Python's own; choose another name, such as 'zoo-{name}'")
     if package in RESERVED:
-        raise InputError(f"{package!r} is no name for a package; choose another name, such as 'zoo-{name}'")
+        raise InputError(f"{package!r} is not a name for a package; choose another name, such as 'zoo-{name}'")
     try:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -63,7 +65,7 @@ def component_name(wanted: str | None, distribution: str, registry: Registry) ->
     """The component's name, or the one that goes with a distribution; free among all kinds.
 
     Raises:
-        ComponentError: it is no such name.
+        ComponentError: it is not such a name.
         ComponentClashError: (ComponentError) a component of that name is installed.
     """
     name = _derived(distribution) if wanted is None else wanted
@@ -71,7 +73,7 @@ def component_name(wanted: str | None, distribution: str, registry: Registry) ->
     if not (isinstance(name, str) and _COMPONENT.fullmatch(name) and len(name) <= MAX_COMPONENT):
         near = re.sub(r"[^a-z0-9]|^[^a-z]+", "", str(name).lower())[:MAX_COMPONENT] or "sparkle"
         raise ComponentError(
-            f"{shorten(str(name))} is no component name; {advice}; valid: {_COMPONENT_RULE}, such as {near!r}"
+            f"{shorten(str(name))} is not a component name; {advice}; valid: {_COMPONENT_RULE}, such as {near!r}"
         )
     if _is_pythons(name):
         raise ComponentError(f"{name!r} is a word of Python's own; {advice}, such as 'my{name}'")

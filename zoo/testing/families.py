@@ -106,7 +106,7 @@ class FamilyTests(ModelTests):
                 raise ConformanceError(
                     f"parsing {name!r} raises {type(error).__name__}: {error}; raise a zoo.errors.ModelNameError"
                 ) from error
-            raise ConformanceError(f"{name!r} is accepted, as {spec.fields}; refuse what is no name of this family")
+            raise ConformanceError(f"{name!r} is accepted, as {spec.fields}; refuse what is not a name of this family")
 
     def test_naming_loads_no_torch(self) -> None:
         """Listing and parsing import the family's module, and must not take torch's second."""

@@ -147,7 +147,7 @@ def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
-    warnings.filterwarnings("ignore", message=".*")  # what is said is no deed; told apart from a plugin's own filter
+    warnings.filterwarnings("ignore", message=".*")  # what is said is not a deed; told apart from a plugin's own filter
     dump_no_core()
     faulthandler.enable(os.dup(2))  # a crash says where it happened
     with open(request["answer"], "a", encoding="utf-8", buffering=1) as answer:

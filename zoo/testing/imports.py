@@ -19,7 +19,7 @@ from typing import IO, Any
 from zoo.testing.outcome import ConformanceError
 
 LIBRARIES = ("torch", "numpy", "torchvision", "spikingjelly.activation_based.layer", "zoo.contracts.classifier")
-"""What the zoo itself imports; what these do is no plugin's doing."""
+"""What the zoo itself imports; what these do is not a plugin's doing."""
 
 TIMEOUT = 300.0
 """Seconds that one import may take in the conformance kit."""

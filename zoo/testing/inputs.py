@@ -39,7 +39,7 @@ def spikes(shape: Sequence[int], seed: int = 0) -> Tensor:
 
 
 def run(module: nn.Module, x: Tensor, what: str = "") -> Tensor:
-    """The module's answer to x, without a graph; raises `ConformanceError` for what is no tensor."""
+    """The module's answer to x, without a graph; raises `ConformanceError` for what is not a tensor."""
     __tracebackhide__ = True
     with torch.no_grad():
         return answer(module, x, what)

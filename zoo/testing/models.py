@@ -129,7 +129,7 @@ class ModelTests(ModuleTests):
             for conv in model.first_conv_names:
                 module = _module(model, conv, "first_conv_names")
                 seen = module.in_channels if isinstance(module, nn.Conv2d) else None
-                require(seen == 4, f"{name}: {conv} is no convolution of the image's 4 channels but {module}")
+                require(seen == 4, f"{name}: {conv} is not a convolution of the image's 4 channels but {module}")
             require(bool(model.first_conv_names), f"{name}: `first_conv_names` is empty; name what sees the image")
             _require_classifier(model)
             for spiking in model.spiking_module_names:

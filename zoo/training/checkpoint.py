@@ -132,7 +132,7 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
             f"{path} is damaged or no checkpoint ({type(error).__name__}); start in another folder"
         ) from error
     if not isinstance(state, dict) or type(state.get("format")) is not int or state["format"] != _FORMAT:
-        raise WeightError(f"{path} is no checkpoint of this version of `zoo train`; start in another folder")
+        raise WeightError(f"{path} is not a checkpoint of this version of `zoo train`; start in another folder")
     facts = state.get("identity")
     if not isinstance(facts, dict) or not all(isinstance(key, str) for key in facts) or not _is_plain(facts):
         raise WeightError(

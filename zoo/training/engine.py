@@ -225,8 +225,8 @@ class Training:
                 A look that was broken off is made first.
 
         Raises:
-            DivergenceError: the loss or the gradient is no number any more, or the loss exploded; the last checkpoint
-                is from before that.
+            DivergenceError: the loss or the gradient is not a number any more, or the loss exploded; the last
+                checkpoint is from before that.
             TrainingStoppedError: somebody asked for an end; the checkpoint is of the last step.
             InputError: too many images are damaged.
         """

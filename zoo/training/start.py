@@ -79,7 +79,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
     strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
     if strange:
         raise InputError(
-            f"{control.spec} is no control of {model.spec}, which has no {strange[0]} of that shape; "
+            f"{control.spec} is not a control of {model.spec}, which has no {strange[0]} of that shape; "
             "the control is named by `zoo profile`"
         )
     model.load_state_dict(own | taken, strict=True)

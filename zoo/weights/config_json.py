@@ -19,7 +19,7 @@ MODEL = "model.safetensors"
 RUN = "run.json"
 """What `zoo train` writes there from its beginning on; the config comes at its end."""
 MAX_CONFIG_BYTES = 8 << 20
-"""A million labels fit; what is larger is no config."""
+"""A million labels fit; what is larger is not a config."""
 _MAX_STATED = 1 << 16
 """Characters of all that is not labels: a schema's complaints about more would fill the memory."""
 

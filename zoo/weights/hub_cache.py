@@ -38,7 +38,7 @@ def read_blob(path: Path, limit: int) -> bytes | None:
 
 
 def is_named(data: bytes, name: str) -> bool:
-    """Whether `name` is the hash of these bytes, git's or sha256; anything goes by a name that is no hash."""
+    """Whether `name` is the hash of these bytes, git's or sha256; anything goes by a name that is not a hash."""
     git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
     expected = {40: git.hexdigest(), 64: hashlib.sha256(data).hexdigest()}.get(len(name))
     return expected is None or not all(c in "0123456789abcdef" for c in name) or name == expected

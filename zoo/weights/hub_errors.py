@@ -76,7 +76,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
         json.JSONDecodeError,
         "{address} does not answer as a Hub does; check the address, and whether the network asks to log in",
     ),
-    (httpx2.InvalidURL, "{address} is no address; the form is https://host"),
+    (httpx2.InvalidURL, "{address} is not an address; the form is https://host"),
     (errors.EntryNotFoundError, "there is no such file in it; is it a model that `zoo publish` made?"),
 )
 

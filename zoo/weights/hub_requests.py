@@ -24,7 +24,7 @@ from zoo.catalog.sources import REVISION, HubRepository
 from zoo.weights.hub_watch import GRACE, AnswerError, Watch
 
 MAX_ANSWER = 4 << 20
-"""Bytes of an answer that is no file; an index of some 16,000 files fits."""
+"""Bytes of an answer that is not a file; an index of some 16,000 files fits."""
 MAX_MESSAGE = 64 << 10
 """Bytes of an answer that is an error."""
 LONGEST_WAIT = 30.0

@@ -89,7 +89,7 @@ def _reason(error: Exception) -> str:
 
 
 def parse_weight(data: bytes, name: str) -> dict[str, Tensor]:
-    """The tensors in verified bytes; raises `WeightError` where they are no safetensors file."""
+    """The tensors in verified bytes; raises `WeightError` where they are not safetensors file."""
     try:
         return load_bytes(data)
     except _UNREADABLE as error:

@@ -52,7 +52,7 @@ class Has8Converter(Converter):
             return self._vgg(state)
         found = ", ".join(sorted(state)[:3]) or "nothing"
         raise WeightError(
-            f"it is no HAS-8 model: it has neither {_RESNET_STEM} (ResNet) nor {_VGG_BLOCK.format(0)} (VGG); "
+            f"it is not a HAS-8 model: it has neither {_RESNET_STEM} (ResNet) nor {_VGG_BLOCK.format(0)} (VGG); "
             f"it has {found}, …"
         )
 
@@ -97,15 +97,15 @@ class Has8Converter(Converter):
 
 def _check_depth(depth: int, kind: str) -> None:
     if not 1 <= depth <= MAX_DEPTH:
-        raise WeightError(f"it is no HAS-8 {kind}: its keys make it d{depth}; valid: d1 to d{MAX_DEPTH}")
+        raise WeightError(f"it is not a HAS-8 {kind}: its keys make it d{depth}; valid: d1 to d{MAX_DEPTH}")
 
 
 def _shape(state: Mapping[str, Tensor], key: str, dims: int) -> tuple[int, ...]:
     if key not in state:
-        raise WeightError(f"it is no complete HAS-8 model: {key} is missing")
+        raise WeightError(f"it is not a complete HAS-8 model: {key} is missing")
     shape = tuple(state[key].shape)
     if len(shape) != dims or 0 in shape:
-        raise WeightError(f"it is no HAS-8 model: {key} has the shape {shape}, expected {dims} dimensions, none empty")
+        raise WeightError(f"it is not a HAS-8 model: {key} has the shape {shape}, not {dims} dimensions, none empty")
     return shape
 
 
@@ -113,7 +113,7 @@ def _multiplier(widths: list[int], kind: str) -> int:
     """m of the widths b·m^i; 1 where there is only b."""
     mult = max(1, widths[1] // widths[0]) if len(widths) > 1 else 1
     if widths != [widths[0] * mult**i for i in range(len(widths))]:
-        raise WeightError(f"it is no HAS-8 {kind}: its widths {widths} are not b·m^i")
+        raise WeightError(f"it is not a HAS-8 {kind}: its widths {widths} are not b·m^i")
     return mult
 
 
@@ -121,5 +121,5 @@ def _renamed(state: Mapping[str, Tensor], keys: Mapping[str, str], kind: str) ->
     problems = {"missing": sorted(keys.keys() - state.keys()), "unexpected": sorted(state.keys() - keys.keys())}
     told = [f"{what}: {', '.join(names[:5])} ({len(names)} in all)" for what, names in problems.items() if names]
     if told:
-        raise WeightError(f"it is no complete HAS-8 {kind} of two basic blocks a stage; {'; '.join(told)}")
+        raise WeightError(f"it is not a complete HAS-8 {kind} of two basic blocks a stage; {'; '.join(told)}")
     return {ours: state[published] for published, ours in keys.items()}

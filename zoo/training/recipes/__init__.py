@@ -120,5 +120,5 @@ def _parse(text: str, name: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise CatalogError(f"recipe {name} is not YAML: {error}") from error
     if not isinstance(content, dict):
-        raise CatalogError(f"recipe {name} is no list of settings; zoo/training/recipes/modern.yaml shows one")
+        raise CatalogError(f"recipe {name} is not a list of settings; zoo/training/recipes/modern.yaml shows one")
     return content
