@@ -112,6 +112,7 @@ def test_blocks_agree_on_their_own_inputs(name: str) -> None:
             assert same.float().mean() > (0.998 if model.spiking_module_names else 0.999999), block
 
 
+@pytest.mark.slow
 def test_the_bundled_weights_still_say_the_same() -> None:
     model = zoo.create_model(BUNDLED, pretrained=True).eval()
     photograph = prepare(read_image(sample_photographs()[0]), Preprocessing(size=160))

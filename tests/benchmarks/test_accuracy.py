@@ -256,6 +256,7 @@ def test_images_too_small_for_a_network_do_not_end_the_others(data: Path, tmp_pa
     assert resnet["runs"][0]["top1"] is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["begin", "started"])
 def test_ctrl_c_between_runs_or_in_one_keeps_what_is_done(
     moment: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -74,6 +74,7 @@ def test_an_untrained_network_is_fitted_where_it_ends(data: Path) -> None:
     assert not any(key.endswith("weight") for key in changed - {"head.fc.weight"})
 
 
+@pytest.mark.slow
 def test_export_agreement_from_end_to_end(data: Path, tmp_path: Path) -> None:
     arguments = (SMALL, "--data", data, "--images", 20, "--fitted", 40, "--out", tmp_path)
     result = run(export_agreement, *arguments)

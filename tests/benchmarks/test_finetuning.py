@@ -63,6 +63,7 @@ def test_every_seed_must_be_better() -> None:
     assert tuned["mean"] == 47.0
 
 
+@pytest.mark.slow
 def test_a_tiny_run(data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.yaml"
     text = (Path(finetuning.zoo.__file__).parent / "training" / "recipes" / "finetune.yaml").read_text(encoding="utf-8")

@@ -103,6 +103,7 @@ def test_every_subject_makes_a_step(subject: str, training: bool) -> None:
     assert bool(folded) is (subject in ("ours tuned", "ours fused") and not training)
 
 
+@pytest.mark.slow
 def test_peak_memory_is_at_least_what_a_step_must_hold() -> None:
     work = replace(WORK, subject="floor", model="vgg_b4_m1_d1", size=96, batch=8)
     peak = speed_steps.peak_memory(work, 1)
@@ -157,6 +158,7 @@ def test_work_survives_json() -> None:
     assert Work(**json.loads(json.dumps(asdict(WORK)))) == WORK
 
 
+@pytest.mark.slow
 def test_the_smallest_run_writes_rows_and_a_picture(tmp_path: Path) -> None:
     arguments = ["--quick", "--scaling", "--no-memory", "--dtype", "float32", "--out", str(tmp_path), "--device", "cpu"]
     result = CliRunner().invoke(speed.app, arguments, env=PLAIN)

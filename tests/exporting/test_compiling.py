@@ -111,11 +111,13 @@ def test_decoders_compile(name: str) -> None:
     assert_steps_alike(default_registry().load("decoder", name)(), torch.rand(8, 2, 3, 4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_training_steps_compile_without_graph_breaks(name: str) -> None:
     assert_steps_alike(tiny(name).train(), torch.rand(2, 3, SIDE, SIDE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_models_export_for_any_number_of_images(name: str) -> None:
     model = tiny(name).eval()

@@ -36,6 +36,7 @@ def small(name: str, classes: int = 7) -> ImageClassifier:
     return zoo.create_model(name, num_classes=classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_all_sizes_encoders_decoders_and_neurons_build(size: str) -> None:
     for encoder, decoder, neuron in product(BIT_PLANES, ("rate", "bpd"), ("if", "lif", "plif")):
@@ -122,6 +123,7 @@ def _losses(name: str, steps: int, rate: float) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["rate", "bpd"])
 def test_resnet_b8_overfits_32_images_with_ste(decoder: str) -> None:
     losses = _losses(f"has8_resnet_b8_m2_d4_ste_{decoder}", steps=60, rate=5e-3)

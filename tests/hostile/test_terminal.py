@@ -102,10 +102,10 @@ def test_list_and_errors_write_it_out(tmp_path: Path, monkeypatch: pytest.Monkey
     try:
         assert tiny()[0].variant in output("list").replace("\n", "")
         assert r"\x1b" in output("info", tiny()[0].variant)
+        assert "error: " in output("info", "has8_\x1b[2J\udcff", status=2)
+        assert "error: " in output("info", f"local-dir:{tmp_path}/\x1b\u202e\udcff", status=2)
     finally:
         catalog.default_catalog.cache_clear()
-    assert "error: " in output("info", "has8_\x1b[2J\udcff", status=2)
-    assert "error: " in output("info", f"local-dir:{tmp_path}/\x1b\u202e\udcff", status=2)
 
 
 @pytest.mark.slow

@@ -132,6 +132,7 @@ def test_a_control_comes_from_there_too(
     assert not hub.requests
 
 
+@pytest.mark.slow
 def test_the_commands_take_endpoint_and_cache(
     elsewhere: LoopbackHub, hub: LoopbackHub, data: Path, tmp_path: Path
 ) -> None:

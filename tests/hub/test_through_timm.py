@@ -52,7 +52,7 @@ def test_an_overlay_names_another_repository_than_the_catalogs_file(hub: Loopbac
     again = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     assert torch.equal(logits(again), logits(model))
     for place in ({"hf_hub_id": "alice/b8@main"}, {"hf_hub_id": "alice"}):
-        with pytest.raises(SourceError, match=r"no commit|no repository"):
+        with pytest.raises(SourceError, match=r"not a commit|not a repository"):
             timm.create_model(name, pretrained=True, pretrained_cfg_overlay=place)
 
 

@@ -82,6 +82,7 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
     return Environment(venv / "bin", tmp_path_factory.mktemp("reader"))
 
 
+@pytest.mark.slow
 def test_every_block_runs_in_order(environment: Environment) -> None:
     ran = [block for block in BLOCKS if block.quote is None]
     for block in ran:

@@ -55,6 +55,7 @@ def test_the_wheel_holds_the_package_alone(build_wheel: BuildWheel) -> None:
     assert all(name.startswith(("zoo_has8_reference/", "zoo_has8_reference-")) for name in names)
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_on_the_wheel(site: Path, run_python: RunPython) -> None:
     out = _printed(run_python(["-m", "pytest", "-p", "no:cacheprovider", "-q", PLUGIN / "tests"], site))
     assert re.search(r"\d+ passed", out), out

@@ -47,6 +47,7 @@ def _printed(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_their_own_tests_pass(sources: Path, target: Path, run_python: RunPython) -> None:
     flags = ["-q", "-rs", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", f"not {IMPORTS}"]
     out = _printed(run_python(["-m", "pytest", *flags, "."], target, cwd=sources))
@@ -56,6 +57,7 @@ def test_their_own_tests_pass(sources: Path, target: Path, run_python: RunPython
     assert all(any(reason in line for reason in reasons) for line in skipped), skipped
 
 
+@pytest.mark.slow
 def test_importing_them_does_nothing_else(target: Path, run_python: RunPython) -> None:
     modules = tuple(plugin.package for plugin in PLUGINS.values())
     code = f"from zoo.testing.imports import probe_imports; assert not any(probe_imports({modules}).values())"

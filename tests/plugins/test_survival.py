@@ -272,6 +272,7 @@ def test_plugins_shows_every_state_with_its_reason(
     assert bad == {name for (_, name), (state, _) in SAID.items() if state != "loaded"}
 
 
+@pytest.mark.slow
 def test_what_is_switched_off_is_no_problem_any_more(
     crowd: Path, environment: dict[str, str], run_python: RunPython
 ) -> None:

@@ -30,6 +30,7 @@ def test_the_wheel_holds_the_package_alone(build_wheel: Callable[[Path], Path]) 
     assert all(name.startswith(("zoo_gray/", "zoo_gray-")) for name in names)
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_on_the_wheel(target: Path, run_python: RunPython, tmp_path: Path) -> None:
     shutil.copytree(PLUGIN / "tests", tmp_path / "tests")  # away from the source tree
     out = _printed(run_python(["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "tests"], target, cwd=tmp_path))
@@ -86,6 +87,7 @@ def test_the_readme_shows_what_is_there() -> None:
     assert [link for link in links if not (PLUGIN / link).exists()] == []
 
 
+@pytest.mark.slow
 def test_the_readme_runs_and_the_kit_needs_no_test_file(target: Path, run_python: RunPython) -> None:
     snippets = _snippets("python")
     assert len(snippets) == 2

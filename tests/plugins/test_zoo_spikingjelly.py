@@ -29,6 +29,7 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
     assert all(name.startswith(("zoo_spikingjelly/", "zoo_spikingjelly-")) for name in names)
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_where_it_is_installed(
     site: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

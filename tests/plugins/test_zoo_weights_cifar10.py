@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from weights_as_wheels import RunPython, check_own_tests, check_photograph, check_size
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "zoo-weights-cifar10"
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_on_the_wheel_without_network(target: Path, run_python: RunPython, tmp_path: Path) -> None:
     check_own_tests(PLUGIN, target, run_python, tmp_path)
 

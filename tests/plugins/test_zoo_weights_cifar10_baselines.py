@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from weights_as_wheels import RunPython, check_own_tests, check_photograph, check_size
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "zoo-weights-cifar10-baselines"
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass_on_the_wheel_without_network(target: Path, run_python: RunPython, tmp_path: Path) -> None:
     check_own_tests(PLUGIN, target, run_python, tmp_path)
 
@@ -18,5 +20,6 @@ def test_the_wheel_is_at_most_60_megabytes(build_wheel: Callable[[Path], Path]) 
     check_size(build_wheel(PLUGIN))
 
 
+@pytest.mark.slow
 def test_a_photograph_is_classified_by_its_weight(target: Path, run_python: RunPython) -> None:
     check_photograph("ann_resnet18", target, run_python)

@@ -87,7 +87,7 @@ def test_what_is_no_name_writes_nothing(name: str) -> None:
     if _is_valid(name):
         name += "-"
     with tempfile.TemporaryDirectory() as folder:
-        with pytest.raises(InputError, match="no name of a plugin; valid: letters"):
+        with pytest.raises(InputError, match="not the name of a plugin; valid: letters"):
             create(name, Path(folder), component="sparkle")
         assert not list(Path(folder).iterdir())
 
@@ -101,8 +101,8 @@ def test_what_is_no_name_writes_nothing(name: str) -> None:
         ("zoo-sparkle\n", "such as 'zoo-sparkle'"),
         ("9lives", "such as 'zoo-9lives'"),
         ("z" * (MAX_DISTRIBUTION + 1), "up to 64"),
-        (None, "no name of a plugin"),
-        (5, "no name of a plugin"),
+        (None, "not the name of a plugin"),
+        (5, "not the name of a plugin"),
         ("class", "package 'class' would hide Python's own"),
         ("Random", "package 'random' would hide Python's own"),
         ("tests", "'tests' is not a name for a package"),

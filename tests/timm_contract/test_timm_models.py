@@ -27,6 +27,7 @@ def _require_passed(outcomes: Mapping[str, str], models: Sequence[str]) -> None:
     assert {name: outcome for name, outcome in outcomes.items() if outcome != "passed"} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", EVERY_MODEL)
 def test_timms_test_passes_on_small_models(function: str, small: Ran) -> None:
     _require_passed(small.outcomes.get(function, {}), SMALL)

@@ -129,7 +129,7 @@ def test_a_checkpoint_never_runs_code(data: ImageSplit, tmp_path: Path) -> None:
     with pytest.raises(WeightError, match="UnpicklingError"):
         run.resume()
     torch.save({"format": 7}, run.checkpoint)
-    with pytest.raises(WeightError, match="no checkpoint of this version"):
+    with pytest.raises(WeightError, match="not a checkpoint of this version"):
         run.resume()
 
 

@@ -36,6 +36,7 @@ except PublishError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_component_of_a_notebook_trains_and_loads_and_is_not_published(tmp_path: Path) -> None:
     photos = folder(tmp_path / "photos", {"night": 10, "noon": 10})
     command = [sys.executable, "-c", IN_A_NOTEBOOK, str(photos), str(tmp_path / "run")]

@@ -18,6 +18,7 @@ def _without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_train_names_the_extra(tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = _without("accelerate", "train", "ann_resnet_b1_m1_d1", "--data", str(tmp_path), "--out", str(out))

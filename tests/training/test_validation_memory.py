@@ -152,6 +152,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit is Linux's")
 def test_memory_that_runs_out_in_validation_costs_no_training(large: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
