@@ -12,6 +12,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "zoo-gray"
 NAME = "has8_resnet_b4_m2_d2_gray_gray"
