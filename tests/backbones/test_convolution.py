@@ -40,7 +40,7 @@ print(count)
 
 
 def _step(layers: list[tuple[int, ...]], threads: int) -> int:
-    done = run_guarded(_STEPS, threads, "zoo", *(",".join(map(str, layer)) for layer in layers))
+    done = run_guarded(_STEPS, threads, "zoo", *(",".join(map(str, layer)) for layer in layers), timeout=1000)
     assert done.returncode == 0, (done.returncode, done.stderr[-500:])
     return int(done.stdout)
 
@@ -98,7 +98,7 @@ def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
         layers.add((module.in_channels, module.out_channels, kernel, stride, inputs[0].shape[-1]))
 
     with torch.device("meta"):
-        model = zoo.create_model(name, num_classes=10)
+        model = zoo.create_model(name, num_classes=10).eval()
         for module in model.modules():
             if isinstance(module, nn.Conv2d) and module.stride != (1, 1):
                 module.register_forward_pre_hook(note)
@@ -106,11 +106,12 @@ def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
     return layers
 
 
-_BACKBONES = ("resnet", "resnetsmall", "vgg")
+_BACKBONES = ("resnet", "resnetsmall")  # a VGG has no strides
 _SIDES = (28, 32, 56, 64, 112, 128, 224)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_nothing_is_written_beside_the_gradients_of_what_the_backbones_make(threads: int) -> None:
     layers: set[tuple[int, ...]] = set()
