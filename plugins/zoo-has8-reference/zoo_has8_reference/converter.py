@@ -105,7 +105,9 @@ def _shape(state: Mapping[str, Tensor], key: str, dims: int) -> tuple[int, ...]:
         raise WeightError(f"it is not a complete HAS-8 model: {key} is missing")
     shape = tuple(state[key].shape)
     if len(shape) != dims or 0 in shape:
-        raise WeightError(f"it is not a HAS-8 model: {key} has the shape {shape}, not {dims} dimensions, none empty")
+        raise WeightError(
+            f"it is not a HAS-8 model: {key} has the shape {shape}, expected {dims} dimensions, none empty"
+        )
     return shape
 
 
