@@ -18,7 +18,7 @@ from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
-from zoo.cpu.chunks import runs_in_place
+from zoo.cpu.chunks import is_transformed
 
 _FEW_CHANNELS = 16
 """Input channels from which the 1×1 kernel with a stride is sound."""
@@ -29,10 +29,10 @@ _convolution_backward = torch.ops.aten.convolution_backward
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """What `conv` makes of x, (N, C, H, W) → (N, C', H', W'), so that its gradients are sound.
 
-    Outputs are torch's own, bit for bit, but while torch compiles or transforms the 1×1 kernels, and with gradients on
-    maps narrower than the stride.
+    Outputs are torch's own, bit for bit, but for 1×1 kernels within torch.func or torch.jit.trace, and for maps
+    narrower than the stride where gradients are asked for.
     """
-    if not (torch.is_grad_enabled() and conv.weight.requires_grad):
+    if x.device.type != "cpu" or not (torch.is_grad_enabled() and conv.weight.requires_grad):
         return nn.Conv2d.forward(conv, x)
     if _skips_pixels(conv):
         return _convolve_some_pixels(conv, x)
@@ -59,13 +59,20 @@ def _is_centred(conv: nn.Conv2d) -> bool:
 
 def _convolve_some_pixels(conv: nn.Conv2d, x: Tensor) -> Tensor:
     rows, columns = conv.stride
-    if not runs_in_place(x):
+    if _is_traced_or_transformed(x):
         return conv2d(x[..., ::rows, ::columns], conv.weight, conv.bias, groups=conv.groups)
     weight, bias = conv.weight, conv.bias
     if torch.is_autocast_enabled("cpu"):  # what autocast would do on the way into torch's own
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     return cast(Tensor, _StridedPointwise.apply(x, weight, bias, (rows, columns), conv.groups))
+
+
+def _is_traced_or_transformed(x: Tensor) -> bool:
+    """Whether torch.jit traces, which counts operations, or torch.func transforms: neither sees into a Function."""
+    if torch.compiler.is_compiling():  # torch.compile does
+        return False
+    return torch.jit.is_tracing() or is_transformed(x)  # type: ignore[attr-defined]
 
 
 class _StridedPointwise(torch.autograd.Function):
