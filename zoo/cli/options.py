@@ -63,13 +63,13 @@ def _is_folder(text: str) -> bool:
         return False
 
 
-def key_values(texts: Sequence[str], example: str) -> dict[str, str]:
+def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dict[str, str]:
     """What `--set KEY=VALUE` says, given any number of times."""
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise typer.BadParameter(f"--set {text!r} is not of the form {example}")
+            raise typer.BadParameter(f"{option} {text!r} is not of the form {example}")
         found[key.strip()] = value
     return found
 

@@ -50,7 +50,7 @@ def predict_command(
     opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
     weight = opened.weight
     assert weight is not None  # it was required
-    from zoo.inference.predict import Failure, predict, usable_device
+    from zoo.inference.predict import Failure, predict_files, usable_device
 
     files: list[Path | Failure] = [] if images else [*sample_photographs()]
     for path in images or []:
@@ -61,7 +61,7 @@ def predict_command(
 
     network = opened.build(pretrained=True, device=usable_device(device))
     wanted = min(DEFAULT_TOP, weight.num_classes) if top is None else top
-    answers = predict(network, files, weight.preprocessing, weight.labels, wanted, batch_size)
+    answers = predict_files(network, files, weight.preprocessing, weight.labels, wanted, batch_size)
     if not as_json:
         say(weight.name)
     failed = False

@@ -135,4 +135,8 @@ def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -
         notes.append(
             f"images were resized by {INTERPOLATION}, the weight asks for {weight.preprocessing.interpolation}"
         )
+    if weight.preprocessing.crop_pct < 1:
+        notes.append(
+            f"images were taken whole, the weight asks for the central {weight.preprocessing.crop_pct:.1%} of each side"
+        )
     return notes

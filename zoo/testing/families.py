@@ -125,7 +125,7 @@ class FamilyTests(ModelTests):
         for name in self.models():
             spec = self._parse(name)
             with attempting(f"building {name!r}"):
-                model = build_model(spec, CLASSES, 4, {}, self.components)
+                model = build_model(spec, CLASSES, 4, self.components)
             found = (model.spec, model.num_classes, model.in_chans)
             require(
                 found == (spec, CLASSES, 4),
@@ -172,7 +172,7 @@ class FamilyTests(ModelTests):
         )
         spec = self._parse(self.models()[0])
         try:
-            build_model(spec, CLASSES, 3, {"no_such_option": 1}, self.components)
+            build_model(spec.with_options({"family": {"no_such_option": 1}}), CLASSES, 3, self.components)
         except OptionError:
             return
         raise ConformanceError("an unknown option is accepted; list those that `build` reads in `options`")

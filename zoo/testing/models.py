@@ -27,7 +27,7 @@ def compose(
 ) -> ImageClassifier:
     """The model of a name, the same at every call; raises `ConformanceError` where it cannot be composed."""
     with seeded(seed), attempting(f"composing {name}"):
-        model = build_model(parse_name(name, registry), num_classes, in_chans, {}, registry)
+        model = build_model(parse_name(name, registry), num_classes, in_chans, registry)
     return model
 
 

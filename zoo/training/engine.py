@@ -31,6 +31,7 @@ from zoo.training.restoration import Expected, check_state
 from zoo.training.signals import StopRequest
 from zoo.training.spike_rates import SpikeMeter
 from zoo.training.start import Beginning
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 try:
     from accelerate import Accelerator, PartialState
@@ -129,7 +130,8 @@ class Training:
         self.plan = make_plan(len(data), recipe.batch_size, processes * accumulated, recipe.seed)
         first = self.accelerator.process_index * accumulated
         pinned = self.accelerator.device.type == "cuda"
-        self._feeder = Feeder(data, self.plan, recipe, range(first, first + accumulated), workers, pinned)
+        own = range(first, first + accumulated)
+        self._feeder = Feeder(data, self.plan, recipe, own, workers, pinned, stated_preprocessing(model))
         self._network, self._observers = model, observers if self.accelerator.is_main_process else ()
         self._stop = stop or StopRequest()
         self._measured_on, self.notes = measured_on, list[str]()

@@ -83,6 +83,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
             "the control is named by `zoo profile`"
         )
     model.load_state_dict(own | taken, strict=True)
+    model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
     return Beginning(
         model, begun.origin, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
     )

@@ -165,11 +165,12 @@ def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -
             raise MissingPluginError(f"{origin}: {error}") from error
         advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
         raise UnknownComponentError(f"{origin}: {error}; {advice}") from error
-    if weight.spec != spec.untagged().to_json():
+    stored = weight.spec_of(spec)
+    if weight.spec != stored.untagged().to_json():
         raise WeightError(
             f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         )
-    return weight.spec_of(spec)
+    return stored
 
 
 def _check_providers(weight: StoredWeight, origin: str, error: UnknownComponentError) -> None:
