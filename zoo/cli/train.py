@@ -194,8 +194,8 @@ def train_command(
 
 def _settings(texts: list[str]) -> dict[str, Any]:
     """`clip_norm=1` as YAML would read it."""
-    given = key_values(texts, "clip_norm=1")
-    return {key.replace("-", "_"): yaml.safe_load(value) for key, value in given.items()}
+    pairs = key_values(texts, "clip_norm=1")
+    return {key.replace("-", "_"): yaml.safe_load(value) for key, value in pairs.items()}
 
 
 def _print(result: TrainingResult, as_json: bool) -> None:
