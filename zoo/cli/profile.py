@@ -60,9 +60,9 @@ def profile_command(
         from zoo.data.images import find_images, prepare, read_image
 
         leave_bombs_to_us()
-        wanted, files = preprocessing_of(opened, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
-        with progress(len(files), shown=True, doing="counting") as advance:
-            images = (prepare(read_image(file), wanted) for file in files if not advance())
+        preprocessing, files = preprocessing_of(opened, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
+        with progress(len(files), visible=True, doing="counting") as advance:
+            images = (prepare(read_image(file), preprocessing) for file in files if not advance())
             counted = profile(opened, num_classes=num_classes, images=images)
     if as_json:
         print(json.dumps(counted.to_json()))

@@ -130,8 +130,8 @@ class Family(ABC):
             timesteps: T; 1 for a network without spikes.
         """
         kind = f"A spiking image classifier of {timesteps} timesteps" if timesteps > 1 else WITHOUT_SPIKES
-        told = " ".join(inspect.cleandoc(type(self).__doc__ or "").partition("\n\n")[0].split())
-        return About(f"{kind}: {told.rstrip('.')}." if told else f"{kind}.")
+        summary = " ".join(inspect.cleandoc(type(self).__doc__ or "").partition("\n\n")[0].split())
+        return About(f"{kind}: {summary.rstrip('.')}." if summary else f"{kind}.")
 
     def control(self, fields: Mapping[str, Value]) -> str | None:
         """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""
@@ -155,7 +155,7 @@ class GrammarFamily(Family):
         try:
             fields = grammar.parse(texts, known)
         except ModelNameError as error:
-            forms = " | ".join(each.pattern for each in self.grammars)
+            forms = " | ".join(grammar.pattern for grammar in self.grammars)
             if len(self.grammars) == 1 or "the form is" in str(error):
                 raise
             raise type(error)(f"{error}; the forms are {forms}") from None

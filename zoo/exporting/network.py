@@ -55,11 +55,11 @@ class Normalised(nn.Module):
 
 def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, Any]:
     """Name and version of the zoo; of a weight also its sha256, licence, preprocessing and labels."""
-    told = {"name": str(model.spec), "version": version(LIBRARY)}
+    facts = {"name": str(model.spec), "version": version(LIBRARY)}
     if weight is None:
-        return told
+        return facts
     preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}
-    return told | {
+    return facts | {
         "sha256": weight.sha256,
         "license": weight.license,
         "preprocessing": preprocessing | {"range": [0, 1], "channels": "RGB"},

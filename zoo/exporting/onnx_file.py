@@ -119,7 +119,7 @@ def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> 
     check_image_size(model, image_size)
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise InputError(f"batch={batch} is out of range; valid: 1 to {MAX_BATCH}, or any number of images")
-    size = sum(each.numel() * each.element_size() for each in model.state_dict().values())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if size > MAX_BYTES:
         raise InputError(f"{model.spec} has {size:,} bytes of weights; one ONNX file holds {MAX_BYTES:,} at most")
 
@@ -206,12 +206,12 @@ def _strip(converted: ModelProto) -> None:
 
 def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> Mapping[str, str]:
     """The file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
-    told = describe_network(model, weight, image_size)
+    facts = describe_network(model, weight, image_size)
     if weight is not None and weight.preprocessing.normalises:  # the file does that itself
-        told["preprocessing"] |= {"mean": [0.0], "std": [1.0]}
+        facts["preprocessing"] |= {"mean": [0.0], "std": [1.0]}
     return {
         f"zoo.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for key, value in told.items()
+        for key, value in facts.items()
     }
 
 

@@ -79,8 +79,8 @@ class CodedFamily(GrammarFamily):
     summary: ClassVar[str]
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
-        named = {key: f"`{value}`" for key, value in fields.items()}
-        return About(self.summary.format(timesteps=timesteps, **named), PAPER, CITATION)
+        fields_as_code = {key: f"`{value}`" for key, value in fields.items()}
+        return About(self.summary.format(timesteps=timesteps, **fields_as_code), PAPER, CITATION)
 
     def check(self, fields: Mapping[str, Value]) -> None:
         check_width(fields)

@@ -118,7 +118,7 @@ class PairedNetwork(HeadedClassifier):
             )
         )
         if backbone.pixels_last:
-            for block in (each for stage in self.stages for each in cast(nn.Sequential, stage)):
+            for block in (module for stage in self.stages for module in cast(nn.Sequential, stage)):
                 block.layout = PixelsLast()
         self.head = backbone.head(num_classes, "avg", pairing)
         self.num_features = self.head.num_features
@@ -141,7 +141,7 @@ class PairedNetwork(HeadedClassifier):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         super().set_grad_checkpointing(enable)
-        for block in (each for each in self.modules() if isinstance(each, PairedBlock)):
+        for block in (module for module in self.modules() if isinstance(module, PairedBlock)):
             block.remakes_planes = not enable
 
     @property

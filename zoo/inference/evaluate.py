@@ -70,16 +70,16 @@ class Evaluation:
 
     def scores(self) -> list[ClassScore]:
         """Class by class."""
-        right, true, said = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
+        right, true, predicted = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
         return [
-            ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], said[i]))
+            ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], predicted[i]))
             for i, name in enumerate(self.classes)
         ]
 
     def mistakes(self, most: int = 10) -> list[tuple[str, str, int]]:
         """(true class, predicted class, images), the most frequent first."""
-        wrong = self.confusion - torch.diag(self.confusion.diag())
-        counts, places = wrong.flatten().sort(descending=True, stable=True)
+        errors = self.confusion - torch.diag(self.confusion.diag())
+        counts, places = errors.flatten().sort(descending=True, stable=True)
         pairs = ((int(place), int(count)) for place, count in zip(places[:most], counts[:most], strict=True) if count)
         width = len(self.classes)
         return [(self.classes[place // width], self.classes[place % width], count) for place, count in pairs]

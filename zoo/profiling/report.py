@@ -123,7 +123,7 @@ class Profile(Cost):
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
-        cost = {each.name: getattr(self, each.name) for each in fields(Cost)}
+        cost = {field.name: getattr(self, field.name) for field in fields(Cost)}
         return {
             "name": self.name,
             "weights": self.weights,
@@ -195,7 +195,7 @@ def profile(
     counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
     control = _control(network, registry, catalog)
     batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
-    networks = [each for each in (network, control) if each is not None]
+    networks = [model for model in (network, control) if model is not None]
     activities = [] if stream is None else _measure(networks, stream, batch)
     energies = [Energy(activity.images, activity.work()) for activity in activities]
     return Profile(
@@ -252,8 +252,8 @@ def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **p
     """
     side = None if image_size is None else _check_side(image_size)
     weight = (name if isinstance(name, OpenedModel) else open_model(name, listed=True, **places)).weight
-    wanted = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    return wanted if side is None else wanted.model_copy(update={"size": side})
+    preprocessing = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
+    return preprocessing if side is None else preprocessing.model_copy(update={"size": side})
 
 
 def _network(
@@ -289,14 +289,14 @@ def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: i
     """What the same images set off in each network."""
     recorders = [Recorder(network) for network in networks]
     weights = next(networks[0].parameters())
-    seen = 0
+    count = 0
     while chunk := list(islice(images, batch)):
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
-        seen += len(chunk)
+        count += len(chunk)
         for network, recorder in zip(networks, recorders, strict=True):
             with recorder.watching():
                 network(stacked)
-    return [activity_of(network, recorder, seen) for network, recorder in zip(networks, recorders, strict=True)]
+    return [activity_of(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
 
 
 _SLACK = 1e-5

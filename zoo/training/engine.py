@@ -277,10 +277,10 @@ class Training:
 
     def _end_early(self) -> None:
         self.save()
-        asked = self._stop.signal or signal.SIGTERM  # of another process
+        signum = self._stop.signal or signal.SIGTERM  # of another process
         place = f"epoch {self.epoch + 1}, step {self.step}" if self.step else f"epoch {self.epoch}"
         raise TrainingStoppedError(
-            f"stopped by {asked.name} after {place}; saved, the same command with --resume goes on", asked
+            f"stopped by {signum.name} after {place}; saved, the same command with --resume goes on", signum
         )
 
     def _owes_look(self, every: int) -> bool:
@@ -327,10 +327,10 @@ class Training:
 
     def _add_up(self, loss: float, hits: int, images: int) -> list[float]:
         """Mean loss, and sums of hits, images and stop requests, over all processes."""
-        own = [loss / self.accelerator.num_processes, hits, images, self._stop.signal is not None]
+        local_sums = [loss / self.accelerator.num_processes, hits, images, self._stop.signal is not None]
         if self.accelerator.num_processes == 1:
-            return own
-        values = torch.tensor(own, dtype=torch.float64, device=self.accelerator.device)
+            return local_sums
+        values = torch.tensor(local_sums, dtype=torch.float64, device=self.accelerator.device)
         total: Tensor = self.accelerator.reduce(values, reduction="sum")
         return total.tolist()
 
@@ -364,9 +364,9 @@ class Training:
             fault = find_fault(self._network, partial(self._loss_alone, batch))
             if fault.certain:
                 break
-        kept = f"What was saved last: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
+        saved = f"What was saved last: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
         raise DivergenceError(
-            f"{place}: {what}; {fault.text}. {kept}. "
+            f"{place}: {what}; {fault.text}. {saved}. "
             "Try a lower --learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
         )
 

@@ -153,13 +153,13 @@ def train(
         eval_batch_size,
     )
     with ExitStack() as stack:
-        told: list[Observer] = []
+        observing: list[Observer] = []
         if accelerator.is_main_process:
             stack.callback(claim_folder(folder, resume).release)
             remove_parts(folder)  # of a run that was killed while it saved
-            told = [MetricsFile(folder), TensorBoard(folder), *observers]
+            observing = [MetricsFile(folder), TensorBoard(folder), *observers]
         accelerator.wait_for_everyone()
-        for observer in told:
+        for observer in observing:
             stack.callback(observer.closed)
         stop = stack.enter_context(StopRequest().listening())
         training = Training(
@@ -169,11 +169,11 @@ def train(
             folder,
             accelerator=accelerator,
             workers=workers,
-            observers=told,
+            observers=observing,
             stop=stop,
             measured_on=splits.val,
         )
-        return _Run(training, splits, stop, told, asked, registry).go(resume)
+        return _Run(training, splits, stop, observing, asked, registry).go(resume)
 
 
 def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
