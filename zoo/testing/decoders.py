@@ -11,7 +11,7 @@ from zoo.errors import ComponentError, CompositionError
 from zoo.testing.component import full_name
 from zoo.testing.inputs import DTYPES, gradient, require_gradient, run, seeded, spikes, uniform
 from zoo.testing.models import compose, require_training_step
-from zoo.testing.modules import ModuleTests
+from zoo.testing.modules import OptionTests
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
@@ -38,7 +38,7 @@ class _Speaker(Encoder):
         raise NotImplementedError
 
 
-class DecoderTests(ModuleTests):
+class DecoderTests(OptionTests):
     """(T, N, C, …) → (N, C, …).
 
     Example:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-
 import torch
 from torch import Tensor
 
@@ -22,7 +19,7 @@ from zoo.testing.inputs import (
     uniform,
 )
 from zoo.testing.models import compose, require_training_step
-from zoo.testing.modules import ModuleTests
+from zoo.testing.modules import OptionTests
 from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
@@ -48,7 +45,7 @@ def difficult_values() -> dict[str, Tensor]:
     }
 
 
-class EncoderTests(ModuleTests):
+class EncoderTests(OptionTests):
     """(N, C, …) real → (T, N, C, …) in {0, 1}.
 
     Example:
@@ -118,19 +115,6 @@ class EncoderTests(ModuleTests):
                 f"`repeatable` is True, but {what} give other planes the second time, in training mode; "
                 "draw no random numbers, or leave `repeatable` out",
             )
-
-    def test_options_are_json(self) -> None:
-        """`options` names keyword arguments of the constructor whose defaults JSON can hold."""
-        cls = self.load()
-        parameters = inspect.signature(cls).parameters
-        for name in sorted(cls.options):
-            require(
-                name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take"
-            )
-            default = parameters[name].default
-            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
-            with attempting(f"json.dumps of the default of {name!r} ({default!r})"):
-                json.dumps(default)
 
     def test_planes_have_the_declared_shape(self) -> None:
         """(T, N, C, …) for vectors, images, a single sample and an empty batch."""

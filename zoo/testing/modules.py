@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
+import json
 import pickle
 from abc import abstractmethod
 from typing import ClassVar
@@ -255,3 +257,20 @@ def _require_loose(module: nn.Module, before: dict[str, Tensor], training: bool)
             f"a forward leaves the tensor `{name}` of shape {tuple(value.shape)} behind, in {_mode(training)}; "
             "keep what you need in local variables, or save it in a torch.autograd.Function's ctx",
         )
+
+
+class OptionTests(ModuleTests):
+    """The same of a component whose constructor takes options: an encoder, a decoder, a neuron."""
+
+    def test_options_are_json(self) -> None:
+        """`options` names keyword arguments of the constructor whose defaults JSON can hold."""
+        cls = self.load()
+        parameters = inspect.signature(cls).parameters
+        for name in sorted(cls.options):
+            require(
+                name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take"
+            )
+            default = parameters[name].default
+            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
+            with attempting(f"json.dumps of the default of {name!r} ({default!r})"):
+                json.dumps(default)

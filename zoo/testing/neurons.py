@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.contracts.neuron import Neuron
 from zoo.testing.inputs import DTYPES, answer, gradient, normal, require_gradient, require_near, run, seeded, uniform
 from zoo.testing.models import compose, require_training_step
-from zoo.testing.modules import ModuleTests
+from zoo.testing.modules import OptionTests
 from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
@@ -20,7 +20,7 @@ SHAPES = ((8, 3, 5), (4, 2, 3, 5, 4), (1, 2, 6), (8, 1, 4), (3, 0, 5), (3, 0, 2,
 STEPS = 8
 
 
-class NeuronTests(ModuleTests):
+class NeuronTests(OptionTests):
     """(T, N, …) real → (T, N, …) in {0, 1}, from rest on every call.
 
     Example:
