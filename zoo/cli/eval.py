@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +12,9 @@ import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
-from zoo.terminal import printable, say
+from zoo.terminal import Progress, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,7 +74,8 @@ def eval_command(
     device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
-        int | None, typer.Option(min=1, max=16384, help="Another number of pixels a side than the weight's own.")
+        int | None,
+        typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Another number of pixels a side than the weight's own."),
     ] = None,
     limit_images: Annotated[int | None, typer.Option(min=1, metavar="N", help="N images, all classes alike.")] = None,
     data_root: Annotated[
@@ -107,15 +108,11 @@ def eval_command(
     from zoo.training import DataOptions, measure_weight
 
     with ExitStack() as stack:
-        advance: Callable[[], None] = lambda: None  # noqa: E731
+        advance: Progress = lambda done: None  # noqa: E731
 
         def begin(images: int) -> None:
             nonlocal advance
             advance = stack.enter_context(progress(images, visible=True))
-
-        def after_batch(images: int) -> None:
-            for _ in range(images):
-                advance()
 
         options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
         measured = measure_weight(
@@ -129,7 +126,7 @@ def eval_command(
             endpoint=endpoint,
             cache_dir=cache_dir,
             begin=begin,
-            after_batch=after_batch,
+            after_batch=lambda images: advance(images),
         )
     if as_json:
         print(json.dumps(measured.to_json()))

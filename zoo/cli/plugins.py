@@ -120,7 +120,7 @@ def check_command(
     with progress(len(chosen), visible=not as_json, doing="checking") as advance:
         for component in chosen:
             results += check_component(component)
-            advance()
+            advance(1)
     rows = results if verbose or as_json else [r for r in results if r.outcome is Outcome.FAILED]
     if rows:
         print_rows([result.to_json() for result in rows], as_json)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.options import Json, model_reference
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
 from zoo.terminal import say
 
@@ -98,7 +99,8 @@ def publish_command(
         typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_RECORDED),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, max=16384, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED)
+        int | None,
+        typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="How it was trained.", rich_help_panel=_RECORDED)] = None,
     metric: Annotated[

@@ -11,6 +11,7 @@ import yaml
 
 from zoo.cli.options import CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import complain
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.errors import TrainingStoppedError
 from zoo.terminal import say
@@ -110,7 +111,7 @@ def train_command(
         int | None,
         typer.Option(
             min=1,
-            max=16384,
+            max=MAX_IMAGE_SIZE,
             help="Pixels a side.  (default: 224 where an image is larger, else the smallest shorter side; from a "
             "weight, its own)",
             rich_help_panel=_DATA,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.encoder import Encoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.cpu.chunks import runs_in_place
@@ -155,7 +155,7 @@ class BitPlaneEncoder(Encoder):
     """What all bit-plane encoders share: T = 8, least significant plane first."""
 
     api_version = 1
-    code = "binary-lsb-first"
+    code = BINARY_LSB_FIRST
     differentiable = True
     repeatable = True
     prices = (RANGE_STEP, BINARY_DIGITS)

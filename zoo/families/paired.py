@@ -91,12 +91,8 @@ class PairedNetwork(HeadedClassifier):
     """Stages of paired blocks and a head, whatever the backbone."""
 
     def __init__(self, spec: Spec, backbone: Backbone, pairing: Pairing, num_classes: int) -> None:
-        super().__init__()
-        self.spec, self.num_classes, self.in_chans = spec, num_classes, backbone.in_chans
+        super().__init__(spec, num_classes, backbone.in_chans, backbone.min_image_size)
         self.feature_info = backbone.feature_info()
-        self.min_image_size = backbone.min_image_size
-        self.grad_checkpointing = False
-        self.pretrained_cfg = {}
         self._timesteps = pairing.timesteps
         self._first_convs = backbone.first_convs()
         self.stages = nn.Sequential(

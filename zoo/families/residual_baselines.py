@@ -27,10 +27,7 @@ class ResidualBaseline(HeadedClassifier):
     def __init__(
         self, spec: Spec, network: nn.Module, stem: list[str], encoder: Encoder | None, num_classes: int, in_chans: int
     ) -> None:
-        super().__init__()
-        self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
-        self.grad_checkpointing, self.min_image_size = False, 1
-        self.pretrained_cfg = {}
+        super().__init__(spec, num_classes, in_chans)
         self.encoder = encoder
         self.stem = nn.Sequential()
         for name in stem:

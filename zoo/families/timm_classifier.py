@@ -30,12 +30,9 @@ class TimmClassifier(ImageClassifier):
     net: Any
 
     def __init__(self, spec: Spec, net: Any, min_image_size: int, in_chans: int) -> None:
-        super().__init__()
-        self.spec, self.in_chans, self.min_image_size = spec, in_chans, min_image_size
+        super().__init__(spec, net.num_classes, in_chans, min_image_size)
         self.net, self._pooled = net, True
         self._read_sizes()
-        self.grad_checkpointing = False
-        self.pretrained_cfg = {}
         self.feature_info = [
             FeatureInfo(num_chs=level["num_chs"], reduction=level["reduction"], module=f"net.{level['module']}")
             for level in net.feature_info

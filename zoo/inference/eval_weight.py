@@ -20,6 +20,7 @@ from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
 from zoo.inference.predict import usable_device
 from zoo.registry.registry import Registry
+from zoo.terminal import Progress
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def measure_weight(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
     begin: Callable[[int], None] = lambda images: None,
-    after_batch: Callable[[int], None] = lambda images: None,
+    after_batch: Progress = lambda images: None,
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import InputError, missing_extra
 from zoo.inference.batch import check_batch, choose_batch, telling_shortage
+from zoo.terminal import Progress
 
 try:
     from torchmetrics import MeanMetric, Metric
@@ -117,7 +118,7 @@ def evaluate(
     trained: int | None = None,
     precision: Precision = "no",
     share: tuple[int, int] = (0, 1),
-    after_batch: Callable[[int], None] = lambda images: None,
+    after_batch: Progress = lambda images: None,
 ) -> Evaluation:
     """Classify a split, in eval mode; the model's modes are as before afterwards.
 

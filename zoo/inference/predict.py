@@ -17,6 +17,7 @@ from zoo.errors import InputError
 if TYPE_CHECKING:
     from zoo.catalog.schema import Preprocessing
     from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import PREDICTED_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def predict(
     preprocessing: Preprocessing,
     labels: Sequence[str],
     top: int = 3,
-    batch_size: int = 32,
+    batch_size: int = PREDICTED_AT_ONCE,
 ) -> Iterator[Prediction | Failure]:
     """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
 

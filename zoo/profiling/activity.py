@@ -61,7 +61,7 @@ class SpikeRate:
 
 
 @dataclass(frozen=True)
-class Activity:
+class OperationCounts:
     """What a number of images set off.
 
     Attributes:
@@ -117,7 +117,7 @@ class Activity:
         }
 
 
-def activity_of(model: ImageClassifier, recorder: Recorder, images: int) -> Activity:
+def count_operations(model: ImageClassifier, recorder: Recorder, images: int) -> OperationCounts:
     """What a recorder has seen of so many images, in the order of the network."""
     modules = dict(model.named_modules())
     synapses = (
@@ -131,7 +131,7 @@ def activity_of(model: ImageClassifier, recorder: Recorder, images: int) -> Acti
         for name, s in recorder.spikes.items()
     )
     order = {name: place for place, name in enumerate(modules)}
-    return Activity(
+    return OperationCounts(
         images,
         tuple(sorted(synapses, key=lambda layer: order[layer.name])),
         tuple(sorted(rates, key=lambda layer: order[layer.name])),

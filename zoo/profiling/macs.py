@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError
 from zoo.profiling.rules import NEURONS
 
@@ -112,7 +113,7 @@ def cost_of(model: ImageClassifier, image_size: int, counts: Counts) -> Cost:
     )
 
 
-def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
+def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE) -> Cost:
     """Count one image of `image_size` pixels a side; every module's mode is restored afterwards.
 
     Raises:

@@ -14,9 +14,10 @@ from torch import Tensor
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
-from zoo.profiling.activity import Activity, activity_of
+from zoo.profiling.activity import OperationCounts, count_operations
 from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
 from zoo.profiling.macs import (
     Branch,
@@ -32,8 +33,6 @@ from zoo.profiling.macs import (
 from zoo.profiling.recorder import Recorder
 from zoo.registry.registry import Registry, default_registry
 
-DEFAULT_IMAGE_SIZE = 224
-MAX_IMAGE_SIZE = 4096
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
 MAX_BATCH = 64
@@ -89,7 +88,7 @@ class Profile(Cost):
     activations: int
     layers: tuple[Layer, ...]
     control: Control | None = None
-    activity: Activity | None = None
+    activity: OperationCounts | None = None
     energy: Energy | None = None
 
     @property
@@ -214,9 +213,9 @@ def profile(
 
 
 def _check_side(image_size: int) -> int:
-    side = check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
-    if not 1 <= side <= MAX_IMAGE_SIZE:
-        raise InputError(f"image_size={side} is out of range; valid: 1 to {MAX_IMAGE_SIZE} pixels a side")
+    side = check_integer("image_size", image_size, 1, MAX_PROFILED_SIZE)
+    if not 1 <= side <= MAX_PROFILED_SIZE:
+        raise InputError(f"image_size={side} is out of range; valid: 1 to {MAX_PROFILED_SIZE} pixels a side")
     return side
 
 
@@ -284,7 +283,7 @@ def _control(network: ImageClassifier, registry: Registry | None, catalog: Catal
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
-def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: int) -> list[Activity]:
+def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: int) -> list[OperationCounts]:
     """What the same images set off in each network."""
     recorders = [Recorder(network) for network in networks]
     weights = next(networks[0].parameters())
@@ -295,7 +294,7 @@ def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: i
         for network, recorder in zip(networks, recorders, strict=True):
             with recorder.watching():
                 network(stacked)
-    return [activity_of(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
+    return [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
 
 
 def _open(images: Tensor | Iterable[Tensor], image_size: int | None) -> tuple[Iterator[Tensor], int]:

@@ -67,14 +67,14 @@ def identify(
     data: ImageSplit,
     recipe: Recipe,
     micro_batches: int,
-    origin: str,
+    initial_sha256: str,
     measured_on: ImageSplit | None = None,
 ) -> Identity:
     """What a run is; of data that are not in memory, the images may all be read for it."""
     facts = {
         **recipe.model_dump(mode="json"),
         "model": str(model.spec.untagged()),
-        "initial weights": origin,
+        "initial weights": initial_sha256,
         "classes": list(data.classes),
         "images": len(data),
         "image size": list(data.size),

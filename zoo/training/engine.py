@@ -63,7 +63,7 @@ def make_accelerator(precision: str, accumulate: int = 1) -> Accelerator:
     return Accelerator(mixed_precision=precision, gradient_accumulation_steps=accumulate, cpu=on_cpu)
 
 
-def share(accelerator: Accelerator, value: Shared) -> Shared:
+def broadcast(accelerator: Accelerator, value: Shared) -> Shared:
     """What the first process has, in all of them."""
     values = [value]
     if accelerator.num_processes > 1:
@@ -148,7 +148,7 @@ class Training:
     def identity(self) -> Identity:
         """What the run is; the process that reads and writes checkpoints asks for it, for it may read all the data."""
         return identify(
-            self._network, self.data, self.recipe, self.plan.micro_batches, self.start.origin, self._measured_on
+            self._network, self.data, self.recipe, self.plan.micro_batches, self.start.initial_sha256, self._measured_on
         )
 
     @property
@@ -188,7 +188,7 @@ class Training:
             WeightError: it is damaged, or this run cannot have written it; nothing of it was taken then.
         """
         reads = self.accelerator.is_main_process and self.checkpoint.is_file()
-        read = share(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
+        read = broadcast(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
         if read is None:
             return False
         state, self.notes = read.state, read.notes

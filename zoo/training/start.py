@@ -28,12 +28,12 @@ class Beginning:
 
     Attributes:
         model: the network.
-        origin: sha256 of the weight that it began with; '' for none.
+        initial_sha256: sha256 of the weight that it began with; '' for none.
         notes: what was done to it.
     """
 
     model: ImageClassifier
-    origin: str = ""
+    initial_sha256: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -73,7 +73,7 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
     """The network with every tensor of its control's weight in place of its own of that name."""
     begun = build(control, classes, seed)
-    if not begun.origin:
+    if not begun.initial_sha256:
         raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
     own, taken = model.state_dict(), begun.model.state_dict()
     strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
@@ -84,7 +84,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
         )
     model.load_state_dict(own | taken, strict=True)
     return Beginning(
-        model, begun.origin, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
+        model, begun.initial_sha256, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
     )
 
 

@@ -71,10 +71,7 @@ class SpikingjellyClassifier(HeadedClassifier):
     def __init__(
         self, spec: Spec, network: Published, parts: Parts, timesteps: int, num_classes: int, in_chans: int
     ) -> None:
-        super().__init__()
-        self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
-        self.grad_checkpointing, self.min_image_size = False, 1
-        self.pretrained_cfg = {}
+        super().__init__(spec, num_classes, in_chans)
         self._timesteps = timesteps
         self.stages = parts.stages
         self.feature_info = [
