@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import sys
+from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -77,10 +78,10 @@ def key_values(texts: Sequence[str], example: str) -> dict[str, str]:
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class NeedsTrain(TyperCommand):
-    """A command whose help ends with the install line of the extra `train`."""
+class NeedsExtra(TyperCommand, ABC):
+    """A command whose help ends with the install line of an extra of has8-zoo."""
 
-    extra = "train"
+    extra: ClassVar[str]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from rich.markup import escape
@@ -93,12 +94,21 @@ class NeedsTrain(TyperCommand):
             self.epilog = epilog
 
 
-class NeedsExport(NeedsTrain):
-    """The same for the extra `export`."""
+@final
+class NeedsTrain(NeedsExtra):
+    """A command that needs the extra `train`."""
+
+    extra = "train"
+
+
+@final
+class NeedsExport(NeedsExtra):
+    """A command that needs the extra `export`."""
 
     extra = "export"
 
 
+@final
 class Commands(TyperGroup):
     """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself.
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
@@ -31,6 +31,7 @@ _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "
 """What its owner knows better than the program that wrote it."""
 
 
+@final
 @dataclass(frozen=True)
 class _Order:
     """One weight to publish: its record, where its bytes lie, and the bytes where they were read already."""

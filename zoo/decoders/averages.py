@@ -41,6 +41,7 @@ def _over_time(weights: Sequence[float], spikes: Tensor) -> Tensor:
     return column.reshape((len(weights),) + (1,) * (spikes.dim() - 1))
 
 
+@final
 class _WeightedSum(torch.autograd.Function):
     """(1/divisor) Σ_t w_t S_t for the CPU, chunk by chunk; the result lies in memory as a timestep of spikes does."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, cast, final
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 
 
+@final
 class PixelsLast(nn.Module):
     """Lays a map out for the CPU; a module, so that torch.fx and timm's ways to take networks apart keep it."""
 
@@ -25,6 +26,7 @@ class PixelsLast(nn.Module):
         return pixels_last(x)
 
 
+@final
 class PairedBlock(nn.Module):
     """analog(x) + decode(spiking(encode(x))), or the one of the two that there is."""
 
@@ -60,6 +62,7 @@ class PairedBlock(nn.Module):
         return cast(Tensor, decoder(spikes))
 
 
+@final
 class Pairing:
     """How a family uses a pair: which branches, and with which coding."""
 
@@ -87,6 +90,7 @@ class Pairing:
         )
 
 
+@final
 class PairedNetwork(HeadedClassifier):
     """Stages of paired blocks and a head, whatever the backbone."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, cast, final
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from zoo.names import Spec
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
+@final
 class ResidualBaseline(HeadedClassifier):
     """A four-stage residual network, its stem and stages taken from `network`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, final
 
 import timm
 import torch
@@ -17,6 +17,7 @@ from zoo.families.fusion import fuse_network
 from zoo.names import Spec
 
 
+@final
 class TimmClassifier(ImageClassifier):
     """timm's network, named `net`, behind the zoo's contract; without spikes.
 

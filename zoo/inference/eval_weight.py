@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
@@ -23,6 +23,7 @@ from zoo.registry.registry import Registry
 from zoo.terminal import Progress
 
 
+@final
 @dataclass(frozen=True)
 class Measurement:
     """What was measured, of what, on what.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ METRIC_DIGITS = 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@final
 @dataclass(frozen=True)
 class ClassScore:
     """One class.
@@ -46,6 +47,7 @@ class ClassScore:
     precision: float | None
 
 
+@final
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 
 
+@final
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of one file.
@@ -33,6 +34,7 @@ class Prediction:
     ranked: tuple[tuple[str, float], ...]
 
 
+@final
 @dataclass(frozen=True)
 class Failure:
     """Why one file has no prediction.
@@ -107,6 +109,7 @@ def _predict(
             yield item if isinstance(item, Failure) else _rank(item.file, next(logits), labels, top)
 
 
+@final
 @dataclass(frozen=True)
 class _Prepared:
     """A file whose image, (3, size, size), is ready for the network."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, final
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
@@ -52,6 +52,7 @@ def network_to_show(name: str, **places: Unpack[Places]) -> tuple[ImageClassifie
     return network, Preprocessing(size=size), opened.weights_in_words
 
 
+@final
 @dataclass(frozen=True)
 class Recording:
     """What one image sets off in a network.
@@ -170,6 +171,7 @@ def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
         pen.text((end + 12, y + 3), f"{rate:.3f}", 14, _FAINT)
 
 
+@final
 class _Pen:
     """Draws on one picture, in Pillow's own font (of Latin letters alone)."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, final
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
@@ -13,6 +13,7 @@ from zoo.profiling.recorder import Recorder, Uncounted
 from zoo.profiling.rules import Part, Rule
 
 
+@final
 @dataclass(frozen=True)
 class SynapticLayer:
     """A convolution or linear layer; whole numbers over all images and timesteps.
@@ -36,6 +37,7 @@ class SynapticLayer:
     counted: int
 
 
+@final
 @dataclass(frozen=True)
 class SpikeRate:
     """Spikes of a neuron layer or an encoder, over all images.
@@ -60,6 +62,7 @@ class SpikeRate:
         return self.spikes / self.values if self.values else 0.0
 
 
+@final
 @dataclass(frozen=True)
 class OperationCounts:
     """What a number of images set off.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -42,6 +42,7 @@ class Cost:
         return asdict(self)
 
 
+@final
 @dataclass(frozen=True)
 class Layer:
     """A module without children, an encoder, decoder or neuron, or another module with parameters or MACs of its own.
@@ -63,6 +64,7 @@ class Layer:
     outputs: int
 
 
+@final
 @dataclass(frozen=True)
 class Counts:
     """What fvcore found: MACs by module name ('' for all), and the operations that it left out."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, final
 
 import torch
 from torch import Tensor
@@ -40,6 +40,7 @@ MAX_BATCH = 64
 _BASIS = {"pj_per_mac": PJ_PER_MAC, "pj_per_ac": PJ_PER_AC, "formula": FORMULA, "source": SOURCE}
 
 
+@final
 @dataclass(frozen=True)
 class Control:
     """The same network without spikes.
@@ -60,6 +61,7 @@ class Control:
         return {"name": self.name, **self.cost.to_json(), "energy": energy}
 
 
+@final
 @dataclass(frozen=True)
 class Profile(Cost):
     """All that a model costs: a `Cost`, its parts, and with images what they set off.

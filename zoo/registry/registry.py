@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from zoo.errors import ComponentClashError, ComponentError, UnknownComponentError, shorten, suggest
 from zoo.known_plugins import unknown_component
@@ -45,6 +45,7 @@ def _clash(kind: str, name: str, claims: list[Component]) -> str:
     return f"{kind} {name!r} is claimed by {origins}; write {choices}, or uninstall one"
 
 
+@final
 class Registry:
     """All components, by kind and name."""
 

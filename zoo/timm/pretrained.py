@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from timm.models import PretrainedCfg
 from torch import Tensor
@@ -40,6 +40,7 @@ def places(record: WeightRecord) -> dict[str, str]:
     return sources
 
 
+@final
 @dataclass(frozen=True)
 class Order:
     """A network to build, and how.

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -26,6 +26,7 @@ DATA = {FINGERPRINT: "training", MEASURED: "validation"}
 """Facts that are fingerprints, and the images that each is of."""
 
 
+@final
 @dataclass(frozen=True)
 class Identity:
     """What a run is: recipe, model, data, micro-batches; by the name a message calls each.
@@ -95,6 +96,7 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
     replace_file(path, lambda file: torch.save(content, file))
 
 
+@final
 @dataclass(frozen=True)
 class Checkpoint:
     """One of this very run, as it was written.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -76,6 +76,7 @@ def is_first_process() -> bool:
     return bool(PartialState().is_main_process)
 
 
+@final
 class Training:
     """One run: model, optimiser, schedule and position, of one process or of several together.
 

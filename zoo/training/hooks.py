@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 
 
+@final
 @dataclass(frozen=True)
 class Fault:
     """What was found.
@@ -49,6 +50,7 @@ def find_fault(model: nn.Module, compute_loss: Callable[[], Tensor]) -> Fault:
     return Fault(f"layer {watch.largest_name}: its output, up to {watch.largest:.3g}, is the largest", certain=False)
 
 
+@final
 class _Watch:
     """What the hooks of one pass saw first."""
 

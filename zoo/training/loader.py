@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from zoo.training.plan import LEAST, Plan
 from zoo.training.recipes import Recipe
 
 
+@final
 @dataclass(frozen=True)
 class MicroBatch:
     """What one forward and backward takes.
@@ -33,6 +35,7 @@ class MicroBatch:
     seed: int
 
 
+@final
 class Feeder:
     """The micro-batches of one process."""
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -175,6 +175,7 @@ def _check_extras() -> None:
         raise missing_extra(error, CURVES, "train") from error
 
 
+@final
 @dataclass(frozen=True)
 class _Asked:
     """What was asked for, for run.json and the weight's record.
@@ -206,6 +207,7 @@ class _Asked:
         return self.recipe + (f" ({changed})" if changed else "")
 
 
+@final
 @dataclass(frozen=True)
 class _Run:
     """A training with its data and its folder, ready to go."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 
 from zoo.profiling.rules import NEURONS
 
 
+@final
 class SpikeMeter:
     """Spikes, and the values that could have been one, of all neurons of a network."""
 

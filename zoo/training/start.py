@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, final
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,6 +22,7 @@ _LOCK = ".lock"
 _SPLIT_NAMES = ("train", "training", "data", "images")
 
 
+@final
 @dataclass(frozen=True)
 class Beginning:
     """A network before its first step.

@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.schema import StoredWeight
@@ -28,6 +29,7 @@ from zoo.weights.hub_client import HubAccess
 from zoo.weights.misspelt import meant_reference
 
 
+@final
 @dataclass(frozen=True)
 class Found:
     """What a name stands for.

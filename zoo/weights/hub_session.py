@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import final
 
 import httpx2
 from huggingface_hub import get_session
@@ -81,6 +82,7 @@ def _change_hooks(client: httpx2.Client, change: Callable[[str, list[_Hook]], li
         client.event_hooks = {kind: change(kind, hooks) for kind, hooks in client.event_hooks.items()}
 
 
+@final
 class _Bounds:
     """The limits of one call of the client, and what watches its requests."""
 
@@ -125,6 +127,7 @@ class _Bounds:
             watch.end()
 
 
+@final
 class _BoundedStream(httpx2.SyncByteStream):
     """The body of an answer, up to as many bytes as an answer may have."""
 
