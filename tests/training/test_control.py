@@ -14,7 +14,7 @@ from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError
 from zoo.training import load_data, train
-from zoo.training.rescaling import scaled_surrogates
+from zoo.training.hooks import scaled_surrogates
 from zoo.training.start import build, find_beginning
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"

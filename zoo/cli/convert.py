@@ -25,7 +25,8 @@ def convert_command(
         int, typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side that it was trained with.")
     ] = SMALL_IMAGE_SIZE,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other of the converter's; repeat it.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the converter; may be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -28,11 +28,15 @@ Model = Annotated[
 _HUB = "Of a model on the Hugging Face Hub"
 Endpoint = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_HUB),
+    typer.Option(
+        metavar="URL", help="The address of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_HUB
+    ),
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where its files are kept.  (default: in HF_HOME)", rich_help_panel=_HUB),
+    typer.Option(
+        metavar="DIR", help="The folder where the Hub's files are kept.  (default: in HF_HOME)", rich_help_panel=_HUB
+    ),
 ]
 """A token comes from HF_TOKEN or `hf auth login`: what stands in a command line is seen by others."""
 

@@ -140,7 +140,9 @@ def new_command(
         str | None,
         typer.Option(metavar="WORD", help="The component's name; unless given, NAME without its leading zoo-."),
     ] = None,
-    into: Annotated[Path, typer.Option(metavar="DIR", help="The folder that its folder is made in.")] = Path(),
+    into: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder in which the plugin's folder is made.")
+    ] = Path(),
 ) -> None:
     """Write a complete plugin: one working component, tests on the kit, README, CI file.
 

@@ -131,7 +131,7 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader raises errors of any type on what was written by something else
         raise WeightError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}); start in another folder"
+            f"{path} is damaged, or is not a checkpoint ({type(error).__name__}); start in another folder"
         ) from error
     if not isinstance(state, dict) or type(state.get("format")) is not int or state["format"] != _FORMAT:
         raise WeightError(f"{path} is not a checkpoint of this version of `zoo train`; start in another folder")

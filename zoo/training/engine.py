@@ -19,17 +19,15 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoint import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
-from zoo.training.hooks import find_fault
+from zoo.training.hooks import SpikeMeter, find_fault, scaled_surrogates
 from zoo.training.loader import Feeder, MicroBatch
 from zoo.training.observers.base import EpochRow, Observer, RunFacts, StepFigures, Totals
 from zoo.training.optim import build_optimizer, build_schedule, clip_gradient, rehearse
 from zoo.training.plan import make_plan
 from zoo.training.recipes import Recipe
 from zoo.training.requirements import check_fit, check_maps
-from zoo.training.rescaling import scaled_surrogates
 from zoo.training.restoration import Expected, check_state
 from zoo.training.signals import StopRequest
-from zoo.training.spike_rates import SpikeMeter
 from zoo.training.start import Beginning
 
 try:

@@ -126,7 +126,9 @@ def check_folder(out: Path, resume: bool) -> None:
         raise InputError(f"{out} is a file; choose another folder (--out)")
     present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
     if present and RUN not in present:
-        raise InputError(f"{out} holds {', '.join(present)}, but no run of `zoo train`; choose another folder (--out)")
+        raise InputError(
+            f"{out} holds {', '.join(present)}, which is not a run of `zoo train`; choose another folder (--out)"
+        )
     if present and not resume:
         raise InputError(f"{out} holds a run already; go on with it by --resume, or choose another folder (--out)")
 

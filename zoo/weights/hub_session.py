@@ -97,7 +97,9 @@ class _Bounds:
             return
         left = self._until - time.monotonic()
         if left <= 0:
-            raise AnswerError(f"{request.url.host} has not come to an end in {self._seconds:,.0f} seconds; try again")
+            raise AnswerError(
+                f"{request.url.host} has not finished its answer in {self._seconds:,.0f} seconds; try again later"
+            )
         watch = Watch(min(left, ANSWER_SECONDS + int(request.headers.get("Content-Length", "0")) / SLOWEST))
         self._watches.append(watch)
         watch.__enter__()

@@ -53,7 +53,10 @@ def load_weight(model: ImageClassifier, weight: StoredWeight, state: Mapping[str
         WeightError: not fitting, or not finite; the message names the key.
     """
     if model.spec.plain_text != plain_name(weight.variant):
-        raise WeightError(f"{weight.name} was trained as {weight.variant!r}, which {model.spec} is not")
+        raise WeightError(
+            f"{weight.name} was trained as {weight.variant!r}, which {model.spec} is not; "
+            "create the model by the name of the weight"
+        )
     load_state(model, state, weight.name, weight.num_classes, weight.in_chans)
 
 
