@@ -157,6 +157,14 @@ def profile(
 ) -> Profile:
     """Count all that a model costs; with images, also what they set off in it.
 
+    Example:
+        >>> import zoo
+        >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", image_size=32, num_classes=10)
+        >>> cost.params, cost.macs, cost.macs_per_timestep
+        (379882, 29541376, 6565248)
+        >>> cost.control.name  # the same network without spikes
+        'ann_resnet_b8_m2_d4'
+
     Args:
         model: a network, or a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. A name's
             weights, those of its tag or the first listed, are loaded where images need them; without any, the network
