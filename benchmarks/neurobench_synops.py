@@ -22,7 +22,7 @@ import zoo
 from zoo.contracts import ImageClassifier
 from zoo.data.images import find_images, prepare, read_image
 from zoo.errors import install_extra
-from zoo.profiling import Activity, preprocessing_of, profile
+from zoo.profiling import OperationCounts, preprocessing_of, profile
 from zoo.weights import HubAccess, find_listed
 
 DEFAULT_NAMES = (
@@ -59,7 +59,7 @@ def count_with_neurobench(model: ImageClassifier, images: Tensor) -> dict[str, i
     return {"acs": int(metric.AC), "macs": int(metric.MAC), "dense": int(metric.total_synops)}
 
 
-def count_ours(activity: Activity) -> dict[str, int]:
+def count_ours(activity: OperationCounts) -> dict[str, int]:
     """The same of ours: pairs with a nonzero input, by kind of layer. Our dense MACs count padding too."""
     pairs = {kind: sum(s.used for s in activity.synapses if s.operation == kind) for kind in ("AC", "MAC")}
     return {"acs": pairs["AC"], "macs": pairs["MAC"], "dense": sum(s.dense for s in activity.synapses)}

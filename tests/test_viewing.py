@@ -15,7 +15,7 @@ from zoo.contracts import Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError
-from zoo.inference.show import Activity, draw, network_to_show, plane_captions, record, save_picture
+from zoo.inference.show import Recording, draw, network_to_show, plane_captions, record, save_picture
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 
@@ -81,8 +81,8 @@ def test_captions_say_which_end_is_which() -> None:
     assert plane_captions("binary-lsb-first", 1) == ["plane 0"]
 
 
-def _activity(planes: torch.Tensor, rates: dict[str, float]) -> Activity:
-    return Activity(torch.zeros(3, *planes.shape[2:]), planes, "binary-lsb-first", rates)
+def _activity(planes: torch.Tensor, rates: dict[str, float]) -> Recording:
+    return Recording(torch.zeros(3, *planes.shape[2:]), planes, "binary-lsb-first", rates)
 
 
 def test_planes_and_bars_are_drawn_to_scale() -> None:

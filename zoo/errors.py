@@ -114,10 +114,6 @@ class MissingExtraError(ZooError, ModuleNotFoundError):
     """
 
 
-class MissingFamilyExtraError(MissingExtraError, MissingPluginError):
-    """A model name is of a family that needs an optional distribution."""
-
-
 class ZooWarning(UserWarning):
     """Base of all warnings of the zoo: what was asked for is done, but may not be what was meant."""
 

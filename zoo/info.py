@@ -29,6 +29,12 @@ def model_info(
     is described without allocating it. `loads` is what `create_model` takes for it: the name, or the reference, at its
     commit.
 
+    Example:
+        >>> import zoo
+        >>> info = zoo.model_info("has8_resnet_b8_m2_d4_ste_bpd")
+        >>> info["fields"]["encoder"], info["timesteps"], info["params"]
+        ('ste', 8, 379882)
+
     Args:
         name: as for `create_model`.
         endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import final
 
 from zoo.errors import MissingPluginError, UnknownComponentError, install_plugin, shorten
 
 
+@final
 @dataclass(frozen=True)
 class KnownPlugin:
     """What a distribution brings.

@@ -6,7 +6,11 @@ prints by `say`, or shows what `printable` gives.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TextIO
+
+Progress = Callable[[int], None]
+"""What is told of progress: how many more images, or other items, are done."""
 
 _HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
 """Spaces of French and Chinese, and the joiners that Persian and emoji are written with."""

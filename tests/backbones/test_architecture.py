@@ -16,7 +16,7 @@ import yaml
 from torch import Tensor
 from torch.nn import functional
 
-from zoo.backbones.resnet import ResNetBackbone
+from zoo.backbones.resnet import ResidualBackbone
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
@@ -87,7 +87,7 @@ class PublishedDecoder(Decoder):
         return (weights * spikes).sum(0) / 255
 
 
-class PublishedOrderResNet(ResNetBackbone):
+class PublishedOrderResNet(ResidualBackbone):
     """Our blocks in the order in memory that the published network has: the last bit decides about planes."""
 
     pixels_last = False

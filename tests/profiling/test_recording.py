@@ -17,7 +17,7 @@ import zoo
 from zoo.contracts import Decoder, Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
-from zoo.profiling import Activity, Part, profile
+from zoo.profiling import OperationCounts, Part, profile
 from zoo.profiling.recorder import Recorder
 from zoo.registry.registry import Registry
 
@@ -40,13 +40,13 @@ def inputs_of(model: ImageClassifier, images: Tensor) -> dict[str, Tensor]:
     return caught
 
 
-def activity_of(model: ImageClassifier | str, images: Tensor) -> Activity:
+def activity_of(model: ImageClassifier | str, images: Tensor) -> OperationCounts:
     found = profile(model, images=images).activity
     assert found is not None
     return found
 
 
-def elementwise(activity: Activity) -> dict[str, tuple[int, int]]:
+def elementwise(activity: OperationCounts) -> dict[str, tuple[int, int]]:
     return {rule.operation: (work.macs, work.acs) for rule, work in activity.elementwise.items()}
 
 

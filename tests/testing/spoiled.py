@@ -10,7 +10,7 @@ import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
-from zoo.backbones.resnet import ResNetBackbone
+from zoo.backbones.resnet import ResidualBackbone
 from zoo.composition import build_model, parse_name
 from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
@@ -165,7 +165,7 @@ NEURONS = [
 ]
 
 
-class Spoiled(ResNetBackbone):
+class Spoiled(ResidualBackbone):
     """resnet, to be spoiled."""
 
     api_version = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from zoo.training.augmenting import augment
+from zoo.training.loader import augment
 
 
 def test_augmenting_mirrors_and_moves_whole_images() -> None:

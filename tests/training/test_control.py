@@ -14,7 +14,7 @@ from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError
 from zoo.training import load_data, train
-from zoo.training.rescaling import scaled_surrogates
+from zoo.training.hooks import scaled_surrogates
 from zoo.training.start import build, find_beginning
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"
@@ -40,7 +40,7 @@ def test_the_analog_branches_and_the_head_are_the_controls(control: str, data: P
     own = {key: value for key, value in fresh.state_dict().items() if key not in taken}
     assert own
     assert all(torch.equal(state[key], value) for key, value in own.items())  # spiking branches start as ever
-    assert begun.origin == find_beginning(control).weight.sha256  # type: ignore[union-attr]
+    assert begun.initial_sha256 == find_beginning(control).weight.sha256  # type: ignore[union-attr]
 
 
 def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:

@@ -105,7 +105,7 @@ def test_every_setting_that_differs_is_named(data: ImageSplit, tmp_path: Path) -
 def test_a_damaged_checkpoint_is_an_error(data: ImageSplit, tmp_path: Path, content: bytes) -> None:
     run = training(data, tmp_path)
     run.checkpoint.write_bytes(content)
-    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged or no checkpoint"):
+    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged, or is not a checkpoint"):
         run.resume()
 
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_with_other_bytes_in_a_tensor_is_not_gone_on_with(
     at = int(place * len(content))
     content[at : at + 64] = bytes(byte ^ 255 for byte in content[at : at + 64])
     run.checkpoint.write_bytes(content)
-    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged or no checkpoint"):
+    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged, or is not a checkpoint"):
         run.resume()
 
 

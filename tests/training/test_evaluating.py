@@ -181,8 +181,8 @@ def test_many_classes_are_shortened(tmp_path: Path) -> None:
     found = json.loads(run("eval", out, "--data", data, "--json").stdout)
     assert (found["images"], len(found["classes"]), len(found["confusion"])) == (60, 60, 60)
     text = run("eval", out, "--data", data).stdout
-    assert "the 50 classes that are recognised worst, of 60" in text
-    assert "most frequent mistakes" in text
+    assert "the 50 classes with the lowest recall, of 60" in text
+    assert "the most frequent mistakes" in text
     assert len(text.splitlines()) < 90
 
 

@@ -279,7 +279,7 @@ def test_other_peoples_folders_are_left_alone(photos: Path, tmp_path: Path) -> N
     (tmp_path / "config.json").write_text("{}", encoding="utf-8")
     result = run("train", NAME, "--data", photos, "--out", tmp_path)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "holds config.json, but no run of `zoo train`" in result.stderr
+    assert "holds config.json, which is not a run of `zoo train`" in result.stderr
     (tmp_path / "file").touch()
     assert "is a file" in run("train", NAME, "--data", photos, "--out", tmp_path / "file").stderr
 

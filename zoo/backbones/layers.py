@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import cast, final
 
 import torch
 from spikingjelly.activation_based import layer
@@ -16,6 +16,7 @@ from zoo.cpu.recompute import keeps_for_backward
 _SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
 
 
+@final
 class Conv2d(GuardedConv2d):
     """A convolution that rounds a single small image as it rounds it within a batch.
 
@@ -51,6 +52,7 @@ def spiking_norm(channels: int) -> nn.BatchNorm2d:
     return norm
 
 
+@final
 class SpikingAvgPool2d(layer.AvgPool2d):
     """Average pooling over (T, N, C, H, W) that keeps no spikes for its backward pass: their shape is enough."""
 
@@ -85,6 +87,7 @@ def pooled(x: Tensor, global_pool: str) -> Tensor:
     return x.mean((2, 3)) if global_pool else x
 
 
+@final
 class PooledLinearHead(ClassifierHead):
     """Global average pooling and one linear layer, in neither branch."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, final
@@ -16,6 +17,7 @@ from zoo.errors import CompositionError
 STEM_WIDTH = 64
 
 
+@final
 class AnalogStem(nn.Sequential):
     """7×7 convolution, batch norm, ReLU, 3×3 max pooling: (N, C, H, W) → (N, 64, H/4, W/4)."""
 
@@ -27,6 +29,7 @@ class AnalogStem(nn.Sequential):
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
 
 
+@final
 class SpikingStem(nn.Sequential):
     """7×7 convolution, batch norm, neuron, 3×3 average pooling: (T, N, C, H, W) → (T, N, 64, H/4, W/4)."""
 
@@ -38,6 +41,7 @@ class SpikingStem(nn.Sequential):
         self.pool = spiking_avg_pool(3, stride=2, padding=1)
 
 
+@final
 class SmallAnalogStem(nn.Sequential):
     """3×3 convolution, batch norm, ReLU: (N, C, H, W) → (N, width, H, W)."""
 
@@ -48,6 +52,7 @@ class SmallAnalogStem(nn.Sequential):
         self.act = nn.ReLU(inplace=True)
 
 
+@final
 class SmallSpikingStem(nn.Sequential):
     """3×3 convolution, batch norm, neuron: (T, N, C, H, W) → (T, N, width, H, W)."""
 
@@ -58,6 +63,7 @@ class SmallSpikingStem(nn.Sequential):
         self.act = neuron()
 
 
+@final
 class AnalogResidual(nn.Module):
     """ReLU(body(x) + shortcut(x)) over (N, C, H, W); `widths` are the body's, kernel by kernel."""
 
@@ -80,6 +86,7 @@ class AnalogResidual(nn.Module):
         return self.act(self.body(x) + self.shortcut(x))
 
 
+@final
 class SpikingResidual(nn.Module):
     """body(x) + shortcut(x) over (T, N, C, H, W), both spikes: SEW ADD, nothing after (arXiv:2102.04159)."""
 
@@ -119,8 +126,13 @@ def _stage(width_in: int, widths: Sequence[int], kernels: Sequence[int], stride:
     return blocks
 
 
-class ResNetBackbone(Backbone):
-    """Stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21)."""
+class ResidualBackbone(Backbone, ABC):
+    """Stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21); each kind says how many blocks a stage has.
+
+    Attributes:
+        block_counts: blocks of each stage; None for two a stage and any depth.
+        bottleneck: whether a block is a bottleneck, four times as wide at its end.
+    """
 
     api_version = 1
     block_counts: ClassVar[tuple[int, ...] | None] = None
@@ -160,6 +172,11 @@ class ResNetBackbone(Backbone):
 
 
 @final
+class ResNetBackbone(ResidualBackbone):
+    """Two basic blocks a stage; stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21)."""
+
+
+@final
 class ResNetSmallBackbone(Backbone):
     """For images of 32 pixels or so: a 3×3 stem, b wide, without pooling; then stages i < d of width b·m^i, stride 2.
 
@@ -189,14 +206,14 @@ class ResNetSmallBackbone(Backbone):
 
 
 @final
-class ResNet34Backbone(ResNetBackbone):
+class ResNet34Backbone(ResidualBackbone):
     """Basic blocks 3-4-6-3."""
 
     block_counts = (3, 4, 6, 3)
 
 
 @final
-class ResNet50Backbone(ResNetBackbone):
+class ResNet50Backbone(ResidualBackbone):
     """Bottlenecks 3-4-6-3; b64 is ResNet-50's width."""
 
     block_counts = (3, 4, 6, 3)
@@ -204,7 +221,7 @@ class ResNet50Backbone(ResNetBackbone):
 
 
 @final
-class ResNet101Backbone(ResNetBackbone):
+class ResNet101Backbone(ResidualBackbone):
     """Bottlenecks 3-4-23-3."""
 
     block_counts = (3, 4, 23, 3)
@@ -212,7 +229,7 @@ class ResNet101Backbone(ResNetBackbone):
 
 
 @final
-class ResNet152Backbone(ResNetBackbone):
+class ResNet152Backbone(ResidualBackbone):
     """Bottlenecks 3-8-36-3."""
 
     block_counts = (3, 8, 36, 3)

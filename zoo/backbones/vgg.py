@@ -17,6 +17,7 @@ STEM_CHANNELS = 3
 """Width 3·b·m^i, eq. 21; 3 whatever `in_chans` is, so that pretrained weights adapt."""
 
 
+@final
 class AnalogVggBlock(nn.Sequential):
     """3×3 convolution, batch norm, LeakyReLU(0.01), 2×2 average pooling over (N, C, H, W)."""
 
@@ -28,6 +29,7 @@ class AnalogVggBlock(nn.Sequential):
         self.pool = nn.AvgPool2d(2)
 
 
+@final
 class SpikingVggBlock(nn.Sequential):
     """3×3 convolution, batch norm, neuron, 2×2 average pooling over (T, N, C, H, W)."""
 
@@ -39,6 +41,7 @@ class SpikingVggBlock(nn.Sequential):
         self.pool = spiking_avg_pool(2)
 
 
+@final
 class MlpBranch(nn.Module):
     """linear 1024–act–linear 512–act–linear classes–act; the last activation works on the logits themselves."""
 
@@ -79,6 +82,7 @@ def _spiking_mlp(num_features: int, num_classes: int, neuron: NeuronFactory) -> 
     return MlpBranch(num_features, num_classes, spiking_linear, neuron)
 
 
+@final
 class PairedMlpHead(ClassifierHead):
     """Pooling to 1×1, then an MLP in both branches: encoded once, decoded once."""
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Json, key_values
+from zoo.contracts.sizes import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
 from zoo.terminal import say
 
 
@@ -20,9 +21,12 @@ def convert_command(
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is empty or does not exist yet.")],
     encoder: Annotated[str | None, typer.Option(help="The encoder that it was trained with.")] = None,
     decoder: Annotated[str | None, typer.Option(help="The decoder that it was trained with.")] = None,
-    image_size: Annotated[int, typer.Option(min=1, max=16384, help="Pixels a side that it was trained with.")] = 32,
+    image_size: Annotated[
+        int, typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side that it was trained with.")
+    ] = SMALL_IMAGE_SIZE,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other of the converter's; repeat it.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the converter; may be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -11,7 +11,7 @@ from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.contracts import Work
-    from zoo.profiling import Activity, Energy, Profile, Rule
+    from zoo.profiling import Energy, OperationCounts, Profile, Rule
 
 WIDTH = 100
 """Columns; a longer name of a layer takes what it needs."""
@@ -78,7 +78,7 @@ def _figures(label: str, *values: int) -> str:
 # Energy ---------------------------------------------------------------------------------------------------------------
 
 
-def _energy(profile: Profile, activity: Activity, energy: Energy) -> Iterator[str]:
+def _energy(profile: Profile, activity: OperationCounts, energy: Energy) -> Iterator[str]:
     rate = activity.spike_rate
     spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
     images = f"{activity.images:,} image{'s' * (activity.images > 1)}"
@@ -157,7 +157,7 @@ def _layers(profile: Profile) -> Iterator[str]:
     yield from _table("Layers; MACs and outputs of one image, all timesteps", header, rows, 3)
 
 
-def _synapses(activity: Activity) -> Iterator[str]:
+def _synapses(activity: OperationCounts) -> Iterator[str]:
     reasons = list(dict.fromkeys(layer.reason for layer in activity.synapses))
     rows = [
         [
@@ -173,7 +173,7 @@ def _synapses(activity: Activity) -> Iterator[str]:
         yield from _folded(f"({number}) {reason}")
 
 
-def _rates(activity: Activity) -> Iterator[str]:
+def _rates(activity: OperationCounts) -> Iterator[str]:
     if activity.rates:
         rows = [[layer.name, layer.kind, f"{layer.rate:.4f}", f"{layer.spikes:,}"] for layer in activity.rates]
         header = ["layer", "kind", "spike rate", "spikes"]

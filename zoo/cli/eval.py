@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +12,9 @@ import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
-from zoo.terminal import printable, say
+from zoo.terminal import Progress, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +26,7 @@ _MATRIX = 20
 """Classes up to which the whole confusion matrix is printed; above, the most frequent mistakes."""
 
 _TABLE = 50
-"""Classes up to which all are listed; above, those that are recognised worst."""
+"""Classes up to which all are listed; above, those with the lowest recall."""
 
 
 class _Split(StrEnum):
@@ -56,7 +56,7 @@ def eval_command(
             ".npz, or cifar10, cifar100, caltech101, caltech256, imagenet.",
         ),
     ],
-    split: Annotated[_Split, typer.Option(help="Which one, where the data have both.")] = _Split.VAL,
+    split: Annotated[_Split, typer.Option(help="The split to measure, where the data have both.")] = _Split.VAL,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -69,31 +69,38 @@ def eval_command(
         ),
     ] = None,
     precision: Annotated[
-        _Precision, typer.Option(help="no is float32, in which the recorded figures are measured.")
+        _Precision, typer.Option(help="Autocast; no means float32, in which the recorded figures are measured.")
     ] = _Precision.NO,
     device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
-        int | None, typer.Option(min=1, max=16384, help="Another number of pixels a side than the weight's own.")
+        int | None,
+        typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side.  (default: the weight's own)"),
     ] = None,
-    limit_images: Annotated[int | None, typer.Option(min=1, metavar="N", help="N images, all classes alike.")] = None,
+    limit_images: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Measure N images only, as many of every class.")
+    ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.")
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
     ] = None,
-    no_download: Annotated[bool, typer.Option("--no-download", help="Never download them.")] = False,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
     max_damaged: Annotated[
-        int, typer.Option(min=0, help="Damaged images that are left out before it is an error.")
+        int, typer.Option(min=0, help="Damaged images that may be left out; one more is an error.")
     ] = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a weight on labelled images: top-1, top-5, loss, every class, and what is taken for what.
+    """Measure a weight on labelled images: top-1, top-5, loss, precision and recall, confusion.
 
     The images' classes are matched to the weight's labels by name; one that the
     weight does not know is an error. Figures are percent; "recorded" is what
     the weight's own record says. --json prints one object with the whole
-    confusion matrix, row the true class, column the predicted one.
+    confusion matrix. Its rows are the true classes, its columns the
+    predicted ones. Recall is the percentage of a class's images that are
+    predicted as it, precision the percentage of the images predicted as it
+    that are of it.
 
     A folder that `zoo train` divided itself is divided again: what the weight
     was trained on is left out.
@@ -107,15 +114,11 @@ def eval_command(
     from zoo.training import DataOptions, measure_weight
 
     with ExitStack() as stack:
-        advance: Callable[[], None] = lambda: None  # noqa: E731
+        advance: Progress = lambda done: None  # noqa: E731
 
         def begin(images: int) -> None:
             nonlocal advance
             advance = stack.enter_context(progress(images, visible=True))
-
-        def after_batch(images: int) -> None:
-            for _ in range(images):
-                advance()
 
         options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
         measured = measure_weight(
@@ -129,7 +132,7 @@ def eval_command(
             endpoint=endpoint,
             cache_dir=cache_dir,
             begin=begin,
-            after_batch=after_batch,
+            after_batch=lambda images: advance(images),
         )
     if as_json:
         print(json.dumps(measured.to_json()))
@@ -164,14 +167,14 @@ def _print_classes(evaluation: Evaluation, console: Console) -> None:
     if len(scores) > _TABLE:
         measured = [score for score in scores if score.recall is not None]
         scores = sorted(measured, key=lambda score: score.recall or 0.0)[:_TABLE]
-        title = f"the {_TABLE} classes that are recognised worst, of {len(evaluation.classes):,}"
+        title = f"the {_TABLE} classes with the lowest recall, of {len(evaluation.classes):,}"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.add_column("class", overflow="fold")
-    for column in ("images", "recognised, %", "right when said, %"):
+    for column in ("images", "precision, %", "recall, %"):
         table.add_column(column, justify="right")
     for score in scores:
-        shares = ("–" if share is None else f"{share:.2f}" for share in (score.recall, score.precision))
-        table.add_row(Text(printable(score.name)), f"{score.images:,}", *shares)
+        figures = ("–" if percent is None else f"{percent:.2f}" for percent in (score.precision, score.recall))
+        table.add_row(Text(printable(score.name)), f"{score.images:,}", *figures)
     console.print()
     console.print(table)
 
@@ -183,14 +186,16 @@ def _print_confusion(evaluation: Evaluation, console: Console) -> None:
 
     classes = evaluation.classes
     if len(classes) > _MATRIX:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title="most frequent mistakes", title_justify="left")
-        for column in ("is", "was taken for"):
+        table = Table(
+            box=SIMPLE_HEAD, pad_edge=False, title="confusion: the most frequent mistakes", title_justify="left"
+        )
+        for column in ("true", "predicted"):
             table.add_column(column, overflow="fold")
         table.add_column("images", justify="right")
         for true, predicted, count in evaluation.mistakes():
             table.add_row(Text(printable(true)), Text(printable(predicted)), f"{count:,}")
     else:
-        title = "confusion: row is, column was said"
+        title = "confusion: rows: true, columns: predicted"
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
         table.add_column("")
         for number in range(len(classes)):

@@ -11,6 +11,7 @@ import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import print_rows
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.terminal import say
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def export_command(
     ] = Format.ONNX,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, max=4096, help="Pixels a side; unless given the weight's own, or 224 without weights."),
+        typer.Option(
+            min=1,
+            max=MAX_PROFILED_SIZE,
+            help=f"Pixels a side; unless given the weight's own, or {DEFAULT_IMAGE_SIZE} without weights.",
+        ),
     ] = None,
     batch: Annotated[
         str | None,
@@ -128,8 +133,6 @@ def _row(block: ExportedBlock) -> dict[str, Any]:
 
 
 def _size_of(weight: Any) -> int:
-    from zoo.weights.pretrained_cfg import DEFAULT_IMAGE_SIZE
-
     return DEFAULT_IMAGE_SIZE if weight is None else int(weight.preprocessing.size)
 
 

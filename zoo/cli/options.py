@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import sys
+from abc import ABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -27,11 +28,15 @@ Model = Annotated[
 _HUB = "Of a model on the Hugging Face Hub"
 Endpoint = Annotated[
     str | None,
-    typer.Option(metavar="URL", help="Another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_HUB),
+    typer.Option(
+        metavar="URL", help="The address of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_HUB
+    ),
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Where its files are kept.  (default: in HF_HOME)", rich_help_panel=_HUB),
+    typer.Option(
+        metavar="DIR", help="The folder where the Hub's files are kept.  (default: in HF_HOME)", rich_help_panel=_HUB
+    ),
 ]
 """A token comes from HF_TOKEN or `hf auth login`: what stands in a command line is seen by others."""
 
@@ -77,10 +82,10 @@ def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dic
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class NeedsTrain(TyperCommand):
-    """A command whose help ends with the install line of the extra `train`."""
+class NeedsExtra(TyperCommand, ABC):
+    """A command whose help ends with the install line of an extra of has8-zoo."""
 
-    extra = "train"
+    extra: ClassVar[str]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from rich.markup import escape
@@ -93,12 +98,21 @@ class NeedsTrain(TyperCommand):
             self.epilog = epilog
 
 
-class NeedsExport(NeedsTrain):
-    """The same for the extra `export`."""
+@final
+class NeedsTrain(NeedsExtra):
+    """A command that needs the extra `train`."""
+
+    extra = "train"
+
+
+@final
+class NeedsExport(NeedsExtra):
+    """A command that needs the extra `export`."""
 
     extra = "export"
 
 
+@final
 class Commands(TyperGroup):
     """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from zoo.terminal import printable, say
+from zoo.terminal import Progress, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -98,15 +98,15 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(total: int, visible: bool, doing: str = "classifying") -> Iterator[Callable[[], None]]:
-    """A bar on stderr, in a terminal alone; yields what to call after each image."""
+def progress(total: int, visible: bool, doing: str = "classifying") -> Iterator[Progress]:
+    """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done."""
     if not (visible and sys.stderr.isatty()):
-        yield lambda: None
+        yield lambda done: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress as Bar
 
     # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
-    with Progress(console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
+    with Bar(console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
         task = bar.add_task(doing, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda done: bar.advance(task, done)

@@ -120,7 +120,7 @@ def check_command(
     with progress(len(chosen), visible=not as_json, doing="checking") as advance:
         for component in chosen:
             results += check_component(component)
-            advance()
+            advance(1)
     rows = results if verbose or as_json else [r for r in results if r.outcome is Outcome.FAILED]
     if rows:
         print_rows([result.to_json() for result in rows], as_json)
@@ -140,7 +140,9 @@ def new_command(
         str | None,
         typer.Option(metavar="WORD", help="The component's name; unless given, NAME without its leading zoo-."),
     ] = None,
-    into: Annotated[Path, typer.Option(metavar="DIR", help="The folder that its folder is made in.")] = Path(),
+    into: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder in which the plugin's folder is made.")
+    ] = Path(),
 ) -> None:
     """Write a complete plugin: one working component, tests on the kit, README, CI file.
 

@@ -10,6 +10,7 @@ import typer
 import zoo
 from zoo.cli.options import CacheDir, Endpoint, Json, Model, leave_bombs_to_us, model_reference
 from zoo.cli.output import print_answer, progress
+from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError
 from zoo.terminal import say
 
@@ -29,7 +30,9 @@ def predict_command(
         int | None,
         typer.Option(metavar="K", help=f"How many classes to name for each image.  (default: {DEFAULT_TOP})"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = (
+        PREDICTED_AT_ONCE
+    ),
     device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
@@ -68,7 +71,7 @@ def predict_command(
     with progress(len(files), visible=len(files) > batch_size) as advance:
         for answer in answers:
             failed |= not print_answer(answer, weight.name, as_json)
-            advance()
+            advance(1)
     if failed:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
+from zoo.terminal import Progress
 
 DEFAULT_LIMIT = 32
 
@@ -23,7 +26,12 @@ def profile_command(
         ),
     ],
     image_size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Pixels a side; unless given 224, with --data the weight's own.")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_PROFILED_SIZE,
+            help=f"Pixels a side; unless given {DEFAULT_IMAGE_SIZE}, with --data the weight's own.",
+        ),
     ] = None,
     num_classes: Annotated[
         int | None, typer.Option(min=0, help="Classes; unless given the weight's own, or 1000 without weights.")
@@ -62,9 +70,15 @@ def profile_command(
         leave_bombs_to_us()
         preprocessing, files = preprocessing_of(opened, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
         with progress(len(files), visible=True, doing="counting") as advance:
-            images = (prepare(read_image(file), preprocessing) for file in files if not advance())
+            images = (prepare(read_image(file), preprocessing) for file in _counted(files, advance))
             counted = profile(opened, num_classes=num_classes, images=images)
     if as_json:
         print(json.dumps(counted.to_json()))
     else:
         print_profile(counted, layers)
+
+
+def _counted(files: Iterable[Path], advance: Progress) -> Iterator[Path]:
+    for file in files:
+        advance(1)
+        yield file

@@ -6,11 +6,12 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
 from zoo.cli.options import Json, model_reference
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
 from zoo.terminal import say
 
@@ -30,6 +31,7 @@ _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "
 """What its owner knows better than the program that wrote it."""
 
 
+@final
 @dataclass(frozen=True)
 class _Order:
     """One weight to publish: its record, where its bytes lie, and the bytes where they were read already."""
@@ -53,19 +55,22 @@ def publish_command(
     ] = None,
     repo_id: Annotated[
         str | None,
-        typer.Option(metavar="ORG/NAME", help="The repository; made if there is none.", rich_help_panel=_WHERE),
+        typer.Option(
+            metavar="ORG/NAME", help="The repository; it is made where it does not exist.", rich_help_panel=_WHERE
+        ),
     ] = None,
     namespace: Annotated[
-        str | None, typer.Option(metavar="ORG", help="With --all: whose repositories.", rich_help_panel=_WHERE)
+        str | None,
+        typer.Option(metavar="ORG", help="With --all: the owner of the repositories.", rich_help_panel=_WHERE),
     ] = None,
     private: Annotated[
-        bool, typer.Option("--private", help="In a private repository.", rich_help_panel=_WHERE)
+        bool, typer.Option("--private", help="Publish into a private repository.", rich_help_panel=_WHERE)
     ] = False,
     to_dir: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Into a new folder, without network; local-dir:DIR loads it.",
+            help="Write a new folder instead, without network; local-dir:DIR loads it.",
             rich_help_panel=_WHERE,
         ),
     ] = None,
@@ -79,32 +84,44 @@ def publish_command(
     ] = False,
     endpoint: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_WHERE),
+        typer.Option(
+            metavar="URL", help="The address of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_WHERE
+        ),
     ] = None,
     catalog: Annotated[
-        Path, typer.Option(metavar="FILE", help="Catalog that the pin is written into.", rich_help_panel=_WHERE)
+        Path, typer.Option(metavar="FILE", help="The catalog that the pin is written into.", rich_help_panel=_WHERE)
     ] = Path("registry.yaml"),
     license: Annotated[
         str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="What it was trained on.", rich_help_panel=_STATED)] = None,
-    dataset_id: Annotated[
-        str | None, typer.Option(metavar="ORG/NAME", help="Its name on the Hub.", rich_help_panel=_STATED)
+    dataset: Annotated[
+        str | None, typer.Option(help="The data set that it was trained on.", rich_help_panel=_STATED)
     ] = None,
-    dataset_license: Annotated[str | None, typer.Option(help="Its licence.", rich_help_panel=_STATED)] = None,
-    dataset_attribution: Annotated[str | None, typer.Option(help="Whom to credit.", rich_help_panel=_STATED)] = None,
+    dataset_id: Annotated[
+        str | None,
+        typer.Option(metavar="ORG/NAME", help="The name of that data set on the Hub.", rich_help_panel=_STATED),
+    ] = None,
+    dataset_license: Annotated[
+        str | None, typer.Option(help="The licence of that data set.", rich_help_panel=_STATED)
+    ] = None,
+    dataset_attribution: Annotated[
+        str | None, typer.Option(help="Whom to credit for that data set.", rich_help_panel=_STATED)
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_RECORDED),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=1, max=16384, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED)
+        int | None,
+        typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED),
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="How it was trained.", rich_help_panel=_RECORDED)] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=PERCENT", help="A measured figure, such as top1=81.6; repeat it.", rich_help_panel=_RECORDED
+            metavar="NAME=PERCENT",
+            help="A measured figure, such as top1=81.6; may be repeated.",
+            rich_help_panel=_RECORDED,
         ),
     ] = None,
     as_json: Json = False,
@@ -288,7 +305,9 @@ def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
     _refuse(stated, f"--all publishes every weight with its record in {catalog}")
     records = read_file(catalog).weights
     if not records:
-        raise PublishError(f"{catalog} lists no weights; nothing to publish")
+        raise PublishError(
+            f"{catalog} lists no weights, so there is nothing to publish; name a catalog with weights (--catalog)"
+        )
     return [_Order(record.stored(), record.location) for record in records]
 
 

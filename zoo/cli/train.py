@@ -11,6 +11,7 @@ import yaml
 
 from zoo.cli.options import CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import complain
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.errors import TrainingStoppedError
 from zoo.terminal import say
@@ -53,25 +54,33 @@ def train_command(
     batch_size: Annotated[
         int | None, typer.Option(help="Images of one step, over all processes.", rich_help_panel=_RECIPE)
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The highest.", rich_help_panel=_RECIPE)] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The highest learning rate of the schedule.", rich_help_panel=_RECIPE)
+    ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Of initialisation, order and augmentation.", rich_help_panel=_RECIPE)
+        int | None, typer.Option(help="The seed of initialisation, order and augmentation.", rich_help_panel=_RECIPE)
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="no|bf16|fp16", help="Autocast; no is float32.", rich_help_panel=_RECIPE)
+        str | None, typer.Option(metavar="no|bf16|fp16", help="Autocast; no means float32.", rich_help_panel=_RECIPE)
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any other, such as clip_norm=1; repeat it.", rich_help_panel=_RECIPE
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any other setting of the recipe, such as clip_norm=1; may be repeated.",
+            rich_help_panel=_RECIPE,
         ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder of the run.  (default: runs/NAME.TAG-RECIPE)", rich_help_panel=_RUN),
+        typer.Option(
+            metavar="DIR", help="The folder of the run.  (default: runs/NAME.TAG-RECIPE)", rich_help_panel=_RUN
+        ),
     ] = None,
     tag: Annotated[
-        str | None, typer.Option(help="Of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN)
+        str | None,
+        typer.Option(help="The tag of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN),
     ] = None,
     control: Annotated[
         str | None,
@@ -109,7 +118,10 @@ def train_command(
     validate_every: Annotated[
         int,
         typer.Option(
-            min=0, metavar="N", help="Look at validation every N epochs too, not only at the end.", rich_help_panel=_RUN
+            min=0,
+            metavar="N",
+            help="Measure on the validation split every N epochs too, not only at the end.",
+            rich_help_panel=_RUN,
         ),
     ] = 0,
     eval_batch_size: Annotated[
@@ -123,7 +135,8 @@ def train_command(
         ),
     ] = None,
     accumulate: Annotated[
-        int, typer.Option(min=1, help="Parts that a process computes a step in, to save memory.", rich_help_panel=_RUN)
+        int,
+        typer.Option(min=1, help="Parts in which a process computes one step, to save memory.", rich_help_panel=_RUN),
     ] = 1,
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.", rich_help_panel=_RUN)
@@ -133,7 +146,7 @@ def train_command(
         int | None,
         typer.Option(
             min=1,
-            max=16384,
+            max=MAX_IMAGE_SIZE,
             help="Pixels a side.  (default: 224 where an image is larger, else the smallest shorter side; from a "
             "weight, its own)",
             rich_help_panel=_DATA,
@@ -141,16 +154,22 @@ def train_command(
     ] = None,
     limit_images: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Train on N images, all classes alike.", rich_help_panel=_DATA),
+        typer.Option(min=1, metavar="N", help="Train on N images only, as many of every class.", rich_help_panel=_DATA),
     ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.", rich_help_panel=_DATA)
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder of the data sets named above; missing ones are downloaded to it.",
+            rich_help_panel=_DATA,
+        ),
     ] = None,
     no_download: Annotated[
-        bool, typer.Option("--no-download", help="Never download them.", rich_help_panel=_DATA)
+        bool, typer.Option("--no-download", help="Never download a data set.", rich_help_panel=_DATA)
     ] = False,
     max_damaged: Annotated[
-        int, typer.Option(min=0, help="Damaged images that are left out before it is an error.", rich_help_panel=_DATA)
+        int,
+        typer.Option(min=0, help="Damaged images that may be left out; one more is an error.", rich_help_panel=_DATA),
     ] = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
     from zoo.contracts.classifier import FeatureInfo, ImageClassifier
     from zoo.contracts.decoder import Decoder
-    from zoo.contracts.encoder import Encoder
+    from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
     from zoo.contracts.neuron import Neuron, NeuronFactory
 
 API_VERSION = 1
@@ -26,6 +26,7 @@ API_VERSION = 1
 __all__ = [
     "API_VERSION",
     "BINARY_DIGITS",
+    "BINARY_LSB_FIRST",
     "RANGE_STEP",
     "About",
     "Backbone",
@@ -49,6 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BINARY_LSB_FIRST": "zoo.contracts.encoder",
     "Backbone": "zoo.contracts.backbone",
     "BlockPlan": "zoo.contracts.backbone",
     "ClassifierHead": "zoo.contracts.backbone",

@@ -13,6 +13,7 @@ from zoo.contracts.classifier import FeatureInfo
 from zoo.contracts.neuron import NeuronFactory
 
 
+@final
 @dataclass(frozen=True)
 class BlockPlan:
     """One pair of blocks, not built yet: a family builds the branches that it uses.

@@ -28,6 +28,9 @@ class FeatureInfo(TypedDict):
 class ImageClassifier(nn.Module, ABC):
     """Pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes): what timm's users expect of a model.
 
+    A subclass hands `__init__` what is known before the layers are built. It sets `num_features`,
+    `head_hidden_size` and `feature_info` itself, as they follow from its layers.
+
     Attributes:
         spec: the parsed name.
         num_classes: 0 for none.
@@ -36,6 +39,7 @@ class ImageClassifier(nn.Module, ABC):
         head_hidden_size: width of `forward_head(…, pre_logits=True)`.
         feature_info: channels, reduction and module of every level of `forward_intermediates`.
         min_image_size: fewest pixels a side.
+        grad_checkpointing: whether blocks are recomputed in the backward pass; see `set_grad_checkpointing`.
         pretrained_cfg: what is known of the weights, in timm's words.
     """
 
@@ -48,6 +52,13 @@ class ImageClassifier(nn.Module, ABC):
     min_image_size: int
     grad_checkpointing: bool
     pretrained_cfg: dict[str, Any]
+
+    def __init__(self, spec: Spec, num_classes: int, in_chans: int, min_image_size: int = 1) -> None:
+        super().__init__()
+        self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
+        self.min_image_size = min_image_size
+        self.grad_checkpointing = False
+        self.pretrained_cfg = {}
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, final
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+@final
 @dataclass(frozen=True)
 class Converted:
     """A checkpoint in the zoo's terms.

@@ -43,7 +43,8 @@ class Decoder(nn.Module, ABC):
         if self.timesteps is not None and encoder.timesteps != self.timesteps:
             raise CompositionError(
                 f"{type(self).__name__} needs T = {self.timesteps}, but {type(encoder).__name__} "
-                f"emits T = {encoder.timesteps}"
+                f"emits T = {encoder.timesteps}; "
+                f"choose an encoder with T = {self.timesteps}"
             )
 
     def extra_repr(self) -> str:

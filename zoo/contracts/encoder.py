@@ -9,12 +9,18 @@ from torch import Tensor, nn
 
 from zoo.contracts.price import ENCODER_PRICES, Price
 
+BINARY_LSB_FIRST = "binary-lsb-first"
+"""The code of bit planes: plane t is bit t of an integer, the least significant first."""
+
+BINARY_MSB_FIRST = "binary-msb-first"
+"""The same bits, the most significant first."""
+
 
 class Encoder(nn.Module, ABC):
     """(N, C, …) real → (T, N, C, …) in {0, 1}, of the input's dtype.
 
     Attributes:
-        code: what the planes mean, in the words that decoders name (`"binary-lsb-first"`).
+        code: what the planes mean, in the words that decoders name (`BINARY_LSB_FIRST`).
         differentiable: whether a gradient of the input's shape comes back.
         options: names of the keyword arguments that its constructor takes; none is required.
         repeatable: whether the same x gives the same planes in training mode too, bit for bit, as it has to in eval

@@ -28,6 +28,7 @@ class Components(Protocol):
         """The class; raises a `ComponentError` or `UnknownComponentError`."""
 
 
+@final
 @dataclass(frozen=True)
 class BuildRequest:
     """What a family gets to build a network from.

@@ -20,6 +20,11 @@ def keep_freed_memory() -> bool:
     It settles within the first dozen steps, while malloc finds a place for every block; from then on a process holds
     its peak to its end. `zoo train` and `zoo eval` do it; a loop of your own calls it once.
 
+    Example:
+        >>> import zoo
+        >>> zoo.keep_freed_memory()  # doctest: +SKIP
+        True
+
     Returns:
         Whether it took effect: not without glibc, that is outside Linux or on musl.
     """

@@ -11,7 +11,7 @@ Neither is met by the gradient of the same convolution over every second pixel, 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from spikingjelly.activation_based import functional, layer
@@ -75,6 +75,7 @@ def _is_traced_or_transformed(x: Tensor) -> bool:
     return torch.jit.is_tracing() or is_transformed(x)  # type: ignore[attr-defined]
 
 
+@final
 class _StridedPointwise(torch.autograd.Function):
     """A 1×1 convolution with a stride, as torch rounds it; its gradients are taken over the pixels in use alone."""
 
@@ -108,6 +109,7 @@ class GuardedConv2d(nn.Conv2d):
         return convolve(self, x)
 
 
+@final
 class GuardedSpikingConv2d(layer.Conv2d):
     """spikingjelly's convolution, over (T, N, C, H, W) in multi-step mode, by kernels whose gradients are sound."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ def average_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     return cast(Tensor, _AveragePool.apply(x, kernel, stride, padding))
 
 
+@final
 class _AveragePool(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:

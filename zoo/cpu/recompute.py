@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ Encode = Callable[[Tensor], Tensor]
 """x (N, …) → planes (T, N, …)."""
 
 
+@final
 class _Remade(NamedTuple):
     """How to make a view of planes that was not kept."""
 
@@ -39,6 +40,7 @@ class _Remade(NamedTuple):
     """Values from the planes' first to the view's."""
 
 
+@final
 class _Kept(NamedTuple):
     """A tensor as torch keeps it."""
 
@@ -67,6 +69,7 @@ def keeps_for_backward(x: Tensor) -> bool:
     return not isinstance(x, Proxy) and torch.is_grad_enabled() and runs_in_place(x)
 
 
+@final
 class _Packer:
     """Tells planes by their memory, and as long as nobody has changed them."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.contracts.price import SHIFTED_SUM
 from zoo.cpu.chunks import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
 
@@ -40,6 +41,7 @@ def _over_time(weights: Sequence[float], spikes: Tensor) -> Tensor:
     return column.reshape((len(weights),) + (1,) * (spikes.dim() - 1))
 
 
+@final
 class _WeightedSum(torch.autograd.Function):
     """(1/divisor) Σ_t w_t S_t for the CPU, chunk by chunk; the result lies in memory as a timestep of spikes does."""
 
@@ -81,7 +83,7 @@ class BitPlaneDecoder(Decoder):
     """The weighted sum of eight planes (eq. 20), the inverse of bit-plane encoding."""
 
     api_version = 1
-    codes = frozenset({"binary-lsb-first"})
+    codes = frozenset({BINARY_LSB_FIRST})
     timesteps = _BITS
     prices = (SHIFTED_SUM,)
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.encoder import Encoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.cpu.chunks import runs_in_place
@@ -48,6 +48,7 @@ def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
     return ((levels >> shifts) & 1).to(dtype or x.dtype)
 
 
+@final
 class _SurrogatePlanes(torch.autograd.Function):
     """Bit planes forward, Σ_k γ_k g_k f_k′(255·x) · 255 backward; saves x alone."""
 
@@ -73,6 +74,7 @@ class _SurrogatePlanes(torch.autograd.Function):
         return (slopes * LEVELS).to(x.dtype), None, None, None
 
 
+@final
 class _StraightThroughPlanes(torch.autograd.Function):
     """Bit planes forward; backward the weights for which decoding after encoding has slope 1."""
 
@@ -155,7 +157,7 @@ class BitPlaneEncoder(Encoder):
     """What all bit-plane encoders share: T = 8, least significant plane first."""
 
     api_version = 1
-    code = "binary-lsb-first"
+    code = BINARY_LSB_FIRST
     differentiable = True
     repeatable = True
     prices = (RANGE_STEP, BINARY_DIGITS)
@@ -180,18 +182,21 @@ class SurrogateEncoder(BitPlaneEncoder):
         return surrogate_planes(x, self.slope, scaled=self.scaled)
 
 
+@final
 class SigmoidEncoder(SurrogateEncoder):
     """Sigmoid-wrapped sine, γ-scaled: eq. 16 with eq. 14."""
 
     slope = staticmethod(sigmoid_slope)
 
 
+@final
 class TanhEncoder(SurrogateEncoder):
     """Tanh-wrapped sine, γ-scaled: eq. 17 with eq. 14."""
 
     slope = staticmethod(tanh_slope)
 
 
+@final
 class FourierEncoder(SurrogateEncoder):
     """Five-term sine series, γ-scaled: eq. 18 with eq. 14."""
 
@@ -199,23 +204,26 @@ class FourierEncoder(SurrogateEncoder):
 
 
 @final
-class RawSigmoidEncoder(SigmoidEncoder):
+class RawSigmoidEncoder(SurrogateEncoder):
     """Eq. 16 without γ, the paper's "unscaled" rows of table 1."""
 
+    slope = staticmethod(sigmoid_slope)
     scaled = False
 
 
 @final
-class RawTanhEncoder(TanhEncoder):
+class RawTanhEncoder(SurrogateEncoder):
     """Eq. 17 without γ."""
 
+    slope = staticmethod(tanh_slope)
     scaled = False
 
 
 @final
-class RawFourierEncoder(FourierEncoder):
+class RawFourierEncoder(SurrogateEncoder):
     """Eq. 18 without γ."""
 
+    slope = staticmethod(fourier_slope)
     scaled = False
 
 

@@ -7,7 +7,7 @@ makes nothing of the planes' size but the planes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ def in_place_planes(x: Tensor, contraction: Contraction, plain: PlainPlanes) -> 
     return cast(Tensor, _InPlacePlanes.apply(x, contraction, plain))
 
 
+@final
 class _InPlacePlanes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, contraction: Contraction, plain: PlainPlanes) -> Tensor:

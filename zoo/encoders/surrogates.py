@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ STEEPNESS = -10.0
 Wave = Callable[[Tensor, int], Tensor]
 
 
+@final
 class AngleSlope(NamedTuple):
     """2^k f_k′ / factor as a function of θ = πI/2^k alone: of 2 cos θ, and of sin θ or else of 2 cos 4θ."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from zoo.contracts.encoder import Encoder
+from zoo.contracts.encoder import BINARY_MSB_FIRST, Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.ranges import unit_range
 from zoo.errors import check_count
@@ -128,7 +128,7 @@ class TtfsEncoder(TemporalEncoder):
 class PhaseEncoder(TemporalEncoder):
     """Weighted phase: binary digits, most significant first."""
 
-    code = "binary-msb-first"
+    code = BINARY_MSB_FIRST
     repeatable = True
     prices = (RANGE_STEP, BINARY_DIGITS)
     max_timesteps = 24

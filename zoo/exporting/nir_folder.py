@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ MIN_AGREEMENT = 0.99
 """Share of values that a block read back must have in common with the network's own; rounding moves a few spikes."""
 
 
+@final
 @dataclass(frozen=True)
 class ExportedBlock:
     """One file.
@@ -57,6 +58,7 @@ class ExportedBlock:
     agreement: float
 
 
+@final
 @dataclass(frozen=True)
 class ExportedBlocks:
     """What was written.
@@ -82,6 +84,7 @@ class ExportedBlocks:
         return asdict(self)
 
 
+@final
 @dataclass(frozen=True)
 class _Call:
     """A block, what went into it and what came out, (T, N, …) each."""
@@ -157,6 +160,7 @@ def _check_installed() -> None:
         raise missing_extra(error, "NIR", "export") from error
 
 
+@final
 class _Recorder:
     """Notes what the outermost of the watched modules get and return, by name in the order of the calls."""
 

@@ -8,7 +8,7 @@ else there is, is refused by name: the exporter would leave some of it out witho
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import torch
 from spikingjelly.activation_based import base, layer, neuron
@@ -35,6 +35,7 @@ _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _INNER = "block"
 
 
+@final
 class _Called(nn.Module):
     """Calls a block with its input alone, so that what else its forward takes has its defaults."""
 
@@ -50,6 +51,7 @@ def _is_layer(module: nn.Module) -> bool:
     return isinstance(module, base.MemoryModule) or not any(module.children())
 
 
+@final
 class _Tracer(fx.Tracer):
     """Looks into everything that has modules inside, but for neurons with their surrogates."""
 

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ MAX_BYTES = 2**31 - 1
 MAX_BATCH = 65536
 
 
+@final
 @dataclass(frozen=True)
 class Exported:
     """What was written.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from spikingjelly.activation_based import layer
@@ -24,6 +24,7 @@ _LINEAR = (nn.Linear, layer.Linear)
 _NORMS = (nn.BatchNorm2d, layer.BatchNorm2d)
 
 
+@final
 class FoldedNorm(nn.Identity):
     """Stands where a batch norm stood, and passes on what it gets: any shape → the same."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, final
 
@@ -65,7 +66,7 @@ def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
     return PairedNetwork(spec, backbone(*size, request.in_chans), pairing, request.num_classes)
 
 
-class CodedFamily(GrammarFamily):
+class CodedFamily(GrammarFamily, ABC):
     """Names with backbone, size, encoder, decoder and neuron.
 
     Attributes:

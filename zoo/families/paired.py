@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 
 
+@final
 class PixelsLast(nn.Module):
     """Lays a map out for the CPU; a module, so that torch.fx and timm's ways to take networks apart keep it."""
 
@@ -26,6 +27,7 @@ class PixelsLast(nn.Module):
         return pixels_last(x)
 
 
+@final
 class PairedBlock(nn.Module):
     """analog(x) + gain · decode(spiking(encode(x))), or the one of the two that there is.
 
@@ -69,6 +71,7 @@ class PairedBlock(nn.Module):
         return decoded if self.gain is None else decoded * self.gain
 
 
+@final
 class Pairing:
     """How a family uses a pair: which branches, and with which coding."""
 
@@ -99,16 +102,13 @@ class Pairing:
         )
 
 
+@final
 class PairedNetwork(HeadedClassifier):
     """Stages of paired blocks and a head, whatever the backbone."""
 
     def __init__(self, spec: Spec, backbone: Backbone, pairing: Pairing, num_classes: int) -> None:
-        super().__init__()
-        self.spec, self.num_classes, self.in_chans = spec, num_classes, backbone.in_chans
+        super().__init__(spec, num_classes, backbone.in_chans, backbone.min_image_size)
         self.feature_info = backbone.feature_info()
-        self.min_image_size = backbone.min_image_size
-        self.grad_checkpointing = False
-        self.pretrained_cfg = {}
         self._timesteps = pairing.timesteps
         self._first_convs = backbone.first_convs()
         self.stages = nn.Sequential(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any, cast, final
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from zoo.names import Spec
 STAGES = ("layer1", "layer2", "layer3", "layer4")
 
 
+@final
 class ResidualBaseline(HeadedClassifier):
     """A four-stage residual network, its stem and stages taken from `network`.
 
@@ -27,10 +28,7 @@ class ResidualBaseline(HeadedClassifier):
     def __init__(
         self, spec: Spec, network: nn.Module, stem: list[str], encoder: Encoder | None, num_classes: int, in_chans: int
     ) -> None:
-        super().__init__()
-        self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
-        self.grad_checkpointing, self.min_image_size = False, 1
-        self.pretrained_cfg = {}
+        super().__init__(spec, num_classes, in_chans)
         self.encoder = encoder
         self.stem = nn.Sequential()
         for name in stem:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Self, final
 
 import timm
 import torch
@@ -17,6 +17,7 @@ from zoo.families.fusion import fuse_network
 from zoo.names import Spec
 
 
+@final
 class TimmClassifier(ImageClassifier):
     """timm's network, named `net`, behind the zoo's contract; without spikes.
 
@@ -30,12 +31,9 @@ class TimmClassifier(ImageClassifier):
     net: Any
 
     def __init__(self, spec: Spec, net: Any, min_image_size: int, in_chans: int) -> None:
-        super().__init__()
-        self.spec, self.in_chans, self.min_image_size = spec, in_chans, min_image_size
+        super().__init__(spec, net.num_classes, in_chans, min_image_size)
         self.net, self._pooled = net, True
         self._read_sizes()
-        self.grad_checkpointing = False
-        self.pretrained_cfg = {}
         self.feature_info = [
             FeatureInfo(num_chs=level["num_chs"], reduction=level["reduction"], module=f"net.{level['module']}")
             for level in net.feature_info

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family
-from zoo.errors import MissingFamilyExtraError, UnknownComponentError, missing_extra, shorten, suggest
+from zoo.errors import UnknownComponentError, missing_extra, shorten, suggest
 from zoo.names import ComponentNames, Value
 
 if TYPE_CHECKING:
@@ -18,12 +18,11 @@ BRIDGE = "has8_zoo"
 
 
 def import_timm() -> Any:
-    """timm, an optional dependency; raises `MissingFamilyExtraError`."""
+    """timm, an optional dependency; raises `MissingExtraError`."""
     try:
         import timm
     except ModuleNotFoundError as error:
-        missing = missing_extra(error, "the family timm", "timm")
-        raise MissingFamilyExtraError(str(missing), name=missing.name) from error
+        raise missing_extra(error, "the family timm", "timm") from error
     return timm
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from functools import cache
+from typing import final
 
 import jinja2
 import yaml
@@ -135,6 +136,7 @@ def _results(weight: StoredWeight) -> list[EvalResult]:
     ]
 
 
+@final
 class _Dumper(yaml.SafeDumper):
     """Writes what holds `<` between double quotes, where it can be written as an escape."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import BadRequestError
@@ -22,6 +23,7 @@ COMMIT_SECONDS = 300.0
 _INVALID_CARD = "Invalid metadata"
 
 
+@final
 @dataclass(frozen=True)
 class Published:
     """Where a weight is now.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
@@ -20,8 +20,10 @@ from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
 from zoo.inference.predict import usable_device
 from zoo.registry.registry import Registry
+from zoo.terminal import Progress
 
 
+@final
 @dataclass(frozen=True)
 class Measurement:
     """What was measured, of what, on what.
@@ -59,7 +61,7 @@ def measure_weight(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
     begin: Callable[[int], None] = lambda images: None,
-    after_batch: Callable[[int], None] = lambda images: None,
+    after_batch: Progress = lambda images: None,
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
 

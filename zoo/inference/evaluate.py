@@ -1,12 +1,12 @@
-"""How well a network classifies a split: top-k accuracy, loss, and which class is taken for which."""
+"""How well a network classifies a split: top-k accuracy, loss, precision, recall and confusion of classes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from zoo.data import ImageSplit
 from zoo.data.images import normalise
 from zoo.errors import InputError, missing_extra
 from zoo.inference.batch import check_batch, choose_batch, telling_shortage
+from zoo.terminal import Progress
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
 try:
@@ -30,6 +31,7 @@ METRIC_DIGITS = 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@final
 @dataclass(frozen=True)
 class ClassScore:
     """One class.
@@ -37,8 +39,8 @@ class ClassScore:
     Attributes:
         name: of the class.
         images: of it.
-        recall: percent of them that were recognised; None without images.
-        precision: percent of the images taken for it that are of it; None where none was.
+        recall: percent of them that were predicted as it; None without images.
+        precision: percent of the images predicted as it that are of it; None where none was.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ClassScore:
     precision: float | None
 
 
+@final
 @dataclass(frozen=True)
 class Evaluation:
     """What was measured.
@@ -119,7 +122,7 @@ def evaluate(
     trained: int | None = None,
     precision: Precision = "no",
     share: tuple[int, int] = (0, 1),
-    after_batch: Callable[[int], None] = lambda images: None,
+    after_batch: Progress = lambda images: None,
 ) -> Evaluation:
     """Classify a split, in eval mode; the model's modes are as before afterwards.
 
@@ -138,7 +141,10 @@ def evaluate(
     """
     check_batch(batch_size)
     if len(data.classes) != model.num_classes:
-        raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
+        raise InputError(
+            f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}; "
+            "evaluate it on data of its own classes"
+        )
     device = next(model.parameters()).device
     metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
@@ -178,7 +184,7 @@ def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...], batch_size: 
     confusion = metrics["confusion"].compute().cpu()
     images = int(confusion.sum())
     if not images:
-        raise InputError("no image could be read, so nothing was measured")
+        raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
     # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
     tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
     top = {name: 100 * round(share * images) / images for name, share in tops.items()}

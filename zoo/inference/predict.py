@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.data.images import display_name
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.catalog.schema import Preprocessing
 
 
+@final
 @dataclass(frozen=True)
 class Prediction:
     """What a model says of one image.
@@ -50,6 +52,7 @@ class Prediction:
         return f"{display_name(self.file)}: {ranked}"
 
 
+@final
 @dataclass(frozen=True)
 class Failure:
     """Why one file has no prediction.
@@ -79,7 +82,7 @@ def predict(
     images: Source | Iterable[Source],
     top: int = 3,
     *,
-    batch_size: int = 32,
+    batch_size: int = PREDICTED_AT_ONCE,
     device: str | None = None,
 ) -> Predictions:
     """Classify images of any form.
@@ -138,7 +141,7 @@ def predict_files(
     preprocessing: Preprocessing,
     labels: Sequence[str],
     top: int = 3,
-    batch_size: int = 32,
+    batch_size: int = PREDICTED_AT_ONCE,
 ) -> Iterator[Prediction | Failure]:
     """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
 
@@ -194,6 +197,7 @@ def _predict(
             yield item if isinstance(item, Failure) else _rank(item.file, next(logits), labels, top)
 
 
+@final
 @dataclass(frozen=True)
 class _Prepared:
     """An image, (3, size, size), that is ready for the network."""

@@ -7,21 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, final
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.encoder import Encoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, Encoder
 from zoo.contracts.neuron import Neuron
+from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.factory import Places, open_model
 from zoo.files import replace_file
 
-UNTRAINED_SIZE = 32
+UNTRAINED_SIZE = SMALL_IMAGE_SIZE
 """Pixels a side that a network without weights is shown, unless it needs more."""
 
 _INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", "#2f6fde", "#f3f5f8"
@@ -51,8 +52,9 @@ def network_to_show(name: str, **places: Unpack[Places]) -> tuple[ImageClassifie
     return network, Preprocessing(size=size), opened.weights_in_words
 
 
+@final
 @dataclass(frozen=True)
-class Activity:
+class Recording:
     """What one image sets off in a network.
 
     Attributes:
@@ -68,7 +70,7 @@ class Activity:
     rates: dict[str, float]
 
 
-def record(model: ImageClassifier, image: Tensor) -> Activity:
+def record(model: ImageClassifier, image: Tensor) -> Recording:
     """Run one image, (3, H, W) in [0, 1], in eval mode, and note its planes and every spike rate.
 
     The model is left as it was: hooks are removed, also after an error, and modules are in their modes.
@@ -97,7 +99,7 @@ def record(model: ImageClassifier, image: Tensor) -> Activity:
         stack.enter_context(model.evaluating())
         model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
-    return Activity(image, first, code, {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()})
+    return Recording(image, first, code, {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()})
 
 
 @contextmanager
@@ -115,7 +117,7 @@ def _watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], No
 
 def plane_captions(code: str, count: int) -> list[str]:
     """A caption for each of T planes; those of a binary code say which end is which."""
-    ends = {"binary-lsb-first": ("least", "most"), "binary-msb-first": ("most", "least")}.get(code)
+    ends = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}.get(code)
     captions = [f"plane {t}" if ends else f"timestep {t}" for t in range(count)]
     if ends and count > 1:
         captions[0] += f" ({ends[0]} significant)"
@@ -123,24 +125,24 @@ def plane_captions(code: str, count: int) -> list[str]:
     return captions
 
 
-def draw(activity: Activity, title: str, subtitle: str = "") -> Image.Image:
+def draw(recording: Recording, title: str, subtitle: str = "") -> Image.Image:
     """The picture: input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB."""
-    count, size = len(activity.planes), activity.image.shape[-1]
+    count, size = len(recording.planes), recording.image.shape[-1]
     columns = 4 if count <= 12 else 8
     left = _MARGIN + _INPUT + 2 * _GAP
     tile = _tile((_WIDTH - _MARGIN - left - (columns - 1) * _GAP) // columns, size)
     rows = -(-count // columns)
     top = _MARGIN + 84
     chart = top + max(rows * (tile + _CAPTION + _GAP), _tile(_INPUT, size) + _CAPTION + _GAP) + _GAP
-    picture = Image.new("RGB", (_WIDTH, chart + 84 + len(activity.rates) * _ROW + _MARGIN), "white")
+    picture = Image.new("RGB", (_WIDTH, chart + 84 + len(recording.rates) * _ROW + _MARGIN), "white")
     pen = _Pen(picture)
     pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
     pen.text((_MARGIN, _MARGIN + 38), subtitle, 15, _FAINT, width=_WIDTH - 2 * _MARGIN)
-    pen.tile((_MARGIN, top), activity.image, _tile(_INPUT, size), f"input, {size} by {size} pixels")
-    for t, caption in enumerate(plane_captions(activity.code, count)):
+    pen.tile((_MARGIN, top), recording.image, _tile(_INPUT, size), f"input, {size} by {size} pixels")
+    for t, caption in enumerate(plane_captions(recording.code, count)):
         corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
-        pen.tile(corner, activity.planes[t], tile, caption)
-    _draw_rates(pen, chart, activity)
+        pen.tile(corner, recording.planes[t], tile, caption)
+    _draw_rates(pen, chart, recording)
     return picture
 
 
@@ -149,26 +151,27 @@ def _tile(room: int, size: int) -> int:
     return room // size * size if size <= room else room
 
 
-def _draw_rates(pen: _Pen, top: int, activity: Activity) -> None:
+def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
     """The bar chart below `top`, with an axis from 0 to the next tenth above the highest rate."""
     pen.text((_MARGIN, top), "Spike rate of every layer", 20)
-    explained = f"mean spikes per neuron per timestep, over {len(activity.planes)} timesteps"
+    explained = f"mean spikes per neuron per timestep, over {len(recording.planes)} timesteps"
     pen.text((_MARGIN, top + 28), explained, 15, _FAINT)
     start, end = _MARGIN + _NAMES, _WIDTH - _MARGIN - _VALUES
-    highest = max(math.ceil(max(activity.rates.values()) * 10 - 1e-9), 1) / 10
+    highest = max(math.ceil(max(recording.rates.values()) * 10 - 1e-9), 1) / 10
     first = top + 76
-    bottom = first + len(activity.rates) * _ROW
+    bottom = first + len(recording.rates) * _ROW
     for step in range(6):
         x = start + (end - start) * step // 5
         pen.line((x, first - 4), (x, bottom))
         pen.text((x, first - 22), f"{highest * step / 5:.2g}", 13, _FAINT, anchor="ma")
-    for row, (name, rate) in enumerate(activity.rates.items()):
+    for row, (name, rate) in enumerate(recording.rates.items()):
         y = first + row * _ROW
         pen.text((_MARGIN, y + 3), name, 14, width=_NAMES - _GAP)
         pen.bar((start, y + 4), (end, y + _ROW - 4), rate / highest)
         pen.text((end + 12, y + 3), f"{rate:.3f}", 14, _FAINT)
 
 
+@final
 class _Pen:
     """Draws on one picture, in Pillow's own font (of Latin letters alone)."""
 
@@ -199,11 +202,11 @@ class _Pen:
         """A thin grey line."""
         self._draw.line((*start, *end), fill=_LINE)
 
-    def bar(self, start: tuple[int, int], end: tuple[int, int], share: float) -> None:
-        """A bar over `share` of the way from left to right, on a pale track."""
+    def bar(self, start: tuple[int, int], end: tuple[int, int], fraction: float) -> None:
+        """A bar over `fraction` of the way from left to right, on a pale track."""
         self._draw.rectangle((start[0], start[1], end[0], end[1]), fill=_TRACK)
-        if share > 0:
-            x = start[0] + max(1, round((end[0] - start[0]) * share))
+        if fraction > 0:
+            x = start[0] + max(1, round((end[0] - start[0]) * fraction))
             self._draw.rectangle((start[0], start[1], x, end[1]), fill=_BAR)
 
     def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:

@@ -12,7 +12,7 @@ spikingjelly's own nodes.
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from spikingjelly.activation_based import surrogate
@@ -58,12 +58,14 @@ def plain_spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, a
     return torch.stack(spikes)
 
 
+@final
 class _Step(surrogate.atan):
     """Θ with the arctan surrogate, under torch.func.vmap too."""
 
     generate_vmap_rule = True
 
 
+@final
 class _HardResetSpikes(torch.autograd.Function):
     """The same in place. Membrane potentials are float32 whatever the input's dtype is."""
 

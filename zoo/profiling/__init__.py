@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from zoo.lazy import attach
 
 if TYPE_CHECKING:
-    from zoo.profiling.activity import Activity, SpikeRate, SynapticLayer
+    from zoo.profiling.activity import OperationCounts, SpikeRate, SynapticLayer
     from zoo.profiling.energy import Energy
     from zoo.profiling.macs import Cost, Layer, count_cost
     from zoo.profiling.report import Control, Profile, preprocessing_of, profile
     from zoo.profiling.rules import RULES, Part, Rule, charged
 
 _HOMES = {
-    "Activity": "zoo.profiling.activity",
+    "OperationCounts": "zoo.profiling.activity",
     "Control": "zoo.profiling.report",
     "Cost": "zoo.profiling.macs",
     "Energy": "zoo.profiling.energy",
@@ -36,11 +36,11 @@ _HOMES = {
 
 __all__ = [
     "RULES",
-    "Activity",
     "Control",
     "Cost",
     "Energy",
     "Layer",
+    "OperationCounts",
     "Part",
     "Profile",
     "Rule",

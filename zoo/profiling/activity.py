@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, final
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
@@ -13,6 +13,7 @@ from zoo.profiling.recorder import Recorder, Uncounted
 from zoo.profiling.rules import Part, Rule
 
 
+@final
 @dataclass(frozen=True)
 class SynapticLayer:
     """A convolution or linear layer; whole numbers over all images and timesteps.
@@ -36,6 +37,7 @@ class SynapticLayer:
     counted: int
 
 
+@final
 @dataclass(frozen=True)
 class SpikeRate:
     """Spikes of a neuron layer or an encoder, over all images.
@@ -60,8 +62,9 @@ class SpikeRate:
         return self.spikes / self.values if self.values else 0.0
 
 
+@final
 @dataclass(frozen=True)
-class Activity:
+class OperationCounts:
     """What a number of images set off.
 
     Attributes:
@@ -117,7 +120,7 @@ class Activity:
         }
 
 
-def activity_of(model: ImageClassifier, recorder: Recorder, images: int) -> Activity:
+def count_operations(model: ImageClassifier, recorder: Recorder, images: int) -> OperationCounts:
     """What a recorder has seen of so many images, in the order of the network."""
     modules = dict(model.named_modules())
     synapses = (
@@ -131,7 +134,7 @@ def activity_of(model: ImageClassifier, recorder: Recorder, images: int) -> Acti
         for name, s in recorder.spikes.items()
     )
     order = {name: place for place, name in enumerate(modules)}
-    return Activity(
+    return OperationCounts(
         images,
         tuple(sorted(synapses, key=lambda layer: order[layer.name])),
         tuple(sorted(rates, key=lambda layer: order[layer.name])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from zoo.contracts.price import Work
 from zoo.profiling.rules import Part
@@ -23,6 +23,7 @@ def energy_pj(work: Work) -> float:
     return PJ_PER_MAC * work.macs + PJ_PER_AC * work.acs
 
 
+@final
 @dataclass(frozen=True)
 class Energy:
     """What images cost.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from fvcore.nn import FlopCountAnalysis
@@ -17,6 +17,7 @@ from torch import Tensor
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError
 from zoo.profiling.rules import NEURONS
 
@@ -41,6 +42,7 @@ class Cost:
         return asdict(self)
 
 
+@final
 @dataclass(frozen=True)
 class Layer:
     """A module without children, an encoder, decoder or neuron, or another module with parameters or MACs of its own.
@@ -62,6 +64,7 @@ class Layer:
     outputs: int
 
 
+@final
 @dataclass(frozen=True)
 class Counts:
     """What fvcore found: MACs by module name ('' for all), and the operations that it left out."""
@@ -112,7 +115,7 @@ def cost_of(model: ImageClassifier, image_size: int, counts: Counts) -> Cost:
     )
 
 
-def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
+def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE) -> Cost:
     """Count one image of `image_size` pixels a side; every module's mode is restored afterwards.
 
     Raises:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, final
 from weakref import ref
 
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ from zoo.profiling.rules import (
 from zoo.profiling.synapses import Synapses
 
 
+@final
 @dataclass
 class Spikes:
     """Spikes of a neuron layer or an encoder, and the values that could have been one: neurons times timesteps."""
@@ -47,6 +48,7 @@ class Spikes:
         return self.spikes / self.values if self.values else 0.0
 
 
+@final
 @dataclass(frozen=True, order=True)
 class Uncounted:
     """An operation that no rule knows.
@@ -62,6 +64,7 @@ class Uncounted:
     operation: str
 
 
+@final
 class Recorder(TorchDispatchMode):
     """Counts one network; `watching` it, any number of forward passes add up.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, final
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from torch import Tensor
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
-from zoo.profiling.activity import Activity, activity_of
+from zoo.profiling.activity import OperationCounts, count_operations
 from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
 from zoo.profiling.macs import (
     Branch,
@@ -33,8 +34,6 @@ from zoo.profiling.recorder import Recorder
 from zoo.registry.registry import Registry, default_registry
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
-DEFAULT_IMAGE_SIZE = 224
-MAX_IMAGE_SIZE = 4096
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
 MAX_BATCH = 64
@@ -42,6 +41,7 @@ MAX_BATCH = 64
 _BASIS = {"pj_per_mac": PJ_PER_MAC, "pj_per_ac": PJ_PER_AC, "formula": FORMULA, "source": SOURCE}
 
 
+@final
 @dataclass(frozen=True)
 class Control:
     """The same network without spikes.
@@ -62,6 +62,7 @@ class Control:
         return {"name": self.name, **self.cost.to_json(), "energy": energy}
 
 
+@final
 @dataclass(frozen=True)
 class Profile(Cost):
     """All that a model costs: a `Cost`, its parts, and with images what they set off.
@@ -90,7 +91,7 @@ class Profile(Cost):
     activations: int
     layers: tuple[Layer, ...]
     control: Control | None = None
-    activity: Activity | None = None
+    activity: OperationCounts | None = None
     energy: Energy | None = None
 
     @property
@@ -157,6 +158,14 @@ def profile(
 ) -> Profile:
     """Count all that a model costs; with images, also what they set off in it.
 
+    Example:
+        >>> import zoo
+        >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", image_size=32, num_classes=10)
+        >>> cost.params, cost.macs, cost.macs_per_timestep
+        (379882, 29541376, 6565248)
+        >>> cost.control.name  # the same network without spikes
+        'ann_resnet_b8_m2_d4'
+
     Args:
         model: a network, or a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. A name's
             weights, those of its tag or the first listed, are loaded where images need them; without any, the network
@@ -215,9 +224,9 @@ def profile(
 
 
 def _check_side(image_size: int) -> int:
-    side = check_integer("image_size", image_size, 1, MAX_IMAGE_SIZE)
-    if not 1 <= side <= MAX_IMAGE_SIZE:
-        raise InputError(f"image_size={side} is out of range; valid: 1 to {MAX_IMAGE_SIZE} pixels a side")
+    side = check_integer("image_size", image_size, 1, MAX_PROFILED_SIZE)
+    if not 1 <= side <= MAX_PROFILED_SIZE:
+        raise InputError(f"image_size={side} is out of range; valid: 1 to {MAX_PROFILED_SIZE} pixels a side")
     return side
 
 
@@ -285,7 +294,7 @@ def _control(network: ImageClassifier, registry: Registry | None, catalog: Catal
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
-def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: int) -> list[Activity]:
+def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: int) -> list[OperationCounts]:
     """What the same images set off in each network."""
     recorders = [Recorder(network) for network in networks]
     weights = next(networks[0].parameters())
@@ -296,7 +305,7 @@ def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: i
         for network, recorder in zip(networks, recorders, strict=True):
             with recorder.watching():
                 network(stacked)
-    return [activity_of(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
+    return [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
 
 
 _SLACK = 1e-5

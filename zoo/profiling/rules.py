@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, final
 
 import torch
 from spikingjelly.activation_based import neuron
@@ -37,6 +37,7 @@ class Part(StrEnum):
     REST = "rest"
 
 
+@final
 @dataclass(frozen=True)
 class Rule:
     """The price of one operation; T timesteps hold T times the values.

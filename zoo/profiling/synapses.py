@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import cast
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ WINDOWS = tuple(k * k for k in range(2, 9))
 _ROUNDING = 1e-5
 
 
+@final
 @dataclass
 class Synapses:
     """What one layer has done, over all batches so far; whole numbers, exact.

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, final
 
 from zoo.errors import BrokenComponentError, ComponentError, IncompatibleComponentError, missing_extra
 from zoo.registry.quiet_import import PRINTS_TO_STDERR
@@ -91,6 +91,7 @@ def _traceback(error: BaseException) -> str:
     return text if text.splitlines()[-1] == summary else f"{text}\n{summary}"
 
 
+@final
 @dataclass
 class Component:
     """One registered component; its class is imported by `load`.

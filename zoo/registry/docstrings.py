@@ -44,10 +44,10 @@ def _first_line(target: str, parsed: dict[str, ast.Module | None]) -> str | None
         kind = next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
         if kind is not None:
             return _line_of(kind)
-        origin = _imported_from(tree, name, module)
-        if origin is None:
+        imported = _imported_from(tree, name, module)
+        if imported is None:
             return None
-        module, name = origin
+        module, name = imported
     return None
 
 

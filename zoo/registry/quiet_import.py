@@ -6,9 +6,10 @@ import ctypes
 import os
 import sys
 import threading
-from typing import IO
+from typing import IO, final
 
 
+@final
 class PrintsToStderr:
     """sys.stdout is sys.stderr, and file descriptor 1 is 2, while any thread is inside.
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from zoo.errors import ComponentClashError, ComponentError, UnknownComponentError, shorten, suggest
 from zoo.known_plugins import unknown_component
@@ -45,6 +45,7 @@ def _clash(kind: str, name: str, claims: list[Component]) -> str:
     return f"{kind} {name!r} is claimed by {origins}; write {choices}, or uninstall one"
 
 
+@final
 class Registry:
     """All components, by kind and name."""
 
@@ -148,8 +149,15 @@ def register(kind: str, name: str) -> Callable[[C], C]:
     """Class decorator that adds a component for this process, as in a notebook.
 
     Example:
-        >>> @zoo.register("encoder", "mine")
-        ... class MyEncoder(zoo.contracts.Encoder): ...
+        >>> import zoo
+        >>> @zoo.register("encoder", "threshold")
+        ... class ThresholdEncoder(zoo.contracts.Encoder):
+        ...     api_version, code, differentiable, timesteps = 1, "threshold", False, 1
+        ...
+        ...     def forward(self, x):
+        ...         return (x > 0.5).to(x.dtype)[None]
+        >>> "threshold" in zoo.list_components("encoder")
+        True
 
     Raises:
         ComponentClashError: the name is taken.
@@ -165,6 +173,11 @@ def register(kind: str, name: str) -> Callable[[C], C]:
 
 def list_components(kind: str) -> list[str]:
     """Names of the registered components of one kind: family, backbone, encoder, decoder or neuron.
+
+    Example:
+        >>> import zoo
+        >>> "bpd" in zoo.list_components("decoder")
+        True
 
     Raises:
         UnknownComponentError: for another kind.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import jinja2
 
@@ -37,6 +38,7 @@ MODELS = {
 """Kind → a model that uses the component."""
 
 
+@final
 @dataclass(frozen=True)
 class PluginDraft:
     """A distribution that is not written yet; `draft` makes one of valid names.

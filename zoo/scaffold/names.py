@@ -9,6 +9,7 @@ import re
 import sys
 
 from zoo.errors import ComponentClashError, ComponentError, InputError, shorten
+from zoo.registry.component import NAME
 from zoo.registry.registry import Registry
 
 MAX_DISTRIBUTION = 64
@@ -23,7 +24,6 @@ RESERVED = frozenset({"build", "dist", "test_conformance", "tests"})
 
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _DISTRIBUTION_RULE = f"letters, digits and hyphens, a letter first and no hyphen last, up to {MAX_DISTRIBUTION}"
-_COMPONENT = re.compile(r"[a-z][a-z0-9]*")
 _COMPONENT_RULE = f"lower-case letters and digits, a letter first, no underscore, up to {MAX_COMPONENT}"
 
 
@@ -70,7 +70,7 @@ def component_name(wanted: str | None, distribution: str, registry: Registry) ->
     """
     name = _derived(distribution) if wanted is None else wanted
     advice = "name the component with --component" if wanted is None else "choose another"
-    if not (isinstance(name, str) and _COMPONENT.fullmatch(name) and len(name) <= MAX_COMPONENT):
+    if not (isinstance(name, str) and NAME.fullmatch(name) and len(name) <= MAX_COMPONENT):
         near = re.sub(r"[^a-z0-9]|^[^a-z]+", "", str(name).lower())[:MAX_COMPONENT] or "sparkle"
         raise ComponentError(
             f"{shorten(str(name))} is not a component name; {advice}; valid: {_COMPONENT_RULE}, such as {near!r}"

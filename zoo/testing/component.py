@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from zoo.testing.outcome import ConformanceError, NotApplicable, require
 PREFIX = "test_"
 
 
-class ComponentTests:
+class ComponentTests(ABC):  # noqa: B024
     """The suite of a component; subclass that of its kind in a test file, and name the component.
 
     Every method `test_…` is one check. Under pytest each is a test; `zoo.testing.check_component` runs them

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from zoo.composition import build_model, parse_name
 from zoo.contracts.converter import Converted, Converter
+from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import WeightError
 from zoo.testing.component import ClassTests
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
@@ -29,7 +30,7 @@ class ConverterTests(ClassTests):
     """
 
     kind = "converter"
-    image_size: int = 32
+    image_size: int = SMALL_IMAGE_SIZE
 
     def checkpoint(self) -> Mapping[str, Tensor] | None:
         """A small state dict that it reads; None for none at hand."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2), (0, 5), (
 ANY_T = (1, 2, 7, 8, 10)
 
 
+@final
 class _Speaker(Encoder):
     """An encoder in name alone: it has a code and a T to be accepted or refused by."""
 

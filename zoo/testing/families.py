@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from zoo.composition import build_model, parse_name
 from zoo.contracts.family import About, Family, GrammarFamily
-from zoo.errors import MissingPluginError, ModelNameError, OptionError
+from zoo.errors import MissingExtraError, MissingPluginError, ModelNameError, OptionError
 from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart, Spec
 from zoo.registry.registry import NOTEBOOK
 from zoo.testing.imports import import_deeds
@@ -50,7 +50,7 @@ class FamilyTests(ModelTests):
         for name in names:
             try:
                 parse_name(name, self.components)
-            except MissingPluginError as error:
+            except (MissingPluginError, MissingExtraError) as error:
                 raise NotApplicable(str(error)) from error
             except Exception:  # whatever is wrong with it, the checks say
                 continue

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, final
 
 from zoo.testing.outcome import ConformanceError
 
@@ -58,6 +58,7 @@ def probe_imports(modules: tuple[str, ...], without_torch: bool = False) -> dict
     return {module: probe.answers[index]["deeds"] for index, module in enumerate(modules)}
 
 
+@final
 @dataclass(frozen=True)
 class Probe:
     """What a process told that imported something.

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from zoo.composition import build_model, parse_name
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import InputError
 from zoo.registry.registry import Registry
 from zoo.testing.inputs import run, seeded, uniform
@@ -62,7 +63,7 @@ class ModelTests(ModuleTests):
         image_size: pixels a side of the images that the checks use.
     """
 
-    image_size: int = 32
+    image_size: int = SMALL_IMAGE_SIZE
     batch_statistics = True
 
     @abstractmethod

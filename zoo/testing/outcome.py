@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import final
 from unittest import SkipTest
 
 
@@ -25,6 +26,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+@final
 @dataclass(frozen=True)
 class CheckResult:
     """One check of one component.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from timm.models import PretrainedCfg
 from torch import Tensor
@@ -40,6 +40,7 @@ def places(record: WeightRecord) -> dict[str, str]:
     return sources
 
 
+@final
 @dataclass(frozen=True)
 class Order:
     """A network to build, and how.
@@ -122,12 +123,12 @@ def _from_hub(order: Order, cfg: PretrainedCfg) -> ImageClassifier:
     return model
 
 
-def _is_published(config: bytes, origin: str) -> bool:
+def _is_published(config: bytes, place: str) -> bool:
     """Whether `zoo publish` wrote it, so that the zoo knows the weights; raises `WeightError` where it is not JSON."""
     try:
         content = json.loads(config)
     except (ValueError, RecursionError) as error:
-        raise WeightError(f"{origin}: {CONFIG} is not JSON ({error})") from error
+        raise WeightError(f"{place}: {CONFIG} is not JSON ({error})") from error
     return isinstance(content, dict) and "zoo" in content
 
 
@@ -138,14 +139,14 @@ def _checked(order: Order, reference: str) -> ImageClassifier:
     return model
 
 
-def _load(order: Order, cfg: PretrainedCfg, state: Mapping[str, Tensor], origin: str) -> ImageClassifier:
+def _load(order: Order, cfg: PretrainedCfg, state: Mapping[str, Tensor], place: str) -> ImageClassifier:
     model = order.build(order.variant, pretrained=False)
-    _load_into(model, cfg, state, origin)
+    _load_into(model, cfg, state, place)
     return model
 
 
-def _load_into(model: ImageClassifier, cfg: PretrainedCfg, state: Mapping[str, Tensor], origin: str) -> None:
-    load_state(model, state, origin, cfg.num_classes, cfg.input_size[0])
+def _load_into(model: ImageClassifier, cfg: PretrainedCfg, state: Mapping[str, Tensor], place: str) -> None:
+    load_state(model, state, place, cfg.num_classes, cfg.input_size[0])
 
 
 def _most_bytes(model: ImageClassifier) -> int:

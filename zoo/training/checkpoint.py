@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -27,6 +27,7 @@ DATA = {FINGERPRINT: "training", MEASURED: "validation"}
 """Facts that are fingerprints, and the images that each is of."""
 
 
+@final
 @dataclass(frozen=True)
 class Identity:
     """What a run is: recipe, model, data, micro-batches; by the name a message calls each.
@@ -68,14 +69,14 @@ def identify(
     data: ImageSplit,
     recipe: Recipe,
     micro_batches: int,
-    origin: str,
+    initial_sha256: str,
     measured_on: ImageSplit | None = None,
 ) -> Identity:
     """What a run is; of data that are not in memory, the images may all be read for it."""
     facts = {
         **recipe.model_dump(mode="json"),
         "model": str(model.spec.untagged()),
-        "initial weights": origin,
+        "initial weights": initial_sha256,
         "classes": list(data.classes),
         "images": len(data),
         "image size": list(data.size),
@@ -98,6 +99,7 @@ def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -
     replace_file(path, lambda file: torch.save(content, file))
 
 
+@final
 @dataclass(frozen=True)
 class Checkpoint:
     """One of this very run, as it was written.
@@ -132,7 +134,7 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader raises errors of any type on what was written by something else
         raise WeightError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}); start in another folder"
+            f"{path} is damaged, or is not a checkpoint ({type(error).__name__}); start in another folder"
         ) from error
     if not isinstance(state, dict) or type(state.get("format")) is not int or state["format"] != _FORMAT:
         raise WeightError(f"{path} is not a checkpoint of this version of `zoo train`; start in another folder")

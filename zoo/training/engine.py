@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, final
 
 import torch
 from torch import Tensor
@@ -19,17 +19,15 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoint import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
-from zoo.training.hooks import find_fault
+from zoo.training.hooks import SpikeMeter, find_fault, scaled_surrogates
 from zoo.training.loader import Feeder, MicroBatch
 from zoo.training.observers.base import EpochRow, Observer, RunFacts, StepFigures, Totals
 from zoo.training.optim import build_optimizer, build_schedule, clip_gradient, rehearse
 from zoo.training.plan import make_plan
 from zoo.training.recipes import Recipe
 from zoo.training.requirements import check_fit, check_maps
-from zoo.training.rescaling import scaled_surrogates
 from zoo.training.restoration import Expected, check_state
 from zoo.training.signals import StopRequest
-from zoo.training.spike_rates import SpikeMeter
 from zoo.training.start import Beginning
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
@@ -64,7 +62,7 @@ def make_accelerator(precision: str, accumulate: int = 1) -> Accelerator:
     return Accelerator(mixed_precision=precision, gradient_accumulation_steps=accumulate, cpu=on_cpu)
 
 
-def share(accelerator: Accelerator, value: Shared) -> Shared:
+def broadcast(accelerator: Accelerator, value: Shared) -> Shared:
     """What the first process has, in all of them."""
     values = [value]
     if accelerator.num_processes > 1:
@@ -77,6 +75,7 @@ def is_first_process() -> bool:
     return bool(PartialState().is_main_process)
 
 
+@final
 class Training:
     """One run: model, optimiser, schedule and position, of one process or of several together.
 
@@ -150,7 +149,7 @@ class Training:
     def identity(self) -> Identity:
         """What the run is; the process that reads and writes checkpoints asks for it, for it may read all the data."""
         return identify(
-            self._network, self.data, self.recipe, self.plan.micro_batches, self.start.origin, self._measured_on
+            self._network, self.data, self.recipe, self.plan.micro_batches, self.start.initial_sha256, self._measured_on
         )
 
     @property
@@ -190,7 +189,7 @@ class Training:
             WeightError: it is damaged, or this run cannot have written it; nothing of it was taken then.
         """
         reads = self.accelerator.is_main_process and self.checkpoint.is_file()
-        read = share(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
+        read = broadcast(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
         if read is None:
             return False
         state, self.notes = read.state, read.notes

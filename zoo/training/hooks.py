@@ -1,15 +1,19 @@
-"""Where a loss or a gradient stops being a number: the same batch once more, with an eye on every layer."""
+"""Hooks of a training: what finds the layer at fault, scales the gradients of encoders, and counts spikes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 from torch import Tensor, nn
 
+from zoo.contracts.encoder import Encoder
+from zoo.profiling.rules import NEURONS
 
+
+@final
 @dataclass(frozen=True)
 class Fault:
     """What was found.
@@ -26,7 +30,7 @@ class Fault:
 def find_fault(model: nn.Module, compute_loss: Callable[[], Tensor]) -> Fault:
     """The first layer whose output is not finite; else the first, going backward, whose gradient is not.
 
-    Gradients of the parameters are overwritten.
+    The same batch runs once more, with a hook on every layer. Gradients of the parameters are overwritten.
 
     Args:
         model: the network.
@@ -49,6 +53,7 @@ def find_fault(model: nn.Module, compute_loss: Callable[[], Tensor]) -> Fault:
     return Fault(f"layer {watch.largest_name}: its output, up to {watch.largest:.3g}, is the largest", certain=False)
 
 
+@final
 class _Watch:
     """What the hooks of one pass saw first."""
 
@@ -82,3 +87,53 @@ class _Watch:
     def _see_gradient(self, name: str, gradient: Tensor) -> None:
         if self.gradient is None and not bool(gradient.isfinite().all()):
             self.gradient = name
+
+
+@contextmanager
+def scaled_surrogates(model: nn.Module, scale: float) -> Iterator[None]:
+    """Inside, ∂L/∂x of every encoder is `scale` times what the encoder says; its planes are what they are.
+
+    Some surrogates of the paper multiply the gradient in every block (eq. 14–18).
+    """
+
+    def shrink(encoder: nn.Module, inner: Any, outer: Any) -> tuple[Tensor | None, ...]:
+        return tuple(None if grad is None else grad * scale for grad in inner)
+
+    with ExitStack() as stack:
+        if scale != 1:
+            for module in model.modules():
+                if isinstance(module, Encoder):
+                    stack.callback(module.register_full_backward_hook(shrink).remove)
+        yield
+
+
+@final
+class SpikeMeter:
+    """Spikes, and the values that could have been one, of all neurons of a network.
+
+    They are counted in chosen steps alone: the others pay nothing.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._neurons = [module for module in model.modules() if isinstance(module, NEURONS)]
+        self.spikes, self.values = 0, 0
+
+    @property
+    def rate(self) -> float | None:
+        """Spikes per neuron and timestep; None where none was counted, as without neurons."""
+        return self.spikes / self.values if self.values else None
+
+    @contextmanager
+    def counting(self, wanted: bool) -> Iterator[None]:
+        """Inside, forward passes count, where it is wanted; what was counted before is forgotten then."""
+        with ExitStack() as stack:
+            if wanted:
+                self.spikes, self.values = 0, 0
+                for neuron in self._neurons:
+                    stack.callback(neuron.register_forward_hook(self._see).remove)
+            yield
+
+    def _see(self, neuron: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            self.spikes += int(output.detach().count_nonzero())
+            self.values += output.numel()

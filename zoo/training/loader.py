@@ -6,20 +6,22 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from zoo.catalog.schema import Preprocessing
 from zoo.data import ImageSplit
 from zoo.data.images import normalise
 from zoo.data.seeds import Purpose
 from zoo.errors import InputError
-from zoo.training.augmenting import augment
 from zoo.training.plan import LEAST, Plan
 from zoo.training.recipes import Recipe
 
 
+@final
 @dataclass(frozen=True)
 class MicroBatch:
     """What one forward and backward takes.
@@ -35,6 +37,7 @@ class MicroBatch:
     seed: int
 
 
+@final
 class Feeder:
     """The micro-batches of one process."""
 
@@ -100,3 +103,26 @@ class Feeder:
         if self._pinned:
             x, labels = x.pin_memory(), labels.pin_memory()
         return MicroBatch(x, labels, self._plan.seed_of(Purpose.MODEL, epoch, step, micro))
+
+
+def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator) -> Tensor:
+    """Each image mirrored with probability ½ and moved by up to `max_shift` pixels, black entering.
+
+    Args:
+        x: (N, C, H, W).
+        flip: whether to mirror.
+        max_shift: pixels.
+        generator: of the random choices.
+    """
+    n, _, height, width = x.shape
+    if flip:
+        mirrored = torch.rand(n, generator=generator) < 0.5
+        x = torch.where(mirrored.reshape(-1, 1, 1, 1), x.flip(3), x)
+    if not max_shift:
+        return x
+    padded = functional.pad(x, (max_shift,) * 4)
+    shifts = torch.randint(0, 2 * max_shift + 1, (2, n, 1), generator=generator)
+    rows = (shifts[0] + torch.arange(height)).reshape(n, 1, height, 1)
+    columns = (shifts[1] + torch.arange(width)).reshape(n, 1, 1, width)
+    every = torch.arange(n).reshape(n, 1, 1, 1), torch.arange(x.shape[1]).reshape(1, -1, 1, 1)
+    return padded[every[0], every[1], rows, columns]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import final
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
 
 
+@final
 @dataclass(frozen=True)
 class Plan:
     """The steps of an epoch.

@@ -12,7 +12,10 @@ from zoo.errors import InputError
 
 def check_fit(model: ImageClassifier, data: ImageSplit) -> None:
     if model.num_classes != len(data.classes):
-        raise InputError(f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}")
+        raise InputError(
+            f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}; "
+            f"build it with num_classes={len(data.classes)}"
+        )
     if min(data.size) < model.min_image_size:
         raise InputError(
             f"{model.spec} needs {model.min_image_size} pixels a side or more, the images have "

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, final, get_type_hints
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ class _UnfitError(Exception):
     """A part is not as it was written; the words say which, and what it should be."""
 
 
+@final
 @dataclass(frozen=True)
 class Expected:
     """What the run has, which the state must fit.

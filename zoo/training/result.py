@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
@@ -19,6 +19,7 @@ from zoo.training.observers.base import EpochRow
 from zoo.weights.config_json import CONFIG, MODEL, RUN, read_config
 
 
+@final
 @dataclass(frozen=True)
 class TrainingResult:
     """A finished run.

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -29,7 +29,7 @@ from zoo.registry.registry import Registry
 from zoo.saving import NOT_STATED, Statement, check_tag
 from zoo.terminal import printable
 from zoo.training.checkpoint import FINGERPRINT
-from zoo.training.engine import Training, make_accelerator, share
+from zoo.training.engine import Training, broadcast, make_accelerator
 from zoo.training.observers.base import Observer
 from zoo.training.observers.files import CURVES, MetricsFile, TensorBoard, draw_curves
 from zoo.training.recipes import Recipe, change_recipe, load_recipe
@@ -193,6 +193,7 @@ def _check_extras() -> None:
         raise missing_extra(error, CURVES, "train") from error
 
 
+@final
 @dataclass(frozen=True)
 class _Asked:
     """What was asked for, for run.json and the weight's record.
@@ -226,6 +227,7 @@ class _Asked:
         return self.recipe + (f" ({changed})" if changed else "")
 
 
+@final
 @dataclass(frozen=True)
 class _Run:
     """A training with its data and its folder, ready to go."""
@@ -257,7 +259,7 @@ class _Run:
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower --learning-rate, or --set clip_norm=1 or less"
             )
-        weight = share(training.accelerator, self._complete(unmeasured, evaluation) if unmeasured else None)
+        weight = broadcast(training.accelerator, self._complete(unmeasured, evaluation) if unmeasured else None)
         assert weight is not None  # the first process wrote it
         result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if main:

@@ -7,11 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Self
+from typing import Self, final
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+@final
 class StopRequest:
     """Whether somebody asked for an end, and how.
 

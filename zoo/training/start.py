@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, final
 
 import torch
 from filelock import FileLock, Timeout
@@ -22,18 +22,19 @@ _LOCK = ".lock"
 _SPLIT_NAMES = ("train", "training", "data", "images")
 
 
+@final
 @dataclass(frozen=True)
 class Beginning:
     """A network before its first step.
 
     Attributes:
         model: the network.
-        origin: sha256 of the weight that it began with; '' for none.
+        initial_sha256: sha256 of the weight that it began with; '' for none.
         notes: what was done to it.
     """
 
     model: ImageClassifier
-    origin: str = ""
+    initial_sha256: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -73,7 +74,7 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
     """The network with every tensor of its control's weight in place of its own of that name."""
     begun = build(control, classes, seed)
-    if not begun.origin:
+    if not begun.initial_sha256:
         raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
     own, taken = model.state_dict(), begun.model.state_dict()
     strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
@@ -85,7 +86,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
     model.load_state_dict(own | taken, strict=True)
     model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
     return Beginning(
-        model, begun.origin, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
+        model, begun.initial_sha256, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
     )
 
 
@@ -126,7 +127,9 @@ def check_folder(out: Path, resume: bool) -> None:
         raise InputError(f"{out} is a file; choose another folder (--out)")
     present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
     if present and RUN not in present:
-        raise InputError(f"{out} holds {', '.join(present)}, but no run of `zoo train`; choose another folder (--out)")
+        raise InputError(
+            f"{out} holds {', '.join(present)}, which is not a run of `zoo train`; choose another folder (--out)"
+        )
     if present and not resume:
         raise InputError(f"{out} holds a run already; go on with it by --resume, or choose another folder (--out)")
 

@@ -6,6 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.schema import StoredWeight
@@ -28,6 +29,7 @@ from zoo.weights.hub_client import HubAccess
 from zoo.weights.misspelt import meant_reference
 
 
+@final
 @dataclass(frozen=True)
 class Found:
     """What a name stands for.
@@ -155,27 +157,27 @@ def _read_small(file: Path) -> bytes:
         ) from error
 
 
-def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -> Spec:
+def _stored_spec(weight: StoredWeight, place: str, registry: Registry | None) -> Spec:
     """The spec of a stored weight; what the config says of it must be what its name says."""
     try:
         spec = parse_name(weight.variant, registry)
     except UnknownComponentError as error:
-        _check_providers(weight, origin, error)
+        _check_providers(weight, place, error)
         if isinstance(error, MissingPluginError):
-            raise MissingPluginError(f"{origin}: {error}") from error
+            raise MissingPluginError(f"{place}: {error}") from error
         advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
-        raise UnknownComponentError(f"{origin}: {error}; {advice}") from error
+        raise UnknownComponentError(f"{place}: {error}; {advice}") from error
     stored = weight.spec_of(spec)
     if weight.spec != stored.untagged().to_json():
         raise WeightError(
-            f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
+            f"{place}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         )
     return stored
 
 
-def _check_providers(weight: StoredWeight, origin: str, error: UnknownComponentError) -> None:
+def _check_providers(weight: StoredWeight, place: str, error: UnknownComponentError) -> None:
     missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
     if missing:
         packages = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
         commands = ", ".join(install_plugin(name) for name in missing)
-        raise MissingPluginError(f"{origin} needs {packages}; install with: {commands} ({error})") from error
+        raise MissingPluginError(f"{place} needs {packages}; install with: {commands} ({error})") from error

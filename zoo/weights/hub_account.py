@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from abc import ABC
+from typing import Annotated, final
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 
-class _Answer(BaseModel):
+class _Answer(BaseModel, ABC):
     """Keys that the zoo does not read are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+@final
 class Entity(_Answer):
     """A user, an organisation or a repository."""
 
     name: str | None = None
 
 
+@final
 class Scope(_Answer):
     """What a fine-grained token may do with one entity."""
 
@@ -26,12 +29,14 @@ class Scope(_Answer):
     permissions: Annotated[list[str], FailFast()] = []
 
 
+@final
 class Rights(_Answer):
     """Of a fine-grained token."""
 
     scoped: Annotated[list[Scope], FailFast()] = []
 
 
+@final
 class AccessToken(_Answer):
     """The token that was sent; its role is 'read', 'write' or 'fineGrained', None where nothing is said."""
 
@@ -48,12 +53,14 @@ class AccessToken(_Answer):
         )
 
 
+@final
 class Authentication(_Answer):
     """How somebody is logged in."""
 
     token: AccessToken | None = Field(None, alias="accessToken")
 
 
+@final
 class Account(_Answer):
     """Whose it is."""
 

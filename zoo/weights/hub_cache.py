@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import final
 
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.file_download import repo_folder_name
@@ -44,6 +45,7 @@ def is_named(data: bytes, name: str) -> bool:
     return expected is None or not all(c in "0123456789abcdef" for c in name) or name == expected
 
 
+@final
 class CachePlace:
     """Where a file of the Hub's index belongs in a cache; its hash was checked, so that no name leads elsewhere."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 from zoo.catalog.sources import HubRepository
 from zoo.errors import HubError
@@ -27,6 +27,7 @@ PATIENCE = 3.0
 """Seconds in which the Hub must give a first answer; its client alone would try for 23, or wait for ever."""
 
 
+@final
 @dataclass(frozen=True)
 class HubAccess:
     """How to reach the Hub.

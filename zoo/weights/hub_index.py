@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from abc import ABC
+from typing import Annotated, final
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
@@ -14,12 +15,13 @@ Sha256 = Annotated[str, Field(pattern=r"\A[0-9a-f]{64}\z")]
 Size = Annotated[int, Field(ge=0, lt=1 << 63, strict=True)]
 
 
-class _Answer(BaseModel):
+class _Answer(BaseModel, ABC):
     """Keys that the zoo does not read are ignored: the Hub has dozens, and adds more."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+@final
 class LargeFile(_Answer):
     """What LFS holds of a file."""
 
@@ -27,6 +29,7 @@ class LargeFile(_Answer):
     size: Size
 
 
+@final
 class IndexEntry(_Answer):
     """A file of a repository; sizes and hashes only where they were asked for."""
 
@@ -46,6 +49,7 @@ class IndexEntry(_Answer):
         return self.lfs.size if self.lfs else self.size
 
 
+@final
 class RepositoryIndex(_Answer):
     """A repository at one commit."""
 

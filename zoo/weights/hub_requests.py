@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, final
 
 import httpx2
 from huggingface_hub import get_session
@@ -49,6 +49,7 @@ class _BusyError(AnswerError):
         self.seconds = seconds
 
 
+@final
 @dataclass(frozen=True)
 class WantedFile:
     """A file as the repository's index announces it.
@@ -66,6 +67,7 @@ class WantedFile:
     size: int
 
 
+@final
 class HubRequests:
     """Requests to one address, with the client's headers, which may hold a token."""
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import final
 
 import httpx2
 from huggingface_hub import get_session
@@ -81,6 +82,7 @@ def _change_hooks(client: httpx2.Client, change: Callable[[str, list[_Hook]], li
         client.event_hooks = {kind: change(kind, hooks) for kind, hooks in client.event_hooks.items()}
 
 
+@final
 class _Bounds:
     """The limits of one call of the client, and what watches its requests."""
 
@@ -95,7 +97,9 @@ class _Bounds:
             return
         left = self._until - time.monotonic()
         if left <= 0:
-            raise AnswerError(f"{request.url.host} has not come to an end in {self._seconds:,.0f} seconds; try again")
+            raise AnswerError(
+                f"{request.url.host} has not finished its answer in {self._seconds:,.0f} seconds; try again later"
+            )
         watch = Watch(min(left, ANSWER_SECONDS + int(request.headers.get("Content-Length", "0")) / SLOWEST))
         self._watches.append(watch)
         watch.__enter__()
@@ -125,6 +129,7 @@ class _Bounds:
             watch.end()
 
 
+@final
 class _BoundedStream(httpx2.SyncByteStream):
     """The body of an answer, up to as many bytes as an answer may have."""
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, final
 
 from zoo.errors import HubError
 
@@ -21,6 +21,7 @@ class AnswerError(HubError):
     """An answer that an honest Hub does not give; what was asked for stands in the message that `translated` makes."""
 
 
+@final
 class Watch:
     """A deadline for one request, or for a file's whole download; a thread closes the connection when it has passed.
 

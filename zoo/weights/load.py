@@ -53,15 +53,18 @@ def load_weight(model: ImageClassifier, weight: StoredWeight, state: Mapping[str
         WeightError: not fitting, or not finite; the message names the key.
     """
     if model.spec.plain_text != plain_name(weight.variant):
-        raise WeightError(f"{weight.name} was trained as {weight.variant!r}, which {model.spec} is not")
+        raise WeightError(
+            f"{weight.name} was trained as {weight.variant!r}, which {model.spec} is not; "
+            "create the model by the name of the weight"
+        )
     load_state(model, state, weight.name, weight.num_classes, weight.in_chans)
 
 
-def load_state(model: ImageClassifier, state: Mapping[str, Tensor], origin: str, num_classes: int, chans: int) -> None:
+def load_state(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_classes: int, chans: int) -> None:
     """Load tensors that were trained with `num_classes` and `chans`, as `load_weight` does."""
     if any(parameter.is_meta for parameter in model.parameters()):
         raise WeightError(
-            f"{origin} cannot be loaded on the meta device, which holds no values; build on 'cpu', "
+            f"{place} cannot be loaded on the meta device, which holds no values; build on 'cpu', "
             "or without weights, by pretrained=False"
         )
     adapted, fresh = dict(state), model.state_dict()
@@ -71,8 +74,8 @@ def load_state(model: ImageClassifier, state: Mapping[str, Tensor], origin: str,
         for key in (f"{name}.weight" for name in model.first_conv_names):
             if key in adapted:  # a missing one is named below
                 adapted[key] = adapt_channels(adapted[key], model.in_chans)
-    _check_fit(origin, adapted, fresh)
-    _check_finite(origin, state, fresh)
+    _check_fit(place, adapted, fresh)
+    _check_finite(place, state, fresh)
     model.load_state_dict(adapted, strict=True)
 
 
@@ -84,7 +87,7 @@ def _keep_fresh_head(model: ImageClassifier, state: dict[str, Tensor], fresh: Ma
                 state[key] = fresh[key]
 
 
-def _check_fit(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
+def _check_fit(place: str, state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
     missing, unexpected = sorted(fresh.keys() - state.keys()), sorted(state.keys() - fresh.keys())
     misshapen = sorted(key for key in fresh.keys() & state.keys() if fresh[key].shape != state[key].shape)
     mistyped = sorted(key for key in fresh.keys() & state.keys() if not _is_alike(fresh[key], state[key]))
@@ -96,7 +99,7 @@ def _check_fit(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Ten
             "of another type": mistyped,
         }
         text = "; ".join(f"{what}: {', '.join(keys[:5])}" for what, keys in problems.items() if keys)
-        raise WeightError(f"{origin} does not fit its model; {text}")
+        raise WeightError(f"{place} does not fit its model; {text}")
 
 
 def _is_alike(fresh: Tensor, stored: Tensor) -> bool:
@@ -104,7 +107,7 @@ def _is_alike(fresh: Tensor, stored: Tensor) -> bool:
     return stored.dtype in _REAL if fresh.is_floating_point() else stored.dtype == fresh.dtype
 
 
-def _check_finite(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
+def _check_finite(place: str, state: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> None:
     """Raise `WeightError` for the first tensor with a value that is not finite, or that the model's type cannot hold.
 
     Lowest and highest are found in one pass without a copy; both are NaN where any value is.
@@ -117,19 +120,19 @@ def _check_finite(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, 
         if not -math.inf < low <= high < math.inf:
             count = int((~parts.isfinite()).sum())
             raise WeightError(
-                f"{origin}: {key} holds NaN or infinity ({count:,} of {parts.numel():,} values); weights are finite "
+                f"{place}: {key} holds NaN or infinity ({count:,} of {parts.numel():,} values); weights are finite "
                 "numbers: take an earlier checkpoint, or train again with a lower learning rate"
             )
         dtype = fresh.get(key, value).dtype
         if dtype.is_floating_point and max(-low, high) > torch.finfo(dtype).max:
             raise WeightError(
-                f"{origin}: {key} holds {max(low, high, key=abs):g}, which {dtype} cannot: "
+                f"{place}: {key} holds {max(low, high, key=abs):g}, which {dtype} cannot: "
                 f"valid are ±{torch.finfo(dtype).max:g}; load it with dtype=torch.float32"
             )
 
 
 def count_classes(
-    spec: Spec, state: Mapping[str, Tensor], origin: str, registry: Registry | None = None
+    spec: Spec, state: Mapping[str, Tensor], place: str, registry: Registry | None = None
 ) -> tuple[int, int]:
     """Classes and image channels of the network that these tensors belong to, read off their shapes.
 
@@ -142,6 +145,6 @@ def count_classes(
     for name, axis in ((described.classifier_names[-1], 0), (described.first_conv_names[0], 1)):
         tensor = state.get(f"{name}.weight")
         if tensor is None or tensor.dim() <= axis:
-            raise WeightError(f"{origin} holds no {name}.weight; it is not a checkpoint of {spec.untagged()}")
+            raise WeightError(f"{place} holds no {name}.weight; it is not a checkpoint of {spec.untagged()}")
         counts.append(tensor.shape[axis])
     return counts[0], counts[1]

@@ -46,11 +46,11 @@ def read_weight(weight: StoredWeight, source: Source, access: HubAccess | None =
     return data
 
 
-def check_published(data: bytes, weight: StoredWeight, origin: str, advice: str) -> None:
-    """Raise `WeightError` where bytes from `origin` are not those of the record."""
+def check_published(data: bytes, weight: StoredWeight, place: str, advice: str) -> None:
+    """Raise `WeightError` where bytes from `place` are not those of the record."""
     if not _is_published(data, weight):
         raise WeightError(
-            f"{weight.name}: {origin} is not the published file: {len(data)} bytes, "
+            f"{weight.name}: {place} is not the published file: {len(data)} bytes, "
             f"sha256 {hashlib.sha256(data).hexdigest()[:12]}…, expected {weight.size} bytes, "
             f"sha256 {weight.sha256[:12]}…; {advice}"
         )

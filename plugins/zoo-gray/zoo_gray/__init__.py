@@ -79,6 +79,7 @@ def decoder_slopes(planes: Tensor) -> Tensor:
     return signs * (parities * weights.reshape((TIMESTEPS,) + (1,) * (planes.dim() - 1))).cumsum(0)
 
 
+@final
 class _GrayPlanes(torch.autograd.Function):
     """Gray planes forward; backward the smallest slopes for which decoding after encoding has the slope 1.
 

@@ -88,7 +88,7 @@ def test_the_zoos_vgg_is_a_multiple_of_three_wide() -> None:
 
     assert convert_own(6).spec_name == "has8_vgg_b2_m2_d1_fourier_bpd_lif"
     check_converted(convert_own(6), default_registry())
-    with pytest.raises(WeightError, match="4 wide, no multiple of 3"):
+    with pytest.raises(WeightError, match="4 wide, which is not a multiple of 3"):
         convert_own(4)
 
 

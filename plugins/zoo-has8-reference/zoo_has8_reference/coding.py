@@ -61,6 +61,7 @@ def unrounded_planes(intensity: Tensor) -> Tensor:
     return torch.stack(planes)
 
 
+@final
 class _PublishedPlanes(torch.autograd.Function):
     """Planes forward, Σ_k γ_k g_k f_k′(I) backward; saves I alone."""
 

@@ -78,7 +78,7 @@ class Has8Converter(Converter):
         backbone, unit = ("vggref", in_chans) if self.published else ("vgg", 3)
         if unit < 1 or widths[0] % unit:
             raise WeightError(
-                f"its first block is {widths[0]} wide, no multiple of {unit}, so it is no `{backbone}`"
+                f"its first block is {widths[0]} wide, which is not a multiple of {unit}, so it is not a `{backbone}`"
                 + ("" if self.published else "; convert it with a published encoder such as 'fourierref'")
             )
         size = (widths[0] // unit, mult, depth)

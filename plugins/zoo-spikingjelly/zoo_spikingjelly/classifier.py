@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import final
+
 from torch import Tensor, nn
 
 from zoo.blocks import HeadedClassifier, pooled
@@ -11,6 +13,7 @@ from zoo_spikingjelly.networks import Parts
 from zoo_spikingjelly.published import Published
 
 
+@final
 class JoinTimesteps(nn.Module):
     """(T, N, C, H, W) → (N, T·C, H, W)."""
 
@@ -18,6 +21,7 @@ class JoinTimesteps(nn.Module):
         return x.transpose(0, 1).flatten(1, 2)
 
 
+@final
 class SpikingjellyHead(ClassifierHead):
     """Pooling, a neuron over T where the network has one, the mean over T, dropout, one linear layer.
 
@@ -59,6 +63,7 @@ class SpikingjellyHead(ClassifierHead):
         return x if pre_logits else self.fc(x)
 
 
+@final
 class SpikingjellyClassifier(HeadedClassifier):
     """Every timestep sees the image itself; feature maps are means over T.
 
@@ -71,10 +76,7 @@ class SpikingjellyClassifier(HeadedClassifier):
     def __init__(
         self, spec: Spec, network: Published, parts: Parts, timesteps: int, num_classes: int, in_chans: int
     ) -> None:
-        super().__init__()
-        self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
-        self.grad_checkpointing, self.min_image_size = False, 1
-        self.pretrained_cfg = {}
+        super().__init__(spec, num_classes, in_chans)
         self._timesteps = timesteps
         self.stages = parts.stages
         self.feature_info = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, final
 
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import nn
@@ -18,6 +18,7 @@ _MODELS = "spikingjelly.activation_based.model"
 _SETTINGS = ("tau", "decay_input", "v_threshold", "detach_reset")
 
 
+@final
 @dataclass(frozen=True)
 class Parts:
     """A network without its classifier.

@@ -6,8 +6,10 @@ A network's name is that of spikingjelly's function without underscores: `qkform
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 
+@final
 @dataclass(frozen=True)
 class Level:
     """One feature level.
@@ -23,6 +25,7 @@ class Level:
     reduction: int
 
 
+@final
 @dataclass(frozen=True)
 class Published:
     """A network of spikingjelly.

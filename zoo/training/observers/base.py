@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, final
 
 
+@final
 @dataclass(frozen=True)
 class RunFacts:
     """What is known before the first step.
@@ -31,6 +32,7 @@ class RunFacts:
     notes: Sequence[str] = ()
 
 
+@final
 @dataclass(frozen=True)
 class StepFigures:
     """One optimiser step, over all processes.
@@ -50,6 +52,7 @@ class StepFigures:
     learning_rate: float
 
 
+@final
 @dataclass
 class Totals:
     """Sums over the steps of an epoch so far."""
@@ -84,6 +87,7 @@ class Totals:
         }
 
 
+@final
 @dataclass
 class EpochRow:
     """One epoch, as metrics.csv has it.

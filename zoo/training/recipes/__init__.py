@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, final
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -17,6 +17,7 @@ _WARMUP_SHARE = 5
 """A warm-up takes at most this part of a run, so that a short trial of a long recipe does more than warm up."""
 
 
+@final
 class Recipe(BaseModel):
     """All settings of a training run that its result depends on.
 

@@ -1,0 +1,113 @@
+"""A class of the zoo is abstract or final: what can be built is not subclassed, and what is subclassed says so."""
+
+from __future__ import annotations
+
+import ast
+import enum
+import importlib
+import inspect
+import pkgutil
+import typing
+from abc import ABC
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import zoo
+from zoo.testing import ComponentTests
+
+ROOT = Path(__file__).parents[1]
+
+OPEN = {
+    "GuardedConv2d": "Conv2d is one that rounds alike in any batch; the CPU's guard knows both by this class",
+    "Cost": "a Profile has the same figures, and more",
+}
+"""Concrete classes that are subclassed, and why."""
+
+NOT_YET = ("zoo.data", "zoo.catalog", "zoo.saving", "zoo.composition", "zoo.factory", "zoo.names", "zoo.weights.config")
+"""Modules whose classes are not marked."""
+
+
+def _modules() -> list[str]:
+    return [
+        "zoo",
+        *(module.name for module in pkgutil.walk_packages(zoo.__path__, "zoo.") if "template" not in module.name),
+    ]
+
+
+def _classes() -> dict[str, type]:
+    """The zoo's own classes, by `module.name`."""
+    classes = {}
+    for name in _modules():
+        for value in vars(importlib.import_module(name)).values():
+            if inspect.isclass(value) and value.__module__ == name:
+                classes[f"{name}.{value.__qualname__}"] = value
+    return classes
+
+
+@pytest.fixture(scope="module")
+def classes() -> dict[str, type]:
+    return _classes()
+
+
+def _is_abstract(cls: type) -> bool:
+    return inspect.isabstract(cls) or ABC in cls.__bases__
+
+
+def _is_open_by_kind(cls: type) -> bool:
+    """Exceptions form a tree that callers catch by; suites are made to be subclassed; the others cannot be final."""
+    kinds = (BaseException, enum.Enum, ComponentTests)
+    return issubclass(cls, kinds) or typing.is_typeddict(cls) or bool(getattr(cls, "_is_protocol", False))
+
+
+def _is_final(cls: type) -> bool:
+    return bool(vars(cls).get("__final__", False))
+
+
+def test_what_is_subclassed_is_abstract(classes: dict[str, type]) -> None:
+    concrete = {
+        base.__qualname__
+        for cls in classes.values()
+        for base in cls.__bases__
+        if base in classes.values()
+        and not _is_abstract(base)
+        and not _is_open_by_kind(base)
+        and not base.__module__.startswith(NOT_YET)
+    }
+    assert concrete == OPEN.keys()
+
+
+def test_what_is_concrete_is_final(classes: dict[str, type]) -> None:
+    unmarked = [
+        name
+        for name, cls in classes.items()
+        if not (_is_final(cls) or _is_abstract(cls) or _is_open_by_kind(cls) or cls.__qualname__ in OPEN)
+        and not name.startswith(NOT_YET)
+    ]
+    assert not unmarked
+
+
+def test_nobody_subclasses_a_final_class() -> None:
+    """Tests of the zoo itself may: they play plugins that do."""
+    files = [file for folder in ("zoo", "plugins", "benchmarks") for file in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 200
+    subclassed = {f"{file.relative_to(ROOT)}: {base}" for file in files for base in _final_bases(file)}
+    assert not subclassed
+
+
+def _final_bases(file: Path) -> Iterator[str]:
+    """The zoo's final classes that classes of this file name as their base, if they were imported by name."""
+    tree = ast.parse(file.read_bytes())
+    imported = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "zoo"
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        for base in node.bases if isinstance(node, ast.ClassDef) else ():
+            module, name = imported.get(base.id, (None, "")) if isinstance(base, ast.Name) else (None, "")
+            cls = getattr(importlib.import_module(module), name, None) if module else None
+            if inspect.isclass(cls) and _is_final(cls):
+                yield name
