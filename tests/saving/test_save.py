@@ -147,9 +147,10 @@ def test_what_would_not_load_again_is_refused(what: str, tmp_path: Path) -> None
     assert not [*tmp_path.iterdir()]
 
 
-def test_options_that_a_folder_cannot_hold_are_refused(tmp_path: Path) -> None:
+def test_a_network_that_is_not_of_its_options_any_more_is_refused(tmp_path: Path) -> None:
     model = zoo.create_model("sew_resnet18_ttfs", num_classes=2, timesteps=2)
-    with pytest.raises(SaveError, match="runs 2 timesteps, its name alone stands for 10"):
+    model.spec = zoo.parse_name("sew_resnet18_ttfs")
+    with pytest.raises(SaveError, match="runs 2 timesteps, its name and options stand for 10"):
         zoo.save(model, tmp_path / "saved")
 
 

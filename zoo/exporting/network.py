@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Unpack, final
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
     return opened.build_settled(), opened.weight
 
 
+@final
 class Normalised(nn.Module):
     """A network behind its own normalisation: pixels in [0, 1], (N, C, H, W) → logits."""
 
