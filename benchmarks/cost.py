@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from models_table import PAPER, read_tables
-from reporting import RESULTS, Out, print_table, write_result
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.models_table import PAPER, read_tables
 from zoo.profiling import count_cost
 
 IMAGE_SIZE = 224

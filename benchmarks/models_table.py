@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import torch
 import typer
 import yaml
-from reporting import RESULTS, ROOT, Out, write_beside, write_result
 
 import zoo
+from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside, write_result
 from zoo.catalog.catalog import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
-from reporting import RESULTS, Out, print_table, version_of, write_result
+
+from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
 
 Command = TypeVar("Command")
 """What `interleave` hands to its measure: the arguments, for one."""

@@ -8,21 +8,21 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import accuracy
-import accuracy_configurations as configurations
-import accuracy_picture
-import accuracy_table
-import models_table
 import numpy as np
 import pytest
-import reporting
 import yaml
-from accuracy_progress import RunLine
-from accuracy_runs import Budget, Counted, Ledger, Run
 from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
+from benchmarks import models_table
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy import configurations
+from benchmarks.accuracy import picture as accuracy_picture
+from benchmarks.accuracy import table as accuracy_table
+from benchmarks.accuracy.progress import RunLine
+from benchmarks.accuracy.runs import Budget, Counted, Ledger, Run
+from benchmarks.common import reporting
 from zoo.errors import InputError
 from zoo.training import load_data, load_recipe
 

@@ -7,15 +7,13 @@ import math
 import sys
 from pathlib import Path
 
-import cost
-import models_table
-import neurobench_synops
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
 import zoo
+from benchmarks import cost, models_table, neurobench_synops
 from zoo.errors import install_extra
 from zoo.profiling import profile
 

@@ -17,9 +17,9 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, write_result
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from zoo.training import load_recipe, train
 
 STARTS = ("scratch", "fine-tuned")
@@ -176,7 +176,7 @@ def main(
     typer.echo(f"fine-tuning is {'better' if better else 'NOT better'} with every network and every seed")
     settings = asdict(budget) | {"threads": threads, "settings": load_recipe(recipe).model_dump(mode="json")}
     content = {"settings": settings, "rows": rows, "summary": found, "verdict": {"better_with_every_seed": better}}
-    typer.echo(f"wrote {write_result(out, 'finetuning', content)}")
+    typer.echo(f"wrote {write_result(out, 'transfer', content)}")
     raise typer.Exit(0 if better else 1)
 
 

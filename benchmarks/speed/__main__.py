@@ -1,7 +1,7 @@
 """Speed and memory of HAS-8 beside the floor, the published arithmetic, and two peers.
 
 - floor: the same convolutions, norms and linear layers alone, same shapes, same order, forward and backward;
-- plain: the published arithmetic, written from the equations (plain_has8.py);
+- plain: the published arithmetic, written from the equations (benchmarks/common/plain_has8.py);
 - fused: ours after `fuse()`, for inference; in bfloat16 it rounds weights to that too;
 - ceiling: plain ÷ floor, the most that anything outside those layers can give; reached: the share of it that ours has,
   as it is and fused; inference is judged by the better one;
@@ -11,7 +11,7 @@
 One process, which keeps its freed memory (zoo.cpu.allocator); the subjects of one model, size and task are
 interleaved, every round in an order that moves on by one, and only ratios within one run mean anything. On the CPU the
 ratios are those of the processor's time, as other programs disturb it less; the time on the clock stands beside it.
-Peak memory is that of one step in a process of its own ( speed_steps.py).
+Peak memory is that of one step in a process of its own (benchmarks/speed/steps.py).
 """
 
 from __future__ import annotations
@@ -24,12 +24,20 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, describe_command, describe_machine, print_table, write_beside, write_result
-from speed_scaling import measure_scaling, picture, scaling_cells
-from speed_steps import Work, build_step, parse_size, peak_memory
-from startup import interleave
-from timing import spread, time_step
 
+from benchmarks.common.reporting import (
+    RESULTS,
+    Out,
+    describe_command,
+    describe_machine,
+    print_table,
+    write_beside,
+    write_result,
+)
+from benchmarks.common.timing import spread, time_step
+from benchmarks.speed.scaling import measure_scaling, picture, scaling_cells
+from benchmarks.speed.steps import Work, build_step, parse_size, peak_memory
+from benchmarks.startup import interleave
 from zoo.cpu.allocator import keep_freed_memory
 
 MODELS, ENCODERS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4"), ("ste", "fourier")

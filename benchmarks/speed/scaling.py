@@ -1,4 +1,4 @@
-"""How a step's time grows with T, batch, width and image size: speed.py's second table, and its picture."""
+"""How a step's time grows with T, batch, width and image size: the speed benchmark's second table and picture."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from speed_steps import Work, build_step
-from startup import interleave
-from timing import spread, time_step
+from benchmarks.common.timing import spread, time_step
+from benchmarks.speed.steps import Work, build_step
+from benchmarks.startup import interleave
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,15 +1,15 @@
-"""The live line of accuracy.py, and one lasting line for each run."""
+"""The live line of the accuracy benchmark, and one lasting line for each run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from accuracy_configurations import Configuration
-from accuracy_runs import Run
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from benchmarks.accuracy.configurations import Configuration
+from benchmarks.accuracy.runs import Run
 from zoo.training import Observer
 from zoo.training.observers.base import EpochRow, RunFacts, StepFigures, Totals
 

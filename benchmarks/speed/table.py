@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from reporting import RESULTS
-from speed import ENCODERS
+
+from benchmarks.common.reporting import RESULTS
+from benchmarks.speed.__main__ import ENCODERS
 
 HEADER = (
     "step",
@@ -63,7 +64,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 @app.command()
-def main(result: Annotated[Path, typer.Argument(help="What speed.py wrote.")] = RESULTS / "speed.json") -> None:
+def main(result: Annotated[Path, typer.Argument(help="What benchmarks.speed wrote.")] = RESULTS / "speed.json") -> None:
     """Print the table in Markdown."""
     for line in lines(json.loads(result.read_text(encoding="utf-8"))):
         typer.echo(line)

@@ -1,7 +1,4 @@
-"""What the benchmarks share: where results go, and what each result says about its machine and command.
-
-The scripts import it as a neighbour (`python benchmarks/NAME.py`); it loads no torch.
-"""
+"""Where results go, and what each result says about its machine and command; it loads no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 CPU_INFO = Path("/proc/cpuinfo")
 
@@ -59,10 +56,13 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_command() -> str:
-    """The command line that runs now, its script relative to the project's root."""
+    """The command line that runs now, as one types it in the project's root."""
     script = Path(sys.argv[0]).resolve()
-    shown = script.relative_to(ROOT).as_posix() if script.is_relative_to(ROOT) else script.name
-    return shlex.join(["python", shown, *sys.argv[1:]])
+    if not script.is_relative_to(ROOT):
+        return shlex.join(["python", script.name, *sys.argv[1:]])
+    parts = script.relative_to(ROOT).with_suffix("").parts
+    module = ".".join(parts[:-1] if parts[-1] == "__main__" else parts)
+    return shlex.join(["python", "-m", module, *sys.argv[1:]])
 
 
 def jsonable(value: Any) -> Any:

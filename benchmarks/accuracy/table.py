@@ -1,4 +1,4 @@
-"""The table of accuracy.py: one row a network, the paper's figure beside ours, and what the spikes add and cost."""
+"""The table of the accuracy benchmark: a row a network, the paper's figure beside ours, what spikes add and cost."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accuracy_configurations import BASELINES, Configuration
-from accuracy_runs import Counted, Run
+from benchmarks.accuracy.configurations import BASELINES, Configuration
+from benchmarks.accuracy.runs import Counted, Run
 
 HEADER = (
     "model",

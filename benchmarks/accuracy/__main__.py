@@ -20,11 +20,22 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from accuracy_configurations import DATASETS, TABLES, Configuration, dataset_of, select
-from accuracy_picture import picture
-from accuracy_progress import RunLine
-from accuracy_runs import PAPER_IMAGE_SIZE, Budget, Counted, Ledger, Run, count, make_runs, run_folder, train_one
-from accuracy_table import (
+
+from benchmarks.accuracy.configurations import DATASETS, TABLES, Configuration, dataset_of, select
+from benchmarks.accuracy.picture import picture
+from benchmarks.accuracy.progress import RunLine
+from benchmarks.accuracy.runs import (
+    PAPER_IMAGE_SIZE,
+    Budget,
+    Counted,
+    Ledger,
+    Run,
+    count,
+    make_runs,
+    run_folder,
+    train_one,
+)
+from benchmarks.accuracy.table import (
     HEADER,
     PAPER_BUDGET,
     cells,
@@ -35,9 +46,16 @@ from accuracy_table import (
     short_budget,
     show_spread,
 )
-from models_table import PAPER, read_tables
-from reporting import RESULTS, Out, describe_command, describe_machine, print_table, write_beside, write_result
-
+from benchmarks.common.reporting import (
+    RESULTS,
+    Out,
+    describe_command,
+    describe_machine,
+    print_table,
+    write_beside,
+    write_result,
+)
+from benchmarks.models_table import PAPER, read_tables
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.data.limit import limit_images
 from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError

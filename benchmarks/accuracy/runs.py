@@ -1,4 +1,4 @@
-"""The runs of accuracy.py: each is trained, measured and recorded at once, and none is made twice.
+"""The runs of the accuracy benchmark: each is trained, measured and recorded at once, and none is made twice.
 
 The records are lines of JSON in one file, which may hold runs of several budgets: a run counts as done where name,
 seed, data and every setting are the same.
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from accuracy_configurations import Configuration
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 import zoo
+from benchmarks.accuracy.configurations import Configuration
 from zoo.data.fingerprints import earlier_form
 from zoo.errors import (
     CompositionError,

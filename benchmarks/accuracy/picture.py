@@ -1,4 +1,4 @@
-"""The picture of accuracy.py: top-1 against MACs of one timestep, ours and the paper's, each with its budget."""
+"""The picture of the accuracy benchmark: top-1 against MACs per timestep, ours and the paper's, with budgets."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from accuracy_runs import PAPER_IMAGE_SIZE
-from accuracy_table import PAPER_BUDGET
+from benchmarks.accuracy.runs import PAPER_IMAGE_SIZE
+from benchmarks.accuracy.table import PAPER_BUDGET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""The benchmark of fine-tuning: its data, its judgement, and a tiny run of it all."""
+"""The benchmark of fine-tuning, `transfer`: its data, its judgement, and a tiny run of it all."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import io
 import json
 from pathlib import Path
 
-import finetuning
 import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
+
+from benchmarks import transfer
+from benchmarks.common.reporting import ROOT
 
 
 def _packed(file: Path, classes: int, each: int, seed: int) -> None:
@@ -36,8 +38,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_held_out_classes_are_never_seen_and_shots_differ_by_seed(data: Path, tmp_path: Path) -> None:
-    budget = finetuning.Budget(images=20, epochs=1, shots=3, recipe="finetune", seeds=2)
-    made = finetuning.make_data(data / "train.npz", data / "val.npz", tmp_path / "work", budget)
+    budget = transfer.Budget(images=20, epochs=1, shots=3, recipe="finetune", seeds=2)
+    made = transfer.make_data(data / "train.npz", data / "val.npz", tmp_path / "work", budget)
     found = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_dir()}
     assert {name for name in found if name.startswith("even/train/")} == {"even/train/grey0", "even/train/grey2"}
     assert {name for name in found if name.startswith("odd-1/")} >= {"odd-1/train/grey1", "odd-1/val/grey3"}
@@ -54,11 +56,11 @@ def test_every_seed_must_be_better() -> None:
     rows = [
         {"name": "a", "seed": seed, "start": start, "top1": top1}
         for seed, pair in enumerate([(40.0, 50.0), (45.0, 44.0)])
-        for start, top1 in zip(finetuning.STARTS, pair, strict=True)
+        for start, top1 in zip(transfer.STARTS, pair, strict=True)
     ]
-    assert not finetuning.judge(rows)
-    assert finetuning.judge(rows[:2])
-    scratch, tuned = finetuning.summarise(rows)
+    assert not transfer.judge(rows)
+    assert transfer.judge(rows[:2])
+    scratch, tuned = transfer.summarise(rows)
     assert (scratch["mean"], scratch["least"], scratch["most"], scratch["seeds"]) == (42.5, 40.0, 45.0, 2)
     assert tuned["mean"] == 47.0
 
@@ -66,15 +68,15 @@ def test_every_seed_must_be_better() -> None:
 @pytest.mark.slow
 def test_a_tiny_run(data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.yaml"
-    text = (Path(finetuning.zoo.__file__).parent / "training" / "recipes" / "finetune.yaml").read_text(encoding="utf-8")
+    text = (Path(transfer.zoo.__file__).parent / "training" / "recipes" / "finetune.yaml").read_text(encoding="utf-8")
     recipe.write_text(text.replace("epochs: 60", "epochs: 2"), encoding="utf-8")
     budget = ["--images", "40", "--epochs", "1", "--shots", "4", "--seeds", "1", "--recipe", str(recipe)]
     arguments = ["--data", str(data), "--name", "has8_resnet_b2_m2_d1_ste_bpd", "--out", str(tmp_path / "out"), *budget]
-    result = CliRunner().invoke(finetuning.app, arguments, env={"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
+    result = CliRunner().invoke(transfer.app, arguments, env={"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"})
     assert result.exit_code in (0, 1), result.output
-    written = json.loads((tmp_path / "out" / "finetuning.json").read_text(encoding="utf-8"))
+    written = json.loads((tmp_path / "out" / "transfer.json").read_text(encoding="utf-8"))
     assert [(row["name"], row["start"]) for row in written["rows"]] == [
-        (name, start) for name in ("has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b2_m2_d1") for start in finetuning.STARTS
+        (name, start) for name in ("has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b2_m2_d1") for start in transfer.STARTS
     ]
     assert {row["images"] for row in written["rows"]} == {12}
     assert result.exit_code == (0 if written["verdict"]["better_with_every_seed"] else 1)
@@ -82,10 +84,9 @@ def test_a_tiny_run(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_readme_says_what_was_measured() -> None:
-    root = Path(finetuning.__file__).parent.parent
-    measured = json.loads((root / "benchmarks" / "results" / "finetuning.json").read_text(encoding="utf-8"))
+    measured = json.loads((ROOT / "benchmarks" / "results" / "transfer.json").read_text(encoding="utf-8"))
     assert measured["verdict"]["better_with_every_seed"]
-    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     means = {(row["name"], row["start"]): f"{row['mean']:.2f}" for row in measured["summary"]}
     name, control = "has8_resnet_b8_m2_d4_ste_bpd", "ann_resnet_b8_m2_d4"
     assert f"reached {means[name, 'fine-tuned']} % of 4,000 validation images" in readme

@@ -1,9 +1,9 @@
-"""What speed.py times: one forward or training step of a network, of its bare layers, of the plain one, of two peers.
+"""What the speed benchmark times: a forward or training step of a network, its bare layers, the plain one, two peers.
 
 A training step is forward, cross-entropy and backward, without an optimiser, which is the same for all. Run as a script
 it prints the peak memory of one step in a process of its own:
 
-    python benchmarks/speed_steps.py '{"subject": "ours", "model": "resnet_b32_m2_d4", …}'
+    python -m benchmarks.speed.steps '{"subject": "ours", "model": "resnet_b32_m2_d4", …}'
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from plain_has8 import PlainHas8
 from spikingjelly.activation_based import functional as spiking_functional
 from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.model import sew_resnet
@@ -29,6 +28,8 @@ from torch.nn import functional
 from torchvision.models import resnet18
 
 import zoo
+from benchmarks.common.plain_has8 import PlainHas8
+from benchmarks.common.reporting import ROOT
 
 CLASSES = 10
 LAYERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
@@ -41,7 +42,7 @@ Step = Callable[[], None]
 
 @dataclass(frozen=True)
 class Work:
-    """One figure's subject (see speed.py) and setting.
+    """One figure's subject (see benchmarks/speed/__main__.py) and setting.
 
     Peers have no use for `model` and `encoder`; `timesteps` is the SEW peer's.
     """
@@ -244,8 +245,8 @@ def peak_memory(work: Work, threads: int) -> int | None:
     if work.device == "cpu" and not CLEAR_REFS.exists():
         return None
     environment: Mapping[str, str] = os.environ | EXACT_MALLOC | {"OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, str(Path(__file__).resolve()), json.dumps(asdict(work))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
+    command = [sys.executable, "-m", "benchmarks.speed.steps", json.dumps(asdict(work))]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} ended with status {done.returncode}:\n{done.stderr}")
     return int(done.stdout)

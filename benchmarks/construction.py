@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, write_result
-from startup import interleave
-from timing import spread, time_step
 from torch import nn
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.common.timing import spread, time_step
+from benchmarks.startup import interleave
 
 NAMES = ("has8_resnet_b32_m2_d4_ste_bpd", "has8_vgg_b16_m2_d4_ste_bpd", "ann_resnet_b32_m2_d4")
 SUBJECT = NAMES[0]
@@ -73,7 +73,7 @@ def main(
     ratio = rows[0]["ratio"]
     within = ratio <= TARGET
     typer.echo(f"{SUBJECT}: {ratio:.3f} of its layers alone, {'within' if within else 'OVER'} the {TARGET} wanted")
-    typer.echo(f"wrote {write_result(out, 'building', {'repeats': repeats, 'rows': rows, 'target': TARGET})}")
+    typer.echo(f"wrote {write_result(out, 'construction', {'repeats': repeats, 'rows': rows, 'target': TARGET})}")
     raise typer.Exit(0 if within else 1)
 
 

@@ -1,4 +1,4 @@
-"""What accuracy.py trains: the rows of the paper's tables 1 and 2, the controls that they lack, the paper's figures."""
+"""What the accuracy benchmark trains: rows of the paper's tables 1 and 2, controls that they lack, and figures."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cost import parse_figure
-from models_table import paper_top1
-
 import zoo
+from benchmarks.cost import parse_figure
+from benchmarks.models_table import paper_top1
 
 FIRST_SEED = 3407
 """The paper's; further ones count up."""
