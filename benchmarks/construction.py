@@ -16,8 +16,7 @@ from torch import nn
 
 import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
-from benchmarks.common.timing import spread, time_step
-from benchmarks.startup import interleave
+from benchmarks.common.timing import interleave, spread, time_step
 
 NAMES = ("has8_resnet_b32_m2_d4_ste_bpd", "has8_vgg_b16_m2_d4_ste_bpd", "ann_resnet_b32_m2_d4")
 SUBJECT = NAMES[0]

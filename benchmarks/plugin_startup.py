@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
-from benchmarks.startup import interleave, run_python, time_python
+from benchmarks.common.timing import interleave, run_python, time_python
 
 DISTRIBUTIONS = 20
 POINTS = {"zoo.encoders": 4, "zoo.decoders": 2, "zoo.neurons": 2, "zoo.backbones": 1, "zoo.families": 1}

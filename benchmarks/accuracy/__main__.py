@@ -46,6 +46,7 @@ from benchmarks.accuracy.table import (
     short_budget,
     show_spread,
 )
+from benchmarks.common.paper import PAPER, read_tables
 from benchmarks.common.reporting import (
     RESULTS,
     Out,
@@ -55,7 +56,6 @@ from benchmarks.common.reporting import (
     write_beside,
     write_result,
 )
-from benchmarks.models_table import PAPER, read_tables
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.data.limit import limit_images
 from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zoo
-from benchmarks.cost import parse_figure
-from benchmarks.models_table import paper_top1
+from benchmarks.common.paper import paper_top1, parse_figure
 
 FIRST_SEED = 3407
 """The paper's; further ones count up."""

@@ -34,10 +34,9 @@ from benchmarks.common.reporting import (
     write_beside,
     write_result,
 )
-from benchmarks.common.timing import spread, time_step
+from benchmarks.common.timing import interleave, spread, time_step
 from benchmarks.speed.scaling import measure_scaling, picture, scaling_cells
 from benchmarks.speed.steps import Work, build_step, parse_size, peak_memory
-from benchmarks.startup import interleave
 from zoo.cpu.allocator import keep_freed_memory
 
 MODELS, ENCODERS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4"), ("ste", "fourier")

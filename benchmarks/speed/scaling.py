@@ -7,9 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common.timing import spread, time_step
+from benchmarks.common.timing import interleave, spread, time_step
 from benchmarks.speed.steps import Work, build_step
-from benchmarks.startup import interleave
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,19 +15,18 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
-from benchmarks import models_table
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import configurations
 from benchmarks.accuracy import picture as accuracy_picture
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.accuracy.progress import RunLine
 from benchmarks.accuracy.runs import Budget, Counted, Ledger, Run
-from benchmarks.common import reporting
+from benchmarks.common import paper, reporting
 from zoo.errors import InputError
 from zoo.training import load_data, load_recipe
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
-TABLES = yaml.safe_load(models_table.PAPER.read_text(encoding="utf-8"))
+TABLES = yaml.safe_load(paper.PAPER.read_text(encoding="utf-8"))
 ANN = "ann_resnet_b32_m2_d4"
 PARITY = "has8_resnetref_b32_m2_d4_fourierref_bpdref_lifref"
 CLASSES = ["black", "dark", "pale", "white"]

@@ -32,7 +32,7 @@ from benchmarks import (
     transfer,
 )
 from benchmarks.accuracy import __main__ as accuracy
-from benchmarks.common import reporting
+from benchmarks.common import paper, reporting, timing
 from benchmarks.speed import __main__ as speed
 from zoo.encoders.surrogates import fourier_slope
 
@@ -150,18 +150,18 @@ def test_rounds_are_interleaved_and_the_warm_up_is_dropped() -> None:
         order.append(arguments[0])
         return float(len(order))
 
-    seconds = startup.interleave({"x": ("x",), "y": ("y",)}, 2, measure)
+    seconds = timing.interleave({"x": ("x",), "y": ("y",)}, 2, measure)
     assert order == ["x", "y", "y", "x", "x", "y"]
     assert seconds == {"x": [4.0, 5.0], "y": [3.0, 6.0]}
 
 
 def test_import_zoo_leaves_torch_out() -> None:
-    assert startup.run_python(("-c", startup.TORCH_PROBE)).split() == []
+    assert timing.run_python(("-c", startup.TORCH_PROBE)).split() == []
 
 
 def test_a_command_that_fails_shows_why(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        startup.run_python(("-c", "raise SystemExit('because')"))
+        timing.run_python(("-c", "raise SystemExit('because')"))
     assert "because" in capsys.readouterr().err
 
 
@@ -325,9 +325,9 @@ def test_a_wrong_name_ends_with_the_zoos_own_message(tmp_path: Path) -> None:
     ],
 )
 def test_the_papers_figures_are_found_by_name(name: str, expected: float | None) -> None:
-    tables = yaml.safe_load(models_table.PAPER.read_text(encoding="utf-8"))
-    assert models_table.paper_top1(zoo.parse_name(name), tables) == expected
-    assert models_table.paper_top1(zoo.parse_name(name), {}) is None
+    tables = yaml.safe_load(paper.PAPER.read_text(encoding="utf-8"))
+    assert paper.paper_top1(zoo.parse_name(name), tables) == expected
+    assert paper.paper_top1(zoo.parse_name(name), {}) is None
 
 
 def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypatch: pytest.MonkeyPatch) -> None:
