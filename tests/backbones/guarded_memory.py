@@ -13,6 +13,7 @@ from torch import Tensor
 _SIZES = tuple(1 << power for power in range(8, 21))
 """Bytes; a gradient and what oneDNN keeps beside it fit into places of these."""
 _PLACES = 24
+_ROOT = Path(__file__).parents[2]
 _VALUE = 0.5
 
 
@@ -33,6 +34,6 @@ class Neighbours:
 
 def run_guarded(code: str, *arguments: object, timeout: int = 280) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, which can import `Neighbours`; large blocks come from the heap too."""
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "PYTHONPATH": str(Path(__file__).parent)}
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "PYTHONPATH": str(_ROOT)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)

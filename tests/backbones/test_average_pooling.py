@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from allocations import kept_memory
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.allocations import kept_memory
 from zoo.backbones.layers import SpikingAvgPool2d, spiking_avg_pool
 from zoo.cpu import pooling
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from allocations import kept_memory, saved
 from torch.nn import functional
 
 import zoo
+from tests.allocations import kept_memory, saved
 from zoo.contracts.classifier import ImageClassifier
 
 NAMES = ("has8_resnet_b4_m2_d3_fourier_bpd", "has8_vgg_b2_m2_d2_ste_rate_plif", "snn_resnet_b4_m2_d3_tanh_bpd_lif")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from allocations import kept_memory
 from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
+from tests.allocations import kept_memory
 from zoo.backbones.layers import spiking_conv
 from zoo.cpu import recompute
 from zoo.cpu.recompute import remaking

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from huggingface_hub import get_session
-from lying_hub import FORMS, REPO, LyingHub, refused
 
+from tests.hostile.lying_hub import FORMS, REPO, LyingHub, refused
 from zoo.weights import HubAccess, hub_requests, hub_session, hub_watch
 from zoo.weights.hub_session import bounded_session
 
@@ -27,7 +27,7 @@ SOME = [route if route in ROUTES[::4] else pytest.param(route, marks=pytest.mark
 @contextmanager
 def tampered(route: str, change: Callable[[Any], None]) -> Iterator[HubAccess]:
     """Access, with a token that may write, to the honest loopback Hub, whose handler is changed for one route."""
-    import loopback
+    from tests.hub import loopback
 
     honest = loopback._Handler._send
 
@@ -53,8 +53,7 @@ def plain_answer(self: Any, body: bytes, status: int = 200, **headers: str) -> N
 
 
 def publish_tiny(access: HubAccess) -> None:
-    from hub_weights import tiny_folder
-
+    from tests.hub.hub_weights import tiny_folder
     from zoo.hub import publish
 
     publish(tiny_folder(f"hf-hub:{REPO}"), REPO, access)

@@ -9,19 +9,13 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
-from importlib import util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zoo
-
-WHEELS = util.spec_from_file_location("made_wheels", Path(__file__).parents[1] / "plugins" / "made_wheels.py")
-assert WHEELS is not None
-assert WHEELS.loader is not None
-made_wheels = util.module_from_spec(WHEELS)
-WHEELS.loader.exec_module(made_wheels)
+from tests.plugins.made_wheels import write_wheel
 
 WORKS = """
 from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
@@ -77,7 +71,7 @@ def add_plugin(
     site.mkdir(exist_ok=True)
     listed = points or {"zoo.encoders": {module.removeprefix("zoo_"): f"{module}:Thing" for module in modules}}
     files = {f"{module}.py": text for module, text in modules.items()}
-    wheel = made_wheels.write_wheel(site.parent, name, files, listed)
+    wheel = write_wheel(site.parent, name, files, listed)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     wheel.unlink()

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_weights import own_temporary_folder
 from huggingface_hub import HfApi, close_session, constants
 from huggingface_hub.utils import disable_progress_bars
-from loopback import LoopbackHub, black_hole
+
+from tests.hub.hub_weights import own_temporary_folder
+from tests.hub.loopback import LoopbackHub, black_hole
 
 
 def _settings(home: Path, endpoint: str) -> dict[str, str]:

@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-import hub_api
-from hub_repositories import Commit, RefusedError, Repository, StoredFile, Token, is_large
+from tests.hub import hub_api
+from tests.hub.hub_repositories import Commit, RefusedError, Repository, StoredFile, Token, is_large
 
 
 class Request(NamedTuple):

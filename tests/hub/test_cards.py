@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_metadata import check_card
-from hub_weights import TINY, tiny, tiny_files
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.hub.hub_metadata import check_card
+from tests.hub.hub_weights import TINY, tiny, tiny_files
 from zoo import composition
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import StoredWeight

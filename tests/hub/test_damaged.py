@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from hub_weights import TINY, address_space, changed_config, files_below, in_process, start, tiny, tiny_files
 from hypothesis import example, given
 from hypothesis import strategies as st
-from loopback import LoopbackHub
 from safetensors.torch import save_file
 
 import zoo
+from tests.hub.hub_weights import TINY, address_space, changed_config, files_below, in_process, start, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, WeightError
 from zoo.weights import parse_weight
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_files
 from safetensors.torch import load, save
 from torch import Tensor
 from typer.testing import CliRunner
 
 import zoo
+from tests.hub.hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_files
 from zoo.catalog.sources import PlainFile
 from zoo.cli import app
 from zoo.contracts import Converted, Converter

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from hub_weights import LABELS, TINY, changed_config, files_below, tiny, tiny_files
-from loopback import LoopbackHub
 from typer.testing import CliRunner
 
 import zoo
+from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub
 from zoo.catalog import catalog
 from zoo.catalog.sources import HubRepository
 from zoo.cli import app

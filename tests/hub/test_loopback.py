@@ -32,8 +32,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from loopback import LoopbackHub, refusing
 from safetensors.torch import save
+
+from tests.hub.loopback import LoopbackHub, refusing
 
 REPO = "alice/tiny"
 WEIGHTS = save({"layer.weight": torch.arange(12.0).reshape(3, 4)})

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
-from loopback import LoopbackHub, refusing
 from PIL import Image
 from safetensors.torch import save
 from typer.testing import CliRunner
 
 import zoo
+from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub, refusing
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import CatalogFile, WeightRecord
 from zoo.catalog.sources import PlainFile

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hub_weights import TINY, files_below, tiny
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.hub.hub_weights import TINY, files_below, tiny
 from zoo.catalog.catalog import catalog_path, read_file
 from zoo.catalog.pins import write_pin
 from zoo.catalog.schema import StoredWeight

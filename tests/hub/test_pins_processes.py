@@ -13,8 +13,8 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from hub_weights import files_below, in_process, start, tiny
 
+from tests.hub.hub_weights import files_below, in_process, start, tiny
 from zoo.catalog import pins
 from zoo.catalog.catalog import catalog_path, read_file
 from zoo.catalog.pins import write_pin

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hub_weights import LABELS, TINY, files_below, tiny, tiny_folder
-from loopback import LoopbackHub
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_folder
+from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import read_file
 from zoo.cli import app
 from zoo.errors import UnpinnedWarning

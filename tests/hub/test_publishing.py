@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_metadata import LICENSES
-from hub_weights import LABELS, TINY, files_below, in_process, tiny, tiny_files, tiny_folder
-from loopback import LoopbackHub
 
 import zoo
+from tests.hub.hub_metadata import LICENSES
+from tests.hub.hub_weights import LABELS, TINY, files_below, in_process, tiny, tiny_files, tiny_folder
+from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import LocalFolder, PlainFile

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
 from hypothesis import given
 from hypothesis import strategies as st
-from loopback import LoopbackHub
 
 import zoo
+from tests.hub.hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, ModelNameError, SourceError, WeightError, ZooError
 from zoo.weights.config_json import MAX_CONFIG_BYTES, read_config
 

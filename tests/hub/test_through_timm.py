@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import timm
 import torch
-from hub_weights import LABELS, TINY, tiny, tiny_files
-from loopback import LoopbackHub
 from timm.models import push_to_hf_hub
 
 import zoo
 import zoo.timm
+from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub
 from zoo.errors import SourceError, WeightError
 
 REPO = "alice/tiny"

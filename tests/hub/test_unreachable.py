@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_weights import files_below, tiny, tiny_files, tiny_folder
 from huggingface_hub import constants, hf_hub_download
-from loopback import LoopbackHub, refusing
 
 import zoo
+from tests.hub.hub_weights import files_below, tiny, tiny_files, tiny_folder
+from tests.hub.loopback import LoopbackHub, refusing
 from zoo.errors import HubError, UnpinnedWarning
 from zoo.hub import publish
 from zoo.weights import HubAccess, hub_client, parse_weight

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 import yaml
-from made_wheels import write_wheel
 
 import zoo
+from tests.plugins.made_wheels import write_wheel
 from zoo.catalog.catalog import catalog_path
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -10,10 +10,10 @@ import pytest
 import torch
 from spikingjelly.activation_based import neuron
 from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpCounter
-from test_synapses import count_by_loops
 from torch import Tensor, nn
 
 import zoo
+from tests.profiling.test_synapses import count_by_loops
 from zoo.contracts import Decoder, Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError

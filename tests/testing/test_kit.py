@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from spoiled import (
+from torch import Tensor
+
+from tests.testing.spoiled import (
     BACKBONES,
     CONVERTERS,
     FAMILIES,
@@ -24,9 +26,7 @@ from spoiled import (
     Spoiled,
     result_of,
 )
-from spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEncoder, Weighted
-from torch import Tensor
-
+from tests.testing.spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEncoder, Weighted
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import UnknownComponentError

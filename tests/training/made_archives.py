@@ -15,7 +15,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-from made_data import encoded
+
+from tests.training.made_data import encoded
 
 CIFAR10_CLASSES = ("airplane", "cat", "ship")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_data import packed
 from typer.testing import CliRunner
 
 import zoo
+from tests.training.made_data import packed
 from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError

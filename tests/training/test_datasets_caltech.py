@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_archives import caltech101_files, caltech101_zip, caltech256_files, md5, serving, tar, write
 from torchvision import datasets
 
+from tests.training.made_archives import caltech101_files, caltech101_zip, caltech256_files, md5, serving, tar, write
 from zoo.data import load_data, load_split
 from zoo.data.caltech import ARCHIVES
 from zoo.errors import InputError

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_data import encoded, folder, packed
 from PIL import Image
 
+from tests.training.made_data import encoded, folder, packed
 from zoo.data import ImageSplit, MemorySplit, load_data, load_split
 from zoo.data.folders import list_classes
 from zoo.data.images import read_image

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from made_archives import md5, tar, write
-from made_data import encoded
 from torchvision import datasets
 from torchvision.datasets import imagenet
 
+from tests.training.made_archives import md5, tar, write
+from tests.training.made_data import encoded
 from zoo.data import load_data, load_split
 from zoo.errors import InputError
 

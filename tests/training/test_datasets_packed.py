@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_data import packed
 
+from tests.training.made_data import packed
 from zoo.data import MemorySplit, load_split
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from made_data import folder
 from PIL import Image
 
+from tests.training.made_data import folder
 from zoo.catalog.schema import Preprocessing
 from zoo.data import load_data, load_split
 from zoo.data.image_list import ImageStore, Listing

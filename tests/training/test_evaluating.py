@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_data import folder, packed
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.training.made_data import folder, packed
 from zoo.cli import app
 from zoo.data import Damage, MemorySplit
 from zoo.data.limit import limit_images

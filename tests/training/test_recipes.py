@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_data import packed
 from timm.scheduler.scheduler import Scheduler
 
 import zoo
+from tests.training.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
 from zoo.training import Recipe, load_recipe, recipe_names

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_data import folder, packed
 
 import zoo
+from tests.training.made_data import folder, packed
 from zoo.errors import InputError, WeightError
 from zoo.saving.record_run import record_run
 from zoo.training import evaluate, load_split, train

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from made_data import packed
-from train_processes import TrainProcess, arguments
 
 import zoo
+from tests.training.made_data import packed
+from tests.training.train_processes import TrainProcess, arguments
 from zoo.training import evaluate, load_split
 
 NAME = "has8_resnet_b4_m2_d2_ste_bpd"

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_data import folder, packed
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.training.made_data import folder, packed
 from zoo.cli import app
 from zoo.saving.record import Statement
 from zoo.training import DataOptions, load_data, train

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_data import folder, packed
-from train_processes import TrainProcess, _main, arguments
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.training.made_data import folder, packed
+from tests.training.train_processes import TrainProcess, _main, arguments
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.cli import app
