@@ -12,7 +12,7 @@ import yaml
 from benchmarks.common.reporting import ROOT
 from zoo.names import Spec
 
-PAPER = ROOT / "tests" / "data" / "tables.yaml"
+PAPER = ROOT / "tests" / "paper" / "tables.yaml"
 UNITS = {"M": 1e6, "G": 1e9}
 
 

@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 import zoo
-from tests.training.made_data import packed
+from tests.data.made_data import packed
 from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 import zoo
-from tests.training.made_data import packed
+from tests.data.made_data import packed
 from zoo.data import ImageSplit, load_split
 from zoo.data.limit import limit_images
 from zoo.errors import InputError, TrainingError, WeightError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.made_data import packed
+from tests.data.made_data import packed
 from tests.training.train_processes import TrainProcess, arguments
 
 EPOCHS = 12

@@ -11,7 +11,7 @@ import yaml
 from timm.scheduler.scheduler import Scheduler
 
 import zoo
-from tests.training.made_data import packed
+from tests.data.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
 from zoo.training import Recipe, load_recipe, recipe_names

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.training.made_data import folder
+from tests.data.made_data import folder
 from zoo.errors import UnknownComponentError
 
 IN_A_NOTEBOOK = """

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import zoo
-from tests.training.made_data import packed
+from tests.data.made_data import packed
 from tests.training.train_processes import TrainProcess, arguments
 from zoo.training import evaluate, load_split
 

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner, Result
 
 import zoo
-from tests.training.made_data import folder, packed
+from tests.data.made_data import folder, packed
 from zoo.cli import app
 from zoo.saving.record import Statement
 from zoo.training import DataOptions, load_data, train

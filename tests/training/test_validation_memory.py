@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 import zoo
-from tests.training.made_data import folder, packed
+from tests.data.made_data import folder, packed
 from tests.training.train_processes import TrainProcess, _main, arguments
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import zoo
-from tests.backbones.guarded_memory import run_guarded
+from tests.cpu.guarded_memory import run_guarded
 from zoo.backbones.layers import conv, spiking_conv
 from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d, guard_convolutions
 
 _STEPS = """
 import sys, torch
-from tests.backbones.guarded_memory import Neighbours
+from tests.cpu.guarded_memory import Neighbours
 from torch import nn
 from zoo.backbones.layers import conv, spiking_conv
 torch.set_num_threads(int(sys.argv[1]))
@@ -60,7 +60,7 @@ def test_nothing_is_written_beside_the_gradients_of_narrow_strided_layers(thread
 
 _TRAINING = """
 import sys, torch, zoo
-from tests.backbones.guarded_memory import Neighbours
+from tests.cpu.guarded_memory import Neighbours
 torch.set_num_threads(2)
 name, side, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 for _ in range(int(sys.argv[4])):

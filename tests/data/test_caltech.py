@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from torchvision import datasets
 
-from tests.training.made_archives import caltech101_files, caltech101_zip, caltech256_files, md5, serving, tar, write
+from tests.data.made_archives import caltech101_files, caltech101_zip, caltech256_files, md5, serving, tar, write
 from zoo.data import load_data, load_split
 from zoo.data.caltech import ARCHIVES
 from zoo.errors import InputError

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.made_data import encoded, folder, packed
+from tests.data.made_data import encoded, folder, packed
 from zoo.data import ImageSplit, MemorySplit, load_data, load_split
 from zoo.data.folders import list_classes
 from zoo.data.images import read_image

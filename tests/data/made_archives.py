@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.training.made_data import encoded
+from tests.data.made_data import encoded
 
 CIFAR10_CLASSES = ("airplane", "cat", "ship")
 

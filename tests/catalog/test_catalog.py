@@ -74,4 +74,4 @@ def test_info_of_any_valid_name() -> None:
 
 
 def test_the_catalog_is_the_one_at_the_root_of_the_source() -> None:
-    assert catalog_path() == Path(__file__).parent.parent / "registry.yaml"
+    assert catalog_path() == Path(__file__).parents[2] / "registry.yaml"

@@ -12,8 +12,8 @@ import scipy.io
 from torchvision import datasets
 from torchvision.datasets import imagenet
 
-from tests.training.made_archives import md5, tar, write
-from tests.training.made_data import encoded
+from tests.data.made_archives import md5, tar, write
+from tests.data.made_data import encoded
 from zoo.data import load_data, load_split
 from zoo.errors import InputError
 

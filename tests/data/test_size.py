@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.training.made_data import folder
+from tests.data.made_data import folder
 from zoo.catalog.schema import Preprocessing
 from zoo.data import load_data, load_split
 from zoo.data.image_list import ImageStore, Listing

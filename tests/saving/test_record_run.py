@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.training.made_data import folder, packed
+from tests.data.made_data import folder, packed
 from zoo.errors import InputError, WeightError
 from zoo.saving.record_run import record_run
 from zoo.training import evaluate, load_split, train

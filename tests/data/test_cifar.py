@@ -13,7 +13,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from tests.training.made_archives import CIFAR10_CLASSES, cifar10_files, cifar100_files, md5, serving, tar, write
+from tests.data.made_archives import CIFAR10_CLASSES, cifar10_files, cifar100_files, md5, serving, tar, write
 from zoo.data import download, load_data, load_split
 from zoo.errors import InputError
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import zoo
-from tests.training.made_data import folder, packed
+from tests.data.made_data import folder, packed
 from zoo.cli import app
 from zoo.data import Damage, MemorySplit
 from zoo.data.limit import limit_images

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.made_data import packed
+from tests.data.made_data import packed
 from zoo.data import MemorySplit, load_split
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
