@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -30,12 +31,12 @@ def bare_layers(network: nn.Module) -> Iterator[Callable[[], nn.Module]]:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             shape: tuple[Any, ...] = (module.in_channels, module.out_channels, module.kernel_size)
-            rest = {"stride": module.stride, "padding": module.padding, "bias": module.bias is not None}
-            yield lambda shape=shape, rest=rest: nn.Conv2d(*shape, **rest)
+            rest: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "bias": module.bias is not None}
+            yield partial(nn.Conv2d, *shape, **rest)
         elif isinstance(module, nn.BatchNorm2d):
-            yield lambda width=module.num_features: nn.BatchNorm2d(width)
+            yield partial(nn.BatchNorm2d, module.num_features)
         elif isinstance(module, nn.Linear):
-            yield lambda shape=(module.in_features, module.out_features): nn.Linear(*shape)
+            yield partial(nn.Linear, module.in_features, module.out_features)
 
 
 def measure(name: str, repeats: int) -> dict[str, Any]:

@@ -87,7 +87,8 @@ def name_columns(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
     """Which networks stand above one another, in room of its own at the top."""
     columns: dict[str, set[str]] = {}
     for point in points:
-        family, network, base, *_ = [*point["name"].replace("ref_", "_").split("_"), ""]
+        family, network, *rest = str(point["name"]).replace("ref_", "_").split("_")
+        base = rest[0] if rest else ""
         short = f"{network}_{base}" if base.startswith("b") else network
         columns.setdefault(f"{point['x'] / 1e9:.2f}", set()).add(f"{family} {short}")
     low, high = axes.get_ylim()
@@ -105,7 +106,7 @@ def draw_legend(axes: Axes, names: Sequence[str]) -> None:
 
     kinds = {kind_of(name)[0] for name in names}
     handles = [
-        Line2D([], [], linestyle="none", markersize=8, label=key, **style)
+        Line2D([], [], linestyle="none", markersize=8, label=key, **style)  # type: ignore[arg-type] # words alone
         for key, style in STYLES.items()
         if key in kinds
     ]

@@ -253,9 +253,8 @@ def train_one(name: str, seed: int, budget: Budget, work: Path, observer: Observ
     except DivergenceError as error:
         figures = {"error": str(error)}
     seconds, cpu_seconds = stopwatch.taken
-    taken = {"seconds": seconds, "cpu_seconds": cpu_seconds}
     facts: dict[str, Any] = {"threads": budget.threads, "torch": torch.__version__}
-    return Run(budget=budget.key, name=name, seed=seed, **figures, **taken, **facts)
+    return Run(budget=budget.key, name=name, seed=seed, seconds=seconds, cpu_seconds=cpu_seconds, **figures, **facts)
 
 
 def _figures(result: TrainingResult) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,9 +79,9 @@ def lif() -> nn.Module:
 
 
 def conv(spiking: bool, width_in: int, width: int, kernel: int, stride: int = 1) -> nn.Module:
-    kind, options = (layer.Conv2d, {"step_mode": "m"}) if spiking else (nn.Conv2d, {})
-    made: nn.Module = kind(width_in, width, kernel, stride, padding=kernel // 2, bias=False, **options)
-    return made
+    if spiking:
+        return layer.Conv2d(width_in, width, kernel, stride, padding=kernel // 2, bias=False, step_mode="m")
+    return nn.Conv2d(width_in, width, kernel, stride, padding=kernel // 2, bias=False)
 
 
 def norm(spiking: bool, width: int) -> nn.Module:
@@ -91,8 +92,8 @@ def linear(spiking: bool, width_in: int, width: int) -> nn.Module:
     return layer.Linear(width_in, width, step_mode="m") if spiking else nn.Linear(width_in, width)
 
 
-def average_pool(spiking: bool, *shape: int) -> nn.Module:
-    return layer.AvgPool2d(*shape, step_mode="m") if spiking else nn.AvgPool2d(*shape)
+def average_pool(spiking: bool, kernel: int, stride: int | None = None, padding: int = 0) -> nn.Module:
+    return layer.AvgPool2d(kernel, stride, padding, step_mode="m") if spiking else nn.AvgPool2d(kernel, stride, padding)
 
 
 class Residual(nn.Module):
@@ -156,7 +157,7 @@ def _resnet_blocks(base: int, mult: int, depth: int) -> tuple[list[Block], int]:
     for i in range(depth):
         width = base * mult**i
         for stride in (2 if i else 1, 1):
-            blocks.append(lambda spiking, shape=(width_in, width, stride): Residual(spiking, *shape))
+            blocks.append(partial(Residual, width_in=width_in, width=width, stride=stride))
             width_in = width
     return blocks, width_in
 
@@ -166,7 +167,7 @@ def _vgg_blocks(base: int, mult: int, depth: int) -> tuple[list[Block], int]:
     width_in = 3
     for i in range(depth + 1):
         width = 3 * base * mult**i
-        blocks.append(lambda spiking, shape=(width_in, width): vgg_block(spiking, *shape))
+        blocks.append(partial(vgg_block, width_in=width_in, width=width))
         width_in = width
     return blocks, width_in
 

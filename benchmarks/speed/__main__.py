@@ -103,8 +103,8 @@ def row_of(found: Mapping[str, Mapping[str, Any]], encoder: str, dtype: str, key
     row["ceiling"] = others["plain"][key] / others["floor"][key]
     row["speedup"] = others["plain"][key] / ours[key]
     row["reached"] = row["speedup"] / row["ceiling"]
-    peaks = [each.get("peak_bytes") for each in (ours, others["plain"])]
-    row["memory_over_plain"] = None if None in peaks else peaks[0] / peaks[1]
+    own, plain = (part.get("peak_bytes") for part in (ours, others["plain"]))
+    row["memory_over_plain"] = None if own is None or plain is None else own / plain
     if fused := found.get(name("ours fused")):
         row |= {"fused": fused, "fused_over_floor": fused[key] / others["floor"][key]}
         row["fused_reached"] = 1 / row["fused_over_floor"]

@@ -18,6 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from spikingjelly.activation_based import functional as spiking_functional
@@ -100,7 +101,7 @@ def build_network(work: Work) -> nn.Module:
         return resnet18(num_classes=CLASSES)
     model = zoo.create_model(f"has8_{work.model}_{work.encoder}_bpd", num_classes=CLASSES)
     if work.subject == "ours tuned":
-        model = model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in place; nn.Module has it
     if work.subject != "ours" and not work.training:
         model = model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
     return model
@@ -120,10 +121,12 @@ class LayerCall:
 def _plain_layer(module: nn.Module) -> nn.Module:
     """The same layer without spikingjelly's steps: four-dimensional input."""
     if isinstance(module, nn.Conv2d):
-        shape = (module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding)
-        return nn.Conv2d(*shape, bias=module.bias is not None)
+        settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "bias": module.bias is not None}
+        size: Any = module.kernel_size
+        return nn.Conv2d(module.in_channels, module.out_channels, size, **settings)
     if isinstance(module, nn.BatchNorm2d):
         return nn.BatchNorm2d(module.num_features)
+    assert isinstance(module, nn.Linear)
     return nn.Linear(module.in_features, module.out_features)
 
 
@@ -137,8 +140,8 @@ def layer_calls(work: Work) -> list[LayerCall]:
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         steps = 1 if inputs[0].dim() in (2, 4) else len(inputs[0])  # (T, N, …) is a batch of T·N
-        shapes = (torch.Size((steps * work.batch, *each.shape[steps > 1 :][1:])) for each in (inputs[0], output))
-        seen.append((_plain_layer(module), *shapes, inputs[0].requires_grad and work.training))
+        before, after = (torch.Size((steps * work.batch, *x.shape[steps > 1 :][1:])) for x in (inputs[0], output))
+        seen.append((_plain_layer(module), before, after, inputs[0].requires_grad and work.training))
 
     network = build_network(replace(work, subject="plain")).eval()  # a single image has no batch statistics
     for each in network.modules():

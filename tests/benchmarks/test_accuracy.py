@@ -313,7 +313,7 @@ def find_in(top1: dict[tuple[str, int], float | None]) -> accuracy_table.Find:
 
 def cost(name: str) -> Counted:
     spiking = 4 if name.startswith("has8") else 1
-    counts = {"params": 2 * spiking, "macs": 8 * spiking, "macs_per_timestep": spiking, "timesteps": 8}
+    counts: dict[str, Any] = {"params": 2 * spiking, "macs": 8 * spiking, "macs_per_timestep": spiking, "timesteps": 8}
     return Counted(name=name, classes=4, image_size=32, **counts)
 
 

@@ -344,7 +344,7 @@ def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypat
 
 
 def test_weights_of_a_plugin_in_the_source_tree_count_without_being_installed(tmp_path: Path) -> None:
-    content = yaml.safe_load((models_table.ROOT / "registry.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((reporting.ROOT / "registry.yaml").read_text(encoding="utf-8"))
     record = next(each for each in content["weights"] if each["variant"] == "ann_resnet_b8_m2_d4")
     record |= {"variant": "ann_resnet_b4_m2_d4", "metrics": {"top1": 12.5}}
     record["spec"] |= {"name": "ann_resnet_b4_m2_d4", "fields": record["spec"]["fields"] | {"base": 4}}

@@ -6,6 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 import zoo
 from benchmarks import cost, neurobench_synops
 from benchmarks.common import paper
+from benchmarks.common.reporting import RESULTS
 from zoo.errors import install_extra
 from zoo.profiling import profile
 
@@ -66,7 +68,7 @@ def test_without_the_papers_figures_nothing_is_compared(tmp_path: Path) -> None:
 
 
 def test_the_kept_table_holds_all_eight_models_within_the_tolerances() -> None:
-    kept = json.loads((cost.RESULTS / "cost.json").read_text(encoding="utf-8"))
+    kept = json.loads((RESULTS / "cost.json").read_text(encoding="utf-8"))
     assert len(kept["rows"]) == 8
     assert cost.judge(kept["rows"]) == kept["verdict"]["missed"] == []
 
@@ -87,7 +89,7 @@ def test_differences_are_judged_but_for_the_dense_count() -> None:
     assert neurobench_synops.relative(0, 0) == 0.0
     assert neurobench_synops.relative(1, 0) == math.inf
     assert neurobench_synops.relative(11, 10) == pytest.approx(0.1)
-    row = {"name": "x", "difference": {"acs": 0.0, "macs": 1e-5, "dense": 0.2}}
+    row: dict[str, Any] = {"name": "x", "difference": {"acs": 0.0, "macs": 1e-5, "dense": 0.2}}
     assert neurobench_synops.judge([row]) == []
     assert neurobench_synops.judge([row | {"difference": row["difference"] | {"acs": 1e-3}}]) == ["x"]
 
@@ -102,7 +104,7 @@ def test_without_neurobench_it_says_what_to_install(tmp_path: Path, monkeypatch:
 
 
 def test_the_kept_comparison_agrees() -> None:
-    kept = json.loads((neurobench_synops.RESULTS / "neurobench_synops.json").read_text(encoding="utf-8"))
+    kept = json.loads((RESULTS / "neurobench_synops.json").read_text(encoding="utf-8"))
     assert kept["neurobench"]
     assert kept["verdict"]["differing"] == []
     assert any(row["ours"]["acs"] for row in kept["rows"])

@@ -68,7 +68,7 @@ def test_every_seed_must_be_better() -> None:
 @pytest.mark.slow
 def test_a_tiny_run(data: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "quick.yaml"
-    text = (Path(transfer.zoo.__file__).parent / "training" / "recipes" / "finetune.yaml").read_text(encoding="utf-8")
+    text = (ROOT / "zoo" / "training" / "recipes" / "finetune.yaml").read_text(encoding="utf-8")
     recipe.write_text(text.replace("epochs: 60", "epochs: 2"), encoding="utf-8")
     budget = ["--images", "40", "--epochs", "1", "--shots", "4", "--seeds", "1", "--recipe", str(recipe)]
     arguments = ["--data", str(data), "--name", "has8_resnet_b2_m2_d1_ste_bpd", "--out", str(tmp_path / "out"), *budget]

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -73,7 +74,7 @@ def test_there_is_no_line_at_which_a_kill_leaves_half_a_file(catalog: Path) -> N
     allowed = [before, before.replace("a" * 40, "b" * 40)]
     seen = []
     for moment in itertools.count():
-        outcome = in_process(lambda moment=moment: killed_at(moment, catalog))
+        outcome = in_process(partial(killed_at, moment, catalog))
         seen.append(allowed.index(catalog.read_text(encoding="utf-8")))
         catalog.write_text(before, encoding="utf-8")
         if outcome.exitcode != -9:
@@ -90,7 +91,7 @@ def test_two_writers_lose_nothing(tmp_path: Path) -> None:
         for number in range(6):
             write_pin(file, tiny()[0].model_copy(update={"tag": f"{prefix}{number}"}), published("a"))
 
-    running = [start(lambda prefix=prefix: write(prefix)) for prefix in ("left", "right")]
+    running = [start(partial(write, prefix)) for prefix in ("left", "right")]
     assert [each.finish().error for each in running] == ["", ""]
     tags = {record.tag for record in read_file(file).weights}
     assert tags == {f"{prefix}{number}" for prefix in ("left", "right") for number in range(6)}

@@ -79,7 +79,7 @@ def test_few_values_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         assert isinstance(remaking(planes, encoder.forward, x), nullcontext) is not remade
 
 
-class Counted(StraightThroughEncoder):
+class Counted(StraightThroughEncoder):  # type: ignore[misc] # final
     """Counts how often it encodes; where it says so, it does so in torch's own order without gradients."""
 
     def __init__(self, reorders: bool = False) -> None:
@@ -92,7 +92,7 @@ class Counted(StraightThroughEncoder):
         return planes if torch.is_grad_enabled() or not self.reorders else planes.contiguous()
 
 
-class Unrepeatable(RateEncoder):
+class Unrepeatable(RateEncoder):  # type: ignore[misc] # final
     """Says nothing of repeating itself, as an encoder that draws random numbers should."""
 
     calls = 0
@@ -112,7 +112,7 @@ def test_an_encoder_that_does_not_repeat_itself_is_asked_once() -> None:
 
 def weight_gradients(view: Any, encoder: StraightThroughEncoder) -> list[Tensor]:
     """Of a convolution of some view of planes, with planes made anew and kept."""
-    found = []
+    found: list[Any] = []
     for remade in (True, False):
         torch.manual_seed(0)
         layer, x = spiking_conv(16, 4, 3), activation()
@@ -164,7 +164,7 @@ def test_a_second_backward_pass_finds_the_same() -> None:
 
 
 def test_gradients_of_gradients_are_the_same() -> None:
-    found = []
+    found: list[Any] = []
     for remade in (True, False):
         torch.manual_seed(0)
         encoder, layer, x = FourierEncoder(), spiking_conv(16, 4, 3), activation()

@@ -31,7 +31,7 @@ def packed(path: Path, count: int = 24, damaged: Collection[int] = (), **changes
         "numbers": np.arange(count) // 2,
         "classes": np.array(["dark", "bright"]),
     }
-    np.savez(path, **(arrays | changes))
+    np.savez(path, allow_pickle=True, **(arrays | changes))
     return path
 
 

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +205,7 @@ def test_large_data_are_decoded_when_read_and_are_the_same(pets: Path) -> None:
 
 
 def test_the_fingerprint_tells_other_data(pets: Path) -> None:
-    def fingerprint(**options: int) -> str:
+    def fingerprint(**options: Any) -> str:
         return load_data(pets, **options).train.fingerprint()
 
     seen = {fingerprint(), fingerprint(image_size=8)}

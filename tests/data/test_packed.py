@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,7 @@ def test_damaged_bytes_are_refused_or_read(tmp_path: Path, compressed: bool) -> 
         ({"classes": np.array([1, 2])}, "classes must be one row of names, each once"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, np.ndarray], message: str) -> None:
+def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_split(packed(tmp_path / "odd.npz", **changes), "val")
 

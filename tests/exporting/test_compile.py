@@ -131,7 +131,7 @@ def test_models_export_for_any_number_of_images(name: str) -> None:
 
 
 def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
-    model = tiny(MODELS[1]).eval().fuse()
+    model = tiny(str(MODELS[1])).eval().fuse()
     run = compiled(model)
     with torch.no_grad():
         for shape in ((2, 3, SIDE, SIDE), (1, 3, SIDE + 8, SIDE)):

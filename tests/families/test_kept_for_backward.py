@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -24,7 +26,7 @@ def step(model: ImageClassifier) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [*NAMES, "sew_resnet18_phase"])
 def test_without_gradients_nothing_is_kept(name: str) -> None:
-    options = {"timesteps": 2} if name.startswith("sew") else {}
+    options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}
     model = zoo.create_model(name, num_classes=3, **options)
     with torch.no_grad():
         assert saved(lambda: step(model)) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi, close_session, constants
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from tests.hub.hub_weights import own_temporary_folder
 from tests.hub.loopback import LoopbackHub, black_hole

@@ -89,7 +89,7 @@ def test_what_cannot_be_pinned_is_not_sent(
     hub: LoopbackHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, catalog: str, said: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "write"))
-    order = (MADE, "--checkpoint", checkpoint, *STATED)
+    order: tuple[str | Path, ...] = (MADE, "--checkpoint", checkpoint, *STATED)
     run(*order, "--repo-id", "alice/first")
     text = Path("registry.yaml").read_text(encoding="utf-8")
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()

@@ -67,6 +67,7 @@ def test_every_layer_of_a_small_network_counted_by_loops(name: str) -> None:
         if isinstance(module, nn.Linear):
             expected = int(x.count_nonzero()) * module.out_features
         else:
+            assert isinstance(module, nn.Conv2d)
             expected = count_by_loops(x.reshape(-1, *x.shape[-3:]), module)
         assert synapses.used == expected, synapses.name
         binary = bool(((x == 0) | (x == 1)).all())

@@ -159,7 +159,7 @@ def test_an_abstract_class_says_what_it_lacks() -> None:
 
 @pytest.mark.parametrize(("version", "said"), [(2, "asks for API version 2"), (0, "asks for API version 0")])
 def test_another_api_version_is_incompatible(version: int, said: str) -> None:
-    class Newer(StraightThroughEncoder.__base__):  # type: ignore[misc, name-defined]
+    class Newer(StraightThroughEncoder.__base__):  # type: ignore[name-defined]
         api_version = version
 
         def forward(self, x: Tensor) -> Tensor:
@@ -221,7 +221,7 @@ def test_a_malformed_entry_point_name_is_visible_and_broken(name: str) -> None:
 
 
 def test_register_works_in_a_model(registry: Registry) -> None:
-    class Mine(StraightThroughEncoder.__base__):  # type: ignore[misc, name-defined]
+    class Mine(StraightThroughEncoder.__base__):  # type: ignore[name-defined]
         api_version = 1
 
         def forward(self, x: Tensor) -> Tensor:
@@ -270,13 +270,13 @@ def test_listing_survives_a_clashing_and_a_broken_family(monkeypatch: pytest.Mon
     assert "sew_resnet18_rate" in zoo.list_models()
 
 
-class _Clumsy(SewFamily):
-    def parse(self, remainder: str, known: Any) -> Any:
+class _Clumsy(SewFamily):  # type: ignore[misc] # final
+    def parse(self, remainder: str, known: Any) -> Any:  # type: ignore[misc] # final
         first, second = remainder.split("-")
         return ((first, second),)
 
 
-class _Demanding(SewFamily):
+class _Demanding(SewFamily):  # type: ignore[misc] # final
     def __init__(self, needed: int) -> None: ...
 
 

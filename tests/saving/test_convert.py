@@ -305,7 +305,7 @@ def test_a_converter_that_fails_is_named_and_nothing_is_written(
 def test_a_given_registry_is_used_to_the_end(toys: Registry, foreign: dict[str, Tensor], tmp_path: Path) -> None:
     """Of components that only it has."""
 
-    class Mine(StraightThroughEncoder):
+    class Mine(StraightThroughEncoder):  # type: ignore[misc] # final
         """Registered nowhere else."""
 
     toys.register("encoder", "mine", Mine)

@@ -138,7 +138,7 @@ def test_a_component_that_does_not_load_has_oneresult_of() -> None:
 
 
 def test_an_api_version_of_the_zoos_own_class_is_not_the_plugins() -> None:
-    class Borrowed(StraightThroughEncoder.__base__):  # type: ignore[misc, name-defined]
+    class Borrowed(StraightThroughEncoder.__base__):  # type: ignore[name-defined]
         def forward(self, x: Tensor) -> Tensor:
             return x.round()
 

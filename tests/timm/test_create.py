@@ -162,7 +162,10 @@ def test_features_only_are_the_intermediates(name: str) -> None:
     features = timm.create_model(name, features_only=True, out_indices=levels).eval()
     with torch.no_grad():
         expected, found = model.forward_intermediates(x, levels, intermediates_only=True), features(x)
-    assert all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))
+    assert len(found) == len(expected)
+    assert all(
+        isinstance(two, torch.Tensor) and torch.equal(one, two) for one, two in zip(found, expected, strict=True)
+    )
     assert features.feature_info.channels() == [each.shape[1] for each in found]
     assert features.feature_info.reduction() == [32 // each.shape[2] for each in found]
     assert len(timm.create_model(name, features_only=True, device="meta").feature_info) == len(model.feature_info)

@@ -40,7 +40,7 @@ def test_the_analog_branches_and_the_head_are_the_controls(control: str, data: P
     own = {key: value for key, value in fresh.state_dict().items() if key not in taken}
     assert own
     assert all(torch.equal(state[key], value) for key, value in own.items())  # spiking branches start as ever
-    assert begun.origin == find_beginning(control).weight.sha256  # type: ignore[union-attr]
+    assert begun.origin == find_beginning(control).weight.sha256
 
 
 def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:

@@ -65,7 +65,7 @@ def test_paper_small_steps_with_batches_of_16_drawn_by_its_seed(tmp_path: Path) 
     assert len(batch.x) == 16
     assert (run.plan.steps, run.plan.seed) == (2, 3407)
     # Flips are all its augmentation: every image is one of the data, as it is or mirrored.
-    originals = data.pixels.float() / 255
+    originals = data.read(torch.arange(len(data)))[0].float() / 255
     both = torch.cat([originals, originals.flip(3)])
     found = [int((both - image).abs().amax((1, 2, 3)).argmin()) for image in batch.x]
     assert torch.equal(both[found], batch.x)

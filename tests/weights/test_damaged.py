@@ -223,7 +223,7 @@ def test_a_header_of_a_terabyte_needs_no_memory(tmp_path: Path, way: str) -> Non
         }
     )
     outcome = in_process(
-        lambda: zoo.create_model(**arguments),  # type: ignore[arg-type]
+        lambda: zoo.create_model(**arguments),
         {resource.RLIMIT_AS: address_space() + 2**27},
     )
     assert (outcome.error, "not a safetensors file" in outcome.message) == ("WeightError", True)

@@ -167,7 +167,7 @@ def test_the_warning_of_a_missing_pin_points_at_the_caller(elsewhere: LoopbackHu
     for use in (zoo.create_model, zoo.model_info, zoo.profile, open_model, network_to_show):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            use(f"hf-hub:{REPO}", **places)  # type: ignore[operator]
+            use(f"hf-hub:{REPO}", **places)
         told = [warning for warning in caught if warning.category is UnpinnedWarning]
         assert [warning.filename for warning in told] == [__file__], use
 
@@ -238,4 +238,4 @@ def test_nobody_listens_at_the_given_endpoint(private: str, places: dict[str, An
     endpoint = refusing()
     for use in (zoo.profile, zoo.model_info, network_to_show, network_to_export):
         with pytest.raises(HubError, match=endpoint):
-            use(private, **places | {"endpoint": endpoint})  # type: ignore[operator]
+            use(private, **places | {"endpoint": endpoint})

@@ -32,7 +32,7 @@ class WeightTests(CatalogTests):
     largest_megabytes: ClassVar[float] = 60
     dataset_note: ClassVar[str] = ""
 
-    def _records(self) -> list[WeightRecord]:
+    def _records(self) -> tuple[WeightRecord, ...]:
         return read_file(self.load()).weights
 
     def _folder(self) -> Path:
