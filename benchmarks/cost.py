@@ -12,16 +12,15 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from models_table import PAPER, read_tables
-from reporting import RESULTS, Out, print_table, write_result
 
 import zoo
+from benchmarks.common.paper import PAPER, UNITS, parse_figure, read_tables
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from zoo.profiling import count_cost
 
 IMAGE_SIZE = 224
 PAPER_TOLERANCE, FVCORE_TOLERANCE = 1e-2, 1e-3
 """Of MACs per timestep: from table 3, which prints three digits, and from fvcore's count of the published code."""
-UNITS = {"M": 1e6, "G": 1e9}
 
 app = typer.Typer(add_completion=False)
 
@@ -31,11 +30,6 @@ def full_name(short: str) -> tuple[str, int]:
     if short.startswith("has8"):
         return f"{short}_fourier_bpd", 10
     return (f"{short}_phase" if short.startswith("sew") else short), 1000
-
-
-def parse_figure(text: str) -> float:
-    """`9.79M` → 9.79e6."""
-    return float(text[:-1]) * UNITS[text[-1]]
 
 
 def compare(short: str, tables: Mapping[str, Any], image_size: int = IMAGE_SIZE) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, version_of, write_result
 from torch import Tensor, nn
-from validation import Data, fit, logits_of, percent_right, read_images
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
+from benchmarks.common.validation import Data, fit, logits_of, percent_right, read_images
 from zoo.contracts import ImageClassifier
 from zoo.errors import ZooError, install_extra
 from zoo.exporting import export_onnx, network_to_export, to_onnx

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, write_result
 from torch import Tensor
-from validation import Data, logits_of, percent_right, read_images
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.common.validation import Data, logits_of, percent_right, read_images
 from zoo.contracts import ImageClassifier
 from zoo.errors import ZooError
 

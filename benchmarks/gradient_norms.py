@@ -13,11 +13,11 @@ from typing import Annotated, Any, Literal
 
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, write_result
 from torch import Tensor, nn
 from torch.nn import functional
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from zoo.contracts.classifier import ImageClassifier
 
 KINDS = {

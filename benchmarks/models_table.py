@@ -12,16 +12,15 @@ from typing import Annotated, Any
 
 import torch
 import typer
-import yaml
-from reporting import RESULTS, ROOT, Out, write_beside, write_result
 
 import zoo
+from benchmarks.common.paper import PAPER, paper_top1, read_tables
+from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside, write_result
 from zoo.catalog.catalog import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
 from zoo.profiling import count_cost
 
-PAPER = ROOT / "tests" / "data" / "tables.yaml"
 START, END = b"<!-- models:start -->", b"<!-- models:end -->"
 DEFAULT_CLASSES = 10
 DEFAULT_NAMES = (
@@ -73,23 +72,6 @@ def catalog_top1(spec: Spec, files: Sequence[Path] | None = None) -> float | Non
             if is_cifar10(record.dataset) and "top1" in record.metrics:
                 return record.metrics["top1"]
     return None
-
-
-def paper_top1(spec: Spec, tables: Mapping[str, Any]) -> float | None:
-    """The paper's CIFAR-10 figure of that variant: table 1 (every coding), else table 2 (fourier, bpd)."""
-    first, second = tables.get("table1_cifar10", {}), tables.get("table2_top1", {})
-    if spec.family != "has8":
-        figure = first.get("baselines", {}).get(spec.text, second.get(spec.text, [None])[0])
-        return None if figure is None else float(figure)
-    if spec["neuron"] != "if":
-        return None
-    size = "has8_{backbone}_b{base}_m{mult}_d{depth}".format(**dict(spec.fields))
-    encoder, decoder = str(spec["encoder"]), str(spec["decoder"])
-    half = first.get(size, {}).get("unscaled" if encoder.endswith("raw") else "scaled", {})
-    figure = half.get(decoder, {}).get(encoder.removesuffix("raw"))
-    if figure is None and (encoder, decoder) == ("fourier", "bpd"):
-        figure = second.get(size, [None])[0]
-    return None if figure is None else float(figure)
 
 
 def measure(name: str, classes: int, image_size: int, tables: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,15 +132,6 @@ def update_readme(path: Path, table: str) -> None:
         typer.echo(f"{path} was not changed: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(f"wrote the table into {path}")
-
-
-def read_tables(path: Path) -> dict[str, Any]:
-    """The paper's figures; none where the file is missing."""
-    if not path.is_file():
-        typer.echo(f"{path} is missing: no figures of the paper", err=True)
-        return {}
-    tables: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return tables
 
 
 @app.command()

@@ -15,10 +15,10 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, version_of, write_result
 from torch import Tensor
 
 import zoo
+from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
 from zoo.contracts import ImageClassifier
 from zoo.data.images import find_images, prepare, read_image
 from zoo.errors import install_extra

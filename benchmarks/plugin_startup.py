@@ -1,8 +1,8 @@
 """What installed plugins cost: `zoo list` beside 20 distributions with 10 entry points each, and without them.
 
 A third command has the same 20 distributions without entry points: what is left then is what any Python program with an
-entry-point scan pays for them. Rounds are interleaved, as in startup.py; every figure is of one run. The processor's
-time stands beside the time on the clock, as other programs disturb it less; the larger of the two is judged.
+entry-point scan pays for them. Rounds are interleaved, as in the benchmark of start-up; every figure is of one run. The
+processor's time stands beside the time on the clock, as other programs disturb it less; the larger is judged.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from reporting import RESULTS, Out, print_table, write_result
-from startup import interleave, run_python, time_python
+
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.common.timing import interleave, run_python, time_python
 
 DISTRIBUTIONS = 20
 POINTS = {"zoo.encoders": 4, "zoo.decoders": 2, "zoo.neurons": 2, "zoo.backbones": 1, "zoo.families": 1}

@@ -6,23 +6,14 @@ of the machine meets all of them. Only ratios within one run mean anything.
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
-from reporting import RESULTS, Out, print_table, version_of, write_result
 
-Command = TypeVar("Command")
-"""What `interleave` hands to its measure: the arguments, for one."""
-
-Taken = TypeVar("Taken")
-"""What that gives back: seconds, for one."""
+from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
+from benchmarks.common.timing import interleave, run_python, time_python
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     'python -c "pass"': ("-c", "pass"),
@@ -36,46 +27,6 @@ TARGET = 1 / 5
 TORCH_PROBE = "import sys, zoo; print(*sorted({'torch', 'timm', 'spikingjelly'} & sys.modules.keys()))"
 
 app = typer.Typer(add_completion=False)
-
-
-def run_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
-    """Run a fresh interpreter outside the source tree; its output, or an error that shows what it said.
-
-    `variables` join this process's environment.
-    """
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment |= variables or {}
-    with tempfile.TemporaryDirectory() as elsewhere:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
-        )
-    if done.returncode:
-        typer.echo(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}", err=True)
-        typer.echo("Both has8-zoo and timm must be installed: pip install -e '.[bench]'", err=True)
-        raise typer.Exit(2)
-    return done.stdout
-
-
-def time_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> float:
-    """Seconds from starting an interpreter to its end."""
-    start = time.perf_counter()
-    run_python(arguments, variables)
-    return time.perf_counter() - start
-
-
-def interleave(
-    commands: Mapping[str, Command], repeats: int, measure: Callable[[Command], Taken]
-) -> dict[str, list[Taken]]:
-    """What every command takes, round by round; one warm-up round (bytecode, disk cache) is dropped."""
-    names = list(commands)
-    found: dict[str, list[Taken]] = {name: [] for name in names}
-    for turn in range(repeats + 1):
-        shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
-            taken = measure(commands[name])
-            if turn:
-                found[name].append(taken)
-    return found
 
 
 def summarise(seconds: Mapping[str, Sequence[float]], peer: str = PEER) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 import typer
-from reporting import RESULTS, Out, print_table, write_beside, write_result
 
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_beside, write_result
 from zoo.encoders.surrogates import PLANES, Wave, fourier_slope, order_scale, sigmoid_slope, tanh_slope
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ LIF = "has8_resnet_b2_m2_d2_ste_bpd_lif"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def nodes(model: torch.nn.Module) -> list[StatelessNode]:
+def nodes(model: torch.nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, StatelessNode)]
 
 

@@ -94,7 +94,7 @@ def test_the_version_is_written_in_one_place() -> None:
 
 
 def test_golden_files_are_stored_once() -> None:
-    files = [*ROOT.glob("tests/data/*"), *ROOT.glob("plugins/*/tests/data/*")]
+    files = [*ROOT.glob("tests/paper/*"), *ROOT.glob("plugins/*/tests/data/*")]
     digests = {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     assert len(digests) == len(files) > 0
 

@@ -26,7 +26,7 @@ from zoo.registry.registry import Registry, default_registry
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "plugins" / "zoo-has8-reference" / "tests" / "data"  # its README.md says what they are
-TABLES = ROOT / "tests" / "data" / "tables.yaml"
+TABLES = ROOT / "tests" / "paper" / "tables.yaml"
 PUBLISHED_PARAMS = yaml.safe_load(TABLES.read_text())["measured_on_the_published_code"]["params"]
 RESNET = "has8_resnetorder_b4_m2_d4_fourierref_bpdref_lif"
 VGG = "has8_vgg_b2_m2_d4_fourierref_bpdref_lif"

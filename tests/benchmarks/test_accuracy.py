@@ -8,26 +8,25 @@ import signal
 from pathlib import Path
 from typing import Any
 
-import accuracy
-import accuracy_configurations as configurations
-import accuracy_picture
-import accuracy_table
-import models_table
 import numpy as np
 import pytest
-import reporting
 import yaml
-from accuracy_progress import RunLine
-from accuracy_runs import Budget, Counted, Ledger, Run
 from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.accuracy import configurations
+from benchmarks.accuracy import picture as accuracy_picture
+from benchmarks.accuracy import table as accuracy_table
+from benchmarks.accuracy.progress import RunLine
+from benchmarks.accuracy.runs import Budget, Counted, Ledger, Run
+from benchmarks.common import paper, reporting
 from zoo.errors import InputError
 from zoo.training import load_data, load_recipe
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
-TABLES = yaml.safe_load(models_table.PAPER.read_text(encoding="utf-8"))
+TABLES = yaml.safe_load(paper.PAPER.read_text(encoding="utf-8"))
 ANN = "ann_resnet_b32_m2_d4"
 PARITY = "has8_resnetref_b32_m2_d4_fourierref_bpdref_lifref"
 CLASSES = ["black", "dark", "pale", "white"]
@@ -314,7 +313,7 @@ def find_in(top1: dict[tuple[str, int], float | None]) -> accuracy_table.Find:
 
 def cost(name: str) -> Counted:
     spiking = 4 if name.startswith("has8") else 1
-    counts = {"params": 2 * spiking, "macs": 8 * spiking, "macs_per_timestep": spiking, "timesteps": 8}
+    counts: dict[str, Any] = {"params": 2 * spiking, "macs": 8 * spiking, "macs_per_timestep": spiking, "timesteps": 8}
     return Counted(name=name, classes=4, image_size=32, **counts)
 
 

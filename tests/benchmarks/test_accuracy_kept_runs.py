@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accuracy_progress import RunLine
-from test_accuracy import ANN, data, records, run, written
 
+from benchmarks.accuracy.progress import RunLine
+from tests.benchmarks.test_accuracy import ANN, data, records, run, written
 from zoo.errors import MemoryLimitError, TrainingError
 from zoo.training.observers.base import StepFigures, Totals
 

@@ -10,21 +10,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import accuracy
-import building
-import cost
-import export_agreement
-import finetuning
-import fused_accuracy
-import gradient_norms
-import models_table
-import neurobench_synops
-import plugin_startup
 import pytest
-import reporting
-import speed
-import startup
-import surrogate_variance
 import torch
 import typer
 import yaml
@@ -32,21 +18,42 @@ from torch import nn
 from typer.testing import CliRunner
 
 import zoo
+from benchmarks import (
+    construction,
+    cost,
+    export_agreement,
+    fused_accuracy,
+    gradient_norms,
+    models_table,
+    neurobench_synops,
+    plugin_startup,
+    startup,
+    surrogate_variance,
+    transfer,
+)
+from benchmarks.accuracy import __main__ as accuracy
+from benchmarks.common import paper, reporting, timing
+from benchmarks.speed import __main__ as speed
 from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, finetuning, accuracy, speed, building),
+    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
+
+
+def _name(script: ModuleType) -> str:
+    """`cost` of `benchmarks.cost`, and `speed` of `benchmarks.speed.__main__`."""
+    return script.__name__.removeprefix("benchmarks.").removesuffix(".__main__")
 
 
 def _run(script: ModuleType, *arguments: str) -> Any:
     return CliRunner().invoke(script.app, list(arguments), env=PLAIN)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.__name__)
+@pytest.mark.parametrize("script", SCRIPTS, ids=_name)
 def test_help_describes_every_option(script: ModuleType) -> None:
     result = _run(script, "--help")
     assert result.exit_code == 0, result.output
@@ -60,17 +67,17 @@ def test_kept_results_say_where_they_come_from() -> None:
     for path in kept:
         result = json.loads(path.read_text(encoding="utf-8"))
         assert {"cpu", "cores", "python", "torch"} <= result["machine"].keys(), path
-        script = next(each.__name__ for each in SCRIPTS if result["benchmark"].startswith(each.__name__))
-        assert result["command"].startswith(f"python benchmarks/{script}.py"), path
+        script = next(_name(each) for each in SCRIPTS if result["benchmark"].startswith(_name(each)))
+        assert result["command"].split()[:3] == ["python", "-m", f"benchmarks.{script}"], path
 
 
-# building
+# construction
 
 
 @pytest.mark.parametrize("name", ["has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_ste_bpd", "ann_resnet_b4_m2_d2"])
 def test_the_bare_layers_are_the_networks_own(name: str) -> None:
     network = zoo.create_model(name)
-    layers = [make() for make in building.bare_layers(network)]
+    layers = [make() for make in construction.bare_layers(network)]
     own = [tuple(each.shape) for each in network.parameters()]
     assert sorted(tuple(each.shape) for layer in layers for each in layer.parameters()) == sorted(own)
     assert all(type(layer).__module__.startswith("torch.nn") for layer in layers)
@@ -78,9 +85,9 @@ def test_the_bare_layers_are_the_networks_own(name: str) -> None:
 
 def test_building_compares_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("has8_resnet_b4_m2_d2_ste_bpd", "ann_resnet_b4_m2_d2")
-    monkeypatch.setattr(building, "NAMES", names)
-    result = _run(building, "--repeats", "2", "--out", str(tmp_path))
-    found = json.loads((tmp_path / "building.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(construction, "NAMES", names)
+    result = _run(construction, "--repeats", "2", "--out", str(tmp_path))
+    found = json.loads((tmp_path / "construction.json").read_text(encoding="utf-8"))
     assert [row["name"] for row in found["rows"]] == list(names)
     for row in found["rows"]:
         rounds = zip(row["create_model"]["cpu_seconds"], row["layers"]["cpu_seconds"], strict=True)
@@ -143,18 +150,18 @@ def test_rounds_are_interleaved_and_the_warm_up_is_dropped() -> None:
         order.append(arguments[0])
         return float(len(order))
 
-    seconds = startup.interleave({"x": ("x",), "y": ("y",)}, 2, measure)
+    seconds = timing.interleave({"x": ("x",), "y": ("y",)}, 2, measure)
     assert order == ["x", "y", "y", "x", "x", "y"]
     assert seconds == {"x": [4.0, 5.0], "y": [3.0, 6.0]}
 
 
 def test_import_zoo_leaves_torch_out() -> None:
-    assert startup.run_python(("-c", startup.TORCH_PROBE)).split() == []
+    assert timing.run_python(("-c", startup.TORCH_PROBE)).split() == []
 
 
 def test_a_command_that_fails_shows_why(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit):
-        startup.run_python(("-c", "raise SystemExit('because')"))
+        timing.run_python(("-c", "raise SystemExit('because')"))
     assert "because" in capsys.readouterr().err
 
 
@@ -318,9 +325,9 @@ def test_a_wrong_name_ends_with_the_zoos_own_message(tmp_path: Path) -> None:
     ],
 )
 def test_the_papers_figures_are_found_by_name(name: str, expected: float | None) -> None:
-    tables = yaml.safe_load(models_table.PAPER.read_text(encoding="utf-8"))
-    assert models_table.paper_top1(zoo.parse_name(name), tables) == expected
-    assert models_table.paper_top1(zoo.parse_name(name), {}) is None
+    tables = yaml.safe_load(paper.PAPER.read_text(encoding="utf-8"))
+    assert paper.paper_top1(zoo.parse_name(name), tables) == expected
+    assert paper.paper_top1(zoo.parse_name(name), {}) is None
 
 
 def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +344,7 @@ def test_the_catalogs_figure_is_the_first_that_was_measured_on_cifar10(monkeypat
 
 
 def test_weights_of_a_plugin_in_the_source_tree_count_without_being_installed(tmp_path: Path) -> None:
-    content = yaml.safe_load((models_table.ROOT / "registry.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load((reporting.ROOT / "registry.yaml").read_text(encoding="utf-8"))
     record = next(each for each in content["weights"] if each["variant"] == "ann_resnet_b8_m2_d4")
     record |= {"variant": "ann_resnet_b4_m2_d4", "metrics": {"top1": 12.5}}
     record["spec"] |= {"name": "ann_resnet_b4_m2_d4", "fields": record["spec"]["fields"] | {"base": 4}}

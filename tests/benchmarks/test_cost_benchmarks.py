@@ -6,16 +6,17 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
-import cost
-import models_table
-import neurobench_synops
 import pytest
 import torch
 import yaml
 from typer.testing import CliRunner
 
 import zoo
+from benchmarks import cost, neurobench_synops
+from benchmarks.common import paper
+from benchmarks.common.reporting import RESULTS
 from zoo.errors import install_extra
 from zoo.profiling import profile
 
@@ -30,14 +31,14 @@ def tables_of(macs: str, code: float) -> dict:
 
 
 def test_table_3_names_are_models() -> None:
-    tables = yaml.safe_load(models_table.PAPER.read_text(encoding="utf-8"))
+    tables = yaml.safe_load(paper.PAPER.read_text(encoding="utf-8"))
     names = {short: cost.full_name(short) for short in tables["table3_cost"]}
     assert len(names) == 8
     assert names["sew_resnet50"] == ("sew_resnet50_phase", 1000)
     assert names["has8_vgg_b24_m2_d4"] == ("has8_vgg_b24_m2_d4_fourier_bpd", 10)
     assert all(str(zoo.parse_name(name)) == name for name, _ in names.values())
-    assert cost.parse_figure("9.79M") == pytest.approx(9.79e6)
-    assert cost.parse_figure("1.81G") == pytest.approx(1.81e9)
+    assert paper.parse_figure("9.79M") == pytest.approx(9.79e6)
+    assert paper.parse_figure("1.81G") == pytest.approx(1.81e9)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_without_the_papers_figures_nothing_is_compared(tmp_path: Path) -> None:
 
 
 def test_the_kept_table_holds_all_eight_models_within_the_tolerances() -> None:
-    kept = json.loads((cost.RESULTS / "cost.json").read_text(encoding="utf-8"))
+    kept = json.loads((RESULTS / "cost.json").read_text(encoding="utf-8"))
     assert len(kept["rows"]) == 8
     assert cost.judge(kept["rows"]) == kept["verdict"]["missed"] == []
 
@@ -88,7 +89,7 @@ def test_differences_are_judged_but_for_the_dense_count() -> None:
     assert neurobench_synops.relative(0, 0) == 0.0
     assert neurobench_synops.relative(1, 0) == math.inf
     assert neurobench_synops.relative(11, 10) == pytest.approx(0.1)
-    row = {"name": "x", "difference": {"acs": 0.0, "macs": 1e-5, "dense": 0.2}}
+    row: dict[str, Any] = {"name": "x", "difference": {"acs": 0.0, "macs": 1e-5, "dense": 0.2}}
     assert neurobench_synops.judge([row]) == []
     assert neurobench_synops.judge([row | {"difference": row["difference"] | {"acs": 1e-3}}]) == ["x"]
 
@@ -103,7 +104,7 @@ def test_without_neurobench_it_says_what_to_install(tmp_path: Path, monkeypatch:
 
 
 def test_the_kept_comparison_agrees() -> None:
-    kept = json.loads((neurobench_synops.RESULTS / "neurobench_synops.json").read_text(encoding="utf-8"))
+    kept = json.loads((RESULTS / "neurobench_synops.json").read_text(encoding="utf-8"))
     assert kept["neurobench"]
     assert kept["verdict"]["differing"] == []
     assert any(row["ours"]["acs"] for row in kept["rows"])

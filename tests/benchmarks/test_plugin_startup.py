@@ -6,9 +6,10 @@ import importlib.metadata
 import json
 from pathlib import Path
 
-import plugin_startup
 import pytest
 from typer.testing import CliRunner
+
+from benchmarks import plugin_startup
 
 
 def test_what_is_added_is_the_difference_of_medians() -> None:

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import reporting
-import speed
-import speed_scaling
-import speed_steps
-import speed_table
 import torch
-from plain_has8 import FourierPlanes, PlainHas8, StraightThroughPlanes, batch_range, decode
-from speed_steps import Work
-from timing import spread
 from torch import nn
 from typer.testing import CliRunner
 
 import zoo
+from benchmarks.common import reporting
+from benchmarks.common.plain_has8 import FourierPlanes, PlainHas8, StraightThroughPlanes, batch_range, decode
+from benchmarks.common.timing import spread
+from benchmarks.speed import __main__ as speed
+from benchmarks.speed import scaling as speed_scaling
+from benchmarks.speed import steps as speed_steps
+from benchmarks.speed import table as speed_table
+from benchmarks.speed.steps import Work
 from zoo.registry.registry import default_registry
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}

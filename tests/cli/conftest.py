@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import LABELS, TINY
 from safetensors.torch import save_file
 
 import zoo
+from tests.cli.commands import LABELS, TINY
 from zoo.catalog import catalog
 from zoo.weights import read_weight
 from zoo.weights.config_json import write_config

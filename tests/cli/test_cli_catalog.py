@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import TINY, in_terminal, objects, process, run
 
 import zoo
+from tests.cli.commands import TINY, in_terminal, objects, process, run
 from zoo import info
 from zoo.catalog import catalog
 from zoo.errors import install_extra

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import LABELS, TINY, in_terminal, objects, process, run
 from PIL import Image
 
 import zoo
+from tests.cli.commands import LABELS, TINY, in_terminal, objects, process, run
 from zoo.catalog import catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import sample_photographs
@@ -48,7 +48,7 @@ def test_predict_reports_bad_files_by_name_and_classifies_the_rest(scratch: str,
 
 @pytest.mark.parametrize("batch_size", [1, 2, 32])
 def test_predict_json_is_an_object_a_line_in_order(scratch: str, folder: Path, batch_size: int) -> None:
-    result = run("predict", folder, "--json", "--top", "10", "--batch-size", batch_size, "--model", scratch)
+    result = run("predict", folder, "--json", "--top", "10", "--batch-size", str(batch_size), "--model", scratch)
     assert (result.exit_code, result.stderr) == (1, "")
     rows = objects(result)
     assert [row["file"] for row in rows] == [str(folder / name) for name in sorted(os.listdir(folder))[:-1]] + [

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import TINY, in_terminal, objects, run
 from PIL import Image
 
+from tests.cli.commands import TINY, in_terminal, objects, run
 from zoo.cli.cost_table import price
 from zoo.contracts import Work
 from zoo.profiling import RULES, Rule

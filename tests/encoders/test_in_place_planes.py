@@ -8,11 +8,11 @@ from functools import partial
 
 import pytest
 import torch
-from allocations import allocated, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.allocations import allocated, saved
 from zoo.contracts.encoder import Encoder
 from zoo.cpu import chunks
 from zoo.encoders import bitplanes, in_place_planes

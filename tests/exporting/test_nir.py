@@ -105,7 +105,7 @@ NODES: dict[type, Callable[[Any, Tensor, Tensor], Tensor]] = {
     nir.Output: lambda _, x, __: x,
     nir.Conv2d: by_timestep(convolve),
     nir.AvgPool2d: by_timestep(
-        lambda node, x: functional.avg_pool2d(x, *(int(each) for each in (node.kernel_size, node.stride, node.padding)))
+        lambda node, x: functional.avg_pool2d(x, int(node.kernel_size), int(node.stride), int(node.padding))
     ),
     nir.Affine: by_timestep(
         lambda node, x: functional.linear(x, torch.from_numpy(node.weight), torch.from_numpy(node.bias))
@@ -243,7 +243,7 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         ),
     ):
         with pytest.raises(InputError, match=said):
-            export_nir(model, out, **({"image_size": SIDE} | sizes))  # type: ignore[arg-type]
+            export_nir(model, out, **({"image_size": SIDE} | sizes))
     with pytest.raises(InputError, match="has no spiking blocks, and NIR holds nothing else; --format onnx"):
         export_nir(zoo.create_model("ann_vgg_b1_m1_d1"), tmp_path / "nir", image_size=SIDE)
     with pytest.raises(InputError, match="meta device"):
@@ -282,7 +282,7 @@ def chain(self: Any, x: Tensor) -> Tensor:
 
 def soft_reset() -> nn.Module:
     node = IFNeuron()
-    node.v_reset = None
+    node.v_reset = None  # type: ignore[assignment] # an attribute of spikingjelly's
     return node
 
 

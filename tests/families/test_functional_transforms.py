@@ -36,7 +36,7 @@ def test_vmap_answers_as_the_batch_does(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_of_every_image_by_itself(name: str) -> None:
     model, x = zoo.create_model(name, num_classes=4).eval(), images()
-    parameters = dict(model.named_parameters())
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
 
     def loss(parameters: dict[str, Tensor], image: Tensor) -> Tensor:
         return functional_call(model, parameters, (image[None],)).square().sum()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from allocations import kept_memory, saved
 from torch.nn import functional
 
 import zoo
+from tests.allocations import kept_memory, saved
 from zoo.contracts.classifier import ImageClassifier
 
 NAMES = ("has8_resnet_b4_m2_d3_fourier_bpd", "has8_vgg_b2_m2_d2_ste_rate_plif", "snn_resnet_b4_m2_d3_tanh_bpd_lif")
@@ -24,7 +26,7 @@ def step(model: ImageClassifier) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", [*NAMES, "sew_resnet18_phase"])
 def test_without_gradients_nothing_is_kept(name: str) -> None:
-    options = {"timesteps": 2} if name.startswith("sew") else {}
+    options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}
     model = zoo.create_model(name, num_classes=3, **options)
     with torch.no_grad():
         assert saved(lambda: step(model)) == []

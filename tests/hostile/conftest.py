@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import close_session, constants
-from huggingface_hub.utils import disable_progress_bars
-from lying_hub import FILES, LyingHub, lying_hub
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
+from tests.hostile.lying_hub import FILES, LyingHub, lying_hub
 from zoo.weights import hub_client, hub_requests, hub_watch
 
 

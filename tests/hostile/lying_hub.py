@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -19,8 +17,6 @@ import pytest
 from zoo.catalog.sources import HubRepository
 from zoo.errors import HubError
 from zoo.weights import HubAccess
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "hub"))  # its honest server, and its small weights
 
 REPO = "alice/tiny"
 REVISION = "5ca1ab1e" * 5

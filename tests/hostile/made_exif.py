@@ -7,6 +7,7 @@ import random
 import struct
 import zlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -103,7 +104,7 @@ def make_hostile(seed: int) -> Hostile:
 def _orientation(rng: random.Random, into: Directory) -> tuple[int | None, tuple[int, int, int, bytes] | None]:
     """The value of the tag, where it is one whole number, and its entry."""
     value = rng.choice((*range(1, 9), *range(1, 9), 0, 9, 65535))
-    kind = rng.choice((3, 3, 3, 3, 3, 4, "missing", "odd"))
+    kind: Any = rng.choice((3, 3, 3, 3, 3, 4, "missing", "odd"))
     if kind == "missing":
         return None, None
     if kind == "odd":

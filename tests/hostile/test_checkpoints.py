@@ -95,12 +95,13 @@ def _sets(*path: Any, to: Any) -> Edit:
     return edit
 
 
+def _without(key: str) -> Edit:
+    return lambda state: state.pop(key)
+
+
 EDITS: dict[str, tuple[Edit, str]] = {
-    **{
-        f"without {key}": (lambda s, key=key: s.pop(key), f"it lacks {key}")
-        for key in ("model", "optimizer", "schedule")
-    },
-    **{f"no {key}": (lambda s, key=key: s.pop(key), f"it lacks {key}") for key in ("epoch", "step", "totals", "rows")},
+    **{f"without {key}": (_without(key), f"it lacks {key}") for key in ("model", "optimizer", "schedule")},
+    **{f"no {key}": (_without(key), f"it lacks {key}") for key in ("epoch", "step", "totals", "rows")},
     "without scaler": (lambda s: s.pop("scaler"), "it lacks scaler"),
     "without identity": (lambda s: s.pop("identity"), "does not say what it was made with"),
     "identity of tensors": (_sets("identity", "seed", to=torch.ones(3)), "does not say what it was made with"),

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_hostile import SURROGATES, hostile_text, tiny, tiny_config, write_folder
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
 import zoo
+from tests.hostile.made_hostile import SURROGATES, hostile_text, tiny, tiny_config, write_folder
 from zoo.catalog.schema import StoredWeight
 from zoo.cli import app
 from zoo.errors import WeightError, ZooError

@@ -10,9 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_exif import FORMATS, ORIENTATION, PIXELS, Directory, Hostile, add_image_tags, make_hostile, wrapped
 
 import zoo
+from tests.hostile.made_exif import (
+    FORMATS,
+    ORIENTATION,
+    PIXELS,
+    Directory,
+    Hostile,
+    add_image_tags,
+    make_hostile,
+    wrapped,
+)
 from zoo.catalog.schema import Preprocessing
 from zoo.data import load_split
 from zoo.data.images import open_image, read_image, upright_size

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import torch
-from made_hostile import TINY, tiny
 from PIL import Image
 
 import zoo
+from tests.hostile.made_hostile import TINY, tiny
 from zoo.catalog.sources import PlainFile
 from zoo.exporting import export_nir, export_onnx
 from zoo.hub import assemble

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
-from made_hostile import TEXTS, TINY, hostile_text, tiny
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from pydantic import ValidationError
 
+from tests.hostile.made_hostile import TEXTS, TINY, hostile_text, tiny
 from zoo.catalog.schema import StoredWeight
 from zoo.composition import parse_name
 from zoo.hub.card import metadata, write_card, write_eval_results

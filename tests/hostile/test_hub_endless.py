@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lying_hub import CONFIG, FILES, REVISION, WEIGHTS, Answer, LyingHub, fetch, git_hash, refused
 
+from tests.hostile.lying_hub import CONFIG, FILES, REVISION, WEIGHTS, Answer, LyingHub, fetch, git_hash, refused
 from zoo.weights import hub_requests
 from zoo.weights.hub_watch import Watch
 
@@ -94,7 +94,7 @@ def test_an_answer_without_end(hub: LyingHub, victim: Path, impatient: None, lie
 
 
 def test_gigabytes_of_json_need_no_memory(hub: LyingHub, victim: Path) -> None:
-    from hub_weights import address_space, in_process
+    from tests.hub.hub_weights import address_space, in_process
 
     for lie in (endless_json, announced_json, endless_file):
         hub.lie = lie

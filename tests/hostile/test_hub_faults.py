@@ -13,7 +13,9 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lying_hub import (
+
+import zoo
+from tests.hostile.lying_hub import (
     CONFIG,
     FILES,
     FORMS,
@@ -29,8 +31,6 @@ from lying_hub import (
     lying_hub,
     refused,
 )
-
-import zoo
 from zoo.catalog.sources import HubRepository
 from zoo.weights import HubAccess, hub_requests, hub_watch
 from zoo.weights.hub_index import read_index
@@ -128,7 +128,7 @@ def test_any_etag(text: str) -> None:
 
 def test_a_model_from_a_hub_that_names_a_users_file(victim: Path, tmp_path: Path) -> None:
     """It was overwritten with the server's bytes, and the model reported loaded."""
-    from hub_weights import tiny_files
+    from tests.hub.hub_weights import tiny_files
 
     files = {name: tiny_files()[name] for name in (CONFIG, WEIGHTS)}
     with lying_hub(files) as hub:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import get_session
-from lying_hub import FORMS, REPO, LyingHub, refused
 
+from tests.hostile.lying_hub import FORMS, REPO, Answer, LyingHub, refused
 from zoo.weights import HubAccess, hub_requests, hub_session, hub_watch
 from zoo.weights.hub_session import bounded_session
 
@@ -27,7 +28,7 @@ SOME = [route if route in ROUTES[::4] else pytest.param(route, marks=pytest.mark
 @contextmanager
 def tampered(route: str, change: Callable[[Any], None]) -> Iterator[HubAccess]:
     """Access, with a token that may write, to the honest loopback Hub, whose handler is changed for one route."""
-    import loopback
+    from tests.hub import loopback
 
     honest = loopback._Handler._send
 
@@ -53,8 +54,7 @@ def plain_answer(self: Any, body: bytes, status: int = 200, **headers: str) -> N
 
 
 def publish_tiny(access: HubAccess) -> None:
-    from hub_weights import tiny_folder
-
+    from tests.hub.hub_weights import tiny_folder
     from zoo.hub import publish
 
     publish(tiny_folder(f"hf-hub:{REPO}"), REPO, access)
@@ -63,7 +63,7 @@ def publish_tiny(access: HubAccess) -> None:
 @pytest.mark.parametrize("route", SOME)
 def test_publishing_to_what_answers_in_another_form(victim: Path, route: str) -> None:
     for form in FORMS:
-        with tampered(route, lambda self, form=form: plain_answer(self, form)) as access:
+        with tampered(route, partial(plain_answer, body=form)) as access:
             if route == "/api/validate-yaml" and b"{" in form[:4] and b"warnings" not in form:
                 continue  # says nothing against the card
             with refused():
@@ -110,7 +110,12 @@ def test_others_in_this_process_keep_their_session(hub: LyingHub) -> None:
     client = get_session()
     hooks = {kind: list(functions) for kind, functions in client.event_hooks.items()}
     long = b" " * (hub_requests.MAX_ANSWER + 1)
-    hub.lie = lambda answer, kind: answer.send(kind, long) is None
+
+    def lie(answer: Answer, kind: str) -> bool:
+        answer.send(kind, long)
+        return True
+
+    hub.lie = lie
     lengths: list[int] = []
     with bounded_session(hub.endpoint):
         other = threading.Thread(target=lambda: lengths.append(len(client.get(hub.endpoint).content)))

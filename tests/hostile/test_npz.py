@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_npz import COUNT, arrays, bomb, make_damaged, npy, with_header, zipped
 
+from tests.hostile.made_npz import COUNT, arrays, bomb, make_damaged, npy, with_header, zipped
 from zoo.data import load_split
 from zoo.errors import InputError
 

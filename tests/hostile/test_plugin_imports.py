@@ -5,33 +5,18 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Mapping
-from importlib import util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import zoo
+from tests.plugins.child_process import run_python
+from tests.plugins.made_wheels import WORKS, write_wheel
 
-WHEELS = util.spec_from_file_location("made_wheels", Path(__file__).parents[1] / "plugins" / "made_wheels.py")
-assert WHEELS is not None
-assert WHEELS.loader is not None
-made_wheels = util.module_from_spec(WHEELS)
-WHEELS.loader.exec_module(made_wheels)
-
-WORKS = """
-from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
-
-class Thing(BitPlaneEncoder):
-    api_version = 1
-
-    def forward(self, x):
-        return straight_through_planes(x)
-"""
 NEURON = """
 from zoo.neurons.nodes import IFNeuron as Base
 from zoo.contracts import Neuron
@@ -77,28 +62,15 @@ def add_plugin(
     site.mkdir(exist_ok=True)
     listed = points or {"zoo.encoders": {module.removeprefix("zoo_"): f"{module}:Thing" for module in modules}}
     files = {f"{module}.py": text for module, text in modules.items()}
-    wheel = made_wheels.write_wheel(site.parent, name, files, listed)
+    wheel = write_wheel(site.parent, name, files, listed)
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     wheel.unlink()
     return site
 
 
-def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env=environment,
-        cwd=site.parent,
-    )
-
-
 def cli(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return python(site, "-m", "zoo.cli", *arguments)
+    return run_python(["-m", "zoo.cli", *arguments], site, {"COLUMNS": "200"}, site.parent)
 
 
 def plugin_rows(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
@@ -185,7 +157,7 @@ def test_an_exit_is_an_error_on_use_and_so_are_lines_and_arguments(tmp_path: Pat
         "    except zoo.errors.BrokenComponentError as error: found[name] = str(error)\n"
         f"zoo.create_model({FINE!r})\nprint(json.dumps(found))"
     )
-    done = python(site, "-c", code)
+    done = run_python(code, site)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["quits_bpd"].endswith("SystemExit: bye")
@@ -238,7 +210,7 @@ def test_a_namesake_of_the_zoo_replaces_nothing(tmp_path: Path, spelling: str, p
         "try: default_registry().load('encoder', 'extra')\n"
         "except zoo.errors.BrokenComponentError as error: print(error)\n"
     )
-    done = python(tmp_path, "-c", code)
+    done = run_python(code, tmp_path)
     assert done.returncode == 0, done.stderr
     target, said = done.stdout.splitlines()
     assert target == f"zoo.encoders.bitplanes:StraightThroughEncoder {len(zoo.list_models())}"
@@ -254,7 +226,7 @@ def test_a_namesake_of_the_zoo_is_listed_as_what_it_is(tmp_path: Path) -> None:
     for name, target in (("ste", "namesake:Thing"), ("extra", "namesake:Thing"), ("more", "names")):
         assert states[name, target] == "refused"
     assert states["ste", "zoo.encoders.bitplanes:StraightThroughEncoder"] == "loaded"
-    done = python(site, "-c", "import zoo; zoo.create_model('has8_resnet_b2_m1_d1_ste_bpd')")
+    done = run_python("import zoo; zoo.create_model('has8_resnet_b2_m1_d1_ste_bpd')", site)
     assert done.returncode == 0, done.stderr
 
 
@@ -263,7 +235,7 @@ def test_a_copy_of_the_zoo_elsewhere_on_the_path_is_no_problem(tmp_path: Path) -
     site = add_plugin(tmp_path / "site", "has8-zoo", {}, points)
     code = "from zoo.registry.registry import default_registry as r; "
     code += "print({str(c.state) for c in r().components('encoder')})"
-    done = python(site, "-c", code)
+    done = run_python(code, site)
     assert done.stdout.strip() == "{'available'}", done.stderr
 
 
@@ -306,5 +278,5 @@ print("after")
 
 @posix
 def test_the_descriptor_is_always_restored(tmp_path: Path) -> None:
-    done = python(tmp_path, "-c", DESCRIPTORS)
+    done = run_python(DESCRIPTORS, tmp_path)
     assert (done.returncode, done.stdout) == (0, "before\nafter\n"), done.stderr

@@ -14,11 +14,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from made_hostile import CONTROL, TEXTS, tiny, write_folder
 from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
+from tests.hostile.made_hostile import CONTROL, TEXTS, tiny, write_folder
 from zoo.catalog import catalog
 from zoo.cli import app
 from zoo.terminal import printable

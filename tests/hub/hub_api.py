@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from hub_metadata import check_card
-from hub_repositories import RefusedError, Repository, Token, blob_id, is_large
+from tests.hub.hub_metadata import check_card
+from tests.hub.hub_repositories import RefusedError, Repository, Token, blob_id, is_large
 
 if TYPE_CHECKING:
-    from loopback import LoopbackHub
+    from tests.hub.loopback import LoopbackHub
 
 DATE = "2026-01-01T00:00:00.000Z"
 REPO = r"(?P<repo>[^/]+/[^/]+)"

@@ -18,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-import hub_api
-from hub_repositories import Commit, RefusedError, Repository, StoredFile, Token, is_large
+from tests.hub import hub_api
+from tests.hub.hub_repositories import Commit, RefusedError, Repository, StoredFile, Token, is_large
 
 
 class Request(NamedTuple):
@@ -238,10 +238,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.objects[oid] = data
             self._send(200, b"")
             return
-        data = self.hub.objects.get(oid)
-        if data is None:
+        stored = self.hub.objects.get(oid)
+        if stored is None:
             raise RefusedError(404, "no such object")
-        self._send_file(parse_qs(urlsplit(self.path).query)["of"][0], data, {"ETag": f'"{oid}"'})
+        self._send_file(parse_qs(urlsplit(self.path).query)["of"][0], stored, {"ETag": f'"{oid}"'})
 
     def _body(self, cut: float | None = None) -> bytes:
         self.body_read = True

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -32,8 +33,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from loopback import LoopbackHub, refusing
 from safetensors.torch import save
+
+from tests.hub.loopback import LoopbackHub, refusing
 
 REPO = "alice/tiny"
 WEIGHTS = save({"layer.weight": torch.arange(12.0).reshape(3, 4)})
@@ -172,9 +174,9 @@ def test_what_does_not_exist(hub: LoopbackHub, token: str, tmp_path: Path) -> No
     with pytest.raises(RemoteEntryNotFoundError):
         download(hub, "none.json", tmp_path, oid)
     assert try_to_load_from_cache(REPO, "none.json", tmp_path, oid) is _CACHED_NO_EXIST
-    with pytest.raises(HfHubHTTPError, match="Invalid credentials") as caught:
+    with pytest.raises(HfHubHTTPError, match="Invalid credentials") as refused:
         download(hub, "config.json", tmp_path, token="hf_wrong")
-    assert not isinstance(caught.value, RepositoryNotFoundError)
+    assert not isinstance(refused.value, RepositoryNotFoundError)
 
 
 def test_a_gated_repository_lets_nobody_else_in(hub: LoopbackHub, token: str, tmp_path: Path) -> None:
@@ -190,7 +192,7 @@ def test_a_gated_repository_lets_nobody_else_in(hub: LoopbackHub, token: str, tm
     assert download(hub, "config.json", tmp_path / "2", token=token) == b"{}"
 
 
-ROLES = {
+ROLES: dict[str, tuple[Any, ...]] = {
     "write": (True, True, {}),
     "read": (False, False, {}),
     "fineGrained": (False, True, {REPO: ("repo.content.read", "repo.write")}),

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hub_weights import LABELS, TINY, files_below, tiny, tiny_folder
-from loopback import LoopbackHub
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_folder
+from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import read_file
 from zoo.cli import app
 from zoo.errors import UnpinnedWarning
@@ -89,7 +89,7 @@ def test_what_cannot_be_pinned_is_not_sent(
     hub: LoopbackHub, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, catalog: str, said: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "write"))
-    order = (MADE, "--checkpoint", checkpoint, *STATED)
+    order: tuple[str | Path, ...] = (MADE, "--checkpoint", checkpoint, *STATED)
     run(*order, "--repo-id", "alice/first")
     text = Path("registry.yaml").read_text(encoding="utf-8")
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()

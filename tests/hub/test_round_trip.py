@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 import torch
-from hub_weights import files_below
-from loopback import LoopbackHub
 from timm.data import resolve_data_config
 from timm.models import load_model_config_from_hf
 from timm.models._hub import load_model_config_from_path
 from typer.testing import CliRunner
 
 import zoo
+from tests.hub.hub_weights import files_below
+from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import catalog_path, default_catalog, read_file
 from zoo.cli import app
 from zoo.weights import adapt_channels

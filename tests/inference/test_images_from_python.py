@@ -81,7 +81,7 @@ def test_a_bad_file_among_many_is_a_failure_in_its_place(model: Any, tmp_path: P
 
 def test_fewer_classes_than_asked_are_all_ranked() -> None:
     model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2)
-    assert [label for label, _ in zoo.predict(model, pixels(), top=5)[0].ranked] in (  # type: ignore[union-attr]
+    assert [label for label, _ in zoo.predict(model, pixels(), top=5)[0].ranked] in (
         ["class 0", "class 1"],
         ["class 1", "class 0"],
     )

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from allocations import allocated, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tests.allocations import allocated, saved
 from zoo.neurons import functional
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 

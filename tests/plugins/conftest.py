@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
+from tests.plugins import child_process
+from tests.plugins.child_process import TIMEOUT, RunPython
+
 ROOT = Path(__file__).parents[2]
 BuildWheel = Callable[[Path], Path]
 Install = Callable[[Iterable[Path], Path], Path]
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
-_TIMEOUT = 280
 
 
 def _pip(*arguments: str | Path) -> None:
-    done = subprocess.run([*_PIP, *map(str, arguments)], capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    done = subprocess.run([*_PIP, *map(str, arguments)], capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -61,28 +61,5 @@ def target(
 
 @pytest.fixture(scope="session")
 def run_python() -> RunPython:
-    """`run_python(code_or_args, target, env, cwd)`: a process that sees `target` before everything else.
-
-    A string is code, a sequence is the arguments of `python`. The working folder is `target` unless given, so that
-    nothing of a source tree is importable by accident.
-    """
-
-    def run(
-        code_or_args: str | Sequence[str | Path],
-        target: Path,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        arguments = ["-c", code_or_args] if isinstance(code_or_args, str) else [str(each) for each in code_or_args]
-        environment = os.environ | {"PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"} | dict(env or {})
-        return subprocess.run(
-            [sys.executable, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            check=False,
-            cwd=cwd or target,
-            env=environment,
-        )
-
-    return run
+    """`tests.plugins.child_process.run_python`."""
+    return child_process.run_python

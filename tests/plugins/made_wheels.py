@@ -8,6 +8,17 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+WORKS = """
+from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
+
+class Thing(BitPlaneEncoder):
+    api_version = 1
+
+    def forward(self, x):
+        return straight_through_planes(x)
+"""
+"""The module of an encoder that works."""
+
 
 def write_wheel(
     folder: Path, name: str, files: Mapping[str, str], entry_points: Mapping[str, Mapping[str, str]]

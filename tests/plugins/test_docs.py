@@ -71,7 +71,8 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
     """Its dependencies are the parent's, by a .pth; so is pip, which builds with the parent's hatchling."""
     venv = tmp_path_factory.mktemp("environment")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
-    pip = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", venv / "bin" / "python"]
+    pip += ["--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--no-compile", build_wheel(ROOT)], check=True)
     (site,) = venv.glob("lib/python*/site-packages")
     (site / "zz_parent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")

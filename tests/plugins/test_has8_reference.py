@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import zoo
+from tests.plugins.child_process import RunPython
 from zoo.errors import UnknownComponentError
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference"
@@ -30,7 +31,6 @@ COMPONENTS = {
 
 
 BuildWheel = Callable[[Path], Path]
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")

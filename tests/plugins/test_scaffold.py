@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.child_process import RunPython
 from zoo.scaffold import KINDS, draft
 from zoo.scaffold.names import MAX_COMPONENT, MAX_DISTRIBUTION
 
@@ -19,7 +20,6 @@ IMPORTS = "importing_it_does_nothing_else"
 """A check that starts a process; here all five packages are imported in one, by a test of their own."""
 
 BuildWheel = Callable[[Path], Path]
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(scope="module")

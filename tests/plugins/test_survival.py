@@ -8,30 +8,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from made_wheels import write_wheel
 
 import zoo
+from tests.plugins.child_process import RunPython
+from tests.plugins.made_wheels import WORKS, write_wheel
 from zoo.catalog.catalog import catalog_path
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 Install = Callable[[Iterable[Path], Path], Path]
 
-WORKS = """
-from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
-
-class Thing(BitPlaneEncoder):
-    api_version = 1
-
-    def forward(self, x):
-        return straight_through_planes(x)
-"""
 DECODES = """
 from zoo.contracts import Decoder
 

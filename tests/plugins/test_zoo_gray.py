@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.child_process import RunPython
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "zoo-gray"
 NAME = "has8_resnet_b4_m2_d2_gray_gray"
-
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def _printed(done: subprocess.CompletedProcess[str]) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from weights_as_wheels import RunPython, check_own_tests, check_photograph, check_size
+
+from tests.plugins.child_process import RunPython
+from tests.plugins.weights_as_wheels import check_own_tests, check_photograph, check_size
 
 PLUGIN = Path(__file__).parents[2] / "plugins" / "zoo-weights-cifar10"
 

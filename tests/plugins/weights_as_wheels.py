@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
-RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+from tests.plugins.child_process import RunPython
+
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "no_proxy": "",

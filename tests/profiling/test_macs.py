@@ -15,7 +15,7 @@ import zoo
 from zoo.errors import InputError
 from zoo.profiling import count_cost
 
-TABLES = yaml.safe_load((Path(__file__).parents[1] / "data" / "tables.yaml").read_text(encoding="utf-8"))
+TABLES = yaml.safe_load((Path(__file__).parents[1] / "paper" / "tables.yaml").read_text(encoding="utf-8"))
 MEASURED = TABLES["measured_on_the_published_code"]
 
 

@@ -101,7 +101,7 @@ def test_nodes_of_spikingjelly_declare_nothing_and_are_known() -> None:
 
 
 def test_what_a_component_is_called_or_derives_from_changes_nothing() -> None:
-    class Renamed(StraightThroughEncoder):
+    class Renamed(StraightThroughEncoder):  # type: ignore[misc] # final
         code = "other"
         prices = ENCODER_PRICES
 

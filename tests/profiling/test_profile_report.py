@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -183,7 +184,7 @@ def test_json_is_one_object_of_raw_numbers() -> None:
         (torch.rand(1, 4, 8, 8), r"takes images \(N, 3, H, W\)"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(images: object, message: str) -> None:
+def test_images_that_do_not_fit_are_refused(images: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         profile(TINY, images=images)
 
@@ -196,7 +197,7 @@ def test_sizes_and_arguments_that_do_not_fit_are_refused() -> None:
     for wrong in ("32", 5.5, True):
         for function in (profile, preprocessing_of):
             with pytest.raises(OptionError, match=f"image_size must be an integer from 1 to 4096, not {wrong!r}"):
-                function(TINY, wrong)
+                function(TINY, wrong)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="image_size=4097 is out of range; valid: 1 to 4096"):
         preprocessing_of(TINY, 4097)
     with pytest.raises(InputError, match="needs at least 32 pixels a side"):
@@ -204,7 +205,7 @@ def test_sizes_and_arguments_that_do_not_fit_are_refused() -> None:
     with pytest.raises(OptionError, match="num_classes=5 goes with a name"):
         profile(zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2), num_classes=5)
     with pytest.raises(OptionError, match="not Identity"):
-        profile(torch.nn.Identity())
+        profile(torch.nn.Identity())  # type: ignore[arg-type]
     with pytest.raises(TagError):
         profile(f"{BUNDLED}.nothing")
 

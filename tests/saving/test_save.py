@@ -230,7 +230,8 @@ def test_whenever_it_is_interrupted_the_folder_is_the_old_one_the_new_one_or_ref
 ) -> None:
     old, new = made(), made(seed=1)
     zoo.save(old, tmp_path / "saved")
-    done, replace = [], os.replace
+    done: list[Any] = []
+    replace = os.replace
 
     def stop_before(source: Any, target: Any) -> None:
         if len(done) == files:

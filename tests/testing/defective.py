@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from zoo.registry.registry import Component, Registry, default_registry
 from zoo.testing import CheckResult, ComponentTests, Outcome, run_check
@@ -26,6 +28,10 @@ def plant(folder: Path, name: str, old: str, new: str) -> str:
     return package
 
 
+def _imported(package: str, attribute: str) -> Any:
+    return getattr(importlib.import_module(package), attribute)
+
+
 def registry_of(package: str) -> Registry:
     """The installed components and, as `gray`, those of the package, which is not imported yet."""
     ours = [
@@ -35,7 +41,7 @@ def registry_of(package: str) -> Registry:
             "zoo-gray",
             "0.1.0",
             f"{package}:{attribute}",
-            _import=lambda attribute=attribute: getattr(importlib.import_module(package), attribute),
+            _import=partial(_imported, package, attribute),
         )
         for kind, attribute in (("encoder", "GrayEncoder"), ("decoder", "GrayDecoder"))
     ]

@@ -110,12 +110,12 @@ class _Overflowing(torch.autograd.Function):
     """A sigmoid's slope, written as it stands in textbooks."""
 
     @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, v: Tensor) -> Tensor:
         ctx.save_for_backward(v)
         return (v >= 0).to(v.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         e = torch.exp(-4 * ctx.saved_tensors[0])
         return grad * 4 * e / (1 + e) ** 2
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from defective import IMPORT, failures, plant, results, suites_of
 
+from tests.testing.defective import IMPORT, failures, plant, results, suites_of
 from zoo.testing import Outcome, run_check
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from spoiled import (
+from torch import Tensor
+
+from tests.testing.spoiled import (
     BACKBONES,
     CONVERTERS,
     FAMILIES,
@@ -24,9 +26,7 @@ from spoiled import (
     Spoiled,
     result_of,
 )
-from spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEncoder, Weighted
-from torch import Tensor
-
+from tests.testing.spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEncoder, Weighted
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import UnknownComponentError
@@ -138,7 +138,7 @@ def test_a_component_that_does_not_load_has_oneresult_of() -> None:
 
 
 def test_an_api_version_of_the_zoos_own_class_is_not_the_plugins() -> None:
-    class Borrowed(StraightThroughEncoder.__base__):  # type: ignore[misc, name-defined]
+    class Borrowed(StraightThroughEncoder.__base__):  # type: ignore[name-defined]
         def forward(self, x: Tensor) -> Tensor:
             return x.round()
 

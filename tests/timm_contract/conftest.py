@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from timm_file import Ran, find_tests, run
+
+from tests.timm_contract.timm_file import Ran, find_tests, run
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from timm_file import Ran, find_tests
-from timm_selection import EVERY_MODEL, LARGE, LEFT_OUT, NOT_OURS, SMALL, WITH_WEIGHTS
 
+from tests.timm_contract.timm_file import Ran, find_tests
+from tests.timm_contract.timm_selection import EVERY_MODEL, LARGE, LEFT_OUT, NOT_OURS, SMALL, WITH_WEIGHTS
 from zoo.catalog.catalog import providers_of
 from zoo.composition import parse_name
 from zoo.registry.registry import default_registry

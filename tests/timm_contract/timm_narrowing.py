@@ -15,7 +15,7 @@ import pytest
 import timm
 import torch
 from timm.models import get_arch_name
-from timm_selection import LEFT_OUT, NOT_OURS
+from timm_selection import LEFT_OUT, NOT_OURS  # type: ignore[import-not-found] # beside it on the path there
 
 import zoo.timm
 

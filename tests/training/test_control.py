@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_data import packed
 from typer.testing import CliRunner
 
 import zoo
+from tests.data.made_data import packed
 from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError
@@ -40,7 +40,7 @@ def test_the_analog_branches_and_the_head_are_the_controls(control: str, data: P
     own = {key: value for key, value in fresh.state_dict().items() if key not in taken}
     assert own
     assert all(torch.equal(state[key], value) for key, value in own.items())  # spiking branches start as ever
-    assert begun.initial_sha256 == find_beginning(control).weight.sha256  # type: ignore[union-attr]
+    assert begun.initial_sha256 == find_beginning(control).weight.sha256
 
 
 def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:

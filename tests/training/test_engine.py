@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from made_data import packed
 from torch import nn
 from torch.nn import functional
 
 import zoo
+from tests.data.made_data import packed
 from zoo.data import ImageSplit, load_split
 from zoo.data.limit import limit_images
 from zoo.errors import InputError, TrainingError, WeightError
@@ -172,7 +173,7 @@ def test_training_learns(data: ImageSplit, tmp_path: Path) -> None:
 
 def test_a_step_is_what_it_says(data: ImageSplit, tmp_path: Path) -> None:
     """One step against plain torch: the mean over micro-batches, clipped, with the schedule's rate."""
-    plain = {"optimizer": "momentum", "momentum": 0.0, "flip": False, "max_shift": 0}
+    plain: dict[str, Any] = {"optimizer": "momentum", "momentum": 0.0, "flip": False, "max_shift": 0}
     run = training(data, tmp_path, accumulate=2, clip_norm=0.1, **plain)
     twin = zoo.create_model(NAME, num_classes=2).train()
     twin.load_state_dict(run.network.state_dict())
@@ -189,7 +190,8 @@ def test_a_step_is_what_it_says(data: ImageSplit, tmp_path: Path) -> None:
     decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
     with torch.no_grad():
         for own, theirs in zip(twin.parameters(), run.network.parameters(), strict=True):
-            own -= rate * (own.grad + decays[id(theirs)] * own)
+            assert own.grad is not None
+            own.sub_(rate * (own.grad + decays[id(theirs)] * own))
     figures, stopping = run._update(next(run._feeder.steps(0, 0)))
     assert figures.loss == pytest.approx(sum(losses) / 2, rel=1e-6)
     assert figures.grad_norm == pytest.approx(norm, rel=1e-5)
@@ -248,7 +250,7 @@ def test_a_trained_model_is_measured_in_float32(data: ImageSplit, tmp_path: Path
 
 
 @pytest.mark.parametrize("mixing", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.2, "cutmix": 1.0}])
-def test_mixed_images_are_timms_and_the_same_again(data: ImageSplit, tmp_path: Path, mixing: dict[str, float]) -> None:
+def test_mixed_images_are_timms_and_the_same_again(data: ImageSplit, tmp_path: Path, mixing: dict[str, Any]) -> None:
     seen: list[torch.Tensor] = []
     finals = []
     for number in range(2):
@@ -257,7 +259,7 @@ def test_mixed_images_are_timms_and_the_same_again(data: ImageSplit, tmp_path: P
         run.run()
         finals.append(states(run))
     assert_same(*finals)
-    originals = data.pixels.float() / 255
+    originals = data.read(torch.arange(len(data)))[0].float() / 255
     both = torch.cat([originals, originals.flip(3)])
     assert all(
         float((both - image).abs().amax((1, 2, 3)).min()) > 0 for image in seen[0]
@@ -272,7 +274,7 @@ def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> No
     run = training(data, tmp_path, epochs=12, flip=False, max_shift=0, cutmix=1.0, mix_share=0.5)
     run.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     run.run()
-    originals = data.pixels.float() / 255
+    originals = data.read(torch.arange(len(data)))[0].float() / 255
     unmixed = [all((originals == image).all((1, 2, 3)).any() for image in batch) for batch in seen]
     assert 0.2 < sum(unmixed) / len(unmixed) < 0.8
 
@@ -366,7 +368,13 @@ def _rates(run: Training) -> list[float]:
 
 
 def test_settings_reach_the_optimiser_and_the_schedule(data: ImageSplit, tmp_path: Path) -> None:
-    settings = {"learning_rate": 0.01, "weight_decay": 0.5, "optimizer": "sgd", "epochs": 5, "warmup_epochs": 1}
+    settings: dict[str, Any] = {
+        "learning_rate": 0.01,
+        "weight_decay": 0.5,
+        "optimizer": "sgd",
+        "epochs": 5,
+        "warmup_epochs": 1,
+    }
     run = training(data, tmp_path, **settings)
     assert {group["weight_decay"] for group in run.optimizer.param_groups} == {0.5, 0.0}  # norms and biases are spared
     rates = _rates(run)

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from made_data import packed
-from train_processes import TrainProcess, arguments
+
+from tests.data.made_data import packed
+from tests.training.train_processes import TrainProcess, arguments
 
 EPOCHS = 12
 

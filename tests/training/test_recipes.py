@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_data import packed
 from timm.scheduler.scheduler import Scheduler
 
 import zoo
+from tests.data.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
 from zoo.training import Recipe, load_recipe, recipe_names
@@ -65,7 +65,7 @@ def test_paper_small_steps_with_batches_of_16_drawn_by_its_seed(tmp_path: Path) 
     assert len(batch.x) == 16
     assert (run.plan.steps, run.plan.seed) == (2, 3407)
     # Flips are all its augmentation: every image is one of the data, as it is or mirrored.
-    originals = data.pixels.float() / 255
+    originals = data.read(torch.arange(len(data)))[0].float() / 255
     both = torch.cat([originals, originals.flip(3)])
     found = [int((both - image).abs().amax((1, 2, 3)).argmin()) for image in batch.x]
     assert torch.equal(both[found], batch.x)

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_data import folder
 
 import zoo
+from tests.data.made_data import folder
 from zoo.errors import UnknownComponentError
 
 IN_A_NOTEBOOK = """

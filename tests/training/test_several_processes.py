@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from made_data import packed
-from train_processes import TrainProcess, arguments
 
 import zoo
+from tests.data.made_data import packed
+from tests.training.train_processes import TrainProcess, arguments
 from zoo.training import evaluate, load_split
 
 NAME = "has8_resnet_b4_m2_d2_ste_bpd"
@@ -45,7 +45,9 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
     measured = evaluate(run.network, split, batch_size=5, share=(accelerator.process_index, accelerator.num_processes))
     if accelerator.is_main_process:
         torch.save(dict(run.network.named_parameters()), out / "weights.pt")
-        found = {key: [getattr(step, key) for step in steps] for key in ("loss", "grad_norm", "images", "hits")}
+        found: dict[str, Any] = {
+            key: [getattr(step, key) for step in steps] for key in ("loss", "grad_norm", "images", "hits")
+        }
         found |= {"processes": accelerator.num_processes, "measured": measured.images, "top1": measured.top["top1"]}
         (out / "losses.json").write_text(json.dumps(found), encoding="utf-8")
     accelerator.wait_for_everyone()

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_data import folder, packed
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.data.made_data import folder, packed
 from zoo.cli import app
 from zoo.saving.record import Statement
 from zoo.training import DataOptions, load_data, train
@@ -177,6 +178,7 @@ def test_a_run_whose_validation_explodes_writes_no_weight(tmp_path: Path) -> Non
 def test_layers_that_share_a_weight_are_written_one_by_one(tmp_path: Path) -> None:
     model = zoo.create_model(NAME, num_classes=2)
     one, two = (model.get_submodule(f"stages.0.0.{branch}.conv") for branch in ("analog", "spiking"))
+    assert isinstance(one, nn.Conv2d)
     two.weight = one.weight
     (tmp_path / "run").mkdir()
     statement = Statement(license="MIT", labels=["night", "noon"], image_size=16, dataset="photos")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from made_data import folder, packed
-from train_processes import TrainProcess, _main, arguments
 from typer.testing import CliRunner, Result
 
 import zoo
+from tests.data.made_data import folder, packed
+from tests.training.train_processes import TrainProcess, _main, arguments
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.cli import app
@@ -82,7 +82,7 @@ def test_a_network_of_one_image_over_the_budget_takes_one() -> None:
             return torch.empty(1, 2).expand(BUDGET, 2)  # of no memory
 
     model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2).eval()
-    model.head = Wide()  # type: ignore[assignment]
+    model.head = Wide()
     with torch.no_grad():
         assert choose_batch(model, (8, 8)) == 1
 

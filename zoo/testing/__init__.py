@@ -24,6 +24,7 @@ from zoo.testing.families import FamilyTests
 from zoo.testing.neurons import NeuronTests
 from zoo.testing.outcome import CheckResult, ConformanceError, NotApplicable, Outcome
 from zoo.testing.runner import check_component, check_distribution, run_check, run_checks
+from zoo.testing.weights import WeightTests
 
 __all__ = [
     "BackboneTests",
@@ -38,6 +39,7 @@ __all__ = [
     "NeuronTests",
     "NotApplicable",
     "Outcome",
+    "WeightTests",
     "check_component",
     "check_distribution",
     "run_check",

@@ -80,6 +80,7 @@ def test_inside_the_unit_interval_nothing_changes() -> None:
     assert torch.equal(scaled, x)
     grad = torch.randn_like(x)
     scaled.backward(grad)
+    assert x.grad is not None
     assert torch.equal(x.grad, grad)
 
 
@@ -92,6 +93,8 @@ def test_the_gradient_flows_through_both_bounds(low: float, high: float) -> None
     batch_range(one).backward(grad)
     lo, hi = other.min(), other.max()
     ((other - lo) / (hi - lo)).backward(grad)
+    assert one.grad is not None
+    assert other.grad is not None
     assert torch.equal(one.grad, other.grad)
 
 
@@ -101,6 +104,7 @@ def test_a_constant_outside_becomes_ones_without_gradient(value: float) -> None:
     scaled = batch_range(x)
     scaled.sum().backward()
     assert torch.equal(scaled, torch.ones(2, 3, 4))
+    assert x.grad is not None
     assert torch.equal(x.grad, torch.zeros(2, 3, 4))
 
 
@@ -109,6 +113,7 @@ def test_a_constant_inside_stays() -> None:
     scaled = batch_range(x)
     scaled.sum().backward()
     assert torch.equal(scaled, x)
+    assert x.grad is not None
     assert torch.equal(x.grad, torch.ones(2, 3))
 
 

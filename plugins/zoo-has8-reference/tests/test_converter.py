@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -188,7 +189,7 @@ def test_a_file_becomes_a_folder_of_weights(resnet_checkpoint: dict[str, Tensor]
     ],
 )
 def test_wrong_options_write_nothing(
-    options: dict[str, str],
+    options: dict[str, Any],
     error: type[Exception],
     message: str,
     resnet_checkpoint: dict[str, Tensor],

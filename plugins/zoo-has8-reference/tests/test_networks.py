@@ -78,6 +78,8 @@ def test_the_neuron_is_lifnode_to_the_last_bit_of_its_gradient() -> None:
     spikes.backward(grad)
     theirs.reset()
     theirs(other).backward(grad)
+    assert one.grad is not None
+    assert other.grad is not None
     assert torch.equal(one.grad, other.grad)
 
 

@@ -1,0 +1,1 @@
+"""The paper's accuracy tables at any budget: `python -m benchmarks.accuracy`."""

@@ -1,0 +1,204 @@
+"""The table of the accuracy benchmark: a row a network, the paper's figure beside ours, what spikes add and cost."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from benchmarks.accuracy.configurations import BASELINES, Configuration
+from benchmarks.accuracy.runs import Counted, Run
+
+HEADER = (
+    "model",
+    "top-1",
+    "paper",
+    "over its control",
+    "seeds",
+    "gradient norm",
+    "parameters",
+    "MACs per timestep",
+    "MACs total",
+    "T",
+    "CPU s",
+)
+DIFFERENCE_HEADER = ("network", "less", "top-1 points", "seeds", "parameters", "MACs per timestep", "MACs total")
+
+PAPER_BUDGET = "100 epochs of all images"
+
+Find = Callable[[str, int], Run | None]
+Cost = Callable[[str], Counted | None]
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, least, most and standard deviation (of the sample; None of a single value)."""
+    return {
+        "mean": statistics.mean(values),
+        "least": min(values),
+        "most": max(values),
+        "deviation": statistics.stdev(values) if len(values) > 1 else None,
+        "values": list(values),
+    }
+
+
+def top1_by_seed(name: str, seeds: Sequence[int], find: Find) -> dict[int, float]:
+    """Of the runs that ended with a figure."""
+    runs = [(seed, find(name, seed)) for seed in seeds]
+    return {seed: run.top1 for seed, run in runs if run is not None and run.top1 is not None}
+
+
+def difference(name: str, other: str, seeds: Sequence[int], find: Find) -> dict[str, Any] | None:
+    """Top-1 of one network less another's, seed by seed; None without a seed that both have."""
+    ours, theirs = top1_by_seed(name, seeds, find), top1_by_seed(other, seeds, find)
+    both = [seed for seed in ours if seed in theirs]
+    return {"less": other, "seeds": both, **spread([ours[seed] - theirs[seed] for seed in both])} if both else None
+
+
+def make_row(each: Configuration, find: Find, refused: Mapping[str, str], cost: Cost) -> dict[str, Any]:
+    """One network: its runs, its cost, its control."""
+    runs = [run for seed in each.seeds if (run := find(each.name, seed)) is not None]
+    top1 = top1_by_seed(each.name, each.seeds, find)
+    norms = [run.grad_norm for run in runs if run.grad_norm is not None]
+    counted = cost(each.name) if runs else None
+    return {
+        "name": each.name,
+        "group": each.group,
+        "seeds": list(each.seeds),
+        "top1": spread(list(top1.values())) if top1 else None,
+        "paper": each.paper,
+        "paper_macs_per_timestep": each.paper_macs,
+        "over_control": difference(each.name, each.control, each.seeds, find) if each.control else None,
+        "control": each.control,
+        "grad_norm": statistics.median(norms) if norms else None,
+        "cost": counted.model_dump(exclude={"kind", "name"}) if counted else None,
+        "cpu_seconds": statistics.mean(run.cpu_seconds for run in runs) if runs else None,
+        "stopped": {str(run.seed): run.error for run in runs if run.error is not None},
+        "refused": refused.get(each.name),
+        "runs": [run.model_dump(exclude={"kind", "budget", "name"}) for run in runs],
+    }
+
+
+def make_differences(rows: Sequence[Mapping[str, Any]], find: Find) -> list[dict[str, Any]]:
+    """Hybrids less their control, and less their spiking branch alone, where those have as many seeds as they."""
+    by_name = {row["name"]: row for row in rows}
+    found = []
+    for row in rows:
+        name, seeds = row["name"], row["seeds"]
+        if not name.startswith("has8_") or row["cost"] is None:
+            continue
+        for other in (row["control"], name.replace("has8_", "snn_", 1)):
+            if other in by_name and by_name[other]["seeds"] == seeds and by_name[other]["cost"] is not None:
+                points = difference(name, other, seeds, find)
+                found += [{"name": name, **points, "factors": factors(row, by_name[other])}] if points else []
+    return found
+
+
+def factors(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
+    """How many times the other's parameters and MACs."""
+    return {key: row["cost"][key] / other["cost"][key] for key in ("params", "macs_per_timestep", "macs")}
+
+
+# Text -----------------------------------------------------------------------------------------------------------------
+
+
+def show_spread(found: Mapping[str, Any] | None, sign: str = "") -> str:
+    """`23.40`, or with several seeds `23.40 (22.00 to 24.60)`; – without."""
+    if found is None:
+        return "–"
+    mean = f"{found['mean']:{sign}.2f}"
+    if len(found["values"]) == 1:
+        return mean
+    return f"{mean} ({found['least']:{sign}.2f} to {found['most']:{sign}.2f})"
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """One line of the table, without Markdown."""
+    top1 = show_spread(row["top1"])
+    if row["stopped"]:
+        stopped = "stopped" if len(row["seeds"]) == 1 else f"{len(row['stopped'])} of {len(row['seeds'])} stopped"
+        top1 = stopped if row["top1"] is None else f"{top1}, {stopped}"
+    elif row["top1"] is None:
+        top1 = "not run"
+    cost = row["cost"]
+    counts = ["–"] * 4
+    if cost is not None:
+        giga = [f"{cost[key] / 1e9:.3f} G" for key in ("macs_per_timestep", "macs")]
+        counts = [f"{cost['params'] / 1e6:.2f} M", *giga, str(cost["timesteps"])]
+    return [
+        row["name"],
+        top1,
+        "–" if row["paper"] is None else f"{row['paper']:.2f}",
+        show_spread(row["over_control"], "+"),
+        str(len(row["runs"])),
+        "–" if row["grad_norm"] is None else f"{row['grad_norm']:.3g}",
+        *counts,
+        "–" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:.0f}",
+    ]
+
+
+def difference_cells(row: Mapping[str, Any]) -> list[str]:
+    """One line of the second table."""
+    points, times = show_spread(row, "+"), [f"× {value:.2f}" for value in row["factors"].values()]
+    return [row["name"], row["less"], points, str(len(row["seeds"])), *times]
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], words: int) -> str:
+    """The first `words` columns hold names."""
+    rule = "| " + " | ".join("---" if index < words else "---:" for index in range(len(header))) + " |"
+    shown = [[f"`{cell}`" if index < words else cell for index, cell in enumerate(line)] for line in lines]
+    return "\n".join([f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(line)} |" for line in shown)])
+
+
+def short_budget(budget: Mapping[str, Any]) -> str:
+    """A few words, for titles."""
+    images, measured = budget["images"], budget["val_images"]
+    return f"{_epochs(budget)} of {images:,} images, recipe {budget['recipe']}, measured on {measured:,}"
+
+
+def statement(content: Mapping[str, Any], cpu: str) -> list[str]:
+    """What a reader must know before the first figure."""
+    budget, size = content["budget"], content["macs_image_size"]
+    threads = "1 thread" if budget["threads"] == 1 else f"{budget['threads']} threads"
+    error = 50 / math.sqrt(budget["val_images"])
+    return [
+        f"**Budget**: {budget['images']:,} of {budget['of_images']:,} training images, all classes alike; "
+        f"{_epochs(budget)}, batches of {budget['batch_size']}, recipe `{budget['recipe']}`; measured once, at the "
+        f"end, on {budget['val_images']:,} of {budget['of_val_images']:,} validation images. {budget['runs']} runs "
+        f"took {budget['cpu_seconds']:,.0f} s of the processor ({cpu}, "
+        f"{threads}). Data: `{budget['data']}`.",
+        f"**The paper's** figures are of {PAPER_BUDGET}: compare them with each other, and ours with each other. "
+        f"One of ours has a standard error of up to {error:.1f} points from its {budget['val_images']:,} images alone. "
+        "Of several seeds the mean is given, and the least and the most.",
+        f"Parameters and MACs are fvcore's, at {size}×{size} pixels and {content['classes']} classes; those of a "
+        "timestep are analog + spiking / T. A control is the network of the same blocks without spikes; points over it "
+        "are differences of the same seeds. Gradient norm: the mean of the last epoch, before clipping. CPU s: "
+        "seconds of the processor, of one run.",
+    ]
+
+
+def _epochs(budget: Mapping[str, Any]) -> str:
+    return "1 epoch" if budget["epochs"] == 1 else f"{budget['epochs']} epochs"
+
+
+def markdown(content: Mapping[str, Any], cpu: str, command: str) -> str:
+    """The whole page, from what the JSON file holds."""
+    rows = content["rows"]
+    parts = [f"# Accuracy: the paper's table {content['table']}", *statement(content, cpu), f"Made by `{command}`."]
+    for group in dict.fromkeys(row["group"] for row in rows):
+        title = "Baselines" if group == BASELINES else f"`{group}`"
+        lines = [cells(row) for row in rows if row["group"] == group]
+        parts += [f"## {title}", markdown_table(HEADER, lines, 1)]
+    if content["differences"]:
+        lines = [difference_cells(row) for row in content["differences"]]
+        parts += ["## What the spikes add, and what they cost", markdown_table(DIFFERENCE_HEADER, lines, 2)]
+    reasons = list_reasons(rows)
+    if reasons:
+        parts += ["## Without a figure", "\n".join(reasons)]
+    return "\n\n".join(parts) + "\n"
+
+
+def list_reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why a run has none, one line each."""
+    stopped = [f"- `{row['name']}`, seed {seed}: {why}" for row in rows for seed, why in row["stopped"].items()]
+    return stopped + [f"- `{row['name']}`: {row['refused']}" for row in rows if row["refused"]]

@@ -1,0 +1,80 @@
+"""Seconds of a step in this process, or of a fresh interpreter, and rounds in which several are measured in turn."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import typer
+
+Command = TypeVar("Command")
+"""What `interleave` hands to its measure: the arguments, for one."""
+
+Taken = TypeVar("Taken")
+"""What that gives back: seconds, for one."""
+
+
+def time_step(step: Callable[[], None]) -> tuple[float, float]:
+    """Seconds on the clock, and of the processor over all threads, which other programs disturb less."""
+    clock, processor = time.perf_counter(), time.process_time()
+    step()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+def spread(taken: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Median, least and most of both; `cpu_` is the processor's."""
+    found: dict[str, Any] = {}
+    for kind, seconds in zip(("", "cpu_"), zip(*taken, strict=True), strict=True):
+        found |= {
+            f"{kind}median_s": statistics.median(seconds),
+            f"{kind}min_s": min(seconds),
+            f"{kind}max_s": max(seconds),
+            f"{kind}seconds": list(seconds),
+        }
+    return found
+
+
+def run_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
+    """Run a fresh interpreter outside the source tree; its output, or an error that shows what it said.
+
+    `variables` join this process's environment.
+    """
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    environment |= variables or {}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        done = subprocess.run(
+            [sys.executable, *arguments], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
+        )
+    if done.returncode:
+        typer.echo(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}", err=True)
+        typer.echo("Both has8-zoo and timm must be installed: pip install -e '.[bench]'", err=True)
+        raise typer.Exit(2)
+    return done.stdout
+
+
+def time_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> float:
+    """Seconds from starting an interpreter to its end."""
+    start = time.perf_counter()
+    run_python(arguments, variables)
+    return time.perf_counter() - start
+
+
+def interleave(
+    commands: Mapping[str, Command], repeats: int, measure: Callable[[Command], Taken]
+) -> dict[str, list[Taken]]:
+    """What every command takes, round by round; one warm-up round (bytecode, disk cache) is dropped."""
+    names = list(commands)
+    found: dict[str, list[Taken]] = {name: [] for name in names}
+    for turn in range(repeats + 1):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            taken = measure(commands[name])
+            if turn:
+                found[name].append(taken)
+    return found

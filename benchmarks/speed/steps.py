@@ -1,0 +1,259 @@
+"""What the speed benchmark times: a forward or training step of a network, its bare layers, the plain one, two peers.
+
+A training step is forward, cross-entropy and backward, without an optimiser, which is the same for all. Run as a script
+it prints the peak memory of one step in a process of its own:
+
+    python -m benchmarks.speed.steps '{"subject": "ours", "model": "resnet_b32_m2_d4", …}'
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import functional as spiking_functional
+from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based.model import sew_resnet
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import resnet18
+
+import zoo
+from benchmarks.common.plain_has8 import PlainHas8
+from benchmarks.common.reporting import ROOT
+
+CLASSES = 10
+LAYERS = (nn.Conv2d, nn.BatchNorm2d, nn.Linear)
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+EXACT_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""glibc gives every larger block back when it is freed, so that resident memory follows what is allocated."""
+
+Step = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Work:
+    """One figure's subject (see benchmarks/speed/__main__.py) and setting.
+
+    Peers have no use for `model` and `encoder`; `timesteps` is the SEW peer's.
+    """
+
+    subject: str
+    model: str
+    encoder: str
+    size: int
+    batch: int
+    training: bool
+    dtype: str
+    device: str = "cpu"
+    timesteps: int = 8
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """bfloat16 where it is asked for."""
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
+
+
+class SewPeer(nn.Module):
+    """spikingjelly's SEW-ResNet18: the image repeated T times, logits averaged over T, then reset."""
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self.timesteps = timesteps
+        options = {"spiking_neuron": neuron.IFNode, "surrogate_function": surrogate.ATan(), "num_classes": CLASSES}
+        self.network = sew_resnet.sew_resnet18(cnf="ADD", **options)
+        spiking_functional.set_step_mode(self.network, "m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x.expand(self.timesteps, *x.shape)).mean(0)
+        spiking_functional.reset_net(self.network)
+        return logits
+
+
+def parse_size(model: str) -> tuple[str, int, int, int]:
+    """`resnet_b32_m2_d4` → its parts."""
+    found = re.fullmatch(r"(resnet|vgg)_b(\d+)_m(\d+)_d(\d+)", model)
+    if found is None:
+        raise ValueError(f"{model!r} is not a size; valid: resnet_b32_m2_d4, vgg_b16_m2_d4 and the like")
+    return found[1], int(found[2]), int(found[3]), int(found[4])
+
+
+def build_network(work: Work) -> nn.Module:
+    """The network of any subject but the floor: plain, a peer, or ours as it is, fused, or tuned.
+
+    Tuned is channels_last, and fused for inference.
+    """
+    torch.manual_seed(0)
+    if work.subject == "plain":
+        return PlainHas8(*parse_size(work.model), work.encoder, CLASSES)
+    if work.subject == "sew_resnet18":
+        return SewPeer(work.timesteps)
+    if work.subject == "resnet18":
+        return resnet18(num_classes=CLASSES)
+    model = zoo.create_model(f"has8_{work.model}_{work.encoder}_bpd", num_classes=CLASSES)
+    if work.subject == "ours tuned":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in place; nn.Module has it
+    if work.subject != "ours" and not work.training:
+        model = model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
+    return model
+
+
+class LayerCall:
+    """One layer alone on a fixed input, and its gradients against a fixed one."""
+
+    def __init__(self, made: nn.Module, x: Tensor, gradient: Tensor) -> None:
+        self.layer, self.x, self.gradient = made, x, gradient
+        self.sources = [*made.parameters(), *([x] if x.requires_grad else [])]
+
+    def backward(self, output: Tensor) -> None:
+        torch.autograd.grad(output, self.sources, self.gradient)
+
+
+def _plain_layer(module: nn.Module) -> nn.Module:
+    """The same layer without spikingjelly's steps: four-dimensional input."""
+    if isinstance(module, nn.Conv2d):
+        settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "bias": module.bias is not None}
+        size: Any = module.kernel_size
+        return nn.Conv2d(module.in_channels, module.out_channels, size, **settings)
+    if isinstance(module, nn.BatchNorm2d):
+        return nn.BatchNorm2d(module.num_features)
+    assert isinstance(module, nn.Linear)
+    return nn.Linear(module.in_features, module.out_features)
+
+
+def layer_calls(work: Work) -> list[LayerCall]:
+    """Every convolution, norm and linear layer of the network in the order in which it runs them.
+
+    Shapes are those that hooks see in the plain network; inputs of one shape share their memory, in the type that
+    autocast gives them.
+    """
+    seen: list[tuple[nn.Module, torch.Size, torch.Size, bool]] = []
+
+    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        steps = 1 if inputs[0].dim() in (2, 4) else len(inputs[0])  # (T, N, …) is a batch of T·N
+        before, after = (torch.Size((steps * work.batch, *x.shape[steps > 1 :][1:])) for x in (inputs[0], output))
+        seen.append((_plain_layer(module), before, after, inputs[0].requires_grad and work.training))
+
+    network = build_network(replace(work, subject="plain")).eval()  # a single image has no batch statistics
+    for each in network.modules():
+        if isinstance(each, LAYERS):
+            each.register_forward_hook(record)
+    network(make_images(work, batch=1))
+    dtype = torch.bfloat16 if work.dtype == "bfloat16" else torch.float32
+
+    @cache
+    def tensor(shape: torch.Size, differentiable: bool = False) -> Tensor:
+        return torch.randn(shape, dtype=dtype, device=work.device).requires_grad_(differentiable)
+
+    return [
+        LayerCall(made.to(work.device).train(work.training), tensor(given, differentiable), tensor(made_of))
+        for made, given, made_of, differentiable in seen
+    ]
+
+
+def floor_step(work: Work) -> Step:
+    """All layers forward, and in training all backward in reverse order."""
+    calls = layer_calls(work)
+
+    def infer() -> None:
+        with torch.no_grad(), work.autocast():
+            for call in calls:
+                call.layer(call.x)
+
+    def train() -> None:
+        with work.autocast():
+            outputs = [call.layer(call.x) for call in calls]
+        for call in reversed(calls):
+            call.backward(outputs.pop())
+
+    return train if work.training else infer
+
+
+def make_images(work: Work, batch: int | None = None) -> Tensor:
+    """Random pixels in [0, 1], (N, 3, size, size)."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand((batch or work.batch, 3, work.size, work.size), generator=generator)
+
+
+def network_step(work: Work) -> Step:
+    """A forward, or a forward and a backward, of a whole network."""
+    network = build_network(work).to(work.device).train(work.training)
+    x = make_images(work).to(work.device)
+    if work.subject == "ours tuned":
+        x = x.contiguous(memory_format=torch.channels_last)
+    labels = torch.arange(work.batch, device=work.device) % CLASSES
+
+    def infer() -> None:
+        with torch.no_grad(), work.autocast():
+            network(x)
+
+    def train() -> None:
+        network.zero_grad(set_to_none=True)
+        with work.autocast():
+            loss = functional.cross_entropy(network(x).float(), labels)
+        loss.backward()
+
+    return train if work.training else infer
+
+
+def build_step(work: Work) -> Step:
+    """What is to be timed; it returns when the device is done."""
+    step = floor_step(work) if work.subject == "floor" else network_step(work)
+    if work.device == "cpu":
+        return step
+
+    def synchronised() -> None:
+        step()
+        torch.cuda.synchronize()
+
+    return synchronised
+
+
+def _status(key: str) -> int:
+    """Bytes of one line of /proc/self/status."""
+    line = next(each for each in STATUS.read_text(encoding="ascii").splitlines() if each.startswith(f"{key}:"))
+    return int(line.split()[1]) * 1024
+
+
+def peak_of_step(work: Work) -> int:
+    """Bytes by which one step raises memory over what lies there before it: weights, input, layers' fixed inputs.
+
+    The first step warms up libraries. On the CPU it is the process' resident memory, so what torch's allocator and
+    oneDNN's own buffers take counts alike; on CUDA it is torch's allocator.
+    """
+    step = build_step(work)
+    step()
+    if work.device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step()
+        return torch.cuda.max_memory_allocated() - before
+    CLEAR_REFS.write_text("5", encoding="ascii")  # the peak starts anew
+    before = _status("VmRSS")
+    step()
+    return _status("VmHWM") - before
+
+
+def peak_memory(work: Work, threads: int) -> int | None:
+    """The same in a fresh process; None where the system keeps no resettable peak (Linux alone does)."""
+    if work.device == "cpu" and not CLEAR_REFS.exists():
+        return None
+    environment: Mapping[str, str] = os.environ | EXACT_MALLOC | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "benchmarks.speed.steps", json.dumps(asdict(work))]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=1800)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} ended with status {done.returncode}:\n{done.stderr}")
+    return int(done.stdout)
+
+
+if __name__ == "__main__":
+    print(peak_of_step(Work(**json.loads(sys.argv[1]))))

@@ -1,0 +1,195 @@
+"""Strided convolutions whose gradients torch's CPU kernels get wrong, or write beside their memory."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import zoo
+from tests.cpu.guarded_memory import run_guarded
+from zoo.backbones.layers import conv, spiking_conv
+from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d, guard_convolutions
+
+_STEPS = """
+import sys, torch
+from tests.cpu.guarded_memory import Neighbours
+from torch import nn
+from zoo.backbones.layers import conv, spiking_conv
+torch.set_num_threads(int(sys.argv[1]))
+makers = {"zoo": (conv, spiking_conv), "torch": (lambda c, o, k, s: nn.Conv2d(c, o, k, s, k // 2, bias=False),)}
+count = 0
+for text in sys.argv[3:]:
+    channels, out, kernel, stride, side, batch = map(int, text.split(","))
+    for half in (False, True):
+        x = torch.randn(batch, channels, side, side).to(memory_format=torch.channels_last)
+        neighbours = Neighbours()
+        for make in makers[sys.argv[2]]:
+            layer = make(channels, out, kernel, stride)
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                layer(x[None] if make is spiking_conv else x).float().sum().backward()
+        neighbours.check()
+        count += 1
+print(count)
+"""
+
+
+def _step(layers: Sequence[tuple[int, ...]], threads: int) -> int:
+    done = run_guarded(_STEPS, threads, "zoo", *(",".join(map(str, layer)) for layer in layers), timeout=1000)
+    assert done.returncode == 0, (done.returncode, done.stderr[-500:])
+    return int(done.stdout)
+
+
+def test_the_guard_sees_a_write_behind_a_block() -> None:
+    code = "import ctypes, torch; from tests.cpu.guarded_memory import Neighbours; n = Neighbours(); "
+    code += "x = torch.zeros(1 << 14); ctypes.memset(x.data_ptr() + x.nbytes, 1, 1 << 14); n.check()"
+    done = run_guarded(code)
+    assert done.returncode != 0
+    assert "MemoryError" in done.stderr or done.returncode < 0, done.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_is_written_beside_the_gradients_of_narrow_strided_layers(threads: int) -> None:
+    sides, channels = (14, 16, 28, 56, 64), (4, 8, 15)
+    layers = [(width, 2 * width, 1, 2, side, 5) for width, side in itertools.product(channels, sides)]
+    assert _step(layers, threads) == 2 * len(layers)
+
+
+_TRAINING = """
+import sys, torch, zoo
+from tests.cpu.guarded_memory import Neighbours
+torch.set_num_threads(2)
+name, side, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for _ in range(int(sys.argv[4])):
+    model = zoo.create_model(name, num_classes=10).train()
+    neighbours = Neighbours()
+    model(torch.rand(batch, 3, side, side)).logsumexp(1).sum().backward()
+    neighbours.check()
+print("done")
+"""
+
+
+def test_a_training_step_of_a_narrow_network_ends_normally() -> None:
+    done = run_guarded(_TRAINING, "has8_resnet_b4_m2_d4_ste_bpd_plif", 64, 5, 1)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("side", "batch"), [(64, 5), (128, 5), (224, 3)])
+@pytest.mark.parametrize(
+    "name",
+    ["ann_resnet_b8_m2_d4", "ann_resnet_b4_m2_d4", "has8_resnet_b8_m2_d4_ste_bpd", "has8_resnet_b4_m2_d4_ste_bpd_plif"],
+)
+def test_ten_training_steps_end_normally(name: str, side: int, batch: int) -> None:
+    done = run_guarded(_TRAINING, name, side, batch, 10)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
+
+
+def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
+    """What a network's strided convolutions are, and the side of the maps that they see."""
+    layers: set[tuple[int, ...]] = set()
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, nn.Conv2d)
+        kernel, stride = module.kernel_size[0], module.stride[0]
+        layers.add((module.in_channels, module.out_channels, kernel, stride, inputs[0].shape[-1]))
+
+    with torch.device("meta"):
+        model = zoo.create_model(name, num_classes=10).eval()
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d) and module.stride != (1, 1):
+                module.register_forward_pre_hook(note)
+        model(torch.rand(1, 3, side, side))
+    return layers
+
+
+_BACKBONES = ("resnet", "resnetsmall")  # a VGG has no strides
+_SIDES = (28, 32, 56, 64, 112, 128, 224)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_is_written_beside_the_gradients_of_what_the_backbones_make(threads: int) -> None:
+    layers: set[tuple[int, ...]] = set()
+    for backbone, base, side in itertools.product(_BACKBONES, (1, 2, 3, 4, 6, 8, 12, 15, 16, 24), _SIDES):
+        layers |= _strided_layers(f"ann_{backbone}_b{base}_m2_d4", side)
+    for base, side in itertools.product((1, 4, 8, 16), _SIDES):
+        layers |= _strided_layers(f"ann_resnet50_b{base}_m2_d4", side)
+    shapes = [(*layer, batch) for layer in sorted(layers) for batch in ((5,) if layer[-1] > 60 else (5, 40))]
+    assert len(shapes) > 300
+    assert _step(shapes, threads) == 2 * len(shapes)
+
+
+_sizes = st.tuples(st.integers(1, 20), st.sampled_from([1, 3, 5, 7]), st.integers(1, 3), st.integers(1, 9))
+
+
+@given(_sizes, st.booleans(), st.booleans())
+def test_the_same_outputs_and_gradients_as_torchs_own_layer(
+    sizes: tuple[int, int, int, int], bias: bool, channels_last: bool
+) -> None:
+    channels, kernel, stride, side = sizes
+    plain = nn.Conv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, dtype=torch.float64)
+    ours = GuardedConv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, dtype=torch.float64)
+    spiking = GuardedSpikingConv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, step_mode="m").double()
+    x = torch.rand(3, channels, side, side + 1, dtype=torch.float64)
+    x = x.to(memory_format=torch.channels_last) if channels_last else x
+    outputs = []
+    for module, images in ((plain, x), (ours, x), (spiking, x[None])):
+        module.load_state_dict(plain.state_dict())
+        images = images.clone().requires_grad_()
+        output = module(images)
+        output.square().sum().backward()
+        assert images.grad is not None
+        outputs.append([output.flatten(), images.grad.flatten(), *(p.grad for p in module.parameters())])
+    for other in outputs[1:]:
+        for expected, value in zip(outputs[0], other, strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+@pytest.mark.parametrize("channels", [8, 64])
+def test_the_gradient_of_a_stride_over_a_single_pixel_is_whole_in_half_precision(kernel: int, channels: int) -> None:
+    x = torch.rand(4, channels, 1, 1).bfloat16()
+    exact = conv(channels, 16, kernel, stride=2)
+    exact.weight.data = exact.weight.data.bfloat16().float()
+    exact(x.float()).sum().backward()
+    for _ in range(20):  # what is left unwritten holds what was there before
+        litter = [torch.full((size,), float("nan"), dtype=torch.bfloat16) for size in (1 << 10, 1 << 13, 1 << 16) * 4]
+        del litter
+        layer = conv(channels, 16, kernel, stride=2).bfloat16()
+        layer.load_state_dict(exact.state_dict())
+        layer(x).float().sum().backward()
+        assert layer.weight.grad is not None
+        torch.testing.assert_close(layer.weight.grad.float(), exact.weight.grad, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("name", ["sew_resnet18_phase", "ann_resnet18", "timm_resnet10t", "timm_test_resnet"])
+def test_networks_of_other_packages_are_guarded_where_they_stride(name: str) -> None:
+    model = zoo.create_model(name, num_classes=10)
+    strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
+    assert strided
+    assert all(isinstance(module, (GuardedConv2d, GuardedSpikingConv2d)) for module in strided)
+
+
+def test_guarding_keeps_objects_names_and_hooks() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.Conv2d(4, 4, 3))
+    calls = []
+    network[0].register_forward_hook(lambda *_: calls.append(1))
+    before, weight = list(network.state_dict()), network[0].weight
+    guard_convolutions(network)
+    network(torch.rand(1, 3, 9, 9))
+    assert [type(module) for module in network] == [GuardedConv2d, nn.Conv2d]
+    assert list(network.state_dict()) == before
+    assert network[0].weight is weight
+    assert calls == [1]
+
+
+def test_a_spiking_layer_without_a_stride_is_spikingjellys_own() -> None:
+    assert re.search(r"spikingjelly", type(spiking_conv(3, 4, 3)).__module__)

@@ -1,0 +1,161 @@
+"""torch.compile sees no graph break in any composed model, and torch.export takes each for any number of images."""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import zoo
+from zoo.contracts.classifier import ImageClassifier
+from zoo.registry.registry import default_registry
+
+SIDE = 16
+BIT_PLANES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
+NEURONS = ("if", "lif", "plif")
+MODELS = (
+    "has8_resnet_b1_m1_d1_fourier_bpd",
+    "has8_vgg_b1_m1_d1_ste_rate_plif",
+    "snn_vgg_b1_m1_d1_tanh_bpd_lif",
+    "ann_resnet_b1_m1_d1",
+    "ann_resnet18",
+    "sew_resnet18_phase",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "has8_resnet34_b1_m1_d4_ste_bpd",
+            "has8_resnet50_b1_m1_d4_sigmoid_rate_lif",  # resnet101 and resnet152 have more of the same blocks
+            "ann_vgg_b1_m1_d1",
+            "ann_resnet50",
+            "sew_resnet34_phase_plif",
+            "sew_resnet50_phase_lif",
+            "timm_resnet10t",
+        )
+    ),
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> Iterator[None]:
+    """Compiled code is kept by code object, and a limit counts how often that was compiled."""
+    yield
+    torch.compiler.reset()
+
+
+def tiny(name: str) -> ImageClassifier:
+    options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}
+    return zoo.create_model(name, num_classes=3, **options)
+
+
+def compiled(module: nn.Module) -> Any:
+    return torch.compile(module, fullgraph=True, backend="eager")
+
+
+def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
+    """The same outputs and, to rounding, gradients, in the mode in which the module is."""
+    other = copy.deepcopy(module)
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    outputs = [network(each) for network, each in zip((module, compiled(other)), inputs, strict=True)]
+    assert torch.equal(*outputs)
+    if outputs[0].requires_grad:
+        weights = torch.linspace(-1, 2, outputs[0].numel()).reshape(outputs[0].shape)
+        for output in outputs:
+            (output * weights).sum().backward()
+        found, expected = (
+            [source.grad for source in (*network.parameters(), each) if source.grad is not None]
+            for network, each in zip((other, module), reversed(inputs), strict=True)
+        )
+        largest = max(float(each.abs().max()) for each in expected)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * largest)
+
+
+@pytest.mark.parametrize("name", [*BIT_PLANES, "rate", "ttfs", "phase"])
+def test_encoders_compile(name: str) -> None:
+    encoder = default_registry().load("encoder", name)().train(name != "rate")
+    x = torch.rand(2, 3, 5) * 1.5 - 0.25
+    assert_steps_alike(encoder, x)
+    exported = torch.export.export(encoder, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    for count in (1, 4):
+        more = torch.rand(count, 3, 5) * 3 - 1
+        assert torch.equal(exported(more), encoder(more))
+
+
+@pytest.mark.parametrize("name", NEURONS)
+def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
+    neuron, x = default_registry().load("neuron", name)(), torch.rand(4, 2, 6) * 2
+    assert_steps_alike(neuron, x)
+    exported = torch.export.export(neuron, (x,), dynamic_shapes=({1: torch.export.Dim("batch")},))
+    operations = {node.target for node in exported.graph.nodes if node.op == "call_function"}
+    assert all(each is operator.getitem or str(each).startswith("aten.") for each in operations)
+    more = torch.rand(4, 5, 6) * 2
+    assert torch.equal(exported.module()(more), neuron(more))
+
+
+@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("setting", ["v_reset", "detach_reset"])
+def test_neurons_with_other_settings_compile_too(name: str, setting: str) -> None:
+    neuron = default_registry().load("neuron", name)()
+    setattr(neuron, setting, {"v_reset": None, "detach_reset": True}[setting])
+    assert_steps_alike(neuron, torch.rand(4, 2, 6) * 2)
+
+
+@pytest.mark.parametrize("name", ["rate", "bpd"])
+def test_decoders_compile(name: str) -> None:
+    assert_steps_alike(default_registry().load("decoder", name)(), torch.rand(8, 2, 3, 4))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_training_steps_compile_without_graph_breaks(name: str) -> None:
+    assert_steps_alike(tiny(name).train(), torch.rand(2, 3, SIDE, SIDE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_models_export_for_any_number_of_images(name: str) -> None:
+    model = tiny(name).eval()
+    with torch.no_grad():
+        shapes = {"x": {0: torch.export.Dim("batch")}}
+        exported = torch.export.export(model, (torch.rand(2, 3, SIDE, SIDE),), dynamic_shapes=shapes).module()
+        for count in (1, 5):
+            x = torch.rand(count, 3, SIDE, SIDE)
+            # A single image is convolved by another kernel of torch's: the last bit may differ.
+            torch.testing.assert_close(exported(x), model(x), rtol=0, atol=1e-5)
+
+
+def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
+    model = tiny(str(MODELS[1])).eval().fuse()
+    run = compiled(model)
+    with torch.no_grad():
+        for shape in ((2, 3, SIDE, SIDE), (1, 3, SIDE + 8, SIDE)):
+            x = torch.rand(shape)
+            assert torch.equal(run(x), model(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", BIT_PLANES)
+@pytest.mark.parametrize("size", ["resnet_b2_m2_d2", "vgg_b2_m2_d2"])
+def test_every_encoder_decoder_and_neuron_compiles_and_exports(size: str, encoder: str) -> None:
+    x = torch.rand(2, 3, 32, 32)
+    for decoder, neuron in product(("rate", "bpd"), NEURONS):
+        torch.compiler.reset()
+        model = zoo.create_model(f"has8_{size}_{encoder}_{decoder}_{neuron}", num_classes=3).train()
+        assert_steps_alike(model, x)
+        with torch.no_grad():
+            assert torch.equal(torch.export.export(model.eval(), (x,)).module()(x), model(x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["rate", "ttfs", "phase"])
+def test_baselines_compile_with_every_timestep(encoder: str) -> None:
+    model, x = zoo.create_model(f"sew_resnet18_{encoder}", num_classes=3).eval(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(compiled(model)(x), model(x))
+    functional.cross_entropy(compiled(model.train())(x), torch.tensor([0, 1])).backward()

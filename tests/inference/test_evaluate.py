@@ -1,0 +1,199 @@
+"""Measuring: figures against ones counted by hand, and `zoo eval` on weights, folders and data that do not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner, Result
+
+import zoo
+from tests.data.made_data import folder, packed
+from zoo.cli import app
+from zoo.data import Damage, MemorySplit
+from zoo.data.limit import limit_images
+from zoo.errors import InputError
+from zoo.training import evaluate, measure_weight, train
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def _split(labels: list[int], classes: int) -> MemorySplit:
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (len(labels), 3, 8, 8), dtype=np.uint8))
+    names = tuple(f"class {i}" for i in range(classes))
+    return MemorySplit(pixels, torch.tensor(labels), names, "made", "made", Damage(0))
+
+
+def _answering(logits: Tensor) -> zoo.contracts.ImageClassifier:
+    """A model that gives these logits, one row an image, in the order it is asked."""
+    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=logits.shape[1])
+    given = iter(logits)
+    answers = lambda module, args, output: torch.stack([next(given) for _ in output])  # noqa: E731
+    model.register_forward_hook(answers)
+    return model
+
+
+def test_figures_are_those_counted_by_hand() -> None:
+    labels = [0, 0, 1, 2, 3, 4, 5, 6]
+    logits = torch.full((8, 7), -3.0)
+    ranked = [[0], [1, 0], [1], [3, 4, 5, 6, 2], [0, 1, 2, 4, 5, 3], [4], [6, 5], [6]]  # the true class is 1st, 2nd, …
+    for row, order in zip(logits, ranked, strict=True):
+        for place, column in enumerate(order):
+            row[column] = 3.0 - place
+    found = evaluate(_answering(logits), _split(labels, 7), batch_size=3)
+    assert found.images == 8
+    assert found.top == {"top1": 50.0, "top5": 87.5}
+    expected = nn.functional.cross_entropy(logits, torch.tensor(labels))
+    assert found.loss == pytest.approx(float(expected), rel=1e-6)
+    matrix = torch.zeros(7, 7, dtype=torch.int64)
+    for true, order in zip(labels, ranked, strict=True):
+        matrix[true, order[0]] += 1
+    assert torch.equal(found.confusion, matrix)
+    scores = {score.name: score for score in found.scores()}
+    assert (scores["class 0"].images, scores["class 0"].recall, scores["class 0"].precision) == (2, 50.0, 50.0)
+    assert (scores["class 2"].recall, scores["class 2"].precision) == (0.0, None)
+    assert scores["class 6"].precision == 50.0
+    assert found.mistakes(2) == [("class 0", "class 1", 1), ("class 2", "class 3", 1)]
+    assert len(found.mistakes()) == 4
+    assert json.loads(json.dumps(found.to_json()))["confusion"] == matrix.tolist()
+
+
+def test_a_top_k_of_all_classes_is_not_told() -> None:
+    assert evaluate(_answering(torch.eye(5)), _split(list(range(5)), 5)).top == {"top1": 100.0}
+    assert set(evaluate(_answering(torch.eye(6)), _split(list(range(6)), 6)).top) == {"top1", "top5"}
+
+
+@pytest.mark.parametrize(("right", "percent"), [(369, 73.8), (1, 0.2), (499, 99.8)])
+def test_percentages_are_those_of_whole_images(right: int, percent: float) -> None:
+    """Not of a quotient in float32, which makes 73.7999975681305 of the first."""
+    logits = torch.eye(2)[[0] * right + [1] * (500 - right)]
+    assert evaluate(_answering(logits), _split([0] * 500, 2)).top == {"top1": percent}
+
+
+def test_a_loss_that_is_no_number_is_null_in_json() -> None:
+    found = evaluate(_answering(torch.full((4, 3), torch.nan)), _split([0, 1, 2, 0], 3))
+    assert found.to_json()["loss"] is None
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_limit_counts_the_classes_that_have_images() -> None:
+    """A weight's classes may be more than these images are of."""
+    data = _split([0, 0, 2, 2, 2], 5)
+    assert limit_images(data, 2).labels.tolist() in ([0, 2], [2, 0])
+    with pytest.raises(InputError, match=r"a limit of 1 images is out of range; valid: 2 \(one a class\) to 5"):
+        limit_images(data, 1)
+
+
+def test_a_class_without_images_has_no_recall() -> None:
+    found = evaluate(_answering(torch.eye(3)[:2]), _split([0, 1], 3))
+    assert found.scores()[2].recall is None
+    with pytest.raises(InputError, match="has 3 classes, the data 4"):
+        evaluate(_answering(torch.eye(3)), _split([0], 4))
+
+
+def test_measuring_leaves_the_model_as_it_was() -> None:
+    model, split = zoo.create_model(NAME, num_classes=3).train(), _split([0, 1, 2], 3)
+    model.get_submodule("stages.1.0").eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    evaluate(model, split)
+    assert {name: module.training for name, module in model.named_modules()} == before
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_precision_is_asked_for() -> None:
+    model, seen = zoo.create_model(NAME, num_classes=3), []
+    model.get_submodule("stages.0.0.analog.conv").register_forward_hook(lambda m, args, out: seen.append(out.dtype))
+    evaluate(model, _split([0, 1, 2], 3))
+    evaluate(model, _split([0, 1, 2], 3), precision="bf16")
+    assert seen == [torch.float32, torch.bfloat16]
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder(tmp_path_factory.mktemp("own") / "photos", {"night": 15, "noon": 15})
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path) -> Path:
+    out = photos.parent / "run"
+    train(NAME, photos, out=out, changes={"epochs": 1, "batch_size": 8, "precision": "no"})
+    return out
+
+
+def test_a_folder_that_was_divided_is_measured_on_what_was_held_out(trained: Path, photos: Path) -> None:
+    recorded = json.loads((trained / "run.json").read_text(encoding="utf-8"))["result"]
+    result = run("eval", trained, "--data", photos, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["images"], found["top1"], found["loss"]) == (6, recorded["top1"], recorded["loss"])
+    assert found["recorded"] == {"top1": round(recorded["top1"], 4)}
+    assert found["notes"] == ["of the data that it was trained on, the val part"]
+    assert json.loads(run("eval", trained, "--data", photos, "--json", "--split", "train").stdout)["images"] == 24
+
+
+def test_other_data_are_taken_whole_their_classes_by_name(trained: Path, tmp_path: Path) -> None:
+    other = folder(tmp_path / "other", {"noon": 4, "night": 3})  # another set; folders are sorted by name all the same
+    found = json.loads(run("eval", trained, "--data", other, "--json").stdout)
+    assert found["images"] == 7
+    assert [(score["name"], score["images"]) for score in found["classes"]] == [("night", 3), ("noon", 4)]
+    one = folder(tmp_path / "one", {"noon": 5})
+    found = json.loads(run("eval", trained, "--data", one, "--json").stdout)
+    assert found["notes"] == ["no images of 1 classes that the model knows: night"]
+    assert found["confusion"][0] == [0, 0]
+
+
+def test_a_class_that_the_weight_does_not_know_is_an_error(trained: Path, tmp_path: Path) -> None:
+    strange = folder(tmp_path / "strange", {"night": 2, "nooon": 2})
+    result = run("eval", trained, "--data", strange)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "classes that the model lacks: 'nooon'; did you mean 'noon'?" in result.stderr
+
+
+def test_text_has_the_figures_every_class_and_the_confusion(trained: Path, photos: Path) -> None:
+    found = json.loads(run("eval", trained, "--data", photos, "--json").stdout)
+    text = run("eval", trained, "--data", photos).stdout
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert f"top1 {found['top1']:.4f} % recorded {found['top1']:.4f}" in lines
+    assert f"loss {found['loss']:.4f}" in lines
+    assert f"0 night {found['confusion'][0][0]} {found['confusion'][0][1]}" in lines
+    assert any(line.startswith("noon 3 ") for line in lines)
+
+
+def test_many_classes_are_shortened(tmp_path: Path) -> None:
+    names = [f"kind{i:02d}" for i in range(60)]
+    data = packed(
+        tmp_path / "many.npz", 300, labels=np.arange(300) % 60, numbers=np.arange(300), classes=np.array(names)
+    )
+    out = tmp_path / "run"
+    train(NAME, data, out=out, changes={"epochs": 1, "batch_size": 60, "precision": "no"})
+    found = json.loads(run("eval", out, "--data", data, "--json").stdout)
+    assert (found["images"], len(found["classes"]), len(found["confusion"])) == (60, 60, 60)
+    text = run("eval", out, "--data", data).stdout
+    assert "the 50 classes with the lowest recall, of 60" in text
+    assert "the most frequent mistakes" in text
+    assert len(text.splitlines()) < 90
+
+
+def test_a_weight_of_the_catalog_is_measured_by_its_name(tmp_path: Path) -> None:
+    labels = ["airplane", "truck"]
+    data = folder(tmp_path / "data", dict.fromkeys(labels, 3), size=(40, 50))
+    found = measure_weight("has8_resnet_b8_m2_d4_ste_bpd", data)
+    assert found.weight.tag == "cifar10"
+    assert found.evaluation.images == 6
+    assert found.data.endswith("at 32×32 pixels")  # the weight's size
+    assert found.evaluation.confusion.sum(1).nonzero().flatten().tolist() == [0, 9]
+    with pytest.raises(ValueError, match="has no pretrained weights"):
+        measure_weight(NAME, data)
+    assert measure_weight("has8_resnet_b8_m2_d4_ste_bpd", data, device="cpu", batch_size=2).evaluation.images == 6

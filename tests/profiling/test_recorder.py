@@ -1,0 +1,310 @@
+"""What images set off: whole small networks counted by hand, and nothing left behind in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from spikingjelly.activation_based import neuron
+from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpCounter
+from torch import Tensor, nn
+
+import zoo
+from tests.profiling.test_synapses import count_by_loops
+from zoo.contracts import Decoder, Encoder, Neuron
+from zoo.contracts.classifier import ImageClassifier
+from zoo.errors import InputError
+from zoo.profiling import OperationCounts, Part, profile
+from zoo.profiling.recorder import Recorder
+from zoo.registry.registry import Registry
+
+TINY = "has8_resnet_b1_m1_d1_ste_bpd"
+
+
+def inputs_of(model: ImageClassifier, images: Tensor) -> dict[str, Tensor]:
+    """The inputs of every convolution and linear layer, caught by hooks of our own."""
+    caught: dict[str, Tensor] = {}
+
+    def hook_of(name: str) -> Callable[..., None]:
+        return lambda module, inputs, output: caught.update({name: inputs[0].clone()})
+
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+    hooks = [module.register_forward_hook(hook_of(name)) for name, module in layers.items()]
+    with model.evaluating():
+        model(images)
+    for hook in hooks:
+        hook.remove()
+    return caught
+
+
+def activity_of(model: ImageClassifier | str, images: Tensor) -> OperationCounts:
+    found = profile(model, images=images).activity
+    assert found is not None
+    return found
+
+
+def elementwise(activity: OperationCounts) -> dict[str, tuple[int, int]]:
+    return {rule.operation: (work.macs, work.acs) for rule, work in activity.elementwise.items()}
+
+
+# Whole networks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [TINY, "snn_vgg_b1_m1_d1_fourier_rate_lif", "ann_resnet_b1_m1_d1"])
+def test_every_layer_of_a_small_network_counted_by_loops(name: str) -> None:
+    model, images = zoo.create_model(name, num_classes=3), torch.rand(2, 3, 4, 4)
+    with torch.no_grad():  # enough current for spikes in every layer
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.bias.fill_(0.3)
+    caught, counted = inputs_of(model, images), activity_of(model, images)
+    assert {s.name for s in counted.synapses} == set(caught)
+    for synapses in counted.synapses:
+        module, x = model.get_submodule(synapses.name), caught[synapses.name]
+        if isinstance(module, nn.Linear):
+            expected = int(x.count_nonzero()) * module.out_features
+        else:
+            assert isinstance(module, nn.Conv2d)
+            expected = count_by_loops(x.reshape(-1, *x.shape[-3:]), module)
+        assert synapses.used == expected, synapses.name
+        binary = bool(((x == 0) | (x == 1)).all())
+        assert (synapses.operation, synapses.counted) == (("AC", synapses.used) if binary else ("MAC", synapses.dense))
+        assert binary or synapses.branch == "analog"  # a ReLU of so few channels may be dead
+
+
+def test_dense_macs_are_fvcores() -> None:
+    found = profile(TINY, images=torch.rand(3, 3, 16, 16), num_classes=4)
+    assert found.activity is not None
+    fvcores = {layer.name: layer.macs for layer in found.layers}
+    assert all(s.dense == 3 * fvcores[s.name] for s in found.activity.synapses)
+
+
+def test_spikingjellys_counter_agrees_on_the_bundled_network() -> None:
+    model = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True)
+    images = torch.rand(2, 3, 32, 32)
+    counter = SynOpCounter()
+    with model.evaluating(), DispatchCounterMode([counter]):
+        model(images)
+    counted = activity_of(model, images)
+    assert counted.synaptic.acs == counter.get_total()
+    assert {s.operation for s in counted.synapses if s.branch == "spiking"} == {"AC"}
+
+
+def test_sums_of_spikes_in_sew_are_macs() -> None:
+    model = zoo.create_model("sew_resnet18_rate", num_classes=2)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.bias.fill_(1.5)  # every neuron fires in every timestep
+    counted = {s.name: s for s in activity_of(model, torch.rand(1, 3, 32, 32)).synapses}
+    assert counted["stages.0.0.conv1"].operation == counted["stages.0.1.conv2"].operation == "AC"
+    assert counted["stages.0.1.conv1"].reason.endswith("sums of spikes up to 2")
+    assert counted["stages.1.0.conv1"].reason.endswith("sums of spikes up to 3")
+    assert counted["stages.1.0.conv1"].counted == counted["stages.1.0.conv1"].dense
+    assert counted["head.fc"].reason == "input is real: analog branch"
+
+
+@pytest.mark.parametrize("name", ["timm_densenet121", "timm_mobilenetv2_035", "timm_test_efficientnet"])
+def test_activations_inside_a_norm_are_charged_or_listed(name: str) -> None:
+    """timm's batch norms call their activation themselves."""
+    model, images, seen = zoo.create_model(name, num_classes=2), torch.rand(1, 3, 32, 32), Counter[str]()
+    for module in model.modules():
+        if isinstance(module, (nn.ReLU, nn.ReLU6, nn.SiLU)):
+            kind = "ReLU" if type(module) is nn.ReLU else "other"
+            module.register_forward_hook(
+                lambda m, args, y, kind=kind: seen.update({kind: y.numel(), f"calls of {kind}": 1})
+            )
+    with model.evaluating():
+        model(images)
+    wanted = dict(seen)
+    activity = activity_of(model, images)
+    assert elementwise(activity).get("ReLU", (0, 0)) == (0, wanted.get("ReLU", 0))
+    listed = sum(n for each, n in activity.uncounted.items() if each.operation.startswith(("aten.silu", "aten.hardt")))
+    assert listed == wanted.get("calls of other", 0)
+    assert wanted
+
+
+@pytest.mark.parametrize(("bias", "rate"), [(-9.0, 0.0), (9.0, 1.0)])
+def test_rates_of_no_spike_and_of_every_spike(bias: float, rate: float) -> None:
+    model = zoo.create_model("snn_vgg_b1_m1_d1_ste_bpd", num_classes=2)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.bias.fill_(bias)
+            elif isinstance(module, nn.Linear):
+                module.weight.zero_()
+                module.bias.fill_(bias)
+    images = torch.ones(1, 3, 4, 4)  # 255: every plane is full
+    counted = activity_of(model, images)
+    assert counted.spike_rate == rate
+    assert {each.rate for each in counted.rates if not each.encoder} == {rate}
+    assert next(each for each in counted.rates if each.encoder).rate == 1.0
+    first, second = (s for s in counted.synapses if s.name.startswith("stages"))
+    full = 3 * 3 * 8 * (3 * 4 - 2) ** 2  # 3 to 3 channels, T = 8, 4×4 pixels less the taps beyond the border
+    assert first.used == full
+    assert second.used == rate * 3 * 3 * 8 * (3 * 2 - 2) ** 2
+
+
+def test_everything_else_of_a_small_network_counted_by_hand() -> None:
+    """VGG b1, m1, d1 at 4×4: pixels 48, then 12, then 3 features; T = 8; the head is encoded too."""
+    counted = elementwise(activity_of("has8_vgg_b1_m1_d1_ste_bpd", torch.rand(1, 3, 4, 4)))
+    encoded = 48 + 12 + 3
+    neurons = 8 * (48 + 12 + 1024 + 512 + 1000)
+    decoded = 12 + 3 + 1000
+    pooled = {"read": 9 * (48 + 12) + 3, "written": 9 * (12 + 3) + 3}  # analog once, spiking in 8 timesteps; the head
+    assert counted == {
+        "range step": (encoded, 2 * encoded),
+        "bit-plane encoder": (0, encoded),
+        "integrate-and-fire neuron": (0, 2 * neurons),
+        "batch norm behind a layer": (0, 0),
+        "average pooling, mean": (pooled["written"], pooled["read"]),
+        "decoder": (decoded, 8 * decoded),
+        "leaky ReLU": (neurons // 8, neurons // 8),
+        "addition": (0, decoded),
+    }
+
+
+def test_two_batches_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.create_model("has8_resnet_b64_m1_d1_ste_bpd", num_classes=2)
+    images = torch.rand(4, 3, 8, 8)
+    whole = activity_of(model, images)
+    monkeypatch.setattr("zoo.profiling.report.MAX_BATCH", 2)
+    assert activity_of(model, images) == whole
+    monkeypatch.setattr("zoo.profiling.report.BATCH_VALUES", 1)
+    assert activity_of(model, iter(images)).images == 4
+    halves = [activity_of(model, images[:2]), activity_of(model, images[2:])]
+    assert whole.synaptic == halves[0].synaptic + halves[1].synaptic
+    assert whole.work()[Part.REST] == halves[0].work()[Part.REST] + halves[1].work()[Part.REST]
+    for index, each in enumerate(whole.rates):
+        assert each.spikes == sum(half.rates[index].spikes for half in halves)
+
+
+def test_a_single_small_image_is_counted_once() -> None:
+    """Our Conv2d convolves it twice, for the sake of equal rounding."""
+    model, image = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2), torch.rand(1, 3, 8, 8)
+    one, two = activity_of(model, image), activity_of(model, torch.cat((image, image)))
+    assert two.synaptic == one.synaptic * 2
+    assert two.work()[Part.REST] == one.work()[Part.REST] * 2
+
+
+# Plugins and unknown layers -------------------------------------------------------------------------------------------
+
+
+class Thirds(Encoder):
+    """Three timesteps, thresholds 0.25, 0.5 and 0.75."""
+
+    api_version = 1
+    code: ClassVar[str] = "thirds"
+    differentiable = True
+
+    @property
+    def timesteps(self) -> int:
+        return 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([(x > level).to(x.dtype) for level in (0.25, 0.5, 0.75)])
+
+
+class Fresh(Neuron):
+    """Fires where the current exceeds 0; wraps one of spikingjelly's nodes, which is not counted once more."""
+
+    api_version = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = neuron.IFNode(step_mode="m")
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.inner.reset()
+        self.inner(x)
+        self.inner.reset()
+        return (x > 0).to(x.dtype)
+
+
+class Weighted(Decoder):
+    """A weighted sum of three planes."""
+
+    api_version = 1
+    codes = None
+    timesteps = 3
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        return (spikes * torch.tensor([0.5, 0.3, 0.2]).reshape(3, *[1] * (spikes.dim() - 1))).sum(0)
+
+
+def test_a_third_partys_components_are_counted_too(registry: Registry) -> None:
+    registry.register("encoder", "thirds", Thirds)
+    registry.register("neuron", "fresh", Fresh)
+    registry.register("decoder", "weighted", Weighted)
+    name = "has8_vgg_b1_m1_d1_thirds_weighted_fresh"
+    model = zoo.create_model(name, num_classes=5, registry=registry)
+    counted = activity_of(model, torch.rand(1, 3, 4, 4))
+    work = elementwise(counted)
+    encoded, neurons, decoded = 48 + 12 + 3, 3 * (48 + 12 + 1024 + 512 + 5), 12 + 3 + 5
+    assert work["range step"] == (encoded, 2 * encoded)
+    assert work["other encoder"] == (0, 3 * encoded)
+    assert work["leaky or other neuron"] == (neurons, 2 * neurons)
+    assert work["other decoder"] == (3 * decoded, 0)
+    assert "integrate-and-fire neuron" not in work
+    assert [each.kind for each in counted.rates].count("Fresh") == 5
+    assert not [each for each in counted.rates if each.kind == "IFNode"]
+    assert not counted.uncounted
+
+
+def test_an_unknown_layer_is_listed_and_never_taken_for_0_in_silence() -> None:
+    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2)
+    model.get_submodule("stages.0.0").analog.act = nn.GELU()
+    found = profile(model, images=torch.rand(2, 3, 8, 8))
+    assert found.activity is not None
+    ((what, calls),) = found.activity.uncounted.items()
+    assert (what.module, what.kind, what.operation, calls) == ("stages.0.0.analog.act", "GELU", "aten.gelu", 1)
+    assert found.to_json()["activity"]["not_counted"] == [
+        {"module": "stages.0.0.analog.act", "kind": "GELU", "operation": "aten.gelu", "calls": 1}
+    ]
+
+
+def test_a_batch_norm_that_follows_no_layer_is_not_folded() -> None:
+    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2)
+    model.get_submodule("stages.0.0").analog.act = nn.BatchNorm2d(64)
+    work = elementwise(activity_of(model, torch.rand(1, 3, 8, 8)))
+    assert work["other batch norm"] == (64 * 4 * 4, 0)
+    assert work["batch norm behind a layer"] == (0, 0)
+
+
+# Nothing is left behind -----------------------------------------------------------------------------------------------
+
+
+def state_of(model: ImageClassifier) -> list[Any]:
+    return [
+        (dict(m._forward_hooks), dict(m._forward_pre_hooks), m.training, sorted(vars(m))) for m in model.modules()
+    ] + [each.clone() for each in model.state_dict().values()]
+
+
+def test_the_network_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.create_model(TINY, num_classes=2).train()
+    model.get_submodule("stages.0").eval()
+    before, images = state_of(model), torch.rand(2, 3, 8, 8)
+    rng = torch.get_rng_state()
+    profile(model, images=images)
+    assert torch.equal(torch.get_rng_state(), rng)
+    after = state_of(model)
+    assert all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in zip(before, after, strict=True))
+
+
+def test_the_network_is_as_it_was_after_an_exception_and_the_recorder_goes_on() -> None:
+    model = zoo.create_model(TINY, num_classes=2).train()
+    before, recorder = state_of(model), Recorder(model)
+    hook = model.get_submodule("stages.1.0.spiking").register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), recorder.watching():
+        model(torch.rand(1, 3, 8, 8))
+    hook.remove()
+    after = state_of(model)
+    assert all(torch.equal(a, b) if isinstance(a, Tensor) else a == b for a, b in zip(before, after, strict=True))
+    with recorder.watching():
+        model(torch.rand(1, 3, 8, 8))
+    assert not recorder.uncounted
+    with pytest.raises(InputError, match="is on the meta device"):
+        profile(zoo.create_model(TINY, device="meta"), images=torch.rand(1, 3, 8, 8))

@@ -1,0 +1,7 @@
+"""The loopback Hub of every test."""
+
+from __future__ import annotations
+
+from tests.hub.fixtures import hub, token
+
+__all__ = ["hub", "token"]

@@ -1,0 +1,245 @@
+"""timm.create_model on the zoo's names: the same networks, timm's options, and no option in silence."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_model_data_config
+from timm.optim import create_optimizer_v2
+from torch import Tensor
+
+import zoo
+import zoo.timm
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import prepare, read_image
+from zoo.errors import InputError, OptionError, TagError, WeightError
+from zoo.weights import read_weight
+from zoo.weights.find import find_weight
+from zoo.weights.hub_client import HubAccess
+
+B8 = "has8_resnet_b8_m2_d4_ste_bpd"
+VGG = "has8_vgg_b1_m2_d2_ste_bpd"
+THEIRS = "timm_test_resnet"
+zoo.timm.register_models(VGG, THEIRS)
+
+
+def logits(model: Any, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model.eval()(x)
+
+
+@pytest.mark.parametrize("name", [B8, f"{B8}.cifar10", "ann_resnet_b8_m2_d4"])
+def test_pretrained_is_the_zoos_own_bit_for_bit(name: str) -> None:
+    x = torch.rand(4, 3, 32, 32)
+    ours, theirs = zoo.create_model(name, pretrained=True), timm.create_model(name, pretrained=True)
+    assert torch.equal(logits(theirs, x), logits(ours, x))
+    assert theirs.state_dict().keys() == ours.state_dict().keys()
+
+
+@pytest.mark.parametrize(("chans", "classes"), [(1, 5), (1, 10), (3, 5), (5, 0)])
+def test_other_channels_and_classes_are_the_zoos_too_apart_from_the_new_head(chans: int, classes: int) -> None:
+    options: dict[str, Any] = {"pretrained": True, "in_chans": chans, "num_classes": classes}
+    ours, theirs = zoo.create_model(B8, **options), timm.create_model(B8, **options)
+    assert (theirs.num_classes, theirs.in_chans) == (classes, chans)
+    new_head = ("head.fc.weight", "head.fc.bias") if classes == 5 else ()
+    for key, value in ours.state_dict().items():
+        assert torch.equal(theirs.state_dict()[key], value) == (key not in new_head)
+    x = torch.rand(2, chans, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(theirs.eval().forward_features(x), ours.eval().forward_features(x))
+
+
+def test_altered_weights_are_refused_through_timm_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = find_weight(B8, HubAccess(), required=True)
+    assert found.weight is not None
+    assert found.source is not None
+    data = bytearray(read_weight(found.weight, found.source))
+    data[-1] ^= 1
+    monkeypatch.setattr("zoo.weights.read._read_package_file", lambda name, source: bytes(data))
+    with pytest.raises(WeightError, match="is not the published file"):
+        timm.create_model(B8, pretrained=True)
+
+
+def test_pixels_go_to_the_network_as_they_are(tmp_path: Any) -> None:
+    model = timm.create_model(B8, pretrained=True)
+    config = resolve_model_data_config(model)
+    assert (config["input_size"], config["mean"], config["std"]) == ((3, 32, 32), (0.0,) * 3, (1.0,) * 3)
+    pixels = torch.randint(0, 256, (40, 32, 3), dtype=torch.uint8)
+    Image.fromarray(pixels.numpy()).save(tmp_path / "image.png")
+    image = create_transform(**config)(Image.open(tmp_path / "image.png"))
+    assert torch.equal(image, prepare(read_image(tmp_path / "image.png"), Preprocessing(size=32)))
+    assert 0 <= image.min() < image.max() <= 1
+
+
+def test_the_cfg_names_layers_of_both_branches_and_the_map() -> None:
+    model = timm.create_model(VGG, num_classes=4)
+    cfg, state = model.pretrained_cfg, model.state_dict()
+    assert cfg is model.default_cfg
+    assert (len(cfg["classifier"]), len(cfg["first_conv"])) == (2, 2)
+    assert all(f"{layer}.weight" in state for layer in (*cfg["classifier"], *cfg["first_conv"]))
+    assert (model.head_hidden_size, cfg["pool_size"]) == (512, (28, 28))
+    model.reset_classifier(0, "")
+    assert logits(model, torch.rand(1, 3, 224, 224)).shape == (1, 12, 28, 28)
+
+
+def test_an_image_that_does_not_divide_evenly_has_no_pool_size() -> None:
+    overlay = {"input_size": (3, 30, 30)}
+    assert timm.create_model(VGG, pretrained_cfg_overlay=overlay).pretrained_cfg["pool_size"] is None
+
+
+def test_the_unpooled_map_by_an_option() -> None:
+    x = torch.rand(1, 3, 32, 32)
+    model = timm.create_model(B8, pretrained=True, num_classes=0, global_pool="")
+    assert torch.equal(logits(model, x), model.forward_features(x))
+    assert logits(timm.create_model(B8, num_classes=0), x).shape == (1, model.num_features)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"nope": 1}, OptionError, "has no option 'nope'; valid: cache_dir, device"),
+        ({"num_clases": 1}, OptionError, "did you mean 'num_classes'"),
+        ({"timesteps": 4}, OptionError, "has no option 'timesteps'"),
+        ({"drop_rate": 0.1}, OptionError, "no dropout"),
+        ({"global_pool": "max"}, InputError, "valid: 'avg'"),
+        ({"global_pool": ""}, InputError, "num_classes=0"),
+        ({"features_only": True, "out_indices": (5,)}, InputError, "5 levels 0…4"),
+        ({"features_only": True, "feature_cls": "hooks"}, OptionError, "did you mean 'hook'"),
+        ({"pretrained_cfg": "imagenet"}, TagError, "tags: cifar10"),
+        ({"pretrained": True, "pretrained_cfg_overlay": {"url": "https://x/y.bin"}}, OptionError, "https://x/y.bin"),
+        ({"pretrained": True, "pretrained_cfg_overlay": {"file": "x.bin"}}, WeightError, "x.bin cannot be read"),
+    ],
+)
+def test_wrong_options_say_what_is_right(options: dict[str, Any], error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        timm.create_model(B8, **options)
+
+
+def test_a_name_without_weights_and_an_unknown_tag_say_so() -> None:
+    with pytest.raises(TagError, match=f"{VGG} has no pretrained weights"):
+        timm.create_model(VGG, pretrained=True)
+    with pytest.raises(TagError, match="has no weight 'imagenet'"):
+        timm.create_model(f"{B8}.imagenet")
+
+
+def test_options_of_the_family_and_of_timms_own_train_script_arrive() -> None:
+    assert timm.create_model("sew_resnet18_rate", timesteps=3, device="meta").timesteps == 3
+    model = timm.create_model(B8, drop_rate=0.0, dtype=torch.bfloat16, num_classes=3)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_own_weights_from_a_file_or_memory(tmp_path: Any) -> None:
+    from safetensors.torch import save_file
+
+    trained = timm.create_model(VGG, num_classes=3)
+    save_file(trained.state_dict(), tmp_path / "mine.safetensors")
+    x = torch.rand(2, 3, 16, 16)
+    for place in ({"file": str(tmp_path / "mine.safetensors")}, {"state_dict": trained.state_dict()}):
+        again = timm.create_model(VGG, pretrained=True, pretrained_cfg_overlay={**place, "num_classes": 3})
+        assert torch.equal(logits(again, x), logits(trained, x))
+        assert "state_dict" not in again.pretrained_cfg
+        other = timm.create_model(
+            VGG, pretrained=True, num_classes=5, pretrained_cfg_overlay={**place, "num_classes": 3}
+        )
+        assert torch.equal(other.eval().forward_features(x), trained.eval().forward_features(x))
+    with pytest.raises(WeightError, match="of another shape: head"):
+        timm.create_model(VGG, pretrained=True, pretrained_cfg_overlay={"state_dict": trained.state_dict()})
+
+
+@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18", THEIRS])
+def test_features_only_are_the_intermediates(name: str) -> None:
+    x = torch.rand(1, 3, 32, 32)
+    torch.manual_seed(1)
+    model: ImageClassifier = timm.create_model(name).eval()
+    levels = (0, len(model.feature_info) - 2)
+    torch.manual_seed(1)
+    features = timm.create_model(name, features_only=True, out_indices=levels).eval()
+    with torch.no_grad():
+        expected, found = model.forward_intermediates(x, levels, intermediates_only=True), features(x)
+    assert len(found) == len(expected)
+    assert all(
+        isinstance(two, torch.Tensor) and torch.equal(one, two) for one, two in zip(found, expected, strict=True)
+    )
+    assert features.feature_info.channels() == [each.shape[1] for each in found]
+    assert features.feature_info.reduction() == [32 // each.shape[2] for each in found]
+    assert len(timm.create_model(name, features_only=True, device="meta").feature_info) == len(model.feature_info)
+
+
+@pytest.mark.parametrize("name", [B8, VGG, "ann_resnet18"])
+@pytest.mark.parametrize("way", ["list", "dict", "hook", "fx"])
+def test_timms_other_ways_to_features_give_the_same(name: str, way: str) -> None:
+    x, made = torch.rand(1, 3, 32, 32), []
+    for feature_cls in ("getter", way):
+        torch.manual_seed(1)
+        made.append(timm.create_model(name, features_only=True, out_indices=(0, 2), feature_cls=feature_cls).eval())
+    with torch.no_grad():
+        expected, found = (model(x) for model in made)
+    found = found.values() if isinstance(found, dict) else found
+    assert all(torch.equal(one, two) for one, two in zip(found, expected, strict=True))
+
+
+def test_a_way_that_would_return_every_timestep_is_refused() -> None:
+    with pytest.raises(OptionError, match="runs 10 timesteps from end to end"):
+        timm.create_model("sew_resnet18_phase", features_only=True, feature_cls="hook", device="meta")
+
+
+@pytest.mark.parametrize("name", [VGG, "sew_resnet18_ttfs", THEIRS])
+def test_a_pruned_network_ends_at_its_level_and_gets_a_new_head(name: str) -> None:
+    x = torch.rand(2, 3, 32, 32)
+    model: Any = timm.create_model(name).eval()
+    with torch.no_grad():
+        maps = model.forward_intermediates(x, intermediates_only=True)
+    pruned = copy.deepcopy(model)
+    assert pruned.prune_intermediate_layers([0, -2]) == [0, len(maps) - 2]
+    assert len(pruned.feature_info) == len(maps) - 1
+    assert torch.equal(logits(pruned, x), maps[-2])
+    pruned.reset_classifier(4)
+    assert pruned.head_hidden_size == maps[-2].shape[1]
+    pruned.train()(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in pruned.parameters())
+    kept = copy.deepcopy(model)
+    kept.prune_intermediate_layers(1, prune_head=False)
+    assert torch.equal(logits(kept, x), logits(model, x))
+    with pytest.raises(InputError, match="outside"):
+        kept.prune_intermediate_layers([99])
+
+
+def test_stopping_early_the_highest_chosen_level_is_final() -> None:
+    model, x = timm.create_model(B8).eval(), torch.rand(1, 3, 32, 32)
+    ran: list[int] = []
+    for level, stage in enumerate(model.stages):
+        stage.register_forward_hook(lambda *_, level=level: ran.append(level))
+    with torch.no_grad():
+        final, (one,) = model.forward_intermediates(x, [1], stop_early=True)
+    assert torch.equal(final, one)
+    assert ran == [0, 1]
+
+
+@pytest.mark.parametrize("name", [VGG, THEIRS])
+def test_a_reset_classifier_is_in_the_networks_mode_and_brings_pooling_back(name: str) -> None:
+    model, x = timm.create_model(name).eval(), torch.rand(1, 3, 32, 32)
+    model.reset_classifier(0, "")
+    model.reset_classifier(0)
+    assert torch.equal(logits(model, x), model.forward_features(x))
+    model.reset_classifier(4)
+    assert logits(model, x).shape == (1, 4)
+    model.reset_classifier(0)
+    assert logits(model, x).shape == (1, model.head_hidden_size)
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18", THEIRS])
+def test_layers_learn_more_slowly_the_lower_they_are(name: str) -> None:
+    model = timm.create_model(name, num_classes=3, device="meta")
+    optimizer = create_optimizer_v2(model, "adamw", lr=1.0, weight_decay=0.1, layer_decay=0.5)
+    scale = {id(p): group["lr_scale"] for group in optimizer.param_groups for p in group["params"]}
+    order = [scale[id(parameter)] for parameter in model.parameters()]
+    assert order == sorted(order)
+    assert order[-1] == 1.0
+    assert order[0] < order[len(order) // 2] < 1.0
