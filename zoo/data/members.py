@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any, Literal, final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -32,11 +32,13 @@ class Header:
         dtype: of a value; never objects.
         shape: of the array.
         start: bytes of the member before the values.
+        order: `F` where the first axis runs fastest, else `C`.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     start: int
+    order: Literal["C", "F"] = "C"
 
 
 @final
@@ -68,8 +70,7 @@ class ArrayFile:
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """All values of that array, of its shape."""
         header = self.header(name)
-        array = np.empty(header.shape, header.dtype)
-        values = array.reshape(-1).view(np.uint8)
+        values = np.empty(math.prod(header.shape) * header.dtype.itemsize, np.uint8)
         with self._archive.open(self._member(name)) as stream:
             stream.read(header.start)  # not `seek`, which gives up the checksum
             done = 0
@@ -80,7 +81,7 @@ class ArrayFile:
                 values[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
                 done += len(chunk)
             stream.read(1)  # at the end the checksum is looked at
-        return array
+        return values.view(header.dtype).reshape(header.shape, order=header.order)
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if self.names.count(name) != 1:
@@ -101,12 +102,12 @@ def _read_header(stream: IO[bytes], name: str) -> Header:
     version = npy.read_magic(stream)
     if version != (1, 0):  # later ones are for headers that no row of numbers or names has
         raise ValueError(f"{name} is in version {version[0]}.{version[1]} of the .npy format; valid: 1.0")
-    shape, _, dtype = npy.read_array_header_1_0(stream)
+    shape, by_columns, dtype = npy.read_array_header_1_0(stream)
     if dtype.hasobject or dtype.itemsize == 0:
         raise ValueError(f"{name} holds {dtype}; valid: numbers or names")
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"{name} declares the shape {shape}")
-    return Header(dtype, shape, stream.tell())
+    return Header(dtype, shape, stream.tell(), "F" if by_columns else "C")
 
 
 @contextmanager

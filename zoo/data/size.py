@@ -32,6 +32,8 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
     if image_size is not None:
         side = check_count("image_size", image_size, 1, 16384)
         return side, side
+    if sides := [listing.side for listing in listings if listing.side is not None]:
+        return sides[0], sides[0]
     smallest = LARGEST + 1
     reasons: list[str] = []
     for listing in listings:
