@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
 
 DEFAULT_LIMIT = 32
@@ -29,12 +29,22 @@ def profile_command(
         int | None, typer.Option(min=0, help="Classes; unless given the weight's own, or 1000 without weights.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="IMAGE|FOLDER", help="Images to count spikes, operations and energy with.")
+        str | None,
+        typer.Option(
+            metavar="IMAGE|DATA",
+            help=f"Images to count spikes, operations and energy with: an image file, or {DATA_HELP}",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=f"The first N images of --data.  (default: {DEFAULT_LIMIT})"),
+        typer.Option(
+            min=1, metavar="N", help=f"N images of --data, spread over the classes.  (default: {DEFAULT_LIMIT})"
+        ),
     ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.")
+    ] = None,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Never download them.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Layer by layer too.")] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
@@ -45,7 +55,8 @@ def profile_command(
     Parameters and multiply-accumulates (MACs) of one image, as fvcore counts
     them: "all timesteps" is what is really computed; "per timestep" is the
     paper's convention, analog + spiking / T. With --data also spikes,
-    synaptic operations and energy. What could not be counted is listed.
+    synaptic operations and energy; of data with a validation split, its images
+    are taken. What could not be counted is listed.
     """
     from zoo.cli.cost_table import print_profile
     from zoo.factory import open_model
@@ -57,12 +68,15 @@ def profile_command(
     if data is None:
         counted = profile(opened, image_size, num_classes=num_classes)
     else:
-        from zoo.data.images import find_images, prepare, read_image
+        from zoo.data.images import prepare
+        from zoo.data.sample import sample_images
+        from zoo.data.source import Source
 
         leave_bombs_to_us()
-        wanted, files = preprocessing_of(opened, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
-        with progress(len(files), shown=True, doing="counting") as advance:
-            images = (prepare(read_image(file), wanted) for file in files if not advance())
+        wanted = preprocessing_of(opened, image_size)
+        sample = sample_images(Source(data, data_root, download=not no_download), limit or DEFAULT_LIMIT)
+        with progress(len(sample), shown=True, doing="counting") as advance:
+            images = (prepare(image, wanted) for image in sample if not advance())
             counted = profile(opened, num_classes=num_classes, images=images)
     if as_json:
         print(json.dumps(counted.to_json()))

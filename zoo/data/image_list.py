@@ -69,6 +69,7 @@ class Listing:
         numbered: whether the classes' names are the numbers of labels that came without names.
         side: pixels a side that images were brought to when they were read, where some were too large to be kept; None
             where all have their own size.
+        left_out: what was wrong with each image that could not be read when they were listed, and is not among them.
     """
 
     store: ImageStore
@@ -80,6 +81,7 @@ class Listing:
     stored_as: str
     numbered: bool = False
     side: int | None = None
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -168,6 +168,8 @@ def _list_pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str
     classes = tuple(arrays["classes"].tolist()) if "classes" in arrays else None
     if classes is not None and len(set(classes)) != len(classes):
         raise InputError(f"{where}: classes must be one row of names, each once")
+    if "split" in arrays and not all(arrays["split"].tolist()):
+        raise InputError(f"{where}: split has empty names; valid: one for each image, such as train and val")
     labels = arrays["labels"]
     names = arrays["names"].tolist() if "names" in arrays else number_names(labels, classes)
     store = PixelStore(arrays["images"], names)

@@ -100,7 +100,9 @@ def list_pixels(
         numbers, labels = np.unique(labels, return_inverse=True)
         classes, numbered = [str(number) for number in numbers.tolist()], True
     elif len(labels) and int(labels.max()) >= len(classes):
-        raise InputError(f"{where}: labels go up to {labels.max()}; valid: 0 to {len(classes) - 1}, as classes are named")
+        raise InputError(
+            f"{where}: labels go up to {labels.max()}; valid: 0 to {len(classes) - 1}, as classes are named"
+        )
     else:
         numbered = False
     return Listing(

@@ -63,5 +63,5 @@ def describe(listing: Listing, size: tuple[int, int]) -> str:
     height, width = size
     return (
         f"{listing.title}: {len(listing):,} images of {len(listing.classes)} classes, stored as {listing.stored_as}, "
-        f"at {width}×{height} pixels"
+        f"at {width}×{height} pixels" + (f", {len(listing.left_out)} damaged ones left out" if listing.left_out else "")
     )
