@@ -18,7 +18,7 @@ from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing
 from zoo.data.images import to_rgb
 from zoo.data.packed import WHOLE
-from zoo.data.pixels import CHANNELS, PixelStore, check_shape, image_of, list_pixels, number_names
+from zoo.data.pixels import CHANNELS, PixelStore, check_labels, check_shape, image_of, list_pixels, number_names
 from zoo.data.progress import progress_bar
 from zoo.errors import InputError
 
@@ -91,7 +91,8 @@ def _list_arrays(data: Sequence[Any], where: str) -> Listing:
     if len(labels) != len(images):
         raise InputError(f"{where}: {len(labels)} labels must go with {len(images)} images; valid: one for each")
     classes = _names(data[2], where) if len(data) == 3 else None
-    store = PixelStore(images, number_names(labels, _covering(labels, classes)))
+    check_labels(labels, classes, where)
+    store = PixelStore(images, number_names(labels, classes))
     return list_pixels(store, labels, classes, where=where, title="arrays")
 
 
@@ -100,11 +101,6 @@ def _names(classes: Any, where: str) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise InputError(f"{where}: classes must be names, each once")
     return names
-
-
-def _covering(labels: np.ndarray[Any, Any], classes: Sequence[str] | None) -> Sequence[str] | None:
-    """The names where every label has one; what is wrong with them is told later."""
-    return classes if classes is not None and labels.size and 0 <= labels.min() <= labels.max() < len(classes) else None
 
 
 @final
@@ -181,7 +177,8 @@ def _list_dataset(dataset: Dataset[Any], where: str) -> Listing:
     classes = None if names is None else _names(names, where)
     store = DatasetStore(dataset, where)
     labels = store.read_through()
-    store.name_items(number_names(labels, _covering(labels, classes)))
+    check_labels(labels, classes, where)
+    store.name_items(number_names(labels, classes))
     return list_pixels(store, labels, classes, where=where, title=f"{type(dataset).__name__} of Python")
 
 

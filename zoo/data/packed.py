@@ -15,7 +15,7 @@ from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing, title_of
 from zoo.data.images import decode_image, display_name, upright_size
 from zoo.data.members import ArrayFile, Header, open_arrays
-from zoo.data.pixels import PixelStore, check_shape, list_pixels, number_names
+from zoo.data.pixels import PixelStore, check_labels, check_shape, list_pixels, number_names
 from zoo.errors import InputError, shorten
 
 _ARRAYS = ("jpeg", "offsets", "labels", "classes")
@@ -171,6 +171,7 @@ def _list_pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str
     if "split" in arrays and not all(arrays["split"].tolist()):
         raise InputError(f"{where}: split has empty names; valid: one for each image, such as train and val")
     labels = arrays["labels"]
+    check_labels(labels, classes, where)
     names = arrays["names"].tolist() if "names" in arrays else number_names(labels, classes)
     store = PixelStore(arrays["images"], names)
     whole = list_pixels(store, labels, classes, where=where, title=title_of(path))

@@ -68,6 +68,20 @@ def check_shape(dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> Non
         raise InputError(f"{where}: images of {shape[2]}×{shape[1]} pixels; valid: 1 to {MAX_PIXELS:,} pixels")
 
 
+def check_labels(labels: np.ndarray[Any, Any], classes: Sequence[str] | None, where: str) -> None:
+    """Raise `InputError` for labels that are not one row of integers from 0 on, below the number of `classes`."""
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise InputError(f"{where}: labels is {labels.dtype} of shape {labels.shape}; valid: one row of integers")
+    if not len(labels):
+        return
+    if labels.min() < 0:
+        raise InputError(f"{where}: labels go down to {labels.min()}; valid: 0 and more; leave out what has no label")
+    if classes is not None and labels.max() >= len(classes):
+        raise InputError(
+            f"{where}: labels go up to {labels.max()}; valid: 0 to {len(classes) - 1}, as classes are named"
+        )
+
+
 def list_pixels(
     store: ImageStore,
     labels: np.ndarray[Any, Any],
@@ -82,29 +96,17 @@ def list_pixels(
 
     Args:
         store: its keys are 0 to n - 1.
-        labels: (n,) integers.
+        labels: (n,), checked by `check_labels`.
         classes: names in label order; None where labels are numbers alone, which then name the classes.
         where: file, or kind of data, for messages.
         title: what a card may say of that.
         stored_as: what the images are.
         side: as of `Listing`.
-
-    Raises:
-        InputError: labels that are no integers, negative, or beyond the classes.
     """
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise InputError(f"{where}: labels is {labels.dtype} of shape {labels.shape}; valid: one row of integers")
-    if len(labels) and int(labels.min()) < 0:
-        raise InputError(f"{where}: labels go down to {labels.min()}; valid: 0 and more; leave out what has no label")
+    numbered = classes is None
     if classes is None:
         numbers, labels = np.unique(labels, return_inverse=True)
-        classes, numbered = [str(number) for number in numbers.tolist()], True
-    elif len(labels) and int(labels.max()) >= len(classes):
-        raise InputError(
-            f"{where}: labels go up to {labels.max()}; valid: 0 to {len(classes) - 1}, as classes are named"
-        )
-    else:
-        numbered = False
+        classes = [str(number) for number in numbers.tolist()]
     return Listing(
         store=store,
         keys=torch.arange(len(labels)),

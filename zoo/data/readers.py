@@ -19,7 +19,7 @@ from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing
 from zoo.data.images import decode_image, display_name, to_rgb, upright_size
 from zoo.data.packed import WHOLE
-from zoo.data.pixels import list_pixels, number_names
+from zoo.data.pixels import check_labels, list_pixels, number_names
 from zoo.data.references import refuse_saved
 from zoo.data.spool import StreamedImage, spool
 from zoo.errors import InputError, missing_extra
@@ -154,6 +154,7 @@ def _list_hub(name: str, split: str, where: str, source: Source) -> Listing:
         image, label = _columns(features, where)
         reader = create_reader(f"hfds/{name}", root=_cache(source), split=split, input_key=image, target_key=label)
         labels, classes = _number(list(reader.iter_targets()), _class_names(features[label]), where)
+        check_labels(labels, classes, where)
         paths, lengths = _paths_and_lengths(reader.dataset, image)
         names = _unique_names(paths, number_names(labels, classes))
     store = HubStore(reader, names, lengths, where)

@@ -14,7 +14,7 @@ from rich.markup import escape
 from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing
 from zoo.data.images import display_name
-from zoo.data.pixels import list_pixels, number_names
+from zoo.data.pixels import check_labels, list_pixels, number_names
 from zoo.data.progress import progress_bar
 from zoo.data.size import LARGEST, to_bytes
 from zoo.errors import InputError
@@ -122,12 +122,7 @@ def spool(
         place = display_name(folder or tempfile.gettempdir())
         raise InputError(f"{where} cannot be read into {place}: {error.strerror or error}; make room there") from error
     numbers = np.array(labels, np.int64)
-    if labels and min(labels) < 0:
-        raise InputError(f"{where} has images without a label ({min(labels)}); name a split that has labels")
-    if classes is not None and labels and max(labels) >= len(classes):
-        raise InputError(
-            f"{where}: labels go up to {max(labels)}; valid: 0 to {len(classes) - 1}, as classes are named"
-        )
+    check_labels(numbers, classes, where)
     numbered = number_names(numbers, classes)
     named = [
         numbered[row] if not name else name if "/" in name else f"{numbered[row].rpartition('/')[0]}/{name}"
