@@ -18,7 +18,7 @@ from torchvision.datasets import ImageFolder
 from typer.testing import CliRunner, Result
 
 from zoo.cli import app
-from zoo.data import load_data, load_split
+from zoo.data import load_data, load_split, packed
 from zoo.data.in_hand import in_hand
 from zoo.errors import InputError
 from zoo.training import measure_weight, train
@@ -61,6 +61,37 @@ def test_classes_splits_and_other_orders_of_the_axes_are_read(tmp_path: Path) ->
     assert (len(data.train), len(data.val)) == (6, 6)
     assert np.array_equal(data.val.read(torch.arange(6))[0].permute(0, 2, 3, 1).numpy(), images[1::2])
     assert load_split(tmp_path / "a.npz", "val").labels.tolist() == labels[1::2].tolist()
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_files_stay_on_the_disk_and_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Any
+) -> None:
+    images, labels = made()
+    path = tmp_path / "a.npz"
+    np.savez(path, labels=labels, images=np.array(images, order=order))
+    held = load_data(path)
+    monkeypatch.setattr(packed, "_MAPPED", images.nbytes - 1)
+    mapped = load_data(path, in_memory_bytes=0)
+    for mine, theirs in ((mapped.train, held.train), (mapped.val, held.val)):
+        rows = torch.arange(len(theirs))
+        assert torch.equal(mine.read(rows)[0], theirs.read(rows)[0])
+        assert mine.fingerprint() == theirs.fingerprint()
+    store = packed.list_parts(path)[""].store
+    assert (store.in_memory, store.modified(0)) == (False, int(path.stat().st_mtime))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        for position in rng.integers(-700, 300, 3):
+            damaged[position] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            load_split(path, "val")
+        except InputError:
+            refused += 1
+    assert refused > 100
 
 
 @pytest.mark.parametrize("channels", [1, 4])
@@ -106,6 +137,21 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, arrays: dict[str, An
         load_data(tmp_path / "a.npz")
 
 
+def test_eval_and_profile_take_the_same_file(tmp_path: Path) -> None:
+    images, labels = made(20, 10)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    name = "ann_resnet_b8_m2_d4.cifar10"
+    result = run("eval", name, "--data", tmp_path / "a.npz", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert (told["images"], [sum(row) for row in told["confusion"]]) == (20, [2] * 10)
+    assert "labels by number" in told["data"]
+    result = run("profile", name, "--data", tmp_path / "a.npz", "--limit", "5", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["activity"]["images"] == 5
+
+
+@pytest.mark.slow
 def test_train_eval_and_profile_take_the_same_file(tmp_path: Path) -> None:
     images, labels = made()
     np.savez(tmp_path / "a.npz", images=images, labels=labels)
@@ -191,6 +237,19 @@ def test_a_data_set_of_torchvision_has_the_names_of_its_classes(tmp_path: Path) 
     assert mine.train.origin.startswith("ImageFolder of Python, 80 % of each class")
 
 
+def test_the_fingerprint_of_what_is_in_memory_covers_all_bytes() -> None:
+    images, labels = made()
+    other, moved = images.copy(), labels.copy()
+    other[3, 0, 0, 0] ^= 1
+    moved[9] = 1
+    tensors = [Pairs(list(zip(values, labels, strict=True))) for values in (images, other)]
+    forms = [(images, labels), (other, labels), (images, moved), (images, labels, "abc"), *tensors]
+    assert len({load_data(form).train.fingerprint() for form in forms[:2]}) == 2
+    assert len({in_hand(form).identity for form in forms}) == len(forms)
+    assert in_hand((images.copy(), labels.copy())).identity == in_hand((images, labels)).identity
+
+
+@pytest.mark.slow
 def test_a_run_on_arrays_goes_on_with_the_same_arrays_alone(tmp_path: Path) -> None:
     images, labels = made()
     out = tmp_path / "run"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,12 +51,12 @@ class ArrayFile:
         names: of the arrays, in the order of the file.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         """Args:
         archive: the .npz.
-        size: its bytes on the disk.
+        path: of it.
         """
-        self._archive, self._size = archive, size
+        self._archive, self._path, self._size = archive, path, path.stat().st_size
         self.names = tuple(name.removesuffix(".npy") for name in archive.namelist())
 
     def header(self, name: str) -> Header:
@@ -83,6 +85,22 @@ class ArrayFile:
             stream.read(1)  # at the end the checksum is looked at
         return values.view(header.dtype).reshape(header.shape, order=header.order)
 
+    def is_stored(self, name: str) -> bool:
+        """Whether the values lie in the file as they are, uncompressed."""
+        return self._member(name).compress_type == zipfile.ZIP_STORED
+
+    def map(self, name: str) -> np.ndarray[Any, Any]:
+        """The same as `read` of an array that is stored, but from the disk when it is looked at, without a checksum."""
+        header, member = self.header(name), self._member(name)
+        with self._path.open("rb") as file:
+            file.seek(member.header_offset)
+            signature, lengths = struct.unpack("<4s22x4s", file.read(30))
+            file.seek(sum(struct.unpack("<HH", lengths)), io.SEEK_CUR)
+            start = file.tell()
+            if signature != b"PK\x03\x04" or _read_header(file, name) != header:
+                raise ValueError(f"{name} does not lie where the table of the file says")
+        return np.memmap(self._path, header.dtype, "r", start + header.start, header.shape, header.order)
+
     def _member(self, name: str) -> zipfile.ZipInfo:
         if self.names.count(name) != 1:
             raise ValueError(f"it holds {name} {self.names.count(name)} times")
@@ -102,12 +120,14 @@ def _read_header(stream: IO[bytes], name: str) -> Header:
     version = npy.read_magic(stream)
     if version != (1, 0):  # later ones are for headers that no row of numbers or names has
         raise ValueError(f"{name} is in version {version[0]}.{version[1]} of the .npy format; valid: 1.0")
+    start = stream.tell() - npy.MAGIC_LEN
     shape, by_columns, dtype = npy.read_array_header_1_0(stream)
+    length = stream.tell() - start
     if dtype.hasobject or dtype.itemsize == 0:
         raise ValueError(f"{name} holds {dtype}; valid: numbers or names")
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"{name} declares the shape {shape}")
-    return Header(dtype, shape, stream.tell(), "F" if by_columns else "C")
+    return Header(dtype, shape, length, "F" if by_columns else "C")
 
 
 @contextmanager
@@ -120,7 +140,7 @@ def open_arrays(path: Path, where: str) -> Iterator[ArrayFile]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            yield ArrayFile(archive, path.stat().st_size)
+            yield ArrayFile(archive, path)
     except InputError:
         raise
     except Exception as error:

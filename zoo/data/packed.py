@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
@@ -29,6 +30,9 @@ WHOLE = ""
 _PIXELS = ("images", "labels")
 _BESIDE = ("classes", "names", "split")
 """Arrays that may stand beside pixels: class names in label order, each image's name, and the split that it is of."""
+
+_MAPPED = 2**30
+"""Bytes of pixels above which they are left on the disk, where the file has them uncompressed."""
 
 _LONGEST_NAME = 1000
 """Characters of a class's name."""
@@ -160,7 +164,9 @@ def _pixel_arrays(packed: ArrayFile, where: str) -> dict[str, np.ndarray[Any, An
             raise InputError(f"{where}: {name} is {header.dtype}; valid: names of up to {_LONGEST_NAME} characters")
         if name != "classes" and header.shape[0] != images:
             raise InputError(f"{where}: {header.shape[0]} {name} must go with {images} images; valid: one for each")
-    return {name: packed.read(name) for name in reversed(wanted)}  # the largest last
+    arrays = {name: packed.read(name) for name in wanted if name != "images"}
+    large = math.prod(headers["images"].shape) > _MAPPED and packed.is_stored("images")
+    return arrays | {"images": packed.map("images") if large else packed.read("images")}
 
 
 def _list_pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> dict[str, Listing]:
@@ -173,7 +179,7 @@ def _list_pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str
     labels = arrays["labels"]
     check_labels(labels, classes, where)
     names = arrays["names"].tolist() if "names" in arrays else number_names(labels, classes)
-    store = PixelStore(arrays["images"], names)
+    store = PixelStore(arrays["images"], names, path if isinstance(arrays["images"], np.memmap) else None)
     whole = list_pixels(store, labels, classes, where=where, title=title_of(path))
     if "split" not in arrays:
         return {WHOLE: whole}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
@@ -25,10 +26,13 @@ class PixelStore(ImageStore):
     Args:
         pixels: (n, H, W, C) uint8, C of `CHANNELS`.
         names: (n,).
+        file: that the pixels are left in; None where they are in memory.
     """
 
-    def __init__(self, pixels: np.ndarray[Any, Any], names: Sequence[str]) -> None:
+    def __init__(self, pixels: np.ndarray[Any, Any], names: Sequence[str], file: Path | None = None) -> None:
         self._pixels, self._names = pixels, names
+        self.in_memory = file is None
+        self._modified = 0 if file is None else int(file.stat().st_mtime)
 
     def name(self, key: int) -> str:
         return self._names[key]
@@ -45,6 +49,9 @@ class PixelStore(ImageStore):
 
     def digest(self, key: int) -> bytes:
         return hash_buffer(self._pixels[key].tobytes())
+
+    def modified(self, key: int) -> int:
+        return self._modified
 
 
 def image_of(pixels: np.ndarray[Any, Any], name: str) -> Image.Image:
