@@ -15,7 +15,7 @@ from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image
 from zoo.errors import InputError
-from zoo.inference.predict import Failure, Prediction, predict, usable_device
+from zoo.inference.predict import Failure, Prediction, predict_files, usable_device
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = Preprocessing(size=32)
@@ -43,7 +43,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_answers_come_in_order_and_failures_in_their_place(model: ImageClassifier, files: list[Path]) -> None:
-    answers = list(predict(model, files, SIZE, LABELS, batch_size=3))
+    answers = list(predict_files(model, files, SIZE, LABELS, batch_size=3))
     assert [answer.file for answer in answers] == files
     assert [isinstance(answer, Failure) for answer in answers] == [i in (2, 6) for i in range(7)]
     for answer in answers:
@@ -52,7 +52,7 @@ def test_answers_come_in_order_and_failures_in_their_place(model: ImageClassifie
 
 
 def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list[Path]) -> None:
-    (answer,) = predict(model, files[:1], SIZE, LABELS, top=10)
+    (answer,) = predict_files(model, files[:1], SIZE, LABELS, top=10)
     assert isinstance(answer, Prediction)
     model.eval()
     expected = model(prepare(read_image(files[0]), SIZE)[None])[0].softmax(0).tolist()
@@ -64,7 +64,7 @@ def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list
 
 
 def test_the_batch_size_changes_nothing(model: ImageClassifier, files: list[Path]) -> None:
-    results = [list(predict(model, files, SIZE, LABELS, top=10, batch_size=size)) for size in (1, 2, 5, 64)]
+    results = [list(predict_files(model, files, SIZE, LABELS, top=10, batch_size=size)) for size in (1, 2, 5, 64)]
     for other in results[1:]:
         assert [answer.file for answer in other] == files
         for a, b in zip(results[0], other, strict=True):
@@ -79,7 +79,7 @@ def test_equal_logits_keep_the_order_of_the_classes(files: list[Path]) -> None:
     with torch.no_grad():
         for parameter in model.get_classifier().parameters():
             parameter.zero_()
-    (answer,) = predict(model, files[:1], SIZE, LABELS, top=4)
+    (answer,) = predict_files(model, files[:1], SIZE, LABELS, top=4)
     assert isinstance(answer, Prediction)
     assert [label for label, _ in answer.ranked] == LABELS[:4]
 
@@ -92,7 +92,7 @@ def test_files_are_read_a_batch_at_a_time(model: ImageClassifier, files: list[Pa
             taken.append(file)
             yield file
 
-    answers = predict(model, watched(), SIZE, LABELS, batch_size=2)
+    answers = predict_files(model, watched(), SIZE, LABELS, batch_size=2)
     assert not taken
     next(answers)
     assert taken == files[:2]
@@ -104,7 +104,7 @@ def test_the_model_and_the_caller_are_left_as_they_were(model: ImageClassifier, 
     frozen.eval()
     state = {key: value.clone() for key, value in model.state_dict().items()}
     modes = [module.training for module in model.modules()]
-    answers = predict(model, files, SIZE, LABELS, batch_size=2)
+    answers = predict_files(model, files, SIZE, LABELS, batch_size=2)
     next(answers)
     assert torch.is_grad_enabled()
     assert [module.training for module in model.modules()] == modes
@@ -130,20 +130,20 @@ def test_evaluating_restores_after_an_error(model: ImageClassifier) -> None:
 def test_logits_that_are_not_finite_fail_by_name(model: ImageClassifier, files: list[Path]) -> None:
     with torch.no_grad():
         model.get_classifier().bias[3] = float("nan")
-    for answer in predict(model, files[:2], SIZE, LABELS):
+    for answer in predict_files(model, files[:2], SIZE, LABELS):
         assert isinstance(answer, Failure)
         assert str(answer.file) in answer.error
         assert "not finite" in answer.error
 
 
 def test_images_go_to_the_models_type(model: ImageClassifier, files: list[Path]) -> None:
-    (answer,) = predict(model.double(), files[:1], SIZE, LABELS)
+    (answer,) = predict_files(model.double(), files[:1], SIZE, LABELS)
     assert isinstance(answer, Prediction)
 
 
 def test_all_files_bad_and_no_files(model: ImageClassifier, files: list[Path]) -> None:
-    assert all(isinstance(answer, Failure) for answer in predict(model, [files[2], files[6]], SIZE, LABELS))
-    assert not list(predict(model, [], SIZE, LABELS))
+    assert all(isinstance(answer, Failure) for answer in predict_files(model, [files[2], files[6]], SIZE, LABELS))
+    assert not list(predict_files(model, [], SIZE, LABELS))
 
 
 @pytest.mark.parametrize(
@@ -157,15 +157,15 @@ def test_all_files_bad_and_no_files(model: ImageClassifier, files: list[Path]) -
 )
 def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, changes: dict, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        predict(model, [], **({"preprocessing": SIZE, "labels": LABELS} | changes))
+        predict_files(model, [], **({"preprocessing": SIZE, "labels": LABELS} | changes))
 
 
 def test_models_that_do_not_take_the_image_are_told_at_once() -> None:
     grey = zoo.create_model(TINY, num_classes=10, in_chans=1)
     with pytest.raises(InputError, match="in_chans=1"):
-        predict(grey, [], SIZE, LABELS)
+        predict_files(grey, [], SIZE, LABELS)
     with pytest.raises(InputError, match="size=16 is too small"):
-        predict(zoo.create_model("has8_vgg_b1_m1_d4_ste_bpd", num_classes=10), [], Preprocessing(size=16), LABELS)
+        predict_files(zoo.create_model("has8_vgg_b1_m1_d4_ste_bpd", num_classes=10), [], Preprocessing(size=16), LABELS)
 
 
 def test_devices() -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from zoo.composition import parse_name
     from zoo.cpu.allocator import keep_freed_memory
     from zoo.factory import create_model
+    from zoo.inference.inputs import transform
+    from zoo.inference.predict import predict
     from zoo.info import model_info
     from zoo.names import Spec
     from zoo.profiling import profile
@@ -34,9 +36,11 @@ _HOMES = {
     "list_models": "zoo.catalog.catalog",
     "model_info": "zoo.info",
     "parse_name": "zoo.composition",
+    "predict": "zoo.inference.predict",
     "profile": "zoo.profiling",
     "register": "zoo.registry.registry",
     "save": "zoo.saving",
+    "transform": "zoo.inference.inputs",
 }
 
 __version__ = "0.1.0"
@@ -50,9 +54,11 @@ __all__ = [
     "list_models",
     "model_info",
     "parse_name",
+    "predict",
     "profile",
     "register",
     "save",
+    "transform",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

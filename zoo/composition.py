@@ -5,8 +5,8 @@ Weights come later (factory.py); nothing here reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, About, BuildRequest
 from zoo.errors import (
@@ -83,11 +83,10 @@ def build_model(
     spec: Spec,
     num_classes: int,
     in_chans: int = 3,
-    options: Mapping[str, Any] | None = None,
     registry: Registry | None = None,
     keywords: Collection[str] = (),
 ) -> ImageClassifier:
-    """The freshly initialised network of a spec; see `create_model` for the arguments.
+    """The freshly initialised network of a spec, with the spec's options; see `create_model` for the arguments.
 
     `keywords` are those of the caller: one of them may have been meant by an unknown option.
     """
@@ -95,12 +94,13 @@ def build_model(
 
     registry = registry or default_registry()
     family = registry.load("family", spec.family)()
-    unknown = sorted(set(options or {}) - family.options)
+    unknown = sorted(set(spec.options.get("family", {})) - family.options)
     if unknown:
         raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], {*family.options, *keywords})}")
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
-    request = BuildRequest(spec, registry, classes, channels, options or {})
+    request = BuildRequest(spec, registry, classes, channels)
     model: ImageClassifier = family.build(request)
+    request.check_all_used()
     guard_convolutions(model)
     return model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import shlex
 from collections.abc import Iterable
@@ -192,6 +193,16 @@ def check_count(what: str, value: int, lowest: int, highest: int) -> int:
     if not lowest <= count <= highest:
         raise CompositionError(f"{what}={count} is out of range; valid: {lowest} to {highest}")
     return count
+
+
+def check_number(what: str, value: float, *, above: float = -math.inf, below: float = math.inf) -> float:
+    """`value` as a finite number inside bounds; raises `OptionError` (not a number) or `CompositionError` (outside)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise OptionError(f"{what} must be a number, not {value!r}")
+    if not (math.isfinite(value) and above < value < below):
+        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+        raise CompositionError(f"{what}={value:g} is out of range; valid: finite numbers {' and '.join(bounds)}")
+    return float(value)
 
 
 def check_integer(what: str, value: int, lowest: int, highest: int) -> int:

@@ -7,10 +7,11 @@ size of its weight, takes all of it from there, and builds from there.
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict, final
 
@@ -23,7 +24,7 @@ from zoo.catalog.sources import PackageFile, Source
 from zoo.composition import DEFAULT_CLASSES, build_model
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import NewHeadWarning, OptionError
-from zoo.names import Spec
+from zoo.names import Options, OptionValue, Spec
 from zoo.registry.registry import Registry
 from zoo.weights import (
     Found,
@@ -58,9 +59,20 @@ def create_model(
     token: str | None = None,
     registry: Registry | None = None,
     catalog: Catalog | None = None,
-    **options: Any,
+    encoder_options: Mapping[str, OptionValue] | None = None,
+    decoder_options: Mapping[str, OptionValue] | None = None,
+    neuron_options: Mapping[str, OptionValue] | None = None,
+    **options: OptionValue,
 ) -> ImageClassifier:
     """Compose a model by name, or rebuild a stored one.
+
+    Example:
+        >>> import torch, zoo
+        >>> model = zoo.create_model("has8_resnet_b2_m2_d2_ste_bpd_lif", num_classes=5, neuron_options={"tau": 4.0})
+        >>> model.eval()(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 5])
+        >>> model.spec.options
+        {'neuron': {'tau': 4.0}}
 
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
@@ -81,7 +93,10 @@ def create_model(
         token: for private repositories; None for the one logged in with.
         registry: components to build from; the installed ones by default.
         catalog: where weights are listed; the installed ones by default.
-        **options: of the family; `timesteps` of `sew`.
+        encoder_options, decoder_options, neuron_options: keyword arguments of the components, such as
+            `neuron_options={"tau": 4.0, "v_threshold": 0.5}`. `zoo info NAME` shows which ones there are. They are
+            stored with a weight, and one that is given here replaces the stored one.
+        **options: of the family; `timesteps` of `sew`, `gain` of `has8`.
 
     Returns:
         A model from pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes).
@@ -91,7 +106,7 @@ def create_model(
         MissingPluginError: (ModelNameError) a part of the name, or what is stored, needs a distribution that is not
             installed; the message says how to install it.
         CompositionError: (ValueError) the components do not fit together.
-        OptionError: (TypeError) an unknown option.
+        OptionError: (TypeError) an option that the family or the component does not take.
         ComponentError: a plugin that the name needs is broken.
         HubError: the Hub cannot be reached, or refuses.
         WeightError: the weights are missing, altered, or those of another network.
@@ -105,6 +120,7 @@ def create_model(
         token=token,
         registry=registry,
         catalog=catalog,
+        options=gather_options(encoder_options, decoder_options, neuron_options),
     )
     return opened.build(
         pretrained, num_classes, in_chans, checkpoint_path=checkpoint_path, device=device, dtype=dtype, **options
@@ -119,6 +135,30 @@ class Places(TypedDict, total=False):
     token: str | None
     registry: Registry | None
     catalog: Catalog | None
+    options: Options | None
+
+
+def gather_options(
+    encoder: Mapping[str, OptionValue] | None = None,
+    decoder: Mapping[str, OptionValue] | None = None,
+    neuron: Mapping[str, OptionValue] | None = None,
+) -> Options:
+    """Options of components by their kind; raises `OptionError` for what is not a mapping of plain values."""
+    options = {"encoder": encoder or {}, "decoder": decoder or {}, "neuron": neuron or {}}
+    for kind, given in options.items():
+        if not isinstance(given, Mapping):
+            raise OptionError(f"{kind}_options is a mapping such as {{'tau': 4.0}}, not {given!r}")
+        _check_values(f"{kind}_options", given)
+    return options
+
+
+def _check_values(what: str, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        plain = value is None or isinstance(value, str | bool | int | float)
+        if not isinstance(name, str) or not plain or (isinstance(value, float) and not math.isfinite(value)):
+            raise OptionError(
+                f"{what}: {name}={value!r} cannot be stored; valid: finite numbers, texts, booleans, None"
+            )
 
 
 def open_model(
@@ -131,6 +171,7 @@ def open_model(
     token: str | None = None,
     registry: Registry | None = None,
     catalog: Catalog | None = None,
+    options: Options | None = None,
 ) -> OpenedModel:
     """What a name or reference stands for, found once: nothing is built, and no weight is read yet.
 
@@ -139,14 +180,17 @@ def open_model(
         required: whether a name without a tag must have a weight.
         listed: whether a name without a tag stands for its first weight too, where one is listed.
         endpoint, cache_dir, token, registry, catalog: as for `create_model`.
+        options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
 
     Raises:
         ModelNameError, TagError, SourceError, MissingPluginError, HubError, WeightError: as `create_model` does.
     """
     access = HubAccess(endpoint, cache_dir, token)
     if listed and not required:
-        return OpenedModel(find_listed(name, access, registry, catalog=catalog), access, registry, catalog)
-    found = find_weight(name, access, registry, catalog=catalog, required=required)
+        found = find_listed(name, access, registry, catalog=catalog)
+    else:
+        found = find_weight(name, access, registry, catalog=catalog, required=required)
+    found = replace(found, spec=found.spec.with_options(options or {}))
     return OpenedModel(found, access, registry, catalog)
 
 
@@ -206,7 +250,7 @@ class OpenedModel:
         checkpoint_path: Path | str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-        **options: Any,
+        **options: OptionValue,
     ) -> ImageClassifier:
         """The network; arguments and errors are those of `create_model`."""
         _check_choice(pretrained, checkpoint_path)
@@ -217,13 +261,14 @@ class OpenedModel:
                 f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
                 f"without a weight: {found.spec.untagged()}"
             )
+        _check_values("create_model", options)
+        spec = found.spec.with_options({"family": options})
         state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
         with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
             model = build_model(
-                found.spec.untagged() if weight is None else found.spec,
+                spec.untagged() if weight is None else spec,
                 classes if num_classes is None else num_classes,
                 channels if in_chans is None else in_chans,
-                options,
                 registry,
                 _keywords() if options else (),
             )

@@ -10,7 +10,8 @@ import torch
 from zoo.catalog.catalog import Catalog, default_catalog, providers_of
 from zoo.composition import DEFAULT_CLASSES, build_model
 from zoo.factory import DEFAULT_CHANNELS, open_model
-from zoo.registry.registry import Registry
+from zoo.names import Spec
+from zoo.registry.registry import Registry, default_registry
 
 
 def model_info(
@@ -57,6 +58,8 @@ def model_info(
         "loads": opened.loads,
         "family": spec.family,
         "fields": dict(spec.fields),
+        "options": spec.options,
+        "takes": _options_taken(spec, registry or default_registry()),
         "listed": spec.text in catalog.notes,
         "note": catalog.notes.get(spec.text, ""),
         "params": sum(p.numel() for p in model.parameters()),
@@ -72,3 +75,11 @@ def model_info(
             weight.model_dump(mode="json") | {"name": weight.name, "location": place} for weight, place in weights
         ],
     }
+
+
+def _options_taken(spec: Spec, registry: Registry) -> dict[str, list[str]]:
+    """Names of the options that the family and its components take."""
+    kinds = [kind for kind in ("encoder", "decoder", "neuron") if spec.get(kind) is not None]
+    taken = {kind: registry.load(kind, str(spec[kind])).options for kind in kinds}
+    taken["family"] = registry.load("family", spec.family)().options
+    return {kind: sorted(options) for kind, options in taken.items() if options}

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 from zoo.errors import ModelNameError, TagError, shorten, suggest
 from zoo.known_plugins import unknown_component
@@ -21,6 +21,9 @@ _FOREIGN = re.compile(r"[^a-z0-9_.:-]")
 TAG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 Value = str | int
+OptionValue = str | int | float | bool | None
+Options = Mapping[str, Mapping[str, OptionValue]]
+"""kind ('neuron', …, or 'family') → keyword argument → its value, as JSON keeps it."""
 ComponentNames = Callable[[str], Iterable[str]]
 """kind ('encoder', …) → the names that are registered."""
 
@@ -34,12 +37,14 @@ class Spec:
         fields: what the family read, in the order of the name; plain strings and integers.
         text: the canonical name without tag; a component may stand behind its distribution (`zoo-gray:gray`).
         tag: which weights, or None.
+        settings: options of components and of the family that were given; they are not part of the name.
     """
 
     family: str
     fields: tuple[tuple[str, Value], ...]
     text: str
     tag: str | None = None
+    settings: tuple[tuple[str, tuple[tuple[str, OptionValue], ...]], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.text}.{self.tag}" if self.tag else self.text
@@ -60,6 +65,19 @@ class Spec:
         return replace(self, tag=None)
 
     @property
+    def options(self) -> dict[str, dict[str, OptionValue]]:
+        """What was given to each kind of component, and to the family under 'family'; {} for the defaults."""
+        return {kind: dict(given) for kind, given in self.settings}
+
+    def with_options(self, options: Options) -> Spec:
+        """The same with further options; one that is set already takes the new value."""
+        merged = self.options
+        for kind, given in options.items():
+            merged[kind] = merged.get(kind, {}) | dict(given)
+        settings = ((kind, tuple(sorted(given.items()))) for kind, given in sorted(merged.items()) if given)
+        return replace(self, settings=tuple(settings))
+
+    @property
     def plain_text(self) -> str:
         """The name without distributions: `has8_…_ste_bpd` of `has8_…_has8-zoo:ste_bpd`."""
         return plain_name(self.text)
@@ -69,9 +87,10 @@ class Spec:
         """The distributions that the name asks for."""
         return frozenset(_DISTRIBUTION.findall(self.text))
 
-    def to_json(self) -> dict[str, Value | dict[str, Value] | None]:
-        """A JSON object that says everything about the architecture."""
-        return {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that says everything about the architecture; without options it has no such key."""
+        content = {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
+        return content | ({"options": self.options} if self.settings else {})
 
 
 def plain_name(text: str) -> str:

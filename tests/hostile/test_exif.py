@@ -17,7 +17,7 @@ from zoo.catalog.schema import Preprocessing
 from zoo.data import load_split
 from zoo.data.images import open_image, read_image, upright_size
 from zoo.errors import InputError
-from zoo.inference.predict import Failure, Prediction, predict
+from zoo.inference.predict import Failure, Prediction, predict_files
 
 # How the EXIF standard brings each orientation upright.
 TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -128,7 +128,7 @@ def test_predicting_goes_on_behind_an_unreadable_file(tmp_path: Path) -> None:
     model = zoo.create_model(NAME, num_classes=2)
     files = sorted((folder / "cat").iterdir())
     with torch.no_grad():
-        answers = list(predict(model, files, Preprocessing(size=32), ("cat", "dog"), top=1))
+        answers = list(predict_files(model, files, Preprocessing(size=32), ("cat", "dog"), top=1))
     assert [type(answer) for answer in answers] == [Prediction, Failure, Prediction]
     assert isinstance(answers[1], Failure)
     assert "b.jpg" in answers[1].error

@@ -41,14 +41,14 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
 def spiking_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """The same over (T, N, C, H, W): T·N is its batch."""
     kind = layer.Conv2d if stride == 1 else GuardedSpikingConv2d
-    made: nn.Conv2d = kind(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False, step_mode="m")
-    return made
+    conv: nn.Conv2d = kind(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False, step_mode="m")
+    return conv
 
 
 def spiking_norm(channels: int) -> nn.BatchNorm2d:
     """Batch norm over (T, N, C, H, W), statistics over T·N and pixels."""
-    made: nn.BatchNorm2d = layer.BatchNorm2d(channels, step_mode="m")
-    return made
+    norm: nn.BatchNorm2d = layer.BatchNorm2d(channels, step_mode="m")
+    return norm
 
 
 class SpikingAvgPool2d(layer.AvgPool2d):
@@ -70,14 +70,14 @@ class SpikingAvgPool2d(layer.AvgPool2d):
 
 def spiking_avg_pool(kernel: int, stride: int | None = None, padding: int = 0) -> nn.AvgPool2d:
     """Average pooling over (T, N, C, H, W); the stride is the kernel where none is given."""
-    made: nn.AvgPool2d = SpikingAvgPool2d(kernel, stride or kernel, padding)
-    return made
+    pool: nn.AvgPool2d = SpikingAvgPool2d(kernel, stride or kernel, padding)
+    return pool
 
 
 def spiking_linear(in_features: int, out_features: int) -> nn.Linear:
     """A linear layer over (T, N, C)."""
-    made: nn.Linear = layer.Linear(in_features, out_features, step_mode="m")
-    return made
+    linear: nn.Linear = layer.Linear(in_features, out_features, step_mode="m")
+    return linear
 
 
 def pooled(x: Tensor, global_pool: str) -> Tensor:

@@ -5,11 +5,12 @@ Loads no torch, and reads nothing.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from zoo.catalog.sources import HubRepository, PackageFile, Source, parse_reference, parse_source
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
@@ -19,6 +20,8 @@ from zoo.names import Spec
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+
+Percent = Annotated[float, Field(ge=0, le=100)]
 
 TOP_K = re.compile(r"top(\d+)")
 """The metrics that are shares of images, in percent."""
@@ -36,12 +39,31 @@ class Record(BaseModel):
 
 
 class Preprocessing(Record):
-    """From a decoded image to the model's input; pixels go to [0, 1], without mean or std."""
+    """From a decoded image to the model's input: resized, cropped, pixels in [0, 1], then (pixels − mean) / std.
+
+    `mean` and `std` have one number for every channel, or one for all of them.
+    """
 
     size: int = Field(ge=1, le=16384, description="pixels a side of the input")
     resize: Literal["shorter-side"] = "shorter-side"
     crop: Literal["center"] = "center"
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_pct: float = Field(default=1.0, gt=0, le=1, description="the share of the resized side that the crop keeps")
+    mean: tuple[float, ...] = Field(default=(0.0,), min_length=1, max_length=MAX_CHANNELS)
+    std: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1, max_length=MAX_CHANNELS)
+
+    @property
+    def normalises(self) -> bool:
+        """Whether pixels leave [0, 1]."""
+        return set(self.mean) != {0.0} or set(self.std) != {1.0}
+
+    def of_channels(self, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std of each of `count` channels; a network adapted to others takes the average for each."""
+        return _for_channels(self.mean, count), _for_channels(self.std, count)
+
+
+def _for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
+    return values if len(values) == count else (sum(values) / len(values),) * count
 
 
 class Figures(Record):
@@ -66,8 +88,43 @@ class Activity(Record):
     control_energy_uj: float | None = Field(default=None, ge=0, description="the same for the network without spikes")
 
 
+class EnergyRange(Record):
+    """What published models of energy say of an image, beside the network without spikes."""
+
+    models: dict[str, tuple[float, float]] = Field(description="model → microjoules of network and control")
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """The lowest and the highest ratio of network to control."""
+        ratios = [network / control for network, control in self.models.values()]
+        return min(ratios), max(ratios)
+
+    @field_validator("models")
+    @classmethod
+    def _has_ratios(cls, models: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        if not models or not all(network >= 0 and control > 0 for network, control in models.values()):
+            raise ValueError("energies are 0 or more, of a control above 0, under one model at least")
+        return models
+
+
+class Conversion(Record):
+    """Which published file a weight was converted from."""
+
+    name: str = Field(min_length=1, description="as its publisher calls it")
+    sha256: Sha256 = Field(description="of the file that was converted")
+
+
 class StoredWeight(Record):
-    """A trained weight, wherever its bytes lie."""
+    """A trained weight, wherever its bytes lie.
+
+    Attributes:
+        control: the weight of the network without spikes that had the same schedule, `variant.tag`.
+        started_from: the weight that training started from, `variant.tag`; empty for none.
+        silenced: top-1 in percent with one kind of branch giving 0: `spiking`, `analog`.
+        robustness: top-1 in percent on altered validation images, by the alteration and its strength.
+        energy_range: energy under several published models.
+        converted: the file that it was converted from.
+    """
 
     variant: str
     tag: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -91,6 +148,12 @@ class StoredWeight(Record):
     providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
     figures: Figures
     activity: Activity | None = None
+    control: str = ""
+    started_from: str = ""
+    silenced: dict[Literal["spiking", "analog"], Percent] = Field(default_factory=dict)
+    robustness: dict[str, Percent] = Field(default_factory=dict)
+    energy_range: EnergyRange | None = None
+    converted: Conversion | None = None
 
     @field_validator("metrics")
     @classmethod
@@ -114,6 +177,15 @@ class StoredWeight(Record):
     def _spec_is_the_variants(self) -> StoredWeight:
         if self.spec.get("name") != self.variant:
             raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
+        _check_options(self.spec.get("options", {}))
+        return self
+
+    @model_validator(mode="after")
+    def _means_are_of_the_channels(self) -> StoredWeight:
+        for name in ("mean", "std"):
+            count = len(getattr(self.preprocessing, name))
+            if count not in (1, self.in_chans):
+                raise ValueError(f"preprocessing.{name} has {count} numbers; valid: 1, or in_chans={self.in_chans}")
         return self
 
     @property
@@ -127,8 +199,8 @@ class StoredWeight(Record):
         return len(self.labels)
 
     def spec_of(self, spec: Spec) -> Spec:
-        """The spec with this weight's tag."""
-        return spec.tagged(self.tag)
+        """The spec with this weight's tag and options."""
+        return spec.tagged(self.tag).with_options(self.spec.get("options", {}))
 
 
 class WeightRecord(StoredWeight):
@@ -166,6 +238,19 @@ class WeightRecord(StoredWeight):
     def stored(self) -> StoredWeight:
         """What is known of the weight itself, without where it lies."""
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
+
+
+def _check_options(options: Any) -> None:
+    """Raise ValueError for options that no spec has: kind → name → a finite number, a text, a boolean or nothing."""
+    if not isinstance(options, dict) or not all(isinstance(given, dict) and given for given in options.values()):
+        raise ValueError("spec.options is not a mapping of kinds to options, such as {'neuron': {'tau': 4.0}}")
+    for kind, given in options.items():
+        for name, value in given.items():
+            plain = value is None or isinstance(value, str | bool | int | float)
+            if not plain or (isinstance(value, float) and not math.isfinite(value)):
+                raise ValueError(
+                    f"spec.options.{kind}.{name} is {shorten(repr(value))}; valid: numbers, texts, bool, null"
+                )
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -34,22 +34,22 @@ def convert_command(
     """
     from zoo.saving.convert import convert
 
-    given = {"encoder": encoder, "decoder": decoder}
-    options = {name: value for name, value in given.items() if value is not None} | key_values(
+    coding = {"encoder": encoder, "decoder": decoder}
+    options = {name: value for name, value in coding.items() if value is not None} | key_values(
         settings or [], "KEY=VALUE"
     )
-    found = convert(converter, checkpoint, out, image_size=image_size, registry=None, **options)
+    converted = convert(converter, checkpoint, out, image_size=image_size, registry=None, **options)
     row = {
-        "name": found.spec_name,
-        "num_classes": found.num_classes,
-        "in_chans": found.in_chans,
-        "note": found.note,
+        "name": converted.spec_name,
+        "num_classes": converted.num_classes,
+        "in_chans": converted.in_chans,
+        "note": converted.note,
         "load": f"local-dir:{out}",
     }
     if as_json:
         print(json.dumps(row))
         return
-    say(f"{found.spec_name}, {found.num_classes:,} classes, {found.in_chans} image channels")
-    if found.note:
-        say(f"note: {found.note}")
+    say(f"{converted.spec_name}, {converted.num_classes:,} classes, {converted.in_chans} image channels")
+    if converted.note:
+        say(f"note: {converted.note}")
     say(f'zoo.create_model("{row["load"]}")')

@@ -34,8 +34,8 @@ def _lines(profile: Profile, with_layers: bool) -> Iterator[str]:
     yield from _summary(profile)
     if profile.activity is not None and profile.energy is not None:
         yield from _energy(profile, profile.activity, profile.energy)
-        used = tuple(profile.activity.elementwise)
-        yield from _rules(dict.fromkeys((*used, *RULES)) if with_layers else used)
+        rules = tuple(profile.activity.elementwise)
+        yield from _rules(dict.fromkeys((*rules, *RULES)) if with_layers else rules)
     if with_layers:
         yield from _layers(profile)
         if profile.activity is not None:
@@ -88,8 +88,8 @@ def _energy(profile: Profile, activity: Activity, energy: Energy) -> Iterator[st
         yield _bill(label, energy.work[part], energy.images, energy.part_pj(part))
     yield _bill("total", energy.total, energy.images, energy.pj)
     if profile.control is not None and profile.control.energy is not None:
-        theirs = profile.control.energy
-        yield _bill("control's total", theirs.total, theirs.images, theirs.pj)
+        other_energy = profile.control.energy
+        yield _bill("control's total", other_energy.total, other_energy.images, other_energy.pj)
         yield ""
         yield from _folded(profile.statement)
     yield from _folded(profile.caveat)
@@ -158,14 +158,14 @@ def _layers(profile: Profile) -> Iterator[str]:
 
 
 def _synapses(activity: Activity) -> Iterator[str]:
-    reasons = list(dict.fromkeys(each.reason for each in activity.synapses))
+    reasons = list(dict.fromkeys(layer.reason for layer in activity.synapses))
     rows = [
         [
-            each.name,
-            f"{each.operation} ({reasons.index(each.reason) + 1})",
-            *(f"{n / activity.images:,.0f}" for n in (each.dense, each.used, each.counted)),
+            layer.name,
+            f"{layer.operation} ({reasons.index(layer.reason) + 1})",
+            *(f"{n / activity.images:,.0f}" for n in (layer.dense, layer.used, layer.counted)),
         ]
-        for each in activity.synapses
+        for layer in activity.synapses
     ]
     header = ["layer", "counted as", "dense MACs", "nonzero pairs", "charged"]
     yield from _table("Synaptic operations of one image, on average", header, rows, 2)
@@ -175,6 +175,6 @@ def _synapses(activity: Activity) -> Iterator[str]:
 
 def _rates(activity: Activity) -> Iterator[str]:
     if activity.rates:
-        rows = [[each.name, each.kind, f"{each.rate:.4f}", f"{each.spikes:,}"] for each in activity.rates]
+        rows = [[layer.name, layer.kind, f"{layer.rate:.4f}", f"{layer.spikes:,}"] for layer in activity.rates]
         header = ["layer", "kind", "spike rate", "spikes"]
         yield from _table("Spikes of all images; the rate is per neuron and timestep", header, rows, 2)

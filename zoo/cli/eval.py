@@ -107,7 +107,7 @@ def eval_command(
 
         def begin(images: int) -> None:
             nonlocal advance
-            advance = stack.enter_context(progress(images, shown=True))
+            advance = stack.enter_context(progress(images, visible=True))
 
         def after_batch(images: int) -> None:
             for _ in range(images):
@@ -158,8 +158,8 @@ def _print_classes(evaluation: Evaluation, console: Console) -> None:
 
     scores, title = evaluation.scores(), "classes"
     if len(scores) > _TABLE:
-        seen = [score for score in scores if score.recall is not None]
-        scores = sorted(seen, key=lambda score: score.recall or 0.0)[:_TABLE]
+        measured = [score for score in scores if score.recall is not None]
+        scores = sorted(measured, key=lambda score: score.recall or 0.0)[:_TABLE]
         title = f"the {_TABLE} classes that are recognised worst, of {len(evaluation.classes):,}"
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     table.add_column("class", overflow="fold")
@@ -183,8 +183,8 @@ def _print_confusion(evaluation: Evaluation, console: Console) -> None:
         for column in ("is", "was taken for"):
             table.add_column(column, overflow="fold")
         table.add_column("images", justify="right")
-        for true, said, count in evaluation.mistakes():
-            table.add_row(Text(printable(true)), Text(printable(said)), f"{count:,}")
+        for true, predicted, count in evaluation.mistakes():
+            table.add_row(Text(printable(true)), Text(printable(predicted)), f"{count:,}")
     else:
         title = "confusion: row is, column was said"
         table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")

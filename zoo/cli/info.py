@@ -56,6 +56,12 @@ def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, st
     parts = [(c["kind"], f"{c['name']:<12} {c['distribution']} {c['version'] or ''}") for c in info["components"]]
     kinds = {c["kind"] for c in info["components"]}
     yield "parts", parts + [(field, str(value)) for field, value in info["fields"].items() if field not in kinds]
+    options = [
+        (f"{kind} options", ", ".join(_option(name, info["options"].get(kind, {})) for name in names))
+        for kind, names in info["takes"].items()
+    ]
+    if options:
+        yield "options (name=value where set)", options
     sides = info["min_image_size"]
     size = {
         "parameters": f"{info['params']:,}",
@@ -71,6 +77,10 @@ def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, st
         yield "weights", [("none", "this name builds an untrained network")]
 
 
+def _option(name: str, given: Mapping[str, Any]) -> str:
+    return f"{name}={given[name]}" if name in given else name
+
+
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     """Labels and values of one weight, as in `WeightRecord`."""
     from zoo.catalog.schema import in_words
@@ -84,7 +94,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "data licence": f"{weight['dataset_license']}; {weight['dataset_attribution']}",
         "licence": weight["license"],
         "classes": ", ".join(labels[:10]) + ("" if len(labels) <= 10 else f" and {len(labels) - 10:,} more"),
-        "image": f"{preprocessing['size']} pixels a side, {preprocessing['interpolation']}",
+        "image": ", ".join(_prepared(preprocessing)),
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
         "recipe": ", ".join(_training(weight)),
@@ -93,6 +103,16 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "bytes": f"{weight['size']:,}",
         "sha256": weight["sha256"],
     }
+
+
+def _prepared(preprocessing: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{preprocessing['size']} pixels a side"
+    yield str(preprocessing["interpolation"])
+    if preprocessing["crop_pct"] < 1:
+        yield f"central {100 * preprocessing['crop_pct']:g} %"
+    for name, plain in (("mean", 0), ("std", 1)):
+        if set(preprocessing[name]) != {plain}:
+            yield f"{name} " + "/".join(f"{value:g}" for value in preprocessing[name])
 
 
 def _training(weight: Mapping[str, Any]) -> Iterator[str]:

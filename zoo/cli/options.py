@@ -70,15 +70,15 @@ def _is_folder(text: str) -> bool:
         return False
 
 
-def key_values(texts: Sequence[str], example: str) -> dict[str, str]:
+def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dict[str, str]:
     """What `--set KEY=VALUE` says, given any number of times."""
-    found = {}
+    pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise typer.BadParameter(f"--set {text!r} is not of the form {example}")
-        found[key.strip()] = value
-    return found
+            raise typer.BadParameter(f"{option} {text!r} is not of the form {example}")
+        pairs[key.strip()] = value
+    return pairs
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -112,10 +112,10 @@ class Commands(TyperGroup):
     That what is printed cannot be written, since the disk is full or nobody reads on, is none: exit status 1.
     """
 
-    def main(self, *arguments: Any, **more: Any) -> Any:
+    def main(self, *arguments: Any, **keywords: Any) -> Any:
         try:
             try:
-                return super().main(*arguments, **more)
+                return super().main(*arguments, **keywords)
             finally:
                 if sys.stdout is not None:  # as where it was closed
                     sys.stdout.flush()  # here it can still be told; the interpreter's own flush would be a traceback

@@ -98,9 +98,9 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(total: int, shown: bool, doing: str = "classifying") -> Iterator[Callable[[], None]]:
+def progress(total: int, visible: bool, doing: str = "classifying") -> Iterator[Callable[[], None]]:
     """A bar on stderr, in a terminal alone; yields what to call after each image."""
-    if not (shown and sys.stderr.isatty()):
+    if not (visible and sys.stderr.isatty()):
         yield lambda: None
         return
     from rich.console import Console

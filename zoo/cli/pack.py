@@ -52,7 +52,7 @@ def pack_command(
 
         def begin(images: int) -> None:
             nonlocal advance
-            advance = stack.enter_context(progress(images, shown=True, doing="packing"))
+            advance = stack.enter_context(progress(images, visible=True, doing="packing"))
 
         made = pack(
             data,

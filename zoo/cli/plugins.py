@@ -67,8 +67,8 @@ def _list(verbose: bool, seconds: float, as_json: bool) -> None:
     told_of = [(c, state, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
     for component, _, reason in told_of:
         if not as_json:
-            told = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
-            say("", f"{component.kind} {component.name} of {component.origin}:", *told, sep="\n")
+            lines = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
+            say("", f"{component.kind} {component.name} of {component.origin}:", *lines, sep="\n")
     if any(state is not State.INCOMPLETE for _, state, _ in told_of):
         raise typer.Exit(1)
 
@@ -102,8 +102,12 @@ def check_command(
     from zoo.registry.registry import default_registry
     from zoo.testing import Outcome, check_component
 
-    found = [c for c in default_registry().components() if c.distribution == (distribution or c.distribution)]
-    chosen = found if distribution else [c for c in found if c.distribution != OURS]
+    installed = [
+        component
+        for component in default_registry().components()
+        if component.distribution == (distribution or component.distribution)
+    ]
+    chosen = installed if distribution else [component for component in installed if component.distribution != OURS]
     if distribution and not chosen:
         known = {c.distribution for c in default_registry().components()}
         raise UnknownComponentError(
@@ -113,17 +117,17 @@ def check_command(
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
     results = []
-    with progress(len(chosen), shown=not as_json, doing="checking") as advance:
+    with progress(len(chosen), visible=not as_json, doing="checking") as advance:
         for component in chosen:
             results += check_component(component)
             advance()
-    shown = results if verbose or as_json else [r for r in results if r.outcome is Outcome.FAILED]
-    if shown:
-        print_rows([result.to_json() for result in shown], as_json)
+    rows = results if verbose or as_json else [r for r in results if r.outcome is Outcome.FAILED]
+    if rows:
+        print_rows([result.to_json() for result in rows], as_json)
     counts = Counter(result.outcome for result in results)
     if not as_json:
-        told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
-        say(f"{len(chosen)} components: {told}")
+        summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
+        say(f"{len(chosen)} components: {summary}")
     if counts[Outcome.FAILED]:
         raise typer.Exit(1)
 
@@ -145,10 +149,10 @@ def new_command(
     from zoo.scaffold import draft
 
     plugin = draft(name, kind, component)
-    written = plugin.write(into)
-    say(f"{written}: the {plugin.kind} {plugin.component}")
+    folder = plugin.write(into)
+    say(f"{folder}: the {plugin.kind} {plugin.component}")
     for path in plugin.files():
         say(f"  {path}")
     say("Next:")
-    for command in plugin.next_commands(written):
+    for command in plugin.next_commands(folder):
         say(f"  {command}")

@@ -50,7 +50,7 @@ def predict_command(
     opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
     weight = opened.weight
     assert weight is not None  # it was required
-    from zoo.inference.predict import Failure, predict, usable_device
+    from zoo.inference.predict import Failure, predict_files, usable_device
 
     files: list[Path | Failure] = [] if images else [*sample_photographs()]
     for path in images or []:
@@ -60,12 +60,12 @@ def predict_command(
             files.append(Failure(path, str(error)))
 
     network = opened.build(pretrained=True, device=usable_device(device))
-    wanted = min(DEFAULT_TOP, weight.num_classes) if top is None else top
-    answers = predict(network, files, weight.preprocessing, weight.labels, wanted, batch_size)
+    count = min(DEFAULT_TOP, weight.num_classes) if top is None else top
+    answers = predict_files(network, files, weight.preprocessing, weight.labels, count, batch_size)
     if not as_json:
         say(weight.name)
     failed = False
-    with progress(len(files), shown=len(files) > batch_size) as advance:
+    with progress(len(files), visible=len(files) > batch_size) as advance:
         for answer in answers:
             failed |= not print_answer(answer, weight.name, as_json)
             advance()

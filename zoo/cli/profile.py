@@ -73,10 +73,10 @@ def profile_command(
         from zoo.data.source import Source
 
         leave_bombs_to_us()
-        wanted = preprocessing_of(opened, image_size)
+        preprocessing = preprocessing_of(opened, image_size)
         sample = sample_images(Source(data, data_root, download=not no_download), limit or DEFAULT_LIMIT)
-        with progress(len(sample), shown=True, doing="counting") as advance:
-            images = (prepare(image, wanted) for image in sample if not advance())
+        with progress(len(sample), visible=True, doing="counting") as advance:
+            images = (prepare(image, preprocessing) for image in sample if not advance())
             counted = profile(opened, num_classes=num_classes, images=images)
     if as_json:
         print(json.dumps(counted.to_json()))

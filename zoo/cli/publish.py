@@ -124,7 +124,7 @@ def publish_command(
     from zoo.weights import HubAccess
 
     _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "--license": license,
         "--labels": labels,
         "--image-size": image_size,
@@ -135,7 +135,7 @@ def publish_command(
         "--recipe": recipe,
         "--metric": metric or None,
     }
-    stated = {option: value for option, value in given.items() if value is not None}
+    stated = {option: value for option, value in options.items() if value is not None}
     _check_stated(stated, checkpoint is not None)
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place
@@ -257,13 +257,13 @@ def _find(name: str, catalog: Path, access: HubAccess) -> _Order:
 
     if parse_reference(name) is None and catalog.is_file():
         spec = parse_typed(name)
-        if (own := read_catalog(catalog)).weights_of(spec):
-            record = own.weight(spec)
+        if (records := read_catalog(catalog)).weights_of(spec):
+            record = records.weight(spec)
             return _Order(record.stored(), record.location)
-    found = find_weight(name, access, required=True)
-    assert found.weight is not None
-    assert found.source is not None
-    return _Order(found.weight, found.source)
+    resolved = find_weight(name, access, required=True)
+    assert resolved.weight is not None
+    assert resolved.source is not None
+    return _Order(resolved.weight, resolved.source)
 
 
 def _refuse(options: Collection[str], why: str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zoo.training import TrainingResult
 
 _RECIPE = "Settings of the recipe, replaced"
+_MODEL = "Options of the model, which its name does not say"
 _RUN = "The run"
 _DATA = "The data"
 
@@ -74,6 +75,28 @@ def train_command(
             metavar="NAME",
             help="A weight of the network without spikes that a hybrid's analog branches and head start from.",
             rich_help_panel=_RUN,
+        ),
+    ] = None,
+    set_neuron: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the neurons, such as tau=4; repeat it. `zoo info NAME` shows which there are.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = None,
+    set_encoder: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="The same of the encoder.", rich_help_panel=_MODEL)
+    ] = None,
+    set_decoder: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="The same of the decoder.", rich_help_panel=_MODEL)
+    ] = None,
+    set_family: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="The same of the family: gain=0 lets a has8 network begin as its control, timesteps=4 is of sew.",
+            rich_help_panel=_MODEL,
         ),
     ] = None,
     resume: Annotated[
@@ -167,11 +190,18 @@ def train_command(
             model_reference(name),
             data,
             recipe=recipe,
-            changes={key: value for key, value in changes.items() if value is not None} | _settings(settings or []),
+            changes={key: value for key, value in changes.items() if value is not None}
+            | _recipe_settings(settings or []),
             out=out,
             resume=resume,
             tag=tag,
             control=None if control is None else model_reference(control),
+            model_options={
+                "neuron": _settings(set_neuron or [], "--set-neuron", "tau=4"),
+                "encoder": _settings(set_encoder or [], "--set-encoder", "timesteps=4"),
+                "decoder": _settings(set_decoder or [], "--set-decoder", "name=value"),
+                "family": _settings(set_family or [], "--set-family", "gain=0"),
+            },
             options=options,
             accumulate=accumulate,
             workers=workers,
@@ -188,10 +218,13 @@ def train_command(
         _print(result, as_json)
 
 
-def _settings(texts: list[str]) -> dict[str, Any]:
+def _recipe_settings(texts: list[str]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in _settings(texts, "--set", "clip_norm=1").items()}
+
+
+def _settings(texts: list[str], option: str, example: str) -> dict[str, Any]:
     """`clip_norm=1` as YAML would read it."""
-    given = key_values(texts, "clip_norm=1")
-    return {key.replace("-", "_"): yaml.safe_load(value) for key, value in given.items()}
+    return {key: yaml.safe_load(value) for key, value in key_values(texts, example, option).items()}
 
 
 def _print(result: TrainingResult, as_json: bool) -> None:

@@ -192,7 +192,7 @@ class ImageClassifier(nn.Module, ABC):
         count = len(self.feature_info)
         if indices is None:
             return list(range(count))
-        wanted = list(range(-indices, 0)) if isinstance(indices, int) else list(indices)
-        if not wanted or not all(isinstance(i, int) and -count <= i < count for i in wanted):
+        numbers = list(range(-indices, 0)) if isinstance(indices, int) else list(indices)
+        if not numbers or not all(isinstance(i, int) and -count <= i < count for i in numbers):
             raise InputError(f"indices={indices!r} is outside the {count} levels 0…{count - 1} of {self.spec}")
-        return [i % count for i in wanted]
+        return [i % count for i in numbers]

@@ -18,12 +18,14 @@ class Decoder(nn.Module, ABC):
     Attributes:
         codes: the codes it can read; None for any.
         timesteps: the T it needs; None for any.
+        options: names of the keyword arguments that its constructor takes; none is required.
         prices: what it is charged with; by default a multiplication for every spike.
     """
 
     api_version: ClassVar[int]
     codes: ClassVar[frozenset[str] | None]
     timesteps: ClassVar[int | None]
+    options: ClassVar[frozenset[str]] = frozenset()
     prices: ClassVar[tuple[Price, ...]] = DECODER_PRICES
 
     @abstractmethod

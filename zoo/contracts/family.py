@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
-from zoo.errors import ModelNameError
+from zoo.errors import ModelNameError, OptionError, suggest
 from zoo.names import ComponentNames, Grammar, Spec, Value
 
 if TYPE_CHECKING:
@@ -36,14 +37,44 @@ class BuildRequest:
         components: where to load the components that it names.
         num_classes: logits; 0 for none.
         in_chans: image channels.
-        options: those of `Family.options` that were given.
     """
 
     spec: Spec
     components: Components
     num_classes: int
     in_chans: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    _asked: set[str] = field(default_factory=set)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Those of `Family.options` that were given."""
+        return self.spec.options.get("family", {})
+
+    def component(self, kind: str) -> Callable[..., Any]:
+        """The class that the name has for this kind ('encoder', 'neuron', …), with the options given for it.
+
+        Raises:
+            OptionError: the class does not declare an option of that name.
+            ComponentError, UnknownComponentError: as `Components.load` does.
+        """
+        self._asked.add(kind)
+        name = str(self.spec[kind])
+        cls: Any = self.components.load(kind, name)
+        given = self.spec.options.get(kind, {})
+        for option in given:
+            if option not in cls.options:
+                told = suggest(option, cls.options) or "; it takes none"
+                raise OptionError(f"{self.spec}: {kind} {name!r} does not take the option {option!r}{told}")
+        return partial(cls, **given) if given else cls
+
+    def check_all_used(self) -> None:
+        """Raise `OptionError` where options were given to what the network does not have, or the family ignores."""
+        for kind in self.spec.options.keys() - self._asked - {"family"}:
+            if self.spec.get(kind) is None:
+                raise OptionError(f"{self.spec} has no {kind}, so there is nothing that {kind}_options could change")
+            raise OptionError(
+                f"the family {self.spec.family!r} gives no options to its {kind}; leave {kind}_options out"
+            )
 
 
 WITHOUT_SPIKES = "An image classifier without spikes"
@@ -99,8 +130,8 @@ class Family(ABC):
             timesteps: T; 1 for a network without spikes.
         """
         kind = f"A spiking image classifier of {timesteps} timesteps" if timesteps > 1 else WITHOUT_SPIKES
-        told = " ".join(inspect.cleandoc(type(self).__doc__ or "").partition("\n\n")[0].split())
-        return About(f"{kind}: {told.rstrip('.')}." if told else f"{kind}.")
+        summary = " ".join(inspect.cleandoc(type(self).__doc__ or "").partition("\n\n")[0].split())
+        return About(f"{kind}: {summary.rstrip('.')}." if summary else f"{kind}.")
 
     def control(self, fields: Mapping[str, Value]) -> str | None:
         """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""
@@ -124,7 +155,7 @@ class GrammarFamily(Family):
         try:
             fields = grammar.parse(texts, known)
         except ModelNameError as error:
-            forms = " | ".join(each.pattern for each in self.grammars)
+            forms = " | ".join(grammar.pattern for grammar in self.grammars)
             if len(self.grammars) == 1 or "the form is" in str(error):
                 raise
             raise type(error)(f"{error}; the forms are {forms}") from None

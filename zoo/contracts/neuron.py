@@ -15,10 +15,12 @@ class Neuron(nn.Module, ABC):
     """(T, N, …) real → (T, N, …) in {0, 1}, starting from rest on every call and leaving no state behind.
 
     Attributes:
+        options: names of the keyword arguments that its constructor takes; none is required.
         prices: what it is charged with; by default what a leaky one is.
     """
 
     api_version: ClassVar[int]
+    options: ClassVar[frozenset[str]] = frozenset()
     prices: ClassVar[tuple[Price, ...]] = NEURON_PRICES
 
     @abstractmethod

@@ -27,5 +27,5 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, _NEVER), (_TOP_PAD, _PAD))
-    taken = [mallopt(name, value) for name, value in settings]
-    return all(taken)
+    accepted = [mallopt(name, value) for name, value in settings]
+    return all(accepted)

@@ -71,29 +71,29 @@ def as_rows(x: Tensor, order: tuple[int, ...]) -> Tensor:
 
 def empty_rows(x: Tensor, order: tuple[int, ...], *outer: int, dtype: torch.dtype | None = None) -> Tensor:
     """An uninitialised (*outer, *x.shape) whose part for every outer index lies in memory in the order given."""
-    made = x.new_empty((*outer, *(x.shape[i] for i in order)), dtype=dtype or x.dtype)
+    rows = x.new_empty((*outer, *(x.shape[i] for i in order)), dtype=dtype or x.dtype)
     shift = len(outer)
     inverse = sorted(range(x.dim()), key=order.__getitem__)
-    return made.permute((*range(shift), *(shift + i for i in inverse)))
+    return rows.permute((*range(shift), *(shift + i for i in inverse)))
 
 
 def rows_like(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """An uninitialised tensor like (A, …) x, outermost A in memory, x as (A, values), and so this: see `as_rows`."""
-    made = torch.empty_like(x)
+    result = torch.empty_like(x)
     values = x.numel() // len(x)
-    if made.stride() == x.stride() and x.stride(0) == values:  # no gaps, and A outermost: a few views less
+    if result.stride() == x.stride() and x.stride(0) == values:  # no gaps, and A outermost: a few views less
         shape, strides = (len(x), values), (values, 1)
-        return made, x.as_strided(shape, strides), made.as_strided(shape, strides)
+        return result, x.as_strided(shape, strides), result.as_strided(shape, strides)
     order = inner_order(x)
-    made = empty_rows(x[0], tuple(dimension - 1 for dimension in order[1:]), len(x))
-    return made, as_rows(x, order), as_rows(made, order)
+    result = empty_rows(x[0], tuple(dimension - 1 for dimension in order[1:]), len(x))
+    return result, as_rows(x, order), as_rows(result, order)
 
 
 def column_parts(values: int, *rows: Tensor) -> Iterable[tuple[Tensor, ...]]:
     """The next so many columns of each (…, columns), side by side."""
     if rows[0].shape[-1] <= values:
         return (rows,)  # splitting takes as long as the arithmetic on a small map
-    return zip(*(each.split(values, -1) for each in rows), strict=True)
+    return zip(*(tensor.split(values, -1) for tensor in rows), strict=True)
 
 
 def chunks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:

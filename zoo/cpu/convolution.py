@@ -90,9 +90,9 @@ class _StridedPointwise(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         rows, columns = ctx.stride
-        where = ((1, 1), (0, 0), (1, 1), False, (0, 0), ctx.groups, list(ctx.needs_input_grad[:3]))
+        settings = ((1, 1), (0, 0), (1, 1), False, (0, 0), ctx.groups, list(ctx.needs_input_grad[:3]))
         of_pixels, of_weight, of_bias = _convolution_backward(
-            gradient, x[..., ::rows, ::columns], weight, ctx.biases, *where
+            gradient, x[..., ::rows, ::columns], weight, ctx.biases, *settings
         )
         of_input = None
         if of_pixels is not None:
@@ -119,9 +119,9 @@ class GuardedSpikingConv2d(layer.Conv2d):
     def plain(self) -> layer.Conv2d:
         """The same as spikingjelly's own layer, with the same parameters."""
         sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
-        made = layer.Conv2d(*sizes, self.groups, self.bias is not None, self.padding_mode, self.step_mode)
-        made.weight, made.bias = self.weight, self.bias
-        return made
+        conv = layer.Conv2d(*sizes, self.groups, self.bias is not None, self.padding_mode, self.step_mode)
+        conv.weight, conv.bias = self.weight, self.bias
+        return conv
 
 
 _GUARDED: dict[type[nn.Module], type[Any]] = {nn.Conv2d: GuardedConv2d, layer.Conv2d: GuardedSpikingConv2d}

@@ -42,11 +42,11 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = grads
-        made = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=ctx.memory_format)
+        gradient = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=ctx.memory_format)
         if torch.is_grad_enabled() or grad.dtype == torch.float32:  # create_graph=True: gradients of gradients
-            return _avg_pool2d_backward(grad, made, *ctx.window), None, None, None
-        images = max(1, _AT_ONCE // made[0].numel())
-        for part, given in zip(made.split(images), grad.split(images), strict=True):
+            return _avg_pool2d_backward(grad, gradient, *ctx.window), None, None, None
+        images = max(1, _AT_ONCE // gradient[0].numel())
+        for part, grad_part in zip(gradient.split(images), grad.split(images), strict=True):
             shaped = torch.empty(part.shape, dtype=torch.float32, memory_format=ctx.memory_format)
-            part.copy_(_avg_pool2d_backward(given.float(), shaped, *ctx.window))
-        return made, None, None, None
+            part.copy_(_avg_pool2d_backward(grad_part.float(), shaped, *ctx.window))
+        return gradient, None, None, None

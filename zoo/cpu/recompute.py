@@ -75,26 +75,26 @@ class _Packer:
         self._strides, self._offset = planes.stride(), int(planes.storage_offset())
         self._source = encode, x.detach(), x._version
 
-    def pack(self, kept: Tensor) -> _Remade | _Kept:
-        if (StorageWeakRef(kept.untyped_storage()), kept._version) != self._planes:
-            return _Kept(kept, kept._version)
-        offset = int(kept.storage_offset()) - self._offset
-        return _Remade(*self._source, self._strides, (kept.shape, kept.stride()), offset)
+    def pack(self, tensor: Tensor) -> _Remade | _Kept:
+        if (StorageWeakRef(tensor.untyped_storage()), tensor._version) != self._planes:
+            return _Kept(tensor, tensor._version)
+        offset = int(tensor.storage_offset()) - self._offset
+        return _Remade(*self._source, self._strides, (tensor.shape, tensor.stride()), offset)
 
 
-def _unpack(kept: _Remade | _Kept) -> Tensor:
-    values = kept.x if isinstance(kept, _Remade) else kept.values
-    if values._version != kept.version:  # torch's own check is not made on what a hook returns
+def _unpack(record: _Remade | _Kept) -> Tensor:
+    values = record.x if isinstance(record, _Remade) else record.values
+    if values._version != record.version:  # torch's own check is not made on what a hook returns
         raise RuntimeError(
             "a tensor that the backward pass of a spiking branch needs was changed in place after it was used; "
             "write the branch without that in-place operation"
         )
-    return _made_again(kept) if isinstance(kept, _Remade) else values
+    return _made_again(record) if isinstance(record, _Remade) else values
 
 
-def _made_again(kept: _Remade) -> Tensor:
+def _made_again(record: _Remade) -> Tensor:
     with torch.no_grad():
-        planes = kept.encode(kept.x)
-    if planes.stride() != kept.strides:  # in another order than the first time
-        planes = torch.empty_strided(planes.shape, kept.strides, dtype=planes.dtype).copy_(planes)
-    return planes.as_strided(*kept.view, planes.storage_offset() + kept.offset)
+        planes = record.encode(record.x)
+    if planes.stride() != record.strides:  # in another order than the first time
+        planes = torch.empty_strided(planes.shape, record.strides, dtype=planes.dtype).copy_(planes)
+    return planes.as_strided(*record.view, planes.storage_offset() + record.offset)

@@ -5,6 +5,7 @@ Importing this loads no torch; `prepare` does. Every problem of a file is an `In
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -89,10 +90,10 @@ def open_image(path: Path | str) -> BinaryIO:
 def decode_image(file: BinaryIO, name: str) -> Image.Image:
     """What `read_image` gives, of an open file that errors call `name`."""
     with _opened(file, name) as image:
-        return to_rgb(image, name)
+        return upright_rgb(image, name)
 
 
-def to_rgb(image: Image.Image, name: str) -> Image.Image:
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
     """An image of any mode as `read_image` gives it: upright, RGB; raises `InputError` for levels that do not fit."""
     return _rgb(_upright(image), name)
 
@@ -172,6 +173,17 @@ def _check_pixels(pixels: int, name: str) -> None:
         raise InputError(f"{name} declares {pixels:,} pixels; valid: 1 to {MAX_PIXELS:,}; scale it down first")
 
 
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """A PIL image as `read_image` would give it, but not turned; raises `InputError`, which calls it `name`."""
+    _check_pixels(image.width * image.height, name)
+    try:
+        return _rgb(image, name)
+    except InputError:
+        raise
+    except Exception as error:  # as in `_opened`
+        raise InputError(f"{name} is truncated or damaged ({_reason(error)}); save or download it again") from error
+
+
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, name))
@@ -205,10 +217,10 @@ def _eight_bits(levels: np.ndarray[Any, Any], mode: str, name: str) -> np.ndarra
 
 
 def prepare(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    """Resize the shorter side to `preprocessing.size`, with antialiasing, and crop the centre.
+    """Resize the shorter side to `size / crop_pct`, with antialiasing, crop the centre, and normalise.
 
     Returns:
-        (3, size, size) float32 in [0, 1].
+        (3, size, size) float32: pixels in [0, 1], or (pixels − mean) / std where `preprocessing` states them.
 
     Raises:
         InputError: the image is not RGB.
@@ -217,16 +229,34 @@ def prepare(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
 
     if image.mode != "RGB":
         raise InputError(f"prepare takes an RGB image, not {image.mode}; read_image gives one")
-    square = fit(image, (preprocessing.size, preprocessing.size), preprocessing.interpolation)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1).to(torch.float32).contiguous().div_(255)
+    size = preprocessing.size
+    square = fit(image, (size, size), preprocessing.interpolation, preprocessing.crop_pct)
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).to(torch.float32).contiguous().div_(255)
+    return normalise(pixels, preprocessing)
 
 
-def fit(image: Image.Image, size: tuple[int, int], interpolation: str) -> Image.Image:
+def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(pixels − mean) / std of pixels (…, C, H, W) in [0, 1], in place; the pixels as they are where none is stated."""
+    if not preprocessing.normalises:
+        return pixels
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in preprocessing.of_channels(pixels.shape[-3]))
+    return pixels.sub_(mean).div_(std)
+
+
+def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct: float = 1.0) -> Image.Image:
     """The shorter side resized, with antialiasing, and the centre cropped, to (width, height).
 
     Both at once: the centre is resampled from the whole image, so that a very long one costs no memory.
+
+    Args:
+        image: any size.
+        size: of the result.
+        interpolation: of Pillow's.
+        crop_pct: the share of the resized side that the crop keeps; as in timm, the side is rounded down.
     """
-    return ImageOps.fit(image, size, Image.Resampling[interpolation.upper()])
+    shorter = min(size)
+    kept = shorter / math.floor(shorter / crop_pct)
+    return ImageOps.fit(image, size, Image.Resampling[interpolation.upper()], bleed=(1 - kept) / 2)
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing
-from zoo.data.images import to_rgb
+from zoo.data.images import upright_rgb
 from zoo.data.packed import WHOLE
 from zoo.data.pixels import CHANNELS, PixelStore, check_labels, check_shape, image_of, list_pixels, number_names
 from zoo.data.progress import progress_bar
@@ -185,7 +185,7 @@ def _list_dataset(dataset: Dataset[Any], where: str) -> Listing:
 def _to_image(value: object, name: str) -> Image.Image:
     """A PIL image, or an array (H, W, C) or tensor (C, H, W) of bytes, maybe without C, as RGB."""
     if isinstance(value, Image.Image):
-        return to_rgb(value, name)
+        return upright_rgb(value, name)
     if isinstance(value, torch.Tensor):
         value = (value.permute(1, 2, 0) if value.dim() == 3 else value).cpu().numpy()
     if not isinstance(value, np.ndarray):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing
-from zoo.data.images import MAX_PIXELS, to_rgb
+from zoo.data.images import MAX_PIXELS, upright_rgb
 from zoo.errors import InputError
 
 CHANNELS = {1: "grey", 3: "RGB", 4: "RGBA"}
@@ -56,7 +56,7 @@ class PixelStore(ImageStore):
 
 def image_of(pixels: np.ndarray[Any, Any], name: str) -> Image.Image:
     """(H, W, C) uint8, C of `CHANNELS`, as an RGB image; transparency is laid on white, as of a file."""
-    return to_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), name)
+    return upright_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), name)
 
 
 def check_shape(dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing
-from zoo.data.images import decode_image, display_name, to_rgb, upright_size
+from zoo.data.images import decode_image, display_name, upright_rgb, upright_size
 from zoo.data.packed import WHOLE
 from zoo.data.pixels import check_labels, list_pixels, number_names
 from zoo.data.references import refuse_saved
@@ -271,7 +271,7 @@ def _decoded(pixels: Any, where: str) -> Image.Image:
     """An image of a stream, which a file of another library may hold as it is stored."""
     if isinstance(pixels, dict):
         return decode_image(io.BytesIO(pixels["bytes"]), where)
-    return to_rgb(pixels, where)
+    return upright_rgb(pixels, where)
 
 
 def _label(target: Any, where: str) -> int:
@@ -292,7 +292,7 @@ class _NamedWds(ReaderWds):
             self._lazy_init()
         for sample in self.ds:
             key = str(sample["__key__"])
-            yield StreamedImage(to_rgb(sample["image"], key), int(sample["target"]), f"{key}.jpg")
+            yield StreamedImage(upright_rgb(sample["image"], key), int(sample["target"]), f"{key}.jpg")
 
 
 def _open_tars(path: Path, where: str, source: Source) -> Parts:

@@ -36,8 +36,8 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
 def _over_time(weights: Sequence[float], spikes: Tensor) -> Tensor:
     """One weight a timestep, (T, 1, …)."""
-    made = torch.tensor(weights, dtype=spikes.dtype, device=spikes.device)
-    return made.reshape((len(weights),) + (1,) * (spikes.dim() - 1))
+    column = torch.tensor(weights, dtype=spikes.dtype, device=spikes.device)
+    return column.reshape((len(weights),) + (1,) * (spikes.dim() - 1))
 
 
 class _WeightedSum(torch.autograd.Function):

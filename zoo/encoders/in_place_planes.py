@@ -59,8 +59,8 @@ class _InPlacePlanes(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         if torch.is_grad_enabled():  # with create_graph=True: gradients of gradients, by the definition
             x = x if x.requires_grad else x.detach().requires_grad_()
-            (found,) = torch.autograd.grad(ctx.plain(x), x, grads[0], create_graph=True)
-            return found, None, None
+            (gradient,) = torch.autograd.grad(ctx.plain(x), x, grads[0], create_graph=True)
+            return gradient, None, None
         order = inner_order(x)
         dx = empty_rows(x, order, dtype=torch.float32)
         _fill_gradient(as_rows(x, order).float(), _plane_rows(grads[0], order), as_rows(dx, order), ctx.contraction)

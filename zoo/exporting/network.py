@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
@@ -17,6 +17,7 @@ from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.factory import Places, open_model
 from zoo.weights.hub_client import LIBRARY
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 
 def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
@@ -33,13 +34,32 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
     return opened.build_settled(), opened.weight
 
 
+class Normalised(nn.Module):
+    """A network behind its own normalisation: pixels in [0, 1], (N, C, H, W) → logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: ImageClassifier) -> None:
+        super().__init__()
+        self.model = model
+        mean, std = stated_preprocessing(model).of_channels(model.in_chans)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of pixels in [0, 1]."""
+        logits: Tensor = self.model((x - self.mean) / self.std)
+        return logits
+
+
 def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, Any]:
     """Name and version of the zoo; of a weight also its sha256, licence, preprocessing and labels."""
-    told = {"name": str(model.spec), "version": version(LIBRARY)}
+    facts = {"name": str(model.spec), "version": version(LIBRARY)}
     if weight is None:
-        return told
+        return facts
     preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}
-    return told | {
+    return facts | {
         "sha256": weight.sha256,
         "license": weight.license,
         "preprocessing": preprocessing | {"range": [0, 1], "channels": "RGB"},

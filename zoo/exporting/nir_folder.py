@@ -121,11 +121,11 @@ def export_nir(
     check_image_size(model, image_size)
     calls = _chosen(_run_blocks(model, image_size), blocks, model)
     with _replacing(out) as folder, _without_word_of_triton():
-        written = _write_blocks(folder, str(model.spec), calls)
-        exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, written)
-        told = describe_network(model, weight, image_size) | exported.to_json()
-        del told["folder"]
-        (folder / INDEX).write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        exported_blocks = _write_blocks(folder, str(model.spec), calls)
+        exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, exported_blocks)
+        index = describe_network(model, weight, image_size) | exported.to_json()
+        del index["folder"]
+        (folder / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return exported
 
 
@@ -141,10 +141,12 @@ def check_nir_target(out: Path, force: bool) -> None:
             return
         if not force:
             raise InputError(f"{name} is not empty; --force replaces it, or choose another name with --out")
-        strange = sorted(each.name for each in out.iterdir() if each.name != INDEX and each.suffix != SUFFIX)
+        strange = sorted(path.name for path in out.iterdir() if path.name != INDEX and path.suffix != SUFFIX)
         if strange or not (out / INDEX).is_file():
-            found = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
-            raise InputError(f"{name} {found}, so it is not a folder of NIR graphs and is not replaced; choose another")
+            content = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
+            raise InputError(
+                f"{name} {content}, so it is not a folder of NIR graphs and is not replaced; choose another"
+            )
 
 
 def _check_installed() -> None:
@@ -255,7 +257,7 @@ def _write_block(folder: Path, network: str, name: str, call: _Call) -> Exported
             f"{name} ({type(call.block).__name__}) cannot be expressed in NIR: of what spikingjelly's graph of it "
             f"computes, {agreement:.1%} is what the block computes"
         )
-    into, out_of = (tuple(each.shape[2:]) for each in (call.spikes, call.output))
+    into, out_of = (tuple(tensor.shape[2:]) for tensor in (call.spikes, call.output))
     return ExportedBlock(file.name, name, into, out_of, len(graph.nodes), agreement)
 
 
@@ -264,5 +266,5 @@ def _read_again(file: Path, call: _Call) -> float:
     from spikingjelly.activation_based.nir_exchange import import_from_nir
 
     with torch.no_grad():
-        found = import_from_nir(file, dt=DT, step_mode="m")(call.spikes)[0]
-    return float((found == call.output).float().mean()) if found.shape == call.output.shape else 0.0
+        output = import_from_nir(file, dt=DT, step_mode="m")(call.spikes)[0]
+    return float((output == call.output).float().mean()) if output.shape == call.output.shape else 0.0

@@ -112,7 +112,7 @@ def _present_layer(graph: fx.Graph, node: fx.Node, block: nn.Module, name: str) 
     elif isinstance(module, (SpikingAvgPool2d, GuardedSpikingConv2d)):
         block.set_submodule(target, module.plain())
     elif type(module) not in (*_LAYERS, *_NEURONS):
-        _refuse(name, module, f"valid: {', '.join(each.__name__ for each in (*_LAYERS[::2], *_NEURONS))}")
+        _refuse(name, module, f"valid: {', '.join(kind.__name__ for kind in (*_LAYERS[::2], *_NEURONS))}")
 
 
 def _spikingjelly_node(node: Any) -> nn.Module:
@@ -121,9 +121,9 @@ def _spikingjelly_node(node: Any) -> nn.Module:
         return neuron.IFNode(**shared)
     if type(node) is LIFNeuron:
         return neuron.LIFNode(tau=node.tau, decay_input=node.decay_input, **shared)
-    made = neuron.ParametricLIFNode(decay_input=node.decay_input, **shared)
-    made.w = node.w
-    return made
+    plif = neuron.ParametricLIFNode(decay_input=node.decay_input, **shared)
+    plif.w = node.w
+    return plif
 
 
 def _adds_two_signals(node: fx.Node) -> bool:

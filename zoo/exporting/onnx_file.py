@@ -20,8 +20,9 @@ from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra
-from zoo.exporting.network import check_image_size, describe_network, example_images, looking_at
+from zoo.exporting.network import Normalised, check_image_size, describe_network, example_images, looking_at
 from zoo.files import replace_bytes
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -69,6 +70,8 @@ def export_onnx(
 ) -> Exported:
     """Write a network as one ONNX file, in eval mode: pixels in [0, 1], (N, C, H, W) → logits (N, classes).
 
+    Where the weight states a mean and a std, the file applies them itself.
+
     Rounding differs between runtimes, and in a hybrid network it flips a few bit planes: logits differ slightly.
 
     Args:
@@ -88,7 +91,8 @@ def export_onnx(
     # Two images where any number goes: of one, torch would make a constant.
     example = example_images(model, image_size, 2 if batch is None else batch)
     with model.evaluating():
-        converted = to_onnx(model, example, str(model.spec), any_batch=batch is None)
+        whole = Normalised(model) if stated_preprocessing(model).normalises else model
+        converted = to_onnx(whole, example, str(model.spec), any_batch=batch is None)
     for key, value in describe_onnx(model, weight, image_size).items():
         converted.metadata_props.add(key=key, value=value)
     data = converted.SerializeToString(deterministic=True)
@@ -115,7 +119,7 @@ def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> 
     check_image_size(model, image_size)
     if batch is not None and not 1 <= batch <= MAX_BATCH:
         raise InputError(f"batch={batch} is out of range; valid: 1 to {MAX_BATCH}, or any number of images")
-    size = sum(each.numel() * each.element_size() for each in model.state_dict().values())
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     if size > MAX_BYTES:
         raise InputError(f"{model.spec} has {size:,} bytes of weights; one ONNX file holds {MAX_BYTES:,} at most")
 
@@ -202,10 +206,12 @@ def _strip(converted: ModelProto) -> None:
 
 def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> Mapping[str, str]:
     """The file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
-    told = describe_network(model, weight, image_size)
+    facts = describe_network(model, weight, image_size)
+    if weight is not None and weight.preprocessing.normalises:  # the file does that itself
+        facts["preprocessing"] |= {"mean": [0.0], "std": [1.0]}
     return {
         f"zoo.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for key, value in told.items()
+        for key, value in facts.items()
     }
 
 

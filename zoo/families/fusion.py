@@ -117,7 +117,7 @@ def _check_mode(module: nn.Module, name: str) -> None:
 
 @torch.no_grad()
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    mean, variance = (at_least_float32(cast(Tensor, each)) for each in (norm.running_mean, norm.running_var))
+    mean, variance = (at_least_float32(cast(Tensor, statistic)) for statistic in (norm.running_mean, norm.running_var))
     weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias)
     # In this order a convolution takes its weight as it is; in torch's default one it lays a copy out on every call.
     # But the weight's order decides for the map too, and of many channels some maps are better off in torch's.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, final
 
-from zoo.contracts.family import About, BuildRequest, Components, GrammarFamily
-from zoo.errors import CompositionError, ModelNameError
-from zoo.names import ComponentPart, Grammar, NumberPart, Spec, Value
+from zoo.contracts.family import About, BuildRequest, GrammarFamily
+from zoo.errors import CompositionError, ModelNameError, check_number
+from zoo.names import ComponentPart, Grammar, NumberPart, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
@@ -37,13 +37,13 @@ def check_width(fields: Mapping[str, Value]) -> None:
         )
 
 
-def coding_pairing(spec: Spec, components: Components, analog: bool) -> Pairing:
+def coding_pairing(request: BuildRequest, analog: bool) -> Pairing:
     """The pairing of a name that has an encoder, a decoder and a neuron; checked."""
     from zoo.families.paired import Pairing
 
-    encoder = components.load("encoder", str(spec["encoder"]))
-    decoder = components.load("decoder", str(spec["decoder"]))
-    neuron: NeuronFactory = components.load("neuron", str(spec["neuron"]))
+    spec = request.spec
+    encoder, decoder = request.component("encoder"), request.component("decoder")
+    neuron: NeuronFactory = request.component("neuron")
     probe = encoder()
     if not probe.differentiable:
         raise CompositionError(
@@ -51,7 +51,8 @@ def coding_pairing(spec: Spec, components: Components, analog: bool) -> Pairing:
             "so nothing below the last block would learn; choose a bit-plane encoder such as 'ste', or the family 'sew'"
         )
     decoder().check(probe)
-    return Pairing(analog, encoder, decoder, neuron)
+    gain = request.options.get("gain")
+    return Pairing(analog, encoder, decoder, neuron, None if gain is None else check_number("gain", gain))
 
 
 def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
@@ -78,8 +79,8 @@ class CodedFamily(GrammarFamily):
     summary: ClassVar[str]
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
-        named = {key: f"`{value}`" for key, value in fields.items()}
-        return About(self.summary.format(timesteps=timesteps, **named), PAPER, CITATION)
+        fields_as_code = {key: f"`{value}`" for key, value in fields.items()}
+        return About(self.summary.format(timesteps=timesteps, **fields_as_code), PAPER, CITATION)
 
     def check(self, fields: Mapping[str, Value]) -> None:
         check_width(fields)
@@ -88,12 +89,16 @@ class CodedFamily(GrammarFamily):
         return f"ann_{Grammar(SIZE_PARTS).format(fields)}"
 
     def build(self, request: BuildRequest) -> ImageClassifier:
-        return build_paired(request, coding_pairing(request.spec, request.components, self.analog))
+        return build_paired(request, coding_pairing(request, self.analog))
 
 
 @final
 class Has8Family(CodedFamily):
-    """Analog and spiking branches added in every block: the paper's hybrid."""
+    """Analog and spiking branches added in every block: the paper's hybrid.
+
+    Its option `gain` puts a learned factor, a scalar for each block, on the decoded branch, which starts at that
+    number. With 0 the network begins as its control: it gives the same logits.
+    """
 
     analog = True
     summary = (
@@ -101,6 +106,10 @@ class Has8Family(CodedFamily):
         "spiking one encodes it ({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes "
         "the spikes ({decoder})."
     )
+
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset({"gain"})
 
 
 @final

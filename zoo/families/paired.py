@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from zoo.contracts.backbone import Backbone
@@ -26,7 +27,12 @@ class PixelsLast(nn.Module):
 
 
 class PairedBlock(nn.Module):
-    """analog(x) + decode(spiking(encode(x))), or the one of the two that there is."""
+    """analog(x) + gain · decode(spiking(encode(x))), or the one of the two that there is.
+
+    Without a `gain` there is no such factor; with one it is learned, a scalar for the block.
+    """
+
+    gain: nn.Parameter | None
 
     def __init__(
         self,
@@ -34,8 +40,10 @@ class PairedBlock(nn.Module):
         spiking: nn.Module | None,
         encoder: Encoder | None,
         decoder: Decoder | None,
+        gain: float | None = None,
     ) -> None:
         super().__init__()
+        self.register_parameter("gain", None if gain is None else nn.Parameter(torch.tensor(gain)))
         self.analog, self.spiking = analog, spiking
         self.encoder, self.decoder = encoder, decoder
         self.layout = nn.Identity()
@@ -57,7 +65,8 @@ class PairedBlock(nn.Module):
         remakes = self.remakes_planes and encoder.repeatable
         with remaking(planes, encoder.forward, x) if remakes else nullcontext():
             spikes = spiking(planes, *args)
-        return cast(Tensor, decoder(spikes))
+        decoded = cast(Tensor, decoder(spikes))
+        return decoded if self.gain is None else decoded * self.gain
 
 
 class Pairing:
@@ -69,8 +78,10 @@ class Pairing:
         encoder: Callable[[], Encoder] | None = None,
         decoder: Callable[[], Decoder] | None = None,
         neuron: NeuronFactory | None = None,
+        gain: float | None = None,
     ) -> None:
         self.analog, self.encoder, self.decoder, self.neuron = analog, encoder, decoder, neuron
+        self.gain = gain
 
     @property
     def timesteps(self) -> int:
@@ -84,6 +95,7 @@ class Pairing:
             spiking(self.neuron) if self.neuron else None,
             self.encoder() if self.encoder else None,
             self.decoder() if self.decoder else None,
+            self.gain,
         )
 
 
@@ -106,7 +118,7 @@ class PairedNetwork(HeadedClassifier):
             )
         )
         if backbone.pixels_last:
-            for block in (each for stage in self.stages for each in cast(nn.Sequential, stage)):
+            for block in (module for stage in self.stages for module in cast(nn.Sequential, stage)):
                 block.layout = PixelsLast()
         self.head = backbone.head(num_classes, "avg", pairing)
         self.num_features = self.head.num_features
@@ -129,7 +141,7 @@ class PairedNetwork(HeadedClassifier):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         super().set_grad_checkpointing(enable)
-        for block in (each for each in self.modules() if isinstance(each, PairedBlock)):
+        for block in (module for module in self.modules() if isinstance(module, PairedBlock)):
             block.remakes_planes = not enable
 
     @property

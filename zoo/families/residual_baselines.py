@@ -56,7 +56,7 @@ class ResidualBaseline(HeadedClassifier):
         for stage in list(self.stages)[:last]:
             x = self.run_blocks(stage, x)
             maps.append(x)
-        return maps if self.encoder is None else [each.mean(0) for each in maps]
+        return maps if self.encoder is None else [feature_map.mean(0) for feature_map in maps]
 
     def norm_pairs(self) -> Iterable[tuple[str, str]]:
         return (*super().norm_pairs(), *numbered_layers(self))

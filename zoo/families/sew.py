@@ -49,10 +49,10 @@ class SewFamily(GrammarFamily):
         from zoo.families.residual_baselines import sew_resnet
 
         spec = request.spec
-        encoder_class = request.components.load("encoder", str(spec["encoder"]))
-        unknown = sorted(set(request.options) - encoder_class.options)
-        if unknown:
-            raise OptionError(f"{spec}: encoder {spec['encoder']!r} has no option {unknown[0]!r}; its T is fixed")
-        encoder: Encoder = encoder_class(**request.options)
-        neuron = request.components.load("neuron", str(spec["neuron"]))
+        if request.options and "timesteps" not in request.components.load("encoder", str(spec["encoder"])).options:
+            raise OptionError(f"{spec}: encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
+        if request.options and "timesteps" in spec.options.get("encoder", {}):
+            raise OptionError(f"{spec}: timesteps and encoder_options say T twice; leave one out")
+        encoder: Encoder = request.component("encoder")(**request.options)
+        neuron = request.component("neuron")
         return sew_resnet(spec, encoder, neuron, request.num_classes, request.in_chans)

@@ -72,9 +72,9 @@ class TimmClassifier(ImageClassifier):
             raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
         self.check_image(x)
         levels = self.levels(indices)
-        taken = sorted(set(levels))
-        final, maps = self._taps(x, taken, stop_early, norm)
-        chosen = [maps[taken.index(level)] for level in levels]
+        sorted_levels = sorted(set(levels))
+        final, maps = self._taps(x, sorted_levels, stop_early, norm)
+        chosen = [maps[sorted_levels.index(level)] for level in levels]
         return chosen if intermediates_only else (final, chosen)
 
     def _taps(self, x: Tensor, levels: list[int], stop_early: bool, norm: bool = False) -> tuple[Tensor, list[Tensor]]:
@@ -82,8 +82,8 @@ class TimmClassifier(ImageClassifier):
         return final, maps
 
     def get_classifier(self) -> nn.Module:
-        found = self.net.get_classifier()
-        return found if isinstance(found, nn.Module) else nn.ModuleList(found)
+        classifier = self.net.get_classifier()
+        return classifier if isinstance(classifier, nn.Module) else nn.ModuleList(classifier)
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)

@@ -57,6 +57,6 @@ class TimmFamily(Family):
         return timm_classifier(request.spec, request.num_classes, request.in_chans)
 
 
-def _near(wanted: str, names: set[str]) -> str:
+def _near(name: str, names: set[str]) -> str:
     """The nearest name; the whole list would be too long."""
-    return suggest(wanted, names).partition("; valid: ")[0] or "; see timm.list_models()"
+    return suggest(name, names).partition("; valid: ")[0] or "; see timm.list_models()"

@@ -73,9 +73,9 @@ def control_of(weight: StoredWeight, spec: Spec) -> StoredWeight | None:
     Only one whose figures can stand beside these: of the same classes and channels, the same images prepared alike.
     """
     name = default_registry().load("family", spec.family)().control(dict(spec.fields))
-    listed = default_catalog().weights.get(name, []) if name else []
-    wanted = _measured_on(weight)
-    return next((record for record in listed if record.tag == spec.tag and _measured_on(record) == wanted), None)
+    records = default_catalog().weights.get(name, []) if name else []
+    purpose = _measured_on(weight)
+    return next((record for record in records if record.tag == spec.tag and _measured_on(record) == purpose), None)
 
 
 def _measured_on(weight: StoredWeight) -> tuple[object, ...]:
@@ -87,12 +87,16 @@ def _check_model(weight: StoredWeight, spec: Spec, state: dict[str, Tensor]) -> 
     model = build_model(spec, weight.num_classes, weight.in_chans)
     load_weight(model, weight, state)
     counted = measure(model, weight.figures.image_size)
-    wrong = {
-        name: (said, found) for (name, said), (_, found) in zip(weight.figures, counted, strict=True) if said != found
+    differences = {
+        name: (recorded, measured)
+        for (name, recorded), (_, measured) in zip(weight.figures, counted, strict=True)
+        if recorded != measured
     }
-    if wrong:
-        told = "; ".join(f"{name} is {found}, the record says {said}" for name, (said, found) in wrong.items())
-        raise PublishError(f"{weight.name}: {told}; correct the record")
+    if differences:
+        text = "; ".join(
+            f"{name} is {measured}, the record says {recorded}" for name, (recorded, measured) in differences.items()
+        )
+        raise PublishError(f"{weight.name}: {text}; correct the record")
     return model
 
 
@@ -100,8 +104,8 @@ def _check_texts(weight: StoredWeight, spec: Spec, files: Mapping[str, bytes]) -
     """What was written must say, when read again, what was meant."""
     try:
         stored = read_config(files[CONFIG], weight.name)
-        said = ModelCard(files[CARD].decode()).data.to_dict()
+        card = ModelCard(files[CARD].decode()).data.to_dict()
     except (ZooError, yaml.YAMLError, ValueError, TypeError) as error:
         raise PublishError(f"{weight.name}: its config or card cannot be read again: {error}") from error
-    if stored != weight or said != metadata(weight, spec).to_dict():
+    if stored != weight or card != metadata(weight, spec).to_dict():
         raise PublishError(f"{weight.name}: its config or card says something else than its record")

@@ -38,8 +38,8 @@ _BEGINNING = re.compile(r"^(?:\d+(?=[.)])|(?=[#+\-=:]))")
 
 def metric_title(name: str) -> str:
     """What a table calls a metric: `Top-1 accuracy` of `top1`."""
-    found = TOP_K.fullmatch(name)
-    return f"Top-{found[1]} accuracy" if found else _one_line(name)
+    match = TOP_K.fullmatch(name)
+    return f"Top-{match[1]} accuracy" if match else _one_line(name)
 
 
 def _metric_type(name: str) -> str:
@@ -69,8 +69,8 @@ def _plain(text: str) -> str:
 def _escaped(text: str, first: bool) -> str:
     """Without a meaning in Markdown and HTML; `first` where it may begin a line."""
     marked = _MARKUP.sub(r"\\\g<0>", text)
-    begun = _BEGINNING.sub(r"\g<0>\\", marked) if first else marked
-    return html.escape(begun, quote=False)
+    text_start = _BEGINNING.sub(r"\g<0>\\", marked) if first else marked
+    return html.escape(text_start, quote=False)
 
 
 def _code(text: str) -> str:

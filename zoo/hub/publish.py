@@ -50,12 +50,12 @@ def check_token(access: HubAccess, repo_id: str) -> None:
     token = account.auth.token if account.auth else None
     if token is None:
         return
-    named = f"the token {(token.label or '')[:100]!r} of {account.name[:100]}"
+    described = f"the token {(token.label or '')[:100]!r} of {account.name[:100]}"
     settings = f"{access.address}/settings/tokens"
     if token.role == "read":
-        raise HubError(f"{named} may only read; make one that may write at {settings}, then `hf auth login`")
+        raise HubError(f"{described} may only read; make one that may write at {settings}, then `hf auth login`")
     if token.role == "fineGrained" and not token.may_write(repo_id, repo_id.partition("/")[0]):
-        raise HubError(f"{named} may not write to {repo_id}; give it that right at {settings}")
+        raise HubError(f"{described} may not write to {repo_id}; give it that right at {settings}")
 
 
 def publish(folder: ModelFolder, repo_id: str, access: HubAccess, *, private: bool = False) -> Published:
@@ -85,9 +85,12 @@ def publish(folder: ModelFolder, repo_id: str, access: HubAccess, *, private: bo
         raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     head = HubRepository(repo_id, info.sha)
     _check_same_weight(folder, head, [file.path for file in info.files], access)
-    now = HubRepository(repo_id, _commit(folder, head, access))
+    repository = HubRepository(repo_id, _commit(folder, head, access))
     return Published(
-        now, _check_arrived(folder, now, access), f"{access.address}/{repo_id}", now.revision != head.revision
+        repository,
+        _check_arrived(folder, repository, access),
+        f"{access.address}/{repo_id}",
+        repository.revision != head.revision,
     )
 
 
@@ -119,24 +122,24 @@ def _check_same_weight(folder: ModelFolder, head: HubRepository, files: list[str
             raise PublishError(f"{head.repo_id} holds a model without a {CONFIG}; choose another repository")
         return
     try:
-        there = read_config(access.fetch(head, CONFIG, MAX_CONFIG_BYTES), head.repo_id)
+        published = read_config(access.fetch(head, CONFIG, MAX_CONFIG_BYTES), head.repo_id)
     except WeightError as error:
         raise PublishError(f"{head.repo_id} holds another model ({error}); choose another repository") from error
-    mine = folder.weight
-    if (there.name, there.sha256) != (mine.name, mine.sha256):
+    record = folder.weight
+    if (published.name, published.sha256) != (record.name, record.sha256):
         raise PublishError(
-            f"{head.repo_id} holds {there.name} (sha256 {there.sha256[:12]}…), not {mine.name} "
-            f"({mine.sha256[:12]}…); published bytes never change: choose another repository, or a new tag"
+            f"{head.repo_id} holds {published.name} (sha256 {published.sha256[:12]}…), not {record.name} "
+            f"({record.sha256[:12]}…); published bytes never change: choose another repository, or a new tag"
         )
 
 
 def _check_arrived(folder: ModelFolder, repository: HubRepository, access: HubAccess) -> str:
     index = access.info(repository, sizes=True)
-    arrived = {path: index.entry(path) for path in folder.files}
-    sizes = {path: entry.length for path, entry in arrived.items() if entry}
+    entries = {path: index.entry(path) for path in folder.files}
+    sizes = {path: entry.length for path, entry in entries.items() if entry}
     if sizes != {path: len(content) for path, content in folder.files.items()}:
         raise HubError(f"{repository}: the Hub lists other files than were sent; look at its page before you use it")
-    weights = arrived[MODEL]
+    weights = entries[MODEL]
     if weights is None or weights.lfs is None or weights.lfs.sha256 != folder.weight.sha256:
         raise HubError(f"{repository}: {MODEL} has another sha256 on the Hub than here; do not use it")
     return folder.weight.sha256

@@ -50,9 +50,9 @@ def bytes_of_one(model: ImageClassifier, size: tuple[int, int]) -> int:
     """
     most = 1
 
-    def see(module: nn.Module, given: Any, returned: Any) -> None:
+    def see(module: nn.Module, value: Any, returned: Any) -> None:
         nonlocal most
-        most = max(most, _values(given) + _values(returned))
+        most = max(most, _values(value) + _values(returned))
 
     device = next(model.parameters()).device
     with _hooked(model, see), telling_shortage(model, 1, size):
@@ -60,10 +60,10 @@ def bytes_of_one(model: ImageClassifier, size: tuple[int, int]) -> int:
     return _BYTES * most
 
 
-def _values(given: Any) -> int:
-    if isinstance(given, Tensor):
-        return given.numel()
-    return sum(map(_values, given)) if isinstance(given, tuple | list) else 0
+def _values(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel()
+    return sum(map(_values, value)) if isinstance(value, tuple | list) else 0
 
 
 @contextmanager

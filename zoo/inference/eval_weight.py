@@ -103,9 +103,9 @@ def measure_weight(
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device))
     begin(len(images))
-    own = measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None
+    trained_with = measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None
     evaluation = evaluate(
-        model, images, batch_size=batch_size, trained=own, precision=precision, after_batch=after_batch
+        model, images, batch_size=batch_size, trained=trained_with, precision=precision, after_batch=after_batch
     )
     return Measurement(weight, images.origin, evaluation, (*notes, *_remarks(weight, evaluation, images)))
 
@@ -135,10 +135,14 @@ def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -
     notes = damage_notes(images, "evaluated")
     without = [score.name for score in evaluation.scores() if not score.images]
     if without:
-        more = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        notes.append(f"no images of {len(without)} classes that the model knows: {', '.join(without[:5])}{more}")
+        rest = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        notes.append(f"no images of {len(without)} classes that the model knows: {', '.join(without[:5])}{rest}")
     if weight.preprocessing.interpolation != INTERPOLATION:
         notes.append(
             f"images were resized by {INTERPOLATION}, the weight asks for {weight.preprocessing.interpolation}"
+        )
+    if weight.preprocessing.crop_pct < 1:
+        notes.append(
+            f"images were taken whole, the weight asks for the central {weight.preprocessing.crop_pct:.1%} of each side"
         )
     return notes

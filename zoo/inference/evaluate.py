@@ -14,8 +14,10 @@ from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
+from zoo.data.images import normalise
 from zoo.errors import InputError, missing_extra
 from zoo.inference.batch import check_batch, choose_batch, telling_shortage
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 try:
     from torchmetrics import MeanMetric, Metric
@@ -68,16 +70,16 @@ class Evaluation:
 
     def scores(self) -> list[ClassScore]:
         """Class by class."""
-        right, true, said = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
+        right, true, predicted = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
         return [
-            ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], said[i]))
+            ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], predicted[i]))
             for i, name in enumerate(self.classes)
         ]
 
     def mistakes(self, most: int = 10) -> list[tuple[str, str, int]]:
         """(true class, predicted class, images), the most frequent first."""
-        wrong = self.confusion - torch.diag(self.confusion.diag())
-        counts, places = wrong.flatten().sort(descending=True, stable=True)
+        errors = self.confusion - torch.diag(self.confusion.diag())
+        counts, places = errors.flatten().sort(descending=True, stable=True)
         pairs = ((int(place), int(count)) for place, count in zip(places[:most], counts[:most], strict=True) if count)
         width = len(self.classes)
         return [(self.classes[place // width], self.classes[place % width], count) for place, count in pairs]
@@ -141,13 +143,15 @@ def evaluate(
     metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
     with in_float32(model), model.evaluating(), autocast:
-        asked = batch_size is not None
+        asked, stated = batch_size is not None, stated_preprocessing(model)
         batch_size = batch_size or choose_batch(model, data.size, trained)
         for rows in torch.arange(len(data)).split(batch_size)[share[0] :: share[1]]:
             with telling_shortage(model, len(rows), data.size, asked):
                 pixels, labels = data.read(rows)
                 if len(labels):
-                    _update(metrics, model(pixels.to(device).float() / 255).float(), labels.to(device))
+                    _update(
+                        metrics, model(normalise(pixels.to(device).float() / 255, stated)).float(), labels.to(device)
+                    )
             after_batch(len(labels))
     return _conclude(metrics, data.classes, batch_size)
 

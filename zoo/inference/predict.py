@@ -1,4 +1,4 @@
-"""Image files → ranked labels, batch by batch and in order; a bad file is an answer too, not the end."""
+"""Images → ranked labels, batch by batch and in order; a bad file is an answer too, not the end."""
 
 from __future__ import annotations
 
@@ -6,30 +6,48 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
-from zoo.data.images import display_name, prepare, read_image
-from zoo.errors import InputError
+from zoo.contracts.classifier import ImageClassifier
+from zoo.data.images import display_name
+from zoo.errors import InputError, OptionError
+from zoo.factory import open_model
+from zoo.inference.inputs import Named, Source, Transform, list_images
+from zoo.terminal import printable
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 if TYPE_CHECKING:
     from zoo.catalog.schema import Preprocessing
-    from zoo.contracts.classifier import ImageClassifier
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one file.
+    """What a model says of one image.
 
     Attributes:
-        file: as it was given.
+        file: as it was given; `image 3` for the fourth where it is not a file.
         ranked: (label, probability), the most probable first; probabilities are the softmax over all classes.
     """
 
-    file: Path
+    file: Path | str
     ranked: tuple[tuple[str, float], ...]
+
+    @property
+    def label(self) -> str:
+        """The most probable one."""
+        return self.ranked[0][0]
+
+    @property
+    def probability(self) -> float:
+        """Of `label`, from 0 to 1."""
+        return self.ranked[0][1]
+
+    def __str__(self) -> str:
+        ranked = ", ".join(f"{printable(label)} {100 * probability:.1f} %" for label, probability in self.ranked)
+        return f"{display_name(self.file)}: {ranked}"
 
 
 @dataclass(frozen=True)
@@ -41,11 +59,80 @@ class Failure:
         error: the reason, naming the file.
     """
 
-    file: Path
+    file: Path | str
     error: str
+
+    def __str__(self) -> str:
+        return self.error
+
+
+@final
+class Predictions(list[Prediction | Failure]):
+    """One answer for each image, in their order; its text has a line for each."""
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self))
 
 
 def predict(
+    model: ImageClassifier | str,
+    images: Source | Iterable[Source],
+    top: int = 3,
+    *,
+    batch_size: int = 32,
+    device: str | None = None,
+) -> Predictions:
+    """Classify images of any form.
+
+    Example:
+        >>> import zoo
+        >>> from zoo.data.images import sample_photographs
+        >>> answers = zoo.predict("has8_resnet_b8_m2_d4_ste_bpd.cifar10", sample_photographs())
+        >>> answers[0].label
+        'cat'
+
+    Args:
+        model: a network of the zoo, or a name or reference as `create_model` takes it, with its weight.
+        images: one or many of: the path of an image file or of a folder with images, a PIL image, an array of uint8
+            levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor of uint8 levels (C, H, W) or (N, C, H, W), a
+            tensor of floats that `zoo.transform(model)` made.
+        top: how many labels each answer ranks; of fewer classes all.
+        batch_size: images that go through the network at once; probabilities differ by it in their last bits.
+        device: where to compute, such as `cuda`; None for where the network is.
+
+    Returns:
+        A list with a `Prediction` for each image. A file that cannot be read has a `Failure` in its place.
+
+    Raises:
+        InputError: what was given is not an image, or a single file cannot be read; arguments that do not fit.
+        ModelNameError, TagError, HubError, WeightError: as `create_model` does.
+    """
+    network = _network(model, device)
+    _check_arguments(network, stated_preprocessing(network), labels := labels_of(network), 1, batch_size)
+    answers = Predictions(
+        _predict(network, list_images(images), stated_preprocessing(network), labels, min(top, len(labels)), batch_size)
+    )
+    if isinstance(images, Path | str) and len(answers) == 1 and isinstance(answers[0], Failure):
+        raise InputError(answers[0].error)
+    return answers
+
+
+def labels_of(model: ImageClassifier) -> tuple[str, ...]:
+    """A name for every class: those of the weight, or `class 0`, …."""
+    known = model.pretrained_cfg.get("label_names") or ()
+    return tuple(known) if len(known) == model.num_classes else tuple(f"class {i}" for i in range(model.num_classes))
+
+
+def _network(model: ImageClassifier | str, device: str | None) -> ImageClassifier:
+    if isinstance(model, ImageClassifier):
+        return model if device is None else model.to(usable_device(device))
+    if not isinstance(model, str):
+        raise OptionError(f"predict takes a network of the zoo or a name, not {type(model).__name__}")
+    place = "cpu" if device is None else usable_device(device)
+    return open_model(model, required=True).build(pretrained=True, device=place)
+
+
+def predict_files(
     model: ImageClassifier,
     files: Iterable[Path | str | Failure],
     preprocessing: Preprocessing,
@@ -71,7 +158,7 @@ def predict(
         InputError: at once, for arguments that do not fit the model.
     """
     _check_arguments(model, preprocessing, labels, top, batch_size)
-    items = (file if isinstance(file, Failure) else Path(file) for file in files)
+    items = (file if isinstance(file, Failure) else Named(Path(file), Path(file)) for file in files)
     return _predict(model, items, preprocessing, labels, top, batch_size)
 
 
@@ -92,14 +179,15 @@ def _check_arguments(
 
 def _predict(
     model: ImageClassifier,
-    files: Iterator[Path | Failure],
+    images: Iterator[Named | Failure],
     preprocessing: Preprocessing,
     labels: Sequence[str],
     top: int,
     batch_size: int,
 ) -> Iterator[Prediction | Failure]:
-    while chunk := list(islice(files, batch_size)):
-        read = [file if isinstance(file, Failure) else _read(file, preprocessing) for file in chunk]
+    transform = Transform(preprocessing)
+    while chunk := list(islice(images, batch_size)):
+        read = [item if isinstance(item, Failure) else _read(item, transform) for item in chunk]
         good = [item.image for item in read if isinstance(item, _Prepared)]
         logits = iter(_logits(model, torch.stack(good)) if good else ())
         for item in read:
@@ -108,17 +196,17 @@ def _predict(
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A file whose image, (3, size, size), is ready for the network."""
+    """An image, (3, size, size), that is ready for the network."""
 
-    file: Path
+    file: Path | str
     image: Tensor
 
 
-def _read(file: Path, preprocessing: Preprocessing) -> _Prepared | Failure:
+def _read(item: Named, transform: Transform) -> _Prepared | Failure:
     try:
-        return _Prepared(file, prepare(read_image(file), preprocessing))
+        return _Prepared(item.name, item.image if isinstance(item.image, Tensor) else transform(item.image))
     except InputError as error:
-        return Failure(file, str(error))
+        return Failure(item.name, str(error))
 
 
 def _logits(model: ImageClassifier, images: Tensor) -> Tensor:
@@ -129,7 +217,7 @@ def _logits(model: ImageClassifier, images: Tensor) -> Tensor:
         return logits.float().cpu()
 
 
-def _rank(file: Path, logits: Tensor, labels: Sequence[str], top: int) -> Prediction | Failure:
+def _rank(file: Path | str, logits: Tensor, labels: Sequence[str], top: int) -> Prediction | Failure:
     """The answer of one file from its logits, (classes,); of equal ones the earlier class comes first."""
     if not torch.isfinite(logits).all():
         reason = "the model's answer is not finite (NaN or infinity); its weights or its dtype are at fault"

@@ -97,7 +97,7 @@ def record(model: ImageClassifier, image: Tensor) -> Activity:
         stack.enter_context(model.evaluating())
         model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
-    return Activity(image, first, code, {name: math.fsum(seen) / len(seen) for name, seen in spikes.items()})
+    return Activity(image, first, code, {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()})
 
 
 @contextmanager
@@ -188,12 +188,12 @@ class _Pen:
         """One line, shortened in the middle to `width` pixels."""
         font = self._fonts.setdefault(size, ImageFont.load_default(size))
         text = text.encode("ascii", "replace").decode("ascii")
-        kept = len(text)
-        shown = text
-        while width is not None and kept > 4 and self._draw.textlength(shown, font) > width:
-            kept -= 1
-            shown = f"{text[: kept // 2]}...{text[len(text) - (kept - kept // 2) :]}"
-        self._draw.text(place, shown, fill=colour, font=font, anchor=anchor)
+        length = len(text)
+        line = text
+        while width is not None and length > 4 and self._draw.textlength(line, font) > width:
+            length -= 1
+            line = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
+        self._draw.text(place, line, fill=colour, font=font, anchor=anchor)
 
     def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
         """A thin grey line."""

@@ -122,8 +122,8 @@ def _differentiable_backward(
     if not x.requires_grad:
         x = sources[0] = x.detach().requires_grad_()
     spikes = plain_spikes(x.float(), kind, gain, threshold, alpha)
-    found = torch.autograd.grad(spikes, sources, grad.float(), create_graph=True)
-    return found[0], found[1] if len(found) > 1 else None
+    gradients = torch.autograd.grad(spikes, sources, grad.float(), create_graph=True)
+    return gradients[0], gradients[1] if len(gradients) > 1 else None
 
 
 def _fast_backward(
@@ -162,9 +162,9 @@ def _backward_chunk(
     ∂L/∂h = ∂L/∂s·Θ′ + ∂L/∂v·((1 − s) − h·Θ′). What is found takes the place of −h, or lies in `dx` at
     once where that can hold it.
     """
-    found = dx if dx.dtype == torch.float32 else nh
+    gradient = dx if dx.dtype == torch.float32 else nh
     through_spike, alternating = torch.empty_like(nh[0]), torch.empty_like(nh[:2])
-    potentials, targets = nh.unbind(0), found.unbind(0)
+    potentials, targets = nh.unbind(0), gradient.unbind(0)
     steps = list(zip(grad.unbind(0), inverse_slope.unbind(0), potentials, targets, strict=True))
     carry, dgain = None, 0.0  # ∂L/∂v_t: nothing follows the last step
     for t in range(len(steps) - 1, -1, -1):
@@ -184,8 +184,8 @@ def _backward_chunk(
             dgain += float((dh * (x[t] + before)).sum(dtype=torch.float64))
         current = torch.div(dh, gain, out=target) if kind == _DIVIDE else torch.mul(dh, gain, out=target)
         carry = dh.sub_(current)
-    if found is not dx:
-        dx.copy_(found)
+    if gradient is not dx:
+        dx.copy_(gradient)
     return dgain
 
 

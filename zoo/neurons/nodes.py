@@ -11,9 +11,27 @@ from torch import Tensor
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
+from zoo.errors import OptionError, check_number
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 
 ALPHA = 2.0
+TAU = 2.0
+_SETTINGS = frozenset({"v_threshold", "v_reset", "detach_reset", "alpha"})
+"""Options that every neuron takes."""
+
+
+def _settings(v_threshold: float, v_reset: float | None, detach_reset: bool, alpha: float) -> dict[str, Any]:
+    """Checked arguments of a spikingjelly node; raises `OptionError` or `CompositionError`."""
+    if not isinstance(detach_reset, bool):
+        raise OptionError(f"detach_reset must be True or False, not {detach_reset!r}")
+    threshold = check_number("v_threshold", v_threshold, above=0)
+    return {
+        "v_threshold": threshold,
+        "v_reset": None if v_reset is None else check_number("v_reset", v_reset, below=threshold),
+        "detach_reset": detach_reset,
+        "surrogate_function": surrogate.ATan(check_number("alpha", alpha, above=0)),
+        "step_mode": "m",
+    }
 
 
 def _has_paper_settings(node: Any) -> bool:
@@ -64,12 +82,26 @@ class StatelessNode(Neuron, neuron.BaseNode):
 
 @final
 class IFNeuron(StatelessNode, neuron.IFNode):
-    """Integrate and fire, hard reset: the paper's neuron (eq. 22)."""
+    """Integrate and fire, hard reset: the paper's neuron (eq. 22).
 
+    Args:
+        v_threshold: membrane potential θ at which it fires.
+        v_reset: potential after a spike; None subtracts θ (soft reset).
+        detach_reset: whether the reset is left out of the gradient.
+        alpha: α of the arctan surrogate gradient; a larger one is narrower.
+    """
+
+    options = _SETTINGS
     prices = (INTEGRATION,)
 
-    def __init__(self) -> None:
-        neuron.IFNode.__init__(self, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
+    def __init__(
+        self,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = False,
+        alpha: float = ALPHA,
+    ) -> None:
+        neuron.IFNode.__init__(self, **_settings(v_threshold, v_reset, detach_reset, alpha))
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
         return if_spikes(x, self.v_threshold, self.surrogate_function.alpha)
@@ -77,10 +109,25 @@ class IFNeuron(StatelessNode, neuron.IFNode):
 
 @final
 class LIFNeuron(StatelessNode, neuron.LIFNode):
-    """Leaky integrate and fire, τ = 2, decayed input, hard reset."""
+    """Leaky integrate and fire, τ = 2, decayed input, hard reset.
 
-    def __init__(self) -> None:
-        neuron.LIFNode.__init__(self, tau=2.0, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
+    Args:
+        tau: membrane time constant τ in timesteps, above 1.
+        v_threshold, v_reset, detach_reset, alpha: as of `IFNeuron`.
+    """
+
+    options = _SETTINGS | {"tau"}
+
+    def __init__(
+        self,
+        tau: float = TAU,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = False,
+        alpha: float = ALPHA,
+    ) -> None:
+        settings = _settings(v_threshold, v_reset, detach_reset, alpha)
+        neuron.LIFNode.__init__(self, tau=check_number("tau", tau, above=1), **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
         return lif_spikes(x, self.tau, self.v_threshold, self.surrogate_function.alpha)
@@ -88,10 +135,25 @@ class LIFNeuron(StatelessNode, neuron.LIFNode):
 
 @final
 class ParametricLIFNeuron(StatelessNode, neuron.ParametricLIFNode):
-    """Leaky integrate and fire whose time constant is learned, a scalar for each layer, τ = 2 at first."""
+    """Leaky integrate and fire whose time constant is learned, a scalar for each layer, τ = 2 at first.
 
-    def __init__(self) -> None:
-        neuron.ParametricLIFNode.__init__(self, init_tau=2.0, surrogate_function=surrogate.ATan(ALPHA), step_mode="m")
+    Args:
+        tau: the first value of the membrane time constant in timesteps, above 1.
+        v_threshold, v_reset, detach_reset, alpha: as of `IFNeuron`.
+    """
+
+    options = _SETTINGS | {"tau"}
+
+    def __init__(
+        self,
+        tau: float = TAU,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        detach_reset: bool = False,
+        alpha: float = ALPHA,
+    ) -> None:
+        settings = _settings(v_threshold, v_reset, detach_reset, alpha)
+        neuron.ParametricLIFNode.__init__(self, init_tau=check_number("tau", tau, above=1), **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
         return plif_spikes(x, self.w, self.v_threshold, self.surrogate_function.alpha)

@@ -81,9 +81,9 @@ class Activity:
     @property
     def spike_rate(self) -> float | None:
         """Spikes per neuron and timestep over all neuron layers; None without neurons."""
-        layers = [each for each in self.rates if not each.encoder]
-        values = sum(each.values for each in layers)
-        return sum(each.spikes for each in layers) / values if values else None
+        layers = [layer for layer in self.rates if not layer.encoder]
+        values = sum(layer.values for layer in layers)
+        return sum(layer.spikes for layer in layers) / values if values else None
 
     @property
     def synaptic(self) -> Work:
@@ -107,13 +107,13 @@ class Activity:
             "spike_rate": self.spike_rate,
             "synaptic_macs": synaptic.macs,
             "synaptic_acs": synaptic.acs,
-            "synapses": [asdict(each) | {"counted_per_image": each.counted / self.images} for each in self.synapses],
-            "rates": [asdict(each) | {"rate": each.rate} for each in self.rates],
+            "synapses": [asdict(layer) | {"counted_per_image": layer.counted / self.images} for layer in self.synapses],
+            "rates": [asdict(layer) | {"rate": layer.rate} for layer in self.rates],
             "elementwise": [
                 {"operation": rule.operation, "part": str(rule.part), **asdict(work), "reason": rule.reason}
                 for rule, work in self.elementwise.items()
             ],
-            "not_counted": [asdict(each) | {"calls": calls} for each, calls in self.uncounted.items()],
+            "not_counted": [asdict(work) | {"calls": calls} for work, calls in self.uncounted.items()],
         }
 
 
@@ -133,8 +133,8 @@ def activity_of(model: ImageClassifier, recorder: Recorder, images: int) -> Acti
     order = {name: place for place, name in enumerate(modules)}
     return Activity(
         images,
-        tuple(sorted(synapses, key=lambda each: order[each.name])),
-        tuple(sorted(rates, key=lambda each: order[each.name])),
+        tuple(sorted(synapses, key=lambda layer: order[layer.name])),
+        tuple(sorted(rates, key=lambda layer: order[layer.name])),
         dict(recorder.work),
         dict(recorder.uncounted),
     )

@@ -123,7 +123,7 @@ def count_cost(model: ImageClassifier, image_size: int = 224) -> Cost:
 
 def branch_of(name: str, model: ImageClassifier) -> Branch:
     """The branch in which a module or parameter of that name lies."""
-    return "spiking" if any(f"{name}.".startswith(f"{each}.") for each in model.spiking_module_names) else "analog"
+    return "spiking" if any(f"{name}.".startswith(f"{prefix}.") for prefix in model.spiking_module_names) else "analog"
 
 
 def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:
@@ -143,10 +143,10 @@ def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: M
         params = sum(p.numel() for p in module.parameters(recurse=False))
         prefix = f"{name}." if name else ""
         macs = by_module.get(name, 0) - sum(by_module.get(f"{prefix}{child}", 0) for child in inner)
-        whole = isinstance(module, (Encoder, Decoder, *NEURONS))
+        counted_whole = isinstance(module, (Encoder, Decoder, *NEURONS))
         part = inside is not None and name.startswith(inside)
-        if whole or (not inner and not part) or params or macs:
+        if counted_whole or (not inner and not part) or params or macs:
             kind, branch = type(module).__name__, branch_of(name, model)
             layers.append(Layer(name, kind, branch, params, macs, outputs.get(name, 0)))
-        inside = prefix if whole else inside
+        inside = prefix if counted_whole else inside
     return tuple(layers)

@@ -135,16 +135,16 @@ class Recorder(TorchDispatchMode):
         if self._whole > 1:  # inside an encoder, decoder or neuron, which is charged as a whole
             return
         if isinstance(module, (Encoder, *NEURONS)):
-            seen = self.spikes.setdefault(name, Spikes())
-            seen.spikes += int(y.count_nonzero())
-            seen.values += y.numel()
+            total = self.spikes.setdefault(name, Spikes())
+            total.spikes += int(y.count_nonzero())
+            total.values += y.numel()
         folded = isinstance(module, NORMS) and self._is_layer_output(x)
         for rule in rules_of(module, folded):
             self._add(rule, x.numel(), y.numel())
 
     def _is_layer_output(self, x: Tensor) -> bool:
-        found = self._layer_outputs.get(id(x))
-        return found is not None and found() is x
+        reference = self._layer_outputs.get(id(x))
+        return reference is not None and reference() is x
 
     # Operations outside them ------------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class Recorder(TorchDispatchMode):
 def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:
     """The first tensor of these, or of the tuples among them."""
     for value in values:
-        found = _first_tensor(tuple(value)) if isinstance(value, (tuple, list)) else value
-        if isinstance(found, Tensor):
-            return found
+        tensor = _first_tensor(tuple(value)) if isinstance(value, (tuple, list)) else value
+        if isinstance(tensor, Tensor):
+            return tensor
     return None

@@ -31,6 +31,7 @@ from zoo.profiling.macs import (
 )
 from zoo.profiling.recorder import Recorder
 from zoo.registry.registry import Registry, default_registry
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 DEFAULT_IMAGE_SIZE = 224
 MAX_IMAGE_SIZE = 4096
@@ -122,7 +123,7 @@ class Profile(Cost):
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
-        cost = {each.name: getattr(self, each.name) for each in fields(Cost)}
+        cost = {field.name: getattr(self, field.name) for field in fields(Cost)}
         return {
             "name": self.name,
             "weights": self.weights,
@@ -190,11 +191,11 @@ def profile(
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.catalog
     network, weights = _network(model, num_classes, trained=images is not None)
-    stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size)
+    stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size, network)
     counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
     control = _control(network, registry, catalog)
     batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
-    networks = [each for each in (network, control) if each is not None]
+    networks = [model for model in (network, control) if model is not None]
     activities = [] if stream is None else _measure(networks, stream, batch)
     energies = [Energy(activity.images, activity.work()) for activity in activities]
     return Profile(
@@ -251,8 +252,8 @@ def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **p
     """
     side = None if image_size is None else _check_side(image_size)
     weight = (name if isinstance(name, OpenedModel) else open_model(name, listed=True, **places)).weight
-    wanted = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    return wanted if side is None else wanted.model_copy(update={"size": side})
+    preprocessing = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
+    return preprocessing if side is None else preprocessing.model_copy(update={"size": side})
 
 
 def _network(
@@ -288,17 +289,23 @@ def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: i
     """What the same images set off in each network."""
     recorders = [Recorder(network) for network in networks]
     weights = next(networks[0].parameters())
-    seen = 0
+    count = 0
     while chunk := list(islice(images, batch)):
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
-        seen += len(chunk)
+        count += len(chunk)
         for network, recorder in zip(networks, recorders, strict=True):
             with recorder.watching():
                 network(stacked)
-    return [activity_of(network, recorder, seen) for network, recorder in zip(networks, recorders, strict=True)]
+    return [activity_of(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
 
 
-def _open(images: Tensor | Iterable[Tensor], image_size: int | None) -> tuple[Iterator[Tensor], int]:
+_SLACK = 1e-5
+"""Rounding of a mean and std."""
+
+
+def _open(
+    images: Tensor | Iterable[Tensor], image_size: int | None, network: ImageClassifier
+) -> tuple[Iterator[Tensor], int]:
     """The images, checked one by one as they come, and their side; the first one is looked at already here."""
     if isinstance(images, Tensor) and images.dim() != 4:
         raise InputError(f"images are (N, C, H, W), not {tuple(images.shape)}; a single one is image[None]")
@@ -308,7 +315,8 @@ def _open(images: Tensor | Iterable[Tensor], image_size: int | None) -> tuple[It
         raise InputError("there are no images; give at least one")
     first = _check_kind(start[0], 0)
     side = image_size or first.shape[-1]
-    return (_check(image, number, side) for number, image in enumerate(chain(start, rest))), side
+    valid = _valid_range(network)
+    return (_check(image, number, side, *valid) for number, image in enumerate(chain(start, rest))), side
 
 
 def _check_kind(image: Tensor, number: int) -> Tensor:
@@ -317,10 +325,24 @@ def _check_kind(image: Tensor, number: int) -> Tensor:
     return image
 
 
-def _check(image: Tensor, number: int, side: int) -> Tensor:
-    height, width = _check_kind(image, number).shape[1:]
+def _valid_range(network: ImageClassifier) -> tuple[Tensor, Tensor]:
+    """What pixels of 0 and of 1 become by the network's mean and std, each (C, 1, 1)."""
+    stated = stated_preprocessing(network)
+    if not stated.normalises:
+        return torch.zeros(1), torch.ones(1)
+    mean, std = (torch.tensor(values)[:, None, None] for values in stated.of_channels(network.in_chans))
+    return -mean / std - _SLACK, (1 - mean) / std + _SLACK
+
+
+def _check(image: Tensor, number: int, side: int, lowest: Tensor, highest: Tensor) -> Tensor:
+    channels, height, width = _check_kind(image, number).shape
+    if len(lowest) not in (1, channels):
+        raise InputError(f"image {number} has {channels} channels; wanted: {len(lowest)}")
     if (height, width) != (side, side):
         raise InputError(f"image {number} has {height}×{width} pixels; wanted: {side}×{side}, all alike and square")
-    if not image.numel() or not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
-        raise InputError(f"image {number} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
+    inside = image.numel() and bool(((image >= lowest) & (image <= highest)).all())  # NaN is neither
+    if not inside:
+        low, high = float(lowest.min()), float(highest.max())
+        advice = "scale pixels to [0, 1]" if (low, high) == (0, 1) else "prepare images by zoo.transform(model)"
+        raise InputError(f"image {number} holds values outside [{low:.4g}, {high:.4g}], or NaN; {advice}")
     return image

@@ -69,8 +69,8 @@ def _contract(kind: str) -> type[Any]:
     from zoo import contracts
 
     # By name: only the family's contract comes without torch.
-    found: type[Any] = getattr(contracts, kind.capitalize())
-    return found
+    contract: type[Any] = getattr(contracts, kind.capitalize())
+    return contract
 
 
 _CONSTRUCTED_WITH = {
@@ -85,10 +85,10 @@ _CONSTRUCTED_WITH = {
 def _traceback(error: BaseException) -> str:
     """The traceback, whose last line says by itself what happened; of a syntax error with file and line."""
     text = "".join(traceback.format_exception(error)).rstrip()
-    said = " ".join("".join(traceback.format_exception_only(error)).split())
+    summary = " ".join("".join(traceback.format_exception_only(error)).split())
     if isinstance(error, SyntaxError) and error.filename:
-        said = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    return text if text.splitlines()[-1] == said else f"{text}\n{said}"
+        summary = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    return text if text.splitlines()[-1] == summary else f"{text}\n{summary}"
 
 
 @dataclass
@@ -134,8 +134,8 @@ class Component:
             raise self._failure()
         try:
             with PRINTS_TO_STDERR:
-                found = self._import()
-            problem = None if self.kind == "catalog" else self._problem(found)  # a file is validated where it is read
+                target = self._import()
+            problem = None if self.kind == "catalog" else self._problem(target)  # a file is validated where it is read
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"while importing {self.kind} {self.name!r} of {self.origin}; {DISABLE} switches it off")
             raise
@@ -146,8 +146,8 @@ class Component:
         if problem is not None:
             self.fail(*problem)
             raise self._failure()
-        self._loaded, self.state = found, State.LOADED
-        return found
+        self._loaded, self.state = target, State.LOADED
+        return target
 
     def lacking(self) -> str | None:
         """What has to be installed before it can be used; nothing is imported to know it."""
@@ -166,40 +166,40 @@ class Component:
         kind = IncompatibleComponentError if self.state is State.INCOMPATIBLE else BrokenComponentError
         return kind(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
 
-    def _problem(self, found: Any) -> tuple[str, State] | None:
+    def _problem(self, cls: Any) -> tuple[str, State] | None:
         """Why what was imported is not such a component, if so, and what that makes of it."""
         from zoo.contracts import API_VERSION
 
         contract = _contract(self.kind)
-        if not (inspect.isclass(found) and issubclass(found, contract)):
+        if not (inspect.isclass(cls) and issubclass(cls, contract)):
             return f"{self.target} is not a subclass of zoo.contracts.{contract.__name__}", State.BROKEN
-        wanted = getattr(found, "api_version", None)
-        if wanted != API_VERSION:
-            said = "declares no api_version" if wanted is None else f"asks for API version {wanted!r}"
+        version = getattr(cls, "api_version", None)
+        if version != API_VERSION:
+            request = "declares no api_version" if version is None else f"asks for API version {version!r}"
             advice = f"set `api_version = {API_VERSION}` in the class, or install matching versions"
-            return f"{self.target} {said}, this zoo offers {API_VERSION}; {advice}", State.INCOMPATIBLE
-        if inspect.isabstract(found):
-            missing = ", ".join(sorted(found.__abstractmethods__))  # type: ignore[attr-defined]
+            return f"{self.target} {request}, this zoo offers {API_VERSION}; {advice}", State.INCOMPATIBLE
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
             return f"{self.target} leaves abstract: {missing}", State.BROKEN
-        declared = {name for each in found.__mro__ for name in vars(each)}
+        declared = {name for base in cls.__mro__ for name in vars(base)}
         lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
         if lacking and self.kind in ("encoder", "decoder"):
             return f"{self.target} lacks the class attributes {', '.join(lacking)}", State.BROKEN
-        return self._construction_problem(found)
+        return self._construction_problem(cls)
 
-    def _construction_problem(self, found: type[Any]) -> tuple[str, State] | None:
+    def _construction_problem(self, cls: type[Any]) -> tuple[str, State] | None:
         """What is wrong where its constructor does not take what the zoo gives it."""
-        given = _CONSTRUCTED_WITH.get(self.kind)
-        if given is None:
+        names = _CONSTRUCTED_WITH.get(self.kind)
+        if names is None:
             return None
         try:
-            signature = inspect.signature(found)
+            signature = inspect.signature(cls)
         except (ValueError, TypeError):  # written in C, without a signature; building it will tell
             return None
         try:
-            signature.bind(*given)
+            signature.bind(*names)
         except TypeError as error:
-            arguments = f"the arguments {', '.join(given)}" if given else "no argument"
+            arguments = f"the arguments {', '.join(names)}" if names else "no argument"
             advice = "give every further argument a default" if "missing" in str(error) else "let it take these"
             reason = f"the zoo constructs every {self.kind} with {arguments}; {advice}"
             return f"{self.target} cannot be constructed: {error}. {reason}", State.BROKEN

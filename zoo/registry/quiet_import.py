@@ -43,15 +43,15 @@ class PrintsToStderr:
 def _redirect() -> int | None:
     """Make descriptor 1 what 2 is; a copy of what it was, or None where one of them is closed."""
     try:
-        kept = os.dup(1)
+        copy = os.dup(1)
     except OSError:
         return None
     try:
         os.dup2(2, 1)
     except OSError:
-        os.close(kept)
+        os.close(copy)
         return None
-    return kept
+    return copy
 
 
 def _flush(stream: IO[str] | None) -> bool:

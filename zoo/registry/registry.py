@@ -55,8 +55,8 @@ class Registry:
 
     def components(self, kind: str | None = None) -> list[Component]:
         """Every component, broken ones too, by kind and name."""
-        kinds = [kind] if kind else list(GROUPS)
-        return [component for each in kinds for _, claims in sorted(self._kind(each).items()) for component in claims]
+        kinds = [self._kind(kind)] if kind else [self._kind(group) for group in GROUPS]
+        return [component for names in kinds for _, claims in sorted(names.items()) for component in claims]
 
     def names(self, kind: str) -> list[str]:
         """Names of one kind, as they may stand in a model's name; `distribution:name` for all of them too."""
@@ -129,9 +129,9 @@ class Registry:
             raise ComponentError(f"{kind} {name!r} must be a class, not {type(cls).__name__}")
         target = f"{cls.__module__}:{cls.__qualname__}"
         claims = self._kind(kind).get(name, [])
-        taken = [c for c in claims if not (c.distribution == NOTEBOOK and c.target == target)]
-        if taken:
-            raise ComponentClashError(f"{kind} {name!r} is taken by {taken[0].origin}; choose another name")
+        rivals = [c for c in claims if not (c.distribution == NOTEBOOK and c.target == target)]
+        if rivals:
+            raise ComponentClashError(f"{kind} {name!r} is taken by {rivals[0].origin}; choose another name")
         component = Component(kind, name, NOTEBOOK, None, target, _import=lambda: cls)
         component.load()
         self._kind(kind)[name] = [component]

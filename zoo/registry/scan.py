@@ -50,8 +50,8 @@ def _switches_off(entry: str, distribution: str, name: str) -> bool:
 
 def idle_switches(components: Iterable[Component], disabled: Iterable[str]) -> list[str]:
     """Entries of `ZOO_DISABLE_PLUGINS` that mean no component: misspelt, or no longer installed."""
-    known = [(component.distribution, component.name) for component in components]
-    return sorted(entry for entry in disabled if not any(_switches_off(entry, *each) for each in known))
+    owners = [(component.distribution, component.name) for component in components]
+    return sorted(entry for entry in disabled if not any(_switches_off(entry, *owner) for owner in owners))
 
 
 def _describe(distribution: importlib.metadata.Distribution | None) -> tuple[str, str | None]:

@@ -11,7 +11,7 @@ from zoo.errors import OptionError, SaveError, WeightError
 from zoo.registry.registry import Registry
 from zoo.saving.folder import ModelFolder, check_finite, check_new_folder, make_rebuilt, pack
 from zoo.saving.record import NOT_STATED, Statement, check_tag, rebuild
-from zoo.weights.pretrained_cfg import DEFAULT_IMAGE_SIZE
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 DEFAULT_TAG = "saved"
 
@@ -73,13 +73,17 @@ def save(
         _check_no_file(target)
     else:
         check_new_folder(target)
+    stated = stated_preprocessing(model)
     statement = Statement(
         license=license,
         labels=_labels(model) if labels is None else labels,
-        image_size=_image_size(model) if image_size is None else image_size,
+        image_size=stated.size if image_size is None else image_size,
         dataset=dataset,
         metrics=dict(metrics or {}),
-        interpolation=str(model.pretrained_cfg.get("interpolation", "bicubic")),
+        interpolation=stated.interpolation,
+        crop_pct=stated.crop_pct,
+        mean=stated.mean,
+        std=stated.std,
     )
     made = fold(model, f"{model.spec.untagged()}.{check_tag(tag)}", statement, registry)
     if overwrite:
@@ -110,7 +114,7 @@ def fold(model: ImageClassifier, name: str, statement: Statement, registry: Regi
     check_finite(state, origin)
     data = pack(state, model.spec)
     try:
-        rebuilt = rebuild(name, data, origin, registry)
+        rebuilt = rebuild(name, data, origin, registry, model.spec.options)
     except WeightError as error:
         raise SaveError(
             f"{origin} is not the network of its name any more ({error}); save it before fuse(), pruning, or an "
@@ -118,8 +122,8 @@ def fold(model: ImageClassifier, name: str, statement: Statement, registry: Regi
         ) from error
     if rebuilt.timesteps != model.timesteps:
         raise SaveError(
-            f"{origin} runs {model.timesteps} timesteps, its name alone stands for {rebuilt.timesteps}, and a folder "
-            "holds no options; build it without `timesteps`"
+            f"{origin} runs {model.timesteps} timesteps, its name and options stand for {rebuilt.timesteps}; build it "
+            "by create_model with the options that it has"
         )
     return make_rebuilt(rebuilt, data, origin, statement, registry)
 
@@ -138,8 +142,3 @@ def _labels(model: ImageClassifier) -> list[str]:
 def default_labels(count: int) -> list[str]:
     """Labels of classes that nobody has named."""
     return [f"class {index}" for index in range(count)]
-
-
-def _image_size(model: ImageClassifier) -> int:
-    size = model.pretrained_cfg.get("input_size")
-    return int(size[-1]) if size else max(DEFAULT_IMAGE_SIZE, model.min_image_size)

@@ -11,17 +11,20 @@ import torch
 from pydantic import ValidationError
 
 from zoo.catalog.catalog import providers_of
-from zoo.catalog.schema import Figures, StoredWeight, complaints
+from zoo.catalog.schema import Conversion, Figures, StoredWeight, complaints
 from zoo.composition import build_model, parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import SaveError, TagError, shorten
-from zoo.names import TAG
+from zoo.names import TAG, Options
 from zoo.profiling import count_cost
 from zoo.registry.registry import NOTEBOOK, Registry
 from zoo.weights import count_classes, load_state, parse_weight
 
 NOT_STATED = "not stated"
 """What a record says of what nobody has said."""
+
+
+_PREPARED = ("interpolation", "crop_pct", "mean", "std")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,9 @@ class Statement:
         metrics: `top1` and the like, in percent, measured on unseen images.
         limits: what it should not be used for.
         interpolation: how images are resized.
+        crop_pct, mean, std: how they are prepared then, as in `Preprocessing`.
+        control, started_from: names of weights, as in `StoredWeight`.
+        converted: the file that the weights were converted from.
     """
 
     license: str
@@ -53,6 +59,12 @@ class Statement:
     metrics: Mapping[str, float] = field(default_factory=dict)
     limits: str = ""
     interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    control: str = ""
+    started_from: str = ""
+    converted: Conversion | None = None
 
 
 def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
@@ -115,15 +127,19 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def rebuild(name: str, data: bytes, origin: str, registry: Registry | None = None) -> ImageClassifier:
+def rebuild(
+    name: str, data: bytes, origin: str, registry: Registry | None = None, options: Options | None = None
+) -> ImageClassifier:
     """The network that `create_model` will make of these bytes; torch's generator is left as it was.
+
+    `options` are those of its spec.
 
     Raises:
         SaveError: the name has no tag.
         WeightError: not a safetensors file, or not of that model.
         ModelNameError: the name is wrong.
     """
-    spec = parse_name(name, registry)
+    spec = parse_name(name, registry).with_options(options or {})
     if spec.tag is None:
         raise SaveError(f"{name} needs a tag that names these weights, as in {name}.mine")
     state = parse_weight(data, origin)
@@ -149,10 +165,10 @@ def describe_rebuilt(
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
         "in_chans": model.in_chans,
-        "preprocessing": {"size": statement.image_size, "interpolation": statement.interpolation},
+        "preprocessing": {"size": statement.image_size} | {key: getattr(statement, key) for key in _PREPARED},
         "spec": spec.untagged().to_json(),
         "providers": {c.distribution: str(c.version) for c in made_of if c.distribution != NOTEBOOK},
         "figures": measure(model, statement.image_size),
     }
-    stated = {key: value for key, value in vars(statement).items() if key not in ("image_size", "interpolation")}
+    stated = {key: value for key, value in vars(statement).items() if key not in ("image_size", *_PREPARED)}
     return _validated(content | stated | {"labels": labels}, str(spec))

@@ -35,8 +35,8 @@ def distribution_name(text: str) -> str:
     """
     name = re.sub(r"[-_.]+", "-", text).lower() if isinstance(text, str) else ""
     if not (name and _DISTRIBUTION.fullmatch(text) and name[0].isalpha() and len(name) <= MAX_DISTRIBUTION):
-        found = "-".join(re.findall(r"[a-z0-9]+", str(text).lower()))[:MAX_DISTRIBUTION].strip("-")
-        near = found if found[:1].isalpha() else f"zoo-{found}".strip("-")
+        words = "-".join(re.findall(r"[a-z0-9]+", str(text).lower()))[:MAX_DISTRIBUTION].strip("-")
+        near = words if words[:1].isalpha() else f"zoo-{words}".strip("-")
         raise InputError(
             f"{shorten(str(text))} is not the name of a plugin; valid: {_DISTRIBUTION_RULE}, such as {near!r}"
         )
@@ -77,9 +77,9 @@ def component_name(wanted: str | None, distribution: str, registry: Registry) ->
         )
     if _is_pythons(name):
         raise ComponentError(f"{name!r} is a word of Python's own; {advice}, such as 'my{name}'")
-    taken = [component for component in registry.components() if component.name == name]
-    if taken:
-        first = taken[0]
+    rivals = [component for component in registry.components() if component.name == name]
+    if rivals:
+        first = rivals[0]
         raise ComponentClashError(
             f"{name!r} is the {first.kind} of {first.origin} already; {advice}, such as 'my{name}'"
         )

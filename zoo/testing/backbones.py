@@ -42,15 +42,15 @@ class BackboneTests(ModelTests):
     def _depths(self) -> tuple[int, ...]:
         if self.depths:
             return self.depths
-        taken = [depth for depth in range(1, MAX_DEPTH + 1) if self._take(depth) is not None]
-        require(bool(taken), f"no depth from 1 to {MAX_DEPTH} is taken at b{self.base}_m{self.mult}")
-        return tuple(taken[:2])
+        depths = [depth for depth in range(1, MAX_DEPTH + 1) if self._take(depth) is not None]
+        require(bool(depths), f"no depth from 1 to {MAX_DEPTH} is taken at b{self.base}_m{self.mult}")
+        return tuple(depths[:2])
 
     def _take(self, depth: int) -> Backbone | None:
         """The backbone of that depth; None where it refuses, as it should, by a `CompositionError`."""
         cls = self.load()
         try:
-            made: Backbone = cls(self.base, self.mult, depth, CHANNELS)
+            backbone: Backbone = cls(self.base, self.mult, depth, CHANNELS)
         except CompositionError:
             return None
         except Exception as error:
@@ -58,11 +58,11 @@ class BackboneTests(ModelTests):
                 f"depth {depth} raises {type(error).__name__}: {error}; a size that it cannot build is a "
                 "zoo.errors.CompositionError that says which sizes it can"
             ) from error
-        return made
+        return backbone
 
     def _backbones(self) -> list[Backbone]:
-        found = [self._take(depth) for depth in self._depths]
-        return [each for each in found if each is not None]
+        backbones = [self._take(depth) for depth in self._depths]
+        return [backbone for backbone in backbones if backbone is not None]
 
     def test_sizes_that_it_cannot_build_are_refused(self) -> None:
         """Every depth gives a backbone or a `CompositionError`."""
@@ -118,9 +118,9 @@ class BackboneTests(ModelTests):
 
 def _made(make: Callable[[], nn.Module], what: str) -> nn.Module:
     with seeded(), attempting(f"building {what}"):
-        made = make()
-    require(isinstance(made, nn.Module), f"{what} is a {type(made).__name__}; return an nn.Module")
-    return made.eval()
+        module = make()
+    require(isinstance(module, nn.Module), f"{what} is a {type(module).__name__}; return an nn.Module")
+    return module.eval()
 
 
 def _require_alike(x: Tensor, planes: Tensor, channels: int, where: str) -> None:

@@ -40,8 +40,8 @@ class CatalogTests(ComponentTests):
 
     def test_its_weights_are_what_it_says(self) -> None:
         """Of every weight in a package: the very bytes, which load strictly; labels, spec and costs are the model's."""
-        listed = [record for records in self._read().weights.values() for record in records]
-        packed = [record for record in listed if isinstance(record.location, PackageFile)]
+        records = [record for variant in self._read().weights.values() for record in variant]
+        packed = [record for record in records if isinstance(record.location, PackageFile)]
         if not packed:
             raise NotApplicable("no weight in a package; those on the Hub are verified when they are fetched")
         for record in packed:
@@ -55,8 +55,8 @@ def _verify(record: WeightRecord, registry: Registry) -> None:
     from zoo.weights import count_classes, parse_weight, read_weight
 
     spec = parse_name(record.variant, registry)
-    said = spec.untagged().to_json()
-    require(record.spec == said, f"{record.name}: its spec is {record.spec}; write {said}, what the name says")
+    derived = spec.untagged().to_json()
+    require(record.spec == derived, f"{record.name}: its spec is {record.spec}; write {derived}, what the name says")
     data = read_weight(record, record.location)
     classes, channels = count_classes(spec, parse_weight(data, record.name), record.source, registry)
     require(

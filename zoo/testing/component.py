@@ -81,7 +81,7 @@ class ClassTests(ComponentTests):
     def test_it_declares_its_own_api_version(self) -> None:
         """Inherited from a class of the zoo, `api_version` would follow every new zoo without being tested on it."""
         cls = self.load()
-        owner = next(each for each in cls.__mro__ if "api_version" in vars(each))
+        owner = next(base for base in cls.__mro__ if "api_version" in vars(base))
         require(
             owner.__module__.partition(".")[0] == cls.__module__.partition(".")[0],
             f"`api_version` of {cls.__name__} is inherited from {owner.__module__}.{owner.__name__}; "
@@ -106,8 +106,8 @@ def full_name(component: Component) -> str:
 
 def checks_of(suite: type[ComponentTests]) -> tuple[str, ...]:
     """Names of a suite's checks, the most general ones first."""
-    classes = [each for each in reversed(suite.__mro__) if issubclass(each, ComponentTests)]
-    names = [name for each in classes for name in vars(each) if name.startswith(PREFIX)]
+    classes = [base for base in reversed(suite.__mro__) if issubclass(base, ComponentTests)]
+    names = [name for base in classes for name in vars(base) if name.startswith(PREFIX)]
     return tuple(dict.fromkeys(name.removeprefix(PREFIX) for name in names))
 
 

@@ -40,11 +40,11 @@ def _owner(component: Component) -> str:
 
 def _load_one_by_one(components: Sequence[Component], limit: float) -> None:
     """Load what is left in a new process for as long as one of them ends it."""
-    left = list(components)
-    while left and (failed := _load(left, limit)) is not None:
+    remaining = list(components)
+    while remaining and (failed := _load(remaining, limit)) is not None:
         index, reason = failed
-        left[index].fail(reason)
-        left = left[index + 1 :]
+        remaining[index].fail(reason)
+        remaining = remaining[index + 1 :]
 
 
 def _load(components: Sequence[Component], limit: float) -> tuple[int, str] | None:
@@ -61,5 +61,5 @@ def _load(components: Sequence[Component], limit: float) -> tuple[int, str] | No
         return None
     index = len(probe.answers) if probe.begun is None else probe.begun
     module = components[index].target.partition(":")[0]
-    said = f"{probe.stderr.strip()}\n" if probe.stderr.strip() else ""
-    return index, f"{said}importing {module} {probe.problem}"
+    errors = f"{probe.stderr.strip()}\n" if probe.stderr.strip() else ""
+    return index, f"{errors}importing {module} {probe.problem}"

@@ -39,16 +39,18 @@ class ConverterTests(ClassTests):
         """The converter, with the defaults of its options."""
         cls = self.load()
         with attempting("the constructor without arguments"):
-            made: Converter = cls()
-        return made
+            converter: Converter = cls()
+        return converter
 
     def test_options(self) -> None:
         """`options` names keyword arguments of the constructor, each with a default."""
         cls = self.load()
-        taken = inspect.signature(cls).parameters
+        parameters = inspect.signature(cls).parameters
         for name in sorted(cls.options):
-            require(name in taken, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take")
-            default = taken[name].default
+            require(
+                name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take"
+            )
+            default = parameters[name].default
             require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
 
     def test_other_checkpoints_are_refused(self) -> None:
@@ -68,20 +70,20 @@ class ConverterTests(ClassTests):
 
     def test_the_state_fits_the_model(self) -> None:
         """What it makes of the author's checkpoint loads strictly into the model that it names."""
-        found = self._converted()
-        with attempting(f"loading the state into {found.spec_name}"):
-            spec = parse_name(found.spec_name, self.components)
-            model = build_model(spec, found.num_classes, found.in_chans, registry=self.components)
-            model.load_state_dict(dict(found.state))
+        converted = self._converted()
+        with attempting(f"loading the state into {converted.spec_name}"):
+            spec = parse_name(converted.spec_name, self.components)
+            model = build_model(spec, converted.num_classes, converted.in_chans, registry=self.components)
+            model.load_state_dict(dict(converted.state))
 
     def test_zoo_convert_stores_it(self) -> None:
         """The command `zoo convert` finds no fault in the name, the number of classes and the tensors' types."""
         from zoo.saving.convert import check_converted, make_converted
 
-        found = self._converted()
-        with attempting(f"storing the result for {found.spec_name}, as `zoo convert` does,"):
-            spec = check_converted(found, self.components)
-            make_converted(found, spec, self.image_size, "the converted checkpoint", self.components)
+        converted = self._converted()
+        with attempting(f"storing the result for {converted.spec_name}, as `zoo convert` does,"):
+            spec = check_converted(converted, self.components)
+            make_converted(converted, spec, self.image_size, "the converted checkpoint", self.components)
 
     def _converted(self) -> Converted:
         state = self.checkpoint()
@@ -89,6 +91,6 @@ class ConverterTests(ClassTests):
             raise NotApplicable("no checkpoint; override `checkpoint()` to give a small one")
         converter = self.build()
         with attempting("`convert` of the checkpoint"):
-            found = converter.convert(state)
-        require(isinstance(found, Converted), f"`convert` gives a {type(found).__name__}; return a Converted")
-        return found
+            converted = converter.convert(state)
+        require(isinstance(converted, Converted), f"`convert` gives a {type(converted).__name__}; return a Converted")
+        return converted

@@ -11,7 +11,7 @@ from zoo.errors import ComponentError, CompositionError
 from zoo.testing.component import full_name
 from zoo.testing.inputs import DTYPES, gradient, require_gradient, run, seeded, spikes, uniform
 from zoo.testing.models import compose, require_training_step
-from zoo.testing.modules import ModuleTests
+from zoo.testing.modules import OptionTests
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
@@ -38,7 +38,7 @@ class _Speaker(Encoder):
         raise NotImplementedError
 
 
-class DecoderTests(ModuleTests):
+class DecoderTests(OptionTests):
     """(T, N, C, …) → (N, C, …).
 
     Example:
@@ -57,8 +57,8 @@ class DecoderTests(ModuleTests):
     def build(self, seed: int = 0) -> Decoder:
         cls = self.load()
         with seeded(seed), attempting("the constructor without arguments"):
-            made: Decoder = cls()
-        return made
+            decoder: Decoder = cls()
+        return decoder
 
     def example(self) -> Tensor:
         return spikes((self._counts()[-1], 3, 2, 4, 4))
@@ -72,9 +72,9 @@ class DecoderTests(ModuleTests):
         decoder = self.build()
         require_prices(decoder.prices)
         codes, count = decoder.codes, decoder.timesteps
-        good = codes is None or (isinstance(codes, frozenset) and codes and all(isinstance(c, str) for c in codes))
+        valid = codes is None or (isinstance(codes, frozenset) and codes and all(isinstance(c, str) for c in codes))
         require(
-            bool(good), f"`codes` is {codes!r}; declare a frozenset of the codes it reads, or None where it reads any"
+            bool(valid), f"`codes` is {codes!r}; declare a frozenset of the codes it reads, or None where it reads any"
         )
         require(
             count is None or (isinstance(count, int) and count >= 1),
@@ -107,10 +107,10 @@ class DecoderTests(ModuleTests):
         for count in self._counts():
             for shape in SHAPES:
                 what = f"spikes of {(count, *shape)} (if it cannot take any T, declare `timesteps`)"
-                found = tuple(run(decoder, spikes((count, *shape)), what).shape)
+                size = tuple(run(decoder, spikes((count, *shape)), what).shape)
                 require(
-                    found == shape,
-                    f"`forward` gives {found} for spikes of {(count, *shape)}; return {shape}",
+                    size == shape,
+                    f"`forward` gives {size} for spikes of {(count, *shape)}; return {shape}",
                 )
 
     def test_answers_tell_planes_apart(self) -> None:
@@ -167,8 +167,8 @@ class DecoderTests(ModuleTests):
 
     def _load_encoder(self) -> Encoder:
         with attempting(f"loading the encoder {self.encoder!r}"):
-            made: Encoder = self.components.load("encoder", str(self.encoder))()
-        return made
+            encoder: Encoder = self.components.load("encoder", str(self.encoder))()
+        return encoder
 
     def _find_encoder(self) -> str:
         """An encoder with a gradient that this decoder accepts."""

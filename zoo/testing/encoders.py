@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import json
-
 import torch
 from torch import Tensor
 
@@ -22,7 +19,7 @@ from zoo.testing.inputs import (
     uniform,
 )
 from zoo.testing.models import compose, require_training_step
-from zoo.testing.modules import ModuleTests
+from zoo.testing.modules import OptionTests
 from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
@@ -48,7 +45,7 @@ def difficult_values() -> dict[str, Tensor]:
     }
 
 
-class EncoderTests(ModuleTests):
+class EncoderTests(OptionTests):
     """(N, C, …) real → (T, N, C, …) in {0, 1}.
 
     Example:
@@ -76,8 +73,8 @@ class EncoderTests(ModuleTests):
     def build(self, seed: int = 0) -> Encoder:
         cls = self.load()
         with seeded(seed), attempting("the constructor without arguments"):
-            made: Encoder = cls()
-        return made
+            encoder: Encoder = cls()
+        return encoder
 
     def example(self) -> Tensor:
         return uniform((3, 2, 4, 4), -0.5, 1.5)
@@ -119,27 +116,16 @@ class EncoderTests(ModuleTests):
                 "draw no random numbers, or leave `repeatable` out",
             )
 
-    def test_options_are_json(self) -> None:
-        """`options` names keyword arguments of the constructor whose defaults JSON can hold."""
-        cls = self.load()
-        taken = inspect.signature(cls).parameters
-        for name in sorted(cls.options):
-            require(name in taken, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take")
-            default = taken[name].default
-            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
-            with attempting(f"json.dumps of the default of {name!r} ({default!r})"):
-                json.dumps(default)
-
     def test_planes_have_the_declared_shape(self) -> None:
         """(T, N, C, …) for vectors, images, a single sample and an empty batch."""
         encoder = self.build()
         for shape in (*SHAPES, *EMPTY):
-            found = tuple(run(encoder, uniform(shape)).shape)
-            want = (encoder.timesteps, *shape)
+            actual = tuple(run(encoder, uniform(shape)).shape)
+            expected = (encoder.timesteps, *shape)
             require(
-                found == want,
-                f"`forward` gives {found} for an input of {shape}, but `timesteps` says T = {encoder.timesteps}: "
-                f"return {want}, planes first, or declare another T",
+                actual == expected,
+                f"`forward` gives {actual} for an input of {shape}, but `timesteps` says T = {encoder.timesteps}: "
+                f"return {expected}, planes first, or declare another T",
             )
 
     def test_planes_hold_zeros_and_ones(self) -> None:
@@ -166,9 +152,9 @@ class EncoderTests(ModuleTests):
         """Where it is differentiable, a gradient of the input's shape and type, finite and not zero; else none."""
         encoder = self.build()
         if not encoder.differentiable:
-            found = answer(encoder, uniform((2, 3)).requires_grad_())
+            planes = answer(encoder, uniform((2, 3)).requires_grad_())
             require(
-                not found.requires_grad,
+                not planes.requires_grad,
                 "`differentiable` is False, but a gradient comes back; declare True, or encode x.detach()",
             )
             return
@@ -206,16 +192,16 @@ class EncoderTests(ModuleTests):
     def test_planes_equal_the_reference(self) -> None:
         """Against the author's slow way, where there is one."""
         encoder, x = self.build().eval(), self._reference_input()
-        want = self.reference_planes(x)
-        if want is None:
+        expected = self.reference_planes(x)
+        if expected is None:
             raise NotApplicable("no reference; override `reference_planes(x)` to compare with a slow, obvious way")
-        found = run(encoder, x)
+        planes = run(encoder, x)
         require(
-            found.shape == want.shape,
-            f"`reference_planes` gives {tuple(want.shape)}, `forward` {tuple(found.shape)}; (T, N, C) is wanted",
+            planes.shape == expected.shape,
+            f"`reference_planes` gives {tuple(expected.shape)}, `forward` {tuple(planes.shape)}; (T, N, C) is wanted",
         )
-        wrong = [t for t in range(len(want)) if not torch.equal(found[t], want[t].to(found.dtype))]
-        place = int((found[wrong[0]] != want[wrong[0]]).flatten().nonzero()[0]) if wrong else 0
+        wrong = [t for t in range(len(expected)) if not torch.equal(planes[t], expected[t].to(planes.dtype))]
+        place = int((planes[wrong[0]] != expected[wrong[0]]).flatten().nonzero()[0]) if wrong else 0
         require(
             not wrong,
             f"planes {', '.join(map(str, wrong))} differ from the reference, first for x = {x.flatten()[place]:.6g}; "
@@ -226,11 +212,11 @@ class EncoderTests(ModuleTests):
         """Against the author's slow way, where there is one, to 1e-4 of the largest value."""
         encoder, x = self.build().eval(), self._reference_input()
         grad = normal((encoder.timesteps, *x.shape), seed=3).double()
-        want = self.reference_gradient(x, grad)
-        if want is None:
+        expected = self.reference_gradient(x, grad)
+        if expected is None:
             raise NotApplicable("no reference; override `reference_gradient(x, grad)` to compare with a slow way")
-        found = gradient(encoder, x, lambda _: grad)
-        require_near(found, want, 1e-4, "the gradient is not that of `reference_gradient`")
+        grads = gradient(encoder, x, lambda _: grad)
+        require_near(grads, expected, 1e-4, "the gradient is not that of `reference_gradient`")
 
     def test_round_trip(self) -> None:
         """decode(encode(k / (levels − 1))) = k / (levels − 1), where a decoder is declared."""
@@ -239,9 +225,9 @@ class EncoderTests(ModuleTests):
             decoder.check(encoder)
         for dtype in (torch.float32, torch.float64):
             x = (torch.arange(self.levels, dtype=dtype) / (self.levels - 1))[None]
-            found = run(decoder, run(encoder, x), "the encoder's planes")
-            wrong = ((found - x).abs() > 1e-6).flatten().nonzero().flatten().tolist()
-            first = f"k = {wrong[0]} comes back as {found[0, wrong[0]] * (self.levels - 1):.6g}" if wrong else ""
+            decoded = run(decoder, run(encoder, x), "the encoder's planes")
+            wrong = ((decoded - x).abs() > 1e-6).flatten().nonzero().flatten().tolist()
+            first = f"k = {wrong[0]} comes back as {decoded[0, wrong[0]] * (self.levels - 1):.6g}" if wrong else ""
             require(
                 not wrong,
                 f"decoding by {self.decoder!r} after encoding loses {len(wrong)} of {self.levels} levels ({dtype}): "
@@ -267,8 +253,8 @@ class EncoderTests(ModuleTests):
         if self.decoder is None:
             raise NotApplicable('no decoder declared; name the one that inverts this encoder: `decoder = "…"`')
         with attempting(f"loading the decoder {self.decoder!r}"):
-            made: Decoder = self.components.load("decoder", self.decoder)()
-        return made.eval()
+            decoder: Decoder = self.components.load("decoder", self.decoder)()
+        return decoder.eval()
 
 
 def _upstream(planes: Tensor) -> Tensor:

@@ -35,32 +35,32 @@ class FamilyTests(ModelTests):
     names: tuple[str, ...] = ()
 
     def models(self) -> Sequence[str]:
-        found = self.names or self._examples()
-        if not found:
+        names = self.names or self._examples()
+        if not names:
             raise NotApplicable(
                 f'no models named; add `names = ("{self.name}_…",)` to the test, or to {self.load().__name__} '
                 '`examples = ("…",)`, names behind the family\'s own'
             )
-        return found
+        return names
 
     def _examples(self) -> tuple[str, ...]:
         """The family's own, or made of its grammars; not applicable where they need a library that is missing."""
         family = self._family()
-        found = tuple(f"{self.name}_{example}" for example in family.examples) or _of_grammars(family, self.name)
-        for name in found:
+        names = tuple(f"{self.name}_{example}" for example in family.examples) or _of_grammars(family, self.name)
+        for name in names:
             try:
                 parse_name(name, self.components)
             except MissingPluginError as error:
                 raise NotApplicable(str(error)) from error
             except Exception:  # whatever is wrong with it, the checks say
                 continue
-        return found
+        return names
 
     def _family(self) -> Family:
         cls = self.load()
         with attempting("the constructor without arguments"):
-            made: Family = cls()
-        return made
+            family: Family = cls()
+        return family
 
     def _parse(self, name: str) -> Spec:
         with attempting(f"parsing {name!r}"):
@@ -89,15 +89,23 @@ class FamilyTests(ModelTests):
                 plain = isinstance(value, str | int) and not isinstance(value, bool)
                 require(plain, f"{name!r}: field {key!r} is {value!r}; make it a string or a whole number")
             with attempting(f"json.dumps of the spec of {name!r}"):
-                written = json.dumps(spec.to_json())
-            fields = tuple(json.loads(written)["fields"].items())
+                text = json.dumps(spec.to_json())
+            fields = tuple(json.loads(text)["fields"].items())
             require(fields == spec.fields, f"{name!r}: JSON gives {fields} for {spec.fields}")
 
     def test_wrong_names_are_refused(self) -> None:
         """By a `ModelNameError`, whatever is wrong."""
-        good = self._parse(self.models()[0]).text
-        head = good.partition("_")[0]
-        for name in (head, f"{head}_", f"{head}_no_such_thing", f"{good}_", f"{good}_x", f"{good}__x", f"{head}__"):
+        name_of_model = self._parse(self.models()[0]).text
+        head = name_of_model.partition("_")[0]
+        for name in (
+            head,
+            f"{head}_",
+            f"{head}_no_such_thing",
+            f"{name_of_model}_",
+            f"{name_of_model}_x",
+            f"{name_of_model}__x",
+            f"{head}__",
+        ):
             try:
                 spec = parse_name(name, self.components)
             except ModelNameError:
@@ -125,11 +133,11 @@ class FamilyTests(ModelTests):
         for name in self.models():
             spec = self._parse(name)
             with attempting(f"building {name!r}"):
-                model = build_model(spec, CLASSES, 4, {}, self.components)
-            found = (model.spec, model.num_classes, model.in_chans)
+                model = build_model(spec, CLASSES, 4, self.components)
+            stated = (model.spec, model.num_classes, model.in_chans)
             require(
-                found == (spec, CLASSES, 4),
-                f"{name!r}: the model says spec, num_classes, in_chans = {found}, asked for {(spec, CLASSES, 4)}; "
+                stated == (spec, CLASSES, 4),
+                f"{name!r}: the model says spec, num_classes, in_chans = {stated}, asked for {(spec, CLASSES, 4)}; "
                 "set them from the request",
             )
 
@@ -172,7 +180,7 @@ class FamilyTests(ModelTests):
         )
         spec = self._parse(self.models()[0])
         try:
-            build_model(spec, CLASSES, 3, {"no_such_option": 1}, self.components)
+            build_model(spec.with_options({"family": {"no_such_option": 1}}), CLASSES, 3, self.components)
         except OptionError:
             return
         raise ConformanceError("an unknown option is accepted; list those that `build` reads in `options`")
@@ -191,9 +199,9 @@ def _example(part: NamePart) -> str | None:
 
 def _of_grammars(family: Family, name: str) -> tuple[str, ...]:
     """One name for every grammar of a family that has grammars."""
-    found = []
+    names = []
     for grammar in family.grammars if isinstance(family, GrammarFamily) else ():
         texts = [_example(part) for part in grammar.parts]
         if None not in texts:
-            found.append("_".join([name, *(str(text) for text in texts)]))
-    return tuple(found)
+            names.append("_".join([name, *(str(text) for text in texts)]))
+    return tuple(names)

@@ -60,7 +60,7 @@ def process_state() -> dict[str, Any]:
         "the environment (os.environ)": dict(os.environ),
         "the working directory": os.getcwd(),
         "sys.path": list(sys.path),
-        "signal handlers": [str(signal.getsignal(each)) for each in signals],
+        "signal handlers": [str(signal.getsignal(number)) for number in signals],
         "the root logger": (logging.root.level, [str(handler) for handler in logging.root.handlers]),
         "what is logged at all (logging.disable)": logging.root.manager.disable,
         "filters of all warnings (warnings.simplefilter)": _general_filters(),
@@ -84,10 +84,10 @@ def _general_filters() -> list[str]:
 def import_quietly(module: str) -> tuple[str, str]:
     """Import a module; what it wrote to standard output and error, and what it raised."""
     sys.stdout.flush()
-    kept = [os.dup(1), os.dup(2)]
-    with tempfile.TemporaryFile() as written:
-        os.dup2(written.fileno(), 1)
-        os.dup2(written.fileno(), 2)
+    copies = [os.dup(1), os.dup(2)]
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
         raised = ""
         try:
             importlib.import_module(module)
@@ -95,26 +95,26 @@ def import_quietly(module: str) -> tuple[str, str]:
             raised = f"{type(error).__name__}: {error}"
         sys.stdout.flush()
         sys.stderr.flush()
-        for descriptor, copy in zip((1, 2), kept, strict=True):
+        for descriptor, copy in zip((1, 2), copies, strict=True):
             os.dup2(copy, descriptor)
             os.close(copy)
-        written.seek(0)
-        return written.read().decode(errors="replace"), raised
+        file.seek(0)
+        return file.read().decode(errors="replace"), raised
 
 
 def deeds(module: str, torch_was_there: bool) -> list[str]:
     """What importing the module did that an import should not do."""
     before = process_state()
-    written, raised = import_quietly(module)
+    output, raised = import_quietly(module)
     after = process_state()
-    found = [f"changes {what}" for what, value in before.items() if after[what] != value]
-    if written:
-        found.append(f"prints {written.strip().splitlines()[0][:200]!r}")
+    effects = [f"changes {what}" for what, value in before.items() if after[what] != value]
+    if output:
+        effects.append(f"prints {output.strip().splitlines()[0][:200]!r}")
     if raised:
-        found.append(f"raises {raised}")
+        effects.append(f"raises {raised}")
     if not torch_was_there and "torch" in sys.modules:
-        found.append("imports torch")
-    return found
+        effects.append("imports torch")
+    return effects
 
 
 def state_of(component: list[str]) -> dict[str, str | None]:
@@ -152,8 +152,8 @@ def main() -> None:
     faulthandler.enable(os.dup(2))  # a crash says where it happened
     with open(request["answer"], "a", encoding="utf-8", buffering=1) as answer:
 
-        def tell(**said: object) -> None:
-            answer.write(json.dumps(said) + "\n")
+        def tell(**facts: object) -> None:
+            answer.write(json.dumps(facts) + "\n")
 
         for module in request["before"]:
             import_quietly(module)

@@ -47,13 +47,13 @@ def probe_imports(modules: tuple[str, ...], without_torch: bool = False) -> dict
     """
     probe = run_probe(TIMEOUT, before=() if without_torch else LIBRARIES, modules=modules)
     if probe.problem:
-        named = ", ".join(modules) if probe.begun is None else modules[probe.begun]
+        culprit = ", ".join(modules) if probe.begun is None else modules[probe.begun]
         advice = f": {probe.stderr.strip()[-500:]}" if probe.stderr.strip() else "; move the work into a function"
-        raise ConformanceError(f"importing {named} {probe.problem}{advice}")
-    if said := probe.stdout.strip():
+        raise ConformanceError(f"importing {culprit} {probe.problem}{advice}")
+    if output := probe.stdout.strip():
         raise ConformanceError(
-            f"importing {', '.join(modules)} leaves something behind that prints {said.splitlines()[0][:200]!r} later, "
-            "in a thread or when the process ends (atexit); move that into a function"
+            f"importing {', '.join(modules)} leaves something behind that prints {output.splitlines()[0][:200]!r} "
+            "later, in a thread or when the process ends (atexit); move that into a function"
         )
     return {module: probe.answers[index]["deeds"] for index, module in enumerate(modules)}
 

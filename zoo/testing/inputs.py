@@ -48,11 +48,11 @@ def run(module: nn.Module, x: Tensor, what: str = "") -> Tensor:
 def answer(module: nn.Module, x: Tensor, what: str = "") -> Tensor:
     """The module's answer to x, with a graph where x or a parameter wants one."""
     __tracebackhide__ = True
-    said = what or f"an input of shape {tuple(x.shape)}"
-    with attempting(f"`forward` with {said}"):
-        found = module(x)
-    require(isinstance(found, Tensor), f"`forward` gave a {type(found).__name__} for {said}; return one tensor")
-    return found
+    described = what or f"an input of shape {tuple(x.shape)}"
+    with attempting(f"`forward` with {described}"):
+        output = module(x)
+    require(isinstance(output, Tensor), f"`forward` gave a {type(output).__name__} for {described}; return one tensor")
+    return output
 
 
 def gradient(module: nn.Module, x: Tensor, upstream: Callable[[Tensor], Tensor], what: str = "") -> Tensor:
@@ -65,46 +65,46 @@ def gradient(module: nn.Module, x: Tensor, upstream: Callable[[Tensor], Tensor],
         what: x in words.
     """
     __tracebackhide__ = True
-    said = what or f"an input of shape {tuple(x.shape)}"
+    described = what or f"an input of shape {tuple(x.shape)}"
     leaf = x.detach().clone().requires_grad_()
-    found = answer(module, leaf, what)
+    output = answer(module, leaf, what)
     require(
-        found.requires_grad,
-        f"no gradient comes back for {said}: `forward` leaves the graph (a comparison, round() or detach()); "
+        output.requires_grad,
+        f"no gradient comes back for {described}: `forward` leaves the graph (a comparison, round() or detach()); "
         "give it a torch.autograd.Function with a surrogate gradient",
     )
-    with attempting(f"`backward` with {said}"):
-        (grad,) = torch.autograd.grad(found, leaf, upstream(found), allow_unused=True)
-    require(grad is not None, f"no gradient reaches {said}: `forward` does not use its input in the graph")
+    with attempting(f"`backward` with {described}"):
+        (grad,) = torch.autograd.grad(output, leaf, upstream(output), allow_unused=True)
+    require(grad is not None, f"no gradient reaches {described}: `forward` does not use its input in the graph")
     return grad
 
 
 def require_gradient(grad: Tensor, x: Tensor, what: str = "") -> None:
     """Shape and type of x, finite throughout, and of many values not all zero."""
     __tracebackhide__ = True
-    said = what or f"an input of shape {tuple(x.shape)}"
+    described = what or f"an input of shape {tuple(x.shape)}"
     require(
         grad.shape == x.shape and grad.dtype == x.dtype,
-        f"the gradient of {said} has shape {tuple(grad.shape)} and type {grad.dtype}; "
+        f"the gradient of {described} has shape {tuple(grad.shape)} and type {grad.dtype}; "
         f"return {tuple(x.shape)} and {x.dtype}",
     )
     bad = int((~torch.isfinite(grad)).sum())
     require(
         bad == 0,
-        f"the gradient of {said} has {bad} of {grad.numel()} values that are NaN or infinite; "
+        f"the gradient of {described} has {bad} of {grad.numel()} values that are NaN or infinite; "
         "look for a division by zero or an overflow in `backward`",
     )
     require(
         grad.numel() < ENOUGH or bool(grad.any()),
-        f"the gradient of {said} is zero everywhere, so nothing below learns; see `backward`",
+        f"the gradient of {described} is zero everywhere, so nothing below learns; see `backward`",
     )
 
 
-def require_near(found: Tensor, want: Tensor, tolerance: float, message: str) -> None:
+def require_near(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
     """max |a − b| ≤ tolerance · max |b|; the message is followed by how far they are apart."""
     __tracebackhide__ = True
-    require(found.shape == want.shape, f"{message}: shapes {tuple(found.shape)} and {tuple(want.shape)}")
-    if want.numel() == 0:
+    require(actual.shape == expected.shape, f"{message}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}")
+    if expected.numel() == 0:
         return
-    apart, most = (found.double() - want.double()).abs().max().item(), want.double().abs().max().item()
+    apart, most = (actual.double() - expected.double()).abs().max().item(), expected.double().abs().max().item()
     require(apart <= tolerance * most, f"{message}: {apart:.3g} apart, where the largest value is {most:.3g}")

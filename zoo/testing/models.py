@@ -27,7 +27,7 @@ def compose(
 ) -> ImageClassifier:
     """The model of a name, the same at every call; raises `ConformanceError` where it cannot be composed."""
     with seeded(seed), attempting(f"composing {name}"):
-        model = build_model(parse_name(name, registry), num_classes, in_chans, {}, registry)
+        model = build_model(parse_name(name, registry), num_classes, in_chans, registry)
     return model
 
 
@@ -109,17 +109,19 @@ class ModelTests(ModuleTests):
             coarsest = max(reductions)
             side = coarsest * ceil(max(self.image_size, model.min_image_size) / coarsest)
             x = uniform((2, 3, side, side))
-            seen = _outputs(model, [level["module"] for level in model.feature_info], x)
+            outputs = _outputs(model, [level["module"] for level in model.feature_info], x)
             with torch.no_grad(), attempting(f"forward_intermediates of {name}"):
                 levels = cast(list[Tensor], model.forward_intermediates(x, intermediates_only=True))
-            require(len(levels) == len(seen), f"{name}: {len(seen)} levels in feature_info, {len(levels)} computed")
-            for i, (info, hooked, given) in enumerate(zip(model.feature_info, seen, levels, strict=True)):
-                want = (info["num_chs"], side // info["reduction"], side // info["reduction"])
-                for what, found in ((f"module {info['module']!r}", hooked), ("forward_intermediates", given)):
+            require(
+                len(levels) == len(outputs), f"{name}: {len(outputs)} levels in feature_info, {len(levels)} computed"
+            )
+            for i, (info, hooked, level) in enumerate(zip(model.feature_info, outputs, levels, strict=True)):
+                expected = (info["num_chs"], side // info["reduction"], side // info["reduction"])
+                for what, feature_map in ((f"module {info['module']!r}", hooked), ("forward_intermediates", level)):
                     require(
-                        tuple(found.shape[-3:]) == want,
-                        f"{name}: feature_info says that level {i} is {want} at {side} pixels (num_chs, side // "
-                        f"reduction twice), but {what} gives {tuple(found.shape[-3:])}",
+                        tuple(feature_map.shape[-3:]) == expected,
+                        f"{name}: feature_info says that level {i} is {expected} at {side} pixels (num_chs, side // "
+                        f"reduction twice), but {what} gives {tuple(feature_map.shape[-3:])}",
                     )
 
     def test_named_modules_exist(self) -> None:
@@ -128,8 +130,8 @@ class ModelTests(ModuleTests):
             model = compose(name, self.components, in_chans=4)
             for conv in model.first_conv_names:
                 module = _module(model, conv, "first_conv_names")
-                seen = module.in_channels if isinstance(module, nn.Conv2d) else None
-                require(seen == 4, f"{name}: {conv} is not a convolution of the image's 4 channels but {module}")
+                channels = module.in_channels if isinstance(module, nn.Conv2d) else None
+                require(channels == 4, f"{name}: {conv} is not a convolution of the image's 4 channels but {module}")
             require(bool(model.first_conv_names), f"{name}: `first_conv_names` is empty; name what sees the image")
             _require_classifier(model)
             for spiking in model.spiking_module_names:
@@ -154,8 +156,8 @@ class ModelTests(ModuleTests):
                 isinstance(least, int) and least >= 1, f"{name}: `min_image_size` is {least!r}; declare pixels from 1"
             )
             for height, width in ((least, least), (least, least + 1), (least + 3, 2 * least + 5)):
-                found = run(model, uniform((1, 3, height, width)), f"an image of {height}×{width} pixels")
-                self._require_shape(found, (1, CLASSES), f"{name} at {height}×{width} pixels")
+                logits = run(model, uniform((1, 3, height, width)), f"an image of {height}×{width} pixels")
+                self._require_shape(logits, (1, CLASSES), f"{name} at {height}×{width} pixels")
             if least > 1:
                 self._require_refused(model, uniform((1, 3, least - 1, least)), f"fewer than {least} pixels a side")
 
@@ -174,8 +176,8 @@ class ModelTests(ModuleTests):
             same = one.grad is not None and two.grad is not None and torch.allclose(one.grad, two.grad)
             require(same, f"with set_grad_checkpointing the gradient of {name} is another one")
 
-    def _require_shape(self, found: Tensor, want: tuple[int, ...], what: str) -> None:
-        require(tuple(found.shape) == want, f"{what}: {tuple(found.shape)}, where {want} is declared")
+    def _require_shape(self, tensor: Tensor, expected: tuple[int, ...], what: str) -> None:
+        require(tuple(tensor.shape) == expected, f"{what}: {tuple(tensor.shape)}, where {expected} is declared")
 
     def _require_refused(self, model: ImageClassifier, x: Tensor, what: str) -> None:
         try:
@@ -193,13 +195,13 @@ class ModelTests(ModuleTests):
 
 def _outputs(model: ImageClassifier, names: Sequence[str], x: Tensor) -> list[Tensor]:
     """What the modules of these names give while the model runs."""
-    seen: dict[str, Tensor] = {}
+    outputs_by_name: dict[str, Tensor] = {}
     handles = []
     for name in names:
         module = _module(model, name, "feature_info")
 
         def keep(_: nn.Module, __: object, output: Tensor, name: str = name) -> None:
-            seen[name] = output
+            outputs_by_name[name] = output
 
         handles.append(module.register_forward_hook(keep))
     try:
@@ -207,18 +209,18 @@ def _outputs(model: ImageClassifier, names: Sequence[str], x: Tensor) -> list[Te
     finally:
         for handle in handles:
             handle.remove()
-    missing = [name for name in names if name not in seen]
+    missing = [name for name in names if name not in outputs_by_name]
     require(not missing, f"{model.spec}: feature_info names {', '.join(missing)}, which a forward never calls")
-    return [seen[name] for name in names]
+    return [outputs_by_name[name] for name in names]
 
 
 def _require_classifier(model: ImageClassifier) -> None:
     """`classifier_names` name exactly what depends on the number of classes."""
-    named = [_module(model, name, "classifier_names") for name in model.classifier_names]
-    held = {id(p) for p in model.get_classifier().parameters()}
-    theirs = {id(p) for module in named for p in module.parameters()}
+    modules = [_module(model, name, "classifier_names") for name in model.classifier_names]
+    parameters = {id(p) for p in model.get_classifier().parameters()}
+    named_parameters = {id(p) for module in modules for p in module.parameters()}
     require(
-        bool(held) and held == theirs,
+        bool(parameters) and parameters == named_parameters,
         f"{model.spec}: `classifier_names` and `get_classifier` do not name the same layers",
     )
     before = {name: tuple(p.shape) for name, p in model.named_parameters()}

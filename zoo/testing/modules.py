@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
+import json
 import pickle
 from abc import abstractmethod
 from typing import ClassVar
@@ -76,9 +78,9 @@ class ModuleTests(ClassTests):
     def test_the_input_is_left_unchanged(self) -> None:
         """Others see the same tensor: an analog branch reads what an encoder read."""
         module, x = self.build().eval(), self.example()
-        given = x.clone()
-        run(module, given)
-        require(torch.equal(given, x), "`forward` changes its input in place; work on a copy")
+        copy = x.clone()
+        run(module, copy)
+        require(torch.equal(copy, x), "`forward` changes its input in place; work on a copy")
 
     def test_batch_mates_change_nothing(self) -> None:
         """A sample's answer depends on that sample alone, also beside one far outside its range; in both modes."""
@@ -86,7 +88,7 @@ class ModuleTests(ClassTests):
         others = x.clone()
         others.narrow(self.batch_dim, 1, 2).mul_(-7).add_(3)
         for training in (False,) if self.batch_statistics else (False, True):
-            (one, drawn), (two, also) = (self._first_answer(each, training) for each in (x, others))
+            (one, drawn), (two, also) = (self._first_answer(batch, training) for batch in (x, others))
             comparable = torch.equal(drawn, also)  # unless how much is drawn depends on values, as Poisson numbers do
             require(
                 not comparable or torch.equal(one, two),
@@ -120,11 +122,11 @@ class ModuleTests(ClassTests):
         """Nothing of a batch stays: no tensor in an attribute, no changed buffer; in training mode buffers may move."""
         for training in (False, True):
             module, x = self.build().train(training), self.example()
-            held = {name: value.clone() for name, value in held_tensors(module).items()}
+            state = {name: value.clone() for name, value in held_tensors(module).items()}
             loose = {name: value.clone() for name, value in loose_tensors(module).items()}
             with seeded(1):
                 _ = answer(module, x.clone().requires_grad_()) if training else run(module, x)
-            _require_held(module, held, training)
+            _require_held(module, state, training)
             _require_loose(module, loose, training)
 
     def test_deepcopy_gives_the_same_module(self) -> None:
@@ -162,30 +164,30 @@ class ModuleTests(ClassTests):
     def test_instances_share_nothing(self) -> None:
         """Two instances share no module and no tensor, nor does a class hold one."""
         one, two = self.build(), self.build()
-        ours = {name: kind for name, kind in class_level(one).items() if not name.startswith("Module.")}
+        values = {name: kind for name, kind in class_level(one).items() if not name.startswith("Module.")}
         require(
-            not ours,
-            f"{', '.join(f'{name} is a {kind} of the class' for name, kind in ours.items())}, which all instances "
+            not values,
+            f"{', '.join(f'{name} is a {kind} of the class' for name, kind in values.items())}, which all instances "
             "share and .to(device) does not move; make it in __init__ (register_buffer for a constant)",
         )
         shared = parts(one).keys() & parts(two).keys()
-        named = ", ".join(parts(one)[key] for key in shared)
-        require(not shared, f"two instances share {named}; make it anew in every __init__")
+        names = ", ".join(parts(one)[key] for key in shared)
+        require(not shared, f"two instances share {names}; make it anew in every __init__")
 
     def test_meta_device(self) -> None:
         """On the meta device it allocates nothing, and the answer has the same shape and type."""
         x = self.example()
-        want = run(self.build().eval(), x)
+        expected = run(self.build().eval(), x)
         with torch.device("meta"):
             module = self.build().eval()
         real = [n for n, t in [*module.named_parameters(), *module.named_buffers()] if not t.is_meta]
         require(not real, f"under torch.device('meta') {', '.join(real)} is allocated; name no device in __init__")
         what = "a meta tensor (does `forward` look at values, or make tensors without device=x.device?)"
-        found = run(module, x.to("meta"), what)
+        output = run(module, x.to("meta"), what)
         require(
-            found.is_meta and found.shape == want.shape and found.dtype == want.dtype,
-            f"a meta tensor gives {tuple(found.shape)} of {found.dtype} on {found.device}; on the CPU it is "
-            f"{tuple(want.shape)} of {want.dtype}: follow x's device in every tensor you make",
+            output.is_meta and output.shape == expected.shape and output.dtype == expected.dtype,
+            f"a meta tensor gives {tuple(output.shape)} of {output.dtype} on {output.device}; on the CPU it is "
+            f"{tuple(expected.shape)} of {expected.dtype}: follow x's device in every tensor you make",
         )
 
     def test_gradient_on_the_meta_device(self) -> None:
@@ -193,33 +195,33 @@ class ModuleTests(ClassTests):
         with torch.device("meta"):
             module = self.build()
         x = self.example().to("meta").requires_grad_()
-        found = answer(module, x, "a meta tensor")
-        if not found.requires_grad:
+        output = answer(module, x, "a meta tensor")
+        if not output.requires_grad:
             raise NotApplicable("no gradient comes back, on any device")
         what = "`backward` on the meta device (does it look at values, or make tensors without device=x.device?)"
         with attempting(what):
-            (grad,) = torch.autograd.grad(found, x, torch.ones_like(found))
+            (grad,) = torch.autograd.grad(output, x, torch.ones_like(output))
         require(grad.is_meta and grad.shape == x.shape, f"the gradient of a meta tensor is on {grad.device}")
 
     def test_other_number_types(self) -> None:
         """float64 and bfloat16 come out as they went in, finite."""
         for dtype in DTYPES:
             module, x = self.build().eval().to(dtype), self.example().to(dtype)
-            found = run(module, x, f"{dtype} numbers")
+            output = run(module, x, f"{dtype} numbers")
             require(
-                found.dtype == dtype,
-                f"`forward` gives {found.dtype} for {dtype}; return the input's own type (result.to(x.dtype))",
+                output.dtype == dtype,
+                f"`forward` gives {output.dtype} for {dtype}; return the input's own type (result.to(x.dtype))",
             )
-            require(bool(torch.isfinite(found).all()), f"`forward` gives NaN or infinity for {dtype} numbers")
+            require(bool(torch.isfinite(output).all()), f"`forward` gives NaN or infinity for {dtype} numbers")
 
     def test_strided_inputs(self) -> None:
         """The memory layout of the input changes nothing."""
         module, x = self.build().eval(), self.example()
         strided = x.transpose(0, -1).contiguous().transpose(0, -1)
-        want, found = run(module, x), run(module, strided, "a non-contiguous input")
-        spiking = bool(((want == 0) | (want == 1)).all())
-        said = "a non-contiguous input gives another answer; use reshape instead of view, and no raw strides"
-        require_near(found, want, 0.0 if spiking else ROUNDING, said)
+        expected, output = run(module, x), run(module, strided, "a non-contiguous input")
+        spiking = bool(((expected == 0) | (expected == 1)).all())
+        message = "a non-contiguous input gives another answer; use reshape instead of view, and no raw strides"
+        require_near(output, expected, 0.0 if spiking else ROUNDING, message)
 
 
 def _mode(training: bool) -> str:
@@ -239,8 +241,8 @@ def _require_held(module: nn.Module, before: dict[str, Tensor], training: bool) 
     __tracebackhide__ = True
     buffers = dict(module.named_buffers()) if training else {}
     for name, value in held_tensors(module).items():
-        kept = before.get(name)
-        same = kept is not None and (kept.shape == value.shape if name in buffers else torch.equal(kept, value))
+        saved = before.get(name)
+        same = saved is not None and (saved.shape == value.shape if name in buffers else torch.equal(saved, value))
         what = f"the shape of the buffer {name}" if name in buffers else name
         require(same, f"a forward in {_mode(training)} changes {what}; leave it as it was")
 
@@ -249,9 +251,26 @@ def _require_loose(module: nn.Module, before: dict[str, Tensor], training: bool)
     """No attribute holds a tensor that it did not hold before."""
     __tracebackhide__ = True
     for name, value in loose_tensors(module).items():
-        kept = before.get(name)
+        saved = before.get(name)
         require(
-            kept is not None and torch.equal(kept, value),
+            saved is not None and torch.equal(saved, value),
             f"a forward leaves the tensor `{name}` of shape {tuple(value.shape)} behind, in {_mode(training)}; "
             "keep what you need in local variables, or save it in a torch.autograd.Function's ctx",
         )
+
+
+class OptionTests(ModuleTests):
+    """The same of a component whose constructor takes options: an encoder, a decoder, a neuron."""
+
+    def test_options_are_json(self) -> None:
+        """`options` names keyword arguments of the constructor whose defaults JSON can hold."""
+        cls = self.load()
+        parameters = inspect.signature(cls).parameters
+        for name in sorted(cls.options):
+            require(
+                name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take"
+            )
+            default = parameters[name].default
+            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
+            with attempting(f"json.dumps of the default of {name!r} ({default!r})"):
+                json.dumps(default)

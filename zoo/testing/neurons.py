@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.contracts.neuron import Neuron
 from zoo.testing.inputs import DTYPES, answer, gradient, normal, require_gradient, require_near, run, seeded, uniform
 from zoo.testing.models import compose, require_training_step
-from zoo.testing.modules import ModuleTests
+from zoo.testing.modules import OptionTests
 from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.prices import require_prices
 
@@ -20,7 +20,7 @@ SHAPES = ((8, 3, 5), (4, 2, 3, 5, 4), (1, 2, 6), (8, 1, 4), (3, 0, 5), (3, 0, 2,
 STEPS = 8
 
 
-class NeuronTests(ModuleTests):
+class NeuronTests(OptionTests):
     """(T, N, …) real → (T, N, …) in {0, 1}, from rest on every call.
 
     Example:
@@ -49,8 +49,8 @@ class NeuronTests(ModuleTests):
     def build(self, seed: int = 0) -> Neuron:
         cls = self.load()
         with seeded(seed), attempting("the constructor without arguments"):
-            made: Neuron = cls()
-        return made
+            neuron: Neuron = cls()
+        return neuron
 
     def example(self) -> Tensor:
         return self.currents((STEPS, 3, 4, 5))
@@ -75,8 +75,8 @@ class NeuronTests(ModuleTests):
         """(T, N, …) for vectors, images, one timestep, a single sample and an empty batch."""
         neuron = self.build()
         for shape in SHAPES:
-            found = tuple(run(neuron, self.currents(shape)).shape)
-            require(found == shape, f"`forward` gives {found} for currents of {shape}; return one spike for each")
+            size = tuple(run(neuron, self.currents(shape)).shape)
+            require(size == shape, f"`forward` gives {size} for currents of {shape}; return one spike for each")
 
     def test_spikes_are_zeros_and_ones(self) -> None:
         """Nothing else, in every number type and for strong currents; and both of them occur."""
@@ -84,8 +84,8 @@ class NeuronTests(ModuleTests):
         for dtype in DTYPES:
             for scale in (1, 1e3):
                 x = (self.currents((STEPS, 4, 50)) * scale).to(dtype)
-                found = run(neuron.to(dtype), x, f"{dtype} currents of scale {self.scale * scale:g}")
-                other = found[(found != 0) & (found != 1)].unique()[:3].tolist()
+                spikes = run(neuron.to(dtype), x, f"{dtype} currents of scale {self.scale * scale:g}")
+                other = spikes[(spikes != 0) & (spikes != 1)].unique()[:3].tolist()
                 require(not other, f"`forward` gives {', '.join(map(str, other))}; spikes are 0 or 1")
         share = run(self.build(), self.currents((STEPS, 4, 50))).mean().item()
         require(
@@ -97,16 +97,16 @@ class NeuronTests(ModuleTests):
     def test_later_inputs_change_no_earlier_spike(self) -> None:
         """Time runs one way: spikes up to t depend on currents up to t alone, and so does T itself."""
         neuron, x = self.build().eval(), self.currents((STEPS, 4, 50))
-        whole = run(neuron, x)
+        spikes = run(neuron, x)
         for t in range(1, STEPS):
             changed = x.clone()
             changed[t:] = -3 * changed[t:] + 1
             require(
-                torch.equal(run(neuron, changed)[:t], whole[:t]),
+                torch.equal(run(neuron, changed)[:t], spikes[:t]),
                 f"currents from step {t} on change spikes before it; process the steps in order, dimension 0 first",
             )
             require(
-                torch.equal(run(neuron, x[:t]), whole[:t]),
+                torch.equal(run(neuron, x[:t]), spikes[:t]),
                 f"the first {t} steps alone give other spikes than the same steps followed by more; "
                 "do not let a step depend on T",
             )
@@ -167,9 +167,9 @@ class NeuronTests(ModuleTests):
         learned = dict(neuron.named_parameters())
         if not learned:
             raise NotApplicable("it has no parameters")
-        found = answer(neuron, self.currents((STEPS, 3, 20)).requires_grad_())
+        spikes = answer(neuron, self.currents((STEPS, 3, 20)).requires_grad_())
         with attempting("`backward` for parameters"):
-            grads = torch.autograd.grad(found.sum(), list(learned.values()), allow_unused=True)
+            grads = torch.autograd.grad(spikes.sum(), list(learned.values()), allow_unused=True)
         for name, grad in zip(learned, grads, strict=True):
             require(grad is not None, f"no gradient reaches the parameter {name}; use it in `forward`, or drop it")
             require_gradient(grad, learned[name], f"the parameter {name}")
@@ -184,9 +184,9 @@ class NeuronTests(ModuleTests):
             raise NotApplicable("no single-step form; override `single_steps(neuron, x)` if there is one")
         require(torch.equal(stepped, run(neuron, x)), "single steps from rest give other spikes than `forward`")
         with attempting("`backward` through `single_steps`"):
-            (want,) = torch.autograd.grad(stepped.sum(), leaf)
-        found = gradient(neuron, x, torch.ones_like)
-        require_near(found, want, 1e-4, "the gradient is not that of single steps")
+            (expected,) = torch.autograd.grad(stepped.sum(), leaf)
+        grad = gradient(neuron, x, torch.ones_like)
+        require_near(grad, expected, 1e-4, "the gradient is not that of single steps")
 
     def test_it_learns_in_a_model(self) -> None:
         """Its name composes a has8 model, and a training step gives every parameter a finite gradient."""
@@ -194,7 +194,7 @@ class NeuronTests(ModuleTests):
         require_training_step(compose(name, self.components), uniform((2, 3, 16, 16)))
 
 
-def _at(found: Tensor, step: int) -> Tensor:
-    upstream = torch.zeros_like(found)
+def _at(spikes: Tensor, step: int) -> Tensor:
+    upstream = torch.zeros_like(spikes)
     upstream[step] = 1
     return upstream

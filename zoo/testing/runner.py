@@ -71,11 +71,11 @@ def check_distribution(name: str, registry: Registry | None = None) -> list[Chec
     Raises:
         UnknownComponentError: no such distribution, or it offers no component.
     """
-    found = (registry or default_registry()).components()
-    theirs = [component for component in found if component.distribution == name]
-    if not theirs:
-        known = {component.distribution for component in found} - {NOTEBOOK}
+    components = (registry or default_registry()).components()
+    provided = [component for component in components if component.distribution == name]
+    if not provided:
+        known = {component.distribution for component in components} - {NOTEBOOK}
         raise UnknownComponentError(
             f"no installed distribution {shorten(name)} offers components{suggest(name, known)}"
         )
-    return [result for component in theirs for result in check_component(component, registry)]
+    return [result for component in provided for result in check_component(component, registry)]

@@ -19,13 +19,13 @@ _CLOSED = (Tensor, nn.Module, numpy.ndarray, str, bytes, bytearray, range, type,
 
 def inside(value: object) -> Iterator[object]:
     """A value and what it holds, by whatever container and in whatever object, some levels down; each once."""
-    seen: dict[int, object] = {}  # the objects too, so that no id is given away meanwhile
+    members: dict[int, object] = {}  # the objects too, so that no id is given away meanwhile
     level = [value]
     for _ in range(LEVELS):
-        fresh = {id(each): each for each in level if id(each) not in seen}
-        seen |= fresh
+        fresh = {id(member): member for member in level if id(member) not in members}
+        members |= fresh
         yield from fresh.values()
-        level = [held for each in fresh.values() for held in _held(each)]
+        level = [content for member in fresh.values() for content in _held(member)]
 
 
 def _held(value: object) -> Iterator[object]:
@@ -46,20 +46,22 @@ def held_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def loose_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Tensors that a module keeps outside its parameters and buffers, by attribute."""
-    found: dict[str, Tensor] = {}
-    for path, each in module.named_modules():
-        for name, value in vars(each).items():
+    tensors_by_name: dict[str, Tensor] = {}
+    for path, child in module.named_modules():
+        for name, value in vars(child).items():
             if name not in _OF_MODULES:
                 tensors = [item for item in inside(value) if isinstance(item, Tensor)]
-                found |= {f"{path}.{name}".strip(".") + f"[{i}]" * bool(i): item for i, item in enumerate(tensors)}
-    return found
+                tensors_by_name |= {
+                    f"{path}.{name}".strip(".") + f"[{i}]" * bool(i): item for i, item in enumerate(tensors)
+                }
+    return tensors_by_name
 
 
 def class_level(module: nn.Module) -> dict[str, str]:
     """Tensors and modules that stand in a class, where all its instances share them, by `Class.name`."""
     return {
         f"{cls.__name__}.{name}": type(value).__name__
-        for cls in {cls: None for each in module.modules() for cls in type(each).__mro__}
+        for cls in {cls: None for child in module.modules() for cls in type(child).__mro__}
         for name, value in vars(cls).items()
         if any(isinstance(item, Tensor | nn.Module) for item in inside(value))
     }
@@ -67,6 +69,6 @@ def class_level(module: nn.Module) -> dict[str, str]:
 
 def parts(module: nn.Module) -> dict[int, str]:
     """Identities of a module's submodules and of the storages of its tensors, by what they are called."""
-    found = {id(each): f"the module {path or '(itself)'}" for path, each in module.named_modules()}
+    owners = {id(child): f"the module {path or '(itself)'}" for path, child in module.named_modules()}
     named = (held_tensors(module) | loose_tensors(module)).items()
-    return found | {t.untyped_storage().data_ptr(): f"the tensor {name}" for name, t in named if t.numel()}
+    return owners | {t.untyped_storage().data_ptr(): f"the tensor {name}" for name, t in named if t.numel()}

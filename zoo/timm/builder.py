@@ -133,8 +133,8 @@ def _resolve(
 ) -> PretrainedCfg:
     if isinstance(cfg, str):
         default_catalog().weight(parse_name(variant).tagged(cfg))  # says which tags there are
-    found: PretrainedCfg = resolve_pretrained_cfg(variant, cfg, overlay)
-    return found
+    pretrained_cfg: PretrainedCfg = resolve_pretrained_cfg(variant, cfg, overlay)
+    return pretrained_cfg
 
 
 def _pool_size(model: ImageClassifier, input_size: Sequence[int]) -> tuple[int, ...] | None:

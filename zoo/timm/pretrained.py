@@ -30,14 +30,14 @@ _CATALOG_FILE = "package:"
 
 def places(record: WeightRecord) -> dict[str, str]:
     """Where a weight of the catalog lies, in timm's keys: on the Hub at its commit, or `package:…`."""
-    found = {}
+    sources = {}
     if isinstance(record.location, HubRepository):
-        found["hf_hub_id"] = str(record.location).removeprefix("hf-hub:")
+        sources["hf_hub_id"] = str(record.location).removeprefix("hf-hub:")
     else:
-        found["file"] = str(record.location)
+        sources["file"] = str(record.location)
     if record.published is not None:
-        found["hf_hub_id"] = record.published.removeprefix("hf-hub:")
-    return found
+        sources["hf_hub_id"] = record.published.removeprefix("hf-hub:")
+    return sources
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,11 @@ def create_pretrained(order: Order, cfg: PretrainedCfg) -> ImageClassifier:
 
 def _catalog_name(variant: str, cfg: PretrainedCfg) -> str | None:
     """The tagged name where the cfg is one of the catalog's; the plain one where it names no weights at all."""
-    named = {key: getattr(cfg, key) for key in _PLACES if getattr(cfg, key)}
-    if not named:
+    sources = {key: getattr(cfg, key) for key in _PLACES if getattr(cfg, key)}
+    if not sources:
         return variant
     records = default_catalog().weights.get(variant, [])
-    return next((record.name for record in records if (record.tag, places(record)) == (cfg.tag, named)), None)
+    return next((record.name for record in records if (record.tag, places(record)) == (cfg.tag, sources)), None)
 
 
 def _from_folder(order: Order, cfg: PretrainedCfg, folder: LocalFolder) -> ImageClassifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def identify(
         FINGERPRINT: data.fingerprint(),
         "number of micro-batches": micro_batches,
     }
+    if model.spec.options:
+        facts["options"] = json.dumps(model.spec.options, sort_keys=True)
     return Identity(facts if measured_on is None else facts | {MEASURED: measured_on.fingerprint()})
 
 

@@ -31,6 +31,7 @@ from zoo.training.restoration import Expected, check_state
 from zoo.training.signals import StopRequest
 from zoo.training.spike_rates import SpikeMeter
 from zoo.training.start import Beginning
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 try:
     from accelerate import Accelerator, PartialState
@@ -129,7 +130,8 @@ class Training:
         self.plan = make_plan(len(data), recipe.batch_size, processes * accumulated, recipe.seed)
         first = self.accelerator.process_index * accumulated
         pinned = self.accelerator.device.type == "cuda"
-        self._feeder = Feeder(data, self.plan, recipe, range(first, first + accumulated), workers, pinned)
+        own = range(first, first + accumulated)
+        self._feeder = Feeder(data, self.plan, recipe, own, workers, pinned, stated_preprocessing(model))
         self._network, self._observers = model, observers if self.accelerator.is_main_process else ()
         self._stop = stop or StopRequest()
         self._measured_on, self.notes = measured_on, list[str]()
@@ -275,10 +277,10 @@ class Training:
 
     def _end_early(self) -> None:
         self.save()
-        asked = self._stop.signal or signal.SIGTERM  # of another process
+        signum = self._stop.signal or signal.SIGTERM  # of another process
         place = f"epoch {self.epoch + 1}, step {self.step}" if self.step else f"epoch {self.epoch}"
         raise TrainingStoppedError(
-            f"stopped by {asked.name} after {place}; saved, the same command with --resume goes on", asked
+            f"stopped by {signum.name} after {place}; saved, the same command with --resume goes on", signum
         )
 
     def _owes_look(self, every: int) -> bool:
@@ -325,10 +327,10 @@ class Training:
 
     def _add_up(self, loss: float, hits: int, images: int) -> list[float]:
         """Mean loss, and sums of hits, images and stop requests, over all processes."""
-        own = [loss / self.accelerator.num_processes, hits, images, self._stop.signal is not None]
+        local_sums = [loss / self.accelerator.num_processes, hits, images, self._stop.signal is not None]
         if self.accelerator.num_processes == 1:
-            return own
-        values = torch.tensor(own, dtype=torch.float64, device=self.accelerator.device)
+            return local_sums
+        values = torch.tensor(local_sums, dtype=torch.float64, device=self.accelerator.device)
         total: Tensor = self.accelerator.reduce(values, reduction="sum")
         return total.tolist()
 
@@ -362,9 +364,9 @@ class Training:
             fault = find_fault(self._network, partial(self._loss_alone, batch))
             if fault.certain:
                 break
-        kept = f"What was saved last: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
+        saved = f"What was saved last: {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
         raise DivergenceError(
-            f"{place}: {what}; {fault.text}. {kept}. "
+            f"{place}: {what}; {fault.text}. {saved}. "
             "Try a lower --learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
         )
 

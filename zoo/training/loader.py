@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zoo.catalog.schema import Preprocessing
 from zoo.data import ImageSplit
+from zoo.data.images import normalise
 from zoo.data.seeds import Purpose
 from zoo.errors import InputError
 from zoo.training.augmenting import augment
@@ -23,7 +25,7 @@ class MicroBatch:
     """What one forward and backward takes.
 
     Attributes:
-        x: (N, 3, H, W) float32 in [0, 1]; a damaged image is missing.
+        x: (N, 3, H, W) float32, as the network takes it; a damaged image is missing.
         labels: (N,) int64.
         seed: of what the model and the mixing of images draw.
     """
@@ -37,7 +39,14 @@ class Feeder:
     """The micro-batches of one process."""
 
     def __init__(
-        self, data: ImageSplit, plan: Plan, recipe: Recipe, share: Sequence[int], workers: int, pinned: bool = False
+        self,
+        data: ImageSplit,
+        plan: Plan,
+        recipe: Recipe,
+        share: Sequence[int],
+        workers: int,
+        pinned: bool = False,
+        prepared: Preprocessing | None = None,
     ) -> None:
         """Args:
         data: the training split.
@@ -46,7 +55,9 @@ class Feeder:
         share: the micro-batches of each step that are this process's.
         workers: threads; 0 reads when a batch is asked for.
         pinned: whether batches lie in page-locked memory, from where a GPU fetches them while it computes.
+        prepared: states the mean and std that the network takes; None for pixels in [0, 1].
         """
+        self._prepared = prepared or Preprocessing(size=data.size[0])
         self._data, self._plan, self._recipe = data, plan, recipe
         self._share, self._workers, self._pinned = tuple(share), workers, pinned
 
@@ -83,7 +94,7 @@ class Feeder:
                 f"({', '.join(self._data.damage.names[-3:])}); remove those, or raise the batch size"
             )
         drawn = torch.Generator().manual_seed(self._plan.seed_of(Purpose.AUGMENTATION, epoch, step, micro))
-        x = augment(pixels, recipe.flip, recipe.max_shift, drawn).float().div_(255)
+        x = normalise(augment(pixels, recipe.flip, recipe.max_shift, drawn).float().div_(255), self._prepared)
         if recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         if self._pinned:

@@ -95,25 +95,25 @@ def write_weights(
         TrainingError: the folder cannot be written, or would not load.
     """
     try:
-        made = fold(model, name, statement, registry)
-        if not made.weight.metrics:
-            made = made.with_metrics(_known_metrics(out / CONFIG, made.weight.sha256), registry)
-        made.write_into(out)
+        folder = fold(model, name, statement, registry)
+        if not folder.weight.metrics:
+            folder = folder.with_metrics(_known_metrics(out / CONFIG, folder.weight.sha256), registry)
+        folder.write_into(out)
     except SaveError as error:
         raise _unwritten(error) from error
-    return made.weight
+    return folder.weight
 
 
 def write_metrics(
     weight: StoredWeight, metrics: Mapping[str, float], out: Path, registry: Registry | None = None
 ) -> StoredWeight:
     """The record of a weight that lies in the folder, with its figures, in config.json too; raises `TrainingError`."""
-    made = ModelFolder(weight, {}).with_metrics(metrics, registry)
+    folder = ModelFolder(weight, {}).with_metrics(metrics, registry)
     try:
-        made.write_into(out)
+        folder.write_into(out)
     except SaveError as error:
         raise _unwritten(error) from error
-    return made.weight
+    return folder.weight
 
 
 def _unwritten(error: SaveError) -> TrainingError:

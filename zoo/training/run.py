@@ -27,6 +27,7 @@ from zoo.factory import OpenedModel
 from zoo.files import remove_parts
 from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
+from zoo.names import Options
 from zoo.registry.registry import Registry
 from zoo.saving import NOT_STATED, Statement, check_tag
 from zoo.terminal import printable
@@ -53,6 +54,7 @@ from zoo.training.start import (
     default_tag,
     find_beginning,
 )
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 DEFAULT_RECIPE = "modern"
 FINE_TUNING_RECIPE = "finetune"
@@ -68,6 +70,7 @@ def train(
     resume: bool = False,
     tag: str | None = None,
     control: str | None = None,
+    model_options: Options | None = None,
     options: DataOptions | None = None,
     accumulate: int = 1,
     workers: int = 1,
@@ -95,6 +98,7 @@ def train(
         tag: of the resulting weight; by default the data's name.
         control: a weight of the network without spikes, by name or reference, that a hybrid's analog branches and head
             start from.
+        model_options: of the model's components by their kind, and of its family: `{"neuron": {"tau": 4.0}}`.
         options: how the data are read; of splits, the limits alone count.
         accumulate: micro-batches of a process in one step.
         workers: threads that read and augment ahead; 0 for none.
@@ -121,7 +125,13 @@ def train(
     _check_extras()
     check_batch(eval_batch_size)
     opened = find_beginning(
-        name, endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog
+        name,
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+        token=token,
+        registry=registry,
+        catalog=catalog,
+        options=model_options,
     )
     label, settings = _settle(recipe, opened, changes or {})
     given = data if isinstance(data, str | Path | DataSplits) else in_hand(data)
@@ -138,16 +148,24 @@ def train(
     beginning = build(opened, splits.train.classes, settings.seed, begun_by)
     result = f"{opened.spec.untagged()}.{tag}"
     asked = _Asked(
-        name, control, identify_data(given), result, label, dict(changes or {}), validate_every, eval_batch_size
+        name,
+        control,
+        opened.spec.options,
+        identify_data(given),
+        result,
+        label,
+        dict(changes or {}),
+        validate_every,
+        eval_batch_size,
     )
     with ExitStack() as stack:
-        told: list[Observer] = []
+        observing: list[Observer] = []
         if accelerator.is_main_process:
             stack.callback(claim_folder(folder, resume).release)
             remove_parts(folder)  # of a run that was killed while it saved
-            told = [MetricsFile(folder), TensorBoard(folder), *observers]
+            observing = [MetricsFile(folder), TensorBoard(folder), *observers]
         accelerator.wait_for_everyone()
-        for observer in told:
+        for observer in observing:
             stack.callback(observer.closed)
         stop = stack.enter_context(StopRequest().listening())
         training = Training(
@@ -157,11 +175,11 @@ def train(
             folder,
             accelerator=accelerator,
             workers=workers,
-            observers=told,
+            observers=observing,
             stop=stop,
             measured_on=splits.val,
         )
-        return _Run(training, splits, stop, told, asked, registry).go(resume)
+        return _Run(training, splits, stop, observing, asked, registry).go(resume)
 
 
 def _read_data(
@@ -197,6 +215,7 @@ class _Asked:
     Attributes:
         begin: the NAME that was given.
         control: the weight that analog branches started from; None for none.
+        model_options: of the model's components and its family.
         data: the DATA, a path as a whole one.
         name: `variant.tag` of the result.
         recipe: name or path.
@@ -207,6 +226,7 @@ class _Asked:
 
     begin: str
     control: str | None
+    model_options: Options
     data: str
     name: str
     recipe: str
@@ -305,6 +325,7 @@ class _Run:
     def _write(self) -> StoredWeight:
         """The folder's weight, not measured yet."""
         training, asked = self.training, self.asked
+        stated = stated_preprocessing(training.network)
         statement = Statement(
             license=NOT_STATED,
             labels=self.splits.train.classes,
@@ -314,6 +335,8 @@ class _Run:
             recipe=printable("; ".join((asked.recipe_text, *training.start.notes))),
             epochs=training.recipe.epochs,
             seed=training.recipe.seed,
+            mean=stated.mean,
+            std=stated.std,
         )
         return write_weights(training.network, asked.name, statement, training.out, self.registry)
 

@@ -83,6 +83,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
             "the control is named by `zoo profile`"
         )
     model.load_state_dict(own | taken, strict=True)
+    model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
     return Beginning(
         model, begun.origin, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
     )
@@ -91,10 +92,10 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
 def default_tag(source: object) -> str:
     """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
     path = Path(str(source))
-    own = path.stem if path.suffix in (".npz", ".tar") else path.resolve().name if path.exists() else path.name
-    if own.lower() in _SPLIT_NAMES:
-        own = path.resolve().parent.name
-    return re.sub(r"[^a-z0-9_-]+", "-", own.lower()).strip("-_") or "trained"
+    name = path.stem if path.suffix in (".npz", ".tar") else path.resolve().name if path.exists() else path.name
+    if name.lower() in _SPLIT_NAMES:
+        name = path.resolve().parent.name
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
 
 
 def default_folder(variant: str, tag: str, recipe: str) -> Path:
@@ -123,10 +124,10 @@ def check_folder(out: Path, resume: bool) -> None:
     """Raise `InputError` where `out` holds a run and `resume` was not asked for, or something else; writes nothing."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose another folder (--out)")
-    held = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
-    if held and RUN not in held:
-        raise InputError(f"{out} holds {', '.join(held)}, but no run of `zoo train`; choose another folder (--out)")
-    if held and not resume:
+    present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
+    if present and RUN not in present:
+        raise InputError(f"{out} holds {', '.join(present)}, but no run of `zoo train`; choose another folder (--out)")
+    if present and not resume:
         raise InputError(f"{out} holds a run already; go on with it by --resume, or choose another folder (--out)")
 
 

@@ -27,7 +27,7 @@ _MAX_STATED = 1 << 16
 class ZooSection(Record):
     """What this zoo reads of a config.json, under the key `zoo`."""
 
-    format: Literal[1] = Field(description="raised when an older zoo could not read it")
+    format: Literal[1, 2] = Field(description="raised when an older zoo could not read it; 2: mean, std, options")
     weight: StoredWeight
 
 
@@ -47,7 +47,7 @@ def write_config(weight: StoredWeight, pretrained_cfg: Mapping[str, Any], num_fe
         "label_names": list(weight.labels),
         "model_args": {"in_chans": weight.in_chans},
         "pretrained_cfg": timm,
-        "zoo": ZooSection(format=1, weight=weight).model_dump(mode="json"),
+        "zoo": ZooSection(format=2, weight=weight).model_dump(mode="json"),
     }
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
@@ -67,9 +67,9 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
     section = content.get("zoo") if isinstance(content, dict) else None
     if not isinstance(section, dict):
         raise WeightError(f"{origin}: {CONFIG} has no key 'zoo'; it was not written by `zoo publish` or `zoo train`")
-    if section.get("format") != 1:
+    if section.get("format") not in (1, 2):
         raise WeightError(
-            f"{origin}: {CONFIG} is of format {section.get('format')!r}, this zoo reads 1; "
+            f"{origin}: {CONFIG} is of format {section.get('format')!r}, this zoo reads 1 and 2; "
             "update it with: pip install --upgrade has8-zoo"
         )
     _check_extent(section, origin)

@@ -104,10 +104,10 @@ def find_listed(
     name: str, access: HubAccess, registry: Registry | None = None, *, catalog: Catalog | None = None
 ) -> Found:
     """What a name stands for, with the weight that its tag asks for, or else the first listed, if any is."""
-    found = find_weight(name, access, registry, catalog=catalog)
-    if found.weight is None and (catalog or default_catalog()).weights_of(found.spec):
+    resolved = find_weight(name, access, registry, catalog=catalog)
+    if resolved.weight is None and (catalog or default_catalog()).weights_of(resolved.spec):
         return find_weight(name, access, registry, catalog=catalog, required=True)
-    return found
+    return resolved
 
 
 def _say_what_to_install(name: str, catalog: Catalog, error: UnknownComponentError) -> None:
@@ -165,16 +165,17 @@ def _stored_spec(weight: StoredWeight, origin: str, registry: Registry | None) -
             raise MissingPluginError(f"{origin}: {error}") from error
         advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
         raise UnknownComponentError(f"{origin}: {error}; {advice}") from error
-    if weight.spec != spec.untagged().to_json():
+    stored = weight.spec_of(spec)
+    if weight.spec != stored.untagged().to_json():
         raise WeightError(
             f"{origin}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         )
-    return weight.spec_of(spec)
+    return stored
 
 
 def _check_providers(weight: StoredWeight, origin: str, error: UnknownComponentError) -> None:
     missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
     if missing:
-        told = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
+        packages = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
         commands = ", ".join(install_plugin(name) for name in missing)
-        raise MissingPluginError(f"{origin} needs {told}; install with: {commands} ({error})") from error
+        raise MissingPluginError(f"{origin} needs {packages}; install with: {commands} ({error})") from error

@@ -20,8 +20,8 @@ from zoo.weights.hub_requests import WantedFile
 
 def find_cached(folder: Path | str | None, repository: HubRepository, filename: str) -> Path | None:
     """A file at a commit; None where it is not in the cache `folder`, by default HF_HOME's."""
-    found = try_to_load_from_cache(repository.repo_id, filename, cache_dir=folder, revision=repository.revision)
-    return Path(found) if isinstance(found, str) else None
+    path = try_to_load_from_cache(repository.repo_id, filename, cache_dir=folder, revision=repository.revision)
+    return Path(path) if isinstance(path, str) else None
 
 
 def read_blob(path: Path, limit: int) -> bytes | None:

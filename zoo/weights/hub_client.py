@@ -145,9 +145,9 @@ class HubAccess:
         file = _wanted(repository, filename, entry, limit)
         place = CachePlace(self.cache_dir, file)
         with translated(f"{filename} of {repository}", self.address):
-            kept = None if fresh else place.reuse(limit)
-            if kept is not None:
-                return kept
+            cached = None if fresh else place.reuse(limit)
+            if cached is not None:
+                return cached
             for _ in range(attempts):
                 data = self._requests.download(file)
                 if is_named(data, file.name):

@@ -82,11 +82,11 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _explain_status(status: int, error: errors.HfHubHTTPError, address: str) -> str:
-    said = _cleaned(error.server_message or str(error))
+    message = _cleaned(error.server_message or str(error))
     reasons = {
         401: f"{address} does not accept the token; {_LOG_IN}",
-        403: f"the token may not do that ({said}); use one with write access",
+        403: f"the token may not do that ({message}); use one with write access",
         412: "somebody else has changed the repository meanwhile; nothing was written, run the command again",
-        429: f"{address} asks to come back later ({said})",
+        429: f"{address} asks to come back later ({message})",
     }
-    return reasons.get(status, f"{address} answered {status} ({said}); try again later")
+    return reasons.get(status, f"{address} answered {status} ({message}); try again later")

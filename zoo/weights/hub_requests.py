@@ -98,12 +98,12 @@ class HubRequests:
 
             failures = 0
             while len(data) < file.size:
-                begun = len(data)
+                start = len(data)
                 try:
                     _with_waits(lambda: self._continue(url, file, data, watch, received))
                 except _INTERRUPTIONS as error:
                     watch.check(error)
-                    failures = 1 if len(data) > begun else failures + 1
+                    failures = 1 if len(data) > start else failures + 1
                     if failures >= _ATTEMPTS:
                         raise
                     time.sleep(_PAUSE)
@@ -127,16 +127,16 @@ class HubRequests:
         self, url: httpx2.URL, file: WantedFile, data: bytearray, watch: Watch, received: Callable[[int], None]
     ) -> None:
         """One walk from the Hub to the bytes, and as many of them as come."""
-        told = False
+        checked = False
         for _ in range(MAX_REDIRECTS + 1):
             with self._open("GET", url, STALL, watch, _range(data)) as response:
                 if response.status_code < 400:
-                    told = _check_headers(response, file) or told
+                    checked = _check_headers(response, file) or checked
                 if response.has_redirect_location:
                     url = _target(response)
                     continue
                 _check_status(response, watch, (206, 200) if data else (200,))
-                if not told:
+                if not checked:
                     raise AnswerError(f"{self._address} names neither commit nor hash of it, as a Hub does")
                 _check_part(response, file, data)
                 for chunk in response.iter_raw():
@@ -238,10 +238,10 @@ def _check_status(response: httpx2.Response, watch: Watch, expected: tuple[int, 
 
 def _printable(headers: httpx2.Headers) -> dict[str, str]:
     """What the client's errors are made of; control characters would reach the terminal."""
-    kept = {name: headers.get(name, "") for name in ("X-Error-Code", "X-Error-Message", "X-Request-Id")}
+    details = {name: headers.get(name, "") for name in ("X-Error-Code", "X-Error-Message", "X-Request-Id")}
     return {
         name: "".join(character for character in value if " " <= character <= "~")[:300]
-        for name, value in kept.items()
+        for name, value in details.items()
         if value
     }
 
@@ -306,9 +306,9 @@ def _check_part(response: httpx2.Response, file: WantedFile, data: bytearray) ->
         data.clear()
     else:
         place = response.headers.get("Content-Range")
-        wanted = f"bytes {len(data)}-{file.size - 1}/{file.size}"
-        if place != wanted:
-            raise AnswerError(f"another part of it comes than was asked for: {_cut(place)}; valid: {wanted}")
+        expected = f"bytes {len(data)}-{file.size - 1}/{file.size}"
+        if place != expected:
+            raise AnswerError(f"another part of it comes than was asked for: {_cut(place)}; valid: {expected}")
     announced = response.headers.get("Content-Length")
     if announced is not None and announced != str(file.size - len(data)):
         raise AnswerError(

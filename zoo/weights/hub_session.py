@@ -65,10 +65,10 @@ def bounded_session(address: str, seconds: float = SESSION_SECONDS) -> Iterator[
 
 
 def _malformed(address: str, error: BaseException) -> AnswerError:
-    told = " ".join(str(error).split())[:200]
+    text = " ".join(str(error).split())[:200]
     return AnswerError(
         f"{address} does not answer as a Hub does; check the address, and whether the network asks to log in "
-        f"({type(error).__name__}: {told})"
+        f"({type(error).__name__}: {text})"
     )
 
 

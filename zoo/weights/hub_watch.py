@@ -53,10 +53,10 @@ class Watch:
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """The client's `trace` extension: a new connection is followed. TLS begins later, on the same socket."""
         if event.endswith("connect_tcp.complete"):
-            opened: socket.socket = info["return_value"].get_extra_info("socket")
+            stream: socket.socket = info["return_value"].get_extra_info("socket")
             with self._change:
                 if not self._ended:
-                    self._follow(opened.dup())
+                    self._follow(stream.dup())
 
     def feed(self, count: int) -> None:
         """So many bytes have arrived."""

@@ -95,8 +95,8 @@ def _check_fit(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, Ten
             "of another shape": misshapen,
             "of another type": mistyped,
         }
-        told = "; ".join(f"{what}: {', '.join(keys[:5])}" for what, keys in problems.items() if keys)
-        raise WeightError(f"{origin} does not fit its model; {told}")
+        text = "; ".join(f"{what}: {', '.join(keys[:5])}" for what, keys in problems.items() if keys)
+        raise WeightError(f"{origin} does not fit its model; {text}")
 
 
 def _is_alike(fresh: Tensor, stored: Tensor) -> bool:
@@ -115,16 +115,16 @@ def _check_finite(origin: str, state: Mapping[str, Tensor], fresh: Mapping[str, 
             continue  # a count of batches, say
         low, high = (float(bound) for bound in torch.aminmax(parts))
         if not -math.inf < low <= high < math.inf:
-            wrong = int((~parts.isfinite()).sum())
+            count = int((~parts.isfinite()).sum())
             raise WeightError(
-                f"{origin}: {key} holds NaN or infinity ({wrong:,} of {parts.numel():,} values); weights are finite "
+                f"{origin}: {key} holds NaN or infinity ({count:,} of {parts.numel():,} values); weights are finite "
                 "numbers: take an earlier checkpoint, or train again with a lower learning rate"
             )
-        kept = fresh.get(key, value).dtype
-        if kept.is_floating_point and max(-low, high) > torch.finfo(kept).max:
+        dtype = fresh.get(key, value).dtype
+        if dtype.is_floating_point and max(-low, high) > torch.finfo(dtype).max:
             raise WeightError(
-                f"{origin}: {key} holds {max(low, high, key=abs):g}, which {kept} cannot: "
-                f"valid are ±{torch.finfo(kept).max:g}; load it with dtype=torch.float32"
+                f"{origin}: {key} holds {max(low, high, key=abs):g}, which {dtype} cannot: "
+                f"valid are ±{torch.finfo(dtype).max:g}; load it with dtype=torch.float32"
             )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.catalog.sources import Source
 from zoo.contracts.classifier import ImageClassifier
 
@@ -46,6 +47,7 @@ def describe_layers(model: ImageClassifier) -> dict[str, Any]:
 def describe_weight(weight: StoredWeight) -> dict[str, Any]:
     """What a weight was trained for, and how to prepare an image for it."""
     size = weight.preprocessing.size
+    mean, std = weight.preprocessing.of_channels(weight.in_chans)
     return {
         "tag": weight.tag,
         "license": weight.license,
@@ -54,9 +56,37 @@ def describe_weight(weight: StoredWeight) -> dict[str, Any]:
         "input_size": (weight.in_chans, size, size),
         "interpolation": weight.preprocessing.interpolation,
         "crop_mode": weight.preprocessing.crop,
-        "mean": (0.0,) * weight.in_chans,
-        "std": (1.0,) * weight.in_chans,
+        "crop_pct": weight.preprocessing.crop_pct,
+        "mean": mean,
+        "std": std,
     }
+
+
+def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) -> Preprocessing:
+    """How images become what a model takes, as its `pretrained_cfg` states it.
+
+    Args:
+        model: with or without a weight; without one the image size is 224, or the smallest that it takes.
+        image_size: another one.
+
+    Example:
+        >>> import zoo
+        >>> stated_preprocessing(zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd.cifar10")).size
+        32
+    """
+    cfg = describe_untrained(model.num_classes, model.in_chans) | model.pretrained_cfg
+    return Preprocessing(
+        size=image_size or max(int(cfg["input_size"][-1]), model.min_image_size),
+        interpolation=cfg["interpolation"],
+        crop_pct=cfg["crop_pct"],
+        mean=_one_for_all(cfg["mean"]),
+        std=_one_for_all(cfg["std"]),
+    )
+
+
+def _one_for_all(values: Sequence[float]) -> tuple[float, ...]:
+    """Of the channels, as a record writes them: one number where all are the same."""
+    return (float(values[0]),) if len(set(values)) == 1 else tuple(float(value) for value in values)
 
 
 def _one_or_all(names: tuple[str, ...]) -> str | tuple[str, ...]:

@@ -59,8 +59,8 @@ def test_decoding_after_encoding_has_slope_one() -> None:
 
 def test_the_closed_form_is_the_decoders_slope() -> None:
     planes = GrayEncoder()(levels()).requires_grad_()
-    (want,) = torch.autograd.grad(gray_decode(planes).sum(), planes)
-    torch.testing.assert_close(decoder_slopes(planes.detach()), 255 * want)
+    (expected,) = torch.autograd.grad(gray_decode(planes).sum(), planes)
+    torch.testing.assert_close(decoder_slopes(planes.detach()), 255 * expected)
     assert decoder_slopes(planes.detach()).abs().min() >= 1
 
 

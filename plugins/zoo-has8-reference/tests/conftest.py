@@ -56,8 +56,8 @@ def resnet_checkpoint(resnet: dict[str, np.ndarray[Any, Any]]) -> dict[str, Tens
 def vgg() -> dict[str, Any]:
     """Keys and logits of a VGG whose values are given by formula."""
     content: dict[str, Any] = json.loads((DATA / "filled.json").read_text(encoding="utf-8"))
-    found: dict[str, Any] = content["vgg_b2_m2_d4_fourier_bpd"]
-    return found
+    fixture: dict[str, Any] = content["vgg_b2_m2_d4_fourier_bpd"]
+    return fixture
 
 
 @pytest.fixture

@@ -37,9 +37,9 @@ def _gradient(encoder: Encoder, x: Tensor, grad: Tensor) -> Tensor:
 def test_planes_and_gradients_are_the_published_ones(name: str, coding: dict[str, Tensor]) -> None:
     encoder = ENCODERS[name]()
     assert torch.equal(encoder(coding["x"]), coding[f"planes_{name}"])
-    want = coding[f"grad_{name}"]
+    expected = coding[f"grad_{name}"]
     grad = _gradient(encoder, coding["x"], coding["grad_out"])
-    assert (grad - want).abs().max() <= 1e-5 * want.abs().max()
+    assert (grad - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -132,10 +132,10 @@ def test_below_four_dimensions_planes_and_gradients_mix(name: str, shape: tuple[
     intensity = x * 255
     slopes = torch.stack([k / 2 ** (7 - k) * encoder.slope(intensity, k) for k in range(8)])
     slopes = slopes.reshape((8,) + (1,) * (4 - len(shape)) + shape)
-    want = (grad * slopes).sum_to_size(shape) * 255
-    assert (_gradient(encoder, x, grad) - want).abs().max() <= 1e-5 * want.abs().max()
+    expected = (grad * slopes).sum_to_size(shape) * 255
+    assert (_gradient(encoder, x, grad) - expected).abs().max() <= 1e-5 * expected.abs().max()
     straight = (grad * slopes.reshape((8, *shape))).sum(0) * 255
-    assert not torch.allclose(want, straight, rtol=1e-2)
+    assert not torch.allclose(expected, straight, rtol=1e-2)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (0, 3), (1, 1), (2, 3, 4, 4, 4)])

@@ -33,9 +33,14 @@ def _published(name: str, classes: int, in_chans: int, keys: dict[str, str]) -> 
 def test_resnet_sizes_come_from_the_shapes(size: str, classes: int, in_chans: int) -> None:
     keys = resnet_keys(int(size[-1]), shortcut_first=not size.startswith("b64"))
     name = f"has8_resnetref_{size}_fourierref_bpdref_lifref"
-    found = Has8Converter().convert(_published(name, classes, in_chans, keys))
-    assert (found.spec_name, found.num_classes, found.in_chans, found.note) == (name, classes, in_chans, "")
-    check_converted(found, default_registry())
+    converted = Has8Converter().convert(_published(name, classes, in_chans, keys))
+    assert (converted.spec_name, converted.num_classes, converted.in_chans, converted.note) == (
+        name,
+        classes,
+        in_chans,
+        "",
+    )
+    check_converted(converted, default_registry())
 
 
 @pytest.mark.parametrize(
@@ -43,9 +48,14 @@ def test_resnet_sizes_come_from_the_shapes(size: str, classes: int, in_chans: in
 )
 def test_vgg_sizes_come_from_the_shapes(size: str, classes: int, in_chans: int) -> None:
     name = f"has8_vggref_{size}_fourierref_bpdref_lifref"
-    found = Has8Converter().convert(_published(name, classes, in_chans, vgg_keys(int(size[-1]))))
-    assert (found.spec_name, found.num_classes, found.in_chans, found.note) == (name, classes, in_chans, "")
-    check_converted(found, default_registry())
+    converted = Has8Converter().convert(_published(name, classes, in_chans, vgg_keys(int(size[-1]))))
+    assert (converted.spec_name, converted.num_classes, converted.in_chans, converted.note) == (
+        name,
+        classes,
+        in_chans,
+        "",
+    )
+    check_converted(converted, default_registry())
 
 
 @pytest.mark.parametrize("encoder", ["sigmoidref", "tanhref", "fourierref", "zoo-has8-reference:fourierref"])
@@ -53,10 +63,10 @@ def test_vgg_sizes_come_from_the_shapes(size: str, classes: int, in_chans: int) 
 def test_published_codings_bring_the_published_parts(
     encoder: str, decoder: str, resnet_checkpoint: dict[str, Tensor]
 ) -> None:
-    found = Has8Converter(encoder, decoder).convert(resnet_checkpoint)
-    assert found.spec_name == f"has8_resnetref_b4_m2_d4_{encoder}_{decoder}_lifref"
-    assert found.note == ""
-    check_converted(found, default_registry())
+    converted = Has8Converter(encoder, decoder).convert(resnet_checkpoint)
+    assert converted.spec_name == f"has8_resnetref_b4_m2_d4_{encoder}_{decoder}_lifref"
+    assert converted.note == ""
+    check_converted(converted, default_registry())
 
 
 def test_the_zoos_own_coding_brings_its_own_parts_and_says_that_it_differs(
@@ -66,9 +76,9 @@ def test_the_zoos_own_coding_brings_its_own_parts_and_says_that_it_differs(
     vgg = Has8Converter(**OURS).convert(vgg_checkpoint)
     assert resnet.spec_name == "has8_resnet_b4_m2_d4_fourier_bpd_lif"
     assert vgg.spec_name == "has8_vgg_b2_m2_d4_fourier_bpd_lif"
-    for found in (resnet, vgg):
-        assert "the arithmetic is not" in found.note
-        check_converted(found, default_registry())
+    for converted in (resnet, vgg):
+        assert "the arithmetic is not" in converted.note
+        check_converted(converted, default_registry())
 
 
 def test_the_zoos_vgg_is_a_multiple_of_three_wide() -> None:
@@ -130,8 +140,10 @@ def test_further_blocks_are_named(resnet_checkpoint: dict[str, Tensor]) -> None:
         ({"layer9.x": torch.zeros(1)}, "make it d9; valid: d1 to d8"),
     ],
 )
-def test_other_shapes_are_refused(change: dict[str, Tensor], said: str, resnet_checkpoint: dict[str, Tensor]) -> None:
-    with pytest.raises(WeightError, match=said):
+def test_other_shapes_are_refused(
+    change: dict[str, Tensor], message: str, resnet_checkpoint: dict[str, Tensor]
+) -> None:
+    with pytest.raises(WeightError, match=message):
         Has8Converter().convert(resnet_checkpoint | change)
 
 
@@ -154,11 +166,11 @@ def test_other_vggs_are_refused(change: dict[str, Tensor], vgg_checkpoint: dict[
 def test_a_file_becomes_a_folder_of_weights(resnet_checkpoint: dict[str, Tensor], tmp_path: Path) -> None:
     checkpoint, out = tmp_path / "best.pth", tmp_path / "converted"
     torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in resnet_checkpoint.items()}}, checkpoint)
-    found = convert("has8", checkpoint, out)
-    assert found.spec_name == "has8_resnetref_b4_m2_d4_fourierref_bpdref_lifref"
-    assert (found.num_classes, found.in_chans) == (10, 3)
+    converted = convert("has8", checkpoint, out)
+    assert converted.spec_name == "has8_resnetref_b4_m2_d4_fourierref_bpdref_lifref"
+    assert (converted.num_classes, converted.in_chans) == (10, 3)
     model = zoo.create_model(f"local-dir:{out}")
-    assert model.spec.text == found.spec_name
+    assert model.spec.text == converted.spec_name
     state = model.state_dict()
     for published, ours in resnet_keys(4, shortcut_first=True).items():
         assert torch.equal(state.pop(ours), resnet_checkpoint[published]), published
@@ -178,11 +190,11 @@ def test_a_file_becomes_a_folder_of_weights(resnet_checkpoint: dict[str, Tensor]
 def test_wrong_options_write_nothing(
     options: dict[str, str],
     error: type[Exception],
-    said: str,
+    message: str,
     resnet_checkpoint: dict[str, Tensor],
     tmp_path: Path,
 ) -> None:
     torch.save(resnet_checkpoint, tmp_path / "x.pt")
-    with pytest.raises(error, match=said):
+    with pytest.raises(error, match=message):
         convert("has8", tmp_path / "x.pt", tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()

@@ -22,9 +22,9 @@ from zoo.families.paired import PairedBlock
 
 
 def _converted(checkpoint: dict[str, Tensor]) -> ImageClassifier:
-    found = Has8Converter().convert(checkpoint)
-    model = zoo.create_model(found.spec_name, num_classes=found.num_classes, in_chans=found.in_chans)
-    model.load_state_dict(dict(found.state), strict=True)
+    converted = Has8Converter().convert(checkpoint)
+    model = zoo.create_model(converted.spec_name, num_classes=converted.num_classes, in_chans=converted.in_chans)
+    model.load_state_dict(dict(converted.state), strict=True)
     return model
 
 
@@ -49,8 +49,8 @@ def test_resnet_training_step_is_the_published_one(
     assert float(loss.detach()) == pytest.approx(float(resnet["train_loss"]), abs=1e-5)
     norms = {name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None}
     keys = resnet_keys(4, shortcut_first=True)
-    want = dict(zip((keys[name] for name in resnet["grad_names"]), resnet["grad_norms"], strict=True))
-    assert norms == pytest.approx(want, rel=1e-3)
+    expected = dict(zip((keys[name] for name in resnet["grad_names"]), resnet["grad_norms"], strict=True))
+    assert norms == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("size", [32, 64])

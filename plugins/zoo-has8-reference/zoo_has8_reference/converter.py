@@ -50,10 +50,10 @@ class Has8Converter(Converter):
             return self._resnet(state)
         if _VGG_BLOCK.format(0) in state:
             return self._vgg(state)
-        found = ", ".join(sorted(state)[:3]) or "nothing"
+        keys = ", ".join(sorted(state)[:3]) or "nothing"
         raise WeightError(
             f"it is not a HAS-8 model: it has neither {_RESNET_STEM} (ResNet) nor {_VGG_BLOCK.format(0)} (VGG); "
-            f"it has {found}, …"
+            f"it has {keys}, …"
         )
 
     def _resnet(self, state: Mapping[str, Tensor]) -> Converted:
@@ -121,7 +121,7 @@ def _multiplier(widths: list[int], kind: str) -> int:
 
 def _renamed(state: Mapping[str, Tensor], keys: Mapping[str, str], kind: str) -> dict[str, Tensor]:
     problems = {"missing": sorted(keys.keys() - state.keys()), "unexpected": sorted(state.keys() - keys.keys())}
-    told = [f"{what}: {', '.join(names[:5])} ({len(names)} in all)" for what, names in problems.items() if names]
-    if told:
-        raise WeightError(f"it is not a complete HAS-8 {kind} of two basic blocks a stage; {'; '.join(told)}")
+    mistakes = [f"{what}: {', '.join(names[:5])} ({len(names)} in all)" for what, names in problems.items() if names]
+    if mistakes:
+        raise WeightError(f"it is not a complete HAS-8 {kind} of two basic blocks a stage; {'; '.join(mistakes)}")
     return {ours: state[published] for published, ours in keys.items()}

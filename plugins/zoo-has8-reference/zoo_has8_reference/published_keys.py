@@ -20,8 +20,8 @@ _MLP = {"0": "hidden.0", "2": "hidden.2", "4": "fc"}
 
 def largest_index(keys: Iterable[str], prefix: str) -> int:
     """The largest n of up to four digits of the keys `{prefix}{n}.…`; 0 for none."""
-    found = (re.match(rf"{prefix}(\d{{1,4}})\.", key) for key in keys)
-    return max((int(match[1]) for match in found if match), default=0)
+    matches = (re.match(rf"{prefix}(\d{{1,4}})\.", key) for key in keys)
+    return max((int(match[1]) for match in matches if match), default=0)
 
 
 def resnet_keys(depth: int, shortcut_first: bool) -> dict[str, str]:

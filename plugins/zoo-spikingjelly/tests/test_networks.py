@@ -51,11 +51,11 @@ PARAMETERS = {
 
 
 def _function(network: Published) -> Callable[..., nn.Module]:
-    module, _, function = network.builder.partition(":")
-    found: Callable[..., nn.Module] = getattr(
-        importlib.import_module(f"spikingjelly.activation_based.model.{module}"), function
+    module, _, name = network.builder.partition(":")
+    function: Callable[..., nn.Module] = getattr(
+        importlib.import_module(f"spikingjelly.activation_based.model.{module}"), name
     )
-    return found
+    return function
 
 
 def _theirs(network: Published) -> nn.Module:
@@ -65,13 +65,13 @@ def _theirs(network: Published) -> nn.Module:
         arguments = {"spiking_neuron": neuron.IFNode, "surrogate_function": surrogate.ATan(), "detach_reset": True}
     if network.builder.startswith("sew"):
         arguments["cnf"] = "ADD"
-    made = _function(network)(num_classes=CLASSES, **arguments).eval()
-    functional.set_step_mode(made, "m")
-    for module in made.modules():  # untrained statistics let some of these networks fall silent
+    published = _function(network)(num_classes=CLASSES, **arguments).eval()
+    functional.set_step_mode(published, "m")
+    for module in published.modules():  # untrained statistics let some of these networks fall silent
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.running_mean.uniform_(-0.1, 0.1)  # type: ignore[union-attr]
             module.running_var.uniform_(0.0005, 0.01)  # type: ignore[union-attr]
-    return made
+    return published
 
 
 def _our_keys(network: Published, theirs: nn.Module) -> dict[str, Tensor]:
@@ -84,11 +84,11 @@ def _our_keys(network: Published, theirs: nn.Module) -> dict[str, Tensor]:
             many = isinstance(module, (nn.Sequential, nn.ModuleList))
             blocks += [f"{path}.{name}" for name, _ in module.named_children()] if many else [path]
         places |= {f"{block}.": f"stages.{i}.{j}." for j, block in enumerate(blocks)}
-    found = {}
+    state = {}
     for key, value in theirs.state_dict().items():
         start = next((start for start in places if key.startswith(start)), None)
-        found["head.fc." + key.rpartition(".")[2] if start is None else places[start] + key[len(start) :]] = value
-    return found
+        state["head.fc." + key.rpartition(".")[2] if start is None else places[start] + key[len(start) :]] = value
+    return state
 
 
 def _logits_and_gradient(model: nn.Module, x: Tensor, timesteps: int) -> tuple[Tensor, Tensor]:
@@ -107,11 +107,11 @@ def test_the_network_is_spikingjellys_to_the_last_bit_of_its_spikes(name: str) -
     ours = zoo.create_model(f"sj_{name}", num_classes=CLASSES, device="meta").to_empty(device="cpu").eval()
     ours.load_state_dict(_our_keys(network, theirs))
     x = torch.rand(2, 3, *[32 if network.levels[-1].reduction > 4 else 8] * 2)
-    want, slope = _logits_and_gradient(theirs, x, 0 if "T" in network.arguments else network.timesteps)
-    assert want.std() > 1e-3  # it fires
+    expected, slope = _logits_and_gradient(theirs, x, 0 if "T" in network.arguments else network.timesteps)
+    assert expected.std() > 1e-3  # it fires
     for _ in range(2):  # theirs would need reset_net here
         logits, gradient = _logits_and_gradient(ours, x, 0)
-        torch.testing.assert_close(logits, want, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(gradient, slope, rtol=1e-3, atol=1e-5 * float(slope.abs().max()))
     assert any(isinstance(module.v, Tensor) for module in theirs.modules() if isinstance(module, neuron.BaseNode))
     nodes = [module for module in ours.modules() if isinstance(module, neuron.BaseNode)]
@@ -122,8 +122,8 @@ def test_the_network_is_spikingjellys_to_the_last_bit_of_its_spikes(name: str) -
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_sizes_and_feature_maps(name: str) -> None:
     model = zoo.create_model(f"sj_{name}", device="meta").eval()
-    assert all(each.is_meta for each in (*model.parameters(), *model.buffers()))
-    assert sum(each.numel() for each in model.parameters()) == PARAMETERS[name]
+    assert all(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
+    assert sum(tensor.numel() for tensor in model.parameters()) == PARAMETERS[name]
     assert model(torch.empty(2, 3, 5, 8, device="meta")).shape == (2, 1000)
     maps = model.forward_stages(torch.empty(1, 3, 64, 64, device="meta"), len(model.feature_info) - 1)
     for info, level in zip(model.feature_info, maps, strict=True):
@@ -154,11 +154,11 @@ def test_the_number_of_timesteps_is_spikingjellys_default(name: str) -> None:
 def test_another_number_of_timesteps(name: str) -> None:
     model = zoo.create_model(f"sj_{name}", num_classes=CLASSES, timesteps=3).eval()
     assert model.timesteps == 3
-    seen: list[tuple[int, ...]] = []
-    handle = model.get_submodule("stages.0.0").register_forward_hook(lambda _, __, y: seen.append(tuple(y.shape)))
+    shapes: list[tuple[int, ...]] = []
+    handle = model.get_submodule("stages.0.0").register_forward_hook(lambda _, __, y: shapes.append(tuple(y.shape)))
     assert model(torch.rand(2, 3, 8, 8)).shape == (2, CLASSES)
     handle.remove()
-    assert seen[0][:2] == (3, 2)
+    assert shapes[0][:2] == (3, 2)
     for wrong, error in ((0, CompositionError), (1025, CompositionError), (2.5, OptionError)):
         with pytest.raises(error, match="timesteps"):
             zoo.create_model(f"sj_{name}", timesteps=wrong, device="meta")
@@ -199,8 +199,8 @@ def test_more_image_channels_start_as_spikingjelly_starts_them(name: str) -> Non
         ("sj_msresnet18_lif", "unexpected 'lif'"),
     ],
 )
-def test_wrong_names_say_what_there_is(name: str, said: str) -> None:
-    with pytest.raises(ModelNameError, match=said):
+def test_wrong_names_say_what_there_is(name: str, message: str) -> None:
+    with pytest.raises(ModelNameError, match=message):
         zoo.parse_name(name)
 
 
@@ -212,7 +212,9 @@ def test_a_node_that_nobody_knows_how_to_reset_is_refused() -> None:
 
 def test_cost_is_that_of_the_network_without_spikes_at_every_timestep() -> None:
     model = zoo.create_model("sj_sewresnet18", num_classes=CLASSES)
-    cost, control = (count_cost(each, 32) for each in (model, zoo.create_model("ann_resnet18", num_classes=CLASSES)))
+    cost, control = (
+        count_cost(network, 32) for network in (model, zoo.create_model("ann_resnet18", num_classes=CLASSES))
+    )
     assert cost.timesteps == 4
     assert cost.macs_per_timestep == control.macs
     assert cost.macs_spiking == 4 * (control.macs - 512 * CLASSES)
@@ -220,8 +222,8 @@ def test_cost_is_that_of_the_network_without_spikes_at_every_timestep() -> None:
 
 
 def test_a_profile_with_images_lists_the_attention_that_no_rule_counts() -> None:
-    found = profile("sj_spikformerti", num_classes=CLASSES, images=torch.rand(2, 3, 16, 16))
-    assert found.activity is not None
-    assert {each.operation for each in found.activity.uncounted} == {"aten.bmm"}
-    assert {"aten::max_pool2d", "sj_lif::forward"} <= found.unsupported.keys()
-    assert found.control is None
+    profiled = profile("sj_spikformerti", num_classes=CLASSES, images=torch.rand(2, 3, 16, 16))
+    assert profiled.activity is not None
+    assert {work.operation for work in profiled.activity.uncounted} == {"aten.bmm"}
+    assert {"aten::max_pool2d", "sj_lif::forward"} <= profiled.unsupported.keys()
+    assert profiled.control is None

@@ -14,9 +14,9 @@ from zoo.cli import app
 
 
 def _run(*arguments: str) -> str:
-    done = CliRunner().invoke(app, list(arguments), env={"NO_COLOR": "1", "TERM": "dumb"})
-    assert done.exit_code == 0, done.output
-    return done.output
+    result = CliRunner().invoke(app, list(arguments), env={"NO_COLOR": "1", "TERM": "dumb"})
+    assert result.exit_code == 0, result.output
+    return result.output
 
 
 def test_info_says_who_provides_it() -> None:

@@ -16,10 +16,10 @@ def _rows() -> list[list[str]]:
 
 
 def test_every_network_is_listed_with_its_paper_and_timesteps() -> None:
-    listed = {}
+    networks = {}
     for names, paper, timesteps, _ in _rows():
         first, *sizes = re.findall(r"`(\w+)`", names)
         stem = first.removeprefix("sj_").rstrip("0123456789") if sizes else ""
         for name in [first.removeprefix("sj_"), *(stem + size for size in sizes)]:
-            listed[name] = (paper.partition(",")[0], int(timesteps))
-    assert listed == {name: (network.paper, network.timesteps) for name, network in PUBLISHED.items()}
+            networks[name] = (paper.partition(",")[0], int(timesteps))
+    assert networks == {name: (network.paper, network.timesteps) for name, network in PUBLISHED.items()}

@@ -49,11 +49,11 @@ def stateless(node: neuron.LIFNode) -> LIFNeuron:
             f"a neuron {type(node).__name__}(v_reset={node.v_reset}) keeps its state between calls, and "
             "zoo-spikingjelly knows how to reset LIFNode(v_reset=0.0) alone; install spikingjelly 2.0"
         )
-    made = LIFNeuron()
+    lif = LIFNeuron()
     for name in _SETTINGS:
-        setattr(made, name, getattr(node, name))
-    made.surrogate_function = copy.deepcopy(node.surrogate_function)  # all nodes of one signature share a default one
-    return made
+        setattr(lif, name, getattr(node, name))
+    lif.surrogate_function = copy.deepcopy(node.surrogate_function)  # all nodes of one signature share a default one
+    return lif
 
 
 def _make_stateless(network: nn.Module) -> None:
@@ -64,17 +64,17 @@ def _make_stateless(network: nn.Module) -> None:
 
 def _adapt_first_conv(network: nn.Module, in_chans: int) -> None:
     """Another number of image channels where spikingjelly's function has no argument for it; its own initialisation."""
-    name, conv = next((name, each) for name, each in network.named_modules() if isinstance(each, nn.Conv2d))
+    name, conv = next((name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d))
     if conv.in_channels == in_chans:
         return
     of_timesteps = isinstance(conv, layer.Conv2d)
     kind: Any = layer.Conv2d if of_timesteps else nn.Conv2d
-    made = kind(in_chans, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
+    adapted = kind(in_chans, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False)
     if of_timesteps:
-        nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(adapted.weight, mode="fan_out", nonlinearity="relu")
     else:  # Spikformer
-        nn.init.trunc_normal_(made.weight, std=0.02)
-    network.set_submodule(name, made)
+        nn.init.trunc_normal_(adapted.weight, std=0.02)
+    network.set_submodule(name, adapted)
 
 
 def _blocks(network: nn.Module, path: str) -> list[nn.Module]:

@@ -78,7 +78,7 @@ def _membrane(
     """Residuals added to the membrane; the last stage ends with the neuron that fires into the classifier."""
     last = len(widths) - 1
     names = [("stem",), *((f"layer{i}",) for i in range(1, last)), (f"layer{last}", "head_lif")]
-    levels = tuple(Level(*each) for each in zip(names, widths, reductions, strict=True))
+    levels = tuple(Level(*fields) for fields in zip(names, widths, reductions, strict=True))
     return Published(builder, paper, timesteps, levels, dropout=dropout)
 
 

@@ -65,8 +65,8 @@ def test_recipes_are_recipes_with_a_reason_for_every_number(path: Path) -> None:
 
 
 def test_every_record_names_recipes_that_are_there() -> None:
-    there = {f"recipes/{path.name}" for path in RECIPES}
+    files = {f"recipes/{path.name}" for path in RECIPES}
     for record in RECORDS:
-        named = {word.strip(",;") for word in record.recipe.split() if word.startswith("recipes/")}
-        assert named
-        assert named <= there
+        recipes = {word.strip(",;") for word in record.recipe.split() if word.startswith("recipes/")}
+        assert recipes
+        assert recipes <= files

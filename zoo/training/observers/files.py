@@ -72,12 +72,12 @@ class TensorBoard(Observer):
     def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
         place = (epoch - 1) * self._steps + step
         if place % _EVERY == 0:
-            own = {"loss": figures.loss, "grad_norm": figures.grad_norm, "learning_rate": figures.learning_rate}
-            self._add({f"step/{name}": value for name, value in own.items()}, place, flush=False)
+            values = {"loss": figures.loss, "grad_norm": figures.grad_norm, "learning_rate": figures.learning_rate}
+            self._add({f"step/{name}": value for name, value in values.items()}, place, flush=False)
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        own = {name: value for name, value in row.to_json().items() if name not in ("epoch", "step")}
-        self._add({f"epoch/{name}": value for name, value in own.items() if value is not None}, row.step)
+        values = {name: value for name, value in row.to_json().items() if name not in ("epoch", "step")}
+        self._add({f"epoch/{name}": value for name, value in values.items() if value is not None}, row.step)
 
     def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self._add({f"epoch/val_{name}": value for name, value in row.val.items()}, row.step)
@@ -128,10 +128,10 @@ def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:
         "gradient norm": ("grad_norm",),
         "spikes per neuron and timestep": ("spike_rate",),
     }
-    shown = {name: keys for name, keys in panels.items() if any(c.get(k) is not None for c in contents for k in keys)}
-    figure = Figure(figsize=(3.6 * len(shown), 3.2), layout="constrained")
+    plots = {name: keys for name, keys in panels.items() if any(c.get(k) is not None for c in contents for k in keys)}
+    figure = Figure(figsize=(3.6 * len(plots), 3.2), layout="constrained")
     figure.suptitle(title)
-    for axes, (name, keys) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
+    for axes, (name, keys) in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots.items(), strict=True):
         for key in keys:
             points = [(c["epoch"], c[key]) for c in contents if c.get(key) is not None]
             if points:

@@ -97,8 +97,8 @@ def change_recipe(name: str, content: Mapping[str, Any], changes: Mapping[str, A
     try:
         return Recipe.model_validate({**content, **changes})
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
-        raise CatalogError(f"recipe {name}: {told}") from error
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" for e in error.errors())
+        raise CatalogError(f"recipe {name}: {problems}") from error
 
 
 def _read(name: str) -> str:

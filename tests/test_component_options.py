@@ -1,0 +1,171 @@
+"""Options of components and families: given by name, checked, stored, read again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import zoo
+from zoo.contracts.family import BuildRequest, Family
+from zoo.errors import CompositionError, OptionError, WeightError
+from zoo.names import ComponentNames, Spec, Value
+from zoo.neurons.nodes import StatelessNode
+from zoo.registry.registry import Registry
+
+LIF = "has8_resnet_b2_m2_d2_ste_bpd_lif"
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def nodes(model: torch.nn.Module) -> list[StatelessNode]:
+    return [module for module in model.modules() if isinstance(module, StatelessNode)]
+
+
+def test_every_neuron_gets_what_was_given() -> None:
+    model = zoo.create_model(LIF, num_classes=3, neuron_options={"tau": 4, "v_threshold": 0.5})
+    assert {(node.tau, node.v_threshold) for node in nodes(model)} == {(4.0, 0.5)}
+    assert model.spec.options == {"neuron": {"tau": 4, "v_threshold": 0.5}}
+    assert str(model.spec) == LIF, "options are not part of the name"
+
+
+def test_without_options_name_and_spec_are_as_before() -> None:
+    spec = zoo.create_model(LIF, num_classes=3).spec
+    assert spec == zoo.parse_name(LIF)
+    assert set(spec.to_json()) == {"name", "tag", "family", "fields"}
+
+
+@pytest.mark.parametrize("neuron", ["if", "lif", "plif"])
+@pytest.mark.parametrize("options", [{"v_reset": None}, {"detach_reset": True}, {"alpha": 4.0}, {"v_threshold": 0.25}])
+def test_an_option_changes_what_a_neuron_does(neuron: str, options: dict[str, Any]) -> None:
+    name = f"snn_resnet_b2_m2_d1_ste_bpd_{neuron}"
+    gradients = []
+    for chosen in ({}, options):
+        torch.manual_seed(0)
+        model = zoo.create_model(name, num_classes=3, neuron_options=chosen)
+        model(IMAGES).square().sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert not torch.equal(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "words"),
+    [
+        (
+            LIF,
+            {"neuron_options": {"tua": 3}},
+            OptionError,
+            "neuron 'lif' does not take the option 'tua'; did you mean 'tau'",
+        ),
+        (LIF, {"encoder_options": {"timesteps": 4}}, OptionError, "encoder 'ste' does not take the option 'timesteps'"),
+        (LIF, {"neuron_options": {"tau": 1}}, CompositionError, "tau=1 is out of range"),
+        (LIF, {"neuron_options": {"tau": "4"}}, OptionError, "tau must be a number"),
+        (LIF, {"neuron_options": {"tau": float("nan")}}, OptionError, "tau=nan cannot be stored"),
+        (LIF, {"neuron_options": {"detach_reset": 1}}, OptionError, "detach_reset must be True or False"),
+        (LIF, {"neuron_options": 4}, OptionError, "neuron_options is a mapping"),
+        (LIF, {"gain": "much"}, OptionError, "gain must be a number"),
+        (LIF, {"timesteps": 4}, OptionError, "has no option 'timesteps'"),
+        ("ann_resnet_b2_m2_d2", {"neuron_options": {"tau": 4}}, OptionError, "has no neuron"),
+        ("ann_resnet_b2_m2_d2", {"gain": 0}, OptionError, "has no option 'gain'"),
+        ("sew_resnet18_phase", {"timesteps": 4, "encoder_options": {"timesteps": 5}}, OptionError, "T twice"),
+    ],
+)
+def test_what_a_component_does_not_take_is_refused(
+    name: str, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        zoo.create_model(name, num_classes=3, **options)
+
+
+def test_options_are_saved_and_read_again(tmp_path: Path) -> None:
+    model = zoo.create_model(LIF, num_classes=3, gain=0.5, neuron_options={"tau": 4.0}).eval()
+    zoo.save(model, tmp_path / "kept")
+    again = zoo.create_model(f"local-dir:{tmp_path / 'kept'}").eval()
+    assert again.spec.options == {"family": {"gain": 0.5}, "neuron": {"tau": 4.0}}
+    assert torch.equal(again(IMAGES), model(IMAGES))
+    zoo.save(again, tmp_path / "twice")
+    contents = [(tmp_path / folder / "config.json").read_text() for folder in ("kept", "twice")]
+    assert json.loads(contents[0])["zoo"]["weight"]["spec"] == json.loads(contents[1])["zoo"]["weight"]["spec"]
+    changed = zoo.create_model(f"local-dir:{tmp_path / 'kept'}", neuron_options={"tau": 3.0})
+    assert changed.spec.options["neuron"] == {"tau": 3.0}, "what is given replaces what is stored"
+
+
+def test_the_timesteps_of_a_baseline_are_saved(tmp_path: Path) -> None:
+    zoo.save(zoo.create_model("sew_resnet18_phase", num_classes=2, timesteps=3), tmp_path / "kept", image_size=32)
+    assert zoo.create_model(f"local-dir:{tmp_path / 'kept'}").timesteps == 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"neuron": {"tau": [4]}}, {"neuron": 4}, {"neuron": {}}, {"colour": {"tau": 4}}, []]
+)
+def test_a_config_with_impossible_options_is_refused(tmp_path: Path, options: Any) -> None:
+    zoo.save(zoo.create_model(LIF, num_classes=2), tmp_path / "kept", image_size=32)
+    file = tmp_path / "kept" / "config.json"
+    content = json.loads(file.read_text())
+    content["zoo"]["weight"]["spec"]["options"] = options
+    file.write_text(json.dumps(content))
+    with pytest.raises((WeightError, OptionError), match=r"options|has no colour|not what the name"):
+        zoo.create_model(f"local-dir:{tmp_path / 'kept'}")
+
+
+def test_a_gain_of_zero_makes_a_hybrid_its_control() -> None:
+    control = zoo.create_model("ann_resnet_b2_m2_d2", num_classes=3).eval()
+    hybrid = zoo.create_model("has8_resnet_b2_m2_d2_ste_bpd", num_classes=3, gain=0).eval()
+    plain = zoo.create_model("has8_resnet_b2_m2_d2_ste_bpd", num_classes=3).eval()
+    assert sorted(hybrid.state_dict().keys() - plain.state_dict().keys()) == [
+        f"stages.{place}.gain" for place in ("0.0", "1.0", "1.1", "2.0", "2.1")
+    ]
+    hybrid.load_state_dict(hybrid.state_dict() | control.state_dict())
+    assert torch.equal(hybrid(IMAGES), control(IMAGES))
+    hybrid.train()(IMAGES).square().sum().backward()
+    gains = [parameter.grad for name, parameter in hybrid.named_parameters() if name.endswith("gain")]
+    assert all(gain is not None and gain != 0 for gain in gains), "and it learns to let the spikes in"
+
+
+def test_info_shows_what_can_be_set_and_what_is(tmp_path: Path) -> None:
+    info = zoo.model_info(LIF)
+    assert info["takes"]["neuron"] == ["alpha", "detach_reset", "tau", "v_reset", "v_threshold"]
+    assert (info["takes"]["family"], info["options"]) == (["gain"], {})
+    zoo.save(zoo.create_model(LIF, num_classes=2, neuron_options={"tau": 4.0}), tmp_path / "kept", image_size=32)
+    assert zoo.model_info(f"local-dir:{tmp_path / 'kept'}")["options"] == {"neuron": {"tau": 4.0}}
+
+
+class Deaf(Family):
+    """A family that gives its neurons no options."""
+
+    api_version: ClassVar[int] = 1
+
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        return (("neuron", "lif"),)
+
+    def format(self, fields: Any) -> str:
+        return "lif"
+
+    def build(self, request: BuildRequest) -> Any:
+        request.components.load("neuron", "lif")
+        return zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2)
+
+
+def test_options_that_a_family_would_ignore_are_refused(registry: Registry) -> None:
+    registry.register("family", "deaf", Deaf)
+    zoo.create_model("deaf_lif", registry=registry)
+    with pytest.raises(OptionError, match="gives no options to its neuron"):
+        zoo.create_model("deaf_lif", registry=registry, neuron_options={"tau": 4.0})
+
+
+_VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(st.sampled_from(["encoder", "neuron", "family"]), st.dictionaries(st.text(), _VALUES), max_size=3)
+)
+def test_options_survive_json(options: dict[str, dict[str, Any]]) -> None:
+    spec = zoo.parse_name(LIF).with_options(options)
+    stored = json.loads(json.dumps(spec.to_json())).get("options", {})
+    assert zoo.parse_name(LIF).with_options(stored) == spec
+    assert hash(spec) == hash(Spec(spec.family, spec.fields, spec.text, None, spec.settings))

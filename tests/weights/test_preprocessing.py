@@ -1,0 +1,156 @@
+"""Mean, std and crop of a weight: in its record, in what prepares images, in training, measuring and ONNX."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+import zoo
+from zoo.catalog.schema import Preprocessing
+from zoo.data.images import prepare
+from zoo.errors import InputError, WeightError
+from zoo.exporting.onnx_file import export_onnx
+from zoo.saving.folder import make_folder, pack
+from zoo.saving.record import Statement
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NAME = "ann_resnet_b2_m2_d1"
+
+
+def folder_of(path: Path, **stated: Any) -> str:
+    torch.manual_seed(0)
+    model = zoo.create_model(NAME, num_classes=3)
+    statement = Statement("MIT", ["a", "b", "c"], 32, "noise", **stated)
+    make_folder(f"{NAME}.made", pack(model.state_dict(), model.spec), "it", statement).write(path)
+    return f"local-dir:{path}"
+
+
+def photograph(width: int = 90, height: int = 60) -> Image.Image:
+    levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return Image.fromarray(levels).resize((width, height), Image.Resampling.BOX)
+
+
+def test_a_record_keeps_mean_std_and_crop(tmp_path: Path) -> None:
+    reference = folder_of(tmp_path / "kept", mean=MEAN, std=STD, crop_pct=0.875)
+    model = zoo.create_model(reference)
+    assert (model.pretrained_cfg["mean"], model.pretrained_cfg["std"]) == (MEAN, STD)
+    assert model.pretrained_cfg["crop_pct"] == 0.875
+    stated = zoo.transform(reference).preprocessing
+    assert (stated.mean, stated.std, stated.crop_pct) == (MEAN, STD, 0.875)
+    assert zoo.transform(model) == zoo.transform(reference)
+    record = zoo.save(model, tmp_path / "again")
+    assert record.preprocessing == stated
+    content = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert content["zoo"]["format"] == 2
+    assert content["pretrained_cfg"]["mean"] == list(MEAN), "timm reads it too"
+
+
+def test_images_are_normalised_as_torchvision_does() -> None:
+    from torchvision.transforms import v2
+
+    plain = prepare(photograph(), Preprocessing(size=32))
+    stated = prepare(photograph(), Preprocessing(size=32, mean=MEAN, std=STD))
+    torch.testing.assert_close(stated, v2.functional.normalize(plain, list(MEAN), list(STD)))
+    assert plain.min() >= 0
+    assert plain.max() <= 1
+
+
+@pytest.mark.parametrize("crop_pct", [0.875, 0.95, 1.0])
+def test_a_crop_is_the_centre_of_a_larger_image(crop_pct: float) -> None:
+    """Of a gradient, whose resized levels are known: the first column lies where the crop begins."""
+    ramp = np.tile(np.linspace(0, 255, 512), (512, 1)).astype(np.uint8)
+    image = Image.fromarray(np.stack([ramp] * 3, -1))
+    row = prepare(image, Preprocessing(size=64, crop_pct=crop_pct))[0, 32]
+    kept = 64 / math.floor(64 / crop_pct)
+    assert float(row[0]) == pytest.approx((1 - kept) / 2 + kept / 128, abs=0.01)
+    assert float(row[-1]) == pytest.approx((1 + kept) / 2 - kept / 128, abs=0.01)
+
+
+def test_an_old_config_is_still_read(tmp_path: Path) -> None:
+    reference = folder_of(tmp_path / "kept")
+    file = tmp_path / "kept" / "config.json"
+    content = json.loads(file.read_text())
+    content["zoo"]["format"] = 1
+    weight = content["zoo"]["weight"]
+    weight["preprocessing"] = {"size": 32, "interpolation": "bicubic"}
+    for key in ("control", "started_from", "silenced", "robustness", "energy_range", "converted"):
+        del weight[key]
+    file.write_text(json.dumps(content))
+    assert zoo.transform(reference).preprocessing == Preprocessing(size=32)
+    content["zoo"]["format"] = 3
+    file.write_text(json.dumps(content))
+    with pytest.raises(WeightError, match="is of format 3, this zoo reads 1 and 2"):
+        zoo.create_model(reference)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"std": (0.0,)}, {"mean": ()}, {"crop_pct": 0}, {"crop_pct": 1.5}, {"mean": (math.nan,)}]
+)
+def test_impossible_preprocessing_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Preprocessing(size=32, **wrong)
+
+
+def test_as_many_means_as_channels(tmp_path: Path) -> None:
+    reference = folder_of(tmp_path / "kept")
+    file = tmp_path / "kept" / "config.json"
+    content = json.loads(file.read_text())
+    content["zoo"]["weight"]["preprocessing"]["mean"] = [0.1, 0.2]
+    file.write_text(json.dumps(content))
+    with pytest.raises(WeightError, match=r"preprocessing\.mean has 2 numbers; valid: 1, or in_chans=3"):
+        zoo.create_model(reference)
+
+
+def test_a_profile_takes_what_the_transform_gives(tmp_path: Path) -> None:
+    model = zoo.create_model(folder_of(tmp_path / "kept", mean=MEAN, std=STD))
+    image = zoo.transform(model)(photograph())
+    assert image.min() < 0, "outside [0, 1]"
+    assert zoo.profile(model, images=image[None]).activity is not None
+    with pytest.raises(InputError, match=r"prepare images by zoo\.transform"):
+        zoo.profile(model, images=image[None] * 4)
+
+
+def test_onnx_takes_pixels_and_normalises_itself(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    reference = folder_of(tmp_path / "kept", mean=MEAN, std=STD)
+    model = zoo.create_model(reference).eval()
+    export_onnx(model, tmp_path / "model.onnx", image_size=32, batch=None)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    pixels = torch.rand(4, 3, 32, 32)
+    logits = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    torch.testing.assert_close(torch.from_numpy(logits), model((pixels - mean) / std).detach(), rtol=0, atol=1e-4)
+
+
+def test_training_and_measuring_normalise(tmp_path: Path) -> None:
+    """A weight measured on its images gives, with the normalisation folded into them, the same figures."""
+    from zoo.data import DataSplits, load_data
+    from zoo.inference.evaluate import evaluate
+    from zoo.training import train
+
+    generator = np.random.default_rng(0)
+    for name in "abc":
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for number in range(8):
+            Image.fromarray(generator.integers(0, 256, (32, 32, 3), np.uint8)).save(folder / f"{number}.png")
+    reference = folder_of(tmp_path / "kept", mean=MEAN, std=STD)
+    splits: DataSplits = load_data(tmp_path / "images", image_size=32)
+    model = zoo.create_model(reference)
+    measured = evaluate(model, splits.val)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    levels, labels = splits.val.read(torch.arange(len(splits.val)))
+    with torch.no_grad():
+        logits = model.eval()((levels.float() / 255 - mean) / std)
+    assert measured.loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-5)
+    result = train(reference, splits, out=tmp_path / "run", changes={"epochs": 1, "batch_size": 6})
+    assert (result.weight.preprocessing.mean, result.weight.preprocessing.std) == (MEAN, STD)
+    assert result.weight.labels == ("a", "b", "c")
