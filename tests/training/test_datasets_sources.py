@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import sys
 import tarfile
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from zoo.cli import app
 from zoo.data import DataSplits, load_data, load_split
 from zoo.data.kept_stream import keep_stream
 from zoo.data.pack import pack
-from zoo.errors import DamagedImagesWarning, InputError
+from zoo.errors import DamagedImagesWarning, InputError, MissingExtraError
 from zoo.training import DataOptions, train
 
 NAME = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -250,6 +251,16 @@ def test_what_timm_does_not_read_is_refused_by_name(pets: Path, tmp_path: Path) 
         load_data(f"wds/{tmp_path / 'none'}")
     with pytest.raises(InputError, match=r"hfds/.*none cannot be read by timm's reader: .*check the name"):
         load_data(f"hfds/{tmp_path / 'none'}")
+
+
+@pytest.mark.parametrize("module", ["datasets", "webdataset"])
+def test_a_missing_library_is_named_with_its_extra(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "zoo.data.readers", raising=False)
+    with pytest.raises(MissingExtraError, match=rf"needs {module}; install it with: pip install .*\[data\]"):
+        load_data(f"wds/{tar(pets, tmp_path / 'pets.tar')}")
 
 
 def test_the_command_packs(pets: Path, tmp_path: Path) -> None:
