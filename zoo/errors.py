@@ -122,6 +122,10 @@ class UnpinnedWarning(ZooWarning):
     """A repository was named without a commit: what it holds may change."""
 
 
+class DamagedImagesWarning(ZooWarning):
+    """Images that could not be read are left out of a pack."""
+
+
 class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 

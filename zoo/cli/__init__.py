@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · train · eval · export · publish · convert · plugins.
+"""The command `zoo`: list · info · predict · show · profile · train · eval · pack · export · publish · convert · …
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -18,6 +18,7 @@ from zoo.cli.export import export_command
 from zoo.cli.info import info_command
 from zoo.cli.list import list_command
 from zoo.cli.options import Commands, NeedsExport, NeedsTrain
+from zoo.cli.pack import pack_command
 from zoo.cli.plugins import plugins_app
 from zoo.cli.predict import predict_command
 from zoo.cli.profile import profile_command
@@ -71,6 +72,7 @@ app.command("train", cls=NeedsTrain, epilog="Example: zoo train has8_resnet_b8_m
 app.command("eval", cls=NeedsTrain, epilog="Example: zoo eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10")(
     eval_command
 )
+app.command("pack", epilog="Example: zoo pack photos/ --out photos.npz")(pack_command)
 app.command(
     "export", cls=NeedsExport, epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic"
 )(export_command)

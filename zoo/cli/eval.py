@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
@@ -50,11 +50,7 @@ def eval_command(
     ],
     data: Annotated[
         str,
-        typer.Option(
-            metavar="DATA",
-            help="A folder with a folder of images for every class (or train/ and val/ with such folders), a packed "
-            ".npz, or cifar10, cifar100, caltech101, caltech256, imagenet.",
-        ),
+        typer.Option(metavar="DATA", help=DATA_HELP),
     ],
     split: Annotated[_Split, typer.Option(help="The split to measure, where the data have both.")] = _Split.VAL,
     batch_size: Annotated[

@@ -25,6 +25,13 @@ Model = Annotated[
         help="Model, as `zoo list` names it; or a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
     ),
 ]
+DATA_HELP = (
+    "A folder with a folder of images for every class (or train/ and val/ with such folders); an .npz of images and "
+    "labels, or of zoo pack; cifar10, cifar100, caltech101, caltech256, imagenet; hfds/ORG/NAME or hfds/FOLDER, a set "
+    "of the Hugging Face Hub or of .parquet files, and hfids/… the same as a stream; wds/FILE.tar or wds/FOLDER, tar "
+    "files of WebDataset."
+)
+"""What DATA may be, for all commands that take it."""
 _HUB = "Of a model on the Hugging Face Hub"
 Endpoint = Annotated[
     str | None,

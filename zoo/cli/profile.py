@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.terminal import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 DEFAULT_LIMIT = 32
 
@@ -37,12 +40,22 @@ def profile_command(
         int | None, typer.Option(min=0, help="Classes; unless given the weight's own, or 1000 without weights.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="IMAGE|FOLDER", help="Images to count spikes, operations and energy with.")
+        str | None,
+        typer.Option(
+            metavar="IMAGE|DATA",
+            help=f"Images to count spikes, operations and energy with: an image file, or {DATA_HELP}",
+        ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help=f"The first N images of --data.  (default: {DEFAULT_LIMIT})"),
+        typer.Option(
+            min=1, metavar="N", help=f"N images of --data, spread over the classes.  (default: {DEFAULT_LIMIT})"
+        ),
     ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.")
+    ] = None,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Never download them.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Layer by layer too.")] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
@@ -53,7 +66,8 @@ def profile_command(
     Parameters and multiply-accumulates (MACs) of one image, as fvcore counts
     them: "all timesteps" is what is really computed; "per timestep" is the
     paper's convention, analog + spiking / T. With --data also spikes,
-    synaptic operations and energy. What could not be counted is listed.
+    synaptic operations and energy; of data with a validation split, its images
+    are taken. What could not be counted is listed.
     """
     from zoo.cli.cost_table import print_profile
     from zoo.factory import open_model
@@ -65,12 +79,15 @@ def profile_command(
     if data is None:
         counted = profile(opened, image_size, num_classes=num_classes)
     else:
-        from zoo.data.images import find_images, prepare, read_image
+        from zoo.data.images import prepare
+        from zoo.data.sample import sample_images
+        from zoo.data.source import Source
 
         leave_bombs_to_us()
-        preprocessing, files = preprocessing_of(opened, image_size), find_images([data])[: limit or DEFAULT_LIMIT]
-        with progress(len(files), visible=True, doing="counting") as advance:
-            images = (prepare(read_image(file), preprocessing) for file in _counted(files, advance))
+        preprocessing = preprocessing_of(opened, image_size)
+        sample = sample_images(Source(data, data_root, download=not no_download), limit or DEFAULT_LIMIT)
+        with progress(len(sample), visible=True, doing="counting") as advance:
+            images = (prepare(image, preprocessing) for image in _counted(sample, advance))
             counted = profile(opened, num_classes=num_classes, images=images)
     if as_json:
         print(json.dumps(counted.to_json()))
@@ -78,7 +95,7 @@ def profile_command(
         print_profile(counted, layers)
 
 
-def _counted(files: Iterable[Path], advance: Progress) -> Iterator[Path]:
-    for file in files:
+def _counted(items: Iterable[Image], advance: Progress) -> Iterator[Image]:
+    for item in items:
         advance(1)
-        yield file
+        yield item

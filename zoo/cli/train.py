@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import complain
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
@@ -36,11 +36,7 @@ def train_command(
     ],
     data: Annotated[
         str,
-        typer.Option(
-            metavar="DATA",
-            help="A folder with a folder of images for every class (or train/ and val/ with such folders), a packed "
-            ".npz, or cifar10, cifar100, caltech101, caltech256, imagenet.",
-        ),
+        typer.Option(metavar="DATA", help=DATA_HELP),
     ],
     recipe: Annotated[
         str | None,

@@ -99,5 +99,5 @@ def _images(folder: Path, pattern: str) -> list[str]:
 
 def _has_gaps(files: list[str], pattern: str) -> bool:
     """Whether the numbers are not 1, 2, 3, … as torchvision counts on."""
-    numbers = [int(found[1]) for file in files if (found := re.fullmatch(pattern, file))]
+    numbers = [int(match[1]) for file in files if (match := re.fullmatch(pattern, file))]
     return not numbers or numbers != list(range(1, len(numbers) + 1))

@@ -3,49 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
-import numpy as np
 import torch
-from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
 from zoo.data.download import Archive, ensure
-from zoo.data.fingerprints import hash_buffer
-from zoo.data.image_list import ImageStore, Listing
+from zoo.data.image_list import Listing
 from zoo.data.images import display_name
+from zoo.data.pixels import PixelStore
 
 _DATASETS = {"cifar10": CIFAR10, "cifar100": CIFAR100}
-
-
-@final
-class PixelStore(ImageStore):
-    """Images that are stored as pixels, losslessly.
-
-    Args:
-        pixels: (n, H, W, 3) uint8.
-        names: (n,).
-    """
-
-    def __init__(self, pixels: np.ndarray[Any, Any], names: list[str]) -> None:
-        self._pixels, self._names = pixels, names
-
-    def name(self, key: int) -> str:
-        return self._names[key]
-
-    def image(self, key: int) -> Image.Image:
-        return Image.fromarray(self._pixels[key])
-
-    def upright_size(self, key: int) -> tuple[int, int]:
-        height, width = self._pixels.shape[1:3]
-        return width, height
-
-    def stored_bytes(self, key: int) -> int:
-        return self._pixels[key].nbytes
-
-    def digest(self, key: int) -> bytes:
-        return hash_buffer(self._pixels[key].tobytes())
 
 
 @final

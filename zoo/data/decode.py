@@ -11,22 +11,18 @@ from itertools import chain
 from typing import NamedTuple, final
 
 import torch
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from zoo.data.fingerprints import READ_THROUGH, SAMPLE, Kind, write_fingerprint
 from zoo.data.image_list import Listing
+from zoo.data.progress import progress_bar
 from zoo.data.size import describe, to_bytes
 from zoo.data.splits import Damage, ImageSplit, MemorySplit
 from zoo.errors import InputError
 
 _AT_ONCE = 256
 """Images handed to the threads at once: enough to keep them busy, few enough to stop soon at an error."""
-
-_LONG = 2000
-"""Images from which on a progress bar is worth its lines."""
 
 
 @final
@@ -61,7 +57,7 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
     pixels = torch.empty((len(listing), 3, *size), dtype=torch.uint8)
     kept: list[int] = []
     contents = hashlib.sha256()
-    with _progress(len(listing)) as bar:
+    with progress_bar(len(listing)) as bar:
         task = bar.add_task(f"decoding {escape(listing.where)}", total=len(listing))
         for decoded in decode(listing, size, torch.arange(len(listing)), damage, hashed=True):
             pixels[len(kept)] = decoded.pixels
@@ -137,7 +133,7 @@ def _hash_contents(listing: Listing) -> tuple[Kind, str]:
         except InputError:  # decoding it counts it among the damaged ones, and names it
             return b"unreadable"
 
-    with _progress(len(keys)) as bar, ThreadPoolExecutor(_cores()) as threads:
+    with progress_bar(len(keys)) as bar, ThreadPoolExecutor(_cores()) as threads:
         task = bar.add_task(f"reading {escape(listing.where)}", total=len(keys))
         for start in range(0, len(keys), _AT_ONCE):
             for value in threads.map(digest, keys[start : start + _AT_ONCE]):
@@ -149,10 +145,3 @@ def _hash_contents(listing: Listing) -> tuple[Kind, str]:
 def _cores() -> int:
     """Those that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def _progress(images: int) -> Progress:
-    """A bar on stderr for long work, in a terminal and in the first process alone."""
-    shown = images >= _LONG and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)

@@ -147,8 +147,8 @@ def _walk(folder: Path | str, prefix: str, above: Collection[tuple[int, int]]) -
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(folder) as found:
-            return [entry for entry in found if not entry.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{display_name(folder)} cannot be listed: {error.strerror}") from error
 

@@ -66,6 +66,10 @@ class Listing:
         where: file or folder, for messages.
         title: what a card may say of that: no path on somebody's machine.
         stored_as: image formats, such as JPEG.
+        numbered: whether the classes' names are the numbers of labels that came without names.
+        side: pixels a side that images were brought to when they were read, where some were too large to be kept; None
+            where all have their own size.
+        left_out: what was wrong with each image that could not be read when they were listed, and is not among them.
     """
 
     store: ImageStore
@@ -75,6 +79,9 @@ class Listing:
     where: str
     title: str
     stored_as: str
+    numbered: bool = False
+    side: int | None = None
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,8 +96,15 @@ class Listing:
         return replace(self, classes=tuple(classes))
 
     def relabel(self, classes: Sequence[str], owner: str) -> Listing:
-        """The same images with the label order of `classes`; raises `InputError` for a class that it lacks."""
+        """The same images with the label order of `classes`; raises `InputError` for a class that it lacks.
+
+        Labels without names are matched by number where `classes` have other names than numbers.
+        """
         wanted = {name: label for label, name in enumerate(classes)}
+        title = self.title
+        if self.numbered and not wanted.keys() & set(self.classes):
+            wanted = {str(label): label for label in range(len(classes))}
+            title = f"{title}, labels by number"
         unknown = [name for name in self.classes if name not in wanted]
         if unknown:
             names = ", ".join(shorten(name) for name in unknown[:5]) + (", …" if len(unknown) > 5 else "")
@@ -99,7 +113,7 @@ class Listing:
                 f"{suggest(unknown[0], wanted) if len(wanted) <= 20 else ''}"
             )
         table = torch.tensor([wanted[name] for name in self.classes], dtype=torch.int64)
-        return replace(self, labels=table[self.labels], classes=tuple(classes))
+        return replace(self, labels=table[self.labels], classes=tuple(classes), title=title, numbered=False)
 
     def fingerprint(self, size: tuple[int, int]) -> str:
         """A short hash of classes, names, labels, stored lengths and the size they are brought to; not of bytes."""

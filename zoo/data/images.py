@@ -90,7 +90,12 @@ def open_image(path: Path | str) -> BinaryIO:
 def decode_image(file: BinaryIO, name: str) -> Image.Image:
     """What `read_image` gives, of an open file that errors call `name`."""
     with _opened(file, name) as image:
-        return _rgb(_upright(image), name)
+        return upright_rgb(image, name)
+
+
+def upright_rgb(image: Image.Image, name: str) -> Image.Image:
+    """An image of any mode as `read_image` gives it: upright, RGB; raises `InputError` for levels that do not fit."""
+    return _rgb(_upright(image), name)
 
 
 def upright_size(file: BinaryIO, name: str) -> tuple[int, int]:
@@ -263,16 +268,16 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
     Raises:
         InputError: a folder without images, or one that cannot be read.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in map(Path, paths):
         if not path.is_dir():
-            found.append(path)
+            images.append(path)
             continue
         inside = sorted(_walk(path))
         if not inside:
             raise InputError(f"{display_name(path)} holds no images; their names end with one of {', '.join(SUFFIXES)}")
-        found += inside
-    return found
+        images += inside
+    return images
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -36,15 +36,27 @@ def limit_images(data: ImageSplit, images: int | None, split_seed: int = 3407) -
     """
     if images is None or images == len(data):
         return data
-    classes = len(data.classes)
     least = len(data.labels.unique())  # a weight may have more classes than these images
     if not least <= images <= len(data):
         raise InputError(f"a limit of {images} images is out of range; valid: {least} (one a class) to {len(data)}")
+    return LimitedSplit(data, spread_rows(data.labels, images, split_seed))
+
+
+def spread_rows(labels: Tensor, count: int, split_seed: int = 3407) -> Tensor:
+    """Rows drawn class by class in turn, in ascending order; all where there are no more.
+
+    Args:
+        labels: (n,) int64.
+        count: how many rows.
+        split_seed: of what is drawn.
+
+    Returns:
+        (min(n, count),) int64.
+    """
     generator = torch.Generator().manual_seed(derive_seed(Purpose.LIMIT, split_seed))
-    shuffled = torch.randperm(len(data), generator=generator)
-    turns = torch.empty(len(data), dtype=torch.int64)
-    for label in range(classes):
-        of_class = shuffled[data.labels[shuffled] == label]
+    shuffled = torch.randperm(len(labels), generator=generator)
+    turns = torch.empty(len(labels), dtype=torch.int64)
+    for label in labels.unique().tolist():
+        of_class = shuffled[labels[shuffled] == label]
         turns[of_class] = torch.arange(len(of_class))
-    chosen = shuffled[turns[shuffled].argsort(stable=True)][:images]
-    return LimitedSplit(data, chosen.sort().values)
+    return shuffled[turns[shuffled].argsort(stable=True)][:count].sort().values

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import math
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, Any, Literal, final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -32,11 +34,13 @@ class Header:
         dtype: of a value; never objects.
         shape: of the array.
         start: bytes of the member before the values.
+        order: `F` where the first axis runs fastest, else `C`.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     start: int
+    order: Literal["C", "F"] = "C"
 
 
 @final
@@ -47,12 +51,12 @@ class ArrayFile:
         names: of the arrays, in the order of the file.
     """
 
-    def __init__(self, archive: zipfile.ZipFile, size: int) -> None:
+    def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         """Args:
         archive: the .npz.
-        size: its bytes on the disk.
+        path: of it.
         """
-        self._archive, self._size = archive, size
+        self._archive, self._path, self._size = archive, path, path.stat().st_size
         self.names = tuple(name.removesuffix(".npy") for name in archive.namelist())
 
     def header(self, name: str) -> Header:
@@ -68,8 +72,7 @@ class ArrayFile:
     def read(self, name: str) -> np.ndarray[Any, Any]:
         """All values of that array, of its shape."""
         header = self.header(name)
-        array = np.empty(header.shape, header.dtype)
-        values = array.reshape(-1).view(np.uint8)
+        values = np.empty(math.prod(header.shape) * header.dtype.itemsize, np.uint8)
         with self._archive.open(self._member(name)) as stream:
             stream.read(header.start)  # not `seek`, which gives up the checksum
             done = 0
@@ -80,7 +83,23 @@ class ArrayFile:
                 values[done : done + len(chunk)] = np.frombuffer(chunk, np.uint8)
                 done += len(chunk)
             stream.read(1)  # at the end the checksum is looked at
-        return array
+        return values.view(header.dtype).reshape(header.shape, order=header.order)
+
+    def is_stored(self, name: str) -> bool:
+        """Whether the values lie in the file as they are, uncompressed."""
+        return self._member(name).compress_type == zipfile.ZIP_STORED
+
+    def map(self, name: str) -> np.ndarray[Any, Any]:
+        """The same as `read` of an array that is stored, but from the disk when it is looked at, without a checksum."""
+        header, member = self.header(name), self._member(name)
+        with self._path.open("rb") as file:
+            file.seek(member.header_offset)
+            signature, lengths = struct.unpack("<4s22x4s", file.read(30))
+            file.seek(sum(struct.unpack("<HH", lengths)), io.SEEK_CUR)
+            start = file.tell()
+            if signature != b"PK\x03\x04" or _read_header(file, name) != header:
+                raise ValueError(f"{name} does not lie where the table of the file says")
+        return np.memmap(self._path, header.dtype, "r", start + header.start, header.shape, header.order)
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         if self.names.count(name) != 1:
@@ -101,12 +120,14 @@ def _read_header(stream: IO[bytes], name: str) -> Header:
     version = npy.read_magic(stream)
     if version != (1, 0):  # later ones are for headers that no row of numbers or names has
         raise ValueError(f"{name} is in version {version[0]}.{version[1]} of the .npy format; valid: 1.0")
-    shape, _, dtype = npy.read_array_header_1_0(stream)
+    start = stream.tell() - npy.MAGIC_LEN
+    shape, by_columns, dtype = npy.read_array_header_1_0(stream)
+    length = stream.tell() - start
     if dtype.hasobject or dtype.itemsize == 0:
         raise ValueError(f"{name} holds {dtype}; valid: numbers or names")
     if not all(type(length) is int and length >= 0 for length in shape):
         raise ValueError(f"{name} declares the shape {shape}")
-    return Header(dtype, shape, stream.tell())
+    return Header(dtype, shape, length, "F" if by_columns else "C")
 
 
 @contextmanager
@@ -119,7 +140,7 @@ def open_arrays(path: Path, where: str) -> Iterator[ArrayFile]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            yield ArrayFile(archive, path.stat().st_size)
+            yield ArrayFile(archive, path)
     except InputError:
         raise
     except Exception as error:

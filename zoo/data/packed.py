@@ -1,8 +1,9 @@
-"""Packed splits: the encoded images of one split in an .npz."""
+"""Packed splits: the encoded images of one split in an .npz, or the pixels of one or of several."""
 
 from __future__ import annotations
 
 import io
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
@@ -14,13 +15,24 @@ from PIL import Image
 from zoo.data.fingerprints import hash_buffer
 from zoo.data.image_list import ImageStore, Listing, title_of
 from zoo.data.images import decode_image, display_name, upright_size
-from zoo.data.members import Header, open_arrays
+from zoo.data.members import ArrayFile, Header, open_arrays
+from zoo.data.pixels import PixelStore, check_labels, check_shape, list_pixels, number_names
 from zoo.errors import InputError, shorten
 
 _ARRAYS = ("jpeg", "offsets", "labels", "classes")
 
 _NUMBERS = "numbers"
 """An array that may be there too: each image's number in its class."""
+
+WHOLE = ""
+"""What images are called that nobody has divided."""
+
+_PIXELS = ("images", "labels")
+_BESIDE = ("classes", "names", "split")
+"""Arrays that may stand beside pixels: class names in label order, each image's name, and the split that it is of."""
+
+_MAPPED = 2**30
+"""Bytes of pixels above which they are left on the disk, where the file has them uncompressed."""
 
 _LONGEST_NAME = 1000
 """Characters of a class's name."""
@@ -76,9 +88,30 @@ def list_packed(path: Path) -> Listing:
         InputError: no such file, not such a file, or arrays that do not fit together.
     """
     where = display_name(path)
-    if not path.is_file():
-        raise InputError(f"{where} is not a file; a packed split is an .npz with the arrays {', '.join(_ARRAYS)}")
-    arrays = _arrays(path, where)
+    _check_zip(path, where)
+    with open_arrays(path, where) as packed:
+        return _list_encoded(_encoded_arrays(packed, where), path, where)
+
+
+def list_parts(path: Path) -> dict[str, Listing]:
+    """The splits in an .npz by their names; of one that is not divided, all images as `WHOLE`.
+
+    Beside what `list_packed` takes: arrays `images` (N, H, W, C) uint8 and `labels` (N,), and maybe `classes`, `names`
+    (N,) and `split` (N,).
+
+    Raises:
+        InputError: as `list_packed` does.
+    """
+    where = display_name(path)
+    _check_zip(path, where)
+    with open_arrays(path, where) as packed:
+        if "images" not in packed.names or "jpeg" in packed.names:
+            return {WHOLE: _list_encoded(_encoded_arrays(packed, where), path, where)}
+        arrays = _pixel_arrays(packed, where)
+    return _list_pixels(arrays, path, where)
+
+
+def _list_encoded(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> Listing:
     classes = tuple(arrays["classes"].tolist())
     labels, offsets = arrays["labels"].astype(np.int64), arrays["offsets"].astype(np.int64)
     names = [
@@ -96,27 +129,70 @@ def list_packed(path: Path) -> Listing:
     )
 
 
-def _arrays(path: Path, where: str) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays that a split has, checked."""
-    _check_zip(path, where)
-    with open_arrays(path, where) as packed:
-        missing = [name for name in _ARRAYS if name not in packed.names]
-        if missing:
-            held = (
-                ", ".join(shorten(name) if len(name) > 60 else display_name(name) for name in packed.names[:10])
-                or "none"
-            )
-            raise InputError(f"{where} lacks the arrays {', '.join(missing)}; it holds {held}")
-        wanted = [name for name in (*_ARRAYS, _NUMBERS) if name in packed.names]
-        headers = {name: packed.header(name) for name in wanted}
-        _check_headers(headers, where)
-        arrays = {name: packed.read(name) for name in wanted if name != "jpeg"}
-        _check_values(arrays, headers["jpeg"].shape[0], where)
-        return arrays | {"jpeg": packed.read("jpeg")}  # the largest: what is wrong with the others is told first
+def _encoded_arrays(packed: ArrayFile, where: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays that a split of encoded images has, checked."""
+    missing = [name for name in _ARRAYS if name not in packed.names]
+    if missing:
+        held = ", ".join(shorten(name) if len(name) > 60 else display_name(name) for name in packed.names[:10])
+        raise InputError(
+            f"{where} lacks the arrays {', '.join(missing)}; it holds {held or 'none'}; valid: {', '.join(_ARRAYS)} of "
+            f"encoded images, or {', '.join(_PIXELS)} of pixels"
+        )
+    wanted = [name for name in (*_ARRAYS, _NUMBERS) if name in packed.names]
+    headers = {name: packed.header(name) for name in wanted}
+    _check_headers(headers, where)
+    arrays = {name: packed.read(name) for name in wanted if name != "jpeg"}
+    _check_values(arrays, headers["jpeg"].shape[0], where)
+    return arrays | {"jpeg": packed.read("jpeg")}  # the largest: what is wrong with the others is told first
+
+
+def _pixel_arrays(packed: ArrayFile, where: str) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of pixels and of what stands beside them, checked."""
+    if "labels" not in packed.names:
+        raise InputError(f"{where} has images, but no labels; add an array labels, an integer for each image")
+    wanted = [name for name in (*_PIXELS, *_BESIDE) if name in packed.names]
+    headers = {name: packed.header(name) for name in wanted}
+    check_shape(headers["images"].dtype, headers["images"].shape, where)
+    images = headers["images"].shape[0]
+    for name in wanted[1:]:
+        header = headers[name]
+        texts = name in _BESIDE
+        if len(header.shape) != 1 or header.dtype.kind not in ("U" if texts else "iu"):
+            kind = "names" if texts else "integers"
+            raise InputError(f"{where}: {name} is {header.dtype} of shape {header.shape}; valid: one row of {kind}")
+        if texts and header.dtype.itemsize > 4 * _LONGEST_NAME:
+            raise InputError(f"{where}: {name} is {header.dtype}; valid: names of up to {_LONGEST_NAME} characters")
+        if name != "classes" and header.shape[0] != images:
+            raise InputError(f"{where}: {header.shape[0]} {name} must go with {images} images; valid: one for each")
+    arrays = {name: packed.read(name) for name in wanted if name != "images"}
+    large = math.prod(headers["images"].shape) > _MAPPED and packed.is_stored("images")
+    return arrays | {"images": packed.map("images") if large else packed.read("images")}
+
+
+def _list_pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> dict[str, Listing]:
+    """What the file holds, split by split."""
+    classes = tuple(arrays["classes"].tolist()) if "classes" in arrays else None
+    if classes is not None and len(set(classes)) != len(classes):
+        raise InputError(f"{where}: classes must be one row of names, each once")
+    if "split" in arrays and not all(arrays["split"].tolist()):
+        raise InputError(f"{where}: split has empty names; valid: one for each image, such as train and val")
+    labels = arrays["labels"]
+    check_labels(labels, classes, where)
+    names = arrays["names"].tolist() if "names" in arrays else number_names(labels, classes)
+    store = PixelStore(arrays["images"], names, path if isinstance(arrays["images"], np.memmap) else None)
+    whole = list_pixels(store, labels, classes, where=where, title=title_of(path))
+    if "split" not in arrays:
+        return {WHOLE: whole}
+    return {
+        split: whole.select(torch.from_numpy((arrays["split"] == split).nonzero()[0]), f"the {split} part")
+        for split in dict.fromkeys(arrays["split"].tolist())
+    }
 
 
 def _check_zip(path: Path, where: str) -> None:
-    """Raise `InputError` where the file is something else, such as a photograph."""
+    """Raise `InputError` where there is no such file, or something else, such as a photograph."""
+    if not path.is_file():
+        raise InputError(f"{where} is not a file; a packed split is an .npz with the arrays {', '.join(_ARRAYS)}")
     try:
         with path.open("rb") as file:
             zipped = file.read(len(_ZIP)) == _ZIP
@@ -125,7 +201,9 @@ def _check_zip(path: Path, where: str) -> None:
     if not zipped:
         raise InputError(
             f"{where} is not an .npz of plain arrays; data are a folder with a folder of images for every class, a "
-            f"packed split (an .npz with the arrays {', '.join(_ARRAYS)}), or a data set by name, such as cifar10"
+            f"packed split (an .npz with the arrays {', '.join(_PIXELS)}, or {', '.join(_ARRAYS)}), a set of the Hub "
+            "(hfds/ORG/NAME, or hfds/FOLDER of .parquet files), a tar of WebDataset (wds/FILE.tar), or a data set by "
+            "name, such as cifar10"
         )
 
 
@@ -176,5 +254,5 @@ def _numbers(arrays: dict[str, np.ndarray[Any, Any]], labels: np.ndarray[Any, An
 def _formats(data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> str:
     """What the images' first bytes say, such as `JPEG`."""
     heads = {data[start : min(start + 4, end)].tobytes() for start, end in pairwise(offsets)}
-    found = {kind for head in heads for magic, kind in _MAGIC.items() if head.startswith(magic)}
-    return " and ".join(sorted(found)) or "unknown"
+    kinds = {kind for head in heads for magic, kind in _MAGIC.items() if head.startswith(magic)}
+    return " and ".join(sorted(kinds)) or "unknown"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.data import DataSplits, ImageSplit, load_data
+from zoo.data.in_hand import ImagesInHand
 from zoo.data.limit import limit_images
 from zoo.errors import InputError
 from zoo.factory import OpenedModel
@@ -33,7 +34,12 @@ class DataOptions:
     limit_val: int | None = None
 
 
-def prepare_data(data: str | Path | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
+def wanted_size(options: DataOptions, opened: OpenedModel) -> int | None:
+    """Pixels a side that are asked for, or that the weight which a run begins with has; None for the data's own."""
+    return options.image_size or (opened.weight.preprocessing.size if opened.weight else None)
+
+
+def prepare_data(data: str | Path | ImagesInHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
     """Both splits.
 
     Raises:
@@ -42,10 +48,9 @@ def prepare_data(data: str | Path | DataSplits, options: DataOptions, opened: Op
     if isinstance(data, DataSplits):
         splits = data
     else:
-        weight = opened.weight
         splits = load_data(
             data,
-            image_size=options.image_size or (weight.preprocessing.size if weight else None),
+            image_size=wanted_size(options, opened),
             root=options.root,
             max_damaged=options.max_damaged,
             download=options.download,

@@ -7,12 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from zoo.data.in_hand import ImagesInHand
 from zoo.errors import InputError
 from zoo.weights.config_json import RUN
 
 
 def identify_data(data: object) -> str:
-    """What run.json calls the data: a whole path, or the name of a data set; '' for splits that were loaded before."""
+    """What run.json calls the data: a whole path, the name of a data set, or the kind and hash of images in memory.
+
+    It is '' for splits that were loaded before.
+    """
+    if isinstance(data, ImagesInHand):
+        return data.identity
     if not isinstance(data, str | Path):
         return ""
     path = Path(data).expanduser()

@@ -32,6 +32,8 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
     if image_size is not None:
         side = check_count("image_size", image_size, 1, 16384)
         return side, side
+    if sides := [listing.side for listing in listings if listing.side is not None]:
+        return sides[0], sides[0]
     smallest = LARGEST + 1
     reasons: list[str] = []
     for listing in listings:
@@ -61,5 +63,5 @@ def describe(listing: Listing, size: tuple[int, int]) -> str:
     height, width = size
     return (
         f"{listing.title}: {len(listing):,} images of {len(listing.classes)} classes, stored as {listing.stored_as}, "
-        f"at {width}×{height} pixels"
+        f"at {width}×{height} pixels" + (f", {len(listing.left_out)} damaged ones left out" if listing.left_out else "")
     )

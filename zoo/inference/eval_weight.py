@@ -11,6 +11,7 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import LocalFolder
 from zoo.data import ImageSplit, load_data, load_split
+from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.limit import limit_images
 from zoo.data.prepare import DataOptions, damage_notes
 from zoo.data.run_json import identify_data, measured_with, trained_on
@@ -48,7 +49,7 @@ class Measurement:
 
 def measure_weight(
     name: str,
-    data: str | Path,
+    data: str | Path | InHand,
     *,
     split: Literal["train", "val"] = "val",
     options: DataOptions | None = None,
@@ -99,7 +100,8 @@ def measure_weight(
     )
     weight = opened.weight
     assert weight is not None  # it was required
-    images, notes = _load(opened, weight, data, split, options)
+    named = data if isinstance(data, str | Path) else in_hand(data)
+    images, notes = _load(opened, weight, named, split, options)
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device))
     begin(len(images))
@@ -111,7 +113,11 @@ def measure_weight(
 
 
 def _load(
-    opened: OpenedModel, weight: StoredWeight, data: str | Path, split: Literal["train", "val"], options: DataOptions
+    opened: OpenedModel,
+    weight: StoredWeight,
+    data: str | Path | ImagesInHand,
+    split: Literal["train", "val"],
+    options: DataOptions,
 ) -> tuple[ImageSplit, list[str]]:
     common: dict[str, Any] = {
         "image_size": options.image_size or weight.preprocessing.size,

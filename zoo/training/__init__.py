@@ -6,7 +6,7 @@ Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python:
 
     result = train(
         "has8_resnet_b8_m2_d4_ste_bpd",            # any name; with a .tag, from that weight with a new last layer
-        "photos/",                                 # a folder, a packed .npz, a data set's name, or DataSplits
+        "photos/",                                 # a folder, an .npz, a name, hfds/…, (images, labels), a Dataset
         recipe="modern",                           # or finetune, paper-small, …, a YAML file, a Recipe
         changes={"epochs": 3, "seed": 7},          # settings of the recipe to replace
         out="runs/photos",                         # the folder of the run

@@ -17,7 +17,10 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.data import DataSplits
 from zoo.data.fingerprints import SAMPLE, is_sampled
-from zoo.data.prepare import DataOptions, damage_notes, prepare_data
+from zoo.data.in_hand import ImagesInHand, InHand, in_hand
+from zoo.data.kept_stream import keep_stream
+from zoo.data.prepare import DataOptions, damage_notes, prepare_data, wanted_size
+from zoo.data.references import is_stream
 from zoo.data.run_json import identify_data
 from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.factory import OpenedModel
@@ -59,7 +62,7 @@ FINE_TUNING_RECIPE = "finetune"
 
 def train(
     name: str,
-    data: str | Path | DataSplits,
+    data: str | Path | InHand | DataSplits,
     *,
     recipe: str | Path | Recipe | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -86,7 +89,8 @@ def train(
 
     Args:
         name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
-        data: a folder, a packed file or the name of a data set; or splits that are loaded already.
+        data: what `zoo.data.load_data` takes: a folder, a packed file, the name of a data set, a reference, arrays or a
+            torch Dataset; or splits that are loaded already. A stream is read once, into data.npz in `out`.
         recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
         changes: settings of the recipe to replace, such as `{"epochs": 3}`.
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
@@ -130,13 +134,15 @@ def train(
         options=model_options,
     )
     label, settings = _settle(recipe, opened, changes or {})
-    tag = check_tag(tag or ("trained" if isinstance(data, DataSplits) else default_tag(data)))
+    given = data if isinstance(data, str | Path | DataSplits) else in_hand(data)
+    tag = check_tag(tag or (default_tag(given) if isinstance(given, str | Path) else "trained"))
     folder = Path(out) if out is not None else default_folder(opened.spec.text, tag, label)
-    check_apart(folder, data)
+    check_apart(folder, given)
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
-        splits = prepare_data(data, options or DataOptions(), opened)
+        again = resume or not accelerator.is_local_main_process
+        splits = _read_data(given, options or DataOptions(), opened, folder, again)
     check_names(splits.train.classes)
     begun_by = opened.another(control) if control is not None else None
     beginning = build(opened, splits.train.classes, settings.seed, begun_by)
@@ -145,7 +151,7 @@ def train(
         name,
         control,
         opened.spec.options,
-        identify_data(data),
+        identify_data(given),
         result,
         label,
         dict(changes or {}),
@@ -174,6 +180,15 @@ def train(
             measured_on=splits.val,
         )
         return _Run(training, splits, stop, observing, asked, registry).go(resume)
+
+
+def _read_data(
+    data: str | Path | ImagesInHand | DataSplits, options: DataOptions, opened: OpenedModel, folder: Path, again: bool
+) -> DataSplits:
+    """Both splits; of a stream those of its pack in the folder, which is made unless it is there `again`."""
+    if isinstance(data, str) and is_stream(data):
+        data = keep_stream(data, folder, options, wanted_size(options, opened), again)
+    return prepare_data(data, options, opened)
 
 
 def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:

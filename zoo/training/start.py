@@ -93,7 +93,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
 def default_tag(source: object) -> str:
     """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
     path = Path(str(source))
-    name = path.stem if path.suffix == ".npz" else path.resolve().name if path.exists() else path.name
+    name = path.stem if path.suffix in (".npz", ".tar") else path.resolve().name if path.exists() else path.name
     if name.lower() in _SPLIT_NAMES:
         name = path.resolve().parent.name
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"

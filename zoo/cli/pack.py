@@ -1,0 +1,76 @@
+"""`zoo pack`: any data as one file of pixels."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import DATA_HELP, Json, leave_bombs_to_us
+from zoo.cli.output import progress
+from zoo.terminal import Progress, say
+
+
+def pack_command(
+    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz to write.")],
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=16384,
+            help="Pixels a side of all images.  (default: 224 where one is larger, else the smallest shorter side)",
+        ),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.")
+    ] = None,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Never download them.")] = False,
+    max_damaged: Annotated[
+        int, typer.Option(min=0, help="Damaged images that are left out of a split before it is an error.")
+    ] = 100,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write all images of some data into one .npz, decoded, upright, RGB, all of one size.
+
+    It holds the arrays images (N, H, W, 3) of bytes, labels, classes and names,
+    and split where the data have a training and a validation split. Whatever
+    takes DATA takes the file, and a training on it has the very losses of one
+    on the data themselves, asked for the same image size. Streams (hfids/,
+    wds/) are read once.
+    """
+    leave_bombs_to_us()
+    from zoo.data.pack import pack
+
+    with ExitStack() as stack:
+        advance: Progress = lambda images: None  # noqa: E731
+
+        def begin(images: int) -> None:
+            nonlocal advance
+            advance = stack.enter_context(progress(images, visible=True, doing="packing"))
+
+        made = pack(
+            data,
+            out,
+            image_size=image_size,
+            root=data_root,
+            download=not no_download,
+            max_damaged=max_damaged,
+            replace=force,
+            begin=begin,
+            after_image=lambda: advance(1),
+        )
+    if as_json:
+        print(json.dumps(made.to_json()))
+        return
+    images = " and ".join(
+        f"{count:,}" if split == "all" else f"{count:,} ({split})" for split, count in made.images.items()
+    )
+    side = made.image_size
+    say(f"{out}: {images} images of {len(made.classes)} classes, {side}×{side} pixels, {made.bytes / 2**20:,.1f} MiB")
+    if made.damaged:
+        say(f"note: {made.damaged} damaged images are left out: {'; '.join(made.notes)}")
