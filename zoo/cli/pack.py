@@ -62,7 +62,7 @@ def pack_command(
             max_damaged=max_damaged,
             replace=force,
             begin=begin,
-            after_image=lambda: advance(1),
+            after_image=lambda images: advance(images),
         )
     if as_json:
         print(json.dumps(made.to_json()))
