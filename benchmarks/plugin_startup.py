@@ -24,7 +24,7 @@ DISTRIBUTIONS = 20
 POINTS = {"zoo.encoders": 4, "zoo.decoders": 2, "zoo.neurons": 2, "zoo.backbones": 1, "zoo.families": 1}
 """Entry points of each distribution, by group; ten."""
 
-LIST = ("-m", "zoo.cli", "list")
+LIST = ("-m", "zoo", "list")
 COUNT = ("-c", "from zoo.registry.registry import default_registry as r; print(len(r().components()))")
 BARE, EMPTY, FULL = "zoo list", "zoo list, 20 more distributions", "zoo list, 20 more with 200 entry points"
 LIMIT = 0.050

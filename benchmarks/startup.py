@@ -18,7 +18,7 @@ from benchmarks.common.timing import interleave, run_python, time_python
 COMMANDS: dict[str, tuple[str, ...]] = {
     'python -c "pass"': ("-c", "pass"),
     'python -c "import zoo"': ("-c", "import zoo"),
-    "zoo list": ("-m", "zoo.cli", "list"),
+    "zoo list": ("-m", "zoo", "list"),
     'python -c "import timm"': ("-c", "import timm"),
     'python -c "import torch"': ("-c", "import torch"),
 }

@@ -61,10 +61,10 @@ def test_an_installed_zoo_classifies_its_photograph_offline(environment: Path, t
     python = environment / "bin" / "python"
     where = _run(python, "-c", "import zoo.catalog.catalog as c; print(c.catalog_path())", cwd=tmp_path).strip()
     assert where.startswith(str(environment))
-    out = _run(python, "-m", "zoo.cli", "predict", "--json", cwd=tmp_path)
+    out = _run(python, "-m", "zoo", "predict", "--json", cwd=tmp_path)
     (line,) = out.strip().splitlines()
     assert "cat" in [each["label"] for each in json.loads(line)["predictions"]]
-    listed = _run(python, "-m", "zoo.cli", "list", "has8_*_ste_bpd", cwd=tmp_path).splitlines()
+    listed = _run(python, "-m", "zoo", "list", "has8_*_ste_bpd", cwd=tmp_path).splitlines()
     assert "has8_resnet_b32_m2_d4_ste_bpd" in listed
 
 

@@ -24,7 +24,7 @@ def run(*arguments: str | Path) -> Result:
 
 def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "zoo.cli", *arguments],
+        [sys.executable, "-m", "zoo", *arguments],
         check=False,
         capture_output=True,
         text=True,

@@ -123,7 +123,7 @@ def test_help_names_the_install_that_there_is(command: str, extra: str) -> None:
 
 
 def test_a_terminal_gets_a_table_of_its_width_and_no_colours_it_does_not_want() -> None:
-    text, _ = in_terminal([sys.executable, "-m", "zoo.cli", "list", "resnet_b8"])
+    text, _ = in_terminal([sys.executable, "-m", "zoo", "list", "resnet_b8"])
     assert "small enough for a CPU" in text
     assert "has8_resnet_b8_m2_d4_ste_bpd" in text
     assert "\x1b" not in text
@@ -134,7 +134,7 @@ def test_a_terminal_gets_a_table_of_its_width_and_no_colours_it_does_not_want() 
 @pytest.mark.parametrize("arguments", [("list",), ("list", "vgg_b24"), ("--help",), ("list", "--json", "vgg_b24")])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_is_an_error_of_one_line(arguments: tuple[str, ...], unbuffered: str) -> None:
-    command = [sys.executable, "-m", "zoo.cli", *arguments]
+    command = [sys.executable, "-m", "zoo", *arguments]
     environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
@@ -146,7 +146,7 @@ def test_a_full_disk_is_an_error_of_one_line(arguments: tuple[str, ...], unbuffe
 def test_a_reader_that_has_gone_is_no_error() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    command = [sys.executable, "-m", "zoo.cli", "list", "vgg_b24"]
+    command = [sys.executable, "-m", "zoo", "list", "vgg_b24"]
     environment = os.environ | {"PYTHONUNBUFFERED": ""}
     done = subprocess.run(command, check=False, stdout=theirs, stderr=subprocess.PIPE, text=True, env=environment)
     os.close(theirs)

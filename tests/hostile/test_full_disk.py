@@ -152,7 +152,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     ],
 )
 def test_a_command_on_a_full_disk_says_so(arguments: str, small_disk: Callable[..., Any]) -> None:
-    zoo_command = f"{shlex.quote(sys.executable)} -m zoo.cli {arguments}"
+    zoo_command = f"{shlex.quote(sys.executable)} -m zoo {arguments}"
     done = small_disk(12, f'{zoo_command}; echo "status $?"', "ls -A")
     assert done.stdout.splitlines()[-1] == "status 2", (done.stdout, done.stderr)
     assert "error: " in done.stderr

@@ -70,7 +70,7 @@ def add_plugin(
 
 
 def cli(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run_python(["-m", "zoo.cli", *arguments], site, {"COLUMNS": "200"}, site.parent)
+    return run_python(["-m", "zoo", *arguments], site, {"COLUMNS": "200"}, site.parent)
 
 
 def plugin_rows(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:

@@ -112,7 +112,7 @@ def test_list_and_errors_write_it_out(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_terminal_of_few_letters_gets_escapes(folder: str) -> None:
     write_folder(Path(folder), labels=["Größe", "木", "c"])
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "zoo.cli", "info", folder]
+    command = [sys.executable, "-m", "zoo", "info", folder]
     done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
     assert rb"Gr\xf6\xdfe, \u6728, c" in done.stdout

@@ -65,7 +65,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
     made = Published(hub, place / "folder", place / "registry.yaml", {}, kept | settings | {"NO_PROXY": "127.0.0.1"})
     lines = [line for line in catalog_path().read_text(encoding="utf-8").splitlines() if "published: " not in line]
     made.catalog.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    arguments = ("-m", "zoo.cli", "publish", NAME, "--catalog", str(made.catalog), "--json")
+    arguments = ("-m", "zoo", "publish", NAME, "--catalog", str(made.catalog), "--json")
     token = hub.add_token("alice", "write")
     made.printed.update(json.loads(made.run(*arguments, "--repo-id", REPO, home=place / "home", HF_TOKEN=token)))
     yield made

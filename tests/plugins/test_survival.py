@@ -163,7 +163,7 @@ def _json_lines(text: str) -> list[dict[str, Any]]:
 def test_the_catalog_is_listed_and_nothing_was_imported(
     crowd: Path, environment: dict[str, str], run_python: RunPython
 ) -> None:
-    done = run_python(["-X", "importtime", "-m", "zoo.cli", "list"], crowd, environment)
+    done = run_python(["-X", "importtime", "-m", "zoo", "list"], crowd, environment)
     assert done.returncode == 0, done.stderr
     listed = done.stdout.splitlines()
     assert {*zoo.list_models(), "has8_vgg_b5_m1_d1_fourier_bpd", "has8_resnet_b3_m1_d1_ste_bpd"} <= set(listed)
@@ -172,7 +172,7 @@ def test_the_catalog_is_listed_and_nothing_was_imported(
 
 
 def test_the_components_are_listed(crowd: Path, environment: dict[str, str], run_python: RunPython) -> None:
-    done = run_python(["-m", "zoo.cli", "list", "--components", "--json"], crowd, environment)
+    done = run_python(["-m", "zoo", "list", "--components", "--json"], crowd, environment)
     assert done.returncode == 0, done.stderr
     rows = _json_lines(done.stdout)
     assert SAID.keys() <= {(row["kind"], row["name"]) for row in rows}
@@ -251,7 +251,7 @@ def test_every_other_model_works_and_the_broken_ones_say_why(
 def test_plugins_shows_every_state_with_its_reason(
     crowd: Path, environment: dict[str, str], run_python: RunPython
 ) -> None:
-    done = run_python(["-m", "zoo.cli", "plugins", "--json"], crowd, environment)
+    done = run_python(["-m", "zoo", "plugins", "--json"], crowd, environment)
     assert done.returncode == 1, done.stderr
     rows = _json_lines(done.stdout)
     for (kind, name), (state, reason) in SAID.items():
@@ -271,7 +271,7 @@ def test_what_is_switched_off_is_no_problem_any_more(
     by_name = ["with_underscore", "nothing", "malformed", "dated", "missing"]
     switches = [*by_distribution, *by_name, "Zoo_Two", "zoo.shadow:ste", "zoo-catalogs:other", "zoo-gone", "zoo-one:x"]
     off = environment | {"ZOO_DISABLE_PLUGINS": ", ".join(switches) + ",", "COLUMNS": "300"}
-    done = run_python(["-m", "zoo.cli", "plugins"], crowd, off)
+    done = run_python(["-m", "zoo", "plugins"], crowd, off)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "disabled" in done.stdout
     assert not {"broken", "incompatible", "conflict"} & set(done.stdout.split())
@@ -304,9 +304,9 @@ def test_an_interrupted_import_interrupts_and_harms_nobody_who_does_not_ask_for_
     done = run_python(code, site)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("while importing encoder 'interrupts' of zoo-interrupts 1.0") == 2
-    listed = run_python(["-m", "zoo.cli", "list", "--components", "interrupts"], site)
+    listed = run_python(["-m", "zoo", "list", "--components", "interrupts"], site)
     assert listed.returncode == 0, listed.stderr
-    off = run_python(["-m", "zoo.cli", "plugins", "--json"], site, {"ZOO_DISABLE_PLUGINS": "zoo-interrupts"})
+    off = run_python(["-m", "zoo", "plugins", "--json"], site, {"ZOO_DISABLE_PLUGINS": "zoo-interrupts"})
     assert off.returncode == 0, off.stderr
     (row,) = (row for row in _json_lines(off.stdout) if row["name"] == "interrupts")
     assert row["state"] == "disabled"

@@ -64,7 +64,7 @@ def test_its_name_works_everywhere(target: Path, run_python: RunPython) -> None:
 
 
 def test_the_list_of_components_knows_it(target: Path, run_python: RunPython) -> None:
-    listed = _printed(run_python(["-m", "zoo.cli", "list", "gray", "--components"], target)).splitlines()
+    listed = _printed(run_python(["-m", "zoo", "list", "gray", "--components"], target)).splitlines()
     assert sorted(line.split("\t")[:4] for line in listed) == [
         ["decoder", "gray", "zoo-gray", "0.1.0"],
         ["encoder", "gray", "zoo-gray", "0.1.0"],

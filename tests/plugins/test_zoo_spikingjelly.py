@@ -42,7 +42,7 @@ def test_its_own_tests_pass_where_it_is_installed(
 def test_its_family_is_listed_and_loads(
     site: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    done = run_python(["-m", "zoo.cli", "list", "--components", "sj", "--json"], site)
+    done = run_python(["-m", "zoo", "list", "--components", "sj", "--json"], site)
     assert json.loads(done.stdout) == {
         "kind": "family",
         "name": "sj",

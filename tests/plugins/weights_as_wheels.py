@@ -26,6 +26,6 @@ def check_size(wheel: Path) -> None:
 
 
 def check_photograph(name: str, target: Path, run_python: RunPython) -> None:
-    done = run_python(["-m", "zoo.cli", "predict", "--model", name, "--json"], target, OFFLINE)
+    done = run_python(["-m", "zoo", "predict", "--model", name, "--json"], target, OFFLINE)
     assert done.returncode == 0, done.stderr
     assert '"cat"' in done.stdout

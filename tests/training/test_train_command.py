@@ -335,7 +335,7 @@ def test_progress_is_a_live_line_in_a_terminal(photos: Path, tmp_path: Path) -> 
     arguments = ["train", NAME, "--data", str(photos), "--out", str(tmp_path / "run"), *QUICK, "--image-size", "16"]
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "zoo.cli", *arguments]
+    command = [sys.executable, "-m", "zoo", *arguments]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as process:
         os.close(theirs)
         shown = b"".join(iter(lambda: _read(ours), b"")).decode()

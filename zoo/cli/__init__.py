@@ -17,7 +17,7 @@ from zoo.cli.eval import eval_command
 from zoo.cli.export import export_command
 from zoo.cli.info import info_command
 from zoo.cli.list import list_command
-from zoo.cli.options import Commands, NeedsExport, NeedsTrain
+from zoo.cli.options import Commands, NeedsExport, NeedsTrain, PlainCommand
 from zoo.cli.pack import pack_command
 from zoo.cli.plugins import plugins_app
 from zoo.cli.predict import predict_command
@@ -31,7 +31,7 @@ app = typer.Typer(
     name="zoo",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -59,27 +59,27 @@ def zoo_command(
     """
 
 
-app.command("list", epilog="Example: zoo list resnet_b8 --encoder ste")(list_command)
-app.command("info", epilog="Example: zoo info has8_resnet_b8_m2_d4_ste_bpd.cifar10")(info_command)
-app.command("predict", epilog="Example: zoo predict holiday/ cat.jpg --top 5")(predict_command)
-app.command("show", epilog="Example: zoo show cat.jpg --out cat_planes.png")(show_command)
-app.command("profile", epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers")(
-    profile_command
-)
+app.command("list", cls=PlainCommand, epilog="Example: zoo list resnet_b8 --encoder ste")(list_command)
+app.command("info", cls=PlainCommand, epilog="Example: zoo info has8_resnet_b8_m2_d4_ste_bpd.cifar10")(info_command)
+app.command("predict", cls=PlainCommand, epilog="Example: zoo predict holiday/ cat.jpg --top 5")(predict_command)
+app.command("show", cls=PlainCommand, epilog="Example: zoo show cat.jpg --out cat_planes.png")(show_command)
+app.command(
+    "profile", cls=PlainCommand, epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers"
+)(profile_command)
 app.command("train", cls=NeedsTrain, epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(
     train_command
 )
 app.command("eval", cls=NeedsTrain, epilog="Example: zoo eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10")(
     eval_command
 )
-app.command("pack", epilog="Example: zoo pack photos/ --out photos.npz")(pack_command)
+app.command("pack", cls=PlainCommand, epilog="Example: zoo pack photos/ --out photos.npz")(pack_command)
 app.command(
     "export", cls=NeedsExport, epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic"
 )(export_command)
-app.command("publish", epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8")(
-    publish_command
-)
-app.command("convert", epilog="Example: zoo convert has8 best.pth --out converted/")(convert_command)
+app.command(
+    "publish", cls=PlainCommand, epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8"
+)(publish_command)
+app.command("convert", cls=PlainCommand, epilog="Example: zoo convert has8 best.pth --out converted/")(convert_command)
 app.add_typer(plugins_app, name="plugins")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, final
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from zoo.cli.output import complain
 from zoo.errors import ZooError, ZooWarning, install_extra
@@ -89,7 +89,29 @@ def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dic
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class NeedsExtra(TyperCommand, ABC):
+class PlainFlags(ABC):  # noqa: B024 (it is mixed in, never made)
+    """Help in which a flag, which takes no value, shows no type of one."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters; see typer."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if isinstance(param, TyperOption) and param.is_flag and param.metavar is None:
+                param.metavar = ""
+        return params
+
+
+@final
+class PlainCommand(PlainFlags, TyperCommand):
+    """A command that needs nothing beyond the plain install."""
+
+
+@final
+class PlainGroup(PlainFlags, TyperGroup):
+    """Commands below one of the zoo's."""
+
+
+class NeedsExtra(PlainFlags, TyperCommand, ABC):
     """A command whose help ends with the install line of an extra of has8-zoo."""
 
     extra: ClassVar[str]
@@ -120,7 +142,7 @@ class NeedsExport(NeedsExtra):
 
 
 @final
-class Commands(TyperGroup):
+class Commands(PlainFlags, TyperGroup):
     """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself.
 
     That what is printed cannot be written, since the disk is full or nobody reads on, is none: exit status 1.

@@ -10,13 +10,14 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json
+from zoo.cli.options import Json, PlainCommand, PlainGroup
 from zoo.cli.output import print_rows, progress
 from zoo.errors import UnknownComponentError, suggest
 from zoo.registry.component import OURS, Component
 from zoo.terminal import say
 
 plugins_app = typer.Typer(
+    cls=PlainGroup,
     invoke_without_command=True,
     no_args_is_help=False,
     rich_markup_mode="rich",
@@ -85,7 +86,7 @@ def _probe_plugins(components: Iterable[Component], seconds: float) -> None:
         probe_components(plugins, seconds)
 
 
-@plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")
+@plugins_app.command("check", cls=PlainCommand, epilog="Example: zoo plugins check zoo-gray")
 def check_command(
     distribution: Annotated[
         str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")
@@ -132,7 +133,7 @@ def check_command(
         raise typer.Exit(1)
 
 
-@plugins_app.command("new", epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
+@plugins_app.command("new", cls=PlainCommand, epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
 def new_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
     kind: Annotated[str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone or family.")] = "neuron",

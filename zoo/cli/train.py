@@ -182,7 +182,7 @@ def train_command(
 
     Every epoch is saved, and Ctrl-C or SIGTERM saves within one; --resume goes
     on, to the very weights that an undisturbed run has. Several processes or
-    machines: torchrun --nproc-per-node 2 -m zoo.cli train …, with GPUs also
+    machines: torchrun --nproc-per-node 2 -m zoo train …, with GPUs also
     accelerate launch; a step still has the recipe's batch size, divided among
     them.
     """
