@@ -14,7 +14,7 @@ from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo import contracts, errors
-    from zoo.catalog.catalog import list_models
+    from zoo.catalog.listing import list_models
     from zoo.composition import parse_name
     from zoo.cpu.allocator import keep_freed_memory
     from zoo.factory import create_model
@@ -33,7 +33,7 @@ _HOMES = {
     "errors": "zoo.errors",
     "keep_freed_memory": "zoo.cpu.allocator",
     "list_components": "zoo.registry.registry",
-    "list_models": "zoo.catalog.catalog",
+    "list_models": "zoo.catalog.listing",
     "model_info": "zoo.info",
     "parse_name": "zoo.composition",
     "predict": "zoo.inference.predict",

@@ -8,8 +8,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import re
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,9 @@ from pydantic import ValidationError
 
 from zoo.catalog.schema import CatalogFile, WeightRecord, complaints
 from zoo.catalog.strict_yaml import MAX_BYTES, parse_yaml
-from zoo.composition import parse_name
-from zoo.errors import CatalogError, ComponentError, ModelNameError, OptionError, TagError, shorten, suggest
+from zoo.errors import CatalogError, ComponentError, ModelNameError, TagError, shorten, suggest
 from zoo.known_plugins import missing_weight
-from zoo.names import Spec, Value, check_characters, plain_name
+from zoo.names import Spec, check_characters, plain_name
 from zoo.registry.component import OURS
 from zoo.registry.registry import CATALOG_FILE, DISABLE, GROUPS, Component, Registry, State, default_registry
 
@@ -221,60 +219,6 @@ def default_catalog() -> Catalog:
         if clashes := catalog.clashes_of(component.origin):
             component.fail("\n".join(clashes), State.CONFLICT)
     return catalog
-
-
-def list_models(
-    filter: str = "*",
-    *,
-    family: str | None = None,
-    backbone: str | None = None,
-    encoder: str | None = None,
-    decoder: str | None = None,
-    neuron: str | None = None,
-    pretrained: bool = False,
-    registry: Registry | None = None,
-    catalog: Catalog | None = None,
-) -> list[str]:
-    """Names of the catalog's variants, in its order; with `pretrained`, `variant.tag` of every weight.
-
-    Args:
-        filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
-        family: of that family; likewise backbone, encoder, decoder and neuron.
-        pretrained: those with weights alone.
-        registry: components that names are made of; the installed ones by default.
-        catalog: which one; the installed ones by default.
-
-    Raises:
-        UnknownComponentError: for a component that nobody offers.
-    """
-    if not isinstance(filter, str):
-        raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
-    wanted: dict[str, str | None] = {
-        "family": family,
-        "backbone": backbone,
-        "encoder": encoder,
-        "decoder": decoder,
-        "neuron": neuron,
-    }
-    chosen = {kind: name for kind, name in wanted.items() if name is not None}
-    registry, catalog = registry or default_registry(), catalog or default_catalog()
-    for kind, name in chosen.items():
-        if name not in registry.names(kind):
-            registry.find(kind, name)  # says what there is
-    found = [name for name in catalog.names if not chosen or _matches(name, chosen, registry)]
-    if not pretrained:
-        return [name for name in found if fnmatchcase(name, filter)]
-    records = [record for name in found for record in catalog.weights.get(name, [])]
-    return [record.name for record in records if any(fnmatchcase(n, filter) for n in (record.name, record.variant))]
-
-
-def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
-    try:
-        spec = parse_name(name, registry)
-    except (ModelNameError, ComponentError):  # a missing or broken plugin hides its own models, not the others
-        return False
-    fields: dict[str, Value] = {"family": spec.family, **dict(spec.fields)}
-    return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
 
 
 def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component]:

@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · train · eval · pack · export · publish · convert · …
+"""The command `zoo`: list · info · predict · show · profile · compare · train · eval · export · convert · …
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 import zoo
+from zoo.cli.compare import compare_command
 from zoo.cli.convert import convert_command
 from zoo.cli.eval import eval_command
 from zoo.cli.export import export_command
@@ -66,6 +67,11 @@ app.command("show", cls=PlainCommand, epilog="Example: zoo show cat.jpg --out ca
 app.command(
     "profile", cls=PlainCommand, epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers"
 )(profile_command)
+app.command(
+    "compare",
+    cls=PlainCommand,
+    epilog="Example: zoo compare has8_resnet_b8_m2_d4_ste_bpd has8_resnetsmall_b16_m2_d4_ste_bpd",
+)(compare_command)
 app.command("train", cls=NeedsTrain, epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(
     train_command
 )

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zoo.cli.options import Json
-from zoo.cli.output import in_terminal, print_rows, weights_in_short
+from zoo.cli.output import in_terminal, in_units, print_rows
 from zoo.registry.component import Component, State
 from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.catalog.catalog import Catalog
+    from zoo.catalog.listing import ListedModel
+
+_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
+
+
+class SortedBy(StrEnum):
+    """Figures that `zoo list` sorts by."""
+
+    NAME = "name"
+    PARAMS = "params"
+    MACS_PER_TIMESTEP = "macs_per_timestep"
+    MACS = "macs"
+    TIMESTEPS = "timesteps"
+    TOP1 = "top1"
 
 
 def list_command(
@@ -26,6 +43,21 @@ def list_command(
     decoder: Annotated[str | None, typer.Option(help="With this decoder only, such as bpd.")] = None,
     neuron: Annotated[str | None, typer.Option(help="With this neuron only, such as lif.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
+    sort: Annotated[
+        SortedBy | None,
+        typer.Option(
+            help="Order of the rows: top1 has the highest first, the others the lowest.  (default: as listed)"
+        ),
+    ] = None,
+    max_params: Annotated[
+        str | None, typer.Option(metavar="N", help="With at most N parameters, such as 500k, 2.5M.")
+    ] = None,
+    max_macs: Annotated[
+        str | None, typer.Option(metavar="N", help="With at most N MACs an image, all timesteps, such as 100M, 1.8G.")
+    ] = None,
+    min_top1: Annotated[
+        float | None, typer.Option(metavar="PERCENT", min=0, max=100, help="With a top-1 accuracy of at least that.")
+    ] = None,
     components: Annotated[
         bool, typer.Option("--components", help="The parts that names are made of: who provides them, what they are.")
     ] = False,
@@ -33,45 +65,90 @@ def list_command(
 ) -> None:
     """List the models of the catalog; any other valid name can be built too.
 
-    A table in a terminal; elsewhere one name a line.
+    A table in a terminal; elsewhere one name a line, and with --json an object
+    a line with exact figures. A weight's figures are its own. Those of a name
+    without a weight are counted with 10 classes at 32 pixels a side.
     """
     pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
-    fields = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    bounds = {"max_params": _count(max_params), "max_macs": _count(max_macs), "min_top1": min_top1}
     if not components:
-        _list_models(pattern, fields, pretrained, as_json)
-    elif pretrained or any(fields.values()):
+        _list_models(pattern, parts, pretrained, bounds, sort and sort.value, as_json)
+    elif pretrained or sort or any(parts.values()) or any(bound is not None for bound in bounds.values()):
         raise typer.BadParameter("--components takes a FILTER and --json only; leave the options about models out")
     else:
         _list_components(pattern, as_json)
 
 
-def _list_models(pattern: str, fields: dict[str, str | None], pretrained: bool, as_json: bool) -> None:
-    from zoo.catalog.catalog import default_catalog, list_models
+def _count(text: str | None) -> float | None:
+    """`2.5M` → 2,500,000."""
+    if text is None:
+        return None
+    unit = _UNITS.get(text[-1:].upper(), 1)
+    try:
+        return float(text[:-1] if text[-1:].upper() in _UNITS else text) * unit
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number; valid: such as 500000, 500k, 2.5M, 1.8G") from None
 
-    names = list_models(
-        pattern,
-        family=fields["family"],
-        backbone=fields["backbone"],
-        encoder=fields["encoder"],
-        decoder=fields["decoder"],
-        neuron=fields["neuron"],
-        pretrained=pretrained,
-    )
-    if not names:
+
+def _list_models(
+    pattern: str,
+    parts: dict[str, str | None],
+    pretrained: bool,
+    bounds: dict[str, float | None],
+    sort: str | None,
+    as_json: bool,
+) -> None:
+    from zoo.catalog.catalog import default_catalog
+    from zoo.catalog.listing import list_rows
+
+    rows = list_rows(pattern, parts, pretrained, bounds, sort)
+    if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
-    elif as_json or in_terminal():
+        for hint in _families_of(pattern):
+            say(hint, file=sys.stderr)
+    elif as_json:
         catalog = default_catalog()
-        print_rows([_model_row(name, catalog, as_json) for name in names], as_json)
+        print_rows([_as_object(row, catalog) for row in rows], as_json)
+    elif in_terminal():
+        print_rows([_in_short(row) for row in rows], as_json)
+        say("Any other valid name can be built too, of the parts that `zoo list --components`")
+        say("shows. Figures of names without a weight: 10 classes, 32 pixels a side.")
     else:
-        say(*names, sep="\n")
+        say(*(row.name for row in rows), sep="\n")
 
 
-def _model_row(name: str, catalog: Catalog, as_json: bool) -> dict[str, Any]:
-    variant, _, tag = name.partition(".")
+def _families_of(pattern: str) -> Iterator[str]:
+    """What builds names that no catalog lists: `timm_…`, or a plugin's family."""
+    from zoo.registry.registry import default_registry
+
+    registry = default_registry()
+    word = pattern.strip("*").partition("_")[0]
+    for family in registry.names("family"):
+        if word and family.startswith(word):
+            examples = registry.load("family", family)().examples
+            such = f", such as {family}_{examples[0]}" if examples else ""
+            yield f"the family {family} builds names that no catalog lists{such}"
+
+
+def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
+    variant, _, tag = row.name.partition(".")
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
-    exact = [{"tag": record.tag, "metrics": record.metrics} for record in records]
-    weights = exact if as_json else weights_in_short(records)
-    return {"name": name, "note": catalog.notes[variant], "weights": weights}
+    weights = [{"tag": record.tag, "metrics": record.metrics} for record in records]
+    figures = {key: value for key, value in asdict(row).items() if key not in ("name", "tags")}
+    return {"name": row.name, "note": catalog.notes[variant], **figures, "weights": weights}
+
+
+def _in_short(row: ListedModel) -> dict[str, str]:
+    """A row that fits 80 columns."""
+    return {
+        "name": row.name,
+        "params": in_units(row.params),
+        "MACs/T": in_units(row.macs_per_timestep),
+        "MACs": in_units(row.macs),
+        "T": "" if row.timesteps is None else str(row.timesteps),
+        "top-1": "" if row.top1 is None else f"{row.top1:.2f}",
+    }
 
 
 def _list_components(pattern: str, as_json: bool) -> None:

@@ -6,14 +6,13 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from zoo.terminal import Progress, printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zoo.catalog.schema import WeightRecord
     from zoo.inference.predict import Failure, Prediction
 
 
@@ -36,6 +35,9 @@ def rich_console() -> Console:
     return Console(highlight=False)
 
 
+_DIGITS = ("", *"0123456789")
+"""What the figures of a column begin with."""
+
 # Tables ---------------------------------------------------------------------------------------------------------------
 
 
@@ -52,19 +54,23 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in rows[0] if rows else ():
         first = column == "name"
-        table.add_column(column, no_wrap=first, overflow="fold", style="bold" if first else "")
+        number = all(isinstance(row[column], str) and row[column][:1] in _DIGITS for row in rows)
+        justify: Literal["left", "right"] = "right" if number and not first else "left"
+        table.add_column(column, no_wrap=first, overflow="fold", style="bold" if first else "", justify=justify)
     for row in rows:
         table.add_row(*(Text("" if value is None else printable(str(value))) for value in row.values()))
     rich_console().print(table)
 
 
-def weights_in_short(records: Sequence[WeightRecord]) -> str:
-    """Tags with their top-1: `cifar10 71.2 %`."""
-    known = [(record.tag, record.metrics.get("top1")) for record in records]
-    return ", ".join(tag if top1 is None else f"{tag} {top1:.1f} %" for tag, top1 in known)
-
-
-# A model's particulars ------------------------------------------------------------------------------------------------
+def in_units(value: int | float | None) -> str:
+    """Three digits and a unit: `380k`, `29.5M`, `1.81G`; empty for None."""
+    if value is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    return f"{value:g}"
 
 
 # Predictions ----------------------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class WeightTests(CatalogTests):
         """Every weight is listed and, asked for by its name, classifies a batch into as many classes as it says."""
         import torch
 
-        from zoo.catalog.catalog import list_models
+        from zoo.catalog.listing import list_models
         from zoo.factory import create_model
 
         catalog = None if self.registry is None else self._read()  # what is installed lists it too

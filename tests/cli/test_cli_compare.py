@@ -1,0 +1,100 @@
+"""`zoo compare` and the figures of `zoo list`, as a user and as a script meet them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+
+import zoo
+from benchmarks.variant_figures import count_variant
+from tests.cli.commands import in_terminal, objects, run
+from zoo.catalog.figures import variant_figures
+
+PAIR = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
+
+
+def test_a_hybrid_stands_beside_its_control() -> None:
+    hybrid, control = objects(run("compare", PAIR[0], "--json"))
+    assert [row["name"] for row in (hybrid, control)] == list(PAIR)
+    assert hybrid["control"] == "ann_resnet_b8_m2_d4"
+    assert (hybrid["params"], hybrid["timesteps"], control["timesteps"]) == (379882, 8, 1)
+    assert (hybrid["top1"], control["top1"]) == (73.8, 73.4375)
+    assert hybrid["energy_uj"] > control["energy_uj"] > 0
+    assert 0 < hybrid["spike_rate"] < 1
+    assert control["spike_rate"] is None
+
+
+def test_a_model_that_is_named_twice_is_shown_once() -> None:
+    assert len(objects(run("compare", *PAIR, PAIR[0], "--json"))) == 2
+    assert len(objects(run("compare", PAIR[0], "--no-controls", "--json"))) == 1
+
+
+def test_csv_has_the_figures_of_json() -> None:
+    rows = list(csv.DictReader(run("compare", *PAIR, "--csv").stdout.splitlines()))
+    exact = objects(run("compare", *PAIR, "--json"))
+    assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in exact] == rows
+
+
+def test_the_text_fits_a_terminal() -> None:
+    lines = run("compare", PAIR[0], "has8_resnetsmall_b16_m2_d4_fourier_bpd_plif").stdout.splitlines()
+    assert lines[0] == f"A  {PAIR[0]} (weights cifar10, control: B)"
+    assert any(re.match(r" *top-1, % +73\.80 +73\.44 +– +–", line) for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_options_that_exclude_each_other() -> None:
+    for options in (("--csv", "--json"), ("--eval",)):
+        assert run("compare", PAIR[0], *options).exit_code == 2
+    assert run("compare").exit_code == 2
+
+
+def test_a_list_in_a_terminal_fits_80_columns() -> None:
+    import sys
+
+    text, _ = in_terminal([sys.executable, "-m", "zoo", "list", "--sort", "macs"])
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if "has8_resnet_b8_m2_d4_ste_bpd " in line)
+    assert row.split() == ["has8_resnet_b8_m2_d4_ste_bpd", "380k", "6.57M", "29.5M", "8", "73.80"]
+
+
+def test_models_are_filtered_and_sorted_by_figures() -> None:
+    small = run("list", "--max-params", "400k", "--sort", "params").stdout.splitlines()
+    figures = variant_figures()
+    assert small == sorted(small, key=lambda name: figures[name].params)
+    assert {name for name, cost in figures.items() if cost.params <= 400_000} == set(small)
+    assert run("list", "--min-top1", "73.7").stdout.splitlines() == zoo.list_models(min_top1=73.7)
+    assert "has8_resnet_b8_m2_d4_ste_bpd" in zoo.list_models(min_top1=73.7, max_macs=30_000_000)
+    assert "ann_resnet_b8_m2_d4" not in zoo.list_models(min_top1=73.7)
+    best_first = zoo.list_models(pretrained=True, sort="top1")
+    assert set(PAIR) <= set(best_first)
+    assert run("list", "--max-params", "many").exit_code == 2
+    with pytest.raises(zoo.errors.OptionError, match="did you mean 'params'"):
+        zoo.list_models(sort="param")
+
+
+def test_a_family_without_listed_names_is_found() -> None:
+    assert "the family timm builds names that no catalog lists" in run("list", "timm_resnet").stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["has8_resnet_b8_m2_d4_ste_bpd", "snn_resnetsmall_b8_m2_d4_ste_bpd_plif", "ann_resnet18"]
+)
+def test_listed_figures_are_the_networks(name: str) -> None:
+    assert count_variant(name)[1:] == tuple(vars(variant_figures()[name]).values())
+
+
+@pytest.mark.slow
+def test_every_listed_figure_is_the_networks() -> None:
+    names = zoo.list_models()
+    assert set(variant_figures()) <= set(names)
+    for name, cost in variant_figures().items():
+        assert count_variant(name)[1:] == tuple(vars(cost).values()), name
+
+
+def test_rows_of_json_are_whole() -> None:
+    row = json.loads(run("list", PAIR[0].partition(".")[0], "--json").stdout.splitlines()[0])
+    assert (row["params"], row["macs"], row["macs_per_timestep"], row["timesteps"]) == (379882, 29541376, 6565248, 8)

@@ -1,0 +1,176 @@
+"""Models side by side: what each costs, how well it classifies, how much it spikes, its control beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack, final
+
+from zoo.data.images import prepare
+from zoo.data.prepare import DataOptions
+from zoo.data.sample import sample_images
+from zoo.data.source import Source
+from zoo.errors import InputError, ModelNameError
+from zoo.factory import OpenedModel, Places, open_model
+from zoo.profiling import preprocessing_of, profile
+from zoo.terminal import Progress
+
+SAMPLE = 64
+"""Images that spikes and energy are counted on."""
+
+
+@final
+@dataclass(frozen=True)
+class ComparedModel:
+    """A row of a comparison.
+
+    Attributes:
+        name: `variant.tag`, or the variant of an untrained network.
+        weights: where its weights come from, in words.
+        params: parameters.
+        macs_per_timestep: analog + spiking / T, the paper's convention.
+        macs: multiply-accumulates of all T timesteps.
+        timesteps: T.
+        image_size: pixels a side, of the MACs.
+        energy_uj: microjoules an image, arithmetic at 45 nm; None where no images were counted.
+        spike_rate: spikes per neuron and timestep; None without neurons, or where no images were counted.
+        top1: percent; None where nobody has measured it.
+        measured_on: images that top-1 was measured on, in words.
+        control: the network without spikes of the same blocks; None where there is none.
+    """
+
+    name: str
+    weights: str
+    params: int
+    macs_per_timestep: int
+    macs: int
+    timesteps: int
+    image_size: int
+    energy_uj: float | None
+    spike_rate: float | None
+    top1: float | None
+    measured_on: str
+    control: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return dict(vars(self))
+
+
+def compare_models(
+    names: Sequence[str],
+    data: str | Path | None = None,
+    *,
+    data_options: DataOptions | None = None,
+    limit: int = SAMPLE,
+    evaluate: bool = False,
+    controls: bool = True,
+    after_model: Progress = lambda models: None,
+    **places: Unpack[Places],
+) -> list[ComparedModel]:
+    """What each of these models costs and reaches, the control of each behind it.
+
+    Without data the figures of its weight's record are taken: top-1, and what was counted when it was recorded.
+
+    Args:
+        names: as for `create_model`; a name without a tag stands for its first weight, or for an untrained network.
+        data: images to count spikes and energy on, and with `evaluate` to measure top-1 on.
+        data_options: how the data are read; of each weight's own image size by default.
+        limit: images that spikes and energy are counted on, spread over the classes.
+        evaluate: measure top-1 on the labelled images of `data` that are not for training.
+        controls: whether the control of each is shown too: the weight that its record names, else its own first one.
+        after_model: told of each model that is done.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+
+    Raises:
+        ModelNameError, TagError, HubError, WeightError: as `create_model` does.
+        InputError: no names, or data that cannot be used.
+    """
+    if not names:
+        raise InputError("there is nothing to compare; name one model or more")
+    if evaluate and data is None:
+        raise InputError("top-1 is measured on data; name a folder, a packed file or a data set")
+    rows: dict[str, ComparedModel] = {}
+    waiting = [(name, True) for name in names]
+    while waiting:
+        name, asked = waiting.pop(0)
+        opened = open_model(name, listed=True, **places)
+        if opened.loads in rows:
+            continue
+        row = rows[opened.loads] = _compare(opened, data, data_options or DataOptions(), limit, evaluate)
+        after_model(1)
+        if controls and asked and row.control is not None:
+            waiting.insert(0, (_control_of(opened, row.control), False))
+    return list(rows.values())
+
+
+def count_models(names: Sequence[str], controls: bool) -> int:
+    """How many rows there will be at most, for a progress bar."""
+    return len(names) * (2 if controls else 1)
+
+
+def _control_of(opened: OpenedModel, variant: str) -> str:
+    """The weight that the record names, where it is at hand; else the control's variant."""
+    recorded = opened.weight.control if opened.weight else ""
+    if not recorded:
+        return variant
+    try:
+        open_model(recorded, registry=opened.registry, catalog=opened.catalog)
+    except ModelNameError:  # the distribution that lists it is not installed
+        return variant
+    return recorded
+
+
+def _compare(
+    opened: OpenedModel, data: str | Path | None, options: DataOptions, limit: int, evaluate: bool
+) -> ComparedModel:
+    weight = opened.weight
+    if data is None:
+        counted = profile(opened, preprocessing_of(opened, options.image_size).size)
+        activity = weight.activity if weight else None
+        energy = activity.energy_uj if activity else None
+        rate = activity.spike_rate if activity else None
+    else:
+        preprocessing = preprocessing_of(opened, options.image_size)
+        images = (
+            prepare(image, preprocessing)
+            for image in sample_images(Source(data, options.root, download=options.download), limit)
+        )
+        counted = profile(opened, images=images)
+        energy = None if counted.energy is None else counted.energy.pj / 1e6
+        rate = None if counted.activity is None else counted.activity.spike_rate
+    top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
+    if evaluate and data is not None and weight is not None:
+        top1, measured_on = _measure(opened, data, options)
+    return ComparedModel(
+        name=str(opened.spec),
+        weights=opened.weights_in_words,
+        params=counted.params,
+        macs_per_timestep=counted.macs_per_timestep,
+        macs=counted.macs,
+        timesteps=counted.timesteps,
+        image_size=counted.image_size,
+        energy_uj=energy,
+        spike_rate=rate,
+        top1=top1,
+        measured_on=measured_on,
+        control=None if counted.control is None else counted.control.name,
+    )
+
+
+def _measure(opened: OpenedModel, data: str | Path, options: DataOptions) -> tuple[float, str]:
+    """Top-1 and the images that it was measured on."""
+    from zoo.inference.eval_weight import measure_weight  # needs the extra `train`
+
+    measured = measure_weight(
+        opened.loads,
+        data,
+        options=options,
+        endpoint=opened.access.endpoint,
+        cache_dir=opened.access.cache_dir,
+        token=opened.access.token,
+        registry=opened.registry,
+        catalog=opened.catalog,
+    )
+    return measured.evaluation.top["top1"], measured.data
