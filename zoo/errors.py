@@ -184,7 +184,7 @@ def _installed_from() -> Path | None:
 
 
 def check_count(what: str, value: int, lowest: int, highest: int) -> int:
-    """`value` as an integer in range; raises `OptionError` (no integer) or `CompositionError` (out of range)."""
+    """`value` as an integer in range; raises `OptionError` (not an integer) or `CompositionError` (out of range)."""
     count = check_integer(what, value, lowest, highest)
     if not lowest <= count <= highest:
         raise CompositionError(f"{what}={count} is out of range; valid: {lowest} to {highest}")

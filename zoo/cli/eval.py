@@ -164,14 +164,14 @@ def _print_classes(evaluation: Evaluation, console: Console) -> None:
         measured = [score for score in scores if score.recall is not None]
         scores = sorted(measured, key=lambda score: score.recall or 0.0)[:_TABLE]
         title = f"the {_TABLE} classes with the lowest recall, of {len(evaluation.classes):,}"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("class", overflow="fold")
     for column in ("images", "precision, %", "recall, %"):
         table.add_column(column, justify="right")
     for score in scores:
         figures = ("–" if percent is None else f"{percent:.2f}" for percent in (score.precision, score.recall))
         table.add_row(Text(printable(score.name)), f"{score.images:,}", *figures)
-    console.print()
+    say("", title, sep="\n")
     console.print(table)
 
 
@@ -182,9 +182,8 @@ def _print_confusion(evaluation: Evaluation, console: Console) -> None:
 
     classes = evaluation.classes
     if len(classes) > _MATRIX:
-        table = Table(
-            box=SIMPLE_HEAD, pad_edge=False, title="confusion: the most frequent mistakes", title_justify="left"
-        )
+        title = "confusion: the most frequent mistakes"
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in ("true", "predicted"):
             table.add_column(column, overflow="fold")
         table.add_column("images", justify="right")
@@ -192,11 +191,12 @@ def _print_confusion(evaluation: Evaluation, console: Console) -> None:
             table.add_row(Text(printable(true)), Text(printable(predicted)), f"{count:,}")
     else:
         title = "confusion: rows: true, columns: predicted"
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         table.add_column("")
         for number in range(len(classes)):
             table.add_column(str(number), justify="right")
         for number, (name, row) in enumerate(zip(classes, evaluation.confusion.tolist(), strict=True)):
             cells = (Text(str(count), "bold" if place == number else "") for place, count in enumerate(row))
             table.add_row(Text(printable(f"{number} {name}")), *cells)
+    say(title)
     console.print(table)

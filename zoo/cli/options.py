@@ -145,7 +145,7 @@ class NeedsExport(NeedsExtra):
 class Commands(PlainFlags, TyperGroup):
     """Prints an error of the zoo as one line, with exit status 2; any other exception is a defect and shows itself.
 
-    That what is printed cannot be written, since the disk is full or nobody reads on, is none: exit status 1.
+    Output that cannot be written, since the disk is full or nobody reads on, is not a defect: exit status 1.
     """
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:

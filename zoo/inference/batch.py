@@ -112,6 +112,6 @@ def _is_shortage(error: Exception) -> bool:
 
 
 def check_batch(images: int | None) -> None:
-    """Raise `InputError` for a number of images at once that is none."""
+    """Raise `InputError` for fewer than one image at once."""
     if images is not None and images < 1:
         raise InputError(f"{images} images at once are out of range; valid: 1 or more (--eval-batch-size)")

@@ -148,7 +148,7 @@ def draft(
     Raises:
         InputError: the name is not a distribution's, or taken.
         UnknownComponentError: no such kind.
-        ComponentError, ComponentClashError: the component's name is none, or taken.
+        ComponentError, ComponentClashError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
         raise UnknownComponentError(f"no plugin of kind {shorten(str(kind))} can be made{suggest(str(kind), KINDS)}")

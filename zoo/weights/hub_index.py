@@ -63,7 +63,7 @@ class RepositoryIndex(_Answer):
 
 
 def read_index(data: bytes, address: str) -> RepositoryIndex:
-    """The index in an answer; raises `AnswerError` where it is none, whether by its JSON or by what it says."""
+    """The index in an answer; raises `AnswerError` where its JSON, or what it says, is not an index."""
     try:
         return RepositoryIndex.model_validate_json(data)
     except ValidationError as error:
