@@ -130,7 +130,7 @@ def test_further_blocks_are_named(resnet_checkpoint: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"fc.weight": torch.zeros(10)}, r"fc.weight has the shape \(10,\), expected 2 dimensions"),
         ({"fc.weight": torch.zeros(0, 32)}, "none empty"),
@@ -181,7 +181,7 @@ def test_a_file_becomes_a_folder_of_weights(resnet_checkpoint: dict[str, Tensor]
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "said"),
+    ("options", "error", "message"),
     [
         ({"encoder": "fourierreff"}, UnknownComponentError, "did you mean 'fourierref'"),
         ({"neuron": "lif"}, OptionError, "no option 'neuron'"),

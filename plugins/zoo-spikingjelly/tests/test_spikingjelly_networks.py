@@ -191,7 +191,7 @@ def test_more_image_channels_start_as_spikingjelly_starts_them(name: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("sj_spikformer", "did you mean 'spikformers'"),
         ("sj_qkformer_10_384", "did you mean 'qkformer10384'"),
