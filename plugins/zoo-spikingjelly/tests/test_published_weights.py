@@ -88,8 +88,8 @@ def affine(state: State, conv: str, norm: str, x: Tensor, stride: int = 1) -> Te
     else:
         y = torch.einsum("oi,bi...->bo...", weight.flatten(1), flat)
         y = y if bias is None else y + bias.reshape(-1, *[1] * (y.dim() - 2))
-    names = ("running_mean", "running_var", "weight", "bias")
-    y = functional.batch_norm(y, *(state[f"{norm}.{name}"] for name in names))
+    mean, var, scale, shift = (state[f"{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias"))
+    y = functional.batch_norm(y, mean, var, scale, shift)
     return y.unflatten(0, x.shape[:2])
 
 

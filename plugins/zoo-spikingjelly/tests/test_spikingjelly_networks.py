@@ -199,7 +199,7 @@ def test_more_image_channels_start_as_spikingjelly_starts_them(name: str) -> Non
     ("name", "said"),
     [
         ("sj_spikformer", "did you mean 'spikformers'"),
-        ("sj_qkformer_10_384", "did you mean 'qkformer10384'"),
+        ("sj_qkformer_10_384", "did you mean 'qkformer10"),
         ("sj", "the form is network"),
         ("sj_msresnet18_lif", "unexpected 'lif'"),
     ],

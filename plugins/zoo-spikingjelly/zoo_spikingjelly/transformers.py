@@ -41,7 +41,9 @@ class Transformer:
         shapes: dict[str, Shape] = {}
         for join in self.joins:
             shapes |= join.shapes()
-        return Layout(self.network, shapes | self.unused | {"head.weight": (None, self.width), "head.bias": (None,)})
+        return Layout(
+            self.network, shapes | dict(self.unused) | {"head.weight": (None, self.width), "head.bias": (None,)}
+        )
 
     def converted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our keys and values, of a state with that layout."""
@@ -70,13 +72,12 @@ def spikformer(depth: int, width: int, *, linear: bool) -> Transformer:
     joins.append(Join((f"{ours}.0", f"{ours}.1"), rpe, width, width, (3, 3), (3, 3)))
     for i in range(depth):
         block, own = f"block.{i}", f"stages.1.{i}"
-        kind, kernel = ("linear", ()) if linear else ("conv", (1,))
-        joins += _attention(f"{block}.attn", f"{own}.attn", width, "qkv", kind=kind, kernel=kernel, biased=linear)
-        kernel = () if linear else (1, 1)
+        kind, ones = ("linear", 0) if linear else ("conv", 1)
+        joins += _attention(f"{block}.attn", f"{own}.attn", width, "qkv", kind=kind, kernel=(1,) * ones, biased=linear)
         for number, (inner, outer) in (("1", (width, MLP_RATIO * width)), ("2", (MLP_RATIO * width, width))):
             theirs = ((f"{block}.mlp.fc{number}_{kind}", f"{block}.mlp.fc{number}_bn"),)
             place = (f"{own}.mlp.fc{number}.0", f"{own}.mlp.fc{number}.1")
-            joins.append(Join(place, theirs, outer, inner, kernel, (1,), biased=True))
+            joins.append(Join(place, theirs, outer, inner, (1, 1) * ones, (1,), biased=True))
         unused |= {f"{block}.norm{n}.{name}": (width,) for n in (1, 2) for name in ("weight", "bias")}
     return Transformer(f"spikformer{depth}{width}", tuple(joins), width, unused)
 
