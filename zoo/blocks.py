@@ -21,6 +21,9 @@ from zoo.backbones.layers import (
 from zoo.backbones.resnet import ResNetBackbone
 from zoo.backbones.vgg import AnalogVggBlock, PairedMlpHead, SpikingVggBlock
 from zoo.contracts.precision import at_least_float32
+from zoo.converters.layout import Layout, choose_layout, norm_shapes, renamed
+from zoo.converters.residual import FORMS as RESNET_FORMS
+from zoo.converters.residual import residual_shapes
 from zoo.decoders.averages import bit_plane_decode
 from zoo.encoders.bitplanes import BitPlaneEncoder, bit_planes, straight_through_planes
 from zoo.encoders.ranges import unit_range
@@ -29,12 +32,14 @@ from zoo.neurons.nodes import ALPHA, IFNeuron, LIFNeuron, ParametricLIFNeuron, S
 
 __all__ = [
     "ALPHA",
+    "RESNET_FORMS",
     "AnalogVggBlock",
     "BitPlaneEncoder",
     "Conv2d",
     "HeadedClassifier",
     "IFNeuron",
     "LIFNeuron",
+    "Layout",
     "PairedMlpHead",
     "ParametricLIFNeuron",
     "PooledLinearHead",
@@ -44,8 +49,12 @@ __all__ = [
     "at_least_float32",
     "bit_plane_decode",
     "bit_planes",
+    "choose_layout",
     "conv",
+    "norm_shapes",
     "pooled",
+    "renamed",
+    "residual_shapes",
     "spiking_avg_pool",
     "spiking_conv",
     "spiking_linear",

@@ -39,7 +39,7 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "converter": ("has8",),
             }
         ),
-        "zoo-spikingjelly": KnownPlugin({"family": ("sj",)}),
+        "zoo-spikingjelly": KnownPlugin({"family": ("sj",), "converter": ("qkformer", "sew", "spikformer")}),
         "zoo-weights-cifar10": KnownPlugin(
             weights=(
                 "has8_resnet_b32_m2_d4_ste_bpd.cifar10",

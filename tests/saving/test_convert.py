@@ -181,7 +181,7 @@ def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
         ({}, "a dict of nothing, no state dict"),
         ([torch.ones(1)], "holds list, no state dict"),
         (torch.ones(1), "holds a tensor"),
-        ({"model": {"a": torch.ones(1)}, "epoch": 3}, "its entry 'model' is a dict of a"),
+        ({"net": {"a": torch.ones(1)}, "epoch": 3}, "its entry 'net' is a dict of a"),
         ({"a": torch.ones(1), "epoch": 3}, "its entry 'epoch' is int"),
         ({"state_dict": {}}, "a dict of nothing"),
         ({"state_dict": {"a": None}}, "its entry 'a' is NoneType"),

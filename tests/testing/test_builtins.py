@@ -11,6 +11,7 @@ from zoo.registry.registry import default_registry
 from zoo.testing import (
     BackboneTests,
     ComponentTests,
+    ConverterTests,
     DecoderTests,
     EncoderTests,
     FamilyTests,
@@ -31,6 +32,7 @@ NO_SURROGATE = {
     "round_trip",
 }
 TORCHLESS = "naming_loads_no_torch"
+STORED = {"the_state_fits_the_model", "zoo_convert_stores_it"}  # of real checkpoints, in tests/converters
 SMALL: dict[str, Any] = {"image_size": 16}
 
 SUITES: list[tuple[type[ComponentTests], str, dict[str, Any], set[str]]] = [
@@ -51,6 +53,7 @@ SUITES: list[tuple[type[ComponentTests], str, dict[str, Any], set[str]]] = [
     (FamilyTests, "ann", SMALL | {"names": ("ann_vgg_b2_m2_d1", "ann_resnet18")}, {"the_control_has_no_spikes"}),
     (FamilyTests, "sew", SMALL | {"names": ("sew_resnet18_ste",)}, set()),
     (FamilyTests, "timm", SMALL, {"the_control_has_no_spikes"}),
+    *((ConverterTests, name, {}, STORED) for name in ("timm", "torchvision")),
 ]
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import zoo
+from tests.converters.published import copied, random_resnet
 from tests.data.made_data import packed
+from tests.hub.loopback import LoopbackHub
 from zoo.cli import app
 from zoo.contracts.encoder import Encoder
-from zoo.errors import InputError
+from zoo.errors import InputError, WeightError
 from zoo.training import load_data, train
 from zoo.training.hooks import scaled_surrogates
-from zoo.training.start import build, find_beginning
+from zoo.training.start import Beginning, build, find_beginning, opened_control
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "no"}
@@ -70,6 +74,79 @@ def test_what_cannot_be_taken_over_is_named(name: str, begun: str | None, said: 
 def test_a_weight_takes_no_control(control: str, data: Path) -> None:
     with pytest.raises(InputError, match="for networks that start afresh"):
         train(control, load_data(data), changes=QUICK, out=data.parent / "wrong", control=control)
+
+
+WIDE = "has8_resnet_b64_m2_d4_ste_bpd"
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ResNet-18 as timm saves one."""
+    file = tmp_path_factory.mktemp("published") / "resnet18.safetensors"
+    save_file(copied(random_resnet("resnet18")), file)
+    return file
+
+
+def _begin(control: str, name: str = WIDE, **family: float) -> Beginning:
+    opened = find_beginning(name, options={"family": dict(family)})
+    with opened_control(control, opened) as begun_by:
+        return build(opened, ("cat", "dog"), 1, begun_by)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made in this test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    return tmp_path / "temporary"
+
+
+def test_a_published_checkpoint_is_a_control(published: Path, temporary: Path) -> None:
+    begun = _begin(f"timm:{published}", gain=0.0)
+    theirs = random_resnet("resnet18")
+    theirs.reset_classifier(0)
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        features, expected = begun.model.eval().forward_head(begun.model.forward_features(x), True), theirs(x)
+    assert (features - expected).abs().max() <= 1e-4 * expected.abs().max()
+    assert begun.model.pretrained_cfg["mean"] == (0.485, 0.456, 0.406)
+    assert begun.model.pretrained_cfg["std"] == (0.229, 0.224, 0.225)
+    assert begun.notes == (
+        "its analog branches and head start from ann_resnet_b64_m2_d4.converted with a new head for 2 classes, "
+        "converted from resnet18.safetensors",
+    )
+    assert list(temporary.iterdir()) == []
+    assert _begin(f"torchvision:{published}").initial_sha256 == begun.initial_sha256
+
+
+def test_a_gain_that_was_not_asked_for_stays_out_and_is_named(published: Path) -> None:
+    begun = _begin(f"timm:{published}")
+    assert begun.model.spec.options == {}
+    assert "with --set-family gain=0 it would" in begun.notes[1]
+
+
+def test_what_is_no_control_leaves_nothing(published: Path, temporary: Path) -> None:
+    with pytest.raises(WeightError, match=r"absent\.pth is not a file"):
+        _begin("timm:absent.pth")
+    with pytest.raises(InputError, match="timm has no weights"):
+        _begin("timm:resnet18.a99_in1k")
+    with pytest.raises(InputError, match="is not a control of"):
+        _begin(f"timm:{published}", HYBRID)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_one_command_trains_from_timms_weights(hub: LoopbackHub, published: Path, data: Path, tmp_path: Path) -> None:
+    commit = hub.put("timm/resnet18.a1_in1k", {"model.safetensors": published.read_bytes()})
+    arguments = ["train", WIDE, "--data", str(data), "--control", "timm:resnet18.a1_in1k", "--out", str(tmp_path / "x")]
+    arguments += ["--epochs", "1", "--batch-size", "8", "--precision", "no", "--limit-images", "8"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert f"converted from hf-hub:timm/resnet18.a1_in1k@{commit}/model.safetensors" in said
+    assert "with --set-family gain=0 it would" in said
+    trained = zoo.create_model(f"local-dir:{tmp_path / 'x'}")
+    assert trained.pretrained_cfg["mean"] == (0.485, 0.456, 0.406)
 
 
 def _input_gradient(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:

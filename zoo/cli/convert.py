@@ -8,32 +8,48 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json, key_values
-from zoo.contracts.sizes import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
+from zoo.cli.options import CacheDir, Endpoint, Json, key_values
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.terminal import say
 
 
 def convert_command(
-    converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="Whose checkpoint it is, such as has8.")],
+    converter: Annotated[
+        str, typer.Argument(metavar="CONVERTER", help="Whose checkpoint it is: timm, torchvision, or a plugin's.")
+    ],
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save, or .safetensors; no code in it is run.")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="A file of torch.save, or .safetensors; no code in it is run. Of timm also a name, such as "
+            "resnet18.a1_in1k or resnet18.a1_in1k@COMMIT, which is downloaded.",
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is empty or does not exist yet.")],
     encoder: Annotated[str | None, typer.Option(help="The encoder that it was trained with.")] = None,
     decoder: Annotated[str | None, typer.Option(help="The decoder that it was trained with.")] = None,
     image_size: Annotated[
-        int, typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side that it was trained with.")
-    ] = SMALL_IMAGE_SIZE,
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_IMAGE_SIZE,
+            help="Pixels a side that it was trained with.  (default: what its publisher states, or 32)",
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the converter; may be repeated."),
     ] = None,
+    endpoint: Endpoint = None,
+    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Convert a checkpoint that was trained with other code.
 
-    Converters come with plugins: `zoo list --components` shows them. The
-    authors' own checkpoints need zoo-has8-reference. The folder is loaded by
+    `zoo convert timm resnet18.a1_in1k --out DIR` makes ann_resnet_b64_m2_d4 of
+    timm's ResNet-18, which `zoo train … --control` takes. Further converters
+    come with plugins: `zoo list --components` shows them. The authors' own
+    checkpoints need zoo-has8-reference. The folder is loaded by
     zoo.create_model("local-dir:DIR").
     """
     from zoo.saving.convert import convert
@@ -42,7 +58,17 @@ def convert_command(
     options = {name: value for name, value in coding.items() if value is not None} | key_values(
         settings or [], "KEY=VALUE"
     )
-    converted = convert(converter, checkpoint, out, image_size=image_size, registry=None, **options)
+    converted = convert(
+        converter,
+        checkpoint,
+        out,
+        image_size=image_size,
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+        token=None,
+        registry=None,
+        **options,
+    )
     row = {
         "name": converted.spec_name,
         "num_classes": converted.num_classes,

@@ -82,7 +82,8 @@ def train_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A weight of the network without spikes that a hybrid's analog branches and head start from.",
+            help="A weight of the network without spikes that a hybrid's analog branches and head start from: a name, "
+            "a folder, hf-hub:…, timm:resnet18.a1_in1k, or a file as torchvision:FILE or timm:FILE.",
             rich_help_panel=_RUN,
         ),
     ] = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoo.contracts.converter import Converted, Converter
+from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 from zoo.lazy import attach
@@ -41,11 +41,13 @@ __all__ = [
     "Family",
     "FeatureInfo",
     "GrammarFamily",
+    "HubFile",
     "ImageClassifier",
     "Neuron",
     "NeuronFactory",
     "PairBuilder",
     "Price",
+    "Stated",
     "Work",
 ]
 

@@ -13,6 +13,47 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True)
+class HubFile:
+    """A published checkpoint on the Hugging Face Hub.
+
+    Attributes:
+        repo_id: `org/name`.
+        filename: inside it, a .safetensors.
+        revision: its commit of 40 hexadecimal digits; None for the newest.
+    """
+
+    repo_id: str
+    filename: str
+    revision: str | None = None
+
+
+@final
+@dataclass(frozen=True)
+class Stated:
+    """What is known of a checkpoint beside its tensors; the defaults stand for what its publisher does not state.
+
+    Attributes:
+        license: of the weights.
+        labels: a name for every class, in the order of the logits.
+        dataset: what it was trained on.
+        image_size: pixels a side that it was trained with.
+        interpolation, crop_pct, mean, std: how images are prepared, as in `zoo.catalog.schema.Preprocessing`.
+        note: what a user must know of this.
+    """
+
+    license: str = ""
+    labels: tuple[str, ...] = ()
+    dataset: str = ""
+    image_size: int | None = None
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True)
 class Converted:
     """A checkpoint in the zoo's terms.
 
@@ -54,3 +95,26 @@ class Converter(ABC):
             WeightError: it is not a checkpoint of the kind that it reads; the message names what is missing.
             InputError: an option has a value that it cannot have.
         """
+
+    def locate(self, name: str) -> HubFile | None:
+        """Where the checkpoint lies that its publisher calls `name`; asked where there is no file of that name.
+
+        Returns:
+            None for what is not such a name, which is then taken for a file.
+
+        Raises:
+            InputError: it is like one, but the publisher has no such checkpoint.
+        """
+        return None
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """What is known of the checkpoint beside its tensors.
+
+        Args:
+            converted: what `convert` made of it.
+            name: as `locate` was given it; '' for a file.
+
+        Raises:
+            InputError, WeightError: an option or the name does not fit the tensors.
+        """
+        return Stated()

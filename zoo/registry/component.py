@@ -42,7 +42,7 @@ OURS = "has8-zoo"
 NOTEBOOK = "(registered here)"
 """The distribution shown for components that `zoo.register` added in this process."""
 
-EXTRAS = MappingProxyType({("family", "timm"): ("timm", "timm")})
+EXTRAS = MappingProxyType({(kind, "timm"): ("timm", "timm") for kind in ("family", "converter")})
 """Built-in components that need a module of an extra: kind and name → module and extra."""
 
 NAME = re.compile(r"[a-z][a-z0-9]*")

@@ -53,11 +53,11 @@ from zoo.training.start import (
     default_folder,
     default_tag,
     find_beginning,
+    opened_control,
 )
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
-DEFAULT_RECIPE = "modern"
-FINE_TUNING_RECIPE = "finetune"
+DEFAULT_RECIPE, FINE_TUNING_RECIPE = "modern", "finetune"
 
 
 def train(
@@ -97,7 +97,7 @@ def train(
         resume: go on with the run in `out`, or start it where there is none yet.
         tag: of the resulting weight; by default the data's name.
         control: a weight of the network without spikes, by name or reference, that a hybrid's analog branches and head
-            start from.
+            start from; also what a converter takes, such as `timm:resnet18.a1_in1k` or `torchvision:resnet18.pth`.
         model_options: of the model's components by their kind, and of its family: `{"neuron": {"tau": 4.0}}`.
         options: how the data are read; of splits, the limits alone count.
         accumulate: micro-batches of a process in one step.
@@ -144,8 +144,8 @@ def train(
         again = resume or not accelerator.is_local_main_process
         splits = _read_data(given, options or DataOptions(), opened, folder, again)
     check_names(splits.train.classes)
-    begun_by = opened.another(control) if control is not None else None
-    beginning = build(opened, splits.train.classes, settings.seed, begun_by)
+    with opened_control(control, opened) as begun_by:
+        beginning = build(opened, splits.train.classes, settings.seed, begun_by)
     result = f"{opened.spec.untagged()}.{tag}"
     asked = _Asked(
         name,

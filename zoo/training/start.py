@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Unpack, final
 
 import torch
@@ -14,6 +16,8 @@ from filelock import FileLock, Timeout
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
+from zoo.registry.registry import default_registry
+from zoo.saving.convert import convert_checkpoint
 from zoo.training.checkpoint import CHECKPOINT
 from zoo.weights.config_json import CONFIG, MODEL, RUN
 
@@ -41,6 +45,32 @@ class Beginning:
 def find_beginning(name: str, **places: Unpack[Places]) -> OpenedModel:
     """What NAME stands for; with a tag or a reference, a weight to start from. Takes and raises as `create_model`."""
     return open_model(name, **places)
+
+
+@contextmanager
+def opened_control(control: str | None, opened: OpenedModel) -> Iterator[OpenedModel | None]:
+    """The weight that a hybrid's analog branches start from, opened in the same way as the hybrid; None for none.
+
+    Args:
+        control: a name with its tag, `local-dir:` or `hf-hub:`; or a converter and what it converts, such as
+            `timm:resnet18.a1_in1k` or `torchvision:resnet18.pth`, whose result lies in a temporary folder meanwhile.
+        opened: the hybrid.
+
+    Raises:
+        ModelNameError, WeightError, HubError: as `create_model` does, and `convert`.
+    """
+    registry = opened.registry or default_registry()
+    converter, colon, checkpoint = (control or "").partition(":")
+    known = {component.name for component in registry.components() if component.kind == "converter"}
+    if control is None:
+        yield None
+    elif colon and converter in known:
+        made = convert_checkpoint(converter, checkpoint, opened.access, registry=registry)
+        with TemporaryDirectory(prefix="zoo-control-") as folder:
+            made.folder.write(Path(folder))
+            yield opened.another(f"local-dir:{folder}")
+    else:
+        yield opened.another(control)
 
 
 def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None) -> Beginning:
@@ -85,8 +115,23 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
         )
     model.load_state_dict(own | taken, strict=True)
     model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
-    return Beginning(
-        model, begun.initial_sha256, (f"its analog branches and head {begun.notes[0].replace('starts', 'start')}",)
+    note = f"its analog branches and head {begun.notes[0].replace('starts', 'start')}{_converted_from(control)}"
+    return Beginning(model, begun.initial_sha256, (note, *_gain_note(model, control)))
+
+
+def _converted_from(control: OpenedModel) -> str:
+    file = control.weight.converted if control.weight is not None else None
+    return "" if file is None else f", converted from {file.name}"
+
+
+def _gain_note(model: ImageClassifier, control: OpenedModel) -> tuple[str, ...]:
+    """How a network whose decoded branch is not silenced would begin as its control."""
+    family = (control.registry or default_registry()).load("family", model.spec.family)()
+    if "gain" not in family.options or "gain" in model.spec.options.get("family", {}):
+        return ()
+    return (
+        f"its spiking branches start at random and are added to the analog ones, so that it does not begin as "
+        f"{control.spec}; with --set-family gain=0 it would",
     )
 
 

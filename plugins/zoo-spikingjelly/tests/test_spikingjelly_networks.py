@@ -42,8 +42,13 @@ PARAMETERS = {
     "spikformerti": 4_400_392,
     "spikformers": 13_244_824,
     "spikformercifar10": 9_692_056,
+    "spikformer4384": 9_692_056,
+    "spikformer8512": 29_664_808,
+    "spikformer8768": 66_301_768,
     "sdt8384": 16_816_744,
     "qkformer10384": 16_472_584,
+    "qkformer10512": 29_077_864,
+    "qkformer10768": 64_960_552,
     "maxformer10384": 16_236_616,
     "maxformercifar": 6_949_432,
 }
@@ -194,13 +199,13 @@ def test_more_image_channels_start_as_spikingjelly_starts_them(name: str) -> Non
     ("name", "message"),
     [
         ("sj_spikformer", "did you mean 'spikformers'"),
-        ("sj_qkformer_10_384", "did you mean 'qkformer10384'"),
+        ("sj_qkformer_10_384", "did you mean 'qkformer10"),
         ("sj", "the form is network"),
         ("sj_msresnet18_lif", "unexpected 'lif'"),
     ],
 )
-def test_wrong_names_say_what_there_is(name: str, message: str) -> None:
-    with pytest.raises(ModelNameError, match=message):
+def test_wrong_names_say_what_there_is(name: str, said: str) -> None:
+    with pytest.raises(ModelNameError, match=said):
         zoo.parse_name(name)
 
 

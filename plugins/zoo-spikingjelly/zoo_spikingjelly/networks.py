@@ -78,6 +78,17 @@ def _adapt_first_conv(network: nn.Module, in_chans: int) -> None:
     network.set_submodule(name, adapted)
 
 
+def _pool_spikes(network: nn.Module) -> None:
+    """Move every max pooling of a Spikformer's patches behind the neuron, where its authors have it."""
+    for stage in cast(nn.Sequential, network.get_submodule("patch_embed.stages")):
+        convolution = cast(nn.Sequential, stage.get_submodule("conv_bn.block"))
+        if isinstance(convolution[-1], nn.MaxPool2d):
+            pooling = convolution.pop(-1)
+            stage.set_submodule(
+                "neuron", nn.Sequential(stage.get_submodule("neuron"), layer.SeqToANNContainer(pooling))
+            )
+
+
 def _blocks(network: nn.Module, path: str) -> list[nn.Module]:
     module = network.get_submodule(path)
     return list(module) if isinstance(module, (nn.Sequential, nn.ModuleList)) else [module]
@@ -88,9 +99,12 @@ def make_parts(published: Published, timesteps: int, in_chans: int) -> Parts:
     module, _, function = published.builder.partition(":")
     build = getattr(importlib.import_module(f"{_MODELS}.{module}"), function)
     offered = {"T": timesteps, "in_channels": in_chans, "cnf": "ADD", "spiking_neuron": _if_neuron}
-    network = cast(nn.Module, build(num_classes=1, **{name: offered[name] for name in published.arguments}))
+    arguments = {name: offered[name] for name in published.arguments} | dict(published.settings)
+    network = cast(nn.Module, build(num_classes=1, **arguments))
     _adapt_first_conv(network, in_chans)
     _make_stateless(network)
+    if published.late_pooling:
+        _pool_spikes(network)
     functional.set_step_mode(network, "m")
     stages = nn.Sequential()
     for level in published.levels:

@@ -1,12 +1,14 @@
 """The networks that spikingjelly builds, as their papers describe them. Loads no torch.
 
-A network's name is that of spikingjelly's function without underscores: `qkformer_10_384` is `sj_qkformer10384`.
+A network's name is that of spikingjelly's function without underscores: `qkformer_10_384` is `sj_qkformer10384`. Sizes
+that spikingjelly has no function for are built by its classes, and named as their authors name them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
 
 
 @final
@@ -40,6 +42,9 @@ class Published:
         dropout: in front of the linear layer.
         head_std: standard deviation of the linear layer's first weights; None for torch's own choice.
         control: the same network without spikes, by name.
+        settings: further arguments of the builder, where it is a class.
+        title: the name behind `sj_` where the builder is a class.
+        late_pooling: whether spikes are pooled, as in the authors' Spikformer, and not what the neurons are fed.
     """
 
     builder: str
@@ -51,11 +56,14 @@ class Published:
     dropout: float = 0.0
     head_std: float | None = None
     control: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    late_pooling: bool = False
 
     @property
     def name(self) -> str:
         """As it stands behind `sj_`."""
-        return self.builder.partition(":")[2].replace("_", "")
+        return self.title or self.builder.partition(":")[2].replace("_", "")
 
 
 _SEW, _MEMBRANE, _ATTENTION = "arXiv:2102.04159", "arXiv:2112.08954", "arXiv:2209.13929"
@@ -92,6 +100,29 @@ def _spikformer(
     return Published(builder, _SPIKFORMER, 4, _flat(width, reduction), arguments, head_std=0.02)
 
 
+def _authors_spikformer(depth: int, width: int, heads: int, patch: int) -> Published:
+    """A size that spikingjelly has no function for; its authors pool spikes."""
+    settings = {"depths": depth, "embed_dims": width, "num_heads": heads, "patch_size": patch}
+    levels, title = _flat(width, patch), f"spikformer{depth}{width}"
+    return Published(
+        "spikformer:Spikformer",
+        _SPIKFORMER,
+        4,
+        levels,
+        head_std=0.02,
+        settings=settings,
+        title=title,
+        late_pooling=True,
+    )
+
+
+def _authors_qkformer(width: int, heads: int) -> Published:
+    """A width that spikingjelly has no function for."""
+    settings = {"embed_dims": width, "num_heads": (heads,) * 3}
+    levels = tuple(Level((f"patch_embed{i + 1}", f"stage{i + 1}"), width // 4 * 2**i, 4 * 2**i) for i in range(3))
+    return Published("qkformer:QKFormer", _QKFORMER, 4, levels, settings=settings, title=f"qkformer10{width}")
+
+
 def _flat(width: int, reduction: int) -> tuple[Level, ...]:
     return Level(("patch_embed",), width, reduction), Level(("blocks",), width, reduction)
 
@@ -114,7 +145,12 @@ _ALL = (
     _spikformer("spikformer:spikformer_s", 384, 16),
     _spikformer("spikformer:spikformer_cifar10", 384, 4, arguments=("T",)),
     Published("spike_driven_transformer:sdt_8_384", _SDT, 4, _flat(384, 16), head_neuron="head_lif"),
+    _authors_spikformer(4, 384, 12, 4),
+    _authors_spikformer(8, 512, 8, 16),
+    _authors_spikformer(8, 768, 12, 16),
     _hierarchical("qkformer:qkformer_10_384", _QKFORMER, 4),
+    _authors_qkformer(512, 8),
+    _authors_qkformer(768, 12),
     _hierarchical("maxformer:maxformer_10_384", _MAX, 4, head_neuron="head_lif"),
     _hierarchical("maxformer:maxformer_cifar", _MAX, 1, head_neuron="head_lif", head_std=0.02),
 )

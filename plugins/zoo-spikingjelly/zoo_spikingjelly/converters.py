@@ -1,0 +1,149 @@
+"""Published spiking weights → models of this plugin: `zoo convert sew|spikformer|qkformer CHECKPOINT --out DIR`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, final
+
+from zoo.blocks import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
+from zoo.contracts import Converted, Converter, Stated
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo_spikingjelly.transformers import Transformer
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+NOT_KNOWN = "How images were prepared is not known: pixels in [0, 1] are assumed."
+ADD = "That branches are joined by ADD is assumed: the tensors do not say it."
+MAYBE_ANALOG = "A ResNet without spikes has the same keys and shapes: that these were trained with spikes is assumed."
+ONE_IMAGE = (
+    "The authors' code lets the last neurons of every attention in stage 3 run on from image to image of a batch; here "
+    "every image starts from rest, as a batch of one does there."
+)
+PREPARED = "That images were cropped to 0.875 is assumed: the authors' repository does not hold that code."
+
+
+@final
+class SewConverter(Converter):
+    """SEW-ResNet-18 to 152 with ADD, in the authors' layout or in spikingjelly's; 4 timesteps.
+
+    The authors' is that of github.com/fangwei123456/Spike-Element-Wise-ResNet, imagenet/sew_resnet.py.
+    """
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        """The form is told from keys and shapes.
+
+        Raises:
+            WeightError: it is none of them; the message names the first wrong key.
+        """
+        places = {}
+        for name, form in RESNET_FORMS.items():
+            theirs = residual_shapes(form)
+            places[f"sew_{name} of the authors"] = name, {_authors_key(key): key for key in theirs}, theirs
+            places[f"sew_{name} of spikingjelly"] = name, {key: key for key in theirs}, theirs
+        layouts = [
+            Layout(title, {key: shapes[plain] for key, plain in keys.items()})
+            for title, (_, keys, shapes) in places.items()
+        ]
+        title = choose_layout(state, layouts, "SEW-ResNet").name
+        name, keys, _ = places[title]
+        ours = renamed(state, {key: _our_key(plain) for key, plain in keys.items()})
+        note = ADD if title.endswith("authors") else f"{ADD} {MAYBE_ANALOG}"
+        classes, in_chans = len(state["fc.weight"]), state["conv1.weight"].shape[1]
+        return Converted(f"sj_sew{name}", classes, in_chans, ours, note)
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """As the authors' training script prepares ImageNet."""
+        return _imagenet(converted, "bilinear", 0.875)
+
+
+def _authors_key(key: str) -> str:
+    """spikingjelly's key → the authors', whose convolution and norm are one container."""
+    key = re.sub(r"^(layer.*)\.downsample\.(\d)\.", r"\1.downsample.0.module.\2.", key)
+    key = re.sub(r"^(layer.*)\.conv(\d)\.", r"\1.conv\2.module.0.", key)
+    return re.sub(r"^(layer.*)\.bn(\d)\.", r"\1.conv\2.module.1.", key)
+
+
+def _our_key(key: str) -> str:
+    """spikingjelly's key → that of `sj_sewresnet…`."""
+    block = re.fullmatch(r"layer(\d)\.(.*)", key)
+    if block:
+        return f"stages.{block[1]}.{block[2]}"
+    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", key)
+    return f"stages.0.{int(stem[1] == 'bn')}.{stem[2]}" if stem else f"head.{key}"
+
+
+@final
+class SpikformerConverter(Converter):
+    """Spikformer-8-512 and 8-768 of ImageNet, Spikformer-4-384 of CIFAR, in their authors' layout; 4 timesteps."""
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        """The size is told from keys and shapes.
+
+        Raises:
+            WeightError: it is none of them; the message names the first wrong key.
+        """
+        from zoo_spikingjelly.transformers import spikformer
+
+        sizes = (spikformer(8, 512, linear=False), spikformer(8, 768, linear=False), spikformer(4, 384, linear=True))
+        return _convert(state, sizes, "Spikformer", "")
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """As imagenet.yml and cifar10.yml of the authors state it."""
+        if converted.spec_name != "sj_spikformer4384":
+            return _imagenet(converted, "bicubic", 1.0)
+        if (converted.num_classes, converted.in_chans) != (10, 3):
+            return Stated(note=NOT_KNOWN)
+        return Stated(image_size=32, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+
+
+@final
+class QkformerConverter(Converter):
+    """QKFormer-10-384, 10-512 and 10-768 of ImageNet, in their authors' layout; 4 timesteps."""
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        """The width is told from the shapes.
+
+        Raises:
+            WeightError: it is none of them; the message names the first wrong key.
+        """
+        from zoo_spikingjelly.transformers import qkformer
+
+        return _convert(state, [qkformer(width) for width in (384, 512, 768)], "QKFormer", ONE_IMAGE)
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """ImageNet's mean and std, of which the authors' code imports the loader."""
+        return _imagenet(converted, "bicubic", 0.875, PREPARED)
+
+
+def _convert(state: Mapping[str, Tensor], sizes: Sequence[Transformer], publisher: str, note: str) -> Converted:
+    layouts = {size.network: size.layout for size in sizes}
+    chosen = choose_layout(state, list(layouts.values()), publisher)
+    size = next(size for size in sizes if size.network == chosen.name)
+    values = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    classes, in_chans = len(state["head.weight"]), state[size.first_conv].shape[1]
+    return Converted(f"sj_{size.network}", classes, in_chans, size.converted(values), note)
+
+
+def _imagenet(converted: Converted, interpolation: str, crop_pct: float, note: str = "") -> Stated:
+    """ImageNet's preparation, where it has as many classes and channels."""
+    if (converted.num_classes, converted.in_chans) != (1000, 3):
+        return Stated(note=NOT_KNOWN)
+    return Stated(
+        image_size=224,
+        interpolation=interpolation,
+        crop_pct=crop_pct,
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+        note=note,
+    )

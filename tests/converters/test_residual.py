@@ -1,0 +1,304 @@
+"""timm's and torchvision's ResNets become the network without spikes: by file, by command, by timm's name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import torchvision
+from safetensors.torch import save, save_file
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+import zoo
+from tests.converters.published import copied, random_resnet
+from tests.exporting.test_onnx import by_onnxruntime
+from tests.hub.loopback import LoopbackHub
+from zoo.catalog.schema import StoredWeight
+from zoo.cli import app
+from zoo.converters.residual import FORMS, our_key, residual_shapes
+from zoo.converters.timm_resnet import TimmConverter
+from zoo.converters.torchvision_resnet import TorchvisionConverter
+from zoo.errors import HubError, InputError, SourceError, WeightError
+from zoo.saving.convert import convert
+from zoo.weights.config_json import read_config
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NAMED = "resnet18.a1_in1k"
+REPO = f"timm/{NAMED}"
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> nn.Module:
+    return random_resnet("resnet18")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(resnet18: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("timm") / "mine.safetensors"
+    save_file(copied(resnet18), file)
+    return file
+
+
+def record(folder: Path) -> StoredWeight:
+    return read_config((folder / "config.json").read_bytes(), "it")
+
+
+def normalised(pixels: Tensor) -> Tensor:
+    return (pixels - torch.tensor(MEAN).reshape(3, 1, 1)) / torch.tensor(STD).reshape(3, 1, 1)
+
+
+def assert_same_logits(folder: Path, network: nn.Module, size: int = 64) -> None:
+    """To 1e-4 of the largest logit, on normalised images, as both networks take them."""
+    model = zoo.create_model(f"local-dir:{folder}").eval()
+    x = normalised(torch.rand(2, 3, size, size))
+    with torch.no_grad():
+        logits, expected = model(x), network(x)
+    assert expected.std() > 0.1 * expected.abs().max() > 0
+    assert (logits - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_keys_and_shapes_are_those_of_both_libraries_and_of_ours(name: str) -> None:
+    form = FORMS[name]
+    shapes = {key: tuple(1000 if n is None else n for n in shape) for key, shape in residual_shapes(form).items()}
+    shapes["conv1.weight"] = (64, 3, 7, 7)
+    with torch.device("meta"):
+        theirs = [timm.create_model(name).state_dict(), torchvision.models.get_model(name).state_dict()]
+    for state in theirs:
+        assert {key: tuple(value.shape) for key, value in state.items()} == shapes
+    ours = zoo.create_model(form.spec_name, device="meta").state_dict()
+    assert {our_key(key): shape for key, shape in shapes.items()} == {k: tuple(v.shape) for k, v in ours.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "suffix"),
+    [
+        ("resnet18", "ann_resnet_b64_m2_d4", ".safetensors"),
+        pytest.param("resnet34", "ann_resnet34_b64_m2_d4", ".pth", marks=pytest.mark.slow),
+        pytest.param("resnet50", "ann_resnet50_b64_m2_d4", ".pth", marks=pytest.mark.slow),
+    ],
+)
+def test_a_file_converts_to_the_same_logits(name: str, spec: str, suffix: str, tmp_path: Path) -> None:
+    network, file = random_resnet(name, num_classes=7), tmp_path / f"some-other-name{suffix}"
+    if suffix == ".pth":
+        torch.save({"state_dict": network.state_dict(), "epoch": 3}, file)
+    else:
+        save_file(copied(network), file)
+    arguments = ["convert", "timm", str(file), "--out", str(tmp_path / "out"), "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["name"] == spec
+    assert_same_logits(tmp_path / "out", network)
+    weight = record(tmp_path / "out")
+    assert weight.converted is not None
+    assert weight.converted.name == file.name
+    assert weight.converted.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert weight.labels == tuple(f"class {i}" for i in range(7))
+    assert (weight.license, weight.preprocessing.mean, weight.preprocessing.std) == ("not stated", MEAN, STD)
+    assert weight.preprocessing.size == 224
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet101", "resnet152"])
+def test_the_deep_ones_convert_to_the_same_logits(name: str, tmp_path: Path) -> None:
+    network = random_resnet(name, num_classes=7)
+    save_file(copied(network), tmp_path / "x.safetensors")
+    convert("torchvision", tmp_path / "x.safetensors", tmp_path / "out")
+    assert_same_logits(tmp_path / "out", network)
+
+
+@pytest.mark.slow
+def test_onnx_takes_raw_pixels(checkpoint: Path, resnet18: nn.Module, tmp_path: Path) -> None:
+    convert("timm", checkpoint, tmp_path / "out")
+    file = tmp_path / "x.onnx"
+    arguments = ["export", f"local-dir:{tmp_path / 'out'}", "--out", str(file), "--image-size", "64"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = resnet18(normalised(pixels))
+    assert (by_onnxruntime(file.read_bytes(), pixels) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_named_weights_state_licence_labels_and_preparation(checkpoint: Path, tmp_path: Path) -> None:
+    converted = convert("timm", checkpoint, tmp_path / "out", weights=NAMED)
+    weight = record(tmp_path / "out")
+    assert converted.note == ""
+    assert (weight.license, weight.dataset, weight.recipe) == ("apache-2.0", "imagenet-1k", "converted")
+    assert weight.labels[:2] == ("tench, Tinca tinca", "goldfish, Carassius auratus")
+    assert len(set(weight.labels)) == 1000
+    prepared = weight.preprocessing
+    assert (prepared.size, prepared.interpolation, prepared.crop_pct) == (224, "bicubic", 0.95)
+    transform = zoo.transform(zoo.create_model(f"local-dir:{tmp_path / 'out'}"))
+    assert transform is not None
+
+
+def test_a_file_that_says_nothing_gets_no_licence_and_a_note(checkpoint: Path, tmp_path: Path) -> None:
+    converted = convert("timm", checkpoint, tmp_path / "out")
+    weight = record(tmp_path / "out")
+    assert "as timm's resnet18.a1_in1k states it" in converted.note
+    assert weight.dataset_note == converted.note
+    assert (weight.license, weight.dataset, weight.labels[0]) == ("not stated", "not stated", "class 0")
+
+
+@pytest.mark.parametrize(
+    ("weights", "interpolation", "crop_pct", "label"),
+    [("", "bilinear", 0.875, "class 0"), ("IMAGENET1K_V1", "bilinear", 0.875, "tench")],
+)
+def test_torchvision_prepares_images_as_its_weights_state_it(
+    weights: str, interpolation: str, crop_pct: float, label: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    convert("torchvision", checkpoint, tmp_path / "out", weights=weights)
+    weight = record(tmp_path / "out")
+    prepared = weight.preprocessing
+    assert (prepared.size, prepared.interpolation, prepared.crop_pct) == (224, interpolation, crop_pct)
+    assert (prepared.mean, prepared.std, weight.labels[0]) == (MEAN, STD, label)
+
+
+def test_torchvisions_second_weights_are_cropped_otherwise() -> None:
+    network = random_resnet("resnet50", num_classes=3)
+    converter = TorchvisionConverter("IMAGENET1K_V2")
+    stated = converter.describe(converter.convert(network.state_dict()), "")
+    assert (stated.crop_pct, stated.labels) == (224 / 232, ())
+
+
+def test_other_channels_have_the_mean_of_the_means() -> None:
+    network = random_resnet("resnet18", num_classes=3, in_chans=1)
+    converted = TimmConverter().convert(network.state_dict())
+    assert (converted.in_chans, converted.num_classes) == (1, 3)
+    assert TimmConverter().describe(converted, "").mean == (sum(MEAN) / 3,)
+
+
+def test_half_precision_and_old_files_without_counters_are_read(resnet18: nn.Module, tmp_path: Path) -> None:
+    state = {key: value.half() for key, value in copied(resnet18).items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "x.pth")
+    convert("torchvision", tmp_path / "x.pth", tmp_path / "out")
+    model = zoo.create_model(f"local-dir:{tmp_path / 'out'}")
+    assert {value.dtype for value in model.state_dict().values()} == {torch.float32, torch.int64}
+
+
+# --- timm's names. ---
+
+
+def test_a_name_of_timms_is_downloaded_and_pinned(
+    hub: LoopbackHub, resnet18: nn.Module, checkpoint: Path, tmp_path: Path
+) -> None:
+    commit = hub.put(REPO, {"model.safetensors": checkpoint.read_bytes()})
+    arguments = ["convert", "timm", NAMED, "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert_same_logits(tmp_path / "out", resnet18)
+    weight = record(tmp_path / "out")
+    assert weight.converted is not None
+    assert weight.converted.name == f"hf-hub:{REPO}@{commit}/model.safetensors"
+    assert weight.converted.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert weight.license == "apache-2.0"
+    hub.stop()
+    convert("timm", f"{NAMED}@{commit}", tmp_path / "again")  # from the cache, without the Hub
+    assert record(tmp_path / "again") == weight
+    with pytest.raises(HubError):
+        convert("timm", NAMED, tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("resnet18.a9_in1k", InputError, "timm has no weights 'resnet18.a9_in1k'; did you mean 'resnet18.a"),
+        ("resnet26.bt_in1k", InputError, "neither a file nor a ResNet of timm that the zoo converts"),
+        (f"{NAMED}@main", SourceError, "is not a commit"),
+        ("absent/resnet18.pth", WeightError, "is not a file"),
+        ("absent.safetensors", WeightError, "is not a file"),
+    ],
+)
+def test_wrong_names_say_what_is_wrong(name: str, error: type[Exception], said: str, tmp_path: Path) -> None:
+    with pytest.raises(error, match=said):
+        convert("timm", name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightError, match=r"resnet50\.a1_in1k is a resnet50, but these are the tensors of a resnet18"):
+        convert("timm", checkpoint, tmp_path / "out", weights="resnet50.a1_in1k")
+    with pytest.raises(InputError, match="torchvision has no weights 'IMAGENET1K_V2' of resnet18"):
+        convert("torchvision", checkpoint, tmp_path / "out", weights="IMAGENET1K_V2")
+
+
+# --- Refusals. ---
+
+
+def _foreign(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {"patch_embed.proj.weight": torch.ones(3), "cls_token": torch.ones(1)}
+
+
+def _truncated(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    keys = list(state)
+    return {key: state[key] for key in keys[: keys.index("layer4.0.conv2.weight")]}
+
+
+def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.replace("layer3.1.bn1", "layer3.1.norm1"): value for key, value in state.items()}
+
+
+def _extended(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return state | {"layer1.0.se.fc.weight": torch.ones(2)}
+
+
+def _widened(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return state | {"layer2.1.conv2.weight": torch.ones(128, 128, 1, 1)}
+
+
+def _headless(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("fc.")}
+
+
+@pytest.mark.parametrize("converter", ["timm", "torchvision"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_foreign, r"not a checkpoint of .*: conv1\.weight is missing; it has 'patch_embed\.proj\.weight'"),
+        (_truncated, r"nearest to resnet18 of .*, but layer4\.0\.conv2\.weight is missing$"),
+        (_renamed, r"but layer3\.1\.bn1\.weight is missing; it has 'layer3\.1\.norm1\.weight'"),
+        (_extended, r"but it has 'layer1\.0\.se\.fc\.weight', which resnet18 does not have"),
+        (
+            _widened,
+            r"but layer2\.1\.conv2\.weight has the shape \(128, 128, 1, 1\), and \(128, 128, 3, 3\) is expected",
+        ),
+        (_headless, r"but fc\.weight is missing"),
+    ],
+)
+def test_what_is_no_resnet_names_the_first_wrong_key(
+    converter: str,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    said: str,
+    resnet18: nn.Module,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "resnet18.safetensors").write_bytes(save(change(copied(resnet18))))
+    with pytest.raises(WeightError, match=said):
+        convert(converter, tmp_path / "resnet18.safetensors", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("resnet18d", r"conv1\.weight is missing; it has '[\w.]+', which resnet18 does not have"),
+        ("wide_resnet50_2", r"layer1\.0\.conv1\.weight has the shape \(128, 64, 1, 1\)"),
+        ("resnext50_32x4d", r"layer1\.0\.conv1\.weight has the shape"),
+        ("seresnet18", r"has 'layer1\.0\.se\.fc1\.bias'"),
+        ("resnet26", r"layer1\.0\.conv1\.weight has the shape \(64, 64, 1, 1\)"),
+        ("resnet50_gn", r"bn1\.running_mean is missing"),
+    ],
+)
+def test_relatives_are_refused(name: str, said: str) -> None:
+    with torch.device("meta"):
+        state = timm.create_model(name).state_dict()
+    with pytest.raises(WeightError, match=said):
+        TimmConverter().convert(state)

@@ -1,0 +1,7 @@
+"""The loopback Hub."""
+
+from __future__ import annotations
+
+from tests.hub.fixtures import hub
+
+__all__ = ["hub"]

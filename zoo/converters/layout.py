@@ -1,0 +1,110 @@
+"""The keys and shapes of a published network, and the checkpoint that is compared with them, key by key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, final
+
+from zoo.errors import WeightError, shorten
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shape = tuple[int | None, ...]
+"""The shape of a tensor; None where any size from 1 on will do."""
+
+_COUNTER = ".num_batches_tracked"
+"""What old checkpoints lack; a network in eval mode does not read it."""
+
+
+@final
+@dataclass(frozen=True)
+class Layout:
+    """One published network.
+
+    Attributes:
+        name: as its publisher calls it.
+        shapes: published key → shape, in the publisher's order.
+    """
+
+    name: str
+    shapes: Mapping[str, Shape]
+
+    def distance(self, state: Mapping[str, Tensor]) -> int:
+        """How many keys are in one of the two alone, or have another shape."""
+        alike = sum(key in state and fits(state[key], shape) for key, shape in self.shapes.items())
+        return len(self.shapes) + len(state) - 2 * alike
+
+
+def norm_shapes(key: str, width: int) -> dict[str, Shape]:
+    """The keys of a batch norm."""
+    shapes: dict[str, Shape] = {f"{key}.{name}": (width,) for name in ("weight", "bias", "running_mean", "running_var")}
+    return shapes | {key + _COUNTER: ()}
+
+
+def fits(tensor: Tensor, shape: Shape) -> bool:
+    """Whether a tensor has that shape."""
+    sizes = tuple(tensor.shape)
+    return len(sizes) == len(shape) and all(
+        size > 0 if wanted is None else size == wanted for size, wanted in zip(sizes, shape, strict=True)
+    )
+
+
+def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publisher: str) -> Layout:
+    """The layout that a checkpoint has, told from its keys and shapes alone.
+
+    Args:
+        state: of the checkpoint.
+        layouts: of all the networks that it may be of.
+        publisher: whose networks they are, for messages.
+
+    Raises:
+        WeightError: it has none of them; the message names the first wrong key of the nearest one.
+    """
+    nearest = min(layouts, key=lambda layout: layout.distance(state))
+    wrong = _first_wrong_key(state, nearest)
+    if wrong is None:
+        return nearest
+    if nearest.distance(state) == len(nearest.shapes) + len(state):
+        names = ", ".join(layout.name for layout in layouts)
+        raise WeightError(f"it is not a checkpoint of {publisher} ({names}): {wrong}")
+    raise WeightError(f"it is nearest to {nearest.name} of {publisher}, but {wrong}")
+
+
+def _first_wrong_key(state: Mapping[str, Tensor], layout: Layout) -> str | None:
+    """The first key of the layout that is missing or has another shape; else one that the layout does not have."""
+    unknown = sorted(state.keys() - layout.shapes.keys())
+    for key, shape in layout.shapes.items():
+        if key not in state and not key.endswith(_COUNTER):
+            nearest = difflib.get_close_matches(key, unknown, n=1, cutoff=0)
+            return f"{key} is missing" + "".join(f"; {_foreign(name, layout)}" for name in nearest)
+        if key in state and not fits(state[key], shape):
+            return f"{key} has the shape {tuple(state[key].shape)}, and {in_words(shape)} is expected"
+    return _foreign(unknown[0], layout) if unknown else None
+
+
+def _foreign(key: str, layout: Layout) -> str:
+    return f"it has {shorten(key, 120)}, which {layout.name} does not have"
+
+
+def in_words(shape: Shape) -> str:
+    """`(64, any, 7, 7)`."""
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def renamed(state: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Tensor]:
+    """The values under our keys, numbers with a fraction as float32; a batch norm without a counter starts at 0.
+
+    Args:
+        state: of the checkpoint.
+        keys: published key → ours.
+    """
+    import torch
+
+    ours = {}
+    for key, own in keys.items():
+        value = state[key] if key in state else torch.zeros((), dtype=torch.int64)
+        ours[own] = value.float() if value.is_floating_point() else value
+    return ours

@@ -1,0 +1,130 @@
+"""ResNet-18 to ResNet-152 as torchvision lays them out, and as the zoo does: `ann_resnet50_b64_m2_d4` and its like.
+
+timm and torchvision have the same keys and shapes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, final
+
+from zoo.converters.layout import Layout, Shape, choose_layout, norm_shapes, renamed
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.contracts.converter import Converted
+
+STEM_WIDTH = 64
+
+
+@final
+@dataclass(frozen=True)
+class Form:
+    """The form of a ResNet.
+
+    Attributes:
+        blocks: of each of its four stages.
+        bottleneck: whether a block has three convolutions, and is four times as wide at its end.
+        backbone: what the zoo calls it.
+    """
+
+    blocks: tuple[int, int, int, int]
+    bottleneck: bool
+    backbone: str
+
+    @property
+    def spec_name(self) -> str:
+        """The name of the network in the zoo."""
+        return f"ann_{self.backbone}_b64_m2_d4"
+
+
+FORMS: Mapping[str, Form] = MappingProxyType(
+    {
+        "resnet18": Form((2, 2, 2, 2), False, "resnet"),
+        "resnet34": Form((3, 4, 6, 3), False, "resnet34"),
+        "resnet50": Form((3, 4, 6, 3), True, "resnet50"),
+        "resnet101": Form((3, 4, 23, 3), True, "resnet101"),
+        "resnet152": Form((3, 8, 36, 3), True, "resnet152"),
+    }
+)
+"""By their names at timm and torchvision."""
+
+
+def residual_shapes(form: Form) -> dict[str, Shape]:
+    """Key → shape, in torchvision's order; image channels and classes are any."""
+    shapes: dict[str, Shape] = {"conv1.weight": (STEM_WIDTH, None, 7, 7)} | norm_shapes("bn1", STEM_WIDTH)
+    width_in = STEM_WIDTH
+    for i, count in enumerate(form.blocks):
+        width = STEM_WIDTH * 2**i
+        width_out = 4 * width if form.bottleneck else width
+        for j in range(count):
+            block = f"layer{i + 1}.{j}"
+            shapes |= _block_shapes(block, width_in, width, form.bottleneck)
+            if width_in != width_out or (i and not j):
+                shapes[f"{block}.downsample.0.weight"] = (width_out, width_in, 1, 1)
+                shapes |= norm_shapes(f"{block}.downsample.1", width_out)
+            width_in = width_out
+    return shapes | {"fc.weight": (None, width_in), "fc.bias": (None,)}
+
+
+def _block_shapes(block: str, width_in: int, width: int, bottleneck: bool) -> dict[str, Shape]:
+    widths, kernels = ((width, width, 4 * width), (1, 3, 1)) if bottleneck else ((width, width), (3, 3))
+    shapes: dict[str, Shape] = {}
+    for k, (width_out, kernel) in enumerate(zip(widths, kernels, strict=True), 1):
+        shapes[f"{block}.conv{k}.weight"] = (width_out, width_in, kernel, kernel)
+        shapes |= norm_shapes(f"{block}.bn{k}", width_out)
+        width_in = width_out
+    return shapes
+
+
+def our_key(key: str) -> str:
+    """torchvision's key → that of the network without spikes: a convolution, its norm and its ReLU take three places.
+
+    Example:
+        >>> our_key("layer2.0.bn2.running_mean")
+        'stages.2.0.analog.body.4.running_mean'
+    """
+    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", key)
+    if stem:
+        return f"stages.0.0.analog.{stem[1]}.{stem[2]}"
+    block = re.fullmatch(r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.(\w+)", key)
+    if block is None:
+        return f"head.{key}"
+    stage, index, kind, number, name = block.groups()
+    if kind == "downsample.":
+        return f"stages.{stage}.{index}.analog.shortcut.{number}.{name}"
+    place = 3 * (int(number) - 1) + (kind == "bn")
+    return f"stages.{stage}.{index}.analog.body.{place}.{name}"
+
+
+def convert_residual(state: Mapping[str, Tensor], publisher: str) -> Converted:
+    """A ResNet of timm's or torchvision's as the zoo's network without spikes, its form told from the shapes.
+
+    Args:
+        state: key → tensor.
+        publisher: whose it is, for messages.
+
+    Raises:
+        WeightError: it is none of them; the message names the first wrong key.
+    """
+    from zoo.contracts.converter import Converted
+
+    layouts = [Layout(name, residual_shapes(form)) for name, form in FORMS.items()]
+    layout = choose_layout(state, layouts, publisher)
+    ours = renamed(state, {key: our_key(key) for key in layout.shapes})
+    classes, in_chans = len(state["fc.weight"]), state["conv1.weight"].shape[1]
+    return Converted(FORMS[layout.name].spec_name, classes, in_chans, ours)
+
+
+def published_name(converted: Converted) -> str:
+    """`resnet50`, of what `convert_residual` made."""
+    return next(name for name, form in FORMS.items() if form.spec_name == converted.spec_name)
+
+
+def of_channels(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """As a record wants them: a number for each channel, or their mean for all."""
+    return tuple(values) if len(values) == count else (sum(values) / len(values),)

@@ -1,0 +1,106 @@
+"""timm's ResNets: `zoo convert timm resnet18.a1_in1k --out DIR`, or a file of one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, final
+
+from zoo.contracts.converter import Converted, Converter, HubFile, Stated
+from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name
+from zoo.errors import InputError, WeightError, suggest
+from zoo.families.timm_family import import_timm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FILE = "model.safetensors"
+_ENDINGS = (".pt", ".pth", ".bin", ".tar", ".safetensors")
+ASSUMED = (
+    "The file does not say how images were prepared: as timm's {weights} states it. "
+    "Name other weights by --set weights=…"
+)
+
+
+@final
+class TimmConverter(Converter):
+    """resnet18, 34, 50, 101 and 152; the form is told from the shapes, the preparation of images from timm.
+
+    The option `weights` says which of timm's weights a file holds, such as `resnet18.a1_in1k`.
+    """
+
+    api_version = 1
+    options = frozenset({"weights"})
+
+    def __init__(self, weights: str = "") -> None:
+        self.weights = weights
+
+    def locate(self, name: str) -> HubFile | None:
+        """Where timm's `resnet18.a1_in1k` lies, or `resnet18.a1_in1k@COMMIT`; None for what looks like a path.
+
+        Raises:
+            InputError: timm has no such weights, or they are of another network than these ResNets.
+        """
+        if "/" in name or "\\" in name or name.endswith(_ENDINGS):
+            return None
+        plain, _, revision = name.partition("@")
+        return HubFile(_cfg(plain).hf_hub_id, FILE, revision or None)
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return convert_residual(state, "timm")
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """What timm's pretrained_cfg states: licence and labels of named weights alone, the rest of any.
+
+        Raises:
+            InputError: timm has no such weights.
+            WeightError: they are of another network than the tensors.
+        """
+        network = published_name(converted)
+        given = name.partition("@")[0] or self.weights
+        cfg = _cfg(given or network)
+        weights = f"{cfg.architecture}.{cfg.tag}"
+        if cfg.architecture != network:
+            raise WeightError(f"{weights} is a {cfg.architecture}, but these are the tensors of a {network}")
+        mean, std = of_channels(cfg.mean, converted.in_chans), of_channels(cfg.std, converted.in_chans)
+        same = bool(given) and cfg.num_classes == converted.num_classes
+        dataset, labels = _classes(cfg) if same else ("", ())
+        return Stated(
+            license=(cfg.license or "") if given else "",
+            labels=labels,
+            dataset=dataset,
+            image_size=cfg.input_size[-1],
+            interpolation=cfg.interpolation,
+            crop_pct=cfg.crop_pct,
+            mean=mean,
+            std=std,
+            note="" if given else ASSUMED.format(weights=weights),
+        )
+
+
+def _cfg(name: str) -> Any:
+    """timm's pretrained_cfg of a name with or without a tag; raises `InputError`."""
+    timm = import_timm()
+    network, _, tag = name.partition(".")
+    if network not in FORMS:
+        raise InputError(
+            f"{name!r} is neither a file nor a ResNet of timm that the zoo converts{suggest(network, FORMS)}"
+        )
+    known = timm.models.get_arch_pretrained_cfgs(network)
+    if tag and name not in known:
+        raise InputError(f"timm has no weights {name!r}{suggest(name, known)}")
+    return timm.get_pretrained_cfg(name)
+
+
+def _classes(cfg: Any) -> tuple[str, tuple[str, ...]]:
+    """The data set that timm takes the classes for, and a name for each; of the two that share one, with their ids."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(cfg.to_dict())
+    if subset is None:
+        return "", ()
+    info = ImageNetInfo(subset)
+    titles, names = info.label_descriptions(), info.label_names()
+    shared = Counter(titles)
+    pairs = zip(titles, names, strict=True)
+    return subset, tuple(f"{title} ({name})" if shared[title] > 1 else title for title, name in pairs)

@@ -1,0 +1,67 @@
+"""torchvision's ResNets: `zoo convert torchvision resnet18-f37072fd.pth --out DIR`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, final
+
+from zoo.contracts.converter import Converted, Converter, Stated
+from zoo.converters.residual import convert_residual, of_channels, published_name
+from zoo.errors import InputError, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ASSUMED = (
+    "The file does not say how images were prepared: as torchvision's {weights} states it. "
+    "Name other weights by --set weights=…"
+)
+DEFAULT = "IMAGENET1K_V1"
+
+
+@final
+class TorchvisionConverter(Converter):
+    """resnet18, 34, 50, 101 and 152; the form is told from the shapes, the preparation of images from torchvision.
+
+    The option `weights` names the weights: `IMAGENET1K_V1` or, from resnet50 on, `IMAGENET1K_V2`.
+    """
+
+    api_version = 1
+    options = frozenset({"weights"})
+
+    def __init__(self, weights: str = "") -> None:
+        self.weights = weights
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return convert_residual(state, "torchvision")
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """As the weights' own transforms state it; labels where the weights are named and have as many classes.
+
+        Raises:
+            InputError: torchvision has no weights of that name for that network.
+        """
+        from torchvision.models import get_model_weights
+
+        network = published_name(converted)
+        known = {weights.name: weights for weights in get_model_weights(network)}
+        chosen = self.weights or DEFAULT
+        if chosen not in known:
+            raise InputError(f"torchvision has no weights {chosen!r} of {network}{suggest(chosen, known)}")
+        transforms, categories = known[chosen].transforms(), known[chosen].meta["categories"]
+        labelled = self.weights != "" and len(categories) == converted.num_classes
+        note = "" if self.weights else ASSUMED.format(weights=f"{network} {chosen}")
+        return Stated(
+            labels=distinct(categories) if labelled else (),
+            image_size=transforms.crop_size[0],
+            interpolation=transforms.interpolation.value,
+            crop_pct=transforms.crop_size[0] / transforms.resize_size[0],
+            mean=of_channels(transforms.mean, converted.in_chans),
+            std=of_channels(transforms.std, converted.in_chans),
+            note=note,
+        )
+
+
+def distinct(labels: list[str]) -> tuple[str, ...]:
+    """The labels, with the number of the class behind one that several classes have."""
+    return tuple(f"{label} ({i})" if labels.count(label) > 1 else label for i, label in enumerate(labels))
