@@ -25,6 +25,7 @@ START, END = b"<!-- models:start -->", b"<!-- models:end -->"
 DEFAULT_CLASSES = 10
 DEFAULT_NAMES = (
     "has8_vgg_b16_m2_d4_fourier_bpd",
+    "has8_vgg_b16_m2_d4_ste_bpd",
     "ann_vgg_b16_m2_d4",
     "has8_vgg_b24_m2_d4_fourier_bpd",
     "ann_vgg_b24_m2_d4",
@@ -35,6 +36,8 @@ DEFAULT_NAMES = (
     "ann_resnet_b64_m2_d4",
     "has8_resnet_b8_m2_d4_ste_bpd",
     "ann_resnet_b8_m2_d4",
+    "has8_resnetsmall_b16_m2_d4_ste_bpd",
+    "ann_resnetsmall_b16_m2_d4",
     "sew_resnet18_phase@1000",
     "sew_resnet50_phase@1000",
     "ann_resnet18@1000",
