@@ -58,6 +58,8 @@ def _summary(profile: Profile) -> Iterator[str]:
     yield _figures("parameters", profile.params, profile.params_analog, profile.params_spiking)
     yield _figures("MACs, all timesteps", profile.macs, profile.macs_analog, profile.macs_spiking)
     yield _figures("MACs per timestep", profile.macs_per_timestep) + "   analog + spiking / T"
+    yield _figures("of these, products", profile.first_count) + "   convolutions, linear and matrix products, by fvcore"
+    yield _figures("the same, by torch", profile.second_count) + _verdict(profile.second_count - profile.first_count)
     yield _figures("activations", profile.activations) + "   outputs of convolutions and linear layers"
     yield _figures("bytes", profile.size_bytes) + "   parameters and buffers"
     if profile.control is not None:
@@ -69,6 +71,12 @@ def _summary(profile: Profile) -> Iterator[str]:
     left_out = ", ".join(f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items()))
     yield ""
     yield from _folded(f"not counted by fvcore: {left_out or 'nothing'}")
+
+
+def _verdict(difference: int) -> str:
+    return (
+        "   FlopCounterMode: equal" if not difference else f"   DIFFERENT by {difference:+,}: one of the two is wrong"
+    )
 
 
 def _figures(label: str, *values: int) -> str:

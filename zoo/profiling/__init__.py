@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.profiling.macs import Cost, Layer, count_cost
     from zoo.profiling.report import Control, Profile, preprocessing_of, profile
     from zoo.profiling.rules import RULES, Part, Rule, charged
+    from zoo.profiling.second_count import count_by_torch
 
 _HOMES = {
     "OperationCounts": "zoo.profiling.activity",
@@ -29,6 +30,7 @@ _HOMES = {
     "SpikeRate": "zoo.profiling.activity",
     "SynapticLayer": "zoo.profiling.activity",
     "charged": "zoo.profiling.rules",
+    "count_by_torch": "zoo.profiling.second_count",
     "count_cost": "zoo.profiling.macs",
     "preprocessing_of": "zoo.profiling.report",
     "profile": "zoo.profiling.report",
@@ -47,6 +49,7 @@ __all__ = [
     "SpikeRate",
     "SynapticLayer",
     "charged",
+    "count_by_torch",
     "count_cost",
     "preprocessing_of",
     "profile",

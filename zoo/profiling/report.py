@@ -18,12 +18,12 @@ from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.profiling.activity import OperationCounts, count_operations
+from zoo.profiling.blank import blank_images
 from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
 from zoo.profiling.macs import (
     Branch,
     Cost,
     Layer,
-    blank_image,
     branch_of,
     cost_of,
     count_cost,
@@ -31,6 +31,7 @@ from zoo.profiling.macs import (
     list_layers,
 )
 from zoo.profiling.recorder import Recorder
+from zoo.profiling.second_count import count_by_torch
 from zoo.registry.registry import Registry, default_registry
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
@@ -76,6 +77,8 @@ class Profile(Cost):
         size_bytes: parameters and buffers.
         activations: outputs of convolutions and linear layers for one image, all timesteps; what fvcore's
             `ActivationCountAnalysis` counts.
+        first_count: MACs of convolutions, linear layers and products of matrices alone, as fvcore counts them.
+        second_count: the same as torch's `FlopCounterMode` counts them; any difference is an error of one of the two.
         layers: every layer.
         control: the network without spikes; None where there is none.
         activity: spikes and operations; None without images.
@@ -89,6 +92,8 @@ class Profile(Cost):
     params_spiking: int
     size_bytes: int
     activations: int
+    first_count: int
+    second_count: int
     layers: tuple[Layer, ...]
     control: Control | None = None
     activity: OperationCounts | None = None
@@ -134,6 +139,8 @@ class Profile(Cost):
             "params_spiking": self.params_spiking,
             "size_bytes": self.size_bytes,
             "activations": self.activations,
+            "first_count": self.first_count,
+            "second_count": self.second_count,
             "energy_ratio": self.energy_ratio,
             "statement": self.statement,
             "caveat": self.caveat,
@@ -216,6 +223,8 @@ def profile(
         weights=weights,
         num_classes=network.num_classes,
         activations=sum(shapes.outputs[name] for name in shapes.synapses),
+        first_count=counts.products,
+        second_count=count_by_torch(network, size),
         layers=list_layers(network, counts.by_module, shapes.outputs),
         control=None if control is None else Control(str(control.spec), count_cost(control, size), *energies[1:]),
         activity=activities[0] if activities else None,
@@ -234,7 +243,7 @@ def _shapes(network: ImageClassifier, size: int) -> Recorder:
     """A recorder that has seen one blank image: how much every layer returns."""
     recorder = Recorder(network)
     with recorder.watching():
-        network(blank_image(network, size))
+        network(blank_images(network, size))
     return recorder
 
 
