@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from zoo.profiling import RULES, Part
+from zoo.cli.energy_table import break_even_lines, model_lines, model_paragraphs
+from zoo.profiling import CONTAINS_CONTROL, RULES, Part
 from zoo.terminal import say
 
 if TYPE_CHECKING:
@@ -98,11 +99,19 @@ def _energy(profile: Profile, activity: OperationCounts, energy: Energy) -> Iter
     if profile.control is not None and profile.control.energy is not None:
         other_energy = profile.control.energy
         yield _bill("control's total", other_energy.total, other_energy.images, other_energy.pj)
+    yield from model_lines(profile)
+    if profile.control is not None:
         yield ""
         yield from _folded(profile.statement)
+    if profile.contains_control:
+        yield ""
+        yield from _folded(f"{CONTAINS_CONTROL}.")
+    yield from break_even_lines(profile)
     yield from _folded(profile.caveat)
     yield ""
     yield from _folded(profile.basis)
+    for paragraph in model_paragraphs(profile.estimates):
+        yield from _folded(paragraph)
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
     yield from _folded(f"not counted: {', '.join(left_out) or 'nothing'}")
 

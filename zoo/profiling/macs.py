@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
 from fvcore.nn import FlopCountAnalysis
 
@@ -17,9 +17,8 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.profiling.blank import blank_images
+from zoo.profiling.branches import Branch, branch_of
 from zoo.profiling.rules import NEURONS
-
-Branch = Literal["analog", "spiking"]
 
 _PRODUCTS = ("conv", "linear", "addmm", "mm", "matmul", "bmm", "einsum")
 
@@ -123,11 +122,6 @@ def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE) -> 
         InputError: the model is on the meta device, or needs a larger image.
     """
     return cost_of(model, image_size, count_macs(model, image_size))
-
-
-def branch_of(name: str, model: ImageClassifier) -> Branch:
-    """The branch in which a module or parameter of that name lies."""
-    return "spiking" if any(f"{name}.".startswith(f"{prefix}.") for prefix in model.spiking_module_names) else "analog"
 
 
 def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:

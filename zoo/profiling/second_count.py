@@ -13,7 +13,7 @@ from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.profiling.blank import blank_images
 
 _IMAGES = 2
-"""torch's CPU kernels pad a single small image and run it twice; of two, each is counted once."""
+"""The zoo convolves a single small image twice, so that it is rounded as in a batch; of two, each counts once."""
 _FLOPS_PER_MAC = 2
 
 
