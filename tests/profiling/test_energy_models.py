@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import zoo
 from zoo.contracts import ImageClassifier
 from zoo.decoders.averages import RateDecoder
 from zoo.neurons.nodes import IFNeuron
-from zoo.profiling import Estimate, Picojoules, break_even, profile
+from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
 from zoo.profiling.activity import count_operations
 from zoo.profiling.energy_comparison import estimate_all, range_of
 from zoo.profiling.recorder import Recorder
@@ -269,7 +270,7 @@ def test_the_json_and_the_statement_name_the_range() -> None:
     assert set(rows) == set(BY_HAND)
     ratios = [row["ratio"] for row in rows.values()]
     assert written["energy_ratios"] == pytest.approx([min(ratios), max(ratios)])
-    assert written["energy_ratio"] == rows["arithmetic-float32"]["ratio"]
+    assert written["energy_ratio"] == pytest.approx(rows["arithmetic-float32"]["ratio"])
     for row in rows.values():
         assert row["network_pj"] > 0
         assert row["control_pj"] > 0
@@ -278,3 +279,12 @@ def test_the_json_and_the_statement_name_the_range() -> None:
     assert cost.energy_range == range_of(cost.estimates)
     assert {point["model"] for point in written["break_even"]} == set(BY_HAND)
     assert written["contains_control"] is False
+
+
+def test_the_docs_list_every_model_with_its_prices_and_source() -> None:
+    page = " ".join((Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8").split())
+    for estimate in estimates().values():
+        model = estimate.model
+        row = " | ".join((f"`{model.name}`", model.prices, model.charges, model.leaves_out, model.source))
+        assert f"| {row} |" in page
+    assert CONTAINS_CONTROL.lower().removeprefix("it ") in page.lower()
