@@ -58,6 +58,26 @@ def test_images_add_spikes_and_energy(photos: Path, scratch: str) -> None:
     assert "other decoder" not in text  # of the rules, those that were used
 
 
+def test_every_model_of_energy_is_printed_with_its_ratio(photos: Path) -> None:
+    arguments = ("profile", "snn_vgg_b1_m1_d1_ste_rate", "--data", photos, "--image-size", "8")
+    (cost,) = objects(run(*arguments, "--json"))
+    text = run(*arguments).stdout
+    assert max(map(len, text.splitlines())) <= 100
+    joined = " ".join(text.split())
+    for row in cost["energy_models"]:
+        start = f"{row['name']} {row['network_pj'] / 1e6:,.3f} µJ {row['control_pj'] / 1e6:,.3f} µJ "
+        assert start in joined
+        assert f"{row['name']}: {row['prices']}. Charges {row['charges']}. Leaves out {row['leaves_out']}" in joined
+    assert cost["statement"] in joined
+    for point in cost["break_even"]:
+        if point["timesteps"] is not None:
+            assert f"T = {point['timesteps']:.3g}" in joined
+    hybrid = run("profile", TINY, "--data", photos, "--image-size", "8").stdout
+    assert "It contains its control and adds a spiking branch" in hybrid
+    assert "would cost what its control costs" not in hybrid
+    assert max(map(len, hybrid.splitlines())) <= 100
+
+
 def test_layer_by_layer(photos: Path) -> None:
     text = run("profile", "snn_vgg_b1_m1_d1_ste_rate", "--data", photos, "--image-size", "8", "--layers").stdout
     assert "untrained: its spikes" in text

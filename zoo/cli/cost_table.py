@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from zoo.profiling import RULES, Part
+from zoo.cli.energy_table import break_even_lines, model_lines, model_paragraphs
+from zoo.profiling import CONTAINS_CONTROL, RULES, Part
 from zoo.terminal import say
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def _summary(profile: Profile) -> Iterator[str]:
     yield _figures("parameters", profile.params, profile.params_analog, profile.params_spiking)
     yield _figures("MACs, all timesteps", profile.macs, profile.macs_analog, profile.macs_spiking)
     yield _figures("MACs per timestep", profile.macs_per_timestep) + "   analog + spiking / T"
+    yield _figures("of these, products", profile.first_count) + "   convolutions, linear and matrix products, by fvcore"
+    yield _figures("the same, by torch", profile.second_count) + _verdict(profile.second_count - profile.first_count)
     yield _figures("activations", profile.activations) + "   outputs of convolutions and linear layers"
     yield _figures("bytes", profile.size_bytes) + "   parameters and buffers"
     if profile.control is not None:
@@ -69,6 +72,12 @@ def _summary(profile: Profile) -> Iterator[str]:
     left_out = ", ".join(f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items()))
     yield ""
     yield from _folded(f"not counted by fvcore: {left_out or 'nothing'}")
+
+
+def _verdict(difference: int) -> str:
+    return (
+        "   FlopCounterMode: equal" if not difference else f"   DIFFERENT by {difference:+,}: one of the two is wrong"
+    )
 
 
 def _figures(label: str, *values: int) -> str:
@@ -90,11 +99,19 @@ def _energy(profile: Profile, activity: OperationCounts, energy: Energy) -> Iter
     if profile.control is not None and profile.control.energy is not None:
         other_energy = profile.control.energy
         yield _bill("control's total", other_energy.total, other_energy.images, other_energy.pj)
+    yield from model_lines(profile)
+    if profile.control is not None:
         yield ""
         yield from _folded(profile.statement)
+    if profile.contains_control:
+        yield ""
+        yield from _folded(f"{CONTAINS_CONTROL}.")
+    yield from break_even_lines(profile)
     yield from _folded(profile.caveat)
     yield ""
     yield from _folded(profile.basis)
+    for paragraph in model_paragraphs(profile.estimates):
+        yield from _folded(paragraph)
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
     yield from _folded(f"not counted: {', '.join(left_out) or 'nothing'}")
 

@@ -11,12 +11,22 @@ from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo.profiling.activity import OperationCounts, SpikeRate, SynapticLayer
-    from zoo.profiling.energy import Energy
+    from zoo.profiling.energy import Energy, in_digits
+    from zoo.profiling.energy_comparison import CONTAINS_CONTROL, BreakEven, Estimate, break_even
+    from zoo.profiling.energy_models import EnergyModel, Picojoules
     from zoo.profiling.macs import Cost, Layer, count_cost
     from zoo.profiling.report import Control, Profile, preprocessing_of, profile
     from zoo.profiling.rules import RULES, Part, Rule, charged
+    from zoo.profiling.second_count import count_by_torch
 
 _HOMES = {
+    "BreakEven": "zoo.profiling.energy_comparison",
+    "CONTAINS_CONTROL": "zoo.profiling.energy_comparison",
+    "EnergyModel": "zoo.profiling.energy_models",
+    "Estimate": "zoo.profiling.energy_comparison",
+    "Picojoules": "zoo.profiling.energy_models",
+    "break_even": "zoo.profiling.energy_comparison",
+    "in_digits": "zoo.profiling.energy",
     "OperationCounts": "zoo.profiling.activity",
     "Control": "zoo.profiling.report",
     "Cost": "zoo.profiling.macs",
@@ -29,25 +39,34 @@ _HOMES = {
     "SpikeRate": "zoo.profiling.activity",
     "SynapticLayer": "zoo.profiling.activity",
     "charged": "zoo.profiling.rules",
+    "count_by_torch": "zoo.profiling.second_count",
     "count_cost": "zoo.profiling.macs",
     "preprocessing_of": "zoo.profiling.report",
     "profile": "zoo.profiling.report",
 }
 
 __all__ = [
+    "CONTAINS_CONTROL",
     "RULES",
+    "BreakEven",
     "Control",
     "Cost",
     "Energy",
+    "EnergyModel",
+    "Estimate",
     "Layer",
     "OperationCounts",
     "Part",
+    "Picojoules",
     "Profile",
     "Rule",
     "SpikeRate",
     "SynapticLayer",
+    "break_even",
     "charged",
+    "count_by_torch",
     "count_cost",
+    "in_digits",
     "preprocessing_of",
     "profile",
 ]

@@ -8,9 +8,10 @@ from typing import Any, final
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.price import Work
-from zoo.profiling.macs import Branch, branch_of
+from zoo.profiling.branches import Branch, branch_of
 from zoo.profiling.recorder import Recorder, Uncounted
 from zoo.profiling.rules import Part, Rule
+from zoo.profiling.synapses import Synapses
 
 
 @final
@@ -26,6 +27,8 @@ class SynapticLayer:
         dense: multiply-accumulates with every weight, zeros and padding too.
         used: pairs of a nonzero input and a weight.
         counted: what it is charged with: `used` accumulates, or `dense` multiply-accumulates.
+        nonzero: nonzero inputs.
+        outputs: values returned.
     """
 
     name: str
@@ -35,6 +38,8 @@ class SynapticLayer:
     dense: int
     used: int
     counted: int
+    nonzero: int
+    outputs: int
 
 
 @final
@@ -72,6 +77,8 @@ class OperationCounts:
         synapses: every convolution and linear layer.
         rates: every encoder and neuron layer.
         elementwise: all other work, by the rule that it was counted with.
+        repeated: of that, what every timestep repeats: neurons, what lies in the spiking branch, spikes into and out of
+            coders.
         uncounted: operations without a rule, with numbers of calls.
     """
 
@@ -79,6 +86,7 @@ class OperationCounts:
     synapses: tuple[SynapticLayer, ...]
     rates: tuple[SpikeRate, ...]
     elementwise: dict[Rule, Work]
+    repeated: Work
     uncounted: dict[Uncounted, int]
 
     @property
@@ -123,12 +131,7 @@ class OperationCounts:
 def count_operations(model: ImageClassifier, recorder: Recorder, images: int) -> OperationCounts:
     """What a recorder has seen of so many images, in the order of the network."""
     modules = dict(model.named_modules())
-    synapses = (
-        SynapticLayer(
-            name, branch_of(name, model), s.operation, s.reason(branch_of(name, model)), s.dense, s.used, s.counted
-        )
-        for name, s in recorder.synapses.items()
-    )
+    synapses = (_synaptic_layer(name, branch_of(name, model), synapses) for name, synapses in recorder.synapses.items())
     rates = (
         SpikeRate(name, type(modules[name]).__name__, isinstance(modules[name], Encoder), s.spikes, s.values)
         for name, s in recorder.spikes.items()
@@ -139,5 +142,11 @@ def count_operations(model: ImageClassifier, recorder: Recorder, images: int) ->
         tuple(sorted(synapses, key=lambda layer: order[layer.name])),
         tuple(sorted(rates, key=lambda layer: order[layer.name])),
         dict(recorder.work),
+        recorder.repeated,
         dict(recorder.uncounted),
     )
+
+
+def _synaptic_layer(name: str, branch: Branch, synapses: Synapses) -> SynapticLayer:
+    counts = (synapses.dense, synapses.used, synapses.counted, synapses.nonzero, synapses.outputs)
+    return SynapticLayer(name, branch, synapses.operation, synapses.reason(branch), *counts)

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, final
+from typing import Any, final
 
-import torch
 from fvcore.nn import FlopCountAnalysis
-from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.errors import InputError
+from zoo.profiling.blank import blank_images
+from zoo.profiling.branches import Branch, branch_of
 from zoo.profiling.rules import NEURONS
 
-Branch = Literal["analog", "spiking"]
+_PRODUCTS = ("conv", "linear", "addmm", "mm", "matmul", "bmm", "einsum")
 
 
 @dataclass(frozen=True)
@@ -67,22 +66,22 @@ class Layer:
 @final
 @dataclass(frozen=True)
 class Counts:
-    """What fvcore found: MACs by module name ('' for all), and the operations that it left out."""
+    """What fvcore found.
+
+    Attributes:
+        by_module: MACs by module name; '' for all.
+        by_operator: MACs by fvcore's name of the operation.
+        unsupported: the operations that it left out, with numbers of calls.
+    """
 
     by_module: Mapping[str, int]
+    by_operator: Mapping[str, int]
     unsupported: dict[str, int]
 
-
-def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
-    """(1, in_chans, image_size, image_size) of zeros, of the model's type and device.
-
-    Raises:
-        InputError: the model is on the meta device.
-    """
-    weights = next(model.parameters())
-    if weights.is_meta:
-        raise InputError(f"{model.spec} is on the meta device, where nothing can be traced; build it on 'cpu'")
-    return torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
+    @property
+    def products(self) -> int:
+        """MACs of convolutions, linear layers and products of matrices: what torch's own counter knows too."""
+        return sum(self.by_operator.get(name, 0) for name in _PRODUCTS)
 
 
 def count_macs(model: ImageClassifier, image_size: int) -> Counts:
@@ -91,12 +90,13 @@ def count_macs(model: ImageClassifier, image_size: int) -> Counts:
     Raises:
         InputError: the model is on the meta device, or needs a larger image.
     """
-    image = blank_image(model, image_size)
+    image = blank_images(model, image_size)
     with model.evaluating():
         analysis = FlopCountAnalysis(model, image)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         by_module = {name: int(macs) for name, macs in analysis.by_module().items()}
-        return Counts(by_module, dict(analysis.unsupported_ops()))
+        by_operator = {name: int(macs) for name, macs in analysis.by_operator().items()}
+        return Counts(by_module, by_operator, dict(analysis.unsupported_ops()))
 
 
 def cost_of(model: ImageClassifier, image_size: int, counts: Counts) -> Cost:
@@ -122,11 +122,6 @@ def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE) -> 
         InputError: the model is on the meta device, or needs a larger image.
     """
     return cost_of(model, image_size, count_macs(model, image_size))
-
-
-def branch_of(name: str, model: ImageClassifier) -> Branch:
-    """The branch in which a module or parameter of that name lies."""
-    return "spiking" if any(f"{name}.".startswith(f"{prefix}.") for prefix in model.spiking_module_names) else "analog"
 
 
 def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.price import Work
+from zoo.profiling.branches import branch_of
 from zoo.profiling.rules import (
     LAYERS,
     MOVE,
@@ -72,6 +74,7 @@ class Recorder(TorchDispatchMode):
         synapses: by name of convolution or linear layer.
         spikes: by name of encoder or neuron.
         work: by rule.
+        repeated: of it, what every timestep repeats.
         outputs: values that each module has returned.
         uncounted: with numbers of calls.
     """
@@ -86,6 +89,7 @@ class Recorder(TorchDispatchMode):
         self.synapses: dict[str, Synapses] = {}
         self.spikes: dict[str, Spikes] = {}
         self.work: dict[Rule, Work] = {}
+        self.repeated = Work()
         self.outputs: Counter[str] = Counter()
         self.uncounted: Counter[Uncounted] = Counter()
 
@@ -142,8 +146,18 @@ class Recorder(TorchDispatchMode):
             total.spikes += int(y.count_nonzero())
             total.values += y.numel()
         folded = isinstance(module, NORMS) and self._is_layer_output(x)
+        reads, writes = self._timesteps_of(module)
         for rule in rules_of(module, folded):
-            self._add(rule, x.numel(), y.numel())
+            self._add(rule, x.numel(), y.numel(), reads, writes)
+
+    def _timesteps_of(self, module: nn.Module) -> tuple[bool, bool]:
+        """Whether what a module reads, and what it writes, has T timesteps."""
+        if isinstance(module, Encoder):
+            return False, True
+        if isinstance(module, Decoder):
+            return True, False
+        inside = isinstance(module, NEURONS) or branch_of(self._names[module], self._model) == "spiking"
+        return inside, inside
 
     def _is_layer_output(self, x: Tensor) -> bool:
         reference = self._layer_outputs.get(id(x))
@@ -166,13 +180,14 @@ class Recorder(TorchDispatchMode):
             self._list(self._stack[-1], str(operation))
             return
         window = prod(args[1]) ** (1 if len(args[1]) == 2 else 2) if operation in WINDOWED else 0
-        self._add(rule, window * y.numel() if window else x.numel(), y.numel())
+        self._add(rule, window * y.numel() if window else x.numel(), y.numel(), *self._timesteps_of(self._stack[-1]))
 
     def _list(self, module: nn.Module, operation: str) -> None:
         self.uncounted[Uncounted(self._names[module], type(module).__name__, operation)] += 1
 
-    def _add(self, rule: Rule, read: int, written: int) -> None:
+    def _add(self, rule: Rule, read: int, written: int, reads_timesteps: bool, writes_timesteps: bool) -> None:
         self.work[rule] = self.work.get(rule, Work()) + rule.work(read, written)
+        self.repeated += rule.work(read * reads_timesteps, written * writes_timesteps)
 
 
 def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -12,27 +12,29 @@ import torch
 from torch import Tensor
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog.schema import EnergyRange, Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.profiling.activity import OperationCounts, count_operations
-from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare
+from zoo.profiling.blank import blank_images
+from zoo.profiling.branches import Branch, branch_of
+from zoo.profiling.checked_images import open_images
+from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare, compare_range
+from zoo.profiling.energy_comparison import BreakEven, Estimate, break_even, estimate_all, range_of
 from zoo.profiling.macs import (
-    Branch,
     Cost,
     Layer,
-    blank_image,
-    branch_of,
     cost_of,
     count_cost,
     count_macs,
     list_layers,
 )
 from zoo.profiling.recorder import Recorder
+from zoo.profiling.second_count import count_by_torch
+from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
 from zoo.registry.registry import Registry, default_registry
-from zoo.weights.pretrained_cfg import stated_preprocessing
 
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
@@ -76,10 +78,13 @@ class Profile(Cost):
         size_bytes: parameters and buffers.
         activations: outputs of convolutions and linear layers for one image, all timesteps; what fvcore's
             `ActivationCountAnalysis` counts.
+        first_count: MACs of convolutions, linear layers and products of matrices alone, as fvcore counts them.
+        second_count: the same as torch's `FlopCounterMode` counts them; any difference is an error of one of the two.
         layers: every layer.
         control: the network without spikes; None where there is none.
         activity: spikes and operations; None without images.
         energy: None without images.
+        estimates: energy under every model of energy; none without images.
     """
 
     name: str
@@ -89,26 +94,53 @@ class Profile(Cost):
     params_spiking: int
     size_bytes: int
     activations: int
+    first_count: int
+    second_count: int
     layers: tuple[Layer, ...]
     control: Control | None = None
     activity: OperationCounts | None = None
     energy: Energy | None = None
+    estimates: tuple[Estimate, ...] = ()
 
     @property
     def energy_ratio(self) -> float | None:
-        """This model's energy over its control's; None without images or a control."""
+        """This model's energy over its control's by float32 arithmetic at 45 nm; None without images or a control."""
         if self.energy is None or self.control is None or self.control.energy is None:
             return None
         return self.energy.pj / self.control.energy.pj
 
     @property
     def statement(self) -> str:
-        """A sentence on which costs more, this model or its control: energy with images, else MACs; '' without one."""
+        """A sentence on which costs more, this model or its control: energy with images, else MACs; '' without one.
+
+        Energy is a range, from the lowest ratio to the highest that any model of energy gives.
+        """
         if self.control is None:
             return ""
         if self.energy is None or self.control.energy is None:
             return f"{self.name} {compare(self.macs, self.control.cost.macs, 'MACs', self.control.name)}"
-        return f"{self.name} {compare(self.energy.pj, self.control.energy.pj, 'energy', self.control.name)}"
+        bounds = self.energy_range
+        assert bounds is not None
+        arithmetic = self.energy.pj / self.control.energy.pj
+        return f"{self.name} {compare_range(*bounds.ratios, arithmetic, self.control.name)}"
+
+    @property
+    def energy_range(self) -> EnergyRange | None:
+        """Microjoules of this model and of its control by model of energy; None without images or a control."""
+        return range_of(self.estimates)
+
+    @property
+    def contains_control(self) -> bool:
+        """Whether its analog branch alone is as large as its control, as that of a hybrid is."""
+        return self.control is not None and bool(self.macs_spiking) and self.macs_analog >= self.control.cost.macs
+
+    @property
+    def break_even(self) -> tuple[BreakEven, ...]:
+        """Spike rate and T at which it would cost what its control costs; none where it spikes not, or contains it."""
+        rate = None if self.activity is None else self.activity.spike_rate
+        if not rate or self.control is None or self.contains_control:
+            return ()
+        return break_even(self.estimates, rate, self.timesteps)
 
     @property
     def caveat(self) -> str:
@@ -134,13 +166,19 @@ class Profile(Cost):
             "params_spiking": self.params_spiking,
             "size_bytes": self.size_bytes,
             "activations": self.activations,
+            "first_count": self.first_count,
+            "second_count": self.second_count,
             "energy_ratio": self.energy_ratio,
+            "energy_ratios": None if self.energy_range is None else self.energy_range.ratios,
             "statement": self.statement,
             "caveat": self.caveat,
             "control": None if self.control is None else self.control.to_json(),
             "layers": [asdict(layer) for layer in self.layers],
             "activity": None if self.activity is None else self.activity.to_json(),
             "energy": None if self.energy is None else self.energy.to_json() | _BASIS,
+            "energy_models": [estimate.to_json() for estimate in self.estimates],
+            "contains_control": self.contains_control,
+            "break_even": [asdict(point) for point in self.break_even],
         }
 
 
@@ -200,12 +238,14 @@ def profile(
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.catalog
     network, weights = _network(model, num_classes, trained=images is not None)
-    stream, size = (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else _open(images, image_size, network)
+    stream, size = (
+        (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else open_images(images, image_size, network)
+    )
     counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
     control = _control(network, registry, catalog)
     batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
     networks = [model for model in (network, control) if model is not None]
-    activities = [] if stream is None else _measure(networks, stream, batch)
+    activities, estimates = ([], ()) if stream is None else _measure(networks, stream, batch)
     energies = [Energy(activity.images, activity.work()) for activity in activities]
     return Profile(
         **vars(cost_of(network, size, counts)),
@@ -216,10 +256,13 @@ def profile(
         weights=weights,
         num_classes=network.num_classes,
         activations=sum(shapes.outputs[name] for name in shapes.synapses),
+        first_count=counts.products,
+        second_count=count_by_torch(network, size),
         layers=list_layers(network, counts.by_module, shapes.outputs),
         control=None if control is None else Control(str(control.spec), count_cost(control, size), *energies[1:]),
         activity=activities[0] if activities else None,
         energy=energies[0] if energies else None,
+        estimates=estimates,
     )
 
 
@@ -234,7 +277,7 @@ def _shapes(network: ImageClassifier, size: int) -> Recorder:
     """A recorder that has seen one blank image: how much every layer returns."""
     recorder = Recorder(network)
     with recorder.watching():
-        network(blank_image(network, size))
+        network(blank_images(network, size))
     return recorder
 
 
@@ -294,9 +337,12 @@ def _control(network: ImageClassifier, registry: Registry | None, catalog: Catal
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
-def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: int) -> list[OperationCounts]:
-    """What the same images set off in each network."""
+def _measure(
+    networks: list[ImageClassifier], images: Iterator[Tensor], batch: int
+) -> tuple[list[OperationCounts], tuple[Estimate, ...]]:
+    """What the same images set off in each network, and what every model of energy says of that."""
     recorders = [Recorder(network) for network in networks]
+    meters = [SpikingjellyMeter(network) for network in networks]
     weights = next(networks[0].parameters())
     count = 0
     while chunk := list(islice(images, batch)):
@@ -305,53 +351,7 @@ def _measure(networks: list[ImageClassifier], images: Iterator[Tensor], batch: i
         for network, recorder in zip(networks, recorders, strict=True):
             with recorder.watching():
                 network(stacked)
-    return [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
-
-
-_SLACK = 1e-5
-"""Rounding of a mean and std."""
-
-
-def _open(
-    images: Tensor | Iterable[Tensor], image_size: int | None, network: ImageClassifier
-) -> tuple[Iterator[Tensor], int]:
-    """The images, checked one by one as they come, and their side; the first one is looked at already here."""
-    if isinstance(images, Tensor) and images.dim() != 4:
-        raise InputError(f"images are (N, C, H, W), not {tuple(images.shape)}; a single one is image[None]")
-    rest = iter(images)
-    start = list(islice(rest, 1))
-    if not start:
-        raise InputError("there are no images; give at least one")
-    first = _check_kind(start[0], 0)
-    side = image_size or first.shape[-1]
-    valid = _valid_range(network)
-    return (_check(image, number, side, *valid) for number, image in enumerate(chain(start, rest))), side
-
-
-def _check_kind(image: Tensor, number: int) -> Tensor:
-    if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() != 3:
-        raise InputError(f"image {number} is not a floating-point tensor (C, H, W) of pixels in [0, 1]")
-    return image
-
-
-def _valid_range(network: ImageClassifier) -> tuple[Tensor, Tensor]:
-    """What pixels of 0 and of 1 become by the network's mean and std, each (C, 1, 1)."""
-    stated = stated_preprocessing(network)
-    if not stated.normalises:
-        return torch.zeros(1), torch.ones(1)
-    mean, std = (torch.tensor(values)[:, None, None] for values in stated.of_channels(network.in_chans))
-    return -mean / std - _SLACK, (1 - mean) / std + _SLACK
-
-
-def _check(image: Tensor, number: int, side: int, lowest: Tensor, highest: Tensor) -> Tensor:
-    channels, height, width = _check_kind(image, number).shape
-    if len(lowest) not in (1, channels):
-        raise InputError(f"image {number} has {channels} channels; wanted: {len(lowest)}")
-    if (height, width) != (side, side):
-        raise InputError(f"image {number} has {height}×{width} pixels; wanted: {side}×{side}, all alike and square")
-    inside = image.numel() and bool(((image >= lowest) & (image <= highest)).all())  # NaN is neither
-    if not inside:
-        low, high = float(lowest.min()), float(highest.max())
-        advice = "scale pixels to [0, 1]" if (low, high) == (0, 1) else "prepare images by zoo.transform(model)"
-        raise InputError(f"image {number} holds values outside [{low:.4g}, {high:.4g}], or NaN; {advice}")
-    return image
+        for meter in meters:
+            meter.measure(stacked)
+    counts = [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
+    return counts, estimate_all(counts, meters)

@@ -29,6 +29,8 @@ class Synapses:
     Attributes:
         dense: multiply-accumulates with every weight, those with zeros and with padding too, as fvcore counts.
         used: pairs of a nonzero input and a weight, padding left out.
+        nonzero: nonzero inputs.
+        outputs: values returned.
         lowest: of the inputs seen.
         highest: of the inputs seen.
         binary: every input seen is 0 or 1.
@@ -38,6 +40,8 @@ class Synapses:
 
     dense: int = 0
     used: int = 0
+    nonzero: int = 0
+    outputs: int = 0
     lowest: float = math.inf
     highest: float = -math.inf
     binary: bool = True
@@ -48,6 +52,8 @@ class Synapses:
         """Count one call of a convolution or linear layer, of any batch and number of timesteps."""
         self.dense += output.numel() * (layer_weight(layer).numel() // _outputs(layer))
         self.used += linear_pairs(layer, x) if isinstance(layer, nn.Linear) else convolution_pairs(layer, x, output)
+        self.nonzero += int(x.count_nonzero())
+        self.outputs += output.numel()
         self._look_at(x)
 
     def _look_at(self, x: Tensor) -> None:

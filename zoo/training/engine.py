@@ -19,13 +19,13 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
 from zoo.training.checkpoint import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
-from zoo.training.hooks import SpikeMeter, find_fault, scaled_surrogates
+from zoo.training.hooks import SpikeMeter, find_fault, layer_rates, scaled_surrogates
 from zoo.training.loader import Feeder, MicroBatch
 from zoo.training.observers.base import EpochRow, Observer, RunFacts, StepFigures, Totals
 from zoo.training.optim import build_optimizer, build_schedule, clip_gradient, rehearse
 from zoo.training.plan import make_plan
 from zoo.training.recipes import Recipe
-from zoo.training.requirements import check_fit, check_maps
+from zoo.training.requirements import check_fit, check_maps, check_spikes
 from zoo.training.restoration import Expected, check_state
 from zoo.training.signals import StopRequest
 from zoo.training.start import Beginning
@@ -116,11 +116,13 @@ class Training:
         measured_on: the validation split, which is a part of what the run is.
 
         Raises:
-            InputError: batches that cannot be split so, or images too small for the model or the precision.
+            InputError: batches that cannot be split so, images too small for the model or the precision, or a penalty
+                on spikes for a network without any.
             CatalogError: an optimiser that timm does not know.
         """
         model = start.model
         check_fit(model, data)
+        check_spikes(model, recipe.spike_penalty)
         self.start, self.recipe, self.data, self.out = start, recipe, data, out
         self.accelerator = accelerator or make_accelerator(recipe.precision)
         if self.accelerator.device.type == "cpu" and recipe.precision == "bf16":
@@ -309,7 +311,15 @@ class Training:
         return StepFigures(mean, norm, int(hits), int(images), rate), bool(stops)
 
     def _loss(self, batch: MicroBatch, model: torch.nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, labels and loss of a micro-batch, with the seed of what is drawn in it."""
+        """Logits, labels and loss of a micro-batch, the recipe's penalty on spikes in it."""
+        if not self.recipe.spike_penalty:
+            return self._plain_loss(batch, model)
+        with layer_rates(self._network) as rates:
+            logits, labels, loss = self._plain_loss(batch, model)
+        return logits, labels, loss + self.recipe.spike_penalty * torch.stack(rates).mean()
+
+    def _plain_loss(self, batch: MicroBatch, model: torch.nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+        """The same without the penalty, with the seed of what is drawn in the batch."""
         device = self.accelerator.device
         x, labels = batch.x.to(device, non_blocking=True), batch.labels.to(device, non_blocking=True)
         set_seed(batch.seed)

@@ -107,6 +107,21 @@ def scaled_surrogates(model: nn.Module, scale: float) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def layer_rates(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Inside, every call of a neuron layer appends its spikes per neuron and timestep, a scalar with its gradient."""
+    rates: list[Tensor] = []
+
+    def keep(neuron: nn.Module, args: Any, spikes: Tensor) -> None:
+        rates.append(spikes.float().mean())
+
+    with ExitStack() as stack:
+        for module in model.modules():
+            if isinstance(module, NEURONS):
+                stack.callback(module.register_forward_hook(keep).remove)
+        yield rates
+
+
 @final
 class SpikeMeter:
     """Spikes, and the values that could have been one, of all neurons of a network.

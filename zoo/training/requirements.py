@@ -8,6 +8,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.cpu.convolution import unguarded_convolutions
 from zoo.data import ImageSplit
 from zoo.errors import InputError
+from zoo.profiling.rules import NEURONS
 
 
 def check_fit(model: ImageClassifier, data: ImageSplit) -> None:
@@ -34,4 +35,12 @@ def check_maps(model: ImageClassifier, data: ImageSplit) -> None:
             f"{model.spec} strides over a map of a single pixel where images have {data.size[1]}×{data.size[0]}, and "
             "torch gets the gradient of that wrong in bf16 on a CPU; choose --precision no, or "
             f"--image-size {strided[-1] + 1} or more"
+        )
+
+
+def check_spikes(model: ImageClassifier, penalty: float) -> None:
+    """Refuse a penalty on the spikes of a network that has none."""
+    if penalty and not any(isinstance(module, NEURONS) for module in model.modules()):
+        raise InputError(
+            f"spike_penalty={penalty:g} is a weight on spikes, and {model.spec} has no spiking neurons; leave it at 0"
         )

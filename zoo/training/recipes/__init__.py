@@ -45,6 +45,9 @@ class Recipe(BaseModel):
     surrogate_scale: float = Field(
         default=1.0, gt=0, le=1, description="factor on the gradient that every encoder hands back"
     )
+    spike_penalty: float = Field(
+        default=0.0, ge=0, description="weight in the loss of the spike rate, the mean over neuron layers"
+    )
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     flip: bool = Field(description="mirror an image with probability ½")
     max_shift: int = Field(ge=0, description="pixels that an image is moved by at most")
