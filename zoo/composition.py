@@ -31,6 +31,12 @@ DEFAULT_CLASSES = 1000
 def parse_name(name: str, registry: Registry | None = None) -> Spec:
     """The spec of a model name such as `has8_resnet_b32_m2_d4_fourier_bpd.cifar10`.
 
+    Example:
+        >>> import zoo
+        >>> spec = zoo.parse_name("has8_resnet_b32_m2_d4_fourier_bpd.cifar10")
+        >>> spec.tag, spec["base"], str(spec.untagged())
+        ('cifar10', 32, 'has8_resnet_b32_m2_d4_fourier_bpd')
+
     Raises:
         ModelNameError: (a ValueError) naming the part that is wrong and the nearest valid ones.
     """

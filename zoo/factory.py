@@ -175,6 +175,12 @@ def open_model(
 ) -> OpenedModel:
     """What a name or reference stands for, found once: nothing is built, and no weight is read yet.
 
+    Example:
+        >>> from zoo.factory import open_model
+        >>> opened = open_model("has8_resnet_b8_m2_d4_ste_bpd", required=True)
+        >>> opened.weight.name, opened.weight.num_classes
+        ('has8_resnet_b8_m2_d4_ste_bpd.cifar10', 10)
+
     Args:
         name: as for `create_model`.
         required: whether a name without a tag must have a weight.

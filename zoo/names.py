@@ -28,6 +28,7 @@ ComponentNames = Callable[[str], Iterable[str]]
 """kind ('encoder', …) → the names that are registered."""
 
 
+@final
 @dataclass(frozen=True)
 class Spec:
     """A parsed name.
@@ -173,6 +174,7 @@ class ChoicePart(NamePart):
         return text
 
 
+@final
 @dataclass(frozen=True)
 class Grammar:
     """A sequence of parts; only trailing ones may have a default, which `format` leaves out."""

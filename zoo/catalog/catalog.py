@@ -10,7 +10,7 @@ import importlib.metadata
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import bracex
 from pydantic import ValidationError
@@ -70,6 +70,7 @@ def _check_braces(pattern: str) -> None:
         raise ModelNameError(f"{shorten(pattern)} has unbalanced braces; close every brace that is opened")
 
 
+@final
 class Catalog:
     """Validated files, seen as one; earlier ones come first.
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, final
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from zoo.catalog.sources import HubRepository, PackageFile, Source, parse_reference, parse_source
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import shorten
-from zoo.names import Spec
+from zoo.names import TAG, Spec
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -38,13 +39,14 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+@final
 class Preprocessing(Record):
     """From a decoded image to the model's input: resized, cropped, pixels in [0, 1], then (pixels − mean) / std.
 
     `mean` and `std` have one number for every channel, or one for all of them.
     """
 
-    size: int = Field(ge=1, le=16384, description="pixels a side of the input")
+    size: int = Field(ge=1, le=MAX_IMAGE_SIZE, description="pixels a side of the input")
     resize: Literal["shorter-side"] = "shorter-side"
     crop: Literal["center"] = "center"
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
@@ -66,6 +68,7 @@ def _for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
     return values if len(values) == count else (sum(values) / len(values),) * count
 
 
+@final
 class Figures(Record):
     """What one forward pass costs; recomputed by a test."""
 
@@ -76,6 +79,7 @@ class Figures(Record):
     macs_per_timestep: int = Field(ge=0, description="analog + spiking / T, the paper's convention")
 
 
+@final
 class Activity(Record):
     """What was counted while real images went through; averages over these images."""
 
@@ -88,6 +92,7 @@ class Activity(Record):
     control_energy_uj: float | None = Field(default=None, ge=0, description="the same for the network without spikes")
 
 
+@final
 class EnergyRange(Record):
     """What published models of energy say of an image, beside the network without spikes."""
 
@@ -107,6 +112,7 @@ class EnergyRange(Record):
         return models
 
 
+@final
 class Conversion(Record):
     """Which published file a weight was converted from."""
 
@@ -127,7 +133,7 @@ class StoredWeight(Record):
     """
 
     variant: str
-    tag: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    tag: str = Field(pattern=rf"^{TAG.pattern}$")
     sha256: Sha256
     size: int = Field(ge=1, description="bytes")
     license: str = Field(min_length=1)
@@ -203,6 +209,7 @@ class StoredWeight(Record):
         return spec.tagged(self.tag).with_options(self.spec.get("options", {}))
 
 
+@final
 class WeightRecord(StoredWeight):
     """One weight of a catalog: a stored one, and where it lies.
 
@@ -270,6 +277,7 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+@final
 class VariantGroup(Record):
     """Names that belong together, in brace notation."""
 
@@ -277,6 +285,7 @@ class VariantGroup(Record):
     note: str = ""
 
 
+@final
 class CatalogFile(Record):
     """The whole of registry.yaml."""
 

@@ -7,7 +7,7 @@ the base 60, dates, tags. What costs more than a file of its kind can need is re
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn, final
 
 import yaml
 
@@ -83,6 +83,7 @@ def _measure(text: str) -> None:
             size.scalar(event)
 
 
+@final
 class _Size:
     """How many nodes there are so far, were every alias written out."""
 
@@ -124,6 +125,7 @@ class _Size:
         self._add(count, event)
 
 
+@final
 class _StrictLoader(_Loader):
     """Builds text, numbers, lists and mappings, and refuses every other type."""
 

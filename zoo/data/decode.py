@@ -72,6 +72,7 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
     return MemorySplit(pixels[: len(kept)], left.labels, left.classes, origin, identity, damage)
 
 
+@final
 class Decoded(NamedTuple):
     """An image.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, final
 
 SAMPLE = 2000
 """Images whose bytes are read where there are too many to read them all."""
@@ -36,6 +36,7 @@ _OTHER = {
 }
 
 
+@final
 @dataclass(frozen=True)
 class Comparison:
     """Of the data of a checkpoint with those of now.

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import final
 
 import torch
 from PIL import Image
@@ -54,6 +55,7 @@ class ImageStore(ABC):
         return 0
 
 
+@final
 @dataclass(frozen=True)
 class Listing:
     """The images of a split in their order.

@@ -32,6 +32,7 @@ _READ_TWICE = 8
 """Items of a data set that are read twice, to see whether they are the same."""
 
 
+@final
 @dataclass(frozen=True)
 class ImagesInHand:
     """Images of a Python program, listed.

@@ -26,6 +26,7 @@ _SMALL = 256 * 2**20
 _CHUNK = 2**20
 
 
+@final
 @dataclass(frozen=True)
 class Header:
     """What an array declares of itself, and what the bytes of its member agree with.

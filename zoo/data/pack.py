@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, final
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 """Of all members, so that the same images make the same file."""
 
 
+@final
 @dataclass(frozen=True)
 class Pack:
     """What was written.
@@ -137,6 +138,7 @@ def _parts(source: Source) -> dict[str, Listing]:
     return {WHOLE: whole}
 
 
+@final
 class _Writer:
     """Writes splits one after another, decoding as it goes; sound images alone."""
 

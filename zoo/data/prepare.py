@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from zoo.data import DataSplits, ImageSplit, load_data
 from zoo.data.in_hand import ImagesInHand
@@ -12,6 +13,7 @@ from zoo.errors import InputError
 from zoo.factory import OpenedModel
 
 
+@final
 @dataclass(frozen=True)
 class DataOptions:
     """How DATA is read; see `zoo.data.load_data`.

@@ -374,6 +374,7 @@ def _damage_counted(where: str, limit: int) -> Iterator[list[str]]:
     """What timm's reader logs and skips, as a list; an error where it is more than the limit."""
     skipped: list[str] = []
 
+    @final
     class Counting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             message = record.getMessage()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import torch
 from PIL import Image
@@ -17,6 +18,7 @@ from zoo.data.load import list_split
 from zoo.data.source import Source
 
 
+@final
 @dataclass(frozen=True)
 class ImageSample:
     """Some images, decoded one by one as they are asked for.

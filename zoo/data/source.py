@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, final
 
 import torch
 
@@ -29,6 +29,7 @@ Parts = Mapping[str, Callable[[], Listing]]
 """The splits that there are, by name, and what lists each; what nobody has divided is `WHOLE`."""
 
 
+@final
 @dataclass(frozen=True)
 class Source:
     """What the user named, and how to get at it; `zoo.data.load_data` says what each means.

@@ -15,6 +15,7 @@ NAMED = 5
 """How many damaged images are named."""
 
 
+@final
 @dataclass
 class Damage:
     """The images of a split that could not be decoded so far; each counts once.
@@ -120,6 +121,7 @@ class MemorySplit(ImageSplit):
         return self._identity
 
 
+@final
 @dataclass(frozen=True)
 class DataSplits:
     """What a training needs: images to learn from, and images to be measured on, with the same classes."""

@@ -20,6 +20,7 @@ from zoo.data.size import LARGEST, to_bytes
 from zoo.errors import InputError
 
 
+@final
 class StreamedImage(NamedTuple):
     """An image as a stream gives it.
 

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.data.images import find_images, prepare, read_image, to_rgb
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
-from zoo.weights.pretrained_cfg import DEFAULT_IMAGE_SIZE, stated_preprocessing
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 Source = Path | str | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""

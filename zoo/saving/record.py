@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ NOT_STATED = "not stated"
 _PREPARED = ("interpolation", "crop_pct", "mean", "std")
 
 
+@final
 @dataclass(frozen=True)
 class Statement:
     """What only the owner of a checkpoint knows.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 from pydantic import Field, ValidationError
 
@@ -24,6 +24,7 @@ _MAX_STATED = 1 << 16
 """Characters of all that is not labels: a schema's complaints about more would fill the memory."""
 
 
+@final
 class ZooSection(Record):
     """What this zoo reads of a config.json, under the key `zoo`."""
 

@@ -8,9 +8,7 @@ from typing import Any
 from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.catalog.sources import Source
 from zoo.contracts.classifier import ImageClassifier
-
-DEFAULT_IMAGE_SIZE = 224
-"""Pixels a side that a network without weights is described with; any its backbone takes will do."""
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 
 
 def describe(model: ImageClassifier, weight: StoredWeight | None, source: Source | None = None) -> dict[str, Any]:
