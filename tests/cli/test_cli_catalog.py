@@ -78,7 +78,7 @@ def test_components_are_listed_with_who_provides_them() -> None:
     assert {"kind": "encoder", "name": "fourier", "distribution": "has8-zoo", "version": zoo.__version__} in [
         {key: value for key, value in row.items() if key not in ("state", "about", "error")} for row in rows
     ]
-    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron"}
+    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron", "converter"}
     lines = [line.split("\t") for line in run("list", "--components", "fourier").stdout.splitlines()]
     assert [line[:3] for line in lines] == [["encoder", name, "has8-zoo"] for name in ("fourier", "fourierraw")]
     assert run("list", "--components", "--encoder", "ste").exit_code == 2
@@ -99,20 +99,28 @@ def _without_timm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
 
 
-def test_the_family_timm_says_what_it_lacks_before_it_is_used() -> None:
-    reason = f"the family timm needs timm; install it with: {install_extra('timm')}"
-    (listed,) = _without_timm("list", "--components", "timm").stdout.splitlines()
-    assert listed.split("\t")[:5] == ["family", "timm", "has8-zoo", zoo.__version__, "incomplete"]
-    assert listed.endswith(f"; {reason}")
-    row = json.loads(_without_timm("list", "--components", "timm", "--json").stdout)
-    assert (row["state"], row["error"]) == ("incomplete", reason)
+def test_what_needs_timm_says_so_before_it_is_used(tmp_path: Path) -> None:
+    reasons = {
+        kind: f"the {kind} timm needs timm; install it with: {install_extra('timm')}"
+        for kind in ("family", "converter")
+    }
+    lines = _without_timm("list", "--components", "timm").stdout.splitlines()
+    for listed, (kind, reason) in zip(lines, reasons.items(), strict=True):
+        assert listed.split("\t")[:5] == [kind, "timm", "has8-zoo", zoo.__version__, "incomplete"]
+        assert listed.endswith(f"; {reason}")
+    printed = _without_timm("list", "--components", "timm", "--json").stdout
+    rows = [json.loads(line) for line in printed.splitlines()]
+    assert {row["kind"]: (row["state"], row["error"]) for row in rows} == {
+        kind: ("incomplete", reason) for kind, reason in reasons.items()
+    }
     checked = _without_timm("plugins")
     assert checked.returncode == 0  # a plain install lacks nothing
-    assert reason in checked.stdout
-    used = _without_timm("info", "timm_resnet18")
-    assert (used.returncode, used.stderr) == (2, f"error: {reason}\n")
-    (with_timm,) = objects(run("list", "--components", "timm", "--json"))
-    assert with_timm["error"] is None
+    assert all(reason in checked.stdout for reason in reasons.values())
+    convert = ("convert", "timm", "resnet18.a1_in1k", "--out", str(tmp_path / "out"))
+    for command, kind in ((("info", "timm_resnet18"), "family"), (convert, "converter")):
+        used = _without_timm(*command)
+        assert (used.returncode, used.stderr) == (2, f"error: {reasons[kind]}\n")
+    assert [row["error"] for row in objects(run("list", "--components", "timm", "--json"))] == [None, None]
 
 
 @pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("eval", "train"), ("export", "export")])
@@ -224,7 +232,7 @@ def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_plugins_are_all_loaded_here() -> None:
     rows = objects(run("plugins", "--json"))
-    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron"}
+    assert {row["kind"] for row in rows} == {"family", "backbone", "encoder", "decoder", "neuron", "converter"}
     assert {row["state"] for row in rows if row["distribution"] == "has8-zoo"} == {"loaded"}
     assert all(row["target"].startswith("zoo.") for row in rows if row["distribution"] == "has8-zoo")
 

@@ -80,7 +80,7 @@ class TimmConverter(Converter):
 
 def _cfg(name: str) -> Any:
     """timm's pretrained_cfg of a name with or without a tag; raises `InputError`."""
-    timm = import_timm()
+    timm = import_timm("the converter timm")
     network, _, tag = name.partition(".")
     if network not in FORMS:
         raise InputError(

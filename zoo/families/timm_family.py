@@ -17,12 +17,12 @@ BRIDGE = "has8_zoo"
 """The module of models that `import zoo.timm` gives timm."""
 
 
-def import_timm() -> Any:
-    """timm, an optional dependency; raises `MissingExtraError`."""
+def import_timm(needed_by: str = "the family timm") -> Any:
+    """timm, an optional dependency; raises `MissingExtraError`, which names what it is `needed_by`."""
     try:
         import timm
     except ModuleNotFoundError as error:
-        raise missing_extra(error, "the family timm", "timm") from error
+        raise missing_extra(error, needed_by, "timm") from error
     return timm
 
 
