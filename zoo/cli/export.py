@@ -152,10 +152,9 @@ def _export_onnx(
     say(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
     say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
     if quantised is not None:
-        say(
-            f"in 8-bit integers, calibrated on {quantised.calibration_images:,} training images: {quantised.top1:.2f} % of"
-        )
-        say(f"{quantised.images:,} validation images are right, {quantised.float_top1:.2f} % in float32")
+        tops = f"{quantised.top1:.2f} % of {quantised.images:,} validation images are right"
+        say(f"in 8-bit integers, calibrated on {quantised.calibration_images:,} training images: {tops},")
+        say(f"{quantised.float_top1:.2f} % in float32")
 
 
 def _export_nir(
