@@ -180,6 +180,9 @@ def test_a_published_weight_is_described_in_the_file(tmp_path: Path) -> None:
         "resize": "shorter-side",
         "crop": "center",
         "interpolation": "bicubic",
+        "crop_pct": 1.0,
+        "mean": [0.0],
+        "std": [1.0],
         "range": [0, 1],
         "channels": "RGB",
     }

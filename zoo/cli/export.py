@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ import typer
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import print_rows
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
+from zoo.errors import InputError
 from zoo.terminal import say
 
 if TYPE_CHECKING:
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from zoo.factory import Places
 
 ANY_BATCH = "dynamic"
+
+
+class Quantization(StrEnum):
+    """What layers are turned into."""
+
+    INT8 = "int8"
 
 
 class Format(StrEnum):
@@ -60,6 +69,14 @@ def export_command(
         list[str] | None,
         typer.Option(metavar="MODULE", help="Write this spiking block; may be repeated; all unless given. NIR only."),
     ] = None,
+    quantize: Annotated[
+        Quantization | None,
+        typer.Option(help="Convolutions and linear layers in 8-bit integers, by onnxruntime. ONNX only, with --data."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Images as `zoo train` takes them, for --quantize."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
@@ -78,6 +95,9 @@ def export_command(
     with the network. What NIR cannot express, such as max pooling, is refused
     by name. Example: zoo export NAME --format nir --out blocks/
 
+    --quantize int8 --data DATA: ranges come from training images, and the
+    accuracy of both files, in float32 and in integers, from validation ones.
+
     Without trained weights the network is as it is initialised, and the file
     names none.
     """
@@ -85,29 +105,56 @@ def export_command(
         raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")
     if form is Format.ONNX and block:
         raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
+    if (quantize is None) != (data is None) or (quantize and form is Format.NIR):
+        raise typer.BadParameter("--quantize and --data go together, with ONNX alone")
     places: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
     name = model_reference(name)
     if form is Format.ONNX:
-        _export_onnx(name, places, out, image_size, _number_of(batch or "1"), force, as_json)
+        _export_onnx(name, places, out, image_size, _number_of(batch or "1"), force, data, as_json)
     else:
         _export_nir(name, places, out, image_size, block or [], force, as_json)
 
 
 def _export_onnx(
-    name: str, places: Places, out: Path, image_size: int | None, images: int | None, force: bool, as_json: bool
+    name: str,
+    places: Places,
+    out: Path,
+    image_size: int | None,
+    images: int | None,
+    force: bool,
+    data: str | None,
+    as_json: bool,
 ) -> None:
+    from zoo.data import load_data
     from zoo.exporting import check_onnx_target, export_onnx, network_to_export
 
     check_onnx_target(out, force)
     model, weight = network_to_export(name, **places)
     size = image_size or _size_of(weight)
-    exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
+    if data is not None and weight is None:
+        raise InputError(f"{model.spec} is untrained; quantising it to 8-bit integers needs weights and their labels")
+    splits = None if data is None else load_data(data, image_size=size)
+    quantised = None
+    if weight is None or splits is None:
+        exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
+    else:
+        from zoo.exporting.quantize import quantize_onnx
+
+        with TemporaryDirectory() as folder:
+            whole = Path(folder) / "float32.onnx"
+            exported = export_onnx(model, whole, weight, image_size=size, batch=images)
+            quantised = quantize_onnx(whole, out, weight, splits)
+        exported = replace(exported, file=quantised.file, size=quantised.size)
     if as_json:
-        print(json.dumps(exported.to_json()))
+        print(json.dumps(exported.to_json() | ({} if quantised is None else {"quantized": quantised.to_json()})))
         return
     shapes = (" × ".join(map(str, shape)) for shape in (exported.input_shape, exported.output_shape))
     say(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
     say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
+    if quantised is not None:
+        tops = f"{quantised.top1:.2f} % of {quantised.images:,} validation images are right"
+        say(f"in 8-bit integers, calibrated on {quantised.calibration_images:,} training images: {tops},")
+        say(f"{quantised.float_top1:.2f} % in float32")
 
 
 def _export_nir(

@@ -1,0 +1,169 @@
+"""An exported ONNX file in 8-bit integers, by onnxruntime, calibrated on images; and what that costs in accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, final
+
+import numpy as np
+import onnx
+import torch
+
+from zoo.catalog.schema import StoredWeight
+from zoo.data import DataSplits, ImageSplit
+from zoo.data.images import display_name
+from zoo.errors import InputError, missing_extra
+from zoo.exporting.onnx_file import INPUT
+from zoo.files import replace_bytes
+
+try:
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+except ImportError as error:
+    raise missing_extra(error, "quantising", "export") from error
+
+QUANTISED = ("Conv", "Gemm", "MatMul")
+"""Layers in integers. Everything else stays in float32: coders and neurons depend on a value's last bits."""
+CALIBRATION_IMAGES, MEASURED_IMAGES = 128, 1000
+_ANY_BATCH = 16
+
+
+@final
+@dataclass(frozen=True)
+class Quantized:
+    """What became of a file.
+
+    Attributes:
+        file: its path.
+        size: bytes.
+        float_size: bytes of the file in float32.
+        calibration_images: training images that the ranges of activations come from.
+        images: validation images that accuracy was measured with, spread evenly over the split.
+        float_top1: percent, of the file in float32.
+        top1: percent, of the file in 8-bit integers.
+    """
+
+    file: str
+    size: int
+    float_size: int
+    calibration_images: int
+    images: int
+    float_top1: float
+    top1: float
+
+    def to_json(self) -> dict[str, Any]:
+        """One JSON object."""
+        return asdict(self)
+
+
+def quantize_onnx(
+    exported: Path,
+    out: Path,
+    weight: StoredWeight,
+    splits: DataSplits,
+    *,
+    calibration_images: int = CALIBRATION_IMAGES,
+    images: int = MEASURED_IMAGES,
+) -> Quantized:
+    """Write a file of `export_onnx` once more, with convolutions and linear layers in 8-bit integers.
+
+    Args:
+        exported: the file in float32.
+        out: the file to write; where anything fails it stays as it is.
+        weight: what its weights are; its labels are the data's classes.
+        splits: training images to calibrate with, validation images to measure both files with.
+        calibration_images: how many of the former at most.
+        images: how many of the latter at most.
+
+    Raises:
+        InputError: the data have other classes or another size than the file, fewer images than it takes at once, or
+            the file cannot be written.
+    """
+    source = onnx.load(exported)
+    batch = _check(source, weight, splits)
+    calibration, measured = _spread(splits.train, calibration_images, batch), _spread(splits.val, images, batch)
+    with TemporaryDirectory() as folder:
+        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
+        quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(quantised),
+            _Reader(splits.train, calibration, batch),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        result = onnx.load(quantised)
+    del result.metadata_props[:]
+    for prop in source.metadata_props:
+        result.metadata_props.add(key=prop.key, value=prop.value)
+    result.metadata_props.add(key="zoo.quantized", value="int8")
+    data, before = result.SerializeToString(deterministic=True), exported.read_bytes()
+    tops = [_top1(file, splits.val, measured, batch) for file in (before, data)]
+    try:
+        replace_bytes(out, data)
+    except OSError as error:
+        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
+    return Quantized(str(out), len(data), len(before), len(calibration), len(measured), *tops)
+
+
+def _check(source: onnx.ModelProto, weight: StoredWeight, splits: DataSplits) -> int:
+    """How many images go at once; raises `InputError` where the data do not fit the file."""
+    if splits.train.classes != weight.labels:
+        raise InputError(
+            f"the data have other classes than {weight.name}, which has {len(weight.labels)}: "
+            f"{', '.join(weight.labels[:5])}{', …' * (len(weight.labels) > 5)}; calibrate on data like its own"
+        )
+    shape = source.graph.input[0].type.tensor_type.shape.dim
+    size = (shape[2].dim_value, shape[3].dim_value)
+    if splits.train.size != size:
+        raise InputError(f"the images have {splits.train.size} pixels, the file takes {size}; choose that image size")
+    batch = int(shape[0].dim_value) or _ANY_BATCH
+    for split in (splits.train, splits.val):
+        if shape[0].dim_value and len(split) < batch:
+            raise InputError(f"the file takes {batch} images at once, and {split.origin} has {len(split)}")
+    return batch if shape[0].dim_value else min(batch, len(splits.train), len(splits.val))
+
+
+def _spread(split: ImageSplit, most: int, batch: int) -> torch.Tensor:
+    """Rows spread evenly, a whole number of batches of them."""
+    count = max(1, min(most, len(split)) // batch) * batch
+    return torch.arange(count) * len(split) // count
+
+
+def _batches(split: ImageSplit, rows: torch.Tensor, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pixels (batch, C, H, W) float32 in [0, 1] and labels (batch,); a batch with a damaged image is left out."""
+    for some in rows.split(batch):
+        pixels, labels = split.read(some)
+        if len(labels) == batch:
+            yield (pixels.float() / 255).numpy(), labels.numpy()
+
+
+@final
+class _Reader(CalibrationDataReader):
+    """onnxruntime asks for one batch after the other."""
+
+    def __init__(self, split: ImageSplit, rows: torch.Tensor, batch: int) -> None:
+        self._batches = _batches(split, rows, batch)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch by the name of the input; None at the end."""
+        pixels, _ = next(self._batches, (None, None))
+        return None if pixels is None else {INPUT: pixels}
+
+
+def _top1(data: bytes, split: ImageSplit, rows: torch.Tensor, batch: int) -> float:
+    """Percent of these images that a file gets right."""
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    right, images = 0, 0
+    for pixels, labels in _batches(split, rows, batch):
+        right += int((session.run(None, {INPUT: pixels})[0].argmax(1) == labels).sum())
+        images += len(labels)
+    return 100 * right / images if images else math.nan
