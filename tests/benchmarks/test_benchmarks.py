@@ -21,6 +21,7 @@ import zoo
 from benchmarks import (
     construction,
     cost,
+    energy_models,
     export_agreement,
     fused_accuracy,
     gradient_norms,
@@ -38,7 +39,7 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction),
+    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction, energy_models),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

@@ -262,7 +262,7 @@ def test_an_encoder_that_does_not_say_what_it_is_is_broken(lacking: str) -> None
 def test_listing_survives_a_clashing_and_a_broken_family(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = Component("family", "sew", "zoo-bad", "1.0", "bad:Sew", _import=lambda: _raise(ImportError("no")))
     registry = Registry([*(replace(c) for c in default_registry().components() if c.name != "ann"), broken])
-    monkeypatch.setattr("zoo.catalog.catalog.default_registry", lambda: registry)
+    monkeypatch.setattr("zoo.catalog.listing.default_registry", lambda: registry)
     monkeypatch.setattr("zoo.composition.default_registry", lambda: registry)
     found = zoo.list_models(encoder="ste")
     assert "has8_resnet_b8_m2_d4_ste_bpd" in found
@@ -288,7 +288,7 @@ def test_a_family_that_raises_what_it_likes_hides_its_own_models_alone(
 ) -> None:
     clumsy = Component("family", "sew", "zoo-bad", "1.0", "bad:Sew", _import=lambda: family)
     registry = Registry([*(replace(c) for c in default_registry().components() if c.name != "sew"), clumsy])
-    monkeypatch.setattr("zoo.catalog.catalog.default_registry", lambda: registry)
+    monkeypatch.setattr("zoo.catalog.listing.default_registry", lambda: registry)
     monkeypatch.setattr("zoo.composition.default_registry", lambda: registry)
     assert "has8_resnet_b8_m2_d4_ste_bpd" in zoo.list_models(encoder="ste")
     assert zoo.list_models(family="sew") == []
