@@ -1,4 +1,4 @@
-"""zoo/variants.csv: parameters and operations of every variant of the catalog, counted anew from the networks.
+"""zoo/catalog/variants.csv: parameters and operations of every variant of the catalog, counted anew from the networks.
 
 `zoo list` shows them without building a network. Every variant has ten classes, and images of 32 pixels a side.
 """
@@ -18,7 +18,7 @@ from zoo.catalog.figures import CLASSES, COLUMNS, IMAGE_SIZE
 from zoo.files import replace_bytes
 from zoo.profiling import count_cost
 
-FILE = ROOT / "zoo" / "variants.csv"
+FILE = ROOT / "zoo" / "catalog" / "variants.csv"
 
 app = typer.Typer(add_completion=False)
 

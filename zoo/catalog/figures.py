@@ -34,6 +34,6 @@ class VariantFigures:
 @cache
 def variant_figures() -> dict[str, VariantFigures]:
     """Figures by the variant's name; a variant of a plugin has none. A test counts them anew."""
-    text = resources.files("zoo").joinpath("variants.csv").read_text("utf-8")
+    text = resources.files("zoo.catalog").joinpath("variants.csv").read_text("utf-8")
     rows = csv.DictReader(text.splitlines())
     return {row["name"]: VariantFigures(*(int(row[column]) for column in COLUMNS[1:])) for row in rows}
