@@ -93,7 +93,7 @@ class Listing:
         where, title = (f"{text}, {part}" if part else text for text in (self.where, self.title))
         return replace(self, keys=self.keys[rows], labels=self.labels[rows], where=where, title=title)
 
-    def rename(self, classes: Sequence[str]) -> Listing:
+    def with_classes(self, classes: Sequence[str]) -> Listing:
         """The same with other names for the classes, in the same order."""
         return replace(self, classes=tuple(classes))
 

@@ -48,7 +48,7 @@ def list_imagenet(split: str, root: Path) -> Listing:
             f"remove the folder, and it is unpacked again from {file} where that lies beside it"
         )
     titles = _distinct(names)
-    return listing.rename([titles[wnid] for wnid in listing.classes])
+    return listing.with_classes([titles[wnid] for wnid in listing.classes])
 
 
 def _difference(wanted: set[str], there: set[str]) -> str:
