@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,9 @@ def damaged(rng: random.Random) -> bytes:
         if what < 0.15:
             del inner[last]
         elif what < 0.25 and isinstance(inner, dict):
-            inner[hostile_text(rng, surrogates=True)] = rng.choice(ODD)
+            inner[hostile_text(rng, surrogates=True)] = deepcopy(rng.choice(ODD))
         else:
-            inner[last] = rng.choice(ODD) if rng.random() < 0.7 else hostile_text(rng, surrogates=True)
+            inner[last] = deepcopy(rng.choice(ODD)) if rng.random() < 0.7 else hostile_text(rng, surrogates=True)
     data = bytearray(json.dumps(content, allow_nan=True).encode())
     if rng.random() < 0.15:
         for _ in range(rng.randint(1, 9)):

@@ -204,8 +204,8 @@ def test_more_image_channels_start_as_spikingjelly_starts_them(name: str) -> Non
         ("sj_msresnet18_lif", "unexpected 'lif'"),
     ],
 )
-def test_wrong_names_say_what_there_is(name: str, said: str) -> None:
-    with pytest.raises(ModelNameError, match=said):
+def test_wrong_names_say_what_there_is(name: str, message: str) -> None:
+    with pytest.raises(ModelNameError, match=message):
         zoo.parse_name(name)
 
 
