@@ -7,22 +7,22 @@ size of its weight, takes all of it from there, and builds from there.
 from __future__ import annotations
 
 import inspect
-import math
 import warnings
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict, final
+from typing import TypedDict, final
 
 import torch
 from torch import Tensor
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.catalog.sources import PackageFile, Source
 from zoo.composition import DEFAULT_CLASSES, build_model
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import NewHeadWarning, OptionError
 from zoo.names import Options, OptionValue, Spec
 from zoo.registry.registry import Registry
@@ -120,7 +120,11 @@ def create_model(
         token=token,
         registry=registry,
         catalog=catalog,
-        options=gather_options(encoder_options, decoder_options, neuron_options),
+        options={
+            "encoder": {} if encoder_options is None else encoder_options,
+            "decoder": {} if decoder_options is None else decoder_options,
+            "neuron": {} if neuron_options is None else neuron_options,
+        },
     )
     return opened.build(
         pretrained, num_classes, in_chans, checkpoint_path=checkpoint_path, device=device, dtype=dtype, **options
@@ -136,29 +140,6 @@ class Places(TypedDict, total=False):
     registry: Registry | None
     catalog: Catalog | None
     options: Options | None
-
-
-def gather_options(
-    encoder: Mapping[str, OptionValue] | None = None,
-    decoder: Mapping[str, OptionValue] | None = None,
-    neuron: Mapping[str, OptionValue] | None = None,
-) -> Options:
-    """Options of components by their kind; raises `OptionError` for what is not a mapping of plain values."""
-    options = {"encoder": encoder or {}, "decoder": decoder or {}, "neuron": neuron or {}}
-    for kind, given in options.items():
-        if not isinstance(given, Mapping):
-            raise OptionError(f"{kind}_options is a mapping such as {{'tau': 4.0}}, not {given!r}")
-        _check_values(f"{kind}_options", given)
-    return options
-
-
-def _check_values(what: str, given: Mapping[str, Any]) -> None:
-    for name, value in given.items():
-        plain = value is None or isinstance(value, str | bool | int | float)
-        if not isinstance(name, str) or not plain or (isinstance(value, float) and not math.isfinite(value)):
-            raise OptionError(
-                f"{what}: {name}={value!r} cannot be stored; valid: finite numbers, texts, booleans, None"
-            )
 
 
 def open_model(
@@ -237,6 +218,11 @@ class OpenedModel:
         """What `create_model` takes for it: the name, or the reference at its commit."""
         return self.found.loads
 
+    def preprocessing(self, image_size: int | None = None) -> Preprocessing:
+        """How images are prepared for it: as its weight wants them, but to `image_size` where that is given."""
+        stated = self.weight.preprocessing if self.weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
+        return stated if image_size is None else stated.model_copy(update={"size": image_size})
+
     @property
     def weights_in_words(self) -> str:
         """What `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
@@ -267,7 +253,6 @@ class OpenedModel:
                 f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
                 f"without a weight: {found.spec.untagged()}"
             )
-        _check_values("create_model", options)
         spec = found.spec.with_options({"family": options})
         state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
         with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest

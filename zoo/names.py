@@ -6,13 +6,14 @@ loads no torch and allocates nothing that depends on a number in the name.
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from zoo.errors import ModelNameError, TagError, shorten, suggest
+from zoo.errors import ModelNameError, OptionError, TagError, shorten, suggest
 from zoo.known_plugins import unknown_component
 
 MAX_NAME_LENGTH = 200
@@ -71,9 +72,15 @@ class Spec:
         return {kind: dict(given) for kind, given in self.settings}
 
     def with_options(self, options: Options) -> Spec:
-        """The same with further options; one that is set already takes the new value."""
+        """The same with further options; one that is set already takes the new value.
+
+        Raises:
+            OptionError: a value that cannot be stored, or something else than kind → name → value.
+        """
         merged = self.options
         for kind, given in options.items():
+            if problem := option_problem(kind, given):
+                raise OptionError(problem)
             merged[kind] = merged.get(kind, {}) | dict(given)
         settings = ((kind, tuple(sorted(given.items()))) for kind, given in sorted(merged.items()) if given)
         return replace(self, settings=tuple(settings))
@@ -92,6 +99,19 @@ class Spec:
         """A JSON object that says everything about the architecture; without options it has no such key."""
         content = {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
         return content | ({"options": self.options} if self.settings else {})
+
+
+def option_problem(kind: str, given: Any) -> str:
+    """Why these options of a kind cannot be stored; '' where they can."""
+    argument = "options" if kind == "family" else f"{kind}_options"
+    if not isinstance(given, Mapping):
+        return f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(given))}"
+    for name, value in given.items():
+        plain = value is None or isinstance(value, str | bool | int | float)
+        if not isinstance(name, str) or not plain or (isinstance(value, float) and not math.isfinite(value)):
+            told = f"{argument}: {name}={value!r:.60} cannot be stored"
+            return f"{told}; valid: finite numbers, texts, booleans, None"
+    return ""
 
 
 def plain_name(text: str) -> str:

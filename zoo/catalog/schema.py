@@ -5,7 +5,6 @@ Loads no torch, and reads nothing.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, final
@@ -16,7 +15,7 @@ from zoo.catalog.sources import HubRepository, PackageFile, Source, parse_refere
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import shorten
-from zoo.names import TAG, Spec
+from zoo.names import TAG, Spec, option_problem
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
@@ -248,16 +247,12 @@ class WeightRecord(StoredWeight):
 
 
 def _check_options(options: Any) -> None:
-    """Raise ValueError for options that no spec has: kind → name → a finite number, a text, a boolean or nothing."""
-    if not isinstance(options, dict) or not all(isinstance(given, dict) and given for given in options.values()):
+    """Raise ValueError for options that no spec has."""
+    if not isinstance(options, dict) or not all(options.values()):
         raise ValueError("spec.options is not a mapping of kinds to options, such as {'neuron': {'tau': 4.0}}")
     for kind, given in options.items():
-        for name, value in given.items():
-            plain = value is None or isinstance(value, str | bool | int | float)
-            if not plain or (isinstance(value, float) and not math.isfinite(value)):
-                raise ValueError(
-                    f"spec.options.{kind}.{name} is {shorten(repr(value))}; valid: numbers, texts, bool, null"
-                )
+        if problem := option_problem(kind, given):
+            raise ValueError(f"spec.options: {problem}")
 
 
 def _texts(value: Any) -> Iterator[str]:

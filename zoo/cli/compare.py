@@ -13,13 +13,11 @@ import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import in_units, progress, rich_console
-from zoo.contracts.sizes import MAX_PROFILED_SIZE
+from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from zoo.inference.compare import ComparedModel
-
-DEFAULT_LIMIT = 64
 
 
 def compare_command(
@@ -38,7 +36,7 @@ def compare_command(
     ] = False,
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="Images that spikes and energy are counted on.")
-    ] = DEFAULT_LIMIT,
+    ] = COMPARED_ON,
     image_size: Annotated[
         int | None,
         typer.Option(min=1, max=MAX_PROFILED_SIZE, help="Pixels a side.  (default: each weight's own, or 224)"),

@@ -14,5 +14,8 @@ MAX_IMAGE_SIZE = 16_384
 MAX_PROFILED_SIZE = 4096
 """Most pixels a side that costs are counted for and graphs are exported for."""
 
+COMPARED_ON = 64
+"""Images that `zoo compare` counts spikes and energy on."""
+
 PREDICTED_AT_ONCE = 32
 """Images that `zoo predict` sends through the network at once."""

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
 
+from zoo.contracts.sizes import COMPARED_ON
 from zoo.data.images import prepare
 from zoo.data.prepare import DataOptions
 from zoo.data.sample import sample_images
 from zoo.data.source import Source
 from zoo.errors import InputError, ModelNameError
 from zoo.factory import OpenedModel, Places, open_model
-from zoo.profiling import preprocessing_of, profile
+from zoo.profiling import profile
 from zoo.terminal import Progress
-
-SAMPLE = 64
-"""Images that spikes and energy are counted on."""
 
 
 @final
@@ -63,7 +61,7 @@ def compare_models(
     data: str | Path | None = None,
     *,
     data_options: DataOptions | None = None,
-    limit: int = SAMPLE,
+    limit: int = COMPARED_ON,
     evaluate: bool = False,
     controls: bool = True,
     after_model: Progress = lambda models: None,
@@ -127,12 +125,12 @@ def _compare(
 ) -> ComparedModel:
     weight = opened.weight
     if data is None:
-        counted = profile(opened, preprocessing_of(opened, options.image_size).size)
+        counted = profile(opened, opened.preprocessing(options.image_size).size)
         activity = weight.activity if weight else None
         energy = activity.energy_uj if activity else None
         rate = activity.spike_rate if activity else None
     else:
-        preprocessing = preprocessing_of(opened, options.image_size)
+        preprocessing = opened.preprocessing(options.image_size)
         images = (
             prepare(image, preprocessing)
             for image in sample_images(Source(data, options.root, download=options.download), limit)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.data.images import find_images, prepare, read_image, to_rgb
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
@@ -69,9 +68,7 @@ def transform(model: ImageClassifier | str, image_size: int | None = None) -> Tr
         return Transform(stated_preprocessing(model, image_size))
     if not isinstance(model, str):
         raise OptionError(f"transform takes a network of the zoo or a name, not {type(model).__name__}")
-    weight = open_model(model, listed=True).weight
-    stated = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    return Transform(stated if image_size is None else stated.model_copy(update={"size": image_size}))
+    return Transform(open_model(model, listed=True).preprocessing(image_size))
 
 
 @final

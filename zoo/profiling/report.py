@@ -303,9 +303,8 @@ def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **p
         InputError, OptionError: `image_size` is out of range, or no integer; what else `create_model` raises.
     """
     side = None if image_size is None else _check_side(image_size)
-    weight = (name if isinstance(name, OpenedModel) else open_model(name, listed=True, **places)).weight
-    preprocessing = weight.preprocessing if weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    return preprocessing if side is None else preprocessing.model_copy(update={"size": side})
+    opened = name if isinstance(name, OpenedModel) else open_model(name, listed=True, **places)
+    return opened.preprocessing(side)
 
 
 def _network(
