@@ -9,7 +9,7 @@ from typing import Any, final
 
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.figures import variant_figures
-from zoo.catalog.schema import WeightRecord
+from zoo.catalog.schema import Figures, WeightRecord
 from zoo.composition import parse_name
 from zoo.errors import ComponentError, ModelNameError, OptionError, suggest
 from zoo.names import Value
@@ -31,7 +31,6 @@ class ListedModel:
         macs: multiply-accumulates of all T timesteps.
         timesteps: T.
         top1: percent; of a variant its best weight's; None for none.
-        tags: of the weights.
     """
 
     name: str
@@ -40,26 +39,24 @@ class ListedModel:
     macs: int | None = None
     timesteps: int | None = None
     top1: float | None = None
-    tags: tuple[str, ...] = ()
 
     @classmethod
     def of_weight(cls, record: WeightRecord) -> ListedModel:
         """The figures of a weight, as it was trained."""
-        cost = record.figures
-        counted = (cost.params, cost.macs_per_timestep, cost.macs, cost.timesteps)
-        return cls(record.name, *counted, record.metrics.get("top1"), (record.tag,))
+        return cls(record.name, *_counted(record.figures), record.metrics.get("top1"))
 
     @classmethod
     def of_variant(cls, name: str, catalog: Catalog) -> ListedModel:
         """The figures of a variant of 10 classes at 32 pixels a side, and the accuracy of its best weight."""
-        records = catalog.weights.get(name, [])
-        best = max((record.metrics["top1"] for record in records if "top1" in record.metrics), default=None)
-        tags = tuple(record.tag for record in records)
-        figures = variant_figures().get(name)
-        if figures is None:
-            return cls(name, top1=best, tags=tags)
-        counted = (figures.params, figures.macs_per_timestep, figures.macs, figures.timesteps)
-        return cls(name, *counted, best, tags)
+        measured = [record.metrics["top1"] for record in catalog.weights.get(name, []) if "top1" in record.metrics]
+        return cls(name, *_counted(variant_figures().get(name)), max(measured, default=None))
+
+
+def _counted(figures: Figures | None) -> tuple[int | None, int | None, int | None, int | None]:
+    """Parameters, MACs of a timestep and of all, T; None each where nobody has counted."""
+    if figures is None:
+        return None, None, None, None
+    return figures.params, figures.macs_per_timestep, figures.macs, figures.timesteps
 
 
 def list_models(

@@ -135,7 +135,7 @@ def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
     variant, _, tag = row.name.partition(".")
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
     weights = [{"tag": record.tag, "metrics": record.metrics} for record in records]
-    figures = {key: value for key, value in asdict(row).items() if key not in ("name", "tags")}
+    figures = {key: value for key, value in asdict(row).items() if key != "name"}
     return {"name": row.name, "note": catalog.notes[variant], **figures, "weights": weights}
 
 

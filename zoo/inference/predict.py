@@ -18,7 +18,7 @@ from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
 from zoo.inference.inputs import Named, Source, Transform, list_images
 from zoo.terminal import printable
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
 
 if TYPE_CHECKING:
     from zoo.catalog.schema import Preprocessing
@@ -111,19 +111,13 @@ def predict(
         ModelNameError, TagError, HubError, WeightError: as `create_model` does.
     """
     network = _network(model, device)
-    _check_arguments(network, stated_preprocessing(network), labels := labels_of(network), 1, batch_size)
-    answers = Predictions(
-        _predict(network, list_images(images), stated_preprocessing(network), labels, min(top, len(labels)), batch_size)
-    )
+    preprocessing, labels = stated_preprocessing(network), labels_of(network)
+    count = min(top, len(labels))
+    _check_arguments(network, preprocessing, labels, count, batch_size)
+    answers = Predictions(_predict(network, list_images(images), preprocessing, labels, count, batch_size))
     if isinstance(images, Path | str) and len(answers) == 1 and isinstance(answers[0], Failure):
         raise InputError(answers[0].error)
     return answers
-
-
-def labels_of(model: ImageClassifier) -> tuple[str, ...]:
-    """A name for every class: those of the weight, or `class 0`, …."""
-    known = model.pretrained_cfg.get("label_names") or ()
-    return tuple(known) if len(known) == model.num_classes else tuple(f"class {i}" for i in range(model.num_classes))
 
 
 def _network(model: ImageClassifier | str, device: str | None) -> ImageClassifier:

@@ -23,9 +23,9 @@ from zoo.registry.component import Component
 from zoo.registry.registry import Registry, default_registry
 from zoo.saving.checkpoint_file import Checkpoint, open_checkpoint, read_state
 from zoo.saving.folder import ModelFolder, check_new_folder, make_folder, pack
-from zoo.saving.model import default_labels
 from zoo.saving.record import NOT_STATED, Statement
 from zoo.weights import HubAccess
+from zoo.weights.pretrained_cfg import default_labels
 
 __all__ = ["TAG", "ConvertedFolder", "check_converted", "convert", "convert_checkpoint", "make_converted", "read_state"]
 

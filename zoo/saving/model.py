@@ -11,7 +11,7 @@ from zoo.errors import OptionError, SaveError, WeightError
 from zoo.registry.registry import Registry
 from zoo.saving.folder import ModelFolder, check_finite, check_new_folder, make_rebuilt, pack
 from zoo.saving.record import NOT_STATED, Statement, check_tag, rebuild
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
 
 DEFAULT_TAG = "saved"
 
@@ -76,7 +76,7 @@ def save(
     stated = stated_preprocessing(model)
     statement = Statement(
         license=license,
-        labels=_labels(model) if labels is None else labels,
+        labels=labels_of(model) if labels is None else labels,
         image_size=stated.size if image_size is None else image_size,
         dataset=dataset,
         metrics=dict(metrics or {}),
@@ -131,14 +131,3 @@ def fold(model: ImageClassifier, name: str, statement: Statement, registry: Regi
 def _check_no_file(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise SaveError(f"{path} is a file; name a folder")
-
-
-def _labels(model: ImageClassifier) -> list[str]:
-    known = model.pretrained_cfg.get("label_names") or ()
-    own = len(known) == model.num_classes
-    return [str(name) for name in known] if own else default_labels(model.num_classes)
-
-
-def default_labels(count: int) -> list[str]:
-    """Labels of classes that nobody has named."""
-    return [f"class {index}" for index in range(count)]

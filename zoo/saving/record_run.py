@@ -111,6 +111,8 @@ def main(
     } | ({"recipe": recipe} if recipe else {})
     record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images, eval_batch_size)
     content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
+    required = {key for key, field in type(record).model_fields.items() if field.is_required()}
+    content = {key: value for key, value in content.items() if key in required or value not in ("", {})}
     texts = json.dumps(content, ensure_ascii=False)
     readable = printable(texts) == texts  # else written out, as YAML can
     print(yaml.safe_dump([content], sort_keys=False, allow_unicode=readable, width=110))

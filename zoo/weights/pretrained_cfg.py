@@ -60,6 +60,17 @@ def describe_weight(weight: StoredWeight) -> dict[str, Any]:
     }
 
 
+def labels_of(model: ImageClassifier) -> tuple[str, ...]:
+    """A name for every class: those of the weight that the model was built with, or `class 0`, …."""
+    known = model.pretrained_cfg.get("label_names") or ()
+    return tuple(map(str, known)) if len(known) == model.num_classes else default_labels(model.num_classes)
+
+
+def default_labels(count: int) -> tuple[str, ...]:
+    """Labels of classes that nobody has named."""
+    return tuple(f"class {index}" for index in range(count))
+
+
 def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) -> Preprocessing:
     """How images become what a model takes, as its `pretrained_cfg` states it.
 
