@@ -107,12 +107,11 @@ class IFNeuron(StatelessNode, neuron.IFNode):
         return if_spikes(x, self.v_threshold, self.surrogate_function.alpha)
 
 
-@final
-class LIFNeuron(StatelessNode, neuron.LIFNode):
-    """Leaky integrate and fire, τ = 2, decayed input, hard reset.
+class LeakyNode(StatelessNode):
+    """A node with a membrane time constant.
 
     Args:
-        tau: membrane time constant τ in timesteps, above 1.
+        tau: membrane time constant τ in timesteps, above 1; its first value where it is learned.
         v_threshold, v_reset, detach_reset, alpha: as of `IFNeuron`.
     """
 
@@ -126,34 +125,30 @@ class LIFNeuron(StatelessNode, neuron.LIFNode):
         detach_reset: bool = False,
         alpha: float = ALPHA,
     ) -> None:
-        settings = _settings(v_threshold, v_reset, detach_reset, alpha)
-        neuron.LIFNode.__init__(self, tau=check_number("tau", tau, above=1), **settings)
+        self.set_up(check_number("tau", tau, above=1), _settings(v_threshold, v_reset, detach_reset, alpha))
+
+    @abstractmethod
+    def set_up(self, tau: float, settings: dict[str, Any]) -> None:
+        """Call spikingjelly's constructor."""
+
+
+@final
+class LIFNeuron(LeakyNode, neuron.LIFNode):
+    """Leaky integrate and fire, τ = 2, decayed input, hard reset."""
+
+    def set_up(self, tau: float, settings: dict[str, Any]) -> None:
+        neuron.LIFNode.__init__(self, tau=tau, **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
         return lif_spikes(x, self.tau, self.v_threshold, self.surrogate_function.alpha)
 
 
 @final
-class ParametricLIFNeuron(StatelessNode, neuron.ParametricLIFNode):
-    """Leaky integrate and fire whose time constant is learned, a scalar for each layer, τ = 2 at first.
+class ParametricLIFNeuron(LeakyNode, neuron.ParametricLIFNode):
+    """Leaky integrate and fire whose time constant is learned, a scalar for each layer, τ = 2 at first."""
 
-    Args:
-        tau: the first value of the membrane time constant in timesteps, above 1.
-        v_threshold, v_reset, detach_reset, alpha: as of `IFNeuron`.
-    """
-
-    options = _SETTINGS | {"tau"}
-
-    def __init__(
-        self,
-        tau: float = TAU,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        detach_reset: bool = False,
-        alpha: float = ALPHA,
-    ) -> None:
-        settings = _settings(v_threshold, v_reset, detach_reset, alpha)
-        neuron.ParametricLIFNode.__init__(self, init_tau=check_number("tau", tau, above=1), **settings)
+    def set_up(self, tau: float, settings: dict[str, Any]) -> None:
+        neuron.ParametricLIFNode.__init__(self, init_tau=tau, **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
         return plif_spikes(x, self.w, self.v_threshold, self.surrogate_function.alpha)

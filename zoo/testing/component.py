@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from zoo.contracts import API_VERSION
@@ -110,6 +111,16 @@ def checks_of(suite: type[ComponentTests]) -> tuple[str, ...]:
     classes = [base for base in reversed(suite.__mro__) if issubclass(base, ComponentTests)]
     names = [name for base in classes for name in vars(base) if name.startswith(PREFIX)]
     return tuple(dict.fromkeys(name.removeprefix(PREFIX) for name in names))
+
+
+def require_defaults(cls: type[Any], options: Iterable[str]) -> dict[str, Any]:
+    """The default of each option; raises `ConformanceError` where the constructor does not take it, or demands it."""
+    parameters = inspect.signature(cls).parameters
+    for name in sorted(options):
+        require(name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take")
+        required = parameters[name].default is inspect.Parameter.empty
+        require(not required, f"option {name!r} has no default value; give it one")
+    return {name: parameters[name].default for name in sorted(options)}
 
 
 def _exempted(method: Callable[[Any], None], check: str, reason: str) -> Callable[[Any], None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 
 import torch
@@ -12,7 +11,7 @@ from zoo.composition import build_model, parse_name
 from zoo.contracts.converter import Converted, Converter
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import WeightError
-from zoo.testing.component import ClassTests
+from zoo.testing.component import ClassTests, require_defaults
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 
 
@@ -46,13 +45,7 @@ class ConverterTests(ClassTests):
     def test_options(self) -> None:
         """`options` names keyword arguments of the constructor, each with a default."""
         cls = self.load()
-        parameters = inspect.signature(cls).parameters
-        for name in sorted(cls.options):
-            require(
-                name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take"
-            )
-            default = parameters[name].default
-            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
+        require_defaults(cls, cls.options)
 
     def test_other_checkpoints_are_refused(self) -> None:
         """By a `WeightError` that says what is missing."""

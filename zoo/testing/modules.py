@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import io
 import json
 import pickle
@@ -13,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from zoo.testing.component import ClassTests
+from zoo.testing.component import ClassTests, require_defaults
 from zoo.testing.inputs import DTYPES, answer, require_near, run, seeded
 from zoo.testing.outcome import NotApplicable, attempting, require
 from zoo.testing.state import class_level, held_tensors, loose_tensors, parts
@@ -265,12 +264,6 @@ class OptionTests(ModuleTests):
     def test_options_are_json(self) -> None:
         """`options` names keyword arguments of the constructor whose defaults JSON can hold."""
         cls = self.load()
-        parameters = inspect.signature(cls).parameters
-        for name in sorted(cls.options):
-            require(
-                name in parameters, f"`options` names {name!r}, which the constructor of {cls.__name__} does not take"
-            )
-            default = parameters[name].default
-            require(default is not inspect.Parameter.empty, f"option {name!r} has no default value; give it one")
+        for name, default in require_defaults(cls, cls.options).items():
             with attempting(f"json.dumps of the default of {name!r} ({default!r})"):
                 json.dumps(default)
