@@ -1,7 +1,18 @@
-"""The loopback Hub."""
+"""The loopback Hub, and a small training split."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from tests.data.made_data import packed
 from tests.hub.fixtures import hub
+from zoo.data import ImageSplit, load_split
 
 __all__ = ["hub"]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> ImageSplit:
+    return load_split(packed(tmp_path / "train.npz"), "train")

@@ -12,43 +12,13 @@ from torch import nn
 from torch.nn import functional
 
 import zoo
-from tests.data.made_data import packed
-from zoo.data import ImageSplit, load_split
+from tests.training.made_runs import NAME, assert_same, states, training
+from zoo.data import ImageSplit
 from zoo.data.limit import limit_images
-from zoo.errors import InputError, TrainingError, WeightError
-from zoo.training import Recipe, evaluate, load_recipe
-from zoo.training.engine import Training, make_accelerator
+from zoo.errors import InputError, WeightError
+from zoo.training import evaluate
+from zoo.training.engine import Training
 from zoo.training.observers.base import EpochRow, Observer, StepFigures, Totals
-from zoo.training.start import Beginning
-
-NAME = "has8_resnet_b2_m2_d1_ste_bpd"
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> ImageSplit:
-    return load_split(packed(tmp_path / "train.npz"), "train")
-
-
-def made_recipe(**changes: object) -> Recipe:
-    return load_recipe("bundled", {"epochs": 3, "batch_size": 8, "precision": "no", **changes})
-
-
-def training(data: ImageSplit, out: Path, name: str = NAME, accumulate: int = 1, **changes: object) -> Training:
-    torch.manual_seed(1)
-    recipe = made_recipe(**changes)
-    accelerator = make_accelerator(recipe.precision, accumulate)
-    model = zoo.create_model(name, num_classes=2)
-    return Training(Beginning(model), data, recipe, out, accelerator=accelerator)
-
-
-def states(run: Training) -> dict[str, torch.Tensor]:
-    return {key: value.clone() for key, value in run.network.state_dict().items()}
-
-
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    for key, value in one.items():
-        assert torch.equal(value, other[key]), key
 
 
 class Losses(Observer):
@@ -282,78 +252,6 @@ def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> No
 def test_fp16_needs_a_gpu(data: ImageSplit, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="precision fp16 needs a GPU; on a CPU choose bf16 or no"):
         training(data, tmp_path, precision="fp16")
-
-
-# Explosions -----------------------------------------------------------------------------------------------------------
-
-
-def _spoil(run: Training, layer: str, value: float) -> None:
-    with torch.no_grad():
-        run.network.get_submodule(layer).weight.view(-1)[0] = value
-
-
-def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
-    run = training(data, tmp_path)
-    run.run_epoch()
-    good = run.checkpoint.read_bytes()
-    _spoil(run, "stages.0.0.analog.conv", math.nan)
-    with pytest.raises(TrainingError) as caught:
-        run.run_epoch()
-    assert "epoch 2, step 1 of 3: the loss is nan; layer stages.0.0.analog.conv: its output is not finite" in str(
-        caught.value
-    )
-    assert str(run.checkpoint) in str(caught.value)
-    assert "--set clip_norm=1" in str(caught.value)  # as `zoo train` takes it
-    assert run.checkpoint.read_bytes() == good
-
-
-def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path: Path) -> None:
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
-            return gradient * math.inf
-
-    run = training(data, tmp_path)
-    module = run.network.get_submodule("stages.1.0.analog")
-    module.register_forward_hook(lambda m, args, out: Square.apply(out))
-    before = states(run)
-    with pytest.raises(
-        TrainingError, match=r"step 1 of 3: the gradient's norm is nan; layer stages\.\S+: the gradient"
-    ):
-        run.run_epoch()
-    for name, parameter in run.network.named_parameters():
-        assert torch.equal(parameter, before[name]), name  # no step was taken
-
-
-def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path) -> None:
-    run = training(data, tmp_path, loss_limit=0.01)
-    with pytest.raises(TrainingError, match=r"the loss is \S+; layer \S+: its output, up to \S+, is the largest"):
-        run.run_epoch()
-    with pytest.raises(TrainingError, match="Nothing was saved yet"):
-        run.run_epoch()
-
-
-def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, tmp_path: Path) -> None:
-    class Huge(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
-            return gradient * 1e22
-
-    run = training(data, tmp_path, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip_norm=1.0)
-    run.network.get_submodule("stages.1.0.analog").register_forward_hook(lambda m, args, out: Huge.apply(out))
-    before = states(run)
-    run.run_epoch()
-    assert 1e19 < run.rows[0].grad_norm < math.inf
-    moved = [float((p.detach() - before[name]).norm()) for name, p in run.network.named_parameters()]
-    assert 0 < max(moved) < 3 * 0.5
 
 
 # Schedules ------------------------------------------------------------------------------------------------------------

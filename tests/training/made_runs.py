@@ -1,0 +1,37 @@
+"""Small runs, as several tests of training make them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+import zoo
+from zoo.data import ImageSplit
+from zoo.training import Recipe, load_recipe
+from zoo.training.engine import Training, make_accelerator
+from zoo.training.start import Beginning
+
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+
+
+def made_recipe(**changes: object) -> Recipe:
+    return load_recipe("bundled", {"epochs": 3, "batch_size": 8, "precision": "no", **changes})
+
+
+def training(data: ImageSplit, out: Path, name: str = NAME, accumulate: int = 1, **changes: object) -> Training:
+    torch.manual_seed(1)
+    recipe = made_recipe(**changes)
+    accelerator = make_accelerator(recipe.precision, accumulate)
+    model = zoo.create_model(name, num_classes=2)
+    return Training(Beginning(model), data, recipe, out, accelerator=accelerator)
+
+
+def states(run: Training) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in run.network.state_dict().items()}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert torch.equal(value, other[key]), key
