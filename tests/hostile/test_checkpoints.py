@@ -117,7 +117,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "step too high": (_sets("step", to=3), "step is 3; valid: 0 to 2"),
     "step not a number": (_sets("step", to=math.nan), "step is nan; valid: 0 to 2"),
     "step a tensor": (_sets("step", to=torch.tensor(1)), "step is a tensor of shape"),
-    "step moved": (_sets("step", to=2), "its totals are of 1 steps, and it is at step 2"),
+    "step moved": (_sets("step", to=2), "its totals count 1 steps, and it is at step 2"),
     "totals a list": (_sets("totals", to=[1, 2]), "totals must have loss, grad_norm"),
     "totals lack": (lambda s: s["totals"].pop("loss"), "totals must have loss"),
     "totals more": (_sets("totals", "more", to=1), "totals must have loss"),

@@ -98,7 +98,7 @@ def _state_of(content: Any, origin: str) -> dict[str, Tensor]:
         content = next(nested, content)
     if not isinstance(content, Mapping) or not content:
         raise WeightError(
-            f"{origin} holds {_describe(content)}, no state dict; save model.state_dict() and convert that"
+            f"{origin} holds {_describe(content)}, which is not a state dict; save model.state_dict() and convert that"
         )
     for key, value in content.items():
         if not (isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided):
