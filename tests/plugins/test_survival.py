@@ -248,6 +248,7 @@ def test_every_other_model_works_and_the_broken_ones_say_why(
     assert found["converter"][0] == "BrokenComponentError"
 
 
+@pytest.mark.slow
 def test_plugins_shows_every_state_with_its_reason(
     crowd: Path, environment: dict[str, str], run_python: RunPython
 ) -> None:
