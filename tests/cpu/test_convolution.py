@@ -54,16 +54,10 @@ def test_the_guard_sees_a_write_behind_a_block() -> None:
     assert "MemoryError" in done.stderr or done.returncode < 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("threads", "sides", "channels"),
-    [
-        (2, (14, 56), (4, 15)),
-        *(pytest.param(n, (14, 16, 28, 56, 64), (4, 8, 15), marks=pytest.mark.slow) for n in (1, 2)),
-    ],
-)
-def test_nothing_is_written_beside_the_gradients_of_narrow_strided_layers(
-    threads: int, sides: tuple[int, ...], channels: tuple[int, ...]
-) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_is_written_beside_the_gradients_of_narrow_strided_layers(threads: int) -> None:
+    sides, channels = (14, 16, 28, 56, 64), (4, 8, 15)
     layers = [(width, 2 * width, 1, 2, side, 5) for width, side in itertools.product(channels, sides)]
     assert _step(layers, threads) == 2 * len(layers)
 
