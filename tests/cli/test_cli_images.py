@@ -103,7 +103,6 @@ def test_predict_of_a_name_that_no_terminal_should_print(scratch: str, tmp_path:
     assert run("predict", wild).stderr.startswith(rf"error: {tmp_path}/a\n\x1b[31m.png is not an image")
 
 
-@pytest.mark.slow
 def test_predict_shows_progress_in_a_terminal_and_keeps_it_out_of_a_pipe(scratch: str, folder: Path) -> None:
     (folder / "b.png").unlink()
     (folder / "d.jpg").unlink()
