@@ -122,7 +122,7 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "totals lack": (lambda s: s["totals"].pop("loss"), "totals must have loss"),
     "totals more": (_sets("totals", "more", to=1), "totals must have loss"),
     "totals text": (_sets("totals", "loss", to="x"), "loss of totals is 'x'"),
-    "totals empty": (_sets("totals", "images", to=0), "no images in 1 steps"),
+    "totals empty": (_sets("totals", "images", to=0), "0 images in 1 steps"),
     "rows none": (_sets("rows", to=None), "rows must be a list of 1 epochs"),
     "rows lack": (lambda s: s["rows"][0].pop("seconds"), "row 1 must have epoch, step"),
     "rows text": (_sets("rows", 0, "train_loss", to="low"), "train_loss of row 1 is 'low'"),
