@@ -58,7 +58,7 @@ SUITES: list[tuple[type[ComponentTests], str, dict[str, Any], set[str]]] = [
 
 
 LARGE = ("resnet34", "resnet50", "resnet101", "resnet152")
-SLOWER = {"tanh", "sigmoidraw", "tanhraw", "fourierraw", "timm", "sew"}
+SLOWER = {"timm", "sew"}
 """Seconds each, and like one of its kind that is checked in every run."""
 ENOUGH_FOR_LARGE = {"it_loads", "stages_and_reductions", "feature_info_is_true", "named_modules_exist", "it_learns"}
 
