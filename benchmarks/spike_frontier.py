@@ -8,6 +8,7 @@ goes on for as long. Each result is measured on all validation images, and profi
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,12 +25,13 @@ from benchmarks.common.validation import read_images
 from zoo.catalog.catalog import default_catalog
 from zoo.data import DataSplits
 from zoo.data.prepare import DataOptions, prepare_data
+from zoo.errors import InputError
 from zoo.factory import open_model
 from zoo.profiling import in_digits, profile
-from zoo.training import TrainingResult, load_recipe, train
+from zoo.training import Recipe, load_recipe, train
 
 DEFAULT_WEIGHT = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
-DEFAULT_PENALTIES = (0.0, 3.0, 12.0, 40.0)
+DEFAULT_PENALTIES = (0.0, 3.0, 60.0, 200.0)
 
 app = typer.Typer(add_completion=False)
 
@@ -67,8 +69,22 @@ def costs(reference: str, pixels: Tensor) -> dict[str, Any]:
     }
 
 
-def go_on(weight: str, penalty: float, splits: DataSplits, work: Path, budget: Budget) -> TrainingResult:
-    """What the weight became; a run that is in the folder already is gone on with."""
+def finished_top1(out: Path, settings: Recipe) -> float | None:
+    """What a finished run in this folder measured; None where there is none.
+
+    Raises:
+        InputError: the run had other settings.
+    """
+    run = json.loads((out / "run.json").read_text(encoding="utf-8")) if (out / "run.json").is_file() else {}
+    if "result" not in run:
+        return None
+    if run["settings"] != settings.model_dump(mode="json"):
+        raise InputError(f"{out} holds a run with other settings; choose another --work, or the settings of that run")
+    return float(run["result"]["top1"])
+
+
+def go_on(weight: str, penalty: float, splits: DataSplits, work: Path, budget: Budget) -> tuple[str, float]:
+    """A reference to what the weight became, and its top-1; a run that is in the folder already is gone on with."""
     changes = {
         "epochs": budget.epochs,
         "learning_rate": budget.learning_rate,
@@ -76,7 +92,11 @@ def go_on(weight: str, penalty: float, splits: DataSplits, work: Path, budget: B
         "spike_penalty": penalty,
     }
     out = work / f"{weight}-{penalty:g}"
-    return train(weight, splits, recipe=budget.recipe, changes=changes, out=out, resume=True, tag="on")
+    top1 = finished_top1(out, load_recipe(budget.recipe, changes))
+    if top1 is None:
+        made = train(weight, splits, recipe=budget.recipe, changes=changes, out=out, resume=True, tag="on")
+        top1 = made.metrics["top1"]
+    return f"local-dir:{out}", top1
 
 
 def released(weight: str, pixels: Tensor) -> dict[str, Any]:
@@ -89,8 +109,8 @@ def train_on(
     weight: str, penalty: float, splits: DataSplits, pixels: Tensor, work: Path, budget: Budget
 ) -> dict[str, Any]:
     """The row of a weight after these epochs."""
-    result = go_on(weight, penalty, splits, work, budget)
-    return {"name": weight, "penalty": penalty, "top1": result.metrics["top1"], **costs(result.reference, pixels)}
+    reference, top1 = go_on(weight, penalty, splits, work, budget)
+    return {"name": weight, "penalty": penalty, "top1": top1, **costs(reference, pixels)}
 
 
 def measure_all(

@@ -98,8 +98,8 @@ def draw_equality(axes: Axes, network: Mapping[str, Any], title: str) -> None:
     today, now = network["spike_rate"], network["timesteps"]
     for model in network["models"]:
         style = STYLES[model["name"]]
-        rates = [equal_rate(model, timesteps, today, now) for timesteps in TIMESTEPS]
-        if rates[0] is None:
+        rates = [rate for steps in TIMESTEPS if (rate := equal_rate(model, steps, today, now)) is not None]
+        if not rates:  # it does not depend on spikes
             axes.axvline(equal_timesteps(model, now), linewidth=2, **style)
         else:
             axes.plot(TIMESTEPS, rates, linewidth=2, **style)
