@@ -77,9 +77,11 @@ def draw_surcharge(axes: Axes, network: Mapping[str, Any], points: Sequence[Mapp
     axes.annotate("its control, without spikes", (0.295, 1.02), ha="right", va="bottom", fontsize=8, color="0.3")
     axes.axvline(today, color="0.6", linewidth=1, linestyle=(0, (2, 3)))
     axes.annotate(f"as trained: {today:.2f}", (today, 30), xytext=(4, 0), textcoords="offset points", fontsize=8)
-    dots = "; dots: trained to spike less, measured" if points else ""
+    if points:
+        dots = "dots: trained to spike\nless, measured"
+        axes.annotate(dots, (0.03, 0.97), xycoords="axes fraction", fontsize=8, va="top")
     axes.set(
-        title=f"Hybrid: it contains its control, so it costs more\n{network['name'].partition('.')[0]}{dots}",
+        title=f"Hybrid: it contains its control, so it costs more\n{network['name'].partition('.')[0]}",
         xlabel="spike rate [spikes per neuron and timestep]",
         ylabel="energy of an image ÷ energy of the control",
         yscale="log",
@@ -104,10 +106,9 @@ def draw_equality(axes: Axes, network: Mapping[str, Any], title: str) -> None:
         else:
             axes.plot(TIMESTEPS, rates, linewidth=2, **style)
     axes.axvline(now, color="0.6", linewidth=1, linestyle=(0, (2, 3)))
-    axes.annotate(f"T = {now}", (now, 0.9), xytext=(4, 0), textcoords="offset points", fontsize=8, va="top")
+    axes.annotate(f"T = {now}", (now, 0.0012), xytext=(4, 0), textcoords="offset points", fontsize=8)
     side = "below and left of a line it costs\nless than its control"
-    white = {"facecolor": "white", "edgecolor": "none"}
-    axes.annotate(side, (0.97, 0.8), xycoords="axes fraction", fontsize=8, ha="right", bbox=white)
+    axes.annotate(side, (0.97, 0.98), xycoords="axes fraction", fontsize=8, ha="right", va="top")
     axes.set(
         title=title,
         xlabel="timesteps T of an image",
