@@ -18,7 +18,9 @@ _AHEAD = 2
 """Batches that are decoded ahead of the network: one would leave it waiting where a file is large."""
 
 
-def read_ahead(items: Iterator[Item], read: Callable[[Item], Read], batch_size: int) -> Generator[list[Read], None, None]:
+def read_ahead(
+    items: Iterator[Item], read: Callable[[Item], Read], batch_size: int
+) -> Generator[list[Read], None, None]:
     """Batches of what `read` makes of the items, in their order; the next two are read meanwhile, in threads.
 
     Args:
