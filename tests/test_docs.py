@@ -53,6 +53,7 @@ def test_a_guide_is_python_and_commands(guide: Path) -> None:
     "guide",
     [pytest.param(guide, marks=() if guide.stem in QUICK else pytest.mark.slow, id=guide.stem) for guide in GUIDES],
 )
+@pytest.mark.timeout(900)  # on a machine that does much else
 def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Path) -> None:
     """In one process, in an empty folder, in order; `text` alone is not run."""
     run = [(language, text) for language, text in blocks(guide) if language != "text"]
@@ -66,7 +67,7 @@ def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Pat
     folder.mkdir()
     command = [sys.executable, "-c", f"BLOCKS = {run!r}\n{RUNNER}"]
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=840, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
