@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
-from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name
+from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name, refuse_look_alike
 from zoo.errors import InputError, WeightError, suggest
 from zoo.families.timm_family import import_timm
 
@@ -40,6 +40,7 @@ class TimmConverter(Converter):
 
         Raises:
             InputError: timm has no such weights, or they are of another network than these ResNets.
+            WeightError: of one that only looks like one of these.
         """
         if "/" in name or "\\" in name or name.endswith(_ENDINGS):
             return None
@@ -48,6 +49,9 @@ class TimmConverter(Converter):
 
     def convert(self, state: Mapping[str, Tensor]) -> Converted:
         return convert_residual(state, "timm")
+
+    def check_name(self, called: str) -> None:
+        refuse_look_alike(called)
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """What timm's pretrained_cfg states: licence and labels of named weights alone, the rest of any.
@@ -79,8 +83,9 @@ class TimmConverter(Converter):
 
 
 def _cfg(name: str) -> Any:
-    """timm's pretrained_cfg of a name with or without a tag; raises `InputError`."""
+    """timm's pretrained_cfg of a name with or without a tag; raises `InputError` and `WeightError`."""
     timm = import_timm("the converter timm")
+    refuse_look_alike(name)
     network, _, tag = name.partition(".")
     if network not in FORMS:
         raise InputError(
