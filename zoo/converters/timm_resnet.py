@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
@@ -10,11 +9,11 @@ from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name, refuse_look_alike
 from zoo.errors import InputError, WeightError, suggest
 from zoo.families.timm_family import import_timm
+from zoo.families.timm_weights import FILE, classes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILE = "model.safetensors"
 _ENDINGS = (".pt", ".pth", ".bin", ".tar", ".safetensors")
 ASSUMED = (
     "The file does not say how images were prepared: as timm's {weights} states it. "
@@ -68,7 +67,7 @@ class TimmConverter(Converter):
             raise WeightError(f"{weights} is a {cfg.architecture}, but these are the tensors of a {network}")
         mean, std = of_channels(cfg.mean, converted.in_chans), of_channels(cfg.std, converted.in_chans)
         same = bool(given) and cfg.num_classes == converted.num_classes
-        dataset, labels = _classes(cfg) if same else ("", ())
+        dataset, labels = classes_of(cfg) if same else ("", ())
         return Stated(
             license=(cfg.license or "") if given else "",
             labels=labels,
@@ -95,17 +94,3 @@ def _cfg(name: str) -> Any:
     if tag and name not in known:
         raise InputError(f"timm has no weights {name!r}{suggest(name, known)}")
     return timm.get_pretrained_cfg(name)
-
-
-def _classes(cfg: Any) -> tuple[str, tuple[str, ...]]:
-    """The data set that timm takes the classes for, and a name for each; of the two that share one, with their ids."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
-
-    subset = infer_imagenet_subset(cfg.to_dict())
-    if subset is None:
-        return "", ()
-    info = ImageNetInfo(subset)
-    titles, names = info.label_descriptions(), info.label_names()
-    shared = Counter(titles)
-    pairs = zip(titles, names, strict=True)
-    return subset, tuple(f"{title} ({name})" if shared[title] > 1 else title for title, name in pairs)
