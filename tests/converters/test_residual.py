@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -115,7 +116,10 @@ def test_the_deep_ones_convert_to_the_same_logits(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_onnx_takes_raw_pixels(checkpoint: Path, resnet18: nn.Module, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_onnx_takes_raw_pixels(name: str, tmp_path: Path) -> None:
+    network, checkpoint = random_resnet(name, num_classes=7), tmp_path / "mine.safetensors"
+    save_file(copied(network), checkpoint)
     convert("timm", checkpoint, tmp_path / "out")
     file = tmp_path / "x.onnx"
     arguments = ["export", f"local-dir:{tmp_path / 'out'}", "--out", str(file), "--image-size", "64"]
@@ -123,8 +127,29 @@ def test_onnx_takes_raw_pixels(checkpoint: Path, resnet18: nn.Module, tmp_path: 
     assert done.exit_code == 0, done.output
     pixels = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        expected = resnet18(normalised(pixels))
+        expected = network(normalised(pixels))
     assert (by_onnxruntime(file.read_bytes(), pixels) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.slow
+def test_what_was_converted_is_profiled_measured_and_published(tmp_path: Path) -> None:
+    save_file(copied(random_resnet("resnet18", num_classes=3)), tmp_path / "mine.safetensors")
+    convert("timm", tmp_path / "mine.safetensors", tmp_path / "out", image_size=32)
+    for name in ("class 0", "class 1", "class 2"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 36), (9, 99, 199)).save(tmp_path / "images" / name / "0.png")
+    place = f"local-dir:{tmp_path / 'out'}"
+    stated = ["--license", "MIT", "--dataset", "Pets"]
+    for arguments in (
+        ["profile", place, "--json"],
+        ["eval", place, "--data", str(tmp_path / "images"), "--json"],
+        ["publish", place, *stated, "--dry-run", "--to-dir", str(tmp_path / "published")],
+    ):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "published" / "README.md").is_file()
+    again = zoo.create_model(f"local-dir:{tmp_path / 'published'}").state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in zoo.create_model(place).state_dict().items())
 
 
 def test_named_weights_state_licence_labels_and_preparation(checkpoint: Path, tmp_path: Path) -> None:
