@@ -23,6 +23,7 @@ from benchmarks import (
     cost,
     energy_models,
     export_agreement,
+    fine_tuning,
     fused_accuracy,
     gradient_norms,
     models_table,
@@ -39,7 +40,7 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction, energy_models),
+    *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
