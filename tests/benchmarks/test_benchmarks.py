@@ -43,7 +43,6 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction, energy_models),
     *(energy_break_even, int8_controls, spike_frontier),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
 )
