@@ -116,7 +116,8 @@ def train_command(
             help="Go on with the run in --out, if there is one. An interrupted run ends at the very weights of an "
             "undisturbed one. A finished run goes on where --epochs asks for more: from its weights and optimiser, the "
             "learning rate's schedule laid anew over all epochs. A cosine, at zero after --epochs 2, so rises to half "
-            "its highest rate with --epochs 4, and the result is another than that of 4 epochs at once. Until it ends, the folder keeps its weight.",
+            "its highest rate with --epochs 4, and the result is another than that of 4 epochs at once. Until it ends, "
+            "the folder keeps its weight.",
             rich_help_panel=_RUN,
         ),
     ] = False,

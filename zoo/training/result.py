@@ -52,8 +52,8 @@ class TrainingResult:
         steps, confusion = self.rows[-1].step, self.evaluation.confusion
         reasons = []
         if steps < _FEW_STEPS:
-            counted = f"{steps} training step{'s' if steps > 1 else ''}"
-            reasons.append(f"{counted} teach a network next to nothing; take more epochs, or more images")
+            counted = "1 training step is" if steps == 1 else f"{steps} training steps are"
+            reasons.append(f"{counted} too few to learn from; take more epochs, or more images")
         guessed = 100 * int(confusion.sum(1).max()) / self.evaluation.images
         if self.evaluation.top["top1"] <= guessed:
             reasons.append(
