@@ -68,7 +68,7 @@ def compare_command(
 
     leave_bombs_to_us()
     references = [model_reference(name) for name in names]
-    with progress(count_models(references, not no_controls), visible=True, doing="comparing") as advance:
+    with progress(count_models(references, not no_controls), visible=True, doing="comparing", unit=None) as advance:
         rows = compare_models(
             references,
             data,

@@ -104,15 +104,29 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(total: int, visible: bool, doing: str = "classifying") -> Iterator[Progress]:
-    """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done."""
+def progress(total: int, visible: bool, doing: str = "classifying", unit: str | None = "images") -> Iterator[Progress]:
+    """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done.
+
+    With a `unit` it tells how many of them a second takes.
+    """
     if not (visible and sys.stderr.isatty()):
         yield lambda done: None
         return
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    speed = TextColumn("{task.fields[speed]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+
     # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
-    with Bar(console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda done: bar.advance(task, done)
+    with Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
+        task = bar.add_task(doing, total=total, speed="")
+
+        def advance(done: int) -> None:
+            bar.advance(task, done)
+            finished_per_second = bar.tasks[task].speed
+            if unit and finished_per_second is not None:
+                bar.update(task, speed=f"{finished_per_second:.0f} {unit}/s")
+
+        yield advance

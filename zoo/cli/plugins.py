@@ -118,7 +118,7 @@ def check_command(
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
     results = []
-    with progress(len(chosen), visible=not as_json, doing="checking") as advance:
+    with progress(len(chosen), visible=not as_json, doing="checking", unit=None) as advance:
         for component in chosen:
             results += check_component(component)
             advance(1)
