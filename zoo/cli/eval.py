@@ -12,6 +12,7 @@ import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
+from zoo.cli.shared import sharing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.terminal import Progress, printable, say
@@ -99,7 +100,8 @@ def eval_command(
     that are of it.
 
     A folder that `zoo train` divided itself is divided again: what the weight
-    was trained on is left out.
+    was trained on is left out. torchrun --nproc-per-node N -m zoo eval … shares
+    the images among N processes.
     """
     if threads:
         import torch
@@ -109,12 +111,13 @@ def eval_command(
     leave_bombs_to_us()
     from zoo.training import DataOptions, measure_weight
 
-    with ExitStack() as stack:
+    with sharing(device) as processes, ExitStack() as stack:
         advance: Progress = lambda done: None  # noqa: E731
 
         def begin(images: int) -> None:
             nonlocal advance
-            advance = stack.enter_context(progress(images, visible=True))
+            own = -(-images // processes.count)
+            advance = stack.enter_context(progress(own, visible=processes.is_first))
 
         options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
         measured = measure_weight(
@@ -124,12 +127,15 @@ def eval_command(
             options=options,
             batch_size=batch_size,
             precision=precision.value,
-            device=device,
+            device=processes.device(device),
+            processes=processes,
             endpoint=endpoint,
             cache_dir=cache_dir,
             begin=begin,
             after_batch=lambda images: advance(images),
         )
+    if not processes.is_first:
+        return
     if as_json:
         print(json.dumps(measured.to_json()))
     else:

@@ -17,6 +17,7 @@ from zoo.data.images import display_name
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
 from zoo.inference.inputs import Named, Source, Transform, list_images
+from zoo.inference.processes import ALONE, Processes
 from zoo.terminal import printable
 from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
 
@@ -136,6 +137,7 @@ def predict_files(
     labels: Sequence[str],
     top: int = 3,
     batch_size: int = PREDICTED_AT_ONCE,
+    processes: Processes = ALONE,
 ) -> Iterator[Prediction | Failure]:
     """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
 
@@ -147,16 +149,35 @@ def predict_files(
         labels: a name for every class.
         top: how many labels each prediction ranks, 1 to the number of classes.
         batch_size: 1 or more; probabilities differ by it in their last bits.
+        processes: among whom the batches are shared; all are given the same files.
 
     Returns:
-        One answer a file, in the order of the files, as soon as its batch is done.
+        One answer a file, in the order of the files, as soon as its batch is done, and with several processes those of
+        the batches beside it. Only the first process has answers; the others have none.
 
     Raises:
         InputError: at once, for arguments that do not fit the model.
     """
     _check_arguments(model, preprocessing, labels, top, batch_size)
     items = (file if isinstance(file, Failure) else Named(Path(file), Path(file)) for file in files)
-    return _predict(model, items, preprocessing, labels, top, batch_size)
+    if processes.count == 1:
+        return _predict(model, items, preprocessing, labels, top, batch_size)
+    return _predict_shared(model, items, preprocessing, labels, top, batch_size, processes)
+
+
+def _predict_shared(
+    model: ImageClassifier,
+    images: Iterator[Named | Failure],
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    top: int,
+    batch_size: int,
+    processes: Processes,
+) -> Iterator[Prediction | Failure]:
+    """A batch for each process, then their answers, until there are no images left."""
+    while round_of_batches := list(islice(images, batch_size * processes.count)):
+        own = round_of_batches[processes.index * batch_size :][:batch_size]
+        yield from processes.gather([*_predict(model, iter(own), preprocessing, labels, top, batch_size)])
 
 
 def _check_arguments(
