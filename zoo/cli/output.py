@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 def complain(message: str) -> None:
     """`error: …` on one line of stderr; of a traceback inside the message, its last line."""
+    say("error:", in_one_line(message), file=sys.stderr, flush=True)
+
+
+def in_one_line(message: str) -> str:
+    """A message without line ends; of a traceback in it the last line, which says by itself what happened."""
     before, traceback, after = message.partition("Traceback (most recent call last):")
     if traceback:
         message = f"{before}{after.strip().splitlines()[-1]}"
-    say("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+    return " ".join(message.split())
 
 
 def in_terminal() -> bool:
@@ -60,6 +65,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     for row in rows:
         table.add_row(*(Text("" if value is None else printable(str(value))) for value in row.values()))
     rich_console().print(table)
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 component`, `2 components`: a number with its noun, whose plural is made by an s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def in_units(value: int | float | None) -> str:

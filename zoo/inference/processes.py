@@ -1,4 +1,4 @@
-"""The processes that share one answer, such as those of torchrun: which of them this is, and what it hands to the first.
+"""The processes that share one answer, such as those of torchrun: which one this is, and what it hands to the first.
 
 torchrun tells each process its number in the environment. Batches are shared out whole, so that an image goes through
 the network beside the same images as in one process, and rounds alike.
