@@ -28,6 +28,7 @@ from benchmarks import (
     models_table,
     neurobench_synops,
     plugin_startup,
+    results_csv,
     startup,
     surrogate_variance,
     transfer,
@@ -40,6 +41,7 @@ from zoo.encoders.surrogates import fourier_slope
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
     *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction, energy_models),
+    results_csv,
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

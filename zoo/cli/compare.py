@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +15,7 @@ import typer
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import in_units, progress, rich_console
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
-from zoo.terminal import printable, say
+from zoo.terminal import Progress, printable, say
 
 if TYPE_CHECKING:
     from zoo.inference.compare import ComparedModel
@@ -64,11 +65,17 @@ def compare_command(
     if evaluate and data is None:
         raise typer.BadParameter("--eval measures on --data; name a folder, a packed .npz or a data set")
     from zoo.data.prepare import DataOptions
-    from zoo.inference.compare import compare_models, count_models
+    from zoo.inference.compare import compare_models
 
     leave_bombs_to_us()
     references = [model_reference(name) for name in names]
-    with progress(count_models(references, not no_controls), visible=True, doing="comparing") as advance:
+    with ExitStack() as stack:
+        advance: Progress = lambda models: None  # noqa: E731
+
+        def begin(models: int) -> None:
+            nonlocal advance
+            advance = stack.enter_context(progress(models, visible=True, doing="comparing"))
+
         rows = compare_models(
             references,
             data,
@@ -76,7 +83,8 @@ def compare_command(
             limit=limit,
             evaluate=evaluate,
             controls=not no_controls,
-            after_model=advance,
+            begin=begin,
+            after_model=lambda models: advance(models),
             endpoint=endpoint,
             cache_dir=cache_dir,
         )
@@ -97,7 +105,9 @@ def _print(rows: list[ComparedModel]) -> None:
     from rich.table import Table
 
     letters = [ascii_uppercase[i % 26] * (i // 26 + 1) for i in range(len(rows))]
-    by_name = {row.name.partition(".")[0]: letter for row, letter in zip(rows, letters, strict=True)}
+    by_name: dict[str, str] = {}
+    for row, letter in zip(rows, letters, strict=True):
+        by_name.setdefault(row.name.partition(".")[0], letter)
     for row, letter in zip(rows, letters, strict=True):
         control = f", control: {by_name[row.control]}" if row.control in by_name else ""
         say(f"{letter}  {printable(row.name)} ({row.weights}{control})")
