@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated
@@ -13,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import in_units, progress, rich_console
+from zoo.cli.output import in_units, progress_to_come, rich_console
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
-from zoo.terminal import Progress, printable, say
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from zoo.inference.compare import ComparedModel
@@ -69,13 +68,7 @@ def compare_command(
 
     leave_bombs_to_us()
     references = [model_reference(name) for name in names]
-    with ExitStack() as stack:
-        advance: Progress = lambda models: None  # noqa: E731
-
-        def begin(models: int) -> None:
-            nonlocal advance
-            advance = stack.enter_context(progress(models, visible=True, doing="comparing"))
-
+    with progress_to_come(visible=True, doing="comparing") as (begin, advance):
         rows = compare_models(
             references,
             data,
@@ -84,7 +77,7 @@ def compare_command(
             evaluate=evaluate,
             controls=not no_controls,
             begin=begin,
-            after_model=lambda models: advance(models),
+            after_model=advance,
             endpoint=endpoint,
             cache_dir=cache_dir,
         )

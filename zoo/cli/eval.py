@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import progress
+from zoo.cli.output import progress_to_come
 from zoo.cli.shared import sharing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
-from zoo.terminal import Progress, printable, say
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,14 +110,7 @@ def eval_command(
     leave_bombs_to_us()
     from zoo.training import DataOptions, measure_weight
 
-    with sharing(device) as processes, ExitStack() as stack:
-        advance: Progress = lambda done: None  # noqa: E731
-
-        def begin(images: int) -> None:
-            nonlocal advance
-            own = -(-images // processes.count)
-            advance = stack.enter_context(progress(own, visible=processes.is_first))
-
+    with sharing(device) as processes, progress_to_come(processes.is_first) as (begin, advance):
         options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
         measured = measure_weight(
             model_reference(name),
@@ -131,8 +123,8 @@ def eval_command(
             processes=processes,
             endpoint=endpoint,
             cache_dir=cache_dir,
-            begin=begin,
-            after_batch=lambda images: advance(images),
+            begin=lambda images: begin(-(-images // processes.count)),
+            after_batch=advance,
         )
     if not processes.is_first:
         return

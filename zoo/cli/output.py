@@ -67,9 +67,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     rich_console().print(table)
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 component`, `2 components`: a number with its noun, whose plural is made by an s."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 component`, `2 components`: a number with its noun, whose plural is made by an s unless it is given."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def in_units(value: int | float | None) -> str:
@@ -116,13 +116,15 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
 @contextmanager
 def progress(total: int, visible: bool, doing: str = "classifying") -> Iterator[Progress]:
     """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done."""
-    if not (visible and sys.stderr.isatty()):
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
+    with progress_to_come(visible, doing) as (begin, advance):
+        begin(total)
+        yield advance
 
-    # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
-    with Bar(console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
-        task = bar.add_task(doing, total=total)
-        yield lambda done: bar.advance(task, done)
+
+@contextmanager
+def progress_to_come(visible: bool, doing: str = "classifying") -> Iterator[tuple[Progress, Progress]]:
+    """The same where the number of items is not known yet; what is called with it comes first."""
+    from zoo.data.progress import bar_of_answer
+
+    with bar_of_answer(visible, doing) as bar:
+        yield bar

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar, final
 from zoo.errors import InputError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 Item = TypeVar("Item")
 
@@ -118,11 +118,13 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
         yield ALONE
         return
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     index = _number("RANK")
-    store, _, _ = next(dist.rendezvous("env://"))
+    store, _, _ = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-    dist.init_process_group(backend, store=dist.PrefixStore("zoo", store), rank=index, world_size=count)
+    dist.init_process_group(backend, store=PrefixStore("zoo", store), rank=index, world_size=count)
     try:
         yield Processes(index, count, _number("LOCAL_RANK", index), store)
     finally:

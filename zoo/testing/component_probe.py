@@ -48,7 +48,7 @@ def check_elsewhere(component: Component, limit: float = TIMEOUT) -> list[CheckR
         return check_component(component)  # which says why, and imports nothing
     address = (component.kind, component.name, component.distribution, component.target)
     probe = run_probe(limit, before=_BEFORE, components=[address], check=True)
-    results = [CheckResult(**result | {"outcome": Outcome(result["outcome"])}) for result in probe.results]
+    results = [CheckResult.from_json(result) for result in probe.results]
     if probe.problem is None:
         return results
     checks = (LOADS, *(check for check in checks_of(SUITES[component.kind]) if check != LOADS))
