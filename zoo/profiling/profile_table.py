@@ -1,4 +1,4 @@
-"""A profile as a reader of a notebook sees it: about ten lines, the figures of the control beside those of the model."""
+"""A profile as a reader of a notebook sees it: about ten lines, the control beside the model."""
 
 from __future__ import annotations
 

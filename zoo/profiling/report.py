@@ -31,8 +31,8 @@ from zoo.profiling.macs import (
     count_macs,
     list_layers,
 )
-from zoo.profiling.recorder import Recorder
 from zoo.profiling.profile_table import profile_table
+from zoo.profiling.recorder import Recorder
 from zoo.profiling.second_count import count_by_torch
 from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
 from zoo.registry.registry import Registry, default_registry
