@@ -103,6 +103,15 @@ def test_predict_of_a_name_that_no_terminal_should_print(scratch: str, tmp_path:
     assert run("predict", wild).stderr.startswith(rf"error: {tmp_path}/a\n\x1b[31m.png is not an image")
 
 
+def test_predict_of_a_fused_network_differs_by_rounding_alone(scratch: str, folder: Path) -> None:
+    (folder / "b.png").unlink()
+    (folder / "d.jpg").unlink()
+    plain, fused = (objects(run("predict", folder, "--json", *option).stdout) for option in ((), ("--fuse",)))
+    for one, other in zip(plain, fused, strict=True):
+        assert one["file"] == other["file"]
+        assert one["predictions"][0]["probability"] == pytest.approx(other["predictions"][0]["probability"], abs=0.05)
+
+
 def test_predict_shows_progress_in_a_terminal_and_keeps_it_out_of_a_pipe(scratch: str, folder: Path) -> None:
     (folder / "b.png").unlink()
     (folder / "d.jpg").unlink()
@@ -115,6 +124,7 @@ def test_predict_shows_progress_in_a_terminal_and_keeps_it_out_of_a_pipe(scratch
     )
     shown, printed = in_terminal([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert "classifying" in shown
+    assert "images/s" in shown
     assert "predictions" not in shown
     assert len([json.loads(line) for line in printed.splitlines()]) == 3
 

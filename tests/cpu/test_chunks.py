@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
 
-from zoo.cpu.chunks import column_parts, pixels_last, rows_like
+from zoo.cpu.chunks import CHUNK, column_parts, pixels_last, rows_like, values_at_once
 
 
 def layouts() -> dict[str, Tensor]:
@@ -68,3 +70,19 @@ def test_other_maps_lie_pixel_by_pixel(shape: tuple[int, ...]) -> None:
     assert pixels_last(images).is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(pixels_last(images), images)
     assert pixels_last(images.double()).is_contiguous()
+
+
+def test_more_threads_walk_more_values_at_once(restored_threads: None) -> None:
+    torch.set_num_threads(1)
+    assert values_at_once() == CHUNK
+    torch.set_num_threads(2)
+    of_two = values_at_once()
+    torch.set_num_threads(4)
+    assert CHUNK < of_two < values_at_once()
+
+
+@pytest.fixture
+def restored_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

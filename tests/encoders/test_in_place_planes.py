@@ -36,7 +36,7 @@ def chunks_of(values: int) -> Iterator[None]:
     """The in-place path walks over so many values at once."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (chunks, in_place_planes):
-            patch.setattr(module, "CHUNK", values)
+            patch.setattr(module, "values_at_once", lambda: values)
         yield
 
 
@@ -190,7 +190,8 @@ def test_any_size_in_chunks_of_any_size_is_encoded_as_defined(
 @pytest.mark.parametrize("size", [-1, 0, 1])
 def test_the_border_of_a_real_chunk_is_none(name: str, size: int) -> None:
     """One value short of a chunk, a whole one, one over: one sample longer than it, and samples that share it."""
-    for shape in ((1, chunks.CHUNK + size), (3, chunks.CHUNK // 2 + size)):
+    most = chunks.values_at_once()
+    for shape in ((1, most + size), (3, most // 2 + size)):
         x = outside(shape, size + 1)
         assert_as_defined(name, x, torch.randn((8, *shape), generator=generator(7)))
 

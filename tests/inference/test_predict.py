@@ -84,7 +84,7 @@ def test_equal_logits_keep_the_order_of_the_classes(files: list[Path]) -> None:
     assert [label for label, _ in answer.ranked] == LABELS[:4]
 
 
-def test_files_are_read_a_batch_at_a_time(model: ImageClassifier, files: list[Path]) -> None:
+def test_files_are_read_two_batches_ahead_and_not_all_at_once(model: ImageClassifier, files: list[Path]) -> None:
     taken: list[Path] = []
 
     def watched() -> Iterator[Path]:
@@ -92,10 +92,10 @@ def test_files_are_read_a_batch_at_a_time(model: ImageClassifier, files: list[Pa
             taken.append(file)
             yield file
 
-    answers = predict_files(model, watched(), SIZE, LABELS, batch_size=2)
+    answers = predict_files(model, watched(), SIZE, LABELS, batch_size=1)
     assert not taken
     next(answers)
-    assert taken == files[:2]
+    assert taken == files[:3] != files
 
 
 def test_the_model_and_the_caller_are_left_as_they_were(model: ImageClassifier, files: list[Path]) -> None:

@@ -27,7 +27,7 @@ ONE = torch.tensor(1.0)
 def chunks_of(values: int) -> Iterator[None]:
     """The in-place path walks over so many values of a timestep at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(functional, "_CHUNK", values)
+        patch.setattr(functional, "_of_a_timestep", lambda: values)
         yield
 
 

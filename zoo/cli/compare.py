@@ -68,7 +68,7 @@ def compare_command(
 
     leave_bombs_to_us()
     references = [model_reference(name) for name in names]
-    with progress_to_come(visible=True, doing="comparing") as (begin, advance):
+    with progress_to_come(visible=True, doing="comparing", unit=None) as (begin, advance):
         rows = compare_models(
             references,
             data,

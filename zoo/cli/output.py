@@ -114,17 +114,22 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
 
 
 @contextmanager
-def progress(total: int, visible: bool, doing: str = "classifying") -> Iterator[Progress]:
-    """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done."""
-    with progress_to_come(visible, doing) as (begin, advance):
+def progress(total: int, visible: bool, doing: str = "classifying", unit: str | None = "images") -> Iterator[Progress]:
+    """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done.
+
+    With a `unit` it tells how many of them a second takes.
+    """
+    with progress_to_come(visible, doing, unit) as (begin, advance):
         begin(total)
         yield advance
 
 
 @contextmanager
-def progress_to_come(visible: bool, doing: str = "classifying") -> Iterator[tuple[Progress, Progress]]:
+def progress_to_come(
+    visible: bool, doing: str = "classifying", unit: str | None = "images"
+) -> Iterator[tuple[Progress, Progress]]:
     """The same where the number of items is not known yet; what is called with it comes first."""
     from zoo.data.progress import bar_of_answer
 
-    with bar_of_answer(visible, doing) as bar:
+    with bar_of_answer(visible, doing, unit) as bar:
         yield bar

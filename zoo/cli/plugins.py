@@ -117,7 +117,7 @@ def check_command(
         return
     _probe_plugins(chosen, seconds)
     results: list[CheckResult] = []
-    with progress(len(chosen), visible=not as_json, doing="checking") as advance:
+    with progress(len(chosen), visible=not as_json, doing="checking", unit=None) as advance:
         for component in chosen:
             results += _check(component)
             advance(1)

@@ -40,6 +40,10 @@ def predict_command(
         PREDICTED_AT_ONCE
     ),
     device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
+    fuse: Annotated[
+        bool,
+        typer.Option("--fuse", help="Fold batch norms into convolutions: faster; probabilities differ by rounding."),
+    ] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -55,7 +59,7 @@ def predict_command(
     leave_bombs_to_us()
     with sharing(device) as processes:
         hub: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
-        failed = _predict(images, model, top, batch_size, device, hub, as_json, processes)
+        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes)
     if failed:
         raise typer.Exit(1)
 
@@ -66,6 +70,7 @@ def _predict(
     top: int | None,
     batch_size: int,
     device: str,
+    fuse: bool,
     hub: Places,
     as_json: bool,
     processes: Processes,
@@ -80,6 +85,8 @@ def _predict(
         from zoo.inference.predict import predict_files, usable_device
 
         network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
+    if fuse:
+        network.eval().fuse()
     files = processes.of_first(_listed(images) if processes.is_first else [])
     count = min(DEFAULT_TOP, weight.num_classes) if top is None else top
     answers = predict_files(network, files, weight.preprocessing, weight.labels, count, batch_size, processes)

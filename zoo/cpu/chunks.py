@@ -13,7 +13,10 @@ from torch import Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 
 CHUNK = 1 << 16
-"""Values walked at once; eight float32 timesteps of them stay in a core's cache."""
+"""Values that one thread walks at once; eight float32 timesteps of them stay in a core's cache."""
+
+MORE_FOR_SEVERAL = 4
+"""How many times as many each of several threads walks: they wait for each other after every operation."""
 
 MANY_CHANNELS, _FEW_PIXELS = 384, 4
 """Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, by a quarter to a third faster."""
@@ -31,6 +34,16 @@ def runs_in_place(x: Tensor) -> bool:
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and not is_transformed(x)
     )
+
+
+def values_at_once() -> int:
+    """Values to walk at once: they follow torch's number of threads.
+
+    torch gives every thread the same part of the range in every operation of the same size, so that a part stays in
+    the cache of one core through all steps of a walk.
+    """
+    threads = torch.get_num_threads()
+    return CHUNK if threads == 1 else CHUNK * MORE_FOR_SEVERAL * threads
 
 
 def is_transformed(x: Tensor) -> bool:
@@ -97,10 +110,11 @@ def column_parts(values: int, *rows: Tensor) -> Iterable[tuple[Tensor, ...]]:
 
 
 def chunks(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
-    """Slices that cover (rows, columns) in blocks of at most `CHUNK` values: whole rows, or parts of a single one."""
-    if columns >= CHUNK:
+    """Slices that cover (rows, columns) in blocks of `values_at_once()` or fewer: whole rows, or parts of one."""
+    most = values_at_once()
+    if columns >= most:
         for row in range(rows):
-            yield from ((slice(row, row + 1), slice(start, start + CHUNK)) for start in range(0, columns, CHUNK))
+            yield from ((slice(row, row + 1), slice(start, start + most)) for start in range(0, columns, most))
         return
-    step = CHUNK // columns
+    step = most // columns
     yield from ((slice(row, row + step), slice(None)) for row in range(0, rows, step))

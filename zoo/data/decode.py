@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
-from typing import NamedTuple, final
+from typing import NamedTuple, TypeVar, final
 
 import torch
 from rich.markup import escape
@@ -20,6 +20,8 @@ from zoo.data.progress import progress_bar
 from zoo.data.size import describe, to_bytes
 from zoo.data.splits import Damage, ImageSplit, MemorySplit
 from zoo.errors import InputError
+
+Item = TypeVar("Item")
 
 _AT_ONCE = 256
 """Images handed to the threads at once: enough to keep them busy, few enough to stop soon at an error."""
@@ -95,14 +97,12 @@ def decode(
     def some(group: list[int]) -> list[Decoded | InputError]:
         return [_decode_one(listing, size, row, hashed) for row in group]
 
-    cores = _cores()
-    with ThreadPoolExecutor(cores) as threads:
+    workers = cores()
+    with ThreadPoolExecutor(workers) as threads:
         for at_once in rows.split(_AT_ONCE):
             sound = [row for row in at_once.tolist() if row not in damage.reasons]
-            # Several small images a task, since handing one over costs as much; few enough for all cores.
-            step = min(16, 1 + len(sound) // (4 * cores))
-            groups = [sound[start : start + step] for start in range(0, len(sound), step)]
-            for row, image in zip(sound, chain.from_iterable(threads.map(some, groups)), strict=True):
+            decoded = chain.from_iterable(threads.map(some, share_among(sound, workers)))
+            for row, image in zip(sound, decoded, strict=True):
                 if isinstance(image, Decoded):
                     yield image
                 else:
@@ -134,7 +134,7 @@ def _hash_contents(listing: Listing) -> tuple[Kind, str]:
         except InputError:  # decoding it counts it among the damaged ones, and names it
             return b"unreadable"
 
-    with progress_bar(len(keys)) as bar, ThreadPoolExecutor(_cores()) as threads:
+    with progress_bar(len(keys)) as bar, ThreadPoolExecutor(cores()) as threads:
         task = bar.add_task(f"reading {escape(listing.where)}", total=len(keys))
         for start in range(0, len(keys), _AT_ONCE):
             for value in threads.map(digest, keys[start : start + _AT_ONCE]):
@@ -143,6 +143,12 @@ def _hash_contents(listing: Listing) -> tuple[Kind, str]:
     return kind, contents.hexdigest()[:16]
 
 
-def _cores() -> int:
-    """Those that this process may use, where the system tells."""
+def share_among(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
+    """Groups to hand to threads: several small images each, since handing over costs as much; enough for all."""
+    step = min(16, 1 + len(items) // (4 * workers))
+    return [items[start : start + step] for start in range(0, len(items), step)]
+
+
+def cores() -> int:
+    """The cores that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

@@ -7,9 +7,19 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import final
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 _LONG = 2000
 """Images from which on a progress bar is worth its lines."""
@@ -18,18 +28,21 @@ _SHOWN: ContextVar[Progress | None] = ContextVar("the bar of the answer that is 
 
 
 @contextmanager
-def bar_of_answer(visible: bool, doing: str) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
+def bar_of_answer(
+    visible: bool, doing: str, unit: str | None = "images"
+) -> Iterator[tuple[Callable[[int], None], Callable[[int], None]]]:
     """A bar on stderr, in a terminal alone; `progress_bar` inside takes its line.
 
     Args:
         visible: whether there is one at all.
         doing: what it says.
+        unit: of which it tells how many a second takes; None to leave that out.
 
     Yields:
         What to call with the number of items before the first, and what to call with the number of those just done.
     """
     bar = _make(visible and sys.stderr.isatty(), redirect_stdout=sys.stdout.isatty())
-    task = bar.add_task(doing, visible=False, total=None)
+    task = bar.add_task(doing, visible=False, total=None, unit=unit)
 
     def begin(items: int) -> None:
         bar.update(task, total=items, visible=True)
@@ -70,8 +83,17 @@ def progress_bar(images: int | None) -> Iterator[Progress]:
             outer.update(task, visible=visible)
 
 
+@final
+class _Speed(ProgressColumn):
+    """How many items a second takes, of a task that has a unit."""
+
+    def render(self, task: Task) -> Text:
+        unit = task.fields.get("unit")
+        return Text("" if unit is None or task.speed is None else f"{task.speed:.0f} {unit}/s")
+
+
 def _make(shown: bool, redirect_stdout: bool = True) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
     console = Console(stderr=True)
     # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
     return Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=redirect_stdout)

@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.contracts.price import SHIFTED_SUM
-from zoo.cpu.chunks import CHUNK, as_rows, column_parts, empty_rows, inner_order, runs_in_place
+from zoo.cpu.chunks import as_rows, column_parts, empty_rows, inner_order, runs_in_place, values_at_once
 
 _BITS = 8
 _MAX_LEVEL = 255
@@ -52,7 +52,7 @@ class _WeightedSum(torch.autograd.Function):
         decoded = empty_rows(spikes[0], tuple(dimension - 1 for dimension in order[1:]))
         rows, out = as_rows(spikes, order), as_rows(decoded.unsqueeze(0), order)[0]
         scale = torch.tensor(weights, dtype=torch.float32).unsqueeze(1)
-        for planes, part in column_parts(CHUNK, rows, out):
+        for planes, part in column_parts(values_at_once(), rows, out):
             # Half precision is summed in float32 and rounded once, as torch does it itself, but slowly.
             wide = planes.float()
             weighted = wide * scale if wide is planes else wide.mul_(scale)

@@ -12,7 +12,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
-from zoo.cpu.chunks import CHUNK, as_rows, chunks, empty_rows, inner_order
+from zoo.cpu.chunks import as_rows, chunks, empty_rows, inner_order, values_at_once
 from zoo.encoders.ranges import LEVELS, bounds
 from zoo.encoders.surrogates import PLANES
 
@@ -113,7 +113,7 @@ def _fill_gradient(x: Tensor, grads: Tensor, dx: Tensor, contraction: Contractio
 
 def _add_at_extremes(x: Tensor, dx: Tensor, extreme: Tensor, gradient: Tensor) -> None:
     """Share a bound's gradient (N, 1) among the values that are the bound, equally, as torch's amin and amax do."""
-    step = max(1, CHUNK // x.shape[1])
+    step = max(1, values_at_once() // x.shape[1])
     for rows in (slice(start, start + step) for start in range(0, len(x), step)):
         if gradient[rows].any():
             at = torch.eq(x[rows], extreme[rows], out=torch.empty_like(dx[rows]))

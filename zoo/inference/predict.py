@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -18,6 +18,7 @@ from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
 from zoo.inference.inputs import Named, Source, Transform, list_images
 from zoo.inference.processes import ALONE, Processes
+from zoo.inference.read_ahead import read_ahead
 from zoo.terminal import printable
 from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
 
@@ -96,7 +97,8 @@ def predict(
         'cat'
 
     Args:
-        model: a network of the zoo, or a name or reference as `create_model` takes it, with its weight.
+        model: a network of the zoo, or a name or reference as `create_model` takes it, with its weight. A network that
+            was fused (`model.fuse()`) answers faster; its probabilities differ by rounding.
         images: one or many of: the path of an image file or of a folder with images, a PIL image, an array of uint8
             levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor of uint8 levels (C, H, W) or (N, C, H, W), a
             tensor of floats that `zoo.transform(model)` made.
@@ -143,8 +145,8 @@ def predict_files(
 
     Args:
         model: with 3 input channels; images go to its device and type.
-        files: read `batch_size` at a time; those that cannot be read become a `Failure` in their place, and a
-            `Failure` among them is passed on.
+        files: decoded in threads, two batches of `batch_size` ahead of the network; those that cannot be read become
+            a `Failure` in their place, and a `Failure` among them is passed on.
         preprocessing: of the model's weight.
         labels: a name for every class.
         top: how many labels each prediction ranks, 1 to the number of classes.
@@ -162,12 +164,12 @@ def predict_files(
     items = (file if isinstance(file, Failure) else Named(Path(file), Path(file)) for file in files)
     if processes.count == 1:
         return _predict(model, items, preprocessing, labels, top, batch_size)
-    return _predict_shared(model, items, preprocessing, labels, top, batch_size, processes)
+    return _predict_shared(model, list(items), preprocessing, labels, top, batch_size, processes)
 
 
 def _predict_shared(
     model: ImageClassifier,
-    images: Iterator[Named | Failure],
+    images: Sequence[Named | Failure],
     preprocessing: Preprocessing,
     labels: Sequence[str],
     top: int,
@@ -175,9 +177,11 @@ def _predict_shared(
     processes: Processes,
 ) -> Iterator[Prediction | Failure]:
     """A batch for each process, then their answers, until there are no images left."""
-    while round_of_batches := list(islice(images, batch_size * processes.count)):
-        own = round_of_batches[processes.index * batch_size :][:batch_size]
-        yield from processes.gather([*_predict(model, iter(own), preprocessing, labels, top, batch_size)])
+    rounds = range(0, len(images), batch_size * processes.count)
+    own = [images[start + processes.index * batch_size :][:batch_size] for start in rounds]
+    answers = _predict(model, chain.from_iterable(own), preprocessing, labels, top, batch_size)
+    for batch in own:
+        yield from processes.gather([*islice(answers, len(batch))])
 
 
 def _check_arguments(
@@ -204,11 +208,14 @@ def _predict(
     batch_size: int,
 ) -> Iterator[Prediction | Failure]:
     transform = Transform(preprocessing)
-    while chunk := list(islice(images, batch_size)):
-        read = [item if isinstance(item, Failure) else _read(item, transform) for item in chunk]
-        good = [item.image for item in read if isinstance(item, _Prepared)]
+
+    def read(item: Named | Failure) -> _Prepared | Failure:
+        return item if isinstance(item, Failure) else _read(item, transform)
+
+    for batch in read_ahead(images, read, batch_size):
+        good = [item.image for item in batch if isinstance(item, _Prepared)]
         logits = iter(_logits(model, torch.stack(good)) if good else ())
-        for item in read:
+        for item in batch:
             yield item if isinstance(item, Failure) else _rank(item.file, next(logits), labels, top)
 
 

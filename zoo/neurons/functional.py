@@ -19,13 +19,10 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
 from zoo.contracts.precision import at_least_float32
-from zoo.cpu.chunks import CHUNK, as_rows, column_parts, inner_order, is_transformed, rows_like
+from zoo.cpu.chunks import as_rows, column_parts, inner_order, is_transformed, rows_like, values_at_once
 
 # Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
 _INTEGRATE, _DIVIDE, _MULTIPLY = 0, 1, 2
-
-_CHUNK = 3 * CHUNK // 2
-"""Values of a timestep walked at once."""
 
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
@@ -89,10 +86,15 @@ class _HardResetSpikes(torch.autograd.Function):
         return dx, dgain, None, None, None
 
 
+def _of_a_timestep() -> int:
+    """Values of a timestep to walk at once."""
+    return 3 * values_at_once() // 2
+
+
 def _fire(x: Tensor, gain: float, kind: int, threshold: float) -> Tensor:
     """Spikes of x (T, N, …), chunk by chunk."""
     spikes, rows, spike_rows = rows_like(x)
-    for inputs, outputs in column_parts(_CHUNK, rows, spike_rows):
+    for inputs, outputs in column_parts(_of_a_timestep(), rows, spike_rows):
         _fire_chunk(inputs, outputs, gain, kind, threshold)
     return spikes
 
@@ -134,8 +136,9 @@ def _fast_backward(
     """Backward through time, chunk by chunk."""
     scale, dgain = float(gain), 0.0
     dx, x_rows, dx_rows = rows_like(x)
-    parts = column_parts(_CHUNK, x_rows, as_rows(grad, inner_order(x)), dx_rows)
-    shape = len(x), min(_CHUNK, x_rows.shape[1])
+    most = _of_a_timestep()
+    parts = column_parts(most, x_rows, as_rows(grad, inner_order(x)), dx_rows)
+    shape = len(x), min(most, x_rows.shape[1])
     slopes = torch.empty(shape, dtype=torch.float32)
     potentials = torch.empty_like(slopes) if x.dtype == torch.float32 else None
     for x_part, grad_part, dx_part in parts:
