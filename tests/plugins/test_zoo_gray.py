@@ -68,7 +68,7 @@ def test_the_list_of_models_says_where_its_parts_go(target: Path, run_python: Ru
     patterns = {(row["kind"], row["pattern"]) for row in every if row.get("distribution") == "zoo-gray"}
     assert patterns == {("encoder", "*_gray_*"), ("decoder", "*_gray")}
     hinted = run_python(["-m", "zoo", "list", "gray"], target).stderr
-    assert "the encoder gray of zoo-gray builds names that no catalog lists: *_gray_*" in hinted
+    assert "the encoder gray builds names that no catalog lists: *_gray_* (zoo-gray)" in hinted
 
 
 def test_the_list_of_components_knows_it(target: Path, run_python: RunPython) -> None:

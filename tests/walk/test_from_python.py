@@ -35,13 +35,12 @@ def test_three_lines_classify_a_photograph() -> None:
 
 def test_arrays_are_trained_on_and_what_comes_out_predicts(tmp_path: Path) -> None:
     images, labels = _arrays()
-    names = ("dark", "bright")
     changes = {"epochs": 1, "batch_size": 8, "precision": "no"}
-    result = train(TINY, (images, labels, names), out=tmp_path / "run", changes=changes)
+    result = train(TINY, (images, labels), out=tmp_path / "run", changes=changes)
     assert len(result.rows) == 1
     answers = zoo.predict(result.reference, images[:3])
     assert len(answers) == 3
-    assert all(isinstance(answer, Prediction) and answer.label in names for answer in answers)
+    assert all(isinstance(answer, Prediction) and answer.label in result.weight.labels for answer in answers)
 
 
 def test_knobs_of_neurons_are_stored_and_found_again(tmp_path: Path) -> None:

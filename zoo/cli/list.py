@@ -155,7 +155,7 @@ def _hints(pattern: str) -> Iterator[str]:
         begins = names.kind == "family" and any(names.component.startswith(word) for word in words)
         if begins or names.component in words:
             builds = f"builds names that no catalog lists: {names.pattern}"
-            yield f"the {names.kind} {names.component} of {names.distribution} {builds}"
+            yield f"the {names.kind} {names.component} {builds} ({names.distribution})"
 
 
 def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
