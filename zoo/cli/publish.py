@@ -12,6 +12,7 @@ import typer
 
 from zoo.cli.options import Json, model_reference
 from zoo.cli.output import counted
+from zoo.cli.publish_site import publish_folder
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
 from zoo.terminal import say
@@ -64,6 +65,14 @@ def publish_command(
         str | None,
         typer.Option(metavar="ORG", help="With --all: the owner of the repositories.", rich_help_panel=_WHERE),
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORG/NAME",
+            help="Publish a folder NAME of zoo site, or the site of what is installed, as this static Space.",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Publish into a private repository.", rich_help_panel=_WHERE)
     ] = False,
@@ -79,7 +88,7 @@ def publish_command(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check all, write --to-dir or ./name.tag, send nothing.",
+            help="Check everything and write the folder, --to-dir or ./name.tag, but send nothing.",
             rich_help_panel=_WHERE,
         ),
     ] = False,
@@ -90,7 +99,7 @@ def publish_command(
         ),
     ] = None,
     catalog: Annotated[
-        Path, typer.Option(metavar="FILE", help="The catalog that the pin is written into.", rich_help_panel=_WHERE)
+        Path, typer.Option(metavar="FILE", help="The catalog that gets the commit and hash.", rich_help_panel=_WHERE)
     ] = Path("registry.yaml"),
     license: Annotated[
         str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
@@ -127,7 +136,7 @@ def publish_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish weights: checked here first, then one commit, then the pin.
+    """Publish weights on the Hugging Face Hub, or write them into a folder.
 
     Everything is checked on this machine before anybody else sees it: the
     weights load strictly, the figures are those of the model, a licence is
@@ -136,12 +145,12 @@ def publish_command(
     and written into the catalog. The same command again changes nothing.
     A weight of a catalog or of the Hub goes with its record: nothing is
     stated of it.
-    Log in once with `hf auth login`.
+    Log in once with `hf auth login`. Another thing is --site ORG/NAME, which
+    puts the pages of `zoo site` into a static Space.
     """
     from zoo.catalog.catalog import read_file
     from zoo.weights import HubAccess
 
-    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
     options: dict[str, Any] = {
         "--license": license,
         "--labels": labels,
@@ -154,6 +163,12 @@ def publish_command(
         "--metric": metric or None,
     }
     stated = {option: value for option, value in options.items() if value is not None}
+    if site is not None:
+        if stated or everything or checkpoint or repo_id or namespace or to_dir:
+            raise typer.BadParameter("--site takes a folder of `zoo site`, --private, --dry-run and --endpoint alone")
+        publish_folder(name, site, HubAccess(endpoint), private=private, dry_run=dry_run, as_json=as_json)
+        return
+    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
     _check_stated(stated, checkpoint is not None)
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place
@@ -201,7 +216,9 @@ def _check_options(
 def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
     missing = [option for option in _NEEDED if option not in stated]
     if of_checkpoint and missing:
-        raise PublishError(f"--checkpoint needs {', '.join(missing)}: nobody else knows, and none is assumed")
+        raise PublishError(
+            f"--checkpoint needs {', '.join(missing)} too; the file does not say it, and nothing is assumed"
+        )
     for option, value in stated.items():
         if isinstance(value, str) and not value.strip():
             raise PublishError(f"{option} is empty; write it out, or leave the option out")
