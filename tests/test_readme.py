@@ -58,3 +58,11 @@ def test_what_the_readme_says_of_the_spikes_is_what_the_catalog_says() -> None:
     assert f"the spiking branch adds {gain:.2f} points" in README.read_text(encoding="utf-8")
     assert round(hybrid.figures.macs / control.figures.macs) == 9
     assert (hybrid.recipe, hybrid.seed, hybrid.epochs) == (control.recipe, control.seed, control.epochs)
+
+
+def test_what_is_to_be_installed_exists_before_a_release() -> None:
+    """No line of the documentation asks an index for a distribution of this repository; model cards do, later."""
+    root = README.parent
+    for page in (README, *root.glob("docs/*.md"), *root.glob("plugins/*/README.md")):
+        asked = re.findall(r"pip install '?((?:has8-zoo|zoo-)[\w-]*)", page.read_text(encoding="utf-8"))
+        assert asked == [], page

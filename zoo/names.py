@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any, final
 
 from zoo.errors import ModelNameError, OptionError, TagError, shorten, suggest
@@ -206,6 +207,13 @@ class Grammar:
         """How many parts a remainder may have."""
         required = sum(part.default is None for part in self.parts)
         return range(required, len(self.parts) + 1)
+
+    @property
+    def names(self) -> Iterator[str]:
+        """Every remainder, where each part is one of a fixed set of words; none where a part is free."""
+        choices = [part.choices for part in self.parts if isinstance(part, ChoicePart)]
+        if len(choices) == len(self.parts):
+            yield from map("_".join, product(*choices))
 
     @property
     def pattern(self) -> str:

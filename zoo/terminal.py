@@ -6,7 +6,9 @@ prints by `say`, or shows what `printable` gives.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 Progress = Callable[[int], None]
@@ -36,6 +38,27 @@ def say(*texts: str, sep: str = " ", file: TextIO | None = None, flush: bool = F
         flush: whether it must be seen at once.
     """
     print(sep.join(map(printable, texts)), file=file, flush=flush)
+
+
+_TELL_OF_TRITON = ("torch._library.triton", "torch.utils.flop_counter")
+"""torch's loggers that warn where Triton, a compiler for GPUs, is missing."""
+
+
+@contextmanager
+def without_word_of_triton() -> Iterator[None]:
+    """Inside, torch does not warn that Triton is missing, which nothing here needs; it says everything else."""
+    loggers = [logging.getLogger(name) for name in _TELL_OF_TRITON]
+    for logger in loggers:
+        logger.addFilter(_is_not_of_triton)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_is_not_of_triton)
+
+
+def _is_not_of_triton(record: logging.LogRecord) -> bool:
+    return not record.getMessage().lower().startswith(("triton not available", "triton not found"))
 
 
 def in_units(value: int | float | None) -> str:

@@ -31,6 +31,7 @@ from benchmarks import (
     models_table,
     neurobench_synops,
     plugin_startup,
+    results_csv,
     spike_frontier,
     startup,
     surrogate_variance,
@@ -43,6 +44,7 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
+    results_csv,
     *(energy_break_even, int8_controls, spike_frontier),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
 )

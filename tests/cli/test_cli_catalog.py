@@ -52,8 +52,12 @@ def test_list_takes_a_part_of_a_name_or_a_pattern() -> None:
 
 
 def test_list_json_is_an_object_a_line(scratch: str) -> None:
-    rows = objects(run("list", "--json"))
+    every = objects(run("list", "--json"))
+    rows = [row for row in every if "pattern" not in row]
     assert [row["name"] for row in rows] == zoo.list_models()
+    further = {row["pattern"]: row for row in every[len(rows) :]}
+    assert (further["timm_*"]["kind"], further["timm_*"]["distribution"]) == ("family", "has8-zoo")
+    assert not any("pattern" in row for row in objects(run("list", "vgg", "--json")))
     weights = {row["name"]: row["weights"] for row in rows}
     assert weights[TINY] == [{"tag": "scratch", "metrics": {"top1": 12.345, "top5": 50.0}}]
     assert rows[0]["note"]

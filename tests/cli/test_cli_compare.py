@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 
 import zoo
 from benchmarks.variant_figures import count_variant
-from tests.cli.commands import in_terminal, objects, run
+from tests.cli.commands import LABELS, in_terminal, objects, run
 from zoo.catalog.figures import COLUMNS, variant_figures
 
 PAIR = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
@@ -35,6 +36,19 @@ def test_a_hybrid_stands_beside_its_control() -> None:
 def test_a_model_that_is_named_twice_is_shown_once() -> None:
     assert len(objects(run("compare", *PAIR, PAIR[0], "--json"))) == 2
     assert len(objects(run("compare", PAIR[0], "--no-controls", "--json"))) == 1
+
+
+def test_a_control_that_is_compared_itself_is_shown_once(tmp_path: Path) -> None:
+    hybrid, control = (name.partition(".")[0] for name in PAIR)
+    folder = tmp_path / "control"
+    zoo.save(zoo.create_model(control, num_classes=10), folder, labels=LABELS)
+    for names in ((hybrid, control), (control, hybrid), PAIR[::-1]):
+        assert [row["name"] for row in objects(run("compare", *names, "--json"))] == [
+            {hybrid: PAIR[0], control: PAIR[1]}.get(name, name) for name in names
+        ]
+    untrained = hybrid.replace("ste", "fourier")  # has no record that names a control's weight
+    rows = objects(run("compare", untrained, folder, "--json"))
+    assert [row["name"].partition(".")[0] for row in rows] == [untrained, control]
 
 
 def test_csv_has_the_figures_of_json() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 import zipfile
@@ -287,3 +288,42 @@ print("after")
 def test_the_descriptor_is_always_restored(tmp_path: Path) -> None:
     done = run_python(DESCRIPTORS, tmp_path)
     assert (done.returncode, done.stdout) == (0, "before\nafter\n"), done.stderr
+
+
+# check ----------------------------------------------------------------------------------------------------------------
+
+_DEMANDING = """
+from zoo.contracts import Neuron
+class Thing(Neuron):
+    api_version = 1
+
+    def forward(self, x, threshold):
+        return x
+"""
+
+
+@posix
+def test_check_names_a_plugin_that_hangs_and_still_checks_the_others(tmp_path: Path) -> None:
+    neurons = {"zoo.neurons": {"waits": "zoo_waits:Thing", "demanding": "zoo_demanding:Thing"}}
+    site = add_plugin(tmp_path / "site", "zoo-odd", {"zoo_waits": WAITS, "zoo_demanding": _DEMANDING}, neurons)
+    done = cli(site, "plugins", "check", "zoo-odd", "--timeout", "4")
+    assert done.returncode == 1
+    assert "takes over 4 s" in done.stdout
+    assert (
+        " ".join(done.stdout.split()).count("missing 1 required positional argument: 'threshold'") == 1
+    )  # of every check's failures
+    assert re.search(r"^  \d+ more checks fail for the same cause$", done.stdout, re.MULTILINE)
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert re.search(r"^2 components: \d+ passed, \d\d failed, \d+ skipped$", done.stdout, re.MULTILINE)
+
+
+@posix
+def test_check_names_a_check_that_ends_its_process(tmp_path: Path) -> None:
+    ends = _DEMANDING.replace("return x", "import os; os._exit(5)").replace(", threshold", "")
+    site = add_plugin(tmp_path / "site", "zoo-ends", {"zoo_ends": ends}, {"zoo.neurons": {"ends": "zoo_ends:Thing"}})
+    done = cli(site, "plugins", "check", "zoo-ends")
+    assert "the check ended the process with status 5; the checks behind it were not run" in " ".join(
+        done.stdout.split()
+    )
+    assert "\n1 component: " in done.stdout
+    assert done.returncode == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -21,7 +22,7 @@ import zoo
 from tests.hostile.made_hostile import CONTROL, TEXTS, tiny, write_folder
 from zoo.catalog import catalog
 from zoo.cli import app
-from zoo.terminal import printable
+from zoo.terminal import printable, without_word_of_triton
 
 HOSTILE = "a" + "".join(CONTROL) + "z[red]"
 LABELS = [HOSTILE, "\u202etxt.exe", "plain"]
@@ -34,6 +35,18 @@ def test_a_text_is_one_line_that_any_terminal_shows(text: str) -> None:
     shown.encode()
     assert printable(shown) == shown
     assert len(shown.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("name", ["torch._library.triton", "torch.utils.flop_counter"])
+def test_a_missing_triton_is_not_told_and_everything_else_is(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger(name)
+    with without_word_of_triton():
+        logger.warning("Triton not available, find_triton_kernels = []")
+        logger.warning("triton not found; flop counting will not work for triton kernels")
+        logger.warning("something else of %s", "triton")
+    logger.warning("Triton not available, find_triton_kernels = []")
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["something else of triton", "Triton not available, find_triton_kernels = []"]
 
 
 def test_words_of_any_language_stay_as_they_are() -> None:

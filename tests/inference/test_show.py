@@ -15,7 +15,9 @@ from zoo.contracts import Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError
-from zoo.inference.show import Recording, draw, network_to_show, plane_captions, record, save_picture
+from zoo.inference.predict import Prediction
+from zoo.inference.show import Recording, draw, network_to_show, plane_captions, ranked, record, save_picture
+from zoo.weights.pretrained_cfg import labels_of
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 
@@ -90,7 +92,7 @@ def test_planes_and_bars_are_drawn_to_scale() -> None:
     planes[0, 0, 0, 0] = 1  # plane 0: red at the top left, where the first tile begins
     pixels = np.asarray(draw(_activity(planes, {"half": 0.05, "all": 0.1, "none": 0.0}), "title"))
     assert pixels.shape[1] == 1200
-    rows, columns = np.nonzero((pixels == (255, 0, 0)).all(-1))
+    rows, columns = np.nonzero((pixels[:, 320:] == (255, 0, 0)).all(-1))  # the key to the colours is left of it
     side = np.ptp(rows) + 1
     assert side == np.ptp(columns) + 1
     assert len(rows) == side**2 > 80**2
@@ -98,6 +100,25 @@ def test_planes_and_bars_are_drawn_to_scale() -> None:
     lengths = [length for length, before in zip(bars[1:], bars[:-1], strict=True) if length and not before]
     assert lengths[0] == pytest.approx(lengths[1] / 2, abs=1)
     assert len(lengths) == 2
+
+
+def test_the_answer_and_the_colours_are_explained_below_the_input() -> None:
+    activity = _activity(torch.zeros(8, 3, 2, 2), {"half": 0.05})
+    plain, told = (np.asarray(draw(activity, "t", "", answer)) for answer in ((), [("cat", 0.9), ("dog", 0.1)]))
+    colours = {tuple(pixel) for pixel in plain[300:, 36:320].reshape(-1, 3).tolist()}
+    assert {(red, green, blue) for red in (0, 255) for green in (0, 255) for blue in (0, 255)} <= colours
+    assert (plain[:500, 320:] == told[:500, 320:]).all()  # the planes stay where they are
+    assert (plain[400:700, :320] != told[400:700, :320]).any()
+
+
+def test_the_answer_is_that_of_predict() -> None:
+    weight = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+    network, preprocessing, _ = network_to_show(weight)
+    answer = ranked(record(network, prepare(read_image(sample_photographs()[0]), preprocessing)), labels_of(network))
+    (predicted,) = zoo.predict(weight, sample_photographs()[0])
+    assert isinstance(predicted, Prediction)
+    assert [label for label, _ in answer] == [label for label, _ in predicted.ranked]
+    assert [p for _, p in answer] == pytest.approx([p for _, p in predicted.ranked], rel=1e-5)
 
 
 @pytest.mark.parametrize(("timesteps", "size"), [(1, 1), (24, 300), (10, 33)])

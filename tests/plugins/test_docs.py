@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import zoo
 from zoo import testing
+from zoo.cli import app
 from zoo.contracts import API_VERSION
 from zoo.errors import MissingPluginError
 from zoo.registry.registry import DISABLE, GROUPS
@@ -134,6 +136,19 @@ def _source(path: str) -> str:
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.quote], ids=lambda block: block.quote)
 def test_quotations_are_of_the_file(block: Block) -> None:
     assert block.text in _source(str(block.quote))
+
+
+def test_what_writes_a_plugin_prints_what_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quoted = dict(re.findall(r"^\$ zoo (plugins new \S+ --kind \S+)\n((?:(?!\$ |```).*\n)+)", TEXT, re.M))
+    for command, printed in quoted.items():
+        result = CliRunner().invoke(app, command.split())
+        assert result.output == printed, command
+        folder, *lines = printed.splitlines()
+        tree = {line.strip() for line in lines[: lines.index("Next:")]}
+        written = tmp_path / folder.partition(":")[0]
+        assert tree == {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
+    assert {command.rpartition("--kind ")[2] for command in quoted} == set(KINDS)
 
 
 def test_blocks_are_run_or_quoted() -> None:

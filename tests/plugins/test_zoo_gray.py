@@ -63,6 +63,14 @@ def test_its_name_works_everywhere(target: Path, run_python: RunPython) -> None:
     assert ours["macs"] == usual["macs"] > ours["macs_per_timestep"] > 0
 
 
+def test_the_list_of_models_says_where_its_parts_go(target: Path, run_python: RunPython) -> None:
+    every = map(json.loads, _printed(run_python(["-m", "zoo", "list", "--json"], target)).splitlines())
+    patterns = {(row["kind"], row["pattern"]) for row in every if row.get("distribution") == "zoo-gray"}
+    assert patterns == {("encoder", "*_gray_*"), ("decoder", "*_gray")}
+    hinted = run_python(["-m", "zoo", "list", "gray"], target).stderr
+    assert "the encoder gray builds names that no catalog lists: *_gray_* (zoo-gray)" in hinted
+
+
 def test_the_list_of_components_knows_it(target: Path, run_python: RunPython) -> None:
     listed = _printed(run_python(["-m", "zoo", "list", "gray", "--components"], target)).splitlines()
     assert sorted(line.split("\t")[:4] for line in listed) == [

@@ -52,3 +52,15 @@ def test_its_family_is_listed_and_loads(
         "about": "`sj_spikformerti` and its like: a network as spikingjelly builds it, with its paper's neurons and T.",
         "error": None,
     }
+
+
+def test_its_names_are_found_from_the_list(
+    site: Path, run_python: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    every = [json.loads(line) for line in run_python(["-m", "zoo", "list", "--json"], site).stdout.splitlines()]
+    (further,) = [row for row in every if row.get("pattern") == "sj_*"]
+    assert (further["kind"], further["distribution"]) == ("family", "zoo-spikingjelly")
+    names = run_python(["-m", "zoo", "list", "sj_*"], site).stdout.splitlines()
+    assert "sj_spikformerti" in names
+    assert all(name.startswith("sj_") for name in names)
+    assert run_python(["-m", "zoo", "list", "sj_spikformert*"], site).stdout == "sj_spikformerti\n"

@@ -214,3 +214,16 @@ def test_images_are_prepared_as_the_weight_wants_them() -> None:
     assert preprocessing_of(BUNDLED).size == 32
     assert preprocessing_of(BUNDLED, 64).size == 64
     assert preprocessing_of(TINY).size == 224
+
+
+def test_the_text_of_a_profile_is_a_short_table() -> None:
+    cost = profile("has8_resnet_b8_m2_d4_ste_bpd", 32, num_classes=10)
+    lines = repr(cost).splitlines()
+    assert len(lines) <= 12
+    assert max(map(len, lines)) <= 80
+    assert lines[1] == "control: ann_resnet_b8_m2_d4"
+    assert "MACs                                    29,541,376           3,282,944" in lines
+    assert f"{len(cost.layers)} layers in .layers" in lines[-1]
+    counted = profile("has8_resnet_b8_m2_d4_ste_bpd", images=torch.rand(2, 3, 32, 32))
+    assert sum(line.startswith(("energy, µJ", "spike rate")) for line in repr(counted).splitlines()) == 2
+    assert len(repr(counted).splitlines()) <= 12

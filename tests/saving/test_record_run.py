@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import zoo
 from tests.data.made_data import folder, packed
+from zoo.cli import app
 from zoo.errors import InputError, WeightError
 from zoo.saving.record_run import record_run
 from zoo.training import evaluate, load_split, train
@@ -24,7 +27,7 @@ SOURCE = "package:made/made.safetensors"
 
 
 def test_a_finished_run_becomes_a_catalog_record(tmp_path: Path) -> None:
-    data = load_split(packed(tmp_path / "val.npz"), "val")
+    data = packed(tmp_path / "val.npz")
     with pytest.raises(WeightError, match=r"config.json cannot be read"):
         record_run(tmp_path, "made", SOURCE, data, FACTS)
     out = tmp_path / "run"
@@ -39,14 +42,21 @@ def test_a_finished_run_becomes_a_catalog_record(tmp_path: Path) -> None:
     assert (record.license, record.dataset_note) == ("mit", "noise")
     model = zoo.create_model(f"local-dir:{out}")
     assert record.figures.params == sum(p.numel() for p in model.parameters())
-    assert record.metrics == {"top1": round(evaluate(model, data).top["top1"], 4)}
+    assert record.metrics == {"top1": round(evaluate(model, load_split(data, "val")).top["top1"], 4)}
     assert record.activity is not None
     assert record.activity.images == 24
+    assert record.activity.data == "24 images of made, by `zoo profile NAME --data DATA --limit 24`"
+    few = record_run(out, "made", SOURCE, data, FACTS, counted=10).activity
+    assert few is not None
+    command = ["profile", str(out), "--data", str(data), "--limit", "10", "--json"]
+    told = json.loads(CliRunner().invoke(app, command).stdout)["activity"]
+    assert (few.images, told["images"]) == (10, 10)
+    assert few.spike_rate == round(told["spike_rate"], 6)
     assert record.providers.keys() == {"has8-zoo"}
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:
     train(NAME, packed(tmp_path / "data.npz", 40), out=tmp_path / "run", changes={"epochs": 1, "batch_size": 8})
-    other = load_split(folder(tmp_path / "other", {"cat": 2, "dog": 2}), "val")
+    other = folder(tmp_path / "other", {"cat": 2, "dog": 2})
     with pytest.raises(InputError, match="was trained on the classes dark, bright, not cat, dog"):
         record_run(tmp_path / "run", "made", SOURCE, other, FACTS)

@@ -94,6 +94,7 @@ def test_the_folder_has_everything(trained: Path, photos: Path) -> None:
     picture = Image.open(trained / "curves.png")
     assert picture.format == "PNG"
     assert picture.width > 1000
+    assert 0.5 < picture.width / picture.height < 2  # a page, not a ribbon
     events = EventAccumulator(str(trained / "tensorboard")).Reload()
     losses = events.Scalars("epoch/train_loss")
     assert [event.step for event in losses] == [3, 6]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import progress, rich_console
+from zoo.cli.output import progress_to_come, rich_console
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.terminal import in_units, printable, say
 
@@ -67,11 +67,11 @@ def compare_command(
     if evaluate and data is None:
         raise typer.BadParameter("--eval measures on --data; name a folder, a packed .npz or a data set")
     from zoo.data.prepare import DataOptions
-    from zoo.inference.compare import compare_models, count_models
+    from zoo.inference.compare import compare_models
 
     leave_bombs_to_us()
     references = [model_reference(name) for name in names]
-    with progress(count_models(references, not no_controls), visible=True, doing="comparing", unit=None) as advance:
+    with progress_to_come(visible=True, doing="comparing", unit=None) as (begin, advance):
         rows = compare_models(
             references,
             data,
@@ -79,6 +79,7 @@ def compare_command(
             limit=limit,
             evaluate=evaluate,
             controls=not no_controls,
+            begin=begin,
             after_model=advance,
             endpoint=endpoint,
             cache_dir=cache_dir,
@@ -100,7 +101,9 @@ def _print(rows: list[ComparedModel]) -> None:
     from rich.table import Table
 
     letters = [ascii_uppercase[i % 26] * (i // 26 + 1) for i in range(len(rows))]
-    by_name = {row.name.partition(".")[0]: letter for row, letter in zip(rows, letters, strict=True)}
+    by_name: dict[str, str] = {}
+    for row, letter in zip(rows, letters, strict=True):
+        by_name.setdefault(row.name.partition(".")[0], letter)
     for row, letter in zip(rows, letters, strict=True):
         control = f", control: {by_name[row.control]}" if row.control in by_name else ""
         say(f"{letter}  {printable(row.name)} ({row.weights}{control})")

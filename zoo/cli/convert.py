@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, key_values
+from zoo.cli.output import counted
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.terminal import say
 
@@ -79,7 +80,8 @@ def convert_command(
     if as_json:
         print(json.dumps(row))
         return
-    say(f"{converted.spec_name}, {converted.num_classes:,} classes, {converted.in_chans} image channels")
+    classes = counted(converted.num_classes, "class", "classes")
+    say(f"{converted.spec_name}, {classes}, {counted(converted.in_chans, 'image channel')}")
     if converted.note:
         say(f"note: {converted.note}")
     say(f'zoo.create_model("{row["load"]}")')

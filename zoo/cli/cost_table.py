@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from zoo.cli.energy_table import break_even_lines, model_lines, model_paragraphs
+from zoo.cli.output import counted
 from zoo.profiling import CONTAINS_CONTROL, RULES, Part
 from zoo.terminal import say
 
@@ -53,7 +54,7 @@ def _folded(text: str) -> list[str]:
 
 def _summary(profile: Profile) -> Iterator[str]:
     side = f"{profile.image_size} by {profile.image_size} pixels"
-    about = [f"{profile.num_classes:,} classes", side, f"T = {profile.timesteps}"]
+    about = [counted(profile.num_classes, "class", "classes"), side, f"T = {profile.timesteps}"]
     yield from _folded(", ".join([profile.name, *([profile.weights] if profile.weights else []), *about]))
     yield f"\n{'':<22}{'all':>18}{'analog':>18}{'spiking':>18}"
     yield _figures("parameters", profile.params, profile.params_analog, profile.params_spiking)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import progress
+from zoo.cli.output import progress_to_come
+from zoo.cli.shared import sharing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
-from zoo.terminal import Progress, printable, say
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -104,7 +104,8 @@ def eval_command(
     that are of it.
 
     A folder that `zoo train` divided itself is divided again: what the weight
-    was trained on is left out.
+    was trained on is left out. torchrun --nproc-per-node N -m zoo eval … shares
+    the images among N processes.
     """
     if threads:
         import torch
@@ -114,13 +115,7 @@ def eval_command(
     leave_bombs_to_us()
     from zoo.training import DataOptions, measure_weight
 
-    with ExitStack() as stack:
-        advance: Progress = lambda done: None  # noqa: E731
-
-        def begin(images: int) -> None:
-            nonlocal advance
-            advance = stack.enter_context(progress(images, visible=True))
-
+    with sharing(device) as processes, progress_to_come(processes.is_first) as (begin, advance):
         options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
         measured = measure_weight(
             model_reference(name),
@@ -129,12 +124,15 @@ def eval_command(
             options=options,
             batch_size=batch_size,
             precision=precision.value,
-            device=device,
+            device=processes.device(device),
+            processes=processes,
             endpoint=endpoint,
             cache_dir=cache_dir,
-            begin=begin,
-            after_batch=lambda images: advance(images),
+            begin=lambda images: begin(-(-images // processes.count)),
+            after_batch=advance,
         )
+    if not processes.is_first:
+        return
     if as_json:
         print(json.dumps(measured.to_json()))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,6 +18,7 @@ from zoo.terminal import in_units, say
 
 if TYPE_CHECKING:
     from zoo.catalog.catalog import Catalog
+    from zoo.catalog.further import FurtherNames
     from zoo.catalog.listing import ListedModel
 
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
@@ -66,7 +68,9 @@ def list_command(
     """List the models of the catalog; any other valid name can be built too.
 
     A table in a terminal; elsewhere one name a line, and with --json an object
-    a line with exact figures. A weight's figures are its own. Those of a name
+    a line with exact figures. Behind the whole list stands which further names
+    there are, such as those of a plugin's family, each as a pattern (in JSON an
+    object with the key pattern). A weight's figures are its own. Those of a name
     without a weight are counted with 10 classes at 32 pixels a side.
     """
     pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
@@ -100,35 +104,58 @@ def _list_models(
     as_json: bool,
 ) -> None:
     from zoo.catalog.catalog import default_catalog
+    from zoo.catalog.further import further_names
     from zoo.catalog.listing import list_rows
 
     rows = list_rows(pattern, parts, pretrained, bounds, sort)
+    restricted = pretrained or any(parts.values()) or any(bound is not None for bound in bounds.values())
+    if not restricted:
+        rows += _unlisted(pattern)
+    further = further_names() if pattern in ("*", "**") and not restricted else []
     if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
-        for hint in _families_of(pattern):
+        for hint in _hints(pattern):
             say(hint, file=sys.stderr)
     elif as_json:
         catalog = default_catalog()
         print_rows([_as_object(row, catalog) for row in rows], as_json)
+        print_rows([asdict(names) for names in further], as_json)
     elif in_terminal():
         print_rows([_in_short(row) for row in rows], as_json)
         say("Any other valid name can be built too, of the parts that `zoo list --components`")
         say("shows. Figures of names without a weight: 10 classes, 32 pixels a side.")
+        for names in further:
+            say(_in_a_line(names))
     else:
         say(*(row.name for row in rows), sep="\n")
 
 
-def _families_of(pattern: str) -> Iterator[str]:
-    """What builds names that no catalog lists: `timm_…`, or a plugin's family."""
-    from zoo.registry.registry import default_registry
+def _unlisted(pattern: str) -> list[ListedModel]:
+    """Names that a family outside the catalogs lists, without figures."""
+    from zoo.catalog.further import names_of_families
+    from zoo.catalog.listing import ListedModel
 
-    registry = default_registry()
-    word = pattern.strip("*").partition("_")[0]
-    for family in registry.names("family"):
-        if word and family.startswith(word):
-            examples = registry.load("family", family)().examples
-            such = f", such as {family}_{examples[0]}" if examples else ""
-            yield f"the family {family} builds names that no catalog lists{such}"
+    return [ListedModel(name) for name in names_of_families(pattern)]
+
+
+def _in_a_line(names: FurtherNames) -> str:
+    """`sj_*  what the family is`, of 80 columns at most."""
+    sentence = (names.about or "not described").partition(". ")[0].removesuffix(".")
+    about = f"{names.kind} of {names.distribution}: {sentence}"
+    line = f"{names.pattern:<8} {about}"
+    return line if len(line) <= 80 else f"{line[:79].rstrip()}…"
+
+
+def _hints(pattern: str) -> Iterator[str]:
+    """Where a word of the pattern names what builds names that no catalog lists, such names."""
+    from zoo.catalog.further import further_names
+
+    words = {word for word in re.split(r"[^a-z0-9]+", pattern) if word}
+    for names in further_names():
+        begins = names.kind == "family" and any(names.component.startswith(word) for word in words)
+        if begins or names.component in words:
+            builds = f"builds names that no catalog lists: {names.pattern}"
+            yield f"the {names.kind} {names.component} {builds} ({names.distribution})"
 
 
 def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
@@ -136,7 +163,7 @@ def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
     weights = [{"tag": record.tag, "metrics": record.metrics} for record in records]
     figures = {key: value for key, value in asdict(row).items() if key != "name"}
-    return {"name": row.name, "note": catalog.notes[variant], **figures, "weights": weights}
+    return {"name": row.name, "note": catalog.notes.get(variant, ""), **figures, "weights": weights}
 
 
 def _in_short(row: ListedModel) -> dict[str, str]:

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from zoo.cli.output import complain
 from zoo.errors import ZooError, ZooWarning, install_extra
-from zoo.terminal import say
+from zoo.terminal import say, without_word_of_triton
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
 Model = Annotated[
@@ -166,7 +166,7 @@ class Commands(PlainFlags, TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         import warnings
 
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), without_word_of_triton():
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)

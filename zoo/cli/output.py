@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 def complain(message: str) -> None:
     """`error: …` on one line of stderr; of a traceback inside the message, its last line."""
+    say("error:", in_one_line(message), file=sys.stderr, flush=True)
+
+
+def in_one_line(message: str) -> str:
+    """A message without line ends; of a traceback in it the last line, which says by itself what happened."""
     before, traceback, after = message.partition("Traceback (most recent call last):")
     if traceback:
         message = f"{before}{after.strip().splitlines()[-1]}"
-    say("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+    return " ".join(message.split())
 
 
 def in_terminal() -> bool:
@@ -62,6 +67,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     rich_console().print(table)
 
 
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 component`, `2 components`: a number with its noun, whose plural is made by an s unless it is given."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 # Predictions ----------------------------------------------------------------------------------------------------------
 
 
@@ -98,24 +108,17 @@ def progress(total: int, visible: bool, doing: str = "classifying", unit: str | 
 
     With a `unit` it tells how many of them a second takes.
     """
-    if not (visible and sys.stderr.isatty()):
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    speed = TextColumn("{task.fields[speed]}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
-
-    # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
-    with Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=in_terminal()) as bar:
-        task = bar.add_task(doing, total=total, speed="")
-
-        def advance(done: int) -> None:
-            bar.advance(task, done)
-            finished_per_second = bar.tasks[task].speed
-            if unit and finished_per_second is not None:
-                bar.update(task, speed=f"{finished_per_second:.0f} {unit}/s")
-
+    with progress_to_come(visible, doing, unit) as (begin, advance):
+        begin(total)
         yield advance
+
+
+@contextmanager
+def progress_to_come(
+    visible: bool, doing: str = "classifying", unit: str | None = "images"
+) -> Iterator[tuple[Progress, Progress]]:
+    """The same where the number of items is not known yet; what is called with it comes first."""
+    from zoo.data.progress import bar_of_answer
+
+    with bar_of_answer(visible, doing, unit) as bar:
+        yield bar

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zoo.cli.options import DATA_HELP, Json, leave_bombs_to_us
-from zoo.cli.output import progress
-from zoo.terminal import Progress, say
+from zoo.cli.output import counted, progress_to_come
+from zoo.terminal import say
 
 
 def pack_command(
@@ -47,13 +46,7 @@ def pack_command(
     leave_bombs_to_us()
     from zoo.data.pack import pack
 
-    with ExitStack() as stack:
-        advance: Progress = lambda images: None  # noqa: E731
-
-        def begin(images: int) -> None:
-            nonlocal advance
-            advance = stack.enter_context(progress(images, visible=True, doing="packing"))
-
+    with progress_to_come(visible=True, doing="packing") as (begin, advance):
         made = pack(
             data,
             out,
@@ -63,7 +56,7 @@ def pack_command(
             max_damaged=max_damaged,
             replace=force,
             begin=begin,
-            after_image=lambda images: advance(images),
+            after_image=advance,
         )
     if as_json:
         print(json.dumps(made.to_json()))
@@ -72,6 +65,8 @@ def pack_command(
         f"{count:,}" if split == "all" else f"{count:,} ({split})" for split, count in made.images.items()
     )
     side = made.image_size
-    say(f"{out}: {images} images of {len(made.classes)} classes, {side}×{side} pixels, {made.bytes / 2**20:,.1f} MiB")
+    classes = counted(len(made.classes), "class", "classes")
+    say(f"{out}: {images} images of {classes}, {side}×{side} pixels, {made.bytes / 2**20:,.1f} MiB")
     if made.damaged:
-        say(f"note: {made.damaged} damaged images are left out: {'; '.join(made.notes)}")
+        left_out = f"{counted(made.damaged, 'damaged image')} {'is' if made.damaged == 1 else 'are'} left out"
+        say(f"note: {left_out}: {'; '.join(made.notes)}")

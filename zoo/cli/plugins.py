@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.options import Json, PlainCommand, PlainGroup
-from zoo.cli.output import print_rows, progress
+from zoo.cli.output import counted, in_one_line, print_rows, progress
 from zoo.errors import UnknownComponentError, suggest
 from zoo.registry.component import OURS, Component
 from zoo.terminal import say
+
+if TYPE_CHECKING:
+    from zoo.testing import CheckResult
+
+Seconds = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long the import of a plugin may take.")
+]
 
 plugins_app = typer.Typer(
     cls=PlainGroup,
@@ -31,9 +39,7 @@ def plugins_command(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show whole tracebacks, not only their last lines.")
     ] = False,
-    seconds: Annotated[
-        float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long the import of a plugin may take.")
-    ] = 30,
+    seconds: Seconds = 30,
     as_json: Json = False,
 ) -> None:
     """Say who provides every component and whether it works; check and write plugins.
@@ -96,45 +102,96 @@ def check_command(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show the checks that passed or were left out too.")
     ] = False,
+    seconds: Seconds = 30,
     as_json: Json = False,
 ) -> None:
     """Run the conformance kit on the components of a distribution, without a test file.
 
-    Every failed check says what the author should do. Exit status 1 where one
-    failed. A test file that subclasses zoo.testing's suites checks more: it
-    can give a reference, and the decoder that inverts an encoder.
+    Every failed check says what the author should do; checks that fail for the
+    same cause are told together. Plugins are imported and checked in another
+    process, so that one which ends or hangs is named too. Exit status 1 where a
+    check failed. A test file that subclasses zoo.testing's suites checks more:
+    it can give a reference, and the decoder that inverts an encoder.
     """
-    from zoo.registry.registry import default_registry
-    from zoo.testing import Outcome, check_component
+    from zoo.testing import Outcome
 
-    installed = [
-        component
-        for component in default_registry().components()
-        if component.distribution == (distribution or component.distribution)
-    ]
-    chosen = installed if distribution else [component for component in installed if component.distribution != OURS]
-    if distribution and not chosen:
-        known = {c.distribution for c in default_registry().components()}
-        raise UnknownComponentError(
-            f"no installed distribution {distribution!r} offers components{suggest(distribution, known)}"
-        )
+    chosen = _to_check(distribution)
     if not chosen:
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
-    results = []
+    _probe_plugins(chosen, seconds)
+    results: list[CheckResult] = []
     with progress(len(chosen), visible=not as_json, doing="checking", unit=None) as advance:
         for component in chosen:
-            results += check_component(component)
+            results += _check(component)
             advance(1)
-    rows = results if verbose or as_json else [r for r in results if r.outcome is Outcome.FAILED]
-    if rows:
-        print_rows([result.to_json() for result in rows], as_json)
-    counts = Counter(result.outcome for result in results)
-    if not as_json:
-        summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome)
-        say(f"{len(chosen)} components: {summary}")
-    if counts[Outcome.FAILED]:
+    failed = [result for result in results if result.outcome is Outcome.FAILED]
+    if as_json:
+        print_rows([result.to_json() for result in results], as_json)
+    else:
+        _print_failures(failed)
+        if verbose:
+            _print_others([result for result in results if result.outcome is not Outcome.FAILED])
+        counts = Counter(result.outcome for result in results)
+        say(f"{counted(len(chosen), 'component')}: " + ", ".join(f"{counts[o]} {o}" for o in Outcome))
+    if failed:
         raise typer.Exit(1)
+
+
+def _to_check(distribution: str | None) -> list[Component]:
+    """The components of a distribution, or those of every plugin; raises `UnknownComponentError`."""
+    from zoo.registry.registry import default_registry
+
+    components = default_registry().components()
+    if distribution is None:
+        return [component for component in components if component.distribution != OURS]
+    chosen = [component for component in components if component.distribution == distribution]
+    if not chosen:
+        known = {component.distribution for component in components}
+        raise UnknownComponentError(
+            f"no installed distribution {distribution!r} offers components{suggest(distribution, known)}"
+        )
+    return chosen
+
+
+def _check(component: Component) -> list[CheckResult]:
+    """A plugin's in another process; the zoo's own, and what was registered in this process, here."""
+    from zoo.registry.registry import NOTEBOOK
+    from zoo.testing import check_component
+    from zoo.testing.component_probe import check_elsewhere
+
+    here = component.distribution in (OURS, NOTEBOOK) or component.kind == "catalog"
+    return check_component(component) if here else check_elsewhere(component)
+
+
+def _print_failures(failed: Sequence[CheckResult]) -> None:
+    """Each cause once, in lines of 80 columns, with the checks that it fails."""
+    causes: dict[tuple[str, str, str], list[CheckResult]] = {}
+    for result in failed:
+        causes.setdefault((result.kind, result.name, _cause(result.message)), []).append(result)
+    for results in causes.values():
+        first = results[0]
+        say(f"{first.kind} {first.name} fails {first.check}")
+        say(*_folded(in_one_line(first.message)), sep="\n")
+        if results[1:]:
+            say(f"  {counted(len(results) - 1, 'more check')} {'fail' if results[2:] else 'fails'} for the same cause")
+        say()
+
+
+def _cause(message: str) -> str:
+    """What a component raised, whatever was attempted with it; else the whole message."""
+    return message.partition(" raises ")[2] or message
+
+
+def _print_others(results: Sequence[CheckResult]) -> None:
+    for result in results:
+        say(f"{result.kind} {result.name}: {result.outcome} {result.check}")
+        if result.message:
+            say(*_folded(result.message), sep="\n")
+
+
+def _folded(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), 76, initial_indent="  ", subsequent_indent="  ") or [""]
 
 
 @plugins_app.command("new", cls=PlainCommand, epilog="Example: zoo plugins new zoo-sparkle --kind neuron")

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import zoo
 from zoo.cli.options import CacheDir, Endpoint, Json, Model, leave_bombs_to_us, model_reference
 from zoo.cli.output import print_answer, progress
+from zoo.cli.shared import sharing
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError
 from zoo.terminal import say
+
+if TYPE_CHECKING:
+    from zoo.factory import Places
+    from zoo.inference.predict import Failure
+    from zoo.inference.processes import Processes
 
 DEFAULT_MODEL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 """What predicts and shows unless --model says otherwise; where it is not listed, the first weight that is."""
@@ -49,40 +55,68 @@ def predict_command(
     A file that cannot be read is reported by its name, the others are still
     classified, and the exit status is 1. The model, unless --model names one:
     has8_resnet_b8_m2_d4_ste_bpd.cifar10
+    torchrun --nproc-per-node N -m zoo predict … shares the images among N
+    processes; one of them prints.
     """
-    from zoo.data.images import find_images, sample_photographs
-
     leave_bombs_to_us()
+    with sharing(device) as processes:
+        hub: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
+        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _predict(
+    images: list[Path] | None,
+    model: str | None,
+    top: int | None,
+    batch_size: int,
+    device: str,
+    fuse: bool,
+    hub: Places,
+    as_json: bool,
+    processes: Processes,
+) -> bool:
+    """Print an answer for each image, in the first process; whether one of them could not be classified."""
     from zoo.factory import open_model
 
-    reference = model_reference(model or default_model())
-    opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
-    weight = opened.weight
-    assert weight is not None  # it was required
-    from zoo.inference.device import usable_device
-    from zoo.inference.predict import Failure, predict_files
+    with processes.first_ahead():
+        opened = open_model(model_reference(model or default_model()), required=True, **hub)
+        weight = opened.weight
+        assert weight is not None  # it was required
+        from zoo.inference.device import usable_device
+        from zoo.inference.predict import predict_files
 
-    files: list[Path | Failure] = [] if images else [*sample_photographs()]
-    for path in images or []:
-        try:
-            files += find_images([path])
-        except InputError as error:  # an empty folder is reported, the rest still classified
-            files.append(Failure(path, str(error)))
-
-    network = opened.build(pretrained=True, device=usable_device(device))
+        network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
     if fuse:
         network.eval().fuse()
+    files = processes.of_first(_listed(images) if processes.is_first else [])
     count = min(DEFAULT_TOP, weight.num_classes) if top is None else top
-    answers = predict_files(network, files, weight.preprocessing, weight.labels, count, batch_size)
-    if not as_json:
+    answers = predict_files(network, files, weight.preprocessing, weight.labels, count, batch_size, processes)
+    if not as_json and processes.is_first:
         say(weight.name)
     failed = False
-    with progress(len(files), visible=len(files) > batch_size) as advance:
+    with progress(len(files), visible=processes.is_first and len(files) > batch_size) as advance:
         for answer in answers:
             failed |= not print_answer(answer, weight.name, as_json)
             advance(1)
-    if failed:
-        raise typer.Exit(1)
+    return failed
+
+
+def _listed(images: list[Path] | None) -> list[Path | Failure]:
+    """Every image file that was named or lies in a folder that was named; an empty folder is a failure of its own."""
+    from zoo.data.images import find_images, sample_photographs
+    from zoo.inference.predict import Failure
+
+    if not images:
+        return [*sample_photographs()]
+    files: list[Path | Failure] = []
+    for path in images:
+        try:
+            files += find_images([path])
+        except InputError as error:  # the rest is still classified
+            files.append(Failure(path, str(error)))
+    return files
 
 
 def default_model() -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 import typer
 
 from zoo.cli.options import Json, model_reference
+from zoo.cli.output import counted
 from zoo.cli.publish_site import publish_folder
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
@@ -185,7 +186,7 @@ def publish_command(
             row = {"name": order.weight.name, "repository": repository, "state": "failed", "error": str(error)}
         _print(row, as_json)
     if everything and not as_json:
-        say("", f"{len(orders)} weights; what failed can be sent again by the same command", sep="\n")
+        say("", f"{counted(len(orders), 'weight')}; what failed can be sent again by the same command", sep="\n")
     if failed:
         raise typer.Exit(1)
 

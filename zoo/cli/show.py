@@ -22,7 +22,7 @@ def show_command(
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Draw what the network sees: the input, its bit planes, and the spike rate of every layer.
+    """Draw what the network sees: the input, its bit planes, its answer, and the spike rate of every layer.
 
     A model without trained weights is shown as it is initialised, and the
     picture says so. The model, unless --model names one:
@@ -33,11 +33,13 @@ def show_command(
     leave_bombs_to_us()
     file = image or sample_photographs()[0]
     pixels = read_image(file)
-    from zoo.inference.show import check_target, draw, network_to_show, record, save_picture
+    from zoo.inference.show import check_target, draw, network_to_show, ranked, record, save_picture
+    from zoo.weights.pretrained_cfg import labels_of
 
     check_target(out, force)
     reference = model_reference(model or default_model())
     network, preprocessing, weights = network_to_show(reference, endpoint=endpoint, cache_dir=cache_dir)
     activity = record(network, prepare(pixels, preprocessing))
-    save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}"), out, force)
+    answer = ranked(activity, labels_of(network)) if network.pretrained_cfg.get("label_names") else []
+    save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}", answer), out, force)
     say(f"{out}: {network.spec}, {weights}")

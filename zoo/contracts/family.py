@@ -162,6 +162,10 @@ class Family(ABC):
         """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""
         return None
 
+    def names(self) -> tuple[str, ...]:
+        """Every name behind `family_`, where they can be listed; none where there are too many. Imports no torch."""
+        return ()
+
     def published(self, fields: Mapping[str, Value], tag: str | None) -> PublishedWeights | None:
         """The weights that the network's own publisher has of it; by default None, for there is no such publisher.
 
@@ -205,6 +209,10 @@ class GrammarFamily(Family):
             if {part.name for part in grammar.parts} == set(fields):
                 return grammar.format(fields)
         raise ModelNameError(f"no name has exactly the fields {sorted(fields)}")
+
+    def names(self) -> tuple[str, ...]:
+        """Those of the grammars in which every part is one of a fixed set of words."""
+        return tuple(name for grammar in self.grammars for name in grammar.names)
 
     def check(self, fields: Mapping[str, Value]) -> None:
         """Raise `ModelNameError` for values that are valid one by one but not together."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import io
 import json
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from zoo.errors import InputError, missing_extra, shorten, suggest
 from zoo.exporting.network import check_image_size, describe_network, example_images, looking_at
 from zoo.exporting.nir_graph import block_graph
 from zoo.files import folder_beside
+from zoo.terminal import without_word_of_triton
 
 INDEX, SUFFIX = "network.json", ".nir"
 DT = 1e-4
@@ -123,7 +123,7 @@ def export_nir(
     _check_installed()
     check_image_size(model, image_size)
     calls = _chosen(_run_blocks(model, image_size), blocks, model)
-    with _replacing(out) as folder, _without_word_of_triton():
+    with _replacing(out) as folder, without_word_of_triton():
         exported_blocks = _write_blocks(folder, str(model.spec), calls)
         exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, exported_blocks)
         index = describe_network(model, weight, image_size) | exported.to_json()
@@ -224,18 +224,6 @@ def _replacing(out: Path) -> Iterator[Path]:
             yield beside
     except OSError as error:
         raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
-
-
-@contextmanager
-def _without_word_of_triton() -> Iterator[None]:
-    """spikingjelly's nodes make torch warn that Triton is missing, which nothing here needs."""
-    logger = logging.getLogger("torch._library.triton")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _write_blocks(folder: Path, network: str, calls: dict[str, _Call]) -> tuple[ExportedBlock, ...]:

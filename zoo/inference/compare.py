@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
@@ -17,6 +17,7 @@ from zoo.data.source import Source
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import profile
+from zoo.registry.registry import default_registry
 from zoo.terminal import Progress
 
 
@@ -66,6 +67,7 @@ def compare_models(
     limit: int = COMPARED_ON,
     evaluate: bool = False,
     controls: bool = True,
+    begin: Callable[[int], None] = lambda models: None,
     after_model: Progress = lambda models: None,
     **places: Unpack[Places],
 ) -> list[ComparedModel]:
@@ -80,6 +82,8 @@ def compare_models(
         limit: images that spikes and energy are counted on, spread over the classes.
         evaluate: measure top-1 on the labelled images of `data` that are not for training.
         controls: whether the control of each is shown too: the weight that its record names, else its own first one.
+            One that is among `names` is shown where it stands there.
+        begin: told how many models there are, before the first.
         after_model: told of each model that is done.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
@@ -91,37 +95,54 @@ def compare_models(
         raise InputError("there is nothing to compare; name one model or more")
     if evaluate and data is None:
         raise InputError("top-1 is measured on data; name a folder, a packed file or a data set")
-    rows: dict[str, ComparedModel] = {}
-    waiting = [(name, True) for name in names]
-    while waiting:
-        name, asked = waiting.pop(0)
-        opened = open_model(name, listed=True, **places)
-        if opened.loads in rows:
-            continue
-        row = rows[opened.loads] = _compare(opened, data, data_options or DataOptions(), limit, evaluate)
+    models = _with_controls(names, controls, **places)
+    begin(len(models))
+    rows = []
+    for opened in models:
+        rows.append(_compare(opened, data, data_options or DataOptions(), limit, evaluate))
         after_model(1)
-        if controls and asked and row.control is not None:
-            waiting.insert(0, (_control_of(opened, row.control), False))
-    return list(rows.values())
+    return rows
 
 
-def count_models(names: Sequence[str], controls: bool) -> int:
-    """How many rows there will be at most, for a progress bar."""
-    return len(names) * (2 if controls else 1)
+def _with_controls(names: Sequence[str], controls: bool, **places: Unpack[Places]) -> list[OpenedModel]:
+    """Each model once, and behind it its control, unless that one was named itself."""
+    asked = {opened.loads: opened for opened in (open_model(name, listed=True, **places) for name in names)}
+    chosen: dict[str, OpenedModel] = {}
+    for opened in asked.values():
+        chosen[opened.loads] = opened
+        control = _control_of(opened) if controls else None
+        if control is not None and not _is_among(control, opened, asked.values()):
+            chosen.setdefault(control.loads, control)
+    return list(chosen.values())
 
 
-def _control_of(opened: OpenedModel, variant: str) -> str:
-    """The weight that the run started from, or that the record names, where it is at hand; else the variant."""
+def _is_among(control: OpenedModel, hybrid: OpenedModel, asked: Iterable[OpenedModel]) -> bool:
+    """Whether a control was named itself: the very weight that a record names, else any of its variant."""
+    recorded = hybrid.weight.control if hybrid.weight else ""
+    if recorded:
+        return recorded in {opened.weight.name for opened in asked if opened.weight}
+    return control.spec.untagged() in {opened.spec.untagged() for opened in asked}
+
+
+def _control_of(opened: OpenedModel) -> OpenedModel | None:
+    """The weight that the run started from, or the record names, where it is at hand, else the control's first one.
+
+    None where there is no control.
+    """
+    registry = opened.registry or default_registry()
+    variant = registry.load("family", opened.spec.family)().control(dict(opened.spec.fields))
+    if variant is None:
+        return None
     recorded = opened.weight.control if opened.weight else ""
-    if not recorded:
-        return variant
-    if begun := _begun_from(opened):
-        return begun
+    places: Places = {"registry": opened.registry, "catalog": opened.catalog}
+    if recorded and (begun := _begun_from(opened)):
+        return open_model(begun, listed=True, **places)
     try:
-        open_model(recorded, registry=opened.registry, catalog=opened.catalog)
+        if recorded:
+            return open_model(recorded, listed=True, **places)
     except ModelNameError:  # the distribution that lists it is not installed
-        return variant
-    return recorded
+        pass
+    return open_model(variant, listed=True, **places)
 
 
 def _begun_from(opened: OpenedModel) -> str:

@@ -20,6 +20,7 @@ from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
 from zoo.inference.device import usable_device
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
+from zoo.inference.processes import ALONE, Processes
 from zoo.registry.registry import Registry
 from zoo.terminal import Progress
 
@@ -64,6 +65,7 @@ def measure_weight(
     token: str | None = None,
     registry: Registry | None = None,
     catalog: Catalog | None = None,
+    processes: Processes = ALONE,
     begin: Callable[[int], None] = lambda images: None,
     after_batch: Progress = lambda images: None,
 ) -> Measurement:
@@ -82,8 +84,9 @@ def measure_weight(
         precision: float32 ('no'), or autocast.
         device: where to compute.
         endpoint, cache_dir, token, registry, catalog: as for `create_model`.
+        processes: among whom the batches are shared; all get the measurement of all.
         begin: called with the number of images, before the first.
-        after_batch: called with the number of images done.
+        after_batch: called with the number of images done, of several processes by this one alone.
 
     Raises:
         TagError, WeightError, HubError: as `create_model` does.
@@ -92,25 +95,32 @@ def measure_weight(
     """
     check_batch(batch_size)
     options = options or DataOptions()
-    opened = open_model(
-        name,
-        required=True,
-        endpoint=endpoint,
-        cache_dir=cache_dir,
-        token=token,
-        registry=registry,
-        catalog=catalog,
-    )
-    weight = opened.weight
-    assert weight is not None  # it was required
     named = data if isinstance(data, str | Path) else in_hand(data)
-    images, notes = _load(opened, weight, named, split, options)
+    with processes.first_ahead():
+        opened = open_model(
+            name,
+            required=True,
+            endpoint=endpoint,
+            cache_dir=cache_dir,
+            token=token,
+            registry=registry,
+            catalog=catalog,
+        )
+        weight = opened.weight
+        assert weight is not None  # it was required
+        images, notes = _load(opened, weight, named, split, options)
+        model = opened.build(pretrained=True, device=usable_device(device))
     images = limit_images(images, options.limit)
-    model = opened.build(pretrained=True, device=usable_device(device))
     begin(len(images))
     trained_with = measured_with(opened.source.path) if isinstance(opened.source, _FOLDERS) else None
     evaluation = evaluate(
-        model, images, batch_size=batch_size, trained=trained_with, precision=precision, after_batch=after_batch
+        model,
+        images,
+        batch_size=batch_size,
+        trained=trained_with,
+        precision=precision,
+        share=processes.share,
+        after_batch=after_batch,
     )
     if isinstance(opened.source, RunCheckpoint):
         notes = [opened.source.note, *notes]

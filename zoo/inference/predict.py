@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -17,6 +18,7 @@ from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
 from zoo.inference.device import usable_device
 from zoo.inference.inputs import Named, Source, Transform, list_images
+from zoo.inference.processes import ALONE, Processes
 from zoo.inference.read_ahead import read_ahead
 from zoo.terminal import printable
 from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
@@ -138,6 +140,7 @@ def predict_files(
     labels: Sequence[str],
     top: int = 3,
     batch_size: int = PREDICTED_AT_ONCE,
+    processes: Processes = ALONE,
 ) -> Iterator[Prediction | Failure]:
     """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
 
@@ -149,16 +152,37 @@ def predict_files(
         labels: a name for every class.
         top: how many labels each prediction ranks, 1 to the number of classes.
         batch_size: 1 or more; probabilities differ by it in their last bits.
+        processes: among whom the batches are shared; all are given the same files.
 
     Returns:
-        One answer a file, in the order of the files, as soon as its batch is done.
+        One answer a file, in the order of the files, as soon as its batch is done, and with several processes those of
+        the batches beside it. Only the first process has answers; the others have none.
 
     Raises:
         InputError: at once, for arguments that do not fit the model.
     """
     _check_arguments(model, preprocessing, labels, top, batch_size)
     items = (file if isinstance(file, Failure) else Named(Path(file), Path(file)) for file in files)
-    return _predict(model, items, preprocessing, labels, top, batch_size)
+    if processes.count == 1:
+        return _predict(model, items, preprocessing, labels, top, batch_size)
+    return _predict_shared(model, list(items), preprocessing, labels, top, batch_size, processes)
+
+
+def _predict_shared(
+    model: ImageClassifier,
+    images: Sequence[Named | Failure],
+    preprocessing: Preprocessing,
+    labels: Sequence[str],
+    top: int,
+    batch_size: int,
+    processes: Processes,
+) -> Iterator[Prediction | Failure]:
+    """A batch for each process, then their answers, until there are no images left."""
+    rounds = range(0, len(images), batch_size * processes.count)
+    own = [images[start + processes.index * batch_size :][:batch_size] for start in rounds]
+    answers = _predict(model, chain.from_iterable(own), preprocessing, labels, top, batch_size)
+    for batch in own:
+        yield from processes.gather([*islice(answers, len(batch))])
 
 
 def _check_arguments(

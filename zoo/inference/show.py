@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.factory import Places, open_model
 from zoo.files import replace_file
+from zoo.inference.layer_words import layers_in_words
 
 UNTRAINED_SIZE = SMALL_IMAGE_SIZE
 """Pixels a side that a network without weights is shown, unless it needs more."""
@@ -29,9 +30,21 @@ _INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", "#2f6fde", 
 _WIDTH, _MARGIN, _GAP = 1200, 36, 16  # pixels
 _INPUT = 272  # side of the input's tile
 _ROW = 24  # height of a bar's row
-_NAMES = 300  # width of the column of layer names
+_WORDS, _NAMES = 236, 420  # width of the column of layers in words, and with their names behind
 _VALUES = 64  # width of the column of rates
 _CAPTION = 24  # height of a caption
+_KEY = 24 + 4 * 20  # height of the key to the colours
+_CHANNELS = {
+    "#ff0000": "red",
+    "#00ff00": "green",
+    "#0000ff": "blue",
+    "#ffff00": "red, green",
+    "#ff00ff": "red, blue",
+    "#00ffff": "green, blue",
+    "#ffffff": "all three",
+    "#000000": "none",
+}
+"""Colour of a pixel of a plane → the channels of the input in which it is a spike."""
 
 
 def network_to_show(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, Preprocessing, str]:
@@ -62,12 +75,14 @@ class Recording:
         planes: what the first encoder makes of it, (T, 3, H, W) in {0, 1}.
         code: what these planes mean, the encoder's own word.
         rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
+        probabilities: of the classes, (classes,), the softmax of the logits; None where they are not known.
     """
 
     image: Tensor
     planes: Tensor
     code: str
     rates: dict[str, float]
+    probabilities: Tensor | None = None
 
 
 def record(model: ImageClassifier, image: Tensor) -> Recording:
@@ -97,9 +112,10 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
         stack.enter_context(_watching(neurons, note_rate))
         stack.enter_context(_watching(encoders, note_planes))
         stack.enter_context(model.evaluating())
-        model(image[None].to(weights.device, weights.dtype))
+        logits: Tensor = model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
-    return Recording(image, first, code, {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()})
+    means = {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()}
+    return Recording(image, first, code, means, logits[0].float().softmax(0).cpu())
 
 
 @contextmanager
@@ -125,25 +141,57 @@ def plane_captions(code: str, count: int) -> list[str]:
     return captions
 
 
-def draw(recording: Recording, title: str, subtitle: str = "") -> Image.Image:
-    """The picture: input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB."""
+def ranked(recording: Recording, labels: Sequence[str], most: int = 3) -> list[tuple[str, float]]:
+    """(label, probability) of the most probable classes, the first one first."""
+    if recording.probabilities is None:
+        return []
+    values, classes = recording.probabilities.sort(descending=True, stable=True)
+    return [(labels[i], p) for i, p in zip(classes[:most].tolist(), values[:most].tolist(), strict=True)]
+
+
+def draw(
+    recording: Recording, title: str, subtitle: str = "", prediction: Sequence[tuple[str, float]] = ()
+) -> Image.Image:
+    """The picture: input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB.
+
+    Args:
+        recording: what is drawn.
+        title, subtitle: its headings.
+        prediction: (label, probability), the most probable first, shown below the input; none for an untrained network.
+    """
     count, size = len(recording.planes), recording.image.shape[-1]
     columns = 4 if count <= 12 else 8
     left = _MARGIN + _INPUT + 2 * _GAP
     tile = _tile((_WIDTH - _MARGIN - left - (columns - 1) * _GAP) // columns, size)
     rows = -(-count // columns)
     top = _MARGIN + 84
-    chart = top + max(rows * (tile + _CAPTION + _GAP), _tile(_INPUT, size) + _CAPTION + _GAP) + _GAP
+    told = top + _tile(_INPUT, size) + _CAPTION + _GAP
+    key = told + len(prediction) * _ROW + _GAP * bool(prediction)
+    chart = max(top + rows * (tile + _CAPTION + _GAP), key + _KEY) + _GAP
     picture = Image.new("RGB", (_WIDTH, chart + 84 + len(recording.rates) * _ROW + _MARGIN), "white")
     pen = _Pen(picture)
     pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
     pen.text((_MARGIN, _MARGIN + 38), subtitle, 15, _FAINT, width=_WIDTH - 2 * _MARGIN)
     pen.tile((_MARGIN, top), recording.image, _tile(_INPUT, size), f"input, {size} by {size} pixels")
+    for row, (label, probability) in enumerate(prediction):
+        place, colour = (_MARGIN, told + row * _ROW), _FAINT if row else _INK
+        pen.text(place, label, 15 if row else 18, colour, width=_INPUT - _VALUES)
+        pen.text((_MARGIN + _INPUT, place[1]), f"{100 * probability:.1f} %", 15 if row else 18, colour, anchor="ra")
+    _draw_key(pen, key)
     for t, caption in enumerate(plane_captions(recording.code, count)):
         corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
         pen.tile(corner, recording.planes[t], tile, caption)
     _draw_rates(pen, chart, recording)
     return picture
+
+
+def _draw_key(pen: _Pen, top: int) -> None:
+    """What the colours of the planes mean."""
+    pen.text((_MARGIN, top), "colours of the planes: a spike in", 14, _FAINT)
+    for number, (colour, channels) in enumerate(_CHANNELS.items()):
+        x, y = _MARGIN + number % 2 * (_INPUT // 2), top + 24 + number // 2 * 20
+        pen.swatch((x, y), colour)
+        pen.text((x + 20, y - 1), channels, 13, _FAINT)
 
 
 def _tile(room: int, size: int) -> int:
@@ -164,9 +212,13 @@ def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
         x = start + (end - start) * step // 5
         pen.line((x, first - 4), (x, bottom))
         pen.text((x, first - 22), f"{highest * step / 5:.2g}", 13, _FAINT, anchor="ma")
+    words = layers_in_words(recording.rates)
     for row, (name, rate) in enumerate(recording.rates.items()):
         y = first + row * _ROW
-        pen.text((_MARGIN, y + 3), name, 14, width=_NAMES - _GAP)
+        named = words[name] != name
+        pen.text((_MARGIN, y + 3), words[name], 14, width=(_WORDS if named else _NAMES) - _GAP)
+        if named:
+            pen.text((_MARGIN + _WORDS, y + 5), name, 11, _FAINT, width=_NAMES - _WORDS - _GAP)
         pen.bar((start, y + 4), (end, y + _ROW - 4), rate / highest)
         pen.text((end + 12, y + 3), f"{rate:.3f}", 14, _FAINT)
 
@@ -208,6 +260,10 @@ class _Pen:
         if fraction > 0:
             x = start[0] + max(1, round((end[0] - start[0]) * fraction))
             self._draw.rectangle((start[0], start[1], x, end[1]), fill=_BAR)
+
+    def swatch(self, corner: tuple[int, int], colour: str) -> None:
+        """A small framed square."""
+        self._draw.rectangle((*corner, corner[0] + 13, corner[1] + 13), fill=colour, outline=_LINE)
 
     def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:
         """An image (3, H, W) in [0, 1], enlarged without smoothing, framed, its caption below."""

@@ -31,6 +31,7 @@ from zoo.profiling.macs import (
     count_macs,
     list_layers,
 )
+from zoo.profiling.profile_table import profile_table
 from zoo.profiling.recorder import Recorder
 from zoo.profiling.second_count import count_by_torch
 from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
@@ -101,6 +102,10 @@ class Profile(Cost):
     activity: OperationCounts | None = None
     energy: Energy | None = None
     estimates: tuple[Estimate, ...] = ()
+
+    def __repr__(self) -> str:
+        """A table of about ten lines; every figure is an attribute, and `to_json` has them all."""
+        return profile_table(self)
 
     @property
     def energy_ratio(self) -> float | None:

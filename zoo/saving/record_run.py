@@ -6,17 +6,20 @@ Prints YAML for the `weights:` list of a registry.yaml. Every figure is computed
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 import yaml
 
-from zoo.catalog.schema import Activity, WeightRecord
+from zoo.catalog.schema import Activity, Preprocessing, WeightRecord
 from zoo.catalog.sources import RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data import ImageSplit, load_split
+from zoo.data import load_split
+from zoo.data.images import prepare
+from zoo.data.sample import sample_images
+from zoo.data.source import Source
 from zoo.errors import InputError, WeightError
 from zoo.factory import open_model
 from zoo.inference.evaluate import evaluate, rounded
@@ -29,7 +32,7 @@ def record_run(
     run: Path,
     tag: str,
     source: str,
-    data: ImageSplit,
+    data: str | Path,
     facts: dict[str, str],
     counted: int | None = None,
     batch: int | None = None,
@@ -39,7 +42,7 @@ def record_run(
     Args:
         run: the folder.
         tag, source: of the weight.
-        data: the validation split, all of which the accuracy is measured on.
+        data: whose validation split, all of it, the accuracy is measured on, as for `load_split`.
         facts: other fields of the record.
         counted: images that spikes and operations are counted on; None for all.
         batch: images at once that the accuracy is measured with; None for 250, or of large images as many as fit.
@@ -53,21 +56,31 @@ def record_run(
     assert stored is not None  # a folder has one
     if isinstance(opened.source, RunCheckpoint):
         raise WeightError(f"{opened.source.note}; a catalog lists finished runs: go on with it by --resume")
-    if stored.labels != data.classes:
-        raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(data.classes)}")
+    split = load_split(data, "val")
+    if stored.labels != split.classes:
+        raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(split.classes)}")
     model = opened.build()
     content = stored.model_dump() | facts | {"tag": tag, "source": source}
-    content["metrics"] = rounded(evaluate(model, data, batch_size=batch), tops_alone=True)
+    content["metrics"] = rounded(evaluate(model, split, batch_size=batch), tops_alone=True)
     content["figures"] = measure(model, stored.preprocessing.size)
-    content["activity"] = count_activity(model, data, facts["dataset"], counted)
+    content["activity"] = count_activity(model, data, stored.preprocessing, facts["dataset"], counted)
     return WeightRecord.model_validate(content)
 
 
-def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str, most: int | None = None) -> Activity:
-    """Spikes, operations and energy of one image, averaged over `data`, or over `most` images spread evenly over it."""
-    step = 1 if most is None else max(1, len(data) // most)
-    rows = torch.arange(0, len(data), step)[:most].split(1)
-    counted = profile(model, images=(data.read(row)[0][0].float() / 255 for row in rows))
+def count_activity(
+    model: ImageClassifier, data: str | Path, preprocessing: Preprocessing, dataset: str, most: int | None = None
+) -> Activity:
+    """Spikes, operations and energy of one image, averaged over the images that `zoo profile --limit` would take.
+
+    Args:
+        model: with its weight.
+        data: as for `zoo profile --data`; of data with a validation split, that.
+        preprocessing: of the weight.
+        dataset: what the data are called.
+        most: how many images, spread over the classes; None for all.
+    """
+    sample = sample_images(Source(data), sys.maxsize if most is None else most)
+    counted = profile(model, images=(prepare(image, preprocessing) for image in sample))
     assert counted.activity is not None
     assert counted.energy is not None
     work, images = counted.energy.total, counted.activity.images
@@ -75,7 +88,7 @@ def count_activity(model: ImageClassifier, data: ImageSplit, dataset: str, most:
     rate = counted.activity.spike_rate
     return Activity(
         images=images,
-        data=f"{images:,} images of {dataset}, by `zoo profile NAME --data`",
+        data=f"{images:,} images of {dataset}, by `zoo profile NAME --data DATA --limit {images}`",
         spike_rate=None if rate is None else round(rate, 6),
         macs=round(work.macs / images),
         acs=round(work.acs / images),
@@ -112,7 +125,7 @@ def main(
         "dataset_note": dataset_note,
         "limits": limits,
     } | ({"recipe": recipe} if recipe else {})
-    record = record_run(run, tag, source, load_split(data, "val"), facts, activity_images, eval_batch_size)
+    record = record_run(run, tag, source, data, facts, activity_images, eval_batch_size)
     content: dict[str, Any] = record.model_dump(mode="json", exclude_none=True)
     required = {key for key, field in type(record).model_fields.items() if field.is_required()}
     content = {key: value for key, value in content.items() if key in required or value not in ("", {})}

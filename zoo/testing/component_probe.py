@@ -1,4 +1,4 @@
-"""Whether the components of plugins can be imported, seen in processes that they may end."""
+"""Whether the components of plugins can be imported and keep their contract, seen in processes that they may end."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
-from zoo.registry.component import Component, State
-from zoo.testing.imports import run_probe
+from zoo.registry.component import UNUSABLE, Component, State
+from zoo.testing.component import checks_of, full_name
+from zoo.testing.imports import TIMEOUT, run_probe
+from zoo.testing.outcome import CheckResult, Outcome
+from zoo.testing.runner import LOADS, SUITES, check_component
 
 LIMIT = 30.0
 """Seconds that one import may take."""
@@ -32,6 +35,27 @@ def probe_components(components: Sequence[Component], limit: float = LIMIT) -> N
         return
     with ThreadPoolExecutor(min(_PROCESSES, os.cpu_count() or 1)) as pool:
         list(pool.map(lambda group: _load_one_by_one(group, limit), owned))
+
+
+def check_elsewhere(component: Component, limit: float = TIMEOUT) -> list[CheckResult]:
+    """The results of `check_component`, its checks run in another process; one that ends it, or hangs, has failed.
+
+    Args:
+        component: its handle; one that `probe_components` found unusable is not imported again.
+        limit: seconds for each check.
+    """
+    if component.state in UNUSABLE:
+        return check_component(component)  # which says why, and imports nothing
+    address = (component.kind, component.name, component.distribution, component.target)
+    probe = run_probe(limit, before=_BEFORE, components=[address], check=True)
+    results = [CheckResult.from_json(result) for result in probe.results]
+    if probe.problem is None:
+        return results
+    checks = (LOADS, *(check for check in checks_of(SUITES[component.kind]) if check != LOADS))
+    check = checks[min(len(results), len(checks) - 1)]
+    errors = f": {probe.stderr.strip()}" if probe.stderr.strip() else ""
+    message = f"the check {probe.problem}{errors}; the checks behind it were not run"
+    return [*results, CheckResult(component.kind, full_name(component), check, Outcome.FAILED, message)]
 
 
 def _owner(component: Component) -> str:

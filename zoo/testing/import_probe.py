@@ -1,13 +1,14 @@
 """Run in a fresh process by imports.py: imports modules or components one by one and says what came of each.
 
-Reads a JSON object {"path": […], "before": […], "modules": […], "components": […], "answer": "file"} from standard
-input. The modules of `before` are imported first and answer for nothing. What is known stands in the file at once, an
-object a line, since the next import may end the process:
+Reads a JSON object {"path": […], "before": […], "modules": […], "components": […], "check": false, "answer": "file"}
+from standard input. The modules of `before` are imported first and answer for nothing. What is known stands in the file
+at once, an object a line, since the next import may end the process:
 
 - {"ready": true} behind `before`;
 - {"begun": N} before the N-th of `modules`, then of `components`;
 - {"ended": N, "deeds": [what importing the module did besides, …]}, or of a component, which is [kind, name,
-  distribution, target], {"ended": N, "state": "loaded", "error": null}.
+  distribution, target], {"ended": N, "state": "loaded", "error": null};
+- with "check", before a component has ended, {"of": N, "result": {…}} for each check of the conformance kit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -117,21 +119,40 @@ def deeds(module: str, torch_was_there: bool) -> list[str]:
     return effects
 
 
-def state_of(component: list[str]) -> dict[str, str | None]:
-    """What becomes of a component when it is loaded."""
-    from zoo.errors import ComponentError
+def handle_of(component: list[str]) -> Any:
+    """The handle of [kind, name, distribution, target] in this process; None where there is none."""
     from zoo.registry.registry import default_registry
 
     for handle in default_registry().components(component[0]):
         if [handle.kind, handle.name, handle.distribution, handle.target] == component:
-            try:
-                handle.load()
-            except ComponentError:  # its state and error say why
-                pass
-            except KeyboardInterrupt as error:  # nobody's Ctrl-C comes here: this process is in a session of its own
-                return {"state": "broken", "error": f"{type(error).__name__} was raised by the import itself"}
-            return {"state": str(handle.state), "error": handle.error}
-    return {"state": "broken", "error": "a fresh process does not find its entry point"}
+            return handle
+    return None
+
+
+def state_of(component: list[str]) -> dict[str, str | None]:
+    """What becomes of a component when it is loaded."""
+    from zoo.errors import ComponentError
+
+    handle = handle_of(component)
+    if handle is None:
+        return {"state": "broken", "error": "a fresh process does not find its entry point"}
+    try:
+        handle.load()
+    except ComponentError:  # its state and error say why
+        pass
+    except KeyboardInterrupt as error:  # nobody's Ctrl-C comes here: this process is in a session of its own
+        return {"state": "broken", "error": f"{type(error).__name__} was raised by the import itself"}
+    return {"state": str(handle.state), "error": handle.error}
+
+
+def results_of(component: list[str]) -> Iterator[dict[str, str]]:
+    """What the conformance kit says of a component, check by check."""
+    from zoo.testing.runner import each_check
+
+    handle = handle_of(component)
+    if handle is not None:
+        for result in each_check(handle):
+            yield result.to_json()
 
 
 def dump_no_core() -> None:
@@ -163,6 +184,8 @@ def main() -> None:
             tell(ended=index, deeds=deeds(module, "torch" in sys.modules))
         for index, component in enumerate(request["components"], start=len(request["modules"])):
             tell(begun=index)
+            for result in results_of(component) if request["check"] else ():
+                tell(of=index, result=result)
             tell(ended=index, **state_of(component))
     if request["components"]:
         os._exit(0)  # what they left to be done at the end is not what was asked

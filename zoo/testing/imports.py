@@ -69,6 +69,7 @@ class Probe:
         problem: how the process ended before it had told everything; None where it had.
         stdout: the end of what it printed that no answer accounts for.
         stderr: likewise.
+        results: of the checks that ended, in their order.
     """
 
     answers: dict[int, dict[str, Any]]
@@ -76,6 +77,7 @@ class Probe:
     problem: str | None
     stdout: str
     stderr: str
+    results: Sequence[dict[str, str]] = ()
 
 
 def run_probe(
@@ -83,8 +85,9 @@ def run_probe(
     before: Sequence[str] = (),
     modules: Sequence[str] = (),
     components: Sequence[Sequence[str]] = (),
+    check: bool = False,
 ) -> Probe:
-    """Run import_probe.py, at most `limit` seconds for each import; see there for the arguments."""
+    """Run import_probe.py, at most `limit` seconds for each import, or each check; see there for the arguments."""
     command = [sys.executable, "-P", str(Path(__file__).with_name("import_probe.py"))]
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -93,7 +96,7 @@ def run_probe(
         tempfile.TemporaryFile() as stdin,
     ):
         answer = Path(folder, "answer.jsonl")
-        request = {"path": sys.path, "before": before, "modules": modules, "components": components}
+        request = {"path": sys.path, "before": before, "modules": modules, "components": components, "check": check}
         stdin.write(json.dumps(request | {"answer": str(answer)}).encode())
         stdin.seek(0)
         process = subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True)
@@ -103,13 +106,15 @@ def run_probe(
             _end(process)
         lines = _lines(answer)
         answers = {line["ended"]: line for line in lines if "ended" in line}
+        results = [line["result"] for line in lines if "result" in line]
         begun = max((line["begun"] for line in lines if "begun" in line), default=None)
         complete = len(answers) == len(modules) + len(components)
         if in_time and process.returncode == 0 and complete:
             problem = None
         else:
             problem = f"ended the process with {_status(process.returncode)}" if in_time else f"takes over {limit:g} s"
-        return Probe(answers, None if begun in answers else begun, problem, _tail(stdout), _tail(stderr))
+        unended = None if begun in answers else begun
+        return Probe(answers, unended, problem, _tail(stdout), _tail(stderr), results)
 
 
 def _wait(process: subprocess.Popen[bytes], answer: Path, limit: float) -> bool:

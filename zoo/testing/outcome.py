@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -48,6 +48,12 @@ class CheckResult:
     def to_json(self) -> dict[str, str]:
         """One JSON object."""
         return {key: str(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, str]) -> CheckResult:
+        """What `to_json` gave."""
+        given = dict(content)
+        return cls(outcome=Outcome(given.pop("outcome")), **given)
 
 
 def require(condition: bool, message: str) -> None:

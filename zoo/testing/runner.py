@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from zoo.errors import UnknownComponentError, shorten, suggest
 from zoo.registry.registry import NOTEBOOK, Component, Registry, default_registry
 from zoo.testing.backbones import BackboneTests
@@ -43,10 +45,14 @@ def run_check(tests: ComponentTests, check: str) -> CheckResult:
 
 def run_checks(tests: ComponentTests) -> list[CheckResult]:
     """All checks of a suite; of a component that does not load, that one alone."""
+    return [*_results(tests)]
+
+
+def _results(tests: ComponentTests) -> Iterator[CheckResult]:
     first = run_check(tests, LOADS)
-    if first.outcome is Outcome.FAILED:
-        return [first]
-    return [first, *(run_check(tests, check) for check in checks_of(type(tests)) if check != LOADS)]
+    yield first
+    if first.outcome is not Outcome.FAILED:
+        yield from (run_check(tests, check) for check in checks_of(type(tests)) if check != LOADS)
 
 
 def check_component(component: Component, registry: Registry | None = None) -> list[CheckResult]:
@@ -59,10 +65,15 @@ def check_component(component: Component, registry: Registry | None = None) -> l
         component: its handle.
         registry: what it was found in; the installed components by default.
     """
+    return [*each_check(component, registry)]
+
+
+def each_check(component: Component, registry: Registry | None = None) -> Iterator[CheckResult]:
+    """The results of `check_component`, each as soon as its check has ended."""
     tests = SUITES[component.kind]()
     tests.registry = registry
     tests.name = full_name(component)
-    return run_checks(tests)
+    yield from _results(tests)
 
 
 def check_distribution(name: str, registry: Registry | None = None) -> list[CheckResult]:

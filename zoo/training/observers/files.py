@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
@@ -109,8 +110,27 @@ class TensorBoard(Observer):
             ) from error
 
 
+@final
+@dataclass(frozen=True)
+class _Panel:
+    """Curves of one picture: its axis's title with the unit, and key of a row → what the legend says."""
+
+    title: str
+    curves: Mapping[str, str]
+    logarithmic: bool = False
+
+
+_PANELS = (
+    _Panel("loss, nats", {"train_loss": "training", "val_loss": "validation"}),
+    _Panel("top-1 accuracy, %", {"train_top1": "training, augmented images", "val_top1": "validation"}),
+    _Panel("learning rate (lr)", {"lr": "lr"}),
+    _Panel("gradient norm before clipping", {"grad_norm": "gradient norm"}, logarithmic=True),
+    _Panel("spike rate, per neuron and timestep", {"spike_rate": "spike rate"}),
+)
+
+
 def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:
-    """Loss, accuracy, learning rate, gradient norm and spike rate by epoch, as a PNG.
+    """Loss, accuracy, learning rate, gradient norm and spike rate by epoch, two pictures a row, as a PNG.
 
     Raises:
         MissingExtraError: matplotlib is not installed.
@@ -121,23 +141,22 @@ def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:
     except ModuleNotFoundError as error:
         raise missing_extra(error, CURVES, "train") from error
     contents = [row.to_json() for row in rows]
-    panels = {
-        "loss": ("train_loss", "val_loss"),
-        "top-1, %": ("train_top1", "val_top1"),
-        "learning rate (lr)": ("lr",),
-        "gradient norm": ("grad_norm",),
-        "spikes per neuron and timestep": ("spike_rate",),
-    }
-    plots = {name: keys for name, keys in panels.items() if any(c.get(k) is not None for c in contents for k in keys)}
-    figure = Figure(figsize=(3.6 * len(plots), 3.2), layout="constrained")
+    panels = [panel for panel in _PANELS if any(c.get(key) is not None for c in contents for key in panel.curves)]
+    columns = min(2, len(panels))
+    rows_of_panels = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.2 * columns, 3.4 * rows_of_panels + 0.4), layout="constrained")
     figure.suptitle(title)
-    for axes, (name, keys) in zip(figure.subplots(1, len(plots), squeeze=False)[0], plots.items(), strict=True):
-        for key in keys:
+    places = figure.subplots(rows_of_panels, columns, squeeze=False).flatten()
+    for axes, panel in zip(places, panels, strict=False):
+        for key, label in panel.curves.items():
             points = [(c["epoch"], c[key]) for c in contents if c.get(key) is not None]
             if points:
-                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "", label=key)
-        axes.set(title=name, xlabel="epoch", yscale="log" if name == "gradient norm" else "linear")
+                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "", label=label)
+        axes.set(xlabel="epoch", ylabel=panel.title, yscale="log" if panel.logarithmic else "linear")
+        axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(keys) > 1:
+        if len(panel.curves) > 1:
             axes.legend()
+    for axes in places[len(panels) :]:
+        axes.set_axis_off()
     replace_file(path, lambda file: figure.savefig(file, format="png", dpi=120))
