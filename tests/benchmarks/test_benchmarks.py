@@ -34,12 +34,13 @@ from benchmarks import (
 )
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.common import paper, reporting, timing
+from benchmarks.gpu_speed import __main__ as gpu_speed
 from benchmarks.speed import __main__ as speed
 from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction, energy_models),
+    *(export_agreement, fused_accuracy, transfer, accuracy, speed, gpu_speed, construction, energy_models),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

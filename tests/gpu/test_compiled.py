@@ -37,7 +37,7 @@ def compile(module, name, narrow, fuses, capability, constants):
     source = triton.compiler.ASTSource(kernel, types, values)
     target = GPUTarget("cuda", capability, 32)
     ptx = triton.compile(source, target=target, options={"enable_fp_fusion": fuses}).asm["ptx"]
-    return {what: ptx.count(what) for what in ("fma.", "div.rn", "div.full", "div.approx", ".local")}
+    return {what: ptx.count(what) for what in ("fma.rn.f32", "div.rn", "div.full", "div.approx", ".local")}
 
 print(json.dumps([compile(*arguments) for arguments in json.loads(sys.argv[1])]))
 """
@@ -57,7 +57,7 @@ def compiled(tmp_path: Path, *kernels: tuple[Any, ...]) -> list[dict[str, int]]:
 def test_neurons_compile_without_fused_or_approximate_arithmetic(tmp_path: Path) -> None:
     constants = {"T": 2, "LEAK": 1, "BLOCK": 128}
     for counts in compiled(tmp_path, ("neuron_kernels", "fire", "*bf16", False, 80, constants)):
-        assert counts["fma."] == counts["div.full"] == counts["div.approx"] == counts[".local"] == 0
+        assert counts["fma.rn.f32"] == counts["div.full"] == counts["div.approx"] == counts[".local"] == 0
         assert counts["div.rn"] == 2
 
 
@@ -74,7 +74,7 @@ def test_every_kernel_compiles_and_holds_its_values_in_registers(narrow: str, ca
     kernels += [("plane_kernels", name, *exact, {"BLOCK": 1024}) for name in ("encode", "add_at_bounds")]
     kernels += [("sum_kernels", name, *exact, sums) for name in ("decode", "spread")]
     for counts in compiled(tmp_path, *kernels):
-        assert counts["fma."] == counts["div.full"] == counts["div.approx"] == counts[".local"] == 0
+        assert counts["fma.rn.f32"] == counts["div.full"] == counts["div.approx"] == counts[".local"] == 0
     contractions = [
         ("plane_kernels", "contract", narrow, True, capability, {"WAVE": wave, "SCALED": wave != 2, "BLOCK": 1024})
         for wave in range(4)
