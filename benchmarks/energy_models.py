@@ -1,14 +1,19 @@
 """Energy under every published model that the zoo knows, of a hybrid beside its control, on the same test images.
 
 The images are spread evenly over the validation split, so there are as many of each class, and none is drawn by chance;
-both networks are trained weights of the catalog. Run it as
+both networks are trained weights of the catalog. Where `benchmarks.int8_controls` was run, the control's accuracy in
+8-bit integers stands beside its energy. Run it as
 
     python -m benchmarks.energy_models --data DIR     # the folder with train/ and val/, or with val.npz
+    python -m benchmarks.energy_models --kept         # writes the table of the kept figures anew
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -16,10 +21,13 @@ import typer
 
 import zoo
 from benchmarks.common.reporting import RESULTS, Out, describe_command, print_table, write_beside, write_result
-from benchmarks.common.validation import Data, read_images
+from benchmarks.common.validation import read_images
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
+from zoo.errors import InputError
 from zoo.profiling import Profile, in_digits, profile
+from zoo.profiling.energy_models import OF_COUNTS
+from zoo.profiling.spikingjelly_energy import MODELS
 
 DEFAULT_NAMES = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "has8_resnet_b32_m2_d4_ste_bpd.cifar10")
 """The bundled pair, and that of the plugin zoo-weights-cifar10, which is left out where it is not installed."""
@@ -51,7 +59,35 @@ def row_of(record: WeightRecord, cost: Profile) -> dict[str, Any]:
     }
 
 
-def markdown(row: Mapping[str, Any]) -> str:
+def kept_rows(out: Path) -> dict[str, Any]:
+    """What an earlier run wrote, with each model of energy described as it is today."""
+    file = out / "energy_models.json"
+    if not file.is_file():
+        raise InputError(f"{file} is missing; run this with --data DIR first")
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    described = {model.name: asdict(model) for model in (*(model for model, _ in OF_COUNTS), *MODELS)}
+    for row in content["rows"]:
+        row["models"] = [model | described[model["name"]] for model in row["models"]]
+    return content
+
+
+def int8_lines(row: Mapping[str, Any], out: Path) -> list[str]:
+    """What the control in 8-bit integers costs and gets right; nothing where `benchmarks.int8_controls` was not run."""
+    file = out / "int8_controls.json"
+    measured = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+    control = f"{row['control']}.{row['name'].partition('.')[2]}"
+    energy = next(model for model in row["models"] if model["name"] == "arithmetic-int8")["control_pj"] / 1e6
+    return [
+        f"The control `{control}` in 8-bit integers (`zoo export --quantize int8`, onnxruntime) gets "
+        f"{found['top1']:.2f} % of {found['images']:,} validation images right, "
+        f"in float32 {found['float_top1']:.2f} %; "
+        f"its arithmetic takes {energy:,.3f} µJ by the model arithmetic-int8."
+        for found in measured
+        if found["name"] == control
+    ]
+
+
+def markdown(row: Mapping[str, Any], out: Path) -> str:
     """The table of one network."""
     lines = [
         f"## `{row['name']}` and its control `{row['control']}`",
@@ -68,7 +104,7 @@ def markdown(row: Mapping[str, Any]) -> str:
             energies = (model["network_pj"] / 1e6, model["control_pj"] / 1e6)
             figures = [*(f"{energy:,.3f}" for energy in energies), in_digits(model["ratio"])]
         lines.append(f"| {' | '.join([model['name'], *figures, model['source']])} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"\n{line}" for line in int8_lines(row, out))])
 
 
 def show(row: Mapping[str, Any]) -> None:
@@ -82,33 +118,45 @@ def show(row: Mapping[str, Any]) -> None:
     print_table(title, ["model of energy", "network", "control", "ratio"], rows)
 
 
+def measured_rows(data: Path, names: Sequence[str], count: int) -> dict[str, Any]:
+    """Profile every listed weight among these on the same images."""
+    records = listed_records(names)
+    missing = sorted(set(names) - {record.name for record in records})
+    pixels, _ = read_images(data, count)
+    rows = [
+        row_of(record, profile(zoo.create_model(record.name, pretrained=True), images=pixels)) for record in records
+    ]
+    chosen = f"{count} of the validation images of {data.name}, evenly spread, none drawn by chance"
+    return {"images": chosen, "rows": rows, "not_installed": missing}
+
+
 @app.command()
 def main(
-    data: Data,
+    data: Annotated[Path | None, typer.Option(help="Validation images: a .npz, or a folder.")] = None,
     names: Annotated[list[str] | None, typer.Argument(metavar="[WEIGHT]...", help="variant.tag, hybrids.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Images, spread evenly over the split.")] = 800,
+    kept: Annotated[bool, typer.Option("--kept", help="Measure nothing; write the table of the kept figures.")] = False,
     out: Out = RESULTS,
 ) -> None:
     """Measure, print, write energy_models.json and energy_models.md."""
     torch.set_num_threads(1)
-    asked = names or list(DEFAULT_NAMES)
-    records = listed_records(asked)
-    missing = sorted(set(asked) - {record.name for record in records})
-    if names and missing:
+    if (data is None) != kept:
+        raise typer.BadParameter("give either --data DIR, to measure, or --kept, to write what was measured")
+    missing = sorted(set(names or ()) - {record.name for record in listed_records(names or ())})
+    if missing:
         typer.echo(
             f"no installed catalog lists {', '.join(missing)}; `zoo list --pretrained` shows those that are", err=True
         )
         raise typer.Exit(2)
-    pixels, _ = read_images(data, count)
-    rows = []
-    for record in records:
-        rows.append(row_of(record, profile(zoo.create_model(record.name, pretrained=True), images=pixels)))
-        show(rows[-1])
-    chosen = f"{count} of the validation images of {data.name}, evenly spread, none drawn by chance"
-    content = {"images": chosen, "rows": rows, "not_installed": missing}
+    if data is None:
+        content = kept_rows(out)
+    else:
+        content = {"command": describe_command()} | measured_rows(data, names or DEFAULT_NAMES, count)
+    for row in content["rows"]:
+        show(row)
     typer.echo(f"wrote {write_result(out, 'energy_models', content)}")
-    head = f"# Energy under every model\n\nImages: {chosen}. Made by `{describe_command()}`."
-    text = "\n\n".join([head, *(markdown(row) for row in rows)])
+    head = f"# Energy under every model\n\nImages: {content['images']}. Made by `{content['command']}`."
+    text = "\n\n".join([head, *(markdown(row, out) for row in content["rows"])])
     write_beside(out / "energy_models.md", f"{text}\n".encode())
 
 

@@ -86,7 +86,7 @@ def with_threads(name: str, threads: int) -> dict[str, dict[str, int]]:
 @app.command()
 def main(out: Out = RESULTS) -> None:
     """Count and write; tests/benchmarks/test_step_work.py holds the result."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "threads": threads, **with_threads(name, threads)}
         for name, threads in itertools.product(NAMES, THREADS)
     ]

@@ -14,12 +14,13 @@ import zoo
 from zoo.factory import open_model
 from zoo.lazy import attach
 from zoo.registry.registry import default_registry
+from zoo.site import build_site
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
 GLOBALS = {"attach": attach, "stated_preprocessing": stated_preprocessing}
 FUNCTIONS = {name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))}
 
-EXAMPLES = [*FUNCTIONS.values(), attach, open_model, stated_preprocessing]
+EXAMPLES = [*FUNCTIONS.values(), attach, build_site, open_model, stated_preprocessing]
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +35,7 @@ def test_every_public_function_has_an_example() -> None:
     assert not {name for name, function in FUNCTIONS.items() if ">>>" not in inspect.getdoc(function)}
 
 
-@pytest.mark.parametrize(
-    "function", [*FUNCTIONS.values(), attach, open_model, stated_preprocessing], ids=lambda function: function.__name__
-)
+@pytest.mark.parametrize("function", EXAMPLES, ids=lambda function: function.__name__)
 def test_the_example_does_what_it_shows(function: Callable[..., Any]) -> None:
     output: list[str] = []
     runner = doctest.DocTestRunner()

@@ -51,6 +51,7 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"zoo/registry.yaml", "zoo/py.typed", "zoo/photographs/SOURCES.md"} <= set(names)
+    assert {"zoo/site/paper_tables.yaml", "zoo/site/static/site.css"} <= set(names)
     assert any(name.startswith("zoo/pretrained/") and name.endswith(".safetensors") for name in names)
     assert all(name.startswith(("zoo/", "has8_zoo-")) for name in names)
     assert not any(name.endswith((".pt", ".npz", ".pyc")) for name in names)
@@ -66,6 +67,8 @@ def test_an_installed_zoo_classifies_its_photograph_offline(environment: Path, t
     assert "cat" in [each["label"] for each in json.loads(line)["predictions"]]
     listed = _run(python, "-m", "zoo", "list", "has8_*_ste_bpd", cwd=tmp_path).splitlines()
     assert "has8_resnet_b32_m2_d4_ste_bpd" in listed
+    _run(python, "-m", "zoo", "site", "--no-rates", "--out", tmp_path / "site", cwd=tmp_path)
+    assert (tmp_path / "site" / "index.html").is_file()
 
 
 def _version(wheel: Path) -> str:

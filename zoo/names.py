@@ -87,7 +87,7 @@ class Spec:
 
     @property
     def plain_text(self) -> str:
-        """The name without distributions: `has8_…_ste_bpd` of `has8_…_has8-zoo:ste_bpd`."""
+        """The name without the distributions that its parts may stand behind, such as `has8_…_ste_bpd`."""
         return plain_name(self.text)
 
     @property

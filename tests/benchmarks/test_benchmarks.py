@@ -21,13 +21,16 @@ import zoo
 from benchmarks import (
     construction,
     cost,
+    energy_break_even,
     energy_models,
     export_agreement,
     fused_accuracy,
     gradient_norms,
+    int8_controls,
     models_table,
     neurobench_synops,
     plugin_startup,
+    spike_frontier,
     startup,
     surrogate_variance,
     transfer,
@@ -41,6 +44,7 @@ from zoo.encoders.surrogates import fourier_slope
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
     *(export_agreement, fused_accuracy, transfer, accuracy, speed, gpu_speed, construction, energy_models),
+    *(energy_break_even, int8_controls, spike_frontier),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

@@ -103,6 +103,16 @@ def test_without_neurobench_it_says_what_to_install(tmp_path: Path, monkeypatch:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["has8_resnet_b8_m2_d4_ste_bpd", "sew_resnet18_rate"])
+def test_neurobench_counts_the_same(name: str) -> None:
+    """Where the extra is installed; the kept comparison below was made with it."""
+    pytest.importorskip("neurobench", reason=install_extra("neurobench"))
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    row = neurobench_synops.compare(name, images)
+    assert neurobench_synops.judge([row]) == []
+    assert row["ours"]["macs"]
+
+
 def test_the_kept_comparison_agrees() -> None:
     kept = json.loads((RESULTS / "neurobench_synops.json").read_text(encoding="utf-8"))
     assert kept["neurobench"]

@@ -106,7 +106,7 @@ def test_predict_of_a_name_that_no_terminal_should_print(scratch: str, tmp_path:
 def test_predict_of_a_fused_network_differs_by_rounding_alone(scratch: str, folder: Path) -> None:
     (folder / "b.png").unlink()
     (folder / "d.jpg").unlink()
-    plain, fused = (objects(run("predict", folder, "--json", *option).stdout) for option in ((), ("--fuse",)))
+    plain, fused = (objects(run("predict", folder, "--json", *option)) for option in ((), ("--fuse",)))
     for one, other in zip(plain, fused, strict=True):
         assert one["file"] == other["file"]
         assert one["predictions"][0]["probability"] == pytest.approx(other["predictions"][0]["probability"], abs=0.05)

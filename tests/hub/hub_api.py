@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DATE = "2026-01-01T00:00:00.000Z"
 REPO = r"(?P<repo>[^/]+/[^/]+)"
+SPACES = "spaces/"
 REVISION = r"(?P<revision>[^/]+)"
 
 
@@ -41,7 +42,12 @@ class Call:
         return json.loads(self.body)
 
     def readable(self, repo: str) -> Repository:
-        return readable(self.hub, repo, self.token)
+        return readable(self.hub, self.kind + repo, self.token)
+
+    @property
+    def kind(self) -> str:
+        """What the ids of Spaces begin with here: a model may have the same name."""
+        return SPACES if self.path.startswith((f"/api/{SPACES}", f"/{SPACES}")) else ""
 
     def writable(self, repo: str) -> Repository:
         repository = self.readable(repo)
@@ -59,7 +65,8 @@ class Call:
 def readable(hub: LoopbackHub, repo: str, token: Token | None) -> Repository:
     """A repository that exists for whoever asks; a private one does not exist for others."""
     repository = hub.repositories.get(repo)
-    if repository and (not repository.private or (token and token.may("repo.content.read", *repo.split("/")))):
+    owned = repo.removeprefix(SPACES).split("/")
+    if repository and (not repository.private or (token and token.may("repo.content.read", *owned))):
         return repository
     if token is None:  # as the real one: it does not say whether it exists
         raise RefusedError(401, "Invalid username or password.", "RepoNotFound")
@@ -90,7 +97,10 @@ def _create(call: Call) -> Any:
         raise RefusedError(401, "Invalid username or password.")
     wanted = call.json
     namespace = wanted.get("organization") or call.user
-    repo = f"{namespace}/{wanted['name']}"
+    space = wanted.get("type") == "space"
+    if space and wanted.get("sdk") not in ("static", "gradio", "docker"):
+        raise RefusedError(400, "sdk is required for a Space")
+    repo = f"{SPACES * space}{namespace}/{wanted['name']}"
     if not call.token.may("repo.write", namespace, wanted["name"]):
         raise RefusedError(403, f'You don\'t have the rights to create a model under the namespace "{namespace}"')
     url = f"{call.hub.endpoint}/{repo}"
@@ -188,7 +198,7 @@ def _batch(call: Call, repo: str) -> Any:
         if wanted["oid"] not in call.hub.objects:
             answer["actions"] = {
                 "upload": {"href": f"{call.hub.storage}/storage/{wanted['oid']}", "header": {}},
-                "verify": {"href": f"{call.hub.endpoint}/{repo}.git/info/lfs/objects/verify", "header": {}},
+                "verify": {"href": f"{call.hub.endpoint}/{call.kind}{repo}.git/info/lfs/objects/verify", "header": {}},
             }
         objects.append(answer)
     return {"transfer": "basic", "objects": objects}
@@ -207,14 +217,15 @@ def _commit(call: Call, repo: str, revision: str) -> Any:
     if revision != "main":
         raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
     if call.hub.take("move", repo) is not None:
-        call.hub.put(repo, {"elsewhere.txt": str(len(repository.history)).encode()})
+        call.hub.put(call.kind + repo, {"elsewhere.txt": str(len(repository.history)).encode()})
     lines = [json.loads(line) for line in call.body.splitlines() if line.strip()]
     made = repository.apply(lines, call.hub.objects, call.user)
     url = f"{call.hub.endpoint}/{repo}/commit/{made.oid}"
     return {"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": ""}
 
 
-_API = f"/api/models/{REPO}"
+_API = f"/api/(?:models|spaces)/{REPO}"
+_GIT = rf"/(?:spaces/)?{REPO}\.git"
 ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", "/api/whoami-v2", _whoami),
     ("POST", "/api/repos/create", _create),
@@ -228,8 +239,8 @@ ROUTES: tuple[tuple[str, str, Callable[..., Any]], ...] = (
     ("GET", f"{_API}/auth-check/write", _may_write),
     ("POST", f"{_API}/preupload/{REVISION}", _preupload),
     ("POST", f"{_API}/commit/{REVISION}", _commit),
-    ("POST", rf"/{REPO}\.git/info/lfs/objects/batch", _batch),
-    ("POST", rf"/{REPO}\.git/info/lfs/objects/verify", _verify),
+    ("POST", rf"{_GIT}/info/lfs/objects/batch", _batch),
+    ("POST", rf"{_GIT}/info/lfs/objects/verify", _verify),
 )
 
 

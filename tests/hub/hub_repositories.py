@@ -123,7 +123,7 @@ class Token:
 
 @dataclass
 class Repository:
-    """One model repository: a branch `main` and every commit that was ever made."""
+    """One repository of a model, or of a Space: a branch `main` and every commit that was ever made."""
 
     id: str
     private: bool = False
@@ -135,7 +135,7 @@ class Repository:
 
     @property
     def namespace(self) -> str:
-        return self.id.partition("/")[0]
+        return self.id.split("/")[-2]
 
     @property
     def head(self) -> Commit:

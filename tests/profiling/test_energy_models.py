@@ -275,7 +275,9 @@ def test_the_json_and_the_statement_name_the_range() -> None:
         assert row["network_pj"] > 0
         assert row["control_pj"] > 0
         assert all(row[key] for key in ("source", "prices", "charges", "leaves_out"))
-    assert f"costs {min(ratios):.2f} to {max(ratios):.1f} times the energy of its control" in cost.statement
+    lowest, highest = min(rows.values(), key=lambda row: row["ratio"]), max(rows.values(), key=lambda row: row["ratio"])
+    ends = f"{lowest['ratio']:.2f} ({lowest['name']}) to {highest['ratio']:.1f} ({highest['name']})"
+    assert f"costs {ends} times the energy of its control" in cost.statement
     assert cost.energy_range == range_of(cost.estimates)
     assert {point["model"] for point in written["break_even"]} == set(BY_HAND)
     assert written["contains_control"] is False

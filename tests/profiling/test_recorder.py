@@ -93,6 +93,30 @@ def test_spikingjellys_counter_agrees_on_the_bundled_network() -> None:
     assert {s.operation for s in counted.synapses if s.branch == "spiking"} == {"AC"}
 
 
+OF_EACH_KIND = ("has8_resnetsmall_b8_m2_d4_ste_bpd_plif", "snn_resnet_b8_m2_d4_fourier_bpd", "sew_resnet18_rate")
+"""A hybrid, a network of spikes alone and a SEW-ResNet; the slow run takes every variant with spikes."""
+
+
+def assert_spikingjelly_agrees(name: str) -> None:
+    torch.manual_seed(0)
+    model, images = zoo.create_model(name, num_classes=3), torch.rand(2, 3, 32, 32)
+    counter = SynOpCounter()
+    with model.evaluating(), DispatchCounterMode([counter]):
+        model(images)
+    assert activity_of(model, images).synaptic.acs == counter.get_total()
+
+
+@pytest.mark.parametrize("name", OF_EACH_KIND)
+def test_spikingjellys_counter_agrees_on_every_kind_of_network(name: str) -> None:
+    assert_spikingjelly_agrees(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in zoo.list_models() if n.startswith(("has8_", "snn_", "sew_"))])
+def test_spikingjellys_counter_agrees_on_the_whole_catalog(name: str) -> None:
+    assert_spikingjelly_agrees(name)
+
+
 def test_sums_of_spikes_in_sew_are_macs() -> None:
     model = zoo.create_model("sew_resnet18_rate", num_classes=2)
     with torch.no_grad():

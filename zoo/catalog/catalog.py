@@ -145,6 +145,10 @@ class Catalog:
             raise TagError(self._clash(record.name))
         return record
 
+    def origin_of(self, record: WeightRecord) -> str:
+        """Who lists a weight: `has8-zoo`, a plugin as `Component.origin` says it, or the file that was read."""
+        return self._origins[record.name]
+
     def clashes_of(self, origin: str) -> list[str]:
         """What is wrong with the weights that an origin lists under another one's names."""
         return [self._clash(name) for name, origins in self._clashes.items() if origin in origins]

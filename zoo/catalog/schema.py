@@ -32,6 +32,11 @@ def in_words(metric: str, value: float) -> str:
     return f"{value:.2f}" + " %" * bool(TOP_K.fullmatch(metric))
 
 
+def in_digits(ratio: float) -> str:
+    """A ratio as sentences and tables show it: 0.62, 1.66, 5.2."""
+    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:,.1f}"
+
+
 class Record(BaseModel):
     """Unknown keys are refused: a record never says more than its schema. Numbers are finite."""
 
@@ -96,12 +101,26 @@ class EnergyRange(Record):
     """What published models of energy say of an image, beside the network without spikes."""
 
     models: dict[str, tuple[float, float]] = Field(description="model → microjoules of network and control")
+    images: int | None = Field(default=None, ge=1, description="how many they are averages over")
+    data: str = Field(default="", description="which images, and the command that counted")
+
+    @property
+    def ends(self) -> tuple[tuple[float, str], tuple[float, str]]:
+        """The lowest and the highest ratio of network to control, each with the model of energy that gives it."""
+        ratios = [(network / control, model) for model, (network, control) in self.models.items()]
+        return min(ratios), max(ratios)
 
     @property
     def ratios(self) -> tuple[float, float]:
         """The lowest and the highest ratio of network to control."""
-        ratios = [network / control for network, control in self.models.values()]
-        return min(ratios), max(ratios)
+        (lowest, _), (highest, _) = self.ends
+        return lowest, highest
+
+    @property
+    def in_words(self) -> str:
+        """`1.44 (arithmetic-int8) to 16.8 (loihi-synapses)`; the first alone where there is one model."""
+        lowest, highest = self.ends
+        return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in dict.fromkeys((lowest, highest)))
 
     @field_validator("models")
     @classmethod

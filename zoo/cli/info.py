@@ -83,11 +83,13 @@ def _option(name: str, given: Mapping[str, Any]) -> str:
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     """Labels and values of one weight, as in `WeightRecord`."""
-    from zoo.catalog.schema import in_words
+    from zoo.catalog.schema import EnergyRange, in_words
 
     figures, preprocessing, labels = weight["figures"], weight["preprocessing"], weight["labels"]
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
     scores = {name: in_words(name, value) for name, value in weight["metrics"].items()}
+    bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
+    energy = {"energy": f"{bounds.in_words} times its control's, by model of energy"} if bounds else {}
     return {
         "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()) or "not measured",
         "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
@@ -97,6 +99,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "image": ", ".join(_prepared(preprocessing)),
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
+        **energy,
         "recipe": ", ".join(_training(weight)),
         "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
         "source": weight["location"],

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.options import Json
-from zoo.cli.output import in_terminal, in_units, print_rows
+from zoo.cli.output import in_terminal, print_rows
 from zoo.registry.component import Component, State
-from zoo.terminal import say
+from zoo.terminal import in_units, say
 
 if TYPE_CHECKING:
     from zoo.catalog.catalog import Catalog

@@ -62,17 +62,6 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     rich_console().print(table)
 
 
-def in_units(value: int | float | None) -> str:
-    """Three digits and a unit: `380k`, `29.5M`, `1.81G`; empty for None."""
-    if value is None:
-        return ""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            scaled = value / size
-            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
-    return f"{value:g}"
-
-
 # Predictions ----------------------------------------------------------------------------------------------------------
 
 

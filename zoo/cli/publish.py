@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 import typer
 
 from zoo.cli.options import Json, model_reference
+from zoo.cli.publish_site import publish_folder
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
 from zoo.terminal import say
@@ -62,6 +63,14 @@ def publish_command(
     namespace: Annotated[
         str | None,
         typer.Option(metavar="ORG", help="With --all: the owner of the repositories.", rich_help_panel=_WHERE),
+    ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORG/NAME",
+            help="Publish a folder NAME of zoo site, or the site of what is installed, as this static Space.",
+            rich_help_panel=_WHERE,
+        ),
     ] = None,
     private: Annotated[
         bool, typer.Option("--private", help="Publish into a private repository.", rich_help_panel=_WHERE)
@@ -135,12 +144,12 @@ def publish_command(
     and written into the catalog. The same command again changes nothing.
     A weight of a catalog or of the Hub goes with its record: nothing is
     stated of it.
-    Log in once with `hf auth login`.
+    Log in once with `hf auth login`. Another thing is --site ORG/NAME, which
+    puts the pages of `zoo site` into a static Space.
     """
     from zoo.catalog.catalog import read_file
     from zoo.weights import HubAccess
 
-    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
     options: dict[str, Any] = {
         "--license": license,
         "--labels": labels,
@@ -153,6 +162,12 @@ def publish_command(
         "--metric": metric or None,
     }
     stated = {option: value for option, value in options.items() if value is not None}
+    if site is not None:
+        if stated or everything or checkpoint or repo_id or namespace or to_dir:
+            raise typer.BadParameter("--site takes a folder of `zoo site`, --private, --dry-run and --endpoint alone")
+        publish_folder(name, site, HubAccess(endpoint), private=private, dry_run=dry_run, as_json=as_json)
+        return
+    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
     _check_stated(stated, checkpoint is not None)
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place

@@ -8,7 +8,7 @@ import yaml
 from huggingface_hub import ModelCard
 from torch import Tensor
 
-from zoo.catalog.catalog import default_catalog, providers_of
+from zoo.catalog.catalog import Catalog, default_catalog, providers_of
 from zoo.catalog.schema import StoredWeight, WeightRecord
 from zoo.catalog.sources import Source
 from zoo.composition import build_model, parse_name
@@ -67,13 +67,13 @@ def assemble(
     return ModelFolder(weight, files)
 
 
-def control_of(weight: StoredWeight, spec: Spec) -> StoredWeight | None:
+def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None) -> WeightRecord | None:
     """The published weight of the same network without spikes, of the same tag, where the catalog has one.
 
     Only one whose figures can stand beside these: of the same classes and channels, the same images prepared alike.
     """
     name = default_registry().load("family", spec.family)().control(dict(spec.fields))
-    records = default_catalog().weights.get(name, []) if name else []
+    records = (catalog or default_catalog()).weights.get(name, []) if name else []
     purpose = _measured_on(weight)
     return next((record for record in records if record.tag == spec.tag and _measured_on(record) == purpose), None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import TypeVar
@@ -18,7 +18,9 @@ _AHEAD = 2
 """Batches that are decoded ahead of the network: one would leave it waiting where a file is large."""
 
 
-def read_ahead(items: Iterator[Item], read: Callable[[Item], Read], batch_size: int) -> Iterator[list[Read]]:
+def read_ahead(
+    items: Iterator[Item], read: Callable[[Item], Read], batch_size: int
+) -> Generator[list[Read], None, None]:
     """Batches of what `read` makes of the items, in their order; the next two are read meanwhile, in threads.
 
     Args:

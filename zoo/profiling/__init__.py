@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from zoo.lazy import attach
 
 if TYPE_CHECKING:
+    from zoo.catalog.schema import in_digits
     from zoo.profiling.activity import OperationCounts, SpikeRate, SynapticLayer
-    from zoo.profiling.energy import Energy, in_digits
+    from zoo.profiling.energy import Energy
     from zoo.profiling.energy_comparison import CONTAINS_CONTROL, BreakEven, Estimate, break_even
     from zoo.profiling.energy_models import EnergyModel, Picojoules
     from zoo.profiling.macs import Cost, Layer, count_cost
@@ -26,7 +27,7 @@ _HOMES = {
     "Estimate": "zoo.profiling.energy_comparison",
     "Picojoules": "zoo.profiling.energy_models",
     "break_even": "zoo.profiling.energy_comparison",
-    "in_digits": "zoo.profiling.energy",
+    "in_digits": "zoo.catalog.schema",
     "OperationCounts": "zoo.profiling.activity",
     "Control": "zoo.profiling.report",
     "Cost": "zoo.profiling.macs",

@@ -109,7 +109,7 @@ ARITHMETIC_INT8 = EnergyModel(
 )
 MEMORY = EnergyModel(
     "memory-float32",
-    f"{HOROWITZ}; an access: Han and others, 2015, arXiv:1506.02626, table 1 (45 nm); what is accessed: after Lemaire "
+    f"{HOROWITZ}; an access: Han and others, 2015, arXiv:1506.02626, figure 1 (45 nm); what is accessed: after Lemaire "
     "and others, 2022, arXiv:2210.13107",
     "arithmetic-float32, and 5 pJ for a 32-bit word of on-chip SRAM read or written",
     "beside arithmetic, for every spike and weight that meet: weight read, membrane potential read and written; for "
@@ -119,8 +119,8 @@ MEMORY = EnergyModel(
 )
 LOIHI = EnergyModel(
     "loihi-synapses",
-    f"Davies and others, IEEE Micro 38(1), 2018, doi:10.1109/MM.2018.112130359, table 2 (Loihi, 14 nm); the rest: "
-    f"{HOROWITZ}",
+    "Davies and others, IEEE Micro 38(1), 2018, doi:10.1109/MM.2018.112130359, table 2 (Loihi, 14 nm, simulated before "
+    f"it was made); the rest: {HOROWITZ}",
     "23.6 pJ a synaptic operation, the least that Loihi takes; else 4.6 pJ a MAC, 0.9 pJ an AC",
     "every spike and weight that meet as a synaptic operation of Loihi; everything else, all of the control too, as "
     "arithmetic-float32",

@@ -122,7 +122,7 @@ class Profile(Cost):
         bounds = self.energy_range
         assert bounds is not None
         arithmetic = self.energy.pj / self.control.energy.pj
-        return f"{self.name} {compare_range(*bounds.ratios, arithmetic, self.control.name)}"
+        return f"{self.name} {compare_range(bounds, arithmetic, self.control.name)}"
 
     @property
     def energy_range(self) -> EnergyRange | None:

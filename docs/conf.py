@@ -1,0 +1,78 @@
+"""How Sphinx builds the documentation: `sphinx-build -W docs build/docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import zoo
+
+ROOT = Path(__file__).parent.parent
+TABLES = yaml.safe_load((ROOT / "tests" / "paper" / "tables.yaml").read_text(encoding="utf-8"))
+
+project = "has8-zoo"
+version = release = zoo.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+
+default_role = "code"  # docstrings write names of code between single backticks
+
+html_theme = "furo"
+html_title = f"has8-zoo {release}"
+
+myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.xref_missing"]
+"""Pages link to files of the repository too, which are no pages; tests/test_docs.py looks for every one of them."""
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+napoleon_google_docstring = True
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> str:
+    lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
+    return "\n".join("| " + " | ".join("–" if cell is None else str(cell) for cell in line) + " |" for line in lines)
+
+
+def _first() -> str:
+    """Table 1: every coding of two networks."""
+    table = TABLES["table1_cifar10"]
+    rows = [
+        [f"`{size}`", scaling, decoder, *by_encoder.values()]
+        for size in (name for name in table if name != "baselines")
+        for scaling in ("unscaled", "scaled")
+        for decoder, by_encoder in table[size][scaling].items()
+    ]
+    return _table(["network", "gradient", "decoder", "sigmoid", "tanh", "fourier"], rows)
+
+
+myst_substitutions = {
+    "table1": _first(),
+    "table1_baselines": _table(
+        ["network", "CIFAR-10"], [[f"`{name}`", top1] for name, top1 in TABLES["table1_cifar10"]["baselines"].items()]
+    ),
+    "table2": _table(
+        ["network", "CIFAR-10", "CIFAR-100", "Caltech-101", "Caltech-256", "ImageNet"],
+        [[f"`{name}`", *columns] for name, columns in TABLES["table2_top1"].items()],
+    ),
+    "table3": _table(
+        ["network", "parameters", "MACs of one timestep", "the same, counted", "MACs of all timesteps, counted"],
+        [
+            [
+                f"`{name}`",
+                printed["params"],
+                printed["macs"],
+                f"{TABLES['measured_on_the_published_code']['fvcore_per_timestep_gmacs'][name]}G",
+                f"{total}G"
+                if (total := TABLES["measured_on_the_published_code"]["fvcore_total_gmacs"].get(name))
+                else None,
+            ]
+            for name, printed in TABLES["table3_cost"].items()
+        ],
+    ),
+}
+"""Tables that pages name in double braces, made of the one file that holds the paper's figures."""

@@ -1,0 +1,49 @@
+"""`zoo site`: the catalogs of all installed distributions as a folder of static pages."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zoo.cli.options import Json
+from zoo.cli.output import progress
+from zoo.terminal import say
+
+
+def site_command(
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder to write; it must be empty, or not there yet.")
+    ] = Path("site"),
+    no_rates: Annotated[
+        bool, typer.Option("--no-rates", help="Run no network: leave out the spike rates of layers.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a site of all installed weights: a picture, a table, a page each.
+
+    Open index.html in a browser, or put the folder on any web server: the
+    pages load nothing from elsewhere. results.csv and results.json have every
+    figure. For the spike rates of layers each installed weight classifies one
+    photograph. `zoo publish --site ORG/NAME` puts a site on the Hub.
+    """
+    from zoo.catalog.catalog import default_catalog
+    from zoo.site import build_site
+
+    count = sum(map(len, default_catalog().weights.values()))
+    with progress(count, visible=not no_rates, doing="running weights") as advance:
+        site = build_site(rates=not no_rates, after_weight=advance)
+    site.write(out)
+    for name, reason in site.left_out.items():
+        say(f"note: {name} is left out: {reason}", file=sys.stderr)
+    if as_json:
+        print(
+            json.dumps(
+                {"folder": str(out), "files": len(site.files), "bytes": site.size, "left_out": dict(site.left_out)}
+            )
+        )
+    else:
+        say(f"{out}: {len(site.files)} files, {site.size:,} bytes; open {out / 'index.html'} in a browser")

@@ -1,0 +1,115 @@
+"""A site to the Hub, as a static Space: one commit that makes the Space hold these files and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+from huggingface_hub.hf_api import RepoFile
+
+from zoo.catalog.sources import REVISION, check_repository
+from zoo.errors import HubError, PublishError
+from zoo.hub.publish import COMMIT_SECONDS, check_token
+from zoo.weights import HubAccess
+from zoo.weights.hub_errors import translated
+from zoo.weights.hub_session import bounded_session
+from zoo.weights.hub_watch import SLOWEST, AnswerError
+
+MARK = "results.json"
+"""The file by which a Space shows that it holds a site of the zoo."""
+
+_ITS_OWN = frozenset({".gitattributes", "README.md", "index.html", "style.css"})
+"""What the Hub itself puts into a new static Space."""
+
+
+@final
+@dataclass(frozen=True)
+class PublishedSite:
+    """Where a site is now.
+
+    Attributes:
+        repo_id: of the Space.
+        revision: the commit that holds it.
+        url: its page.
+        changed: False where the Space held exactly these files already.
+    """
+
+    repo_id: str
+    revision: str
+    url: str
+    changed: bool
+
+
+def publish_site(
+    files: Mapping[str, bytes], repo_id: str, access: HubAccess, *, private: bool = False
+) -> PublishedSite:
+    """Make a static Space hold these files and no others, in one commit; the Space is made where it does not exist.
+
+    The same files again change nothing.
+
+    Args:
+        files: path → bytes, with a README.md that says `sdk: static`.
+        repo_id: `org/name`.
+        access: with a token that may write.
+        private: a Space that is made for it is private; one that exists must be.
+
+    Raises:
+        SourceError: (ValueError) no such Space can be.
+        PublishError: it holds something else than a site of the zoo, or is public.
+        HubError: the Hub refuses, cannot be reached, or has other files than were sent; without a commit, nothing has
+            changed.
+    """
+    check_repository(repo_id)
+    check_token(access, repo_id)
+    with translated(repo_id, access.address), bounded_session(access.address):
+        if not access.api.repo_exists(repo_id, repo_type="space"):
+            access.api.create_repo(repo_id, repo_type="space", space_sdk="static", private=private, exist_ok=True)
+        info = access.api.space_info(repo_id)
+        head, is_private = info.sha, info.private
+        if not isinstance(head, str) or not REVISION.fullmatch(head):
+            raise AnswerError(f"{access.address} names no commit of {repo_id}; valid: 40 hexadecimal digits")
+        present = _files_at(repo_id, head, access)
+    if private and not is_private:
+        raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
+    if MARK not in present and not present.keys() <= _ITS_OWN:
+        raise PublishError(
+            f"the Space {repo_id} holds something else than a site of the zoo (it has no {MARK}), which would be "
+            "removed; choose another name, or empty it there first"
+        )
+    revision = _commit(files, sorted(present.keys() - files.keys() - {".gitattributes"}), repo_id, head, access)
+    _check_arrived(files, repo_id, revision, access)
+    return PublishedSite(repo_id, revision, f"{access.address}/spaces/{repo_id}", revision != head)
+
+
+def _files_at(repo_id: str, revision: str, access: HubAccess) -> dict[str, int]:
+    """Path → bytes of every file of a Space at a commit."""
+    entries = access.api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type="space")
+    return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
+
+
+def _commit(files: Mapping[str, bytes], removed: list[str], repo_id: str, head: str, access: HubAccess) -> str:
+    """The commit after `head`; `head` itself where nothing differs."""
+    operations = [CommitOperationAdd(path, content) for path, content in files.items()]
+    operations_removed = [CommitOperationDelete(path) for path in removed]
+    seconds = COMMIT_SECONDS + sum(map(len, files.values())) / SLOWEST
+    with translated(repo_id, access.address), bounded_session(access.address, seconds):
+        commit = access.api.create_commit(
+            repo_id,
+            [*operations, *operations_removed],
+            commit_message="Site of the zoo",
+            repo_type="space",
+            parent_commit=head,
+        )
+        if not isinstance(commit.oid, str) or not REVISION.fullmatch(commit.oid):
+            raise AnswerError(f"{access.address} says that the commit is {str(commit.oid)[:60]!r}; look at its page")
+    return commit.oid
+
+
+def _check_arrived(files: Mapping[str, bytes], repo_id: str, revision: str, access: HubAccess) -> None:
+    with translated(repo_id, access.address), bounded_session(access.address):
+        present = _files_at(repo_id, revision, access)
+    present.pop(".gitattributes", None)
+    if present != {path: len(content) for path, content in files.items()}:
+        raise HubError(f"{repo_id}: the Space lists other files than were sent; look at its page")

@@ -1,0 +1,117 @@
+"""Energy ranges of a catalog's weights: `python -m zoo.saving.record_energy registry.yaml --data DATA`.
+
+Every weight of the file that has a control is profiled on the same images, and its `energy_range` is written into the
+file anew; all other lines stay as they are. Images are spread evenly over the validation split, none drawn by chance.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from zoo.catalog.catalog import read_file
+from zoo.catalog.schema import EnergyRange, WeightRecord
+from zoo.composition import parse_name
+from zoo.data import ImageSplit, load_split
+from zoo.errors import InputError
+from zoo.factory import create_model
+from zoo.files import replace_bytes
+from zoo.profiling import profile
+from zoo.registry.registry import default_registry
+
+COUNT = 100
+_KEY = "energy_range:"
+
+
+def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) -> EnergyRange | None:
+    """Microjoules by model of energy, of a listed weight and its control; None for a network without spikes.
+
+    Args:
+        record: the weight, of an installed catalog.
+        data: the validation split.
+        count: images, spread evenly over it.
+
+    Raises:
+        InputError: the split has fewer images.
+    """
+    if count > len(data):
+        raise InputError(f"{data.origin} has {len(data):,} images, not {count:,}; choose --count {len(data)} or less")
+    spec = parse_name(record.variant)
+    if default_registry().load("family", spec.family)().control(dict(spec.fields)) is None:
+        return None
+    pixels, _ = data.read(torch.arange(count) * len(data) // count)
+    bounds = profile(create_model(record.name, pretrained=True), images=pixels.float() / 255).energy_range
+    assert bounds is not None  # it has a control
+    models = {name: (float(f"{own:.6g}"), float(f"{control:.6g}")) for name, (own, control) in bounds.models.items()}
+    text = f"{count:,} validation images of {record.dataset}, evenly spread, by `python -m zoo.saving.record_energy`"
+    return EnergyRange(models=models, images=count, data=text)
+
+
+def put_range(text: str, record: WeightRecord, bounds: EnergyRange) -> str:
+    """A registry.yaml with this range in that record, in place of the one that it had.
+
+    Raises:
+        InputError: the record does not begin as `zoo.saving.record_run` writes it, with variant and tag.
+    """
+    lines = text.splitlines()
+    heads = [
+        (row, match[1])
+        for row, line in enumerate(lines)
+        if (match := re.fullmatch(r"( *)- variant: (\S+)", line)) and match[2] == record.variant
+        if row + 1 < len(lines) and lines[row + 1].strip() == f"tag: {record.tag}"
+    ]
+    if len(heads) != 1:
+        raise InputError(f"{record.name} is not one `- variant:` with its `tag:` in the next line; write it so")
+    first, outer = heads[0]
+    last = first + 1
+    while last < len(lines) and (lines[last].startswith(f"{outer} ") or not lines[last].strip()):
+        last += 1
+    while not lines[last - 1].strip():
+        last -= 1
+    inner = f"{outer}  "
+    kept, dropping = [], False
+    for line in lines[first:last]:
+        if line.startswith(inner) and line[len(inner)] not in " -":
+            dropping = line == f"{inner}{_KEY}"
+        kept += [] if dropping else [line]
+    return "\n".join([*lines[:first], *kept, *_written(bounds, inner), *lines[last:], ""])
+
+
+def _written(bounds: EnergyRange, indent: str) -> list[str]:
+    lines = [_KEY, f"  images: {bounds.images}", f"  data: {bounds.data}", "  models:  # microjoules: network, control"]
+    lines += [f"    {name}: [{own:.6g}, {control:.6g}]" for name, (own, control) in bounds.models.items()]
+    return [f"{indent}{line}" for line in lines]
+
+
+def main(
+    catalog: Annotated[Path, typer.Argument(help="The registry.yaml; what it lists must be installed.")],
+    data: Annotated[Path, typer.Option(help="Images: their validation split.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[WEIGHT]...", help="variant.tag.  (default: all)")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images, spread evenly over the split.")] = COUNT,
+) -> None:
+    """Measure and write the energy range of every weight that has a control."""
+    torch.set_num_threads(1)
+    records = {record.name: record for record in read_file(catalog).weights}
+    unknown = sorted(set(names or ()) - set(records))
+    if unknown:
+        typer.echo(f"{catalog} does not list {', '.join(unknown)}; it lists {', '.join(records)}", err=True)
+        raise typer.Exit(2)
+    split = load_split(data, "val")
+    for name in names or list(records):
+        bounds = measure_range(records[name], split, count)
+        if bounds is None:
+            typer.echo(f"{name}: has no control, for it has no spikes")
+            continue
+        text = put_range(catalog.read_text(encoding="utf-8"), records[name], bounds)
+        replace_bytes(catalog, text.encode())
+        typer.echo(f"{name}: {bounds.in_words} times its control")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,99 @@
+"""All files of the site, in memory; then a folder that is whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import final
+
+from zoo.catalog.catalog import Catalog, default_catalog
+from zoo.errors import InputError
+from zoo.files import write_folder
+from zoo.site.pages import front_page, space_card, weight_page
+from zoo.site.paper import paper_results
+from zoo.site.rates import LayerRates, layer_rates
+from zoo.site.results import Result, results_of, write_csv, write_json
+from zoo.terminal import Progress
+
+NOT_RUN = LayerRates(why_none="The layers were not run when this site was built.")
+
+
+@final
+@dataclass(frozen=True)
+class Site:
+    """A site that is built, and not written yet.
+
+    Attributes:
+        files: path inside the folder → bytes.
+        left_out: weights that it does not show, each with the reason.
+    """
+
+    files: Mapping[str, bytes]
+    left_out: Mapping[str, str]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(map(len, self.files.values()))
+
+    def write(self, folder: Path) -> None:
+        """Write a new folder; it is complete, or not there.
+
+        Raises:
+            InputError: it holds files already, or cannot be written.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} exists and is not empty; name a folder that is empty or does not exist yet")
+        try:
+            write_folder(folder, self.files)
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written: {error}") from error
+
+
+def build_site(
+    catalog: Catalog | None = None, *, rates: bool = True, after_weight: Progress = lambda weights: None
+) -> Site:
+    """The site of every weight of a catalog.
+
+    The same catalog gives the same bytes, whenever and wherever it is built.
+
+    Example:
+        >>> from zoo.site import build_site
+        >>> site = build_site(rates=False)
+        >>> sorted(path for path in site.files if "/" not in path)
+        ['README.md', 'index.html', 'results.csv', 'results.json']
+
+    Args:
+        catalog: the one of all installed distributions by default.
+        rates: whether each weight that is installed classifies a photograph, for the spike rates of its layers.
+        after_weight: told of each weight that is done.
+
+    Raises:
+        InputError: the catalog lists no weights that can be shown.
+        WeightError: the bytes of a weight are not those of its record.
+    """
+    catalog = catalog or default_catalog()
+    results, left_out = results_of(catalog)
+    if not results:
+        raise InputError("the catalogs list no weight that can be shown; `zoo list --pretrained` shows what they list")
+    counted = {}
+    for result in results:
+        counted[result.name] = layer_rates(result, catalog) if rates else NOT_RUN
+        after_weight(1)
+    return Site(dict(_files(results, counted, left_out)), left_out)
+
+
+def _files(
+    results: Sequence[Result], counted: Mapping[str, LayerRates], left_out: Mapping[str, str]
+) -> Iterator[tuple[str, bytes]]:
+    paper = paper_results()
+    yield "index.html", front_page(results, paper, left_out)
+    for result in results:
+        yield f"weights/{result.name}.html", weight_page(result, counted[result.name])
+    yield "results.csv", write_csv(results)
+    yield "results.json", write_json(results, paper, {name: layers.rates for name, layers in counted.items()})
+    yield "README.md", space_card(results)
+    for file in resources.files("zoo.site").joinpath("static").iterdir():
+        yield f"static/{file.name}", file.read_bytes()
