@@ -122,9 +122,7 @@ def main(
     size: Annotated[int, typer.Option(min=32, help="Pixels a side.")] = 224,
     repeats: Annotated[int, typer.Option(min=1, help="Steps that count.")] = 10,
     minutes: Annotated[float, typer.Option(min=0.1, help="What finds no time says so.")] = MINUTES,
-    quick: Annotated[
-        bool, typer.Option(help="Tiny, batch 2, one step, nothing compiled: does it run?")
-    ] = False,
+    quick: Annotated[bool, typer.Option(help="Tiny, batch 2, one step, nothing compiled: does it run?")] = False,
     out: Out = RESULTS,
 ) -> None:
     """Measure, print, and write where there is a GPU."""
