@@ -24,6 +24,7 @@ from benchmarks import (
     energy_break_even,
     energy_models,
     export_agreement,
+    fine_tuning,
     fused_accuracy,
     gradient_norms,
     int8_controls,
@@ -32,6 +33,7 @@ from benchmarks import (
     plugin_startup,
     spike_frontier,
     startup,
+    step_work,
     surrogate_variance,
     transfer,
 )
@@ -43,8 +45,9 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, transfer, accuracy, speed, gpu_speed, construction, energy_models),
-    *(energy_break_even, int8_controls, spike_frontier),
+    *(energy_break_even, int8_controls, spike_frontier, step_work),
+    *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
+    gpu_speed,
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

@@ -21,7 +21,8 @@ from zoo.data import DataSplits, decode, load_data
 from zoo.data.fingerprints import earlier_form
 from zoo.errors import InputError, WeightError, ZooError
 from zoo.training import load_recipe, train
-from zoo.training.engine import Training, make_accelerator
+from zoo.training.engine import Training
+from zoo.training.processes import make_accelerator
 from zoo.training.start import Beginning
 
 NAME = "ann_resnet_b2_m2_d1"
@@ -117,12 +118,12 @@ EDITS: dict[str, tuple[Edit, str]] = {
     "step too high": (_sets("step", to=3), "step is 3; valid: 0 to 2"),
     "step not a number": (_sets("step", to=math.nan), "step is nan; valid: 0 to 2"),
     "step a tensor": (_sets("step", to=torch.tensor(1)), "step is a tensor of shape"),
-    "step moved": (_sets("step", to=2), "its totals are of 1 steps, and it is at step 2"),
+    "step moved": (_sets("step", to=2), "its totals count 1 steps, and it is at step 2"),
     "totals a list": (_sets("totals", to=[1, 2]), "totals must have loss, grad_norm"),
     "totals lack": (lambda s: s["totals"].pop("loss"), "totals must have loss"),
     "totals more": (_sets("totals", "more", to=1), "totals must have loss"),
     "totals text": (_sets("totals", "loss", to="x"), "loss of totals is 'x'"),
-    "totals empty": (_sets("totals", "images", to=0), "no images in 1 steps"),
+    "totals empty": (_sets("totals", "images", to=0), "0 images in 1 steps"),
     "rows none": (_sets("rows", to=None), "rows must be a list of 1 epochs"),
     "rows lack": (lambda s: s["rows"][0].pop("seconds"), "row 1 must have epoch, step"),
     "rows text": (_sets("rows", 0, "train_loss", to="low"), "train_loss of row 1 is 'low'"),

@@ -15,7 +15,8 @@ from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image
 from zoo.errors import InputError
-from zoo.inference.predict import Failure, Prediction, predict_files, usable_device
+from zoo.inference.device import usable_device
+from zoo.inference.predict import Failure, Prediction, predict_files
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = Preprocessing(size=32)
@@ -25,7 +26,7 @@ LABELS = [f"class {i}" for i in range(10)]
 @pytest.fixture
 def model() -> ImageClassifier:
     made = zoo.create_model(TINY, num_classes=10)
-    with torch.no_grad():  # far apart, so that the order of classes is no matter of rounding
+    with torch.no_grad():  # far apart, so that rounding does not decide the order of classes
         made.get_classifier().weight.normal_(std=3)
     return made
 

@@ -26,7 +26,8 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
     os.environ.update(environment)
     import zoo
     from zoo.training import evaluate, load_recipe, load_split
-    from zoo.training.engine import Training, make_accelerator
+    from zoo.training.engine import Training
+    from zoo.training.processes import make_accelerator
     from zoo.training.start import Beginning
 
     data, out, accumulate = given[0], Path(given[1]), int(given[2])
@@ -103,6 +104,7 @@ def test_two_processes_give_the_losses_of_one_that_accumulates(data: Path, tmp_p
         assert torch.allclose(value, theirs[key], atol=1e-5), key
 
 
+@pytest.mark.slow
 def test_the_command_trains_with_two_processes(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     given = arguments(data, out, "--json", epochs=2)

@@ -33,7 +33,9 @@ def predict_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = (
         PREDICTED_AT_ONCE
     ),
-    device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="cpu|cuda|cuda:1|mps|auto", help="Where to compute; auto: a GPU where there is one.")
+    ] = "cpu",
     fuse: Annotated[
         bool,
         typer.Option("--fuse", help="Fold batch norms into convolutions: faster; probabilities differ by rounding."),
@@ -57,7 +59,8 @@ def predict_command(
     opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
     weight = opened.weight
     assert weight is not None  # it was required
-    from zoo.inference.predict import Failure, predict_files, usable_device
+    from zoo.inference.device import usable_device
+    from zoo.inference.predict import Failure, predict_files
 
     files: list[Path | Failure] = [] if images else [*sample_photographs()]
     for path in images or []:

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
 
+from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.sizes import COMPARED_ON
 from zoo.data.images import prepare
 from zoo.data.prepare import DataOptions
+from zoo.data.run_json import started_from
 from zoo.data.sample import sample_images
 from zoo.data.source import Source
-from zoo.errors import InputError, ModelNameError
+from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import profile
 from zoo.terminal import Progress
@@ -109,15 +111,30 @@ def count_models(names: Sequence[str], controls: bool) -> int:
 
 
 def _control_of(opened: OpenedModel, variant: str) -> str:
-    """The weight that the record names, where it is at hand; else the control's variant."""
+    """The weight that the run started from, or that the record names, where it is at hand; else the variant."""
     recorded = opened.weight.control if opened.weight else ""
     if not recorded:
         return variant
+    if begun := _begun_from(opened):
+        return begun
     try:
         open_model(recorded, registry=opened.registry, catalog=opened.catalog)
     except ModelNameError:  # the distribution that lists it is not installed
         return variant
     return recorded
+
+
+def _begun_from(opened: OpenedModel) -> str:
+    """What loads the very control that the run in a folder started from; '' where it lies there no more."""
+    weight, source = opened.weight, opened.source
+    begun = started_from(source.path) if isinstance(source, LocalFolder | RunCheckpoint) else None
+    if begun is None or not begun.load or weight is None or weight.control != weight.started_from:
+        return ""
+    try:
+        control = open_model(begun.load, registry=opened.registry, catalog=opened.catalog).weight
+    except (ModelNameError, WeightError, HubError):  # it was moved, or the distribution that lists it is not installed
+        return ""
+    return begun.load if control is not None and control.sha256 == begun.sha256 else ""
 
 
 def _compare(

@@ -22,9 +22,10 @@ from zoo.names import Spec
 from zoo.registry.component import Component
 from zoo.registry.registry import Registry, default_registry
 from zoo.saving.checkpoint_file import Checkpoint, open_checkpoint, read_state
-from zoo.saving.folder import ModelFolder, check_new_folder, make_folder, pack
+from zoo.saving.folder import ModelFolder, check_new_folder, make_folder
 from zoo.saving.record import NOT_STATED, Statement
 from zoo.weights import HubAccess
+from zoo.weights.pack import pack
 from zoo.weights.pretrained_cfg import default_labels
 
 __all__ = ["TAG", "ConvertedFolder", "check_converted", "convert", "convert_checkpoint", "make_converted", "read_state"]
@@ -126,6 +127,8 @@ def _construct(component: Component, options: Mapping[str, str]) -> Converter:
 def _run(component: Component, converter: Converter, checkpoint: Checkpoint) -> tuple[Converted, Stated]:
     """What the converter makes of the tensors, and what it knows beside them."""
     try:
+        for called in checkpoint.called:
+            converter.check_name(called)
         converted = converter.convert(checkpoint.state)
         _check_type(component, converted, Converted)
         stated = converter.describe(converted, checkpoint.name)

@@ -14,9 +14,10 @@ import typer
 import yaml
 
 from zoo.catalog.schema import Activity, WeightRecord
+from zoo.catalog.sources import RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit, load_split
-from zoo.errors import InputError
+from zoo.errors import InputError, WeightError
 from zoo.factory import open_model
 from zoo.inference.evaluate import evaluate, rounded
 from zoo.profiling import profile
@@ -50,6 +51,8 @@ def record_run(
     opened = open_model(f"local-dir:{run}")
     stored = opened.weight
     assert stored is not None  # a folder has one
+    if isinstance(opened.source, RunCheckpoint):
+        raise WeightError(f"{opened.source.note}; a catalog lists finished runs: go on with it by --resume")
     if stored.labels != data.classes:
         raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(data.classes)}")
     model = opened.build()

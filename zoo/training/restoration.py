@@ -54,6 +54,7 @@ def check_state(state: Mapping[str, Any], expected: Expected, path: Path) -> Non
         if missing:
             raise _UnfitError(f"it lacks {', '.join(missing)}")
         done = _check_position(state, expected)
+        _check_finished(state.get("finished", []), state["epoch"])
         _check_model(state["model"], expected.model)
         _check_optimizer(state["optimizer"], expected, done)
         _check_same(state["schedule"], expected.schedule, "schedule", free=("metric",))
@@ -72,9 +73,9 @@ def _check_position(state: Mapping[str, Any], expected: Expected) -> int:
     totals, rows = state["totals"], state["rows"]
     _check_fields(totals, Totals, "totals")
     if totals["steps"] != step or not all(_is_count(totals[key]) for key in ("normed", "hits", "images")):
-        raise _UnfitError(f"its totals are of {totals['steps']} steps, and it is at step {step}")
+        raise _UnfitError(f"its totals count {totals['steps']} steps, and it is at step {step}")
     if step and not totals["images"]:
-        raise _UnfitError(f"its totals are of no images in {step} steps")
+        raise _UnfitError(f"its totals count 0 images in {step} steps")
     if not isinstance(rows, list) or len(rows) != epoch:
         raise _UnfitError(f"rows must be a list of {epoch} epochs")
     for number, row in enumerate(rows, 1):
@@ -84,6 +85,12 @@ def _check_position(state: Mapping[str, Any], expected: Expected) -> int:
         if not all(isinstance(key, str) and _is_number(value) for key, value in row["val"].items()):
             raise _UnfitError(f"val of row {number} must be numbers by name")
     return epoch * expected.steps + step
+
+
+def _check_finished(finished: Any, epoch: int) -> None:
+    """Whether these are epochs after which the run can have finished, and gone on; an earlier version lacks them."""
+    if not isinstance(finished, list) or not all(type(end) is int and 0 < end <= epoch for end in finished):
+        raise _UnfitError(f"finished is {_short(finished)}; valid: a list of epochs up to {epoch}")
 
 
 def _check_fields(content: Any, kind: type[Totals | EpochRow], what: str) -> None:

@@ -72,7 +72,7 @@ class TensorBoard(Observer):
     def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
         place = (epoch - 1) * self._steps + step
         if place % _EVERY == 0:
-            values = {"loss": figures.loss, "grad_norm": figures.grad_norm, "learning_rate": figures.learning_rate}
+            values = {"loss": figures.loss, "grad_norm": figures.grad_norm, "lr": figures.lr}
             self._add({f"step/{name}": value for name, value in values.items()}, place, flush=False)
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
@@ -124,7 +124,7 @@ def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:
     panels = {
         "loss": ("train_loss", "val_loss"),
         "top-1, %": ("train_top1", "val_top1"),
-        "learning rate": ("learning_rate",),
+        "learning rate (lr)": ("lr",),
         "gradient norm": ("grad_norm",),
         "spikes per neuron and timestep": ("spike_rate",),
     }
