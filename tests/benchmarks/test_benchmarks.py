@@ -34,19 +34,22 @@ from benchmarks import (
     results_csv,
     spike_frontier,
     startup,
+    step_work,
     surrogate_variance,
     transfer,
 )
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.common import paper, reporting, timing
+from benchmarks.gpu_speed import __main__ as gpu_speed
 from benchmarks.speed import __main__ as speed
 from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
     results_csv,
-    *(energy_break_even, int8_controls, spike_frontier),
+    *(energy_break_even, int8_controls, spike_frontier, step_work),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
+    gpu_speed,
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
