@@ -1,0 +1,120 @@
+"""`results.csv`: a row for every weight of this repository, each figure as its catalog states it.
+
+It reads registry.yaml here and those of the plugins in this source tree, whatever is installed; it loads no torch.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside
+from zoo.catalog.catalog import read_catalog
+from zoo.catalog.schema import WeightRecord
+
+FILE = "results.csv"
+COLUMNS = (
+    "name",
+    "distribution",
+    "dataset",
+    "top1",
+    "top5",
+    "loss",
+    "params",
+    "macs_per_timestep",
+    "macs",
+    "timesteps",
+    "image_size",
+    "spike_rate",
+    "energy_ratio",
+    "energy_ratio_lowest",
+    "energy_ratio_highest",
+    "control",
+    "seed",
+    "recipe",
+    "sha256",
+    "bytes",
+)
+
+app = typer.Typer(add_completion=False)
+
+
+def catalogs(root: Path = ROOT) -> list[tuple[str, Path]]:
+    """(distribution, its registry.yaml), the zoo's own first."""
+    plugins = sorted(root.glob("plugins/*/*/registry.yaml"))
+    return [
+        (_distribution(root), root / "registry.yaml"),
+        *((_distribution(file.parents[1]), file) for file in plugins),
+    ]
+
+
+def _distribution(folder: Path) -> str:
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["name"])
+
+
+def rows(root: Path = ROOT) -> Iterator[dict[str, Any]]:
+    """One for each weight: accuracy in percent, loss in nats, energy as multiples of the control's."""
+    for distribution, file in catalogs(root):
+        for records in read_catalog(file).weights.values():
+            yield from (row_of(record, distribution) for record in records)
+
+
+def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
+    """A record's figures; None for what it does not state.
+
+    `energy_ratio` is by 32-bit arithmetic alone, on the images of its activity; the lowest and the highest are by any
+    model of energy that the record states.
+    """
+    figures, bounds, activity = record.figures, record.energy_range, record.activity
+    lowest, highest = (None, None) if bounds is None else bounds.ratios
+    return {
+        "name": record.name,
+        "distribution": distribution,
+        "dataset": record.dataset,
+        **{metric: record.metrics.get(metric) for metric in ("top1", "top5", "loss")},
+        "params": figures.params,
+        "macs_per_timestep": figures.macs_per_timestep,
+        "macs": figures.macs,
+        "timesteps": figures.timesteps,
+        "image_size": figures.image_size,
+        "spike_rate": None if activity is None else activity.spike_rate,
+        "energy_ratio": _quotient(activity.energy_uj, activity.control_energy_uj) if activity else None,
+        "energy_ratio_lowest": None if lowest is None else round(lowest, 3),
+        "energy_ratio_highest": None if highest is None else round(highest, 3),
+        "control": record.control or None,
+        "seed": record.seed,
+        "recipe": record.recipe,
+        "sha256": record.sha256,
+        "bytes": record.size,
+    }
+
+
+def _quotient(energy: float, control: float | None) -> float | None:
+    return round(energy / control, 3) if control else None
+
+
+def as_csv(root: Path = ROOT) -> str:
+    """The whole file, with a line of the columns' names at its top."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows(root))
+    return text.getvalue()
+
+
+@app.command()
+def main(out: Out = RESULTS) -> None:
+    """Write results.csv from the catalogs of this source tree."""
+    write_beside(out / FILE, as_csv().encode())
+    typer.echo(f"wrote {out / FILE}")
+
+
+if __name__ == "__main__":
+    app()
