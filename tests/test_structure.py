@@ -66,6 +66,20 @@ def test_every_file_that_a_page_names_exists(page: str, least: int) -> None:
     assert sorted(path for path in named if not (ROOT / path).exists()) == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_modules_stay_few_and_short_and_files_are_replaced_in_two_places() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "zoo").rglob("*.py"))}
+    assert len([path for path in texts if path.parent.name == "zoo"]) <= 12
+    assert [str(path) for path, text in texts.items() if text.count("\n") > 400] == []
+    replacing = re.compile(r"os\.replace|\.rename\(|\.replace\(path")
+    assert {path.name for path, text in texts.items() if replacing.search(text)} == {"files.py", "hub_cache.py"}
+
+
 def test_every_folder_of_the_package_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     folders = {path.parent.name for path in (ROOT / "zoo").glob("*/*.py")}
@@ -73,7 +87,7 @@ def test_every_folder_of_the_package_is_in_the_architecture() -> None:
 
 
 def test_who_imports_whom_is_counted(drawn: Drawn) -> None:
-    # What is under TYPE_CHECKING, in the package's own face, or of another package, is no import between parts.
+    # What is under TYPE_CHECKING, in the package's own face, or of another package, is not an import between parts.
     assert drawn.lines == ["middle → names 1", "names → errors 1", "top → errors 1", "top → middle 2"]
 
 

@@ -81,3 +81,5 @@ def test_the_citation_names_the_paper_and_its_authors() -> None:
     assert [author["family-names"] for author in paper["authors"]] == ["Luu", "Luu", "Pham", "Truong"]
     assert paper["year"] == 2025
     assert "2509.24411" in paper["url"]
+    title = f"*{paper['title']}*"  # the same wherever it is named
+    assert all(title in (ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "zoo/families/has8.py"))

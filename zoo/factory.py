@@ -32,12 +32,14 @@ from zoo.weights import (
     check_before_allocation,
     count_classes,
     describe,
+    describe_published,
     find_listed,
     find_weight,
     load_state,
     load_weight,
     parse_weight,
     read_plain_file,
+    read_published,
     read_weight,
 )
 
@@ -78,8 +80,9 @@ def create_model(
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
             `hf-hub:org/name@revision` with a 40-hex revision, or `local-dir:path`.
         pretrained: load published weights: those of the tag, or the variant's first. None: where the name asks for
-            them, by a tag or as a repository or folder. False: the network that the weight is of, with as many classes
-            and channels, but untrained; its name has no tag, and its `pretrained_cfg` does not claim the weight.
+            them, by a tag or as a repository or folder. Of `timm_…` timm's own weights, which are downloaded at timm's
+            newest commit: its default, or those of the tag. False: the network that the weight is of, with as many
+            classes and channels, but untrained; its name has no tag, and its `pretrained_cfg` claims no weight.
         num_classes: logits; None for the weight's own, or 1000 without weights; 0 for none. Another number than
             the weight's starts with a new last layer.
         in_chans: image channels; None for the weight's own, or 3. Another number than the weight's adapts the
@@ -115,6 +118,7 @@ def create_model(
     opened = open_model(
         name,
         required=bool(pretrained),
+        publishers=True,
         endpoint=endpoint,
         cache_dir=cache_dir,
         token=token,
@@ -147,6 +151,7 @@ def open_model(
     *,
     required: bool = False,
     listed: bool = False,
+    publishers: bool = False,
     endpoint: str | None = None,
     cache_dir: Path | str | None = None,
     token: str | None = None,
@@ -166,6 +171,7 @@ def open_model(
         name: as for `create_model`.
         required: whether a name without a tag must have a weight.
         listed: whether a name without a tag stands for its first weight too, where one is listed.
+        publishers: whether weights of the network's own publisher will do, which have no record.
         endpoint, cache_dir, token, registry, catalog: as for `create_model`.
         options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
 
@@ -176,7 +182,7 @@ def open_model(
     if listed and not required:
         found = find_listed(name, access, registry, catalog=catalog)
     else:
-        found = find_weight(name, access, registry, catalog=catalog, required=required)
+        found = find_weight(name, access, registry, catalog=catalog, required=required, publishers=publishers)
     found = replace(found, spec=found.spec.with_options(options or {}))
     return OpenedModel(found, access, registry, catalog)
 
@@ -248,16 +254,21 @@ class OpenedModel:
         _check_choice(pretrained, checkpoint_path)
         found, registry = self.found, self.registry
         weight = None if pretrained is False else found.weight  # what the name asks for, by a tag or as a reference
-        if checkpoint_path is not None and weight is not None:
+        published = None if pretrained is False else found.published
+        if checkpoint_path is not None and (weight or published):
             raise OptionError(
                 f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
                 f"without a weight: {found.spec.untagged()}"
             )
         spec = found.spec.with_options({"family": options})
-        state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
+        if published is None:
+            state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
+        else:
+            state, source = read_published(spec, published, self.access, registry)
+            classes, channels = published.num_classes, published.in_chans
         with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
             model = build_model(
-                spec.untagged() if weight is None else spec,
+                spec if weight or published else spec.untagged(),
                 classes if num_classes is None else num_classes,
                 channels if in_chans is None else in_chans,
                 registry,
@@ -271,6 +282,9 @@ class OpenedModel:
             _warn_of_new_head(model, str(checkpoint_path), classes)
         elif state is not None and weight is not None:
             load_weight(model, weight, state)
+        elif state is not None and published is not None:
+            load_state(model, state, str(source), classes, channels)
+            model.pretrained_cfg |= describe_published(published, source)
         return model
 
     def build_settled(

@@ -134,7 +134,7 @@ class Ledger:
                 self._keep(_RECORD.validate_json(line))
             except ValidationError as error:
                 raise InputError(
-                    f"{path}, line {number}, is no record of this benchmark ({error.errors()[0]['msg']}); "
+                    f"{path}, line {number}, is not a record of this benchmark ({error.errors()[0]['msg']}); "
                     "remove the line, or name another --state"
                 ) from error
 

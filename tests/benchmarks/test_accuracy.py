@@ -211,6 +211,7 @@ def test_a_second_call_trains_nothing_and_a_lost_run_alone_is_made_again(data: P
     assert (last["seed"], last["top1"], last["loss"]) == (3408, row["runs"][1]["top1"], row["runs"][1]["loss"])
 
 
+@pytest.mark.slow
 def test_another_budget_is_another_run_in_the_same_file(data: Path, tmp_path: Path) -> None:
     arguments = ("--only", ANN, "--control-seeds", 1)
     assert run(data, tmp_path, *arguments).exit_code == 0
@@ -246,6 +247,7 @@ def test_what_a_plugin_lacks_is_told_and_tried_again(data: Path, tmp_path: Path)
     assert f"| `{PARITY}` | not run |" in (tmp_path / "accuracy.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_images_too_small_for_a_network_do_not_end_the_others(data: Path, tmp_path: Path) -> None:
     result = run(data, tmp_path, "--only", "ann_*_d4", "--control-seeds", 1)  # vgg wants 32 pixels, there are 24
     assert result.exit_code == 0, result.output

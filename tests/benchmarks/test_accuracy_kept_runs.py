@@ -58,7 +58,10 @@ def by_seed(runs: Sequence[Any]) -> list[Any]:
     return sorted(runs, key=lambda each: each["seed"])
 
 
-@pytest.mark.parametrize("error", [MemoryLimitError("too many images"), TrainingError("no room on the disk")])
+@pytest.mark.parametrize(
+    "error",
+    [MemoryLimitError("too many images"), pytest.param(TrainingError("no room on the disk"), marks=pytest.mark.slow)],
+)
 def test_what_cannot_be_measured_is_told_and_only_measured_by_the_next_call(
     error: Exception, data: Path, undisturbed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +81,7 @@ def test_what_cannot_be_measured_is_told_and_only_measured_by_the_next_call(
     assert not list((tmp_path / "runs").iterdir())
 
 
+@pytest.mark.slow
 def test_a_defect_while_measuring_loses_neither_the_run_nor_those_before(
     data: Path, undisturbed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

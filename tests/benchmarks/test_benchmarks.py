@@ -24,6 +24,7 @@ from benchmarks import (
     energy_break_even,
     energy_models,
     export_agreement,
+    fine_tuning,
     fused_accuracy,
     gradient_norms,
     int8_controls,
@@ -42,8 +43,8 @@ from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
-    *(export_agreement, fused_accuracy, transfer, accuracy, speed, construction, energy_models),
     *(energy_break_even, int8_controls, spike_frontier),
+    *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

@@ -41,6 +41,7 @@ def test_it_judges_by_its_exit_status(
     assert verdict["within"] is (status == 0)
 
 
+@pytest.mark.slow
 def test_a_short_run_sees_200_entry_points(tmp_path: Path) -> None:
     result = CliRunner().invoke(plugin_startup.app, ["--repeats", "1", "--out", str(tmp_path)])
     assert "200 entry points add" in result.output, result.output

@@ -79,7 +79,7 @@ def test_the_floor_runs_the_networks_own_layers_in_their_order(model: str) -> No
         if isinstance(each, speed_steps.LAYERS):
             each.register_forward_hook(record)
     network(torch.rand(work.batch, 3, work.size, work.size))
-    # Which branch comes first is no matter: one order of the same layers.
+    # Which branch comes first does not matter: one order of the same layers.
     assert Counter(seen) == Counter((type(c.layer).__name__, c.x.numel(), c.x.requires_grad) for c in calls)
     macs = sum(c.layer(c.x).numel() * c.layer.weight[0].numel() for c in calls if isinstance(c.layer, nn.Conv2d))
     shapes = [c.layer(c.x).shape == c.gradient.shape for c in calls]

@@ -123,7 +123,14 @@ def test_what_needs_timm_says_so_before_it_is_used(tmp_path: Path) -> None:
     assert [row["error"] for row in objects(run("list", "--components", "timm", "--json"))] == [None, None]
 
 
-@pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("eval", "train"), ("export", "export")])
+@pytest.mark.parametrize(
+    ("command", "extra"),
+    [
+        ("train", "train"),
+        pytest.param("eval", "train", marks=pytest.mark.slow),
+        pytest.param("export", "export", marks=pytest.mark.slow),
+    ],
+)
 def test_help_names_the_install_that_there_is(command: str, extra: str) -> None:
     texts = [process(command, "--help", COLUMNS="300").stdout, *(run(command, "--help").stdout for _ in range(2))]
     assert f"Needs: {install_extra(extra)}" in texts[0]
@@ -237,24 +244,34 @@ def test_plugins_are_all_loaded_here() -> None:
     assert all(row["target"].startswith("zoo.") for row in rows if row["distribution"] == "has8-zoo")
 
 
-def test_a_broken_plugin_is_shown_with_its_traceback(tmp_path: Path) -> None:
+@pytest.fixture
+def sad(tmp_path: Path) -> str:
+    """A folder with a plugin that is broken, and that claims a name of the zoo's."""
     info = tmp_path / "zoo_sad-2.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-sad\nVersion: 2.0\n", encoding="utf-8")
     points = "[zoo.encoders]\nsad = zoo_sad:Sad\n[zoo.decoders]\nbpd = zoo_sad:Other\n"
     (info / "entry_points.txt").write_text(points, encoding="utf-8")
     (tmp_path / "zoo_sad.py").write_text("raise RuntimeError('so sad')\n", encoding="utf-8")
-    done = process("plugins", "--verbose", PYTHONPATH=str(tmp_path))
+    return str(tmp_path)
+
+
+def test_a_broken_plugin_is_shown_with_its_traceback(sad: str) -> None:
+    done = process("plugins", "--verbose", PYTHONPATH=sad)
     assert done.returncode == 1
     assert "RuntimeError: so sad" in done.stdout
     assert "Traceback" in done.stdout
     assert "decoder 'bpd' is claimed by" in done.stdout
     assert "and zoo-sad 2.0 (zoo_sad:Other)" in done.stdout
-    rows = [json.loads(line) for line in process("plugins", "--json", PYTHONPATH=str(tmp_path)).stdout.splitlines()]
+    assert process("list", PYTHONPATH=sad).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_broken_plugin_has_its_states_in_json(sad: str) -> None:
+    rows = [json.loads(line) for line in process("plugins", "--json", PYTHONPATH=sad).stdout.splitlines()]
     states = {row["distribution"]: row["state"] for row in rows if row["name"] == "bpd"}
     assert states == {"has8-zoo": "conflict", "zoo-sad": "broken"}
     assert {row["state"] for row in rows if row["name"] == "sad"} == {"broken"}
-    assert process("list", PYTHONPATH=str(tmp_path)).returncode == 0
 
 
 def test_version() -> None:

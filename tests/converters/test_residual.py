@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -21,7 +22,8 @@ from tests.exporting.test_onnx import by_onnxruntime
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog.schema import StoredWeight
 from zoo.cli import app
-from zoo.converters.residual import FORMS, our_key, residual_shapes
+from zoo.converters.layout import Layout
+from zoo.converters.residual import FORMS, LOOK_ALIKES, our_key, residual_shapes
 from zoo.converters.timm_resnet import TimmConverter
 from zoo.converters.torchvision_resnet import TorchvisionConverter
 from zoo.errors import HubError, InputError, SourceError, WeightError
@@ -114,7 +116,10 @@ def test_the_deep_ones_convert_to_the_same_logits(name: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_onnx_takes_raw_pixels(checkpoint: Path, resnet18: nn.Module, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+def test_onnx_takes_raw_pixels(name: str, tmp_path: Path) -> None:
+    network, checkpoint = random_resnet(name, num_classes=7), tmp_path / "mine.safetensors"
+    save_file(copied(network), checkpoint)
     convert("timm", checkpoint, tmp_path / "out")
     file = tmp_path / "x.onnx"
     arguments = ["export", f"local-dir:{tmp_path / 'out'}", "--out", str(file), "--image-size", "64"]
@@ -122,8 +127,29 @@ def test_onnx_takes_raw_pixels(checkpoint: Path, resnet18: nn.Module, tmp_path: 
     assert done.exit_code == 0, done.output
     pixels = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        expected = resnet18(normalised(pixels))
+        expected = network(normalised(pixels))
     assert (by_onnxruntime(file.read_bytes(), pixels) - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@pytest.mark.slow
+def test_what_was_converted_is_profiled_measured_and_published(tmp_path: Path) -> None:
+    save_file(copied(random_resnet("resnet18", num_classes=3)), tmp_path / "mine.safetensors")
+    convert("timm", tmp_path / "mine.safetensors", tmp_path / "out", image_size=32)
+    for name in ("class 0", "class 1", "class 2"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 36), (9, 99, 199)).save(tmp_path / "images" / name / "0.png")
+    place = f"local-dir:{tmp_path / 'out'}"
+    stated = ["--license", "MIT", "--dataset", "Pets"]
+    for arguments in (
+        ["profile", place, "--json"],
+        ["eval", place, "--data", str(tmp_path / "images"), "--json"],
+        ["publish", place, *stated, "--dry-run", "--to-dir", str(tmp_path / "published")],
+    ):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.output
+    assert (tmp_path / "published" / "README.md").is_file()
+    again = zoo.create_model(f"local-dir:{tmp_path / 'published'}").state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in zoo.create_model(place).state_dict().items())
 
 
 def test_named_weights_state_licence_labels_and_preparation(checkpoint: Path, tmp_path: Path) -> None:
@@ -231,6 +257,52 @@ def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path,
 
 
 # --- Refusals. ---
+
+
+@pytest.mark.parametrize("converter", ["timm", "torchvision"])
+@pytest.mark.parametrize("file", ["resnetblur18-1234abcd.pth", "checkpoints-resnetblur18.safetensors", "last.pth"])
+def test_a_look_alike_is_refused_by_the_name_of_its_file_or_what_the_file_says(
+    converter: str, file: str, resnet18: nn.Module, tmp_path: Path
+) -> None:
+    if file.endswith(".pth"):
+        said = {"arch": "resnetblur18"} if file == "last.pth" else {}
+        torch.save({"state_dict": resnet18.state_dict(), **said}, tmp_path / file)
+    else:
+        save_file(copied(resnet18), tmp_path / file)
+    done = CliRunner().invoke(app, ["convert", converter, str(tmp_path / file), "--out", str(tmp_path / "out")])
+    assert done.exit_code == 2
+    said_of_it = " ".join(done.output.split())
+    assert "resnetblur18 blurs where resnet18 strides, and its tensors do not show it" in said_of_it
+    assert "timm_resnetblur18" in said_of_it
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_a_look_alike_is_refused_by_timms_name(name: str, checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(WeightError, match=f"{name} .* strides, and its tensors do not show it"):
+        convert("timm", name, tmp_path / "out")
+    with pytest.raises(WeightError, match=f"{name} .* strides, and its tensors do not show it"):
+        convert("timm", checkpoint, tmp_path / "out", weights=name)
+
+
+@pytest.mark.slow
+def test_timm_has_no_further_look_alikes() -> None:
+    layouts = [Layout(name, residual_shapes(form)) for name, form in FORMS.items()]
+    alike = []
+    for name in timm.list_models(module="resnet"):
+        with torch.device("meta"):
+            state = timm.create_model(name).state_dict()
+        alike += [name for layout in layouts if not layout.distance(state)]
+    assert sorted(alike) == sorted([*FORMS, *LOOK_ALIKES])
+
+
+def test_a_look_alike_would_give_other_logits() -> None:
+    """Why they are refused: the same tensors, another forward."""
+    plain, alike = random_resnet("resnet18", num_classes=3), timm.create_model("resnetblur18", num_classes=3).eval()
+    alike.load_state_dict(plain.state_dict(), strict=True)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert (alike(x) - plain(x)).abs().max() > 1e-2 * plain(x).abs().max()
 
 
 def _foreign(state: dict[str, Tensor]) -> dict[str, Tensor]:

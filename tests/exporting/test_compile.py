@@ -76,7 +76,13 @@ def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * largest)
 
 
-@pytest.mark.parametrize("name", [*BIT_PLANES, "rate", "ttfs", "phase"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow if name not in ("fourier", "ste") else ()) for name in BIT_PLANES),
+        *("rate", "ttfs", "phase"),
+    ],
+)
 def test_encoders_compile(name: str) -> None:
     encoder = default_registry().load("encoder", name)().train(name != "rate")
     x = torch.rand(2, 3, 5) * 1.5 - 0.25
@@ -98,7 +104,9 @@ def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
     assert torch.equal(exported.module()(more), neuron(more))
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize(
+    "name", ["plif", *(pytest.param(name, marks=pytest.mark.slow) for name in NEURONS if name != "plif")]
+)
 @pytest.mark.parametrize("setting", ["v_reset", "detach_reset"])
 def test_neurons_with_other_settings_compile_too(name: str, setting: str) -> None:
     neuron = default_registry().load("neuron", name)()

@@ -31,7 +31,7 @@ SIDE, DT = 16, 1e-4
 NETWORKS = (
     "has8_resnet_b4_m2_d2_ste_bpd",
     "has8_vgg_b2_m2_d1_fourier_rate_lif",
-    "snn_resnet50_b1_m2_d4_tanh_bpd_plif",
+    pytest.param("snn_resnet50_b1_m2_d4_tanh_bpd_plif", marks=pytest.mark.slow),
 )
 
 

@@ -88,8 +88,12 @@ class _Shift(nn.Module):
         return torch.cat((x >> self.places, torch.bitwise_right_shift(x, self.places)))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64])
-@pytest.mark.parametrize("tensor", [False, True])
+_SHIFTS = [(dtype, tensor) for dtype in (torch.uint8, torch.int8, torch.int32, torch.int64) for tensor in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tensor"), [_SHIFTS[0], _SHIFTS[3], *(pytest.param(*s, marks=pytest.mark.slow) for s in _SHIFTS[4:])]
+)
 def test_shifts_to_the_right_are_exact_for_every_integer(dtype: torch.dtype, tensor: bool) -> None:
     limits = torch.iinfo(dtype)
     x = torch.tensor(
@@ -101,15 +105,22 @@ def test_shifts_to_the_right_are_exact_for_every_integer(dtype: torch.dtype, ten
 
 # Blocks and networks --------------------------------------------------------------------------------------------------
 
-BLOCKS = {
-    "has8_resnet_b4_m2_d2_ste_bpd": ("stages.0.0", "stages.1.1", "stages.2.0"),
+BLOCKS = {  # the first of a network in every run, the others in the slow one
+    "has8_resnet_b4_m2_d2_ste_bpd": ("stages.1.1", "stages.0.0", "stages.2.0"),
     "has8_vgg_b2_m2_d1_fourier_rate_plif": ("stages.0.0", "stages.1.0"),
-    "sew_resnet18_phase": ("stages.0.1", "stages.1.0"),
+    "sew_resnet18_phase": ("stages.1.0", "stages.0.1"),
     "ann_resnet18": ("stem", "stages.1.0"),
 }
 
 
-@pytest.mark.parametrize(("name", "block"), [(name, block) for name, blocks in BLOCKS.items() for block in blocks])
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        pytest.param(name, block, marks=pytest.mark.slow if block != blocks[0] else ())
+        for name, blocks in BLOCKS.items()
+        for block in blocks
+    ],
+)
 def test_blocks_agree_on_their_own_inputs(name: str, block: str) -> None:
     """To 1e-4; but a membrane potential at its threshold may round to either side, and then a spike differs."""
     model, inputs = tiny(name), []
@@ -129,8 +140,8 @@ def test_blocks_agree_on_their_own_inputs(name: str, block: str) -> None:
     "name",
     [
         "has8_vgg_b2_m1_d1_ste_bpd",
-        "sew_resnet18_phase",
         "ann_vgg_b2_m2_d1",
+        pytest.param("sew_resnet18_phase", marks=pytest.mark.slow),
         pytest.param("has8_resnet_b2_m2_d2_fourier_rate_plif", marks=pytest.mark.slow),
         pytest.param("snn_vgg_b2_m1_d1_ste_bpd_lif", marks=pytest.mark.slow),
         pytest.param("sew_resnet18_rate_lif", marks=pytest.mark.slow),

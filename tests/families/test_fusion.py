@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -30,15 +31,17 @@ NAMES = (
     "snn_resnet_b4_m2_d2_ste_bpd",
     "ann_vgg_b2_m2_d2",
     "ann_resnet18",
-    "ann_resnet50",
+    pytest.param("ann_resnet50", marks=pytest.mark.slow),
     "sew_resnet18_rate",
-    "sew_resnet50_phase_lif",
+    pytest.param("sew_resnet50_phase_lif", marks=pytest.mark.slow),
 )
+HYBRID, PLAIN, RESIDUAL = "has8_resnet_b4_m2_d2_ste_bpd", "ann_vgg_b2_m2_d2", "ann_resnet18"
 
 
 def trained(name: str) -> ImageClassifier:
     """A small network in eval mode whose batch norms have statistics and parameters of their own."""
-    model = zoo.create_model(name, num_classes=5).eval()
+    options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}
+    model = zoo.create_model(name, num_classes=5, **options).eval()
     for norm in norms(model):
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -169,7 +172,7 @@ def test_operations_are_still_counted(name: str) -> None:
 
 
 def test_hooks_stay_and_parameters_learn_on_without_batch_norms() -> None:
-    model = trained(NAMES[0])
+    model = trained(HYBRID)
     conv = model.get_submodule("stages.0.0.analog.conv")
     called: list[nn.Module] = []
     conv.register_forward_hook(lambda module, *_: called.append(module))
@@ -181,7 +184,7 @@ def test_hooks_stay_and_parameters_learn_on_without_batch_norms() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_other_types_keep_theirs(dtype: torch.dtype) -> None:
-    model = trained(NAMES[4]).to(dtype)
+    model = trained(PLAIN).to(dtype)
     x = torch.rand(2, 3, 32, 32, dtype=dtype)
     with torch.no_grad():
         before = model(x)
@@ -233,7 +236,7 @@ def test_weights_lie_in_the_order_that_their_maps_do() -> None:
 
 
 def test_no_other_type_is_rounded_to() -> None:
-    model = trained(NAMES[0])
+    model = trained(HYBRID)
     keys = model.state_dict().keys()
     with pytest.raises(InputError, match=r"torch\.bfloat16 or torch\.float16, .*not to torch\.float64"):
         model.fuse(torch.float64)
@@ -241,7 +244,7 @@ def test_no_other_type_is_rounded_to() -> None:
 
 
 def test_in_training_mode_nothing_is_fused() -> None:
-    model = trained(NAMES[0])
+    model = trained(HYBRID)
     state = model.state_dict()
     for module, named in ((model, "the network"), (norms(model)[3], "stages.1.0.analog.body.4")):
         model.eval()
@@ -252,7 +255,7 @@ def test_in_training_mode_nothing_is_fused() -> None:
 
 
 def test_a_norm_without_statistics_is_named_and_nothing_is_changed() -> None:
-    model = trained(NAMES[5])
+    model = trained(RESIDUAL)
     norm = model.get_submodule("stages.2.1.bn2")
     norm.running_mean = norm.running_var = None  # type: ignore[assignment]
     count = len(norms(model))
@@ -262,13 +265,13 @@ def test_a_norm_without_statistics_is_named_and_nothing_is_changed() -> None:
 
 
 def test_unfused_weights_are_refused_and_fused_ones_load() -> None:
-    model = trained(NAMES[0])
+    model = trained(HYBRID)
     fused = copy.deepcopy(model).fuse()
     with pytest.raises(RuntimeError, match=r"stages\.0\.0\.analog\.bn is part of a convolution now"):
         fused.load_state_dict(model.state_dict())
     with pytest.raises(WeightError, match=r"unexpected: .*\.bn\."):
         load_state(fused, model.state_dict(), "unfused", 5, 3)
-    another = trained(NAMES[0]).fuse()
+    another = trained(HYBRID).fuse()
     another.load_state_dict(fused.state_dict())
     x = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
@@ -325,7 +328,7 @@ def test_grouped_strided_and_biased_convolutions_fold_and_encoders_and_neurons_s
         before = network(x)
         fold_norms(network, adjacent_layers(network))
         torch.testing.assert_close(network(x), before, rtol=0, atol=1e-5 * float(before.abs().max()))
-    model = trained(NAMES[0])
+    model = trained(HYBRID)
     kept = [module for module in model.modules() if isinstance(module, (Encoder, Neuron))]
     assert [module for module in model.fuse().modules() if isinstance(module, (Encoder, Neuron))] == kept
 

@@ -15,6 +15,7 @@ import pytest
 from huggingface_hub import get_session
 
 from tests.hostile.lying_hub import FORMS, REPO, Answer, LyingHub, refused
+from tests.hub import hub_api
 from zoo.weights import HubAccess, hub_requests, hub_session, hub_watch
 from zoo.weights.hub_session import bounded_session
 
@@ -102,6 +103,17 @@ def test_publishing_to_what_answers_without_end(
     monkeypatch.setattr(hub_watch, "SLOWEST", 1 << 20)
     monkeypatch.setattr(sys.modules["zoo.hub.publish"], "COMMIT_SECONDS", 2.0)
     with tampered(route, lambda self: pour(self, part, pause)) as access, refused(words, 12):
+        publish_tiny(access)
+
+
+def test_publishing_many_large_files_to_what_never_ends_its_answers(
+    monkeypatch: pytest.MonkeyPatch, victim: Path, impatient: None
+) -> None:
+    """A Hub that calls every file large makes the client send them in threads; those are watched too."""
+    monkeypatch.setattr(hub_api, "is_large", lambda path, size: True)
+    monkeypatch.setattr(hub_session, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(sys.modules["zoo.hub.publish"], "COMMIT_SECONDS", 4.0)
+    with tampered("/storage/", lambda self: pour(self, b" ", 0.05)) as access, refused("too slow|not come to", 12):
         publish_tiny(access)
 
 

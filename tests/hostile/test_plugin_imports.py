@@ -198,8 +198,15 @@ def _namesake(folder: Path, spelling: str) -> Path:
     return site
 
 
-@pytest.mark.parametrize("spelling", ["has8-zoo", "Has8_Zoo", "has8.zoo"])
-@pytest.mark.parametrize("place", ["insert(0, ", "append("])
+_NAMESAKES = [
+    (spelling, place) for spelling in ("has8-zoo", "Has8_Zoo", "has8.zoo") for place in ("insert(0, ", "append(")
+]
+
+
+@pytest.mark.parametrize(
+    ("spelling", "place"),
+    [_NAMESAKES[0], _NAMESAKES[3], *(pytest.param(*_NAMESAKES[i], marks=pytest.mark.slow) for i in (1, 2, 4, 5))],
+)
 def test_a_namesake_of_the_zoo_replaces_nothing(tmp_path: Path, spelling: str, place: str) -> None:
     site = _namesake(tmp_path, spelling)
     code = (

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils._runtime import is_xet_available
 
 import zoo
 from tests.hub.hub_metadata import LICENSES
@@ -73,6 +75,15 @@ def test_what_is_said_of_the_same_bytes_may_change(hub: LoopbackHub, token: str)
     assert len(hub.commits(REPO)) == 3
     assert b"34.00 %" in hub.files(REPO)["README.md"]
     assert b"33.25 %" in hub.files(REPO, str(first.repository.revision))["README.md"]
+
+
+def test_nothing_is_sent_by_xet(hub: LoopbackHub, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its library has no limit on time or answers, so the weights take the way whose every request is bounded."""
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    assert is_xet_available()
+    assert send(hub, token).changed
+    assert [request.path.split("/")[1] for request in hub.requests if request.method == "PUT"] == ["storage"]
+    assert [request.path for request in hub.requests if "xet" in request.path] == []
 
 
 def test_links_and_secrets_in_a_folder_stay_there(hub: LoopbackHub, token: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ LABELS = [f"class {i}" for i in range(10)]
 @pytest.fixture
 def model() -> ImageClassifier:
     made = zoo.create_model(TINY, num_classes=10)
-    with torch.no_grad():  # far apart, so that the order of classes is no matter of rounding
+    with torch.no_grad():  # far apart, so that rounding does not decide the order of classes
         made.get_classifier().weight.normal_(std=3)
     return made
 

@@ -63,6 +63,7 @@ def test_its_own_tests_pass_on_the_wheel(site: Path, run_python: RunPython) -> N
     assert Path(where).is_relative_to(site)
 
 
+@pytest.mark.slow
 def test_its_components_are_listed(site: Path, run_python: RunPython) -> None:
     code = (
         "import json; from zoo.registry.registry import default_registry\n"

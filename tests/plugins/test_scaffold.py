@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -32,14 +33,21 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def kinds(request: pytest.FixtureRequest) -> Iterable[str]:
+    """Which of the five are installed; all unless a test says otherwise."""
+    return cast("Iterable[str]", getattr(request, "param", KINDS))
+
+
+@pytest.fixture(scope="module")
 def target(
+    kinds: Iterable[str],
     sources: Path,
     build_wheel: BuildWheel,
     install: Callable[[Iterable[Path], Path], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    wheels = [build_wheel(folder) for folder in (ROOT, *sources.iterdir())]
-    return install(wheels, tmp_path_factory.mktemp("site"))
+    folders = [ROOT, *(sources / PLUGINS[kind].distribution for kind in kinds)]
+    return install([build_wheel(folder) for folder in folders], tmp_path_factory.mktemp("site"))
 
 
 def _printed(done: subprocess.CompletedProcess[str]) -> str:
@@ -64,7 +72,9 @@ def test_importing_them_does_nothing_else(target: Path, run_python: RunPython) -
     _printed(run_python(code, target))
 
 
-def test_their_names_work_everywhere(target: Path, run_python: RunPython, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kinds", [("encoder",), pytest.param(KINDS, marks=pytest.mark.slow)], indirect=True)
+def test_their_names_work_everywhere(kinds: Iterable[str], target: Path, run_python: RunPython, tmp_path: Path) -> None:
+    plugins = [PLUGINS[kind] for kind in kinds]
     code = (
         "import sys, torch, zoo; from safetensors.torch import save_file; from zoo.cli import app\n"
         "torch.set_num_threads(1); zoo_command = lambda *words: app(words, standalone_mode=False)\n"
@@ -81,13 +91,13 @@ def test_their_names_work_everywhere(target: Path, run_python: RunPython, tmp_pa
         "    again = zoo.create_model(f'local-dir:{name}.tag').eval()\n"
         "    assert torch.equal(again(x := torch.rand(2, 3, 32, 32)), model(x))\n"
     )
-    names = [plugin.model.replace("_m2_d4", "_m1_d1") for plugin in PLUGINS.values()]
+    names = [plugin.model.replace("_m2_d4", "_m1_d1") for plugin in plugins]
     done = run_python(["-c", code, *names], target, cwd=tmp_path)
     rows = [json.loads(line) for line in _printed(done).splitlines()]
-    listed, answers = rows[: len(KINDS)], rows[len(KINDS) :]
-    assert {(row["kind"], row["name"]) for row in listed} == {(p.kind, p.component) for p in PLUGINS.values()}
+    listed, answers = rows[: len(plugins)], rows[len(plugins) :]
+    assert {(row["kind"], row["name"]) for row in listed} == {(p.kind, p.component) for p in plugins}
     reports = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
-    for plugin, name, (info, cost, published) in zip(PLUGINS.values(), names, reports, strict=True):
+    for plugin, name, (info, cost, published) in zip(plugins, names, reports, strict=True):
         assert info["name"] == name
         assert plugin.distribution in {component["distribution"] for component in info["components"]}
         assert cost["macs"] > cost["macs_per_timestep"] > 0

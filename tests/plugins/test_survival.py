@@ -248,6 +248,7 @@ def test_every_other_model_works_and_the_broken_ones_say_why(
     assert found["converter"][0] == "BrokenComponentError"
 
 
+@pytest.mark.slow
 def test_plugins_shows_every_state_with_its_reason(
     crowd: Path, environment: dict[str, str], run_python: RunPython
 ) -> None:
@@ -288,25 +289,37 @@ def test_what_is_switched_off_is_no_problem_any_more(
     assert "switched off by the environment variable ZOO_DISABLE_PLUGINS" in done.stdout
 
 
-def test_an_interrupted_import_interrupts_and_harms_nobody_who_does_not_ask_for_it(
-    install: Install, run_python: RunPython, tmp_path: Path
-) -> None:
-    """KeyboardInterrupt passes, since nobody can tell it from the user's Ctrl-C: a slow import must be stoppable."""
+@pytest.fixture(scope="module")
+def interrupting(install: Install, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a plugin whose import raises KeyboardInterrupt."""
     files = {"zoo_interrupts.py": "raise KeyboardInterrupt"}
     points = {"zoo.encoders": {"interrupts": "zoo_interrupts:Thing"}}
-    site = install([write_wheel(tmp_path, "zoo-interrupts", files, points)], tmp_path / "site")
+    wheel = write_wheel(tmp_path_factory.mktemp("wheel"), "zoo-interrupts", files, points)
+    return install([wheel], tmp_path_factory.mktemp("site"))
+
+
+def test_an_interrupted_import_interrupts_and_harms_nobody_who_does_not_ask_for_it(
+    interrupting: Path, run_python: RunPython
+) -> None:
+    """KeyboardInterrupt passes, since nobody can tell it from the user's Ctrl-C: a slow import must be stoppable."""
     code = (
         f"import traceback, zoo; zoo.list_models(); zoo.create_model({OTHER!r})\n"
         "for _ in range(2):\n"
         "    try: zoo.create_model('has8_resnet_b2_m1_d1_interrupts_bpd')\n"
         "    except KeyboardInterrupt: print(traceback.format_exc())\n"
     )
-    done = run_python(code, site)
+    done = run_python(code, interrupting)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("while importing encoder 'interrupts' of zoo-interrupts 1.0") == 2
-    listed = run_python(["-m", "zoo", "list", "--components", "interrupts"], site)
+
+
+@pytest.mark.slow
+def test_what_interrupts_its_import_is_listed_and_can_be_switched_off(
+    interrupting: Path, run_python: RunPython
+) -> None:
+    listed = run_python(["-m", "zoo", "list", "--components", "interrupts"], interrupting)
     assert listed.returncode == 0, listed.stderr
-    off = run_python(["-m", "zoo", "plugins", "--json"], site, {"ZOO_DISABLE_PLUGINS": "zoo-interrupts"})
+    off = run_python(["-m", "zoo", "plugins", "--json"], interrupting, {"ZOO_DISABLE_PLUGINS": "zoo-interrupts"})
     assert off.returncode == 0, off.stderr
     (row,) = (row for row in _json_lines(off.stdout) if row["name"] == "interrupts")
     assert row["state"] == "disabled"

@@ -18,7 +18,7 @@ from tests.plugins.child_process import RunPython
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "plugins" / "zoo-gray"
-NAME = "has8_resnet_b4_m2_d2_gray_gray"
+NAME = "has8_resnet_b2_m1_d2_gray_gray"
 
 
 def _printed(done: subprocess.CompletedProcess[str]) -> str:
@@ -49,7 +49,7 @@ def test_its_name_works_everywhere(target: Path, run_python: RunPython) -> None:
         "model(torch.rand(2, 3, 32, 32)).logsumexp(1).sum().backward()\n"
         "grads = [p.grad for p in model.parameters()]\n"
         "assert all(g is not None and g.isfinite().all() for g in grads) and any(g.any() for g in grads)\n"
-        "assert zoo.create_model('has8_resnet_b4_m2_d2_zoo-gray:gray_zoo-gray:gray', device='meta').timesteps == 8\n"
+        "assert zoo.create_model('has8_resnet_b2_m1_d2_zoo-gray:gray_zoo-gray:gray', device='meta').timesteps == 8\n"
         "print(json.dumps([zoo.__file__, zoo.model_info(model.spec.text)]))\n"
         f"app(['info', {NAME!r}, '--json'], standalone_mode=False)\n"
         f"for name in ({NAME!r}, {NAME.replace('gray_gray', 'ste_bpd')!r}):\n"

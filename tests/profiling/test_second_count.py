@@ -19,7 +19,7 @@ from zoo.profiling.macs import count_macs
 SIZE = 32
 """Pixels a side; the smallest that every network of the catalog takes."""
 NAMES = zoo.list_models()
-FEW = random.Random(0).sample([name for name in NAMES if "101" not in name and "152" not in name], 6)
+FEW = random.Random(0).sample([name for name in NAMES if "101" not in name and "152" not in name], 2)
 
 
 def counts_of(name: str) -> tuple[int, int]:
@@ -75,6 +75,7 @@ def test_modes_are_restored_and_the_meta_device_is_refused() -> None:
         count_by_torch(zoo.create_model("ann_resnet18", device="meta"))
 
 
+@pytest.mark.slow
 def test_it_needs_no_fvcore() -> None:
     code = (
         "import sys, zoo; from zoo.profiling.second_count import count_by_torch as count; "

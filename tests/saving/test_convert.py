@@ -178,8 +178,8 @@ def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({}, "a dict of nothing, no state dict"),
-        ([torch.ones(1)], "holds list, no state dict"),
+        ({}, "a dict of nothing, which is not a state dict"),
+        ([torch.ones(1)], "holds list, which is not a state dict"),
         (torch.ones(1), "holds a tensor"),
         ({"net": {"a": torch.ones(1)}, "epoch": 3}, "its entry 'net' is a dict of a"),
         ({"a": torch.ones(1), "epoch": 3}, "its entry 'epoch' is int"),

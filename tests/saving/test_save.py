@@ -288,6 +288,7 @@ def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.M
     assert doctest.DocTestRunner().run(example).failed == 0
 
 
+@pytest.mark.slow
 def test_saving_training_and_converting_load_no_publisher() -> None:
     code = (
         "import sys, json, zoo, zoo.saving, zoo.saving.convert, zoo.training.run, zoo.saving.record_run; zoo.save;"

@@ -58,6 +58,8 @@ SUITES: list[tuple[type[ComponentTests], str, dict[str, Any], set[str]]] = [
 
 
 LARGE = ("resnet34", "resnet50", "resnet101", "resnet152")
+SLOWER = {"timm", "sew"}
+"""Seconds each, and like one of its kind that is checked in every run."""
 ENOUGH_FOR_LARGE = {"it_loads", "stages_and_reductions", "feature_info_is_true", "named_modules_exist", "it_learns"}
 
 
@@ -77,13 +79,21 @@ def _skipped(suite: type[ComponentTests], name: str, given: dict[str, Any], chec
     return {r.check for r in results if r.outcome is Outcome.SKIPPED}
 
 
-@pytest.mark.parametrize(("suite", "name", "given", "skipped"), SUITES, ids=[f"{s.kind}-{n}" for s, n, *_ in SUITES])
+@pytest.mark.parametrize(
+    ("suite", "name", "given", "skipped"),
+    [
+        pytest.param(*case, id=f"{case[0].kind}-{case[1]}", marks=pytest.mark.slow if case[1] in SLOWER else ())
+        for case in SUITES
+    ],
+)
 def test_built_in(suite: type[ComponentTests], name: str, given: dict[str, Any], skipped: set[str]) -> None:
     checks = [check for check in checks_of(suite) if check not in (IMPORT, TORCHLESS)]
     assert _skipped(suite, name, given, checks) == skipped
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(
+    "name", ["resnet50", *(pytest.param(name, marks=pytest.mark.slow) for name in LARGE if name != "resnet50")]
+)
 def test_large_built_in(name: str) -> None:
     assert _skipped(BackboneTests, name, SMALL, ENOUGH_FOR_LARGE) == set()
 

@@ -244,7 +244,13 @@ def test_without_a_defect_everything_passes_and_nothing_is_skipped(folder: Path)
     assert len(found) > 50
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+IMPORTED = {"print", "settings", "farewell"}
+"""Seconds each, for a process imports them; `seed`, another one, is found in every run."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in IMPORTED else name for name in DEFECTS]
+)
 def test_a_defect_is_found_and_named(folder: Path, name: str) -> None:
     defect = DEFECTS[name]
     package = plant(folder, name, defect.old, defect.new)

@@ -16,9 +16,16 @@ from zoo.registry.registry import default_registry
 Run = Callable[[Sequence[str]], Ran]
 
 
+@pytest.fixture(scope="module", params=[SMALL[:1], pytest.param(SMALL, marks=pytest.mark.slow)], ids=["one", "all"])
+def models(request: pytest.FixtureRequest) -> Sequence[str]:
+    """One network with published weights in every run; all small ones take half a CPU minute."""
+    chosen: Sequence[str] = request.param
+    return chosen
+
+
 @pytest.fixture(scope="module")
-def small(run_timms_tests: Run) -> Ran:
-    return run_timms_tests(SMALL)
+def small(run_timms_tests: Run, models: Sequence[str]) -> Ran:
+    return run_timms_tests(models)
 
 
 def _require_passed(outcomes: Mapping[str, str], models: Sequence[str]) -> None:
@@ -27,15 +34,14 @@ def _require_passed(outcomes: Mapping[str, str], models: Sequence[str]) -> None:
     assert {name: outcome for name, outcome in outcomes.items() if outcome != "passed"} == {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("function", EVERY_MODEL)
-def test_timms_test_passes_on_small_models(function: str, small: Ran) -> None:
-    _require_passed(small.outcomes.get(function, {}), SMALL)
+def test_timms_test_passes_on_small_models(function: str, small: Ran, models: Sequence[str]) -> None:
+    _require_passed(small.outcomes.get(function, {}), models)
 
 
 @pytest.mark.parametrize("function", WITH_WEIGHTS)
 def test_timms_test_passes_on_small_models_with_weights(function: str, small: Ran) -> None:
-    _require_passed(small.outcomes.get(function, {}), ["has8_resnet_b8_m2_d4_ste_bpd"])
+    _require_passed(small.outcomes.get(function, {}), SMALL[:1])
 
 
 def test_what_else_timm_would_run_on_them_passes_too(small: Ran) -> None:

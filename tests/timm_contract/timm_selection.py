@@ -16,7 +16,9 @@ SMALL = (
     "ann_vgg_b1_m2_d2",
     "timm_test_resnet",
 )
-"""Every decoder, neuron, bit-plane encoder and backbone shape, and families with a small network: half a CPU minute."""
+"""Every decoder, neuron, bit-plane encoder and backbone shape, and families with a small network: half a CPU minute.
+
+The first has published weights, and alone is in every run."""
 
 LARGE = (
     "has8_resnet_b32_m2_d4_fourier_bpd",

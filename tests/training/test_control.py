@@ -170,6 +170,7 @@ def test_surrogates_are_scaled_inside_alone() -> None:
     assert set(planes.unique().tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_a_recipe_sets_the_scale(data: Path, tmp_path: Path) -> None:
     weights = []
     for scale in (1.0, 0.01):

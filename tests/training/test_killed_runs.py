@@ -15,7 +15,7 @@ import pytest
 from tests.data.made_data import packed
 from tests.training.train_processes import TrainProcess, arguments
 
-EPOCHS = 12
+EPOCHS = 8
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,9 @@ def test_a_run_killed_at_ten_random_moments_ends_at_the_same_weights(data: Path,
     _kill_and_go_on(data, whole, tmp_path / "killed", moments=10, epochs=60)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_an_interrupted_run_saves_within_the_epoch(
     data: Path, whole: Path, tmp_path: Path, number: int, status: int
 ) -> None:

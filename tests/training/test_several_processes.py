@@ -103,6 +103,7 @@ def test_two_processes_give_the_losses_of_one_that_accumulates(data: Path, tmp_p
         assert torch.allclose(value, theirs[key], atol=1e-5), key
 
 
+@pytest.mark.slow
 def test_the_command_trains_with_two_processes(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     given = arguments(data, out, "--json", epochs=2)

@@ -331,6 +331,7 @@ def test_a_budget_takes_all_classes_alike(tmp_path: Path) -> None:
         train(NAME, data, changes=changes, out=tmp_path / "other", options=DataOptions(limit=1))
 
 
+@pytest.mark.slow
 def test_progress_is_a_live_line_in_a_terminal(photos: Path, tmp_path: Path) -> None:
     arguments = ["train", NAME, "--data", str(photos), "--out", str(tmp_path / "run"), *QUICK, "--image-size", "16"]
     ours, theirs = pty.openpty()

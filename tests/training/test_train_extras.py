@@ -34,6 +34,7 @@ def test_what_only_the_end_of_a_run_needs_is_asked_for_first(tmp_path: Path, mon
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_eval_names_the_extra(tmp_path: Path) -> None:
     done = _without("torchmetrics", "eval", "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "--data", str(tmp_path))
     assert done.returncode == 2

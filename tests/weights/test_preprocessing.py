@@ -15,9 +15,10 @@ from pydantic import ValidationError
 
 import zoo
 from zoo.catalog.schema import Preprocessing
-from zoo.data.images import prepare
+from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.exporting.onnx_file import export_onnx
+from zoo.inference.inputs import Transform
 from zoo.saving.folder import make_folder, pack
 from zoo.saving.record import Statement
 
@@ -154,3 +155,53 @@ def test_training_and_measuring_normalise(tmp_path: Path) -> None:
     result = train(reference, splits, out=tmp_path / "run", changes={"epochs": 1, "batch_size": 6})
     assert (result.weight.preprocessing.mean, result.weight.preprocessing.std) == (MEAN, STD)
     assert result.weight.labels == ("a", "b", "c")
+
+
+@pytest.mark.parametrize(
+    ("crop_pct", "interpolation", "size"), [(0.875, "bicubic", 224), (0.95, "bilinear", 224), (0.9, "bicubic", 64)]
+)
+def test_a_photograph_is_cropped_as_timm_does(crop_pct: float, interpolation: Any, size: int) -> None:
+    """Wide and tall, to the last bit."""
+    from timm.data import create_transform
+
+    theirs = create_transform(
+        (3, size, size), interpolation=interpolation, crop_pct=crop_pct, mean=MEAN, std=STD, is_training=False
+    )
+    ours = Transform(Preprocessing(size=size, crop_pct=crop_pct, interpolation=interpolation, mean=MEAN, std=STD))
+    image = read_image(sample_photographs()[0]).crop((0, 0, 301, 257))
+    for picture in (image, image.transpose(Image.Transpose.ROTATE_90)):
+        torch.testing.assert_close(ours(picture), theirs(picture), rtol=0, atol=1e-5)
+
+
+def test_a_very_long_image_is_cropped_without_the_memory_that_all_of_it_would_take() -> None:
+    image = Image.new("RGB", (60_000, 2), (255, 0, 0))
+    pixels = Transform(Preprocessing(size=64, crop_pct=0.875))(image)
+    assert pixels.shape == (3, 64, 64)
+    assert pixels[0].min() == 1
+
+
+def test_eval_crops_as_the_record_states(tmp_path: Path) -> None:
+    """What `zoo eval` measures is what the network says of images that timm's own transform prepared."""
+    from timm.data import create_transform
+
+    from zoo.inference.eval_weight import measure_weight
+
+    reference = folder_of(tmp_path / "kept", mean=MEAN, std=STD, crop_pct=0.8, interpolation="bilinear")
+    theirs = create_transform(
+        (3, 32, 32), interpolation="bilinear", crop_pct=0.8, mean=MEAN, std=STD, is_training=False
+    )
+    images, labels = [], []
+    for label, name in enumerate("abc"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(2):
+            picture = photograph(60 + 20 * label, 70 + 10 * number)
+            picture.save(tmp_path / "images" / name / f"{number}.png")
+            images.append(theirs(picture))
+            labels.append(label)
+    with torch.no_grad():
+        logits = zoo.create_model(reference).eval()(torch.stack(images))
+    expected = float(torch.nn.functional.cross_entropy(logits, torch.tensor(labels)))
+    measured = measure_weight(reference, tmp_path / "images")
+    assert measured.evaluation.loss == pytest.approx(expected, rel=1e-3)
+    assert "the central 80.0% of each side" in measured.data
+    assert not any("whole" in note or "resized" in note for note in measured.notes)

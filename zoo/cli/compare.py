@@ -35,21 +35,24 @@ def compare_command(
         bool, typer.Option("--eval", help="Measure top-1 on the labelled images of DATA too; needs the extra train.")
     ] = False,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images that spikes and energy are counted on.")
+        int, typer.Option(min=1, metavar="N", help="How many images of DATA spikes and energy are counted on.")
     ] = COMPARED_ON,
     image_size: Annotated[
         int | None,
         typer.Option(min=1, max=MAX_PROFILED_SIZE, help="Pixels a side.  (default: each weight's own, or 224)"),
     ] = None,
     no_controls: Annotated[
-        bool, typer.Option("--no-controls", help="Leave out the networks without spikes beside the hybrids.")
+        bool, typer.Option("--no-controls", help="Leave out the networks without spikes that stand beside the hybrids.")
     ] = False,
-    data_root: Annotated[Path | None, typer.Option(metavar="DIR", help="Where data sets by name lie, or go.")] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
+    ] = None,
     no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="Comma-separated values instead of text, exact figures.")
+        bool, typer.Option("--csv", help="Comma-separated values with exact figures, instead of text.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -65,7 +65,10 @@ def eval_command(
         ),
     ] = None,
     precision: Annotated[
-        _Precision, typer.Option(help="Autocast; no means float32, in which the recorded figures are measured.")
+        _Precision,
+        typer.Option(
+            help="The type of numbers to compute in; no means float32, in which the recorded figures are measured."
+        ),
     ] = _Precision.NO,
     device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,

@@ -56,22 +56,26 @@ def export_command(
         typer.Option(
             min=1,
             max=MAX_PROFILED_SIZE,
-            help=f"Pixels a side; unless given the weight's own, or {DEFAULT_IMAGE_SIZE} without weights.",
+            help=f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)",
         ),
     ] = None,
     batch: Annotated[
         str | None,
         typer.Option(
-            metavar=f"N|{ANY_BATCH}", help=f"Images at once, 1 unless given; {ANY_BATCH} takes any number. ONNX only."
+            metavar=f"N|{ANY_BATCH}", help=f"Images at once; {ANY_BATCH} takes any number. ONNX only.  (default: 1)"
         ),
     ] = None,
     block: Annotated[
         list[str] | None,
-        typer.Option(metavar="MODULE", help="Write this spiking block; may be repeated; all unless given. NIR only."),
+        typer.Option(
+            metavar="MODULE", help="Write this spiking block only; may be repeated. NIR only.  (default: all)"
+        ),
     ] = None,
     quantize: Annotated[
         Quantization | None,
-        typer.Option(help="Convolutions and linear layers in 8-bit integers, by onnxruntime. ONNX only, with --data."),
+        typer.Option(
+            help="Store convolutions and linear layers as 8-bit integers, by onnxruntime. ONNX only; needs --data."
+        ),
     ] = None,
     data: Annotated[
         str | None,

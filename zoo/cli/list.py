@@ -46,7 +46,7 @@ def list_command(
     sort: Annotated[
         SortedBy | None,
         typer.Option(
-            help="Order of the rows: top1 has the highest first, the others the lowest.  (default: as listed)"
+            help="Sort by this figure: top1 from the highest down, the others from the lowest up.  (default: as listed)"
         ),
     ] = None,
     max_params: Annotated[
@@ -56,10 +56,10 @@ def list_command(
         str | None, typer.Option(metavar="N", help="With at most N MACs an image, all timesteps, such as 100M, 1.8G.")
     ] = None,
     min_top1: Annotated[
-        float | None, typer.Option(metavar="PERCENT", min=0, max=100, help="With a top-1 accuracy of at least that.")
+        float | None, typer.Option(metavar="PERCENT", min=0, max=100, help="With a top-1 accuracy of at least PERCENT.")
     ] = None,
     components: Annotated[
-        bool, typer.Option("--components", help="The parts that names are made of: who provides them, what they are.")
+        bool, typer.Option("--components", help="List the parts that names are made of, and who provides them.")
     ] = False,
     as_json: Json = False,
 ) -> None:

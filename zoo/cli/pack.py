@@ -26,11 +26,12 @@ def pack_command(
         ),
     ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.")
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
     ] = None,
-    no_download: Annotated[bool, typer.Option("--no-download", help="Never download them.")] = False,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
     max_damaged: Annotated[
-        int, typer.Option(min=0, help="Damaged images that are left out of a split before it is an error.")
+        int, typer.Option(min=0, help="Damaged images that may be left out of a split; one more is an error.")
     ] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Json = False,

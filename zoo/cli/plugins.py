@@ -28,7 +28,9 @@ plugins_app = typer.Typer(
 @plugins_app.callback()
 def plugins_command(
     context: typer.Context,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Whole tracebacks, not their last lines.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show whole tracebacks, not only their last lines.")
+    ] = False,
     seconds: Annotated[
         float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long the import of a plugin may take.")
     ] = 30,
@@ -91,7 +93,9 @@ def check_command(
     distribution: Annotated[
         str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", help="The checks that passed or were left out, too.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show the checks that passed or were left out too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the conformance kit on the components of a distribution, without a test file.
@@ -139,7 +143,7 @@ def new_command(
     kind: Annotated[str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone or family.")] = "neuron",
     component: Annotated[
         str | None,
-        typer.Option(metavar="WORD", help="The component's name; unless given, NAME without its leading zoo-."),
+        typer.Option(metavar="WORD", help="The component's name.  (default: NAME without its leading zoo-)"),
     ] = None,
     into: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder in which the plugin's folder is made.")

@@ -33,11 +33,11 @@ def profile_command(
         typer.Option(
             min=1,
             max=MAX_PROFILED_SIZE,
-            help=f"Pixels a side; unless given {DEFAULT_IMAGE_SIZE}, with --data the weight's own.",
+            help=f"Pixels a side.  (default: {DEFAULT_IMAGE_SIZE}; with --data the weight's own)",
         ),
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option(min=0, help="Classes; unless given the weight's own, or 1000 without weights.")
+        int | None, typer.Option(min=0, help="Number of classes.  (default: the weight's own, or 1000 without one)")
     ] = None,
     data: Annotated[
         str | None,
@@ -49,14 +49,17 @@ def profile_command(
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help=f"N images of --data, spread over the classes.  (default: {DEFAULT_LIMIT})"
+            min=1,
+            metavar="N",
+            help=f"Count on N images of --data, spread over the classes.  (default: {DEFAULT_LIMIT})",
         ),
     ] = None,
     data_root: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where data sets named above lie, or go.")
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
     ] = None,
-    no_download: Annotated[bool, typer.Option("--no-download", help="Never download them.")] = False,
-    layers: Annotated[bool, typer.Option("--layers", help="Layer by layer too.")] = False,
+    no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show the figures of every layer too.")] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,

@@ -87,7 +87,7 @@ def publish_command(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check all, write --to-dir or ./name.tag, send nothing.",
+            help="Check everything and write the folder, --to-dir or ./name.tag, but send nothing.",
             rich_help_panel=_WHERE,
         ),
     ] = False,
@@ -98,7 +98,7 @@ def publish_command(
         ),
     ] = None,
     catalog: Annotated[
-        Path, typer.Option(metavar="FILE", help="The catalog that the pin is written into.", rich_help_panel=_WHERE)
+        Path, typer.Option(metavar="FILE", help="The catalog that gets the commit and hash.", rich_help_panel=_WHERE)
     ] = Path("registry.yaml"),
     license: Annotated[
         str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
@@ -135,7 +135,7 @@ def publish_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish weights: checked here first, then one commit, then the pin.
+    """Publish weights on the Hugging Face Hub, or write them into a folder.
 
     Everything is checked on this machine before anybody else sees it: the
     weights load strictly, the figures are those of the model, a licence is
@@ -215,7 +215,9 @@ def _check_options(
 def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
     missing = [option for option in _NEEDED if option not in stated]
     if of_checkpoint and missing:
-        raise PublishError(f"--checkpoint needs {', '.join(missing)}: nobody else knows, and none is assumed")
+        raise PublishError(
+            f"--checkpoint needs {', '.join(missing)} too; the file does not say it, and nothing is assumed"
+        )
     for option, value in stated.items():
         if isinstance(value, str) and not value.strip():
             raise PublishError(f"{option} is empty; write it out, or leave the option out")

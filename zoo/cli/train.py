@@ -57,7 +57,10 @@ def train_command(
         int | None, typer.Option(help="The seed of initialisation, order and augmentation.", rich_help_panel=_RECIPE)
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="no|bf16|fp16", help="Autocast; no means float32.", rich_help_panel=_RECIPE)
+        str | None,
+        typer.Option(
+            metavar="no|bf16|fp16", help="The type of numbers to compute in; no means float32.", rich_help_panel=_RECIPE
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -91,21 +94,24 @@ def train_command(
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="An option of the neurons, such as tau=4; repeat it. `zoo info NAME` shows which there are.",
+            help="An option of the neurons, such as tau=4; may be repeated. `zoo info NAME` shows which there are.",
             rich_help_panel=_MODEL,
         ),
     ] = None,
     set_encoder: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="The same of the encoder.", rich_help_panel=_MODEL)
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of the encoder; may be repeated.", rich_help_panel=_MODEL),
     ] = None,
     set_decoder: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="The same of the decoder.", rich_help_panel=_MODEL)
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="An option of the decoder; may be repeated.", rich_help_panel=_MODEL),
     ] = None,
     set_family: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="The same of the family: gain=0 lets a has8 network begin as its control, timesteps=4 is of sew.",
+            help="An option of the family, such as gain=0, with which a has8 network begins as its control; may be "
+            "repeated.",
             rich_help_panel=_MODEL,
         ),
     ] = None,

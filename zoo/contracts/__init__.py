@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
-from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily
+from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily, PublishedWeights
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 from zoo.lazy import attach
 
@@ -47,6 +47,7 @@ __all__ = [
     "NeuronFactory",
     "PairBuilder",
     "Price",
+    "PublishedWeights",
     "Stated",
     "Work",
 ]

@@ -107,6 +107,18 @@ class Converter(ABC):
         """
         return None
 
+    def check_name(self, called: str) -> None:
+        """Refuse by its name what the tensors do not tell apart; by default nothing is refused.
+
+        Args:
+            called: the name of the file without its ending, what the checkpoint itself says under `arch`, or what
+                `locate` was given.
+
+        Raises:
+            WeightError: it names a network with the keys and shapes of one that is converted, and another forward.
+        """
+        return None
+
     def describe(self, converted: Converted, name: str) -> Stated:
         """What is known of the checkpoint beside its tensors.
 

@@ -10,6 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
+from zoo.contracts.converter import HubFile, Stated
 from zoo.errors import ModelNameError, OptionError, suggest
 from zoo.names import ComponentNames, Grammar, Spec, Value
 
@@ -97,6 +98,29 @@ class About:
     citation: str = ""
 
 
+@final
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Weights that a network's own publisher keeps on the Hugging Face Hub, and no catalog lists.
+
+    Attributes:
+        tag: what they are called.
+        architecture: the publisher's name of the network.
+        file: where they lie, beside a config.json of timm's form.
+        prefix: what the network's keys have in front of the file's.
+        num_classes, in_chans: of the network that they are of.
+        stated: how images are prepared, what the classes are called, and the licence.
+    """
+
+    tag: str
+    architecture: str
+    file: HubFile
+    prefix: str
+    num_classes: int
+    in_chans: int
+    stated: Stated
+
+
 class Family(ABC):
     """Parses its own remainder of a name and builds the network that it describes.
 
@@ -136,6 +160,18 @@ class Family(ABC):
 
     def control(self, fields: Mapping[str, Value]) -> str | None:
         """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""
+        return None
+
+    def published(self, fields: Mapping[str, Value], tag: str | None) -> PublishedWeights | None:
+        """The weights that the network's own publisher has of it; by default None, for there is no such publisher.
+
+        Args:
+            fields: of its name.
+            tag: what they are called; None for the publisher's default.
+
+        Raises:
+            TagError: the publisher has none, or none of that tag.
+        """
         return None
 
     @property

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, final
 
 from zoo.converters.layout import Layout, Shape, choose_layout, norm_shapes, renamed
+from zoo.errors import WeightError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,6 +53,32 @@ FORMS: Mapping[str, Form] = MappingProxyType(
     }
 )
 """By their names at timm and torchvision."""
+
+
+LOOK_ALIKES: Mapping[str, str] = MappingProxyType(
+    {
+        "resnetaa50": "averages neighbouring pixels where resnet50 strides",
+        "resnetblur18": "blurs where resnet18 strides",
+        "resnetblur50": "blurs where resnet50 strides",
+    }
+)
+"""Networks of timm with the keys and shapes of one above and another forward, by name: what is different."""
+
+
+def refuse_look_alike(called: str) -> None:
+    """Raise `WeightError` for the name of a network, or of a file of it, whose tensors alone would convert wrongly.
+
+    Example:
+        >>> refuse_look_alike("resnetblur50-84f4748f")
+        Traceback (most recent call last):
+        zoo.errors.WeightError: resnetblur50 blurs where resnet50 strides, and its tensors do not show it; ...
+    """
+    for name, difference in LOOK_ALIKES.items():
+        if re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", called.lower()):
+            raise WeightError(
+                f"{name} {difference}, and its tensors do not show it; the zoo has that network as timm_{name}, and "
+                f"converts {', '.join(FORMS)}"
+            )
 
 
 def residual_shapes(form: Form) -> dict[str, Shape]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
-from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name
+from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name, refuse_look_alike
 from zoo.errors import InputError, WeightError, suggest
 from zoo.families.timm_family import import_timm
+from zoo.families.timm_weights import FILE, classes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FILE = "model.safetensors"
 _ENDINGS = (".pt", ".pth", ".bin", ".tar", ".safetensors")
 ASSUMED = (
     "The file does not say how images were prepared: as timm's {weights} states it. "
@@ -40,6 +39,7 @@ class TimmConverter(Converter):
 
         Raises:
             InputError: timm has no such weights, or they are of another network than these ResNets.
+            WeightError: of one that only looks like one of these.
         """
         if "/" in name or "\\" in name or name.endswith(_ENDINGS):
             return None
@@ -48,6 +48,9 @@ class TimmConverter(Converter):
 
     def convert(self, state: Mapping[str, Tensor]) -> Converted:
         return convert_residual(state, "timm")
+
+    def check_name(self, called: str) -> None:
+        refuse_look_alike(called)
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """What timm's pretrained_cfg states: licence and labels of named weights alone, the rest of any.
@@ -64,7 +67,7 @@ class TimmConverter(Converter):
             raise WeightError(f"{weights} is a {cfg.architecture}, but these are the tensors of a {network}")
         mean, std = of_channels(cfg.mean, converted.in_chans), of_channels(cfg.std, converted.in_chans)
         same = bool(given) and cfg.num_classes == converted.num_classes
-        dataset, labels = _classes(cfg) if same else ("", ())
+        dataset, labels = classes_of(cfg) if same else ("", ())
         return Stated(
             license=(cfg.license or "") if given else "",
             labels=labels,
@@ -79,8 +82,9 @@ class TimmConverter(Converter):
 
 
 def _cfg(name: str) -> Any:
-    """timm's pretrained_cfg of a name with or without a tag; raises `InputError`."""
+    """timm's pretrained_cfg of a name with or without a tag; raises `InputError` and `WeightError`."""
     timm = import_timm("the converter timm")
+    refuse_look_alike(name)
     network, _, tag = name.partition(".")
     if network not in FORMS:
         raise InputError(
@@ -90,17 +94,3 @@ def _cfg(name: str) -> Any:
     if tag and name not in known:
         raise InputError(f"timm has no weights {name!r}{suggest(name, known)}")
     return timm.get_pretrained_cfg(name)
-
-
-def _classes(cfg: Any) -> tuple[str, tuple[str, ...]]:
-    """The data set that timm takes the classes for, and a name for each; of the two that share one, with their ids."""
-    from timm.data import ImageNetInfo, infer_imagenet_subset
-
-    subset = infer_imagenet_subset(cfg.to_dict())
-    if subset is None:
-        return "", ()
-    info = ImageNetInfo(subset)
-    titles, names = info.label_descriptions(), info.label_names()
-    shared = Counter(titles)
-    pairs = zip(titles, names, strict=True)
-    return subset, tuple(f"{title} ({name})" if shared[title] > 1 else title for title, name in pairs)

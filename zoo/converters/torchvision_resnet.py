@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
 from zoo.contracts.converter import Converted, Converter, Stated
-from zoo.converters.residual import convert_residual, of_channels, published_name
+from zoo.converters.residual import convert_residual, of_channels, published_name, refuse_look_alike
 from zoo.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class TorchvisionConverter(Converter):
 
     def convert(self, state: Mapping[str, Tensor]) -> Converted:
         return convert_residual(state, "torchvision")
+
+    def check_name(self, called: str) -> None:
+        refuse_look_alike(called)
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """As the weights' own transforms state it; labels where the weights are named and have as many classes.

@@ -17,7 +17,7 @@ from torch import Tensor
 from zoo.data.fingerprints import READ_THROUGH, SAMPLE, Kind, write_fingerprint
 from zoo.data.image_list import Listing
 from zoo.data.progress import progress_bar
-from zoo.data.size import describe, to_bytes
+from zoo.data.size import WHOLE_IMAGES, Framing, describe, to_bytes
 from zoo.data.splits import Damage, ImageSplit, MemorySplit
 from zoo.errors import InputError
 
@@ -31,13 +31,15 @@ _AT_ONCE = 256
 class StreamedSplit(ImageSplit):
     """A split that is decoded whenever it is read, for data that do not fit in memory."""
 
-    def __init__(self, listing: Listing, size: tuple[int, int], max_damaged: int) -> None:
-        origin = describe(listing, size)
+    def __init__(
+        self, listing: Listing, size: tuple[int, int], max_damaged: int, framing: Framing = WHOLE_IMAGES
+    ) -> None:
+        origin = describe(listing, size, framing)
         super().__init__(listing.classes, listing.labels, size, Damage(max_damaged), origin)
-        self._listing, self._fingerprint = listing, ""
+        self._listing, self._framing, self._fingerprint = listing, framing, ""
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        kept = list(decode(self._listing, self.size, rows, self.damage))
+        kept = list(decode(self._listing, self.size, rows, self.damage, framing=self._framing))
         if not kept:
             return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
         return torch.stack([one.pixels for one in kept]), self.labels[[one.row for one in kept]]
@@ -49,7 +51,9 @@ class StreamedSplit(ImageSplit):
         return self._fingerprint
 
 
-def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> MemorySplit:
+def decode_split(
+    listing: Listing, size: tuple[int, int], max_damaged: int, framing: Framing = WHOLE_IMAGES
+) -> MemorySplit:
     """Decode a whole split, with a progress bar where it takes long.
 
     Raises:
@@ -61,7 +65,7 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
     contents = hashlib.sha256()
     with progress_bar(len(listing)) as bar:
         task = bar.add_task(f"decoding {escape(listing.where)}", total=len(listing))
-        for decoded in decode(listing, size, torch.arange(len(listing)), damage, hashed=True):
+        for decoded in decode(listing, size, torch.arange(len(listing)), damage, hashed=True, framing=framing):
             pixels[len(kept)] = decoded.pixels
             kept.append(decoded.row)
             contents.update(decoded.digest)
@@ -69,7 +73,7 @@ def decode_split(listing: Listing, size: tuple[int, int], max_damaged: int) -> M
     if not kept:
         raise InputError(f"all {len(listing)} images of {listing.where} are damaged: {'; '.join(damage.names)}")
     left = listing.select(torch.tensor(kept))
-    origin = describe(left, size) + (f", {damage.count} damaged ones left out" if damage.count else "")
+    origin = describe(left, size, framing) + (f", {damage.count} damaged ones left out" if damage.count else "")
     identity = write_fingerprint(left.fingerprint(size), "bytes", contents.hexdigest()[:16])
     return MemorySplit(pixels[: len(kept)], left.labels, left.classes, origin, identity, damage)
 
@@ -90,12 +94,17 @@ class Decoded(NamedTuple):
 
 
 def decode(
-    listing: Listing, size: tuple[int, int], rows: Tensor, damage: Damage, hashed: bool = False
+    listing: Listing,
+    size: tuple[int, int],
+    rows: Tensor,
+    damage: Damage,
+    hashed: bool = False,
+    framing: Framing = WHOLE_IMAGES,
 ) -> Iterator[Decoded]:
     """Those rows in order, without the damaged ones, which are counted; `hashed` with their digests."""
 
     def some(group: list[int]) -> list[Decoded | InputError]:
-        return [_decode_one(listing, size, row, hashed) for row in group]
+        return [_decode_one(listing, size, row, hashed, framing) for row in group]
 
     workers = cores()
     with ThreadPoolExecutor(workers) as threads:
@@ -109,11 +118,13 @@ def decode(
                     damage.add(row, str(image))
 
 
-def _decode_one(listing: Listing, size: tuple[int, int], row: int, hashed: bool) -> Decoded | InputError:
+def _decode_one(
+    listing: Listing, size: tuple[int, int], row: int, hashed: bool, framing: Framing
+) -> Decoded | InputError:
     key = int(listing.keys[row])
     try:
         image, digest = listing.store.image_and_digest(key) if hashed else (listing.store.image(key), b"")
-        return Decoded(row, to_bytes(image, size), digest)
+        return Decoded(row, to_bytes(image, size, framing), digest)
     except InputError as error:
         return error
 

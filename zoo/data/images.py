@@ -246,7 +246,9 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
 def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct: float = 1.0) -> Image.Image:
     """The shorter side resized, with antialiasing, and the centre cropped, to (width, height).
 
-    Both at once: the centre is resampled from the whole image, so that a very long one costs no memory.
+    With a `crop_pct` below 1 and a square size it is what timm and torchvision do, to the last bit: all is resized to
+    whole pixels, and then the centre is cut out. Else, and where that would be too large, the centre is resampled from
+    the whole image, so that a very long one costs no memory.
 
     Args:
         image: any size.
@@ -254,9 +256,13 @@ def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct:
         interpolation: of Pillow's.
         crop_pct: the share of the resized side that the crop keeps; as in timm, the side is rounded down.
     """
-    shorter = min(size)
-    kept = shorter / math.floor(shorter / crop_pct)
-    return ImageOps.fit(image, size, Image.Resampling[interpolation.upper()], bleed=(1 - kept) / 2)
+    filtered = Image.Resampling[interpolation.upper()]
+    shorter = math.floor(min(size) / crop_pct)
+    width, height = (int(shorter * side / min(image.size)) for side in image.size)
+    if crop_pct == 1.0 or size[0] != size[1] or width * height > MAX_PIXELS:
+        return ImageOps.fit(image, size, filtered, bleed=(1 - min(size) / shorter) / 2)
+    left, upper = round((width - size[0]) / 2), round((height - size[1]) / 2)
+    return image.resize((width, height), filtered).crop((left, upper, left + size[0], upper + size[1]))
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:

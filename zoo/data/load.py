@@ -9,7 +9,7 @@ from zoo.data.decode import StreamedSplit, decode_split
 from zoo.data.folders import name_some
 from zoo.data.image_list import Listing
 from zoo.data.in_hand import ImagesInHand, InHand, in_hand
-from zoo.data.size import choose_size
+from zoo.data.size import WHOLE_IMAGES, Framing, choose_size
 from zoo.data.source import CALLED, Source, Split, check_classes
 from zoo.data.splits import DataSplits, ImageSplit
 from zoo.errors import InputError, check_count
@@ -85,6 +85,7 @@ def load_split(
     download: bool = True,
     in_memory_bytes: int = 2 * _GIB,
     classes: Sequence[str] | None = None,
+    framing: Framing = WHOLE_IMAGES,
 ) -> ImageSplit:
     """One split, as `load_data` gives it; data that are not divided are taken whole.
 
@@ -99,6 +100,7 @@ def load_split(
         in_memory_bytes: as for `load_data`.
         classes: label order of the result, which may hold more classes than the data; None for the data's own. Where
             the data have labels without names, and no number is one of these classes, they are their numbers.
+        framing: how images are resized and cropped.
 
     Raises:
         InputError: as for `load_data`, or the data have a class that `classes` lacks.
@@ -110,7 +112,7 @@ def load_split(
         check_classes(listing)
     else:
         listing = listing.relabel(classes, "the model")
-    [held] = _hold([listing], choose_size([listing], image_size), max_damaged, in_memory_bytes)
+    [held] = _hold([listing], choose_size([listing], image_size), max_damaged, in_memory_bytes, framing)
     return held
 
 
@@ -127,14 +129,18 @@ def _named(source: str | Path | InHand | ImagesInHand) -> str | Path | ImagesInH
 
 
 def _hold(
-    listings: Sequence[Listing], size: tuple[int, int], max_damaged: int, in_memory_bytes: int
+    listings: Sequence[Listing],
+    size: tuple[int, int],
+    max_damaged: int,
+    in_memory_bytes: int,
+    framing: Framing = WHOLE_IMAGES,
 ) -> list[ImageSplit]:
     """In memory where all of them together fit, else decoded whenever they are read."""
     limit = check_count("max_damaged", max_damaged, 0, 10**9)
     needed = sum(map(len, listings)) * 3 * size[0] * size[1]
     if needed > in_memory_bytes:
-        return [StreamedSplit(listing, size, limit) for listing in listings]
-    return [decode_split(listing, size, limit) for listing in listings]
+        return [StreamedSplit(listing, size, limit, framing) for listing in listings]
+    return [decode_split(listing, size, limit, framing) for listing in listings]
 
 
 def check_left(listing: Listing, split: ImageSplit) -> None:

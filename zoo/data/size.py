@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import torch
@@ -18,6 +20,24 @@ LARGEST = 224
 
 INTERPOLATION = "bicubic"
 """As `zoo predict` does, so that a network is asked about what it was trained on."""
+
+
+@final
+@dataclass(frozen=True)
+class Framing:
+    """How images are brought to their size.
+
+    Attributes:
+        interpolation: of Pillow's.
+        crop_pct: the share of the resized side that the central crop keeps.
+    """
+
+    interpolation: str = INTERPOLATION
+    crop_pct: float = 1.0
+
+
+WHOLE_IMAGES = Framing()
+"""As images are trained on."""
 
 
 def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> tuple[int, int]:
@@ -51,17 +71,20 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
     return smallest, smallest
 
 
-def to_bytes(image: Image.Image, size: tuple[int, int]) -> Tensor:
-    """An RGB image as (3, height, width) uint8: as it is where it has that size, else fitted to it."""
+def to_bytes(image: Image.Image, size: tuple[int, int], framing: Framing = WHOLE_IMAGES) -> Tensor:
+    """An RGB image as (3, height, width) uint8: as it is where it has that size and is kept whole, else fitted."""
     height, width = size
-    fitted = image if image.size == (width, height) else fit(image, (width, height), INTERPOLATION)
+    whole = image.size == (width, height) and framing.crop_pct == 1.0
+    fitted = image if whole else fit(image, (width, height), framing.interpolation, framing.crop_pct)
     return torch.from_numpy(np.array(fitted)).permute(2, 0, 1)
 
 
-def describe(listing: Listing, size: tuple[int, int]) -> str:
-    """Where the images are from, how many, how stored and at which size: one line."""
+def describe(listing: Listing, size: tuple[int, int], framing: Framing = WHOLE_IMAGES) -> str:
+    """Where the images are from, how many, how stored, at which size and how cropped: one line."""
     height, width = size
+    cropped = f", the central {framing.crop_pct:.1%} of each side" if framing.crop_pct < 1 else ""
     return (
         f"{listing.title}: {len(listing):,} images of {len(listing.classes)} classes, stored as {listing.stored_as}, "
-        f"at {width}×{height} pixels" + (f", {len(listing.left_out)} damaged ones left out" if listing.left_out else "")
+        f"at {width}×{height} pixels{cropped}"
+        + (f", {len(listing.left_out)} damaged ones left out" if listing.left_out else "")
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family
+from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
 from zoo.errors import UnknownComponentError, missing_extra, shorten, suggest
 from zoo.names import ComponentNames, Value
 
@@ -49,6 +49,11 @@ class TimmFamily(Family):
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
         return About(f"{WITHOUT_SPIKES}, `{fields['network']}` of [timm](https://pypi.org/project/timm).")
+
+    def published(self, fields: Mapping[str, Value], tag: str | None) -> PublishedWeights:
+        from zoo.families.timm_weights import published_by_timm
+
+        return published_by_timm(str(fields["network"]), tag)
 
     def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.timm_classifier import timm_classifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import final
 
 from huggingface_hub import CommitOperationAdd
@@ -98,10 +99,15 @@ def publish(folder: ModelFolder, repo_id: str, access: HubAccess, *, private: bo
 
 def _commit(folder: ModelFolder, head: HubRepository, access: HubAccess) -> str:
     """The commit after `head` that holds the folder; `head`'s own where nothing differs."""
-    operations = [CommitOperationAdd(path, content) for path, content in folder.files.items()]
+    # The client sends a buffer by plain LFS, whose requests the session bounds, never by Xet, which has no such limits.
+    operations = [CommitOperationAdd(path, BytesIO(content)) for path, content in folder.files.items()]
     seconds = COMMIT_SECONDS + sum(map(len, folder.files.values())) / SLOWEST
     with translated(head.repo_id, access.address), bounded_session(access.address, seconds):
         try:
+            for operation in operations:
+                # Several large files at once would go up in the client's own threads, which the session does not bound.
+                if operation.path_in_repo != MODEL:
+                    access.api.preupload_lfs_files(head.repo_id, [operation], free_memory=False)
             commit = access.api.create_commit(
                 head.repo_id, operations, commit_message=f"{folder.weight.name}", parent_commit=head.revision
             )

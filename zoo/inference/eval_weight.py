@@ -15,7 +15,7 @@ from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.limit import limit_images
 from zoo.data.prepare import DataOptions, damage_notes
 from zoo.data.run_json import identify_data, measured_with, trained_on
-from zoo.data.size import INTERPOLATION
+from zoo.data.size import Framing
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
@@ -130,7 +130,8 @@ def _load(
         if splits.train.classes == weight.labels:
             chosen = splits.train if split == "train" else splits.val
             return chosen, [f"of the data that it was trained on, the {split} part"]
-    return load_split(data, split, classes=weight.labels, **common), []
+    framing = Framing(weight.preprocessing.interpolation, weight.preprocessing.crop_pct)
+    return load_split(data, split, classes=weight.labels, framing=framing, **common), []
 
 
 def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -> list[str]:
@@ -139,12 +140,4 @@ def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -
     if without:
         rest = f" and {len(without) - 5} more" if len(without) > 5 else ""
         notes.append(f"no images of {len(without)} classes that the model knows: {', '.join(without[:5])}{rest}")
-    if weight.preprocessing.interpolation != INTERPOLATION:
-        notes.append(
-            f"images were resized by {INTERPOLATION}, the weight asks for {weight.preprocessing.interpolation}"
-        )
-    if weight.preprocessing.crop_pct < 1:
-        notes.append(
-            f"images were taken whole, the weight asks for the central {weight.preprocessing.crop_pct:.1%} of each side"
-        )
     return notes

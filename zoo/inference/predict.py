@@ -127,7 +127,7 @@ def _network(model: ImageClassifier | str, device: str | None) -> ImageClassifie
     if not isinstance(model, str):
         raise OptionError(f"predict takes a network of the zoo or a name, not {type(model).__name__}")
     place = "cpu" if device is None else usable_device(device)
-    return open_model(model, required=True).build(pretrained=True, device=place)
+    return open_model(model, required=True, publishers=True).build(pretrained=True, device=place)
 
 
 def predict_files(

@@ -313,7 +313,9 @@ def _network(
     """The network to profile, and a word on its weights."""
     if isinstance(model, ImageClassifier):
         if num_classes is not None:
-            raise OptionError(f"num_classes={num_classes!r} goes with a name; {model.spec} has {model.num_classes}")
+            raise OptionError(
+                f"num_classes={num_classes!r} goes with a name; this {model.spec} has {model.num_classes} already"
+            )
         return model, "as given"
     if not isinstance(model, OpenedModel):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")

@@ -27,6 +27,9 @@ _PREFIX = "module."
 _ENTRIES = ("state_dict", "model")
 """Where training scripts put the state dict, beside the optimiser and whatever else."""
 
+_NETWORK = "arch"
+"""Where timm's and torchvision's training scripts save the name of the network."""
+
 _FORBIDDEN = re.compile(r"Unsupported global: GLOBAL (\S+)")
 """What torch's restricted reader says of a name that is not on its list."""
 
@@ -41,12 +44,14 @@ class Checkpoint:
         origin: what errors call it.
         file: which file it is, for the record of the weight.
         name: as its publisher calls it; '' for a file.
+        called: the name of its file without the ending, and what it says of itself under `arch`.
     """
 
     state: Mapping[str, Tensor]
     origin: str
     file: Conversion
     name: str = ""
+    called: tuple[str, ...] = ()
 
 
 def open_checkpoint(place: Path | str, located: HubFile | None, access: HubAccess) -> Checkpoint:
@@ -65,10 +70,13 @@ def open_checkpoint(place: Path | str, located: HubFile | None, access: HubAcces
     if located is not None:
         return _download(located, str(place), access)
     path = Path(place)
-    state = read_state(path)
+    content = _read(path)
+    state = _state_of(content, str(path))
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return Checkpoint(state, str(path), Conversion(name=path.name, sha256=digest))
+    said = content.get(_NETWORK)
+    called = (path.stem, said) if isinstance(said, str) else (path.stem,)
+    return Checkpoint(state, str(path), Conversion(name=path.name, sha256=digest), called=called)
 
 
 def _download(file: HubFile, name: str, access: HubAccess) -> Checkpoint:
@@ -77,7 +85,7 @@ def _download(file: HubFile, name: str, access: HubAccess) -> Checkpoint:
     data = access.fetch(pinned, file.filename, MAX_BYTES)
     origin = f"{file.filename} of {pinned}"
     record = Conversion(name=f"{pinned}/{file.filename}", sha256=hashlib.sha256(data).hexdigest())
-    return Checkpoint(_state_of(parse_weight(data, origin), origin), origin, record, name)
+    return Checkpoint(_state_of(parse_weight(data, origin), origin), origin, record, name, (name,))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -86,10 +94,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         WeightError: no such file, unreadable, holding anything but tensors, or needing code to be read.
     """
+    return _state_of(_read(path), str(path))
+
+
+def _read(path: Path) -> Any:
+    """What a checkpoint holds, of whatever type."""
     if not path.is_file():
         raise WeightError(f"{path} is not a file; name a checkpoint (.pt, .pth, .safetensors)")
-    content = read_plain_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    return _state_of(content, str(path))
+    return read_plain_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
 
 
 def _state_of(content: Any, origin: str) -> dict[str, Tensor]:
@@ -98,7 +110,7 @@ def _state_of(content: Any, origin: str) -> dict[str, Tensor]:
         content = next(nested, content)
     if not isinstance(content, Mapping) or not content:
         raise WeightError(
-            f"{origin} holds {_describe(content)}, no state dict; save model.state_dict() and convert that"
+            f"{origin} holds {_describe(content)}, which is not a state dict; save model.state_dict() and convert that"
         )
     for key, value in content.items():
         if not (isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided):

@@ -126,6 +126,8 @@ def _construct(component: Component, options: Mapping[str, str]) -> Converter:
 def _run(component: Component, converter: Converter, checkpoint: Checkpoint) -> tuple[Converted, Stated]:
     """What the converter makes of the tensors, and what it knows beside them."""
     try:
+        for called in checkpoint.called:
+            converter.check_name(called)
         converted = converter.convert(checkpoint.state)
         _check_type(component, converted, Converted)
         stated = converter.describe(converted, checkpoint.name)

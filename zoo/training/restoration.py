@@ -72,9 +72,9 @@ def _check_position(state: Mapping[str, Any], expected: Expected) -> int:
     totals, rows = state["totals"], state["rows"]
     _check_fields(totals, Totals, "totals")
     if totals["steps"] != step or not all(_is_count(totals[key]) for key in ("normed", "hits", "images")):
-        raise _UnfitError(f"its totals are of {totals['steps']} steps, and it is at step {step}")
+        raise _UnfitError(f"its totals count {totals['steps']} steps, and it is at step {step}")
     if step and not totals["images"]:
-        raise _UnfitError(f"its totals are of no images in {step} steps")
+        raise _UnfitError(f"its totals count 0 images in {step} steps")
     if not isinstance(rows, list) or len(rows) != epoch:
         raise _UnfitError(f"rows must be a list of {epoch} epochs")
     for number, row in enumerate(rows, 1):

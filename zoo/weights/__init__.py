@@ -3,7 +3,8 @@
 from zoo.weights.find import Found, find_listed, find_weight, parse_typed
 from zoo.weights.hub_client import HubAccess
 from zoo.weights.load import adapt_channels, check_before_allocation, count_classes, load_state, load_weight
-from zoo.weights.pretrained_cfg import describe
+from zoo.weights.pretrained_cfg import describe, describe_published
+from zoo.weights.published import read_published
 from zoo.weights.read import parse_weight, read_plain_file, read_weight
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "check_before_allocation",
     "count_classes",
     "describe",
+    "describe_published",
     "find_listed",
     "find_weight",
     "load_state",
@@ -20,5 +22,6 @@ __all__ = [
     "parse_typed",
     "parse_weight",
     "read_plain_file",
+    "read_published",
     "read_weight",
 ]

@@ -12,6 +12,7 @@ from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import HubRepository, LocalFolder, Source, parse_reference
 from zoo.composition import parse_name
+from zoo.contracts.family import PublishedWeights
 from zoo.errors import (
     MissingPluginError,
     ModelNameError,
@@ -23,7 +24,7 @@ from zoo.errors import (
 )
 from zoo.known_plugins import is_installed
 from zoo.names import Spec, split_tag
-from zoo.registry.registry import Registry
+from zoo.registry.registry import Registry, default_registry
 from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, RUN, read_config
 from zoo.weights.hub_client import HubAccess
 from zoo.weights.misspelt import meant_reference
@@ -39,12 +40,14 @@ class Found:
         weight: the published weight; None where the name has none.
         source: where its bytes lie.
         referenced: whether a repository or folder was named, not a model.
+        published: weights that the network's own publisher has, where no record lists one.
     """
 
     spec: Spec
     weight: StoredWeight | None = None
     source: Source | None = None
     referenced: bool = False
+    published: PublishedWeights | None = None
 
     @property
     def loads(self) -> str:
@@ -59,6 +62,7 @@ def find_weight(
     *,
     catalog: Catalog | None = None,
     required: bool = False,
+    publishers: bool = False,
 ) -> Found:
     """What `name` stands for: a model, `hf-hub:org/name@revision` or `local-dir:path`.
 
@@ -68,6 +72,7 @@ def find_weight(
         registry: components; the installed ones by default.
         catalog: weights by name; the installed ones by default.
         required: whether a name must have a weight, though no tag asks for it.
+        publishers: whether weights that no catalog lists, but the network's own publisher has, will do.
 
     Raises:
         ModelNameError, TagError, SourceError: (ValueError) the name, tag or reference is wrong.
@@ -81,7 +86,13 @@ def find_weight(
     spec = parse_typed(name, registry, catalog)
     if not (required or spec.tag):
         return Found(spec)
-    record = (catalog or default_catalog()).weight(spec)
+    records = catalog or default_catalog()
+    if publishers and not any(spec.tag in (None, record.tag) for record in records.weights_of(spec)):
+        family = (registry or default_registry()).load("family", spec.family)()
+        published = family.published(dict(spec.fields), spec.tag)
+        if published is not None:
+            return Found(spec.tagged(published.tag), published=published)
+    record = records.weight(spec)
     return Found(record.spec_of(spec), record, record.location)
 
 

@@ -139,7 +139,9 @@ class HubRequests:
                     continue
                 _check_status(response, watch, (206, 200) if data else (200,))
                 if not checked:
-                    raise AnswerError(f"{self._address} names neither commit nor hash of it, as a Hub does")
+                    raise AnswerError(
+                        f"{self._address} names neither the commit nor the hash of the file; a Hub names one"
+                    )
                 _check_part(response, file, data)
                 for chunk in response.iter_raw():
                     data += chunk

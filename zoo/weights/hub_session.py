@@ -4,7 +4,7 @@ The client has one session for the whole process. While a call of ours runs, two
 requests of this thread's context; those of other threads pass through untouched, and afterwards the hooks are gone.
 A client factory would do the same for good, but setting one closes the connections of everybody else. The price: where
 somebody closes the session in the middle of a call, the rest of that call is only as bounded as the client makes it.
-What is uploaded by Xet is sent and answered inside its own library, which has its own limits.
+What is uploaded by Xet, or in threads of the client's, passes these hooks by; `zoo.hub.publish` lets neither happen.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.catalog.sources import Source
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 
 
@@ -57,6 +58,24 @@ def describe_weight(weight: StoredWeight) -> dict[str, Any]:
         "crop_pct": weight.preprocessing.crop_pct,
         "mean": mean,
         "std": std,
+    }
+
+
+def describe_published(published: PublishedWeights, source: Source) -> dict[str, Any]:
+    """What a network's own publisher says of the weights that it has now, and where they are from."""
+    stated, side = published.stated, published.stated.image_size or DEFAULT_IMAGE_SIZE
+    return {
+        "tag": published.tag,
+        "license": stated.license or None,
+        "num_classes": published.num_classes,
+        "label_names": list(stated.labels),
+        "input_size": (published.in_chans, side, side),
+        "interpolation": stated.interpolation,
+        "crop_mode": "center",
+        "crop_pct": stated.crop_pct,
+        "mean": stated.mean,
+        "std": stated.std,
+        "source": str(source),
     }
 
 

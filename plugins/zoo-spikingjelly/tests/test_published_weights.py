@@ -17,10 +17,11 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.models import resnet18, resnet50
 from typer.testing import CliRunner
+from zoo_spikingjelly.converters import SpikformerConverter
 
 import zoo
 from zoo.cli import app
-from zoo.errors import WeightError
+from zoo.errors import InputError, WeightError
 from zoo.saving.convert import convert
 from zoo.weights.config_json import read_config
 
@@ -283,6 +284,45 @@ def test_the_converted_network_has_the_authors_logits(name: str, tmp_path: Path)
         expected = forward({key: value.double() for key, value in state.items()}, image)
     assert (expected[0] - expected[1]).abs().max() > 1e-2  # it fires, and sees the image
     assert (logits - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "kind"), [(2, 384, "linear"), (6, 512, "conv"), (10, 512, "conv"), (8, 768, "conv")]
+)
+def test_sizes_whose_heads_are_not_published_say_so(depth: int, width: int, kind: str) -> None:
+    converted = SpikformerConverter().convert(spikformer_state(depth, width, kind))
+    assert converted.spec_name == f"sj_spikformer{depth}{width}"
+    assert "heads are assumed" in converted.note
+
+
+def test_8_384_converts_where_its_heads_are_said_and_only_there(tmp_path: Path) -> None:
+    state = spikformer_state(8, 384, "conv")
+    save_file(state, tmp_path / "x.safetensors")
+    arguments = ["convert", "spikformer", str(tmp_path / "x.safetensors"), "--out", str(tmp_path / "out")]
+    refused = CliRunner().invoke(app, arguments)
+    assert refused.exit_code == 2
+    assert "says how many heads it has; say it by --set heads=…: 6, 8, 12" in " ".join(refused.output.split())
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(app, [*arguments, "--set", "heads=8"])
+    assert done.exit_code == 0, done.output
+    model = zoo.create_model(f"local-dir:{tmp_path / 'out'}").double().eval()
+    assert str(model.spec) == "sj_spikformer8384h8.converted"
+    image = _fraction("image", 3 * 48 * 48).reshape(1, 3, 48, 48)
+    with torch.no_grad():
+        logits = model(image)
+        eight, twelve = (
+            spikformer_forward({key: value.double() for key, value in state.items()}, image, 8, heads, "conv")
+            for heads in (8, 12)
+        )
+    assert (logits - eight).abs().max() <= 1e-5
+    assert (logits - twelve).abs().max() > 1e-3, "another number of heads is another network"
+
+
+def test_heads_are_refused_where_they_are_known_or_impossible() -> None:
+    with pytest.raises(InputError, match="heads is '7'; valid: 6, 8, 12"):
+        SpikformerConverter(heads="7")
+    with pytest.raises(InputError, match="sj_spikformer4384, whose heads are known; leave them out"):
+        SpikformerConverter(heads="8").convert(spikformer_state(4, 384, "linear"))
 
 
 def test_spikingjellys_own_layout_of_sew_gives_the_same_network(tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, final
 
 from zoo.blocks import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
 from zoo.contracts import Converted, Converter, Stated
+from zoo.errors import InputError, WeightError, shorten
+from zoo_spikingjelly.published import HEADS_OF_8_384
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +27,17 @@ ONE_IMAGE = (
     "The authors' code lets the last neurons of every attention in stage 3 run on from image to image of a batch; here "
     "every image starts from rest, as a batch of one does there."
 )
+HEADS = {
+    "sj_spikformer6512": "8 heads are assumed, as the authors' 8-512 has; the tensors do not say it.",
+    "sj_spikformer10512": "8 heads are assumed, as the authors' 8-512 has; the tensors do not say it.",
+    "sj_spikformer2384": "12 heads are assumed, as the authors' 4-384 has; the tensors do not say it.",
+    "sj_spikformer8768": "12 heads are assumed; the authors' code states those of 8-512 alone, and the tensors none.",
+}
+"""Sizes of the paper whose heads the authors' code does not state."""
+
+SPIKFORMERS = ((2, 384), (4, 384), (8, 384), (6, 512), (8, 512), (10, 512), (8, 768))
+"""Depth and width."""
+
 PREPARED = "That images were cropped to 0.875 is assumed: the authors' repository does not hold that code."
 
 
@@ -81,24 +95,47 @@ def _our_key(key: str) -> str:
 
 @final
 class SpikformerConverter(Converter):
-    """Spikformer-8-512 and 8-768 of ImageNet, Spikformer-4-384 of CIFAR, in their authors' layout; 4 timesteps."""
+    """All sizes of the paper whose heads are known, in their authors' layout; 4 timesteps.
+
+    Of ImageNet 6-512, 8-512, 10-512 and 8-768, of CIFAR 2-384 and 4-384. How many heads 8-384 has nothing public says:
+    the option `heads` does.
+    """
 
     api_version = 1
+    options = frozenset({"heads"})
+
+    def __init__(self, heads: str = "") -> None:
+        if heads not in ("", *map(str, HEADS_OF_8_384)):
+            raise InputError(f"heads is {shorten(heads)}; valid: {', '.join(map(str, HEADS_OF_8_384))}")
+        self.heads = heads
 
     def convert(self, state: Mapping[str, Tensor]) -> Converted:
         """The size is told from keys and shapes.
 
         Raises:
-            WeightError: it is none of them; the message names the first wrong key.
+            WeightError: it is none of them; the message names the first wrong key. Or it is 8-384 without its heads.
+            InputError: heads are given for another size.
         """
         from zoo_spikingjelly.transformers import spikformer
 
-        sizes = (spikformer(8, 512, linear=False), spikformer(8, 768, linear=False), spikformer(4, 384, linear=True))
-        return _convert(state, sizes, "Spikformer", "")
+        sizes = [spikformer(depth, width, linear=width == 384 and depth < 8) for depth, width in SPIKFORMERS]
+        converted = _convert(state, sizes, "Spikformer", "")
+        if converted.spec_name != "sj_spikformer8384":
+            if self.heads:
+                raise InputError(
+                    f"these are the tensors of {converted.spec_name}, whose heads are known; leave them out"
+                )
+            return replace(converted, note=HEADS.get(converted.spec_name, ""))
+        if not self.heads:
+            raise WeightError(
+                "these are the tensors of Spikformer-8-384, and neither they nor anything public says how many heads "
+                f"it has; say it by --set heads=…: {', '.join(map(str, HEADS_OF_8_384))}"
+            )
+        return replace(converted, spec_name=f"sj_spikformer8384h{self.heads}")
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """As imagenet.yml and cifar10.yml of the authors state it."""
-        if converted.spec_name != "sj_spikformer4384":
+        if converted.spec_name not in ("sj_spikformer2384", "sj_spikformer4384"):
             return _imagenet(converted, "bicubic", 1.0)
         if (converted.num_classes, converted.in_chans) != (10, 3):
             return Stated(note=NOT_KNOWN)

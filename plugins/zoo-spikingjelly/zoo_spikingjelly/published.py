@@ -100,10 +100,10 @@ def _spikformer(
     return Published(builder, _SPIKFORMER, 4, _flat(width, reduction), arguments, head_std=0.02)
 
 
-def _authors_spikformer(depth: int, width: int, heads: int, patch: int) -> Published:
+def _authors_spikformer(depth: int, width: int, heads: int, patch: int, title: str = "") -> Published:
     """A size that spikingjelly has no function for; its authors pool spikes."""
     settings = {"depths": depth, "embed_dims": width, "num_heads": heads, "patch_size": patch}
-    levels, title = _flat(width, patch), f"spikformer{depth}{width}"
+    levels, title = _flat(width, patch), title or f"spikformer{depth}{width}"
     return Published(
         "spikformer:Spikformer",
         _SPIKFORMER,
@@ -135,6 +135,9 @@ def _hierarchical(
     return Published(builder, paper, 4, levels, head_neuron=head_neuron, head_std=head_std)
 
 
+HEADS_OF_8_384 = (6, 8, 12)
+"""Heads of 64, 48 and 32 channels: nothing public says how many Spikformer-8-384 was trained with."""
+
 _ALL = (
     *(_residual(kind, size) for kind in ("sew", "spiking") for size in ("18", "34", "50", "101", "152")),
     _membrane("ms_resnet:ms_resnet18", _MEMBRANE, 6, (64, *_WIDTHS), (2, 4, 8, 16, 32)),
@@ -145,8 +148,12 @@ _ALL = (
     _spikformer("spikformer:spikformer_s", 384, 16),
     _spikformer("spikformer:spikformer_cifar10", 384, 4, arguments=("T",)),
     Published("spike_driven_transformer:sdt_8_384", _SDT, 4, _flat(384, 16), head_neuron="head_lif"),
+    _authors_spikformer(2, 384, 12, 4),
     _authors_spikformer(4, 384, 12, 4),
+    *(_authors_spikformer(8, 384, heads, 16, f"spikformer8384h{heads}") for heads in HEADS_OF_8_384),
+    _authors_spikformer(6, 512, 8, 16),
     _authors_spikformer(8, 512, 8, 16),
+    _authors_spikformer(10, 512, 8, 16),
     _authors_spikformer(8, 768, 12, 16),
     _hierarchical("qkformer:qkformer_10_384", _QKFORMER, 4),
     _authors_qkformer(512, 8),

@@ -1,0 +1,142 @@
+"""`timm_…` with timm's own weights: from a Hub on loopback, refused where it holds something else than timm says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor, nn
+
+import zoo
+from tests.hub.fixtures import hub
+from tests.hub.loopback import LoopbackHub
+from zoo.errors import HubError, TagError, WeightError
+from zoo.inference.inputs import transform
+from zoo.inference.predict import Prediction
+
+__all__ = ["hub"]
+
+NAME, TAG = "test_resnet", "r160_in1k"
+REPO = f"timm/{NAME}.{TAG}"
+
+
+@pytest.fixture(scope="module")
+def theirs() -> nn.Module:
+    torch.manual_seed(3)
+    network = timm.create_model(NAME)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.5, 1.5)
+    return network.eval()
+
+
+def stored(network: nn.Module, **said: Any) -> dict[str, bytes]:
+    """The repository as timm's push_to_hf_hub makes it."""
+    cfg = timm.get_pretrained_cfg(NAME).to_dict()
+    prepared = {key: cfg[key] for key in ("tag", "input_size", "mean", "std", "num_classes", "crop_pct")} | said
+    config = {"architecture": said.get("architecture", NAME), "num_classes": 1000, "pretrained_cfg": prepared}
+    return {
+        "config.json": json.dumps(config).encode(),
+        "model.safetensors": save({key: value.contiguous() for key, value in network.state_dict().items()}),
+    }
+
+
+@pytest.mark.parametrize("name", [f"timm_{NAME}", f"timm_{NAME}.{TAG}"])
+def test_they_are_timms_weights_prepared_as_timm_says(name: str, hub: LoopbackHub, theirs: nn.Module) -> None:
+    commit = hub.put(REPO, stored(theirs))
+    model = zoo.create_model(name, pretrained=True).eval()
+    x = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model(x), theirs(x))
+    cfg, stated = timm.get_pretrained_cfg(NAME), transform(model).preprocessing
+    assert (stated.size, *stated.of_channels(3)) == (cfg.input_size[1], cfg.mean, cfg.std)
+    assert (stated.crop_pct, stated.interpolation) == (cfg.crop_pct, cfg.interpolation)
+    assert str(model.spec) == f"timm_{NAME}.{TAG}"
+    assert model.pretrained_cfg["source"] == f"hf-hub:{REPO}@{commit}"
+    assert model.pretrained_cfg["license"] == cfg.license
+    assert model.pretrained_cfg["label_names"][0] == "tench, Tinca tinca"
+
+
+def test_images_are_prepared_and_labelled_by_name(hub: LoopbackHub, theirs: nn.Module) -> None:
+    from timm.data import create_transform, resolve_data_config
+
+    hub.put(REPO, stored(theirs))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (170, 210, 3), np.uint8))
+    answer = zoo.predict(f"timm_{NAME}", image, top=1)[0]
+    assert isinstance(answer, Prediction)
+    config = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
+    with torch.no_grad():
+        expected = theirs(create_transform(**config)(image)[None]).softmax(1).max()
+    assert answer.probability == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_another_head_and_one_channel_are_adapted_and_false_loads_nothing(hub: LoopbackHub, theirs: nn.Module) -> None:
+    hub.put(REPO, stored(theirs))
+    model = zoo.create_model(f"timm_{NAME}", pretrained=True, num_classes=3, in_chans=1)
+    assert (model.num_classes, model.in_chans) == (3, 1)
+    assert torch.equal(model.state_dict()["net.conv1.0.weight"], theirs.state_dict()["conv1.0.weight"].sum(1, True))
+    hub.stop()
+    assert "source" not in zoo.create_model(f"timm_{NAME}.{TAG}", pretrained=False).pretrained_cfg
+    with pytest.raises(HubError):
+        zoo.create_model(f"timm_{NAME}", pretrained=True)
+
+
+def _without_a_layer(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.startswith("layer4")}
+
+
+def _of_fewer_classes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return state | {"fc.weight": state["fc.weight"][:10].contiguous(), "fc.bias": state["fc.bias"][:10].contiguous()}
+
+
+@pytest.mark.parametrize(
+    ("said", "change", "told"),
+    [
+        ({"mean": [0.1, 0.5, 0.5]}, None, r"config\.json of .* has mean \(0\.1, 0\.5, 0\.5\), but .* says \(0\.5, "),
+        ({"input_size": [3, 224, 224]}, None, r"has input_size \(3, 224, 224\), but .* says \(3, 160, 160\)"),
+        ({"num_classes": 10}, None, "has classes 10, but .* says 1000"),
+        ({"architecture": "resnet18"}, None, "has architecture resnet18, but .* says test_resnet"),
+        ({"std": "no"}, None, r"config\.json of .* is not of timm's form: pretrained_cfg\.std"),
+        ({}, _of_fewer_classes, r"model\.safetensors of .* has classes 10, but .* says 1000"),
+        ({}, _without_a_layer, r"does not fit its model; missing: net\.layer4"),
+    ],
+)
+def test_what_is_not_as_timm_says_is_refused(
+    said: dict[str, Any],
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None,
+    told: str,
+    hub: LoopbackHub,
+    theirs: nn.Module,
+) -> None:
+    files = stored(theirs, **said)
+    if change is not None:
+        files["model.safetensors"] = save(change(dict(theirs.state_dict())))
+    hub.put(REPO, files)
+    with pytest.raises(WeightError, match=told):
+        zoo.create_model(f"timm_{NAME}", pretrained=True, num_classes=5)
+
+
+def test_bytes_that_are_not_those_of_the_index_are_refused(hub: LoopbackHub, theirs: nn.Module) -> None:
+    hub.put(REPO, stored(theirs))
+    hub.corrupt("model.safetensors")
+    with pytest.raises(HubError):
+        zoo.create_model(f"timm_{NAME}", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (f"timm_{NAME}.a9_in1k", f"timm has no weights 'a9_in1k' of {NAME}.*tags: {TAG}"),
+        ("timm_resnet14t.nothing", "timm has no weights 'nothing' of resnet14t"),
+    ],
+)
+def test_weights_that_timm_does_not_have(name: str, told: str) -> None:
+    with pytest.raises(TagError, match=told):
+        zoo.create_model(name)
