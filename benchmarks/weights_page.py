@@ -21,6 +21,9 @@ HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ c
 PICTURE = ROOT / "docs" / "weights.svg"
 HYBRID, CONTROL = "#D55E00", "#0072B2"
 
+NAME_HEIGHT = 0.55
+"""Percent of accuracy that a name takes on the picture."""
+
 Row = Mapping[str, Any]
 
 app = typer.Typer(add_completion=False)
@@ -51,6 +54,22 @@ def _energy(row: Row) -> str:
     return f"{row['energy_ratio_lowest']:.2f} to {row['energy_ratio_highest']:.1f}"
 
 
+def label_heights(weights: Sequence[Row]) -> list[tuple[Row, float]]:
+    """Where the name of each weight stands: at its accuracy, or below a name that stands there already.
+
+    Names of networks with spikes stand on the right of their marks, the others on the left.
+    """
+    placed: list[tuple[Row, float]] = []
+    for row in sorted(weights, key=lambda row: -row["top1"]):
+        near = [
+            height
+            for other, height in placed
+            if (other["timesteps"] > 1) == (row["timesteps"] > 1) and 1 / 8 < other["macs"] / row["macs"] < 8
+        ]
+        placed.append((row, min([row["top1"], *(height - NAME_HEIGHT for height in near)])))
+    return placed
+
+
 def picture(weights: Sequence[Row]) -> bytes:
     """Accuracy against operations, SVG; the same bytes for the same figures."""
     import matplotlib
@@ -68,15 +87,14 @@ def picture(weights: Sequence[Row]) -> bytes:
         if control is not None:
             pair = [control, row]
             axes.plot([one["macs"] for one in pair], [one["top1"] for one in pair], color="0.6", linewidth=1, zorder=1)
-        marker = {"marker": "o" if hybrid else "s", "color": HYBRID if hybrid else CONTROL}
-        axes.plot(row["macs"], row["top1"], markersize=7, linestyle="none", zorder=2, **marker)
-        left = not hybrid
+        marker, color = ("o", HYBRID) if hybrid else ("s", CONTROL)
+        axes.plot(row["macs"], row["top1"], marker=marker, color=color, markersize=7, linestyle="none", zorder=2)
+    for row, height in label_heights(weights):
+        hybrid = row["timesteps"] > 1
         axes.annotate(
             row["name"].partition(".")[0],
-            (row["macs"], row["top1"]),
-            xytext=(-7 if left else 7, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
+            (row["macs"] * (1.12 if hybrid else 0.89), height),
+            ha="left" if hybrid else "right",
             va="center",
             fontsize=7,
         )
@@ -86,7 +104,7 @@ def picture(weights: Sequence[Row]) -> bytes:
         ylabel="top-1 accuracy on CIFAR-10 [%]",
         xscale="log",
     )
-    axes.margins(x=0.42, y=0.08)
+    axes.margins(x=0.5, y=0.08)
     axes.grid(True, color="0.92", linewidth=0.8)
     keys = [
         Line2D([], [], marker="o", color=HYBRID, linestyle="none", label="with spikes (hybrid)"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import enum
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import typing
@@ -29,10 +30,10 @@ OPEN = {
 
 
 def _modules() -> list[str]:
-    return [
-        "zoo",
-        *(module.name for module in pkgutil.walk_packages(zoo.__path__, "zoo.") if "template" not in module.name),
-    ]
+    without_triton = importlib.util.find_spec("triton") is None  # only kernels import it as they are imported
+    names = (module.name for module in pkgutil.walk_packages(zoo.__path__, "zoo."))
+    left_out = ("template", "_kernels") if without_triton else ("template",)
+    return ["zoo", *(name for name in names if not any(part in name for part in left_out))]
 
 
 def _classes() -> dict[str, type]:

@@ -17,6 +17,7 @@ CLASSIFIERS = {
     "zoo-weights-cifar10-baselines": "ann_resnet18",
     "zoo-weights-cifar10-small": "has8_resnetsmall_b16_m2_d4_ste_bpd",
     "zoo-weights-cifar10-vgg": "ann_vgg_b16_m2_d4",
+    "zoo-weights-cifar10-vgg-fourier": "has8_vgg_b16_m2_d4_fourier_bpd",
 }
 """A network of each."""
 SMALLEST = "zoo-weights-cifar10-small"
