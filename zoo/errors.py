@@ -122,6 +122,10 @@ class UnpinnedWarning(ZooWarning):
     """A repository was named without a commit: what it holds may change."""
 
 
+class UnfinishedRunWarning(ZooWarning):
+    """A folder holds a run of `zoo train` that has not finished; its last checkpoint is taken."""
+
+
 class DamagedImagesWarning(ZooWarning):
     """Images that could not be read are left out of a pack."""
 

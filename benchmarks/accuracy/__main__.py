@@ -197,7 +197,7 @@ def report(content: Mapping[str, Any], out: Path) -> None:
 
 def limit(splits: DataSplits, images: int | None, val_images: int | None) -> DataSplits:
     """The same images whatever a run's seed, of all classes as many."""
-    return DataSplits(limit_images(splits.train, images), limit_images(splits.val, val_images))
+    return DataSplits(limit_images(splits.train, images), limit_images(splits.val, val_images), splits.size_reason)
 
 
 def choose(configurations: Sequence[Configuration], only: Sequence[str]) -> list[Configuration]:

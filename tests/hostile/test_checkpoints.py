@@ -21,7 +21,8 @@ from zoo.data import DataSplits, decode, load_data
 from zoo.data.fingerprints import earlier_form
 from zoo.errors import InputError, WeightError, ZooError
 from zoo.training import load_recipe, train
-from zoo.training.engine import Training, make_accelerator
+from zoo.training.engine import Training
+from zoo.training.processes import make_accelerator
 from zoo.training.start import Beginning
 
 NAME = "ann_resnet_b2_m2_d1"

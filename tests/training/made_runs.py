@@ -9,7 +9,8 @@ import torch
 import zoo
 from zoo.data import ImageSplit
 from zoo.training import Recipe, load_recipe
-from zoo.training.engine import Training, make_accelerator
+from zoo.training.engine import Training
+from zoo.training.processes import make_accelerator
 from zoo.training.start import Beginning
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -14,10 +15,14 @@ import zoo
 from tests.converters.published import copied, random_resnet
 from tests.data.made_data import packed
 from tests.hub.loopback import LoopbackHub
+from zoo.catalog.catalog import default_catalog
 from zoo.cli import app
+from zoo.composition import parse_name
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError, WeightError
-from zoo.training import load_data, train
+from zoo.hub.assemble import control_of
+from zoo.inference.compare import compare_models
+from zoo.training import load_data, measure_weight, train
 from zoo.training.hooks import scaled_surrogates
 from zoo.training.start import Beginning, build, find_beginning, opened_control
 
@@ -55,6 +60,42 @@ def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:
     again = CliRunner().invoke(app, [*arguments[:4], "--out", str(data.parent / "hybrid"), "--resume"])
     assert again.exit_code == 2
     assert "initial weights" in again.output  # another beginning is another run
+
+
+def test_the_record_names_the_control_and_it_is_the_one_that_is_shown(control: str, data: Path, tmp_path: Path) -> None:
+    """Not the first weight of that network in the catalog, nor one that is not trained."""
+    out = tmp_path / "hybrid"
+    result = train(HYBRID, data, changes=QUICK, out=out, control=control, workers=0)
+    begun = find_beginning(control).weight
+    assert (result.weight.control, result.weight.started_from) == (begun.name, begun.name)
+    rows = compare_models([result.reference])
+    assert [row.name for row in rows] == [result.weight.name, begun.name]
+    assert rows[1].top1 == begun.metrics["top1"]
+    measured = measure_weight(result.reference, data)
+    assert f"is {begun.name}, which its analog branches started from" in " ".join(measured.notes)
+    tuned = train(result.reference, data, changes=QUICK, out=tmp_path / "tuned", workers=0)
+    assert (tuned.weight.control, tuned.weight.started_from) == ("", result.weight.name)
+
+
+def test_a_control_that_changed_meanwhile_is_not_shown_as_that_which_it_started_from(
+    control: str, data: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "control"
+    shutil.copytree(data.parent / "control", moved)
+    result = train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", control=f"local-dir:{moved}", workers=0)
+    shutil.rmtree(moved)
+    train(CONTROL, data, changes=QUICK | {"seed": 5}, out=moved, tag="other", workers=0)
+    assert [row.name for row in compare_models([result.reference])] == [result.weight.name, CONTROL]
+
+
+def test_a_card_shows_the_control_that_the_record_names_or_none() -> None:
+    record = default_catalog().weights["has8_resnet_b8_m2_d4_ste_bpd"][0].stored()
+    spec = parse_name(record.variant).tagged(record.tag)
+    assert record.control == ""
+    shown = control_of(record, spec)
+    assert control_of(record.model_copy(update={"control": "ann_resnet_b8_m2_d4.elsewhere"}), spec) is None
+    if shown is not None:
+        assert control_of(record.model_copy(update={"control": shown.name}), spec) == shown
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_a_step_is_what_it_says(data: ImageSplit, tmp_path: Path) -> None:
     figures, stopping = run._update(next(run._feeder.steps(0, 0)))
     assert figures.loss == pytest.approx(sum(losses) / 2, rel=1e-6)
     assert figures.grad_norm == pytest.approx(norm, rel=1e-5)
-    assert (figures.images, stopping, figures.learning_rate) == (8, False, rate)
+    assert (figures.images, stopping, figures.lr) == (8, False, rate)
     for name, own in twin.named_parameters():
         assert torch.allclose(own, run.network.get_parameter(name), atol=1e-7), name
 

@@ -74,24 +74,32 @@ def test_paper_small_steps_with_batches_of_16_drawn_by_its_seed(tmp_path: Path) 
     assert run.recipe.label_smoothing == 0
 
 
-def test_paper_imagenet_is_sgdr() -> None:
+def test_paper_imagenet_warms_up_and_anneals_once_from_the_full_rate() -> None:
+    """As the published code does: LinearLR over 5 epochs, then CosineAnnealingLR over the 95 that are left."""
     _, optimizer, schedule, recipe = _built("paper-imagenet", steps=70)
     assert type(optimizer) is torch.optim.SGD
     (group,) = optimizer.param_groups
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)
     rates = _rates(optimizer, schedule, 70 * recipe.epochs)
-    # The first cosine is a seventh of the run, the second two, the third four; each begins at the full rate.
-    lengths, start = (1000, 2000, 4000), 0
-    for length in lengths:
-        for place in (0, length // 2, length - 1):
-            if start + place > 5 * 70:  # after the warm-up
-                expected = 6.25e-3 * (1 + math.cos(math.pi * place / length)) / 2
-                assert rates[start + place - 1] == pytest.approx(expected, rel=1e-6, abs=1e-12)
-        start += length
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
-    warm = rates[: 5 * 70 - 1]
+    warmup = 5 * 70
+    warm, cosine = rates[: warmup - 1], rates[warmup - 1 :]
     assert warm == sorted(warm)
-    assert warm[0] == pytest.approx(6.25e-3 * (6.25e-4 + (1 - 6.25e-4) / 350), rel=1e-6)
+    assert warm[0] == pytest.approx(6.25e-3 * (6.25e-4 + (1 - 6.25e-4) / warmup), rel=1e-6)
+    assert max(rates) == cosine[0] == pytest.approx(6.25e-3, rel=1e-9)
+    for place in (1, 1000, 3325, 6000):
+        expected = 6.25e-3 * (1 + math.cos(math.pi * place / (95 * 70))) / 2
+        assert cosine[place] == pytest.approx(expected, rel=1e-6)
+    assert cosine == sorted(cosine, reverse=True)  # without a restart
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_warm_up_beneath_the_schedule_stays_what_it_was() -> None:
+    """Released weights were trained so: the cosine's beginning is hidden by the warm-up."""
+    model = zoo.create_model(NAME, num_classes=10)
+    recipe = load_recipe("modern", {"epochs": 10})
+    optimizer = build_optimizer(model, recipe)
+    rates = _rates(optimizer, build_schedule(optimizer, recipe, 20), 200)
+    assert rates[19] == pytest.approx(3e-3 * (1 + math.cos(math.pi * 20 / 200)) / 2, rel=1e-6)
 
 
 def test_a_recipe_has_a_reason_beside_every_number() -> None:

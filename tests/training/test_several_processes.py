@@ -26,7 +26,8 @@ def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> 
     os.environ.update(environment)
     import zoo
     from zoo.training import evaluate, load_recipe, load_split
-    from zoo.training.engine import Training, make_accelerator
+    from zoo.training.engine import Training
+    from zoo.training.processes import make_accelerator
     from zoo.training.start import Beginning
 
     data, out, accumulate = given[0], Path(given[1]), int(given[2])

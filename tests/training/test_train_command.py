@@ -10,6 +10,7 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,10 @@ import zoo
 from tests.data.made_data import folder, packed
 from zoo.cli import app
 from zoo.saving.record import Statement
-from zoo.training import DataOptions, load_data, train
+from zoo.training import DataOptions, Evaluation, TrainingResult, load_data, train
+from zoo.training.observers.base import EpochRow
 from zoo.training.result import write_weights
+from zoo.weights.config_json import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")
@@ -61,6 +64,7 @@ def test_the_summary_is_one_object(trained: Path) -> None:
     assert 0 <= summary["top1"] <= 100
     assert "top5" not in summary  # of two classes
     (note,) = summary["notes"]
+    assert summary["missing"][0] == "6 training steps are too few to learn from; take more epochs, or more images"
     assert "1 damaged" in note
     assert "night/00007.jpg" in note
 
@@ -78,7 +82,7 @@ def test_the_folder_has_everything(trained: Path, photos: Path) -> None:
         for key in (
             "train_loss",
             "train_top1",
-            "learning_rate",
+            "lr",
             "grad_norm",
             "spike_rate",
             "images_per_second",
@@ -125,6 +129,54 @@ def test_a_name_with_its_distribution_trains_a_weight_that_loads(photos: Path, t
     assert str(zoo.create_model(f"local-dir:{out}").spec) == f"{name}.photos"
     assert run("predict", "--model", out, photos / "noon" / "00001.jpg").exit_code == 0
     assert run("publish", out, "--to-dir", tmp_path / "hub", "--license", "MIT").exit_code == 0
+
+
+def test_the_log_says_the_size_of_the_images_the_lr_and_what_is_missing(tmp_path: Path) -> None:
+    few = folder(tmp_path / "few", {"night": 5, "noon": 5}, size=(20, 16))
+    done = run("train", "ann_resnet_b1_m1_d1", "--data", few, "--out", tmp_path / "run", *QUICK, "--epochs", "1")
+    assert done.exit_code == 0, done.output
+    assert "images of 16×16 pixels: the smallest shorter side among the data's images" in done.stderr
+    assert re.search(r"epoch 1/1  loss .*  lr \S+  ", done.stderr)
+    assert "rate" not in done.stderr.replace("whose rate is 0", "")
+    assert "not worth publishing yet: 1 training step is too few to learn from" in done.stdout
+    assert "zoo publish" not in done.stdout
+    about = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert about["data"]["image_size"] == 16
+    assert about["data"]["size_reason"] == "the smallest shorter side among the data's images"
+    assert about["result"]["missing"]
+
+
+def test_a_run_that_learned_something_is_worth_publishing(trained: Path) -> None:
+    weight, confusion = read_config((trained / "config.json").read_bytes(), "run"), torch.tensor([[9, 1], [2, 8]])
+    rows = [EpochRow(1, 40, 0.5, 80.0, 0.0, 1.0, None, 1.0, 1.0)]
+    learned = TrainingResult(
+        trained, weight, Evaluation(20, weight.labels, {"top1": 85.0}, 0.4, confusion, 20), tuple(rows), ()
+    )
+    assert learned.missing == ()
+    guessed = Evaluation(20, weight.labels, {"top1": 50.0}, 0.7, torch.tensor([[10, 0], [10, 0]]), 20)
+    (said,) = replace(learned, evaluation=guessed).missing
+    assert said.startswith("its top-1 of 50.00 % is not above the 50.00 % of an answer that always names")
+    (few,) = replace(learned, rows=(replace(rows[0], step=9),)).missing
+    assert few.startswith("9 training steps are too few")
+
+
+@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+def test_a_device_that_the_machine_lacks_is_refused_and_its_own_are_named(
+    trained: Path, photos: Path, tmp_path: Path, command: str
+) -> None:
+    given = {
+        "train": (NAME, "--data", photos, "--out", tmp_path / "run", *QUICK),
+        "eval": (trained, "--data", photos),
+        "predict": ("--model", trained, photos / "noon" / "00001.jpg"),
+    }
+    for name in ("cuda:99", "nonsense"):
+        refused = run(command, *given[command], "--device", name)
+        assert refused.exit_code == 2
+        said = " ".join(refused.stderr.split())
+        assert re.search(rf"cannot compute on device '{name}': .*; this machine has cpu", said)
+    assert not (tmp_path / "run").exists()
+    done = run(command, *given[command], "--device", "cpu")
+    assert done.exit_code == 0, done.output
 
 
 def test_a_run_of_one_step_says_that_it_learns_nothing(tmp_path: Path) -> None:
@@ -285,18 +337,6 @@ def test_other_peoples_folders_are_left_alone(photos: Path, tmp_path: Path) -> N
     assert "holds config.json, which is not a run of `zoo train`" in result.stderr
     (tmp_path / "file").touch()
     assert "is a file" in run("train", NAME, "--data", photos, "--out", tmp_path / "file").stderr
-
-
-@pytest.mark.parametrize("command", ["predict --model", "info", "eval --data cifar10", "publish --to-dir out"])
-def test_a_run_that_has_not_finished_is_not_taken_for_a_weight(trained: Path, tmp_path: Path, command: str) -> None:
-    folder = tmp_path / "stopped"
-    folder.mkdir()
-    for name in ("run.json", "checkpoint.pt"):
-        (folder / name).write_bytes((trained / name).read_bytes())
-    result = run(*command.split(), folder)
-    assert result.exit_code == 2
-    assert f"{folder} holds a run that has not finished" in result.stderr
-    assert f"zoo train … --out {folder} --resume" in result.stderr
 
 
 def test_small_images_of_several_sizes_are_not_enlarged(tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ class StoredWeight(Record):
     """A trained weight, wherever its bytes lie.
 
     Attributes:
-        control: the weight of the network without spikes that had the same schedule, `variant.tag`.
+        control: the weight of the network without spikes to compare it with, `variant.tag`: the one that its analog
+            branches started from, or one of the same schedule; empty for none.
         started_from: the weight that training started from, `variant.tag`; empty for none.
         silenced: top-1 in percent with one kind of branch giving 0: `spiking`, `analog`.
         robustness: top-1 in percent on altered validation images, by the alteration and its strength.

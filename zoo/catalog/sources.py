@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
@@ -61,6 +61,32 @@ class LocalFolder(Source):
 
     def __str__(self) -> str:
         return f"local-dir:{self.path}"
+
+
+@final
+@dataclass(frozen=True)
+class RunCheckpoint(Source):
+    """The last checkpoint of a run of `zoo train` that has not finished.
+
+    The run may go on meanwhile and replace the checkpoint, so the weights are kept as they were read.
+
+    Attributes:
+        path: the folder of the run.
+        place: where the run was, in words: `after epoch 3 of 12`.
+        data: its weights as the bytes of a model.safetensors.
+    """
+
+    path: Path
+    place: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"local-dir:{self.path}"
+
+    @property
+    def note(self) -> str:
+        """What whoever uses these weights must know."""
+        return f"{self.path} holds a run that has not finished; these are the weights of its checkpoint {self.place}"
 
 
 @final

@@ -70,7 +70,9 @@ def eval_command(
             help="The type of numbers to compute in; no means float32, in which the recorded figures are measured."
         ),
     ] = _Precision.NO,
-    device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="cpu|cuda|cuda:1|mps|auto", help="Where to compute; auto: a GPU where there is one.")
+    ] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
         int | None,

@@ -39,7 +39,9 @@ def predict_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = (
         PREDICTED_AT_ONCE
     ),
-    device: Annotated[str, typer.Option(help="Where to compute, such as cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="cpu|cuda|cuda:1|mps|auto", help="Where to compute; auto: a GPU where there is one.")
+    ] = "cpu",
     fuse: Annotated[
         bool,
         typer.Option("--fuse", help="Fold batch norms into convolutions: faster; probabilities differ by rounding."),
@@ -82,7 +84,8 @@ def _predict(
         opened = open_model(model_reference(model or default_model()), required=True, **hub)
         weight = opened.weight
         assert weight is not None  # it was required
-        from zoo.inference.predict import predict_files, usable_device
+        from zoo.inference.device import usable_device
+        from zoo.inference.predict import predict_files
 
         network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
     if fuse:

@@ -268,7 +268,7 @@ def _metrics(texts: list[str]) -> dict[str, float]:
 
 def _order(name: str, checkpoint: Path | None, catalog: Path, access: HubAccess, stated: Mapping[str, Any]) -> _Order:
     """What NAME stands for: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
-    from zoo.catalog.sources import LocalFolder, PlainFile
+    from zoo.catalog.sources import LocalFolder, PlainFile, RunCheckpoint
     from zoo.saving.record import describe_checkpoint, restate
 
     if checkpoint is not None:
@@ -276,7 +276,7 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, access: HubAccess,
         weight = describe_checkpoint(name, data, str(checkpoint), _statement(stated))
         return _Order(weight, PlainFile(checkpoint), data)
     order = _find(model_reference(name), catalog, access)
-    if isinstance(order.source, LocalFolder):
+    if isinstance(order.source, LocalFolder | RunCheckpoint):
         _refuse([option for option in stated if option not in _OF_A_FOLDER], f"the config.json of {name} records that")
         fields = {_field(option): text for option, text in stated.items()}
         return _Order(restate(order.weight, fields), order.source)

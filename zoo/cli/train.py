@@ -116,7 +116,16 @@ def train_command(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, if there is one.", rich_help_panel=_RUN)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out, if there is one. An interrupted run ends at the very weights of an "
+            "undisturbed one. A finished run goes on where --epochs asks for more: from its weights and optimiser, the "
+            "learning rate's schedule laid anew over all epochs. A cosine, at zero after --epochs 2, so rises to half "
+            "its highest rate with --epochs 4, and the result is another than that of 4 epochs at once. Until it ends, "
+            "the folder keeps its weight.",
+            rich_help_panel=_RUN,
+        ),
     ] = False,
     validate_every: Annotated[
         int,
@@ -141,6 +150,14 @@ def train_command(
         int,
         typer.Option(min=1, help="Parts in which a process computes one step, to save memory.", rich_help_panel=_RUN),
     ] = 1,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|cpu|cuda|cuda:1|mps",
+            help="Where to compute; auto takes a GPU with CUDA where there is one. Several processes take a GPU each.",
+            rich_help_panel=_RUN,
+        ),
+    ] = "auto",
     threads: Annotated[
         int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.", rich_help_panel=_RUN)
     ] = 0,
@@ -200,8 +217,8 @@ def train_command(
     keep_freed_memory()
     leave_bombs_to_us()
     from zoo.training import DataOptions, train
-    from zoo.training.engine import is_first_process
     from zoo.training.observers.display import Display
+    from zoo.training.processes import is_first_process
 
     changes = {
         "epochs": epochs,
@@ -230,6 +247,7 @@ def train_command(
             },
             options=options,
             accumulate=accumulate,
+            device=device,
             workers=workers,
             validate_every=validate_every,
             eval_batch_size=eval_batch_size,
@@ -262,4 +280,7 @@ def _print(result: TrainingResult, as_json: bool) -> None:
     for note in result.notes:
         say(f"note: {note}")
     say(f"  zoo predict --model {result.folder} photo.jpg")
-    say(f"  zoo publish {result.reference} --license … --repo-id …")
+    if result.missing:
+        say(f"not worth publishing yet: {'; '.join(result.missing)}")
+    else:
+        say(f"  zoo publish {result.reference} --license … --repo-id …")

@@ -61,8 +61,9 @@ def load_data(
         MissingExtraError: `hfds/`, `hfids/` and `wds/` need `pip install 'has8-zoo[data]'`.
     """
     train, val = list_both(Source(_named(source), root, split_seed, download, image_size, max_damaged=max_damaged))
-    size = choose_size([train, val], image_size)
-    held = DataSplits(*_hold([train, val], size, max_damaged, in_memory_bytes))
+    chosen = choose_size([train, val], image_size)
+    to_train, to_measure = _hold([train, val], chosen.size, max_damaged, in_memory_bytes)
+    held = DataSplits(to_train, to_measure, chosen.reason)
     check_left(train, held.train)
     return held
 
@@ -112,7 +113,7 @@ def load_split(
         check_classes(listing)
     else:
         listing = listing.relabel(classes, "the model")
-    [held] = _hold([listing], choose_size([listing], image_size), max_damaged, in_memory_bytes, framing)
+    [held] = _hold([listing], choose_size([listing], image_size).size, max_damaged, in_memory_bytes, framing)
     return held
 
 

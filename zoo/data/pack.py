@@ -102,7 +102,7 @@ def pack(
     if not out.parent.is_dir():
         raise InputError(f"the folder {display_name(out.parent)} does not exist; make it, or choose another (--out)")
     parts = _parts(Source(source, root, 3407, download, image_size, out.parent, max_damaged))
-    height, _ = size = choose_size(list(parts.values()), image_size)
+    height, _ = size = choose_size(list(parts.values()), image_size).size
     limit = check_count("max_damaged", max_damaged, 0, 10**9)
     begin(sum(map(len, parts.values())))
     writer = _Writer(parts, size, {split: Damage(limit) for split in parts}, source_key, after_image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -57,6 +57,8 @@ def prepare_data(data: str | Path | ImagesInHand | DataSplits, options: DataOpti
             max_damaged=options.max_damaged,
             download=options.download,
         )
+        if options.image_size is None and opened.weight is not None:
+            splits = replace(splits, size_reason=f"that of {opened.weight.name}, which the run starts from")
     height, width = splits.train.size
     if height != width:
         raise InputError(
@@ -67,7 +69,8 @@ def prepare_data(data: str | Path | ImagesInHand | DataSplits, options: DataOpti
             f"the validation split has the classes {', '.join(splits.val.classes)}, "
             f"the training split {', '.join(splits.train.classes)}; they must be the same, in the same order"
         )
-    return DataSplits(limit_images(splits.train, options.limit), limit_images(splits.val, options.limit_val))
+    train, val = limit_images(splits.train, options.limit), limit_images(splits.val, options.limit_val)
+    return DataSplits(train, val, splits.size_reason)
 
 
 def damage_notes(split: ImageSplit, which: str) -> list[str]:

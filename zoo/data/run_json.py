@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from zoo.data.in_hand import ImagesInHand
 from zoo.errors import InputError
@@ -43,6 +44,34 @@ def measured_with(folder: Path) -> int | None:
     """
     images = _read_run(folder, lambda run: run.get("result", {}).get("eval_batch_size"))
     return images if isinstance(images, int) and images > 0 else None
+
+
+@final
+@dataclass(frozen=True)
+class StartedFrom:
+    """The weight that a run began with.
+
+    Attributes:
+        sha256: of its bytes.
+        load: what `create_model` takes for it on the machine of the run; '' where it was converted for the run alone.
+    """
+
+    sha256: str
+    load: str
+
+
+def started_from(folder: Path) -> StartedFrom | None:
+    """What the run in that folder began with; None where that was no weight, or the folder holds no run.
+
+    Raises:
+        InputError: its run.json cannot be read.
+    """
+    content = _read_run(folder, lambda run: run.get("started_from"))
+    if not content:
+        return None
+    if not (isinstance(content, dict) and all(isinstance(content.get(key), str) for key in ("sha256", "load"))):
+        raise InputError(f"{folder / RUN} does not say what its run started from as `zoo train` does")
+    return StartedFrom(content["sha256"], content["load"])
 
 
 def _read_run(folder: Path, pick: Callable[[dict[str, Any]], Any]) -> Any:

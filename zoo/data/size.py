@@ -40,8 +40,22 @@ WHOLE_IMAGES = Framing()
 """As images are trained on."""
 
 
-def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> tuple[int, int]:
-    """(height, width), alike: `image_size`; else 224 where an image has a longer side; else the smallest shorter side.
+@final
+@dataclass(frozen=True)
+class ChosenSize:
+    """To which size images are brought.
+
+    Attributes:
+        size: (height, width), alike.
+        reason: why, in words that a sentence goes on with.
+    """
+
+    size: tuple[int, int]
+    reason: str
+
+
+def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> ChosenSize:
+    """`image_size`; else 224 where an image has a longer side; else the smallest shorter side.
 
     So small images are not enlarged among small ones. Headers are read until a side is over 224: a data set of
     photographs is decided after one image.
@@ -51,9 +65,9 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
     """
     if image_size is not None:
         side = check_count("image_size", image_size, 1, 16384)
-        return side, side
+        return ChosenSize((side, side), "as asked for")
     if sides := [listing.side for listing in listings if listing.side is not None]:
-        return sides[0], sides[0]
+        return ChosenSize((sides[0], sides[0]), "to which the data were brought when they were packed")
     smallest = LARGEST + 1
     reasons: list[str] = []
     for listing in listings:
@@ -64,11 +78,11 @@ def choose_size(listings: Sequence[Listing], image_size: int | None = None) -> t
                 reasons.append(str(error))
                 continue
             if max(size) > LARGEST:
-                return LARGEST, LARGEST
+                return ChosenSize((LARGEST, LARGEST), f"since an image of the data has a side over {LARGEST}")
             smallest = min(smallest, *size)
     if smallest > LARGEST:
         raise InputError(f"none of the {len(reasons)} images of {listings[0].where} can be read: {reasons[0]}")
-    return smallest, smallest
+    return ChosenSize((smallest, smallest), "the smallest shorter side among the data's images")
 
 
 def to_bytes(image: Image.Image, size: tuple[int, int], framing: Framing = WHOLE_IMAGES) -> Tensor:

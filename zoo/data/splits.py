@@ -124,7 +124,14 @@ class MemorySplit(ImageSplit):
 @final
 @dataclass(frozen=True)
 class DataSplits:
-    """What a training needs: images to learn from, and images to be measured on, with the same classes."""
+    """What a training needs: images to learn from, and images to be measured on, with the same classes.
+
+    Attributes:
+        train: to learn from.
+        val: to be measured on.
+        size_reason: why the images have their size, in words that a sentence goes on with.
+    """
 
     train: ImageSplit
     val: ImageSplit
+    size_reason: str = "as the data were given"

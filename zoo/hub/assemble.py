@@ -68,14 +68,15 @@ def assemble(
 
 
 def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None) -> WeightRecord | None:
-    """The published weight of the same network without spikes, of the same tag, where the catalog has one.
+    """The published weight of the same network without spikes: the one that the record names, else that of its tag.
 
-    Only one whose figures can stand beside these: of the same classes and channels, the same images prepared alike.
+    Only one that the catalog lists, and whose figures can stand beside these: of the same classes and channels, the
+    same images prepared alike.
     """
     name = default_registry().load("family", spec.family)().control(dict(spec.fields))
     records = (catalog or default_catalog()).weights.get(name, []) if name else []
-    purpose = _measured_on(weight)
-    return next((record for record in records if record.tag == spec.tag and _measured_on(record) == purpose), None)
+    wanted, purpose = weight.control or f"{name}.{spec.tag}", _measured_on(weight)
+    return next((record for record in records if record.name == wanted and _measured_on(record) == purpose), None)
 
 
 def _measured_on(weight: StoredWeight) -> tuple[object, ...]:

@@ -26,6 +26,10 @@ BUDGET = 1 << 30
 _BYTES = 4  # of a float32, also under autocast, so that the number of images is the same in every precision
 
 
+_SHORTAGE = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")
+"""In what torch says where no memory is left on the CPU."""
+
+
 def choose_batch(model: ImageClassifier, size: tuple[int, int], trained: int | None = None) -> int:
     """Images of (height, width) pixels to classify at once: 250, or as many as take 1 GiB of activations.
 
@@ -93,22 +97,26 @@ def telling_shortage(model: ImageClassifier, images: int, size: tuple[int, int],
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_shortage(error):
+        if not is_shortage(error):
             raise
         text = f"{model.spec}: {images} images" if images > 1 else f"{model.spec}: one image"
         advice = f"choose --eval-batch-size {images // 2} or less" if images > 1 else "choose smaller images"
         if asked and images > 1:
             advice += ", or leave the option out"
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise MemoryLimitError(
             f"{text} of {size[1]}×{size[0]} pixels at once need{'' if images > 1 else 's'} more memory than there is "
-            f"({reason}); {advice}"
+            f"({reason_of(error)}); {advice}"
         ) from error
 
 
-def _is_shortage(error: Exception) -> bool:
+def is_shortage(error: Exception) -> bool:
     """Whether Python, torch's allocator on the CPU, or the one of a GPU found no memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in _SHORTAGE)
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of what was said of it, without the rest of torch's advice."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def check_batch(images: int | None) -> None:

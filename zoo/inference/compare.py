@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
 
+from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.sizes import COMPARED_ON
 from zoo.data.images import prepare
 from zoo.data.prepare import DataOptions
+from zoo.data.run_json import started_from
 from zoo.data.sample import sample_images
 from zoo.data.source import Source
-from zoo.errors import InputError, ModelNameError
+from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import profile
 from zoo.registry.registry import default_registry
@@ -115,27 +117,46 @@ def _with_controls(names: Sequence[str], controls: bool, **places: Unpack[Places
 
 
 def _is_among(control: OpenedModel, hybrid: OpenedModel, asked: Iterable[OpenedModel]) -> bool:
-    """Whether a control was named itself: the very weight that a record names, else any of its variant."""
+    """Whether a control was named itself: its very weight, or where no record names one, any of its variant."""
+    models, own = list(asked), control.weight
+    weights = {model.weight.sha256: model.weight.name for model in models if model.weight}
+    if own is not None and own.sha256 in weights:
+        return True
     recorded = hybrid.weight.control if hybrid.weight else ""
-    if recorded:
-        return recorded in {opened.weight.name for opened in asked if opened.weight}
-    return control.spec.untagged() in {opened.spec.untagged() for opened in asked}
+    if recorded:  # and not at hand, where the control has another name
+        return (own is None or own.name != recorded) and recorded in weights.values()
+    return control.spec.untagged() in {model.spec.untagged() for model in models}
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
-    """The weight that the record names, where it is at hand, else the control's first one; None for no control."""
+    """The weight that the run started from, or that the record names, where it is at hand; else the control's first."""
     registry = opened.registry or default_registry()
     variant = registry.load("family", opened.spec.family)().control(dict(opened.spec.fields))
     if variant is None:
         return None
     recorded = opened.weight.control if opened.weight else ""
     places: Places = {"registry": opened.registry, "catalog": opened.catalog}
+    if recorded and (begun := _begun_from(opened)):
+        return open_model(begun, listed=True, **places)
     try:
         if recorded:
             return open_model(recorded, listed=True, **places)
     except ModelNameError:  # the distribution that lists it is not installed
         pass
     return open_model(variant, listed=True, **places)
+
+
+def _begun_from(opened: OpenedModel) -> str:
+    """What loads the very control that the run in a folder started from; '' where it lies there no more."""
+    weight, source = opened.weight, opened.source
+    begun = started_from(source.path) if isinstance(source, LocalFolder | RunCheckpoint) else None
+    if begun is None or not begun.load or weight is None or weight.control != weight.started_from:
+        return ""
+    try:
+        control = open_model(begun.load, registry=opened.registry, catalog=opened.catalog).weight
+    except (ModelNameError, WeightError, HubError):  # it was moved, or the distribution that lists it is not installed
+        return ""
+    return begun.load if control is not None and control.sha256 == begun.sha256 else ""
 
 
 def _compare(

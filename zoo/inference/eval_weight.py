@@ -9,7 +9,7 @@ from typing import Any, Literal, final
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
-from zoo.catalog.sources import LocalFolder
+from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.data import ImageSplit, load_data, load_split
 from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.limit import limit_images
@@ -18,11 +18,14 @@ from zoo.data.run_json import identify_data, measured_with, trained_on
 from zoo.data.size import Framing
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
+from zoo.inference.device import usable_device
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
-from zoo.inference.predict import usable_device
 from zoo.inference.processes import ALONE, Processes
 from zoo.registry.registry import Registry
 from zoo.terminal import Progress
+
+_FOLDERS = (LocalFolder, RunCheckpoint)
+"""Sources that may be a run's own folder."""
 
 
 @final
@@ -109,7 +112,7 @@ def measure_weight(
         model = opened.build(pretrained=True, device=usable_device(device))
     images = limit_images(images, options.limit)
     begin(len(images))
-    trained_with = measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None
+    trained_with = measured_with(opened.source.path) if isinstance(opened.source, _FOLDERS) else None
     evaluation = evaluate(
         model,
         images,
@@ -119,6 +122,8 @@ def measure_weight(
         share=processes.share,
         after_batch=after_batch,
     )
+    if isinstance(opened.source, RunCheckpoint):
+        notes = [opened.source.note, *notes]
     return Measurement(weight, images.origin, evaluation, (*notes, *_remarks(weight, evaluation, images)))
 
 
@@ -135,7 +140,7 @@ def _load(
         "max_damaged": options.max_damaged,
         "download": options.download,
     }
-    if isinstance(opened.source, LocalFolder) and trained_on(opened.source.path) == identify_data(data):
+    if isinstance(opened.source, _FOLDERS) and trained_on(opened.source.path) == identify_data(data):
         splits = load_data(data, **common)
         if splits.train.classes == weight.labels:
             chosen = splits.train if split == "train" else splits.val
@@ -146,6 +151,9 @@ def _load(
 
 def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -> list[str]:
     notes = damage_notes(images, "evaluated")
+    if weight.control:
+        begun = ", which its analog branches started from" if weight.control == weight.started_from else ""
+        notes.append(f"its control, the network without spikes to compare it with, is {weight.control}{begun}")
     without = [score.name for score in evaluation.scores() if not score.images]
     if without:
         rest = f" and {len(without) - 5} more" if len(without) > 5 else ""

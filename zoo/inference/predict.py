@@ -16,6 +16,7 @@ from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.data.images import display_name
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
+from zoo.inference.device import usable_device
 from zoo.inference.inputs import Named, Source, Transform, list_images
 from zoo.inference.processes import ALONE, Processes
 from zoo.inference.read_ahead import read_ahead
@@ -251,17 +252,3 @@ def _rank(file: Path | str, logits: Tensor, labels: Sequence[str], top: int) -> 
     probabilities, order = logits.softmax(0).sort(descending=True, stable=True)
     ranked = zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
     return Prediction(file, tuple((labels[index], probability) for index, probability in ranked))
-
-
-def usable_device(name: str) -> str:
-    """`name`, where torch can compute on that device.
-
-    Raises:
-        InputError: it is not a device, or not one of this machine.
-    """
-    try:
-        torch.zeros(1, device=name).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"cannot compute on device {name!r}: {reason}; --device cpu always works") from error
-    return name

@@ -22,9 +22,10 @@ from zoo.names import Spec
 from zoo.registry.component import Component
 from zoo.registry.registry import Registry, default_registry
 from zoo.saving.checkpoint_file import Checkpoint, open_checkpoint, read_state
-from zoo.saving.folder import ModelFolder, check_new_folder, make_folder, pack
+from zoo.saving.folder import ModelFolder, check_new_folder, make_folder
 from zoo.saving.record import NOT_STATED, Statement
 from zoo.weights import HubAccess
+from zoo.weights.pack import pack
 from zoo.weights.pretrained_cfg import default_labels
 
 __all__ = ["TAG", "ConvertedFolder", "check_converted", "convert", "convert_checkpoint", "make_converted", "read_state"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from zoo.catalog.schema import StoredWeight
@@ -17,7 +15,6 @@ from zoo.composition import build_model, parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import SaveError
 from zoo.files import replace_files, write_folder
-from zoo.names import Spec
 from zoo.registry.registry import Registry
 from zoo.saving.record import Statement, describe_rebuilt, rebuild, state_metrics
 from zoo.weights import describe
@@ -112,13 +109,6 @@ def make_rebuilt(
 def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
     """The config.json of a weight that is in this model."""
     return write_config(weight, describe(model, weight), model.num_features)
-
-
-def pack(state: Mapping[str, Tensor], spec: Spec) -> bytes:
-    """The bytes of a model.safetensors."""
-    # Copies: safetensors takes no two tensors of one storage, which a network that shares layers has.
-    copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
-    return save(copies, metadata={"spec": json.dumps(spec.untagged().to_json())})
 
 
 def check_finite(state: Mapping[str, Tensor], origin: str) -> None:

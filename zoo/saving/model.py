@@ -9,8 +9,9 @@ from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, SaveError, WeightError
 from zoo.registry.registry import Registry
-from zoo.saving.folder import ModelFolder, check_finite, check_new_folder, make_rebuilt, pack
+from zoo.saving.folder import ModelFolder, check_finite, check_new_folder, make_rebuilt
 from zoo.saving.record import NOT_STATED, Statement, check_tag, rebuild
+from zoo.weights.pack import pack
 from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
 
 DEFAULT_TAG = "saved"

@@ -14,12 +14,13 @@ import typer
 import yaml
 
 from zoo.catalog.schema import Activity, Preprocessing, WeightRecord
+from zoo.catalog.sources import RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_split
 from zoo.data.images import prepare
 from zoo.data.sample import sample_images
 from zoo.data.source import Source
-from zoo.errors import InputError
+from zoo.errors import InputError, WeightError
 from zoo.factory import open_model
 from zoo.inference.evaluate import evaluate, rounded
 from zoo.profiling import profile
@@ -53,6 +54,8 @@ def record_run(
     opened = open_model(f"local-dir:{run}")
     stored = opened.weight
     assert stored is not None  # a folder has one
+    if isinstance(opened.source, RunCheckpoint):
+        raise WeightError(f"{opened.source.note}; a catalog lists finished runs: go on with it by --resume")
     split = load_split(data, "val")
     if stored.labels != split.classes:
         raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(split.classes)}")

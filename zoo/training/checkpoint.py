@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,7 @@ from zoo.data.fingerprints import compare
 from zoo.errors import InputError, WeightError
 from zoo.training.files import replace_file
 from zoo.training.recipes import Recipe
-
-CHECKPOINT = "checkpoint.pt"
-_FORMAT = 1
+from zoo.weights.run_checkpoint import FORMAT, load_checkpoint
 
 FINGERPRINT = "data fingerprint"
 MEASURED = "validation data fingerprint"
@@ -38,10 +35,10 @@ class Identity:
 
     facts: Mapping[str, Any]
 
-    def check(self, other: Mapping[str, Any], where: Path) -> list[str]:
-        """How the data were compared, in words; raises `InputError` naming what differs."""
+    def check(self, other: Mapping[str, Any], where: Path, advice: str = "") -> list[str]:
+        """How the data were compared, in words; raises `InputError` naming what differs, with more advice."""
         facts = {key: value for key, value in self.facts.items() if key not in DATA}
-        before = {key: value for key, value in other.items() if key not in DATA}
+        before = _later_settings(other) | {key: value for key, value in other.items() if key not in DATA}
         changed = [
             f"{key} ({_short(before.get(key))}, now {_short(facts.get(key))})"
             for key in {**facts, **before}
@@ -59,9 +56,15 @@ class Identity:
         if changed:
             raise InputError(
                 f"{where} was made with another {', '.join(changed)}; go on with what it was made with, "
-                "or choose another folder (--out)"
+                f"or choose another folder (--out){advice}"
             )
         return notes
+
+
+def _later_settings(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a recipe that the version which wrote these facts did not have yet, as it trained: by default."""
+    fields = {key: field for key, field in Recipe.model_fields.items() if not field.is_required()}
+    return {key: field.default for key, field in fields.items() if key not in facts}
 
 
 def identify(
@@ -95,7 +98,7 @@ def _short(value: Any) -> str:
 
 def write_checkpoint(path: Path, identity: Identity, state: Mapping[str, Any]) -> None:
     """Replace the checkpoint, whole or not at all."""
-    content = {"format": _FORMAT, "identity": dict(identity.facts), **state}
+    content = {"format": FORMAT, "identity": dict(identity.facts), **state}
     replace_file(path, lambda file: torch.save(content, file))
 
 
@@ -107,44 +110,69 @@ class Checkpoint:
     Attributes:
         state: of the network, the optimiser and all else; its parts are not checked yet.
         notes: how the data of then and now were compared.
+        finished: the epochs of the run where it had finished and now has more of them; else None.
     """
 
     state: dict[str, Any]
     notes: list[str]
+    finished: int | None = None
 
 
-def _check_sums(path: Path) -> None:
-    """Raise `BadZipFile` where a part is not what was written: torch does not look at the sums."""
-    with zipfile.ZipFile(path) as archive:
-        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise zipfile.BadZipFile("it is compressed")  # torch never does that, and it may grow without end
-        if damaged := archive.testzip():
-            raise zipfile.BadZipFile(f"{damaged} is damaged")
-
-
-def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
+def read_checkpoint(path: Path, identity: Identity, further: bool = False) -> Checkpoint:
     """A checkpoint of this very run; no code in the file is ever run.
+
+    Args:
+        path: the file.
+        identity: of this run.
+        further: whether a run that finished may have fewer epochs than this one.
 
     Raises:
         WeightError: unreadable, or no checkpoint of this zoo.
         InputError: another run's; the message names what differs.
     """
-    try:
-        _check_sums(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises errors of any type on what was written by something else
-        raise WeightError(
-            f"{path} is damaged, or is not a checkpoint ({type(error).__name__}); start in another folder"
-        ) from error
-    if not isinstance(state, dict) or type(state.get("format")) is not int or state["format"] != _FORMAT:
-        raise WeightError(f"{path} is not a checkpoint of this version of `zoo train`; start in another folder")
+    state = load_checkpoint(path, "start in another folder")
     facts = state.get("identity")
     if not isinstance(facts, dict) or not all(isinstance(key, str) for key in facts) or not _is_plain(facts):
         raise WeightError(
             f"{path} does not say what it was made with, or not as `zoo train` does; put back the file as it was "
             "written, or start in another folder (--out)"
         )
-    return Checkpoint(state, identity.check(facts, path))
+    finished = _finished_before(state, facts, identity)
+    if finished is None or not further:
+        return Checkpoint(_with_lr(state), identity.check(facts, path, _advice_on_epochs(facts, identity, finished)))
+    notes = identity.check(facts | {"epochs": identity.facts["epochs"]}, path)
+    return Checkpoint(_with_lr(state), notes, finished)
+
+
+def _finished_before(state: Mapping[str, Any], facts: Mapping[str, Any], identity: Identity) -> int | None:
+    """The epochs that a run had when it finished, where this one has more."""
+    epochs = facts.get("epochs")
+    ended = type(epochs) is int and state.get("epoch") == epochs and state.get("step") == 0
+    return epochs if ended and epochs < identity.facts["epochs"] else None
+
+
+def _advice_on_epochs(facts: Mapping[str, Any], identity: Identity, finished: int | None) -> str:
+    """How a run comes to have more epochs, where it is these that differ."""
+    old, new = facts.get("epochs"), identity.facts["epochs"]
+    if type(old) is not int or old >= new:
+        return ""
+    if finished is not None:
+        return f". The run has finished; with --epochs {new} it goes on to so many"
+    return f". Only a finished run takes more epochs: finish it with --epochs {old}, then go on with --epochs {new}"
+
+
+def _with_lr(state: dict[str, Any]) -> dict[str, Any]:
+    """The state with rows as they are now: an earlier version wrote `learning_rate` for `lr`."""
+    rows = state.get("rows")
+    if not isinstance(rows, list):
+        return state
+    return state | {"rows": [_renamed(row, "learning_rate", "lr") for row in rows]}
+
+
+def _renamed(row: Any, old: str, new: str) -> Any:
+    if not isinstance(row, dict) or old not in row or new in row:
+        return row
+    return {new if key == old else key: value for key, value in row.items()}
 
 
 def _is_plain(value: Any) -> bool:

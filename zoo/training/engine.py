@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, final
+from typing import Any, NoReturn, final
 
 import torch
 from torch import Tensor
@@ -17,62 +17,32 @@ from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
-from zoo.errors import DivergenceError, InputError, TrainingStoppedError, missing_extra
-from zoo.training.checkpoint import CHECKPOINT, Identity, identify, read_checkpoint, write_checkpoint
+from zoo.errors import DivergenceError, TrainingStoppedError, missing_extra
+from zoo.training.checkpoint import Identity, identify, read_checkpoint, write_checkpoint
 from zoo.training.hooks import SpikeMeter, find_fault, layer_rates, scaled_surrogates
 from zoo.training.loader import Feeder, MicroBatch
 from zoo.training.observers.base import EpochRow, Observer, RunFacts, StepFigures, Totals
 from zoo.training.optim import build_optimizer, build_schedule, clip_gradient, rehearse
 from zoo.training.plan import make_plan
+from zoo.training.processes import broadcast, make_accelerator
 from zoo.training.recipes import Recipe
 from zoo.training.requirements import check_fit, check_maps, check_spikes
 from zoo.training.restoration import Expected, check_state
+from zoo.training.shortage import telling_step_shortage
 from zoo.training.signals import StopRequest
 from zoo.training.start import Beginning
 from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights.run_checkpoint import CHECKPOINT
 
 try:
-    from accelerate import Accelerator, PartialState
-    from accelerate.state import AcceleratorState, GradientState
-    from accelerate.utils import broadcast_object_list, set_seed
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
     from timm.data.mixup import Mixup
 except ModuleNotFoundError as error:
     raise missing_extra(error, "training", "train") from error
 
-Shared = TypeVar("Shared")
-
 _MOST_SKIPPED = 40
 """Steps in a row that fp16's loss scaling may skip: it halves the scale each time, from 65,536."""
-
-
-def make_accelerator(precision: str, accumulate: int = 1) -> Accelerator:
-    """accelerate's engine for this process, on a GPU where there is one.
-
-    accelerate keeps the first precision of a process for ever; each run has its own, so that is forgotten, and the
-    processes stay connected.
-
-    Raises:
-        InputError: that precision is not to be had here.
-    """
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
-    on_cpu = not torch.cuda.is_available()
-    if on_cpu and precision == "fp16":
-        raise InputError("precision fp16 needs a GPU; on a CPU choose bf16 or no")
-    return Accelerator(mixed_precision=precision, gradient_accumulation_steps=accumulate, cpu=on_cpu)
-
-
-def broadcast(accelerator: Accelerator, value: Shared) -> Shared:
-    """What the first process has, in all of them."""
-    values = [value]
-    if accelerator.num_processes > 1:
-        broadcast_object_list(values)
-    return values[0]
-
-
-def is_first_process() -> bool:
-    """Whether this is the one that tells and writes."""
-    return bool(PartialState().is_main_process)
 
 
 @final
@@ -88,7 +58,8 @@ class Training:
         epoch: whole epochs done.
         step: steps done in the epoch after those.
         rows: one for each epoch done.
-        notes: how the data were compared with those of a checkpoint.
+        notes: how the data were compared with those of a checkpoint, and how a finished run went on.
+        finished: epochs after which the run had finished once, and then went on.
     """
 
     def __init__(
@@ -145,6 +116,7 @@ class Training:
         self._mix = _mixup(recipe, model.num_classes) if mixing else None
         self._spikes = SpikeMeter(model)
         self.epoch, self.step, self.rows = 0, 0, list[EpochRow]()
+        self.finished = list[int]()
         self._totals, self._skipped = Totals(), 0
 
     @cached_property
@@ -179,23 +151,29 @@ class Training:
                 "step": self.step,
                 "totals": asdict(self._totals),
                 "rows": [asdict(row) for row in self.rows],
+                "finished": self.finished,
             }
             write_checkpoint(self.checkpoint, self.identity, state)
         self.accelerator.wait_for_everyone()
 
-    def resume(self) -> bool:
+    def resume(self, further: bool = False) -> bool:
         """Go on from the checkpoint, where there is one; all processes take the first one's.
+
+        Args:
+            further: whether a run that had finished goes on to the epochs of this recipe. Weights, optimiser and
+                position are those of its end; the schedule is laid anew over all epochs.
 
         Raises:
             InputError: it is another run's; the message names what differs.
             WeightError: it is damaged, or this run cannot have written it; nothing of it was taken then.
         """
         reads = self.accelerator.is_main_process and self.checkpoint.is_file()
-        read = broadcast(self.accelerator, read_checkpoint(self.checkpoint, self.identity) if reads else None)
+        read = broadcast(self.accelerator, read_checkpoint(self.checkpoint, self.identity, further) if reads else None)
         if read is None:
             return False
         state, self.notes = read.state, read.notes
-        check_state(state, self._expected(), self.checkpoint)
+        recipe = self.recipe if read.finished is None else self.recipe.model_copy(update={"epochs": read.finished})
+        check_state(state, self._expected(recipe), self.checkpoint)
         self._network.load_state_dict(state["model"], strict=True)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None and state["scaler"] is not None:
@@ -203,18 +181,36 @@ class Training:
         self.epoch, self.step = state["epoch"], state["step"]
         self._totals = Totals(**state["totals"])
         self.rows = [EpochRow(**row) for row in state["rows"]]
+        self.finished = [*state.get("finished", ()), *([] if read.finished is None else [read.finished])]
+        if read.finished is not None:
+            self.notes.append(self._describe_extension(read.finished))
         return True
 
-    def _expected(self) -> Expected:
+    def _expected(self, recipe: Recipe) -> Expected:
         scaler = self.accelerator.scaler
+        optimizer = build_optimizer(self._network, recipe)
+        # The recipe decides all of a schedule, so it is never taken from a checkpoint.
+        schedule = build_schedule(optimizer, recipe, self.plan.steps).state_dict()
         return Expected(
             model=self._network.state_dict(),
-            optimizer=rehearse(self._network, self.recipe),
-            groups=self.optimizer.state_dict()["param_groups"],
-            schedule=self.schedule.state_dict(),  # the recipe decides all of it, so it is never taken from a checkpoint
+            optimizer=rehearse(self._network, recipe),
+            groups=optimizer.state_dict()["param_groups"],
+            schedule=schedule,
             scaler=None if scaler is None else scaler.state_dict(),
-            epochs=self.recipe.epochs,
+            epochs=recipe.epochs,
             steps=self.plan.steps,
+        )
+
+    def _describe_extension(self, finished: int) -> str:
+        """What the schedule does where a finished run goes on."""
+        self.schedule.step_update(self.epoch * self.plan.steps + 1)
+        last, upcoming = self.rows[-1].lr, float(self.optimizer.param_groups[0]["lr"])
+        verb = "stays" if math.isclose(last, upcoming) else "rises to" if upcoming > last else "falls to"
+        epochs = self.recipe.epochs
+        return (
+            f"the run had finished after {finished} epochs and goes on to {epochs}: its {self.recipe.schedule} "
+            f"schedule is laid anew over all {epochs}, so that lr, {last:.3g} at the end of epoch {finished}, {verb} "
+            f"{upcoming:.3g} at the beginning of epoch {finished + 1}"
         )
 
     # Steps ------------------------------------------------------------------------------------------------------------
@@ -244,6 +240,12 @@ class Training:
 
     def run_epoch(self) -> None:
         """The steps that are left of one epoch, then a checkpoint."""
+        with telling_step_shortage(self.plan, self.data, self.checkpoint):
+            figures = self._run_steps()
+        self._end_epoch(figures)
+
+    def _run_steps(self) -> StepFigures:
+        """The figures of the last of them."""
         self.model.train()
         start = time.monotonic()
         for batches in self._feeder.steps(self.epoch, self.step):
@@ -258,18 +260,18 @@ class Training:
                 observer.stepped(self.epoch + 1, self.step, figures, self._totals)
             if stopping and self.step < self.plan.steps:
                 self._end_early()
-        self._end_epoch(figures)
+        return figures
 
-    def facts(self, notes: Sequence[str] = ()) -> RunFacts:
+    def facts(self, images: str = "", notes: Sequence[str] = ()) -> RunFacts:
         """What there is to know before the next step."""
         name, epochs = str(self._network.spec), self.recipe.epochs
-        return RunFacts(name, epochs, self.plan.steps, self.plan.batch_size, self.epoch, self.step, notes)
+        return RunFacts(name, epochs, self.plan.steps, self.plan.batch_size, self.epoch, self.step, images, notes)
 
     def _end_epoch(self, figures: StepFigures) -> None:
         self.epoch, self.step = self.epoch + 1, 0
         place = self.epoch * self.plan.steps
         means: dict[str, Any] = {**self._totals.figures()}
-        row = EpochRow(self.epoch, place, learning_rate=figures.learning_rate, spike_rate=self._spikes.rate, **means)
+        row = EpochRow(self.epoch, place, lr=figures.lr, spike_rate=self._spikes.rate, **means)
         self.rows.append(row)
         self._totals = Totals()
         self.save()

@@ -57,12 +57,14 @@ def rehearse(model: nn.Module, recipe: Recipe) -> dict[str, Any]:
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """The schedule, stepped by the number of updates; `steps` of them are an epoch."""
     growths = [recipe.cycle_growth**i for i in range(recipe.cycles)]
+    scheduled = recipe.epochs - (recipe.warmup if recipe.warmup_first else 0)
     schedule, _ = create_scheduler_v2(
         optimizer,
         sched=recipe.schedule,
-        num_epochs=recipe.epochs / sum(growths),  # of the first cosine; with one, all of them
+        num_epochs=scheduled / sum(growths),  # of the first cosine; with one, all of them
         warmup_epochs=recipe.warmup,
         warmup_lr=recipe.learning_rate * recipe.warmup_start,
+        warmup_prefix=recipe.warmup_first,
         cycle_mul=float(recipe.cycle_growth),
         cycle_decay=1.0,
         cycle_limit=recipe.cycles,

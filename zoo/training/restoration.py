@@ -54,6 +54,7 @@ def check_state(state: Mapping[str, Any], expected: Expected, path: Path) -> Non
         if missing:
             raise _UnfitError(f"it lacks {', '.join(missing)}")
         done = _check_position(state, expected)
+        _check_finished(state.get("finished", []), state["epoch"])
         _check_model(state["model"], expected.model)
         _check_optimizer(state["optimizer"], expected, done)
         _check_same(state["schedule"], expected.schedule, "schedule", free=("metric",))
@@ -84,6 +85,12 @@ def _check_position(state: Mapping[str, Any], expected: Expected) -> int:
         if not all(isinstance(key, str) and _is_number(value) for key, value in row["val"].items()):
             raise _UnfitError(f"val of row {number} must be numbers by name")
     return epoch * expected.steps + step
+
+
+def _check_finished(finished: Any, epoch: int) -> None:
+    """Whether these are epochs after which the run can have finished, and gone on; an earlier version lacks them."""
+    if not isinstance(finished, list) or not all(type(end) is int and 0 < end <= epoch for end in finished):
+        raise _UnfitError(f"finished is {_short(finished)}; valid: a list of epochs up to {epoch}")
 
 
 def _check_fields(content: Any, kind: type[Totals | EpochRow], what: str) -> None:

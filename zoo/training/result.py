@@ -18,6 +18,9 @@ from zoo.training.files import replace_bytes
 from zoo.training.observers.base import EpochRow
 from zoo.weights.config_json import CONFIG, MODEL, RUN, read_config
 
+_FEW_STEPS = 10
+"""Below, a weight is that of a trial, whatever its figures are."""
+
 
 @final
 @dataclass(frozen=True)
@@ -44,6 +47,22 @@ class TrainingResult:
         return f"local-dir:{self.folder}"
 
     @property
+    def missing(self) -> tuple[str, ...]:
+        """Why nobody should publish the weight yet, in words; empty for one that learned something."""
+        steps, confusion = self.rows[-1].step, self.evaluation.confusion
+        reasons = []
+        if steps < _FEW_STEPS:
+            counted = "1 training step is" if steps == 1 else f"{steps} training steps are"
+            reasons.append(f"{counted} too few to learn from; take more epochs, or more images")
+        guessed = 100 * int(confusion.sum(1).max()) / self.evaluation.images
+        if self.evaluation.top["top1"] <= guessed:
+            reasons.append(
+                f"its top-1 of {self.evaluation.top['top1']:.2f} % is not above the {guessed:.2f} % of an answer that "
+                "always names the most frequent class; train longer, or on more images"
+            )
+        return tuple(reasons)
+
+    @property
     def metrics(self) -> dict[str, float]:
         """`top1`, `top5` where there are more than five classes, in percent, and `loss`."""
         return self.evaluation.top | {"loss": self.evaluation.loss}
@@ -68,6 +87,7 @@ class TrainingResult:
             "macs": self.weight.figures.macs,
             "sha256": self.weight.sha256,
             "notes": list(self.notes),
+            "missing": list(self.missing),
         }
 
 

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, final
-
-import torch
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.data import DataSplits
-from zoo.data.fingerprints import SAMPLE, is_sampled
 from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.kept_stream import keep_stream
-from zoo.data.prepare import DataOptions, damage_notes, prepare_data, wanted_size
+from zoo.data.prepare import DataOptions, prepare_data, wanted_size
 from zoo.data.references import is_stream
 from zoo.data.run_json import identify_data
 from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.factory import OpenedModel
 from zoo.files import remove_parts
 from zoo.inference.batch import check_batch
+from zoo.inference.device import AUTO
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
 from zoo.registry.registry import Registry
-from zoo.saving import NOT_STATED, Statement, check_tag
-from zoo.terminal import printable
-from zoo.training.checkpoint import FINGERPRINT
-from zoo.training.engine import Training, broadcast, make_accelerator
+from zoo.saving import check_tag, fold
+from zoo.training.description import Asked, Description
+from zoo.training.engine import Training
 from zoo.training.observers.base import Observer
 from zoo.training.observers.files import CURVES, MetricsFile, TensorBoard, draw_curves
+from zoo.training.processes import broadcast, make_accelerator
 from zoo.training.recipes import Recipe, change_recipe, load_recipe
 from zoo.training.result import (
     TrainingResult,
@@ -55,7 +51,6 @@ from zoo.training.start import (
     find_beginning,
     opened_control,
 )
-from zoo.weights.pretrained_cfg import stated_preprocessing
 
 DEFAULT_RECIPE, FINE_TUNING_RECIPE = "modern", "finetune"
 
@@ -73,6 +68,7 @@ def train(
     model_options: Options | None = None,
     options: DataOptions | None = None,
     accumulate: int = 1,
+    device: str = AUTO,
     workers: int = 1,
     validate_every: int = 0,
     eval_batch_size: int | None = None,
@@ -94,13 +90,15 @@ def train(
         recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
         changes: settings of the recipe to replace, such as `{"epochs": 3}`.
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
-        resume: go on with the run in `out`, or start it where there is none yet.
+        resume: go on with the run in `out`, or start it where there is none yet. A finished run goes on where `changes`
+            or a `Recipe` has more epochs: from its weights and its optimiser, its schedule laid anew over all epochs.
         tag: of the resulting weight; by default the data's name.
         control: a weight of the network without spikes, by name or reference, that a hybrid's analog branches and head
             start from; also what a converter takes, such as `timm:resnet18.a1_in1k` or `torchvision:resnet18.pth`.
         model_options: of the model's components by their kind, and of its family: `{"neuron": {"tau": 4.0}}`.
         options: how the data are read; of splits, the limits alone count.
         accumulate: micro-batches of a process in one step.
+        device: where to compute: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for a GPU with CUDA where there is one.
         workers: threads that read and augment ahead; 0 for none.
         validate_every: epochs between two looks at the validation split; 0 looks once, at the end.
         eval_batch_size: validation images at once; None for 250, or of large images as many as fit: see
@@ -115,11 +113,11 @@ def train(
     Raises:
         ModelNameError, CompositionError, WeightError, HubError: as `create_model` does.
         CatalogError: the recipe is unknown or malformed.
-        InputError: the data cannot be used, or the folder holds another run.
+        InputError: the data cannot be used, the folder holds another run, or this machine lacks the device.
         DivergenceError: the loss or the gradient exploded; the message names step and layer.
         TrainingError: a file cannot be written.
         TrainingStoppedError: SIGINT or SIGTERM came; all is saved.
-        MemoryLimitError: validation needs more memory than there is; all is saved.
+        MemoryLimitError: a step or validation needs more memory than there is; what was saved stays.
         MissingExtraError: something of `pip install 'has8-zoo[train]'` is missing.
     """
     _check_extras()
@@ -139,7 +137,7 @@ def train(
     folder = Path(out) if out is not None else default_folder(opened.spec.text, tag, label)
     check_apart(folder, given)
     check_folder(folder, resume)
-    accelerator = make_accelerator(settings.precision, accumulate)
+    accelerator = make_accelerator(settings.precision, accumulate, device)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
         again = resume or not accelerator.is_local_main_process
         splits = _read_data(given, options or DataOptions(), opened, folder, again)
@@ -147,7 +145,7 @@ def train(
     with opened_control(control, opened) as begun_by:
         beginning = build(opened, splits.train.classes, settings.seed, begun_by)
     result = f"{opened.spec.untagged()}.{tag}"
-    asked = _Asked(
+    asked = Asked(
         name,
         control,
         opened.spec.options,
@@ -158,6 +156,7 @@ def train(
         validate_every,
         eval_batch_size,
     )
+    further = isinstance(recipe, Recipe) or "epochs" in (changes or {})  # and not because a default has more of them
     with ExitStack() as stack:
         observing: list[Observer] = []
         if accelerator.is_main_process:
@@ -179,7 +178,7 @@ def train(
             stop=stop,
             measured_on=splits.val,
         )
-        return _Run(training, splits, stop, observing, asked, registry).go(resume)
+        return _Run(training, splits, stop, observing, asked, registry).go(resume, further)
 
 
 def _read_data(
@@ -210,40 +209,6 @@ def _check_extras() -> None:
 
 @final
 @dataclass(frozen=True)
-class _Asked:
-    """What was asked for, for run.json and the weight's record.
-
-    Attributes:
-        begin: the NAME that was given.
-        control: the weight that analog branches started from; None for none.
-        model_options: of the model's components and its family.
-        data: the DATA, a path as a whole one.
-        name: `variant.tag` of the result.
-        recipe: name or path.
-        changes: settings that were replaced.
-        validate_every: epochs between two looks at the validation split; 0 for one, at the end.
-        eval_batch_size: validation images at once; None for what fits.
-    """
-
-    begin: str
-    control: str | None
-    model_options: Options
-    data: str
-    name: str
-    recipe: str
-    changes: dict[str, Any]
-    validate_every: int
-    eval_batch_size: int | None
-
-    @property
-    def recipe_text(self) -> str:
-        """`modern (epochs=3)`."""
-        changed = ", ".join(f"{key}={value}" for key, value in self.changes.items())
-        return self.recipe + (f" ({changed})" if changed else "")
-
-
-@final
-@dataclass(frozen=True)
 class _Run:
     """A training with its data and its folder, ready to go."""
 
@@ -251,19 +216,26 @@ class _Run:
     splits: DataSplits
     stop: StopRequest
     observers: Sequence[Observer]
-    asked: _Asked
+    asked: Asked
     registry: Registry | None = None
 
-    def go(self, resume: bool) -> TrainingResult:
+    @property
+    def description(self) -> Description:
+        """The run in words."""
+        return Description(self.training, self.splits, self.asked)
+
+    def go(self, resume: bool, further: bool) -> TrainingResult:
         """Train, write, measure, write the figures."""
-        training = self.training
+        training, description = self.training, self.description
         main = training.accelerator.is_main_process
         if resume:
-            training.resume()
-        if main:
-            write_run(training.out, self._describe())
+            training.resume(further)
+        # The network is folded once before it is trained, so that one which could not be saved costs no training.
+        draft = fold(training.network, self.asked.name, description.statement(), self.registry).weight if main else None
+        if draft is not None:
+            write_run(training.out, description.to_json(draft))
         for observer in self.observers:
-            observer.started(training.facts(self._notes()), training.rows)
+            observer.started(training.facts(description.images(), description.notes()), training.rows)
         training.run(self._look, self.asked.validate_every)
         unmeasured = self._write() if main else None
         evaluation = self._look()
@@ -276,9 +248,9 @@ class _Run:
             )
         weight = broadcast(training.accelerator, self._complete(unmeasured, evaluation) if unmeasured else None)
         assert weight is not None  # the first process wrote it
-        result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))
-        if main:
-            write_run(training.out, self._describe() | {"result": result.to_json()})
+        result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(description.notes()))
+        if draft is not None:
+            write_run(training.out, description.to_json(draft) | {"result": result.to_json()})
         return result
 
     def _look(self) -> Evaluation:
@@ -326,74 +298,11 @@ class _Run:
 
     def _write(self) -> StoredWeight:
         """The folder's weight, not measured yet."""
-        training, asked = self.training, self.asked
-        stated = stated_preprocessing(training.network)
-        statement = Statement(
-            license=NOT_STATED,
-            labels=self.splits.train.classes,
-            image_size=self.splits.train.size[0],
-            dataset=asked.name.rpartition(".")[2],
-            dataset_note=printable(f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}"),
-            recipe=printable("; ".join((asked.recipe_text, *training.start.notes))),
-            epochs=training.recipe.epochs,
-            seed=training.recipe.seed,
-            mean=stated.mean,
-            std=stated.std,
-        )
-        return write_weights(training.network, asked.name, statement, training.out, self.registry)
+        training, statement = self.training, self.description.statement()
+        return write_weights(training.network, self.asked.name, statement, training.out, self.registry)
 
     def _complete(self, weight: StoredWeight, evaluation: Evaluation) -> StoredWeight:
         """The weight's figures, and the picture."""
         training, asked = self.training, self.asked
         draw_curves(training.rows, f"{asked.name}, {asked.recipe_text}", training.out / CURVES)
         return write_metrics(weight, rounded(evaluation, tops_alone=True), training.out, self.registry)
-
-    def _notes(self) -> list[str]:
-        """What a reader must know."""
-        recipe, plan = self.training.recipe, self.training.plan
-        notes = [
-            *self.training.start.notes,
-            *self.training.notes,
-            *self._sampled(),
-            *damage_notes(self.splits.train, "training"),
-            *damage_notes(self.splits.val, "validation"),
-        ]
-        if plan.batch_size < recipe.batch_size:
-            notes.append(
-                f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
-            )
-        if recipe.epochs * plan.steps == 1 and recipe.schedule == "cosine":
-            notes.append("the only step is the schedule's last, whose rate is 0: nothing is learned; take more epochs")
-        if self.asked.validate_every:
-            notes.append("the validation split was looked at more than once: a figure chosen among them is too high")
-        return notes
-
-    def _sampled(self) -> list[str]:
-        """What a run that goes on cannot see, because not all bytes were read."""
-        training = self.training
-        if training.notes or not training.accelerator.is_main_process:  # other processes need not read the data for it
-            return []
-        if not is_sampled(str(training.identity.facts[FINGERPRINT])):
-            return []
-        return [
-            f"the training images are too large to be read through: --resume compares names, lengths, modification "
-            f"times and the bytes of {SAMPLE:,} of them"
-        ]
-
-    def _describe(self) -> dict[str, Any]:
-        """run.json."""
-        training, accelerator = self.training, self.training.accelerator
-        return {
-            "asked": vars(self.asked),
-            "settings": training.recipe.model_dump(mode="json"),
-            "identity": dict(training.identity.facts),
-            "data": {"train": self.splits.train.origin, "val": self.splits.val.origin},
-            "batch_size": training.plan.batch_size,
-            "steps_per_epoch": training.plan.steps,
-            "processes": accelerator.num_processes,
-            "accumulated_batches": accelerator.gradient_accumulation_steps,
-            "device": str(accelerator.device),
-            "threads": torch.get_num_threads(),
-            "machine": f"{platform.system()} {platform.machine()}",
-            "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
-        }

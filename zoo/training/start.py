@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Unpack, final
@@ -13,16 +13,18 @@ from typing import Unpack, final
 import torch
 from filelock import FileLock, Timeout
 
+from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.registry.registry import default_registry
 from zoo.saving.convert import convert_checkpoint
-from zoo.training.checkpoint import CHECKPOINT
 from zoo.weights.config_json import CONFIG, MODEL, RUN
+from zoo.weights.run_checkpoint import CHECKPOINT
 
 RUNS = Path("runs")
 _LOCK = ".lock"
+_CONVERTED = "zoo-control-"
 _SPLIT_NAMES = ("train", "training", "data", "images")
 
 
@@ -35,11 +37,19 @@ class Beginning:
         model: the network.
         initial_sha256: sha256 of the weight that it began with; '' for none.
         notes: what was done to it.
+        started_from: the weight that it began with, `variant.tag`; '' for none.
+        loads: what `create_model` takes for that weight on this machine; '' where it lies nowhere any more.
+        control: the same weight where it is that of the network without spikes; '' for none.
+        control_size: pixels a side that the control was trained at.
     """
 
     model: ImageClassifier
     initial_sha256: str = ""
     notes: tuple[str, ...] = ()
+    started_from: str = ""
+    loads: str = ""
+    control: str = ""
+    control_size: int | None = None
 
 
 def find_beginning(name: str, **places: Unpack[Places]) -> OpenedModel:
@@ -66,7 +76,7 @@ def opened_control(control: str | None, opened: OpenedModel) -> Iterator[OpenedM
         yield None
     elif colon and converter in known:
         made = convert_checkpoint(converter, checkpoint, opened.access, registry=registry)
-        with TemporaryDirectory(prefix="zoo-control-") as folder:
+        with TemporaryDirectory(prefix=_CONVERTED) as folder:
             made.folder.write(Path(folder))
             yield opened.another(f"local-dir:{folder}")
     else:
@@ -98,7 +108,7 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
         if weight.num_classes == len(classes):
             model.reset_classifier(len(classes))
         note = f"starts from {weight.name} with a new head for {len(classes)} classes"
-    return Beginning(model, weight.sha256, (note,))
+    return Beginning(model, weight.sha256, (note,), weight.name, _loads(opened))
 
 
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
@@ -116,7 +126,21 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
     model.load_state_dict(own | taken, strict=True)
     model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
     note = f"its analog branches and head {begun.notes[0].replace('starts', 'start')}{_converted_from(control)}"
-    return Beginning(model, begun.initial_sha256, (note, *_gain_note(model, control)))
+    return replace(
+        begun,
+        model=model,
+        notes=(note, *_gain_note(model, control)),
+        control=begun.started_from,
+        control_size=control.preprocessing().size,
+    )
+
+
+def _loads(opened: OpenedModel) -> str:
+    """What loads a weight from anywhere on this machine; '' for one that was converted for this run alone."""
+    if not isinstance(opened.source, LocalFolder | RunCheckpoint):
+        return opened.loads
+    folder = opened.source.path.resolve()
+    return "" if folder.name.startswith(_CONVERTED) else f"local-dir:{folder}"
 
 
 def _converted_from(control: OpenedModel) -> str:

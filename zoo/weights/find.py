@@ -16,6 +16,7 @@ from zoo.contracts.family import PublishedWeights
 from zoo.errors import (
     MissingPluginError,
     ModelNameError,
+    UnfinishedRunWarning,
     UnknownComponentError,
     UnpinnedWarning,
     WeightError,
@@ -25,9 +26,10 @@ from zoo.errors import (
 from zoo.known_plugins import is_installed
 from zoo.names import Spec, split_tag
 from zoo.registry.registry import Registry, default_registry
-from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, RUN, read_config
+from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, RUN, read_config, says_record
 from zoo.weights.hub_client import HubAccess
 from zoo.weights.misspelt import meant_reference
+from zoo.weights.run_checkpoint import CHECKPOINT, read_unfinished
 
 
 @final
@@ -81,6 +83,8 @@ def find_weight(
     """
     reference = parse_reference(name) if isinstance(name, str) else None
     if reference is not None:
+        if isinstance(reference, LocalFolder) and _is_unfinished(reference.path):
+            return _open_unfinished(reference.path, registry)
         weight, source = _open(reference, access)
         return Found(_stored_spec(weight, str(source), registry), weight, source, referenced=True)
     spec = parse_typed(name, registry, catalog)
@@ -144,8 +148,33 @@ def _open(reference: HubRepository | LocalFolder, access: HubAccess) -> tuple[St
     return read_config(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)), pinned
 
 
+def _is_unfinished(folder: Path) -> bool:
+    """Whether it holds a run of `zoo train` without its final weight."""
+    return (folder / RUN).is_file() and not (folder / CONFIG).exists()
+
+
+def _open_unfinished(folder: Path, registry: Registry | None) -> Found:
+    """The weights of a run's last checkpoint; a warning says that they are that.
+
+    Raises:
+        WeightError: nothing was saved yet, or not as `zoo train` saves it.
+    """
+    content = _read_small(folder / RUN)
+    if not (folder / CHECKPOINT).is_file() or not says_record(content):
+        why = "saved nothing yet" if not (folder / CHECKPOINT).is_file() else "was begun by an earlier version"
+        raise WeightError(
+            f"{folder} holds a run that has not finished and {why}; go on with it by the same command and --resume, "
+            f"zoo train … --out {folder} --resume"
+        )
+    draft = read_config(content, str(folder), RUN)
+    spec = _stored_spec(draft, str(folder), registry)
+    weight, source = read_unfinished(folder).weigh(draft, spec, registry)
+    warnings.warn(source.note, UnfinishedRunWarning, stacklevel=_level_of_caller())
+    return Found(spec.tagged(weight.tag), weight, source, referenced=True)
+
+
 def _level_of_caller() -> int:
-    """The stack level, as `_open` sees it, of whoever called the zoo, through however many of its functions."""
+    """The stack level, as the function that warns sees it, of whoever called the zoo, through all of its functions."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo":
         level, frame = level + 1, frame.f_back
@@ -157,11 +186,6 @@ def _read_small(file: Path) -> bytes:
         with file.open("rb") as opened:
             return opened.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        if not file.exists() and (file.parent / RUN).is_file():
-            raise WeightError(
-                f"{file.parent} holds a run that has not finished; go on with it by the same command and --resume, "
-                f"zoo train … --out {file.parent} --resume"
-            ) from error
         raise WeightError(
             f"{file} cannot be read ({error.strerror}); local-dir: names a folder that `zoo publish --to-dir` or "
             "`zoo train` wrote"

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zoo.catalog.schema import StoredWeight
-from zoo.catalog.sources import HubRepository, LocalFolder, PackageFile, Source
+from zoo.catalog.sources import HubRepository, LocalFolder, PackageFile, RunCheckpoint, Source
 from zoo.errors import WeightError
 from zoo.registry.registry import package_file
 from zoo.weights.config_json import MODEL
@@ -40,6 +40,9 @@ def read_weight(weight: StoredWeight, source: Source, access: HubAccess | None =
     elif isinstance(source, LocalFolder):
         data = _read_folder(source.path / MODEL, weight)
         advice = f"config.json beside it names another file; publish or copy {source.path} again"
+    elif isinstance(source, RunCheckpoint):
+        data = source.data
+        advice = "name the folder again"
     else:
         raise TypeError(f"no published weight lies in {source!r}")
     check_published(data, weight, str(source), advice)

@@ -20,6 +20,7 @@ class RunFacts:
         batch_size: images of one.
         first_epoch: epochs done before, where a run goes on.
         first_step: steps of the epoch done before.
+        images: the size of the images, and why it is this.
         notes: what a reader must know.
     """
 
@@ -29,6 +30,7 @@ class RunFacts:
     batch_size: int
     first_epoch: int
     first_step: int
+    images: str = ""
     notes: Sequence[str] = ()
 
 
@@ -42,14 +44,14 @@ class StepFigures:
         grad_norm: of all parameters, before clipping; NaN where a GPU's loss scaling skipped the step.
         hits: images classified correctly.
         images: images seen.
-        learning_rate: of the step.
+        lr: the learning rate of the step.
     """
 
     loss: float
     grad_norm: float
     hits: int
     images: int
-    learning_rate: float
+    lr: float
 
 
 @final
@@ -97,7 +99,7 @@ class EpochRow:
         step: optimiser steps since the beginning of the run.
         train_loss: mean over steps, with label smoothing where the recipe has it.
         train_top1: percent, on the augmented images, while the weights changed.
-        learning_rate: of the last step.
+        lr: the learning rate of the last step.
         grad_norm: mean before clipping.
         spike_rate: spikes per neuron and timestep in the last step; None without neurons.
         images_per_second: training alone.
@@ -109,7 +111,7 @@ class EpochRow:
     step: int
     train_loss: float
     train_top1: float
-    learning_rate: float
+    lr: float
     grad_norm: float
     spike_rate: float | None
     images_per_second: float

@@ -50,6 +50,8 @@ class Display(Observer):
         self._spike_rate = rows[-1].spike_rate if rows else None
         self._started_at = self._last_line = time.monotonic()
         self._say(f"{facts.name}: {facts.epochs} epochs of {facts.steps} steps of {facts.batch_size} images")
+        if facts.images:
+            self._say(facts.images)
         for note in facts.notes:
             self._say(f"note: {note}")
         if self._first:
@@ -78,7 +80,7 @@ class Display(Observer):
         self._last_line = time.monotonic()
         self._say(
             f"epoch {row.epoch}/{self._facts.epochs}  loss {row.train_loss:.4f}  top-1 {row.train_top1:.2f} %  "
-            f"norm {row.grad_norm:.3g}{spikes}  rate {row.learning_rate:.3g}  "
+            f"norm {row.grad_norm:.3g}{spikes}  lr {row.lr:.3g}  "
             f"{row.images_per_second:.0f} images/s  {_clock(row.seconds)}"
         )
 

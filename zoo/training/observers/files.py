@@ -73,7 +73,7 @@ class TensorBoard(Observer):
     def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
         place = (epoch - 1) * self._steps + step
         if place % _EVERY == 0:
-            values = {"loss": figures.loss, "grad_norm": figures.grad_norm, "learning_rate": figures.learning_rate}
+            values = {"loss": figures.loss, "grad_norm": figures.grad_norm, "lr": figures.lr}
             self._add({f"step/{name}": value for name, value in values.items()}, place, flush=False)
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
@@ -123,7 +123,7 @@ class _Panel:
 _PANELS = (
     _Panel("loss, nats", {"train_loss": "training", "val_loss": "validation"}),
     _Panel("top-1 accuracy, %", {"train_top1": "training, augmented images", "val_top1": "validation"}),
-    _Panel("lr", {"learning_rate": "lr"}),
+    _Panel("learning rate (lr)", {"lr": "lr"}),
     _Panel("gradient norm before clipping", {"grad_norm": "gradient norm"}, logarithmic=True),
     _Panel("spike rate, per neuron and timestep", {"spike_rate": "spike rate"}),
 )

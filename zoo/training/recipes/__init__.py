@@ -38,6 +38,9 @@ class Recipe(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
     warmup_epochs: float = Field(ge=0, description="of linear rise; at most a fifth of the epochs")
     warmup_start: float = Field(default=0.01, gt=0, le=1, description="share of the learning rate that it starts from")
+    warmup_first: bool = Field(
+        default=False, description="the schedule begins after the warm-up, at the full rate, instead of beneath it"
+    )
     schedule: Literal["cosine", "step", "constant"]
     cycles: int = Field(default=1, ge=1, description="cosines, each from the full rate to zero")
     cycle_growth: int = Field(default=1, ge=1, description="length of a cosine over the length of the one before")
