@@ -1,4 +1,4 @@
-"""The README's table of models: size, cost and accuracy, counted anew from the models themselves.
+"""The table of docs/models.md: size, cost and accuracy, counted anew from the models themselves.
 
 Every hybrid has the network without its spiking branch beside it. Models are built one at a time, on the CPU.
 """
@@ -112,22 +112,23 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([f"| {' | '.join(HEADER)} |", rule, *map(markdown_row, rows)])
 
 
-def replace_between(text: bytes, table: str) -> bytes:
+def replace_between(text: bytes, table: str, markers: tuple[bytes, bytes] = (START, END)) -> bytes:
     """`text` with `table` between its two markers, every other byte as it was.
 
     Raises:
         ValueError: a marker is missing or stands twice, or the end comes first.
     """
-    for marker in (START, END):
+    for marker in markers:
         if text.count(marker) != 1:
             raise ValueError(f"wants {marker.decode()} exactly once, has it {text.count(marker)} times")
-    start, end = text.index(START) + len(START), text.index(END)
+    first, last = markers
+    start, end = text.index(first) + len(first), text.index(last)
     if end < start:
-        raise ValueError(f"has {END.decode()} before {START.decode()}")
+        raise ValueError(f"has {last.decode()} before {first.decode()}")
     return text[:start] + b"\n" + table.encode() + b"\n" + text[end:]
 
 
-def update_readme(path: Path, table: str) -> None:
+def update_page(path: Path, table: str) -> None:
     """Put the table into the file; ends with status 2, the file untouched, where that cannot be done."""
     try:
         write_beside(path, replace_between(path.read_bytes(), table))
@@ -140,9 +141,9 @@ def update_readme(path: Path, table: str) -> None:
 @app.command()
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME[@CLASSES]]...", help="Models; without, the README's.")
+        list[str] | None, typer.Argument(metavar="[NAME[@CLASSES]]...", help="Models; without, those of docs/models.md.")
     ] = None,
-    readme: Annotated[Path | None, typer.Option(help="Put the table between this file's models markers.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Put the table between this file's models markers.")] = None,
     image_size: Annotated[int, typer.Option(min=1, help="Pixels a side that MACs are counted at.")] = 224,
     paper: Annotated[Path, typer.Option(help="The paper's figures, YAML.")] = PAPER,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; no figure depends on them.")] = 1,
@@ -160,8 +161,8 @@ def main(
     table = markdown(rows)
     typer.echo(table)
     typer.echo(f"wrote {write_result(out, 'models_table', {'image_size': image_size, 'rows': rows})}", err=True)
-    if readme is not None:
-        update_readme(readme, table)
+    if page is not None:
+        update_page(page, table)
 
 
 if __name__ == "__main__":

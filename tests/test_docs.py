@@ -43,7 +43,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 def test_a_guide_is_python_and_commands(guide: Path) -> None:
     languages = [language for language, _ in blocks(guide)]
     assert {"python", "bash"} & set(languages)
-    assert set(languages) <= {"python", "bash", "text"}
+    assert set(languages) <= {"python", "py", "bash", "text"}
     for language, text in blocks(guide):
         if language == "python":
             ast.parse(text)
@@ -55,8 +55,8 @@ def test_a_guide_is_python_and_commands(guide: Path) -> None:
 )
 @pytest.mark.timeout(900)  # on a machine that does much else
 def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Path) -> None:
-    """In one process, in an empty folder, in order; `text` alone is not run."""
-    run = [(language, text) for language, text in blocks(guide) if language != "text"]
+    """In one process, in an empty folder, in order. `text` is not run, and `py` is run by a test of its own."""
+    run = [(language, text) for language, text in blocks(guide) if language in ("python", "bash")]
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

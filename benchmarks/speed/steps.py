@@ -130,7 +130,7 @@ def _plain_layer(module: nn.Module) -> nn.Module:
     return nn.Linear(module.in_features, module.out_features)
 
 
-def layer_calls(work: Work) -> list[LayerCall]:
+def layer_calls(work: Work, memory_format: torch.memory_format = torch.contiguous_format) -> list[LayerCall]:
     """Every convolution, norm and linear layer of the network in the order in which it runs them.
 
     Shapes are those that hooks see in the plain network; inputs of one shape share their memory, in the type that
@@ -152,17 +152,19 @@ def layer_calls(work: Work) -> list[LayerCall]:
 
     @cache
     def tensor(shape: torch.Size, differentiable: bool = False) -> Tensor:
-        return torch.randn(shape, dtype=dtype, device=work.device).requires_grad_(differentiable)
+        values = torch.randn(shape, dtype=dtype, device=work.device)
+        return (values.to(memory_format=memory_format) if len(shape) == 4 else values).requires_grad_(differentiable)
 
+    for made, *_ in seen:
+        made.to(work.device, memory_format=memory_format).train(work.training)  # type: ignore[call-overload] # it has it
     return [
-        LayerCall(made.to(work.device).train(work.training), tensor(given, differentiable), tensor(made_of))
-        for made, given, made_of, differentiable in seen
+        LayerCall(made, tensor(given, differentiable), tensor(made_of)) for made, given, made_of, differentiable in seen
     ]
 
 
-def floor_step(work: Work) -> Step:
+def floor_step(work: Work, memory_format: torch.memory_format = torch.contiguous_format) -> Step:
     """All layers forward, and in training all backward in reverse order."""
-    calls = layer_calls(work)
+    calls = layer_calls(work, memory_format)
 
     def infer() -> None:
         with torch.no_grad(), work.autocast():
@@ -190,6 +192,11 @@ def network_step(work: Work) -> Step:
     x = make_images(work).to(work.device)
     if work.subject == "ours tuned":
         x = x.contiguous(memory_format=torch.channels_last)
+    return step_of(network, x, work)
+
+
+def step_of(network: nn.Module, x: Tensor, work: Work) -> Step:
+    """The same of a network and images that lie on the device."""
     labels = torch.arange(work.batch, device=work.device) % CLASSES
 
     def infer() -> None:

@@ -34,19 +34,22 @@ from benchmarks import (
     results_csv,
     spike_frontier,
     startup,
+    step_work,
     surrogate_variance,
     transfer,
 )
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.common import paper, reporting, timing
+from benchmarks.gpu_speed import __main__ as gpu_speed
 from benchmarks.speed import __main__ as speed
 from zoo.encoders.surrogates import fourier_slope
 
 SCRIPTS = (
     *(startup, surrogate_variance, gradient_norms, models_table, cost, neurobench_synops, plugin_startup),
     results_csv,
-    *(energy_break_even, int8_controls, spike_frontier),
+    *(energy_break_even, int8_controls, spike_frontier, step_work),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
+    gpu_speed,
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
@@ -288,7 +291,7 @@ def test_a_readme_without_its_markers_is_refused(spoil: Callable[[bytes], bytes]
     readme = tmp_path / "README.md"
     readme.write_bytes(spoil(README))
     result = _run(
-        models_table, "ann_resnet_b1_m1_d1", "--image-size", "8", "--out", str(tmp_path), "--readme", str(readme)
+        models_table, "ann_resnet_b1_m1_d1", "--image-size", "8", "--out", str(tmp_path), "--page", str(readme)
     )
     assert result.exit_code == 2
     assert "was not changed" in result.output
@@ -300,7 +303,7 @@ def test_the_table_reaches_readme_and_json(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_bytes(README)
     names = ("has8_resnet_b1_m1_d1_ste_bpd", "ann_resnet_b1_m1_d1@3")
-    result = _run(models_table, *names, "--image-size", "8", "--out", str(tmp_path), "--readme", str(readme))
+    result = _run(models_table, *names, "--image-size", "8", "--out", str(tmp_path), "--page", str(readme))
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "models_table.json").read_text(encoding="utf-8"))["rows"]
     assert [row["classes"] for row in rows] == [10, 3]

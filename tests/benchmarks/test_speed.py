@@ -180,11 +180,11 @@ def test_the_smallest_run_writes_rows_and_a_picture(tmp_path: Path) -> None:
         assert (old == new) is (old["task"] == "inference")
 
 
-def test_the_readme_shows_the_table_of_the_committed_results() -> None:
+def test_the_documentation_shows_the_table_of_the_committed_results() -> None:
     result = json.loads((reporting.RESULTS / "speed.json").read_text(encoding="utf-8"))
     wanted = "\n".join(speed_table.lines(result))
     assert len(result["rows"]) == 2 * 2 * 2 * 2 * 2  # models, sizes, tasks, types, encoders
-    assert wanted in (reporting.ROOT / "README.md").read_text(encoding="utf-8")
+    assert wanted in (reporting.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 
 
 def test_a_line_of_the_table_has_both_encoders_and_is_of_the_fused_network_where_there_is_one() -> None:

@@ -56,14 +56,14 @@ def test_one_wrong_digit_is_found(name: str, figure: str, tmp_path: Path) -> Non
     assert wrong_figures(read_catalog(copy)) == [f"{name} {figure}"]
 
 
-def test_the_readme_shows_the_energy_that_the_catalog_records() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_shows_the_energy_that_the_catalog_records() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "concepts" / "profile.md").read_text(encoding="utf-8")
     record = default_catalog().weight(zoo.parse_name("has8_resnet_b8_m2_d4_ste_bpd.cifar10"))
     counted = record.activity
     assert counted is not None
     assert counted.control_energy_uj is not None
-    lines = [" ".join(line.split()) for line in readme.splitlines()]
+    lines = [" ".join(line.split()) for line in page.splitlines()]
     assert f"total {counted.macs:,} {counted.acs:,} {counted.energy_uj:.3f} µJ" in lines
     assert [line for line in lines if line.endswith(f"{counted.control_energy_uj:.3f} µJ")]
     ratio = counted.energy_uj / counted.control_energy_uj
-    assert f"; {ratio:.2f} times by 32-bit arithmetic alone" in " ".join(readme.split())
+    assert f"; {ratio:.2f} times by 32-bit arithmetic alone" in " ".join(page.split())

@@ -95,15 +95,15 @@ def test_without_images_the_macs_are_compared() -> None:
     assert found.statement.endswith("costs 9.0 times the MACs of its control ann_resnet_b8_m2_d4, which has no spikes")
 
 
-def test_every_rule_stands_in_the_readme_with_its_price_and_reason() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+def test_every_rule_stands_in_the_documentation_with_its_price_and_reason() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "concepts" / "profile.md").read_text(encoding="utf-8")
     parts = {"encoder": Part.CODING, "decoder": Part.CODING, "neuron": Part.NEURONS}
     ours = [each for each in default_registry().components() if each.distribution == "has8-zoo" and each.kind in parts]
     declared = {rule for each in ours for rule in charged(each.load().prices, parts[each.kind])}
     rules = declared | set(RULES)
     assert len({rule.operation for rule in rules}) == len(rules)
     for rule in rules:
-        assert f"| {rule.operation} | {price(rule)} | {rule.reason} |" in readme
+        assert f"| {rule.operation} | {price(rule)} | {rule.reason} |" in page
 
 
 # Names and networks ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 import zoo.timm
 
-README = Path(__file__).parent.parent.parent / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "timm.md"
 zoo.timm.register_models("has8_resnet_b4_m2_d2_ste_bpd")
 
 
@@ -69,12 +69,12 @@ def test_three_steps_move_every_parameter_and_the_rate_follows_the_schedule(phot
     assert all(not torch.equal(parameter, before[name]) for name, parameter in model.named_parameters())
 
 
-def test_the_training_of_the_readme_runs(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"^```py\n(.*?)^```", README.read_text(encoding="utf-8"), re.M | re.S)
+def test_the_training_of_the_guide_runs(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(r"^```py\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), re.M | re.S)
     (training,) = [block for block in blocks if "create_loader" in block]
     monkeypatch.chdir(photographs.parent)
     names: dict[str, Any] = {}
-    exec(compile(training, "README.md", "exec"), names)
+    exec(compile(training, "timm.md", "exec"), names)
     assert (names["epochs"], names["step"]) == (1, 2)
     assert torch.isfinite(names["loss"])
     assert names["optimizer"].param_groups[0]["lr"] == 0.0

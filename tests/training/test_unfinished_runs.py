@@ -22,7 +22,7 @@ from zoo.data.prepare import prepare_data
 from zoo.errors import InputError, TrainingStoppedError, UnfinishedRunWarning, WeightError
 from zoo.factory import open_model
 from zoo.saving.record_run import record_run
-from zoo.training import DataOptions, Observer, load_split, train
+from zoo.training import DataOptions, Observer, train
 from zoo.training.observers.base import EpochRow, StepFigures, Totals
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -127,7 +127,7 @@ def test_it_goes_on_and_is_then_the_weight_of_its_end(stopped: Path, photos: Pat
 
 def test_a_catalog_lists_no_such_weight(stopped: Path, photos: Path) -> None:
     with pytest.warns(UnfinishedRunWarning), pytest.raises(WeightError, match="a catalog lists finished runs"):
-        record_run(stopped, "mine", "package:zoo/x.safetensors", load_split(photos, "val"), {})
+        record_run(stopped, "mine", "package:zoo/x.safetensors", photos, {})
 
 
 def test_where_nothing_was_saved_the_message_says_how_to_go_on(stopped: Path, tmp_path: Path) -> None:

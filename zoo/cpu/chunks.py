@@ -26,9 +26,13 @@ _NARROW = (torch.float32, torch.bfloat16, torch.float16)
 
 def runs_in_place(x: Tensor) -> bool:
     """Whether x is a plain, non-empty CPU tensor of float32 or narrower, and nothing but results is asked for."""
+    return x.device.type == "cpu" and runs_eagerly(x)
+
+
+def runs_eagerly(x: Tensor) -> bool:
+    """The same wherever x lies."""
     return (
-        x.device.type == "cpu"
-        and x.dtype in _NARROW
+        x.dtype in _NARROW
         and x.numel() > 0
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]

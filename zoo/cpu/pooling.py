@@ -1,4 +1,4 @@
-"""Average pooling whose backward pass on the CPU needs the input's shape alone, and sums half precision in float32."""
+"""Average pooling whose backward pass needs the input's shape alone, and on the CPU sums half precision in float32."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def average_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """The mean over square windows; zeros around the image count.
 
     Args:
-        x: (N, C, H, W) for which `runs_in_place` holds.
+        x: (N, C, H, W) on a CPU or GPU, for which `runs_eagerly` holds.
         kernel: pixels of a window's side.
         stride: pixels from window to window.
         padding: zeros on every side, at most half of the kernel.
@@ -43,8 +43,9 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = grads
-        gradient = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=ctx.memory_format)
-        if torch.is_grad_enabled() or grad.dtype == torch.float32:  # create_graph=True: gradients of gradients
+        gradient = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.memory_format)
+        # With create_graph=True: gradients of gradients. A GPU's own kernel sums half precision in float32.
+        if torch.is_grad_enabled() or grad.dtype == torch.float32 or grad.device.type != "cpu":
             return _avg_pool2d_backward(grad, gradient, *ctx.window), None, None, None
         images = max(1, _AT_ONCE // gradient[0].numel())
         for part, grad_part in zip(gradient.split(images), grad.split(images), strict=True):

@@ -17,7 +17,10 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.fx import Proxy
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from zoo.cpu.chunks import runs_in_place
+from zoo.cpu.chunks import runs_eagerly
+
+_DEVICES = frozenset({"cpu", "cuda"})
+"""Kinds of device on which encoding repeats itself bit for bit."""
 
 _WORTH = 1 << 16
 """Values of planes; fewer are kept, as making them would be no faster than all that stands around it."""
@@ -52,7 +55,7 @@ def remaking(planes: Tensor, encode: Encode, x: Tensor) -> AbstractContextManage
     """A context in which autograd keeps no planes: for the branch that they enter.
 
     Gradients are the same bit for bit. It does nothing without gradients, while torch compiles or traces, in float64,
-    off the CPU, and where x needs no gradient, for then nothing else keeps it.
+    off CPU and GPU, and where x needs no gradient, for then nothing else keeps it.
 
     Args:
         planes: (T, N, …), what the branch works on.
@@ -65,8 +68,8 @@ def remaking(planes: Tensor, encode: Encode, x: Tensor) -> AbstractContextManage
 
 
 def keeps_for_backward(x: Tensor) -> bool:
-    """Whether what works on x in place should mind what autograd keeps of it."""
-    return not isinstance(x, Proxy) and torch.is_grad_enabled() and runs_in_place(x)
+    """Whether what works on x should mind what autograd keeps of it."""
+    return not isinstance(x, Proxy) and torch.is_grad_enabled() and x.device.type in _DEVICES and runs_eagerly(x)
 
 
 @final
@@ -99,5 +102,5 @@ def _made_again(record: _Remade) -> Tensor:
     with torch.no_grad():
         planes = record.encode(record.x)
     if planes.stride() != record.strides:  # in another order than the first time
-        planes = torch.empty_strided(planes.shape, record.strides, dtype=planes.dtype).copy_(planes)
+        planes = planes.new_empty_strided(planes.shape, record.strides).copy_(planes)
     return planes.as_strided(*record.view, planes.storage_offset() + record.offset)

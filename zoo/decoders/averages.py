@@ -12,6 +12,8 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.contracts.price import SHIFTED_SUM
 from zoo.cpu.chunks import as_rows, column_parts, empty_rows, inner_order, runs_in_place, values_at_once
+from zoo.gpu.selection import runs_fused_over_time
+from zoo.gpu.sums import fused_sum
 
 _BITS = 8
 _MAX_LEVEL = 255
@@ -20,6 +22,8 @@ _PLACES = tuple(2.0**k for k in range(_BITS))
 
 def rate_decode(spikes: Tensor) -> Tensor:
     """D(S) = (1/T) Σ_t S_t, eq. 19. (T, N, C, …) → (N, C, …)."""
+    if runs_fused_over_time(spikes):
+        return _fused(spikes, (1.0,) * len(spikes), len(spikes), places=False)
     if not runs_in_place(spikes):
         return spikes.mean(0)
     return cast(Tensor, _WeightedSum.apply(spikes, (1.0,) * len(spikes), len(spikes)))
@@ -30,6 +34,8 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
     Multiplied and summed, not contracted: the sum of exact products k is exact, and so is k/255.
     """
+    if runs_fused_over_time(spikes):
+        return _fused(spikes, _PLACES, _MAX_LEVEL, places=True)
     if not runs_in_place(spikes):
         return (spikes * _over_time(_PLACES, spikes)).sum(0) / _MAX_LEVEL
     return cast(Tensor, _WeightedSum.apply(spikes, _PLACES, _MAX_LEVEL))
@@ -39,6 +45,16 @@ def _over_time(weights: Sequence[float], spikes: Tensor) -> Tensor:
     """One weight a timestep, (T, 1, …)."""
     column = torch.tensor(weights, dtype=spikes.dtype, device=spikes.device)
     return column.reshape((len(weights),) + (1,) * (spikes.dim() - 1))
+
+
+def _fused(spikes: Tensor, weights: tuple[float, ...], divisor: int, *, places: bool) -> Tensor:
+    return fused_sum(spikes, divisor, places, lambda grad: _gradient(grad, weights, divisor))
+
+
+def _gradient(grad: Tensor, weights: tuple[float, ...], divisor: int) -> Tensor:
+    """(N, …) → (T, N, …), by differentiable operations."""
+    every = (grad / divisor).unsqueeze(0)
+    return every * _over_time(weights, every)
 
 
 @final
@@ -61,8 +77,7 @@ class _WeightedSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        grad = (grads[0] / ctx.divisor).unsqueeze(0)
-        return grad * _over_time(ctx.weights, grad), None, None
+        return _gradient(grads[0], ctx.weights, ctx.divisor), None, None
 
 
 @final

@@ -6,6 +6,7 @@ All of them emit the same planes. They differ in the gradient that they hand bac
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, cast, final
 
@@ -16,8 +17,8 @@ from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.cpu.chunks import runs_in_place
-from zoo.encoders.in_place_planes import in_place_planes
-from zoo.encoders.ranges import LEVELS, unit_range
+from zoo.encoders.in_place_planes import PlainPlanes, in_place_planes
+from zoo.encoders.ranges import LEVELS, bounds, unit_range
 from zoo.encoders.surrogates import (
     OF_ANGLE,
     PLANES,
@@ -28,6 +29,11 @@ from zoo.encoders.surrogates import (
     sigmoid_slope,
     tanh_slope,
 )
+from zoo.gpu.planes import FOURIER, SIGMOID, STRAIGHT, TANH, Coding, fused_planes
+from zoo.gpu.selection import runs_fused
+
+_FUSED_WAVES: Mapping[Wave, int] = {sigmoid_slope: SIGMOID, tanh_slope: TANH, fourier_slope: FOURIER}
+"""Slopes that the GPU's kernels know."""
 
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
 
@@ -119,6 +125,13 @@ def _plain_straight(x: Tensor) -> Tensor:
     return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
 
 
+def _plain_surrogate(slope: Wave, scaled: bool) -> PlainPlanes:
+    def plain(x: Tensor) -> Tensor:
+        return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
+
+    return plain
+
+
 def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     """Bit planes with a smooth derivative: ∂S_k/∂x = 255 · γ_k · f_k′(255·x̂) · ∂x̂/∂x (eq. 14, 16–18).
 
@@ -132,10 +145,10 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-
-    def plain(x: Tensor) -> Tensor:
-        return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
-
+    plain = _plain_surrogate(slope, scaled)
+    wave = _FUSED_WAVES.get(slope)
+    if wave is not None and runs_fused(x):
+        return fused_planes(x, Coding(wave, scaled, bounds, plain))
     if not runs_in_place(x):
         return plain(x)
     return in_place_planes(x, partial(_contract_surrogate, slope=slope, scaled=scaled), plain)
@@ -150,6 +163,8 @@ def straight_through_planes(x: Tensor) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
+    if runs_fused(x):
+        return fused_planes(x, Coding(STRAIGHT, False, bounds, _plain_straight))
     return in_place_planes(x, _contract_straight, _plain_straight) if runs_in_place(x) else _plain_straight(x)
 
 

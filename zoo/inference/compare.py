@@ -129,7 +129,10 @@ def _is_among(control: OpenedModel, hybrid: OpenedModel, asked: Iterable[OpenedM
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
-    """The weight that the run started from, or that the record names, where it is at hand; else the control's first."""
+    """The weight that the run started from, or the record names, where it is at hand, else the control's first one.
+
+    None where there is no control.
+    """
     registry = opened.registry or default_registry()
     variant = registry.load("family", opened.spec.family)().control(dict(opened.spec.fields))
     if variant is None:

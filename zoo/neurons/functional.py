@@ -5,13 +5,14 @@
 with the arctan surrogate of Θ, derivative (α/2) / (1 + (πα/2 · x)²) at x = h_t − θ. Charges: IF h = v + x, LIF
 h = v + (x − v) / τ, PLIF h = v + (x − v) σ(w). The reset is not detached from the gradient.
 
-On the CPU these run in place and keep the input alone for the backward pass; outputs are bit-equal to
-spikingjelly's own nodes.
+On the CPU these run in place, on a GPU by fused kernels, and keep the input alone for the backward pass; outputs are
+bit-equal to spikingjelly's own nodes on the CPU.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast, final
 
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor
 
 from zoo.contracts.precision import at_least_float32
 from zoo.cpu.chunks import as_rows, column_parts, inner_order, is_transformed, rows_like, values_at_once
+from zoo.gpu.neurons import Neuron, fused_spikes
+from zoo.gpu.selection import runs_fused_over_time
 
 # Kinds of charge: the gain multiplies (IF has none), or divides as LIF's τ does, to round as spikingjelly does.
 _INTEGRATE, _DIVIDE, _MULTIPLY = 0, 1, 2
@@ -197,7 +200,11 @@ def _backward_chunk(
 def _spikes(x: Tensor, kind: int, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
     if x.numel() == 0:
         return torch.zeros_like(x) * x
-    if x.dtype == torch.float64 or x.is_meta or torch.compiler.is_compiling() or is_transformed(x):
+    if runs_fused_over_time(x):
+        neuron = Neuron(kind, threshold, alpha)
+        again = partial(_differentiable_backward, kind=kind, threshold=threshold, alpha=alpha)
+        return fused_spikes(x, gain, neuron, again)
+    if x.dtype == torch.float64 or x.device.type != "cpu" or torch.compiler.is_compiling() or is_transformed(x):
         return plain_spikes(at_least_float32(x), kind, gain, threshold, alpha).to(x.dtype)
     if not torch.is_grad_enabled() and not torch.jit.is_tracing():  # type: ignore[attr-defined]
         return _fire(x, float(gain), kind, threshold)

@@ -12,6 +12,7 @@ from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
 from zoo.errors import OptionError, check_number
+from zoo.gpu.selection import runs_fused_over_time
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 
 ALPHA = 2.0
@@ -59,8 +60,9 @@ def _spikes_by_spikingjelly(node: Any, x: Tensor) -> Tensor:
 class StatelessNode(Neuron, neuron.BaseNode):
     """A spikingjelly node over (T, N, …) that starts from rest on every call.
 
-    On the CPU, the paper's settings take the zoo's in-place path; anything else (a GPU, another reset or
-    surrogate set on the node, a recorded voltage) is spikingjelly's own code.
+    The paper's settings take the zoo's own path on the CPU, and on a GPU that its kernels serve; anything else (another
+    reset or surrogate set on the node, a recorded voltage, a GPU without Triton, a compiled network on a GPU) is
+    spikingjelly's own code.
     """
 
     api_version = 1
@@ -71,11 +73,11 @@ class StatelessNode(Neuron, neuron.BaseNode):
 
     @abstractmethod
     def fast_spikes(self, x: Tensor) -> Tensor:
-        """The in-place path of this node."""
+        """The zoo's own path of this node."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
-        if x.device.type in ("cpu", "meta") and _has_paper_settings(self):
+        if _has_paper_settings(self) and (x.device.type in ("cpu", "meta") or runs_fused_over_time(x)):
             return self.fast_spikes(x)
         return _spikes_by_spikingjelly(self, x)
 

@@ -1,0 +1,1 @@
+"""Time and memory of a step on a GPU: `python -m benchmarks.gpu_speed`."""

@@ -1,0 +1,118 @@
+"""README's picture and table of weights: every trained network of this source tree, each hybrid beside its control.
+
+Figures are those of the catalogs; nothing is measured here. The picture is SVG, so that it is sharp at every size.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from benchmarks.common.reporting import ROOT, write_beside
+from benchmarks.models_table import replace_between
+from benchmarks.results_csv import rows
+
+START, END = b"<!-- weights:start -->", b"<!-- weights:end -->"
+HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ control's", "distribution")
+PICTURE = ROOT / "docs" / "weights.svg"
+HYBRID, CONTROL = "#D55E00", "#0072B2"
+
+Row = Mapping[str, Any]
+
+app = typer.Typer(add_completion=False)
+
+
+def markdown(weights: Sequence[Row]) -> str:
+    """The Markdown table, the most accurate first, without a line feed at its end."""
+    by_name = {row["name"]: row for row in weights}
+    lines = [f"| {' | '.join(HEADER)} |", "| --- |" + " ---: |" * (len(HEADER) - 2) + " --- |"]
+    for row in sorted(weights, key=lambda row: -row["top1"]):
+        control = by_name.get(row["control"])
+        cells = (
+            f"`{row['name']}`",
+            f"{row['top1']:.2f}",
+            "–" if control is None else f"{control['top1']:.2f}",
+            f"{row['params'] / 1e6:.2f} M",
+            f"{row['macs'] / 1e6:.1f} M",
+            _energy(row),
+            row["distribution"],
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _energy(row: Row) -> str:
+    if row["energy_ratio_lowest"] is None:
+        return "–"
+    return f"{row['energy_ratio_lowest']:.2f} to {row['energy_ratio_highest']:.1f}"
+
+
+def picture(weights: Sequence[Row]) -> bytes:
+    """Accuracy against operations, SVG; the same bytes for the same figures."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    figure = Figure(figsize=(8.4, 4.4))
+    FigureCanvasSVG(figure)
+    axes = figure.subplots()
+    by_name = {row["name"]: row for row in weights}
+    for row in weights:
+        hybrid = row["timesteps"] > 1
+        control = by_name.get(row["control"])
+        if control is not None:
+            pair = [control, row]
+            axes.plot([one["macs"] for one in pair], [one["top1"] for one in pair], color="0.6", linewidth=1, zorder=1)
+        marker = {"marker": "o" if hybrid else "s", "color": HYBRID if hybrid else CONTROL}
+        axes.plot(row["macs"], row["top1"], markersize=7, linestyle="none", zorder=2, **marker)
+        left = not hybrid
+        axes.annotate(
+            row["name"].partition(".")[0],
+            (row["macs"], row["top1"]),
+            xytext=(-7 if left else 7, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=7,
+        )
+    axes.set(
+        title="Trained weights of this repository",
+        xlabel="multiply-accumulates of one image, all timesteps",
+        ylabel="top-1 accuracy on CIFAR-10 [%]",
+        xscale="log",
+    )
+    axes.margins(x=0.42, y=0.08)
+    axes.grid(True, color="0.92", linewidth=0.8)
+    keys = [
+        Line2D([], [], marker="o", color=HYBRID, linestyle="none", label="with spikes (hybrid)"),
+        Line2D([], [], marker="s", color=CONTROL, linestyle="none", label="without spikes"),
+        Line2D([], [], color="0.6", linewidth=1, label="hybrid and its control"),
+    ]
+    axes.legend(handles=keys, loc="lower right", fontsize=8)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+@app.command()
+def main(
+    readme: Annotated[Path, typer.Option(help="Put the table between this file's weights markers.")] = ROOT
+    / "README.md",
+    picture_file: Annotated[Path, typer.Option("--picture", help="Where the picture goes.")] = PICTURE,
+) -> None:
+    """Write the table into README.md and the picture into docs/."""
+    weights = list(rows())
+    write_beside(readme, replace_between(readme.read_bytes(), markdown(weights), (START, END)))
+    write_beside(picture_file, picture(weights))
+    typer.echo(f"wrote the table into {readme} and the picture {picture_file}")
+
+
+if __name__ == "__main__":
+    app()
