@@ -117,11 +117,15 @@ def _with_controls(names: Sequence[str], controls: bool, **places: Unpack[Places
 
 
 def _is_among(control: OpenedModel, hybrid: OpenedModel, asked: Iterable[OpenedModel]) -> bool:
-    """Whether a control was named itself: the very weight that a record names, else any of its variant."""
+    """Whether a control was named itself: its very weight, or where no record names one, any of its variant."""
+    models, own = list(asked), control.weight
+    weights = {model.weight.sha256: model.weight.name for model in models if model.weight}
+    if own is not None and own.sha256 in weights:
+        return True
     recorded = hybrid.weight.control if hybrid.weight else ""
-    if recorded:
-        return recorded in {opened.weight.name for opened in asked if opened.weight}
-    return control.spec.untagged() in {opened.spec.untagged() for opened in asked}
+    if recorded:  # and not at hand, where the control has another name
+        return (own is None or own.name != recorded) and recorded in weights.values()
+    return control.spec.untagged() in {model.spec.untagged() for model in models}
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
