@@ -37,7 +37,6 @@ from benchmarks import (
     step_work,
     surrogate_variance,
     transfer,
-    weights_page,
 )
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.common import paper, reporting, timing
@@ -51,7 +50,6 @@ SCRIPTS = (
     *(energy_break_even, int8_controls, spike_frontier, step_work),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
     gpu_speed,
-    weights_page,
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"

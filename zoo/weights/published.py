@@ -23,12 +23,13 @@ MAX_BYTES = 1 << 32
 """Of a file that is downloaded; timm's largest convolutional networks have about half of it."""
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+_AS_TIMM_WRITES_IT = ConfigDict(frozen=True, extra="ignore")
 
 
 @final
-class _Preparation(_Answer):
+class _Preparation(BaseModel):
+    model_config = _AS_TIMM_WRITES_IT
+
     input_size: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -36,8 +37,10 @@ class _Preparation(_Answer):
 
 
 @final
-class _Config(_Answer):
+class _Config(BaseModel):
     """config.json as timm writes it."""
+
+    model_config = _AS_TIMM_WRITES_IT
 
     architecture: str
     pretrained_cfg: _Preparation
