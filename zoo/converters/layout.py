@@ -32,10 +32,13 @@ class Layout:
     name: str
     shapes: Mapping[str, Shape]
 
-    def distance(self, state: Mapping[str, Tensor]) -> int:
-        """How many keys are in one of the two alone, or have another shape."""
+    def distance(self, state: Mapping[str, Tensor]) -> tuple[int, int]:
+        """How many tensors of a checkpoint it lacks or has in another shape, and how many of its own are not there.
+
+        The first counts for more, so that the beginning of a deep network is not taken for a shallow one.
+        """
         alike = sum(key in state and fits(state[key], shape) for key, shape in self.shapes.items())
-        return len(self.shapes) + len(state) - 2 * alike
+        return len(state) - alike, len(self.shapes) - alike
 
 
 def norm_shapes(key: str, width: int) -> dict[str, Shape]:
@@ -67,7 +70,7 @@ def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publis
     wrong = _first_wrong_key(state, nearest)
     if wrong is None:
         return nearest
-    if nearest.distance(state) == len(nearest.shapes) + len(state):
+    if nearest.distance(state) == (len(state), len(nearest.shapes)):
         names = ", ".join(layout.name for layout in layouts)
         raise WeightError(f"it is not a checkpoint of {publisher} ({names}): {wrong}")
     raise WeightError(f"it is nearest to {nearest.name} of {publisher}, but {wrong}")
