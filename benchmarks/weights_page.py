@@ -92,7 +92,7 @@ def picture(weights: Sequence[Row]) -> bytes:
     for row, height in label_heights(weights):
         hybrid = row["timesteps"] > 1
         axes.annotate(
-            row["name"].partition(".")[0],
+            row["name"].removesuffix(".cifar10"),
             (row["macs"] * (1.12 if hybrid else 0.89), height),
             ha="left" if hybrid else "right",
             va="center",

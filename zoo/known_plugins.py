@@ -54,7 +54,9 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
         "zoo-weights-cifar10-vgg": KnownPlugin(
             weights=("has8_vgg_b16_m2_d4_ste_bpd.cifar10", "ann_vgg_b16_m2_d4.cifar10")
         ),
-        "zoo-weights-cifar10-vgg-fourier": KnownPlugin(weights=("has8_vgg_b16_m2_d4_fourier_bpd.cifar10",)),
+        "zoo-weights-cifar10-vgg-fourier": KnownPlugin(
+            weights=("has8_vgg_b16_m2_d4_fourier_bpd.cifar10", "ann_vgg_b16_m2_d4.cifar10start")
+        ),
     }
 )
 """By distribution."""

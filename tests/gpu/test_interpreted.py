@@ -16,9 +16,9 @@ FOLDER = "tests/gpu/interpreted"
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed; it is for Linux alone")
 
 
-def run_interpreted(marked: str) -> None:
-    """Run the tests of the folder that are marked so; fails with what they print."""
-    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", marked, FOLDER]
+def run_interpreted(marked: str, place: str = FOLDER) -> None:
+    """Run the tests of a folder or file that are marked so; fails with what they print."""
+    command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", "-m", marked, place]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -30,5 +30,7 @@ def test_interpreted_kernels_compute_what_is_defined() -> None:
 
 
 @pytest.mark.slow
-def test_interpreted_kernels_compute_what_is_defined_for_all_values_and_layouts() -> None:
-    run_interpreted("slow")
+@pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / FOLDER).glob("test_*.py")))
+def test_interpreted_kernels_compute_what_is_defined_for_all_values_and_layouts(file: str) -> None:
+    """A file at a time, for the interpreter is slow."""
+    run_interpreted("slow", f"{FOLDER}/{file}")
