@@ -182,12 +182,14 @@ def test_a_phone_shows_all_of_it(page: Page, folder: Path, scheme: str) -> None:
 
 @pytest.mark.slow
 def test_the_first_paint_comes_within_a_second(front: Page) -> None:
-    painted = "performance.getEntriesByName('first-contentful-paint')"
+    # The page's policy forbids what a poll by text needs, so the browser itself tells when it has painted.
+    painted = """new Promise(tell => new PerformanceObserver(list => {
+        for (const entry of list.getEntriesByName("first-contentful-paint")) tell(entry.startTime)
+    }).observe({type: "paint", buffered: true}))"""
     times = []
     for _ in range(5):  # the quickest, for the machine may be busy with something else
         front.reload()
-        front.wait_for_function(f"{painted}.length")
-        times.append(front.evaluate(f"{painted}[0].startTime"))
+        times.append(front.evaluate(painted))
     assert min(times) < 1000
 
 
