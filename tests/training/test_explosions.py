@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,19 @@ from zoo.training.engine import Training
 def _spoil(run: Training, layer: str, value: float) -> None:
     with torch.no_grad():
         run.network.get_submodule(layer).weight.view(-1)[0] = value
+
+
+class GradientTimes(torch.autograd.Function):
+    """The same values; the gradient is multiplied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0] * ctx.factor, None
 
 
 def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
@@ -35,18 +49,9 @@ def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_pat
 
 
 def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path: Path) -> None:
-    class Square(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
-            return gradient * math.inf
-
     run = training(data, tmp_path)
     module = run.network.get_submodule("stages.1.0.analog")
-    module.register_forward_hook(lambda m, args, out: Square.apply(out))
+    module.register_forward_hook(lambda m, args, out: GradientTimes.apply(out, math.inf))
     before = states(run)
     with pytest.raises(
         TrainingError, match=r"step 1 of 3: the gradient's norm is nan; layer stages\.\S+: the gradient"
@@ -65,17 +70,10 @@ def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path) -
 
 
 def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, tmp_path: Path) -> None:
-    class Huge(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: object, x: torch.Tensor) -> torch.Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: object, gradient: torch.Tensor) -> torch.Tensor:
-            return gradient * 1e22
-
     run = training(data, tmp_path, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip_norm=1.0)
-    run.network.get_submodule("stages.1.0.analog").register_forward_hook(lambda m, args, out: Huge.apply(out))
+    run.network.get_submodule("stages.1.0.analog").register_forward_hook(
+        lambda m, args, out: GradientTimes.apply(out, 1e22)
+    )
     before = states(run)
     run.run_epoch()
     assert 1e19 < run.rows[0].grad_norm < math.inf
