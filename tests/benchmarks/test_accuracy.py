@@ -180,6 +180,7 @@ def test_a_budget_is_its_data_and_settings(data: Path) -> None:
 # From end to end ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_a_lost_run_alone_is_made_again(data: Path, tmp_path: Path) -> None:
     arguments = ("--only", ANN, "--control-seeds", 2)
     first = run(data, tmp_path, *arguments)
@@ -221,6 +222,7 @@ def test_another_budget_is_another_run_in_the_same_file(data: Path, tmp_path: Pa
     assert [each["steps"] for each in written(tmp_path)["rows"][0]["runs"]] == [4]
 
 
+@pytest.mark.slow
 def test_a_run_that_explodes_is_a_row_with_its_reason(data: Path, tmp_path: Path) -> None:
     settings = load_recipe("modern").model_dump(mode="json") | {"loss_limit": 1e-3}
     (tmp_path / "hot.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")

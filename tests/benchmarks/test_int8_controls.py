@@ -18,6 +18,7 @@ PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 BUNDLED = "ann_resnet_b8_m2_d4.cifar10"
 
 
+@pytest.mark.slow
 def test_one_command_exports_quantises_and_measures(tmp_path: Path) -> None:
     labels = np.arange(40) % 10
     images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)

@@ -69,6 +69,7 @@ def killed_at(moment: int, catalog: Path) -> None:
     write_pin(catalog, tiny()[0], published("b"))
 
 
+@pytest.mark.slow
 def test_there_is_no_line_at_which_a_kill_leaves_half_a_file(catalog: Path) -> None:
     before = catalog.read_text(encoding="utf-8")
     allowed = [before, before.replace("a" * 40, "b" * 40)]

@@ -103,6 +103,7 @@ def _without_timm(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], check=False, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_what_needs_timm_says_so_before_it_is_used(tmp_path: Path) -> None:
     reasons = {
         kind: f"the {kind} timm needs timm; install it with: {install_extra('timm')}"
@@ -260,6 +261,7 @@ def sad(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_broken_plugin_is_shown_with_its_traceback(sad: str) -> None:
     done = process("plugins", "--verbose", PYTHONPATH=sad)
     assert done.returncode == 1

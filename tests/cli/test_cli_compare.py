@@ -33,11 +33,13 @@ def test_a_hybrid_stands_beside_its_control() -> None:
     assert control["spike_rate"] is None
 
 
+@pytest.mark.slow
 def test_a_model_that_is_named_twice_is_shown_once() -> None:
     assert len(objects(run("compare", *PAIR, PAIR[0], "--json"))) == 2
     assert len(objects(run("compare", PAIR[0], "--no-controls", "--json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_control_that_is_compared_itself_is_shown_once(tmp_path: Path) -> None:
     hybrid, control = (name.partition(".")[0] for name in PAIR)
     folder = tmp_path / "control"
@@ -51,12 +53,14 @@ def test_a_control_that_is_compared_itself_is_shown_once(tmp_path: Path) -> None
     assert [row["name"].partition(".")[0] for row in rows] == [untrained, control]
 
 
+@pytest.mark.slow
 def test_csv_has_the_figures_of_json() -> None:
     rows = list(csv.DictReader(run("compare", *PAIR, "--csv").stdout.splitlines()))
     exact = objects(run("compare", *PAIR, "--json"))
     assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in exact] == rows
 
 
+@pytest.mark.slow
 def test_the_text_fits_a_terminal() -> None:
     lines = run("compare", PAIR[0], "has8_resnetsmall_b16_m2_d4_fourier_bpd_plif").stdout.splitlines()
     assert lines[0] == f"A  {PAIR[0]} (weights cifar10, control: B)"

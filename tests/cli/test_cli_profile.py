@@ -104,6 +104,7 @@ def test_a_limit_takes_the_first_images(photos: Path) -> None:
     assert run("profile", TINY, "--limit", "2").exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_progress_bar_is_shown_in_a_terminal_alone(photos: Path) -> None:
     command = [sys.executable, "-m", "zoo", "profile", TINY, "--data", str(photos), "--image-size", "8"]
     text, _ = in_terminal(command)

@@ -212,6 +212,7 @@ def test_half_precision_and_old_files_without_counters_are_read(resnet18: nn.Mod
 # --- timm's names. ---
 
 
+@pytest.mark.slow
 def test_a_name_of_timms_is_downloaded_and_pinned(
     hub: LoopbackHub, resnet18: nn.Module, checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ def faults_of_a_step(how: str, blocks: int = 4) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems have their own malloc")
 def test_a_settled_step_meets_no_fresh_page() -> None:
     kept = faults_of_a_step("keep")

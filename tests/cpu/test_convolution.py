@@ -76,6 +76,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_training_step_of_a_narrow_network_ends_normally() -> None:
     done = run_guarded(_TRAINING, "has8_resnet_b4_m2_d2_ste_bpd", 32, 3, 1)
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]

@@ -113,6 +113,7 @@ def test_all_forms_train_to_the_same_losses(pets: Path, tmp_path: Path) -> None:
         assert losses(form, tmp_path / f"run{number}") == expected, form
 
 
+@pytest.mark.slow
 def test_a_pack_trains_to_the_losses_of_its_folder(pets: Path, tmp_path: Path) -> None:
     pack(pets, tmp_path / "pets.npz")
     assert losses(tmp_path / "pets.npz", tmp_path / "a") == losses(pets, tmp_path / "b")

@@ -138,6 +138,7 @@ def test_models_export_for_any_number_of_images(name: str) -> None:
             torch.testing.assert_close(exported(x), model(x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
     model = tiny(str(MODELS[1])).eval().fuse()
     run = compiled(model)

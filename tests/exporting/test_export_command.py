@@ -26,6 +26,7 @@ def metadata(file: Path) -> dict[str, str]:
     return {each.key: each.value for each in onnx.load(file).metadata_props}
 
 
+@pytest.mark.slow
 def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
     out = tmp_path / "model.onnx"
     result = run("ann_resnet_b8_m2_d4", "--out", out, "--batch", "dynamic", "--json")
@@ -41,7 +42,7 @@ def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
     assert metadata(out)["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
 
 
-@pytest.mark.parametrize("by", ["{}", "local-dir:{}"])
+@pytest.mark.parametrize("by", ["{}", pytest.param("local-dir:{}", marks=pytest.mark.slow)])
 def test_a_published_folder_is_exported_too(tmp_path: Path, by: str) -> None:
     record = default_catalog().weight(parse_name(BUNDLED))
     folder, out = tmp_path / "published", tmp_path / "model.onnx"
@@ -57,6 +58,7 @@ def test_a_published_folder_is_exported_too(tmp_path: Path, by: str) -> None:
     assert json.loads(told["zoo.preprocessing"])["size"] == 24
 
 
+@pytest.mark.slow
 def test_a_network_without_weights_says_so_and_is_the_same_every_time(tmp_path: Path) -> None:
     files = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
     for file in files:

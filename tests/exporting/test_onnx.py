@@ -56,7 +56,9 @@ def as_onnx(module: nn.Module, x: Tensor, *, any_batch: bool = False) -> bytes:
 # Components -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["ste", "fourier", "rate", "ttfs", "phase"])
+@pytest.mark.parametrize(
+    "name", ["ste", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fourier", "rate", "ttfs", "phase"))]
+)
 def test_encoders_emit_the_very_same_spikes(name: str) -> None:
     encoder = default_registry().load("encoder", name)()
     data = as_onnx(encoder, torch.rand(2, 3, 7), any_batch=True)
@@ -64,7 +66,7 @@ def test_encoders_emit_the_very_same_spikes(name: str) -> None:
         assert torch.equal(by_onnxruntime(data, x), encoder(x))
 
 
-@pytest.mark.parametrize("name", ["if", "lif", "plif"])
+@pytest.mark.parametrize("name", ["if", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lif", "plif"))])
 def test_neurons_emit_the_very_same_spikes(name: str) -> None:
     neuron = default_registry().load("neuron", name)()
     data, x = as_onnx(neuron, torch.rand(8, 2, 6)), torch.randn(8, 2, 6) * 2
@@ -105,7 +107,7 @@ def test_shifts_to_the_right_are_exact_for_every_integer(dtype: torch.dtype, ten
 
 # Blocks and networks --------------------------------------------------------------------------------------------------
 
-BLOCKS = {  # the first of a network in every run, the others in the slow one
+BLOCKS = {  # the first block of all in every run, the others in the slow one
     "has8_resnet_b4_m2_d2_ste_bpd": ("stages.1.1", "stages.0.0", "stages.2.0"),
     "has8_vgg_b2_m2_d1_fourier_rate_plif": ("stages.0.0", "stages.1.0"),
     "sew_resnet18_phase": ("stages.1.0", "stages.0.1"),
@@ -116,7 +118,7 @@ BLOCKS = {  # the first of a network in every run, the others in the slow one
 @pytest.mark.parametrize(
     ("name", "block"),
     [
-        pytest.param(name, block, marks=pytest.mark.slow if block != blocks[0] else ())
+        pytest.param(name, block, marks=pytest.mark.slow if block != "stages.1.1" else ())
         for name, blocks in BLOCKS.items()
         for block in blocks
     ],
@@ -139,7 +141,7 @@ def test_blocks_agree_on_their_own_inputs(name: str, block: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "has8_vgg_b2_m1_d1_ste_bpd",
+        pytest.param("has8_vgg_b2_m1_d1_ste_bpd", marks=pytest.mark.slow),
         "ann_vgg_b2_m2_d1",
         pytest.param("sew_resnet18_phase", marks=pytest.mark.slow),
         pytest.param("has8_resnet_b2_m2_d2_fourier_rate_plif", marks=pytest.mark.slow),
@@ -169,6 +171,7 @@ SMALL = "ann_vgg_b1_m1_d1"
 # The file -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_published_weight_is_described_in_the_file(tmp_path: Path) -> None:
     name, out = "ann_resnet_b8_m2_d4.cifar10", tmp_path / "model.ONNX"
     weight = default_catalog().weight(parse_name(name))
@@ -203,6 +206,7 @@ def test_a_published_weight_is_described_in_the_file(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_same_network_gives_the_same_bytes_which_tell_nothing_of_the_machine(tmp_path: Path) -> None:
     model = zoo.create_model(SMALL, num_classes=3).train()
     files = [tmp_path / "one.onnx", tmp_path / "two.onnx"]
@@ -217,6 +221,7 @@ def test_the_same_network_gives_the_same_bytes_which_tell_nothing_of_the_machine
     assert told == {"zoo.name": SMALL, "zoo.version": zoo.__version__}
 
 
+@pytest.mark.slow
 def test_fused_networks_and_networks_without_classes_export(tmp_path: Path) -> None:
     model, x = tiny("ann_resnet18").fuse(), torch.rand(1, 3, SIDE, SIDE)
     model.reset_classifier(0)

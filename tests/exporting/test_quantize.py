@@ -54,6 +54,7 @@ def test_layers_are_in_integers_and_both_accuracies_are_told(trained: tuple[Path
     assert "12 validation images are right" in text
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     data, out = packed(tmp_path / "kinds.npz", 20), tmp_path / "model.onnx"
     assert "go together" in export(BUNDLED, "--out", out, "--quantize", "int8").output

@@ -156,12 +156,12 @@ def one_byte_a_connection(answer: Answer, kind: str) -> bool:
 
 
 SLOW = [
-    pytest.param(slow_json, marks=pytest.mark.slow),
-    slow_headers,
+    *(
+        pytest.param(lie, marks=pytest.mark.slow)
+        for lie in (slow_json, slow_headers, slow_storage, one_byte_a_connection)
+    ),
     slow_first_answer,
     slow_file,
-    slow_storage,
-    one_byte_a_connection,
 ]
 
 

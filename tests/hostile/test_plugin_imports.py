@@ -302,6 +302,7 @@ class Thing(Neuron):
 """
 
 
+@pytest.mark.slow
 @posix
 def test_check_names_a_plugin_that_hangs_and_still_checks_the_others(tmp_path: Path) -> None:
     neurons = {"zoo.neurons": {"waits": "zoo_waits:Thing", "demanding": "zoo_demanding:Thing"}}
@@ -317,6 +318,7 @@ def test_check_names_a_plugin_that_hangs_and_still_checks_the_others(tmp_path: P
     assert re.search(r"^2 components: \d+ passed, \d\d failed, \d+ skipped$", done.stdout, re.MULTILINE)
 
 
+@pytest.mark.slow
 @posix
 def test_check_names_a_check_that_ends_its_process(tmp_path: Path) -> None:
     ends = _DEMANDING.replace("return x", "import os; os._exit(5)").replace(", threshold", "")

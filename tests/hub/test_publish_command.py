@@ -229,6 +229,7 @@ def test_without_a_token_nothing_is_written(hub: LoopbackHub, two: list[str], mo
     assert files_below(Path()) == before
 
 
+@pytest.mark.slow
 def test_a_whole_catalog_goes_on_after_a_failure(hub: LoopbackHub, two: list[str]) -> None:
     first, second = two
     hub.fail(500, match=f"/api/models/alice/{first}/commit/")

@@ -75,6 +75,7 @@ def test_its_components_are_listed(site: Path, run_python: RunPython) -> None:
     assert {state for *_, state in listed} == {"loaded"}
 
 
+@pytest.mark.slow
 def test_the_readme_converts_a_checkpoint(site: Path, run_python: RunPython, tmp_path: Path) -> None:
     with np.load(PLUGIN / "tests" / "data" / "resnet_b4_m2_d4_fourier_bpd.npz") as golden:
         state = {key[6:]: torch.from_numpy(golden[key]) for key in golden.files if key.startswith("state/")}

@@ -230,6 +230,7 @@ FAILS = {
 }
 
 
+@pytest.mark.slow
 def test_every_other_model_works_and_the_broken_ones_say_why(
     crowd: Path, environment: dict[str, str], run_python: RunPython
 ) -> None:

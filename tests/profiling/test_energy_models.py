@@ -197,6 +197,7 @@ def test_at_the_break_even_rate_both_cost_the_same(model: str) -> None:
         assert rest + grown == pytest.approx(estimate.control.total)
 
 
+@pytest.mark.slow
 def test_a_hybrid_contains_its_control_and_has_no_break_even() -> None:
     images = torch.rand(2, 3, 8, 8)
     hybrid = profile("has8_resnet_b1_m1_d1_ste_bpd", images=images, num_classes=3)

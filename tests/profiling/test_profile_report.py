@@ -109,6 +109,7 @@ def test_every_rule_stands_in_the_documentation_with_its_price_and_reason() -> N
 # Names and networks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_weights_are_loaded_where_images_need_them() -> None:
     images = torch.rand(1, 3, 32, 32)
     by_name = profile(BUNDLED, images=images)
@@ -128,6 +129,7 @@ def test_a_network_without_weights_is_the_same_every_time_and_says_so() -> None:
     assert "say nothing of a trained network" in first.caveat
 
 
+@pytest.mark.slow
 def test_a_folder_is_profiled_by_reference(tmp_path: Path) -> None:
     record, model = default_catalog().weight(zoo.parse_name(BUNDLED)), zoo.create_model(BUNDLED, pretrained=True)
     (tmp_path / "config.json").write_bytes(write_config(record.stored(), model.pretrained_cfg, model.num_features))
@@ -216,6 +218,7 @@ def test_images_are_prepared_as_the_weight_wants_them() -> None:
     assert preprocessing_of(TINY).size == 224
 
 
+@pytest.mark.slow
 def test_the_text_of_a_profile_is_a_short_table() -> None:
     cost = profile("has8_resnet_b8_m2_d4_ste_bpd", 32, num_classes=10)
     lines = repr(cost).splitlines()

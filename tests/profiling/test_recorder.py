@@ -191,6 +191,7 @@ def test_everything_else_of_a_small_network_counted_by_hand() -> None:
     }
 
 
+@pytest.mark.slow
 def test_two_batches_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
     model = zoo.create_model("has8_resnet_b64_m1_d1_ste_bpd", num_classes=2)
     images = torch.rand(4, 3, 8, 8)

@@ -104,6 +104,7 @@ def test_large_built_in_on_every_check(name: str) -> None:
     assert _skipped(BackboneTests, name, SMALL, checks_of(BackboneTests)) == set()
 
 
+@pytest.mark.slow
 def test_importing_the_built_ins_does_nothing_else() -> None:
     ours = [c for c in default_registry().components() if c.distribution == "has8-zoo"]
     modules = tuple(dict.fromkeys(c.target.partition(":")[0] for c in ours))

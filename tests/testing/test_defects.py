@@ -237,6 +237,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_without_a_defect_everything_passes_and_nothing_is_skipped(folder: Path) -> None:
     found = results(plant(folder, "intact", "TIMESTEPS = 8", "TIMESTEPS = 8"), imports=True)
     assert failures(found) == {}

@@ -114,6 +114,7 @@ def test_a_name_that_is_taken_is_left_and_both_are_named(foreign: str) -> None:
     assert not timm.is_model("has8_resnet_b5_m2_d1_ste_bpd")
 
 
+@pytest.mark.slow
 def test_an_import_that_meets_a_name_of_the_catalog_replaces_nothing() -> None:
     done = _python(
         "import sys, timm\n"
@@ -132,6 +133,7 @@ def test_an_import_that_meets_a_name_of_the_catalog_replaces_nothing() -> None:
     assert "of has8-zoo 0.1.0 (zoo.families.has8:Has8Family) does not replace" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_zoo_alone_registers_nothing_and_loads_no_timm() -> None:
     done = _python(
         "import sys, zoo\n"

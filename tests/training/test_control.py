@@ -62,6 +62,7 @@ def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:
     assert "initial weights" in again.output  # another beginning is another run
 
 
+@pytest.mark.slow
 def test_the_record_names_the_control_and_it_is_the_one_that_is_shown(control: str, data: Path, tmp_path: Path) -> None:
     """Not the first weight of that network in the catalog, nor one that is not trained."""
     out = tmp_path / "hybrid"

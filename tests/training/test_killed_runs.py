@@ -114,6 +114,7 @@ def test_a_run_is_not_gone_on_with_by_chance(data: Path, tmp_path: Path) -> None
     assert "was made with another seed (3407, now 4)" in changed.text
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_measured_again_and_stays(data: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     assert TrainProcess(arguments(data, out, epochs=1), log).end() == 0

@@ -284,6 +284,7 @@ def test_a_name_with_a_weight_is_fine_tuned(trained: Path, tmp_path: Path) -> No
     assert run_file["identity"]["initial weights"] == weights
 
 
+@pytest.mark.slow
 def test_the_head_is_kept_for_the_same_classes_and_new_for_as_many_others(
     trained: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -347,6 +348,7 @@ def test_small_images_of_several_sizes_are_not_enlarged(tmp_path: Path) -> None:
     assert model.pretrained_cfg["input_size"] == (3, 30, 30)
 
 
+@pytest.mark.slow
 def test_more_looks_at_validation_are_told(tmp_path: Path) -> None:
     data = load_data(packed(tmp_path / "one.npz", 40))
     changes = {"epochs": 3, "batch_size": 8, "precision": "no"}

@@ -112,6 +112,7 @@ def test_no_images_at_once_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_another_number_gives_the_same_figures(tmp_path: Path) -> None:
     packed(tmp_path / "train.npz", 16)
     packed(tmp_path / "val.npz", 21)

@@ -114,6 +114,7 @@ def test_without_the_token_it_is_refused(
     assert not files_below(tmp_path / "own cache")
 
 
+@pytest.mark.slow
 def test_a_control_comes_from_there_too(
     elsewhere: LoopbackHub, hub: LoopbackHub, places: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:

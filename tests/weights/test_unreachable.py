@@ -58,6 +58,7 @@ def test_nobody_listens(hub: LoopbackHub, tmp_path: Path, reference: str) -> Non
     assert files_below(tmp_path / "hf_home") == {}
 
 
+@pytest.mark.slow
 def test_nobody_answers(hub: LoopbackHub, unanswering: str) -> None:
     with soon(), pytest.raises(HubError, match=re.escape(f"{unanswering} cannot be reached (ReadTimeout)")):
         zoo.create_model(NOWHERE, endpoint=unanswering)
