@@ -58,10 +58,8 @@ def by_seed(runs: Sequence[Any]) -> list[Any]:
     return sorted(runs, key=lambda each: each["seed"])
 
 
-@pytest.mark.parametrize(
-    "error",
-    [MemoryLimitError("too many images"), pytest.param(TrainingError("no room on the disk"), marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("error", [MemoryLimitError("too many images"), TrainingError("no room on the disk")])
 def test_what_cannot_be_measured_is_told_and_only_measured_by_the_next_call(
     error: Exception, data: Path, undisturbed: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

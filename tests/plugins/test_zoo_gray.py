@@ -40,6 +40,7 @@ def test_its_own_tests_pass_on_the_wheel(target: Path, run_python: RunPython, tm
     assert "skipped" not in out  # references and inverses are given, so every check has its object
 
 
+@pytest.mark.slow
 def test_its_name_works_everywhere(target: Path, run_python: RunPython) -> None:
     code = (
         "import json, sys, zoo, torch\n"

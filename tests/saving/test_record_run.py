@@ -26,6 +26,7 @@ FACTS = {
 SOURCE = "package:made/made.safetensors"
 
 
+@pytest.mark.slow
 def test_a_finished_run_becomes_a_catalog_record(tmp_path: Path) -> None:
     data = packed(tmp_path / "val.npz")
     with pytest.raises(WeightError, match=r"config.json cannot be read"):

@@ -202,6 +202,7 @@ def test_only_memory_is_called_memory(tmp_path: Path) -> None:
         answer(RuntimeError("shapes do not fit"))
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_it_is_measured_has_a_weight_and_only_measures_again(tmp_path: Path) -> None:
     packed(tmp_path / "train.npz", 16)
     packed(tmp_path / "val.npz", 400)
