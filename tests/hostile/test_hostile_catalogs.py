@@ -176,13 +176,13 @@ def _read_hostile(folder: Path, seed: int, count: int) -> tuple[int, float]:
     refused, slowest, lines = 0, 0.0, {0}
     for _ in range(count):
         file = write(folder, hostile(generator, generator.choice([whole, whole[:1500], "version: 1\n"])))
-        before = time.process_time()
+        before = time.thread_time()
         try:
             read_file(file)
         except CatalogError as error:
             refused += 1
             lines.add(str(error).count("\n"))
-        slowest = max(slowest, time.process_time() - before)
+        slowest = max(slowest, time.thread_time() - before)
     assert lines == {0}
     return refused, slowest
 
