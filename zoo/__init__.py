@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from zoo.factory import create_model
     from zoo.inference.inputs import transform
     from zoo.inference.predict import predict
-    from zoo.info import model_info
     from zoo.names import Spec
     from zoo.profiling import profile
+    from zoo.profiling.model_info import model_info
     from zoo.registry.registry import list_components, register
     from zoo.saving import save
 
@@ -34,7 +34,7 @@ _HOMES = {
     "keep_freed_memory": "zoo.cpu.allocator",
     "list_components": "zoo.registry.registry",
     "list_models": "zoo.catalog.listing",
-    "model_info": "zoo.info",
+    "model_info": "zoo.profiling.model_info",
     "parse_name": "zoo.composition",
     "predict": "zoo.inference.predict",
     "profile": "zoo.profiling",

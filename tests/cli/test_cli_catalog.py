@@ -14,9 +14,9 @@ import pytest
 
 import zoo
 from tests.cli.commands import TINY, in_terminal, objects, process, run
-from zoo import info
 from zoo.catalog import catalog
 from zoo.errors import install_extra
+from zoo.profiling import model_info
 from zoo.registry.registry import default_registry
 
 # list -----------------------------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_other_exceptions_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> 
     def broken(name: str, **places: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(info, "model_info", broken)
+    monkeypatch.setattr(model_info, "model_info", broken)
     assert isinstance(run("info", TINY).exception, ZeroDivisionError)
 
 
