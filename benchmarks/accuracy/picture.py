@@ -1,126 +1,98 @@
-"""The picture of the accuracy benchmark: top-1 against MACs per timestep, ours and the paper's, with budgets."""
+"""The picture of the accuracy benchmark: a line for each network, its top-1 here beside the paper's.
+
+python -m benchmarks.accuracy.picture   # draws benchmarks/results/accuracy.png anew from accuracy.json
+"""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.accuracy.runs import PAPER_IMAGE_SIZE
-from benchmarks.accuracy.table import PAPER_BUDGET
+from benchmarks.accuracy.table import PAPER_BUDGET, short_budget
+from benchmarks.common.reporting import RESULTS, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette; the marker repeats the difference for whoever sees no colours.
-STYLES: dict[str, dict[str, str]] = {
-    "sigmoid": {"color": "#CC79A7", "marker": "s"},
-    "tanh": {"color": "#E69F00", "marker": "^"},
-    "fourier": {"color": "#0072B2", "marker": "o"},
-    "ste": {"color": "#009E73", "marker": "D"},
-    "fourierref": {"color": "black", "marker": "*"},
-    "spikes alone (snn)": {"color": "#D55E00", "marker": "X"},
-    "no spikes (ann)": {"color": "0.45", "marker": "P"},
-    "SEW-ResNet": {"color": "#56B4E9", "marker": "v"},
-}
+OURS, PAPERS = "#0072B2", "#D55E00"  # of Okabe and Ito's palette; filled and open for whoever sees no colours
+ENCODERS = {"sigmoid": "sigmoid", "tanh": "tanh", "fourier": "Fourier", "ste": "straight-through"}
+DECODERS = {"rate": "mean of the spikes", "bpd": "bit planes"}
+SEW_ENCODERS = {"rate": "rate coding", "ttfs": "time to first spike", "phase": "phase coding"}
 
 
-def kind_of(name: str) -> tuple[str, bool, bool]:
-    """(key of `STYLES`, whether it lacks γ, whether it decodes by rate)."""
+def in_words(name: str) -> str:
+    """What a network of the table is, for someone who has not read the paper.
+
+    Example:
+        >>> in_words("has8_vgg_b16_m2_d4_tanhraw_bpd")
+        'hybrid: tanh without γ, bit planes'
+        >>> in_words("sew_resnet18_ttfs")
+        'SEW-ResNet-18: time to first spike'
+    """
     family, *parts = name.split("_")
-    for key, start in (("no spikes (ann)", "ann"), ("spikes alone (snn)", "snn"), ("SEW-ResNet", "sew")):
-        if family == start:
-            return key, False, False
+    if family == "sew":
+        return f"SEW-ResNet-18: {SEW_ENCODERS[parts[1]]}"
+    if family == "ann":
+        return "ResNet-18 without spikes" if parts == ["resnet18"] else "control: no spikes"
+    if family == "snn":
+        return "control: spikes alone"
     encoder, decoder = parts[4:6]
-    return encoder.removesuffix("raw"), encoder.endswith("raw"), decoder == "rate"
+    if encoder.endswith("ref"):
+        return "hybrid: the authors' own code"
+    scale = " without γ" if encoder.endswith("raw") else ""
+    return f"hybrid: {ENCODERS[encoder.removesuffix('raw')]}{scale}, {DECODERS[decoder]}"
 
 
-def ours(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Points that were measured."""
-    return [
-        {"name": row["name"], "x": row["cost"]["macs_per_timestep"], "y": row["top1"]["mean"], "bar": row["top1"]}
-        for row in rows
-        if row["top1"] is not None and row["cost"] is not None
-    ]
+def papers(row: Mapping[str, Any]) -> float | None:
+    """The paper's figure, once: the row of the authors' code repeats another's."""
+    return None if "ref_" in row["name"] else row["paper"]
 
 
-def papers(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Points of the paper, each figure once: the parity plugin's row repeats one."""
-    return [
-        {"name": row["name"], "x": row["paper_macs_per_timestep"], "y": row["paper"], "bar": None}
-        for row in rows
-        if row["paper"] is not None and row["paper_macs_per_timestep"] is not None and "ref_" not in row["name"]
-    ]
+def by_group(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows under their headings, in the table's order; a network without any figure keeps an empty line."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["group"], []).append(row)
+    return groups
 
 
-def draw_panel(axes: Axes, points: Sequence[Mapping[str, Any]], title: str, size: int) -> None:
-    """Filled markers decode by bpd or do not decode, open ones by rate; small pale ones lack γ."""
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
-    for point in points:
-        key, raw, rate = kind_of(point["name"])
-        style = STYLES.get(key, {"color": "black", "marker": "x"})
-        x, y = point["x"] / 1e9, point["y"]
-        axes.plot(
-            x,
-            y,
-            linestyle="none",
-            marker=style["marker"],
-            markersize=5 if raw else 9,
-            markeredgecolor=style["color"],
-            markerfacecolor="none" if rate else style["color"],
-            alpha=0.55 if raw else 0.9,
-        )
-        if point["bar"] is not None and len(point["bar"]["values"]) > 1:
-            axes.plot([x, x], [point["bar"]["least"], point["bar"]["most"]], color=style["color"], linewidth=1.5)
-    axes.set(title=title, xlabel=f"MACs of one timestep, {size}×{size} pixels [G]", xscale="log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.grid(True, which="major", color="0.9", linewidth=0.8)
+def draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], title: str, chance: float) -> None:
+    """A line for each network, the first one on top; a bar joins the least and the most of several seeds."""
+    lines = range(len(rows))
+    for line, row in zip(lines, rows, strict=True):
+        top1, paper = row["top1"], papers(row)
+        if top1 is not None:
+            axes.plot([top1["least"], top1["most"]], [line, line], color=OURS, linewidth=2)
+            axes.plot(top1["mean"], line, "o", color=OURS, markersize=6)
+        if paper is not None:
+            axes.plot(paper, line, "D", color=PAPERS, markerfacecolor="white", markersize=6)
+    axes.axvline(chance, color="0.5", linestyle=":", linewidth=1)
+    axes.set_yticks(lines, [in_words(row["name"]) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
+    axes.tick_params(length=0)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
 
-def name_columns(axes: Axes, points: Sequence[Mapping[str, Any]]) -> None:
-    """Which networks stand above one another, in room of its own at the top."""
-    columns: dict[str, set[str]] = {}
-    for point in points:
-        family, network, *rest = str(point["name"]).replace("ref_", "_").split("_")
-        base = rest[0] if rest else ""
-        short = f"{network}_{base}" if base.startswith("b") else network
-        columns.setdefault(f"{point['x'] / 1e9:.2f}", set()).add(f"{family} {short}")
-    low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.35 * (high - low))
-    for x, names in columns.items():
-        text = "\n".join(sorted(names))
-        axes.text(
-            float(x), 0.99, text, transform=axes.get_xaxis_transform(), rotation=90, ha="center", va="top", fontsize=8
-        )
-
-
-def draw_legend(axes: Axes, names: Sequence[str]) -> None:
-    """The kinds that occur, and what open and small markers mean."""
+def draw_legend(axes: Axes, budget: str) -> None:
+    """Which mark is whose."""
     from matplotlib.lines import Line2D
 
-    kinds = {kind_of(name)[0] for name in names}
     handles = [
-        Line2D([], [], linestyle="none", markersize=8, label=key, **style)  # type: ignore[arg-type] # words alone
-        for key, style in STYLES.items()
-        if key in kinds
+        Line2D([], [], color=OURS, marker="o", linewidth=2, label=f"here: {budget}"),
+        Line2D([], [], color=PAPERS, marker="D", markerfacecolor="white", linewidth=0, label=f"paper: {PAPER_BUDGET}"),
+        Line2D([], [], color="0.5", linestyle=":", label="chance"),
     ]
-    notes = (
-        ("rate decoder: open", {"markersize": 9, "markerfacecolor": "none"}),
-        ("without γ: small", {"markersize": 5}),
-    )
-    handles += [Line2D([], [], linestyle="none", marker="o", color="0.3", label=text, **each) for text, each in notes]
-    handles.append(Line2D([], [], color="0.5", linestyle=":", label="chance"))
-    axes.figure.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False)
+    axes.figure.legend(handles=handles, loc="outside lower center", ncols=1, frameon=False)
 
 
 def picture(content: Mapping[str, Any], budget: str) -> bytes:
-    """A PNG of two panels on one axis of MACs.
+    """A PNG with a panel for each group of networks, all on one axis of accuracy.
 
     Args:
         content: of the JSON file.
@@ -131,17 +103,37 @@ def picture(content: Mapping[str, Any], budget: str) -> bytes:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows, size = content["rows"], content["macs_image_size"]
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 5.6), sharex=True, layout="constrained")
-    draw_panel(left, ours(rows), f"ours: {budget}", size)
-    draw_panel(right, papers(rows), f"the paper: {PAPER_BUDGET}", PAPER_IMAGE_SIZE)
-    left.set_ylabel("top-1 [%]")
-    figure.suptitle(f"The paper's table {content['table']}. Budgets and scales differ: compare within a panel")
-    for axes, points in ((left, ours(rows)), (right, papers(rows))):
-        axes.axhline(100 / content["classes"], color="0.5", linestyle=":", linewidth=1)
-        name_columns(axes, points)
-    draw_legend(left, [point["name"] for point in (*ours(rows), *papers(rows))])
+    groups = by_group(content["rows"])
+    heights = [len(rows) for rows in groups.values()]
+    figure, panels = pyplot.subplots(
+        len(groups),
+        1,
+        figsize=(8, 2.2 + 0.24 * sum(heights)),
+        sharex=True,
+        squeeze=False,
+        height_ratios=heights,
+        layout="constrained",
+    )
+    for axes, (group, rows) in zip(panels[:, 0], groups.items(), strict=True):
+        draw_panel(axes, rows, group, 100 / content["classes"])
+    panels[-1, 0].set(xlabel="top-1 accuracy [%]", xlim=(0, 100))
+    figure.suptitle(
+        f"The paper's table {content['table']}: here and in the paper.\n"
+        "Budgets differ by far, so compare marks of one kind with each other."
+    )
+    draw_legend(panels[0, 0], budget)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     pyplot.close(figure)
     return buffer.getvalue()
+
+
+def main() -> None:
+    """Draw what the results hold, without training anything."""
+    file = RESULTS / "accuracy.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    write_beside(file.with_suffix(".png"), picture(content, short_budget(content["budget"])))
+
+
+if __name__ == "__main__":
+    main()

@@ -352,27 +352,23 @@ def test_a_control_of_other_seeds_makes_no_difference() -> None:
     assert accuracy_table.make_differences(rows, find) == []
 
 
-def test_markers_tell_encoder_scale_and_decoder() -> None:
-    kind = accuracy_picture.kind_of
-    assert kind("has8_vgg_b16_m2_d4_tanhraw_rate") == ("tanh", True, True)
-    assert kind("has8_resnet_b32_m2_d4_fourier_bpd") == ("fourier", False, False)
-    assert kind(PARITY) == ("fourierref", False, False)
-    assert [kind(name)[0].split()[0] for name in (ANN, "snn_x_b1_m1_d1_ste_bpd", "sew_resnet18_rate")] == [
-        "no",
-        "spikes",
-        "SEW-ResNet",
+def test_the_picture_names_networks_in_words() -> None:
+    words = accuracy_picture.in_words
+    assert words("has8_vgg_b16_m2_d4_tanhraw_rate") == "hybrid: tanh without γ, mean of the spikes"
+    assert words("has8_resnet_b32_m2_d4_ste_bpd") == "hybrid: straight-through, bit planes"
+    assert words(PARITY) == "hybrid: the authors' own code"
+    names = [(each.group, words(each.name)) for each in configurations.table1(TABLES, "cifar10", 1, 3)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_papers_figures_stand_once_and_every_network_has_a_line() -> None:
+    rows: list[dict[str, Any]] = [
+        {"name": PARITY, "group": "x", "paper": 79.2, "top1": {"mean": 1.0}},
+        {"name": "has8_resnet_b32_m2_d4_fourier_bpd", "group": "x", "paper": 79.2, "top1": None},
+        {"name": ANN, "group": "y", "paper": None, "top1": None},
     ]
-    for each in configurations.table1(TABLES, "cifar10", 1, 3):
-        assert kind(each.name)[0] in accuracy_picture.STYLES
-
-
-def test_the_papers_points_stand_once_and_ours_where_they_were_measured() -> None:
-    parity, fourier = (
-        {"name": name, "paper": 79.2, "paper_macs_per_timestep": 1.16e9, "top1": top1, "cost": {"macs_per_timestep": 1}}
-        for name, top1 in ((PARITY, {"mean": 1.0}), ("has8_resnet_b32_m2_d4_fourier_bpd", None))
-    )
-    assert [point["name"] for point in accuracy_picture.papers([parity, fourier])] == [fourier["name"]]
-    assert [point["name"] for point in accuracy_picture.ours([parity, fourier])] == [PARITY]
+    assert [accuracy_picture.papers(row) for row in rows] == [None, 79.2, None]
+    assert accuracy_picture.by_group(rows) == {"x": rows[:2], "y": rows[2:]}
 
 
 def test_the_kept_table_1_is_whole_and_states_its_budget() -> None:
