@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
+import PIL
+
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import Preprocessing
 from zoo.data.images import sample_photographs
@@ -31,6 +33,9 @@ RUNTIME = NpmPackage(
     "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
 )
 MODULE, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
+
+TALL_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
+"""Whether this Pillow resizes an image that is much taller than wide in the other order, so that it rounds otherwise."""
 
 _EXPORTS = re.compile(r"export\{([^{}]*)\};?\s*(?://# sourceMappingURL=\S*\s*)?\Z")
 
@@ -66,6 +71,7 @@ class Demo:
         return {
             "labels": self.labels,
             "size": self.size,
+            "tall_first": TALL_FIRST,
             "layers": dict(self.layers),
             "captions": self.captions,
             "colours": CHANNELS,

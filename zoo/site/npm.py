@@ -11,6 +11,7 @@ import time
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import final
 from urllib.parse import urlsplit
@@ -111,7 +112,7 @@ def _fetch(package: NpmPackage, registry: str, kept: Path) -> bytes:
     )
     try:
         data = _download(url)
-    except (OSError, ValueError) as error:  # urllib's own errors are of these
+    except (OSError, ValueError, HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DownloadError(
             f"{package.name} {package.version} cannot be fetched from {url} ({reason}); check the network, {by_hand}"

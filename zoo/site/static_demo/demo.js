@@ -27,7 +27,7 @@
     status.textContent = `${name}: looking at it …`;
     try {
       const bitmap = await open();
-      const pixels = zooResize.fitBitmap(bitmap, facts.size);
+      const pixels = zooResize.fitBitmap(bitmap, facts.size, facts.tall_first);
       bitmap.close();
       const told = await zooNetwork.run(pixels, facts.size);
       if (turn === latest) show(name, pixels, told);
