@@ -94,12 +94,18 @@ def demo_folder(demo_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium as it is installed here; without one, what needs it is skipped."""
+def installed_browser() -> str:
+    """Path of Chromium; without one, what needs it is skipped."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed; on Debian: apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium as it is installed here; without one, what needs it is skipped."""
+    path = installed_browser()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield started
