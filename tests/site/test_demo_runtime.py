@@ -32,6 +32,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 PHOTOGRAPHS = 200
+PATIENCE = 120_000
+"""Milliseconds that the page has on a busy machine, above all to start the runtime."""
 AXE = NpmPackage(
     "axe-core",
     "4.14.1",
@@ -58,6 +60,7 @@ def real_folder(real: Demo, all_weights: Catalog, tmp_path_factory: pytest.TempP
 
 @pytest.fixture
 def demo(page: Page, real_folder: Path) -> Iterator[Page]:
+    page.set_default_timeout(PATIENCE)
     page.goto((real_folder / "demo.html").as_uri())
     yield page
 
@@ -140,6 +143,7 @@ def test_a_picture_of_the_camera_is_classified(real_folder: Path, browser: Brows
     flags = [*FLAGS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     started = browser.browser_type.launch(executable_path=installed_browser(), args=flags)
     page = started.new_page(viewport=PHONE)
+    page.set_default_timeout(PATIENCE)
     page.goto((real_folder / "demo.html").as_uri())
     page.click("#camera")
     page.wait_for_selector("#status:has-text('The camera is on')")
@@ -165,6 +169,7 @@ def test_axe_finds_nothing_serious(page: Page, real_folder: Path, scheme: str) -
         axe = read_package(AXE, ["axe.min.js"])["axe.min.js"].decode()
     except DownloadError as error:
         pytest.skip(f"the npm registry cannot be reached: {error}")
+    page.set_default_timeout(PATIENCE)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     found = {}
     for path in ("index.html", f"weights/{HYBRID}.html", "demo.html"):
