@@ -74,6 +74,10 @@ class HubError(ZooError):
     """The Hugging Face Hub cannot be reached, or refuses."""
 
 
+class DownloadError(ZooError):
+    """A file of the npm registry cannot be fetched, or is not the one whose hash is pinned."""
+
+
 class SaveError(ZooError, ValueError):
     """A network cannot be saved: its folder would not load again, holds something already, or cannot be written."""
 

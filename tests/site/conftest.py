@@ -13,7 +13,10 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 from zoo.catalog.catalog import Catalog, catalog_path, read_file
 from zoo.catalog.schema import WeightRecord
-from zoo.site import Site, build_site
+from zoo.contracts.encoder import BINARY_LSB_FIRST
+from zoo.inference.layer_words import layers_in_words
+from zoo.inference.show import plane_captions
+from zoo.site import Demo, Site, build_site
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -49,12 +52,60 @@ def folder(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+STAND_IN = b"""
+// Stands in for onnxruntime-web, whose 33 MB no default test fetches: the first class wins by the mean of red, each layer's
+// rate is a hundredth of its place, and the planes are those of the pixels.
+var ort = {
+  env: { wasm: {} },
+  Tensor: class { constructor(type, data, dims) { Object.assign(this, { type, data, dims }); } },
+  InferenceSession: { create: async (bytes) => ({ run: async ({ pixels }) => {
+    const bytesOf = Array.from(pixels.data, (level) => Math.round(level * 255));
+    const red = pixels.data.slice(0, pixels.data.length / 3).reduce((sum, level) => sum + level, 0) / (pixels.data.length / 3);
+    return {
+      logits: { data: [4 * red, 2, 1, 0, 0, 0, 0, 0, 0, new TextDecoder().decode(bytes) === "network" ? 0 : 99] },
+      rates: { data: [0.01, 0.02, 0.25] },
+      planes: { data: [0, 1, 2, 3, 4, 5, 6, 7].flatMap((t) => bytesOf.map((byte) => (byte >> t) & 1)) },
+    };
+  } }) },
+};
+"""
+
+
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium as it is installed here; without one, what needs it is skipped."""
+def stand_in(records: dict[str, WeightRecord]) -> Demo:
+    """The page's parts without a network and without a runtime: quick to make and without the internet."""
+    layers = layers_in_words(["stem.spiking.act", "stages.0.0.spiking.body.2", "stages.0.0.spiking.body.5"])
+    weight = records["has8_resnet_b8_m2_d4_ste_bpd.cifar10"]
+    captions = tuple(plane_captions(BINARY_LSB_FIRST, 8))
+    return Demo(weight.name, tuple(weight.labels), 32, layers, captions, b"network", STAND_IN, b"\0asm")
+
+
+@pytest.fixture(scope="session")
+def demo_site(all_weights: Catalog, stand_in: Demo) -> Site:
+    """The site with the page that classifies, by the stand-in."""
+    return build_site(all_weights, rates=False, demo=stand_in)
+
+
+@pytest.fixture(scope="session")
+def demo_folder(demo_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That site, written."""
+    path = tmp_path_factory.mktemp("demo") / "site"
+    demo_site.write(path)
+    return path
+
+
+def installed_browser() -> str:
+    """Path of Chromium; without one, what needs it is skipped."""
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed; on Debian: apt-get install chromium")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium as it is installed here; without one, what needs it is skipped."""
+    path = installed_browser()
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield started

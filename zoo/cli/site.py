@@ -11,7 +11,10 @@ import typer
 
 from zoo.cli.options import Json
 from zoo.cli.output import progress
+from zoo.cli.predict import default_model
 from zoo.terminal import say
+
+_DEMO = "Of --demo"
 
 
 def site_command(
@@ -21,6 +24,27 @@ def site_command(
     no_rates: Annotated[
         bool, typer.Option("--no-rates", help="Run no network: leave out the spike rates of layers.")
     ] = False,
+    demo: Annotated[
+        bool,
+        typer.Option("--demo", help="Add a page that classifies a photograph in the browser; it takes a minute."),
+    ] = False,
+    npm_registry: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="NPM_CONFIG_REGISTRY",
+            help="The npm registry that has onnxruntime-web.  (default: https://registry.npmjs.org)",
+            rich_help_panel=_DEMO,
+        ),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder where it is kept.  (default: has8-zoo/npm in ~/.cache)",
+            rich_help_panel=_DEMO,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a site of all installed weights: a picture, a table, a page each.
@@ -29,13 +53,18 @@ def site_command(
     pages load nothing from elsewhere. results.csv and results.json have every
     figure. For the spike rates of layers each installed weight classifies one
     photograph. `zoo publish --site ORG/NAME` puts a site on the Hub.
+
+    With --demo, version and hash of onnxruntime-web are pinned, 33 MB are
+    fetched once, and nothing is fetched when the page is looked at.
     """
     from zoo.catalog.catalog import default_catalog
-    from zoo.site import build_site
+    from zoo.site import build_site, make_demo
+    from zoo.site.npm import REGISTRY
 
+    made = make_demo(default_model(), npm_registry or REGISTRY, cache_dir) if demo else None
     count = sum(map(len, default_catalog().weights.values()))
     with progress(count, visible=not no_rates, doing="running weights") as advance:
-        site = build_site(rates=not no_rates, after_weight=advance)
+        site = build_site(rates=not no_rates, demo=made, after_weight=advance)
     site.write(out)
     for name, reason in site.left_out.items():
         say(f"note: {name} is left out: {reason}", file=sys.stderr)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -125,14 +125,17 @@ def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> 
         raise InputError(f"{model.spec} has {size:,} bytes of weights; one ONNX file holds {MAX_BYTES:,} at most")
 
 
-def to_onnx(module: nn.Module, x: Tensor, what: str, *, any_batch: bool) -> ModelProto:
-    """A module from one tensor to one tensor, in the mode in which it is, as an ONNX model.
+def to_onnx(
+    module: nn.Module, x: Tensor, what: str, *, any_batch: bool, outputs: Sequence[str] = (OUTPUT,)
+) -> ModelProto:
+    """A module of one tensor, in the mode in which it is, as an ONNX model.
 
     Args:
         module: a whole network or a part of one.
         x: an input of it.
         what: its name, for errors.
         any_batch: whether its first axis, the images, may have any length; else that of `x`.
+        outputs: names of what it returns, a tensor or a tuple of tensors.
 
     Raises:
         InputError: an operation has no counterpart in it.
@@ -146,7 +149,7 @@ def to_onnx(module: nn.Module, x: Tensor, what: str, *, any_batch: bool) -> Mode
                 module,
                 (x,),
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=list(outputs),
                 opset_version=OPSET,
                 dynamo=True,
                 dynamic_shapes=shapes,

@@ -34,7 +34,7 @@ _WORDS, _NAMES = 236, 420  # width of the column of layers in words, and with th
 _VALUES = 64  # width of the column of rates
 _CAPTION = 24  # height of a caption
 _KEY = 24 + 4 * 20  # height of the key to the colours
-_CHANNELS = {
+CHANNELS = {
     "#ff0000": "red",
     "#00ff00": "green",
     "#0000ff": "blue",
@@ -109,8 +109,8 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
 
     weights = next(model.parameters())
     with ExitStack() as stack:
-        stack.enter_context(_watching(neurons, note_rate))
-        stack.enter_context(_watching(encoders, note_planes))
+        stack.enter_context(watching(neurons, note_rate))
+        stack.enter_context(watching(encoders, note_planes))
         stack.enter_context(model.evaluating())
         logits: Tensor = model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
@@ -119,8 +119,8 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
 
 
 @contextmanager
-def _watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Inside, `note` gets the name and the output of each of these modules whenever it runs."""
+def watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Inside, `note` gets the name and the output of each of these modules whenever it runs; afterwards none."""
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda module, inputs, output: note(name, output)
@@ -188,7 +188,7 @@ def draw(
 def _draw_key(pen: _Pen, top: int) -> None:
     """What the colours of the planes mean."""
     pen.text((_MARGIN, top), "colours of the planes: a spike in", 14, _FAINT)
-    for number, (colour, channels) in enumerate(_CHANNELS.items()):
+    for number, (colour, channels) in enumerate(CHANNELS.items()):
         x, y = _MARGIN + number % 2 * (_INPUT // 2), top + 24 + number // 2 * 20
         pen.swatch((x, y), colour)
         pen.text((x + 20, y - 1), channels, 13, _FAINT)

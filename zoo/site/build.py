@@ -11,7 +11,8 @@ from typing import final
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.errors import InputError
 from zoo.files import write_folder
-from zoo.site.pages import front_page, space_card, weight_page
+from zoo.site.demo import Demo
+from zoo.site.pages import demo_page, front_page, space_card, weight_page
 from zoo.site.paper import paper_results
 from zoo.site.rates import LayerRates, layer_rates
 from zoo.site.results import Result, results_of, write_csv, write_json
@@ -53,7 +54,11 @@ class Site:
 
 
 def build_site(
-    catalog: Catalog | None = None, *, rates: bool = True, after_weight: Progress = lambda weights: None
+    catalog: Catalog | None = None,
+    *,
+    rates: bool = True,
+    demo: Demo | None = None,
+    after_weight: Progress = lambda weights: None,
 ) -> Site:
     """The site of every weight of a catalog.
 
@@ -68,6 +73,7 @@ def build_site(
     Args:
         catalog: the one of all installed distributions by default.
         rates: whether each weight that is installed classifies a photograph, for the spike rates of its layers.
+        demo: of `make_demo`, a page that classifies in the browser; None for a site without it.
         after_weight: told of each weight that is done.
 
     Raises:
@@ -82,18 +88,21 @@ def build_site(
     for result in results:
         counted[result.name] = layer_rates(result, catalog) if rates else NOT_RUN
         after_weight(1)
-    return Site(dict(_files(results, counted, left_out)), left_out)
+    return Site(dict(_files(results, counted, left_out, demo)), left_out)
 
 
 def _files(
-    results: Sequence[Result], counted: Mapping[str, LayerRates], left_out: Mapping[str, str]
+    results: Sequence[Result], counted: Mapping[str, LayerRates], left_out: Mapping[str, str], demo: Demo | None
 ) -> Iterator[tuple[str, bytes]]:
     paper = paper_results()
-    yield "index.html", front_page(results, paper, left_out)
+    yield "index.html", front_page(results, paper, left_out, demo is not None)
     for result in results:
-        yield f"weights/{result.name}.html", weight_page(result, counted[result.name])
+        yield f"weights/{result.name}.html", weight_page(result, counted[result.name], demo is not None)
     yield "results.csv", write_csv(results)
     yield "results.json", write_json(results, paper, {name: layers.rates for name, layers in counted.items()})
     yield "README.md", space_card(results)
     for file in resources.files("zoo.site").joinpath("static").iterdir():
         yield f"static/{file.name}", file.read_bytes()
+    if demo is not None:
+        yield "demo.html", demo_page(demo)
+        yield from demo.files()

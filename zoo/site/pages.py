@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 import zoo
 from zoo.hub.card import metric_title, write_card
+from zoo.site.demo import RUNTIME, Demo
 from zoo.site.paper import DATASET, PaperResult
 from zoo.site.rates import LayerRates
 from zoo.site.results import PARTS, Result
@@ -83,7 +84,9 @@ def _render(template: str, **values: Any) -> bytes:
     return _environment().get_template(template).render(**values).encode()
 
 
-def front_page(results: Sequence[Result], paper: Sequence[PaperResult], left_out: Mapping[str, str]) -> bytes:
+def front_page(
+    results: Sequence[Result], paper: Sequence[PaperResult], left_out: Mapping[str, str], has_demo: bool
+) -> bytes:
     """index.html: the picture, the table with its filters, the comparison."""
     rows = [_row(result) for result in results]
     choices = {key: sorted({row[key] for row in rows} - {""}) for key in FILTERS}
@@ -94,7 +97,7 @@ def front_page(results: Sequence[Result], paper: Sequence[PaperResult], left_out
         "axes": AXES,
         "compared": COMPARED,
     }
-    return _render("index.html.jinja", rows=rows, choices=choices, data=data, left_out=left_out)
+    return _render("index.html.jinja", rows=rows, choices=choices, data=data, left_out=left_out, has_demo=has_demo)
 
 
 def _row(result: Result) -> dict[str, Any]:
@@ -110,13 +113,19 @@ def _row(result: Result) -> dict[str, Any]:
     }
 
 
-def weight_page(result: Result, layers: LayerRates) -> bytes:
+def weight_page(result: Result, layers: LayerRates, has_demo: bool) -> bytes:
     """The page of a weight: its snippet, its card, its layers, its file."""
     card = write_card(result.record, result.spec, result.name, result.control).decode()
     body = card.split("\n---\n", 1)[1].rpartition("<!--")[0]
     article = MarkdownIt("commonmark", {"html": False}).enable("table").render(_without_title(body))
     titles = {name: metric_title(name) for name in result.record.metrics}
-    return _render("weight.html.jinja", result=result, card=Markup(article), layers=layers, titles=titles)
+    values = {"result": result, "card": Markup(article), "layers": layers, "titles": titles}
+    return _render("weight.html.jinja", **values, has_demo=has_demo)
+
+
+def demo_page(demo: Demo) -> bytes:
+    """demo.html: a photograph is classified in the browser."""
+    return _render("demo.html.jinja", demo=demo, runtime=RUNTIME, has_demo=True)
 
 
 def _without_title(card: str) -> str:

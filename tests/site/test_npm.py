@@ -1,0 +1,163 @@
+"""Packages of the npm registry: what is not the pinned bytes is refused, and what was fetched once needs no network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import run
+from zoo.errors import DownloadError
+from zoo.site import npm
+from zoo.site.demo import RUNTIME
+from zoo.site.npm import NpmPackage, default_cache, read_package
+
+FILES = {"dist/a.js": b"var a = 1;", "dist/b.wasm": bytes(range(256))}
+
+
+def packed(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return out.getvalue()
+
+
+def put(registry: Path, data: bytes, name: str = "tiny", version: str = "1.2.3") -> NpmPackage:
+    """The package in a folder that is laid out as the registry, with the hash of these bytes."""
+    integrity = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
+    package = NpmPackage(name, version, integrity)
+    file = registry / name / "-" / package.file
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return package
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    (tmp_path / "registry").mkdir()
+    return tmp_path / "registry"
+
+
+@pytest.fixture
+def served(registry: Path) -> Iterator[ThreadingHTTPServer]:
+    handler = partial(SimpleHTTPRequestHandler, directory=str(registry))
+    handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def address(server: ThreadingHTTPServer) -> str:
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def test_what_was_fetched_once_needs_no_network(registry: Path, served: ThreadingHTTPServer, tmp_path: Path) -> None:
+    package, cache = put(registry, packed(FILES)), tmp_path / "cache"
+    assert read_package(package, list(FILES), address(served) + "/", cache) == FILES
+    (registry / "tiny" / "-" / package.file).unlink()
+    assert read_package(package, ["dist/a.js"], address(served), cache) == {"dist/a.js": FILES["dist/a.js"]}
+    assert [file.name for file in cache.iterdir()] == ["tiny-1.2.3.tgz"]
+
+
+def test_a_scoped_package_lies_where_the_registry_has_it() -> None:
+    package = NpmPackage("@some/thing", "2.0.0", "sha512-")
+    assert package.url("https://registry.npmjs.org/") == "https://registry.npmjs.org/@some/thing/-/thing-2.0.0.tgz"
+
+
+def test_other_bytes_than_the_pinned_are_refused_and_not_kept(
+    registry: Path, served: ThreadingHTTPServer, tmp_path: Path
+) -> None:
+    package = put(registry, packed(FILES))
+    put(registry, packed({**FILES, "dist/a.js": b"alert(1)"}))
+    with pytest.raises(DownloadError, match="pinned is .*--npm-registry") as caught:
+        read_package(package, list(FILES), address(served), tmp_path / "cache")
+    assert package.integrity in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(registry: Path, tmp_path: Path) -> None:
+    package, kept = put(registry, packed(FILES)), tmp_path / "tiny-1.2.3.tgz"
+    kept.write_bytes(packed({**FILES, "dist/a.js": b"alert(1)"}))
+    assert read_package(package, list(FILES), registry.as_uri(), tmp_path) == FILES
+    assert kept.read_bytes() == packed(FILES)
+    kept.write_bytes(b"cut")
+    with pytest.raises(DownloadError, match="cannot be fetched"):
+        read_package(package, list(FILES), (tmp_path / "nowhere").as_uri(), tmp_path)
+
+
+def test_a_registry_that_does_not_answer_is_told_with_what_to_do(served: ThreadingHTTPServer, tmp_path: Path) -> None:
+    package = NpmPackage("tiny", "1.2.3", "sha512-x")
+    for registry, reason in ((address(served), "404"), ("http://127.0.0.1:9", "refused")):
+        with pytest.raises(DownloadError, match=reason) as caught:
+            read_package(package, ["a"], registry, tmp_path)
+        assert "--npm-registry" in str(caught.value)
+        assert str(tmp_path / "tiny-1.2.3.tgz") in str(caught.value)
+    with pytest.raises(DownloadError, match="valid: http, https or file"):
+        read_package(package, ["a"], "ftp://127.0.0.1", tmp_path)
+
+
+def test_a_server_that_speaks_no_http_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"220 mail\r\n")
+
+        threading.Thread(target=answer, daemon=True).start()
+        with pytest.raises(DownloadError, match="220 mail"):
+            read_package(NpmPackage("a", "1", "x"), ["a"], f"http://127.0.0.1:{server.getsockname()[1]}", tmp_path)
+
+
+def test_an_answer_without_end_is_cut(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = put(registry, packed(FILES))
+    monkeypatch.setattr(npm, "MAX_BYTES", 100)
+    with pytest.raises(DownloadError, match="more than 100 bytes"):
+        read_package(package, list(FILES), registry.as_uri(), tmp_path)
+
+
+def test_a_file_that_the_package_lacks_is_named(registry: Path, tmp_path: Path) -> None:
+    with pytest.raises(DownloadError, match=r"tiny-1\.2\.3\.tgz has no file dist/c\.js"):
+        read_package(put(registry, packed(FILES)), ["dist/c.js"], registry.as_uri(), tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_told(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    with pytest.raises(DownloadError, match="cannot be written.*--cache-dir"):
+        read_package(put(registry, packed(FILES)), list(FILES), registry.as_uri(), tmp_path / "file" / "cache")
+
+
+def test_the_cache_is_where_programs_keep_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "has8-zoo" / "npm"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache" / "has8-zoo" / "npm"
+
+
+def test_the_command_writes_nothing_where_the_runtime_is_not_the_pinned_one(
+    registry: Path, served: ThreadingHTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(registry, packed(FILES), RUNTIME.name, RUNTIME.version)
+    command = ("site", "--demo", "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache")
+    for option in (("--npm-registry", address(served)), ()):  # without one, what npm itself is told
+        monkeypatch.setenv("NPM_CONFIG_REGISTRY", registry.as_uri())
+        done = run(*command, *option)
+        assert done.exit_code == 2
+        assert f"is not {RUNTIME.name} {RUNTIME.version}" in done.stderr
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "cache").exists()
