@@ -14,8 +14,8 @@ import zoo
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image
+from zoo.device import usable_device
 from zoo.errors import InputError
-from zoo.inference.device import usable_device
 from zoo.inference.predict import Failure, Prediction, predict_files
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"

@@ -84,7 +84,7 @@ def _predict(
         opened = open_model(model_reference(model or default_model()), required=True, **hub)
         weight = opened.weight
         assert weight is not None  # it was required
-        from zoo.inference.device import usable_device
+        from zoo.device import usable_device
         from zoo.inference.predict import predict_files
 
         network = opened.build(pretrained=True, device=usable_device(processes.device(device)))

@@ -16,9 +16,9 @@ from zoo.data.limit import limit_images
 from zoo.data.prepare import DataOptions, damage_notes
 from zoo.data.run_json import identify_data, measured_with, trained_on
 from zoo.data.size import Framing
+from zoo.device import usable_device
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
-from zoo.inference.device import usable_device
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
 from zoo.inference.processes import ALONE, Processes
 from zoo.registry.registry import Registry
