@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
-from zoo.cli.options import CacheDir, Endpoint, Json, Model, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, leave_bombs_to_us, model_reference
 from zoo.cli.output import print_answer, progress
 from zoo.cli.shared import sharing
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
@@ -39,9 +39,7 @@ def predict_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = (
         PREDICTED_AT_ONCE
     ),
-    device: Annotated[
-        str, typer.Option(metavar="cpu|cuda|cuda:1|mps|auto", help="Where to compute; auto: a GPU where there is one.")
-    ] = "cpu",
+    device: Device = "cpu",
     fuse: Annotated[
         bool,
         typer.Option("--fuse", help="Fold batch norms into convolutions: faster; probabilities differ by rounding."),
@@ -84,7 +82,7 @@ def _predict(
         opened = open_model(model_reference(model or default_model()), required=True, **hub)
         weight = opened.weight
         assert weight is not None  # it was required
-        from zoo.device import usable_device
+        from zoo.contracts.device import usable_device
         from zoo.inference.predict import predict_files
 
         network = opened.build(pretrained=True, device=usable_device(processes.device(device)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import complain
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
@@ -85,8 +85,9 @@ def train_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A weight of the network without spikes that a hybrid's analog branches and head start from: a name, "
-            "a folder, hf-hub:…, timm:resnet18.a1_in1k, or a file as torchvision:FILE or timm:FILE.",
+            help="A weight of the same network without spikes to start from. A has8 network takes its analog branches "
+            "and head from it, a sew network its layers. A name, a folder, hf-hub:…, timm:resnet18.a1_in1k, or a file "
+            "as torchvision:FILE or timm:FILE.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -153,7 +154,7 @@ def train_command(
     device: Annotated[
         str,
         typer.Option(
-            metavar="auto|cpu|cuda|cuda:1|mps",
+            metavar=DEVICES,
             help="Where to compute; auto takes a GPU with CUDA where there is one. Several processes take a GPU each.",
             rich_help_panel=_RUN,
         ),

@@ -10,13 +10,13 @@ from typing import Any, Literal, final
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import LocalFolder, RunCheckpoint
+from zoo.contracts.device import usable_device
 from zoo.data import ImageSplit, load_data, load_split
 from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.limit import limit_images
 from zoo.data.prepare import DataOptions, damage_notes
 from zoo.data.run_json import identify_data, measured_with, trained_on
 from zoo.data.size import Framing
-from zoo.device import usable_device
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
@@ -152,7 +152,7 @@ def _load(
 def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -> list[str]:
     notes = damage_notes(images, "evaluated")
     if weight.control:
-        begun = ", which its analog branches started from" if weight.control == weight.started_from else ""
+        begun = ", which it started from" if weight.control == weight.started_from else ""
         notes.append(f"its control, the network without spikes to compare it with, is {weight.control}{begun}")
     without = [score.name for score in evaluation.scores() if not score.images]
     if without:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from zoo.device import AUTO, usable_device
+from zoo.contracts.device import AUTO, usable_device
 from zoo.errors import InputError, missing_extra
 
 try:
