@@ -141,8 +141,8 @@ def _print(measured: Measurement) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console, evaluation, recorded = Console(highlight=False), measured.evaluation, measured.weight.metrics
-    name, data = printable(measured.weight.name), printable(measured.data)
+    console, evaluation, recorded = Console(highlight=False), measured.evaluation, measured.recorded
+    name, data = printable(measured.name), printable(measured.data)
     console.print(Text.assemble((name, "bold"), f" on {data}"), soft_wrap=True)
     for note in measured.notes:
         say(f"note: {note}")

@@ -79,9 +79,7 @@ def _predict(
     from zoo.factory import open_model
 
     with processes.first_ahead():
-        opened = open_model(model_reference(model or default_model()), required=True, **hub)
-        weight = opened.weight
-        assert weight is not None  # it was required
+        opened = open_model(model_reference(model or default_model()), required=True, publishers=True, **hub)
         from zoo.contracts.device import usable_device
         from zoo.inference.predict import predict_files
 
@@ -89,14 +87,14 @@ def _predict(
     if fuse:
         network.eval().fuse()
     files = processes.of_first(_listed(images) if processes.is_first else [])
-    count = min(DEFAULT_TOP, weight.num_classes) if top is None else top
-    answers = predict_files(network, files, weight.preprocessing, weight.labels, count, batch_size, processes)
+    count = min(DEFAULT_TOP, len(opened.labels)) if top is None else top
+    answers = predict_files(network, files, opened.preprocessing(), opened.labels, count, batch_size, processes)
     if not as_json and processes.is_first:
-        say(weight.name)
+        say(opened.weight_name)
     failed = False
     with progress(len(files), visible=processes.is_first and len(files) > batch_size) as advance:
         for answer in answers:
-            failed |= not print_answer(answer, weight.name, as_json)
+            failed |= not print_answer(answer, opened.weight_name, as_json)
             advance(1)
     return failed
 

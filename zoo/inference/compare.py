@@ -185,7 +185,7 @@ def _compare(
         energy = None if counted.energy is None else counted.energy.pj / 1e6
         rate = None if counted.activity is None else counted.activity.spike_rate
     top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
-    if evaluate and data is not None and weight is not None:
+    if evaluate and data is not None and opened.weight_name:
         top1, measured_on = _measure(opened, data, options, device)
     return ComparedModel(
         name=str(opened.spec),

@@ -194,7 +194,7 @@ def _read_data(
 def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
     """What a recipe is called, and its settings with the changes."""
     if recipe is None:
-        recipe = DEFAULT_RECIPE if opened.weight is None else FINE_TUNING_RECIPE
+        recipe = FINE_TUNING_RECIPE if opened.weight_name else DEFAULT_RECIPE
     if isinstance(recipe, Recipe):
         return "custom", change_recipe("custom", recipe.model_dump(), changes)
     return str(recipe), load_recipe(recipe, changes)

@@ -55,7 +55,7 @@ class Beginning:
 
 def find_beginning(name: str, **places: Unpack[Places]) -> OpenedModel:
     """What NAME stands for; with a tag or a reference, a weight to start from. Takes and raises as `create_model`."""
-    return open_model(name, **places)
+    return open_model(name, publishers=True, **places)
 
 
 @contextmanager
@@ -97,20 +97,20 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
             branches and the head, or where both networks have the same layers, all of them.
     """
     torch.manual_seed(seed)
-    weight = opened.weight
-    if weight is None:
+    if not opened.weight_name:
         model = opened.build(num_classes=len(classes), in_chans=3)
         return Beginning(model) if control is None else _take_over(model, control, classes, seed)
     if control is not None:
-        raise InputError(f"{weight.name} is a weight already, and --control is for networks that start afresh")
+        raise InputError(f"{opened.weight_name} is a weight already, and --control is for networks that start afresh")
     model = opened.build(pretrained=True, num_classes=len(classes), in_chans=3)
-    if weight.labels == tuple(classes):
-        note = f"starts from {weight.name} with its head, for the classes are its own"
+    if opened.labels == tuple(classes):
+        note = f"starts from {opened.weight_name} with its head, for the classes are its own"
     else:
-        if weight.num_classes == len(classes):
+        if len(opened.labels) == len(classes):
             model.reset_classifier(len(classes))
-        note = f"starts from {weight.name} with a new head for {len(classes)} classes"
-    return Beginning(model, weight.sha256, (note,), weight.name, _loads(opened))
+        note = f"starts from {opened.weight_name} with a new head for {len(classes)} classes"
+    sha256 = opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
+    return Beginning(model, sha256, (note,), opened.weight_name, _loads(opened))
 
 
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
