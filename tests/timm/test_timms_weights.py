@@ -156,18 +156,24 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-def test_commands_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path, tmp_path: Path) -> None:
+def test_predict_and_profile_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path) -> None:
     hub.put(REPO, stored(theirs))
     name = f"timm_{NAME}.{TAG}"
-    sha256 = hashlib.sha256(stored(theirs)["model.safetensors"]).hexdigest()
     image = photos / "tench, Tinca tinca" / "0.png"
     (answer,) = objects(run("predict", image, "--model", f"timm_{NAME}", "--json"))
     assert (answer["model"], len(answer["predictions"])) == (name, 3)
+    (cost,) = objects(run("profile", name, "--data", image, "--image-size", "32", "--json"))
+    assert (cost["name"], cost["weights"], cost["num_classes"]) == (name, f"weights {TAG}", 1000)
+
+
+@pytest.mark.slow
+def test_eval_and_train_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path, tmp_path: Path) -> None:
+    hub.put(REPO, stored(theirs))
+    name = f"timm_{NAME}.{TAG}"
+    sha256 = hashlib.sha256(stored(theirs)["model.safetensors"]).hexdigest()
     (measured,) = objects(run("eval", name, "--data", photos, "--json"))
     assert (measured["name"], measured["sha256"], measured["recorded"]) == (name, sha256, {})
     assert measured["images"] == 8
-    (cost,) = objects(run("profile", name, "--data", image, "--image-size", "32", "--json"))
-    assert (cost["name"], cost["weights"], cost["num_classes"]) == (name, f"weights {TAG}", 1000)
     begun = ("--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "no", "--out", tmp_path / "run")
     trained = run("train", name, "--data", photos, *begun)
     assert trained.exit_code == 0, trained.output

@@ -9,11 +9,11 @@ import typer
 
 import zoo
 from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, leave_bombs_to_us, model_reference
-from zoo.cli.output import print_answer, progress
+from zoo.cli.output import print_answer, progress_to_come
 from zoo.cli.shared import sharing
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError
-from zoo.terminal import say
+from zoo.terminal import Progress, say
 
 if TYPE_CHECKING:
     from zoo.factory import Places
@@ -57,9 +57,9 @@ def predict_command(
     processes; one of them prints.
     """
     leave_bombs_to_us()
-    with sharing(device) as processes:
+    with sharing(device) as processes, progress_to_come(processes.is_first) as bar:
         hub: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
-        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes)
+        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes, bar)
     if failed:
         raise typer.Exit(1)
 
@@ -74,6 +74,7 @@ def _predict(
     hub: Places,
     as_json: bool,
     processes: Processes,
+    bar: tuple[Progress, Progress],
 ) -> bool:
     """Print an answer for each image, in the first process; whether one of them could not be classified."""
     from zoo.factory import open_model
@@ -92,10 +93,12 @@ def _predict(
     if not as_json and processes.is_first:
         say(opened.weight_name)
     failed = False
-    with progress(len(files), visible=processes.is_first and len(files) > batch_size) as advance:
-        for answer in answers:
-            failed |= not print_answer(answer, opened.weight_name, as_json)
-            advance(1)
+    begin, advance = bar
+    if len(files) > batch_size:
+        begin(len(files))
+    for answer in answers:
+        failed |= not print_answer(answer, opened.weight_name, as_json)
+        advance(1)
     return failed
 
 

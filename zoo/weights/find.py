@@ -132,11 +132,8 @@ def find_listed(
     A tag may ask for a weight that the network's own publisher has.
     """
     resolved = find_weight(name, access, registry, catalog=catalog, publishers=True)
-    if (
-        resolved.weight is None
-        and resolved.published is None
-        and (catalog or default_catalog()).weights_of(resolved.spec)
-    ):
+    bare = resolved.weight is None and resolved.published is None
+    if bare and (catalog or default_catalog()).weights_of(resolved.spec):
         return find_weight(name, access, registry, catalog=catalog, required=True)
     return resolved
 

@@ -83,13 +83,14 @@ def describe_published(published: PublishedWeights, source: Source, sha256: str)
 def preprocessing_of_published(published: PublishedWeights) -> Preprocessing:
     """How images are prepared for a network's own publisher's weights."""
     stated = published.stated
-    return Preprocessing(
-        size=stated.image_size or DEFAULT_IMAGE_SIZE,
-        interpolation=stated.interpolation,
-        crop_pct=stated.crop_pct,
-        mean=_one_for_all(stated.mean),
-        std=_one_for_all(stated.std),
-    )
+    prepared = {
+        "size": stated.image_size or DEFAULT_IMAGE_SIZE,
+        "interpolation": stated.interpolation,
+        "crop_pct": stated.crop_pct,
+        "mean": _one_for_all(stated.mean),
+        "std": _one_for_all(stated.std),
+    }
+    return Preprocessing.model_validate(prepared)
 
 
 def labels_of(model: ImageClassifier) -> tuple[str, ...]:
