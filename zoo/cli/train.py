@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -228,6 +229,7 @@ def train_command(
         "seed": seed,
         "precision": precision,
     }
+    display = Display()
     options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
     try:
         result = train(
@@ -252,7 +254,7 @@ def train_command(
             workers=workers,
             validate_every=validate_every,
             eval_batch_size=eval_batch_size,
-            observers=[Display()],
+            observers=[display],
             endpoint=endpoint,
             cache_dir=cache_dir,
         )
@@ -260,7 +262,7 @@ def train_command(
         complain(str(error))
         raise typer.Exit(128 + error.signal) from error
     if is_first_process():
-        _print(result, as_json)
+        _print(result, as_json, display.told)
 
 
 def _recipe_settings(texts: list[str]) -> dict[str, Any]:
@@ -272,13 +274,16 @@ def _settings(texts: list[str], option: str, example: str) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, value in key_values(texts, example, option).items()}
 
 
-def _print(result: TrainingResult, as_json: bool) -> None:
+def _print(result: TrainingResult, as_json: bool, told: Sequence[str]) -> None:
+    """The result; notes that were `told` at the start are not said twice."""
     if as_json:
         print(json.dumps(result.to_json()))
         return
-    figures = ", ".join(f"{name} {value:.2f} %" for name, value in result.evaluation.top.items())
+    from zoo.training.observers.display import figure_in_words
+
+    figures = ", ".join(f"{figure_in_words(name)} {value:.2f} %" for name, value in result.evaluation.top.items())
     say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
-    for note in result.notes:
+    for note in (note for note in result.notes if note not in told):
         say(f"note: {note}")
     say(f"  zoo predict --model {result.folder} photo.jpg")
     if result.missing:
