@@ -24,12 +24,12 @@ def compare_command(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="Models, as `zoo list` names them; folders of `zoo train`; hf-hub:ORG/NAME."
+            metavar="NAME", help="Models, as `zoo list` names them; folders of `zoo train`; hf-hub:ORG/NAME."
         ),
     ],
     data: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help=f"Images to count spikes and energy on: {DATA_HELP}"),
+        typer.Option(metavar="DATA", help=f"Images to count spikes and energy on. {DATA_HELP}"),
     ] = None,
     evaluate: Annotated[
         bool, typer.Option("--eval", help="Measure top-1 on the labelled images of DATA too; needs the extra train.")

@@ -43,7 +43,7 @@ def profile_command(
         str | None,
         typer.Option(
             metavar="IMAGE|DATA",
-            help=f"Images to count spikes, operations and energy with: an image file, or {DATA_HELP}",
+            help=f"Images to count spikes, operations and energy with: an image file, or data. {DATA_HELP}",
         ),
     ] = None,
     limit: Annotated[
