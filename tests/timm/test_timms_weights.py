@@ -187,6 +187,9 @@ def test_what_needs_a_record_says_what_takes_them_and_no_network_is_asked_for_a_
     refused = run("info", f"timm_{NAME}.{TAG}")
     assert refused.exit_code == 2
     assert "in no catalog; `zoo predict`, `eval`" in " ".join(refused.stderr.split())
+    for word in ("onnx", "nir"):
+        export = run("export", f"timm_{NAME}.{TAG}", "--format", word, "--out", f"nowhere.{word}")
+        assert (export.exit_code, "without the record" in " ".join(export.stderr.split())) == (2, True)
     (cost,) = objects(run("profile", f"timm_{NAME}.{TAG}", "--image-size", "32", "--json"))
     assert (cost["name"], cost["weights"]) == (f"timm_{NAME}.{TAG}", None)
     offline = run("eval", f"timm_{NAME}", "--data", ".")

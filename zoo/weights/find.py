@@ -100,7 +100,7 @@ def find_weight(
             if not publishers:
                 raise TagError(
                     f"{found.spec} is a weight that its own publisher keeps, in no catalog; `zoo predict`, `eval`, "
-                    "`train`, `profile`, `compare`, `export` and create_model take it, what needs a record does not"
+                    "`train`, `profile`, `compare` and create_model take it, what needs a record does not"
                 )
             return found
     record = records.weight(spec)
