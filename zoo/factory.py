@@ -31,6 +31,7 @@ from zoo.weights import (
     HubAccess,
     check_before_allocation,
     count_classes,
+    default_labels,
     describe,
     describe_published,
     find_listed,
@@ -38,6 +39,7 @@ from zoo.weights import (
     load_state,
     load_weight,
     parse_weight,
+    preprocessing_of_published,
     read_plain_file,
     read_published,
     read_weight,
@@ -224,19 +226,35 @@ class OpenedModel:
         """What `create_model` takes for it: the name, or the reference at its commit."""
         return self.found.loads
 
+    @property
+    def weight_name(self) -> str:
+        """Of the weight that it stands for, listed or its own publisher's; '' where it stands for none."""
+        published = str(self.spec) if self.found.published else ""
+        return self.weight.name if self.weight else published
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for every class of its weight; none where it has no weight."""
+        if self.found.published is not None:
+            return self.found.published.stated.labels or default_labels(self.found.published.num_classes)
+        return self.weight.labels if self.weight else ()
+
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
         """How images are prepared for it: as its weight wants them, but to `image_size` where that is given."""
         stated = self.weight.preprocessing if self.weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
+        if self.found.published is not None:
+            stated = preprocessing_of_published(self.found.published)
         return stated if image_size is None else stated.model_copy(update={"size": image_size})
 
     @property
     def weights_in_words(self) -> str:
         """What `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
-        return f"weights {self.weight.tag}" if self.weight else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+        tag = self.weight.tag if self.weight else self.spec.tag
+        return f"weights {tag}" if self.weight_name else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
     def another(self, name: str) -> OpenedModel:
         """Another name, opened in the same way."""
-        found = find_weight(name, self.access, self.registry, catalog=self.catalog)
+        found = find_weight(name, self.access, self.registry, catalog=self.catalog, publishers=True)
         return OpenedModel(found, self.access, self.registry, self.catalog)
 
     def build(
@@ -263,8 +281,10 @@ class OpenedModel:
         spec = found.spec.with_options({"family": options})
         if published is None:
             state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
+            if found.published is not None and checkpoint_path is None:
+                classes, channels = found.published.num_classes, found.published.in_chans
         else:
-            state, source = read_published(spec, published, self.access, registry)
+            state, source, sha256 = read_published(spec, published, self.access, registry)
             classes, channels = published.num_classes, published.in_chans
         with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
             model = build_model(
@@ -284,7 +304,7 @@ class OpenedModel:
             load_weight(model, weight, state)
         elif state is not None and published is not None:
             load_state(model, state, str(source), classes, channels)
-            model.pretrained_cfg |= describe_published(published, source)
+            model.pretrained_cfg |= describe_published(published, source, sha256)
         return model
 
     def build_settled(
@@ -301,7 +321,7 @@ class OpenedModel:
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(UNTRAINED_SEED)
-            trained = self.weight is not None if pretrained is None else pretrained
+            trained = bool(self.weight_name) if pretrained is None else pretrained
             return self.build(trained, num_classes, in_chans, device=device)
 
 

@@ -288,3 +288,17 @@ def test_version() -> None:
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"Example: zoo {command}" in run(command, "--help").stdout
     assert command in run("--help").stdout
+
+
+def test_a_plugin_whose_folder_is_here_is_to_be_installed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = run("plugins", "new", "zoo-glimmer", "--kind", "neuron")
+    assert made.exit_code == 0, made.output
+    early = run("plugins", "check", "zoo-glimmer")
+    assert early.exit_code == 2
+    assert "the folder zoo-glimmer is here: pip install -e ./zoo-glimmer first" in " ".join(early.stderr.split())
+    unknown = run("plugins", "new", "zoo-other", "--kind", "converter")
+    assert unknown.exit_code == 2
+    assert "valid: neuron, encoder, decoder, backbone, family" in " ".join(unknown.stderr.split())

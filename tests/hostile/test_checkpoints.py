@@ -307,7 +307,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on_and_says_what_it_cannot_tell
     assert any("by names and lengths alone: the checkpoint does not tell" in note for note in notes)
     checkpoint.write_bytes(_edited(checkpoint.read_bytes(), age))
     (data / "train/cat/3.bmp").rename(data / "train/cat/x.bmp")
-    with pytest.raises(InputError, match=r"made with another data fingerprint \(\w{16}, now \w{16}\)"):
+    with pytest.raises(InputError, match=r"made with other settings: data fingerprint \(\w{16}, now \w{16}\)"):
         _go(data, out, resume=True)
 
 

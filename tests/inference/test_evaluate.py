@@ -190,7 +190,7 @@ def test_a_weight_of_the_catalog_is_measured_by_its_name(tmp_path: Path) -> None
     labels = ["airplane", "truck"]
     data = folder(tmp_path / "data", dict.fromkeys(labels, 3), size=(40, 50))
     found = measure_weight("has8_resnet_b8_m2_d4_ste_bpd", data)
-    assert found.weight.tag == "cifar10"
+    assert (found.name, len(found.sha256)) == ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", 64)
     assert found.evaluation.images == 6
     assert found.data.endswith("at 32×32 pixels")  # the weight's size
     assert found.evaluation.confusion.sum(1).nonzero().flatten().tolist() == [0, 9]

@@ -15,7 +15,6 @@ from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image
 from zoo.errors import InputError
-from zoo.inference.device import usable_device
 from zoo.inference.predict import Failure, Prediction, predict_files
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -167,10 +166,3 @@ def test_models_that_do_not_take_the_image_are_told_at_once() -> None:
         predict_files(grey, [], SIZE, LABELS)
     with pytest.raises(InputError, match="size=16 is too small"):
         predict_files(zoo.create_model("has8_vgg_b1_m1_d4_ste_bpd", num_classes=10), [], Preprocessing(size=16), LABELS)
-
-
-def test_devices() -> None:
-    assert usable_device("cpu") == "cpu"
-    for name in ("nonsense", "meta", "cuda:99"):
-        with pytest.raises(InputError, match=f"device '{name}'.*--device cpu"):
-            usable_device(name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import zoo
+from tests.cli.commands import objects, run
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, TagError, WeightError
@@ -140,3 +143,56 @@ def test_bytes_that_are_not_those_of_the_index_are_refused(hub: LoopbackHub, the
 def test_weights_that_timm_does_not_have(name: str, told: str) -> None:
     with pytest.raises(TagError, match=told):
         zoo.create_model(name)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Pictures of two of ImageNet's classes, in folders that are called as timm calls them."""
+    for number, name in enumerate(("tench, Tinca tinca", "goldfish, Carassius auratus")):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(4):
+            levels = np.random.default_rng(10 * number + i).integers(0, 256, (40, 50, 3), np.uint8)
+            Image.fromarray(levels).save(tmp_path / "photos" / name / f"{i}.png")
+    return tmp_path / "photos"
+
+
+def test_predict_and_profile_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path) -> None:
+    hub.put(REPO, stored(theirs))
+    name = f"timm_{NAME}.{TAG}"
+    image = photos / "tench, Tinca tinca" / "0.png"
+    (answer,) = objects(run("predict", image, "--model", f"timm_{NAME}", "--json"))
+    assert (answer["model"], len(answer["predictions"])) == (name, 3)
+    (cost,) = objects(run("profile", name, "--data", image, "--image-size", "32", "--json"))
+    assert (cost["name"], cost["weights"], cost["num_classes"]) == (name, f"weights {TAG}", 1000)
+
+
+@pytest.mark.slow
+def test_eval_and_train_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path, tmp_path: Path) -> None:
+    hub.put(REPO, stored(theirs))
+    name = f"timm_{NAME}.{TAG}"
+    sha256 = hashlib.sha256(stored(theirs)["model.safetensors"]).hexdigest()
+    (measured,) = objects(run("eval", name, "--data", photos, "--json"))
+    assert (measured["name"], measured["sha256"], measured["recorded"]) == (name, sha256, {})
+    assert measured["images"] == 8
+    begun = ("--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "no", "--out", tmp_path / "run")
+    trained = run("train", name, "--data", photos, *begun)
+    assert trained.exit_code == 0, trained.output
+    said = " ".join(trained.output.split())
+    assert f"starts from {name} with a new head for 2 classes" in said
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["started_from"]["sha256"] == sha256
+
+
+def test_what_needs_a_record_says_what_takes_them_and_no_network_is_asked_for_a_count(hub: LoopbackHub) -> None:
+    hub.stop()
+    refused = run("info", f"timm_{NAME}.{TAG}")
+    assert refused.exit_code == 2
+    assert "in no catalog; `zoo predict`, `eval`" in " ".join(refused.stderr.split())
+    for word in ("onnx", "nir"):
+        export = run("export", f"timm_{NAME}.{TAG}", "--format", word, "--out", f"nowhere.{word}")
+        assert (export.exit_code, "without the record" in " ".join(export.stderr.split())) == (2, True)
+    (cost,) = objects(run("profile", f"timm_{NAME}.{TAG}", "--image-size", "32", "--json"))
+    assert (cost["name"], cost["weights"]) == (f"timm_{NAME}.{TAG}", None)
+    offline = run("eval", f"timm_{NAME}", "--data", ".")
+    assert offline.exit_code == 2
+    assert "error: " in offline.stderr
+    assert "Traceback" not in offline.stderr

@@ -52,6 +52,16 @@ def test_the_analog_branches_and_the_head_are_the_controls(control: str, data: P
     assert begun.initial_sha256 == find_beginning(control).weight.sha256
 
 
+def test_a_network_of_the_very_layers_of_its_control_has_no_branches_that_start_from_it(tmp_path: Path) -> None:
+    control = zoo.create_model("ann_resnet18", num_classes=2)
+    zoo.save(control, tmp_path / "control", labels=["a", "b"])
+    begun_by = find_beginning(f"local-dir:{tmp_path / 'control'}")
+    spiking = build(find_beginning("sew_resnet18_phase"), ("a", "b"), 1, begun_by)
+    assert spiking.notes[0].startswith("its layers start from ann_resnet18")
+    taken, state = control.state_dict(), spiking.model.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in taken.items())
+
+
 def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:
     arguments = ["train", HYBRID, "--data", str(data), "--control", control, "--out", str(data.parent / "hybrid")]
     result = CliRunner().invoke(app, [*arguments, "--epochs", "1", "--batch-size", "8", "--precision", "no"])
@@ -73,7 +83,7 @@ def test_the_record_names_the_control_and_it_is_the_one_that_is_shown(control: s
     assert [row.name for row in rows] == [result.weight.name, begun.name]
     assert rows[1].top1 == begun.metrics["top1"]
     measured = measure_weight(result.reference, data)
-    assert f"is {begun.name}, which its analog branches started from" in " ".join(measured.notes)
+    assert f"is {begun.name}, which it started from" in " ".join(measured.notes)
     tuned = train(result.reference, data, changes=QUICK, out=tmp_path / "tuned", workers=0)
     assert (tuned.weight.control, tuned.weight.started_from) == ("", result.weight.name)
 

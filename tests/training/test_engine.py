@@ -60,15 +60,15 @@ def test_threads_that_read_ahead_change_nothing(data: ImageSplit, tmp_path: Path
 
 def test_every_setting_that_differs_is_named(data: ImageSplit, tmp_path: Path) -> None:
     training(data, tmp_path).save()
-    with pytest.raises(InputError, match=r"made with another epochs \(3, now 9\), seed \(3407, now 1\)"):
+    with pytest.raises(InputError, match=r"made with other settings: epochs \(3, now 9\), seed \(3407, now 1\)"):
         training(data, tmp_path, epochs=9, seed=1).resume()
     with pytest.raises(
-        InputError, match=r"made with another model \(has8_\w+, now has8_resnet_b2_m2_d1_fourier_rate\)"
+        InputError, match=r"made with other settings: model \(has8_\w+, now has8_resnet_b2_m2_d1_fourier_rate\)"
     ):
         training(data, tmp_path, NAME.replace("ste_bpd", "fourier_rate")).resume()
-    with pytest.raises(InputError, match="made with another number of micro-batches"):
+    with pytest.raises(InputError, match="made with other settings: number of micro-batches"):
         training(data, tmp_path, accumulate=2).resume()
-    with pytest.raises(InputError, match=r"made with another images .*, data fingerprint"):
+    with pytest.raises(InputError, match=r"made with other settings: images .*, data fingerprint"):
         training(limit_images(data, 16), tmp_path).resume()
 
 

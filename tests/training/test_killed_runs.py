@@ -111,7 +111,7 @@ def test_a_run_is_not_gone_on_with_by_chance(data: Path, tmp_path: Path) -> None
     assert f"error: {out} holds a run already; go on with it by --resume" in again.text
     changed = TrainProcess(arguments(data, out, "--resume", "--seed", "4", epochs=400), log)
     assert changed.end() == 2
-    assert "was made with another seed (3407, now 4)" in changed.text
+    assert "was made with other settings: seed (3407, now 4)" in changed.text
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def test_a_run_that_learned_something_is_worth_publishing(trained: Path) -> None
     assert few.startswith("9 training steps are too few")
 
 
-@pytest.mark.parametrize("command", ["train", "eval", "predict"])
+@pytest.mark.parametrize("command", ["train", "eval", "predict", "show", "profile", "compare"])
 def test_a_device_that_the_machine_lacks_is_refused_and_its_own_are_named(
     trained: Path, photos: Path, tmp_path: Path, command: str
 ) -> None:
@@ -168,6 +168,9 @@ def test_a_device_that_the_machine_lacks_is_refused_and_its_own_are_named(
         "train": (NAME, "--data", photos, "--out", tmp_path / "run", *QUICK),
         "eval": (trained, "--data", photos),
         "predict": ("--model", trained, photos / "noon" / "00001.jpg"),
+        "show": ("--model", trained, photos / "noon" / "00001.jpg", "--out", tmp_path / "seen.png"),
+        "profile": (trained, "--image-size", "16"),
+        "compare": (trained, "--no-controls"),
     }
     for name in ("cuda:99", "nonsense"):
         refused = run(command, *given[command], "--device", name)
@@ -175,6 +178,7 @@ def test_a_device_that_the_machine_lacks_is_refused_and_its_own_are_named(
         said = " ".join(refused.stderr.split())
         assert re.search(rf"cannot compute on device '{name}': .*; this machine has cpu", said)
     assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "seen.png").exists()
     done = run(command, *given[command], "--device", "cpu")
     assert done.exit_code == 0, done.output
 

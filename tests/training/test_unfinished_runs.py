@@ -229,9 +229,9 @@ def test_such_a_run_too_goes_on_exactly_where_it_was_interrupted(finished: Path,
 
 
 def test_what_else_differs_is_another_run(finished: Path, stopped: Path, photos: Path) -> None:
-    with pytest.raises(InputError, match=r"another epochs \(2, now 1\).*\(--out\)$"):
+    with pytest.raises(InputError, match=r"other settings: epochs \(2, now 1\).*\(--out\)$"):
         _more(photos, finished, 1)
-    with pytest.raises(InputError, match=r"another learning_rate \(0.003, now 0.1\)"):
+    with pytest.raises(InputError, match=r"other settings: learning_rate \(0.003, now 0.1\)"):
         _more(photos, finished, 4, learning_rate=0.1)
     with pytest.raises(InputError, match="Only a finished run takes more epochs: finish it with --epochs 3"):
         _more(photos, stopped, 5)

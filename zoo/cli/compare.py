@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress_to_come, rich_console
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.terminal import in_units, printable, say
@@ -24,12 +24,12 @@ def compare_command(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...", help="Models, as `zoo list` names them; folders of `zoo train`; hf-hub:ORG/NAME."
+            metavar="NAME", help="Models, as `zoo list` names them; folders of `zoo train`; hf-hub:ORG/NAME."
         ),
     ],
     data: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help=f"Images to count spikes and energy on: {DATA_HELP}"),
+        typer.Option(metavar="DATA", help=f"Images to count spikes and energy on. {DATA_HELP}"),
     ] = None,
     evaluate: Annotated[
         bool, typer.Option("--eval", help="Measure top-1 on the labelled images of DATA too; needs the extra train.")
@@ -49,6 +49,7 @@ def compare_command(
         typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
     ] = None,
     no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
+    device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_csv: Annotated[
@@ -79,6 +80,7 @@ def compare_command(
             limit=limit,
             evaluate=evaluate,
             controls=not no_controls,
+            device=device,
             begin=begin,
             after_model=advance,
             endpoint=endpoint,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress_to_come
 from zoo.cli.shared import sharing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
@@ -70,9 +70,7 @@ def eval_command(
             help="The type of numbers to compute in; no means float32, in which the recorded figures are measured."
         ),
     ] = _Precision.NO,
-    device: Annotated[
-        str, typer.Option(metavar="cpu|cuda|cuda:1|mps|auto", help="Where to compute; auto: a GPU where there is one.")
-    ] = "cpu",
+    device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
         int | None,
@@ -143,8 +141,8 @@ def _print(measured: Measurement) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console, evaluation, recorded = Console(highlight=False), measured.evaluation, measured.weight.metrics
-    name, data = printable(measured.weight.name), printable(measured.data)
+    console, evaluation, recorded = Console(highlight=False), measured.evaluation, measured.recorded
+    name, data = printable(measured.name), printable(measured.data)
     console.print(Text.assemble((name, "bold"), f" on {data}"), soft_wrap=True)
     for note in measured.notes:
         say(f"note: {note}")

@@ -48,7 +48,9 @@ def list_command(
     sort: Annotated[
         SortedBy | None,
         typer.Option(
-            help="Sort by this figure: top1 from the highest down, the others from the lowest up.  (default: as listed)"
+            metavar="FIGURE",
+            help=f"Sort by {', '.join(SortedBy)}: top1 from the highest down, the others from the lowest up.  "
+            "(default: as listed)",
         ),
     ] = None,
     max_params: Annotated[

@@ -32,6 +32,11 @@ DATA_HELP = (
     "files of WebDataset."
 )
 """What DATA may be, for all commands that take it."""
+DEVICES = "auto|cpu|cuda|cuda:1|mps"
+"""What --device may be, as help shows it."""
+Device = Annotated[
+    str, typer.Option(metavar=DEVICES, help="Where to compute; auto takes a GPU with CUDA where there is one.")
+]
 _HUB = "Of a model on the Hugging Face Hub"
 Endpoint = Annotated[
     str | None,

@@ -149,9 +149,18 @@ def _to_check(distribution: str | None) -> list[Component]:
     if not chosen:
         known = {component.distribution for component in components}
         raise UnknownComponentError(
-            f"no installed distribution {distribution!r} offers components{suggest(distribution, known)}"
+            f"no installed distribution {distribution!r} offers components"
+            f"{_install_it(distribution) or suggest(distribution, known)}"
         )
     return chosen
+
+
+def _install_it(distribution: str) -> str:
+    """How to install a plugin whose folder lies here; '' where there is none."""
+    name = Path(distribution).name
+    if not (Path(name) / "pyproject.toml").is_file():
+        return ""
+    return f"; the folder {name} is here: pip install -e ./{name} first, then zoo plugins check {name}"
 
 
 def _check(component: Component) -> list[CheckResult]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
-from zoo.cli.options import CacheDir, Endpoint, Json, Model, leave_bombs_to_us, model_reference
-from zoo.cli.output import print_answer, progress
+from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, leave_bombs_to_us, model_reference
+from zoo.cli.output import print_answer, progress_to_come
 from zoo.cli.shared import sharing
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError
-from zoo.terminal import say
+from zoo.terminal import Progress, say
 
 if TYPE_CHECKING:
     from zoo.factory import Places
@@ -39,9 +39,7 @@ def predict_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = (
         PREDICTED_AT_ONCE
     ),
-    device: Annotated[
-        str, typer.Option(metavar="cpu|cuda|cuda:1|mps|auto", help="Where to compute; auto: a GPU where there is one.")
-    ] = "cpu",
+    device: Device = "cpu",
     fuse: Annotated[
         bool,
         typer.Option("--fuse", help="Fold batch norms into convolutions: faster; probabilities differ by rounding."),
@@ -59,9 +57,9 @@ def predict_command(
     processes; one of them prints.
     """
     leave_bombs_to_us()
-    with sharing(device) as processes:
+    with sharing(device) as processes, progress_to_come(processes.is_first) as bar:
         hub: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
-        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes)
+        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes, bar)
     if failed:
         raise typer.Exit(1)
 
@@ -76,30 +74,31 @@ def _predict(
     hub: Places,
     as_json: bool,
     processes: Processes,
+    bar: tuple[Progress, Progress],
 ) -> bool:
     """Print an answer for each image, in the first process; whether one of them could not be classified."""
     from zoo.factory import open_model
 
     with processes.first_ahead():
-        opened = open_model(model_reference(model or default_model()), required=True, **hub)
-        weight = opened.weight
-        assert weight is not None  # it was required
-        from zoo.inference.device import usable_device
+        opened = open_model(model_reference(model or default_model()), required=True, publishers=True, **hub)
+        from zoo.contracts.device import usable_device
         from zoo.inference.predict import predict_files
 
         network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
     if fuse:
         network.eval().fuse()
     files = processes.of_first(_listed(images) if processes.is_first else [])
-    count = min(DEFAULT_TOP, weight.num_classes) if top is None else top
-    answers = predict_files(network, files, weight.preprocessing, weight.labels, count, batch_size, processes)
+    count = min(DEFAULT_TOP, len(opened.labels)) if top is None else top
+    answers = predict_files(network, files, opened.preprocessing(), opened.labels, count, batch_size, processes)
     if not as_json and processes.is_first:
-        say(weight.name)
+        say(opened.weight_name)
     failed = False
-    with progress(len(files), visible=processes.is_first and len(files) > batch_size) as advance:
-        for answer in answers:
-            failed |= not print_answer(answer, weight.name, as_json)
-            advance(1)
+    begin, advance = bar
+    if len(files) > batch_size:
+        begin(len(files))
+    for answer in answers:
+        failed |= not print_answer(answer, opened.weight_name, as_json)
+        advance(1)
     return failed
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import progress
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.terminal import Progress
@@ -43,7 +43,7 @@ def profile_command(
         str | None,
         typer.Option(
             metavar="IMAGE|DATA",
-            help=f"Images to count spikes, operations and energy with: an image file, or {DATA_HELP}",
+            help=f"Images to count spikes, operations and energy with: an image file, or data. {DATA_HELP}",
         ),
     ] = None,
     limit: Annotated[
@@ -60,6 +60,7 @@ def profile_command(
     ] = None,
     no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
     layers: Annotated[bool, typer.Option("--layers", help="Show the figures of every layer too.")] = False,
+    device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -80,7 +81,7 @@ def profile_command(
         raise typer.BadParameter("--limit goes with --data")
     opened = open_model(model_reference(name), listed=True, endpoint=endpoint, cache_dir=cache_dir)
     if data is None:
-        counted = profile(opened, image_size, num_classes=num_classes)
+        counted = profile(opened, image_size, num_classes=num_classes, device=device)
     else:
         from zoo.data.images import prepare
         from zoo.data.sample import sample_images
@@ -91,7 +92,7 @@ def profile_command(
         sample = sample_images(Source(data, data_root, download=not no_download), limit or DEFAULT_LIMIT)
         with progress(len(sample), visible=True, doing="counting") as advance:
             images = (prepare(image, preprocessing) for image in _counted(sample, advance))
-            counted = profile(opened, num_classes=num_classes, images=images)
+            counted = profile(opened, num_classes=num_classes, images=images, device=device)
     if as_json:
         print(json.dumps(counted.to_json()))
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Endpoint, Model, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Device, Endpoint, Model, leave_bombs_to_us, model_reference
 from zoo.cli.predict import default_model
 from zoo.terminal import say
 
@@ -19,10 +19,11 @@ def show_command(
     model: Model = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the picture, a PNG.")] = Path("show.png"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite that file if it exists.")] = False,
+    device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Draw what the network sees: the input, its bit planes, its answer, and the spike rate of every layer.
+    """Draw what the network sees: the input, its spikes (bit planes), its answer, and the spike rate of every layer.
 
     A model without trained weights is shown as it is initialised, and the
     picture says so. The model, unless --model names one:
@@ -38,7 +39,7 @@ def show_command(
 
     check_target(out, force)
     reference = model_reference(model or default_model())
-    network, preprocessing, weights = network_to_show(reference, endpoint=endpoint, cache_dir=cache_dir)
+    network, preprocessing, weights = network_to_show(reference, device, endpoint=endpoint, cache_dir=cache_dir)
     activity = record(network, prepare(pixels, preprocessing))
     answer = ranked(activity, labels_of(network)) if network.pretrained_cfg.get("label_names") else []
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}", answer), out, force)

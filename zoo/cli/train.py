@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
-from zoo.cli.options import DATA_HELP, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import complain
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
@@ -85,8 +86,9 @@ def train_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A weight of the network without spikes that a hybrid's analog branches and head start from: a name, "
-            "a folder, hf-hub:…, timm:resnet18.a1_in1k, or a file as torchvision:FILE or timm:FILE.",
+            help="A weight of the same network without spikes to start from. A has8 network takes its analog branches "
+            "and head from it, a sew network its layers. A name, a folder, hf-hub:…, timm:resnet18.a1_in1k, or a file "
+            "as torchvision:FILE or timm:FILE.",
             rich_help_panel=_RUN,
         ),
     ] = None,
@@ -153,7 +155,7 @@ def train_command(
     device: Annotated[
         str,
         typer.Option(
-            metavar="auto|cpu|cuda|cuda:1|mps",
+            metavar=DEVICES,
             help="Where to compute; auto takes a GPU with CUDA where there is one. Several processes take a GPU each.",
             rich_help_panel=_RUN,
         ),
@@ -227,6 +229,7 @@ def train_command(
         "seed": seed,
         "precision": precision,
     }
+    display = Display()
     options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
     try:
         result = train(
@@ -251,7 +254,7 @@ def train_command(
             workers=workers,
             validate_every=validate_every,
             eval_batch_size=eval_batch_size,
-            observers=[Display()],
+            observers=[display],
             endpoint=endpoint,
             cache_dir=cache_dir,
         )
@@ -259,7 +262,7 @@ def train_command(
         complain(str(error))
         raise typer.Exit(128 + error.signal) from error
     if is_first_process():
-        _print(result, as_json)
+        _print(result, as_json, display.told)
 
 
 def _recipe_settings(texts: list[str]) -> dict[str, Any]:
@@ -271,13 +274,16 @@ def _settings(texts: list[str], option: str, example: str) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, value in key_values(texts, example, option).items()}
 
 
-def _print(result: TrainingResult, as_json: bool) -> None:
+def _print(result: TrainingResult, as_json: bool, told: Sequence[str]) -> None:
+    """The result; notes that were `told` at the start are not said twice."""
     if as_json:
         print(json.dumps(result.to_json()))
         return
-    figures = ", ".join(f"{name} {value:.2f} %" for name, value in result.evaluation.top.items())
+    from zoo.training.observers.display import figure_in_words
+
+    figures = ", ".join(f"{figure_in_words(name)} {value:.2f} %" for name, value in result.evaluation.top.items())
     say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
-    for note in result.notes:
+    for note in (note for note in result.notes if note not in told):
         say(f"note: {note}")
     say(f"  zoo predict --model {result.folder} photo.jpg")
     if result.missing:

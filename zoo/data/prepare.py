@@ -38,7 +38,7 @@ class DataOptions:
 
 def wanted_size(options: DataOptions, opened: OpenedModel) -> int | None:
     """Pixels a side that are asked for, or that the weight which a run begins with has; None for the data's own."""
-    return options.image_size or (opened.weight.preprocessing.size if opened.weight else None)
+    return options.image_size or (opened.preprocessing().size if opened.weight_name else None)
 
 
 def prepare_data(data: str | Path | ImagesInHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
@@ -57,8 +57,8 @@ def prepare_data(data: str | Path | ImagesInHand | DataSplits, options: DataOpti
             max_damaged=options.max_damaged,
             download=options.download,
         )
-        if options.image_size is None and opened.weight is not None:
-            splits = replace(splits, size_reason=f"that of {opened.weight.name}, which the run starts from")
+        if options.image_size is None and opened.weight_name:
+            splits = replace(splits, size_reason=f"that of {opened.weight_name}, which the run starts from")
     height, width = splits.train.size
     if height != width:
         raise InputError(

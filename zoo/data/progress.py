@@ -10,8 +10,11 @@ from contextvars import ContextVar
 from typing import final
 
 from rich.console import Console
+from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -21,8 +24,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from zoo.terminal import SHOWN_DOWNLOADS, printable
+
 _LONG = 2000
 """Images from which on a progress bar is worth its lines."""
+
+_BYTES = "bytes"
+"""The unit of a download."""
 
 _SHOWN: ContextVar[Progress | None] = ContextVar("the bar of the answer that is worked on", default=None)
 
@@ -48,11 +56,12 @@ def bar_of_answer(
         bar.update(task, total=items, visible=True)
         bar.start()
 
-    token = _SHOWN.set(bar)
+    shown, downloads = _SHOWN.set(bar), SHOWN_DOWNLOADS.set(_download)
     try:
         yield begin, lambda done: bar.advance(task, done)
     finally:
-        _SHOWN.reset(token)
+        SHOWN_DOWNLOADS.reset(downloads)
+        _SHOWN.reset(shown)
         bar.stop()
 
 
@@ -72,6 +81,7 @@ def progress_bar(images: int | None) -> Iterator[Progress]:
     before = [(task.id, task.visible) for task in outer.tasks]
     for task, _ in before:
         outer.update(task, visible=False)
+    begun = outer.live.is_started
     outer.start()
     try:
         yield outer
@@ -81,6 +91,28 @@ def progress_bar(images: int | None) -> Iterator[Progress]:
             outer.remove_task(added)
         for task, visible in before:
             outer.update(task, visible=visible)
+        if not begun:
+            outer.stop()  # what is printed from here on needs no line of a bar below it
+
+
+@contextmanager
+def _download(file: str, size: int) -> Iterator[Callable[[int], None]]:
+    """A line for a file of so many bytes."""
+    with progress_bar(None) as bar:
+        task = bar.add_task(f"downloading {escape(printable(file))}", total=size, unit=_BYTES)
+        yield lambda count: bar.advance(task, count)
+
+
+@final
+class _Done(ProgressColumn):
+    """How many items are done, and of how many; of bytes in kB, MB or GB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._items, self._bytes = MofNCompleteColumn(), DownloadColumn()
+
+    def render(self, task: Task) -> Text:
+        return (self._bytes if task.fields.get("unit") == _BYTES else self._items).render(task)
 
 
 @final
@@ -89,11 +121,13 @@ class _Speed(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         unit = task.fields.get("unit")
-        return Text("" if unit is None or task.speed is None else f"{task.speed:.0f} {unit}/s")
+        if unit is None or task.speed is None:
+            return Text("")
+        return Text(f"{decimal(int(task.speed))}/s" if unit == _BYTES else f"{task.speed:.0f} {unit}/s")
 
 
 def _make(shown: bool, redirect_stdout: bool = True) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Speed(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), _Done(), _Speed(), TimeRemainingColumn())
     console = Console(stderr=True)
     # What is printed meanwhile goes above the bar, but only where it goes to the terminal itself.
     return Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=redirect_stdout)

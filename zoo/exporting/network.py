@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError
+from zoo.errors import InputError, TagError
 from zoo.factory import Places, open_model
 from zoo.weights.hub_client import LIBRARY
 from zoo.weights.pretrained_cfg import stated_preprocessing
@@ -28,9 +28,15 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
-        ModelNameError, TagError: the name or tag is wrong; and what else `create_model` raises.
+        ModelNameError: the name is wrong; and what else `create_model` raises.
+        TagError: the tag is wrong, or of a weight without a record.
     """
     opened = open_model(name, listed=True, **places)
+    if opened.found.published is not None:
+        raise TagError(
+            f"{opened.weight_name} is a weight of its own publisher, without the record that the file is to hold; "
+            "build it by create_model, write it by zoo.save, and export that folder"
+        )
     return opened.build_settled(), opened.weight
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Unpack, final
 
 from zoo.catalog.sources import LocalFolder, RunCheckpoint
+from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import COMPARED_ON
 from zoo.data.images import prepare
 from zoo.data.prepare import DataOptions
@@ -67,6 +68,7 @@ def compare_models(
     limit: int = COMPARED_ON,
     evaluate: bool = False,
     controls: bool = True,
+    device: str = "cpu",
     begin: Callable[[int], None] = lambda models: None,
     after_model: Progress = lambda models: None,
     **places: Unpack[Places],
@@ -83,23 +85,25 @@ def compare_models(
         evaluate: measure top-1 on the labelled images of `data` that are not for training.
         controls: whether the control of each is shown too: the weight that its record names, else its own first one.
             One that is among `names` is shown where it stands there.
+        device: where to compute, such as `cuda`.
         begin: told how many models there are, before the first.
         after_model: told of each model that is done.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
         ModelNameError, TagError, HubError, WeightError: as `create_model` does.
-        InputError: no names, or data that cannot be used.
+        InputError: no names, a device that this machine lacks, or data that cannot be used.
     """
     if not names:
         raise InputError("there is nothing to compare; name one model or more")
     if evaluate and data is None:
         raise InputError("top-1 is measured on data; name a folder, a packed file or a data set")
+    device = usable_device(device)
     models = _with_controls(names, controls, **places)
     begin(len(models))
     rows = []
     for opened in models:
-        rows.append(_compare(opened, data, data_options or DataOptions(), limit, evaluate))
+        rows.append(_compare(opened, data, data_options or DataOptions(), limit, evaluate, device))
         after_model(1)
     return rows
 
@@ -163,11 +167,11 @@ def _begun_from(opened: OpenedModel) -> str:
 
 
 def _compare(
-    opened: OpenedModel, data: str | Path | None, options: DataOptions, limit: int, evaluate: bool
+    opened: OpenedModel, data: str | Path | None, options: DataOptions, limit: int, evaluate: bool, device: str
 ) -> ComparedModel:
     weight = opened.weight
     if data is None:
-        counted = profile(opened, opened.preprocessing(options.image_size).size)
+        counted = profile(opened, opened.preprocessing(options.image_size).size, device=device)
         activity = weight.activity if weight else None
         energy = activity.energy_uj if activity else None
         rate = activity.spike_rate if activity else None
@@ -177,12 +181,12 @@ def _compare(
             prepare(image, preprocessing)
             for image in sample_images(Source(data, options.root, download=options.download), limit)
         )
-        counted = profile(opened, images=images)
+        counted = profile(opened, images=images, device=device)
         energy = None if counted.energy is None else counted.energy.pj / 1e6
         rate = None if counted.activity is None else counted.activity.spike_rate
     top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
-    if evaluate and data is not None and weight is not None:
-        top1, measured_on = _measure(opened, data, options)
+    if evaluate and data is not None and opened.weight_name:
+        top1, measured_on = _measure(opened, data, options, device)
     return ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_in_words,
@@ -199,7 +203,7 @@ def _compare(
     )
 
 
-def _measure(opened: OpenedModel, data: str | Path, options: DataOptions) -> tuple[float, str]:
+def _measure(opened: OpenedModel, data: str | Path, options: DataOptions, device: str) -> tuple[float, str]:
     """Top-1 and the images that it was measured on."""
     from zoo.inference.eval_weight import measure_weight  # needs the extra `train`
 
@@ -207,6 +211,7 @@ def _measure(opened: OpenedModel, data: str | Path, options: DataOptions) -> tup
         opened.loads,
         data,
         options=options,
+        device=device,
         endpoint=opened.access.endpoint,
         cache_dir=opened.access.cache_dir,
         token=opened.access.token,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -10,6 +10,7 @@ from typing import Any, Literal, final
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import LocalFolder, RunCheckpoint
+from zoo.contracts.device import usable_device
 from zoo.data import ImageSplit, load_data, load_split
 from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.limit import limit_images
@@ -18,7 +19,6 @@ from zoo.data.run_json import identify_data, measured_with, trained_on
 from zoo.data.size import Framing
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
-from zoo.inference.device import usable_device
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
 from zoo.inference.processes import ALONE, Processes
 from zoo.registry.registry import Registry
@@ -34,21 +34,25 @@ class Measurement:
     """What was measured, of what, on what.
 
     Attributes:
-        weight: its record.
+        name: of the weight.
+        sha256: of its file.
+        recorded: the figures that its record states; none where no catalog lists it.
         data: where the images are from.
         evaluation: the figures.
         notes: what a reader must know.
     """
 
-    weight: StoredWeight
+    name: str
+    sha256: str
+    recorded: Mapping[str, float]
     data: str
     evaluation: Evaluation
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """One object, as `zoo eval --json` prints it."""
-        about = {"name": self.weight.name, "sha256": self.weight.sha256, "data": self.data, "notes": list(self.notes)}
-        return about | self.evaluation.to_json() | {"recorded": self.weight.metrics}
+        about = {"name": self.name, "sha256": self.sha256, "data": self.data, "notes": list(self.notes)}
+        return about | self.evaluation.to_json() | {"recorded": dict(self.recorded)}
 
 
 def measure_weight(
@@ -100,15 +104,14 @@ def measure_weight(
         opened = open_model(
             name,
             required=True,
+            publishers=True,
             endpoint=endpoint,
             cache_dir=cache_dir,
             token=token,
             registry=registry,
             catalog=catalog,
         )
-        weight = opened.weight
-        assert weight is not None  # it was required
-        images, notes = _load(opened, weight, named, split, options)
+        images, notes = _load(opened, named, split, options)
         model = opened.build(pretrained=True, device=usable_device(device))
     images = limit_images(images, options.limit)
     begin(len(images))
@@ -124,35 +127,39 @@ def measure_weight(
     )
     if isinstance(opened.source, RunCheckpoint):
         notes = [opened.source.note, *notes]
-    return Measurement(weight, images.origin, evaluation, (*notes, *_remarks(weight, evaluation, images)))
+    notes += _remarks(opened.weight, evaluation, images)
+    sha256, recorded = str(model.pretrained_cfg.get("sha256", "")), {}
+    if opened.weight is not None:
+        sha256, recorded = opened.weight.sha256, opened.weight.metrics
+    return Measurement(opened.weight_name, sha256, recorded, images.origin, evaluation, tuple(notes))
 
 
 def _load(
     opened: OpenedModel,
-    weight: StoredWeight,
     data: str | Path | ImagesInHand,
     split: Literal["train", "val"],
     options: DataOptions,
 ) -> tuple[ImageSplit, list[str]]:
+    stated = opened.preprocessing(options.image_size)
     common: dict[str, Any] = {
-        "image_size": options.image_size or weight.preprocessing.size,
+        "image_size": stated.size,
         "root": options.root,
         "max_damaged": options.max_damaged,
         "download": options.download,
     }
     if isinstance(opened.source, _FOLDERS) and trained_on(opened.source.path) == identify_data(data):
         splits = load_data(data, **common)
-        if splits.train.classes == weight.labels:
+        if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val
             return chosen, [f"of the data that it was trained on, the {split} part"]
-    framing = Framing(weight.preprocessing.interpolation, weight.preprocessing.crop_pct)
-    return load_split(data, split, classes=weight.labels, framing=framing, **common), []
+    framing = Framing(stated.interpolation, stated.crop_pct)
+    return load_split(data, split, classes=opened.labels, framing=framing, **common), []
 
 
-def _remarks(weight: StoredWeight, evaluation: Evaluation, images: ImageSplit) -> list[str]:
+def _remarks(weight: StoredWeight | None, evaluation: Evaluation, images: ImageSplit) -> list[str]:
     notes = damage_notes(images, "evaluated")
-    if weight.control:
-        begun = ", which its analog branches started from" if weight.control == weight.started_from else ""
+    if weight is not None and weight.control:
+        begun = ", which it started from" if weight.control == weight.started_from else ""
         notes.append(f"its control, the network without spikes to compare it with, is {weight.control}{begun}")
     without = [score.name for score in evaluation.scores() if not score.images]
     if without:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.data.images import display_name
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
-from zoo.inference.device import usable_device
 from zoo.inference.inputs import Named, Source, Transform, list_images
 from zoo.inference.processes import ALONE, Processes
 from zoo.inference.read_ahead import read_ahead

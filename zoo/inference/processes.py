@@ -50,8 +50,13 @@ class Processes:
         return self.index, self.count
 
     def device(self, name: str) -> str:
-        """`cuda` is a GPU of its own for every process of a machine; any other name stays."""
-        return f"cuda:{self.local}" if name == "cuda" and self.count > 1 else name
+        """`cuda`, or `auto` for it, is a GPU of its own for every process of a machine; any other name stays."""
+        if self.count == 1:
+            return name
+        from zoo.contracts.device import chosen_device
+
+        chosen = chosen_device(name)
+        return f"cuda:{self.local}" if chosen == "cuda" else chosen
 
     def of_first(self, items: Sequence[Item]) -> list[Item]:
         """What the first process has, in all of them."""
@@ -121,9 +126,11 @@ def joined(device: str = "cpu") -> Iterator[Processes]:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
+    from zoo.contracts.device import chosen_device
+
     index = _number("RANK")
     store, _, _ = next(rendezvous("env://"))
-    backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+    backend = "cpu:gloo,cuda:nccl" if chosen_device(device).startswith("cuda") else "gloo"
     dist.init_process_group(backend, store=PrefixStore("zoo", store), rank=index, world_size=count)
     try:
         yield Processes(index, count, _number("LOCAL_RANK", index), store)

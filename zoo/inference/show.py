@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.device import usable_device
 from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
@@ -47,18 +48,23 @@ CHANNELS = {
 """Colour of a pixel of a plane → the channels of the input in which it is a spike."""
 
 
-def network_to_show(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, Preprocessing, str]:
+def network_to_show(
+    name: str, device: str = "cpu", **places: Unpack[Places]
+) -> tuple[ImageClassifier, Preprocessing, str]:
     """The network of a name, how to prepare an image for it, and a word on its weights: the name's, or none.
 
     Args:
         name: as for `create_model`.
+        device: where the network is, such as `cuda`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
+        InputError: a device that this machine lacks.
         TagError: an unknown tag; and what else `create_model` raises.
     """
+    place = usable_device(device)
     opened = open_model(name, listed=True, **places)
-    network = opened.build_settled()
+    network = opened.build_settled().to(place)  # built on the CPU: untrained, it is the same everywhere
     if opened.weight is not None:
         return network, opened.weight.preprocessing, opened.weights_in_words
     size = max(UNTRAINED_SIZE, network.min_image_size)

@@ -14,6 +14,7 @@ from torch import Tensor
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import EnergyRange, Preprocessing
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
@@ -193,6 +194,7 @@ def profile(
     *,
     num_classes: int | None = None,
     images: Tensor | Iterable[Tensor] | None = None,
+    device: str | None = None,
     endpoint: str | None = None,
     cache_dir: Path | str | None = None,
     token: str | None = None,
@@ -217,6 +219,8 @@ def profile(
         num_classes: for a name; None for its weight's own, or 1000.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and go
             through in batches of bounded memory.
+        device: where to compute, such as `cuda`; None for where a network is, and for a name the CPU. A network
+            is moved there.
         endpoint: of the Hub, for a name; None for HF_ENDPOINT, or huggingface.co.
         cache_dir: where downloads are kept; None for HF_HOME's.
         token: for private repositories; None for the one logged in with.
@@ -224,12 +228,13 @@ def profile(
         catalog: where weights are listed; the installed ones by default.
 
     Raises:
-        InputError: the model is on the meta device, or an image or `image_size` does not fit; what else `create_model`
-            raises.
+        InputError: the model is on the meta device, the machine lacks `device`, or an image or `image_size` does not
+            fit; what else `create_model` raises.
         OptionError: `model` is neither a network nor a name, `image_size` is not an integer, or `num_classes` goes with
             a network.
     """
     image_size = None if image_size is None else _check_side(image_size)
+    place = None if device is None else usable_device(device)
     if isinstance(model, str):
         model = open_model(
             model,
@@ -243,6 +248,7 @@ def profile(
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.catalog
     network, weights = _network(model, num_classes, trained=images is not None)
+    network = network if place is None else network.to(place)
     stream, size = (
         (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else open_images(images, image_size, network)
     )

@@ -11,7 +11,7 @@ import jinja2
 
 import zoo
 from zoo.contracts import API_VERSION
-from zoo.errors import InputError, UnknownComponentError, shorten, suggest
+from zoo.errors import InputError, UnknownComponentError, shorten
 from zoo.files import write_folder
 from zoo.registry.registry import GROUPS, Registry, default_registry
 from zoo.scaffold.names import component_name, distribution_name, package_name
@@ -151,7 +151,7 @@ def draft(
         ComponentError, ComponentClashError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
-        raise UnknownComponentError(f"no plugin of kind {shorten(str(kind))} can be made{suggest(str(kind), KINDS)}")
+        raise UnknownComponentError(f"no plugin of kind {shorten(str(kind))} can be made; valid: {', '.join(KINDS)}")
     distribution = distribution_name(name)
     word = component_name(component, distribution, registry or default_registry())
     return PluginDraft(distribution, package_name(distribution), kind, word)

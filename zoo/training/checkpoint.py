@@ -55,7 +55,7 @@ class Identity:
                 changed.append(f"{key} ({comparison.words})")
         if changed:
             raise InputError(
-                f"{where} was made with another {', '.join(changed)}; go on with what it was made with, "
+                f"{where} was made with other settings: {', '.join(changed)}; go on with what it was made with, "
                 f"or choose another folder (--out){advice}"
             )
         return notes

@@ -30,7 +30,7 @@ class Asked:
 
     Attributes:
         begin: the NAME that was given.
-        control: the weight that analog branches started from; None for none.
+        control: the weight of the network without spikes that it started from; None for none.
         model_options: of the model's components and its family.
         data: the DATA, a path as a whole one.
         name: `variant.tag` of the result.

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from zoo.contracts.device import AUTO, usable_device
 from zoo.errors import InputError, missing_extra
-from zoo.inference.device import AUTO, usable_device
 
 try:
     from accelerate import Accelerator, PartialState

@@ -11,6 +11,7 @@ from typing import Any, final
 
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
+from zoo.contracts.device import AUTO
 from zoo.data import DataSplits
 from zoo.data.in_hand import ImagesInHand, InHand, in_hand
 from zoo.data.kept_stream import keep_stream
@@ -21,7 +22,6 @@ from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, 
 from zoo.factory import OpenedModel
 from zoo.files import remove_parts
 from zoo.inference.batch import check_batch
-from zoo.inference.device import AUTO
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
 from zoo.registry.registry import Registry
@@ -93,8 +93,9 @@ def train(
         resume: go on with the run in `out`, or start it where there is none yet. A finished run goes on where `changes`
             or a `Recipe` has more epochs: from its weights and its optimiser, its schedule laid anew over all epochs.
         tag: of the resulting weight; by default the data's name.
-        control: a weight of the network without spikes, by name or reference, that a hybrid's analog branches and head
-            start from; also what a converter takes, such as `timm:resnet18.a1_in1k` or `torchvision:resnet18.pth`.
+        control: a weight of the network without spikes, by name or reference, that the network starts from: a hybrid
+            with its analog branches and head, a `sew` network with its layers; also what a converter takes, such as
+            `timm:resnet18.a1_in1k` or `torchvision:resnet18.pth`.
         model_options: of the model's components by their kind, and of its family: `{"neuron": {"tau": 4.0}}`.
         options: how the data are read; of splits, the limits alone count.
         accumulate: micro-batches of a process in one step.
@@ -193,7 +194,7 @@ def _read_data(
 def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:
     """What a recipe is called, and its settings with the changes."""
     if recipe is None:
-        recipe = DEFAULT_RECIPE if opened.weight is None else FINE_TUNING_RECIPE
+        recipe = FINE_TUNING_RECIPE if opened.weight_name else DEFAULT_RECIPE
     if isinstance(recipe, Recipe):
         return "custom", change_recipe("custom", recipe.model_dump(), changes)
     return str(recipe), load_recipe(recipe, changes)

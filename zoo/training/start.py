@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
+from zoo.profiling.branches import branch_of
 from zoo.registry.registry import default_registry
 from zoo.saving.convert import convert_checkpoint
 from zoo.weights.config_json import CONFIG, MODEL, RUN
@@ -54,17 +55,17 @@ class Beginning:
 
 def find_beginning(name: str, **places: Unpack[Places]) -> OpenedModel:
     """What NAME stands for; with a tag or a reference, a weight to start from. Takes and raises as `create_model`."""
-    return open_model(name, **places)
+    return open_model(name, publishers=True, **places)
 
 
 @contextmanager
 def opened_control(control: str | None, opened: OpenedModel) -> Iterator[OpenedModel | None]:
-    """The weight that a hybrid's analog branches start from, opened in the same way as the hybrid; None for none.
+    """The weight of a network without spikes that a spiking one starts from, opened in the same way; None for none.
 
     Args:
         control: a name with its tag, `local-dir:` or `hf-hub:`; or a converter and what it converts, such as
             `timm:resnet18.a1_in1k` or `torchvision:resnet18.pth`, whose result lies in a temporary folder meanwhile.
-        opened: the hybrid.
+        opened: the spiking network.
 
     Raises:
         ModelNameError, WeightError, HubError: as `create_model` does, and `convert`.
@@ -92,23 +93,24 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
         opened: what is trained.
         classes: of the data.
         seed: of what is initialised.
-        control: a weight of its control, the network without spikes, which the analog branches and the head take over.
+        control: a weight of its control, the network without spikes, whose tensors it takes over: those of the analog
+            branches and the head, or where both networks have the same layers, all of them.
     """
     torch.manual_seed(seed)
-    weight = opened.weight
-    if weight is None:
+    if not opened.weight_name:
         model = opened.build(num_classes=len(classes), in_chans=3)
         return Beginning(model) if control is None else _take_over(model, control, classes, seed)
     if control is not None:
-        raise InputError(f"{weight.name} is a weight already, and --control is for networks that start afresh")
+        raise InputError(f"{opened.weight_name} is a weight already, and --control is for networks that start afresh")
     model = opened.build(pretrained=True, num_classes=len(classes), in_chans=3)
-    if weight.labels == tuple(classes):
-        note = f"starts from {weight.name} with its head, for the classes are its own"
+    if opened.labels == tuple(classes):
+        note = f"starts from {opened.weight_name} with its head, for the classes are its own"
     else:
-        if weight.num_classes == len(classes):
+        if len(opened.labels) == len(classes):
             model.reset_classifier(len(classes))
-        note = f"starts from {weight.name} with a new head for {len(classes)} classes"
-    return Beginning(model, weight.sha256, (note,), weight.name, _loads(opened))
+        note = f"starts from {opened.weight_name} with a new head for {len(classes)} classes"
+    sha256 = opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
+    return Beginning(model, sha256, (note,), opened.weight_name, _loads(opened))
 
 
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Beginning:
@@ -125,7 +127,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
         )
     model.load_state_dict(own | taken, strict=True)
     model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
-    note = f"its analog branches and head {begun.notes[0].replace('starts', 'start')}{_converted_from(control)}"
+    note = f"{_taken_part(model, taken)} {begun.notes[0].replace('starts', 'start')}{_converted_from(control)}"
     return replace(
         begun,
         model=model,
@@ -133,6 +135,12 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
         control=begun.started_from,
         control_size=control.preprocessing().size,
     )
+
+
+def _taken_part(model: ImageClassifier, taken: Iterable[str]) -> str:
+    """What a control's tensors are in a network: the analog part beside its spiking one, or its very layers."""
+    beside = model.spiking_module_names and all(branch_of(key, model) == "analog" for key in taken)
+    return "its analog branches and head" if beside else "its layers"
 
 
 def _loads(opened: OpenedModel) -> str:

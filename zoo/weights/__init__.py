@@ -3,7 +3,7 @@
 from zoo.weights.find import Found, find_listed, find_weight, parse_typed
 from zoo.weights.hub_client import HubAccess
 from zoo.weights.load import adapt_channels, check_before_allocation, count_classes, load_state, load_weight
-from zoo.weights.pretrained_cfg import describe, describe_published
+from zoo.weights.pretrained_cfg import default_labels, describe, describe_published, preprocessing_of_published
 from zoo.weights.published import read_published
 from zoo.weights.read import parse_weight, read_plain_file, read_weight
 
@@ -13,6 +13,7 @@ __all__ = [
     "adapt_channels",
     "check_before_allocation",
     "count_classes",
+    "default_labels",
     "describe",
     "describe_published",
     "find_listed",
@@ -21,6 +22,7 @@ __all__ = [
     "load_weight",
     "parse_typed",
     "parse_weight",
+    "preprocessing_of_published",
     "read_plain_file",
     "read_published",
     "read_weight",

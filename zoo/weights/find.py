@@ -16,6 +16,7 @@ from zoo.contracts.family import PublishedWeights
 from zoo.errors import (
     MissingPluginError,
     ModelNameError,
+    TagError,
     UnfinishedRunWarning,
     UnknownComponentError,
     UnpinnedWarning,
@@ -91,11 +92,17 @@ def find_weight(
     if not (required or spec.tag):
         return Found(spec)
     records = catalog or default_catalog()
-    if publishers and not any(spec.tag in (None, record.tag) for record in records.weights_of(spec)):
+    if not any(spec.tag in (None, record.tag) for record in records.weights_of(spec)):
         family = (registry or default_registry()).load("family", spec.family)()
         published = family.published(dict(spec.fields), spec.tag)
         if published is not None:
-            return Found(spec.tagged(published.tag), published=published)
+            found = Found(spec.tagged(published.tag), published=published)
+            if not publishers:
+                raise TagError(
+                    f"{found.spec} is a weight that its own publisher keeps, in no catalog; `zoo predict`, `eval`, "
+                    "`train`, `profile`, `compare` and create_model take it, what needs a record does not"
+                )
+            return found
     record = records.weight(spec)
     return Found(record.spec_of(spec), record, record.location)
 
@@ -120,9 +127,13 @@ def parse_typed(name: str, registry: Registry | None = None, catalog: Catalog | 
 def find_listed(
     name: str, access: HubAccess, registry: Registry | None = None, *, catalog: Catalog | None = None
 ) -> Found:
-    """What a name stands for, with the weight that its tag asks for, or else the first listed, if any is."""
-    resolved = find_weight(name, access, registry, catalog=catalog)
-    if resolved.weight is None and (catalog or default_catalog()).weights_of(resolved.spec):
+    """What a name stands for, with the weight that its tag asks for, or else the first listed, if any is.
+
+    A tag may ask for a weight that the network's own publisher has.
+    """
+    resolved = find_weight(name, access, registry, catalog=catalog, publishers=True)
+    bare = resolved.weight is None and resolved.published is None
+    if bare and (catalog or default_catalog()).weights_of(resolved.spec):
         return find_weight(name, access, registry, catalog=catalog, required=True)
     return resolved
 

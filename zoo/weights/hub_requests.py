@@ -18,9 +18,10 @@ from typing import TypeVar, final
 
 import httpx2
 from huggingface_hub import get_session
-from huggingface_hub.utils import hf_raise_for_status, tqdm  # type: ignore[attr-defined]
+from huggingface_hub.utils import are_progress_bars_disabled, hf_raise_for_status, tqdm  # type: ignore[attr-defined]
 
 from zoo.catalog.sources import REVISION, HubRepository
+from zoo.terminal import SHOWN_DOWNLOADS, Progress
 from zoo.weights.hub_watch import GRACE, AnswerError, Watch
 
 MAX_ANSWER = 4 << 20
@@ -35,6 +36,8 @@ STALL = 10.0
 _ATTEMPTS = 6
 """Connections in a row that may end without having brought a byte of a file."""
 _PAUSE = 1.0
+_WORTH_A_BAR = 1 << 20
+"""Bytes from which on a download takes long enough to be shown."""
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _INTERRUPTIONS = (httpx2.ConnectError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
@@ -96,7 +99,7 @@ class HubRequests:
 
             def received(count: int) -> None:
                 watch.feed(count)
-                progress.update(count)
+                progress(count)
 
             failures = 0
             while len(data) < file.size:
@@ -176,10 +179,24 @@ class HubRequests:
             raise
 
 
-def _progress(file: WantedFile) -> tqdm:
-    """The client's bar, which its users know how to switch off; only on a terminal."""
+@contextmanager
+def _progress(file: WantedFile) -> Iterator[Progress]:
+    """A bar of a large file, on a terminal: in the line of the answer's own bar, else the client's, gone at the end.
+
+    Whoever switched off the client's bars sees neither.
+    """
     name = "huggingface_hub.http_get"
-    return tqdm(total=file.size, unit="B", unit_scale=True, desc=file.path, name=name, disable=None)
+    shown = SHOWN_DOWNLOADS.get()
+    if file.size < _WORTH_A_BAR or are_progress_bars_disabled(name):
+        yield lambda count: None
+    elif shown is not None:
+        with shown(file.path, file.size) as advance:
+            yield advance
+    else:
+        with tqdm(
+            total=file.size, unit="B", unit_scale=True, desc=file.path, name=name, disable=None, leave=False
+        ) as bar:
+            yield lambda count: bar.update(count)
 
 
 def check_encoding(response: httpx2.Response) -> None:

@@ -29,10 +29,11 @@ def meant_reference(text: str) -> str | None:
             return f"did you mean {shorten(f'{valid}:{place}', 120)}?"
     if page := _PAGE.fullmatch(text):
         return f"for that repository of the Hub write hf-hub:{page[1]}"
-    choices = []
+    choices, there = [], _is_folder(text)
     if _is_repository(text):
-        choices.append(f"for a repository of the Hub write hf-hub:{text}")
-    if _is_folder(text):
+        absent = "" if there else "there is no folder of that name; "
+        choices.append(f"{absent}for a repository of the Hub write hf-hub:{text}")
+    if there:
         choices.append(f"for the folder of that name write {shorten(f'local-dir:{text}', 120)}")
     return ", ".join(choices) or None
 

@@ -61,8 +61,8 @@ def describe_weight(weight: StoredWeight) -> dict[str, Any]:
     }
 
 
-def describe_published(published: PublishedWeights, source: Source) -> dict[str, Any]:
-    """What a network's own publisher says of the weights that it has now, and where they are from."""
+def describe_published(published: PublishedWeights, source: Source, sha256: str) -> dict[str, Any]:
+    """What a network's own publisher says of the weights that it has now, where they are from, and their hash."""
     stated, side = published.stated, published.stated.image_size or DEFAULT_IMAGE_SIZE
     return {
         "tag": published.tag,
@@ -76,7 +76,21 @@ def describe_published(published: PublishedWeights, source: Source) -> dict[str,
         "mean": stated.mean,
         "std": stated.std,
         "source": str(source),
+        "sha256": sha256,
     }
+
+
+def preprocessing_of_published(published: PublishedWeights) -> Preprocessing:
+    """How images are prepared for a network's own publisher's weights."""
+    stated = published.stated
+    prepared = {
+        "size": stated.image_size or DEFAULT_IMAGE_SIZE,
+        "interpolation": stated.interpolation,
+        "crop_pct": stated.crop_pct,
+        "mean": _one_for_all(stated.mean),
+        "std": _one_for_all(stated.std),
+    }
+    return Preprocessing.model_validate(prepared)
 
 
 def labels_of(model: ImageClassifier) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any, final
 
@@ -48,8 +49,8 @@ class _Config(BaseModel):
 
 def read_published(
     spec: Spec, published: PublishedWeights, access: HubAccess, registry: Registry | None = None
-) -> tuple[dict[str, Tensor], HubRepository]:
-    """The tensors by our keys, and the repository at the commit that they are of.
+) -> tuple[dict[str, Tensor], HubRepository, str]:
+    """The tensors by our keys, the repository at the commit that they are of, and the file's sha256.
 
     The bytes are those of the Hub's own index, by their sha256. Beside that, config.json and the tensors must say what
     the publisher's library says of architecture, classes, channels, image size, mean and std.
@@ -67,12 +68,13 @@ def read_published(
     repository = access.pin(HubRepository(published.file.repo_id, published.file.revision))
     _check_config(published, access.fetch(repository, CONFIG, MAX_CONFIG_BYTES), repository)
     origin = f"{published.file.filename} of {repository}"
-    tensors = parse_weight(access.fetch(repository, published.file.filename, MAX_BYTES), origin)
+    data = access.fetch(repository, published.file.filename, MAX_BYTES)
+    tensors = parse_weight(data, origin)
     state = {published.prefix + key: value for key, value in tensors.items()}
     classes, channels = count_classes(spec, state, origin, registry)
     _compare(origin, "classes", classes, published.num_classes)
     _compare(origin, "image channels", channels, published.in_chans)
-    return state, repository
+    return state, repository, hashlib.sha256(data).hexdigest()
 
 
 def _check_config(published: PublishedWeights, data: bytes, repository: HubRepository) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -31,9 +32,18 @@ def _figures(totals: Totals, spike_rate: float | None, left: float) -> str:
     )
 
 
+def figure_in_words(name: str) -> str:
+    """`top-1` for `top1`; a name without a number as it is."""
+    return re.sub(r"^top(\d+)$", r"top-\1", name)
+
+
 @final
 class Display(Observer):
-    """Epoch, loss, top-1, images a second, gradient norm, spike rate of the epoch before, time left."""
+    """Epoch, loss, top-1, images a second, gradient norm, spike rate of the epoch before, time left.
+
+    Attributes:
+        told: the notes that were shown at the start.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False)
@@ -43,17 +53,20 @@ class Display(Observer):
         self._spike_rate: float | None = None
         self._last_line = time.monotonic()
         self._started_at, self._done = time.monotonic(), 0
+        self.told: Sequence[str] = ()
 
     def started(self, facts: RunFacts, rows: Sequence[EpochRow]) -> None:
         self._facts = facts
         self._first = facts.first_epoch * facts.steps + facts.first_step
         self._spike_rate = rows[-1].spike_rate if rows else None
         self._started_at = self._last_line = time.monotonic()
-        self._say(f"{facts.name}: {facts.epochs} epochs of {facts.steps} steps of {facts.batch_size} images")
+        epochs, steps = _counted(facts.epochs, "epoch"), _counted(facts.steps, "step")
+        self._say(f"{facts.name}: {epochs} of {steps} of {facts.batch_size} images")
         if facts.images:
             self._say(facts.images)
         for note in facts.notes:
             self._say(f"note: {note}")
+        self.told = facts.notes
         if self._first:
             self._say(f"going on after epoch {facts.first_epoch}, step {facts.first_step} of the next")
         if self._live:
@@ -99,7 +112,7 @@ class Display(Observer):
 
     def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self.closed()
-        figures = ", ".join(f"{name} {value:.4g}" for name, value in row.val.items())
+        figures = ", ".join(f"{figure_in_words(name)} {value:.4g}" for name, value in row.val.items())
         self._say(f"epoch {row.epoch}  validation: {figures}")
         if self._live and row.epoch < self._facts.epochs:
             self._open("training", self._facts.epochs * self._facts.steps, row.step)
@@ -118,6 +131,10 @@ class Display(Observer):
 
     def _say(self, line: str) -> None:
         self._console.print(printable(line), soft_wrap=True, markup=False)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _clock(seconds: float) -> str:

@@ -10,14 +10,20 @@ AUTO = "auto"
 """The first GPU with CUDA where there is one, else the CPU."""
 
 
+def chosen_device(name: str) -> str:
+    """`cuda` or `cpu` in place of `auto`; any other name stays, whether this machine has it or not."""
+    if name != AUTO:
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def usable_device(name: str) -> str:
     """`name`, where torch can compute on that device; what it stands for of `auto`.
 
     Raises:
         InputError: it is not a device, or not one of this machine; the message names those of this machine.
     """
-    if name == AUTO:
-        return "cuda" if torch.cuda.is_available() else "cpu"
+    name = chosen_device(name)
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -1,0 +1,60 @@
+"""Where torch computes: what was asked for, or an error that names what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import zoo
+from zoo.contracts.device import chosen_device, usable_device
+from zoo.errors import InputError
+from zoo.inference.compare import compare_models
+from zoo.inference.processes import Processes
+from zoo.inference.show import network_to_show
+
+TINY = "has8_resnet_b1_m1_d1_ste_bpd"
+
+
+@pytest.mark.parametrize("name", ["nonsense", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"device '{name}'.*--device cpu"):
+        usable_device(name)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda name: zoo.profile(TINY, device=name),
+        lambda name: zoo.profile(zoo.create_model(TINY), device=name),
+        lambda name: compare_models([TINY], device=name),
+        lambda name: network_to_show(TINY, name),
+    ],
+)
+def test_every_function_with_a_device_refuses_it_alike(ask: Callable[[str], object]) -> None:
+    with pytest.raises(InputError, match=r"cannot compute on device 'cuda:99': .*; this machine has cpu"):
+        ask("cuda:99")
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_auto_is_a_gpu_where_there_is_one_and_each_process_takes_its_own(
+    there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    assert usable_device("cpu") == "cpu"
+    assert chosen_device("auto") == ("cuda" if there else "cpu")
+    second = Processes(index=3, count=4, local=1)
+    assert [second.device(name) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda:1" if there else "cpu",
+        "cuda:1",
+        "cuda:0",
+        "cpu",
+    ]
+
+
+def test_an_untrained_network_is_shown_the_same_whatever_the_device() -> None:
+    here, _, _ = network_to_show(TINY, "cpu")
+    found, _, _ = network_to_show(TINY, "auto")
+    for (name, mine), other in zip(here.state_dict().items(), found.state_dict().values(), strict=True):
+        assert torch.equal(mine, other.cpu()), name
