@@ -60,17 +60,20 @@ def compress(pixels: Tensor, quality: int) -> Tensor:
 
 ALTERATIONS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
-        "noise, deviation 0.05": lambda pixels: add_noise(pixels, 0.05),
-        "noise, deviation 0.1": lambda pixels: add_noise(pixels, 0.1),
-        "blur, deviation 0.6 pixels": lambda pixels: alter.gaussian_blur(pixels, [5, 5], [0.6, 0.6]),
-        "blur, deviation 1 pixel": lambda pixels: alter.gaussian_blur(pixels, [7, 7], [1.0, 1.0]),
-        "contrast × 0.5": lambda pixels: alter.adjust_contrast(pixels, 0.5),
-        "contrast × 0.25": lambda pixels: alter.adjust_contrast(pixels, 0.25),
-        "JPEG, quality 30": lambda pixels: compress(pixels, 30),
-        "JPEG, quality 10": lambda pixels: compress(pixels, 10),
+        "noise 0.05": lambda pixels: add_noise(pixels, 0.05),
+        "noise 0.1": lambda pixels: add_noise(pixels, 0.1),
+        "blur 0.6": lambda pixels: alter.gaussian_blur(pixels, [5, 5], [0.6, 0.6]),
+        "blur 1": lambda pixels: alter.gaussian_blur(pixels, [7, 7], [1.0, 1.0]),
+        "contrast 0.5": lambda pixels: alter.adjust_contrast(pixels, 0.5),
+        "contrast 0.25": lambda pixels: alter.adjust_contrast(pixels, 0.25),
+        "JPEG 30": lambda pixels: compress(pixels, 30),
+        "JPEG 10": lambda pixels: compress(pixels, 10),
     }
 )
-"""Each takes and gives (N, 3, H, W) in [0, 1]."""
+"""Each takes and gives (N, 3, H, W) in [0, 1].
+
+The number is the noise's standard deviation, the blur's in pixels, what contrast is multiplied by, the file's quality.
+"""
 
 
 @contextmanager
@@ -140,19 +143,20 @@ def with_controls(names: Sequence[str]) -> list[str]:
 
 
 def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:
-    """Print the table."""
-    lines = [
+    """Print two tables: what branches and probabilities are worth, and what worse images cost."""
+    worth = [
         [
             row["name"],
             f"{row['top1']:.2f}",
             *(f"{row['silenced'][branch]:.2f}" if branch in row["silenced"] else "–" for branch in BRANCHES),
             f"{row['ece']:.2f}",
-            *(f"{row['altered'][what]:.2f}" for what in ALTERATIONS),
         ]
         for row in rows
     ]
-    columns = ["weight", "top-1", "without spikes", "without analog", "calibration error", *ALTERATIONS]
-    print_table(f"Percent, on {images:,} validation images", columns, lines)
+    columns = ["weight", "top-1", "spikes silenced", "analog silenced", "calibration error"]
+    print_table(f"Percent, on {images:,} validation images", columns, worth)
+    worse = [[row["name"], *(f"{row['altered'][what]:.1f}" for what in ALTERATIONS)] for row in rows]
+    print_table("Top-1 in percent on altered images", ["weight", *ALTERATIONS], worse)
 
 
 def read(split: ImageSplit, images: int) -> tuple[Tensor, Tensor]:
