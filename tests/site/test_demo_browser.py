@@ -24,6 +24,7 @@ from zoo.site import Demo
 from zoo.site.demo import TALL_FIRST
 
 SIZE = 32
+SIZES = [(32, 32), (33, 32), (32, 45), (7, 5), (1, 1), (100, 37), (61, 90), (61, 300), (20, 90), (101, 99)]
 PIXELS = """canvas => {
     const bytes = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     return Array.from(bytes).filter((_, at) => at % 4 < 3);
@@ -62,9 +63,9 @@ def prepared(file: Path) -> np.ndarray:
 
 
 def test_resizing_is_pillows_to_the_last_bit(demo: Page) -> None:
-    for width, height in [(32, 32), (33, 32), (32, 45), (7, 5), (1, 1), (100, 37), (61, 90), (61, 300), (20, 90), (101, 99)]:
+    for width, height in SIZES:
         levels = noise(width, height)
-        levels[: height // 2] = np.where(levels[: height // 2] > 127, 255, 0)  # steps, beside which the filter overshoots
+        levels[: height // 2] = np.where(levels[: height // 2] > 127, 255, 0)  # beside steps the filter overshoots
         text = base64.b64encode(levels.tobytes()).decode()
         for size in (SIZE, 48):
             ours = np.array(demo.evaluate(RESIZE, [text, width, height, size, TALL_FIRST]), dtype=np.uint8)
@@ -136,7 +137,8 @@ def test_the_answer_is_the_softmax_with_the_most_probable_first(demo: Page, stan
     Image.new("RGB", (40, 40), (255, 0, 0)).save(tmp_path / "red.png")
     classify(demo, tmp_path / "red.png")
     logits = torch.tensor([4.0, 2, 1, 0, 0, 0, 0, 0, 0, 0])
-    rows = demo.eval_on_selector_all("#answer li", "all => all.map(one => [one.dataset.label, +one.dataset.probability])")
+    ranks = "all => all.map(one => [one.dataset.label, +one.dataset.probability])"
+    rows = demo.eval_on_selector_all("#answer li", ranks)
     assert [label for label, _ in rows] == list(stand_in.labels[:3])
     assert [probability for _, probability in rows] == pytest.approx(logits.softmax(0)[:3].tolist(), rel=1e-5)
     assert demo.inner_text("#status").startswith(f"red.png: {stand_in.labels[0]} ")
@@ -169,7 +171,8 @@ def test_what_is_not_an_image_is_told_and_the_next_one_is_classified(demo: Page,
 
 def test_every_control_has_a_name_and_headings_their_level(demo: Page) -> None:
     named = "one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length"
-    assert demo.eval_on_selector_all("input, button, a, video, canvas", f"all => all.filter(one => !({named})).length") == 0
+    count = f"all => all.filter(one => !({named})).length"
+    assert demo.eval_on_selector_all("input, button, a, video, canvas", count) == 0
     levels = demo.eval_on_selector_all("h1, h2, h3", "all => all.map(one => Number(one.tagName[1]))")
     assert levels[0] == 1
     assert levels.count(1) == 1

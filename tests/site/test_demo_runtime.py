@@ -67,7 +67,8 @@ def demo(page: Page, real_folder: Path) -> Iterator[Page]:
 
 def answer(page: Page, of: str) -> dict[str, float]:
     page.wait_for_selector(f"#result[data-of='{of}']")
-    return dict(page.eval_on_selector_all("#answer li", "all => all.map(one => [one.dataset.label, +one.dataset.probability])"))
+    ranks = "all => all.map(one => [one.dataset.label, +one.dataset.probability])"
+    return dict(page.eval_on_selector_all("#answer li", ranks))
 
 
 def test_the_shipped_photograph_is_classified_as_by_predict(demo: Page) -> None:
@@ -86,7 +87,7 @@ def test_the_shipped_photograph_is_classified_as_by_predict(demo: Page) -> None:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Pictures with the statistics of photographs: cuts of the one that is shipped, its colours moved, over soft noise."""
+    """Much like photographs: cuts of the one that is shipped, with channels exchanged, blended with soft noise."""
     folder = tmp_path_factory.mktemp("photographs")
     generator = np.random.default_rng(0)
     whole = read_image(sample_photographs()[0])

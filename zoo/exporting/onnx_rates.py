@@ -1,4 +1,4 @@
-"""Networks as ONNX models that also tell what `zoo show` draws: the planes of the image, the spike rate of every layer."""
+"""Networks as ONNX models that also tell what `zoo show` draws: the planes of the image, each layer's spike rate."""
 
 from __future__ import annotations
 

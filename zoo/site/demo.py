@@ -35,7 +35,7 @@ RUNTIME = NpmPackage(
 MODULE, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
 
 TALL_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
-"""Whether this Pillow resizes an image that is much taller than wide in the other order, so that it rounds otherwise."""
+"""Whether this Pillow resizes an image that is much taller than wide in the other order, and so rounds otherwise."""
 
 _EXPORTS = re.compile(r"export\{([^{}]*)\};?\s*(?://# sourceMappingURL=\S*\s*)?\Z")
 
