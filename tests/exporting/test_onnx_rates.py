@@ -44,7 +44,7 @@ def test_a_network_tells_each_image_what_show_measures(name: str) -> None:
 
 
 def test_a_network_without_spikes_has_nothing_to_tell() -> None:
-    with pytest.raises(InputError, match="no spikes.*family has8"):
+    with pytest.raises(InputError, match=r"no spikes.*family has8"):
         onnx_with_rates(zoo.create_model("ann_resnet_b1_m1_d1", num_classes=3), image_size=16)
     with pytest.raises(InputError, match="too small"):
         onnx_with_rates(zoo.create_model("has8_resnet_b1_m1_d1_ste_bpd", num_classes=3), image_size=0)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.site.test_npm import put
 from tests.site.test_npm import packed as packed_files
+from tests.site.test_npm import put
 from tests.site.test_results import pages
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import CatalogFile, WeightRecord

@@ -23,6 +23,8 @@ from zoo.encoders.bitplanes import bit_planes
 from zoo.site import Demo
 from zoo.site.demo import TALL_FIRST
 
+pytestmark = pytest.mark.slow  # each opens a page of 7 MB
+
 SIZE = 32
 SIZES = [(32, 32), (33, 32), (32, 45), (7, 5), (1, 1), (100, 37), (61, 90), (61, 300), (20, 90), (101, 99)]
 PIXELS = """canvas => {
@@ -84,7 +86,7 @@ def test_the_network_is_given_what_python_gives_it(demo: Page, tmp_path: Path) -
         "tall.png": Image.fromarray(noise(4, 60)).resize((100, 3000), Image.Resampling.NEAREST),
     }
     for name, image in made.items():
-        image.save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
+        image.save(tmp_path / name, lossless=True)  # which WebP alone reads
         classify(demo, tmp_path / name)
         np.testing.assert_array_equal(seen(demo), prepared(tmp_path / name), err_msg=name)
 

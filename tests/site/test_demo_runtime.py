@@ -5,7 +5,6 @@ Both come from the npm registry, by the hash that is pinned; where it cannot be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -59,10 +58,10 @@ def real_folder(real: Demo, all_weights: Catalog, tmp_path_factory: pytest.TempP
 
 
 @pytest.fixture
-def demo(page: Page, real_folder: Path) -> Iterator[Page]:
+def demo(page: Page, real_folder: Path) -> Page:
     page.set_default_timeout(PATIENCE)
     page.goto((real_folder / "demo.html").as_uri())
-    yield page
+    return page
 
 
 def answer(page: Page, of: str) -> dict[str, float]:
@@ -94,7 +93,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     files = []
     for number in range(PHOTOGRAPHS):
         width, height = generator.integers(32, 300, 2)
-        left, top = generator.integers(0, whole.width - 100), generator.integers(0, whole.height - 100)
+        left, top = (int(generator.integers(0, side - 100)) for side in whole.size)
         cut = whole.crop((left, top, left + 100, top + 100)).resize((width, height), Image.Resampling.BICUBIC)
         coarse = Image.fromarray(generator.integers(0, 256, (*generator.integers(2, 12, 2), 3), dtype=np.uint8))
         soft = coarse.resize((width, height), Image.Resampling.BICUBIC)
@@ -127,7 +126,7 @@ def classify_all(page: Page, real: Demo, files: list[Path]) -> Answers:
         browser.append(next(iter(answer(page, file.name))))
         pixels = prepare(read_image(file), opened.weight.preprocessing)[None].numpy()
         onnx.append(real.labels[int(session.run(["logits"], {"pixels": pixels})[0].argmax())])
-    python = [answer.label for answer in zoo.predict(opened.build_settled(), files)]  # type: ignore[union-attr]
+    python = [answer.label for answer in zoo.predict(opened.build_settled(), files)]
     return Answers(browser, onnx, python)
 
 

@@ -83,7 +83,7 @@ def test_other_bytes_than_the_pinned_are_refused_and_not_kept(
 ) -> None:
     package = put(registry, packed(FILES))
     put(registry, packed({**FILES, "dist/a.js": b"alert(1)"}))
-    with pytest.raises(DownloadError, match="pinned is .*--npm-registry") as caught:
+    with pytest.raises(DownloadError, match=r"pinned is .*--npm-registry") as caught:
         read_package(package, list(FILES), address(served), tmp_path / "cache")
     assert package.integrity in str(caught.value)
     assert not (tmp_path / "cache").exists()
@@ -138,7 +138,7 @@ def test_a_file_that_the_package_lacks_is_named(registry: Path, tmp_path: Path) 
 
 def test_a_cache_that_cannot_be_written_is_told(registry: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    with pytest.raises(DownloadError, match="cannot be written.*--cache-dir"):
+    with pytest.raises(DownloadError, match=r"cannot be written.*--cache-dir"):
         read_package(put(registry, packed(FILES)), list(FILES), registry.as_uri(), tmp_path / "file" / "cache")
 
 
