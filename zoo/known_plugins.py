@@ -49,7 +49,11 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
         ),
         "zoo-weights-cifar10-baselines": KnownPlugin(weights=("ann_resnet18.cifar10",)),
         "zoo-weights-cifar10-small": KnownPlugin(
-            weights=("has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10", "ann_resnetsmall_b16_m2_d4.cifar10")
+            weights=(
+                "has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10",
+                "ann_resnetsmall_b16_m2_d4.cifar10",
+                "ann_resnetsmall_b32_m2_d4.cifar10",
+            )
         ),
         "zoo-weights-cifar10-vgg": KnownPlugin(
             weights=("has8_vgg_b16_m2_d4_ste_bpd.cifar10", "ann_vgg_b16_m2_d4.cifar10")

@@ -30,7 +30,7 @@ from zoo.site.npm import NpmPackage, read_package
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
-PHOTOGRAPHS = 200
+PHOTOGRAPHS = 40
 PATIENCE = 120_000
 """Milliseconds that the page has on a busy machine, above all to start the runtime."""
 AXE = NpmPackage(
