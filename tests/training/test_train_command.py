@@ -177,10 +177,8 @@ def test_a_device_that_the_machine_lacks_is_refused_and_its_own_are_named(
         assert refused.exit_code == 2
         said = " ".join(refused.stderr.split())
         assert re.search(rf"cannot compute on device '{name}': .*; this machine has cpu", said)
-    assert not (tmp_path / "run").exists()
-    assert not (tmp_path / "seen.png").exists()
-    done = run(command, *given[command], "--device", "cpu")
-    assert done.exit_code == 0, done.output
+    assert not {path.name for path in tmp_path.iterdir()} & {"run", "seen.png"}
+    assert run(command, *given[command], "--device", "cpu").exit_code == 0
 
 
 def test_a_run_of_one_step_says_that_it_learns_nothing(tmp_path: Path) -> None:
