@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 PHOTOGRAPHS = 40
+"""With 200, tried once by hand, at most 2 differed from onnxruntime and at most 3 from torch."""
 PATIENCE = 120_000
 """Milliseconds that the page has on a busy machine, above all to start the runtime."""
 AXE = NpmPackage(
@@ -130,12 +131,12 @@ def classify_all(page: Page, real: Demo, files: list[Path]) -> Answers:
     return Answers(browser, onnx, python)
 
 
-def test_the_browser_agrees_with_python_on_two_hundred_images(demo: Page, real: Demo, photographs: list[Path]) -> None:
+def test_the_browser_agrees_with_python(demo: Page, real: Demo, photographs: list[Path]) -> None:
     answers = classify_all(demo, real, photographs)
     assert len(set(answers.python)) >= 5  # of several classes
-    assert answers.agreeing("browser", "onnx") >= 198
-    assert answers.agreeing("browser", "python") >= 197
-    assert answers.agreeing("onnx", "python") >= 197
+    assert answers.agreeing("browser", "onnx") >= PHOTOGRAPHS - 1
+    assert answers.agreeing("browser", "python") >= PHOTOGRAPHS - 2
+    assert answers.agreeing("onnx", "python") >= PHOTOGRAPHS - 2
 
 
 def test_a_picture_of_the_camera_is_classified(real_folder: Path, browser: Browser) -> None:
@@ -181,7 +182,7 @@ def test_axe_finds_nothing_serious(page: Page, real_folder: Path, scheme: str) -
             for box in page.query_selector_all("#table input")[:2]:
                 box.check()
         page.evaluate(axe)
-        violations = page.evaluate("axe.run().then(told => told.violations)")
+        violations = page.evaluate("axe.run({preload: false}).then(told => told.violations)")
         for violation in violations:
             if violation["impact"] in ("serious", "critical"):
                 found[path, violation["id"]] = [node["html"] for node in violation["nodes"]]
