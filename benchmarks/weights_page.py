@@ -107,9 +107,9 @@ def picture(weights: Sequence[Row]) -> bytes:
     axes.margins(x=0.5, y=0.08)
     axes.grid(True, color="0.92", linewidth=0.8)
     keys = [
-        Line2D([], [], marker="o", color=HYBRID, linestyle="none", label="with spikes (hybrid)"),
+        Line2D([], [], marker="o", color=HYBRID, linestyle="none", label="with spikes"),
         Line2D([], [], marker="s", color=CONTROL, linestyle="none", label="without spikes"),
-        Line2D([], [], color="0.6", linewidth=1, label="hybrid and its control"),
+        Line2D([], [], color="0.6", linewidth=1, label="a network and its control"),
     ]
     axes.legend(handles=keys, loc="lower right", fontsize=8)
     figure.tight_layout()
