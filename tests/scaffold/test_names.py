@@ -169,7 +169,10 @@ def test_names_that_this_registry_holds_are_taken(registry: Registry) -> None:
     assert draft("zoo-sparkle").component == "sparkle"
 
 
-@pytest.mark.parametrize(("kind", "said"), [("neurons", "did you mean 'neuron'"), ("catalog", "valid: backbone, ")])
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("neurons", "made; did you mean 'neuron'"), ("catalog", "made; valid: neuron, "), ("converter", "made; valid: ")],
+)
 def test_unknown_kinds(kind: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownComponentError, match=said):
         create("zoo-sparkle", tmp_path, kind)

@@ -71,10 +71,10 @@ def test_table_and_picture_agree_with_the_catalogs(front: Page, records: dict[st
         assert table[name, "measured_energy_uj"] == record.activity.energy_uj
 
 
-def test_a_line_joins_each_hybrid_to_its_control(front: Page, records: dict[str, WeightRecord]) -> None:
+def test_a_line_joins_each_network_with_spikes_to_its_control(front: Page, records: dict[str, WeightRecord]) -> None:
     pairs = front.eval_on_selector_all("#picture line.pair", "lines => lines.map(line => line.dataset.pair)")
     assert f"{HYBRID} {CONTROL}" in pairs
-    assert {pair.split()[0] for pair in pairs} == {name for name in records if name.startswith("has8_")}
+    assert {pair.split()[0] for pair in pairs} == {name for name in records if name.startswith(("has8_", "sew_"))}
 
 
 def test_the_papers_figures_are_open_marks(front: Page, records: dict[str, WeightRecord]) -> None:

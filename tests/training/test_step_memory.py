@@ -44,6 +44,7 @@ def _main_with_little_memory(given: list[str], log: str, environment: dict[str, 
     main()
 
 
+@pytest.mark.slow
 def test_a_step_without_memory_ends_in_one_line_and_the_checkpoint_stays(tmp_path: Path) -> None:
     """In a process of its own, whose memory the kernel limits."""
     data, out, log = packed(tmp_path / "kinds.npz", 20), tmp_path / "run", tmp_path / "log"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,7 +152,11 @@ def draft(
         ComponentError, ComponentClashError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
-        raise UnknownComponentError(f"no plugin of kind {shorten(str(kind))} can be made; valid: {', '.join(KINDS)}")
+        close = difflib.get_close_matches(str(kind)[:100], KINDS, n=1, cutoff=0.8)  # a converter is not an encoder
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        raise UnknownComponentError(
+            f"no plugin of kind {shorten(str(kind))} can be made; {meant}valid: {', '.join(KINDS)}"
+        )
     distribution = distribution_name(name)
     word = component_name(component, distribution, registry or default_registry())
     return PluginDraft(distribution, package_name(distribution), kind, word)
