@@ -93,10 +93,11 @@ def picture(rows: Sequence[dict[str, Any]]) -> bytes:
     figure, (raw, scaled) = pyplot.subplots(1, 2, figsize=(10, 4.4), sharey=True, layout="constrained")
     draw_panel(raw, [row for row in rows if not row["gamma"]], "without γ: 10 / 4$^k$ (fourier)")
     draw_panel(scaled, [row for row in rows if row["gamma"]], "with γ: 10 k² / 4$^7$ (fourier)")
-    raw.set_ylabel("variance of the derivative over I in [0, 256)")
+    raw.set_ylabel("variance over the levels I in [0, 256)")
     note = {"rotation": 90, "ha": "center", "color": "0.35", "backgroundcolor": "white"}
     scaled.text(0, 0.03, "γ = 0: no gradient", transform=scaled.get_xaxis_transform(), **note)
     raw.legend(frameon=False)
+    figure.suptitle("How far the surrogate gradient of each encoder varies, bit plane by bit plane")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=150)
     pyplot.close(figure)
