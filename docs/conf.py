@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 import zoo
+from zoo.site import build_site
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parent.parent
 TABLES = yaml.safe_load((ROOT / "tests" / "paper" / "tables.yaml").read_text(encoding="utf-8"))
@@ -76,3 +81,16 @@ myst_substitutions = {
     ),
 }
 """Tables that pages name in double braces, made of the one file that holds the paper's figures."""
+
+
+def add_weights(app: Sphinx, exception: Exception | None) -> None:
+    """The pages of `zoo site`, of every installed weight, in the folder `weights` beside the documentation's."""
+    if exception is None and app.builder.format == "html":
+        folder = Path(app.outdir) / "weights"
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier build
+        build_site().write(folder)
+
+
+def setup(app: Sphinx) -> None:
+    """What Sphinx calls first."""
+    app.connect("build-finished", add_weights)

@@ -104,3 +104,5 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert all(figure in paper for figure in ("81.58", "49.70", "40.79", "5.226G", "25.6M"))
     api = (tmp_path / "out" / "api.html").read_text(encoding="utf-8")
     assert 'id="zoo.create_model"' in api
+    assert 'href="weights/index.html"' in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "has8_resnet_b8_m2_d4_ste_bpd.cifar10" in (tmp_path / "out" / "weights" / "index.html").read_text("utf-8")
