@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.cli.commands import in_terminal
 from zoo.catalog.catalog import default_catalog
 from zoo.cli import app
 from zoo.composition import parse_name
@@ -24,6 +27,14 @@ def run(*arguments: str | Path) -> Result:
 
 def metadata(file: Path) -> dict[str, str]:
     return {each.key: each.value for each in onnx.load(file).metadata_props}
+
+
+@pytest.mark.slow
+def test_who_waits_in_a_terminal_is_told_how_long(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "zoo", "export", SMALL, "--out", str(tmp_path / "model.onnx"), "--json"]
+    shown, printed = in_terminal(command, stdout=subprocess.PIPE)
+    assert f"exporting {SMALL}, which takes about a minute" in shown
+    assert json.loads(printed)["name"] == SMALL
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ from zoo.terminal import say
 if TYPE_CHECKING:
     from zoo.exporting import ExportedBlock
     from zoo.factory import Places
+    from zoo.names import Spec
 
 ANY_BATCH = "dynamic"
 
@@ -139,6 +141,7 @@ def _export_onnx(
         raise InputError(f"{model.spec} is untrained; quantising it to 8-bit integers needs weights and their labels")
     splits = None if data is None else load_data(data, image_size=size)
     quantised = None
+    _say_what_takes_long(model.spec)
     if weight is None or splits is None:
         exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
     else:
@@ -161,6 +164,12 @@ def _export_onnx(
         say(f"{quantised.float_top1:.2f} % in float32")
 
 
+def _say_what_takes_long(spec: Spec) -> None:
+    """A line for whoever waits in a terminal; torch does not tell how far it is."""
+    if sys.stderr.isatty():
+        say(f"exporting {spec}, which takes about a minute", file=sys.stderr, flush=True)
+
+
 def _export_nir(
     name: str, places: Places, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool
 ) -> None:
@@ -169,6 +178,7 @@ def _export_nir(
     check_nir_target(out, force)
     model, weight = network_to_export(name, **places)
     size = image_size or _size_of(weight)
+    _say_what_takes_long(model.spec)
     exported = export_nir(model, out, weight, image_size=size, blocks=blocks, force=force)
     if as_json:
         print(json.dumps(exported.to_json()))
