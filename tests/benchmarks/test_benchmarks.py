@@ -32,6 +32,7 @@ from benchmarks import (
     neurobench_synops,
     plugin_startup,
     results_csv,
+    robustness,
     spike_frontier,
     startup,
     step_work,
@@ -49,7 +50,7 @@ SCRIPTS = (
     results_csv,
     *(energy_break_even, int8_controls, spike_frontier, step_work),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
-    gpu_speed,
+    *(gpu_speed, robustness),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
