@@ -220,10 +220,16 @@ def check_integer(what: str, value: int, lowest: int, highest: int) -> int:
     return count
 
 
-def suggest(wanted: str, valid: Iterable[str]) -> str:
-    """`; did you mean 'x'?` for a near miss, else the whole list of valid choices."""
+def suggest(wanted: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
+    """`; did you mean 'x'?` for a near miss, else the whole list of valid choices.
+
+    Args:
+        wanted: what was written.
+        valid: what could have been.
+        cutoff: how alike the two must be to be taken for each other, from 0 to 1.
+    """
     choices = sorted(set(valid))
-    close = difflib.get_close_matches(wanted[:100], choices, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(wanted[:100], choices, n=1, cutoff=cutoff)
     if close:
         return f"; did you mean {close[0]!r}?"
     return "; valid: " + ", ".join(choices) if choices else ""

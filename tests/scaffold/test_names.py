@@ -171,7 +171,11 @@ def test_names_that_this_registry_holds_are_taken(registry: Registry) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "said"),
-    [("neurons", "made; did you mean 'neuron'"), ("catalog", "made; valid: neuron, "), ("converter", "made; valid: ")],
+    [
+        ("neurons", "made; did you mean 'neuron'"),
+        ("catalog", "made; valid: backbone, "),
+        ("converter", "made; valid: backbone, "),
+    ],
 )
 def test_unknown_kinds(kind: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(UnknownComponentError, match=said):

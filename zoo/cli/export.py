@@ -167,7 +167,7 @@ def _export_onnx(
 def _say_what_takes_long(spec: Spec) -> None:
     """A line for whoever waits in a terminal; torch does not tell how far it is."""
     if sys.stderr.isatty():
-        say(f"exporting {spec}, which takes about a minute", file=sys.stderr, flush=True)
+        say(f"exporting {spec}, which can take a minute", file=sys.stderr, flush=True)
 
 
 def _export_nir(

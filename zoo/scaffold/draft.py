@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import jinja2
 
 import zoo
 from zoo.contracts import API_VERSION
-from zoo.errors import InputError, UnknownComponentError, shorten
+from zoo.errors import InputError, UnknownComponentError, shorten, suggest
 from zoo.files import write_folder
 from zoo.registry.registry import GROUPS, Registry, default_registry
 from zoo.scaffold.names import component_name, distribution_name, package_name
@@ -152,11 +151,8 @@ def draft(
         ComponentError, ComponentClashError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
-        close = difflib.get_close_matches(str(kind)[:100], KINDS, n=1, cutoff=0.8)  # a converter is not an encoder
-        meant = f"did you mean {close[0]!r}? " if close else ""
-        raise UnknownComponentError(
-            f"no plugin of kind {shorten(str(kind))} can be made; {meant}valid: {', '.join(KINDS)}"
-        )
+        near = suggest(str(kind), KINDS, cutoff=0.8)  # whoever asks for a converter does not mean an encoder
+        raise UnknownComponentError(f"no plugin of kind {shorten(str(kind))} can be made{near}")
     distribution = distribution_name(name)
     word = component_name(component, distribution, registry or default_registry())
     return PluginDraft(distribution, package_name(distribution), kind, word)
