@@ -170,7 +170,10 @@ def read(split: ImageSplit, images: int) -> tuple[Tensor, Tensor]:
 def main(
     data: Annotated[Path, typer.Option(help="Folder with train.npz and val.npz.")],
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[WEIGHT]...", help="variant.tag; default: every installed hybrid.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[WEIGHT]...", help="variant.tag; default: every installed one whose record names a control."
+        ),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Validation images, spread evenly over the split.")] = 2000,
     out: Out = RESULTS,

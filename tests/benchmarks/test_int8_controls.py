@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks import int8_controls
 from benchmarks.common.reporting import RESULTS
+from tests.benchmarks.noise import write_noise
 from zoo.catalog.catalog import default_catalog
 from zoo.composition import parse_name
 
@@ -20,11 +20,8 @@ BUNDLED = "ann_resnet_b8_m2_d4.cifar10"
 
 @pytest.mark.slow
 def test_one_command_exports_quantises_and_measures(tmp_path: Path) -> None:
-    labels = np.arange(40) % 10
-    images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    classes = default_catalog().weight(parse_name(BUNDLED)).labels
-    np.savez(tmp_path / "noise.npz", images=images, labels=labels, classes=np.array(classes))
-    arguments = [BUNDLED, "--data", str(tmp_path / "noise.npz"), "--out", str(tmp_path)]
+    noise = write_noise(tmp_path / "noise.npz", BUNDLED, 40)
+    arguments = [BUNDLED, "--data", str(noise), "--out", str(tmp_path)]
     result = CliRunner().invoke(int8_controls.app, arguments, env=PLAIN)
     assert result.exit_code == 0, result.output
     (row,) = json.loads((tmp_path / "int8_controls.json").read_text(encoding="utf-8"))["rows"]

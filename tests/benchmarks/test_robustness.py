@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 import zoo
 from benchmarks import robustness
-from zoo.catalog.catalog import default_catalog
-from zoo.composition import parse_name
+from tests.benchmarks.noise import write_noise
 
 BUNDLED, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
+NAMES = (("has8_resnet", "_ste_bpd"), ("ann_resnet", ""))
 
 
 def test_without_spikes_a_hybrid_is_its_control() -> None:
@@ -28,9 +27,6 @@ def test_without_spikes_a_hybrid_is_its_control() -> None:
     assert not torch.allclose(hybrid(pixels), control(pixels))
     with robustness.silenced(control, "spiking") as blocks:
         assert blocks == 0
-
-
-NAMES = (("has8_resnet", "_ste_bpd"), ("ann_resnet", ""))
 
 
 @pytest.mark.parametrize("what", robustness.ALTERATIONS)
@@ -50,11 +46,8 @@ def test_confidence_that_is_right_has_no_calibration_error() -> None:
 
 
 def test_one_command_measures_a_hybrid_and_its_control(tmp_path: Path) -> None:
-    labels = np.arange(20) % 10
-    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
-    classes = default_catalog().weight(parse_name(BUNDLED)).labels
-    np.savez(tmp_path / "noise.npz", images=images, labels=labels, classes=np.array(classes))
-    arguments = [BUNDLED, "--data", str(tmp_path / "noise.npz"), "--out", str(tmp_path)]
+    noise = write_noise(tmp_path / "noise.npz", BUNDLED, 20)
+    arguments = [BUNDLED, "--data", str(noise), "--out", str(tmp_path)]
     result = CliRunner().invoke(robustness.app, arguments)
     assert result.exit_code == 0, result.output
     kept = json.loads((tmp_path / "robustness.json").read_text(encoding="utf-8"))
