@@ -301,4 +301,4 @@ def test_a_plugin_whose_folder_is_here_is_to_be_installed_first(
     assert "the folder zoo-glimmer is here: pip install -e ./zoo-glimmer first" in " ".join(early.stderr.split())
     unknown = run("plugins", "new", "zoo-other", "--kind", "converter")
     assert unknown.exit_code == 2
-    assert "valid: neuron, encoder, decoder, backbone, family" in " ".join(unknown.stderr.split())
+    assert "valid: backbone, decoder, encoder, family, neuron" in " ".join(unknown.stderr.split())

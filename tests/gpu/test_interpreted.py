@@ -25,6 +25,7 @@ def run_interpreted(marked: str, place: str = FOLDER) -> None:
     assert " passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_interpreted_kernels_compute_what_is_defined() -> None:
     run_interpreted("not slow")
 
