@@ -55,7 +55,7 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     assert any(name.startswith("zoo/pretrained/") and name.endswith(".safetensors") for name in names)
     assert all(name.startswith(("zoo/", "has8_zoo-")) for name in names)
     assert not any(name.endswith((".pt", ".npz", ".pyc")) for name in names)
-    assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 10_000_000
+    assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 12_000_000  # 9.4 MB of it are weights
 
 
 def test_an_installed_zoo_classifies_its_photograph_offline(environment: Path, tmp_path: Path) -> None:

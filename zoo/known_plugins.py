@@ -53,8 +53,6 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10",
                 "ann_resnetsmall_b16_m2_d4.cifar10",
                 "ann_resnetsmall_b32_m2_d4.cifar10",
-                "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10",
-                "ann_resnetsmall_b16_m2_d4.cifar10long",
             )
         ),
         "zoo-weights-cifar10-vgg": KnownPlugin(

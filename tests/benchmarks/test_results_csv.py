@@ -34,6 +34,7 @@ def test_every_weight_has_a_row_with_its_own_figures() -> None:
         assert float(row["top1"]) == record["metrics"]["top1"]
         assert row["control"] == record.get("control", "")
     assert rows["ann_resnet18.cifar10"]["distribution"] == "zoo-weights-cifar10-baselines"
-    activity = next(record["activity"] for record in records if record["variant"].startswith("has8_resnetsmall"))
-    ratio = float(rows["has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10"]["energy_ratio"])
+    name = "has8_resnetsmall_b16_m2_d4_ste_bpd"
+    activity = next(record["activity"] for record in records if record["variant"] == name)
+    ratio = float(rows[f"{name}.cifar10"]["energy_ratio"])
     assert abs(ratio - activity["energy_uj"] / activity["control_energy_uj"]) < 1e-3

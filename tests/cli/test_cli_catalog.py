@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 import zoo
 from tests.cli.commands import TINY, in_terminal, objects, process, run
 from zoo.catalog import catalog
+from zoo.cli import app
 from zoo.errors import install_extra
 from zoo.profiling import model_info
 from zoo.registry.registry import default_registry
@@ -284,10 +286,19 @@ def test_version() -> None:
     assert run("--version").stdout == f"has8-zoo {zoo.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["list", "info", "profile", "predict", "show", "plugins"])
+COMMANDS = [command.name for command in app.registered_commands if command.name] + ["plugins"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert f"Example: zoo {command}" in run(command, "--help").stdout
     assert command in run("--help").stdout
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "plugins new", "plugins check"])
+def test_help_names_no_type_of_python(command: str) -> None:
+    shown = run(*command.split(), "--help").stdout
+    assert re.findall(r"<(?:str|int|float|bool|path|list)\b[^>]*>", shown) == []
 
 
 def test_a_plugin_whose_folder_is_here_is_to_be_installed_first(

@@ -80,7 +80,7 @@ def test_a_file_that_cannot_be_read_is_told_in_its_place(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_figures_of_several_processes_are_those_of_one(tmp_path: Path) -> None:
-    given = ("eval", WEIGHT, "--data", _labelled(tmp_path / "photos", 5), "--json", "--batch-size", "4")
+    given = ("eval", WEIGHT, "--data", _labelled(tmp_path / "photos", 5), "--json", "--eval-batch-size", "4")
     one, three = _zoo(1, *given), _zoo(3, *given)
     assert three.returncode == 0, three.stderr
     expected, shared = json.loads(one.stdout), json.loads(three.stdout)

@@ -39,7 +39,9 @@ def compare_command(
     ] = COMPARED_ON,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_PROFILED_SIZE, help="Pixels a side.  (default: each weight's own, or 224)"),
+        typer.Option(
+            metavar="PIXELS", min=1, max=MAX_PROFILED_SIZE, help="Pixels a side.  (default: each weight's own, or 224)"
+        ),
     ] = None,
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Leave out the networks without spikes that stand beside the hybrids.")

@@ -27,11 +27,12 @@ def convert_command(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is empty or does not exist yet.")],
-    encoder: Annotated[str | None, typer.Option(help="The encoder that it was trained with.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="The decoder that it was trained with.")] = None,
+    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="The encoder that it was trained with.")] = None,
+    decoder: Annotated[str | None, typer.Option(metavar="NAME", help="The decoder that it was trained with.")] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=1,
             max=MAX_IMAGE_SIZE,
             help="Pixels a side that it was trained with.  (default: what its publisher states, or 32)",

@@ -57,7 +57,6 @@ def eval_command(
         int | None,
         typer.Option(
             "--eval-batch-size",
-            "--batch-size",
             min=1,
             metavar="N",
             help="Images at once; another number rounds differently in the last bits.  (default: 250; of large images "
@@ -71,10 +70,10 @@ def eval_command(
         ),
     ] = _Precision.NO,
     device: Device = "cpu",
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side.  (default: the weight's own)"),
+        typer.Option(metavar="PIXELS", min=1, max=MAX_IMAGE_SIZE, help="Pixels a side.  (default: the weight's own)"),
     ] = None,
     limit_images: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Measure N images only, as many of every class.")
@@ -85,7 +84,7 @@ def eval_command(
     ] = None,
     no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
     max_damaged: Annotated[
-        int, typer.Option(min=0, help="Damaged images that may be left out; one more is an error.")
+        int, typer.Option(metavar="N", min=0, help="Damaged images that may be left out; one more is an error.")
     ] = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,

@@ -56,6 +56,7 @@ def export_command(
     image_size: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=1,
             max=MAX_PROFILED_SIZE,
             help=f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)",

@@ -39,11 +39,13 @@ def list_command(
     filter: Annotated[
         str, typer.Argument(metavar="FILTER", help="Part of a name, or a shell pattern such as 'has8_*_bpd'.")
     ] = "*",
-    family: Annotated[str | None, typer.Option(help="Of this family only, such as has8.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="On this backbone only, such as resnet.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="With this encoder only, such as fourier.")] = None,
-    decoder: Annotated[str | None, typer.Option(help="With this decoder only, such as bpd.")] = None,
-    neuron: Annotated[str | None, typer.Option(help="With this neuron only, such as lif.")] = None,
+    family: Annotated[str | None, typer.Option(metavar="NAME", help="Of this family only, such as has8.")] = None,
+    backbone: Annotated[str | None, typer.Option(metavar="NAME", help="On this backbone only, such as resnet.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With this encoder only, such as fourier.")
+    ] = None,
+    decoder: Annotated[str | None, typer.Option(metavar="NAME", help="With this decoder only, such as bpd.")] = None,
+    neuron: Annotated[str | None, typer.Option(metavar="NAME", help="With this neuron only, such as lif.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
     sort: Annotated[
         SortedBy | None,

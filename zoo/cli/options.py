@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, final
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from zoo.cli.output import complain
 from zoo.errors import ZooError, ZooWarning, install_extra
@@ -95,15 +95,21 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PlainFlags(ABC):  # noqa: B024 (it is mixed in, never made)
-    """Help in which a flag, which takes no value, shows no type of one."""
+    """Help in which a flag, which takes no value, shows no type of one, and an argument its name alone."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         """The parameters; see typer."""
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
-            if isinstance(param, TyperOption) and param.is_flag and param.metavar is None:
+            if isinstance(param, TyperArgument):
+                param.display_type_rich = _nothing
+            elif isinstance(param, TyperOption) and param.is_flag and param.metavar is None:
                 param.metavar = ""
         return params
+
+
+def _nothing(ctx: Any) -> None:
+    """What stands for an argument's type, which its name says already."""
 
 
 @final

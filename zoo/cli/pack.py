@@ -19,6 +19,7 @@ def pack_command(
     image_size: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=1,
             max=16384,
             help="Pixels a side of all images.  (default: 224 where one is larger, else the smallest shorter side)",
@@ -30,7 +31,8 @@ def pack_command(
     ] = None,
     no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
     max_damaged: Annotated[
-        int, typer.Option(min=0, help="Damaged images that may be left out of a split; one more is an error.")
+        int,
+        typer.Option(metavar="N", min=0, help="Damaged images that may be left out of a split; one more is an error."),
     ] = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Json = False,

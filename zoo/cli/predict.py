@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zoo.inference.predict import Failure
     from zoo.inference.processes import Processes
 
-DEFAULT_MODEL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+DEFAULT_MODEL = "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10"
 """What predicts and shows unless --model says otherwise; where it is not listed, the first weight that is."""
 
 DEFAULT_TOP = 3
@@ -36,7 +36,7 @@ def predict_command(
         int | None,
         typer.Option(metavar="K", help=f"How many classes to name for each image.  (default: {DEFAULT_TOP})"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = (
+    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images that go through the network at once.")] = (
         PREDICTED_AT_ONCE
     ),
     device: Device = "cpu",
@@ -52,7 +52,7 @@ def predict_command(
 
     A file that cannot be read is reported by its name, the others are still
     classified, and the exit status is 1. The model, unless --model names one:
-    has8_resnet_b8_m2_d4_ste_bpd.cifar10
+    has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     torchrun --nproc-per-node N -m zoo predict … shares the images among N
     processes; one of them prints.
     """

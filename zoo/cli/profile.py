@@ -31,13 +31,15 @@ def profile_command(
     image_size: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=1,
             max=MAX_PROFILED_SIZE,
             help=f"Pixels a side.  (default: {DEFAULT_IMAGE_SIZE}; with --data the weight's own)",
         ),
     ] = None,
     num_classes: Annotated[
-        int | None, typer.Option(min=0, help="Number of classes.  (default: the weight's own, or 1000 without one)")
+        int | None,
+        typer.Option(metavar="N", min=0, help="Number of classes.  (default: the weight's own, or 1000 without one)"),
     ] = None,
     data: Annotated[
         str | None,

@@ -102,20 +102,23 @@ def publish_command(
         Path, typer.Option(metavar="FILE", help="The catalog that gets the commit and hash.", rich_help_panel=_WHERE)
     ] = Path("registry.yaml"),
     license: Annotated[
-        str | None, typer.Option(help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED)
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="The data set that it was trained on.", rich_help_panel=_STATED)
+        str | None, typer.Option(metavar="TEXT", help="The data set that it was trained on.", rich_help_panel=_STATED)
     ] = None,
     dataset_id: Annotated[
         str | None,
         typer.Option(metavar="ORG/NAME", help="The name of that data set on the Hub.", rich_help_panel=_STATED),
     ] = None,
     dataset_license: Annotated[
-        str | None, typer.Option(help="The licence of that data set.", rich_help_panel=_STATED)
+        str | None, typer.Option(metavar="TEXT", help="The licence of that data set.", rich_help_panel=_STATED)
     ] = None,
     dataset_attribution: Annotated[
-        str | None, typer.Option(help="Whom to credit for that data set.", rich_help_panel=_STATED)
+        str | None, typer.Option(metavar="TEXT", help="Whom to credit for that data set.", rich_help_panel=_STATED)
     ] = None,
     labels: Annotated[
         str | None,
@@ -123,9 +126,17 @@ def publish_command(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_IMAGE_SIZE, help="Pixels a side it was trained with.", rich_help_panel=_RECORDED),
+        typer.Option(
+            metavar="PIXELS",
+            min=1,
+            max=MAX_IMAGE_SIZE,
+            help="Pixels a side it was trained with.",
+            rich_help_panel=_RECORDED,
+        ),
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="How it was trained.", rich_help_panel=_RECORDED)] = None,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="How it was trained.", rich_help_panel=_RECORDED)
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(
@@ -143,8 +154,8 @@ def publish_command(
     named. What is sent is model.safetensors, config.json, README.md (the
     card) and .eval_results, nothing else. The commit and sha256 are printed
     and written into the catalog. The same command again changes nothing.
-    A weight of a catalog or of the Hub goes with its record: nothing is
-    stated of it.
+    A weight of a catalog or of the Hub has a record already; state nothing
+    of it here.
     Log in once with `hf auth login`. Another thing is --site ORG/NAME, which
     puts the pages of `zoo site` into a static Space.
     """

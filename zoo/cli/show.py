@@ -27,7 +27,7 @@ def show_command(
 
     A model without trained weights is shown as it is initialised, and the
     picture says so. The model, unless --model names one:
-    has8_resnet_b8_m2_d4_ste_bpd.cifar10
+    has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     """
     from zoo.data.images import display_name, prepare, read_image, sample_photographs
 

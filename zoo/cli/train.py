@@ -47,15 +47,19 @@ def train_command(
             "weight finetune)",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the data.", rich_help_panel=_RECIPE)] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the data.", rich_help_panel=_RECIPE)
+    ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images of one step, over all processes.", rich_help_panel=_RECIPE)
+        int | None, typer.Option(metavar="N", help="Images of one step, over all processes.", rich_help_panel=_RECIPE)
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option(help="The highest learning rate of the schedule.", rich_help_panel=_RECIPE)
+        float | None,
+        typer.Option(metavar="RATE", help="The highest learning rate of the schedule.", rich_help_panel=_RECIPE),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The seed of initialisation, order and augmentation.", rich_help_panel=_RECIPE)
+        int | None,
+        typer.Option(metavar="N", help="The seed of initialisation, order and augmentation.", rich_help_panel=_RECIPE),
     ] = None,
     precision: Annotated[
         str | None,
@@ -80,7 +84,9 @@ def train_command(
     ] = None,
     tag: Annotated[
         str | None,
-        typer.Option(help="The tag of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN),
+        typer.Option(
+            metavar="TAG", help="The tag of the resulting weight.  (default: the data's name)", rich_help_panel=_RUN
+        ),
     ] = None,
     control: Annotated[
         str | None,
@@ -150,7 +156,9 @@ def train_command(
     ] = None,
     accumulate: Annotated[
         int,
-        typer.Option(min=1, help="Parts in which a process computes one step, to save memory.", rich_help_panel=_RUN),
+        typer.Option(
+            metavar="N", min=1, help="Parts in which a process computes one step, to save memory.", rich_help_panel=_RUN
+        ),
     ] = 1,
     device: Annotated[
         str,
@@ -161,12 +169,15 @@ def train_command(
         ),
     ] = "auto",
     threads: Annotated[
-        int, typer.Option(min=0, help="CPU threads of torch; 0 leaves its choice.", rich_help_panel=_RUN)
+        int, typer.Option(metavar="N", min=0, help="CPU threads of torch; 0 leaves its choice.", rich_help_panel=_RUN)
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read images ahead.", rich_help_panel=_RUN)] = 1,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Threads that read images ahead.", rich_help_panel=_RUN)
+    ] = 1,
     image_size: Annotated[
         int | None,
         typer.Option(
+            metavar="PIXELS",
             min=1,
             max=MAX_IMAGE_SIZE,
             help="Pixels a side.  (default: 224 where an image is larger, else the smallest shorter side; from a "
@@ -191,7 +202,9 @@ def train_command(
     ] = False,
     max_damaged: Annotated[
         int,
-        typer.Option(min=0, help="Damaged images that may be left out; one more is an error.", rich_help_panel=_DATA),
+        typer.Option(
+            metavar="N", min=0, help="Damaged images that may be left out; one more is an error.", rich_help_panel=_DATA
+        ),
     ] = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
