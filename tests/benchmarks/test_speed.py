@@ -22,6 +22,7 @@ from benchmarks.speed import __main__ as speed
 from benchmarks.speed import scaling as speed_scaling
 from benchmarks.speed import steps as speed_steps
 from benchmarks.speed import table as speed_table
+from benchmarks.speed import threads as speed_threads
 from benchmarks.speed.steps import Work
 from zoo.registry.registry import default_registry
 
@@ -200,3 +201,33 @@ def test_a_line_of_the_table_has_both_encoders_and_is_of_the_fused_network_where
         "| resnet_b32_m2_d4 32×64 training float32 | 1500 / 2000 | 1.50 / 1.50 | – | 3.00 / 3.00 | 2.00 / 1.50 "
         "| 8.0 / 6.0 | 0.40 / – |"
     )
+
+
+def test_what_threads_cost_is_how_much_further_from_the_floor_several_are() -> None:
+    taken = {1: {"floor": 2.0, "ste": 2.4, "fourier": 2.4}, 2: {"floor": 1.0, "ste": 1.24, "fourier": 1.3}}
+    times = {threads: {name: {"median_s": value} for name, value in of.items()} for threads, of in taken.items()}
+    about = {"model": "resnet_b32_m2_d4", "size": 32, "batch": 64, "task": "training", "dtype": "float32"}
+    rows = [about | speed_threads.row_of(times, encoder) for encoder in ("ste", "fourier")]
+    assert [row["more"] for row in rows] == pytest.approx([0.04, 0.1])
+    assert [row["reached"] for row in rows] == [True, False]
+    header, _, line = speed_threads.markdown(rows)
+    assert header.startswith("| step | ours, ms, 1 thread | ours, ms, 2 threads |")
+    assert line == (
+        "| resnet_b32_m2_d4 32×64 training float32 | 2400 / 2400 | 1240 / 1300 | 1.20 / 1.20 | 1.24 / 1.30 "
+        "| +0.04 / +0.10 | yes / no |"
+    )
+
+
+@pytest.mark.slow
+def test_the_smallest_run_at_one_and_two_threads_writes_a_row_for_each_encoder(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        arguments = ["--quick", "--dtype", "float32", "--out", str(tmp_path)]
+        result = CliRunner().invoke(speed_threads.app, arguments, env=PLAIN)
+    finally:
+        torch.set_num_threads(before)
+    assert isinstance(result.exception, SystemExit), result.output
+    rows = json.loads((tmp_path / "speed_threads.json").read_text(encoding="utf-8"))["rows"]
+    assert len(rows) == 2 * 2 * 2  # models, tasks, encoders
+    assert all(list(row["threads"]) == ["1", "2"] for row in rows)
+    assert result.exit_code == (0 if all(row["reached"] for row in rows) else 1)
