@@ -89,12 +89,11 @@ class Display(Observer):
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self._spike_rate = row.spike_rate
-        spikes = "" if row.spike_rate is None else f"  spikes {row.spike_rate:.3f}"
+        spikes = "" if row.spike_rate is None else f" spikes {row.spike_rate:.3f}"
         self._last_line = time.monotonic()
-        self._say(
-            f"epoch {row.epoch}/{self._facts.epochs}  loss {row.train_loss:.4f}  top-1 {row.train_top1:.2f} %  "
-            f"norm {row.grad_norm:.3g}{spikes}  lr {row.lr:.3g}  "
-            f"{row.images_per_second:.0f} images/s  {_clock(row.seconds)}"
+        self._say(  # 80 columns; metrics.csv has every digit
+            f"epoch {row.epoch}/{self._facts.epochs}  loss {row.train_loss:.3f} top-1 {row.train_top1:.1f} % "
+            f"norm {row.grad_norm:.2g}{spikes} lr {row.lr:.2g} {row.images_per_second:.0f}/s"
         )
 
     def measuring(self, images: int) -> None:
