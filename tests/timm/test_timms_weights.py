@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -88,6 +89,28 @@ def test_another_head_and_one_channel_are_adapted_and_false_loads_nothing(hub: L
     hub.stop()
     assert "source" not in zoo.create_model(f"timm_{NAME}.{TAG}", pretrained=False).pretrained_cfg
     with pytest.raises(HubError):
+        zoo.create_model(f"timm_{NAME}", pretrained=True)
+
+
+def test_offline_the_cache_gives_what_it_gave_before(
+    hub: LoopbackHub, theirs: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = hub.put(REPO, stored(theirs))
+    begun = zoo.create_model(f"timm_{NAME}", pretrained=True)
+    hub.put(REPO, stored(nn.Sequential()))
+    hub.stop()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    again = zoo.create_model(f"timm_{NAME}", pretrained=True)
+    assert again.pretrained_cfg["source"] == f"hf-hub:{REPO}@{first}"
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in begun.state_dict().items())
+
+
+def test_offline_without_a_cache_the_error_says_what_forbids_it(
+    hub: LoopbackHub, theirs: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.put(REPO, stored(theirs))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE forbids to ask"):
         zoo.create_model(f"timm_{NAME}", pretrained=True)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,28 @@ def find_cached(folder: Path | str | None, repository: HubRepository, filename: 
     """A file at a commit; None where it is not in the cache `folder`, by default HF_HOME's."""
     path = try_to_load_from_cache(repository.repo_id, filename, cache_dir=folder, revision=repository.revision)
     return Path(path) if isinstance(path, str) else None
+
+
+def kept_commit(folder: Path | str | None, repo_id: str) -> str | None:
+    """The commit that a repository's `main` was last seen at; None where the cache does not say."""
+    try:
+        commit = _main_of(folder, repo_id).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+
+
+def keep_commit(folder: Path | str | None, repository: HubRepository) -> None:
+    """Write down, where the client does too, that `main` is at this commit."""
+    _replace(_main_of(folder, repository.repo_id), lambda path: _write(path, str(repository.revision).encode("ascii")))
+
+
+def _main_of(folder: Path | str | None, repo_id: str) -> Path:
+    return _root(folder) / repo_folder_name(repo_id=repo_id, repo_type="model") / "refs" / "main"
+
+
+def _root(folder: Path | str | None) -> Path:
+    return Path(folder or constants.HF_HUB_CACHE).expanduser()
 
 
 def read_blob(path: Path, limit: int) -> bytes | None:
@@ -50,8 +73,7 @@ class CachePlace:
     """Where a file of the Hub's index belongs in a cache; its hash was checked, so that no name leads elsewhere."""
 
     def __init__(self, folder: Path | str | None, file: WantedFile) -> None:
-        root = Path(folder or constants.HF_HUB_CACHE).expanduser()
-        repository = root / repo_folder_name(repo_id=file.repository.repo_id, repo_type="model")
+        repository = _root(folder) / repo_folder_name(repo_id=file.repository.repo_id, repo_type="model")
         self._blob = repository / "blobs" / file.name
         self._pointer = repository / "snapshots" / str(file.repository.revision) / file.path
 

@@ -96,6 +96,24 @@ class HubAccess:
             return repository
         return HubRepository(repository.repo_id, self.info(repository).sha)
 
+    def pin_moving(self, repository: HubRepository) -> HubRepository:
+        """The repository at the commit of `main`, where no name gives one: with HF_HUB_OFFLINE that of the last time.
+
+        Raises:
+            HubError: out of reach, no such repository, or offline and never asked before.
+        """
+        from huggingface_hub import constants
+
+        from zoo.weights.hub_cache import keep_commit, kept_commit
+
+        kept = kept_commit(self.cache_dir, repository.repo_id) if constants.is_offline_mode() else None
+        if kept is not None and repository.revision is None:
+            return HubRepository(repository.repo_id, kept)
+        pinned = self.pin(repository)
+        if repository.revision is None:
+            keep_commit(self.cache_dir, pinned)
+        return pinned
+
     def fetch(self, repository: HubRepository, filename: str, limit: int, *, fresh: bool = False) -> bytes:
         """A file at the repository's commit: from the cache, or with `fresh` downloaded again.
 

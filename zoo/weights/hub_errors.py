@@ -23,6 +23,7 @@ _FAILURES = (
     OSError,
 )
 _CACHED = "what is cached loads without one, by its commit: hf-hub:org/name@…"
+_TIMMS = "timm's weights by name, with HF_HUB_OFFLINE=1"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
@@ -47,7 +48,7 @@ def _explain(error: Exception, address: str) -> str:
     if isinstance(error, errors.HfHubHTTPError):
         return _explain_status(error.response.status_code, error, address)
     if isinstance(error, httpx2.HTTPError):
-        return f"{address} cannot be reached ({type(error).__name__}); check the network; {_CACHED}"
+        return f"{address} cannot be reached ({type(error).__name__}); check the network; {_CACHED}, or {_TIMMS}"
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return f"no space left to write it ({error}); free some, or name another folder with cache_dir or HF_HOME"
     return _cleaned(str(error)) or type(error).__name__

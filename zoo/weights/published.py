@@ -53,7 +53,8 @@ def read_published(
     """The tensors by our keys, the repository at the commit that they are of, and the file's sha256.
 
     The bytes are those of the Hub's own index, by their sha256. Beside that, config.json and the tensors must say what
-    the publisher's library says of architecture, classes, channels, image size, mean and std.
+    the publisher's library says of architecture, classes, channels, image size, mean and std. With HF_HUB_OFFLINE the
+    commit is the one of the last time, and its files are those of the cache.
 
     Args:
         spec: of the network.
@@ -65,7 +66,7 @@ def read_published(
         HubError: the Hub cannot be reached, or refuses.
         WeightError: the repository holds something else than the library says, or no safetensors file.
     """
-    repository = access.pin(HubRepository(published.file.repo_id, published.file.revision))
+    repository = access.pin_moving(HubRepository(published.file.repo_id, published.file.revision))
     _check_config(published, access.fetch(repository, CONFIG, MAX_CONFIG_BYTES), repository)
     origin = f"{published.file.filename} of {repository}"
     data = access.fetch(repository, published.file.filename, MAX_BYTES)
