@@ -218,6 +218,13 @@ def test_what_threads_cost_is_how_much_further_from_the_floor_several_are() -> N
     )
 
 
+def test_the_documentation_shows_the_threads_of_the_committed_results() -> None:
+    rows = json.loads((reporting.RESULTS / "speed_threads.json").read_text(encoding="utf-8"))["rows"]
+    page = (reporting.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert "\n".join(speed_threads.markdown(rows)) in page
+    assert f"{sum(row['reached'] for row in rows)} of {len(rows)} rows reach it" in page
+
+
 @pytest.mark.slow
 def test_the_smallest_run_at_one_and_two_threads_writes_a_row_for_each_encoder(tmp_path: Path) -> None:
     before = torch.get_num_threads()

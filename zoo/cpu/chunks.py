@@ -15,9 +15,6 @@ from torch._C._functorch import is_functorch_wrapped_tensor
 CHUNK = 1 << 16
 """Values that one thread walks at once; eight float32 timesteps of them stay in a core's cache."""
 
-MORE_FOR_SEVERAL = 4
-"""How many times as many each of several threads walks: they wait for each other after every operation."""
-
 MANY_CHANNELS, _FEW_PIXELS = 384, 4
 """Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, by a quarter to a third faster."""
 
@@ -46,8 +43,7 @@ def values_at_once() -> int:
     torch gives every thread the same part of the range in every operation of the same size, so that a part stays in
     the cache of one core through all steps of a walk.
     """
-    threads = torch.get_num_threads()
-    return CHUNK if threads == 1 else CHUNK * MORE_FOR_SEVERAL * threads
+    return CHUNK * torch.get_num_threads()
 
 
 def is_transformed(x: Tensor) -> bool:
