@@ -215,9 +215,13 @@ def _predict(
 
     for batch in read_ahead(images, read, batch_size):
         good = [item.image for item in batch if isinstance(item, _Prepared)]
-        logits = iter(_logits(model, torch.stack(good)) if good else ())
+        answers = iter(_rank(_logits(model, torch.stack(good)), top) if good else ())
         for item in batch:
-            yield item if isinstance(item, Failure) else _rank(item.file, next(logits), labels, top)
+            yield item if isinstance(item, Failure) else _answer(item.file, next(answers), labels)
+
+
+_Ranked = tuple[list[int], list[float]]
+"""The classes that an answer ranks, and their probabilities."""
 
 
 @final
@@ -244,11 +248,16 @@ def _logits(model: ImageClassifier, images: Tensor) -> Tensor:
         return logits.float().cpu()
 
 
-def _rank(file: Path | str, logits: Tensor, labels: Sequence[str], top: int) -> Prediction | Failure:
-    """The answer of one file from its logits, (classes,); of equal ones the earlier class comes first."""
-    if not torch.isfinite(logits).all():
+def _rank(logits: Tensor, top: int) -> list[_Ranked | None]:
+    """(N, classes) → for each image its classes and probabilities, of equal ones the earlier class first; or None."""
+    probabilities, order = logits.softmax(1).sort(dim=1, descending=True, stable=True)
+    ranked = zip(order[:, :top].tolist(), probabilities[:, :top].tolist(), strict=True)
+    return [pair if good else None for pair, good in zip(ranked, logits.isfinite().all(1).tolist(), strict=True)]
+
+
+def _answer(file: Path | str, ranked: _Ranked | None, labels: Sequence[str]) -> Prediction | Failure:
+    """The answer of one file; a failure where its logits are not finite."""
+    if ranked is None:
         reason = "the model's answer is not finite (NaN or infinity); its weights or its dtype are at fault"
         return Failure(file, f"{display_name(file)}: {reason}")
-    probabilities, order = logits.softmax(0).sort(descending=True, stable=True)
-    ranked = zip(order[:top].tolist(), probabilities[:top].tolist(), strict=True)
-    return Prediction(file, tuple((labels[index], probability) for index, probability in ranked))
+    return Prediction(file, tuple((labels[index], probability) for index, probability in zip(*ranked, strict=True)))
