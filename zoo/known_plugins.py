@@ -53,6 +53,7 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10",
                 "ann_resnetsmall_b16_m2_d4.cifar10",
                 "ann_resnetsmall_b32_m2_d4.cifar10",
+                "has8_resnet_b8_m2_d4_ste_bpd.cifar10sparse",
             )
         ),
         "zoo-weights-cifar10-vgg": KnownPlugin(
