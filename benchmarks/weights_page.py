@@ -57,14 +57,14 @@ def _energy(row: Row) -> str:
 def label_heights(weights: Sequence[Row]) -> list[tuple[Row, float]]:
     """Where the name of each weight stands: at its accuracy, or below a name that stands there already.
 
-    Names of networks with spikes stand on the right of their marks, the others on the left.
+    Names of networks with spikes stand in a column on the right of all marks, the others in one on the left.
     """
     placed: list[tuple[Row, float]] = []
     for row in sorted(weights, key=lambda row: -row["top1"]):
         near = [
             height
             for other, height in placed
-            if (other["timesteps"] > 1) == (row["timesteps"] > 1) and 1 / 8 < other["macs"] / row["macs"] < 8
+            if (other["timesteps"] > 1) == (row["timesteps"] > 1)
         ]
         placed.append((row, min([row["top1"], *(height - NAME_HEIGHT for height in near)])))
     return placed
@@ -77,7 +77,7 @@ def picture(weights: Sequence[Row]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(8.4, 4.4))
+    figure = Figure(figsize=(9.2, 4.6))
     FigureCanvasSVG(figure)
     axes = figure.subplots()
     by_name = {row["name"]: row for row in weights}
@@ -89,14 +89,17 @@ def picture(weights: Sequence[Row]) -> bytes:
             axes.plot([one["macs"] for one in pair], [one["top1"] for one in pair], color="0.6", linewidth=1, zorder=1)
         marker, color = ("o", HYBRID) if hybrid else ("s", CONTROL)
         axes.plot(row["macs"], row["top1"], marker=marker, color=color, markersize=7, linestyle="none", zorder=2)
+    left, right = min(row["macs"] for row in weights) / 1.5, max(row["macs"] for row in weights) * 1.5
     for row, height in label_heights(weights):
         hybrid = row["timesteps"] > 1
         axes.annotate(
             row["name"].removesuffix(".cifar10"),
-            (row["macs"] * (1.12 if hybrid else 0.89), height),
+            (row["macs"], row["top1"]),
+            xytext=(right if hybrid else left, height),
             ha="left" if hybrid else "right",
             va="center",
             fontsize=7,
+            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "linestyle": ":", "shrinkB": 4},
         )
     axes.set(
         title="Trained weights of this repository",
@@ -104,14 +107,16 @@ def picture(weights: Sequence[Row]) -> bytes:
         ylabel="top-1 accuracy on CIFAR-10 [%]",
         xscale="log",
     )
-    axes.margins(x=0.5, y=0.08)
+    axes.set_xlim(left / 30, right * 50)
+    axes.set_xticks([10**power for power in range(6, 10)])
+    axes.margins(y=0.08)
     axes.grid(True, color="0.92", linewidth=0.8)
     keys = [
         Line2D([], [], marker="o", color=HYBRID, linestyle="none", label="with spikes"),
         Line2D([], [], marker="s", color=CONTROL, linestyle="none", label="without spikes"),
         Line2D([], [], color="0.6", linewidth=1, label="a network and its control"),
     ]
-    axes.legend(handles=keys, loc="lower right", fontsize=8)
+    axes.legend(handles=keys, loc="center", bbox_to_anchor=(0.4, 0.4), fontsize=8)
     figure.tight_layout()
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):

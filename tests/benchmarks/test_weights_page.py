@@ -47,5 +47,5 @@ def test_names_that_would_meet_stand_below_each_other() -> None:
     gaps = [upper - lower for upper, lower in itertools.pairwise(heights)]
     assert heights[0] == 80
     assert all(gap >= weights_page.NAME_HEIGHT - 1e-9 for gap in gaps)
-    far = [row("a", 80.0), row("b", 80.0, macs=10**9)]
-    assert [height for _, height in weights_page.label_heights(far)] == [80, 80]
+    sides = [row("a", 80.0), row("b", 80.0, timesteps=1)]
+    assert [height for _, height in weights_page.label_heights(sides)] == [80, 80]
