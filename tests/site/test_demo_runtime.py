@@ -20,6 +20,7 @@ from tests.cli.commands import run
 from tests.site.conftest import FLAGS, installed_browser, look
 from tests.site.test_browser import PHONE
 from zoo.catalog.catalog import Catalog
+from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import DownloadError
 from zoo.factory import open_model
@@ -29,7 +30,7 @@ from zoo.site.npm import NpmPackage, read_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+HYBRID = DEFAULT_MODEL
 PHOTOGRAPHS = 40
 """With 200, tried once by hand, at most 2 differed from onnxruntime and at most 3 from torch."""
 PATIENCE = 120_000
