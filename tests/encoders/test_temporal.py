@@ -116,6 +116,14 @@ def test_rate_in_training_has_the_mean_of_its_input() -> None:
     assert abs(float((middle[1:] * middle[:-1]).mean()) - 0.25) < 0.02
 
 
+def test_rate_without_chance_trains_on_the_spikes_that_it_is_measured_on() -> None:
+    coder, x = RateEncoder(random=False).train(), pixels(3)
+    assert torch.equal(coder(x), RateEncoder().eval()(x))
+    assert torch.equal(coder(x), coder(x))
+    with pytest.raises(OptionError, match="random must be True or False, not 'no'"):
+        RateEncoder(random="no")  # type: ignore[arg-type]
+
+
 def test_rate_in_eval_mode_is_a_fixed_function() -> None:
     coder, x = RateEncoder().eval(), pixels(2)
     state = torch.get_rng_state()

@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.contracts.encoder import BINARY_MSB_FIRST, Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.ranges import unit_range
-from zoo.errors import check_count
+from zoo.errors import OptionError, check_count
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -105,12 +105,20 @@ class TemporalEncoder(Encoder):
 
 @final
 class RateEncoder(TemporalEncoder):
-    """Bernoulli spikes in training, fixed thresholds in eval mode."""
+    """Bernoulli spikes in training, fixed thresholds in eval mode; with `random=False` fixed thresholds always."""
 
     code = "rate"
+    options = TemporalEncoder.options | {"random"}
+
+    def __init__(self, timesteps: int = 10, random: bool = True) -> None:
+        super().__init__(timesteps)
+        if not isinstance(random, bool):
+            raise OptionError(f"random must be True or False, not {random!r}")
+        self._random = random
 
     def spikes(self, x: Tensor) -> Tensor:
-        return rate_spikes(x, self.timesteps) if self.training else fixed_rate_spikes(x, self.timesteps)
+        draws = self.training and self._random
+        return rate_spikes(x, self.timesteps) if draws else fixed_rate_spikes(x, self.timesteps)
 
 
 @final
