@@ -61,11 +61,7 @@ def label_heights(weights: Sequence[Row]) -> list[tuple[Row, float]]:
     """
     placed: list[tuple[Row, float]] = []
     for row in sorted(weights, key=lambda row: -row["top1"]):
-        near = [
-            height
-            for other, height in placed
-            if (other["timesteps"] > 1) == (row["timesteps"] > 1)
-        ]
+        near = [height for other, height in placed if (other["timesteps"] > 1) == (row["timesteps"] > 1)]
         placed.append((row, min([row["top1"], *(height - NAME_HEIGHT for height in near)])))
     return placed
 

@@ -48,6 +48,7 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
             )
         ),
         "zoo-weights-cifar10-baselines": KnownPlugin(weights=("ann_resnet18.cifar10", "sew_resnet18_phase.cifar10")),
+        "zoo-weights-cifar10-sew": KnownPlugin(weights=("sew_resnet18_rate.cifar10", "sew_resnet18_ttfs.cifar10")),
         "zoo-weights-cifar10-small": KnownPlugin(
             weights=(
                 "has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10",

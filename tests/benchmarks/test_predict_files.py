@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks import predict_files
+from benchmarks.common.reporting import RESULTS
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 
@@ -41,7 +42,7 @@ def test_a_tiny_run_has_a_row_for_each_number_of_threads(tmp_path: Path) -> None
 
 
 def test_the_documentation_says_what_was_measured() -> None:
-    kept = json.loads((predict_files.RESULTS / "predict_files.json").read_text(encoding="utf-8"))
-    page = (predict_files.RESULTS.parents[1] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    kept = json.loads((RESULTS / "predict_files.json").read_text(encoding="utf-8"))
+    page = (RESULTS.parents[1] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
     for row in kept["rows"]:
         assert f"`{row['model']}` {row['ratio']:.2f} times" in page

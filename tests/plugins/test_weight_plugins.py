@@ -15,6 +15,7 @@ PLUGINS = ROOT / "plugins"
 CLASSIFIERS = {
     "zoo-weights-cifar10": "has8_resnet_b32_m2_d4_ste_bpd",
     "zoo-weights-cifar10-baselines": "ann_resnet18",
+    "zoo-weights-cifar10-sew": "sew_resnet18_ttfs",
     "zoo-weights-cifar10-small": "has8_resnetsmall_b16_m2_d4_ste_bpd",
     "zoo-weights-cifar10-vgg": "ann_vgg_b16_m2_d4",
     "zoo-weights-cifar10-vgg-fourier": "has8_vgg_b16_m2_d4_fourier_bpd",
