@@ -102,7 +102,7 @@ class PlainFlags(ABC):  # noqa: B024 (it is mixed in, never made)
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for param in params:
             if isinstance(param, TyperArgument):
-                param.display_type_rich = _nothing
+                param.display_type_rich = _nothing  # type: ignore[method-assign] # typer shows it beside the name
             elif isinstance(param, TyperOption) and param.is_flag and param.metavar is None:
                 param.metavar = ""
         return params
