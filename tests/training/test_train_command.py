@@ -137,7 +137,7 @@ def test_the_log_says_the_size_of_the_images_the_lr_and_what_is_missing(tmp_path
     done = run("train", "ann_resnet_b1_m1_d1", "--data", few, "--out", tmp_path / "run", *QUICK, "--epochs", "1")
     assert done.exit_code == 0, done.output
     assert "images of 16×16 pixels: the smallest shorter side among the data's images" in done.stderr
-    assert re.search(r"epoch 1/1  loss .*  lr \S+  ", done.stderr)
+    assert re.search(r"epoch 1/1  loss .* lr \S+ \d+/s$", done.stderr, re.M)
     assert "rate" not in done.stderr.replace("whose rate is 0", "")
     assert "not worth publishing yet: 1 training step is too few to learn from" in done.stdout
     assert "zoo publish" not in done.stdout
