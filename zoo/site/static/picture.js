@@ -79,8 +79,12 @@
   const drawNames = (svg, points, scale, width) => {
     const taken = points.map((point) => ({ x: scale.x(point.x) - 8, y: scale.y(point.y) - 8, w: 16, h: 16 }));
     const meets = (a) => taken.some((b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h);
-    for (const point of points.filter((each) => !each.paper)) {
-      const text = point.name.split(".")[0].replace(/_m2_d4/, "");
+    const ours = points.filter((each) => !each.paper);
+    const variants = ours.map((point) => point.name.split(".")[0]);
+    for (const point of ours) {
+      const [variant, tag] = point.name.split(".");
+      const twins = variants.filter((each) => each === variant).length > 1; // weights of one network differ in their tags
+      const text = (twins ? `${variant}.${tag}` : variant).replace(/_m2_d4/, "");
       const size = { w: text.length * 6.3, h: 14 };
       const [x, y] = [scale.x(point.x), scale.y(point.y)];
       const corners = [[x - size.w / 2, y - 24], [x - size.w / 2, y + 10], [x + 10, y - 7], [x - 10 - size.w, y - 7],
