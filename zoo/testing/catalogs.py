@@ -54,9 +54,12 @@ def _verify(record: WeightRecord, registry: Registry) -> None:
     from zoo.hub.assemble import assemble  # the Hub's library is loaded where there are weights alone
     from zoo.weights import count_classes, parse_weight, read_weight
 
-    spec = parse_name(record.variant, registry)
-    derived = spec.untagged().to_json()
-    require(record.spec == derived, f"{record.name}: its spec is {record.spec}; write {derived}, what the name says")
+    spec = record.spec_of(parse_name(record.variant, registry)).untagged()
+    derived = spec.to_json()
+    require(
+        record.spec == derived,
+        f"{record.name}: its spec is {record.spec}; write {derived}, what the name says, with its options",
+    )
     data = read_weight(record, record.location)
     classes, channels = count_classes(spec, parse_weight(data, record.name), record.source, registry)
     require(
