@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,16 @@ def test_images_too_small_for_a_network_do_not_end_the_others(data: Path, tmp_pa
     assert resnet["runs"][0]["top1"] is not None
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT strikes as in a fresh interpreter, whatever the tests before in this process made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("moment", ["begin", "started"])
 def test_ctrl_c_between_runs_or_in_one_keeps_what_is_done(
     moment: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
