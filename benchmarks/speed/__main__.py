@@ -61,6 +61,13 @@ class Number(StrEnum):
     bfloat16 = "bfloat16"
 
 
+Models = Annotated[list[str], typer.Option(default_factory=lambda: list(MODELS), help="Sizes to measure.")]
+Sizes = Annotated[list[int], typer.Option(default_factory=lambda: list(BATCHES), help="32 has batch 64, others 4.")]
+Tasks = Annotated[list[Task], typer.Option(default_factory=lambda: list(Task), help="Which steps.")]
+Numbers = Annotated[list[Number], typer.Option(default_factory=lambda: list(Number), help="bfloat16: autocast.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")]
+Quick = Annotated[bool, typer.Option(help="Tiny models, batch 2, one round: does it run?")]
+
 app = typer.Typer(add_completion=False)
 
 
@@ -193,16 +200,16 @@ def show(rows: Sequence[Mapping[str, Any]], device: str, memory: bool) -> None:
 
 @app.command()
 def main(
-    model: Annotated[list[str], typer.Option(default_factory=lambda: list(MODELS), help="Sizes to measure.")],
-    size: Annotated[list[int], typer.Option(default_factory=lambda: list(BATCHES), help="32 has batch 64, others 4.")],
-    task: Annotated[list[Task], typer.Option(default_factory=lambda: list(Task), help="Which steps.")],
-    dtype: Annotated[list[Number], typer.Option(default_factory=lambda: list(Number), help="bfloat16: autocast.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")] = 5,
+    model: Models,
+    size: Sizes,
+    task: Tasks,
+    dtype: Numbers,
+    repeats: Repeats = 5,
     threads: Annotated[int, typer.Option(min=1, help="torch's threads.")] = 1,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     scaling: Annotated[bool, typer.Option(help="How time grows: a table and a picture.")] = False,
     update: Annotated[bool, typer.Option(help="Measure these steps alone; the result there keeps its others.")] = False,
-    quick: Annotated[bool, typer.Option(help="Tiny models, batch 2, one round: does it run?")] = False,
+    quick: Quick = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cuda" if torch.cuda.is_available() else "cpu",
     out: Out = RESULTS,
 ) -> None:

@@ -18,7 +18,18 @@ import typer
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.timing import interleave, spread, time_step
-from benchmarks.speed.__main__ import BATCHES, ENCODERS, MODELS, QUICK_BATCH, QUICK_MODELS, Number, Task
+from benchmarks.speed.__main__ import (
+    BATCHES,
+    ENCODERS,
+    QUICK_BATCH,
+    QUICK_MODELS,
+    Models,
+    Numbers,
+    Quick,
+    Repeats,
+    Sizes,
+    Tasks,
+)
 from benchmarks.speed.steps import Step, Work, build_step
 from zoo.cpu.allocator import keep_freed_memory
 
@@ -103,13 +114,13 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 @app.command()
 def main(
-    model: Annotated[list[str], typer.Option(default_factory=lambda: list(MODELS), help="Sizes to measure.")],
-    size: Annotated[list[int], typer.Option(default_factory=lambda: list(BATCHES), help="32 has batch 64, others 4.")],
-    task: Annotated[list[Task], typer.Option(default_factory=lambda: list(Task), help="Which steps.")],
-    dtype: Annotated[list[Number], typer.Option(default_factory=lambda: list(Number), help="bfloat16: autocast.")],
+    model: Models,
+    size: Sizes,
+    task: Tasks,
+    dtype: Numbers,
     threads: Annotated[list[int], typer.Option(default_factory=lambda: list(COUNTS), help="Numbers of threads.")],
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")] = 5,
-    quick: Annotated[bool, typer.Option(help="Tiny models, batch 2, one round: does it run?")] = False,
+    repeats: Repeats = 5,
+    quick: Quick = False,
     out: Out = RESULTS,
 ) -> None:
     """Measure, print, write; exit status 1 where a row misses what is wanted of it."""
