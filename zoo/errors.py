@@ -209,6 +209,13 @@ def check_number(what: str, value: float, *, above: float = -math.inf, below: fl
     return float(value)
 
 
+def check_flag(what: str, value: bool) -> bool:
+    """`value` where it is True or False; raises `OptionError`."""
+    if not isinstance(value, bool):
+        raise OptionError(f"{what} must be True or False, not {value!r}")
+    return value
+
+
 def check_integer(what: str, value: int, lowest: int, highest: int) -> int:
     """`value` as an integer, whatever its range, which the caller checks; raises `OptionError`."""
     try:

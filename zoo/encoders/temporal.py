@@ -12,7 +12,7 @@ from torch import Tensor
 from zoo.contracts.encoder import BINARY_MSB_FIRST, Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.ranges import unit_range
-from zoo.errors import OptionError, check_count
+from zoo.errors import check_count, check_flag
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -112,9 +112,7 @@ class RateEncoder(TemporalEncoder):
 
     def __init__(self, timesteps: int = 10, random: bool = True) -> None:
         super().__init__(timesteps)
-        if not isinstance(random, bool):
-            raise OptionError(f"random must be True or False, not {random!r}")
-        self._random = random
+        self._random = check_flag("random", random)
 
     def spikes(self, x: Tensor) -> Tensor:
         draws = self.training and self._random

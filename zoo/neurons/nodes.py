@@ -11,7 +11,7 @@ from torch import Tensor
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
-from zoo.errors import OptionError, check_number
+from zoo.errors import check_flag, check_number
 from zoo.gpu.selection import runs_fused_over_time
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 
@@ -23,13 +23,11 @@ _SETTINGS = frozenset({"v_threshold", "v_reset", "detach_reset", "alpha"})
 
 def _settings(v_threshold: float, v_reset: float | None, detach_reset: bool, alpha: float) -> dict[str, Any]:
     """Checked arguments of a spikingjelly node; raises `OptionError` or `CompositionError`."""
-    if not isinstance(detach_reset, bool):
-        raise OptionError(f"detach_reset must be True or False, not {detach_reset!r}")
     threshold = check_number("v_threshold", v_threshold, above=0)
     return {
         "v_threshold": threshold,
         "v_reset": None if v_reset is None else check_number("v_reset", v_reset, below=threshold),
-        "detach_reset": detach_reset,
+        "detach_reset": check_flag("detach_reset", detach_reset),
         "surrogate_function": surrogate.ATan(check_number("alpha", alpha, above=0)),
         "step_mode": "m",
     }
