@@ -105,6 +105,22 @@ def test_offline_the_cache_gives_what_it_gave_before(
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in begun.state_dict().items())
 
 
+def test_the_kept_commit_is_written_once_and_a_cache_that_cannot_be_written_is_told(
+    hub: LoopbackHub, theirs: nn.Module, tmp_path: Path
+) -> None:
+    hub.put(REPO, stored(theirs))
+    zoo.create_model(f"timm_{NAME}", pretrained=True, cache_dir=tmp_path)
+    (kept,) = tmp_path.glob("*/refs/main")
+    before = kept.stat().st_ino
+    zoo.create_model(f"timm_{NAME}", pretrained=True, cache_dir=tmp_path)
+    assert kept.stat().st_ino == before
+    kept.unlink()
+    kept.parent.rmdir()
+    kept.parent.write_text("in the way", encoding="utf-8")
+    with pytest.raises(HubError, match=r"File exists|Not a directory"):
+        zoo.create_model(f"timm_{NAME}", pretrained=True, cache_dir=tmp_path)
+
+
 def test_offline_without_a_cache_the_error_says_what_forbids_it(
     hub: LoopbackHub, theirs: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import final
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.file_download import repo_folder_name
 
-from zoo.catalog.sources import HubRepository
+from zoo.catalog.sources import REVISION, HubRepository
 from zoo.weights.hub_requests import WantedFile
 
 
@@ -32,7 +31,7 @@ def kept_commit(folder: Path | str | None, repo_id: str) -> str | None:
         commit = _main_of(folder, repo_id).read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
-    return commit if re.fullmatch("[0-9a-f]{40}", commit) else None
+    return commit if REVISION.fullmatch(commit) else None
 
 
 def keep_commit(folder: Path | str | None, repository: HubRepository) -> None:

@@ -97,21 +97,25 @@ class HubAccess:
         return HubRepository(repository.repo_id, self.info(repository).sha)
 
     def pin_moving(self, repository: HubRepository) -> HubRepository:
-        """The repository at the commit of `main`, where no name gives one: with HF_HUB_OFFLINE that of the last time.
+        """As `pin`, and the commit is written down; with HF_HUB_OFFLINE it is the one that was written down before.
 
         Raises:
-            HubError: out of reach, no such repository, or offline and never asked before.
+            HubError: out of reach, no such repository, a cache that cannot be written; offline, no commit was kept.
         """
         from huggingface_hub import constants
 
         from zoo.weights.hub_cache import keep_commit, kept_commit
+        from zoo.weights.hub_errors import translated
 
-        kept = kept_commit(self.cache_dir, repository.repo_id) if constants.is_offline_mode() else None
-        if kept is not None and repository.revision is None:
+        if repository.revision is not None:
+            return repository
+        kept = kept_commit(self.cache_dir, repository.repo_id)
+        if kept is not None and constants.is_offline_mode():
             return HubRepository(repository.repo_id, kept)
         pinned = self.pin(repository)
-        if repository.revision is None:
-            keep_commit(self.cache_dir, pinned)
+        if pinned.revision != kept:  # so that a cache that may only be read serves what it holds
+            with translated(str(pinned), self.address):
+                keep_commit(self.cache_dir, pinned)
         return pinned
 
     def fetch(self, repository: HubRepository, filename: str, limit: int, *, fresh: bool = False) -> bytes:
