@@ -83,6 +83,12 @@ def _without_control(distribution: Distribution) -> None:
         path.unlink()
 
 
+def _of_an_unlisted_control(distribution: Distribution) -> None:
+    _without_control(distribution)
+    for record in distribution.records:
+        record["control"] = "ann_resnet_b8_m2_d4.nowhere"
+
+
 def _without_note(distribution: Distribution) -> None:
     distribution.records[0]["dataset_note"] = "stored somehow"
 
@@ -104,6 +110,7 @@ def _missing_recipe(distribution: Distribution) -> None:
     [
         (_unlisted, "its_files_are_listed", "old.safetensors; list the file"),
         (_without_control, "its_hybrids_have_controls", "add a weight of ann_resnet_b8_m2_d4"),
+        (_of_an_unlisted_control, "its_hybrids_have_controls", "name a listed one as `control`"),
         (_without_note, "its_records_say_where_the_images_came_from", "say 'JPEG' in it"),
         (_without_reason, "its_recipes_have_reasons", "has no comment"),
         (_unnamed_recipe, "its_records_name_recipes", "names none of recipes/quick.yaml"),
