@@ -25,8 +25,7 @@ from tests.data.made_data import folder, packed
 from zoo.cli import app
 from zoo.saving.record import Statement
 from zoo.training import DataOptions, Evaluation, TrainingResult, load_data, train
-from zoo.training.observers.base import EpochRow, RunFacts
-from zoo.training.observers.display import Display
+from zoo.training.observers.base import EpochRow
 from zoo.training.result import write_weights
 from zoo.weights.config_json import read_config
 
@@ -375,14 +374,6 @@ def test_a_budget_takes_all_classes_alike(tmp_path: Path) -> None:
     assert result.rows[0].step == 3
     with pytest.raises(zoo.errors.InputError, match=r"limit of 1 images is out of range; valid: 2 .* to 40"):
         train(NAME, data, changes=changes, out=tmp_path / "other", options=DataOptions(limit=1))
-
-
-def test_the_line_of_an_epoch_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    display = Display()
-    display.started(RunFacts(NAME, 30, 390, 128, 0, 0), ())
-    display.epoch_ended(EpochRow(10, 3900, 1.04567, 76.0321, 0.000699, 12.3456, 0.0351, 1204.5, 41.2), ())
-    line = capsys.readouterr().err.splitlines()[-1]
-    assert line == "epoch 10/30  loss 1.046 top-1 76.0 % norm 12 spikes 0.035 lr 0.0007 1204/s"
 
 
 @pytest.mark.slow
