@@ -2,7 +2,8 @@
 
 Table 1 is the ablation: both of its networks with every encoder, with and without γ, and both decoders; its four
 baselines; beside them `ste`, the published code's arithmetic (a plugin), the same blocks without spikes (`ann_…`) and
-without the analog branch (`snn_…`). Table 2 is its eight models on one data set, any that `zoo train` takes.
+without the analog branch (`snn_…`). Table 2 is its eight models on one data set, any that `zoo train` takes; each data
+set has files of its own, and accuracy_table2.md joins all that are there.
 
 Every run is recorded as soon as it ends, so the same command goes on where it was interrupted; a run whose loss
 explodes is a row with its reason. A run that was broken off keeps its folder, runs/… beside the records: the same
@@ -21,7 +22,8 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.accuracy.configurations import DATASETS, TABLES, Configuration, dataset_of, select
+from benchmarks.accuracy.configurations import DATASETS, NEURONS, TABLES, Configuration, dataset_of, select
+from benchmarks.accuracy.datasets import joined_page, result_name
 from benchmarks.accuracy.picture import picture
 from benchmarks.accuracy.progress import RunLine
 from benchmarks.accuracy.runs import (
@@ -61,9 +63,6 @@ from zoo.data.limit import limit_images
 from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError
 from zoo.training import DataSplits, load_data, load_recipe
 
-NAMES = {1: "accuracy", 2: "accuracy_table2"}
-"""Of a table's files."""
-
 IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "CPU s")
 """The columns that a terminal shows."""
 
@@ -79,6 +78,7 @@ class Benchmark:
         data: as it was named.
         dataset: the paper's of that name.
         recipe: as it was named.
+        neurons: of table 1's scaled encoders.
         whole: images of both splits before the limits.
         macs_size: pixels a side that MACs are counted at.
         configurations: all rows of the table.
@@ -90,6 +90,7 @@ class Benchmark:
     data: str
     dataset: str | None
     recipe: str
+    neurons: Sequence[str]
     whole: tuple[int, int]
     macs_size: int
     configurations: Sequence[Configuration]
@@ -151,6 +152,7 @@ class Benchmark:
         rows = [row for row in rows if row["runs"] or row["name"] in names]
         return {
             "table": self.table,
+            "neurons": list(self.neurons),
             "budget": self.describe(rows),
             "classes": self.classes,
             "macs_image_size": self.macs_size,
@@ -181,18 +183,22 @@ class Benchmark:
 
 def report(content: Mapping[str, Any], out: Path) -> None:
     """Print the table; write JSON, Markdown and picture."""
-    table, rows, budget = content["table"], content["rows"], short_budget(content["budget"])
+    table, rows, budget = content["table"], content["rows"], content["budget"]
     narrow = [[line[HEADER.index(column)] for column in IN_TERMINAL] for line in map(cells, rows)]
-    print_table(f"Table {table}: {budget}; the paper: {PAPER_BUDGET}", list(IN_TERMINAL), narrow)
+    print_table(f"Table {table}: {short_budget(budget)}; the paper: {PAPER_BUDGET}", list(IN_TERMINAL), narrow)
     for row in content["differences"]:
         typer.echo(f"{row['name']} less {row['less']}: {show_spread(row, '+')} points")
     for reason in list_reasons(rows):
         typer.echo(reason)
-    path = write_result(out, NAMES[table], dict(content))
+    path = write_result(out, result_name(table, budget["paper_dataset"], budget["data"]), dict(content))
     page = markdown(content, describe_machine()["cpu"], describe_command())
     write_beside(path.with_suffix(".md"), page.encode())
-    write_beside(path.with_suffix(".png"), picture(content, budget))
-    typer.echo(f"wrote {path}, {path.with_suffix('.md').name} and {path.with_suffix('.png').name}")
+    write_beside(path.with_suffix(".png"), picture(content))
+    written = [path, path.with_suffix(".md"), path.with_suffix(".png")]
+    if table == 2:
+        written.append(out / "accuracy_table2.md")
+        write_beside(written[-1], joined_page(out).encode())
+    typer.echo(f"wrote {', '.join(map(str, written))}")
 
 
 def limit(splits: DataSplits, images: int | None, val_images: int | None) -> DataSplits:
@@ -208,6 +214,14 @@ def choose(configurations: Sequence[Configuration], only: Sequence[str]) -> list
         typer.echo(f"error: no name fits {', '.join(only)}; there are\n{names}", err=True)
         raise typer.Exit(2)
     return chosen
+
+
+def check_neurons(names: list[str]) -> list[str]:
+    """Those of table 1."""
+    for name in names:
+        if name not in NEURONS:
+            raise typer.BadParameter(f"{name!r} is not a neuron of the paper; valid: {', '.join(NEURONS)}")
+    return names
 
 
 def check_dataset(name: str | None) -> str | None:
@@ -234,6 +248,13 @@ def main(
     recipe: Annotated[str, typer.Option(help="As `zoo train` takes it.")] = "modern",
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each run; the recipe's without.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Of each step; the recipe's without.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="no|bf16|fp16", help="As `zoo train` takes it; the recipe's without.")
+    ] = None,
+    neuron: Annotated[
+        list[str],
+        typer.Option(metavar="NEURON", callback=check_neurons, help="Of table 1's scaled encoders; may be repeated."),
+    ] = list(NEURONS),  # noqa: B006
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network: 3407, 3408, ….")] = 1,
     control_seeds: Annotated[
         int, typer.Option(min=1, help="Of has8_…_ste_bpd, ann_… and snn_… in table 1, where that is more.")
@@ -259,20 +280,20 @@ def main(
     torch.set_num_threads(threads)
     keep_freed_memory()
     named = dataset or dataset_of(data)
-    configurations = TABLES[table](read_tables(paper), named, seeds, control_seeds)
+    configurations = TABLES[table](read_tables(paper), named, seeds, control_seeds, neuron)
     chosen = choose(configurations, only or [])
-    changes = {key: value for key, value in (("epochs", epochs), ("batch_size", batch_size)) if value is not None}
+    changes = {"epochs": epochs, "batch_size": batch_size, "precision": precision}
     try:
-        settings = load_recipe(recipe, changes)
+        settings = load_recipe(recipe, {key: value for key, value in changes.items() if value is not None})
         whole = load_data(data)
         limited = limit(whole, images, val_images)
-        ledger = Ledger(state or out / f"{NAMES[1]}.jsonl")
+        ledger = Ledger(state or out / "accuracy.jsonl")
     except ZooError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     sizes = (len(whole.train), len(whole.val))
     budget = Budget(limited, settings, threads)
-    benchmark = Benchmark(table, data, named, recipe, sizes, macs_size, configurations, budget, ledger)
+    benchmark = Benchmark(table, data, named, recipe, neuron, sizes, macs_size, configurations, budget, ledger)
     refused, number = benchmark.go(chosen, work)
     report(benchmark.content(chosen, refused), out)
     if number:

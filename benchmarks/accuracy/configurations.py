@@ -16,6 +16,8 @@ FIRST_SEED = 3407
 TABLE1_SIZES = ("vgg_b16_m2_d4", "resnet_b32_m2_d4")
 TABLE2_SIZES = ("vgg_b16_m2_d4", "vgg_b24_m2_d4", "resnet_b32_m2_d4", "resnet_b64_m2_d4")
 ENCODERS, DECODERS = ("sigmoid", "tanh", "fourier"), ("rate", "bpd")
+NEURONS = ("if", "lif")
+"""The paper's text has IF neurons, its published code LIF. IF is a name's default and stands in none."""
 SEW_ENCODERS = ("rate", "ttfs", "phase")
 DATASETS = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet")
 """The columns of table 2."""
@@ -81,7 +83,12 @@ def _sized(
 
 
 def _ablation(
-    size: str, known: Mapping[str, Any], tables: Mapping[str, Any], seeds: int, control_seeds: int
+    size: str,
+    known: Mapping[str, Any],
+    tables: Mapping[str, Any],
+    seeds: int,
+    control_seeds: int,
+    neurons: Sequence[str],
 ) -> Iterator[Configuration]:
     """One half of table 1, and what it lacks."""
 
@@ -90,9 +97,13 @@ def _ablation(
         return _sized(family, size, coding, count, paper, tables, plugin)
 
     for decoder in DECODERS:
-        for scale in ("raw", ""):
+        for encoder in ENCODERS:
+            yield make("has8", f"_{encoder}raw_{decoder}", seeds)
+        for neuron in neurons:
+            suffix = "" if neuron == "if" else f"_{neuron}"
             for encoder in ENCODERS:
-                yield make("has8", f"_{encoder}{scale}_{decoder}", seeds)
+                coding = f"_{encoder}_{decoder}"
+                yield make("has8", coding + suffix, seeds, like=coding)
     yield make("has8", "_fourierref_bpdref_lifref", seeds, like="_fourier_bpd", plugin=PARITY_PLUGIN)
     yield make("has8", "_ste_rate", seeds)
     yield make("has8", "_ste_bpd", control_seeds)
@@ -100,7 +111,13 @@ def _ablation(
     yield make("ann", "", control_seeds)
 
 
-def table1(tables: Mapping[str, Any], dataset: str | None, seeds: int, control_seeds: int) -> list[Configuration]:
+def table1(
+    tables: Mapping[str, Any],
+    dataset: str | None,
+    seeds: int,
+    control_seeds: int,
+    neurons: Sequence[str] = NEURONS,
+) -> list[Configuration]:
     """Table 1's ablation and baselines, `ste`, the published arithmetic, and the controls with seeds of their own.
 
     Args:
@@ -108,14 +125,22 @@ def table1(tables: Mapping[str, Any], dataset: str | None, seeds: int, control_s
         dataset: table 1 is about cifar10; of another one there are no figures.
         seeds: of every network.
         control_seeds: of the hybrid with `ste` and `bpd` and of its two controls, where that is more.
+        neurons: of `NEURONS`, each for all scaled encoders.
     """
     known = tables if dataset == "cifar10" else {}
-    found = [each for size in TABLE1_SIZES for each in _ablation(size, known, tables, seeds, max(seeds, control_seeds))]
+    several = max(seeds, control_seeds)
+    found = [each for size in TABLE1_SIZES for each in _ablation(size, known, tables, seeds, several, neurons)]
     names = [f"sew_resnet18_{encoder}" for encoder in SEW_ENCODERS] + ["ann_resnet18"]
     return found + [_baseline(name, seeds, paper_top1(zoo.parse_name(name), known), tables) for name in names]
 
 
-def table2(tables: Mapping[str, Any], dataset: str | None, seeds: int, control_seeds: int) -> list[Configuration]:
+def table2(
+    tables: Mapping[str, Any],
+    dataset: str | None,
+    seeds: int,
+    control_seeds: int,
+    neurons: Sequence[str] = NEURONS,
+) -> list[Configuration]:
     """Table 2's eight models, and every hybrid's network without spikes.
 
     Args:
@@ -123,6 +148,7 @@ def table2(tables: Mapping[str, Any], dataset: str | None, seeds: int, control_s
         dataset: the column; None for no figures.
         seeds: of every network.
         control_seeds: of none here, as a hybrid and its control have the same.
+        neurons: of none here, as the paper's eight models have IF.
     """
     published = tables.get("table2_top1", {}) if dataset else {}
 

@@ -10,68 +10,100 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.accuracy.table import PAPER_BUDGET, short_budget
+from benchmarks.accuracy.configurations import BASELINES
+from benchmarks.accuracy.table import PAPER_BUDGET, tell_epochs
 from benchmarks.common.reporting import RESULTS, write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OURS, PAPERS = "#0072B2", "#D55E00"  # of Okabe and Ito's palette; filled and open for whoever sees no colours
+MARKS = {"if": "o", "lif": "^"}
 ENCODERS = {"sigmoid": "sigmoid", "tanh": "tanh", "fourier": "Fourier", "ste": "straight-through"}
-DECODERS = {"rate": "mean of the spikes", "bpd": "bit planes"}
+DECODERS = {"rate": "spikes averaged", "bpd": "spikes weighted as bits"}
 SEW_ENCODERS = {"rate": "rate coding", "ttfs": "time to first spike", "phase": "phase coding"}
+NETWORKS = {"vgg": "VGG", "resnet": "ResNet"}
 
 
 def in_words(name: str) -> str:
-    """What a network of the table is, for someone who has not read the paper.
+    """What a network of the table is, for someone who has not read the paper; the neurons are told by the mark.
 
     Example:
         >>> in_words("has8_vgg_b16_m2_d4_tanhraw_bpd")
-        'hybrid: tanh without γ, bit planes'
+        'tanh gradient, unscaled; spikes weighted as bits'
         >>> in_words("sew_resnet18_ttfs")
-        'SEW-ResNet-18: time to first spike'
+        'spikes alone: time to first spike'
     """
     family, *parts = name.split("_")
     if family == "sew":
-        return f"SEW-ResNet-18: {SEW_ENCODERS[parts[1]]}"
+        return f"spikes alone: {SEW_ENCODERS[parts[1]]}"
     if family == "ann":
-        return "ResNet-18 without spikes" if parts == ["resnet18"] else "control: no spikes"
+        return "no spikes"
     if family == "snn":
-        return "control: spikes alone"
+        return "spikes alone"
     encoder, decoder = parts[4:6]
     if encoder.endswith("ref"):
-        return "hybrid: the authors' own code"
-    scale = " without γ" if encoder.endswith("raw") else ""
-    return f"hybrid: {ENCODERS[encoder.removesuffix('raw')]}{scale}, {DECODERS[decoder]}"
+        return "the authors' own code"
+    scale = ", unscaled" if encoder.endswith("raw") else ""
+    return f"{ENCODERS[encoder.removesuffix('raw')]} gradient{scale}; {DECODERS[decoder]}"
+
+
+def mark_of(name: str) -> str:
+    """The mark of its neurons: the authors' code and SEW have leaky ones; one without spikes has that of IF."""
+    return MARKS["lif" if name.endswith(("_lif", "_lifref")) else "if"]
 
 
 def papers(row: Mapping[str, Any]) -> float | None:
-    """The paper's figure, once: the row of the authors' code repeats another's."""
-    return None if "ref_" in row["name"] else row["paper"]
+    """The paper's figure, once: the rows of other neurons and of the authors' code repeat another's."""
+    return None if row["name"].endswith(("_lif", "_lifref")) else row["paper"]
 
 
-def by_group(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows under their headings, in the table's order; a network without any figure keeps an empty line."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
+def title_of(group: str) -> str:
+    """A heading in words.
+
+    Example:
+        >>> title_of("resnet_b32_m2_d4"), title_of("baselines")
+        ('Hybrids with ResNet blocks (resnet_b32_m2_d4)', 'ResNet-18')
+    """
+    if group == BASELINES:
+        return "ResNet-18"
+    return f"Hybrids with {NETWORKS[group.partition('_')[0]]} blocks ({group})"
+
+
+def by_group(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+    """Rows under heading and line, in the table's order: networks that differ in their neurons share a line.
+
+    A network without any figure keeps an empty line.
+    """
+    groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
-        groups.setdefault(row["group"], []).append(row)
+        groups.setdefault(row["group"], {}).setdefault(in_words(row["name"]), []).append(row)
     return groups
 
 
-def draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], title: str, chance: float) -> None:
+def control_of(lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> float | None:
+    """Top-1 of the network without spikes; None where it has no figure."""
+    found = [row["top1"]["mean"] for row in lines.get("no spikes", []) if row["top1"] is not None]
+    return found[0] if found else None
+
+
+def draw_panel(axes: Axes, lines: Mapping[str, Sequence[Mapping[str, Any]]], title: str, chance: float) -> None:
     """A line for each network, the first one on top; a bar joins the least and the most of several seeds."""
-    lines = range(len(rows))
-    for line, row in zip(lines, rows, strict=True):
-        top1, paper = row["top1"], papers(row)
-        if top1 is not None:
-            axes.plot([top1["least"], top1["most"]], [line, line], color=OURS, linewidth=2)
-            axes.plot(top1["mean"], line, "o", color=OURS, markersize=6)
-        if paper is not None:
-            axes.plot(paper, line, "D", color=PAPERS, markerfacecolor="white", markersize=6)
+    for line, rows in enumerate(lines.values()):
+        for row in rows:
+            top1, paper = row["top1"], papers(row)
+            if top1 is not None:
+                axes.plot([top1["least"], top1["most"]], [line, line], color=OURS, linewidth=2)
+                axes.plot(top1["mean"], line, mark_of(row["name"]), color=OURS, markersize=6, alpha=0.85)
+            if paper is not None:
+                axes.plot(paper, line, "D", color=PAPERS, markerfacecolor="none", markersize=6)
+    control = control_of(lines)
+    if control is not None:
+        axes.axvline(control, color=OURS, linestyle="--", linewidth=1)
     axes.axvline(chance, color="0.5", linestyle=":", linewidth=1)
-    axes.set_yticks(lines, [in_words(row["name"]) for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_yticks(range(len(lines)), list(lines))
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold")
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
@@ -79,24 +111,32 @@ def draw_panel(axes: Axes, rows: Sequence[Mapping[str, Any]], title: str, chance
         axes.spines[side].set_visible(False)
 
 
-def draw_legend(axes: Axes, budget: str) -> None:
+def draw_legend(axes: Axes, budget: Mapping[str, Any]) -> None:
     """Which mark is whose."""
     from matplotlib.lines import Line2D
 
+    images, measured = budget["images"], budget["val_images"]
+    ours = f"here: {tell_epochs(budget)} of {images:,} images, measured on {measured:,};"
+
+    def entry(label: str, **style: Any) -> Line2D:
+        return Line2D([], [], **{"color": OURS, "linewidth": 0, **style}, label=label)
+
     handles = [
-        Line2D([], [], color=OURS, marker="o", linewidth=2, label=f"here: {budget}"),
-        Line2D([], [], color=PAPERS, marker="D", markerfacecolor="white", linewidth=0, label=f"paper: {PAPER_BUDGET}"),
-        Line2D([], [], color="0.5", linestyle=":", label="chance"),
+        entry(f"{ours} neurons that keep all they take in (IF)", marker=MARKS["if"]),
+        entry("here, the same with neurons that leak half of it at each step (LIF)", marker=MARKS["lif"]),
+        entry("here, three seeds: from the least to the most", linewidth=2),
+        entry("here, the same blocks without spikes", linewidth=1, linestyle="--"),
+        entry(f"the paper: {PAPER_BUDGET}", color=PAPERS, marker="D", markerfacecolor="none"),
+        entry("guessing", color="0.5", linewidth=1, linestyle=":"),
     ]
     axes.figure.legend(handles=handles, loc="outside lower center", ncols=1, frameon=False)
 
 
-def picture(content: Mapping[str, Any], budget: str) -> bytes:
+def picture(content: Mapping[str, Any]) -> bytes:
     """A PNG with a panel for each group of networks, all on one axis of accuracy.
 
     Args:
         content: of the JSON file.
-        budget: ours, in a few words.
     """
     import matplotlib
 
@@ -104,24 +144,26 @@ def picture(content: Mapping[str, Any], budget: str) -> bytes:
     from matplotlib import pyplot
 
     groups = by_group(content["rows"])
-    heights = [len(rows) for rows in groups.values()]
+    heights = [len(lines) for lines in groups.values()]
     figure, panels = pyplot.subplots(
         len(groups),
         1,
-        figsize=(8, 2.2 + 0.24 * sum(heights)),
+        figsize=(8.5, 3 + 0.26 * sum(heights)),
         sharex=True,
         squeeze=False,
         height_ratios=heights,
         layout="constrained",
     )
-    for axes, (group, rows) in zip(panels[:, 0], groups.items(), strict=True):
-        draw_panel(axes, rows, group, 100 / content["classes"])
-    panels[-1, 0].set(xlabel="top-1 accuracy [%]", xlim=(0, 100))
+    for axes, (group, lines) in zip(panels[:, 0], groups.items(), strict=True):
+        draw_panel(axes, lines, title_of(group), 100 / content["classes"])
+    panels[-1, 0].set(xlabel="correctly classified images (top-1) [%]", xlim=(0, 100))
     figure.suptitle(
-        f"The paper's table {content['table']}: here and in the paper.\n"
-        "Budgets differ by far, so compare marks of one kind with each other."
+        f"Hybrid analog-spiking networks, table {content['table']} of the HAS-8 paper: here and there.\n"
+        "A line is a way to pass gradients through the spikes, and to read them.\n"
+        "The budgets differ by far: compare marks of one kind with each other.",
+        fontsize=11,
     )
-    draw_legend(panels[0, 0], budget)
+    draw_legend(panels[0, 0], content["budget"])
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     pyplot.close(figure)
@@ -132,7 +174,7 @@ def main() -> None:
     """Draw what the results hold, without training anything."""
     file = RESULTS / "accuracy.json"
     content = json.loads(file.read_text(encoding="utf-8"))
-    write_beside(file.with_suffix(".png"), picture(content, short_budget(content["budget"])))
+    write_beside(file.with_suffix(".png"), picture(content))
 
 
 if __name__ == "__main__":

@@ -153,7 +153,17 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], words:
 def short_budget(budget: Mapping[str, Any]) -> str:
     """A few words, for titles."""
     images, measured = budget["images"], budget["val_images"]
-    return f"{_epochs(budget)} of {images:,} images, recipe {budget['recipe']}, measured on {measured:,}"
+    return f"{tell_epochs(budget)} of {images:,} images, recipe {budget['recipe']}, measured on {measured:,}"
+
+
+def tell_budget(budget: Mapping[str, Any]) -> str:
+    """Images, epochs and settings, as a sentence."""
+    precision = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}[budget["settings"]["precision"]]
+    return (
+        f"{budget['images']:,} of {budget['of_images']:,} training images, all classes alike; {tell_epochs(budget)}, "
+        f"batches of {budget['batch_size']}, recipe `{budget['recipe']}` in {precision}; measured once, at the end, on "
+        f"{budget['val_images']:,} of {budget['of_val_images']:,} validation images."
+    )
 
 
 def statement(content: Mapping[str, Any], cpu: str) -> list[str]:
@@ -162,11 +172,8 @@ def statement(content: Mapping[str, Any], cpu: str) -> list[str]:
     threads = "1 thread" if budget["threads"] == 1 else f"{budget['threads']} threads"
     error = 50 / math.sqrt(budget["val_images"])
     return [
-        f"**Budget**: {budget['images']:,} of {budget['of_images']:,} training images, all classes alike; "
-        f"{_epochs(budget)}, batches of {budget['batch_size']}, recipe `{budget['recipe']}`; measured once, at the "
-        f"end, on {budget['val_images']:,} of {budget['of_val_images']:,} validation images. {budget['runs']} runs "
-        f"took {budget['cpu_seconds']:,.0f} s of the processor ({cpu}, "
-        f"{threads}). Data: `{budget['data']}`.",
+        f"**Budget**: {tell_budget(budget)} {budget['runs']} runs took {budget['cpu_seconds']:,.0f} s of the processor "
+        f"({cpu}, {threads}). Data: `{budget['data']}`.",
         f"**The paper's** figures are of {PAPER_BUDGET}: compare them with each other, and ours with each other. "
         f"One of ours has a standard error of up to {error:.1f} points from its {budget['val_images']:,} images alone. "
         "Of several seeds the mean is given, and the least and the most.",
@@ -177,7 +184,8 @@ def statement(content: Mapping[str, Any], cpu: str) -> list[str]:
     ]
 
 
-def _epochs(budget: Mapping[str, Any]) -> str:
+def tell_epochs(budget: Mapping[str, Any]) -> str:
+    """`1 epoch`, `5 epochs`."""
     return "1 epoch" if budget["epochs"] == 1 else f"{budget['epochs']} epochs"
 
 

@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 import zoo
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import configurations
-from benchmarks.accuracy import picture as accuracy_picture
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.accuracy.progress import RunLine
 from benchmarks.accuracy.runs import Budget, Counted, Ledger, Run
@@ -80,6 +79,7 @@ def test_table_1_is_the_ablation_with_the_papers_figures_and_the_missing_control
         for encoder in ("sigmoid", "tanh", "fourier")
     }
     assert len(ablation) == 24
+    ablation |= {f"{name}_lif": figure for name, figure in ablation.items() if "raw" not in name}
     parity = {PARITY: 79.20, "has8_vggref_b16_m2_d4_fourierref_bpdref_lifref": 81.58}
     expected = ablation | parity | TABLES["table1_cifar10"]["baselines"]
     assert {name: each.paper for name, each in found.items() if each.paper is not None} == expected
@@ -92,6 +92,8 @@ def test_table_1_is_the_ablation_with_the_papers_figures_and_the_missing_control
     assert {found[name].seeds for name in found.keys() - several} == {(3407,)}
     assert found.keys() - expected.keys() - several == {f"has8_{size}_ste_rate" for size in configurations.TABLE1_SIZES}
     assert found["has8_vgg_b16_m2_d4_tanhraw_rate"].paper_macs == 4.34e9
+    without = {name for name in found if not name.endswith("_lif")}
+    assert {each.name for each in configurations.table1(TABLES, "cifar10", 1, 3, ["if"])} == without
 
 
 def test_every_name_is_a_model_and_so_is_its_control() -> None:
@@ -224,6 +226,15 @@ def test_another_budget_is_another_run_in_the_same_file(data: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_table_2_keeps_its_data_sets_apart_and_joins_them(data: Path, tmp_path: Path) -> None:
+    for dataset in ("cifar100", "cifar10"):
+        result = run(data, tmp_path, "--table", 2, "--only", ANN, "--dataset", dataset)
+        assert result.exit_code == 0, result.output
+    assert len(list(tmp_path.glob("accuracy_table2_*.json"))) == 2
+    assert "| model | CIFAR-10 | CIFAR-100 |" in (tmp_path / "accuracy_table2.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
 def test_a_run_that_explodes_is_a_row_with_its_reason(data: Path, tmp_path: Path) -> None:
     settings = load_recipe("modern").model_dump(mode="json") | {"loss_limit": 1e-3}
     (tmp_path / "hot.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
@@ -300,6 +311,8 @@ def test_ctrl_c_between_runs_or_in_one_keeps_what_is_done(
         (("--images", 25), "4 (one a class) to 24"),
         (("--recipe", "modem"), "modern"),
         (("--dataset", "mnist"), "caltech101"),
+        (("--neuron", "plif"), "if, lif"),
+        (("--precision", "int8"), "bf16"),
         (("--data", "nowhere"), "nowhere"),
     ],
 )
@@ -362,28 +375,9 @@ def test_a_control_of_other_seeds_makes_no_difference() -> None:
     assert accuracy_table.make_differences(rows, find) == []
 
 
-def test_the_picture_names_networks_in_words() -> None:
-    words = accuracy_picture.in_words
-    assert words("has8_vgg_b16_m2_d4_tanhraw_rate") == "hybrid: tanh without γ, mean of the spikes"
-    assert words("has8_resnet_b32_m2_d4_ste_bpd") == "hybrid: straight-through, bit planes"
-    assert words(PARITY) == "hybrid: the authors' own code"
-    names = [(each.group, words(each.name)) for each in configurations.table1(TABLES, "cifar10", 1, 3)]
-    assert len(set(names)) == len(names)
-
-
-def test_the_papers_figures_stand_once_and_every_network_has_a_line() -> None:
-    rows: list[dict[str, Any]] = [
-        {"name": PARITY, "group": "x", "paper": 79.2, "top1": {"mean": 1.0}},
-        {"name": "has8_resnet_b32_m2_d4_fourier_bpd", "group": "x", "paper": 79.2, "top1": None},
-        {"name": ANN, "group": "y", "paper": None, "top1": None},
-    ]
-    assert [accuracy_picture.papers(row) for row in rows] == [None, 79.2, None]
-    assert accuracy_picture.by_group(rows) == {"x": rows[:2], "y": rows[2:]}
-
-
 def test_the_kept_table_1_is_whole_and_states_its_budget() -> None:
     kept = json.loads((reporting.RESULTS / "accuracy.json").read_text(encoding="utf-8"))
-    expected = configurations.table1(TABLES, "cifar10", 1, 3)
+    expected = configurations.table1(TABLES, "cifar10", 1, 3, kept["neurons"])
     assert [(row["name"], len(row["runs"]), row["paper"]) for row in kept["rows"]] == [
         (each.name, len(each.seeds), each.paper) for each in expected
     ]
