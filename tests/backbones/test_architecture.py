@@ -381,13 +381,17 @@ def test_blocks_of_every_stage(backbone: str, blocks: list[int]) -> None:
     assert [len(list(stage.children())) for stage in children["stages"].children()] == blocks
 
 
-def test_the_backbone_for_small_images_keeps_their_pixels_in_its_stem() -> None:
-    model = create_model("has8_resnetsmall_b8_m2_d4_ste_bpd", num_classes=10).eval()
+@pytest.mark.parametrize(
+    ("backbone", "sides"), [("resnetsmall", [32, 16, 8, 4, 2]), ("resnetfull", [32, 32, 16, 8, 4])]
+)
+def test_a_backbone_for_small_images_keeps_their_pixels_in_its_stem(backbone: str, sides: list[int]) -> None:
+    model = create_model(f"has8_{backbone}_b8_m2_d4_ste_bpd", num_classes=10).eval()
     with torch.no_grad():
         maps = model.forward_intermediates(torch.rand(2, 3, 32, 32), intermediates_only=True)
-    assert [tuple(level.shape[1:]) for level in maps] == [(8, 32, 32), (8, 16, 16), (16, 8, 8), (32, 4, 4), (64, 2, 2)]
-    assert [level["reduction"] for level in model.feature_info] == [1, 2, 4, 8, 16]
-    control = create_model("ann_resnetsmall_b8_m2_d4", num_classes=10)
+    shapes = [(width, side, side) for width, side in zip([8, 8, 16, 32, 64], sides, strict=True)]
+    assert [tuple(level.shape[1:]) for level in maps] == shapes
+    assert [level["reduction"] for level in model.feature_info] == [32 // side for side in sides]
+    control = create_model(f"ann_{backbone}_b8_m2_d4", num_classes=10)
     analog = {
         key.replace(".analog.", "."): value.shape for key, value in model.state_dict().items() if "spiking" not in key
     }

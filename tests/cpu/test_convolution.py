@@ -111,7 +111,7 @@ def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
     return layers
 
 
-_BACKBONES = ("resnet", "resnetsmall")  # a VGG has no strides
+_BACKBONES = ("resnet", "resnetsmall", "resnetfull")  # a VGG has no strides
 _SIDES = (28, 32, 56, 64, 112, 128, 224)
 
 

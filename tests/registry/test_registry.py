@@ -31,7 +31,7 @@ from zoo.registry.registry import GROUPS, Component, Registry, State, default_re
 
 EXPECTED = {
     "family": ["ann", "has8", "sew", "snn", "timm"],
-    "backbone": ["resnet", "resnet101", "resnet152", "resnet34", "resnet50", "resnetsmall", "vgg"],
+    "backbone": ["resnet", "resnet101", "resnet152", "resnet34", "resnet50", "resnetfull", "resnetsmall", "vgg"],
     "encoder": ["fourier", "fourierraw", "phase", "rate", "sigmoid", "sigmoidraw", "ste", "tanh", "tanhraw", "ttfs"],
     "decoder": ["bpd", "rate"],
     "neuron": ["if", "lif", "plif"],

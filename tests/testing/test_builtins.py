@@ -47,7 +47,7 @@ SUITES: list[tuple[type[ComponentTests], str, dict[str, Any], set[str]]] = [
     (NeuronTests, "if", {}, {"gradient_of_parameters"}),
     (NeuronTests, "lif", {}, {"gradient_of_parameters"}),
     (NeuronTests, "plif", {}, set()),
-    *((BackboneTests, name, SMALL, set()) for name in ("resnet", "resnetsmall", "vgg")),
+    *((BackboneTests, name, SMALL, set()) for name in ("resnet", "resnetfull", "resnetsmall", "vgg")),
     (FamilyTests, "has8", SMALL | {"names": ("has8_resnet_b2_m2_d1_ste_bpd", "has8_vgg_b2_m1_d1_ste_rate")}, set()),
     (FamilyTests, "snn", SMALL | {"names": ("snn_resnet_b2_m2_d1_ste_bpd_lif",)}, set()),
     (FamilyTests, "ann", SMALL | {"names": ("ann_vgg_b2_m2_d1", "ann_resnet18")}, {"the_control_has_no_spikes"}),

@@ -176,33 +176,54 @@ class ResNetBackbone(ResidualBackbone):
     """Two basic blocks a stage; stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21)."""
 
 
-@final
-class ResNetSmallBackbone(Backbone):
-    """For images of 32 pixels or so: a 3×3 stem, b wide, without pooling; then stages i < d of width b·m^i, stride 2.
+class SmallImageBackbone(Backbone, ABC):
+    """For images of 32 pixels or so: a 3×3 stem, b wide, without pooling; then stages i < d of width b·m^i.
 
     The paper's stem makes 8 pixels of 32 before the first block; this one keeps all of them.
+
+    Attributes:
+        first_stride: of the first stage. All others have 2.
     """
 
     api_version = 1
+    first_stride: ClassVar[int]
 
+    @final
     def stages(self) -> list[list[BlockPlan]]:
         stem_shape = (self.in_chans, self.base)
         stages = [[BlockPlan(partial(SmallAnalogStem, *stem_shape), partial(SmallSpikingStem, *stem_shape), self.base)]]
         width_in = self.base
         for i in range(self.depth):
             width = self.base * self.mult**i
-            stages.append(_stage(width_in, (width, width), (3, 3), 2, 2))
+            stages.append(_stage(width_in, (width, width), (3, 3), 2 if i else self.first_stride, 2))
             width_in = width
         return stages
 
+    @final
     def reductions(self) -> list[int]:
-        return [2**i for i in range(self.depth + 1)]
+        return [1] + [self.first_stride * 2**i for i in range(self.depth)]
 
+    @final
     def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
         return PooledLinearHead(self.stages()[-1][-1].out_channels, num_classes, global_pool)
 
+    @final
     def first_convs(self) -> tuple[str, ...]:
         return ("conv",)
+
+
+@final
+class ResNetSmallBackbone(SmallImageBackbone):
+    """Strides 2, 2, 2, …: the first block halves the image, so that it costs a quarter of `resnetfull`."""
+
+    first_stride = 2
+
+
+@final
+class ResNetFullBackbone(SmallImageBackbone):
+    """Strides 1, 2, 2, …: the first stage keeps the image's full size, as ResNet-18 for CIFAR-10 commonly does."""
+
+    first_stride = 1
 
 
 @final
