@@ -5,6 +5,8 @@ block; the expected calibration error; top-1 on images with noise, blur, less co
 A control without spikes stands beside its hybrid. Run it as
 
     python -m benchmarks.robustness --data DIR     # the folder with train.npz and val.npz
+
+With --catalog registry.yaml the figures go into the records of that file too, for `zoo info` and model cards.
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from torchvision.transforms.v2 import functional as alter
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog.catalog import default_catalog, read_file
+from zoo.catalog.schema import WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.data.images import normalise
 from zoo.data.prepare import DataOptions, prepare_data
 from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
+from zoo.files import replace_bytes
+from zoo.saving.record_block import put_block
 from zoo.weights.pretrained_cfg import stated_preprocessing
 
 BATCH, BINS = 250, 15
@@ -166,23 +171,45 @@ def read(split: ImageSplit, images: int) -> tuple[Tensor, Tensor]:
     return pixels.float() / 255, labels
 
 
+def put_figures(text: str, record: WeightRecord, row: Mapping[str, Any], images: int) -> str:
+    """A registry.yaml with these figures in that record, in place of those that it had."""
+    blocks = {"silenced": row["silenced"], "robustness": {"as they are": row["top1"], **row["altered"]}}
+    for key, figures in blocks.items():
+        if figures:
+            text = put_block(text, record, key, [f"  {name}: {figure}" for name, figure in figures.items()])
+    text = put_block(text, record, "calibration_error", [], row["ece"])
+    return put_block(text, record, "robustness_images", [], images)
+
+
+def write_records(catalog: Path, rows: Sequence[Mapping[str, Any]], images: int) -> None:
+    """Write what this file lists of the rows into it."""
+    records = {record.name: record for record in read_file(catalog).weights}
+    text = catalog.read_text(encoding="utf-8")
+    for row in rows:
+        if row["name"] in records:
+            text = put_figures(text, records[row["name"]], row, images)
+    replace_bytes(catalog, text.encode())
+
+
 @app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Folder with train.npz and val.npz.")],
     names: Annotated[
         list[str] | None,
-        typer.Argument(
-            metavar="[WEIGHT]...", help="variant.tag; default: every installed one whose record names a control."
-        ),
+        typer.Argument(metavar="[WEIGHT]...", help="variant.tag; default: every installed one."),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Validation images, spread evenly over the split.")] = 2000,
+    catalog: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A registry.yaml to write the figures into; may be repeated."),
+    ] = None,
     out: Out = RESULTS,
 ) -> None:
     """Measure every weight and its control, print, write."""
     torch.set_num_threads(1)
-    listed = default_catalog().weights.values()
-    hybrids = [record.name for records in listed for record in records if record.control]
-    chosen = with_controls(names or hybrids)
+    records = [record for listed in default_catalog().weights.values() for record in listed]
+    records.sort(key=lambda record: not record.control)  # those with a control first, each before its own
+    chosen = with_controls(names or [record.name for record in records])
     split = prepare_data(data, DataOptions(), open_model(chosen[0])).val
     pixels, labels = read(split, images)
     rows = []
@@ -190,6 +217,8 @@ def main(
         rows.append(measure(name, pixels, labels))
         typer.echo(f"{name}: {rows[-1]['top1']:.2f} %", err=True)
     show(rows, len(labels))
+    for file in catalog or []:
+        write_records(file, rows, len(labels))
     content = {"data": data.name, "images": len(labels), "calibration_bins": BINS, "rows": rows}
     typer.echo(f"wrote {write_result(out, 'robustness', content)}")
 

@@ -22,7 +22,16 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.accuracy.configurations import DATASETS, NEURONS, TABLES, Configuration, dataset_of, select
+from benchmarks.accuracy.configurations import (
+    DATASETS,
+    NEURONS,
+    TABLES,
+    Configuration,
+    dataset_of,
+    further,
+    repeat,
+    select,
+)
 from benchmarks.accuracy.datasets import joined_page, result_name
 from benchmarks.accuracy.picture import picture
 from benchmarks.accuracy.progress import RunLine
@@ -78,7 +87,7 @@ class Benchmark:
         data: as it was named.
         dataset: the paper's of that name.
         recipe: as it was named.
-        neurons: of table 1's scaled encoders.
+        choices: what of the table is chosen beside names: neurons, further networks, what is repeated.
         whole: images of both splits before the limits.
         macs_size: pixels a side that MACs are counted at.
         configurations: all rows of the table.
@@ -90,7 +99,7 @@ class Benchmark:
     data: str
     dataset: str | None
     recipe: str
-    neurons: Sequence[str]
+    choices: Mapping[str, Sequence[str]]
     whole: tuple[int, int]
     macs_size: int
     configurations: Sequence[Configuration]
@@ -130,7 +139,7 @@ class Benchmark:
             return train_one(name, seed, self.budget, folder, line)
 
         def clean(name: str, seed: int) -> None:
-            if work is None and (made := run_folder(folder, name, seed, self.budget)).is_dir():
+            if work is None and (made := run_folder(folder, name, seed, self.budget.key)).is_dir():
                 shutil.rmtree(made)
 
         try:
@@ -152,7 +161,7 @@ class Benchmark:
         rows = [row for row in rows if row["runs"] or row["name"] in names]
         return {
             "table": self.table,
-            "neurons": list(self.neurons),
+            **self.choices,
             "budget": self.describe(rows),
             "classes": self.classes,
             "macs_image_size": self.macs_size,
@@ -259,6 +268,14 @@ def main(
     control_seeds: Annotated[
         int, typer.Option(min=1, help="Of has8_…_ste_bpd, ann_… and snn_… in table 1, where that is more.")
     ] = 3,
+    repeated: Annotated[
+        list[str],
+        typer.Option("--repeat", metavar="PATTERN", help="Names that have so many seeds too; may be repeated."),
+    ] = [],  # noqa: B006
+    also: Annotated[
+        list[str],
+        typer.Option(metavar="NAME", help="A network that no table has, such as one of yours; may be repeated."),
+    ] = [],  # noqa: B006
     only: Annotated[
         list[str] | None, typer.Option(metavar="PATTERN", help="Train these names alone, as in 'has8_resnet_*_bpd'.")
     ] = None,
@@ -280,10 +297,11 @@ def main(
     torch.set_num_threads(threads)
     keep_freed_memory()
     named = dataset or dataset_of(data)
-    configurations = TABLES[table](read_tables(paper), named, seeds, control_seeds, neuron)
-    chosen = choose(configurations, only or [])
+    choices = {"neurons": neuron, "repeated": repeated, "also": also}
     changes = {"epochs": epochs, "batch_size": batch_size, "precision": precision}
     try:
+        known = TABLES[table](read_tables(paper), named, seeds, control_seeds, neuron)
+        configurations = repeat([*known, *further(also, seeds)], repeated, control_seeds)
         settings = load_recipe(recipe, {key: value for key, value in changes.items() if value is not None})
         whole = load_data(data)
         limited = limit(whole, images, val_images)
@@ -291,9 +309,10 @@ def main(
     except ZooError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
+    chosen = choose(configurations, only or [])
     sizes = (len(whole.train), len(whole.val))
     budget = Budget(limited, settings, threads)
-    benchmark = Benchmark(table, data, named, recipe, neuron, sizes, macs_size, configurations, budget, ledger)
+    benchmark = Benchmark(table, data, named, recipe, choices, sizes, macs_size, configurations, budget, ledger)
     refused, number = benchmark.go(chosen, work)
     report(benchmark.content(chosen, refused), out)
     if number:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import zoo
@@ -22,7 +22,7 @@ SEW_ENCODERS = ("rate", "ttfs", "phase")
 DATASETS = ("cifar10", "cifar100", "caltech101", "caltech256", "imagenet")
 """The columns of table 2."""
 PARITY_PLUGIN = "zoo-has8-reference"
-BASELINES = "baselines"
+BASELINES, FURTHER = "baselines", "further networks"
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,33 @@ def table2(
 TABLES = {1: table1, 2: table2}
 
 
+def further(names: Iterable[str], seeds: int) -> list[Configuration]:
+    """Networks that no table has.
+
+    Args:
+        names: of models.
+        seeds: of each.
+
+    Raises:
+        ModelNameError, UnknownComponentError: a name cannot be read.
+    """
+    return [Configuration(str(zoo.parse_name(name)), FURTHER, count_seeds(seeds)) for name in names]
+
+
+def repeat(configurations: Iterable[Configuration], patterns: Sequence[str], seeds: int) -> list[Configuration]:
+    """All of them; those whose name fits one of the patterns with so many seeds, where that is more."""
+    return [
+        replace(each, seeds=count_seeds(max(seeds, len(each.seeds)))) if _fits(each, patterns) else each
+        for each in configurations
+    ]
+
+
+def _fits(configuration: Configuration, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(configuration.name, pattern) for pattern in patterns)
+
+
 def select(configurations: Sequence[Configuration], patterns: Sequence[str]) -> list[Configuration]:
     """Those whose name fits one of the patterns; all without patterns."""
     if not patterns:
         return list(configurations)
-    return [each for each in configurations if any(fnmatch.fnmatchcase(each.name, pattern) for pattern in patterns)]
+    return [each for each in configurations if _fits(each, patterns)]

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.accuracy.configurations import BASELINES
+from benchmarks.accuracy.configurations import BASELINES, FURTHER
 from benchmarks.accuracy.table import PAPER_BUDGET, tell_epochs
 from benchmarks.common.reporting import RESULTS, write_beside
 
@@ -65,8 +65,8 @@ def title_of(group: str) -> str:
         >>> title_of("resnet_b32_m2_d4"), title_of("baselines")
         ('Hybrids with ResNet blocks (resnet_b32_m2_d4)', 'ResNet-18')
     """
-    if group == BASELINES:
-        return "ResNet-18"
+    if group in (BASELINES, FURTHER):
+        return "ResNet-18" if group == BASELINES else "Further networks"
     return f"Hybrids with {NETWORKS[group.partition('_')[0]]} blocks ({group})"
 
 
@@ -77,7 +77,8 @@ def by_group(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[Mapp
     """
     groups: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for row in rows:
-        groups.setdefault(row["group"], {}).setdefault(in_words(row["name"]), []).append(row)
+        words = row["name"] if row["group"] == FURTHER else in_words(row["name"])
+        groups.setdefault(row["group"], {}).setdefault(words, []).append(row)
     return groups
 
 

@@ -92,7 +92,28 @@ class Counted(BaseModel):
     timesteps: int
 
 
-_RECORD: TypeAdapter[Run | Counted] = TypeAdapter(Annotated[Run | Counted, Field(discriminator="kind")])
+class Spent(BaseModel):
+    """What a trained network spends on an image.
+
+    Attributes:
+        images: that it is an average over.
+        microjoules: by float32 arithmetic at 45 nm.
+        spike_rate: spikes per neuron and timestep; None where nothing spikes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["energy"] = "energy"
+    budget: str
+    name: str
+    seed: int
+    images: int
+    microjoules: float
+    spike_rate: float | None = None
+
+
+Record = Run | Counted | Spent
+_RECORD: TypeAdapter[Record] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
 @dataclass(frozen=True)
@@ -126,6 +147,7 @@ class Ledger:
         self.path = path
         self._runs: dict[tuple[str, str, int], Run] = {}
         self._costs: dict[tuple[str, int, int], Counted] = {}
+        self._energies: dict[tuple[str, str, int], Spent] = {}
         lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
         if lines.pop():  # what stands behind the last line feed
             os.truncate(path, sum(len(line) + 1 for line in lines))
@@ -138,7 +160,7 @@ class Ledger:
                     "remove the line, or name another --state"
                 ) from error
 
-    def add(self, record: Run | Counted) -> None:
+    def add(self, record: Record) -> None:
         """Write one line, through to the disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
@@ -155,9 +177,19 @@ class Ledger:
         """The record of that count."""
         return self._costs.get((name, classes, image_size))
 
-    def _keep(self, record: Run | Counted) -> None:
+    def runs(self) -> list[Run]:
+        """All of them, of every budget."""
+        return list(self._runs.values())
+
+    def energy(self, run: Run) -> Spent | None:
+        """What the network of that run spends."""
+        return self._energies.get((run.budget, run.name, run.seed))
+
+    def _keep(self, record: Record) -> None:
         if isinstance(record, Run):
             self._runs[record.budget, record.name, record.seed] = record
+        elif isinstance(record, Spent):
+            self._energies[record.budget, record.name, record.seed] = record
         else:
             self._costs[record.name, record.classes, record.image_size] = record
 
@@ -215,9 +247,16 @@ class Stopwatch(Observer):
         beside.replace(self._path)
 
 
-def run_folder(work: Path, name: str, seed: int, budget: Budget) -> Path:
-    """Where that run is made; it goes on there, whatever broke it off."""
-    return work / f"{name}-{seed}-{budget.key}"
+def run_folder(work: Path, name: str, seed: int, budget: str) -> Path:
+    """Where that run is made; it goes on there, whatever broke it off.
+
+    Args:
+        work: keeps the folders.
+        name: of the model.
+        seed: of the run.
+        budget: the key of a `Budget`.
+    """
+    return work / f"{name}-{seed}-{budget}"
 
 
 def train_one(name: str, seed: int, budget: Budget, work: Path, observer: Observer) -> Run:
@@ -236,7 +275,7 @@ def train_one(name: str, seed: int, budget: Budget, work: Path, observer: Observ
         TrainingStoppedError: SIGINT or SIGTERM came.
         ZooError: as `train` does, but for `DivergenceError`.
     """
-    out = run_folder(work, name, seed, budget)
+    out = run_folder(work, name, seed, budget.key)
     stopwatch = Stopwatch(out)
     figures: dict[str, Any]
     try:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.accuracy.configurations import BASELINES, Configuration
+from benchmarks.accuracy.configurations import BASELINES, FURTHER, Configuration
 from benchmarks.accuracy.runs import Counted, Run
 
 HEADER = (
@@ -194,7 +194,7 @@ def markdown(content: Mapping[str, Any], cpu: str, command: str) -> str:
     rows = content["rows"]
     parts = [f"# Accuracy: the paper's table {content['table']}", *statement(content, cpu), f"Made by `{command}`."]
     for group in dict.fromkeys(row["group"] for row in rows):
-        title = "Baselines" if group == BASELINES else f"`{group}`"
+        title = group.capitalize() if group in (BASELINES, FURTHER) else f"`{group}`"
         lines = [cells(row) for row in rows if row["group"] == group]
         parts += [f"## {title}", markdown_table(HEADER, lines, 1)]
     if content["differences"]:

@@ -15,7 +15,6 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-import zoo
 from benchmarks.accuracy import __main__ as accuracy
 from benchmarks.accuracy import configurations
 from benchmarks.accuracy import table as accuracy_table
@@ -64,81 +63,6 @@ def written(out: Path) -> Any:
 
 def records(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "accuracy.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-# What is trained ------------------------------------------------------------------------------------------------------
-
-
-def test_table_1_is_the_ablation_with_the_papers_figures_and_the_missing_controls() -> None:
-    found = {each.name: each for each in configurations.table1(TABLES, "cifar10", 1, 3)}
-    ablation = {
-        f"has8_{size}_{encoder}{raw}_{decoder}": TABLES["table1_cifar10"][f"has8_{size}"][half][decoder][encoder]
-        for size in ("vgg_b16_m2_d4", "resnet_b32_m2_d4")
-        for raw, half in (("", "scaled"), ("raw", "unscaled"))
-        for decoder in ("rate", "bpd")
-        for encoder in ("sigmoid", "tanh", "fourier")
-    }
-    assert len(ablation) == 24
-    ablation |= {f"{name}_lif": figure for name, figure in ablation.items() if "raw" not in name}
-    parity = {PARITY: 79.20, "has8_vggref_b16_m2_d4_fourierref_bpdref_lifref": 81.58}
-    expected = ablation | parity | TABLES["table1_cifar10"]["baselines"]
-    assert {name: each.paper for name, each in found.items() if each.paper is not None} == expected
-    several = {name for name, each in found.items() if each.seeds == (3407, 3408, 3409)}
-    assert several == {
-        f"{name}{size}{coding}"
-        for size in ("vgg_b16_m2_d4", "resnet_b32_m2_d4")
-        for name, coding in (("has8_", "_ste_bpd"), ("snn_", "_ste_bpd"), ("ann_", ""))
-    }
-    assert {found[name].seeds for name in found.keys() - several} == {(3407,)}
-    assert found.keys() - expected.keys() - several == {f"has8_{size}_ste_rate" for size in configurations.TABLE1_SIZES}
-    assert found["has8_vgg_b16_m2_d4_tanhraw_rate"].paper_macs == 4.34e9
-    without = {name for name in found if not name.endswith("_lif")}
-    assert {each.name for each in configurations.table1(TABLES, "cifar10", 1, 3, ["if"])} == without
-
-
-def test_every_name_is_a_model_and_so_is_its_control() -> None:
-    for make in configurations.TABLES.values():
-        found = make(TABLES, "cifar10", 1, 3)
-        names = [each.name for each in found]
-        assert len(set(names)) == len(names)
-        for each in found:
-            assert each.control is None or zoo.parse_name(each.control)
-            assert (each.plugin is None) == ("ref_" not in each.name)
-            assert each.plugin is not None or str(zoo.parse_name(each.name)) == each.name
-
-
-@pytest.mark.parametrize("dataset", [*configurations.DATASETS, None])
-def test_table_2_is_the_papers_column_of_that_data_set(dataset: str | None) -> None:
-    found = configurations.table2(TABLES, dataset, 2, 3)
-    models = {each.name.removesuffix("_fourier_bpd"): each for each in found}
-    assert models.keys() > TABLES["table2_top1"].keys()
-    column = None if dataset is None else configurations.DATASETS.index(dataset)
-    for name, each in models.items():
-        row = TABLES["table2_top1"].get(name)
-        assert each.paper == (row[column] if row and column is not None else None)
-        assert each.seeds == (3407, 3408)
-        assert each.control is None or each.control in models
-    assert len(models) == len(TABLES["table2_top1"]) + 4  # the hybrids' controls
-
-
-def test_table_1_has_no_figures_of_another_data_set() -> None:
-    for dataset in ("cifar100", None):
-        assert {each.paper for each in configurations.table1(TABLES, dataset, 1, 1)} == {None}
-
-
-@pytest.mark.parametrize(
-    ("data", "dataset"),
-    [
-        ("cifar10", "cifar10"),
-        ("/data/CIFAR-10-jpeg/", "cifar10"),
-        ("cifar100", "cifar100"),
-        ("cifar1000", None),
-        ("Caltech_256", "caltech256"),
-        ("cifar10/mine", None),
-    ],
-)
-def test_the_papers_data_set_is_read_off_the_datas_name(data: str, dataset: str | None) -> None:
-    assert configurations.dataset_of(data) == dataset
 
 
 # Records --------------------------------------------------------------------------------------------------------------
@@ -312,6 +236,7 @@ def test_ctrl_c_between_runs_or_in_one_keeps_what_is_done(
         (("--recipe", "modem"), "modern"),
         (("--dataset", "mnist"), "caltech101"),
         (("--neuron", "plif"), "if, lif"),
+        (("--also", "ann_resnett_b16_m2_d4"), "resnet"),
         (("--precision", "int8"), "bf16"),
         (("--data", "nowhere"), "nowhere"),
     ],
@@ -377,7 +302,8 @@ def test_a_control_of_other_seeds_makes_no_difference() -> None:
 
 def test_the_kept_table_1_is_whole_and_states_its_budget() -> None:
     kept = json.loads((reporting.RESULTS / "accuracy.json").read_text(encoding="utf-8"))
-    expected = configurations.table1(TABLES, "cifar10", 1, 3, kept["neurons"])
+    named = configurations.table1(TABLES, "cifar10", 1, 3, kept["neurons"]) + configurations.further(kept["also"], 1)
+    expected = configurations.repeat(named, kept["repeated"], 3)
     assert [(row["name"], len(row["runs"]), row["paper"]) for row in kept["rows"]] == [
         (each.name, len(each.seeds), each.paper) for each in expected
     ]

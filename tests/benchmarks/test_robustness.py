@@ -11,7 +11,10 @@ from typer.testing import CliRunner
 
 import zoo
 from benchmarks import robustness
+from benchmarks.common import reporting
 from tests.benchmarks.noise import write_noise
+from zoo.catalog.catalog import catalog_path, read_file
+from zoo.hub.card import write_card
 
 BUNDLED, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 NAMES = (("has8_resnet", "_ste_bpd"), ("ann_resnet", ""))
@@ -54,3 +57,35 @@ def test_one_command_measures_a_hybrid_and_its_control(tmp_path: Path) -> None:
     assert [row["name"] for row in kept["rows"]] == [BUNDLED, CONTROL]
     assert [set(row["silenced"]) for row in kept["rows"]] == [{"spiking", "analog"}, set()]
     assert all(row["altered"].keys() == robustness.ALTERATIONS.keys() for row in kept["rows"])
+
+
+def test_figures_go_into_the_records_of_a_catalog_and_the_card_tells_them(tmp_path: Path) -> None:
+    catalog = tmp_path / "registry.yaml"
+    catalog.write_bytes(catalog_path().read_bytes())
+    noise = write_noise(tmp_path / "noise.npz", BUNDLED, 20)
+    arguments = [BUNDLED, "--data", str(noise), "--catalog", str(catalog), "--out", str(tmp_path)]
+    assert CliRunner().invoke(robustness.app, arguments).exit_code == 0
+    before = {record.name: record for record in read_file(catalog_path()).weights}
+    after = {record.name: record for record in read_file(catalog).weights}
+    assert {name for name, record in after.items() if record != before[name]} == {BUNDLED, CONTROL}
+    record = after[BUNDLED]
+    assert record.silenced.keys() == {"spiking", "analog"}
+    assert record.robustness.keys() == {"as they are", *robustness.ALTERATIONS}
+    kept = json.loads((tmp_path / "robustness.json").read_text(encoding="utf-8"))
+    assert record.robustness_images == kept["images"]
+    assert record.calibration_error == kept["rows"][0]["ece"]
+    told = record.robustness_in_words
+    assert f"with silenced spiking branches {record.silenced['spiking']:.1f} %" in told
+    card = write_card(record.stored(), zoo.parse_name(BUNDLED), "hf-hub:a/b").decode()
+    assert told in " ".join(card.split())
+
+
+def test_every_listed_weight_of_this_repository_has_figures_that_fit_its_own() -> None:
+    """Those that fail here lack `python -m benchmarks.robustness --catalog FILE`."""
+    for path in (catalog_path(), *sorted(reporting.ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"))):
+        for record in read_file(path).weights:
+            assert record.robustness_images, record.name
+            plain = record.robustness["as they are"]
+            assert plain == pytest.approx(record.metrics["top1"], abs=3), record.name
+            assert (record.spec["family"] == "has8") == bool(record.silenced), record.name
+            assert max(record.robustness.values()) < plain + 1, record.name

@@ -95,12 +95,6 @@ def test_a_range_is_written_and_replaced_and_every_other_line_stays(path: Path) 
         ]
 
 
-def test_a_record_that_is_not_there_is_named() -> None:
-    record = default_catalog().weight(zoo.parse_name(BUNDLED))
-    with pytest.raises(InputError, match=rf"{BUNDLED} is not one `- variant:` with its `tag:` in the next line"):
-        put_range("weights:\n", record, MADE)
-
-
 def test_more_images_than_there_are_and_networks_without_spikes() -> None:
     catalog = default_catalog()
     data = load_split((torch.zeros(4, 32, 32, 3, dtype=torch.uint8).numpy(), torch.arange(4).numpy()), "val")

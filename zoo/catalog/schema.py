@@ -146,7 +146,9 @@ class StoredWeight(Record):
             branches started from, or one of the same schedule; empty for none.
         started_from: the weight that training started from, `variant.tag`; empty for none.
         silenced: top-1 in percent with one kind of branch giving 0: `spiking`, `analog`.
-        robustness: top-1 in percent on altered validation images, by the alteration and its strength.
+        robustness: top-1 in percent on altered validation images, by their alteration, and `as they are`.
+        calibration_error: expected calibration error in percent.
+        robustness_images: validation images that the three above are of, evenly spread.
         energy_range: energy under several published models.
         converted: the file that it was converted from.
     """
@@ -177,6 +179,8 @@ class StoredWeight(Record):
     started_from: str = ""
     silenced: dict[Literal["spiking", "analog"], Percent] = Field(default_factory=dict)
     robustness: dict[str, Percent] = Field(default_factory=dict)
+    calibration_error: Percent | None = None
+    robustness_images: int | None = Field(default=None, ge=1)
     energy_range: EnergyRange | None = None
     converted: Conversion | None = None
 
@@ -222,6 +226,16 @@ class StoredWeight(Record):
     def num_classes(self) -> int:
         """One for each label."""
         return len(self.labels)
+
+    @property
+    def robustness_in_words(self) -> str:
+        """`of 2,000 validation images as they are 84.3 %, noise 0.1 57.2 %; …`; empty where none was measured."""
+        if self.robustness_images is None:
+            return ""
+        parts = [", ".join(f"{what} {top1:.1f} %" for what, top1 in self.robustness.items())]
+        parts += [f"with silenced {branch} branches {top1:.1f} %" for branch, top1 in self.silenced.items()]
+        parts += [f"calibration error {self.calibration_error:.1f} %"] if self.calibration_error is not None else []
+        return f"of {self.robustness_images:,} validation images " + "; ".join(parts)
 
     def spec_of(self, spec: Spec) -> Spec:
         """The spec with this weight's tag and options."""

@@ -89,6 +89,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
     scores = {name: in_words(name, value) for name, value in weight["metrics"].items()}
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
+    told = weight["robustness_in_words"]
     energy = {"energy": f"{bounds.in_words} times its control's, by model of energy"} if bounds else {}
     return {
         "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()) or "not measured",
@@ -100,6 +101,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
         **energy,
+        **({"robustness": told} if told else {}),
         "recipe": ", ".join(_training(weight)),
         "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
         "source": weight["location"],

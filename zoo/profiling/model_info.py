@@ -78,7 +78,9 @@ def model_info(
             for c in providers_of(spec, registry)
         ],
         "weights": [
-            weight.model_dump(mode="json") | {"name": weight.name, "location": place} for weight, place in weights
+            weight.model_dump(mode="json")
+            | {"name": weight.name, "location": place, "robustness_in_words": weight.robustness_in_words}
+            for weight, place in weights
         ],
     }
 

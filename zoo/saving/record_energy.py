@@ -6,7 +6,6 @@ file anew; all other lines stay as they are. Images are spread evenly over the v
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -22,9 +21,9 @@ from zoo.factory import create_model
 from zoo.files import replace_bytes
 from zoo.profiling import profile
 from zoo.registry.registry import default_registry
+from zoo.saving.record_block import put_block
 
 COUNT = 100
-_KEY = "energy_range:"
 
 
 def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) -> EnergyRange | None:
@@ -52,39 +51,10 @@ def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) ->
 
 
 def put_range(text: str, record: WeightRecord, bounds: EnergyRange) -> str:
-    """A registry.yaml with this range in that record, in place of the one that it had.
-
-    Raises:
-        InputError: the record does not begin as `zoo.saving.record_run` writes it, with variant and tag.
-    """
-    lines = text.splitlines()
-    heads = [
-        (row, match[1])
-        for row, line in enumerate(lines)
-        if (match := re.fullmatch(r"( *)- variant: (\S+)", line)) and match[2] == record.variant
-        if row + 1 < len(lines) and lines[row + 1].strip() == f"tag: {record.tag}"
-    ]
-    if len(heads) != 1:
-        raise InputError(f"{record.name} is not one `- variant:` with its `tag:` in the next line; write it so")
-    first, outer = heads[0]
-    last = first + 1
-    while last < len(lines) and (lines[last].startswith(f"{outer} ") or not lines[last].strip()):
-        last += 1
-    while not lines[last - 1].strip():
-        last -= 1
-    inner = f"{outer}  "
-    kept, dropping = [], False
-    for line in lines[first:last]:
-        if line.startswith(inner) and line[len(inner)] not in " -":
-            dropping = line == f"{inner}{_KEY}"
-        kept += [] if dropping else [line]
-    return "\n".join([*lines[:first], *kept, *_written(bounds, inner), *lines[last:], ""])
-
-
-def _written(bounds: EnergyRange, indent: str) -> list[str]:
-    lines = [_KEY, f"  images: {bounds.images}", f"  data: {bounds.data}", "  models:  # microjoules: network, control"]
+    """A registry.yaml with this range in that record, in place of the one that it had; raises as `put_block`."""
+    lines = [f"  images: {bounds.images}", f"  data: {bounds.data}", "  models:  # microjoules: network, control"]
     lines += [f"    {name}: [{own:.6g}, {control:.6g}]" for name, (own, control) in bounds.models.items()]
-    return [f"{indent}{line}" for line in lines]
+    return put_block(text, record, "energy_range", lines)
 
 
 def main(

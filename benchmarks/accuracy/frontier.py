@@ -1,0 +1,155 @@
+"""Accuracy against energy, for networks of one training budget: at which energy each kind is ahead.
+
+The networks are the runs that `python -m benchmarks.accuracy --work DIR` kept. Each is profiled once, on real images;
+that is recorded beside its run, so that the folders may go afterwards. Run it as
+
+    python -m benchmarks.accuracy.frontier --data DIR --work WORK
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import Tensor
+
+import zoo
+from benchmarks.accuracy.runs import Ledger, Run, Spent, run_folder
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_beside, write_result
+from benchmarks.common.validation import read_images
+from zoo.errors import InputError
+from zoo.profiling import profile
+
+STYLES = {
+    "ann": ("no spikes", "s", "#0072B2"),
+    "has8": ("hybrid", "o", "#D55E00"),
+    "snn": ("spikes alone, bit planes", "^", "#009E73"),
+    "sew": ("spikes alone, SEW-ResNet-18", "D", "#CC79A7"),
+}
+"""Family → words, mark, colour of Okabe and Ito's palette."""
+
+app = typer.Typer(add_completion=False)
+
+
+def measure(run: Run, folder: Path, pixels: Tensor) -> Spent:
+    """Profile what that run trained on images (N, 3, H, W) in [0, 1]."""
+    cost = profile(zoo.create_model(f"local-dir:{folder}"), images=pixels)
+    assert cost.energy is not None
+    rate = None if cost.activity is None else cost.activity.spike_rate
+    return Spent(
+        budget=run.budget,
+        name=run.name,
+        seed=run.seed,
+        images=len(pixels),
+        microjoules=cost.energy.pj / 1e6,
+        spike_rate=rate,
+    )
+
+
+def choose_budget(runs: Iterable[Run], wanted: str | None) -> str:
+    """The key of the one budget that there is, or the wanted one.
+
+    Raises:
+        InputError: there is none, or several and none is wanted.
+    """
+    keys = sorted({run.budget for run in runs})
+    if wanted in keys:
+        return wanted
+    if wanted is None and len(keys) == 1:
+        return keys[0]
+    raise InputError(f"there are runs of {len(keys)} budgets: {', '.join(keys) or 'none'}; choose one by --budget")
+
+
+def make_rows(ledger: Ledger, budget: str) -> list[dict[str, Any]]:
+    """Every run of that budget with a figure and an energy, the cheapest first."""
+    rows = []
+    for run in ledger.runs():
+        spent = ledger.energy(run)
+        if run.budget == budget and run.top1 is not None and spent is not None:
+            facts = spent.model_dump(include={"name", "seed", "images", "microjoules", "spike_rate"})
+            rows.append({**facts, "top1": run.top1, "family": run.name.partition("_")[0]})
+    return sorted(rows, key=lambda row: row["microjoules"])
+
+
+def best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those that no cheaper network equals, of rows in the order of their energy."""
+    found: list[Mapping[str, Any]] = []
+    for row in rows:
+        if not found or row["top1"] > found[-1]["top1"]:
+            found.append(row)
+    return found
+
+
+def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """A PNG: a mark for each run, a line through those that no cheaper one equals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8.5, 5), layout="constrained")
+    for family, (words, mark, color) in STYLES.items():
+        chosen = [row for row in rows if row["family"] == family]
+        if chosen:
+            points = [[row[key] for row in chosen] for key in ("microjoules", "top1")]
+            axes.plot(*points, mark, color=color, label=words, markersize=6, alpha=0.8)
+    edge = best(rows)
+    axes.plot([row["microjoules"] for row in edge], [row["top1"] for row in edge], color="0.6", linewidth=1, zorder=0)
+    for row in edge:
+        place = (row["microjoules"], row["top1"])
+        axes.annotate(row["name"], place, xytext=(-4, 5), textcoords="offset points", fontsize=7, ha="right")
+    axes.set(
+        title="Accuracy against energy, one training budget; the line joins what no cheaper network equals",
+        xlabel="energy of one image by 45 nm float32 arithmetic [µJ]",
+        ylabel="correctly classified images (top-1) [%]",
+        xscale="log",
+    )
+    axes.margins(x=0.25)
+    axes.grid(True, color="0.92", linewidth=0.8)
+    axes.legend(loc="lower right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    pyplot.close(figure)
+    return buffer.getvalue()
+
+
+@app.command()
+def main(
+    data: Annotated[Path, typer.Option(help="Folder with train.npz and val.npz.")],
+    work: Annotated[
+        Path | None, typer.Option(help="The --work of benchmarks.accuracy: what is there and not profiled yet.")
+    ] = None,
+    state: Annotated[Path | None, typer.Option(help="The records of the runs; OUT/accuracy.jsonl.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Validation images, spread evenly over the split.")] = 100,
+    budget: Annotated[str | None, typer.Option(help="Of which runs, where the records hold several.")] = None,
+    out: Out = RESULTS,
+) -> None:
+    """Profile, record, print, write."""
+    torch.set_num_threads(1)
+    ledger = Ledger(state or out / "accuracy.jsonl")
+    pixels, _ = read_images(data, images)
+    for run in ledger.runs():
+        folder = run_folder(work, run.name, run.seed, run.budget) if work else None
+        if folder and ledger.energy(run) is None and run.top1 is not None and folder.is_dir():
+            ledger.add(measure(run, folder, pixels))
+            typer.echo(f"{run.name}, seed {run.seed}: profiled", err=True)
+    rows = make_rows(ledger, choose_budget(ledger.runs(), budget))
+    lines = [
+        [row["name"], str(row["seed"]), f"{row['microjoules']:.1f}", f"{row['top1']:.2f}", _rate(row)] for row in rows
+    ]
+    print_table("The cheapest first", ["model", "seed", "µJ an image", "top-1", "spike rate"], lines)
+    path = write_result(out, "accuracy_energy", {"rows": rows, "best": [row["name"] for row in best(rows)]})
+    write_beside(path.with_suffix(".png"), picture(rows))
+    typer.echo(f"wrote {path} and {path.with_suffix('.png').name}")
+
+
+def _rate(row: Mapping[str, Any]) -> str:
+    return "–" if row["spike_rate"] is None else f"{100 * row['spike_rate']:.1f} %"
+
+
+if __name__ == "__main__":
+    app()
