@@ -26,7 +26,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 from torchvision.transforms.v2 import functional as alter
 
-from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.common.reporting import RESULTS, Out, print_table, write_beside, write_result
 from zoo.catalog.catalog import default_catalog, read_file
 from zoo.catalog.schema import WeightRecord
 from zoo.contracts.classifier import ImageClassifier
@@ -164,6 +164,19 @@ def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:
     print_table("Top-1 in percent on altered images", ["weight", *ALTERATIONS], worse)
 
 
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each weight: one decimal, as the images allow, and the stronger of each alteration."""
+    strongest = {what.split()[0]: what for what in ALTERATIONS}
+    header = ["weight", "top-1", "spikes silenced", "analog silenced", "calibration error", *strongest.values()]
+    lines = [f"| {' | '.join(header)} |", "| --- |" + " ---: |" * (len(header) - 1)]
+    for row in rows:
+        parts = [row["silenced"].get(branch) for branch in BRANCHES]
+        figures = [row["top1"], *parts, row["ece"], *(row["altered"][what] for what in strongest.values())]
+        cells = ["–" if figure is None else f"{figure:.1f}" for figure in figures]
+        lines.append(f"| `{row['name']}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def read(split: ImageSplit, images: int) -> tuple[Tensor, Tensor]:
     """Pixels (N, 3, H, W) in [0, 1] and labels (N,), spread evenly over the split."""
     count = min(images, len(split))
@@ -220,7 +233,9 @@ def main(
     for file in catalog or []:
         write_records(file, rows, len(labels))
     content = {"data": data.name, "images": len(labels), "calibration_bins": BINS, "rows": rows}
-    typer.echo(f"wrote {write_result(out, 'robustness', content)}")
+    path = write_result(out, "robustness", content)
+    write_beside(path.with_suffix(".md"), markdown(rows).encode())
+    typer.echo(f"wrote {path} and {path.with_suffix('.md').name}")
 
 
 if __name__ == "__main__":

@@ -57,6 +57,14 @@ def test_one_command_measures_a_hybrid_and_its_control(tmp_path: Path) -> None:
     assert [row["name"] for row in kept["rows"]] == [BUNDLED, CONTROL]
     assert [set(row["silenced"]) for row in kept["rows"]] == [{"spiking", "analog"}, set()]
     assert all(row["altered"].keys() == robustness.ALTERATIONS.keys() for row in kept["rows"])
+    assert (tmp_path / "robustness.md").read_text(encoding="utf-8") == robustness.markdown(kept["rows"])
+
+
+def test_the_kept_table_is_that_of_the_kept_figures() -> None:
+    kept = json.loads((reporting.RESULTS / "robustness.json").read_text(encoding="utf-8"))
+    page = (reporting.RESULTS / "robustness.md").read_text(encoding="utf-8")
+    assert page == robustness.markdown(kept["rows"])
+    assert page.splitlines()[0].endswith("| noise 0.1 | blur 1 | contrast 0.25 | JPEG 10 |")
 
 
 def test_figures_go_into_the_records_of_a_catalog_and_the_card_tells_them(tmp_path: Path) -> None:
