@@ -7,6 +7,7 @@ SMALL = (
     "has8_vgg_b4_m2_d4_fourier_bpd",
     "has8_resnet50_b1_m2_d4_ste_rate",
     "has8_resnetsmall_b8_m2_d4_ste_bpd",
+    "has8_resnetfull_b4_m2_d4_ste_bpd",
     "has8_vgg_b1_m2_d2_sigmoid_bpd_lif",
     "has8_vgg_b1_m2_d2_tanh_rate_plif",
     "has8_vgg_b1_m2_d2_sigmoidraw_bpd",
