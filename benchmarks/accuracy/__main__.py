@@ -32,7 +32,7 @@ from benchmarks.accuracy.configurations import (
     repeat,
     select,
 )
-from benchmarks.accuracy.datasets import joined_page, result_name
+from benchmarks.accuracy.datasets import TABLE2, joined_page, result_name
 from benchmarks.accuracy.picture import picture
 from benchmarks.accuracy.progress import RunLine
 from benchmarks.accuracy.runs import (
@@ -87,7 +87,7 @@ class Benchmark:
         data: as it was named.
         dataset: the paper's of that name.
         recipe: as it was named.
-        choices: what of the table is chosen beside names: neurons, further networks, what is repeated.
+        choices: by option: the neurons of the scaled rows, patterns of repeated names, further networks.
         whole: images of both splits before the limits.
         macs_size: pixels a side that MACs are counted at.
         configurations: all rows of the table.
@@ -205,7 +205,7 @@ def report(content: Mapping[str, Any], out: Path) -> None:
     write_beside(path.with_suffix(".png"), picture(content))
     written = [path, path.with_suffix(".md"), path.with_suffix(".png")]
     if table == 2:
-        written.append(out / "accuracy_table2.md")
+        written.append(out / f"{TABLE2}.md")
         write_beside(written[-1], joined_page(out).encode())
     typer.echo(f"wrote {', '.join(map(str, written))}")
 
@@ -262,7 +262,9 @@ def main(
     ] = None,
     neuron: Annotated[
         list[str],
-        typer.Option(metavar="NEURON", callback=check_neurons, help="Of table 1's scaled encoders; may be repeated."),
+        typer.Option(
+            metavar="NEURON", callback=check_neurons, help="Neurons of table 1's scaled rows; may be repeated."
+        ),
     ] = list(NEURONS),  # noqa: B006
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network: 3407, 3408, ….")] = 1,
     control_seeds: Annotated[
@@ -270,7 +272,7 @@ def main(
     ] = 3,
     repeated: Annotated[
         list[str],
-        typer.Option("--repeat", metavar="PATTERN", help="Names that have so many seeds too; may be repeated."),
+        typer.Option("--repeat", metavar="PATTERN", help="Names that get --control-seeds runs too; may be repeated."),
     ] = [],  # noqa: B006
     also: Annotated[
         list[str],
@@ -302,6 +304,7 @@ def main(
     try:
         known = TABLES[table](read_tables(paper), named, seeds, control_seeds, neuron)
         configurations = repeat([*known, *further(also, seeds)], repeated, control_seeds)
+        chosen = choose(configurations, only or [])
         settings = load_recipe(recipe, {key: value for key, value in changes.items() if value is not None})
         whole = load_data(data)
         limited = limit(whole, images, val_images)
@@ -309,7 +312,6 @@ def main(
     except ZooError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    chosen = choose(configurations, only or [])
     sizes = (len(whole.train), len(whole.val))
     budget = Budget(limited, settings, threads)
     benchmark = Benchmark(table, data, named, recipe, choices, sizes, macs_size, configurations, budget, ledger)
