@@ -21,6 +21,7 @@ import typer
 from torch import Tensor
 
 import zoo
+from benchmarks.accuracy.configurations import count_seeds
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from zoo.blocks import BitPlaneEncoder, bit_plane_decode, straight_through_planes
 from zoo.contracts.decoder import Decoder
@@ -33,7 +34,6 @@ from zoo.factory import open_model
 from zoo.training import Recipe, load_recipe, train
 
 SIZE = "resnet_b32_m2_d4"
-FIRST_SEED = 3407
 
 app = typer.Typer(add_completion=False)
 
@@ -118,9 +118,9 @@ def run(experiment: Experiment, seed: int, splits: DataSplits, recipe: Recipe) -
     return {"seed": seed, "top1": round(result.metrics["top1"], 4), "spike_rate": rate}
 
 
-def seeds_of(experiment: Experiment, seeds: int) -> range:
+def seeds_of(experiment: Experiment, seeds: int) -> tuple[int, ...]:
     """Which seeds it is run with."""
-    return range(FIRST_SEED, FIRST_SEED + (seeds if experiment.repeated else 1))
+    return count_seeds(seeds if experiment.repeated else 1)
 
 
 def read_done(path: Path, budget: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -176,7 +176,7 @@ def main(
     changes = {"epochs": epochs, "batch_size": 64, "learning_rate": 1e-3}
     recipe = load_recipe("modern", changes)
     splits = prepare_data(data, DataOptions(limit=images), open_model(f"ann_{SIZE}"))
-    budget = {"images": images, "of_images_measured": len(splits.val), "recipe": "modern", **changes}
+    budget = {"images": images, "val_images": len(splits.val), "recipe": "modern", **changes}
     done = read_done(out / "neurons.json", budget)
     for experiment in EXPERIMENTS:
         for seed in seeds_of(experiment, seeds):
