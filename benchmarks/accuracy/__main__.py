@@ -25,12 +25,13 @@ import typer
 from benchmarks.accuracy.configurations import (
     DATASETS,
     NEURONS,
-    TABLES,
     Configuration,
     dataset_of,
     further,
     repeat,
     select,
+    table1,
+    table2,
 )
 from benchmarks.accuracy.datasets import TABLE2, joined_page, result_name
 from benchmarks.accuracy.picture import picture
@@ -302,7 +303,8 @@ def main(
     choices = {"neurons": neuron, "repeated": repeated, "also": also}
     changes = {"epochs": epochs, "batch_size": batch_size, "precision": precision}
     try:
-        known = TABLES[table](read_tables(paper), named, seeds, control_seeds, neuron)
+        figures = read_tables(paper)
+        known = table1(figures, named, seeds, control_seeds, neuron) if table == 1 else table2(figures, named, seeds)
         configurations = repeat([*known, *further(also, seeds)], repeated, control_seeds)
         chosen = choose(configurations, only or [])
         settings = load_recipe(recipe, {key: value for key, value in changes.items() if value is not None})

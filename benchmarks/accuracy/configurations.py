@@ -134,21 +134,13 @@ def table1(
     return found + [_baseline(name, seeds, paper_top1(zoo.parse_name(name), known), tables) for name in names]
 
 
-def table2(
-    tables: Mapping[str, Any],
-    dataset: str | None,
-    seeds: int,
-    control_seeds: int,
-    neurons: Sequence[str] = NEURONS,
-) -> list[Configuration]:
-    """Table 2's eight models, and every hybrid's network without spikes.
+def table2(tables: Mapping[str, Any], dataset: str | None, seeds: int) -> list[Configuration]:
+    """Table 2's eight models, whose neurons are IF, and every hybrid's network without spikes.
 
     Args:
         tables: the paper's figures.
         dataset: the column; None for no figures.
         seeds: of every network.
-        control_seeds: of none here, as a hybrid and its control have the same.
-        neurons: of none here, as the paper's eight models have IF.
     """
     published = tables.get("table2_top1", {}) if dataset else {}
 
@@ -162,9 +154,6 @@ def table2(
         found.append(_sized("ann", size, "", seeds, None, tables, None))
     names = ("sew_resnet18_phase", "sew_resnet50_phase", "ann_resnet18", "ann_resnet50")
     return found + [_baseline(name, seeds, figure(name), tables) for name in names]
-
-
-TABLES = {1: table1, 2: table2}
 
 
 def further(names: Iterable[str], seeds: int) -> list[Configuration]:
