@@ -15,7 +15,7 @@ import typer
 
 import zoo
 from benchmarks.common.paper import PAPER, paper_top1, read_tables
-from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside, write_result
+from benchmarks.common.reporting import RESULTS, ROOT, Out, markdown_table, write_beside, write_result
 from zoo.catalog.catalog import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
@@ -94,9 +94,9 @@ def shown_top1(row: Mapping[str, Any]) -> str:
     return " ".join(filter(None, figures)) or "–"
 
 
-def markdown_row(row: Mapping[str, Any]) -> str:
+def cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table."""
-    cells = [
+    return [
         f"`{row['name']}`",
         str(row["classes"]),
         f"{row['params'] / 1e6:.2f} M",
@@ -105,13 +105,11 @@ def markdown_row(row: Mapping[str, Any]) -> str:
         str(row["timesteps"]),
         shown_top1(row),
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The Markdown table, without a line feed at its end."""
-    rule = "| --- |" + " ---: |" * (len(HEADER) - 1)
-    return "\n".join([f"| {' | '.join(HEADER)} |", rule, *map(markdown_row, rows)])
+    return markdown_table(HEADER, map(cells, rows))
 
 
 def replace_between(text: bytes, table: str, markers: tuple[bytes, bytes] = (START, END)) -> bytes:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 import zoo
 from benchmarks.accuracy.configurations import count_seeds
-from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.common.reporting import RESULTS, Out, markdown_table, print_table, write_beside, write_result
 from zoo.blocks import BitPlaneEncoder, bit_plane_decode, straight_through_planes
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
@@ -34,6 +34,7 @@ from zoo.factory import open_model
 from zoo.training import Recipe, load_recipe, train
 
 SIZE = "resnet_b32_m2_d4"
+HEADER = ("experiment", "top-1 (least to most)", "spike rate", "seeds")
 
 app = typer.Typer(add_completion=False)
 
@@ -188,15 +189,16 @@ def main(
                 write_rows(out, budget, done)
     rows = write_rows(out, budget, done)
     title = f"{SIZE}: {epochs} epochs of {images:,} images, top-1 on {len(splits.val):,}"
-    print_table(title, ["experiment", "top-1 (least to most)", "spike rate", "seeds"], [cells(row) for row in rows])
+    print_table(title, list(HEADER), [cells(row) for row in rows])
 
 
 def write_rows(
     out: Path, budget: Mapping[str, Any], done: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Write all that is done, in the plan's order; returns its rows."""
+    """Write all that is done, in the plan's order, as JSON and as a table in Markdown; returns its rows."""
     rows = [summarise(each, done[each.title]) for each in EXPERIMENTS if done.get(each.title)]
-    write_result(out, "neurons", {"budget": dict(budget), "rows": rows})
+    path = write_result(out, "neurons", {"budget": dict(budget), "rows": rows})
+    write_beside(path.with_suffix(".md"), f"{markdown_table(HEADER, map(cells, rows))}\n".encode())
     return rows
 
 

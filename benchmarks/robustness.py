@@ -26,7 +26,7 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 from torchvision.transforms.v2 import functional as alter
 
-from benchmarks.common.reporting import RESULTS, Out, print_table, write_beside, write_result
+from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
 from zoo.catalog.catalog import default_catalog, read_file
 from zoo.catalog.schema import WeightRecord
 from zoo.contracts.classifier import ImageClassifier
@@ -168,13 +168,12 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A row for each weight: one decimal, as the images allow, and the stronger of each alteration."""
     strongest = {what.split()[0]: what for what in ALTERATIONS}
     header = ["weight", "top-1", "spikes silenced", "analog silenced", "calibration error", *strongest.values()]
-    lines = [f"| {' | '.join(header)} |", "| --- |" + " ---: |" * (len(header) - 1)]
+    lines = []
     for row in rows:
         parts = [row["silenced"].get(branch) for branch in BRANCHES]
         figures = [row["top1"], *parts, row["ece"], *(row["altered"][what] for what in strongest.values())]
-        cells = ["–" if figure is None else f"{figure:.1f}" for figure in figures]
-        lines.append(f"| `{row['name']}` | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        lines.append([row["name"], *("–" if figure is None else f"{figure:.1f}" for figure in figures)])
+    return markdown_table(header, as_code(lines)) + "\n"
 
 
 def read(split: ImageSplit, images: int) -> tuple[Tensor, Tensor]:

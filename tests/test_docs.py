@@ -90,6 +90,12 @@ def test_every_page_is_in_the_contents() -> None:
     assert listed == pages
 
 
+def test_the_page_about_neurons_shows_what_its_code_prints() -> None:
+    (code, shown) = (text for language, text in blocks(DOCS / "concepts" / "neurons.md") if language != "{include}")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == shown
+
+
 def test_the_tables_of_the_paper_are_in_one_file() -> None:
     text = (DOCS / "paper.md").read_text(encoding="utf-8")
     assert all(f"{{{{ {table} }}}}" in text for table in ("table1", "table1_baselines", "table2", "table3"))

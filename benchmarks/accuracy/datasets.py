@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.accuracy.configurations import DATASETS
-from benchmarks.accuracy.table import PAPER_BUDGET, markdown_table, show_spread, tell_budget
+from benchmarks.accuracy.table import PAPER_BUDGET, show_spread, tell_budget
+from benchmarks.common.reporting import as_code, markdown_table
 
 TABLE2 = "accuracy_table2"
 TITLES = dict(zip(DATASETS, ("CIFAR-10", "CIFAR-100", "Caltech-101", "Caltech-256", "ImageNet"), strict=True))
@@ -62,7 +63,7 @@ def joined_page(folder: Path) -> str:
         f"Top-1 in percent; in brackets the paper's, of {PAPER_BUDGET}. Budgets differ by far: compare ours with each "
         "other, and the paper's with each other. A dash is a network that was not run.",
         *_budgets(results),
-        markdown_table(["model", *(title for title, _ in results)], lines, 1),
+        markdown_table(["model", *(title for title, _ in results)], as_code(lines)),
     ]) + "\n"  # fmt: skip
 
 

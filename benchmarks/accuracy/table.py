@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.accuracy.configurations import BASELINES, FURTHER, Configuration
 from benchmarks.accuracy.runs import Counted, Run
+from benchmarks.common.reporting import as_code, markdown_table
 
 HEADER = (
     "model",
@@ -143,13 +144,6 @@ def difference_cells(row: Mapping[str, Any]) -> list[str]:
     return [row["name"], row["less"], points, str(len(row["seeds"])), *times]
 
 
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], words: int) -> str:
-    """The first `words` columns hold names."""
-    rule = "| " + " | ".join("---" if index < words else "---:" for index in range(len(header))) + " |"
-    shown = [[f"`{cell}`" if index < words else cell for index, cell in enumerate(line)] for line in lines]
-    return "\n".join([f"| {' | '.join(header)} |", rule, *(f"| {' | '.join(line)} |" for line in shown)])
-
-
 def short_budget(budget: Mapping[str, Any]) -> str:
     """A few words, for titles."""
     images, measured = budget["images"], budget["val_images"]
@@ -196,10 +190,10 @@ def markdown(content: Mapping[str, Any], cpu: str, command: str) -> str:
     for group in dict.fromkeys(row["group"] for row in rows):
         title = group.capitalize() if group in (BASELINES, FURTHER) else f"`{group}`"
         lines = [cells(row) for row in rows if row["group"] == group]
-        parts += [f"## {title}", markdown_table(HEADER, lines, 1)]
+        parts += [f"## {title}", markdown_table(HEADER, as_code(lines))]
     if content["differences"]:
         lines = [difference_cells(row) for row in content["differences"]]
-        parts += ["## What the spikes add, and what they cost", markdown_table(DIFFERENCE_HEADER, lines, 2)]
+        parts += ["## What the spikes add, and what they cost", markdown_table(DIFFERENCE_HEADER, as_code(lines, 2), 2)]
     reasons = list_reasons(rows)
     if reasons:
         parts += ["## Without a figure", "\n".join(reasons)]

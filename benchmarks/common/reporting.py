@@ -9,6 +9,7 @@ import platform
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -97,6 +98,17 @@ def write_result(out: Path, name: str, content: dict[str, Any]) -> Path:
     text = json.dumps(jsonable(result), indent=1, ensure_ascii=False, allow_nan=False)
     write_beside(path, (text + "\n").encode())
     return path
+
+
+def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table without a line feed at its end; the first `words` columns hold words, the others numbers."""
+    rule = ["---" if index < words else "---:" for index in range(len(header))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
+
+
+def as_code(lines: Iterable[Sequence[str]], columns: int = 1) -> list[list[str]]:
+    """The same cells, those of the first `columns` set as code."""
+    return [[*(f"`{cell}`" for cell in line[:columns]), *line[columns:]] for line in lines]
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]], words: int = 1) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common.reporting import RESULTS
+from benchmarks.common.reporting import RESULTS, markdown_table
 from benchmarks.speed.__main__ import ENCODERS
 
 HEADER = (
@@ -51,23 +51,22 @@ def line_of(rows: Sequence[Mapping[str, Any]], clock: str) -> tuple[str, ...]:
     return step, *("–" if set(figure) <= set("– /") else figure for figure in figures)
 
 
-def lines(result: Mapping[str, Any]) -> Iterator[str]:
-    """The whole table, line by line."""
-    yield f"| {' | '.join(HEADER)} |"
-    yield "| --- |" + " ---: |" * (len(HEADER) - 1)
+def markdown(result: Mapping[str, Any]) -> str:
+    """The whole table."""
+    lines = []
     clock = "cpu_median_s" if result["device"] == "cpu" else "median_s"
     key = ("model", "size", "task", "dtype")
     rows = sorted(result["rows"], key=lambda row: (*(row[each] for each in key[:2]), row["task"], row["dtype"]))
     for _, grouped in itertools.groupby(rows, key=lambda row: tuple(row[each] for each in key)):
         both = sorted(grouped, key=lambda row: ENCODERS.index(row["encoder"]))
-        yield f"| {' | '.join(line_of(both, clock))} |"
+        lines.append(line_of(both, clock))
+    return markdown_table(HEADER, lines)
 
 
 @app.command()
 def main(result: Annotated[Path, typer.Argument(help="What benchmarks.speed wrote.")] = RESULTS / "speed.json") -> None:
     """Print the table in Markdown."""
-    for line in lines(json.loads(result.read_text(encoding="utf-8"))):
-        typer.echo(line)
+    typer.echo(markdown(json.loads(result.read_text(encoding="utf-8"))))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
+from benchmarks.common.reporting import RESULTS, Out, markdown_table, print_table, write_result
 from benchmarks.common.timing import interleave, spread, time_step
 from benchmarks.speed.__main__ import (
     BATCHES,
@@ -99,17 +99,16 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     return [*times, *ratios, f"{row['more']:+.2f}", "yes" if row["reached"] else "no"]
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for docs/benchmarks.md: a line a step, both encoders in it."""
     counts = list(rows[0]["threads"])
     named = [f"{threads} thread{'s' * (threads != '1')}" for threads in counts]
     header = ["step", *(f"ours, ms, {name}" for name in named), *(f"over the floor, {name}" for name in named)]
-    lines = [f"| {' | '.join([*header, 'more', 'at most 0.05 more'])} |", "| --- |" + " ---: |" * (len(header) + 1)]
-
+    lines = []
     for name, grouped in itertools.groupby(rows, key=label):
         figures = [cells(row) for row in grouped]
-        lines.append(f"| {' | '.join([name, *(' / '.join(both) for both in zip(*figures, strict=True))])} |")
-    return lines
+        lines.append([name, *(" / ".join(both) for both in zip(*figures, strict=True))])
+    return markdown_table([*header, "more", "at most 0.05 more"], lines)
 
 
 @app.command()
@@ -143,7 +142,7 @@ def main(
         words=2,
     )
     path = write_result(out, "speed_threads", {"freed_memory_kept": kept, "repeats": repeats, "rows": rows})
-    typer.echo("\n".join(markdown(rows)))
+    typer.echo(markdown(rows))
     typer.echo(f"wrote {path}")
     raise typer.Exit(0 if all(row["reached"] for row in rows) else 1)
 

@@ -51,6 +51,9 @@ def test_rows_are_written_in_the_plans_order_and_read_again(tmp_path: Path) -> N
     assert [row["title"] for row in rows] == ["no spikes", "LIF, τ = 4"]
     assert neurons.cells(rows[0]) == ["no spikes", "52.00 (50.00 to 54.00)", "20.0 %", "2"]
     assert neurons.read_done(tmp_path / "neurons.json", BUDGET) == done
+    table = (tmp_path / "neurons.md").read_text(encoding="utf-8").splitlines()
+    assert table[0] == "| experiment | top-1 (least to most) | spike rate | seeds |"
+    assert table[2:] == ["| no spikes | 52.00 (50.00 to 54.00) | 20.0 % | 2 |", "| LIF, τ = 4 | 50.00 | 10.0 % | 1 |"]
 
 
 def test_runs_of_another_budget_are_refused(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_the_smallest_run_writes_rows_and_a_picture(tmp_path: Path) -> None:
 
 def test_the_documentation_shows_the_table_of_the_committed_results() -> None:
     result = json.loads((reporting.RESULTS / "speed.json").read_text(encoding="utf-8"))
-    wanted = "\n".join(speed_table.lines(result))
+    wanted = speed_table.markdown(result)
     assert len(result["rows"]) == 2 * 2 * 2 * 2 * 2  # models, sizes, tasks, types, encoders
     assert wanted in (reporting.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
 
@@ -195,7 +195,8 @@ def test_a_line_of_the_table_has_both_encoders_and_is_of_the_fused_network_where
     row = about | {"task": "training", "encoder": "ste", "ours": seconds(1.5)} | peers | ratios
     other = row | {"encoder": "fourier", "ours": seconds(2.0), "memory_over_plain": None}
     inference = {"task": "inference", "fused": seconds(1.2), "fused_over_floor": 1.2}
-    _, _, first, second = speed_table.lines({"device": "cpu", "rows": [other, row, row | inference, other | inference]})
+    rows = [other, row, row | inference, other | inference]
+    _, _, first, second = speed_table.markdown({"device": "cpu", "rows": rows}).splitlines()
     assert first.startswith("| resnet_b32_m2_d4 32×64 inference float32 | 1200 / 1200 | 1.50 / 1.50 | 1.20 / 1.20 |")
     assert second == (
         "| resnet_b32_m2_d4 32×64 training float32 | 1500 / 2000 | 1.50 / 1.50 | – | 3.00 / 3.00 | 2.00 / 1.50 "
@@ -210,7 +211,7 @@ def test_what_threads_cost_is_how_much_further_from_the_floor_several_are() -> N
     rows = [about | speed_threads.row_of(times, encoder) for encoder in ("ste", "fourier")]
     assert [row["more"] for row in rows] == pytest.approx([0.04, 0.1])
     assert [row["reached"] for row in rows] == [True, False]
-    header, _, line = speed_threads.markdown(rows)
+    header, _, line = speed_threads.markdown(rows).splitlines()
     assert header.startswith("| step | ours, ms, 1 thread | ours, ms, 2 threads |")
     assert line == (
         "| resnet_b32_m2_d4 32×64 training float32 | 2400 / 2400 | 1240 / 1300 | 1.20 / 1.20 | 1.24 / 1.30 "
@@ -221,7 +222,7 @@ def test_what_threads_cost_is_how_much_further_from_the_floor_several_are() -> N
 def test_the_documentation_shows_the_threads_of_the_committed_results() -> None:
     rows = json.loads((reporting.RESULTS / "speed_threads.json").read_text(encoding="utf-8"))["rows"]
     page = (reporting.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert "\n".join(speed_threads.markdown(rows)) in page
+    assert speed_threads.markdown(rows) in page
     assert f"{sum(row['reached'] for row in rows)} of {len(rows)} rows reach it" in page
 
 
