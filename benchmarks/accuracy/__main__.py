@@ -72,6 +72,7 @@ from zoo.cpu.allocator import keep_freed_memory
 from zoo.data.limit import limit_images
 from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError
 from zoo.training import DataSplits, load_data, load_recipe
+from zoo.training.signals import StopRequest
 
 IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "CPU s")
 """The columns that a terminal shows."""
@@ -131,12 +132,15 @@ class Benchmark:
             work: keeps the runs' folders; None for one beside the records, which loses each that is recorded.
         """
         refused: dict[str, str] = {}
+        stop = StopRequest()
         folder = work or self.ledger.path.parent / "runs"
         line = RunLine(sum(len(each.seeds) for each in chosen))
 
         def train_run(name: str, seed: int) -> Run:
             line.begin(name, seed)
             count(name, self.classes, self.macs_size, self.ledger)
+            if stop.signal is not None:
+                raise TrainingStoppedError(f"stopped by {stop.signal.name} before {name}, seed {seed}", stop.signal)
             return train_one(name, seed, self.budget, folder, line)
 
         def clean(name: str, seed: int) -> None:
@@ -144,7 +148,7 @@ class Benchmark:
                 shutil.rmtree(made)
 
         try:
-            with line.shown():
+            with line.shown(), stop.listening():
                 for each, seed, outcome in make_runs(chosen, self.budget, self.ledger, train_run, clean):
                     line.ended(each, seed, outcome)
                     if isinstance(outcome, str):
@@ -153,7 +157,7 @@ class Benchmark:
             return refused, error.signal
         except KeyboardInterrupt:
             return refused, signal.SIGINT
-        return refused, 0
+        return refused, stop.signal or 0
 
     def content(self, chosen: Sequence[Configuration], refused: Mapping[str, str]) -> dict[str, Any]:
         """Of the JSON file: what was chosen, and what else is recorded at this budget."""

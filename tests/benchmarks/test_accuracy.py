@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,19 +194,11 @@ def test_images_too_small_for_a_network_do_not_end_the_others(data: Path, tmp_pa
     assert resnet["runs"][0]["top1"] is not None
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """SIGINT strikes as in a fresh interpreter, whatever the tests before in this process made of it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["begin", "started"])
-def test_ctrl_c_between_runs_or_in_one_keeps_what_is_done(
-    moment: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_signal_between_runs_or_in_one_keeps_what_is_done(
+    moment: str, number: signal.Signals, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own, calls = getattr(RunLine, moment), []
 
@@ -215,13 +206,13 @@ def test_ctrl_c_between_runs_or_in_one_keeps_what_is_done(
         calls.append(arguments)
         own(self, *arguments)
         if len(calls) == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
 
     arguments = ("--only", ANN, "--control-seeds", 2)
     with monkeypatch.context() as patch:
         patch.setattr(RunLine, moment, interrupting)
         result = run(data, tmp_path, *arguments)
-    assert result.exit_code == 130, result.output
+    assert result.exit_code == 128 + number, result.output
     assert "the same command goes on" in result.output
     assert [each["seed"] for each in written(tmp_path)["rows"][0]["runs"]] == [3407]
     assert run(data, tmp_path, *arguments).exit_code == 0
