@@ -20,7 +20,15 @@ import torch
 import typer
 
 import zoo
-from benchmarks.common.reporting import RESULTS, Out, describe_command, print_table, write_beside, write_result
+from benchmarks.common.reporting import (
+    RESULTS,
+    Out,
+    describe_command,
+    markdown_table,
+    print_table,
+    write_beside,
+    write_result,
+)
 from benchmarks.common.validation import read_images
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
@@ -89,22 +97,22 @@ def int8_lines(row: Mapping[str, Any], out: Path) -> list[str]:
 
 def markdown(row: Mapping[str, Any], out: Path) -> str:
     """The table of one network."""
-    lines = [
+    head = [
         f"## `{row['name']}` and its control `{row['control']}`",
         "",
         f"{row['images']:,} images, {row['spike_rate']:.4f} spikes per neuron and timestep; the weight: recipe "
         f"{row['recipe']}, seed {row['seed']}, one run.",
         "",
-        "| model | network, µJ | control, µJ | ratio | source |",
-        "| --- | ---: | ---: | ---: | --- |",
     ]
+    lines = []
     for model in row["models"]:
         figures = ["–", "–", "does not run"]
         if model["ratio"] is not None:
             energies = (model["network_pj"] / 1e6, model["control_pj"] / 1e6)
             figures = [*(f"{energy:,.3f}" for energy in energies), in_digits(model["ratio"])]
-        lines.append(f"| {' | '.join([model['name'], *figures, model['source']])} |")
-    return "\n".join([*lines, *(f"\n{line}" for line in int8_lines(row, out))])
+        lines.append([model["name"], *figures, model["source"]])
+    table = markdown_table(["model", "network, µJ", "control, µJ", "ratio", "source"], lines, last_is_words=True)
+    return "\n".join([*head, table, *(f"\n{line}" for line in int8_lines(row, out))])
 
 
 def show(row: Mapping[str, Any]) -> None:

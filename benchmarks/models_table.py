@@ -15,7 +15,7 @@ import typer
 
 import zoo
 from benchmarks.common.paper import PAPER, paper_top1, read_tables
-from benchmarks.common.reporting import RESULTS, ROOT, Out, markdown_table, write_beside, write_result
+from benchmarks.common.reporting import RESULTS, ROOT, Out, as_code, markdown_table, write_beside, write_result
 from zoo.catalog.catalog import default_catalog, read_catalog
 from zoo.errors import ZooError
 from zoo.names import Spec
@@ -97,7 +97,7 @@ def shown_top1(row: Mapping[str, Any]) -> str:
 def cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table."""
     return [
-        f"`{row['name']}`",
+        row["name"],
         str(row["classes"]),
         f"{row['params'] / 1e6:.2f} M",
         f"{row['macs_per_timestep'] / 1e9:.3f} G",
@@ -109,7 +109,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The Markdown table, without a line feed at its end."""
-    return markdown_table(HEADER, map(cells, rows))
+    return markdown_table(HEADER, as_code(map(cells, rows)))
 
 
 def replace_between(text: bytes, table: str, markers: tuple[bytes, bytes] = (START, END)) -> bytes:

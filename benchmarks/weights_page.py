@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.common.reporting import ROOT, write_beside
+from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_beside
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import rows
 
@@ -32,11 +32,11 @@ app = typer.Typer(add_completion=False)
 def markdown(weights: Sequence[Row]) -> str:
     """The Markdown table, the most accurate first, without a line feed at its end."""
     by_name = {row["name"]: row for row in weights}
-    lines = [f"| {' | '.join(HEADER)} |", "| --- |" + " ---: |" * (len(HEADER) - 2) + " --- |"]
+    lines = []
     for row in sorted(weights, key=lambda row: -row["top1"]):
         control = by_name.get(row["control"])
         cells = (
-            f"`{row['name']}`",
+            row["name"],
             f"{row['top1']:.2f}",
             "–" if control is None else f"{control['top1']:.2f}",
             f"{row['params'] / 1e6:.2f} M",
@@ -44,8 +44,8 @@ def markdown(weights: Sequence[Row]) -> str:
             _energy(row),
             row["distribution"],
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown_table(HEADER, as_code(lines), last_is_words=True)
 
 
 def _energy(row: Row) -> str:

@@ -100,9 +100,20 @@ def write_result(out: Path, name: str, content: dict[str, Any]) -> Path:
     return path
 
 
-def markdown_table(header: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A Markdown table without a line feed at its end; the first `words` columns hold words, the others numbers."""
-    rule = ["---" if index < words else "---:" for index in range(len(header))]
+def markdown_table(
+    header: Sequence[str], lines: Iterable[Sequence[str]], words: int = 1, last_is_words: bool = False
+) -> str:
+    """A Markdown table without a line feed at its end.
+
+    Args:
+        header: a title for each column.
+        lines: the cells of each line.
+        words: how many columns on the left hold words; the others hold numbers.
+        last_is_words: whether the last column holds words too.
+    """
+    rule = ["---"] * words + ["---:"] * (len(header) - words)
+    if last_is_words:
+        rule[-1] = "---"
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *lines))
 
 

@@ -373,7 +373,7 @@ def test_weights_of_a_plugin_in_the_source_tree_count_without_being_installed(tm
 def test_ours_and_the_papers_figure_show_in_a_row() -> None:
     row = {"name": "x", "classes": 10, "params": 5_632_522, "macs_per_timestep": 1_161_426_432, "macs": 5_226_409_984}
     row |= {"timesteps": 8, "top1_cifar10": 83.0, "paper_top1_cifar10": 79.2}
-    assert models_table.cells(row) == ["`x`", "10", "5.63 M", "1.161 G", "5.226 G", "8", "83.00 (79.20)"]
+    assert models_table.cells(row) == ["x", "10", "5.63 M", "1.161 G", "5.226 G", "8", "83.00 (79.20)"]
     assert models_table.cells(row | {"top1_cifar10": None})[-1] == "(79.20)"
     assert models_table.cells(row | {"paper_top1_cifar10": None})[-1] == "83.00"
     assert models_table.cells(row | {"top1_cifar10": None, "paper_top1_cifar10": None})[-1] == "–"

@@ -173,10 +173,7 @@ def hostile(generator: random.Random, text: str) -> bytes:
 
 @pytest.fixture
 def earlier_objects_apart() -> Iterator[None]:
-    """What other tests of this process left is not walked by the garbage collector, which would count as reading.
-
-    A single pass over it took more than five seconds of one reading in CI.
-    """
+    """The garbage collector leaves out what earlier tests of this process made: its time would count as reading."""
     gc.collect()
     gc.freeze()
     yield
