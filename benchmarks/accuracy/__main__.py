@@ -12,8 +12,6 @@ command goes on inside it, and where measuring alone failed it only measures. Wh
 
 from __future__ import annotations
 
-import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +32,8 @@ from benchmarks.accuracy.configurations import (
     table2,
 )
 from benchmarks.accuracy.datasets import TABLE2, joined_page, result_name
+from benchmarks.accuracy.missing import MissingRuns
 from benchmarks.accuracy.picture import picture
-from benchmarks.accuracy.progress import RunLine
 from benchmarks.accuracy.runs import (
     PAPER_IMAGE_SIZE,
     Budget,
@@ -43,9 +41,6 @@ from benchmarks.accuracy.runs import (
     Ledger,
     Run,
     count,
-    make_runs,
-    run_folder,
-    train_one,
 )
 from benchmarks.accuracy.table import (
     HEADER,
@@ -70,9 +65,8 @@ from benchmarks.common.reporting import (
 )
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.data.limit import limit_images
-from zoo.errors import TrainingStoppedError, UnknownComponentError, ZooError
+from zoo.errors import UnknownComponentError, ZooError
 from zoo.training import DataSplits, load_data, load_recipe
-from zoo.training.signals import StopRequest
 
 IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "CPU s")
 """The columns that a terminal shows."""
@@ -123,41 +117,6 @@ class Benchmark:
             return count(name, self.classes, self.macs_size, self.ledger)
         except UnknownComponentError:
             return None
-
-    def go(self, chosen: Sequence[Configuration], work: Path | None) -> tuple[dict[str, str], int]:
-        """Make the runs that are missing; returns why some are refused, and the number of a signal that came, or 0.
-
-        Args:
-            chosen: what to train.
-            work: keeps the runs' folders; None for one beside the records, which loses each that is recorded.
-        """
-        refused: dict[str, str] = {}
-        stop = StopRequest()
-        folder = work or self.ledger.path.parent / "runs"
-        line = RunLine(sum(len(each.seeds) for each in chosen))
-
-        def train_run(name: str, seed: int) -> Run:
-            line.begin(name, seed)
-            count(name, self.classes, self.macs_size, self.ledger)
-            if stop.signal is not None:
-                raise TrainingStoppedError(f"stopped by {stop.signal.name} before {name}, seed {seed}", stop.signal)
-            return train_one(name, seed, self.budget, folder, line)
-
-        def clean(name: str, seed: int) -> None:
-            if work is None and (made := run_folder(folder, name, seed, self.budget.key)).is_dir():
-                shutil.rmtree(made)
-
-        try:
-            with line.shown(), stop.listening():
-                for each, seed, outcome in make_runs(chosen, self.budget, self.ledger, train_run, clean):
-                    line.ended(each, seed, outcome)
-                    if isinstance(outcome, str):
-                        refused[each.name] = outcome
-        except TrainingStoppedError as error:
-            return refused, error.signal
-        except KeyboardInterrupt:
-            return refused, signal.SIGINT
-        return refused, stop.signal or 0
 
     def content(self, chosen: Sequence[Configuration], refused: Mapping[str, str]) -> dict[str, Any]:
         """Of the JSON file: what was chosen, and what else is recorded at this budget."""
@@ -321,7 +280,7 @@ def main(
     sizes = (len(whole.train), len(whole.val))
     budget = Budget(limited, settings, threads)
     benchmark = Benchmark(table, data, named, recipe, choices, sizes, macs_size, configurations, budget, ledger)
-    refused, number = benchmark.go(chosen, work)
+    refused, number = MissingRuns(chosen, budget, ledger, macs_size, work).make()
     report(benchmark.content(chosen, refused), out)
     if number:
         typer.echo("interrupted: what is done is recorded, and the same command goes on", err=True)
