@@ -49,7 +49,7 @@ def in_words(name: str) -> str:
 
 
 def mark_of(name: str) -> str:
-    """The mark of its neurons: the authors' code has leaky ones, SEW has IF; a network without spikes gets the mark of IF."""
+    """The mark of its neurons: the authors' code has leaky ones, SEW has IF; without spikes it is IF's."""
     return MARKS["lif" if name.endswith(("_lif", "_lifref")) else "if"]
 
 
