@@ -1,14 +1,15 @@
 """Accuracy against energy, for networks of one training budget: at which energy each kind is ahead.
 
-The networks are the runs that `python -m benchmarks.accuracy --work DIR` kept. Each is profiled once, on real images;
+The networks are the runs that `python -m benchmarks.accuracy --work WORK` kept. Each is profiled once, on real images;
 that is recorded beside its run, so that the folders may go afterwards. Run it as
 
-    python -m benchmarks.accuracy.frontier --data DIR --work WORK
+    python -m benchmarks.accuracy.frontier --data DIR --work WORK     # --work is needed for runs without an energy
 """
 
 from __future__ import annotations
 
 import io
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,14 +66,31 @@ def choose_budget(runs: Iterable[Run], wanted: str | None) -> str:
 
 
 def make_rows(ledger: Ledger, budget: str) -> list[dict[str, Any]]:
-    """Every run of that budget with a figure and an energy, the cheapest first."""
-    rows = []
+    """Every network of that budget with its figures, averaged over its seeds; the cheapest first."""
+    found: dict[str, list[tuple[float, Spent]]] = {}
     for run in ledger.runs():
         spent = ledger.energy(run)
         if run.budget == budget and run.top1 is not None and spent is not None:
-            facts = spent.model_dump(include={"name", "seed", "images", "microjoules", "spike_rate"})
-            rows.append({**facts, "top1": run.top1, "family": run.name.partition("_")[0]})
+            found.setdefault(run.name, []).append((run.top1, spent))
+    rows = [_average(name, runs) for name, runs in found.items()]
     return sorted(rows, key=lambda row: row["microjoules"])
+
+
+def _average(name: str, runs: Sequence[tuple[float, Spent]]) -> dict[str, Any]:
+    """A network whose best seed alone counted would look better the more seeds it was given."""
+    top1 = [figure for figure, _ in runs]
+    rates = [spent.spike_rate for _, spent in runs if spent.spike_rate is not None]
+    return {
+        "name": name,
+        "family": name.partition("_")[0],
+        "seeds": len(runs),
+        "images": min(spent.images for _, spent in runs),
+        "microjoules": statistics.mean(spent.microjoules for _, spent in runs),
+        "top1": statistics.mean(top1),
+        "least": min(top1),
+        "most": max(top1),
+        "spike_rate": statistics.mean(rates) if rates else None,
+    }
 
 
 def best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -85,32 +103,36 @@ def best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """A PNG: a mark for each run, a line through those that no cheaper one equals."""
+    """A PNG: a mark for each network, a bar over its seeds, a line through those that no cheaper one equals."""
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(8.5, 5), layout="constrained")
     for family, (words, mark, color) in STYLES.items():
         chosen = [row for row in rows if row["family"] == family]
         if chosen:
-            points = [[row[key] for row in chosen] for key in ("microjoules", "top1")]
-            axes.plot(*points, mark, color=color, label=words, markersize=6, alpha=0.8)
+            energy, top1 = ([row[key] for row in chosen] for key in ("microjoules", "top1"))
+            spread = [[row["top1"] - row["least"] for row in chosen], [row["most"] - row["top1"] for row in chosen]]
+            axes.errorbar(energy, top1, spread, fmt=mark, color=color, label=words, elinewidth=0.8, markersize=6)
     edge = best(rows)
     axes.plot([row["microjoules"] for row in edge], [row["top1"] for row in edge], color="0.6", linewidth=1, zorder=0)
-    for row in edge:
+    for number, row in enumerate(edge, start=1):
         place = (row["microjoules"], row["top1"])
-        axes.annotate(row["name"], place, xytext=(-4, 5), textcoords="offset points", fontsize=7, ha="right")
+        axes.annotate(str(number), place, xytext=(-7, 4), textcoords="offset points", fontsize=9, ha="right")
     axes.set(
-        title="Accuracy against energy, one training budget; the line joins what no cheaper network equals",
+        title="Accuracy against energy at one training budget",
         xlabel="energy of one image by 45 nm float32 arithmetic [µJ]",
         ylabel="correctly classified images (top-1) [%]",
         xscale="log",
     )
-    axes.margins(x=0.25)
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.grid(True, color="0.92", linewidth=0.8)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper", frameon=False)
+    names = "\n".join(f"{number}  {row['name']}" for number, row in enumerate(edge, start=1))
+    figure.supxlabel(f"The line joins what no cheaper network equals:\n{names}", fontsize=8, x=0.01, ha="left")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=150)
     pyplot.close(figure)
@@ -138,17 +160,17 @@ def main(
             ledger.add(measure(run, folder, pixels))
             typer.echo(f"{run.name}, seed {run.seed}: profiled", err=True)
     rows = make_rows(ledger, choose_budget(ledger.runs(), budget))
-    lines = [
-        [row["name"], str(row["seed"]), f"{row['microjoules']:.1f}", f"{row['top1']:.2f}", _rate(row)] for row in rows
-    ]
-    print_table("The cheapest first", ["model", "seed", "µJ an image", "top-1", "spike rate"], lines)
+    columns = ["model", "µJ an image", "top-1", "seeds", "spike rate"]
+    print_table("The cheapest first", columns, [_cells(row) for row in rows])
     path = write_result(out, "accuracy_energy", {"rows": rows, "best": [row["name"] for row in best(rows)]})
     write_beside(path.with_suffix(".png"), picture(rows))
     typer.echo(f"wrote {path} and {path.with_suffix('.png').name}")
 
 
-def _rate(row: Mapping[str, Any]) -> str:
-    return "–" if row["spike_rate"] is None else f"{100 * row['spike_rate']:.1f} %"
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    spread = "" if row["seeds"] == 1 else f" ({row['least']:.2f} to {row['most']:.2f})"
+    rate = "–" if row["spike_rate"] is None else f"{100 * row['spike_rate']:.1f} %"
+    return [row["name"], f"{row['microjoules']:.1f}", f"{row['top1']:.2f}{spread}", str(row["seeds"]), rate]
 
 
 if __name__ == "__main__":
