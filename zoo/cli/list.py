@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from zoo.catalog.further import FurtherNames
     from zoo.catalog.listing import ListedModel
 
+_OF_A_WEIGHT = frozenset({"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"})
+"""What an object of `--json` says of each weight."""
+
 _UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -75,7 +78,9 @@ def list_command(
     a line with exact figures. Behind the whole list stands which further names
     there are, such as those of a plugin's family, each as a pattern (in JSON an
     object with the key pattern). A weight's figures are its own. Those of a name
-    without a weight are counted with 10 classes at 32 pixels a side.
+    without a weight are counted with 10 classes at 32 pixels a side. What a weight
+    was trained on, its recipe, seed and control, and the hash of its file are in
+    JSON, and in `zoo info NAME`.
     """
     pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
@@ -126,6 +131,10 @@ def _list_models(
         print_rows([asdict(names) for names in further], as_json)
     elif in_terminal():
         print_rows([_in_short(row) for row in rows], as_json)
+        say()
+        if pretrained:
+            say("Data, recipe, seed, control and SHA-256 of a weight: `zoo info NAME`; of all of")
+            say("them: `zoo list --pretrained --json`.")
         say("Any other valid name can be built too, of the parts that `zoo list --components`")
         say("shows. Figures of names without a weight: 10 classes, 32 pixels a side.")
         for names in further:
@@ -165,7 +174,7 @@ def _hints(pattern: str) -> Iterator[str]:
 def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
     variant, _, tag = row.name.partition(".")
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
-    weights = [{"tag": record.tag, "metrics": record.metrics} for record in records]
+    weights = [record.model_dump(include=set(_OF_A_WEIGHT)) for record in records]
     figures = {key: value for key, value in asdict(row).items() if key != "name"}
     return {"name": row.name, "note": catalog.notes.get(variant, ""), **figures, "weights": weights}
 
@@ -175,7 +184,7 @@ def _in_short(row: ListedModel) -> dict[str, str]:
     return {
         "name": row.name,
         "params": in_units(row.params),
-        "MACs/T": in_units(row.macs_per_timestep),
+        "MACs\nper T": in_units(row.macs_per_timestep),
         "MACs": in_units(row.macs),
         "T": "" if row.timesteps is None else str(row.timesteps),
         "top-1": "" if row.top1 is None else f"{row.top1:.2f}",

@@ -56,15 +56,21 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    words = [column for column in (rows[0] if rows else ()) if column != "name" and not _of_numbers(column, rows)]
     for column in rows[0] if rows else ():
         first = column == "name"
-        number = all(isinstance(row[column], str) and row[column][:1] in _DIGITS for row in rows)
-        justify: Literal["left", "right"] = "right" if number and not first else "left"
-        table.add_column(column, no_wrap=first, overflow="fold", style="bold" if first else "", justify=justify)
+        # A number over two lines cannot be read. A name is folded only where no words can be.
+        whole = bool(words) if first else column not in words
+        justify: Literal["left", "right"] = "left" if first or column in words else "right"
+        table.add_column(column, no_wrap=whole, overflow="fold", style="bold" if first else "", justify=justify)
     for row in rows:
         table.add_row(*(Text("" if value is None else printable(str(value))) for value in row.values()))
     rich_console().print(table)
+
+
+def _of_numbers(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return all(isinstance(row[column], str) and row[column][:1] in _DIGITS for row in rows)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
