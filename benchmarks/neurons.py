@@ -82,8 +82,9 @@ def _plan() -> Iterator[Experiment]:
         for neuron in ("if", "lif", "plif"):
             suffix = "" if neuron == "if" else f"_{neuron}"
             yield Experiment(f"{words}, {neuron.upper()}", f"{family}_{SIZE}_ste_bpd{suffix}", repeated=True)
+    yield Experiment("hybrid, LIF, τ = 1.25", f"has8_{SIZE}_ste_bpd_lif", {"tau": 1.25}, repeated=True)
     alone = f"snn_{SIZE}_ste_bpd"
-    for tau in (1.25, 4.0, 8.0):
+    for tau in (1.05, 1.25, 4.0, 8.0):
         yield Experiment(f"LIF, τ = {tau:g}", f"{alone}_lif", {"tau": tau})
     yield Experiment("PLIF, τ = 4 at first", f"{alone}_plif", {"tau": 4.0})
     for neuron, suffix in (("IF", ""), ("LIF", "_lif")):
@@ -91,7 +92,8 @@ def _plan() -> Iterator[Experiment]:
         for threshold in (0.5, 2.0):
             yield Experiment(f"{neuron}, threshold {threshold:g}", alone + suffix, {"v_threshold": threshold})
         yield Experiment(f"{neuron}, reset without gradient", alone + suffix, {"detach_reset": True})
-        yield Experiment(f"{neuron}, surrogate gradient with α = 4", alone + suffix, {"alpha": 4.0})
+        for alpha in (1.0, 4.0):
+            yield Experiment(f"{neuron}, surrogate gradient with α = {alpha:g}", alone + suffix, {"alpha": alpha})
         yield Experiment(f"{neuron}, highest plane first", f"snn_{SIZE}_descending_descending{suffix}")
 
 
