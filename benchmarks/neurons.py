@@ -82,14 +82,15 @@ def _plan() -> Iterator[Experiment]:
         for neuron in ("if", "lif", "plif"):
             suffix = "" if neuron == "if" else f"_{neuron}"
             yield Experiment(f"{words}, {neuron.upper()}", f"{family}_{SIZE}_ste_bpd{suffix}", repeated=True)
-    yield Experiment("hybrid, LIF, τ = 1.25", f"has8_{SIZE}_ste_bpd_lif", {"tau": 1.25}, repeated=True)
+    yield Experiment("hybrid, LIF, threshold 0.5", f"has8_{SIZE}_ste_bpd_lif", {"v_threshold": 0.5}, repeated=True)
     alone = f"snn_{SIZE}_ste_bpd"
     for tau in (1.05, 1.25, 4.0, 8.0):
         yield Experiment(f"LIF, τ = {tau:g}", f"{alone}_lif", {"tau": tau})
     yield Experiment("PLIF, τ = 4 at first", f"{alone}_plif", {"tau": 4.0})
+    yield Experiment("PLIF, threshold 0.5", f"{alone}_plif", {"v_threshold": 0.5})
     for neuron, suffix in (("IF", ""), ("LIF", "_lif")):
         yield Experiment(f"{neuron}, soft reset", alone + suffix, {"v_reset": None})
-        for threshold in (0.5, 2.0):
+        for threshold in (0.25, 0.5, 2.0):
             yield Experiment(f"{neuron}, threshold {threshold:g}", alone + suffix, {"v_threshold": threshold})
         yield Experiment(f"{neuron}, reset without gradient", alone + suffix, {"detach_reset": True})
         for alpha in (1.0, 4.0):
