@@ -95,7 +95,9 @@ def _plan() -> Iterator[Experiment]:
         yield Experiment(f"{neuron}, reset without gradient", alone + suffix, {"detach_reset": True})
         for alpha in (1.0, 4.0):
             yield Experiment(f"{neuron}, surrogate gradient with α = {alpha:g}", alone + suffix, {"alpha": alpha})
-        yield Experiment(f"{neuron}, highest plane first", f"snn_{SIZE}_descending_descending{suffix}")
+        other_order = f"snn_{SIZE}_descending_descending{suffix}"
+        yield Experiment(f"{neuron}, highest plane first", other_order)
+        yield Experiment(f"{neuron}, highest plane first, threshold 0.5", other_order, {"v_threshold": 0.5})
 
 
 EXPERIMENTS = tuple(_plan())
