@@ -91,7 +91,9 @@ def test_every_page_is_in_the_contents() -> None:
 
 
 def test_the_page_about_neurons_shows_what_its_code_prints() -> None:
-    (_, code), (_, shown) = blocks(DOCS / "concepts" / "neurons.md")
+    page = blocks(DOCS / "concepts" / "neurons.md")
+    (shown,) = (text for language, text in page if language == "text")
+    code = "\n".join(text for language, text in page if language == "python")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == shown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 
 import zoo
 from benchmarks import neurons
+from benchmarks.common.reporting import RESULTS
 from zoo.blocks import straight_through_planes
 from zoo.errors import InputError
 
@@ -62,3 +64,12 @@ def test_runs_of_another_budget_are_refused(tmp_path: Path) -> None:
     neurons.write_rows(tmp_path, BUDGET, {"no spikes": RUNS})
     with pytest.raises(InputError, match="another budget"):
         neurons.read_done(path, BUDGET | {"epochs": 2})
+
+
+def test_the_kept_result_has_every_experiment_with_every_seed() -> None:
+    kept = json.loads((RESULTS / "neurons.json").read_text(encoding="utf-8"))
+    rows = [neurons.summarise(each, row["runs"]) for each, row in zip(neurons.EXPERIMENTS, kept["rows"], strict=True)]
+    assert kept["rows"] == json.loads(json.dumps(rows))
+    for each, row in zip(neurons.EXPERIMENTS, rows, strict=True):
+        assert tuple(run["seed"] for run in row["runs"]) == neurons.seeds_of(each, 3)
+    assert (kept["budget"]["images"], kept["budget"]["epochs"], kept["budget"]["val_images"]) == (10_000, 4, 8_000)
