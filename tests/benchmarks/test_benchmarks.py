@@ -30,6 +30,7 @@ from benchmarks import (
     int8_controls,
     models_table,
     neurobench_synops,
+    neurons,
     plugin_startup,
     predict_files,
     results_csv,
@@ -51,7 +52,7 @@ SCRIPTS = (
     results_csv,
     *(energy_break_even, int8_controls, spike_frontier, step_work),
     *(export_agreement, fused_accuracy, fine_tuning, transfer, accuracy, speed, construction, energy_models),
-    *(gpu_speed, predict_files, robustness),
+    *(gpu_speed, predict_files, robustness, neurons),
 )
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 README = b"# A\r\ntext \xff\n<!-- models:start -->\nold\n<!-- models:end -->\nrest, no line feed"
