@@ -21,6 +21,7 @@ from torch import Tensor
 import zoo
 from benchmarks.accuracy.runs import Ledger, Run, Spent, run_folder
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_beside, write_result
+from benchmarks.common.seeds import summarise_seeds, tell_seeds
 from benchmarks.common.validation import read_images
 from zoo.errors import InputError
 from zoo.profiling import profile
@@ -77,19 +78,14 @@ def make_rows(ledger: Ledger, budget: str) -> list[dict[str, Any]]:
 
 
 def _average(name: str, runs: Sequence[tuple[float, Spent]]) -> dict[str, Any]:
-    """A network whose best seed alone counted would look better the more seeds it was given."""
-    top1 = [figure for figure, _ in runs]
-    rates = [spent.spike_rate for _, spent in runs if spent.spike_rate is not None]
+    """All runs of a network as one row: the best of many seeds would make it look better than one run does."""
     return {
         "name": name,
         "family": name.partition("_")[0],
         "seeds": len(runs),
         "images": min(spent.images for _, spent in runs),
         "microjoules": statistics.mean(spent.microjoules for _, spent in runs),
-        "top1": statistics.mean(top1),
-        "least": min(top1),
-        "most": max(top1),
-        "spike_rate": statistics.mean(rates) if rates else None,
+        **summarise_seeds([top1 for top1, _ in runs], [spent.spike_rate for _, spent in runs]),
     }
 
 
@@ -160,7 +156,7 @@ def main(
             ledger.add(measure(run, folder, pixels))
             typer.echo(f"{run.name}, seed {run.seed}: profiled", err=True)
     rows = make_rows(ledger, choose_budget(ledger.runs(), budget))
-    columns = ["model", "µJ an image", "top-1", "seeds", "spike rate"]
+    columns = ["model", "µJ an image", "top-1 (least to most)", "spike rate", "seeds"]
     print_table("The cheapest first", columns, [_cells(row) for row in rows])
     path = write_result(out, "accuracy_energy", {"rows": rows, "best": [row["name"] for row in best(rows)]})
     write_beside(path.with_suffix(".png"), picture(rows))
@@ -168,9 +164,7 @@ def main(
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    spread = "" if row["seeds"] == 1 else f" ({row['least']:.2f} to {row['most']:.2f})"
-    rate = "–" if row["spike_rate"] is None else f"{100 * row['spike_rate']:.1f} %"
-    return [row["name"], f"{row['microjoules']:.1f}", f"{row['top1']:.2f}{spread}", str(row["seeds"]), rate]
+    return [row["name"], f"{row['microjoules']:.1f}", *tell_seeds(row, row["seeds"])]
 
 
 if __name__ == "__main__":
