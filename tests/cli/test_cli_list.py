@@ -56,3 +56,14 @@ def test_the_json_of_a_weight_says_what_it_was_trained_on_and_what_it_is_to_be_c
     assert weight == {key: getattr(record, key) for key in weight}
     assert {"dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"} < weight.keys()
     assert (weight["dataset"], weight["control"]) == ("CIFAR-10", "ann_resnet_b8_m2_d4.cifar10")
+
+
+def test_the_particulars_that_the_list_points_to_are_in_info() -> None:
+    name = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+    done = subprocess.run([sys.executable, "-m", "zoo", "info", name], check=True, capture_output=True, text=True)
+    record = default_catalog().weight(parse_name(name))
+    training = f"{record.recipe}, {record.epochs} epochs, seed {record.seed}"
+    for label, value in (("recipe", training), ("control", record.control), ("sha256", record.sha256)):
+        assert re.search(rf"^  {label} +{re.escape(value)}$", done.stdout, re.M)
+    assert re.search(rf"^  dataset +{re.escape(record.dataset)} ", done.stdout, re.M)
+    assert "started from" not in done.stdout
