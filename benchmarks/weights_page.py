@@ -21,7 +21,7 @@ HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ c
 PICTURE = ROOT / "docs" / "weights.svg"
 HYBRID, CONTROL = "#D55E00", "#0072B2"
 
-NAME_HEIGHT = 0.55
+NAME_HEIGHT = 0.6
 """Percent of accuracy that a name takes on the picture."""
 
 Row = Mapping[str, Any]
@@ -73,7 +73,7 @@ def picture(weights: Sequence[Row]) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(9.2, 4.6))
+    figure = Figure(figsize=(9.6, 5.2))
     FigureCanvasSVG(figure)
     axes = figure.subplots()
     by_name = {row["name"]: row for row in weights}
@@ -103,7 +103,7 @@ def picture(weights: Sequence[Row]) -> bytes:
         ylabel="top-1 accuracy on CIFAR-10 [%]",
         xscale="log",
     )
-    axes.set_xlim(left / 30, right * 50)
+    axes.set_xlim(left / 50, right * 80)
     axes.set_xticks([10**power for power in range(6, 10)])
     axes.margins(y=0.08)
     axes.grid(True, color="0.92", linewidth=0.8)
@@ -112,7 +112,7 @@ def picture(weights: Sequence[Row]) -> bytes:
         Line2D([], [], marker="s", color=CONTROL, linestyle="none", label="without spikes"),
         Line2D([], [], color="0.6", linewidth=1, label="a network and its control"),
     ]
-    axes.legend(handles=keys, loc="center", bbox_to_anchor=(0.4, 0.4), fontsize=8)
+    axes.legend(handles=keys, loc="center left", bbox_to_anchor=(0.02, 0.35), fontsize=8)
     figure.tight_layout()
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):

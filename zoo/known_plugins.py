@@ -45,6 +45,7 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "has8_resnet_b32_m2_d4_ste_bpd.cifar10",
                 "ann_resnet_b32_m2_d4.cifar10",
                 "has8_resnet_b32_m2_d4_fourier_bpd.cifar10",
+                "ann_resnet_b32_m2_d4.cifar10long",
             )
         ),
         "zoo-weights-cifar10-baselines": KnownPlugin(weights=("ann_resnet18.cifar10", "sew_resnet18_phase.cifar10")),
@@ -55,6 +56,9 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "ann_resnetsmall_b16_m2_d4.cifar10",
                 "ann_resnetsmall_b32_m2_d4.cifar10",
                 "has8_resnet_b8_m2_d4_ste_bpd.cifar10sparse",
+                "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",
+                "ann_resnetfull_b32_m2_d4.cifar10",
+                "ann_resnetfull_b32_m2_d4.cifar10start",
             )
         ),
         "zoo-weights-cifar10-vgg": KnownPlugin(
