@@ -67,3 +67,9 @@ def test_the_particulars_that_the_list_points_to_are_in_info() -> None:
         assert re.search(rf"^  {label} +{re.escape(value)}$", done.stdout, re.M)
     assert re.search(rf"^  dataset +{re.escape(record.dataset)} ", done.stdout, re.M)
     assert "started from" not in done.stdout
+
+
+def test_info_says_what_a_weight_is_not_good_for() -> None:
+    name = "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10"
+    done = subprocess.run([sys.executable, "-m", "zoo", "info", name], check=True, capture_output=True, text=True)
+    assert re.search(rf"^  limits +{re.escape(default_catalog().weight(parse_name(name)).limits)}$", done.stdout, re.M)

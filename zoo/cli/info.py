@@ -90,7 +90,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     scores = {name: in_words(name, value) for name, value in weight["metrics"].items()}
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
     told = weight["robustness_in_words"]
-    kin = {"control": weight["control"], "started from": weight["started_from"]}
+    where_known = {"control": weight["control"], "started from": weight["started_from"], "limits": weight["limits"]}
     energy = {"energy": f"{bounds.in_words} times its control's, by model of energy"} if bounds else {}
     return {
         "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()) or "not measured",
@@ -104,7 +104,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         **energy,
         **({"robustness": told} if told else {}),
         "recipe": ", ".join(_training(weight)),
-        **{label: name for label, name in kin.items() if name},
+        **{label: words for label, words in where_known.items() if words},
         "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
         "source": weight["location"],
         "bytes": f"{weight['size']:,}",
