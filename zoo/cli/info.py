@@ -89,10 +89,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
     scores = {name: in_words(name, value) for name, value in weight["metrics"].items()}
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
-    told = weight["robustness_in_words"]
-    where_known = {"control": weight["control"], "started from": weight["started_from"], "limits": weight["limits"]}
-    energy = {"energy": f"{bounds.in_words} times its control's, by model of energy"} if bounds else {}
-    return {
+    lines = {
         "accuracy": ", ".join(f"{name} {value}" for name, value in scores.items()) or "not measured",
         "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
         "data licence": f"{weight['dataset_license']}; {weight['dataset_attribution']}",
@@ -101,15 +98,18 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "image": ", ".join(_prepared(preprocessing)),
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
-        **energy,
-        **({"robustness": told} if told else {}),
+        "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
+        "robustness": weight["robustness_in_words"],
         "recipe": ", ".join(_training(weight)),
-        **{label: words for label, words in where_known.items() if words},
+        "control": weight["control"],
+        "started from": weight["started_from"],
+        "limits": weight["limits"],
         "made with": ", ".join(f"{name} {version}" for name, version in weight["providers"].items()),
         "source": weight["location"],
         "bytes": f"{weight['size']:,}",
         "sha256": weight["sha256"],
     }
+    return {label: words for label, words in lines.items() if words}
 
 
 def _prepared(preprocessing: Mapping[str, Any]) -> Iterator[str]:
