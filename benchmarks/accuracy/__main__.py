@@ -5,23 +5,20 @@ baselines; beside them `ste`, the published code's arithmetic (a plugin), the sa
 without the analog branch (`snn_…`). Table 2 is its eight models on one data set, any that `zoo train` takes; each data
 set has files of its own, and accuracy_table2.md joins all that are there.
 
-Every run is recorded as soon as it ends, so the same command goes on where it was interrupted; a run whose loss
-explodes is a row with its reason. A run that was broken off keeps its folder, runs/… beside the records: the same
-command goes on inside it, and where measuring alone failed it only measures. What the budget was stands in every file.
+Every run is recorded as soon as it ends, so the same command goes on after an interruption. A run that diverges is a
+row with its reason. A run that was broken off keeps its folder, runs/… beside the records.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
 
 from benchmarks.accuracy.configurations import (
-    DATASETS,
     NEURONS,
     Configuration,
     dataset_of,
@@ -31,25 +28,19 @@ from benchmarks.accuracy.configurations import (
     table1,
     table2,
 )
-from benchmarks.accuracy.datasets import TABLE2, joined_page, result_name
-from benchmarks.accuracy.missing import MissingRuns
 from benchmarks.accuracy.picture import picture
-from benchmarks.accuracy.runs import (
-    PAPER_IMAGE_SIZE,
-    Budget,
-    Counted,
-    Ledger,
-    Run,
-    count,
-)
+from benchmarks.accuracy.runs import PAPER_IMAGE_SIZE, Budget, Counted, Ledger, Run, count, make_runs
 from benchmarks.accuracy.table import (
     HEADER,
     PAPER_BUDGET,
+    TABLE2,
     cells,
+    joined_page,
     list_reasons,
     make_differences,
     make_row,
     markdown,
+    result_name,
     short_budget,
     show_spread,
 )
@@ -69,89 +60,52 @@ from zoo.errors import UnknownComponentError, ZooError
 from zoo.training import DataSplits, load_data, load_recipe
 
 IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "CPU s")
-"""The columns that a terminal shows."""
+"""Columns that a terminal shows."""
 
 app = typer.Typer(add_completion=False)
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """All that was asked for.
+def make_content(
+    configurations: Sequence[Configuration],
+    chosen: Sequence[Configuration],
+    refused: Mapping[str, str],
+    budget: Budget,
+    ledger: Ledger,
+    macs_size: int,
+) -> dict[str, Any]:
+    """Collect the rows that were chosen or are recorded at this budget, and differences between them."""
+    classes = len(budget.data.train.classes)
 
-    Attributes:
-        table: 1 or 2.
-        data: as it was named.
-        dataset: the paper's of that name.
-        recipe: as it was named.
-        choices: by option: the neurons of the scaled rows, patterns of repeated names, further networks.
-        whole: images of both splits before the limits.
-        macs_size: pixels a side that MACs are counted at.
-        configurations: all rows of the table.
-        budget: of every run.
-        ledger: of the finished ones.
-    """
+    def find(name: str, seed: int) -> Run | None:
+        return ledger.run(budget.key, name, seed)
 
-    table: int
-    data: str
-    dataset: str | None
-    recipe: str
-    choices: Mapping[str, Sequence[str]]
-    whole: tuple[int, int]
-    macs_size: int
-    configurations: Sequence[Configuration]
-    budget: Budget
-    ledger: Ledger
-
-    @property
-    def classes(self) -> int:
-        """Of the data."""
-        return len(self.budget.data.train.classes)
-
-    def find(self, name: str, seed: int) -> Run | None:
-        """A finished run of this budget."""
-        return self.ledger.run(self.budget.key, name, seed)
-
-    def cost(self, name: str) -> Counted | None:
-        """Counted, or recorded; None where a plugin has gone since."""
+    def cost(name: str) -> Counted | None:
         try:
-            return count(name, self.classes, self.macs_size, self.ledger)
-        except UnknownComponentError:
+            return count(name, classes, macs_size, ledger)
+        except UnknownComponentError:  # its plugin has gone since
             return None
 
-    def content(self, chosen: Sequence[Configuration], refused: Mapping[str, str]) -> dict[str, Any]:
-        """Of the JSON file: what was chosen, and what else is recorded at this budget."""
-        rows = [make_row(each, self.find, refused, self.cost) for each in self.configurations]
-        names = {each.name for each in chosen}
-        rows = [row for row in rows if row["runs"] or row["name"] in names]
-        return {
-            "table": self.table,
-            **self.choices,
-            "budget": self.describe(rows),
-            "classes": self.classes,
-            "macs_image_size": self.macs_size,
-            "rows": rows,
-            "differences": make_differences(rows, self.find),
-        }
+    names = {each.name for each in chosen}
+    rows = [make_row(each, find, refused, cost) for each in configurations]
+    rows = [row for row in rows if row["runs"] or row["name"] in names]
+    differences = make_differences(rows, find)
+    return {"classes": classes, "macs_image_size": macs_size, "rows": rows, "differences": differences}
 
-    def describe(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The budget, and what it came to."""
-        data, recipe = self.budget.data, self.budget.recipe
-        runs = [run for row in rows for run in row["runs"]]
-        return {
-            "data": self.data,
-            "paper_dataset": self.dataset,
-            "images": len(data.train),
-            "of_images": self.whole[0],
-            "val_images": len(data.val),
-            "of_val_images": self.whole[1],
-            "epochs": recipe.epochs,
-            "batch_size": recipe.batch_size,
-            "recipe": self.recipe,
-            "settings": recipe.model_dump(mode="json", exclude={"seed"}),
-            "threads": self.budget.threads,
-            "runs": len(runs),
-            **{key: round(sum(run[key] for run in runs), 1) for key in ("seconds", "cpu_seconds")},
-        }
+
+def describe_budget(budget: Budget, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """State the budget, and what it came to."""
+    data, recipe = budget.data, budget.recipe
+    runs = [run for row in rows for run in row["runs"]]
+    return {
+        "images": len(data.train),
+        "val_images": len(data.val),
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "settings": recipe.model_dump(mode="json", exclude={"seed"}),
+        "threads": budget.threads,
+        "runs": len(runs),
+        **{key: round(sum(run[key] for run in runs), 1) for key in ("seconds", "cpu_seconds")},
+    }
 
 
 def report(content: Mapping[str, Any], out: Path) -> None:
@@ -167,41 +121,9 @@ def report(content: Mapping[str, Any], out: Path) -> None:
     page = markdown(content, describe_machine()["cpu"], describe_command())
     write_beside(path.with_suffix(".md"), page.encode())
     write_beside(path.with_suffix(".png"), picture(content))
-    written = [path, path.with_suffix(".md"), path.with_suffix(".png")]
     if table == 2:
-        written.append(out / f"{TABLE2}.md")
-        write_beside(written[-1], joined_page(out).encode())
-    typer.echo(f"wrote {', '.join(map(str, written))}")
-
-
-def limit(splits: DataSplits, images: int | None, val_images: int | None) -> DataSplits:
-    """The same images whatever a run's seed, of all classes as many."""
-    return DataSplits(limit_images(splits.train, images), limit_images(splits.val, val_images), splits.size_reason)
-
-
-def choose(configurations: Sequence[Configuration], only: Sequence[str]) -> list[Configuration]:
-    """Those to train; ends with status 2 where there are none."""
-    chosen = select(configurations, only)
-    if not chosen:
-        names = "\n".join(each.name for each in configurations)
-        typer.echo(f"error: no name fits {', '.join(only)}; there are\n{names}", err=True)
-        raise typer.Exit(2)
-    return chosen
-
-
-def check_neurons(names: list[str]) -> list[str]:
-    """Those of table 1."""
-    for name in names:
-        if name not in NEURONS:
-            raise typer.BadParameter(f"{name!r} is not a neuron of the paper; valid: {', '.join(NEURONS)}")
-    return names
-
-
-def check_dataset(name: str | None) -> str | None:
-    """A column of table 2, or None."""
-    if name is not None and name not in DATASETS:
-        raise typer.BadParameter(f"{name!r} is none of the paper's; valid: {', '.join(DATASETS)}")
-    return name
+        write_beside(out / f"{TABLE2}.md", joined_page(out).encode())
+    typer.echo(f"wrote {path}, and beside it .md and .png")
 
 
 @app.command()
@@ -211,12 +133,12 @@ def main(
         str, typer.Option(help="A folder of images or with train.npz and val.npz, or cifar10, …: as `zoo train`.")
     ] = "cifar10",
     dataset: Annotated[
-        str | None,
-        typer.Option(
-            callback=check_dataset, help=f"The paper's figures: {', '.join(DATASETS)}; by default as DATA is called."
-        ),
+        Literal["cifar10", "cifar100", "caltech101", "caltech256", "imagenet"] | None,
+        typer.Option(help="The paper's figures; by default as DATA is called."),
     ] = None,
-    images: Annotated[int | None, typer.Option(min=2, help="Training images, all classes alike; all without.")] = None,
+    images: Annotated[
+        int | None, typer.Option(min=2, help="Training images, all classes alike; all without it.")
+    ] = None,
     val_images: Annotated[int | None, typer.Option(min=2, help="Validation images, likewise.")] = None,
     recipe: Annotated[str, typer.Option(help="As `zoo train` takes it.")] = "modern",
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each run; the recipe's without.")] = None,
@@ -225,10 +147,7 @@ def main(
         str | None, typer.Option(metavar="no|bf16|fp16", help="As `zoo train` takes it; the recipe's without.")
     ] = None,
     neuron: Annotated[
-        list[str],
-        typer.Option(
-            metavar="NEURON", callback=check_neurons, help="Neurons of table 1's scaled rows; may be repeated."
-        ),
+        list[str], typer.Option(metavar="if|lif", help="Neurons of table 1's scaled rows; may be repeated.")
     ] = list(NEURONS),  # noqa: B006
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each network: 3407, 3408, ….")] = 1,
     control_seeds: Annotated[
@@ -249,7 +168,6 @@ def main(
     macs_size: Annotated[int, typer.Option(min=32, help="Pixels a side for MACs; the paper's are 224.")] = (
         PAPER_IMAGE_SIZE
     ),
-    paper: Annotated[Path, typer.Option(help="The paper's figures, YAML.")] = PAPER,
     state: Annotated[
         Path | None, typer.Option(help="Records of finished runs, which are not made again; OUT/accuracy.jsonl.")
     ] = None,
@@ -259,32 +177,36 @@ def main(
     ] = None,
     out: Out = RESULTS,
 ) -> None:
-    """Train, measure, print, write; the same command goes on after an interruption, with status 128 + signal."""
+    """Train, measure, print, write; the same command goes on after an interruption."""
     torch.set_num_threads(threads)
     keep_freed_memory()
     named = dataset or dataset_of(data)
-    choices = {"neurons": neuron, "repeated": repeated, "also": also}
     changes = {"epochs": epochs, "batch_size": batch_size, "precision": precision}
     try:
-        figures = read_tables(paper)
+        figures = read_tables(PAPER)
         known = table1(figures, named, seeds, control_seeds, neuron) if table == 1 else table2(figures, named, seeds)
         configurations = repeat([*known, *further(also, seeds)], repeated, control_seeds)
-        chosen = choose(configurations, only or [])
+        chosen = select(configurations, only or [])
         settings = load_recipe(recipe, {key: value for key, value in changes.items() if value is not None})
         whole = load_data(data)
-        limited = limit(whole, images, val_images)
         ledger = Ledger(state or out / "accuracy.jsonl")
     except ZooError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    sizes = (len(whole.train), len(whole.val))
+    # The same images for every seed, of all classes alike.
+    limited = DataSplits(limit_images(whole.train, images), limit_images(whole.val, val_images), whole.size_reason)
     budget = Budget(limited, settings, threads)
-    benchmark = Benchmark(table, data, named, recipe, choices, sizes, macs_size, configurations, budget, ledger)
-    refused, number = MissingRuns(chosen, budget, ledger, macs_size, work).make()
-    report(benchmark.content(chosen, refused), out)
-    if number:
-        typer.echo("interrupted: what is done is recorded, and the same command goes on", err=True)
-        raise typer.Exit(128 + number)
+    refused: dict[str, str] = {}
+    for each, seed, outcome in make_runs(chosen, budget, ledger, macs_size, work):
+        if isinstance(outcome, str):
+            refused[each.name] = outcome
+        said = outcome if isinstance(outcome, str) else outcome.error or f"top-1 {outcome.top1:.2f} %"
+        typer.echo(f"{each.name}, seed {seed}: {said}", err=True)
+    content = make_content(configurations, chosen, refused, budget, ledger, macs_size)
+    asked = {"data": data, "paper_dataset": named, "recipe": recipe}
+    asked |= {"of_images": len(whole.train), "of_val_images": len(whole.val)}
+    about = {"table": table, "neurons": neuron, "repeated": repeated, "also": also}
+    report(about | {"budget": asked | describe_budget(budget, content["rows"])} | content, out)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy.configurations import BASELINES, FURTHER, Configuration
+from benchmarks.accuracy.configurations import BASELINES, DATASETS, FURTHER, Configuration
 from benchmarks.accuracy.runs import Counted, Run
 from benchmarks.common.reporting import as_code, markdown_table
 
@@ -27,6 +30,8 @@ HEADER = (
 DIFFERENCE_HEADER = ("network", "less", "top-1 points", "seeds", "parameters", "MACs per timestep", "MACs total")
 
 PAPER_BUDGET = "100 epochs of all images"
+TABLE2 = "accuracy_table2"
+TITLES = dict(zip(DATASETS, ("CIFAR-10", "CIFAR-100", "Caltech-101", "Caltech-256", "ImageNet"), strict=True))
 
 Find = Callable[[str, int], Run | None]
 Cost = Callable[[str], Counted | None]
@@ -204,3 +209,51 @@ def list_reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Why a run has none, one line each."""
     stopped = [f"- `{row['name']}`, seed {seed}: {why}" for row in rows for seed, why in row["stopped"].items()]
     return stopped + [f"- `{row['name']}`: {row['refused']}" for row in rows if row["refused"]]
+
+
+# Table 2 over its data sets: a file for each, and one page with a column for each -------------------------------------
+
+
+def result_name(table: int, dataset: str | None, data: str) -> str:
+    """Name the result's files, without a suffix: table 2 has its own for each data set.
+
+    Args:
+        table: 1 or 2.
+        dataset: the paper's; None if the data is not one of them.
+        data: as it was named.
+
+    Example:
+        >>> result_name(1, "cifar10", "cifar10-jpeg"), result_name(2, None, "/data/my birds")
+        ('accuracy', 'accuracy_table2_my-birds')
+    """
+    if table == 1:
+        return "accuracy"
+    last = re.split(r"[/\\]", data.rstrip("/\\"))[-1]
+    return f"{TABLE2}_{dataset or re.sub(r'[^A-Za-z0-9]+', '-', last).strip('-').lower()}"
+
+
+def joined_page(folder: Path) -> str:
+    """Markdown: a row for each network, a column for each data set of which `folder` holds the result."""
+    found = {
+        path.stem.removeprefix(f"{TABLE2}_"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob(f"{TABLE2}_*.json"))
+    }
+    results = [(TITLES[name], found.pop(name)) for name in DATASETS if name in found] + list(found.items())
+    names = dict.fromkeys(row["name"] for _, content in results for row in content["rows"])
+    columns = [{row["name"]: row for row in content["rows"]} for _, content in results]
+    lines = [[name, *(_cell(column.get(name)) for column in columns)] for name in names]
+    parts = [
+        "# Accuracy: the paper's table 2",
+        f"Top-1 in percent; in brackets the paper's, of {PAPER_BUDGET}. Budgets differ by far: compare ours with each "
+        "other, and the paper's with each other. A dash is a network that was not run.",
+        *(f"**{title}**: {tell_budget(each['budget'])} Made by `{each['command']}`." for title, each in results),
+        markdown_table(["model", *(title for title, _ in results)], as_code(lines)),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(row: Mapping[str, Any] | None) -> str:
+    if row is None or (row["top1"] is None and row["paper"] is None):
+        return "–"
+    ours = "–" if row["top1"] is None else show_spread(row["top1"])
+    return ours if row["paper"] is None else f"{ours} [{row['paper']:.2f}]"

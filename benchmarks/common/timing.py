@@ -1,17 +1,11 @@
-"""Seconds of a step in this process, or of a fresh interpreter, and rounds in which several are measured in turn."""
+"""Seconds of a step, and rounds in which several are measured in turn."""
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-
-import typer
 
 Command = TypeVar("Command")
 """What `interleave` hands to its measure: the arguments, for one."""
@@ -38,31 +32,6 @@ def spread(taken: Sequence[tuple[float, float]]) -> dict[str, Any]:
             f"{kind}seconds": list(seconds),
         }
     return found
-
-
-def run_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> str:
-    """Run a fresh interpreter outside the source tree; its output, or an error that shows what it said.
-
-    `variables` join this process's environment.
-    """
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    environment |= variables or {}
-    with tempfile.TemporaryDirectory() as elsewhere:
-        done = subprocess.run(
-            [sys.executable, *arguments], cwd=elsewhere, env=environment, capture_output=True, text=True, timeout=300
-        )
-    if done.returncode:
-        typer.echo(f"python {' '.join(arguments)} ended with status {done.returncode}:\n{done.stderr}", err=True)
-        typer.echo("Both has8-zoo and timm must be installed: pip install -e '.[bench]'", err=True)
-        raise typer.Exit(2)
-    return done.stdout
-
-
-def time_python(arguments: Sequence[str], variables: Mapping[str, str] | None = None) -> float:
-    """Seconds from starting an interpreter to its end."""
-    start = time.perf_counter()
-    run_python(arguments, variables)
-    return time.perf_counter() - start
 
 
 def interleave(
