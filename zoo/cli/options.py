@@ -6,7 +6,7 @@ import errno
 import io
 import sys
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, final
 
@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from zoo.cli.output import complain
-from zoo.errors import ZooError, ZooWarning, install_extra
+from zoo.errors import ComponentError, MissingPluginError, ZooError, ZooWarning, install_extra
+from zoo.known_plugins import unknown_component
 from zoo.terminal import say, without_word_of_triton
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
@@ -174,6 +175,23 @@ class Commands(PlainFlags, TyperGroup):
                 complain(f"what is printed cannot be written: {error.strerror}; make room, or send it elsewhere")
             raise SystemExit(1) from error
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the zoo's commands, then those of plugins; see typer."""
+        return [*super().list_commands(ctx), *_plugin_commands()]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command of the zoo, or one that a plugin offers in the group `zoo.commands`; see typer."""
+        own = super().get_command(ctx, cmd_name)
+        return _plugin_command(cmd_name) if own is None else own
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Name a command; see typer. An unknown one of a known plugin says what to install."""
+        if args and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
+            error = unknown_component("command", args[0], "")
+            if isinstance(error, MissingPluginError):
+                raise error
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         import warnings
 
@@ -184,6 +202,39 @@ class Commands(PlainFlags, TyperGroup):
             except ZooError as error:
                 complain(str(error))
                 raise typer.Exit(2) from error
+
+
+def _plugin_commands() -> list[str]:
+    from zoo.registry.registry import default_registry
+
+    return default_registry().plain_names("command")
+
+
+def _plugin_command(name: str) -> Any:
+    """A plugin's command, or one that reports why it cannot be used; None if no installed plugin has it."""
+    from typer.main import get_group
+
+    from zoo.registry.registry import default_registry
+
+    registry = default_registry()
+    if name not in registry.names("command"):
+        return None
+    try:
+        app = registry.load("command", name)
+    except ComponentError as error:
+        return TyperCommand(name, callback=_raising(error), short_help="cannot be used: see `zoo plugins`")
+    group = get_group(app)
+    single = len(group.commands) == 1 and app.registered_callback is None
+    command: Any = next(iter(group.commands.values())) if single else group
+    command.name = name
+    return command
+
+
+def _raising(error: ComponentError) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

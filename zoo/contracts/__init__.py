@@ -1,4 +1,4 @@
-"""What an encoder, decoder, neuron, backbone, family and converter must offer.
+"""What an encoder, decoder, neuron, backbone, family, converter and model of energy must offer.
 
 Families are described without torch, so that names can be parsed and listed without loading it;
 the tensor contracts are imported on first use.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
+from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
 from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily, PublishedWeights
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 from zoo.lazy import attach
@@ -38,6 +39,7 @@ __all__ = [
     "Converter",
     "Decoder",
     "Encoder",
+    "EnergyModel",
     "Family",
     "FeatureInfo",
     "GrammarFamily",
@@ -45,8 +47,11 @@ __all__ = [
     "ImageClassifier",
     "Neuron",
     "NeuronFactory",
+    "Operations",
     "PairBuilder",
+    "Picojoules",
     "Price",
+    "Prices",
     "PublishedWeights",
     "Stated",
     "Work",

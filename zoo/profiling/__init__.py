@@ -11,10 +11,11 @@ from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo.catalog.schema import in_digits
-    from zoo.profiling.activity import OperationCounts, SpikeRate, SynapticLayer
+    from zoo.contracts.energy import Picojoules, SpikeRate, SynapticLayer
+    from zoo.profiling.activity import OperationCounts
     from zoo.profiling.energy import Energy
     from zoo.profiling.energy_comparison import CONTAINS_CONTROL, BreakEven, Estimate, break_even
-    from zoo.profiling.energy_models import EnergyModel, Picojoules
+    from zoo.profiling.energy_models import EnergyModel
     from zoo.profiling.macs import Cost, Layer, count_cost
     from zoo.profiling.report import Control, Profile, preprocessing_of, profile
     from zoo.profiling.rules import RULES, Part, Rule, charged
@@ -25,7 +26,7 @@ _HOMES = {
     "CONTAINS_CONTROL": "zoo.profiling.energy_comparison",
     "EnergyModel": "zoo.profiling.energy_models",
     "Estimate": "zoo.profiling.energy_comparison",
-    "Picojoules": "zoo.profiling.energy_models",
+    "Picojoules": "zoo.contracts.energy",
     "break_even": "zoo.profiling.energy_comparison",
     "in_digits": "zoo.catalog.schema",
     "OperationCounts": "zoo.profiling.activity",
@@ -37,8 +38,8 @@ _HOMES = {
     "Profile": "zoo.profiling.report",
     "RULES": "zoo.profiling.rules",
     "Rule": "zoo.profiling.rules",
-    "SpikeRate": "zoo.profiling.activity",
-    "SynapticLayer": "zoo.profiling.activity",
+    "SpikeRate": "zoo.contracts.energy",
+    "SynapticLayer": "zoo.contracts.energy",
     "charged": "zoo.profiling.rules",
     "count_by_torch": "zoo.profiling.second_count",
     "count_cost": "zoo.profiling.macs",

@@ -7,64 +7,12 @@ from typing import Any, final
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.energy import SpikeRate, SynapticLayer
 from zoo.contracts.price import Work
 from zoo.profiling.branches import Branch, branch_of
 from zoo.profiling.recorder import Recorder, Uncounted
 from zoo.profiling.rules import Part, Rule
 from zoo.profiling.synapses import Synapses
-
-
-@final
-@dataclass(frozen=True)
-class SynapticLayer:
-    """A convolution or linear layer; whole numbers over all images and timesteps.
-
-    Attributes:
-        name: the module's.
-        branch: 'analog' or 'spiking'.
-        operation: 'AC' where every input was 0 or 1, else 'MAC'.
-        reason: why.
-        dense: multiply-accumulates with every weight, zeros and padding too.
-        used: pairs of a nonzero input and a weight.
-        counted: what it is charged with: `used` accumulates, or `dense` multiply-accumulates.
-        nonzero: nonzero inputs.
-        outputs: values returned.
-    """
-
-    name: str
-    branch: Branch
-    operation: str
-    reason: str
-    dense: int
-    used: int
-    counted: int
-    nonzero: int
-    outputs: int
-
-
-@final
-@dataclass(frozen=True)
-class SpikeRate:
-    """Spikes of a neuron layer or an encoder, over all images.
-
-    Attributes:
-        name: the module's.
-        kind: its class.
-        encoder: whether it is an encoder; the network's mean rate is that of its neurons.
-        spikes: how many.
-        values: neurons times timesteps times images.
-    """
-
-    name: str
-    kind: str
-    encoder: bool
-    spikes: int
-    values: int
-
-    @property
-    def rate(self) -> float:
-        """Spikes per neuron and timestep; 0 where there are no values."""
-        return self.spikes / self.values if self.values else 0.0
 
 
 @final
@@ -95,6 +43,11 @@ class OperationCounts:
         layers = [layer for layer in self.rates if not layer.encoder]
         values = sum(layer.values for layer in layers)
         return sum(layer.spikes for layer in layers) / values if values else None
+
+    @property
+    def other(self) -> Work:
+        """All work outside convolutions and linear layers."""
+        return sum(self.elementwise.values(), Work())
 
     @property
     def synaptic(self) -> Work:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, final
 
 from zoo.catalog.schema import EnergyRange
+from zoo.contracts.energy import Picojoules
 from zoo.profiling.activity import OperationCounts
-from zoo.profiling.energy_models import OF_COUNTS, EnergyModel, Picojoules
+from zoo.profiling.energy_models import OF_COUNTS, EnergyModel
 from zoo.profiling.spikingjelly_energy import MODELS, SpikingjellyMeter
 
 _ROUNDING = 1e-9

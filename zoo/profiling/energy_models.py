@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
-from zoo.contracts.price import Work
-from zoo.profiling.activity import OperationCounts, SynapticLayer
+from zoo.contracts.energy import Picojoules, Prices
+from zoo.profiling.activity import OperationCounts
 
 HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 
@@ -32,65 +32,6 @@ class EnergyModel:
     charges: str
     leaves_out: str
     saturates: bool = False
-
-
-@final
-@dataclass(frozen=True)
-class Picojoules:
-    """Of one image, on average.
-
-    Attributes:
-        total: all of it.
-        spikes: the share of it that grows with the number of spikes.
-        timesteps: the share of it that grows with T where the spike rate stays.
-    """
-
-    total: float
-    spikes: float
-    timesteps: float
-
-
-@final
-@dataclass(frozen=True)
-class Prices:
-    """Picojoules.
-
-    Attributes:
-        mac: a multiply-accumulate.
-        ac: an accumulate.
-        synapse: an accumulate in a convolution or linear layer that a spike sets off.
-        access: a 32-bit word read from memory or written to it.
-    """
-
-    mac: float
-    ac: float
-    synapse: float
-    access: float = 0.0
-
-    def arithmetic(self, work: Work) -> float:
-        """Of work that no spike sets off."""
-        return self.mac * work.macs + self.ac * work.acs
-
-    def layer(self, layer: SynapticLayer) -> float:
-        """Of a convolution or linear layer.
-
-        A spike is read once; for each of its weights the weight is read, and the membrane potential read and written. A
-        multiply-accumulate reads a weight and an input, and an output is written once (Lemaire and others, 2022).
-        """
-        if layer.operation == "AC":
-            return self.synapse * layer.used + self.access * (layer.nonzero + 3 * layer.used)
-        return self.mac * layer.dense + self.access * (2 * layer.dense + layer.outputs)
-
-    def estimate(self, counts: OperationCounts) -> Picojoules:
-        """Energy of an image from what all images set off."""
-        potentials = 2 * self.access * sum(rate.values for rate in counts.rates if not rate.encoder)
-        spikes = self.access * sum(rate.spikes for rate in counts.rates)
-        elementwise = self.arithmetic(sum(counts.elementwise.values(), Work()))
-        total = sum(map(self.layer, counts.synapses)) + potentials + spikes + elementwise
-        by_spikes = sum(self.layer(layer) for layer in counts.synapses if layer.operation == "AC") + spikes
-        by_time = sum(self.layer(layer) for layer in counts.synapses if layer.branch == "spiking")
-        by_time += potentials + spikes + self.arithmetic(counts.repeated)
-        return Picojoules(total / counts.images, by_spikes / counts.images, by_time / counts.images)
 
 
 ARITHMETIC = EnergyModel(

@@ -18,7 +18,8 @@ from spikingjelly.activation_based.op_counter import (
 from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
-from zoo.profiling.energy_models import HOROWITZ, EnergyModel, Picojoules
+from zoo.contracts.energy import Picojoules
+from zoo.profiling.energy_models import HOROWITZ, EnergyModel
 
 _PACKAGE = "spikingjelly's op_counter (2.0)"
 _SPIKESIM = "Moitra and others, IEEE TCAD 2023, doi:10.1109/TCAD.2023.3274918 (SpikeSim, 65 nm)"

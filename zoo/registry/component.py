@@ -27,6 +27,8 @@ GROUPS = {
     "neuron": "zoo.neurons",
     "converter": "zoo.converters",
     "catalog": "zoo.catalogs",
+    "command": "zoo.commands",
+    "energy_model": "zoo.energy_models",
 }
 """Component kinds and their entry-point groups."""
 
@@ -45,8 +47,39 @@ NOTEBOOK = "(registered here)"
 EXTRAS = MappingProxyType({(kind, "timm"): ("timm", "timm") for kind in ("family", "converter")})
 """Built-in components that need a module of an extra: kind and name → module and extra."""
 
+OWN_COMMANDS = (
+    "list",
+    "info",
+    "predict",
+    "show",
+    "profile",
+    "compare",
+    "train",
+    "eval",
+    "pack",
+    "export",
+    "publish",
+    "convert",
+    "plugins",
+)
+"""Commands of the zoo itself, whose names no plugin can take."""
+
 NAME = re.compile(r"[a-z][a-z0-9]*")
 NAME_RULE = "is not a component name: lower-case letters and digits, a letter first, no underscore"
+
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_PLAIN_NAME_RULE = "is not a name of a command or a model of energy: lower-case letters, digits and hyphens"
+
+
+def name_problem(kind: str, name: str) -> str | None:
+    """The reason why a component of a kind cannot have a name; None if it can."""
+    if kind == "catalog":
+        return None
+    if kind in ("command", "energy_model"):  # never part of a model's name
+        if not _PLAIN_NAME.fullmatch(name):
+            return f"{name!r} {_PLAIN_NAME_RULE}"
+        return f"`zoo {name}` is the zoo's own" if kind == "command" and name in OWN_COMMANDS else None
+    return None if NAME.fullmatch(name) else f"{name!r} {NAME_RULE}"
 
 
 class State(StrEnum):
@@ -69,7 +102,7 @@ def _contract(kind: str) -> type[Any]:
     from zoo import contracts
 
     # By name: only the family's contract comes without torch.
-    contract: type[Any] = getattr(contracts, kind.capitalize())
+    contract: type[Any] = getattr(contracts, kind.title().replace("_", ""))
     return contract
 
 
@@ -78,6 +111,7 @@ _CONSTRUCTED_WITH = {
     "decoder": (),
     "neuron": (),
     "backbone": ("base", "mult", "depth", "in_chans"),
+    "energy_model": ("network",),
 }
 """The arguments of a component's constructor, where a contract says which."""
 
@@ -122,7 +156,7 @@ class Component:
         return f"{self.distribution} {self.version or ''}".strip() + f" ({self.target})"
 
     def load(self) -> Any:
-        """The component's class, imported and checked once; of a catalog the path of its file.
+        """The component's class, imported and checked once; a catalog's file, a command's typer app.
 
         Raises:
             BrokenComponentError: the import failed, it is not such a component, or it is switched off.
@@ -171,6 +205,11 @@ class Component:
         """Why what was imported is not such a component, if so, and what that makes of it."""
         from zoo.contracts import API_VERSION
 
+        if self.kind == "command":
+            import typer
+
+            return None if isinstance(cls, typer.Typer) else (f"{self.target} is not a typer.Typer", State.BROKEN)
+
         contract = _contract(self.kind)
         if not (inspect.isclass(cls) and issubclass(cls, contract)):
             return f"{self.target} is not a subclass of zoo.contracts.{contract.__name__}", State.BROKEN
@@ -184,7 +223,7 @@ class Component:
             return f"{self.target} leaves abstract: {missing}", State.BROKEN
         declared = {name for base in cls.__mro__ for name in vars(base)}
         lacking = sorted(name for name in inspect.get_annotations(contract) if name not in declared)
-        if lacking and self.kind in ("encoder", "decoder"):
+        if lacking and self.kind in ("encoder", "decoder", "energy_model"):
             return f"{self.target} lacks the class attributes {', '.join(lacking)}", State.BROKEN
         return self._construction_problem(cls)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, final
 
 from zoo.errors import ComponentClashError, ComponentError, UnknownComponentError, shorten, suggest
 from zoo.known_plugins import unknown_component
-from zoo.registry.component import CATALOG_FILE, DISABLE, GROUPS, NAME, NAME_RULE, NOTEBOOK, Component, State
+from zoo.registry.component import CATALOG_FILE, DISABLE, GROUPS, NAME_RULE, NOTEBOOK, Component, State, name_problem
 from zoo.registry.scan import disabled_names, idle_switches, installed_points, normalise, package_file, scan
 
 __all__ = [
@@ -61,12 +61,12 @@ class Registry:
 
     def names(self, kind: str) -> list[str]:
         """Names of one kind, as they may stand in a model's name; `distribution:name` for all of them too."""
-        installed = [c for c in self.components(kind) if c.distribution != NOTEBOOK and NAME.fullmatch(c.name)]
+        installed = [c for c in self.components(kind) if c.distribution != NOTEBOOK and not name_problem(kind, c.name)]
         return self.plain_names(kind) + [f"{c.distribution}:{c.name}" for c in installed]
 
     def plain_names(self, kind: str) -> list[str]:
         """Names of one kind without their distributions."""
-        return sorted(name for name in self._kind(kind) if NAME.fullmatch(name))
+        return sorted(name for name in self._kind(kind) if not name_problem(kind, name))
 
     def _kind(self, kind: str) -> dict[str, list[Component]]:
         if kind not in self._components:
@@ -124,8 +124,9 @@ class Registry:
             ComponentClashError: the name is taken.
             ComponentError: the class does not fulfil the contract of its kind.
         """
-        if not (isinstance(name, str) and NAME.fullmatch(name)):
-            raise ComponentError(f"{shorten(str(name))} {NAME_RULE}")
+        self._kind(kind)
+        if problem := name_problem(kind, name) if isinstance(name, str) else f"{name!r} {NAME_RULE}":
+            raise ComponentError(problem)
         if not inspect.isclass(cls):
             raise ComponentError(f"{kind} {name!r} must be a class, not {type(cls).__name__}")
         target = f"{cls.__module__}:{cls.__qualname__}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from zoo.registry.component import CATALOG_FILE, DISABLE, GROUPS, NAME, NAME_RULE, OURS, Component, State
+from zoo.registry.component import CATALOG_FILE, DISABLE, GROUPS, OURS, Component, State, name_problem
 
 
 def normalise(distribution: str) -> str:
@@ -148,6 +148,6 @@ def scan(
             component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)
         elif distribution == OURS and ours is not None and (point.group, point.name, point.value) not in ours:
             component.fail(_namesake(point.dist), State.REFUSED)
-        elif not NAME.fullmatch(point.name) and component.kind != "catalog":
-            component.fail(f"{point.name!r} {NAME_RULE}")
+        elif problem := name_problem(component.kind, point.name):
+            component.fail(problem)
         yield component

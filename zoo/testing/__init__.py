@@ -20,6 +20,7 @@ from zoo.testing.component import ComponentTests
 from zoo.testing.converters import ConverterTests
 from zoo.testing.decoders import DecoderTests
 from zoo.testing.encoders import EncoderTests
+from zoo.testing.extensions import CommandTests, EnergyModelTests
 from zoo.testing.families import FamilyTests
 from zoo.testing.neurons import NeuronTests
 from zoo.testing.outcome import CheckResult, ConformanceError, NotApplicable, Outcome
@@ -30,11 +31,13 @@ __all__ = [
     "BackboneTests",
     "CatalogTests",
     "CheckResult",
+    "CommandTests",
     "ComponentTests",
     "ConformanceError",
     "ConverterTests",
     "DecoderTests",
     "EncoderTests",
+    "EnergyModelTests",
     "FamilyTests",
     "NeuronTests",
     "NotApplicable",

@@ -12,6 +12,7 @@ from zoo.testing.component import PREFIX, ComponentTests, checks_of, full_name
 from zoo.testing.converters import ConverterTests
 from zoo.testing.decoders import DecoderTests
 from zoo.testing.encoders import EncoderTests
+from zoo.testing.extensions import CommandTests, EnergyModelTests
 from zoo.testing.families import FamilyTests
 from zoo.testing.neurons import NeuronTests
 from zoo.testing.outcome import CheckResult, ConformanceError, NotApplicable, Outcome
@@ -24,6 +25,8 @@ SUITES: dict[str, type[ComponentTests]] = {
     "neuron": NeuronTests,
     "converter": ConverterTests,
     "catalog": CatalogTests,
+    "command": CommandTests,
+    "energy_model": EnergyModelTests,
 }
 """The suite of every kind."""
 

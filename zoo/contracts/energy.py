@@ -1,0 +1,196 @@
+"""The contract of a model of energy: picojoules from what images set off in a network. Imports no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, final
+
+from zoo.contracts.price import Work
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zoo.contracts.classifier import ImageClassifier
+
+
+@final
+@dataclass(frozen=True)
+class SynapticLayer:
+    """A convolution or linear layer; whole numbers over all images and timesteps.
+
+    Attributes:
+        name: the module's.
+        branch: 'analog' or 'spiking'.
+        operation: 'AC' if every input was 0 or 1, else 'MAC'.
+        reason: why.
+        dense: multiply-accumulates with every weight, zeros and padding too.
+        used: pairs of a nonzero input and a weight.
+        counted: what it is charged with: `used` accumulates, or `dense` multiply-accumulates.
+        nonzero: nonzero inputs.
+        outputs: values returned.
+    """
+
+    name: str
+    branch: Literal["analog", "spiking"]
+    operation: str
+    reason: str
+    dense: int
+    used: int
+    counted: int
+    nonzero: int
+    outputs: int
+
+
+@final
+@dataclass(frozen=True)
+class SpikeRate:
+    """Spikes of a neuron layer or an encoder, over all images.
+
+    Attributes:
+        name: the module's.
+        kind: its class.
+        encoder: whether it is an encoder; the network's mean rate is that of its neurons.
+        spikes: how many.
+        values: neurons times timesteps times images.
+    """
+
+    name: str
+    kind: str
+    encoder: bool
+    spikes: int
+    values: int
+
+    @property
+    def rate(self) -> float:
+        """Spikes per neuron and timestep; 0 if there are no values."""
+        return self.spikes / self.values if self.values else 0.0
+
+
+class Operations(Protocol):
+    """What a number of images set off in a network, summed over images and timesteps."""
+
+    @property
+    def images(self) -> int:
+        """The number of images."""
+
+    @property
+    def synapses(self) -> tuple[SynapticLayer, ...]:
+        """Every convolution and linear layer."""
+
+    @property
+    def rates(self) -> tuple[SpikeRate, ...]:
+        """Every encoder and neuron layer."""
+
+    @property
+    def other(self) -> Work:
+        """All work outside convolutions and linear layers."""
+
+    @property
+    def repeated(self) -> Work:
+        """The part of `other` that every timestep repeats."""
+
+
+@final
+@dataclass(frozen=True)
+class Picojoules:
+    """The energy of one image, on average.
+
+    Attributes:
+        total: all of it.
+        spikes: the part that grows with the number of spikes.
+        timesteps: the part that grows with T at the same spike rate.
+    """
+
+    total: float
+    spikes: float
+    timesteps: float
+
+
+@final
+@dataclass(frozen=True)
+class Prices:
+    """Picojoules by operation, and the energy that follows from them.
+
+    Attributes:
+        mac: a multiply-accumulate.
+        ac: an accumulate.
+        synapse: an accumulate that a spike triggers in a convolution or linear layer.
+        access: a 32-bit word read from memory or written to it.
+    """
+
+    mac: float
+    ac: float
+    synapse: float
+    access: float = 0.0
+
+    def arithmetic(self, work: Work) -> float:
+        """Energy of work that no spike triggers."""
+        return self.mac * work.macs + self.ac * work.acs
+
+    def layer(self, layer: SynapticLayer) -> float:
+        """Energy of a convolution or linear layer.
+
+        A spike is read once; for each of its weights the weight is read, and the membrane potential read and written. A
+        multiply-accumulate reads a weight and an input, and an output is written once (Lemaire and others, 2022).
+        """
+        if layer.operation == "AC":
+            return self.synapse * layer.used + self.access * (layer.nonzero + 3 * layer.used)
+        return self.mac * layer.dense + self.access * (2 * layer.dense + layer.outputs)
+
+    def estimate(self, operations: Operations) -> Picojoules:
+        """Energy of one image, averaged over all images.
+
+        Example:
+            >>> from types import SimpleNamespace
+            >>> operations = SimpleNamespace(images=2, synapses=(), rates=(), other=Work(10, 4), repeated=Work(0, 4))
+            >>> Prices(mac=4.6, ac=0.9, synapse=0.9).estimate(operations)
+            Picojoules(total=24.8, spikes=0.0, timesteps=1.8)
+        """
+        potentials = 2 * self.access * sum(rate.values for rate in operations.rates if not rate.encoder)
+        spikes = self.access * sum(rate.spikes for rate in operations.rates)
+        total = sum(map(self.layer, operations.synapses)) + potentials + spikes + self.arithmetic(operations.other)
+        by_spikes = sum(self.layer(layer) for layer in operations.synapses if layer.operation == "AC") + spikes
+        by_time = sum(self.layer(layer) for layer in operations.synapses if layer.branch == "spiking")
+        by_time += potentials + spikes + self.arithmetic(operations.repeated)
+        return Picojoules(total / operations.images, by_spikes / operations.images, by_time / operations.images)
+
+
+class EnergyModel(ABC):
+    """A published model of energy: one more row in `zoo profile`, under the name of its entry point.
+
+    One object is made for each network that is measured. A model that follows from counted operations implements
+    `estimate` alone, usually as `Prices(…).estimate(operations)`; one that counts for itself runs the network in
+    `measure`.
+
+    Attributes:
+        source: who published its prices, and its rules if they are not ours.
+        prices: in words.
+        charges: what it counts.
+        leaves_out: what it does not count.
+        saturates: whether energy grows more slowly than the number of spikes.
+    """
+
+    api_version: ClassVar[int]
+    source: ClassVar[str]
+    prices: ClassVar[str]
+    charges: ClassVar[str]
+    leaves_out: ClassVar[str]
+    saturates: ClassVar[bool] = False
+
+    def __init__(self, network: ImageClassifier) -> None:
+        self.network = network
+
+    def measure(self, images: Tensor) -> None:  # noqa: B027 (most models need no more than the counts)
+        """Observe the network on a batch (N, C, H, W); called for every batch, before `estimate`."""
+
+    @abstractmethod
+    def estimate(self, operations: Operations) -> Picojoules:
+        """Energy of one image.
+
+        Args:
+            operations: what all images set off.
+
+        Raises:
+            CompositionError: the model does not apply to this network; the message says why.
+        """
