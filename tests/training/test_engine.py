@@ -15,7 +15,7 @@ import zoo
 from tests.training.made_runs import NAME, assert_same, states, training
 from zoo.data import ImageSplit
 from zoo.data.limit import limit_images
-from zoo.errors import InputError, WeightError
+from zoo.errors import InputError
 from zoo.training import evaluate
 from zoo.training.engine import Training
 from zoo.training.observers.base import EpochRow, Observer, StepFigures, Totals
@@ -70,38 +70,6 @@ def test_every_setting_that_differs_is_named(data: ImageSplit, tmp_path: Path) -
         training(data, tmp_path, accumulate=2).resume()
     with pytest.raises(InputError, match=r"made with other settings: images .*, data fingerprint"):
         training(limit_images(data, 16), tmp_path).resume()
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04junk", b"junk" * 100])
-def test_a_damaged_checkpoint_is_an_error(data: ImageSplit, tmp_path: Path, content: bytes) -> None:
-    run = training(data, tmp_path)
-    run.checkpoint.write_bytes(content)
-    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged, or is not a checkpoint"):
-        run.resume()
-
-
-@pytest.mark.parametrize("place", [0.3, 0.6, 0.9])
-def test_a_checkpoint_with_other_bytes_in_a_tensor_is_not_gone_on_with(
-    data: ImageSplit, tmp_path: Path, place: float
-) -> None:
-    run = training(data, tmp_path)
-    run.save()
-    content = bytearray(run.checkpoint.read_bytes())
-    at = int(place * len(content))
-    content[at : at + 64] = bytes(byte ^ 255 for byte in content[at : at + 64])
-    run.checkpoint.write_bytes(content)
-    with pytest.raises(WeightError, match=r"checkpoint.pt is damaged, or is not a checkpoint"):
-        run.resume()
-
-
-def test_a_checkpoint_never_runs_code(data: ImageSplit, tmp_path: Path) -> None:
-    run = training(data, tmp_path)
-    torch.save({"format": 1, "identity": nn.Linear(1, 1)}, run.checkpoint)
-    with pytest.raises(WeightError, match="UnpicklingError"):
-        run.resume()
-    torch.save({"format": 7}, run.checkpoint)
-    with pytest.raises(WeightError, match="not a checkpoint of this version"):
-        run.resume()
 
 
 def test_batches_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:

@@ -12,12 +12,10 @@ import torch
 
 from zoo.catalog.schema import StoredWeight
 from zoo.data import DataSplits
-from zoo.data.fingerprints import SAMPLE, is_sampled
 from zoo.data.prepare import damage_notes
 from zoo.names import Options
 from zoo.saving import NOT_STATED, Statement
 from zoo.terminal import printable
-from zoo.training.checkpoint import FINGERPRINT
 from zoo.training.engine import Training
 from zoo.weights.config_json import zoo_section
 from zoo.weights.pretrained_cfg import stated_preprocessing
@@ -81,7 +79,6 @@ class Description:
         notes = [
             *self.training.start.notes,
             *self.training.notes,
-            *self._sampled(),
             *damage_notes(self.splits.train, "training"),
             *damage_notes(self.splits.val, "validation"),
         ]
@@ -94,18 +91,6 @@ class Description:
         if self.asked.validate_every:
             notes.append("the validation split was looked at more than once: a figure chosen among them is too high")
         return notes
-
-    def _sampled(self) -> list[str]:
-        """What a run that goes on cannot see, because not all bytes were read."""
-        training = self.training
-        if training.notes or not training.accelerator.is_main_process:  # other processes need not read the data for it
-            return []
-        if not is_sampled(str(training.identity.facts[FINGERPRINT])):
-            return []
-        return [
-            f"the training images are too large to be read through: --resume compares names, lengths, modification "
-            f"times and the bytes of {SAMPLE:,} of them"
-        ]
 
     def statement(self) -> Statement:
         """What the weight's record says that cannot be counted."""
@@ -133,7 +118,7 @@ class Description:
         return {
             "asked": vars(self.asked),
             "settings": training.recipe.model_dump(mode="json"),
-            "identity": dict(training.identity.facts),
+            "identity": dict(training.identity),
             "data": {
                 "train": self.splits.train.origin,
                 "val": self.splits.val.origin,

@@ -6,7 +6,6 @@ import math
 import signal
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NoReturn, final
@@ -18,21 +17,20 @@ from torch.nn import functional
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import DivergenceError, TrainingStoppedError, missing_extra
-from zoo.training.checkpoint import Identity, identify, read_checkpoint, write_checkpoint
+from zoo.training.checkpoint import Checkpoint, Identity, identify, read_checkpoint, write_checkpoint
 from zoo.training.hooks import SpikeMeter, find_fault, layer_rates, scaled_surrogates
 from zoo.training.loader import Feeder, MicroBatch
 from zoo.training.observers.base import EpochRow, Observer, RunFacts, StepFigures, Totals
-from zoo.training.optim import build_optimizer, build_schedule, clip_gradient, rehearse
+from zoo.training.optim import build_optimizer, build_schedule, clip_gradient
 from zoo.training.plan import make_plan
 from zoo.training.processes import broadcast, make_accelerator
 from zoo.training.recipes import Recipe
 from zoo.training.requirements import check_fit, check_maps, check_spikes
-from zoo.training.restoration import Expected, check_state
 from zoo.training.shortage import telling_step_shortage
 from zoo.training.signals import StopRequest
 from zoo.training.start import Beginning
 from zoo.weights.pretrained_cfg import stated_preprocessing
-from zoo.weights.run_checkpoint import CHECKPOINT
+from zoo.weights.run_checkpoint import CHECKPOINT, unfit
 
 try:
     from accelerate import Accelerator
@@ -123,7 +121,12 @@ class Training:
     def identity(self) -> Identity:
         """What the run is; the process that reads and writes checkpoints asks for it, for it may read all the data."""
         return identify(
-            self._network, self.data, self.recipe, self.plan.micro_batches, self.start.initial_sha256, self._measured_on
+            self._network,
+            self.data,
+            self._measured_on,
+            self.recipe,
+            self.plan.micro_batches,
+            self.start.initial_sha256,
         )
 
     @property
@@ -142,64 +145,48 @@ class Training:
         """Replace the checkpoint, in the first process; the others wait."""
         if self.accelerator.is_main_process:
             scaler = self.accelerator.scaler
-            state = {
-                "model": self._network.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "scaler": None if scaler is None else scaler.state_dict(),
-                "epoch": self.epoch,
-                "step": self.step,
-                "totals": asdict(self._totals),
-                "rows": [asdict(row) for row in self.rows],
-                "finished": self.finished,
-            }
-            write_checkpoint(self.checkpoint, self.identity, state)
+            checkpoint = Checkpoint(
+                identity=dict(self.identity),
+                epoch=self.epoch,
+                step=self.step,
+                model=self._network.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                scaler=None if scaler is None else scaler.state_dict(),
+                totals=self._totals,
+                rows=self.rows,
+                finished=self.finished,
+            )
+            write_checkpoint(self.checkpoint, checkpoint)
         self.accelerator.wait_for_everyone()
 
     def resume(self, further: bool = False) -> bool:
-        """Go on from the checkpoint, where there is one; all processes take the first one's.
+        """Continue from the checkpoint, if there is one; all processes take the first one's.
 
         Args:
-            further: whether a run that had finished goes on to the epochs of this recipe. Weights, optimiser and
-                position are those of its end; the schedule is laid anew over all epochs.
+            further: extend a finished run to the epochs of this recipe. Weights, optimiser and position are those of
+                its end; the schedule is computed anew over all epochs.
 
         Raises:
-            InputError: it is another run's; the message names what differs.
-            WeightError: it is damaged, or this run cannot have written it; nothing of it was taken then.
+            InputError: it belongs to another run; the message names the settings that differ.
+            WeightError: it is damaged, or does not fit the model.
         """
         reads = self.accelerator.is_main_process and self.checkpoint.is_file()
         read = broadcast(self.accelerator, read_checkpoint(self.checkpoint, self.identity, further) if reads else None)
         if read is None:
             return False
-        state, self.notes = read.state, read.notes
-        recipe = self.recipe if read.finished is None else self.recipe.model_copy(update={"epochs": read.finished})
-        check_state(state, self._expected(recipe), self.checkpoint)
-        self._network.load_state_dict(state["model"], strict=True)
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.accelerator.scaler is not None and state["scaler"] is not None:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.epoch, self.step = state["epoch"], state["step"]
-        self._totals = Totals(**state["totals"])
-        self.rows = [EpochRow(**row) for row in state["rows"]]
-        self.finished = [*state.get("finished", ()), *([] if read.finished is None else [read.finished])]
-        if read.finished is not None:
-            self.notes.append(self._describe_extension(read.finished))
+        try:
+            self._network.load_state_dict(read.model, strict=True)
+            self.optimizer.load_state_dict(read.optimizer)
+            if self.accelerator.scaler is not None and read.scaler is not None:
+                self.accelerator.scaler.load_state_dict(read.scaler)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise unfit(self.checkpoint, error) from error
+        self.epoch, self.step = read.epoch, read.step
+        self._totals, self.rows, self.finished = read.totals, read.rows, read.finished
+        if read.ended and self.epoch < self.recipe.epochs:
+            self.finished.append(self.epoch)
+            self.notes.append(self._describe_extension(self.epoch))
         return True
-
-    def _expected(self, recipe: Recipe) -> Expected:
-        scaler = self.accelerator.scaler
-        optimizer = build_optimizer(self._network, recipe)
-        # The recipe decides all of a schedule, so it is never taken from a checkpoint.
-        schedule = build_schedule(optimizer, recipe, self.plan.steps).state_dict()
-        return Expected(
-            model=self._network.state_dict(),
-            optimizer=rehearse(self._network, recipe),
-            groups=optimizer.state_dict()["param_groups"],
-            schedule=schedule,
-            scaler=None if scaler is None else scaler.state_dict(),
-            epochs=recipe.epochs,
-            steps=self.plan.steps,
-        )
 
     def _describe_extension(self, finished: int) -> str:
         """What the schedule does where a finished run goes on."""

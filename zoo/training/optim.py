@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -42,16 +41,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     if recipe.betas is not None and "betas" not in optimizer.defaults:  # timm drops what an optimiser does not take
         raise CatalogError(f"the optimizer {recipe.optimizer} has no betas; leave them out of the recipe")
     return optimizer
-
-
-def rehearse(model: nn.Module, recipe: Recipe) -> dict[str, Any]:
-    """The state of the recipe's optimiser after one step of a copy of the model, for the form of it."""
-    twin = copy.deepcopy(model)
-    optimizer = build_optimizer(twin, recipe)
-    for parameter in twin.parameters():
-        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
-    optimizer.step()
-    return optimizer.state_dict()
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:

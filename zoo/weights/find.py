@@ -179,7 +179,7 @@ def _open_unfinished(folder: Path, registry: Registry | None) -> Found:
         )
     draft = read_config(content, str(folder), RUN)
     spec = _stored_spec(draft, str(folder), registry)
-    weight, source = read_unfinished(folder).weigh(draft, spec, registry)
+    weight, source = read_unfinished(folder, draft, spec, registry)
     warnings.warn(source.note, UnfinishedRunWarning, stacklevel=_level_of_caller())
     return Found(spec.tagged(weight.tag), weight, source, referenced=True)
 
