@@ -36,8 +36,8 @@ from zoo.data.prepare import DataOptions, prepare_data
 from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
 from zoo.files import replace_bytes
-from zoo.saving.record_block import put_block
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.hub.publish import put_block
+from zoo.weights import stated_preprocessing
 
 BATCH, BINS = 250, 15
 NOISE_SEED = 3407

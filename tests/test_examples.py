@@ -15,7 +15,7 @@ from zoo.factory import open_model
 from zoo.lazy import attach
 from zoo.registry.registry import default_registry
 from zoo.site import build_site
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 GLOBALS = {"attach": attach, "stated_preprocessing": stated_preprocessing}
 FUNCTIONS = {name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))}

@@ -13,7 +13,7 @@ from zoo.composition import parse_name
 from zoo.errors import MissingPluginError, TagError, UnknownComponentError, install_plugin
 from zoo.known_plugins import KNOWN_PLUGINS, KnownPlugin, is_installed, missing_weight, unknown_component
 from zoo.registry.component import EXTRAS, GROUPS
-from zoo.saving.convert import convert
+from zoo.saving import convert
 
 ROOT = Path(__file__).parent.parent
 PROJECTS = sorted((ROOT / "plugins").glob("*/pyproject.toml"))

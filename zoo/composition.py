@@ -1,31 +1,18 @@
-"""From a name to a network: parse the name with its family, load the components, build.
-
-Weights come later (factory.py); nothing here reads a file.
-"""
+"""From a name to a spec: parse the name with its family. Nothing here reads a file."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING
-
-from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, About, BuildRequest
+from zoo.contracts.family import About
 from zoo.errors import (
     BrokenComponentError,
     ModelNameError,
-    OptionError,
     ZooError,
-    check_count,
     shorten,
     suggest,
 )
 from zoo.known_plugins import unknown_component
 from zoo.names import Spec, check_characters, split_tag
 from zoo.registry.registry import Registry, default_registry
-
-if TYPE_CHECKING:
-    from zoo.contracts.classifier import ImageClassifier
-
-DEFAULT_CLASSES = 1000
 
 
 def parse_name(name: str, registry: Registry | None = None) -> Spec:
@@ -83,30 +70,3 @@ def about_model(spec: Spec, timesteps: int, registry: Registry | None = None) ->
         said = f"gives {type(about).__name__}, where zoo.contracts.About is due"
         raise BrokenComponentError(f"`about` of family {spec.family!r} of {component.origin} {said}")
     return about
-
-
-def build_model(
-    spec: Spec,
-    num_classes: int,
-    in_chans: int = 3,
-    registry: Registry | None = None,
-    keywords: Collection[str] = (),
-) -> ImageClassifier:
-    """The freshly initialised network of a spec, with the spec's options; see `create_model` for the arguments.
-
-    `keywords` are those of the caller: one of them may have been meant by an unknown option.
-    """
-    from zoo.cpu.convolution import guard_convolutions  # names are parsed without torch
-
-    registry = registry or default_registry()
-    family = registry.load("family", spec.family)()
-    unknown = sorted(set(spec.options.get("family", {})) - family.options)
-    if unknown:
-        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], {*family.options, *keywords})}")
-    classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
-    channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
-    request = BuildRequest(spec, registry, classes, channels)
-    model: ImageClassifier = family.build(request)
-    request.check_all_used()
-    guard_convolutions(model)
-    return model

@@ -1,52 +1,94 @@
-"""create_model: a composed network, with its published weights where they are asked for.
+"""create_model: from a name to a network, with its published weights if the name asks for them.
 
-`open_model` finds what a name or reference stands for, once; whatever needs more than the network, such as the image
-size of its weight, takes all of it from there, and builds from there.
+`open_model` resolves a name or reference once; whatever needs more than the network, such as the image size of its
+weight, takes it from there, and builds from there.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
+import sys
 import warnings
-from collections.abc import Mapping
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, final
+from typing import Any, Literal, TypedDict, final, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.catalog.catalog import Catalog
+from zoo import weights
+from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.schema import Preprocessing, StoredWeight
-from zoo.catalog.sources import PackageFile, Source
-from zoo.composition import DEFAULT_CLASSES, build_model
-from zoo.contracts.classifier import ImageClassifier
+from zoo.catalog.sources import HubRepository, LocalFolder, PackageFile, Source, parse_reference
+from zoo.composition import parse_name
+from zoo.contracts.classifier import FeatureInfo, ImageClassifier
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.errors import NewHeadWarning, OptionError
-from zoo.names import Options, OptionValue, Spec
-from zoo.registry.registry import Registry
-from zoo.weights import (
-    Found,
-    HubAccess,
-    check_before_allocation,
-    count_classes,
-    default_labels,
-    describe,
-    describe_published,
-    find_listed,
-    find_weight,
-    load_state,
-    load_weight,
-    parse_weight,
-    preprocessing_of_published,
-    read_plain_file,
-    read_published,
-    read_weight,
+from zoo.cpu.convolution import guard_convolutions
+from zoo.errors import (
+    MissingPluginError,
+    ModelNameError,
+    NewHeadWarning,
+    OptionError,
+    TagError,
+    UnfinishedRunWarning,
+    UnknownComponentError,
+    UnpinnedWarning,
+    WeightError,
+    check_count,
+    install_plugin,
+    shorten,
+    suggest,
 )
+from zoo.files import is_file
+from zoo.hub.read import Hub
+from zoo.known_plugins import is_installed
+from zoo.names import Options, OptionValue, Spec, split_tag
+from zoo.registry.registry import Registry, default_registry
 
+DEFAULT_CLASSES = 1000
 DEFAULT_CHANNELS = 3
 UNTRAINED, UNTRAINED_SEED = "untrained", 0
+
+
+@overload
+def create_model(
+    name: str,
+    pretrained: bool | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    *,
+    features_only: Literal[True],
+    out_indices: int | Sequence[int] | None = None,
+    **keywords: Any,
+) -> FeatureMaps: ...
+
+
+@overload
+def create_model(
+    name: str,
+    pretrained: bool | None = None,
+    num_classes: int | None = None,
+    in_chans: int | None = None,
+    *,
+    checkpoint_path: Path | str | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    cache_dir: Path | str | None = None,
+    endpoint: str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+    encoder_options: Mapping[str, OptionValue] | None = None,
+    decoder_options: Mapping[str, OptionValue] | None = None,
+    neuron_options: Mapping[str, OptionValue] | None = None,
+    features_only: Literal[False] = False,
+    out_indices: None = None,
+    **options: OptionValue,
+) -> ImageClassifier: ...
 
 
 def create_model(
@@ -66,8 +108,10 @@ def create_model(
     encoder_options: Mapping[str, OptionValue] | None = None,
     decoder_options: Mapping[str, OptionValue] | None = None,
     neuron_options: Mapping[str, OptionValue] | None = None,
+    features_only: bool = False,
+    out_indices: int | Sequence[int] | None = None,
     **options: OptionValue,
-) -> ImageClassifier:
+) -> ImageClassifier | FeatureMaps:
     """Compose a model by name, or rebuild a stored one.
 
     Example:
@@ -77,30 +121,34 @@ def create_model(
         torch.Size([2, 5])
         >>> model.spec.options
         {'neuron': {'tau': 4.0}}
+        >>> maps = zoo.create_model("has8_resnet_b2_m2_d4_ste_bpd", features_only=True, out_indices=(1, 2))
+        >>> maps.feature_info.channels(), [tuple(each.shape) for each in maps.eval()(torch.rand(1, 3, 32, 32))]
+        ([4, 8], [(1, 4, 8, 8), (1, 8, 4, 4)])
 
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
             `hf-hub:org/name@revision` with a 40-hex revision, or `local-dir:path`.
-        pretrained: load published weights: those of the tag, or the variant's first. None: where the name asks for
-            them, by a tag or as a repository or folder. Of `timm_…` timm's own weights, which are downloaded at timm's
-            newest commit: its default, or those of the tag. False: the network that the weight is of, with as many
-            classes and channels, but untrained; its name has no tag, and its `pretrained_cfg` claims no weight.
-        num_classes: logits; None for the weight's own, or 1000 without weights; 0 for none. Another number than
-            the weight's starts with a new last layer.
-        in_chans: image channels; None for the weight's own, or 3. Another number than the weight's adapts the
-            first convolutions.
-        checkpoint_path: a safetensors file with all tensors of this very network, instead of published weights. With
-            another `num_classes` than the file's the last layer is new and random, and a `NewHeadWarning` says so.
+        pretrained: load published weights: those of the tag, or the variant's first. None: if the name asks for them,
+            by a tag or as a repository or folder. Of `timm_…` timm's own weights, downloaded at timm's newest commit:
+            its default, or those of the tag. False: the network of the weight, with as many classes and channels, but
+            untrained; its name has no tag, and its `pretrained_cfg` claims no weight.
+        num_classes: logits; None for the weight's own, or 1000 without weights; 0 for none. With another number than
+            the weight's the last layer is new and random, and a `NewHeadWarning` says so.
+        in_chans: image channels; None for the weight's own, or 3. With another number than the weight's the first
+            convolutions are adapted.
+        checkpoint_path: a safetensors file with all tensors of this network, instead of published weights.
         device: where to build ('meta' allocates nothing).
         dtype: parameters' type.
-        cache_dir: where downloads are kept; None for HF_HOME's.
+        cache_dir: folder for downloads; None for HF_HOME's.
         endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
-        token: for private repositories; None for the one logged in with.
+        token: for private repositories; None for the stored one.
         registry: components to build from; the installed ones by default.
-        catalog: where weights are listed; the installed ones by default.
+        catalog: listed weights; the installed ones by default.
         encoder_options, decoder_options, neuron_options: keyword arguments of the components, such as
             `neuron_options={"tau": 4.0, "v_threshold": 0.5}`. `zoo info NAME` shows which ones there are. They are
             stored with a weight, and one that is given here replaces the stored one.
+        features_only: return a `FeatureMaps`, which gives the feature maps (N, C_i, H_i, W_i) of some levels.
+        out_indices: these levels, as in `forward_intermediates`; None for all.
         **options: of the family; `timesteps` of `sew`, `gain` of `has8`.
 
     Returns:
@@ -117,6 +165,9 @@ def create_model(
         WeightError: the weights are missing, altered, or those of another network.
     """
     _check_choice(pretrained, checkpoint_path)
+    if out_indices is not None and not features_only:
+        raise OptionError("out_indices chooses levels of features_only=True; add that, or leave it out")
+    given = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
     opened = open_model(
         name,
         required=bool(pretrained),
@@ -126,19 +177,115 @@ def create_model(
         token=token,
         registry=registry,
         catalog=catalog,
-        options={
-            "encoder": {} if encoder_options is None else encoder_options,
-            "decoder": {} if decoder_options is None else decoder_options,
-            "neuron": {} if neuron_options is None else neuron_options,
-        },
+        options={kind: {} if chosen is None else chosen for kind, chosen in given.items()},
     )
-    return opened.build(
-        pretrained, num_classes, in_chans, checkpoint_path=checkpoint_path, device=device, dtype=dtype, **options
-    )
+    if features_only and num_classes is None:
+        num_classes = 0
+    model, classes = opened._load(pretrained, num_classes, in_chans, checkpoint_path, device, dtype, options)
+    if features_only:
+        return FeatureMaps(model, out_indices)
+    if classes is not None and model.num_classes not in (0, classes):
+        warnings.warn(
+            f"{checkpoint_path or opened.weight_name} has a last layer for {classes} classes; the one for "
+            f"{model.num_classes} is new and random, and differs on every call: train it, or leave num_classes out",
+            NewHeadWarning,
+            stacklevel=_level_of_caller(),
+        )
+    return model
+
+
+@final
+class FeatureMaps(nn.Module):
+    """A network that returns the feature maps of some levels, as timm's `features_only=True`.
+
+    Attributes:
+        model: the whole network.
+        feature_info: of the chosen levels.
+    """
+
+    def __init__(self, model: ImageClassifier, out_indices: int | Sequence[int] | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.feature_info = FeatureLevels(model, model.levels(out_indices))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Images (N, in_chans, H, W) in [0, 1] → a map (N, C_i, H_i, W_i) for each level, in the order asked for."""
+        levels = self.feature_info.out_indices
+        maps = self.model.forward_intermediates(x, levels, stop_early=True, intermediates_only=True)
+        assert isinstance(maps, list)  # not the pair with the last map
+        return maps
+
+
+@final
+class FeatureLevels:
+    """Levels of a network with timm's methods: `channels()`, `reduction()`, `module_name()`."""
+
+    def __init__(self, model: ImageClassifier, levels: Sequence[int]) -> None:
+        self.out_indices = tuple(levels)
+        self._levels: list[FeatureInfo] = [model.feature_info[level] for level in levels]
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    def __getitem__(self, index: int) -> FeatureInfo:
+        return self._levels[index]
+
+    def channels(self) -> list[int]:
+        """C_i of every level."""
+        return [level["num_chs"] for level in self._levels]
+
+    def reduction(self) -> list[int]:
+        """Image pixels for a side of one pixel of the map."""
+        return [level["reduction"] for level in self._levels]
+
+    def module_name(self) -> list[str]:
+        """Name of the module that ends the level."""
+        return [level["module"] for level in self._levels]
+
+
+def build_model(
+    spec: Spec,
+    num_classes: int,
+    in_chans: int = DEFAULT_CHANNELS,
+    registry: Registry | None = None,
+    keywords: Collection[str] = (),
+) -> ImageClassifier:
+    """Build the freshly initialised network of a spec, with the spec's options.
+
+    Args:
+        spec: a parsed name.
+        num_classes, in_chans: as for `create_model`.
+        registry: components to build from; the installed ones by default.
+        keywords: of the caller: an unknown option may be one of them, misspelt.
+
+    Raises:
+        OptionError, CompositionError, ComponentError: as `create_model` does.
+    """
+    registry = registry or default_registry()
+    family = registry.load("family", spec.family)()
+    unknown = sorted(set(spec.options.get("family", {})) - family.options)
+    if unknown:
+        valid = {*family.options, *keywords}
+        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid, cutoff=0.75)}")
+    classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
+    channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
+    request = BuildRequest(spec, registry, classes, channels)
+    model: ImageClassifier = family.build(request)
+    request.check_all_used()
+    guard_convolutions(model)
+    return model
+
+
+def describe_model(
+    spec: Spec, num_classes: int = 1, in_chans: int = DEFAULT_CHANNELS, registry: Registry | None = None
+) -> ImageClassifier:
+    """Build the network of a spec on the meta device: keys and shapes without memory."""
+    with torch.device("meta"):
+        return build_model(spec, num_classes, in_chans, registry)
 
 
 class Places(TypedDict, total=False):
-    """Where a model comes from, as `create_model` takes it."""
+    """Keywords of `create_model` that say where models come from."""
 
     endpoint: str | None
     cache_dir: Path | str | None
@@ -161,7 +308,7 @@ def open_model(
     catalog: Catalog | None = None,
     options: Options | None = None,
 ) -> OpenedModel:
-    """What a name or reference stands for, found once: nothing is built, and no weight is read yet.
+    """Resolve a name or reference, once: nothing is built, and no weight is read yet.
 
     Example:
         >>> from zoo.factory import open_model
@@ -171,79 +318,188 @@ def open_model(
 
     Args:
         name: as for `create_model`.
-        required: whether a name without a tag must have a weight.
-        listed: whether a name without a tag stands for its first weight too, where one is listed.
-        publishers: whether weights of the network's own publisher will do, which have no record.
+        required: a name without a tag must have a weight.
+        listed: a name without a tag stands for its first weight, if one is listed.
+        publishers: weights of the network's own publisher will do, which have no record.
         endpoint, cache_dir, token, registry, catalog: as for `create_model`.
         options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
 
     Raises:
         ModelNameError, TagError, SourceError, MissingPluginError, HubError, WeightError: as `create_model` does.
     """
-    access = HubAccess(endpoint, cache_dir, token)
-    if listed and not required:
-        found = find_listed(name, access, registry, catalog=catalog)
-    else:
-        found = find_weight(name, access, registry, catalog=catalog, required=required, publishers=publishers)
-    found = replace(found, spec=found.spec.with_options(options or {}))
-    return OpenedModel(found, access, registry, catalog)
+    stock = Stock(Hub(endpoint, cache_dir, token), registry or default_registry(), catalog)
+    opened = stock.open(name, required, listed, publishers or listed)
+    return replace(opened, spec=opened.spec.with_options(options or {}))
+
+
+@final
+@dataclass(frozen=True)
+class Stock:
+    """Where models come from.
+
+    Attributes:
+        hub: repositories.
+        registry: components.
+        given_catalog: listed weights; None for the installed ones, which are read when a name needs them.
+    """
+
+    hub: Hub = field(default_factory=Hub)
+    registry: Registry = field(default_factory=default_registry)
+    given_catalog: Catalog | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """Listed weights."""
+        return self.given_catalog or default_catalog()
+
+    def open(self, name: str, required: bool = False, listed: bool = False, publishers: bool = False) -> OpenedModel:
+        """Resolve a name; takes and raises as `open_model` does."""
+        reference = parse_reference(name) if isinstance(name, str) else None
+        if isinstance(reference, LocalFolder):
+            return self._open_folder(reference)
+        if reference is not None:
+            return self._open_repository(reference)
+        spec = self._parse(name)
+        if not (required or spec.tag or (listed and self.catalog.weights_of(spec))):
+            return OpenedModel(spec, self)
+        if not any(spec.tag in (None, record.tag) for record in self.catalog.weights_of(spec)):
+            family = self.registry.load("family", spec.family)()
+            published = family.published(dict(spec.fields), spec.tag)
+            if published is not None:
+                tagged = spec.tagged(published.tag)
+                if publishers:
+                    return OpenedModel(tagged, self, published=published)
+                raise TagError(
+                    f"{tagged} is a weight that its own publisher keeps, in no catalog; `zoo predict`, `eval`, "
+                    "`train`, `profile`, `compare` and create_model take it, what needs a record does not"
+                )
+        record = self.catalog.weight(spec)
+        return OpenedModel(record.spec_of(spec), self, record, record.location)
+
+    def _parse(self, name: str) -> Spec:
+        """Parse a name; the error says which plugin to install, or which reference is meant."""
+        try:
+            return parse_name(name, self.registry)
+        except UnknownComponentError as error:
+            variant, tag = split_tag(name)
+            for record in self.catalog.weights.get(variant, []):
+                if tag in (None, record.tag):
+                    _check_providers(record, record.name, error)
+            raise
+        except ModelNameError as error:
+            hint = _meant_reference(name) if isinstance(name, str) else ""
+            if not hint:
+                raise
+            raise type(error)(f"{error}; {hint}") from error
+
+    def _open_repository(self, reference: HubRepository) -> OpenedModel:
+        pinned = self.hub.pin(reference)
+        if reference.revision is None:
+            warnings.warn(
+                f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever",
+                UnpinnedWarning,
+                stacklevel=_level_of_caller(),
+            )
+        config = self.hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES)
+        return self._open_stored(weights.read_config(config, str(pinned)), pinned)
+
+    def _open_folder(self, reference: LocalFolder) -> OpenedModel:
+        folder = reference.path
+        if is_file(folder / weights.RUN) and not is_file(folder / weights.CONFIG):
+            return self._open_unfinished(folder)
+        config = weights.read_small(folder / weights.CONFIG)
+        return self._open_stored(weights.read_config(config, str(reference)), reference)
+
+    def _open_unfinished(self, folder: Path) -> OpenedModel:
+        """The weights of a run's last checkpoint; a warning says so."""
+        if not is_file(folder / weights.CHECKPOINT):
+            raise WeightError(
+                f"{folder} holds a run that has not finished and saved nothing yet; go on with it by the same command "
+                f"and --resume, zoo train … --out {folder} --resume"
+            )
+        draft = weights.read_config(weights.read_small(folder / weights.RUN), str(folder), weights.RUN)
+        spec = self._open_stored(draft, LocalFolder(folder)).spec
+        described = describe_model(spec, draft.num_classes, draft.in_chans, self.registry)
+        weight, source = weights.read_unfinished(folder, draft, described)
+        warnings.warn(source.note, UnfinishedRunWarning, stacklevel=_level_of_caller())
+        return OpenedModel(spec.tagged(weight.tag), self, weight, source, referenced=True)
+
+    def _open_stored(self, weight: StoredWeight, source: Source) -> OpenedModel:
+        """What a config.json stands for; its spec must be what its name says."""
+        place = str(source)
+        try:
+            spec = parse_name(weight.variant, self.registry)
+        except UnknownComponentError as error:
+            _check_providers(weight, place, error)
+            if isinstance(error, MissingPluginError):
+                raise MissingPluginError(f"{place}: {error}") from error
+            advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
+            raise UnknownComponentError(f"{place}: {error}; {advice}") from error
+        stored = weight.spec_of(spec)
+        if weight.spec != stored.untagged().to_json():
+            raise WeightError(
+                f"{place}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
+            )
+        return OpenedModel(stored, self, weight, source, referenced=True)
 
 
 @final
 @dataclass(frozen=True)
 class OpenedModel:
-    """What a name stands for, and all that is needed to build it.
+    """What a name resolved to, and all that is needed to build it.
 
     Attributes:
-        found: its spec, and its weight where it has one.
-        access: how the Hub was reached, and is reached for the weight.
-        registry: components to build from; None for the installed ones.
-        catalog: where weights are listed; None for the installed ones.
+        spec: of the network.
+        stock: where it came from.
+        weight: the record of its weight; None if the name has none.
+        source: where the bytes of the weight lie.
+        referenced: a repository or folder was named, not a model.
+        published: weights that the network's own publisher has, if no record lists one.
     """
 
-    found: Found
-    access: HubAccess
-    registry: Registry | None = None
-    catalog: Catalog | None = None
+    spec: Spec
+    stock: Stock = field(default_factory=Stock)
+    weight: StoredWeight | None = None
+    source: Source | None = None
+    referenced: bool = False
+    published: PublishedWeights | None = None
 
     @property
-    def spec(self) -> Spec:
-        """Of the network."""
-        return self.found.spec
+    def registry(self) -> Registry:
+        """Components to build from."""
+        return self.stock.registry
 
     @property
-    def weight(self) -> StoredWeight | None:
-        """The record of its weight; None where the name has none."""
-        return self.found.weight
-
-    @property
-    def source(self) -> Source | None:
-        """Where the bytes of its weight lie."""
-        return self.found.source
+    def places(self) -> Places:
+        """Keywords of `create_model` and `open_model` for other models from the same places."""
+        hub, catalog = self.stock.hub, self.stock.given_catalog
+        return Places(
+            endpoint=hub.endpoint, cache_dir=hub.cache_dir, token=hub.token, registry=self.registry, catalog=catalog
+        )
 
     @property
     def loads(self) -> str:
-        """What `create_model` takes for it: the name, or the reference at its commit."""
-        return self.found.loads
+        """What `create_model` takes for it: a repository at its commit, a folder, or the name."""
+        return str(self.source) if self.referenced else str(self.spec)
 
     @property
     def weight_name(self) -> str:
-        """Of the weight that it stands for, listed or its own publisher's; '' where it stands for none."""
-        published = str(self.spec) if self.found.published else ""
+        """Name of its weight, listed or its own publisher's; '' if it has none."""
+        published = str(self.spec) if self.published else ""
         return self.weight.name if self.weight else published
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """A name for every class of its weight; none where it has no weight."""
-        if self.found.published is not None:
-            return self.found.published.stated.labels or default_labels(self.found.published.num_classes)
+        """A name for every class of its weight; none without a weight."""
+        if self.published is not None:
+            return self.published.stated.labels or weights.default_labels(self.published.num_classes)
         return self.weight.labels if self.weight else ()
 
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
-        """How images are prepared for it: as its weight wants them, but to `image_size` where that is given."""
+        """How images are prepared for its weight, but to `image_size` if that is given."""
         stated = self.weight.preprocessing if self.weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-        if self.found.published is not None:
-            stated = preprocessing_of_published(self.found.published)
+        if self.published is not None:
+            stated = weights.preprocessing_of_published(self.published)
         return stated if image_size is None else stated.model_copy(update={"size": image_size})
 
     @property
@@ -253,9 +509,8 @@ class OpenedModel:
         return f"weights {tag}" if self.weight_name else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
     def another(self, name: str) -> OpenedModel:
-        """Another name, opened in the same way."""
-        found = find_weight(name, self.access, self.registry, catalog=self.catalog, publishers=True)
-        return OpenedModel(found, self.access, self.registry, self.catalog)
+        """Another name, resolved in the same way."""
+        return self.stock.open(name, publishers=True)
 
     def build(
         self,
@@ -263,49 +518,12 @@ class OpenedModel:
         num_classes: int | None = None,
         in_chans: int | None = None,
         *,
-        checkpoint_path: Path | str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **options: OptionValue,
     ) -> ImageClassifier:
-        """The network; arguments and errors are those of `create_model`."""
-        _check_choice(pretrained, checkpoint_path)
-        found, registry = self.found, self.registry
-        weight = None if pretrained is False else found.weight  # what the name asks for, by a tag or as a reference
-        published = None if pretrained is False else found.published
-        if checkpoint_path is not None and (weight or published):
-            raise OptionError(
-                f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
-                f"without a weight: {found.spec.untagged()}"
-            )
-        spec = found.spec.with_options({"family": options})
-        if published is None:
-            state, classes, channels = _read_state(found, pretrained, checkpoint_path, self.access, registry)
-            if found.published is not None and checkpoint_path is None:
-                classes, channels = found.published.num_classes, found.published.in_chans
-        else:
-            state, source, sha256 = read_published(spec, published, self.access, registry)
-            classes, channels = published.num_classes, published.in_chans
-        with nullcontext() if device is None else torch.device(device):  # that one costs a tenth of all the rest
-            model = build_model(
-                spec if weight or published else spec.untagged(),
-                classes if num_classes is None else num_classes,
-                channels if in_chans is None else in_chans,
-                registry,
-                _keywords() if options else (),
-            )
-        if dtype is not None:
-            model = model.to(dtype=dtype)
-        model.pretrained_cfg = describe(model, weight, found.source)
-        if state is not None and checkpoint_path is not None:
-            load_state(model, state, str(checkpoint_path), classes, channels)
-            _warn_of_new_head(model, str(checkpoint_path), classes)
-        elif state is not None and weight is not None:
-            load_weight(model, weight, state)
-        elif state is not None and published is not None:
-            load_state(model, state, str(source), classes, channels)
-            model.pretrained_cfg |= describe_published(published, source, sha256)
-        return model
+        """Build the network; arguments and errors are those of `create_model`. A new last layer gives no warning."""
+        return self._load(pretrained, num_classes, in_chans, None, device, dtype, options)[0]
 
     def build_settled(
         self,
@@ -315,7 +533,7 @@ class OpenedModel:
         *,
         device: torch.device | str | None = None,
     ) -> ImageClassifier:
-        """The same network on every call: with its weight, where there is one, and all else from a fixed seed.
+        """Build the same network on every call: with its weight, if there is one, and all else from a fixed seed.
 
         torch's generator is left as it was. `pretrained=False` leaves the weight out.
         """
@@ -324,9 +542,100 @@ class OpenedModel:
             trained = bool(self.weight_name) if pretrained is None else pretrained
             return self.build(trained, num_classes, in_chans, device=device)
 
+    def _load(
+        self,
+        pretrained: bool | None,
+        num_classes: int | None,
+        in_chans: int | None,
+        checkpoint_path: Path | str | None,
+        device: torch.device | str | None,
+        dtype: torch.dtype | None,
+        options: Mapping[str, OptionValue],
+    ) -> tuple[ImageClassifier, int | None]:
+        """The network, and how many classes the tensors that it was loaded from have; None for an untrained one."""
+        _check_choice(pretrained, checkpoint_path)
+        if checkpoint_path is not None and self.weight_name:
+            raise OptionError(
+                f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
+                f"without a weight: {self.spec.untagged()}"
+            )
+        opened = replace(self, spec=self.spec.with_options({"family": options}))
+        trained = pretrained is not False and bool(self.weight_name)
+        tensors = opened._read(trained, checkpoint_path)
+        spec = opened.spec if trained else opened.spec.untagged()
+        classes = tensors.num_classes if num_classes is None else num_classes
+        channels = tensors.in_chans if in_chans is None else in_chans
+        settled = tensors.state is not None and classes in (0, tensors.num_classes)  # no layer stays random
+        with _without_drawing(device) if settled else nullcontext(), _on(device):
+            model = build_model(spec, classes, channels, self.registry, _keywords() if options else ())
+        if dtype is not None:
+            model = model.to(dtype=dtype)
+        model.pretrained_cfg = weights.describe(model, self.weight if trained else None, self.source)
+        if tensors.state is None:
+            return model, None
+        weights.load(model, tensors.state, tensors.place, tensors.num_classes, tensors.in_chans)
+        if self.published is not None and isinstance(tensors.source, HubRepository):
+            model.pretrained_cfg = weights.describe_published(model, self.published, tensors.source, tensors.sha256)
+        return model, tensors.num_classes
+
+    def _read(self, trained: bool, checkpoint_path: Path | str | None) -> _Tensors:
+        """The tensors to load, if any, with the classes and channels of what was resolved."""
+        if checkpoint_path is not None:
+            state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
+            described = describe_model(self.spec, registry=self.registry)
+            return _Tensors(*weights.count_classes(described, state, place), state, place)
+        if self.published is not None:
+            counts = self.published.num_classes, self.published.in_chans
+            if not trained:
+                return _Tensors(*counts)
+            described = describe_model(self.spec, *counts, registry=self.registry)
+            state, source, sha256 = weights.read_published(described, self.published, self.stock.hub)
+            return _Tensors(*counts, state, str(source), source, sha256)
+        if self.weight is None or self.source is None:
+            return _Tensors()
+        counts = self.weight.num_classes, self.weight.in_chans
+        if not (trained or self.referenced):
+            return _Tensors(*counts)
+        data = weights.read_weight(self.weight, self.source, self.stock.hub)
+        state = weights.parse_weight(data, self.weight.name)
+        if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
+            weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
+        return _Tensors(*counts, state if trained else None, self.weight.name)
+
+
+@final
+@dataclass(frozen=True)
+class _Tensors:
+    """What is loaded into a network.
+
+    Attributes:
+        num_classes, in_chans: of the network that they are of.
+        state: key → tensor; None for a network that stays untrained.
+        place: what errors call them.
+        source, sha256: of a publisher's file.
+    """
+
+    num_classes: int = DEFAULT_CLASSES
+    in_chans: int = DEFAULT_CHANNELS
+    state: Mapping[str, Tensor] | None = None
+    place: str = ""
+    source: Source | None = None
+    sha256: str = ""
+
+
+def _without_drawing(device: torch.device | str | None) -> AbstractContextManager[None]:
+    """Leave torch's generators as they were."""
+    place = torch.device(device or "cpu")
+    return torch.random.fork_rng([place] if place.type == "cuda" else [])
+
+
+def _on(device: torch.device | str | None) -> AbstractContextManager[Any]:
+    """Build on a device; the context costs a tenth of all the rest, so it is left out if none is named."""
+    return nullcontext() if device is None else torch.device(device)
+
 
 def _check_choice(pretrained: bool | None, checkpoint_path: Path | str | None) -> None:
-    """Raise `OptionError` where it is not clear which weights are meant."""
+    """Raise `OptionError` if it is not clear which weights are meant."""
     if pretrained is not None and not isinstance(pretrained, bool):
         raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag")
     if checkpoint_path is not None and pretrained:
@@ -334,42 +643,39 @@ def _check_choice(pretrained: bool | None, checkpoint_path: Path | str | None) -
 
 
 def _keywords() -> frozenset[str]:
-    """What `create_model` takes by name, beside the options of families."""
+    """Names of the arguments of `create_model`, beside the options of families."""
     return frozenset(inspect.signature(create_model).parameters) - {"name", "options"}
 
 
-def _warn_of_new_head(model: ImageClassifier, origin: str, classes: int) -> None:
-    if model.num_classes not in (0, classes):
-        warnings.warn(
-            f"{origin} has a last layer for {classes} classes; the one for {model.num_classes} is new and random, and "
-            "differs on every call: train it, or leave num_classes out",
-            NewHeadWarning,
-            stacklevel=4,  # build, create_model, whoever called that
-        )
+def _check_providers(weight: StoredWeight, place: str, error: UnknownComponentError) -> None:
+    """Raise `MissingPluginError` if a distribution that a weight was made with is not installed."""
+    missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
+    if missing:
+        packages = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
+        commands = ", ".join(install_plugin(name) for name in missing)
+        raise MissingPluginError(f"{place} needs {packages}; install with: {commands} ({error})") from error
 
 
-_Tensors = Mapping[str, Tensor]
+def _meant_reference(text: str) -> str:
+    """The end of an error about a text that is like a folder or a repository; '' if it is like none."""
+    place = re.sub(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|/$", "", text)
+    if _is_folder(place):
+        return f"for the folder of that name write {shorten(f'local-dir:{place}', 120)}"
+    if re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}(@[0-9a-f]{40})?", place, re.ASCII):
+        return f"for a repository of the Hub write hf-hub:{place}"
+    return ""
 
 
-def _read_state(
-    found: Found,
-    pretrained: bool | None,
-    checkpoint_path: Path | str | None,
-    access: HubAccess,
-    registry: Registry | None,
-) -> tuple[_Tensors | None, int, int]:
-    """The tensors to load, if any, with the classes and image channels that go with what was found."""
-    if checkpoint_path is not None:
-        tensors = read_plain_file(checkpoint_path)
-        return tensors, *count_classes(found.spec, tensors, str(checkpoint_path), registry)
-    weight, source = found.weight, found.source
-    if weight is None or source is None:
-        return None, DEFAULT_CLASSES, DEFAULT_CHANNELS
-    state = None
-    if found.referenced or pretrained is not False:
-        state = parse_weight(read_weight(weight, source, access), weight.name)
-    if state is not None and not isinstance(source, PackageFile):  # from outside: it may ask for more than it fills
-        check_before_allocation(found.spec, weight, state, registry)
-    if pretrained is False:
-        state = None  # read all the same, so that what a stranger's spec asks for is checked
-    return state, weight.num_classes, weight.in_chans
+def _is_folder(text: str) -> bool:
+    try:
+        return bool(text) and Path(text).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _level_of_caller() -> int:
+    """The stack level of the first caller outside the zoo, as the function that warns sees it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo":
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there: written beside under an unforeseeable name, flushed, renamed."""
+"""Atomic writes of files and folders: written beside under a random name, flushed, renamed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -109,10 +108,10 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made, or holds something.
     """
-    beside = Path(tempfile.mkdtemp(prefix=f".{path.name[:_KEPT]}-", dir=path.parent))
+    beside = path.with_name(f".{path.name[:_KEPT]}-{secrets.token_hex(8)}")
+    beside.mkdir()  # with the user's umask
     try:
         yield beside
-        beside.chmod(0o755)
         if replace and path.exists():
             shutil.rmtree(path)
         beside.rename(path)  # takes the place of an empty folder, and of nothing else
@@ -131,6 +130,14 @@ def move_folder(new: Path, old: Path) -> None:
         target = old / file.relative_to(new)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, target)
+
+
+def is_file(path: Path) -> bool:
+    """`path.is_file()`, False for a name that the file system cannot have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def remove_parts(folder: Path) -> None:

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from tests.hub.hub_weights import TINY, files_below, tiny
 from zoo.catalog.catalog import catalog_path, read_file
-from zoo.catalog.pins import write_pin
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import HubRepository
 from zoo.errors import CatalogError, PublishError
+from zoo.hub.publish import write_pin
 
 pytestmark = pytest.mark.usefixtures("removed_locks")
 

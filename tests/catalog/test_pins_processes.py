@@ -18,8 +18,8 @@ import pytest
 from tests.hub.hub_weights import files_below, in_process, start, tiny
 from zoo.catalog import pins
 from zoo.catalog.catalog import catalog_path, read_file
-from zoo.catalog.pins import write_pin
 from zoo.catalog.sources import HubRepository
+from zoo.hub.publish import write_pin
 
 pytestmark = pytest.mark.usefixtures("removed_locks")
 

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 import zoo
 from tests.cli.commands import LABELS, TINY
 from zoo.catalog import catalog
-from zoo.weights import read_weight
-from zoo.weights.config_json import write_config
+from zoo.weights import read_weight, write_config
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ from zoo.converters.residual import FORMS, LOOK_ALIKES, our_key, residual_shapes
 from zoo.converters.timm_resnet import TimmConverter
 from zoo.converters.torchvision_resnet import TorchvisionConverter
 from zoo.errors import HubError, InputError, SourceError, WeightError
-from zoo.saving.convert import convert
-from zoo.weights.config_json import read_config
+from zoo.saving import convert
+from zoo.weights import read_config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMED = "resnet18.a1_in1k"

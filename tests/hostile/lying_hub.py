@@ -16,7 +16,7 @@ import pytest
 
 from zoo.catalog.sources import HubRepository
 from zoo.errors import HubError
-from zoo.weights import HubAccess
+from zoo.hub.read import Hub
 
 REPO = "alice/tiny"
 REVISION = "5ca1ab1e" * 5
@@ -173,4 +173,4 @@ def refused(words: str = "", seconds: float = SECONDS) -> Iterator[None]:
 
 
 def fetch(hub: LyingHub, name: str = CONFIG, **how: Any) -> bytes:
-    return HubAccess(hub.endpoint).fetch(PINNED, name, LIMIT, **how)
+    return Hub(hub.endpoint).fetch(PINNED, name, LIMIT, **how)

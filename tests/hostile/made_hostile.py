@@ -13,9 +13,8 @@ from safetensors.torch import save
 
 import zoo
 from zoo.catalog.schema import StoredWeight
-from zoo.saving.record import Statement, describe_checkpoint
-from zoo.weights import describe
-from zoo.weights.config_json import write_config
+from zoo.saving import Statement, describe_checkpoint
+from zoo.weights import describe, write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = 8

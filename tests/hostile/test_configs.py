@@ -17,8 +17,8 @@ from tests.hostile.made_hostile import SURROGATES, hostile_text, tiny, tiny_conf
 from zoo.catalog.schema import StoredWeight
 from zoo.cli import app
 from zoo.errors import WeightError, ZooError
-from zoo.saving.record import restate
-from zoo.weights.config_json import read_config
+from zoo.saving import restate
+from zoo.weights import read_config
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 1, 2**63, 10**400, 1e308, float("nan"), float("-inf"), "", "x", [], {}, [None], {"a": {}}),

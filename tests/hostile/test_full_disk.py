@@ -22,7 +22,7 @@ import zoo
 from tests.hostile.made_hostile import TINY, tiny
 from zoo.catalog.sources import PlainFile
 from zoo.exporting import export_nir, export_onnx
-from zoo.hub import assemble
+from zoo.hub.publish import assemble
 from zoo.inference.show import save_picture
 from zoo.scaffold import create
 from zoo.training.files import replace_file

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tests.hostile.made_hostile import TEXTS, TINY, hostile_text, tiny
 from zoo.catalog.schema import StoredWeight
 from zoo.composition import parse_name
-from zoo.hub.card import metadata, write_card, write_eval_results
+from zoo.hub.publish import metadata, write_card, write_eval_results
 
 SPEC = parse_name(TINY)
 REFERENCE = "hf-hub:alice/tiny"

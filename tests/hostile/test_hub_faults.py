@@ -13,6 +13,8 @@ import httpx2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zoo.weights.hub_index import read_index
+from zoo.weights.hub_watch import AnswerError
 
 import zoo
 from tests.hostile.lying_hub import (
@@ -32,9 +34,7 @@ from tests.hostile.lying_hub import (
     refused,
 )
 from zoo.catalog.sources import HubRepository
-from zoo.weights import HubAccess, hub_requests, hub_watch
-from zoo.weights.hub_index import read_index
-from zoo.weights.hub_watch import AnswerError
+from zoo.weights import Hub, hub_requests, hub_watch
 
 pytestmark = pytest.mark.usefixtures("own_home")
 HEADER = {CONFIG: "ETag", WEIGHTS: "X-Linked-ETag"}
@@ -66,7 +66,7 @@ def test_bytes_that_another_commit_has_left_are_not_downloaded_again(hub: LyingH
 
 
 def test_the_token_stays_with_the_hub(hub: LyingHub) -> None:
-    assert HubAccess(hub.endpoint, token="hf_secret").fetch(PINNED, WEIGHTS, LIMIT) == FILES[WEIGHTS]
+    assert Hub(hub.endpoint, token="hf_secret").fetch(PINNED, WEIGHTS, LIMIT) == FILES[WEIGHTS]
     sent = {kind: headers.get("authorization") for kind, headers in hub.asked}
     assert sent == {
         "reach": "Bearer hf_secret",
@@ -172,7 +172,7 @@ def test_a_commit_that_is_not_the_one_asked_for(hub: LyingHub, victim: Path, nam
 @pytest.mark.parametrize("sha", [None, "", "main", "../../victim", 5, [REVISION], REVISION[:-1], REVISION + "\n"])
 def test_an_index_without_a_commit(hub: LyingHub, victim: Path, sha: Any) -> None:
     hub.index = {"sha": sha}
-    for ask in (lambda: HubAccess(hub.endpoint).pin(HubRepository(REPO)), lambda: fetch(hub)):
+    for ask in (lambda: Hub(hub.endpoint).pin(HubRepository(REPO)), lambda: fetch(hub)):
         with refused("does not answer as a Hub does"):
             ask()
     hub.index = {"sha": "0" * 40}

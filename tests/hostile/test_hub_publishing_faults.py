@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from huggingface_hub import get_session
+from zoo.weights.hub_session import bounded_session
 
 from tests.hostile.lying_hub import FORMS, REPO, Answer, LyingHub, refused
 from tests.hub import hub_api
-from zoo.weights import HubAccess, hub_requests, hub_session, hub_watch
-from zoo.weights.hub_session import bounded_session
+from zoo.weights import Hub, hub_requests, hub_session, hub_watch
 
 pytestmark = pytest.mark.usefixtures("own_home")
 # Publishing
@@ -27,7 +27,7 @@ SOME = [route if route in ROUTES[::4] else pytest.param(route, marks=pytest.mark
 
 
 @contextmanager
-def tampered(route: str, change: Callable[[Any], None]) -> Iterator[HubAccess]:
+def tampered(route: str, change: Callable[[Any], None]) -> Iterator[Hub]:
     """Access, with a token that may write, to the honest loopback Hub, whose handler is changed for one route."""
     from tests.hub import loopback
 
@@ -42,7 +42,7 @@ def tampered(route: str, change: Callable[[Any], None]) -> Iterator[HubAccess]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loopback._Handler, "_send", send)
         hub = loopback.LoopbackHub()
-        yield HubAccess(hub.endpoint, token=hub.add_token("alice"))
+        yield Hub(hub.endpoint, token=hub.add_token("alice"))
         hub.stop()
 
 
@@ -54,9 +54,9 @@ def plain_answer(self: Any, body: bytes, status: int = 200, **headers: str) -> N
     self.wfile.write(body)
 
 
-def publish_tiny(access: HubAccess) -> None:
+def publish_tiny(access: Hub) -> None:
     from tests.hub.hub_weights import tiny_folder
-    from zoo.hub import publish
+    from zoo.hub.publish import publish
 
     publish(tiny_folder(f"hf-hub:{REPO}"), REPO, access)
 

@@ -23,9 +23,8 @@ from safetensors.torch import save
 import zoo
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import PlainFile
-from zoo.hub import assemble
-from zoo.saving import ModelFolder
-from zoo.saving.record import Statement, describe_checkpoint
+from zoo.hub.publish import assemble
+from zoo.saving import ModelFolder, Statement, describe_checkpoint
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")

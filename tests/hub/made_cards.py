@@ -10,7 +10,7 @@ from tests.hub.hub_metadata import check_card
 from tests.hub.hub_weights import tiny
 from zoo.catalog.schema import StoredWeight
 from zoo.composition import parse_name
-from zoo.hub.card import write_card
+from zoo.hub.publish import write_card
 
 REFERENCE = "hf-hub:alice/tiny"
 ACTIVITY = {

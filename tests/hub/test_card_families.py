@@ -13,7 +13,7 @@ from zoo import composition
 from zoo.composition import about_model, parse_name
 from zoo.contracts import About, Family
 from zoo.errors import BrokenComponentError
-from zoo.hub.card import write_card
+from zoo.hub.publish import write_card
 from zoo.registry.registry import Registry
 
 

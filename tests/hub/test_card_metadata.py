@@ -8,7 +8,7 @@ from huggingface_hub import parse_eval_result_entries
 
 from tests.hub.hub_weights import TINY, tiny_files
 from tests.hub.made_cards import card, front, weight
-from zoo.hub.card import write_eval_results
+from zoo.hub.publish import write_eval_results
 
 
 def test_the_metadata_of_the_card() -> None:

@@ -12,8 +12,7 @@ from tests.hub.made_cards import card, changed, weight
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.composition import parse_name
-from zoo.hub.assemble import control_of
-from zoo.hub.card import metadata, write_eval_results
+from zoo.hub.publish import control_of, metadata, write_eval_results
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tests.cli.commands import in_terminal
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import default_catalog
-from zoo.hub import assemble
+from zoo.hub.publish import assemble
 
 __all__ = ["hub"]
 

@@ -23,18 +23,17 @@ from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.catalog.sources import LocalFolder, PlainFile
 from zoo.errors import HubError, PublishError, SaveError, SourceError, WeightError
-from zoo.hub import Published, assemble, check_token, publish
-from zoo.hub.card import _HUB_LICENSES
+from zoo.hub.publish import _HUB_LICENSES, Published, assemble, check_token, publish
+from zoo.hub.read import Hub
 from zoo.saving import ModelFolder
-from zoo.weights import HubAccess
 
 REPO = "alice/tiny"
 FOLDER = tiny_folder(f"hf-hub:{REPO}")
 FILES = {"model.safetensors", "config.json", "README.md", ".eval_results/noise.yaml"}
 
 
-def access(hub: LoopbackHub, token: str | None) -> HubAccess:
-    return HubAccess(hub.endpoint, token=token)
+def access(hub: LoopbackHub, token: str | None) -> Hub:
+    return Hub(hub.endpoint, token=token)
 
 
 def send(hub: LoopbackHub, token: str | None, folder: ModelFolder = FOLDER, **options: Any) -> Published:

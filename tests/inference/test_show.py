@@ -17,7 +17,7 @@ from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError
 from zoo.inference.predict import Prediction
 from zoo.inference.show import Recording, draw, network_to_show, plane_captions, ranked, record, save_picture
-from zoo.weights.pretrained_cfg import labels_of
+from zoo.weights import labels_of
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 

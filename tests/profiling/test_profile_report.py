@@ -18,7 +18,7 @@ from zoo.errors import InputError, OptionError, TagError
 from zoo.profiling import RULES, Energy, Part, charged, preprocessing_of, profile
 from zoo.profiling.energy import compare
 from zoo.registry.registry import default_registry
-from zoo.weights.config_json import write_config
+from zoo.weights import write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd"

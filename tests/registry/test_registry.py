@@ -17,7 +17,7 @@ from torch import Tensor
 
 import zoo
 from zoo import contracts
-from zoo.composition import build_model, parse_name
+from zoo.composition import parse_name
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import (
     BrokenComponentError,
@@ -26,6 +26,7 @@ from zoo.errors import (
     IncompatibleComponentError,
     UnknownComponentError,
 )
+from zoo.factory import build_model
 from zoo.families.sew import SewFamily
 from zoo.registry.registry import GROUPS, Component, Registry, State, default_registry, scan
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo.catalog.sources import LocalFolder
 from zoo.cli import app
-from zoo.composition import build_model, parse_name
+from zoo.composition import parse_name
 from zoo.contracts import Converted, Converter
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import (
@@ -29,10 +29,11 @@ from zoo.errors import (
     UnknownComponentError,
     WeightError,
 )
-from zoo.hub import assemble
+from zoo.factory import build_model
+from zoo.hub.publish import assemble
 from zoo.registry.registry import Registry
-from zoo.saving.convert import convert, read_state
-from zoo.weights.config_json import read_config
+from zoo.saving import convert, read_state
+from zoo.weights import read_config
 
 NAME = "ann_resnet_b1_m1_d1"
 
@@ -320,7 +321,7 @@ def test_a_given_registry_is_used_to_the_end(toys: Registry, foreign: dict[str, 
 def test_other_options_of_a_converter_can_be_given_in_the_shell(
     toys: Registry, foreign: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.saving.convert.default_registry", lambda: toys)
+    monkeypatch.setattr("zoo.saving.default_registry", lambda: toys)
     torch.save(_plain(foreign), tmp_path / "x.pt")
     arguments = ["convert", "toy", str(tmp_path / "x.pt"), "--out", str(tmp_path / "out"), "--set"]
     for given, said in (("colour=blue", "has no option 'colour'"), ("name", "KEY=VALUE"), ("name=x", "unknown family")):

@@ -8,7 +8,7 @@ import yaml
 import zoo
 from zoo.catalog.catalog import catalog_path, default_catalog
 from zoo.errors import InputError
-from zoo.saving.record_block import put_block
+from zoo.hub.publish import put_block
 
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 

@@ -11,14 +11,14 @@ import yaml
 from typer.testing import CliRunner
 
 import zoo
+from tools.record_energy import measure_range, put_range
 from zoo.catalog.catalog import catalog_path, default_catalog, read_file
 from zoo.catalog.schema import EnergyRange, WeightRecord
 from zoo.cli import app
 from zoo.data import load_split
 from zoo.errors import InputError
-from zoo.hub.card import write_card
+from zoo.hub.publish import write_card
 from zoo.profiling import profile
-from zoo.saving.record_energy import measure_range, put_range
 
 ROOT = Path(__file__).parents[2]
 CATALOGS = [catalog_path(), *sorted(ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"))]
@@ -38,7 +38,7 @@ def with_spikes() -> list[WeightRecord]:
 
 @pytest.mark.parametrize("record", with_spikes(), ids=lambda record: record.name)
 def test_every_weight_with_spikes_has_a_range_that_agrees_with_its_activity(record: WeightRecord) -> None:
-    """Those that fail here lack `python -m zoo.saving.record_energy`; a range may be of fewer images than activity."""
+    """Those that fail here lack `python -m tools.record_energy`; a range may be of fewer images than activity."""
     counted, bounds = record.activity, record.energy_range
     assert counted is not None
     assert bounds is not None

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.data.made_data import folder, packed
+from tools.record_run import record_run
 from zoo.cli import app
 from zoo.errors import InputError, WeightError
-from zoo.saving.record_run import record_run
 from zoo.training import evaluate, load_split, train
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"

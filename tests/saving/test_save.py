@@ -24,7 +24,7 @@ from zoo.errors import InputError, OptionError, SaveError, TagError, WeightError
 from zoo.registry.registry import Registry, default_registry
 from zoo.saving import ModelFolder, describe_checkpoint
 from zoo.saving import model as saving_model
-from zoo.weights.config_json import read_config
+from zoo.weights import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 

@@ -11,10 +11,11 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResidualBackbone
-from zoo.composition import build_model, parse_name
+from zoo.composition import parse_name
 from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
 from zoo.errors import MissingPluginError, WeightError
+from zoo.factory import build_model
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, Grammar, Value

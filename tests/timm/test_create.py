@@ -12,6 +12,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from timm.optim import create_optimizer_v2
 from torch import Tensor
+from zoo.weights.find import find_weight
 
 import zoo
 import zoo.timm
@@ -19,9 +20,8 @@ from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import prepare, read_image
 from zoo.errors import InputError, OptionError, TagError, WeightError
+from zoo.hub.read import Hub
 from zoo.weights import read_weight
-from zoo.weights.find import find_weight
-from zoo.weights.hub_client import HubAccess
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 VGG = "has8_vgg_b1_m2_d2_ste_bpd"
@@ -56,7 +56,7 @@ def test_other_channels_and_classes_are_the_zoos_too_apart_from_the_new_head(cha
 
 
 def test_altered_weights_are_refused_through_timm_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = find_weight(B8, HubAccess(), required=True)
+    found = find_weight(B8, Hub(), required=True)
     assert found.weight is not None
     assert found.source is not None
     data = bytearray(read_weight(found.weight, found.source))

@@ -15,7 +15,7 @@ import zoo
 import zoo.timm
 from zoo.catalog.catalog import default_catalog
 from zoo.errors import WeightError
-from zoo.hub import assemble
+from zoo.hub.publish import assemble
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 TINY = "has8_vgg_b1_m2_d1_ste_bpd_plif"

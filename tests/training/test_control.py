@@ -20,7 +20,7 @@ from zoo.cli import app
 from zoo.composition import parse_name
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError, WeightError
-from zoo.hub.assemble import control_of
+from zoo.hub.publish import control_of
 from zoo.inference.compare import compare_models
 from zoo.training import load_data, measure_weight, train
 from zoo.training.hooks import scaled_surrogates

@@ -17,7 +17,7 @@ import sys
 import zoo
 from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
 from zoo.errors import PublishError
-from zoo.hub import assemble
+from zoo.hub.publish import assemble
 from zoo.catalog.sources import LocalFolder
 from zoo.training import train
 

@@ -23,11 +23,11 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.data.made_data import folder, packed
 from zoo.cli import app
-from zoo.saving.record import Statement
+from zoo.saving import Statement
 from zoo.training import DataOptions, Evaluation, TrainingResult, load_data, train
 from zoo.training.observers.base import EpochRow
 from zoo.training.result import write_weights
-from zoo.weights.config_json import read_config
+from zoo.weights import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")

@@ -16,11 +16,11 @@ from typer.testing import CliRunner, Result
 
 import zoo
 from tests.data.made_data import folder
+from tools.record_run import record_run
 from zoo.cli import app
 from zoo.data.prepare import prepare_data
 from zoo.errors import InputError, TrainingStoppedError, UnfinishedRunWarning, WeightError
 from zoo.factory import open_model
-from zoo.saving.record_run import record_run
 from zoo.training import DataOptions, Observer, train
 from zoo.training.observers.base import EpochRow, StepFigures, Totals
 

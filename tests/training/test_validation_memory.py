@@ -23,7 +23,7 @@ from zoo.errors import InputError, MemoryLimitError
 from zoo.inference.batch import BUDGET, MOST, bytes_of_one, choose_batch
 from zoo.training import evaluate, load_split, train
 from zoo.training.start import build, find_beginning
-from zoo.weights import HubAccess, find_weight
+from zoo.weights import Hub, find_weight
 
 ROOT = Path(__file__).parents[2]
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -163,7 +163,7 @@ def test_memory_that_runs_out_in_validation_costs_no_training(large: Path, tmp_p
     assert "Traceback" not in text
     assert f"error: {LARGE}: {MANY} images of {SIDE}×{SIDE} pixels at once need more memory than there is" in text
     assert f"choose --eval-batch-size {MANY // 2} or less, or leave the option out. The weight is safe in {out}" in text
-    weight = find_weight(f"local-dir:{out}", HubAccess()).weight
+    weight = find_weight(f"local-dir:{out}", Hub()).weight
     assert weight is not None
     assert weight.metrics == {}
     zoo.create_model(f"local-dir:{out}")
@@ -174,7 +174,7 @@ def test_memory_that_runs_out_in_validation_costs_no_training(large: Path, tmp_p
     assert "epoch 1/1  loss" not in process.text
     result = json.loads(process.text.splitlines()[-1])
     assert (result["sha256"], result["eval_batch_size"]) == (weight.sha256, 4)
-    measured = find_weight(f"local-dir:{out}", HubAccess()).weight
+    measured = find_weight(f"local-dir:{out}", Hub()).weight
     assert measured is not None
     assert measured.metrics == {"top1": result["top1"]}
     # `zoo eval` measures as the run did.

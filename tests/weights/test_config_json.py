@@ -17,7 +17,7 @@ import zoo
 from tests.hub.hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, ModelNameError, SourceError, WeightError, ZooError
-from zoo.weights.config_json import MAX_CONFIG_BYTES, read_config
+from zoo.weights import MAX_CONFIG_BYTES, read_config
 
 REPO = "alice/tiny"
 ROOM = 2**28

@@ -19,10 +19,9 @@ from zoo.catalog.sources import PlainFile
 from zoo.cli import app
 from zoo.contracts import Converted, Converter
 from zoo.errors import WeightError
-from zoo.hub import assemble
+from zoo.hub.publish import assemble
 from zoo.registry.registry import Registry
-from zoo.saving.convert import convert
-from zoo.saving.record import describe_checkpoint
+from zoo.saving import convert, describe_checkpoint
 from zoo.weights import load_state
 
 FIRST = "stages.1.0.analog.body.0.weight"

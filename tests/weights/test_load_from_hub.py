@@ -18,7 +18,7 @@ from zoo.catalog import catalog
 from zoo.catalog.sources import HubRepository
 from zoo.cli import app
 from zoo.errors import HubError, MissingPluginError, SourceError, UnpinnedWarning
-from zoo.weights import HubAccess, parse_weight
+from zoo.weights import Hub, parse_weight
 
 REPO = "alice/tiny"
 NOWHERE = "a" * 40
@@ -158,7 +158,7 @@ def test_a_gated_repository_tells_whom_it_does_not_let_in(hub: LoopbackHub, tmp_
 def test_a_token_that_the_hub_does_not_know(hub: LoopbackHub, pinned: str) -> None:
     with pytest.raises(HubError, match=r"does not accept the token; log in with `hf auth login`") as caught:
         zoo.create_model(pinned, token="hf_verysecret")
-    assert "verysecret" not in f"{caught.value!r}{HubAccess(token='hf_verysecret')!r}"
+    assert "verysecret" not in f"{caught.value!r}{Hub(token='hf_verysecret')!r}"
     assert hub.downloads == []
 
 
@@ -198,7 +198,7 @@ def test_another_endpoint_can_be_named(hub: LoopbackHub, monkeypatch: pytest.Mon
 
 
 def test_main_is_asked_of_the_hub_and_never_of_the_cache(hub: LoopbackHub, pinned: str) -> None:
-    access = HubAccess(hub.endpoint)
+    access = Hub(hub.endpoint)
     before = access.pin(HubRepository(REPO))
     after = hub.put(REPO, {"notes.txt": b"more"})
     assert before.revision == pinned.partition("@")[2]

@@ -24,11 +24,11 @@ from zoo.cli import app
 from zoo.errors import HubError, OptionError, TagError, UnpinnedWarning
 from zoo.exporting import network_to_export
 from zoo.factory import open_model
-from zoo.hub import assemble
+from zoo.hub.publish import assemble
 from zoo.inference.show import network_to_show
 from zoo.profiling import preprocessing_of
 from zoo.registry.registry import Registry, default_registry
-from zoo.saving.record import Statement, describe_checkpoint
+from zoo.saving import Statement, describe_checkpoint
 from zoo.training import load_data, measure_weight, train
 from zoo.training.start import build, find_beginning
 from zoo.weights import parse_weight

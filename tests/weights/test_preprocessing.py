@@ -19,9 +19,8 @@ from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.exporting.onnx_file import export_onnx
 from zoo.inference.inputs import Transform
-from zoo.saving.folder import make_folder
-from zoo.saving.record import Statement
-from zoo.weights.pack import pack
+from zoo.saving import Statement, make_folder
+from zoo.weights import pack
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAME = "ann_resnet_b2_m2_d1"

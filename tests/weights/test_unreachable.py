@@ -19,8 +19,8 @@ import zoo
 from tests.hub.hub_weights import files_below, tiny, tiny_files, tiny_folder
 from tests.hub.loopback import LoopbackHub, refusing
 from zoo.errors import HubError, UnpinnedWarning
-from zoo.hub import publish
-from zoo.weights import HubAccess, hub_client, parse_weight
+from zoo.hub.publish import publish
+from zoo.weights import Hub, hub_client, parse_weight
 
 REPO = "alice/tiny"
 NOWHERE = f"hf-hub:{REPO}@{'a' * 40}"
@@ -117,10 +117,10 @@ def test_publishing_offline_and_without_a_server(
     monkeypatch.setattr(hub_client, "PATIENCE", 0.2)
     for endpoint, message in ((refusing(), "(ConnectError)"), (unanswering, "(ReadTimeout)")):
         with pytest.raises(HubError, match=re.escape(f"{endpoint} cannot be reached {message}")):
-            publish(tiny_folder(f"hf-hub:{REPO}"), REPO, HubAccess(endpoint, token=token))
+            publish(tiny_folder(f"hf-hub:{REPO}"), REPO, Hub(endpoint, token=token))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(HubError, match="HF_HUB_OFFLINE forbids to ask"):
-        publish(tiny_folder(f"hf-hub:{REPO}"), REPO, HubAccess(hub.endpoint, token=token))
+        publish(tiny_folder(f"hf-hub:{REPO}"), REPO, Hub(hub.endpoint, token=token))
     assert hub.requests == []
 
 

@@ -54,7 +54,7 @@ def convert_command(
     checkpoints need zoo-has8-reference. The folder is loaded by
     zoo.create_model("local-dir:DIR").
     """
-    from zoo.saving.convert import convert
+    from zoo.saving import convert
 
     coding = {"encoder": encoder, "decoder": decoder}
     options = {name: value for name, value in coding.items() if value is not None} | key_values(

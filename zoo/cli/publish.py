@@ -15,13 +15,14 @@ from zoo.cli.output import counted
 from zoo.cli.publish_site import publish_folder
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
+from zoo.files import is_file
 from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.catalog.schema import StoredWeight
     from zoo.catalog.sources import Source
-    from zoo.saving.record import Statement
-    from zoo.weights import HubAccess
+    from zoo.hub.read import Hub
+    from zoo.saving import Statement
 
 _LISTED = "What is published"
 _WHERE = "Where it goes"
@@ -30,13 +31,13 @@ _RECORDED = "What you state of a --checkpoint alone; a folder's config.json reco
 
 _NEEDED = ("--license", "--labels", "--image-size", "--dataset")
 _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "--dataset-attribution")
-"""What its owner knows better than the program that wrote it."""
+"""Its owner knows these better than the program that wrote the folder."""
 
 
 @final
 @dataclass(frozen=True)
 class _Order:
-    """One weight to publish: its record, where its bytes lie, and the bytes where they were read already."""
+    """One weight to publish: its record, the source of its bytes, and the bytes if they were read already."""
 
     weight: StoredWeight
     source: Source
@@ -58,7 +59,7 @@ def publish_command(
     repo_id: Annotated[
         str | None,
         typer.Option(
-            metavar="ORG/NAME", help="The repository; it is made where it does not exist.", rich_help_panel=_WHERE
+            metavar="ORG/NAME", help="The repository; it is made if it does not exist.", rich_help_panel=_WHERE
         ),
     ] = None,
     namespace: Annotated[
@@ -160,7 +161,7 @@ def publish_command(
     puts the pages of `zoo site` into a static Space.
     """
     from zoo.catalog.catalog import read_file
-    from zoo.weights import HubAccess
+    from zoo.hub.read import Hub
 
     options: dict[str, Any] = {
         "--license": license,
@@ -174,22 +175,23 @@ def publish_command(
         "--metric": metric or None,
     }
     stated = {option: value for option, value in options.items() if value is not None}
+    hub = Hub(endpoint)
     if site is not None:
         if stated or everything or checkpoint or repo_id or namespace or to_dir:
             raise typer.BadParameter("--site takes a folder of `zoo site`, --private, --dry-run and --endpoint alone")
-        publish_folder(name, site, HubAccess(endpoint), private=private, dry_run=dry_run, as_json=as_json)
+        publish_folder(name, site, hub, private=private, dry_run=dry_run, as_json=as_json)
         return
     _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
     _check_stated(stated, checkpoint is not None)
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place
-    access = HubAccess(endpoint)
-    orders = _all_orders(catalog, stated) if everything else [_order(str(name), checkpoint, catalog, access, stated)]
+    orders = _all_orders(catalog, stated) if everything else [_order(str(name), checkpoint, catalog, hub, stated)]
     failed = False
     for order in orders:
         repository = repo_id or (f"{namespace}/{order.weight.name}" if namespace else None)
+        local = (to_dir or Path(order.weight.name)) if dry_run or to_dir else None
         try:
-            row = _publish_one(order, repository, access, private, to_dir, dry_run, catalog)
+            row = _publish_one(order, repository, hub, private, local, catalog)
         except ZooError as error:
             if not everything:
                 raise
@@ -236,22 +238,24 @@ def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
 
 
 def _field(option: str) -> str:
-    """What a record calls it."""
+    """Name of the field of a record that an option sets."""
     return option.removeprefix("--").replace("-", "_")
 
 
 def _statement(stated: Mapping[str, Any]) -> Statement:
-    from zoo.saving.record import Statement
+    from zoo.saving import Statement
 
     fields = {_field(option): value for option, value in stated.items()}
-    fields |= {"labels": _labels(fields["labels"]), "metrics": _metrics(fields.pop("metric", []))}
+    fields["labels"] = _labels(fields["labels"])
+    fields["metrics"] = _metrics(fields.pop("metric", []))
+    fields["preprocessing"] = {"size": fields.pop("image_size")}
     return Statement(**fields)
 
 
 def _labels(text: str) -> list[str]:
     """Class names between commas, or one a line of a file."""
     file = Path(text)
-    if "," not in text and file.is_file():
+    if "," not in text and is_file(file):
         try:
             return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
@@ -277,55 +281,43 @@ def _metrics(texts: list[str]) -> dict[str, float]:
     return metrics
 
 
-def _order(name: str, checkpoint: Path | None, catalog: Path, access: HubAccess, stated: Mapping[str, Any]) -> _Order:
-    """What NAME stands for: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
+def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: Mapping[str, Any]) -> _Order:
+    """Resolve NAME: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
+    from zoo.catalog.catalog import read_catalog
     from zoo.catalog.sources import LocalFolder, PlainFile, RunCheckpoint
-    from zoo.saving.record import describe_checkpoint, restate
+    from zoo.factory import Stock
+    from zoo.saving import make_folder, restate
 
     if checkpoint is not None:
-        data = _read(checkpoint)
-        weight = describe_checkpoint(name, data, str(checkpoint), _statement(stated))
-        return _Order(weight, PlainFile(checkpoint), data)
-    order = _find(model_reference(name), catalog, access)
-    if isinstance(order.source, LocalFolder | RunCheckpoint):
+        try:
+            data = checkpoint.read_bytes()
+        except OSError as error:
+            raise PublishError(f"{checkpoint} cannot be read: {error}") from error
+        made = make_folder(name, data, str(checkpoint), _statement(stated))
+        return _Order(made.weight, PlainFile(checkpoint), data)
+    listed = read_catalog(catalog) if is_file(catalog) else None
+    reference = model_reference(name)
+    opened = None
+    if listed is not None and name.partition(".")[0] in listed.weights:
+        opened = Stock(hub, given_catalog=listed).open(reference, required=True)
+    opened = opened or Stock(hub).open(reference, required=True)
+    assert opened.weight is not None
+    assert opened.source is not None
+    if isinstance(opened.source, LocalFolder | RunCheckpoint):
         _refuse([option for option in stated if option not in _OF_A_FOLDER], f"the config.json of {name} records that")
         fields = {_field(option): text for option, text in stated.items()}
-        return _Order(restate(order.weight, fields), order.source)
-    _refuse(stated, f"{order.weight.name} is published with the record of its catalog or repository")
-    return order
-
-
-def _find(name: str, catalog: Path, access: HubAccess) -> _Order:
-    """A weight of `catalog`, or what `find_weight` finds."""
-    from zoo.catalog.catalog import read_catalog
-    from zoo.catalog.sources import parse_reference
-    from zoo.weights import find_weight, parse_typed
-
-    if parse_reference(name) is None and catalog.is_file():
-        spec = parse_typed(name)
-        if (records := read_catalog(catalog)).weights_of(spec):
-            record = records.weight(spec)
-            return _Order(record.stored(), record.location)
-    resolved = find_weight(name, access, required=True)
-    assert resolved.weight is not None
-    assert resolved.source is not None
-    return _Order(resolved.weight, resolved.source)
+        return _Order(restate(opened.weight, fields), opened.source)
+    _refuse(stated, f"{opened.weight.name} is published with the record of its catalog or repository")
+    return _Order(opened.weight, opened.source)
 
 
 def _refuse(options: Collection[str], why: str) -> None:
-    """Raise `PublishError` where options were stated that would change nothing."""
+    """Raise `PublishError` if options were stated that would change nothing."""
     if options:
         raise PublishError(
             f"{', '.join(options)}: {why}; leave it out, or state everything of the file itself, "
             "by NAME.TAG --checkpoint FILE"
         )
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise PublishError(f"{file} cannot be read: {error}") from error
 
 
 def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
@@ -337,35 +329,27 @@ def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
         raise PublishError(
             f"{catalog} lists no weights, so there is nothing to publish; name a catalog with weights (--catalog)"
         )
-    return [_Order(record.stored(), record.location) for record in records]
+    return [_Order(record, record.location) for record in records]
 
 
 def _publish_one(
-    order: _Order,
-    repository: str | None,
-    access: HubAccess,
-    private: bool,
-    to_dir: Path | None,
-    dry_run: bool,
-    catalog: Path,
+    order: _Order, repository: str | None, hub: Hub, private: bool, local: Path | None, catalog: Path
 ) -> dict[str, Any]:
-    """Publish, or write the folder; what became of it as a row."""
-    from zoo.catalog.pins import check_pin, write_pin
+    """Publish, or write the folder `local`; returns a row that says what became of it."""
     from zoo.catalog.sources import check_repository
-    from zoo.hub import assemble, publish
+    from zoo.hub.publish import assemble, check_pin, publish, write_pin
 
-    local = (to_dir or Path(order.weight.name)) if dry_run or to_dir else None
-    reference = f"hf-hub:{check_repository(repository)}" if repository else f"local-dir:{local}"
-    folder = assemble(order.weight, order.source, reference, access, order.data)
+    reference = f"hf-hub:{check_repository(repository)}" if repository else "local-dir:."
+    folder = assemble(order.weight, order.source, reference, hub, order.data)
     row: dict[str, Any] = {"name": order.weight.name, "sha256": order.weight.sha256}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
     if local is not None:
         folder.write(local)
         return row | {"state": "written", "folder": str(local), "load": f"local-dir:{local}"}
     assert repository is not None
-    check_pin(catalog, order.weight)  # before anything is sent
-    published = publish(folder, repository, access, private=private)
-    write_pin(catalog, order.weight, published.repository)
+    check_pin(catalog, folder.weight)  # before anything is sent
+    published = publish(folder, repository, hub, private=private)
+    write_pin(catalog, folder.weight, published.repository)
     return row | {
         "state": "published" if published.changed else "unchanged",
         "repository": repository,

@@ -11,22 +11,20 @@ from zoo.errors import PublishError
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.weights import HubAccess
+    from zoo.hub.read import Hub
 
 MAX_BYTES = 200 * 2**20
 """Of a whole site."""
 _NEEDED = ("index.html", "results.json", "README.md")
 
 
-def publish_folder(
-    folder: str | None, repo_id: str, access: HubAccess, *, private: bool, dry_run: bool, as_json: bool
-) -> None:
+def publish_folder(folder: str | None, repo_id: str, hub: Hub, *, private: bool, dry_run: bool, as_json: bool) -> None:
     """Say how large a site is, then send it; with `dry_run` send nothing.
 
     Args:
         folder: one of `zoo site`; None to build the site of what is installed now.
         repo_id: `org/name` of the Space.
-        access: how to reach the Hub.
+        hub: the Hub.
         private: publish into a private Space.
         dry_run: only say what would be sent.
         as_json: print one JSON object.
@@ -47,7 +45,7 @@ def publish_folder(
     if dry_run:
         row["state"] = "not sent"
     else:
-        published = publish_site(files, repo_id, access, private=private)
+        published = publish_site(files, repo_id, hub, private=private)
         state = "published" if published.changed else "unchanged"
         row |= {"state": state, "revision": published.revision, "url": published.url}
     if as_json:

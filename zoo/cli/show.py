@@ -35,7 +35,7 @@ def show_command(
     file = image or sample_photographs()[0]
     pixels = read_image(file)
     from zoo.inference.show import check_target, draw, network_to_show, ranked, record, save_picture
-    from zoo.weights.pretrained_cfg import labels_of
+    from zoo.weights import labels_of
 
     check_target(out, force)
     reference = model_reference(model or default_model())

@@ -75,7 +75,7 @@ class Converted:
 class Converter(ABC):
     """Renames the state dict of somebody else's model.
 
-    It sees tensors alone: the file is read by `zoo.saving.convert`, which runs no code that a checkpoint holds.
+    It sees tensors alone: the file is read by `zoo.saving`, which runs no code that a checkpoint holds.
 
     Attributes:
         options: names of the keyword arguments that its constructor takes; all are strings, none is required.

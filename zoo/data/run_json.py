@@ -10,7 +10,7 @@ from typing import Any, final
 
 from zoo.data.in_hand import ImagesInHand
 from zoo.errors import InputError
-from zoo.weights.config_json import RUN
+from zoo.weights import RUN
 
 
 def identify_data(data: object) -> str:

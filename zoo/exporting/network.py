@@ -16,8 +16,8 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, TagError
 from zoo.factory import Places, open_model
-from zoo.weights.hub_client import LIBRARY
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.hub.read import LIBRARY
+from zoo.weights import stated_preprocessing
 
 
 def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
@@ -32,7 +32,7 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
         TagError: the tag is wrong, or of a weight without a record.
     """
     opened = open_model(name, listed=True, **places)
-    if opened.found.published is not None:
+    if opened.published is not None:
         raise TagError(
             f"{opened.weight_name} is a weight of its own publisher, without the record that the file is to hold; "
             "build it by create_model, write it by zoo.save, and export that folder"

@@ -22,7 +22,7 @@ from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra
 from zoo.exporting.network import Normalised, check_image_size, describe_network, example_images, looking_at
 from zoo.files import replace_bytes
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto

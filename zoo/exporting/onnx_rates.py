@@ -18,7 +18,7 @@ from zoo.errors import InputError
 from zoo.exporting.network import Normalised, check_image_size, example_images
 from zoo.exporting.onnx_file import OUTPUT, describe_onnx, to_onnx
 from zoo.inference.show import watching
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 RATES, PLANES = "rates", "planes"
 """Names of the outputs after the logits."""

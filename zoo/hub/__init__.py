@@ -1,6 +1,1 @@
-"""Publishing: a weight's folder with its card, checked on this machine first, then one commit."""
-
-from zoo.hub.assemble import assemble
-from zoo.hub.publish import Published, check_token, publish
-
-__all__ = ["Published", "assemble", "check_token", "publish"]
+"""The Hugging Face Hub: `read` (index and download), and `publish` (a weight's folder with its card, one commit)."""

@@ -11,11 +11,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.catalog.sources import REVISION, check_repository
 from zoo.errors import HubError, PublishError
-from zoo.hub.publish import COMMIT_SECONDS, check_token
-from zoo.weights import HubAccess
-from zoo.weights.hub_errors import translated
-from zoo.weights.hub_session import bounded_session
-from zoo.weights.hub_watch import SLOWEST, AnswerError
+from zoo.hub.publish import check_token
+from zoo.hub.read import Hub, translated
 
 MARK = "results.json"
 """The file by which a Space shows that it holds a site of the zoo."""
@@ -42,9 +39,7 @@ class PublishedSite:
     changed: bool
 
 
-def publish_site(
-    files: Mapping[str, bytes], repo_id: str, access: HubAccess, *, private: bool = False
-) -> PublishedSite:
+def publish_site(files: Mapping[str, bytes], repo_id: str, hub: Hub, *, private: bool = False) -> PublishedSite:
     """Make a static Space hold these files and no others, in one commit; the Space is made where it does not exist.
 
     The same files again change nothing.
@@ -52,7 +47,7 @@ def publish_site(
     Args:
         files: path → bytes, with a README.md that says `sdk: static`.
         repo_id: `org/name`.
-        access: with a token that may write.
+        hub: with a token that may write.
         private: a Space that is made for it is private; one that exists must be.
 
     Raises:
@@ -62,15 +57,15 @@ def publish_site(
             changed.
     """
     check_repository(repo_id)
-    check_token(access, repo_id)
-    with translated(repo_id, access.address), bounded_session(access.address):
-        if not access.api.repo_exists(repo_id, repo_type="space"):
-            access.api.create_repo(repo_id, repo_type="space", space_sdk="static", private=private, exist_ok=True)
-        info = access.api.space_info(repo_id)
+    check_token(hub, repo_id)
+    with translated(repo_id, hub.address):
+        if not hub.api.repo_exists(repo_id, repo_type="space"):
+            hub.api.create_repo(repo_id, repo_type="space", space_sdk="static", private=private, exist_ok=True)
+        info = hub.api.space_info(repo_id)
         head, is_private = info.sha, info.private
         if not isinstance(head, str) or not REVISION.fullmatch(head):
-            raise AnswerError(f"{access.address} names no commit of {repo_id}; valid: 40 hexadecimal digits")
-        present = _files_at(repo_id, head, access)
+            raise HubError(f"{hub.address} names no commit of {repo_id}; valid: 40 hexadecimal digits")
+        present = _files_at(repo_id, head, hub)
     if private and not is_private:
         raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     if MARK not in present and not present.keys() <= _ITS_OWN:
@@ -78,24 +73,23 @@ def publish_site(
             f"the Space {repo_id} holds something else than a site of the zoo (it has no {MARK}), which would be "
             "removed; choose another name, or empty it there first"
         )
-    revision = _commit(files, sorted(present.keys() - files.keys() - {".gitattributes"}), repo_id, head, access)
-    _check_arrived(files, repo_id, revision, access)
-    return PublishedSite(repo_id, revision, f"{access.address}/spaces/{repo_id}", revision != head)
+    revision = _commit(files, sorted(present.keys() - files.keys() - {".gitattributes"}), repo_id, head, hub)
+    _check_arrived(files, repo_id, revision, hub)
+    return PublishedSite(repo_id, revision, f"{hub.address}/spaces/{repo_id}", revision != head)
 
 
-def _files_at(repo_id: str, revision: str, access: HubAccess) -> dict[str, int]:
+def _files_at(repo_id: str, revision: str, hub: Hub) -> dict[str, int]:
     """Path → bytes of every file of a Space at a commit."""
-    entries = access.api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type="space")
+    entries = hub.api.list_repo_tree(repo_id, recursive=True, revision=revision, repo_type="space")
     return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
 
 
-def _commit(files: Mapping[str, bytes], removed: list[str], repo_id: str, head: str, access: HubAccess) -> str:
+def _commit(files: Mapping[str, bytes], removed: list[str], repo_id: str, head: str, hub: Hub) -> str:
     """The commit after `head`; `head` itself where nothing differs."""
     operations = [CommitOperationAdd(path, content) for path, content in files.items()]
     operations_removed = [CommitOperationDelete(path) for path in removed]
-    seconds = COMMIT_SECONDS + sum(map(len, files.values())) / SLOWEST
-    with translated(repo_id, access.address), bounded_session(access.address, seconds):
-        commit = access.api.create_commit(
+    with translated(repo_id, hub.address):
+        commit = hub.api.create_commit(
             repo_id,
             [*operations, *operations_removed],
             commit_message="Site of the zoo",
@@ -103,13 +97,13 @@ def _commit(files: Mapping[str, bytes], removed: list[str], repo_id: str, head: 
             parent_commit=head,
         )
         if not isinstance(commit.oid, str) or not REVISION.fullmatch(commit.oid):
-            raise AnswerError(f"{access.address} says that the commit is {str(commit.oid)[:60]!r}; look at its page")
+            raise HubError(f"{hub.address} says that the commit is {str(commit.oid)[:60]!r}; look at its page")
     return commit.oid
 
 
-def _check_arrived(files: Mapping[str, bytes], repo_id: str, revision: str, access: HubAccess) -> None:
-    with translated(repo_id, access.address), bounded_session(access.address):
-        present = _files_at(repo_id, revision, access)
+def _check_arrived(files: Mapping[str, bytes], repo_id: str, revision: str, hub: Hub) -> None:
+    with translated(repo_id, hub.address):
+        present = _files_at(repo_id, revision, hub)
     present.pop(".gitattributes", None)
     if present != {path: len(content) for path, content in files.items()}:
         raise HubError(f"{repo_id}: the Space lists other files than were sent; look at its page")

@@ -142,15 +142,14 @@ def _control_of(opened: OpenedModel) -> OpenedModel | None:
     if variant is None:
         return None
     recorded = opened.weight.control if opened.weight else ""
-    places: Places = {"registry": opened.registry, "catalog": opened.catalog}
     if recorded and (begun := _begun_from(opened)):
-        return open_model(begun, listed=True, **places)
+        return open_model(begun, listed=True, **opened.places)
     try:
         if recorded:
-            return open_model(recorded, listed=True, **places)
+            return open_model(recorded, listed=True, **opened.places)
     except ModelNameError:  # the distribution that lists it is not installed
         pass
-    return open_model(variant, listed=True, **places)
+    return open_model(variant, listed=True, **opened.places)
 
 
 def _begun_from(opened: OpenedModel) -> str:
@@ -160,7 +159,7 @@ def _begun_from(opened: OpenedModel) -> str:
     if begun is None or not begun.load or weight is None or weight.control != weight.started_from:
         return ""
     try:
-        control = open_model(begun.load, registry=opened.registry, catalog=opened.catalog).weight
+        control = open_model(begun.load, **opened.places).weight
     except (ModelNameError, WeightError, HubError):  # it was moved, or the distribution that lists it is not installed
         return ""
     return begun.load if control is not None and control.sha256 == begun.sha256 else ""
@@ -207,15 +206,16 @@ def _measure(opened: OpenedModel, data: str | Path, options: DataOptions, device
     """Top-1 and the images that it was measured on."""
     from zoo.inference.eval_weight import measure_weight  # needs the extra `train`
 
+    places = opened.places
     measured = measure_weight(
         opened.loads,
         data,
         options=options,
         device=device,
-        endpoint=opened.access.endpoint,
-        cache_dir=opened.access.cache_dir,
-        token=opened.access.token,
-        registry=opened.registry,
-        catalog=opened.catalog,
+        endpoint=places["endpoint"],
+        cache_dir=places["cache_dir"],
+        token=places["token"],
+        registry=places["registry"],
+        catalog=places["catalog"],
     )
     return measured.evaluation.top["top1"], measured.data

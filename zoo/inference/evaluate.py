@@ -18,7 +18,7 @@ from zoo.data.images import normalise
 from zoo.errors import InputError, missing_extra
 from zoo.inference.batch import check_batch, choose_batch, telling_shortage
 from zoo.terminal import Progress
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 try:
     from torchmetrics import MeanMetric, Metric

@@ -17,7 +17,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import find_images, prepare, read_image, to_rgb
 from zoo.errors import InputError, OptionError
 from zoo.factory import open_model
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 Source = Path | str | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""

@@ -21,7 +21,7 @@ from zoo.inference.inputs import Named, Source, Transform, list_images
 from zoo.inference.processes import ALONE, Processes
 from zoo.inference.read_ahead import read_ahead
 from zoo.terminal import printable
-from zoo.weights.pretrained_cfg import labels_of, stated_preprocessing
+from zoo.weights import labels_of, stated_preprocessing
 
 if TYPE_CHECKING:
     from zoo.catalog.schema import Preprocessing

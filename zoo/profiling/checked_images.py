@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 _SLACK = 1e-5
 """Rounding of a mean and std."""

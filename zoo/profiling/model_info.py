@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from zoo.catalog.catalog import Catalog, default_catalog, providers_of
-from zoo.composition import DEFAULT_CLASSES, build_model
-from zoo.factory import DEFAULT_CHANNELS, open_model
+from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, build_model, open_model
 from zoo.names import Spec
 from zoo.registry.registry import Registry, default_registry
 

@@ -246,7 +246,7 @@ def profile(
             catalog=catalog,
         )
     if isinstance(model, OpenedModel):
-        registry, catalog = model.registry, model.catalog
+        registry, catalog = model.registry, model.stock.given_catalog
     network, weights = _network(model, num_classes, trained=images is not None)
     network = network if place is None else network.to(place)
     stream, size = (

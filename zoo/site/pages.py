@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 import zoo
-from zoo.hub.card import metric_title, write_card
+from zoo.hub.publish import metric_title, write_card
 from zoo.site.demo import RUNTIME, Demo
 from zoo.site.paper import DATASET, PaperResult
 from zoo.site.rates import LayerRates

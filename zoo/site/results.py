@@ -14,7 +14,7 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.composition import parse_name
 from zoo.errors import ComponentError, ModelNameError
-from zoo.hub.assemble import control_of
+from zoo.hub.publish import control_of
 from zoo.names import Spec, plain_name
 from zoo.registry.registry import default_registry
 from zoo.site.paper import PaperResult

@@ -51,7 +51,8 @@ class CatalogTests(ComponentTests):
 
 def _verify(record: WeightRecord, registry: Registry) -> None:
     """As `zoo publish` does, and that the record describes this network and no other."""
-    from zoo.hub.assemble import assemble  # the Hub's library is loaded where there are weights alone
+    from zoo.factory import describe_model
+    from zoo.hub.publish import assemble  # the Hub's library is loaded where there are weights alone
     from zoo.weights import count_classes, parse_weight, read_weight
 
     spec = record.spec_of(parse_name(record.variant, registry)).untagged()
@@ -61,7 +62,8 @@ def _verify(record: WeightRecord, registry: Registry) -> None:
         f"{record.name}: its spec is {record.spec}; write {derived}, what the name says, with its options",
     )
     data = read_weight(record, record.location)
-    classes, channels = count_classes(spec, parse_weight(data, record.name), record.source, registry)
+    described = describe_model(spec, registry=registry)
+    classes, channels = count_classes(described, parse_weight(data, record.name), record.source)
     require(
         (len(record.labels), record.in_chans) == (classes, channels),
         f"{record.name}: {len(record.labels)} labels and in_chans {record.in_chans}, but the file is of {classes} "

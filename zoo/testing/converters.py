@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from zoo.composition import build_model, parse_name
+from zoo.composition import parse_name
 from zoo.contracts.converter import Converted, Converter
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import WeightError
+from zoo.factory import build_model
 from zoo.testing.component import ClassTests, require_defaults
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 
@@ -72,12 +73,11 @@ class ConverterTests(ClassTests):
 
     def test_zoo_convert_stores_it(self) -> None:
         """The command `zoo convert` finds no fault in the name, the number of classes and the tensors' types."""
-        from zoo.saving.convert import check_converted, make_converted
+        from zoo.saving import fold_converted
 
         converted = self._converted()
         with attempting(f"storing the result for {converted.spec_name}, as `zoo convert` does,"):
-            spec = check_converted(converted, self.components)
-            make_converted(converted, spec, self.image_size, "the converted checkpoint", self.components)
+            fold_converted(converted, "the converted checkpoint", self.components, self.image_size)
 
     def _converted(self) -> Converted:
         state = self.checkpoint()

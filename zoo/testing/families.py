@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from zoo.composition import build_model, parse_name
+from zoo.composition import parse_name
 from zoo.contracts.family import About, Family, GrammarFamily
 from zoo.errors import MissingExtraError, MissingPluginError, ModelNameError, OptionError
+from zoo.factory import build_model
 from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart, Spec
 from zoo.registry.registry import NOTEBOOK
 from zoo.testing.imports import import_deeds

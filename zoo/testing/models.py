@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.composition import build_model, parse_name
+from zoo.composition import parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import InputError
+from zoo.factory import build_model
 from zoo.registry.registry import Registry
 from zoo.testing.inputs import run, seeded, uniform
 from zoo.testing.modules import ModuleTests

@@ -18,7 +18,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, suggest
 from zoo.registry.registry import default_registry
 from zoo.timm.pretrained import Order, create_pretrained
-from zoo.weights.pretrained_cfg import describe_layers
+from zoo.weights import describe_layers
 
 FEATURE_CLASSES = ("getter", "list", "dict", "hook", "fx")
 

@@ -16,10 +16,10 @@ from zoo.catalog.schema import WeightRecord
 from zoo.catalog.sources import HubRepository, LocalFolder, parse_reference
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, WeightError
-from zoo.factory import create_model
+from zoo.factory import open_model
+from zoo.hub.read import Hub
 from zoo.names import plain_name
-from zoo.weights import HubAccess, load_state, parse_weight, read_plain_file
-from zoo.weights.config_json import CONFIG, MAX_CONFIG_BYTES, MODEL
+from zoo.weights import CONFIG, MAX_CONFIG_BYTES, MODEL, load, parse_weight, read_plain_file
 
 _PLACES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename")
 """Keys of a pretrained_cfg that say where its weights lie."""
@@ -59,9 +59,10 @@ class Order:
     keywords: Mapping[str, Any]
 
     def build(self, name: str, *, pretrained: bool) -> ImageClassifier:
-        """The network by `zoo.create_model`; `name` says which weights."""
+        """Build the network as `zoo.create_model` does; `name` says which weights."""
         cache = self.cache_dir
-        return create_model(name, pretrained, self.num_classes, self.in_chans, cache_dir=cache, **self.keywords)
+        opened = open_model(name, required=pretrained, publishers=True, cache_dir=cache)
+        return opened.build(pretrained, self.num_classes, self.in_chans, **self.keywords)
 
 
 def create_pretrained(order: Order, cfg: PretrainedCfg) -> ImageClassifier:
@@ -111,14 +112,14 @@ def _from_folder(order: Order, cfg: PretrainedCfg, folder: LocalFolder) -> Image
 
 
 def _from_hub(order: Order, cfg: PretrainedCfg) -> ImageClassifier:
-    access = HubAccess(cache_dir=order.cache_dir)
+    hub = Hub(cache_dir=order.cache_dir)
     repository = parse_reference(f"hf-hub:{cfg.hf_hub_id}")
     assert isinstance(repository, HubRepository)
-    pinned = access.pin(repository)
-    if _is_published(access.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)):
+    pinned = hub.pin(repository)
+    if _is_published(hub.fetch(pinned, CONFIG, MAX_CONFIG_BYTES), str(pinned)):
         return _checked(order, str(pinned))
     model = order.build(order.variant, pretrained=False)
-    data = access.fetch(pinned, MODEL, _most_bytes(model))
+    data = hub.fetch(pinned, MODEL, _most_bytes(model))
     _load_into(model, cfg, parse_weight(data, str(pinned)), str(pinned))
     return model
 
@@ -146,7 +147,7 @@ def _load(order: Order, cfg: PretrainedCfg, state: Mapping[str, Tensor], place: 
 
 
 def _load_into(model: ImageClassifier, cfg: PretrainedCfg, state: Mapping[str, Tensor], place: str) -> None:
-    load_state(model, state, place, cfg.num_classes, cfg.input_size[0])
+    load(model, state, place, cfg.num_classes, cfg.input_size[0])
 
 
 def _most_bytes(model: ImageClassifier) -> int:

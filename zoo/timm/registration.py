@@ -10,19 +10,19 @@ from timm.models import PretrainedCfg, generate_default_cfgs, register_model, re
 
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
-from zoo.composition import DEFAULT_CLASSES, parse_name
+from zoo.composition import parse_name
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.cpu.convolution import GuardedConv2d
 from zoo.errors import ComponentClashError, ModelNameError
-from zoo.factory import DEFAULT_CHANNELS
+from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES
 from zoo.families.paired import PixelsLast
 from zoo.registry.registry import DISABLE, default_registry
 from zoo.timm import has8_zoo
 from zoo.timm.builder import make_entry
 from zoo.timm.pretrained import places
-from zoo.weights.pretrained_cfg import describe_untrained, describe_weight
+from zoo.weights import describe_untrained, describe_weight
 
 _NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule, PixelsLast)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""

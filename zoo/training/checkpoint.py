@@ -18,7 +18,7 @@ from zoo.errors import InputError
 from zoo.training.files import replace_file
 from zoo.training.observers.base import EpochRow, Totals
 from zoo.training.recipes import Recipe
-from zoo.weights.run_checkpoint import load_checkpoint, unfit
+from zoo.weights import load_checkpoint, unfit
 
 Identity = Mapping[str, JsonValue]
 """The recipe, the model, the data and the micro-batches of a run, by the names that messages use."""

@@ -10,15 +10,14 @@ from typing import Any, final
 
 import torch
 
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.data import DataSplits
 from zoo.data.prepare import damage_notes
 from zoo.names import Options
 from zoo.saving import NOT_STATED, Statement
 from zoo.terminal import printable
 from zoo.training.engine import Training
-from zoo.weights.config_json import zoo_section
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing, zoo_section
 
 
 @final
@@ -100,14 +99,12 @@ class Description:
         return Statement(
             license=NOT_STATED,
             labels=self.splits.train.classes,
-            image_size=self.splits.train.size[0],
+            preprocessing=Preprocessing(size=self.splits.train.size[0], mean=stated.mean, std=stated.std),
             dataset=asked.name.rpartition(".")[2],
             dataset_note=printable(f"trained on {self.splits.train.origin}; measured on {self.splits.val.origin}"),
             recipe=printable("; ".join((asked.recipe_text, *went_on, *training.start.notes))),
             epochs=training.recipe.epochs,
             seed=training.recipe.seed,
-            mean=stated.mean,
-            std=stated.std,
             control=training.start.control,
             started_from=training.start.started_from,
         )

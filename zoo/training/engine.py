@@ -29,8 +29,7 @@ from zoo.training.requirements import check_fit, check_maps, check_spikes
 from zoo.training.shortage import telling_step_shortage
 from zoo.training.signals import StopRequest
 from zoo.training.start import Beginning
-from zoo.weights.pretrained_cfg import stated_preprocessing
-from zoo.weights.run_checkpoint import CHECKPOINT, unfit
+from zoo.weights import CHECKPOINT, stated_preprocessing, unfit
 
 try:
     from accelerate import Accelerator

@@ -16,7 +16,7 @@ from zoo.registry.registry import Registry
 from zoo.saving import ModelFolder, Statement, fold
 from zoo.training.files import replace_bytes
 from zoo.training.observers.base import EpochRow
-from zoo.weights.config_json import CONFIG, MODEL, RUN, read_config
+from zoo.weights import CONFIG, MODEL, RUN, read_config
 
 _FEW_STEPS = 10
 """Below, a weight is that of a trial, whatever its figures are."""
@@ -119,7 +119,7 @@ def write_weights(
         folder = fold(model, name, statement, registry)
         if not folder.weight.metrics:
             folder = folder.with_metrics(_known_metrics(out / CONFIG, folder.weight.sha256), registry)
-        folder.write_into(out)
+        folder.write(out, overwrite=True)
     except SaveError as error:
         raise _unwritten(error) from error
     return folder.weight
@@ -131,7 +131,7 @@ def write_metrics(
     """The record of a weight that lies in the folder, with its figures, in config.json too; raises `TrainingError`."""
     folder = ModelFolder(weight, {}).with_metrics(metrics, registry)
     try:
-        folder.write_into(out)
+        folder.write(out, overwrite=True)
     except SaveError as error:
         raise _unwritten(error) from error
     return folder.weight

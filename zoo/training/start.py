@@ -19,9 +19,8 @@ from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling.branches import branch_of
 from zoo.registry.registry import default_registry
-from zoo.saving.convert import convert_checkpoint
-from zoo.weights.config_json import CONFIG, MODEL, RUN
-from zoo.weights.run_checkpoint import CHECKPOINT
+from zoo.saving import convert_checkpoint
+from zoo.weights import CHECKPOINT, CONFIG, MODEL, RUN
 
 RUNS = Path("runs")
 _LOCK = ".lock"
@@ -76,7 +75,7 @@ def opened_control(control: str | None, opened: OpenedModel) -> Iterator[OpenedM
     if control is None:
         yield None
     elif colon and converter in known:
-        made = convert_checkpoint(converter, checkpoint, opened.access, registry=registry)
+        made = convert_checkpoint(converter, checkpoint, opened.stock.hub, registry=registry)
         with TemporaryDirectory(prefix=_CONVERTED) as folder:
             made.folder.write(Path(folder))
             yield opened.another(f"local-dir:{folder}")

@@ -15,7 +15,7 @@ import zoo
 from zoo.contracts import Converted
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
 from zoo.registry.registry import default_registry
-from zoo.saving.convert import check_converted, convert
+from zoo.saving import check_converted, convert
 
 OURS = {"encoder": "fourier", "decoder": "bpd"}
 

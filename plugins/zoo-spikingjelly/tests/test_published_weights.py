@@ -22,8 +22,8 @@ from zoo_spikingjelly.converters import SpikformerConverter
 import zoo
 from zoo.cli import app
 from zoo.errors import InputError, WeightError
-from zoo.saving.convert import convert
-from zoo.weights.config_json import read_config
+from zoo.saving import convert
+from zoo.weights import read_config
 
 T = 4
 State = dict[str, Tensor]

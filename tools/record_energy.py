@@ -1,4 +1,4 @@
-"""Energy ranges of a catalog's weights: `python -m zoo.saving.record_energy registry.yaml --data DATA`.
+"""Energy ranges of a catalog's weights: `python -m tools.record_energy registry.yaml --data DATA`.
 
 Every weight of the file that has a control is profiled on the same images, and its `energy_range` is written into the
 file anew; all other lines stay as they are. Images are spread evenly over the validation split, none drawn by chance.
@@ -19,9 +19,9 @@ from zoo.data import ImageSplit, load_split
 from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.files import replace_bytes
+from zoo.hub.publish import put_block
 from zoo.profiling import profile
 from zoo.registry.registry import default_registry
-from zoo.saving.record_block import put_block
 
 COUNT = 100
 
@@ -46,7 +46,7 @@ def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) ->
     bounds = profile(create_model(record.name, pretrained=True), images=pixels.float() / 255).energy_range
     assert bounds is not None  # it has a control
     models = {name: (float(f"{own:.6g}"), float(f"{control:.6g}")) for name, (own, control) in bounds.models.items()}
-    text = f"{count:,} validation images of {record.dataset}, evenly spread, by `python -m zoo.saving.record_energy`"
+    text = f"{count:,} validation images of {record.dataset}, evenly spread, by `python -m tools.record_energy`"
     return EnergyRange(models=models, images=count, data=text)
 
 

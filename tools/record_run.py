@@ -1,4 +1,4 @@
-"""The catalog record of a finished run: `python -m zoo.saving.record_run RUN --source package:… --data DATA …`.
+"""The catalog record of a finished run: `python -m tools.record_run RUN --source package:… --data DATA …`.
 
 Prints YAML for the `weights:` list of a registry.yaml. Every figure is computed here, none is typed in.
 """

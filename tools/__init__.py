@@ -1,0 +1,1 @@
+"""Tools for the maintainers of a catalog; not part of the wheel."""

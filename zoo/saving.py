@@ -1,0 +1,628 @@
+"""Saving: a network → a folder that loads (`zoo.save`), and foreign checkpoints → such a folder (`convert`).
+
+What can be counted is counted; the rest its owner states. A folder is complete, or not there. Needs no Hub, but to
+download a checkpoint by its publisher's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, final
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from zoo import weights
+from zoo.catalog.catalog import providers_of
+from zoo.catalog.schema import Conversion, Figures, Preprocessing, StoredWeight, complaints
+from zoo.catalog.sources import HubRepository, check_repository, check_revision
+from zoo.composition import parse_name
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.converter import Converted, Converter, HubFile, Stated
+from zoo.contracts.sizes import SMALL_IMAGE_SIZE
+from zoo.errors import (
+    BrokenComponentError,
+    ModelNameError,
+    OptionError,
+    SaveError,
+    TagError,
+    WeightError,
+    ZooError,
+    shorten,
+    suggest,
+)
+from zoo.factory import build_model, describe_model
+from zoo.files import is_file, replace_files, write_folder
+from zoo.hub.read import Hub
+from zoo.names import TAG, Options
+from zoo.profiling import count_cost
+from zoo.registry.component import Component
+from zoo.registry.registry import NOTEBOOK, Registry, default_registry
+
+NOT_STATED = "not stated"
+"""Stands in a record for what its owner has not said."""
+DEFAULT_TAG = "saved"
+CONVERTED_TAG = "converted"
+MAX_DOWNLOAD = 1 << 30
+"""Bytes of a checkpoint that is downloaded: twice as much as a ResNet-152 in double precision."""
+
+_ENTRIES = ("state_dict", "model")
+"""Keys under which training scripts keep the state dict, beside the optimiser and the rest."""
+_NETWORK = "arch"
+"""Key under which timm's and torchvision's training scripts keep the name of the network."""
+_FORBIDDEN = re.compile(r"Unsupported global: GLOBAL (\S+)")
+"""Words of torch's restricted reader about a name that is not on its list."""
+_Kind = TypeVar("_Kind")
+
+
+# Folders
+
+
+@final
+@dataclass(frozen=True)
+class ModelFolder:
+    """The files of a stored network, in memory.
+
+    Attributes:
+        weight: its record.
+        files: path inside the folder → bytes.
+    """
+
+    weight: StoredWeight
+    files: Mapping[str, bytes]
+
+    def write(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write a folder; it is complete, or as it was.
+
+        Args:
+            path: a new folder, or an empty one.
+            overwrite: replace these files in a folder that may hold others. The config comes last: whenever that is
+                interrupted, the folder loads as it did before, or as it does afterwards, or is refused, since its
+                config names other weights.
+
+        Raises:
+            SaveError: it holds files already, or cannot be written.
+        """
+        try:
+            if overwrite:
+                last = sorted(self.files.items(), key=lambda item: item[0] == weights.CONFIG)
+                replace_files(path, dict(last))
+            else:
+                check_new_folder(path)
+                write_folder(path, self.files)
+        except OSError as error:
+            raise SaveError(f"{path} cannot be written: {error}") from error
+
+    def with_metrics(self, metrics: Mapping[str, float], registry: Registry | None = None) -> ModelFolder:
+        """Return the same folder, its record with these figures in percent; raises `SaveError`."""
+        weight = _validated(self.weight.model_dump() | {"metrics": dict(metrics)}, self.weight.name)
+        spec = weight.spec_of(parse_name(weight.variant, registry))
+        model = describe_model(spec, weight.num_classes, weight.in_chans, registry)
+        return ModelFolder(weight, {**self.files, weights.CONFIG: make_config(model, weight)})
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise `SaveError` if something would be written over."""
+    try:
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        what = "is not empty" if path.is_dir() else "is a file"
+    except OSError as error:
+        raise SaveError(f"{path} cannot be read ({error.strerror}); name another folder") from error
+    raise SaveError(f"{path} {what}; name a folder that is empty or does not exist yet")
+
+
+def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
+    """Serialise the config.json of a weight that is in this model."""
+    return weights.write_config(weight, weights.describe(model, weight), model.num_features)
+
+
+# Records
+
+
+@final
+@dataclass(frozen=True)
+class Statement:
+    """What only the owner of weights knows; names and meanings are those of `StoredWeight`.
+
+    Attributes:
+        license: of the weights; never assumed.
+        labels: a name for every class, in the order of the logits.
+        preprocessing: how images are prepared, with the pixels a side that it was trained with.
+        dataset: what it was trained on; dataset_id names it on the Hub, the others say whose it is.
+        recipe, epochs, seed: how it was trained.
+        metrics: `top1` and the like, in percent, measured on unseen images.
+        limits: what it should not be used for.
+        control, started_from: names of weights.
+        converted: the file that the weights were converted from.
+    """
+
+    license: str
+    labels: Sequence[str]
+    preprocessing: Preprocessing | Mapping[str, Any]
+    dataset: str
+    dataset_id: str = ""
+    dataset_license: str = NOT_STATED
+    dataset_attribution: str = NOT_STATED
+    dataset_note: str = ""
+    recipe: str = ""
+    epochs: int | None = None
+    seed: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    limits: str = ""
+    control: str = ""
+    started_from: str = ""
+    converted: Conversion | None = None
+
+
+def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
+    """Return the record with what its owner says at publishing; raises `SaveError`.
+
+    Args:
+        weight: of a folder.
+        stated: field → text; what is left out stays as recorded.
+    """
+    return _validated(weight.model_dump() | dict(stated), weight.name)
+
+
+def measure(model: ImageClassifier, image_size: int) -> Figures:
+    """Count the figures of a record on this model."""
+    cost = count_cost(model, image_size).to_json()
+    return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
+
+
+def check_tag(tag: str) -> str:
+    """Return `tag` if a weight may have it; raises `TagError`."""
+    if not TAG.fullmatch(tag):
+        raise TagError(
+            f"tag {shorten(tag)} is not valid; lower-case letters and digits, after the first '-' and '_' too"
+        )
+    return tag
+
+
+def make_folder(
+    name: str, data: bytes, origin: str, statement: Statement, registry: Registry | None = None
+) -> ModelFolder:
+    """Make a folder that loads of weights and what is stated of them, without a card.
+
+    Args:
+        name: `variant.tag`.
+        data: of model.safetensors.
+        origin: what errors call them.
+        statement: what cannot be counted.
+        registry: components to use; the installed ones by default.
+
+    Raises:
+        SaveError: no tag, or labels that are not the classes.
+        WeightError: not a safetensors file, or not of that model.
+        ModelNameError: the name is wrong.
+    """
+    return _describe_rebuilt(_rebuild(name, data, origin, registry), data, origin, statement, registry)
+
+
+def _rebuild(
+    name: str, data: bytes, origin: str, registry: Registry | None, options: Options | None = None
+) -> ImageClassifier:
+    """The network that `create_model` makes of these bytes; torch's generator is left as it was."""
+    spec = parse_name(name, registry).with_options(options or {})
+    if spec.tag is None:
+        raise SaveError(f"{name} needs a tag that names these weights, as in {name}.mine")
+    state = weights.parse_weight(data, origin)
+    classes, channels = weights.count_classes(describe_model(spec, registry=registry), state, origin)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(spec, classes, channels, registry)
+    weights.load(model, state, origin, classes, channels)
+    return model
+
+
+def _describe_rebuilt(
+    model: ImageClassifier, data: bytes, origin: str, statement: Statement, registry: Registry | None
+) -> ModelFolder:
+    spec, stated = model.spec, vars(statement) | {"labels": list(statement.labels)}
+    if len(stated["labels"]) != model.num_classes:
+        raise SaveError(f"{origin} has {model.num_classes} classes, but {len(stated['labels'])} labels were given")
+    preprocessing = statement.preprocessing
+    size = preprocessing.size if isinstance(preprocessing, Preprocessing) else preprocessing["size"]
+    content: dict[str, Any] = {
+        "variant": spec.text,
+        "tag": spec.tag,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "in_chans": model.in_chans,
+        "spec": spec.untagged().to_json(),
+        # What was registered in this process has no distribution that could be named; publishing refuses it.
+        "providers": {
+            each.distribution: str(each.version)
+            for each in providers_of(spec, registry)
+            if each.distribution != NOTEBOOK
+        },
+        "figures": measure(model, size),
+    }
+    weight = _validated(content | stated, str(spec))
+    return ModelFolder(weight, {weights.MODEL: data, weights.CONFIG: make_config(model, weight)})
+
+
+def _validated(content: dict[str, Any], name: str) -> StoredWeight:
+    try:
+        return StoredWeight.model_validate(content)
+    except ValidationError as error:
+        raise SaveError(f"the record of {name} would not follow the schema: {complaints(error)}") from error
+
+
+# A network of this process
+
+
+def save(
+    model: ImageClassifier,
+    folder: Path | str,
+    *,
+    labels: Sequence[str] | None = None,
+    license: str = NOT_STATED,
+    dataset: str = NOT_STATED,
+    metrics: Mapping[str, float] | None = None,
+    tag: str = DEFAULT_TAG,
+    image_size: int | None = None,
+    overwrite: bool = False,
+    registry: Registry | None = None,
+) -> StoredWeight:
+    """Write a network as a folder that `create_model("local-dir:…")` loads, with the same logits.
+
+    Example:
+        >>> import zoo
+        >>> model = zoo.create_model("has8_resnet_b2_m2_d1_ste_bpd", num_classes=2)
+        >>> record = zoo.save(model, "saved", labels=["cat", "dog"])
+        >>> record.name
+        'has8_resnet_b2_m2_d1_ste_bpd.saved'
+        >>> zoo.create_model("local-dir:saved").num_classes
+        2
+
+    The folder holds model.safetensors and config.json; `zoo predict`, `zoo eval` and `zoo publish` take it too. It is
+    complete, or not there: nothing half-written remains.
+
+    Args:
+        model: a network as `create_model` builds it, of float values, on any device, trained or not.
+        folder: a new one, or one that is empty.
+        labels: a name for every class; None for those of the weight that the network was built with, if it has as many
+            classes, else `class 0`, `class 1`, ….
+        license: of the weights; `zoo publish` asks for one.
+        dataset: what the network was trained on.
+        metrics: `top1` and the like, in percent, measured on unseen images.
+        tag: of the weights, in the name `variant.tag`: lower-case letters and digits, after the first '-' and '_' too.
+        image_size: pixels a side that it was trained with; None for those of the weight that it was built with, or 224.
+        overwrite: replace the model in the folder, if one is there; other files stay as they are.
+        registry: components that the network is made of; the installed ones by default.
+
+    Returns:
+        The record in config.json.
+
+    Raises:
+        SaveError: the folder holds something, or cannot be written; weights hold NaN or infinity; the network is not
+            the one of its name any more, as after `fuse()`; labels that are not the classes.
+        TagError: the tag is not one.
+        InputError: the image size is too small for the network.
+        OptionError: `model` is not a network of the zoo.
+    """
+    made = describe_saved(model, labels, license, dataset, metrics, tag, image_size, registry, Path(folder), overwrite)
+    made.write(Path(folder), overwrite=overwrite)
+    return made.weight
+
+
+def describe_saved(
+    model: ImageClassifier,
+    labels: Sequence[str] | None = None,
+    license: str = NOT_STATED,
+    dataset: str = NOT_STATED,
+    metrics: Mapping[str, float] | None = None,
+    tag: str = DEFAULT_TAG,
+    image_size: int | None = None,
+    registry: Registry | None = None,
+    folder: Path | None = None,
+    overwrite: bool = False,
+) -> ModelFolder:
+    """Make the folder that `save` writes; takes and raises as `save` does."""
+    if not isinstance(model, ImageClassifier):
+        raise OptionError(f"save takes a network of the zoo, not {type(model).__name__}; build one by create_model")
+    if folder is not None and not overwrite:
+        check_new_folder(folder)
+    elif folder is not None and folder.exists() and not folder.is_dir():
+        raise SaveError(f"{folder} is a file; name a folder")
+    stated = weights.stated_preprocessing(model).model_dump()
+    statement = Statement(
+        license=license,
+        labels=weights.labels_of(model) if labels is None else labels,
+        preprocessing=stated if image_size is None else stated | {"size": image_size},
+        dataset=dataset,
+        metrics=dict(metrics or {}),
+    )
+    return fold(model, f"{model.spec.untagged()}.{check_tag(tag)}", statement, registry)
+
+
+def fold(model: ImageClassifier, name: str, statement: Statement, registry: Registry | None = None) -> ModelFolder:
+    """Serialise a model and verify that it round-trips.
+
+    Args:
+        model: with its final weights.
+        name: `variant.tag`.
+        statement: what cannot be counted.
+        registry: components that it is made of; the installed ones by default.
+
+    Raises:
+        SaveError: as `save` does.
+    """
+    origin, state = str(model.spec), model.state_dict()
+    if not model.num_classes:
+        raise SaveError(f"{origin} has no classes; give it a last layer by reset_classifier(n), then save it")
+    if any(value.is_meta for value in state.values()):
+        raise SaveError(f"{origin} is on the meta device, which holds no values; build it on 'cpu'")
+    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise SaveError(
+            f"{origin} holds NaN or infinity in {', '.join(bad[:3])}{more}; a network with such weights answers "
+            "nothing: go back to weights from before, and train with a lower learning rate"
+        )
+    data = weights.pack(state, model.spec)
+    try:
+        rebuilt = _rebuild(name, data, origin, registry, model.spec.options)
+    except WeightError as error:
+        raise SaveError(
+            f"{origin} is not the network of its name any more ({error}); save it before fuse(), pruning, or an "
+            "exchange of layers"
+        ) from error
+    if rebuilt.timesteps != model.timesteps:
+        raise SaveError(
+            f"{origin} runs {model.timesteps} timesteps, its name and options stand for {rebuilt.timesteps}; build it "
+            "by create_model with the options that it has"
+        )
+    return _describe_rebuilt(rebuilt, data, origin, statement, registry)
+
+
+# Foreign checkpoints
+
+
+@final
+@dataclass(frozen=True)
+class ForeignCheckpoint:
+    """A checkpoint of other code, read without running any.
+
+    Attributes:
+        state: its tensors by key.
+        origin: what errors call it.
+        file: which file it is, for the record of the weight.
+        name: as its publisher calls it; '' for a file.
+        called: the name of its file without the ending, and the name that it holds under `arch`.
+    """
+
+    state: Mapping[str, Tensor]
+    origin: str
+    file: Conversion
+    name: str = ""
+    called: tuple[str, ...] = ()
+
+
+@final
+@dataclass(frozen=True)
+class ConvertedFolder:
+    """A checkpoint in the zoo's terms, and the folder made of it."""
+
+    converted: Converted
+    folder: ModelFolder
+
+
+def convert(
+    converter: str,
+    checkpoint: Path | str,
+    out: Path,
+    *,
+    image_size: int | None = None,
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    **options: str,
+) -> Converted:
+    """Write a foreign checkpoint as a folder of the zoo, which `create_model("local-dir:…")` loads.
+
+    What its publisher does not state of labels, data and licence is written as not stated, so that `zoo publish` asks
+    for it. The record names the file and its sha256.
+
+    Args:
+        converter: the name of an installed converter, such as `timm`.
+        checkpoint: a file of `torch.save` (a state dict, or one under `state_dict` or `model`), or .safetensors; or
+            what the publisher calls it, such as `resnet18.a1_in1k` of timm's, which is downloaded.
+        out: a folder that is empty or does not exist yet.
+        image_size: pixels a side that it was trained with; None for what the publisher states, or 32.
+        endpoint, cache_dir, token: of the Hub, as for `create_model`.
+        registry: components to use; the installed ones by default.
+        **options: of the converter, such as `encoder` and `decoder`.
+
+    Returns:
+        What was written; `note` is for the user to read.
+
+    Raises:
+        UnknownComponentError, ComponentError: no such converter, or it is broken, also in what it does.
+        OptionError: it has no such option.
+        WeightError: the file cannot be read without running code, or is not a checkpoint of that kind.
+        InputError: an option has a value that it cannot have, or the publisher has no such checkpoint.
+        HubError: the Hub cannot be reached, or refuses.
+        ModelNameError, CompositionError: the options make no model.
+        SaveError: `out` exists, or cannot be written; the checkpoint holds NaN. Nothing half-written remains.
+    """
+    check_new_folder(out)
+    hub = Hub(endpoint, cache_dir, token)
+    made = convert_checkpoint(converter, checkpoint, hub, image_size=image_size, registry=registry, options=options)
+    made.folder.write(out)
+    return made.converted
+
+
+def convert_checkpoint(
+    converter: str,
+    checkpoint: Path | str,
+    hub: Hub | None = None,
+    *,
+    image_size: int | None = None,
+    registry: Registry | None = None,
+    options: Mapping[str, str] | None = None,
+) -> ConvertedFolder:
+    """Convert without writing anything; takes and raises as `convert` does."""
+    registry = registry or default_registry()
+    component = registry.find("converter", converter)
+    kind = component.load()
+    for option in sorted((options or {}).keys() - kind.options):
+        raise OptionError(f"converter {component.name!r} has no option {option!r}{suggest(option, kind.options)}")
+    with _blaming(component, str(checkpoint)):
+        made: Converter = kind(**options or {})
+        named = isinstance(checkpoint, str) and not is_file(Path(checkpoint))
+        located = made.locate(str(checkpoint)) if named else None
+    opened = _open_file(Path(checkpoint)) if located is None else _download(located, str(checkpoint), hub or Hub())
+    with _blaming(component, opened.origin):
+        for called in opened.called:
+            made.check_name(called)
+        converted = _expected(component, made.convert(opened.state), Converted)
+        stated = _expected(component, made.describe(converted, opened.name), Stated)
+    converted = replace(converted, note=" ".join(filter(None, (converted.note, stated.note))))
+    return ConvertedFolder(
+        converted, fold_converted(converted, opened.origin, registry, image_size, stated, opened.file)
+    )
+
+
+def fold_converted(
+    converted: Converted,
+    origin: str,
+    registry: Registry | None = None,
+    image_size: int | None = None,
+    stated: Stated | None = None,
+    file: Conversion | None = None,
+) -> ModelFolder:
+    """Make the folder of a converted checkpoint, whose state is exactly its model's: every key and every shape.
+
+    Raises:
+        ModelNameError, CompositionError: the name is wrong.
+        WeightError: the state is not the model's, or holds NaN or infinity.
+    """
+    stated = stated or Stated()
+    spec = parse_name(converted.spec_name, registry)
+    if spec.tag is not None:
+        raise ModelNameError(f"{converted.spec_name} has a tag, but weights get theirs when they are published")
+    described = describe_model(spec, converted.num_classes, converted.in_chans, registry)
+    weights.check_fit(converted.state, described, f"the checkpoint {origin}")
+    statement = Statement(
+        license=stated.license or NOT_STATED,
+        labels=stated.labels or weights.default_labels(converted.num_classes),
+        preprocessing={
+            "size": image_size or stated.image_size or SMALL_IMAGE_SIZE,
+            "interpolation": stated.interpolation,
+            "crop_pct": stated.crop_pct,
+            "mean": stated.mean,
+            "std": stated.std,
+        },
+        dataset=stated.dataset or NOT_STATED,
+        dataset_note=converted.note,
+        recipe="converted",
+        converted=file,
+    )
+    data = weights.pack(converted.state, spec)
+    return make_folder(str(spec.tagged(CONVERTED_TAG)), data, origin, statement, registry)
+
+
+@contextmanager
+def _blaming(component: Component, origin: str) -> Iterator[None]:
+    """Name the converter in its errors; what a plugin raises beside the zoo's own is its own defect."""
+    try:
+        yield
+    except WeightError as error:
+        raise WeightError(f"{origin} cannot be converted by {component.name!r}: {error}") from error
+    except ZooError:
+        raise
+    except Exception as error:
+        said = f"fails on {origin} with {type(error).__name__}: {error}"
+        raise BrokenComponentError(f"converter {component.name!r} of {component.origin} {said}") from error
+
+
+def _expected(component: Component, given: object, due: type[_Kind]) -> _Kind:
+    if not isinstance(given, due):
+        said = f"gives {type(given).__name__}, where zoo.contracts.converter.{due.__name__} is due"
+        raise BrokenComponentError(f"converter {component.name!r} of {component.origin} {said}")
+    return given
+
+
+def _open_file(path: Path) -> ForeignCheckpoint:
+    content = _read_content(path)
+    state = _state_of(content, str(path))
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    said = content.get(_NETWORK)
+    called = (path.stem, said) if isinstance(said, str) else (path.stem,)
+    return ForeignCheckpoint(state, str(path), Conversion(name=path.name, sha256=digest), called=called)
+
+
+def _download(file: HubFile, name: str, hub: Hub) -> ForeignCheckpoint:
+    revision = None if file.revision is None else check_revision(file.revision)
+    pinned = hub.pin(HubRepository(check_repository(file.repo_id), revision))
+    data = hub.fetch(pinned, file.filename, MAX_DOWNLOAD)
+    origin = f"{file.filename} of {pinned}"
+    record = Conversion(name=f"{pinned}/{file.filename}", sha256=hashlib.sha256(data).hexdigest())
+    return ForeignCheckpoint(_state_of(weights.parse_weight(data, origin), origin), origin, record, name, (name,))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint by key, without a common `module.` prefix; no code in it is ever run.
+
+    Raises:
+        WeightError: no such file, unreadable, holding anything but tensors, or needing code to be read.
+    """
+    return _state_of(_read_content(path), str(path))
+
+
+def _read_content(path: Path) -> Any:
+    if not is_file(path):
+        raise WeightError(f"{shorten(str(path), 200)} is not a file; name a checkpoint (.pt, .pth, .safetensors)")
+    if path.suffix == ".safetensors":
+        return weights.read_plain_file(path)
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
+            # Training scripts save the arguments of their command line beside the tensors: a Namespace holds values.
+            warnings.simplefilter("ignore")  # of other pickle protocols and of TorchScript, which both end below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file makes the restricted reader raise anything at all
+        asked = _FORBIDDEN.search(str(error))
+        reason = f"it asks for {asked[1]}" if asked else type(error).__name__
+        raise WeightError(
+            f"{path} is damaged, or needs code to be run, which the zoo refuses ({reason}); "
+            "on the machine that wrote it, save the tensors alone: torch.save(model.state_dict(), path)"
+        ) from error
+
+
+def _state_of(content: Any, origin: str) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        nested = (content[entry] for entry in _ENTRIES if isinstance(content.get(entry), Mapping))
+        content = next(nested, content)
+    if not isinstance(content, Mapping) or not content:
+        raise WeightError(
+            f"{origin} holds {_in_words(content)}, which is not a state dict; save model.state_dict() and convert that"
+        )
+    for key, value in content.items():
+        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+        if not (isinstance(key, str) and plain):
+            raise WeightError(
+                f"{origin} is not a state dict: its entry {key!r} is {_in_words(value)}; valid: tensors alone, "
+                f"or such a dict under {' or '.join(map(repr, _ENTRIES))}"
+            )
+    prefix = "module." if all(key.startswith("module.") for key in content) else ""
+    return {key.removeprefix(prefix): value.detach() for key, value in content.items()}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor ({'meta, without values' if value.is_meta else value.layout})"
+    if isinstance(value, Mapping):
+        return f"a dict of {', '.join(sorted(map(str, value))[:5]) or 'nothing'}"
+    return type(value).__name__
