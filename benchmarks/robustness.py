@@ -1,7 +1,7 @@
 """What each branch of a hybrid is worth, how far its probabilities can be trusted, and how it bears worse images.
 
 For every weight, on the same validation images: top-1 as they are; top-1 with one kind of branch giving 0 in every
-block; the expected calibration error; top-1 on images with noise, blur, less contrast and stronger JPEG compression.
+block; top-1 with every spiking branch replaced by its mean over these images, a constant map; the expected calibration error; top-1 on images with noise, blur, less contrast and stronger JPEG compression.
 A control without spikes stands beside its hybrid. Run it as
 
     python -m benchmarks.robustness --data DIR     # the folder with train.npz and val.npz
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -87,12 +87,7 @@ def silenced(model: torch.nn.Module, branch: Branch) -> Iterator[int]:
 
     Blocks without the other branch keep theirs, since nothing would be left.
     """
-    both = [
-        block
-        for block in model.modules()
-        if isinstance(block, PairedBlock) and block.analog is not None and block.decoder is not None
-    ]
-    parts = [block.decoder if branch == "spiking" else block.analog for block in both]
+    parts = [block.decoder if branch == "spiking" else block.analog for block in coded_blocks(model)]
     hooks = [
         part.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
         for part in parts
@@ -103,6 +98,38 @@ def silenced(model: torch.nn.Module, branch: Branch) -> Iterator[int]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def coded_blocks(model: torch.nn.Module) -> list[PairedBlock]:
+    """Blocks that have both an analog and a spiking branch."""
+    blocks = [module for module in model.modules() if isinstance(module, PairedBlock)]
+    return [block for block in blocks if block.analog is not None and block.decoder is not None]
+
+
+@contextmanager
+def mean_replaced(model: ImageClassifier, pixels: Tensor) -> Iterator[int]:
+    """Replace the decoded output of every spiking branch by its mean over `pixels`; yields how many branches that are.
+
+    Silencing a branch removes its offset too, which later layers count on. This keeps the offset and removes what the
+    branch says about an image.
+    """
+    decoders = [block.decoder for block in coded_blocks(model) if block.decoder is not None]
+    sums: dict[torch.nn.Module, Tensor] = {}
+
+    def add(decoder: torch.nn.Module, inputs: Any, output: Tensor) -> None:
+        total = output.double().sum(0)
+        sums[decoder] = sums[decoder] + total if decoder in sums else total
+
+    with ExitStack() as stack:
+        for decoder in decoders:
+            stack.callback(decoder.register_forward_hook(add).remove)
+        classify(model, pixels)
+    means = {decoder: (total / len(pixels)).float() for decoder, total in sums.items()}
+    with ExitStack() as stack:
+        for decoder in decoders:
+            hook = decoder.register_forward_hook(lambda module, _, output: means[module].expand_as(output))
+            stack.callback(hook.remove)
+        yield len(decoders)
 
 
 @torch.no_grad()
@@ -135,6 +162,8 @@ def measure(name: str, pixels: Tensor, labels: Tensor) -> dict[str, Any]:
         with silenced(model, branch) as blocks:
             if blocks:
                 row["silenced"][branch] = top1(classify(model, pixels), labels)
+    with mean_replaced(model, pixels) as branches:
+        row["mean_replaced"] = top1(classify(model, pixels), labels) if branches else None
     row["altered"] = {what: top1(classify(model, how(pixels)), labels) for what, how in ALTERATIONS.items()}
     return row
 
@@ -153,12 +182,13 @@ def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:
         [
             row["name"],
             f"{row['top1']:.2f}",
+            "–" if row["mean_replaced"] is None else f"{row['mean_replaced']:.2f}",
             *(f"{row['silenced'][branch]:.2f}" if branch in row["silenced"] else "–" for branch in BRANCHES),
             f"{row['ece']:.2f}",
         ]
         for row in rows
     ]
-    columns = ["weight", "top-1", "spikes silenced", "analog silenced", "calibration error"]
+    columns = ["weight", "top-1", "spikes' mean", "spikes silenced", "analog silenced", "calibration error"]
     print_table(f"Percent, on {images:,} validation images", columns, worth)
     worse = [[row["name"], *(f"{row['altered'][what]:.1f}" for what in ALTERATIONS)] for row in rows]
     print_table("Top-1 in percent on altered images", ["weight", *ALTERATIONS], worse)
@@ -167,11 +197,11 @@ def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A row for each weight: one decimal, as the images allow, and the stronger of each alteration."""
     strongest = {what.split()[0]: what for what in ALTERATIONS}
-    header = ["weight", "top-1", "spikes silenced", "analog silenced", "calibration error", *strongest.values()]
+    header = ["weight", "top-1", "spikes' mean", "spikes silenced", "analog silenced", "calibration error", *strongest.values()]
     lines = []
     for row in rows:
         parts = [row["silenced"].get(branch) for branch in BRANCHES]
-        figures = [row["top1"], *parts, row["ece"], *(row["altered"][what] for what in strongest.values())]
+        figures = [row["top1"], row["mean_replaced"], *parts, row["ece"], *(row["altered"][what] for what in strongest.values())]
         lines.append([row["name"], *("–" if figure is None else f"{figure:.1f}" for figure in figures)])
     return markdown_table(header, as_code(lines)) + "\n"
 
@@ -189,6 +219,8 @@ def put_figures(text: str, record: WeightRecord, row: Mapping[str, Any], images:
     for key, figures in blocks.items():
         if figures:
             text = put_block(text, record, key, [f"  {name}: {figure}" for name, figure in figures.items()])
+    if row["mean_replaced"] is not None:
+        text = put_block(text, record, "mean_replaced", [], row["mean_replaced"])
     text = put_block(text, record, "calibration_error", [], row["ece"])
     return put_block(text, record, "robustness_images", [], images)
 

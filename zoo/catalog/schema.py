@@ -146,9 +146,10 @@ class StoredWeight(Record):
             branches started from, or one of the same schedule; empty for none.
         started_from: the weight that training started from, `variant.tag`; empty for none.
         silenced: top-1 in percent with one kind of branch giving 0: `spiking`, `analog`.
+        mean_replaced: top-1 in percent with the decoded output of every spiking branch replaced by its mean over images.
         robustness: top-1 in percent on altered validation images, by their alteration, and `as they are`.
         calibration_error: expected calibration error in percent.
-        robustness_images: validation images that the three above are of, evenly spread.
+        robustness_images: validation images that the four above are of, evenly spread.
         energy_range: energy under several published models.
         converted: the file that it was converted from.
     """
@@ -178,6 +179,7 @@ class StoredWeight(Record):
     control: str = ""
     started_from: str = ""
     silenced: dict[Literal["spiking", "analog"], Percent] = Field(default_factory=dict)
+    mean_replaced: Percent | None = None
     robustness: dict[str, Percent] = Field(default_factory=dict)
     calibration_error: Percent | None = None
     robustness_images: int | None = Field(default=None, ge=1)
@@ -234,6 +236,7 @@ class StoredWeight(Record):
             return ""
         parts = [", ".join(f"{what} {top1:.1f} %" for what, top1 in self.robustness.items())]
         parts += [f"with silenced {branch} branches {top1:.1f} %" for branch, top1 in self.silenced.items()]
+        parts += [f"with their spikes' mean {self.mean_replaced:.1f} %"] if self.mean_replaced is not None else []
         parts += [f"calibration error {self.calibration_error:.1f} %"] if self.calibration_error is not None else []
         return f"of {self.robustness_images:,} validation images " + "; ".join(parts)
 
