@@ -146,7 +146,7 @@ class StoredWeight(Record):
             branches started from, or one of the same schedule; empty for none.
         started_from: the weight that training started from, `variant.tag`; empty for none.
         silenced: top-1 in percent with one kind of branch giving 0: `spiking`, `analog`.
-        mean_replaced: top-1 in percent with the decoded output of every spiking branch replaced by its mean over images.
+        mean_replaced: top-1 in percent with every spiking branch replaced by its mean over images.
         robustness: top-1 in percent on altered validation images, by their alteration, and `as they are`.
         calibration_error: expected calibration error in percent.
         robustness_images: validation images that the four above are of, evenly spread.
