@@ -1,7 +1,8 @@
 """What each branch of a hybrid is worth, how far its probabilities can be trusted, and how it bears worse images.
 
 For every weight, on the same validation images: top-1 as they are; top-1 with one kind of branch giving 0 in every
-block; top-1 with every spiking branch replaced by its mean over these images, a constant map; the expected calibration error; top-1 on images with noise, blur, less contrast and stronger JPEG compression.
+block; top-1 with every spiking branch replaced by its mean over these images, a constant map; the expected calibration
+error; top-1 on images with noise, blur, less contrast and stronger JPEG compression.
 A control without spikes stands beside its hybrid. Run it as
 
     python -m benchmarks.robustness --data DIR     # the folder with train.npz and val.npz
@@ -197,11 +198,25 @@ def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """A row for each weight: one decimal, as the images allow, and the stronger of each alteration."""
     strongest = {what.split()[0]: what for what in ALTERATIONS}
-    header = ["weight", "top-1", "spikes' mean", "spikes silenced", "analog silenced", "calibration error", *strongest.values()]
+    header = [
+        "weight",
+        "top-1",
+        "spikes' mean",
+        "spikes silenced",
+        "analog silenced",
+        "calibration error",
+        *strongest.values(),
+    ]
     lines = []
     for row in rows:
         parts = [row["silenced"].get(branch) for branch in BRANCHES]
-        figures = [row["top1"], row["mean_replaced"], *parts, row["ece"], *(row["altered"][what] for what in strongest.values())]
+        figures = [
+            row["top1"],
+            row["mean_replaced"],
+            *parts,
+            row["ece"],
+            *(row["altered"][what] for what in strongest.values()),
+        ]
         lines.append([row["name"], *("–" if figure is None else f"{figure:.1f}" for figure in figures)])
     return markdown_table(header, as_code(lines)) + "\n"
 
