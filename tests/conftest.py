@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry
 
 settings.register_profile("zoo", deadline=None)  # a busy machine is not a failure
 settings.load_profile("zoo")

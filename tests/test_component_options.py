@@ -16,7 +16,7 @@ from zoo.contracts.family import BuildRequest, Family
 from zoo.errors import CompositionError, OptionError, WeightError
 from zoo.names import ComponentNames, Spec, Value
 from zoo.neurons.nodes import StatelessNode
-from zoo.registry.registry import Registry
+from zoo.registry import Registry
 
 LIF = "has8_resnet_b2_m2_d2_ste_bpd_lif"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))

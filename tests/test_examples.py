@@ -13,7 +13,7 @@ import pytest
 import zoo
 from zoo.factory import open_model
 from zoo.lazy import attach
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 from zoo.site import build_site
 from zoo.weights import stated_preprocessing
 

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 import zoo
 from zoo.catalog.catalog import Catalog, default_catalog, read_catalog
 from zoo.catalog.schema import CatalogFile, WeightRecord
-from zoo.composition import parse_name
 from zoo.errors import CatalogError, CompositionError, OptionError, TagError, WeightError
+from zoo.registry import parse_name
 from zoo.weights import adapt_channels, load_weight, parse_weight, read_weight
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"

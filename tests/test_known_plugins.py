@@ -9,10 +9,18 @@ import pytest
 
 import zoo
 from zoo.catalog.catalog import Catalog, read_file
-from zoo.composition import parse_name
-from zoo.errors import MissingPluginError, TagError, UnknownComponentError, install_plugin
-from zoo.known_plugins import KNOWN_PLUGINS, KnownPlugin, is_installed, missing_weight, unknown_component
-from zoo.registry.component import EXTRAS, GROUPS
+from zoo.errors import (
+    KNOWN_PLUGINS,
+    KnownPlugin,
+    MissingPluginError,
+    TagError,
+    UnknownComponentError,
+    install_plugin,
+    is_installed,
+    missing_weight,
+    unknown_component,
+)
+from zoo.registry import EXTRAS, GROUPS, parse_name
 from zoo.saving import convert
 
 ROOT = Path(__file__).parent.parent
@@ -92,7 +100,7 @@ def test_a_known_weight_is_an_error_with_its_install_line(weight: str) -> None:
 
 def test_an_installed_distribution_is_not_told_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     own = KnownPlugin({"encoder": ("gray",)}, ("has8_x.y",))
-    monkeypatch.setattr("zoo.known_plugins.KNOWN_PLUGINS", {"has8-zoo": own})
+    monkeypatch.setattr("zoo.errors.KNOWN_PLUGINS", {"has8-zoo": own})
     assert type(unknown_component("encoder", "gray", "")) is UnknownComponentError
     assert missing_weight("has8_x", "y") is None
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from zoo.composition import parse_name
 from zoo.errors import ModelNameError, TagError, UnknownComponentError
+from zoo.registry import parse_name
 
 BACKBONES = ("resnet", "resnet34", "resnet50", "resnet101", "resnet152", "vgg")
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste", "rate", "ttfs", "phase")

@@ -50,7 +50,7 @@ def test_the_error_shown_is_the_error_raised() -> None:
 
 def test_what_the_readme_says_of_the_spikes_is_what_the_catalog_says() -> None:
     from zoo.catalog.catalog import default_catalog
-    from zoo.composition import parse_name
+    from zoo.registry import parse_name
 
     names = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
     hybrid, control = (default_catalog().weight(parse_name(name)) for name in names)

@@ -14,14 +14,13 @@ import typer
 
 from zoo.catalog.catalog import read_file
 from zoo.catalog.schema import EnergyRange, WeightRecord
-from zoo.composition import parse_name
 from zoo.data import ImageSplit, load_split
 from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.files import replace_bytes
 from zoo.hub.publish import put_block
 from zoo.profiling import profile
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry, parse_name
 
 COUNT = 100
 

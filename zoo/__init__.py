@@ -15,7 +15,6 @@ from zoo.lazy import attach
 if TYPE_CHECKING:
     from zoo import contracts, errors
     from zoo.catalog.listing import list_models
-    from zoo.composition import parse_name
     from zoo.cpu.allocator import keep_freed_memory
     from zoo.factory import create_model
     from zoo.inference.inputs import transform
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.names import Spec
     from zoo.profiling import profile
     from zoo.profiling.model_info import model_info
-    from zoo.registry.registry import list_components, register
+    from zoo.registry import list_components, parse_name, register
     from zoo.saving import save
 
 _HOMES = {
@@ -32,13 +31,13 @@ _HOMES = {
     "create_model": "zoo.factory",
     "errors": "zoo.errors",
     "keep_freed_memory": "zoo.cpu.allocator",
-    "list_components": "zoo.registry.registry",
+    "list_components": "zoo.registry",
     "list_models": "zoo.catalog.listing",
     "model_info": "zoo.profiling.model_info",
-    "parse_name": "zoo.composition",
+    "parse_name": "zoo.registry",
     "predict": "zoo.inference.predict",
     "profile": "zoo.profiling",
-    "register": "zoo.registry.registry",
+    "register": "zoo.registry",
     "save": "zoo.saving",
     "transform": "zoo.inference.inputs",
 }

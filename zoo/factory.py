@@ -23,7 +23,6 @@ from zoo import weights
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.catalog.sources import HubRepository, LocalFolder, PackageFile, Source, parse_reference
-from zoo.composition import parse_name
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
@@ -40,14 +39,14 @@ from zoo.errors import (
     WeightError,
     check_count,
     install_plugin,
+    is_installed,
     shorten,
     suggest,
 )
 from zoo.files import is_file
 from zoo.hub.read import Hub
-from zoo.known_plugins import is_installed
 from zoo.names import Options, OptionValue, Spec, split_tag
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, check_providers, default_registry, parse_name
 
 DEFAULT_CLASSES = 1000
 DEFAULT_CHANNELS = 3
@@ -374,6 +373,7 @@ class Stock:
                     "`train`, `profile`, `compare` and create_model take it, what needs a record does not"
                 )
         record = self.catalog.weight(spec)
+        check_providers(spec, record.providers, record.name, self.registry)
         return OpenedModel(record.spec_of(spec), self, record, record.location)
 
     def _parse(self, name: str) -> Spec:
@@ -435,6 +435,7 @@ class Stock:
                 raise MissingPluginError(f"{place}: {error}") from error
             advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
             raise UnknownComponentError(f"{place}: {error}; {advice}") from error
+        check_providers(spec, weight.providers, place, self.registry)
         stored = weight.spec_of(spec)
         if weight.spec != stored.untagged().to_json():
             raise WeightError(

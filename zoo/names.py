@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, final
 
-from zoo.errors import ModelNameError, OptionError, TagError, shorten, suggest
-from zoo.known_plugins import unknown_component
+from zoo.errors import ModelNameError, OptionError, TagError, shorten, suggest, unknown_component
 
 MAX_NAME_LENGTH = 200
 _DISTRIBUTION = re.compile(r"([a-z0-9-]+):")

@@ -21,10 +21,8 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from zoo import weights
-from zoo.catalog.catalog import providers_of
 from zoo.catalog.schema import Conversion, Figures, Preprocessing, StoredWeight, complaints
 from zoo.catalog.sources import HubRepository, check_repository, check_revision
-from zoo.composition import parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
@@ -44,8 +42,7 @@ from zoo.files import is_file, replace_files, write_folder
 from zoo.hub.read import Hub
 from zoo.names import TAG, Options
 from zoo.profiling import count_cost
-from zoo.registry.component import Component
-from zoo.registry.registry import NOTEBOOK, Registry, default_registry
+from zoo.registry import NOTEBOOK, Component, Registry, default_registry, parse_name, providers_of
 
 NOT_STATED = "not stated"
 """Stands in a record for what its owner has not said."""

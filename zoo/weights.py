@@ -30,7 +30,7 @@ from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
 from zoo.hub.read import Hub
 from zoo.names import Spec
-from zoo.registry.registry import package_file
+from zoo.registry import package_file
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"

@@ -22,7 +22,7 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.errors import CompositionError, InputError
 from zoo.factory import create_model
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "plugins" / "zoo-has8-reference" / "tests" / "data"  # its README.md says what they are

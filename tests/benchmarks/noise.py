@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from zoo.catalog.catalog import default_catalog
-from zoo.composition import parse_name
+from zoo.registry import parse_name
 
 
 def write_noise(file: Path, weight: str, count: int) -> Path:

@@ -24,7 +24,7 @@ from benchmarks.speed import steps as speed_steps
 from benchmarks.speed import table as speed_table
 from benchmarks.speed import threads as speed_threads
 from benchmarks.speed.steps import Work
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 WORK = Work("ours", "resnet_b2_m2_d2", "ste", 32, 2, True, "float32")

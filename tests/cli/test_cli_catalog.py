@@ -19,7 +19,7 @@ from zoo.catalog import catalog
 from zoo.cli import app
 from zoo.errors import install_extra
 from zoo.profiling import model_info
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 
 # list -----------------------------------------------------------------------------------------------------------------
 

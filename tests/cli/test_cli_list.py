@@ -13,9 +13,7 @@ import pytest
 from tests.cli.commands import in_terminal
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.listing import list_models
-from zoo.composition import parse_name
-from zoo.registry.component import OURS
-from zoo.registry.registry import default_registry
+from zoo.registry import OURS, default_registry, parse_name
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "list.txt"
 

@@ -20,7 +20,7 @@ from zoo.encoders import surrogates
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.encoders.ranges import unit_range
 from zoo.factory import create_model
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 
 CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
 SURROGATES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw")

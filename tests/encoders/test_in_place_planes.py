@@ -18,7 +18,7 @@ from zoo.cpu import chunks
 from zoo.encoders import bitplanes, in_place_planes
 from zoo.encoders.bitplanes import bit_planes
 from zoo.encoders.ranges import unit_range
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
 SHAPES = [(1, 1), (2, 7), (3, 2, 5), (2, 3, 4, 5), (3, 1, 1, 1), (2, 2, 3, 2, 3), (5, 40)]

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 
 SIDE = 16
 BIT_PLANES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")

@@ -14,8 +14,8 @@ from typer.testing import CliRunner, Result
 from tests.cli.commands import in_terminal
 from zoo.catalog.catalog import default_catalog
 from zoo.cli import app
-from zoo.composition import parse_name
 from zoo.hub.publish import assemble
+from zoo.registry import parse_name
 
 SMALL, SPIKING = "ann_vgg_b1_m1_d1", "snn_vgg_b1_m1_d1_ste_bpd"
 BUNDLED = "ann_resnet_b8_m2_d4.cifar10"

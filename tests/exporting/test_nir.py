@@ -20,12 +20,12 @@ from torch.nn import functional
 
 import zoo
 from zoo.catalog.catalog import default_catalog
-from zoo.composition import parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, MissingExtraError
 from zoo.exporting import export_nir
 from zoo.exporting.nir_graph import block_graph
 from zoo.neurons.nodes import IFNeuron, ParametricLIFNeuron
+from zoo.registry import parse_name
 
 SIDE, DT = 16, 1e-4
 NETWORKS = (

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.catalog.catalog import default_catalog
-from zoo.composition import parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, MissingExtraError
 from zoo.exporting import export_onnx, to_onnx
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry, parse_name
 
 SIDE = 16
 

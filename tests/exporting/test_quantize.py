@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from tests.data.made_data import packed
 from zoo.catalog.catalog import default_catalog
 from zoo.cli import app
-from zoo.composition import parse_name
+from zoo.registry import parse_name
 
 BUNDLED = "ann_resnet_b8_m2_d4.cifar10"
 

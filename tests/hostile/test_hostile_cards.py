@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from tests.hostile.made_hostile import TEXTS, TINY, hostile_text, tiny
 from zoo.catalog.schema import StoredWeight
-from zoo.composition import parse_name
 from zoo.hub.publish import metadata, write_card, write_eval_results
+from zoo.registry import parse_name
 
 SPEC = parse_name(TINY)
 REFERENCE = "hf-hub:alice/tiny"

@@ -283,7 +283,7 @@ def test_bad_catalogs_of_plugins_stop_no_command(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text(f"[zoo.catalogs]\n{points}")
     code = (
         "import json, zoo\nfrom zoo.catalog.catalog import default_catalog\n"
-        "from zoo.registry.registry import default_registry\n"
+        "from zoo.registry import default_registry\n"
         "default_catalog()\n"
         "told = {c.name: c.error for c in default_registry().components('catalog') if c.state == 'broken'}\n"
         "print(json.dumps([zoo.list_models(), told]))"

@@ -1,4 +1,4 @@
-"""Plugins whose import ends the process, hangs, crashes or lies about who they are: real wheels in real processes."""
+"""Plugins whose import ends the process, hangs or crashes: real wheels in real processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-import zoo
 from tests.plugins.child_process import run_python
 from tests.plugins.made_wheels import WORKS, write_wheel
 
@@ -30,14 +29,6 @@ class Thing(Neuron):
 
     def forward(self, x):
         return x
-"""
-NOISY = """
-import ctypes, os, subprocess, sys
-os.write(1, b"{from os.write\\n")
-ctypes.CDLL(None).puts(b"{from C")
-subprocess.run(["echo", "{from a child"], check=True)
-print("{from print")
-sys.__stdout__.write("{from the old stdout\\n")
 """
 WAITS = "import time\ntime.sleep(10**6)\n"
 FORKS = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
@@ -174,120 +165,6 @@ def test_an_exit_is_an_error_on_use_and_so_are_lines_and_arguments(tmp_path: Pat
     listed = cli(site, "plugins")
     assert listed.returncode == 1
     assert f"(zoo_typo:Thing):\nSyntaxError: invalid syntax ({site / 'zoo_typo.py'}, line 3)" in listed.stdout
-
-
-@pytest.mark.slow
-@posix
-def test_what_c_code_and_children_write_at_import_is_not_in_the_json(tmp_path: Path) -> None:
-    site = add_plugin(tmp_path / "site", "zoo-noisy", {"zoo_noisy": NOISY + WORKS})
-    done = cli(site, "info", "has8_resnet_b2_m1_d1_noisy_bpd", "--json")
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    assert json.loads(line)["params"] > 0
-    for place in ("os.write", "C", "a child", "print", "the old stdout"):
-        assert f"{{from {place}\n" in done.stderr
-    rows = plugin_rows(cli(site, "plugins", "--json"))
-    assert rows["noisy"]["state"] == "loaded"
-
-
-def _namesake(folder: Path, spelling: str) -> Path:
-    """A distribution that calls itself as the zoo does, with an encoder of the zoo's, one of its own, and a catalog."""
-    points = {"zoo.encoders": {"ste": "namesake:Thing", "extra": "namesake:Thing"}, "zoo.catalogs": {"more": "names"}}
-    site = add_plugin(folder / "site", spelling, {"namesake": WORKS}, points)
-    (site / "names").mkdir()
-    (site / "names" / "registry.yaml").write_text("version: 1\nvariants: [{names: has8_vgg_b3_m1_d1_ste_bpd}]\n")
-    return site
-
-
-_NAMESAKES = [
-    (spelling, place) for spelling in ("has8-zoo", "Has8_Zoo", "has8.zoo") for place in ("insert(0, ", "append(")
-]
-
-
-@pytest.mark.parametrize(
-    ("spelling", "place"),
-    [_NAMESAKES[0], _NAMESAKES[3], *(pytest.param(*_NAMESAKES[i], marks=pytest.mark.slow) for i in (1, 2, 4, 5))],
-)
-def test_a_namesake_of_the_zoo_replaces_nothing(tmp_path: Path, spelling: str, place: str) -> None:
-    site = _namesake(tmp_path, spelling)
-    code = (
-        "import sys, zoo\n"
-        f"sys.path.{place}{str(site)!r})\n"
-        "from zoo.registry.registry import default_registry\n"
-        "print(default_registry().find('encoder', 'ste').target, len(zoo.list_models()))\n"
-        "try: default_registry().load('encoder', 'extra')\n"
-        "except zoo.errors.BrokenComponentError as error: print(error)\n"
-    )
-    done = run_python(code, tmp_path)
-    assert done.returncode == 0, done.stderr
-    target, said = done.stdout.splitlines()
-    assert target == f"zoo.encoders.bitplanes:StraightThroughEncoder {len(zoo.list_models())}"
-    assert f"a distribution in {site}" in said
-    assert "calls itself has8-zoo but is not the zoo that runs" in said
-
-
-@pytest.mark.slow
-def test_a_namesake_of_the_zoo_is_listed_as_what_it_is(tmp_path: Path) -> None:
-    site = _namesake(tmp_path, "Has8_Zoo")
-    rows = [json.loads(line) for line in cli(site, "plugins", "--json").stdout.splitlines()]
-    states = {(row["name"], row["target"]): row["state"] for row in rows if row["kind"] in ("encoder", "catalog")}
-    for name, target in (("ste", "namesake:Thing"), ("extra", "namesake:Thing"), ("more", "names")):
-        assert states[name, target] == "refused"
-    assert states["ste", "zoo.encoders.bitplanes:StraightThroughEncoder"] == "loaded"
-    done = run_python("import zoo; zoo.create_model('has8_resnet_b2_m1_d1_ste_bpd')", site)
-    assert done.returncode == 0, done.stderr
-
-
-def test_a_copy_of_the_zoo_elsewhere_on_the_path_is_no_problem(tmp_path: Path) -> None:
-    points = {"zoo.encoders": {"ste": "zoo.encoders.bitplanes:StraightThroughEncoder"}}
-    site = add_plugin(tmp_path / "site", "has8-zoo", {}, points)
-    code = "from zoo.registry.registry import default_registry as r; "
-    code += "print({str(c.state) for c in r().components('encoder')})"
-    done = run_python(code, site)
-    assert done.stdout.strip() == "{'available'}", done.stderr
-
-
-DESCRIPTORS = """
-import os, sys, threading
-from zoo.registry.quiet_import import PRINTS_TO_STDERR
-inode = lambda: os.fstat(1).st_ino
-before, opened = inode(), len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
-together, found = threading.Barrier(4), []
-
-def inside(number):
-    for _ in range(50):
-        together.wait(20)
-        try:
-            with PRINTS_TO_STDERR:
-                os.write(1, b"{noise")
-                found.append(inode() == os.fstat(2).st_ino)
-                if number % 2:
-                    raise RuntimeError
-        except (RuntimeError, OSError):
-            pass
-
-threads = [threading.Thread(target=inside, args=(number,)) for number in range(4)]
-print("before")
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-assert all(found) and len(found) == 200
-assert inode() == before, "restored"
-with PRINTS_TO_STDERR:
-    os.close(1)
-assert inode() == before, "restored where it was closed meanwhile"
-assert not opened or len(os.listdir("/proc/self/fd")) == opened, "nothing stays open"
-os.close(2)
-with PRINTS_TO_STDERR:
-    pass
-assert inode() == before, "left alone without stderr"
-print("after")
-"""
-
-
-@posix
-def test_the_descriptor_is_always_restored(tmp_path: Path) -> None:
-    done = run_python(DESCRIPTORS, tmp_path)
-    assert (done.returncode, done.stdout) == (0, "before\nafter\n"), done.stderr
 
 
 # check ----------------------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 from tests.hub.hub_metadata import check_card
 from tests.hub.hub_weights import tiny
 from zoo.catalog.schema import StoredWeight
-from zoo.composition import parse_name
 from zoo.hub.publish import write_card
+from zoo.registry import parse_name
 
 REFERENCE = "hf-hub:alice/tiny"
 ACTIVITY = {

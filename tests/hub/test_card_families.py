@@ -9,12 +9,10 @@ import pytest
 
 from tests.hub.hub_weights import TINY
 from tests.hub.made_cards import REFERENCE, weight
-from zoo import composition
-from zoo.composition import about_model, parse_name
 from zoo.contracts import About, Family
 from zoo.errors import BrokenComponentError
 from zoo.hub.publish import write_card
-from zoo.registry.registry import Registry
+from zoo.registry import Registry, about_model, parse_name
 
 
 class Plain(Family):
@@ -68,7 +66,7 @@ def test_without_a_docstring_it_says_whether_it_spikes() -> None:
 
 def test_what_a_family_declares_stands_on_the_card(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     registry.register("family", "plain", Telling)
-    monkeypatch.setattr(composition, "default_registry", lambda: registry)
+    monkeypatch.setattr("zoo.registry.default_registry", lambda: registry)
     spec = parse_name("plain_x", registry)
     text = write_card(weight(), spec, REFERENCE).decode()
     assert f"It is *x* of {weight().figures.timesteps}.\n" in text

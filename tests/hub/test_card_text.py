@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.hub.hub_weights import TINY
 from tests.hub.made_cards import card, front, weight
-from zoo.composition import parse_name
 from zoo.hub.publish import metadata, write_eval_results
+from zoo.registry import parse_name
 
 ODD = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
     [

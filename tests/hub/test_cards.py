@@ -11,8 +11,8 @@ from tests.hub.hub_weights import TINY, tiny_files
 from tests.hub.made_cards import card, changed, weight
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import StoredWeight
-from zoo.composition import parse_name
 from zoo.hub.publish import control_of, metadata, write_eval_results
+from zoo.registry import parse_name
 
 
 @pytest.mark.parametrize(

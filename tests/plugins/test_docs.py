@@ -19,7 +19,7 @@ from zoo import testing
 from zoo.cli import app
 from zoo.contracts import API_VERSION
 from zoo.errors import MissingPluginError
-from zoo.registry.registry import DISABLE, GROUPS
+from zoo.registry import DISABLE, GROUPS
 from zoo.scaffold import KINDS, draft
 
 ROOT = Path(__file__).parents[2]

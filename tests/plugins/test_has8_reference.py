@@ -66,7 +66,7 @@ def test_its_own_tests_pass_on_the_wheel(site: Path, run_python: RunPython) -> N
 @pytest.mark.slow
 def test_its_components_are_listed(site: Path, run_python: RunPython) -> None:
     code = (
-        "import json; from zoo.registry.registry import default_registry\n"
+        "import json; from zoo.registry import default_registry\n"
         "print(json.dumps([[c.kind, c.name, c.state] for c in default_registry().check()"
         " if c.distribution == 'zoo-has8-reference']))"
     )

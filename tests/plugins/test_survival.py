@@ -184,7 +184,7 @@ def test_the_components_are_listed(crowd: Path, environment: dict[str, str], run
 
 USE = f"""
 import json, torch, zoo
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 
 def tried(use):
     try:

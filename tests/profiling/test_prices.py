@@ -16,7 +16,7 @@ from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import Part, charged, profile
 from zoo.profiling.rules import rules_of
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 OWN = Price("a gate", read=Work(3, 5), written=Work(7, 11), reason="it was measured")

@@ -17,7 +17,7 @@ from zoo.contracts import Work
 from zoo.errors import InputError, OptionError, TagError
 from zoo.profiling import RULES, Energy, Part, charged, preprocessing_of, profile
 from zoo.profiling.energy import compare
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 from zoo.weights import write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"

@@ -11,10 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from zoo.cli import app
-from zoo.errors import BrokenComponentError
-from zoo.known_plugins import KnownPlugin
-from zoo.registry.component import OWN_COMMANDS
-from zoo.registry.registry import Component
+from zoo.errors import BrokenComponentError, KnownPlugin
+from zoo.registry import OWN_COMMANDS, Component
 
 MODULES = {
     "one.py": """
@@ -129,7 +127,7 @@ def test_names_of_the_zoos_own_commands_are_reserved() -> None:
 
 def test_an_unknown_command_of_a_known_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {"zoo-walk": KnownPlugin({"command": ("walk",)})}
-    monkeypatch.setattr("zoo.known_plugins.KNOWN_PLUGINS", known)
+    monkeypatch.setattr("zoo.errors.KNOWN_PLUGINS", known)
     result = CliRunner().invoke(app, ["walk", "--help"])
     assert result.exit_code == 2
     assert "zoo-walk" in result.stderr
@@ -137,13 +135,13 @@ def test_an_unknown_command_of_a_known_plugin_says_what_to_install(monkeypatch: 
 
 
 def test_an_energy_model_without_texts_is_broken() -> None:
-    from zoo.contracts import EnergyModel
+    from zoo.contracts import EnergyModel, Operations, Picojoules
 
     class Untold(EnergyModel):
         api_version = 1
 
-        def estimate(self, operations):
+        def estimate(self, operations: Operations) -> Picojoules:
             raise NotImplementedError
 
     with pytest.raises(BrokenComponentError, match="charges"):
-        Component("energy_model", "untold", "zoo-x", "1", "x:Untold", _import=lambda: Untold).load()
+        Component("energy_model", "untold", "zoo-x", "1", "x:Untold", importer=lambda: Untold).load()

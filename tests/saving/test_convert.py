@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 import zoo
 from zoo.catalog.sources import LocalFolder
 from zoo.cli import app
-from zoo.composition import parse_name
 from zoo.contracts import Converted, Converter
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import (
@@ -31,7 +30,7 @@ from zoo.errors import (
 )
 from zoo.factory import build_model
 from zoo.hub.publish import assemble
-from zoo.registry.registry import Registry
+from zoo.registry import Registry, parse_name
 from zoo.saving import convert, read_state
 from zoo.weights import read_config
 

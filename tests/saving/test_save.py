@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo.cli import app
 from zoo.errors import InputError, OptionError, SaveError, TagError, WeightError
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry
 from zoo.saving import ModelFolder, describe_checkpoint
 from zoo.saving import model as saving_model
 from zoo.weights import read_config

@@ -17,9 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import InvalidName, canonicalize_name
 
 import zoo
-from zoo.composition import parse_name
 from zoo.errors import ComponentClashError, ComponentError, InputError, UnknownComponentError
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry, parse_name
 from zoo.scaffold import KINDS, create, draft
 from zoo.scaffold.names import MAX_COMPONENT, MAX_DISTRIBUTION
 

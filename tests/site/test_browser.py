@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.site.conftest import look
 from zoo.catalog.schema import WeightRecord
-from zoo.known_plugins import KNOWN_PLUGINS
+from zoo.errors import KNOWN_PLUGINS
 from zoo.site.paper import paper_results
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"

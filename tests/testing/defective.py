@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from zoo.registry.registry import Component, Registry, default_registry
+from zoo.registry import Component, Registry, default_registry
 from zoo.testing import CheckResult, ComponentTests, Outcome, run_check
 from zoo.testing.component import checks_of
 
@@ -41,7 +41,7 @@ def registry_of(package: str) -> Registry:
             "zoo-gray",
             "0.1.0",
             f"{package}:{attribute}",
-            _import=partial(_imported, package, attribute),
+            importer=partial(_imported, package, attribute),
         )
         for kind, attribute in (("encoder", "GrayEncoder"), ("decoder", "GrayDecoder"))
     ]

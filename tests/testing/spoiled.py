@@ -11,7 +11,6 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResidualBackbone
-from zoo.composition import parse_name
 from zoo.contracts import BlockPlan, BuildRequest, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
 from zoo.errors import MissingPluginError, WeightError
@@ -20,7 +19,7 @@ from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, Grammar, Value
 from zoo.neurons.functional import if_spikes
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry, parse_name
 from zoo.testing import (
     CheckResult,
     ComponentTests,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 from zoo.testing import (
     BackboneTests,
     ComponentTests,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from zoo.registry.registry import Registry, default_registry, scan
+from zoo.registry import Registry, default_registry, scan
 from zoo.testing import CatalogTests, CheckResult, Outcome, run_check
 
 OWN = yaml.safe_load((Path(__file__).parents[2] / "registry.yaml").read_text(encoding="utf-8"))

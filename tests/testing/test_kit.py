@@ -30,7 +30,7 @@ from tests.testing.spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEnco
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import UnknownComponentError
-from zoo.registry.registry import GROUPS, Component, Registry, default_registry, scan
+from zoo.registry import GROUPS, Component, Registry, default_registry, scan
 from zoo.testing import (
     BackboneTests,
     ComponentTests,
@@ -131,7 +131,7 @@ def test_a_component_that_does_not_load_has_oneresult_of() -> None:
     def explode() -> Any:
         raise ImportError("no module named snntorch")
 
-    broken = Component("neuron", "broken", "zoo-broken", "1.0", "zoo_broken:Neuron", _import=explode)
+    broken = Component("neuron", "broken", "zoo-broken", "1.0", "zoo_broken:Neuron", importer=explode)
     (result,) = check_component(broken, Registry([broken]))
     assert (result.check, result.outcome) == ("it_loads", Outcome.FAILED)
     assert "no module named snntorch" in result.message
@@ -148,7 +148,7 @@ def test_an_api_version_of_the_zoos_own_class_is_not_the_plugins() -> None:
 
 def test_of_two_distributions_that_claim_a_name_each_is_checked() -> None:
     claims = [
-        Component("decoder", "same", f"zoo-{name}", "1.0", f"zoo_{name}:Decoder", _import=lambda: RateDecoder)
+        Component("decoder", "same", f"zoo-{name}", "1.0", f"zoo_{name}:Decoder", importer=lambda: RateDecoder)
         for name in ("one", "two")
     ]
     registry = Registry(claims)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from zoo.catalog.catalog import catalog_path
-from zoo.registry.registry import Registry, default_registry, scan
+from zoo.registry import Registry, default_registry, scan
 from zoo.testing import Outcome, WeightTests, run_check
 from zoo.testing.component import checks_of
 

@@ -9,9 +9,7 @@ import pytest
 
 from tests.timm_contract.timm_file import Ran, find_tests
 from tests.timm_contract.timm_selection import EVERY_MODEL, LARGE, LEFT_OUT, NOT_OURS, SMALL, WITH_WEIGHTS
-from zoo.catalog.catalog import providers_of
-from zoo.composition import parse_name
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry, parse_name, providers_of
 
 Run = Callable[[Sequence[str]], Ran]
 

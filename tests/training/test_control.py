@@ -17,11 +17,11 @@ from tests.data.made_data import packed
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import default_catalog
 from zoo.cli import app
-from zoo.composition import parse_name
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError, WeightError
 from zoo.hub.publish import control_of
 from zoo.inference.compare import compare_models
+from zoo.registry import parse_name
 from zoo.training import load_data, measure_weight, train
 from zoo.training.hooks import scaled_surrogates
 from zoo.training.start import Beginning, build, find_beginning, opened_control

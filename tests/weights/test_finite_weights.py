@@ -20,7 +20,7 @@ from zoo.cli import app
 from zoo.contracts import Converted, Converter
 from zoo.errors import WeightError
 from zoo.hub.publish import assemble
-from zoo.registry.registry import Registry
+from zoo.registry import Registry
 from zoo.saving import convert, describe_checkpoint
 from zoo.weights import load_state
 

@@ -27,7 +27,7 @@ from zoo.factory import open_model
 from zoo.hub.publish import assemble
 from zoo.inference.show import network_to_show
 from zoo.profiling import preprocessing_of
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry
 from zoo.saving import Statement, describe_checkpoint
 from zoo.training import load_data, measure_weight, train
 from zoo.training.start import build, find_beginning

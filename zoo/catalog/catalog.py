@@ -6,7 +6,6 @@ Reading the catalog loads no torch.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,11 +16,9 @@ from pydantic import ValidationError
 
 from zoo.catalog.schema import CatalogFile, WeightRecord, complaints
 from zoo.catalog.strict_yaml import MAX_BYTES, parse_yaml
-from zoo.errors import CatalogError, ComponentError, ModelNameError, TagError, shorten, suggest
-from zoo.known_plugins import missing_weight
+from zoo.errors import CatalogError, ComponentError, ModelNameError, TagError, missing_weight, shorten, suggest
 from zoo.names import Spec, check_characters, plain_name
-from zoo.registry.component import OURS
-from zoo.registry.registry import CATALOG_FILE, DISABLE, GROUPS, Component, Registry, State, default_registry
+from zoo.registry import CATALOG_FILE, DISABLE, OURS, State, default_registry
 
 MAX_NAMES = 10_000
 """Names that the variants of one file may stand for."""
@@ -224,14 +221,3 @@ def default_catalog() -> Catalog:
         if clashes := catalog.clashes_of(component.origin):
             component.fail("\n".join(clashes), State.CONFLICT)
     return catalog
-
-
-def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component]:
-    """The components that a name is made of: its family, and whichever of its fields name one or `Family.named_by`."""
-    registry = registry or default_registry()
-    used = [("family", spec.family)] + [(kind, str(value)) for kind, value in spec.fields if kind in GROUPS]
-    others = registry.load("family", spec.family).named_by.items()
-    return [registry.find(kind, name) for kind, name in used] + [
-        Component(kind, str(spec[kind]), distribution, importlib.metadata.version(distribution), distribution)
-        for kind, distribution in others
-    ]

@@ -9,9 +9,7 @@ from typing import final
 
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.errors import ComponentError
-from zoo.registry.component import OURS, UNUSABLE, Component
-from zoo.registry.docstrings import first_lines
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import OURS, UNUSABLE, Component, Registry, default_registry
 
 _PATTERNS = {"family": "{}_*", "backbone": "*_{}_*", "encoder": "*_{}_*", "decoder": "*_{}", "neuron": "*_{}"}
 """Where the name of a component stands in the name of a model."""
@@ -45,10 +43,7 @@ def further_names(registry: Registry | None = None, catalog: Catalog | None = No
     registry, catalog = registry or default_registry(), catalog or default_catalog()
     listed = {name.partition("_")[0] for name in catalog.names}
     chosen = [component for component in registry.components() if _is_further(component, listed)]
-    about = first_lines(component.target for component in chosen)
-    return [
-        FurtherNames(_PATTERNS[c.kind].format(c.name), c.kind, c.name, c.distribution, about[c.target]) for c in chosen
-    ]
+    return [FurtherNames(_PATTERNS[c.kind].format(c.name), c.kind, c.name, c.distribution, c.summary) for c in chosen]
 
 
 def _is_further(component: Component, listed: set[str]) -> bool:

@@ -10,10 +10,9 @@ from typing import Any, final
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.catalog.figures import variant_figures
 from zoo.catalog.schema import Figures, WeightRecord
-from zoo.composition import parse_name
 from zoo.errors import ComponentError, ModelNameError, OptionError, suggest
 from zoo.names import Value
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry, parse_name
 
 HIGHEST_FIRST = frozenset({"top1"})
 SORTED_BY = ("name", "params", "macs_per_timestep", "macs", "timesteps", "top1")

@@ -13,7 +13,7 @@ import typer
 
 from zoo.cli.options import Json
 from zoo.cli.output import in_terminal, print_rows
-from zoo.registry.component import Component, State
+from zoo.registry import Component, State
 from zoo.terminal import in_units, say
 
 if TYPE_CHECKING:
@@ -194,13 +194,11 @@ def _in_short(row: ListedModel) -> dict[str, str]:
 def _list_components(pattern: str, as_json: bool) -> None:
     from fnmatch import fnmatchcase
 
-    from zoo.registry.docstrings import first_lines
-    from zoo.registry.registry import default_registry
+    from zoo.registry import default_registry
 
     registry = default_registry()
     chosen = [c for c in registry.components() if fnmatchcase(c.name, pattern)]
-    about = first_lines(c.target for c in chosen)
-    rows = [_component_row(c, *registry.status(c), about[c.target], as_json) for c in chosen]
+    rows = [_component_row(c, *registry.status(c), c.summary, as_json) for c in chosen]
     if as_json or in_terminal():
         print_rows(rows, as_json)
     else:

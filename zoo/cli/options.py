@@ -14,8 +14,7 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from zoo.cli.output import complain
-from zoo.errors import ComponentError, MissingPluginError, ZooError, ZooWarning, install_extra
-from zoo.known_plugins import unknown_component
+from zoo.errors import ComponentError, MissingPluginError, ZooError, ZooWarning, install_extra, unknown_component
 from zoo.terminal import say, without_word_of_triton
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
@@ -60,8 +59,8 @@ def model_reference(text: str) -> str:
     A folder in the current directory that could be a name as well is meant by ./folder.
     """
     from zoo.catalog.sources import parse_reference
-    from zoo.composition import parse_name
     from zoo.errors import ModelNameError
+    from zoo.registry import parse_name
 
     if parse_reference(text) is not None or not _is_folder(text):
         return text
@@ -202,10 +201,25 @@ class Commands(PlainFlags, TyperGroup):
             except ZooError as error:
                 complain(str(error))
                 raise typer.Exit(2) from error
+            except Exception as error:
+                if not (damaged := _damaged_metadata(error)):
+                    raise
+                complain(f"the metadata of an installed distribution is damaged, reinstall it: {'; '.join(damaged)}")
+                raise typer.Exit(2) from error
+
+
+def _damaged_metadata(error: Exception) -> list[str]:
+    """The distributions on whose metadata Python failed, as it does when pydantic or torch look for their plugins."""
+    import traceback
+
+    from zoo.registry import damaged_metadata
+
+    reads_metadata = any("importlib" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
+    return damaged_metadata() if reads_metadata else []
 
 
 def _plugin_commands() -> list[str]:
-    from zoo.registry.registry import default_registry
+    from zoo.registry import default_registry
 
     return default_registry().plain_names("command")
 
@@ -214,7 +228,7 @@ def _plugin_command(name: str) -> Any:
     """A plugin's command, or one that reports why it cannot be used; None if no installed plugin has it."""
     from typer.main import get_group
 
-    from zoo.registry.registry import default_registry
+    from zoo.registry import default_registry
 
     registry = default_registry()
     if name not in registry.names("command"):

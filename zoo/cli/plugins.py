@@ -14,7 +14,7 @@ import typer
 from zoo.cli.options import Json, PlainCommand, PlainGroup
 from zoo.cli.output import counted, in_one_line, print_rows, progress
 from zoo.errors import UnknownComponentError, suggest
-from zoo.registry.component import OURS, Component
+from zoo.registry import OURS, Component
 from zoo.terminal import say
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def plugins_command(
     that one which ends or hangs is named too. States: loaded, broken (its
     import fails, or it is not such a component), incompatible (written for
     another API version), conflict (several distributions claim its name),
-    refused (its distribution calls itself has8-zoo), disabled (by the
-    environment variable ZOO_DISABLE_PLUGINS: distributions or names between
-    commas), incomplete (an extra of has8-zoo that it needs is not installed).
+    disabled (by the environment variable ZOO_DISABLE_PLUGINS: distributions or
+    names between commas), incomplete (an extra of has8-zoo that it needs is not
+    installed).
     Exit status 1 where one cannot be used, though all of it is installed.
     """
     if context.invoked_subcommand is None:
@@ -59,7 +59,7 @@ def plugins_command(
 
 def _list(verbose: bool, seconds: float, as_json: bool) -> None:
     from zoo.catalog.catalog import default_catalog
-    from zoo.registry.registry import DISABLE, State, default_registry, disabled_names, idle_switches
+    from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
 
     registry = default_registry()
     default_catalog()  # reads the catalogs of plugins, so that a malformed one is known
@@ -84,7 +84,7 @@ def _list(verbose: bool, seconds: float, as_json: bool) -> None:
 
 def _probe_plugins(components: Iterable[Component], seconds: float) -> None:
     """Find out in other processes what becomes of the plugins' components; the zoo's own can be trusted."""
-    from zoo.registry.registry import NOTEBOOK, State
+    from zoo.registry import NOTEBOOK, State
 
     ours = (OURS, NOTEBOOK)
     plugins = [c for c in components if c.state is State.AVAILABLE and c.kind != "catalog"]
@@ -140,7 +140,7 @@ def check_command(
 
 def _to_check(distribution: str | None) -> list[Component]:
     """The components of a distribution, or those of every plugin; raises `UnknownComponentError`."""
-    from zoo.registry.registry import default_registry
+    from zoo.registry import default_registry
 
     components = default_registry().components()
     if distribution is None:
@@ -165,7 +165,7 @@ def _install_it(distribution: str) -> str:
 
 def _check(component: Component) -> list[CheckResult]:
     """A plugin's in another process; the zoo's own, and what was registered in this process, here."""
-    from zoo.registry.registry import NOTEBOOK
+    from zoo.registry import NOTEBOOK
     from zoo.testing import check_component
     from zoo.testing.component_probe import check_elsewhere
 

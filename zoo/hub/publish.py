@@ -29,18 +29,16 @@ from huggingface_hub.errors import BadRequestError
 from markupsafe import Markup
 
 from zoo import weights
-from zoo.catalog.catalog import Catalog, default_catalog, providers_of, read_file
+from zoo.catalog.catalog import Catalog, default_catalog, read_file
 from zoo.catalog.schema import TOP_K, StoredWeight, WeightRecord, in_words
 from zoo.catalog.sources import REVISION, HubRepository, Source, check_repository
-from zoo.composition import about_model, parse_name
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import CatalogError, HubError, InputError, PublishError, WeightError, ZooError
+from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, PublishError, WeightError, ZooError
 from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, translated
-from zoo.known_plugins import KNOWN_PLUGINS
 from zoo.names import Spec
-from zoo.registry.registry import NOTEBOOK, default_registry
+from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
 from zoo.terminal import printable
 

@@ -18,7 +18,7 @@ from zoo.data.source import Source
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import profile
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 from zoo.terminal import Progress
 
 

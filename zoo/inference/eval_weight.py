@@ -21,7 +21,7 @@ from zoo.factory import OpenedModel, open_model
 from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, Precision, evaluate
 from zoo.inference.processes import ALONE, Processes
-from zoo.registry.registry import Registry
+from zoo.registry import Registry
 from zoo.terminal import Progress
 
 _FOLDERS = (LocalFolder, RunCheckpoint)

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from zoo.catalog.catalog import Catalog, default_catalog, providers_of
+from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, build_model, open_model
 from zoo.names import Spec
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry, providers_of
 
 
 def model_info(

@@ -36,7 +36,7 @@ from zoo.profiling.profile_table import profile_table
 from zoo.profiling.recorder import Recorder
 from zoo.profiling.second_count import count_by_torch
 from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
-from zoo.registry.registry import Registry, default_registry
+from zoo.registry import Registry, default_registry
 
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""

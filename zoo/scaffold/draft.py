@@ -13,7 +13,7 @@ import zoo
 from zoo.contracts import API_VERSION
 from zoo.errors import InputError, UnknownComponentError, shorten, suggest
 from zoo.files import write_folder
-from zoo.registry.registry import GROUPS, Registry, default_registry
+from zoo.registry import GROUPS, Registry, default_registry
 from zoo.scaffold.names import component_name, distribution_name, package_name
 
 KINDS = ("neuron", "encoder", "decoder", "backbone", "family")

@@ -9,8 +9,7 @@ import re
 import sys
 
 from zoo.errors import ComponentClashError, ComponentError, InputError, shorten
-from zoo.registry.component import NAME
-from zoo.registry.registry import Registry
+from zoo.registry import NAME, Registry
 
 MAX_DISTRIBUTION = 64
 MAX_COMPONENT = 24

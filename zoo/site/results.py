@@ -12,11 +12,10 @@ from typing import Any, final
 import zoo
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import WeightRecord
-from zoo.composition import parse_name
 from zoo.errors import ComponentError, ModelNameError
 from zoo.hub.publish import control_of
 from zoo.names import Spec, plain_name
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry, parse_name
 from zoo.site.paper import PaperResult
 
 PARTS = ("family", "backbone", "encoder", "decoder", "neuron")

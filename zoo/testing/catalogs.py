@@ -5,8 +5,7 @@ from __future__ import annotations
 from zoo.catalog.catalog import Catalog, read_catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.catalog.sources import PackageFile
-from zoo.composition import parse_name
-from zoo.registry.registry import Registry
+from zoo.registry import Registry, parse_name
 from zoo.testing.component import ComponentTests
 from zoo.testing.outcome import NotApplicable, attempting, require
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from zoo.contracts import API_VERSION
 from zoo.errors import ComponentError, UnknownComponentError
-from zoo.registry.registry import NOTEBOOK, Component, Registry, default_registry
+from zoo.registry import NOTEBOOK, Component, Registry, default_registry
 from zoo.testing.imports import import_deeds
 from zoo.testing.outcome import ConformanceError, NotApplicable, require
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
-from zoo.registry.component import UNUSABLE, Component, State
+from zoo.registry import UNUSABLE, Component, State
 from zoo.testing.component import checks_of, full_name
 from zoo.testing.imports import TIMEOUT, run_probe
 from zoo.testing.outcome import CheckResult, Outcome

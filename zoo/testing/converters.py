@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from zoo.composition import parse_name
 from zoo.contracts.converter import Converted, Converter
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import WeightError
 from zoo.factory import build_model
+from zoo.registry import parse_name
 from zoo.testing.component import ClassTests, require_defaults
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require
 

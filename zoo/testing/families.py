@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from zoo.composition import parse_name
 from zoo.contracts.family import About, Family, GrammarFamily
 from zoo.errors import MissingExtraError, MissingPluginError, ModelNameError, OptionError
 from zoo.factory import build_model
 from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart, Spec
-from zoo.registry.registry import NOTEBOOK
+from zoo.registry import NOTEBOOK, parse_name
 from zoo.testing.imports import import_deeds
 from zoo.testing.models import CLASSES, ModelTests, compose
 from zoo.testing.outcome import ConformanceError, NotApplicable, attempting, require

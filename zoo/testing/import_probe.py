@@ -54,7 +54,7 @@ def torch_state() -> dict[str, Any]:
 
 def process_state() -> dict[str, Any]:
     """What else a process shares between everyone in it."""
-    from zoo.registry.registry import NOTEBOOK, default_registry
+    from zoo.registry import NOTEBOOK, default_registry
 
     signals = (signal.SIGINT, signal.SIGTERM)
     return torch_state() | {
@@ -121,7 +121,7 @@ def deeds(module: str, torch_was_there: bool) -> list[str]:
 
 def handle_of(component: list[str]) -> Any:
     """The handle of [kind, name, distribution, target] in this process; None where there is none."""
-    from zoo.registry.registry import default_registry
+    from zoo.registry import default_registry
 
     for handle in default_registry().components(component[0]):
         if [handle.kind, handle.name, handle.distribution, handle.target] == component:

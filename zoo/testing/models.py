@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.composition import parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import InputError
 from zoo.factory import build_model
-from zoo.registry.registry import Registry
+from zoo.registry import Registry, parse_name
 from zoo.testing.inputs import run, seeded, uniform
 from zoo.testing.modules import ModuleTests
 from zoo.testing.outcome import ConformanceError, attempting, require

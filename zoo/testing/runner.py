@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from zoo.errors import UnknownComponentError, shorten, suggest
-from zoo.registry.registry import NOTEBOOK, Component, Registry, default_registry
+from zoo.registry import NOTEBOOK, Component, Registry, default_registry
 from zoo.testing.backbones import BackboneTests
 from zoo.testing.catalogs import CatalogTests
 from zoo.testing.component import PREFIX, ComponentTests, checks_of, full_name

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from zoo.catalog.catalog import default_catalog, read_file
 from zoo.catalog.schema import WeightRecord
-from zoo.composition import parse_name
+from zoo.registry import parse_name
 from zoo.testing.catalogs import CatalogTests
 from zoo.testing.outcome import NotApplicable, attempting, require
 

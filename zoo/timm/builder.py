@@ -13,10 +13,9 @@ from timm.models import PretrainedCfg, build_model_with_cfg, resolve_pretrained_
 from torch import nn
 
 from zoo.catalog.catalog import default_catalog
-from zoo.composition import parse_name
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, suggest
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry, parse_name
 from zoo.timm.pretrained import Order, create_pretrained
 from zoo.weights import describe_layers
 

@@ -10,7 +10,6 @@ from timm.models import PretrainedCfg, generate_default_cfgs, register_model, re
 
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
-from zoo.composition import parse_name
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
@@ -18,7 +17,7 @@ from zoo.cpu.convolution import GuardedConv2d
 from zoo.errors import ComponentClashError, ModelNameError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES
 from zoo.families.paired import PixelsLast
-from zoo.registry.registry import DISABLE, default_registry
+from zoo.registry import DISABLE, default_registry, parse_name
 from zoo.timm import has8_zoo
 from zoo.timm.builder import make_entry
 from zoo.timm.pretrained import places

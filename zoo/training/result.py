@@ -12,7 +12,7 @@ from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import SaveError, TrainingError, WeightError
 from zoo.inference.evaluate import Evaluation
-from zoo.registry.registry import Registry
+from zoo.registry import Registry
 from zoo.saving import ModelFolder, Statement, fold
 from zoo.training.files import replace_bytes
 from zoo.training.observers.base import EpochRow

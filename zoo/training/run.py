@@ -24,7 +24,7 @@ from zoo.files import remove_parts
 from zoo.inference.batch import check_batch
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
-from zoo.registry.registry import Registry
+from zoo.registry import Registry
 from zoo.saving import check_tag, fold
 from zoo.training.description import Asked, Description
 from zoo.training.engine import Training

@@ -18,7 +18,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling.branches import branch_of
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 from zoo.saving import convert_checkpoint
 from zoo.weights import CHECKPOINT, CONFIG, MODEL, RUN
 

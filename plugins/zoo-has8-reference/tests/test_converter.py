@@ -14,7 +14,7 @@ from zoo_has8_reference.published_keys import resnet_keys, vgg_keys
 import zoo
 from zoo.contracts import Converted
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
-from zoo.registry.registry import default_registry
+from zoo.registry import default_registry
 from zoo.saving import check_converted, convert
 
 OURS = {"encoder": "fourier", "decoder": "bpd"}

@@ -1,1 +1,0 @@
-"""Entry points become components, each imported when it is first used."""
