@@ -11,7 +11,7 @@ import zoo
 from tests.data.made_data import packed
 from zoo.data import ImageSplit, load_split
 from zoo.errors import InputError
-from zoo.profiling.rules import NEURONS
+from zoo.profiling.counting import NEURONS
 from zoo.training import load_recipe
 from zoo.training.engine import Training
 from zoo.training.hooks import layer_rates

@@ -25,7 +25,6 @@ from zoo.cli.predict import predict_command
 from zoo.cli.profile import profile_command
 from zoo.cli.publish import publish_command
 from zoo.cli.show import show_command
-from zoo.cli.site import site_command
 from zoo.cli.train import train_command
 from zoo.terminal import say
 
@@ -87,7 +86,6 @@ app.command(
     "publish", cls=PlainCommand, epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8"
 )(publish_command)
 app.command("convert", cls=PlainCommand, epilog="Example: zoo convert has8 best.pth --out converted/")(convert_command)
-app.command("site", cls=PlainCommand, epilog="Example: zoo site --out site/")(site_command)
 app.add_typer(plugins_app, name="plugins")
 
 

@@ -1,23 +1,30 @@
-"""`zoo profile`: what a model costs."""
+"""`zoo profile`: the cost of a model, as text or JSON."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import progress
+from zoo.cli.output import counted, progress, rich_console
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.terminal import Progress
+from zoo.terminal import Progress, printable, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from rich.table import Table
+
+    from zoo.contracts import Work
+    from zoo.profiling import BreakEven, Estimate, OperationCounts, Picojoules, Profile, Rule
 
 DEFAULT_LIMIT = 32
+WIDTH = 100
+"""Columns of a paragraph."""
 
 
 def profile_command(
@@ -34,7 +41,7 @@ def profile_command(
             metavar="PIXELS",
             min=1,
             max=MAX_PROFILED_SIZE,
-            help=f"Pixels a side.  (default: {DEFAULT_IMAGE_SIZE}; with --data the weight's own)",
+            help=f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE})",
         ),
     ] = None,
     num_classes: Annotated[
@@ -61,21 +68,23 @@ def profile_command(
         typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
     ] = None,
     no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
-    layers: Annotated[bool, typer.Option("--layers", help="Show the figures of every layer too.")] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Show every layer too, and how each operation is charged.")
+    ] = False,
     device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Count what a model costs, beside the same network without spikes.
+    """Count the cost of a model, beside the same network without spikes.
 
     Parameters and multiply-accumulates (MACs) of one image, as fvcore counts
     them: "all timesteps" is what is really computed; "per timestep" is the
     paper's convention, analog + spiking / T. With --data also spikes,
     synaptic operations and energy; of data with a validation split, its images
-    are taken. What could not be counted is listed.
+    are taken. What could not be counted is listed. The plugin zoo-energy adds
+    further published models of energy.
     """
-    from zoo.cli.cost_table import print_profile
     from zoo.factory import open_model
     from zoo.profiling import preprocessing_of, profile
 
@@ -83,7 +92,7 @@ def profile_command(
         raise typer.BadParameter("--limit goes with --data")
     opened = open_model(model_reference(name), listed=True, endpoint=endpoint, cache_dir=cache_dir)
     if data is None:
-        counted = profile(opened, image_size, num_classes=num_classes, device=device)
+        cost = profile(opened, image_size, num_classes=num_classes, device=device)
     else:
         from zoo.data.images import prepare
         from zoo.data.sample import sample_images
@@ -94,14 +103,219 @@ def profile_command(
         sample = sample_images(Source(data, data_root, download=not no_download), limit or DEFAULT_LIMIT)
         with progress(len(sample), visible=True, doing="counting") as advance:
             images = (prepare(image, preprocessing) for image in _counted(sample, advance))
-            counted = profile(opened, num_classes=num_classes, images=images, device=device)
+            cost = profile(opened, num_classes=num_classes, images=images, device=device)
     if as_json:
-        print(json.dumps(counted.to_json()))
-    else:
-        print_profile(counted, layers)
+        print(json.dumps(cost.to_json()))
+        return
+    console = rich_console()
+    console.width = console.width if console.is_terminal else 2 * WIDTH  # a pipe takes rows of any length
+    for part in _report(cost, layers):
+        if isinstance(part, str):
+            say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
+        else:
+            console.print(part)
 
 
 def _counted(items: Iterable[Image], advance: Progress) -> Iterator[Image]:
     for item in items:
         advance(1)
         yield item
+
+
+# Text: paragraphs and tables -----------------------------------------------------------------------------------------
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> Table:
+    """Make a table with the first `words` columns on the left, numbers on the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(header):
+        table.add_column(column, justify="left" if number < words else "right", no_wrap=number >= words)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    return table
+
+
+def _report(profile: Profile, with_layers: bool) -> Iterator[str | Table]:
+    """Yield the summary, then the energy, then layer by layer."""
+    yield from _summary(profile)
+    activity = profile.activity
+    if activity is not None:
+        yield from _energy(profile, activity)
+    if with_layers:
+        yield from _details(profile, activity)
+
+
+def _summary(profile: Profile) -> Iterator[str | Table]:
+    side = f"{profile.image_size} by {profile.image_size} pixels"
+    about = [counted(profile.num_classes, "class", "classes"), side, f"T = {profile.timesteps}"]
+    yield ", ".join([profile.name, *([profile.weights] if profile.weights else []), *about])
+    yield ""
+    yield _table(
+        ("", "all", "analog", "spiking"),
+        [
+            _figures("parameters", profile.params, profile.params_analog, profile.params_spiking),
+            _figures("MACs, all timesteps", profile.macs, profile.macs_analog, profile.macs_spiking),
+            _figures("MACs per timestep (analog + spiking / T)", profile.macs_per_timestep),
+            _figures("MACs of convolutions, linear and matrix products", profile.first_count),
+            _figures("activations (outputs of these layers)", profile.activations),
+            _figures("bytes of parameters and buffers", profile.size_bytes),
+        ],
+    )
+    yield ""
+    if profile.control is not None:
+        cost = profile.control.cost
+        yield f"control {profile.control.name}: {cost.params:,} parameters, {cost.macs:,} MACs"
+        if profile.energy is None:
+            yield profile.statement
+    left_out = ", ".join(f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items()))
+    yield f"not counted by fvcore: {left_out or 'nothing'}"
+
+
+def _figures(label: str, *values: int) -> tuple[str, ...]:
+    return (label, *(f"{value:,}" for value in values))
+
+
+def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table]:
+    from zoo.profiling import CONTAINS_CONTROL, Part
+
+    energy, rate = profile.energy, activity.spike_rate
+    assert energy is not None
+    spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
+    labels = {
+        Part.SYNAPSES: "convolutions, linear layers",
+        Part.CODING: "range, encoders, decoders",
+        Part.NEURONS: "neurons",
+        Part.REST: "rest",
+    }
+    rows = [_bill(label, energy.work[part], energy.images, energy.part_pj(part)) for part, label in labels.items()]
+    rows.append(_bill("total", energy.total, energy.images, energy.pj))
+    if profile.control is not None and (control := profile.control.energy) is not None:
+        rows.append(_bill("control's total", control.total, control.images, control.pj))
+    yield ""
+    yield f"{counted(activity.images, 'image')}, {spikes}; one image takes, on average:"
+    yield _table(("", "MACs", "ACs", "energy"), rows)
+    yield ""
+    yield _table(("model of energy", "network", "control", "ratio"), map(_of_model, profile.estimates))
+    for estimate in profile.estimates:
+        if estimate.refusal:
+            yield f"{estimate.model.name} does not run here: {estimate.refusal}"
+    yield ""
+    yield profile.statement
+    if profile.contains_control:
+        yield f"{CONTAINS_CONTROL}."
+    if profile.break_even:
+        yield ""
+        yield (
+            f"It would cost what its control costs at a spike rate (now {rate:.4g}; all layers' spikes change alike) "
+            f"or at T timesteps (now {profile.timesteps}), each with the other as it is:"
+        )
+        yield _table(("", "spike rate", "timesteps"), map(_point, profile.break_even), words=3)
+    yield ""
+    if profile.caveat:
+        yield profile.caveat
+    yield profile.basis
+    left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
+    yield f"not counted: {', '.join(left_out) or 'nothing'}"
+
+
+def _bill(label: str, work: Work, images: int, pj: float) -> tuple[str, ...]:
+    return label, f"{work.macs / images:,.0f}", f"{work.acs / images:,.0f}", f"{pj / 1e6:,.3f} µJ"
+
+
+def _of_model(estimate: Estimate) -> tuple[str, ...]:
+    from zoo.profiling import in_digits
+
+    ratio = "" if estimate.ratio is None else in_digits(estimate.ratio)
+    return estimate.model.name, _microjoules(estimate.network), _microjoules(estimate.control), ratio
+
+
+def _microjoules(energy: Picojoules | None) -> str:
+    return "" if energy is None else f"{energy.total / 1e6:,.3f} µJ"
+
+
+def _point(point: BreakEven) -> tuple[str, ...]:
+    rate, time = point.spike_rate_note, point.timesteps_note
+    if point.spike_rate is not None:
+        rate = f"{rate} rate {point.spike_rate:.3g}".strip()
+    if point.timesteps is not None:
+        time = f"T = {point.timesteps:.3g}" + (f" ({time})" if time else "")
+    return point.model, rate, time
+
+
+# With --layers -------------------------------------------------------------------------------------------------------
+
+
+def _details(profile: Profile, activity: OperationCounts | None) -> Iterator[str | Table]:
+    from zoo.profiling import RULES
+
+    if activity is not None:
+        yield ""
+        for estimate in profile.estimates:
+            model = estimate.model
+            scope = f"Charges {model.charges}. Leaves out {model.leaves_out}"
+            yield f"{model.name}: {model.prices}. {scope}. Source: {model.source}"
+        yield ""
+        yield SYNAPSES_RULE
+        for rule in dict.fromkeys((*activity.elementwise, *RULES)):
+            yield f"{rule.operation}: {price(rule)}; {rule.reason}"
+    yield ""
+    yield "Layers; MACs and outputs of one image, all timesteps"
+    yield _table(
+        ("layer", "kind", "branch", "parameters", "MACs", "outputs"),
+        [
+            (layer.name or "(network)", layer.kind, layer.branch)
+            + tuple(f"{number:,}" for number in (layer.params, layer.macs, layer.outputs))
+            for layer in profile.layers
+        ],
+        words=3,
+    )
+    if activity is not None:
+        yield from _activity(activity)
+
+
+def _activity(activity: OperationCounts) -> Iterator[str | Table]:
+    reasons = list(dict.fromkeys(layer.reason for layer in activity.synapses))
+    yield ""
+    yield "Synaptic operations of one image, on average"
+    yield _table(
+        ("layer", "counted as", "dense MACs", "nonzero pairs", "charged"),
+        [
+            (layer.name, f"{layer.operation} ({reasons.index(layer.reason) + 1})")
+            + tuple(f"{number / activity.images:,.0f}" for number in (layer.dense, layer.used, layer.counted))
+            for layer in activity.synapses
+        ],
+        words=2,
+    )
+    yield from (f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
+    if activity.rates:
+        yield ""
+        yield "Spikes of all images; the rate is per neuron and timestep"
+        yield _table(
+            ("layer", "kind", "spike rate", "spikes"),
+            [(layer.name, layer.kind, f"{layer.rate:.4f}", f"{layer.spikes:,}") for layer in activity.rates],
+            words=2,
+        )
+
+
+SYNAPSES_RULE = (
+    "convolution, linear layer: 1 AC for every spike and weight that meet, if all inputs are 0 or 1; else 1 MAC for "
+    "every product, zeros too; a bias is where an accumulator starts"
+)
+
+
+def price(rule: Rule) -> str:
+    """Say what a rule charges: `1 MAC and 2 ACs a value read`."""
+    sides = [
+        f"{' and '.join(_amounts(work))} a value {verb}"
+        for work, verb in ((rule.read, "read"), (rule.written, "written"))
+        if _amounts(work)
+    ]
+    return ", ".join(sides) or "0"
+
+
+def _amounts(work: Work) -> list[str]:
+    amounts = (("MAC", work.macs), ("AC", work.acs))
+    return [f"{number} {name}{'s' * (number > 1)}" for name, number in amounts if number]

@@ -12,7 +12,7 @@ import typer
 
 from zoo.cli.options import Json, model_reference
 from zoo.cli.output import counted
-from zoo.cli.publish_site import publish_folder
+
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError
 from zoo.files import is_file

@@ -1,21 +1,29 @@
-"""Networks for other runtimes: whole as ONNX, their spiking blocks as NIR. Needs `pip install 'has8-zoo[export]'`."""
+"""Networks for other runtimes, as ONNX. Needs `pip install 'has8-zoo[export]'`; NIR comes with zoo-nir."""
 
-from zoo.exporting.network import network_to_export
-from zoo.exporting.nir_folder import ExportedBlock, ExportedBlocks, check_nir_target, export_nir
-from zoo.exporting.onnx_file import Exported, check_onnx_target, describe_onnx, export_onnx, to_onnx
-from zoo.exporting.onnx_rates import TellingNetwork, onnx_with_rates
+from zoo.exporting.onnx_file import (
+    Exported,
+    Normalised,
+    check_image_size,
+    check_onnx_target,
+    describe_network,
+    describe_onnx,
+    example_images,
+    export_onnx,
+    network_to_export,
+    to_onnx,
+    writing_to,
+)
 
 __all__ = [
     "Exported",
-    "ExportedBlock",
-    "ExportedBlocks",
-    "TellingNetwork",
-    "check_nir_target",
+    "Normalised",
+    "check_image_size",
     "check_onnx_target",
+    "describe_network",
     "describe_onnx",
-    "export_nir",
+    "example_images",
     "export_onnx",
     "network_to_export",
-    "onnx_with_rates",
     "to_onnx",
+    "writing_to",
 ]

@@ -1,4 +1,4 @@
-"""Networks as ONNX files, which say themselves what they are: name, weights, preprocessing, labels.
+"""Networks as ONNX files, which hold name, weights, preprocessing and labels in their metadata.
 
 Neurons are exported as what they compute, timestep by timestep, so every runtime with opset 18 runs them.
 """
@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +21,11 @@ from torch.onnx import OnnxExporterError
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError, missing_extra
-from zoo.exporting.network import Normalised, check_image_size, describe_network, example_images, looking_at
+from zoo.errors import InputError, TagError, missing_extra
+from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
-from zoo.weights import stated_preprocessing
+from zoo.weights.hub_client import LIBRARY
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -30,19 +33,107 @@ if TYPE_CHECKING:
 OPSET = 18
 INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
 MAX_BYTES = 2**31 - 1
-"""What one ONNX file holds at most."""
+"""The most that one ONNX file holds."""
 MAX_BATCH = 65536
+
+
+# A network, and the facts that a file holds about it ----------------------------------------------------------------
+
+
+def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
+    """Build the network of a name, and return the weight that is in it: the name's, or None if it is untrained.
+
+    Args:
+        name: as for `create_model`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+
+    Raises:
+        ModelNameError: the name is wrong; and what else `create_model` raises.
+        TagError: the tag is wrong, or of a weight without a record.
+    """
+    opened = open_model(name, listed=True, **places)
+    if opened.found.published is not None:
+        raise TagError(
+            f"{opened.weight_name} is a weight of its own publisher, without the record that the file is to hold; "
+            "build it by create_model, write it by zoo.save, and export that folder"
+        )
+    return opened.build_settled(), opened.weight
+
+
+@final
+class Normalised(nn.Module):
+    """A network behind its own normalisation: pixels in [0, 1], (N, C, H, W) → logits."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: ImageClassifier) -> None:
+        super().__init__()
+        self.model = model
+        mean, std = stated_preprocessing(model).of_channels(model.in_chans)
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(std)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of pixels in [0, 1]."""
+        logits: Tensor = self.model((x - self.mean) / self.std)
+        return logits
+
+
+def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, Any]:
+    """Return name and version of the zoo; of a weight also its sha256, licence, preprocessing and labels."""
+    facts = {"name": str(model.spec), "version": version(LIBRARY)}
+    if weight is None:
+        return facts
+    preprocessing = weight.preprocessing.model_dump(mode="json") | {"size": image_size}
+    return facts | {
+        "sha256": weight.sha256,
+        "license": weight.license,
+        "preprocessing": preprocessing | {"range": [0, 1], "channels": "RGB"},
+        "labels": weight.labels,
+    }
+
+
+def check_image_size(model: ImageClassifier, image_size: int) -> None:
+    """Raise `InputError` if the image is too small for the network."""
+    if image_size < model.min_image_size:
+        raise InputError(f"image size {image_size} is too small; {model.spec} takes {model.min_image_size} or more")
+
+
+def example_images(model: ImageClassifier, image_size: int, count: int) -> Tensor:
+    """Return noise in [0, 1], (N, C, H, W), the same on every call.
+
+    Raises:
+        InputError: the network is on the meta device, so nothing can be computed.
+    """
+    weights = next(model.parameters())
+    if weights.is_meta:
+        raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
+    shape = (count, model.in_chans, image_size, image_size)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Raise `InputError` in the place of an error of the file system."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
+
+
+# ONNX -----------------------------------------------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A file that was written.
 
     Attributes:
         file: its path.
         name: of the network.
-        input_shape: (N, C, H, W); N is 'batch' where any number of images goes.
+        input_shape: (N, C, H, W); N is 'batch' for any number of images.
         output_shape: (N, classes), or (N, features) without classes.
         opset: of ONNX.
         size: bytes.
@@ -71,14 +162,12 @@ def export_onnx(
 ) -> Exported:
     """Write a network as one ONNX file, in eval mode: pixels in [0, 1], (N, C, H, W) → logits (N, classes).
 
-    Where the weight states a mean and a std, the file applies them itself.
-
-    Rounding differs between runtimes, and in a hybrid network it flips a few bit planes: logits differ slightly.
+    The file applies the mean and std of the weight itself. Rounding differs between runtimes, and in a hybrid network it flips a few bit planes: logits differ slightly.
 
     Args:
         model: the network; every module's mode is restored afterwards.
         out: a file that ends with .onnx.
-        weight: what its weights are, to be told by the file's metadata; None where they are nobody's.
+        weight: its weights, for the file's metadata; None for an untrained network.
         image_size: pixels a side, the only one that the file takes.
         batch: images at once; None for any number.
         force: write over a file that exists.
@@ -89,7 +178,7 @@ def export_onnx(
     """
     check_onnx_target(out, force)
     _check_sizes(model, image_size, batch)
-    # Two images where any number goes: of one, torch would make a constant.
+    # Two images for any number: of one, torch would make a constant.
     example = example_images(model, image_size, 2 if batch is None else batch)
     with model.evaluating():
         whole = Normalised(model) if stated_preprocessing(model).normalises else model
@@ -97,15 +186,16 @@ def export_onnx(
     for key, value in describe_onnx(model, weight, image_size).items():
         converted.metadata_props.add(key=key, value=value)
     data = converted.SerializeToString(deterministic=True)
-    _write(data, out)
+    with writing_to(out):
+        replace_bytes(out, data)
     input_shape, output_shape = _shapes(converted)
     return Exported(str(out), str(model.spec), input_shape, output_shape, OPSET, len(data))
 
 
 def check_onnx_target(out: Path, force: bool) -> None:
-    """Raise `InputError` where an ONNX file cannot or must not be written."""
+    """Raise `InputError` if an ONNX file cannot or must not be written."""
     name = display_name(out)
-    with looking_at(out):
+    with writing_to(out):
         if out.suffix.lower() != ".onnx":
             raise InputError(f"{name!r} does not end with .onnx; try {name}.onnx")
         if out.is_dir():
@@ -128,13 +218,13 @@ def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> 
 def to_onnx(
     module: nn.Module, x: Tensor, what: str, *, any_batch: bool, outputs: Sequence[str] = (OUTPUT,)
 ) -> ModelProto:
-    """A module of one tensor, in the mode in which it is, as an ONNX model.
+    """Convert a module of one tensor, in its current mode.
 
     Args:
         module: a whole network or a part of one.
         x: an input of it.
         what: its name, for errors.
-        any_batch: whether its first axis, the images, may have any length; else that of `x`.
+        any_batch: let its first axis, the images, have any length; else that of `x`.
         outputs: names of what it returns, a tensor or a tuple of tensors.
 
     Raises:
@@ -172,7 +262,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What torch's exporter lacks: shifts to the right, which it refuses or gives another type."""
+    """Return translations that torch's exporter lacks: shifts to the right, which it refuses or gives another type."""
     try:
         import onnx  # noqa: F401  # torch's exporter needs it
         from onnxscript import ir
@@ -201,7 +291,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 
 def _strip(converted: ModelProto) -> None:
-    """Drop what the exporter tells of this machine: stack traces with the paths of its files."""
+    """Drop stack traces, which hold paths of this machine."""
     graph = converted.graph
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *converted.functions):
         part.ClearField("metadata_props")
@@ -209,7 +299,7 @@ def _strip(converted: ModelProto) -> None:
 
 
 def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> Mapping[str, str]:
-    """The file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
+    """Return the file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
     facts = describe_network(model, weight, image_size)
     if weight is not None and weight.preprocessing.normalises:  # the file does that itself
         facts["preprocessing"] |= {"mean": [0.0], "std": [1.0]}
@@ -224,10 +314,3 @@ def _shapes(converted: ModelProto) -> list[tuple[int | str, ...]]:
         tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
         for value in (converted.graph.input[0], converted.graph.output[0])
     ]
-
-
-def _write(data: bytes, out: Path) -> None:
-    try:
-        replace_bytes(out, data)
-    except OSError as error:
-        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error

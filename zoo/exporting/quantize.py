@@ -15,9 +15,8 @@ import torch
 
 from zoo.catalog.schema import StoredWeight
 from zoo.data import DataSplits, ImageSplit
-from zoo.data.images import display_name
 from zoo.errors import InputError, missing_extra
-from zoo.exporting.onnx_file import INPUT
+from zoo.exporting.onnx_file import INPUT, writing_to
 from zoo.files import replace_bytes
 
 try:
@@ -36,7 +35,7 @@ _ANY_BATCH = 16
 @final
 @dataclass(frozen=True)
 class Quantized:
-    """What became of a file.
+    """A quantised file and its accuracy.
 
     Attributes:
         file: its path.
@@ -74,8 +73,8 @@ def quantize_onnx(
 
     Args:
         exported: the file in float32.
-        out: the file to write; where anything fails it stays as it is.
-        weight: what its weights are; its labels are the data's classes.
+        out: the file to write; if anything fails it stays as it is.
+        weight: its weights; its labels are the data's classes.
         splits: training images to calibrate with, validation images to measure both files with.
         calibration_images: how many of the former at most.
         images: how many of the latter at most.
@@ -107,15 +106,13 @@ def quantize_onnx(
     result.metadata_props.add(key="zoo.quantized", value="int8")
     data, before = result.SerializeToString(deterministic=True), exported.read_bytes()
     tops = [_top1(file, splits.val, measured, batch) for file in (before, data)]
-    try:
+    with writing_to(out):
         replace_bytes(out, data)
-    except OSError as error:
-        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
     return Quantized(str(out), len(data), len(before), len(calibration), len(measured), *tops)
 
 
 def _check(source: onnx.ModelProto, weight: StoredWeight, splits: DataSplits) -> int:
-    """How many images go at once; raises `InputError` where the data do not fit the file."""
+    """Return how many images go at once; raise `InputError` if the data do not fit the file."""
     if splits.train.classes != weight.labels:
         raise InputError(
             f"the data have other classes than {weight.name}, which has {len(weight.labels)}: "

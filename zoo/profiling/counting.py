@@ -1,4 +1,4 @@
-"""Parameters, and multiply-accumulates as fvcore counts them, by branch and by layer.
+"""Parameters and multiply-accumulates, by branch and by layer, as fvcore counts them.
 
 Conventions (paper, table 3): eval mode, batch 1; `macs` covers all T timesteps, `macs_per_timestep` is
 analog + spiking / T. What lies in neither branch counts as analog.
@@ -8,19 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
+import torch
 from fvcore.nn import FlopCountAnalysis
+from spikingjelly.activation_based import neuron
+from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.profiling.blank import blank_images
-from zoo.profiling.branches import Branch, branch_of
-from zoo.profiling.rules import NEURONS
+from zoo.errors import InputError
+
+NEURONS = (Neuron, neuron.BaseNode)
+"""Layers of neurons: the zoo's contract, and spikingjelly's own nodes."""
 
 _PRODUCTS = ("conv", "linear", "addmm", "mm", "matmul", "bmm", "einsum")
+
+Branch = Literal["analog", "spiking"]
+
+
+def branch_of(name: str, model: ImageClassifier) -> Branch:
+    """Return the branch in which a module or parameter of that name lies."""
+    return "spiking" if any(f"{name}.".startswith(f"{prefix}.") for prefix in model.spiking_module_names) else "analog"
+
+
+def blank_images(model: ImageClassifier, image_size: int, count: int = 1) -> Tensor:
+    """Return zeros (count, in_chans, image_size, image_size) of the model's type and device.
+
+    Raises:
+        InputError: the model is on the meta device.
+    """
+    weights = next(model.parameters())
+    if weights.is_meta:
+        raise InputError(f"{model.spec} is on the meta device, where nothing can be traced; build it on 'cpu'")
+    return torch.zeros(count, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
 
 
 @dataclass(frozen=True)
@@ -66,7 +90,7 @@ class Layer:
 @final
 @dataclass(frozen=True)
 class Counts:
-    """What fvcore found.
+    """The counts of fvcore.
 
     Attributes:
         by_module: MACs by module name; '' for all.
@@ -80,12 +104,12 @@ class Counts:
 
     @property
     def products(self) -> int:
-        """MACs of convolutions, linear layers and products of matrices: what torch's own counter knows too."""
+        """MACs of convolutions, linear layers and products of matrices."""
         return sum(self.by_operator.get(name, 0) for name in _PRODUCTS)
 
 
 def count_macs(model: ImageClassifier, image_size: int) -> Counts:
-    """fvcore's counts of one image; every module's mode is restored afterwards.
+    """Count one image with fvcore; every module's mode is restored afterwards.
 
     Raises:
         InputError: the model is on the meta device, or needs a larger image.
@@ -100,7 +124,7 @@ def count_macs(model: ImageClassifier, image_size: int) -> Counts:
 
 
 def cost_of(model: ImageClassifier, image_size: int, counts: Counts) -> Cost:
-    """The cost that these counts make."""
+    """Return the cost that follows from these counts."""
     total = counts.by_module[""]
     spiking = sum(counts.by_module[name] for name in model.spiking_module_names)
     return Cost(
@@ -124,10 +148,18 @@ def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE) -> 
     return cost_of(model, image_size, count_macs(model, image_size))
 
 
-def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:
-    """Every layer in the order of the network; their parameters and MACs add up to the network's.
+def params_by_branch(model: ImageClassifier) -> dict[Branch, int]:
+    """Count the parameters of each branch."""
+    params: dict[Branch, int] = {"analog": 0, "spiking": 0}
+    for name, parameter in model.named_parameters():
+        params[branch_of(name, model)] += parameter.numel()
+    return params
 
-    A module with children is listed only where it has parameters or MACs of its own.
+
+def list_layers(model: ImageClassifier, by_module: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:
+    """List every layer in the order of the network; their parameters and MACs add up to the network's.
+
+    A module with children is listed only if it has parameters or MACs of its own.
 
     Args:
         model: the network.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -15,28 +15,37 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import EnergyRange, Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
+from zoo.contracts.sizes import MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
-from zoo.profiling.activity import OperationCounts, count_operations
-from zoo.profiling.blank import blank_images
-from zoo.profiling.branches import Branch, branch_of
-from zoo.profiling.checked_images import open_images
-from zoo.profiling.energy import FORMULA, PJ_PER_AC, PJ_PER_MAC, SOURCE, Energy, compare, compare_range
-from zoo.profiling.energy_comparison import BreakEven, Estimate, break_even, estimate_all, range_of
-from zoo.profiling.macs import (
+from zoo.profiling.activity import OperationCounts, Recorder, count_operations
+from zoo.profiling.counting import (
     Cost,
     Layer,
+    blank_images,
     cost_of,
     count_cost,
     count_macs,
     list_layers,
+    params_by_branch,
 )
-from zoo.profiling.profile_table import profile_table
-from zoo.profiling.recorder import Recorder
-from zoo.profiling.second_count import count_by_torch
-from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
+from zoo.profiling.energy import (
+    FORMULA,
+    PJ_PER_AC,
+    PJ_PER_MAC,
+    SOURCE,
+    BreakEven,
+    Energy,
+    Estimate,
+    break_even,
+    compare,
+    compare_range,
+    estimate_all,
+    meter_types,
+    range_of,
+)
 from zoo.registry import Registry, default_registry
+from zoo.weights.pretrained_cfg import stated_preprocessing
 
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
@@ -69,21 +78,20 @@ class Control:
 @final
 @dataclass(frozen=True)
 class Profile(Cost):
-    """All that a model costs: a `Cost`, its parts, and with images what they set off.
+    """The whole cost of a model: a `Cost`, its parts, and with images the work that they cause.
 
     Attributes:
         name: the model's.
-        weights: where its weights come from, in words; None where no images need them.
+        weights: the source of its weights, in words; None without images, which alone need them.
         num_classes: logits.
         params_analog: of the analog branch, and of what lies in neither.
         params_spiking: of the spiking branch.
         size_bytes: parameters and buffers.
         activations: outputs of convolutions and linear layers for one image, all timesteps; what fvcore's
             `ActivationCountAnalysis` counts.
-        first_count: MACs of convolutions, linear layers and products of matrices alone, as fvcore counts them.
-        second_count: the same as torch's `FlopCounterMode` counts them; any difference is an error of one of the two.
+        first_count: MACs of convolutions, linear layers and products of matrices alone.
         layers: every layer.
-        control: the network without spikes; None where there is none.
+        control: the network without spikes; None if there is none.
         activity: spikes and operations; None without images.
         energy: None without images.
         estimates: energy under every model of energy; none without images.
@@ -97,7 +105,6 @@ class Profile(Cost):
     size_bytes: int
     activations: int
     first_count: int
-    second_count: int
     layers: tuple[Layer, ...]
     control: Control | None = None
     activity: OperationCounts | None = None
@@ -106,7 +113,32 @@ class Profile(Cost):
 
     def __repr__(self) -> str:
         """A table of about ten lines; every figure is an attribute, and `to_json` has them all."""
-        return profile_table(self)
+        weights = f", {self.weights}" if self.weights else ""
+        rows = [(f"of one image, {self.image_size}×{self.image_size} pixels", "model", "control"), *self._rows()]
+        return "\n".join(
+            [
+                f"{self.name}{weights}",
+                f"control: {self.control.name if self.control else '–'}",
+                *(f"{label:<30}{own:>20}{theirs:>20}" for label, own, theirs in rows),
+                f"Profile: {len(self.layers)} layers in .layers; all of it in .to_json()",
+            ]
+        )
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        cost = self.control.cost if self.control else None
+        names = {
+            "parameters": "params",
+            "MACs a timestep": "macs_per_timestep",
+            "MACs": "macs",
+            "timesteps T": "timesteps",
+        }
+        for label, name in names.items():
+            yield label, f"{getattr(self, name):,}", "–" if cost is None else f"{getattr(cost, name):,}"
+        if self.energy is not None and self.activity is not None:
+            theirs = self.control.energy if self.control else None
+            yield "energy, µJ", f"{self.energy.pj / 1e6:,.3f}", "–" if theirs is None else f"{theirs.pj / 1e6:,.3f}"
+            rate = self.activity.spike_rate
+            yield "spike rate", "–" if rate is None else f"{rate:.4f}", "–"
 
     @property
     def energy_ratio(self) -> float | None:
@@ -123,12 +155,9 @@ class Profile(Cost):
         """
         if self.control is None:
             return ""
-        if self.energy is None or self.control.energy is None:
+        if self.energy_ratio is None or self.energy_range is None:
             return f"{self.name} {compare(self.macs, self.control.cost.macs, 'MACs', self.control.name)}"
-        bounds = self.energy_range
-        assert bounds is not None
-        arithmetic = self.energy.pj / self.control.energy.pj
-        return f"{self.name} {compare_range(bounds, arithmetic, self.control.name)}"
+        return f"{self.name} {compare_range(self.energy_range, self.energy_ratio, self.control.name)}"
 
     @property
     def energy_range(self) -> EnergyRange | None:
@@ -137,12 +166,12 @@ class Profile(Cost):
 
     @property
     def contains_control(self) -> bool:
-        """Whether its analog branch alone is as large as its control, as that of a hybrid is."""
+        """True if its analog branch alone is as large as its control, as that of a hybrid is."""
         return self.control is not None and bool(self.macs_spiking) and self.macs_analog >= self.control.cost.macs
 
     @property
     def break_even(self) -> tuple[BreakEven, ...]:
-        """Spike rate and T at which it would cost what its control costs; none where it spikes not, or contains it."""
+        """Spike rate and T at which it would cost what its control costs; none without spikes, or if it contains it."""
         rate = None if self.activity is None else self.activity.spike_rate
         if not rate or self.control is None or self.contains_control:
             return ()
@@ -150,7 +179,7 @@ class Profile(Cost):
 
     @property
     def caveat(self) -> str:
-        """What spikes of an untrained network are worth; '' for any other."""
+        """A warning that the spikes of an untrained network mean nothing; '' for any other."""
         if self.energy is None or self.weights is None or not self.weights.startswith(UNTRAINED):
             return ""
         return f"{UNTRAINED}: its spikes, and what follows from them, say nothing of a trained network"
@@ -173,7 +202,6 @@ class Profile(Cost):
             "size_bytes": self.size_bytes,
             "activations": self.activations,
             "first_count": self.first_count,
-            "second_count": self.second_count,
             "energy_ratio": self.energy_ratio,
             "energy_ratios": None if self.energy_range is None else self.energy_range.ratios,
             "statement": self.statement,
@@ -201,11 +229,13 @@ def profile(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
 ) -> Profile:
-    """Count all that a model costs; with images, also what they set off in it.
+    """Count all that a model costs; with images, also the work that they cause.
 
     Example:
         >>> import zoo
-        >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", image_size=32, num_classes=10)
+        >>> cost = zoo.profile("has8_resnet_b8_m2_d4_ste_bpd", num_classes=10)
+        >>> cost.image_size  # of its weight
+        32
         >>> cost.params, cost.macs, cost.macs_per_timestep
         (379882, 29541376, 6565248)
         >>> cost.control.name  # the same network without spikes
@@ -213,9 +243,9 @@ def profile(
 
     Args:
         model: a network, or a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. A name's
-            weights, those of its tag or the first listed, are loaded where images need them; without any, the network
+            weights, those of its tag or the first listed, are loaded if images need them; without any, the network
             is initialised from a fixed seed.
-        image_size: pixels a side; None for the images' own, or 224.
+        image_size: pixels a side; None for the images' own; without images for the weight's, or 224.
         num_classes: for a name; None for its weight's own, or 1000.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and go
             through in batches of bounded memory.
@@ -246,17 +276,15 @@ def profile(
             catalog=catalog,
         )
     if isinstance(model, OpenedModel):
-        registry, catalog = model.registry, model.stock.given_catalog
-    network, weights = _network(model, num_classes, trained=images is not None)
+        registry, catalog = model.registry, model.catalog
+    network, weights, own_size = _network(model, num_classes, trained=images is not None)
     network = network if place is None else network.to(place)
-    stream, size = (
-        (None, image_size or DEFAULT_IMAGE_SIZE) if images is None else open_images(images, image_size, network)
-    )
-    counts, shapes, params = count_macs(network, size), _shapes(network, size), _params_by_branch(network)
+    stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
+    counts, shapes, params = count_macs(network, size), _shapes(network, size), params_by_branch(network)
     control = _control(network, registry, catalog)
     batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
     networks = [model for model in (network, control) if model is not None]
-    activities, estimates = ([], ()) if stream is None else _measure(networks, stream, batch)
+    activities, estimates = ([], ()) if stream is None else _measure(networks, stream, batch, registry)
     energies = [Energy(activity.images, activity.work()) for activity in activities]
     return Profile(
         **vars(cost_of(network, size, counts)),
@@ -268,7 +296,6 @@ def profile(
         num_classes=network.num_classes,
         activations=sum(shapes.outputs[name] for name in shapes.synapses),
         first_count=counts.products,
-        second_count=count_by_torch(network, size),
         layers=list_layers(network, counts.by_module, shapes.outputs),
         control=None if control is None else Control(str(control.spec), count_cost(control, size), *energies[1:]),
         activity=activities[0] if activities else None,
@@ -285,25 +312,18 @@ def _check_side(image_size: int) -> int:
 
 
 def _shapes(network: ImageClassifier, size: int) -> Recorder:
-    """A recorder that has seen one blank image: how much every layer returns."""
+    """Return a recorder that has seen one blank image: how much every layer returns."""
     recorder = Recorder(network)
     with recorder.watching():
         network(blank_images(network, size))
     return recorder
 
 
-def _params_by_branch(network: ImageClassifier) -> dict[Branch, int]:
-    params: dict[Branch, int] = {"analog": 0, "spiking": 0}
-    for name, parameter in network.named_parameters():
-        params[branch_of(name, network)] += parameter.numel()
-    return params
-
-
 # The network and its control ------------------------------------------------------------------------------------------
 
 
 def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **places: Unpack[Places]) -> Preprocessing:
-    """How images are prepared for a model: as its weight wants them, but to `image_size` where that is given.
+    """Return the preprocessing of a model's images: its weight's, with `image_size` in the place of its size if given.
 
     Args:
         name: as for `create_model`, or what `zoo.factory.open_model` made of it.
@@ -320,22 +340,22 @@ def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **p
 
 def _network(
     model: ImageClassifier | OpenedModel, num_classes: int | None, trained: bool
-) -> tuple[ImageClassifier, str | None]:
-    """The network to profile, and a word on its weights."""
+) -> tuple[ImageClassifier, str | None, int]:
+    """Return the network to profile, a word on its weights, and the size of its images."""
     if isinstance(model, ImageClassifier):
         if num_classes is not None:
             raise OptionError(
                 f"num_classes={num_classes!r} goes with a name; this {model.spec} has {model.num_classes} already"
             )
-        return model, "as given"
+        return model, "as given", stated_preprocessing(model).size
     if not isinstance(model, OpenedModel):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
     network = model.build_settled(None if trained else False, num_classes, device="cpu")
-    return network, model.weights_in_words if trained else None
+    return network, model.weights_in_words if trained else None, model.preprocessing().size
 
 
 def _control(network: ImageClassifier, registry: Registry | None, catalog: Catalog | None) -> ImageClassifier | None:
-    """The same network without spikes, untrained: what it costs does not depend on its values."""
+    """Build the same network without spikes, untrained: its cost does not depend on its values."""
     family = (registry or default_registry()).load("family", network.spec.family)()
     name = family.control(dict(network.spec.fields))
     if name is None:
@@ -348,22 +368,71 @@ def _control(network: ImageClassifier, registry: Registry | None, catalog: Catal
 
 # Images ---------------------------------------------------------------------------------------------------------------
 
+_SLACK = 1e-5
+"""Rounding of a mean and std."""
+
+
+def _open_images(
+    images: Tensor | Iterable[Tensor], image_size: int | None, network: ImageClassifier
+) -> tuple[Iterator[Tensor], int]:
+    """Return the images, checked one by one as they come, and their side; the first one is looked at already here."""
+    if isinstance(images, Tensor) and images.dim() != 4:
+        raise InputError(f"images are (N, C, H, W), not {tuple(images.shape)}; a single one is image[None]")
+    rest = iter(images)
+    start = list(islice(rest, 1))
+    if not start:
+        raise InputError("there are no images; give at least one")
+    first = _check_kind(start[0], 0)
+    side = image_size or first.shape[-1]
+    valid = _valid_range(network)
+    return (_check(image, number, side, *valid) for number, image in enumerate(chain(start, rest))), side
+
+
+def _check_kind(image: Tensor, number: int) -> Tensor:
+    if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() != 3:
+        raise InputError(f"image {number} is not a floating-point tensor (C, H, W) of pixels in [0, 1]")
+    return image
+
+
+def _valid_range(network: ImageClassifier) -> tuple[Tensor, Tensor]:
+    """Return what the network's mean and std make of pixels 0 and 1, each (C, 1, 1)."""
+    stated = stated_preprocessing(network)
+    if not stated.normalises:
+        return torch.zeros(1), torch.ones(1)
+    mean, std = (torch.tensor(values)[:, None, None] for values in stated.of_channels(network.in_chans))
+    return -mean / std - _SLACK, (1 - mean) / std + _SLACK
+
+
+def _check(image: Tensor, number: int, side: int, lowest: Tensor, highest: Tensor) -> Tensor:
+    channels, height, width = _check_kind(image, number).shape
+    if len(lowest) not in (1, channels):
+        raise InputError(f"image {number} has {channels} channels; wanted: {len(lowest)}")
+    if (height, width) != (side, side):
+        raise InputError(f"image {number} has {height}×{width} pixels; wanted: {side}×{side}, all alike and square")
+    inside = image.numel() and bool(((image >= lowest) & (image <= highest)).all())  # NaN is neither
+    if not inside:
+        low, high = float(lowest.min()), float(highest.max())
+        advice = "scale pixels to [0, 1]" if (low, high) == (0, 1) else "prepare images by zoo.transform(model)"
+        raise InputError(f"image {number} holds values outside [{low:.4g}, {high:.4g}], or NaN; {advice}")
+    return image
+
 
 def _measure(
-    networks: list[ImageClassifier], images: Iterator[Tensor], batch: int
+    networks: Sequence[ImageClassifier], images: Iterator[Tensor], batch: int, registry: Registry | None
 ) -> tuple[list[OperationCounts], tuple[Estimate, ...]]:
-    """What the same images set off in each network, and what every model of energy says of that."""
+    """Count the same images in each network, and estimate their energy under every model."""
     recorders = [Recorder(network) for network in networks]
-    meters = [SpikingjellyMeter(network) for network in networks]
+    types = meter_types(registry)
+    meters = [[meter(network) for meter in types] for network in networks]
     weights = next(networks[0].parameters())
     count = 0
     while chunk := list(islice(images, batch)):
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
         count += len(chunk)
-        for network, recorder in zip(networks, recorders, strict=True):
+        for network, recorder, own in zip(networks, recorders, meters, strict=True):
             with recorder.watching():
                 network(stacked)
-        for meter in meters:
-            meter.measure(stacked)
+            for meter in own:
+                meter.measure(stacked)
     counts = [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
     return counts, estimate_all(counts, meters)

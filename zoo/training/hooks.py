@@ -10,7 +10,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from zoo.contracts.encoder import Encoder
-from zoo.profiling.rules import NEURONS
+from zoo.profiling.counting import NEURONS
 
 
 @final

@@ -8,7 +8,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.cpu.convolution import unguarded_convolutions
 from zoo.data import ImageSplit
 from zoo.errors import InputError
-from zoo.profiling.rules import NEURONS
+from zoo.profiling.counting import NEURONS
 
 
 def check_fit(model: ImageClassifier, data: ImageSplit) -> None:

@@ -17,7 +17,7 @@ from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
-from zoo.profiling.branches import branch_of
+from zoo.profiling.counting import branch_of
 from zoo.registry import default_registry
 from zoo.saving import convert_checkpoint
 from zoo.weights import CHECKPOINT, CONFIG, MODEL, RUN
