@@ -52,7 +52,7 @@ def measure(model: ImageClassifier, images: Tensor) -> dict[str, Any]:
     assert cost.activity is not None
     assert cost.control is not None
     models = [
-        {"name": each.model.name, "network": asdict(each.network), "control_pj": each.control.total}
+        {"name": each.name, "network": asdict(each.network), "control_pj": each.control.total}
         for each in cost.estimates
         if each.network is not None and each.control is not None
     ]

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,8 +33,7 @@ from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.errors import InputError
 from zoo.profiling import Profile, in_digits, profile
-from zoo.profiling.energy_models import OF_COUNTS
-from zoo.profiling.spikingjelly_energy import MODELS
+from zoo.profiling.energy import describe_model, energy_models
 
 DEFAULT_NAMES = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "has8_resnet_b32_m2_d4_ste_bpd.cifar10")
 """The bundled pair, and that of the plugin zoo-weights-cifar10, which is left out where it is not installed."""
@@ -73,9 +71,9 @@ def kept_rows(out: Path) -> dict[str, Any]:
     if not file.is_file():
         raise InputError(f"{file} is missing; run this with --data DIR first")
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    described = {model.name: asdict(model) for model in (*(model for model, _ in OF_COUNTS), *MODELS)}
+    described = {name: describe_model(name, model) for name, model in energy_models().items()}
     for row in content["rows"]:
-        row["models"] = [model | described[model["name"]] for model in row["models"]]
+        row["models"] = [model | described.get(model["name"], {}) for model in row["models"]]
     return content
 
 

@@ -61,7 +61,7 @@ def costs(reference: str, pixels: Tensor) -> dict[str, Any]:
     """Spikes and energy of a trained network; `ratios` is network over control, by model of energy."""
     cost = profile(zoo.create_model(reference, pretrained=True), images=pixels)
     assert cost.activity is not None
-    ratios = {each.model.name: each.ratio for each in cost.estimates if each.ratio is not None}
+    ratios = {each.name: each.ratio for each in cost.estimates if each.ratio is not None}
     return {
         "spike_rate": cost.activity.spike_rate,
         "ratios": ratios if cost.contains_control else None,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from zoo_site.build import build_site
 
 import zoo
-from zoo.site import build_site
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

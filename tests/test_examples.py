@@ -14,13 +14,12 @@ import zoo
 from zoo.factory import open_model
 from zoo.lazy import attach
 from zoo.registry import default_registry
-from zoo.site import build_site
 from zoo.weights import stated_preprocessing
 
 GLOBALS = {"attach": attach, "stated_preprocessing": stated_preprocessing}
 FUNCTIONS = {name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))}
 
-EXAMPLES = [*FUNCTIONS.values(), attach, build_site, open_model, stated_preprocessing]
+EXAMPLES = [*FUNCTIONS.values(), attach, open_model, stated_preprocessing]
 
 
 @pytest.fixture(autouse=True)

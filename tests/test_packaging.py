@@ -51,7 +51,6 @@ def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {"zoo/registry.yaml", "zoo/py.typed", "zoo/photographs/SOURCES.md"} <= set(names)
-    assert {"zoo/site/paper_tables.yaml", "zoo/site/static/site.css"} <= set(names)
     assert any(name.startswith("zoo/pretrained/") and name.endswith(".safetensors") for name in names)
     assert all(name.startswith(("zoo/", "has8_zoo-")) for name in names)
     assert not any(name.endswith((".pt", ".npz", ".pyc")) for name in names)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
 import operator
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import final
 
 
@@ -214,6 +215,18 @@ class KnownPlugin:
 KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
     {
         "zoo-gray": KnownPlugin({"encoder": ("gray",), "decoder": ("gray",)}),
+        "zoo-energy": KnownPlugin(
+            {
+                "energy_model": (
+                    "loihi-synapses",
+                    "spikesim-dense",
+                    "spikesim-event",
+                    "spikingjelly-compute",
+                    "spikingjelly-memory",
+                )
+            }
+        ),
+        "zoo-site": KnownPlugin({"command": ("site",)}),
         "zoo-has8-reference": KnownPlugin(
             {
                 "backbone": ("resnetref", "vggref"),
@@ -285,6 +298,20 @@ def missing_weight(variant: str, tag: str | None) -> str | None:
             if listed == variant and tag in (None, listed_tag) and not is_installed(known):
                 return f"{weight} is in {_missing(known)}"
     return None
+
+
+def import_plugin(distribution: str, module: str, feature: str) -> ModuleType:
+    """Import a module of a known plugin that an option of the zoo needs.
+
+    Raises:
+        MissingPluginError: the plugin is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        raise MissingPluginError(f"{feature} is in {_missing(distribution)}") from error
 
 
 def _missing(distribution: str) -> str:

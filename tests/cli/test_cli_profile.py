@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.commands import TINY, in_terminal, objects, run
-from zoo.cli.cost_table import price
+from zoo.cli.profile import price
 from zoo.contracts import Work
 from zoo.profiling import RULES, Rule
 
@@ -28,66 +28,58 @@ def test_costs_are_counted_by_branch() -> None:
     assert (cost["name"], cost["image_size"], cost["num_classes"], cost["timesteps"]) == (TINY, 32, 10, 8)
     assert cost["macs"] == cost["macs_analog"] + cost["macs_spiking"]
     assert cost["macs_per_timestep"] == cost["macs_analog"] + cost["macs_spiking"] // 8
-    assert cost["unsupported"]["prim::PythonOp._HardResetSpikes"] > 0
     assert cost["control"]["macs"] == cost["macs_analog"]
     assert (cost["activity"], cost["energy"]) == (None, None)
     text = run("profile", TINY, "--image-size", "32", "--num-classes", "10").stdout
-    for said in (f"{cost['macs']:,}", "not counted by fvcore: ", "_HardResetSpikes", "control ann_resnet_b1_m1_d1"):
+    for said in (f"{cost['macs']:,}", "_HardResetSpikes", "control ann_resnet_b1_m1_d1", "times the MACs of its"):
         assert said in text
-    assert "times the MACs of its control" in " ".join(text.split())
     assert "stages.0.0.analog.conv" not in text
     assert "energy" not in text
 
 
-def test_images_add_spikes_and_energy(photos: Path, scratch: str) -> None:
+def test_images_add_spikes_and_energy_under_every_model(photos: Path, scratch: str) -> None:
     result = run("profile", scratch, "--data", photos, "--json")
     assert result.stderr == ""
     (cost,) = objects(result)
     assert (cost["name"], cost["weights"], cost["image_size"]) == (scratch, "weights scratch", 32)
     assert cost["activity"]["images"] == 3
     text = run("profile", scratch, "--data", photos).stdout
-    joined = " ".join(text.split())
-    assert text.startswith(f"{scratch}, weights scratch, 10 classes, 32 by 32 pixels, T = 8\n")
-    assert cost["statement"] in joined
-    assert f"3 images, {cost['activity']['spike_rate']:.4g} spikes per neuron and timestep" in joined
-    assert f"{cost['energy']['total_pj'] / 1e6:,.3f} µJ" in text
-    assert "4.6 pJ × MACs + 0.9 pJ × ACs" in joined
-    assert "10.1109/ISSCC.2014.6757323" in joined
-    assert "not counted: nothing" in text
-    assert "bit-plane encoder: 1 AC a value read" in joined
-    assert "other decoder" not in text  # of the rules, those that were used
-
-
-def test_every_model_of_energy_is_printed_with_its_ratio(photos: Path) -> None:
-    arguments = ("profile", "snn_vgg_b1_m1_d1_ste_rate", "--data", photos, "--image-size", "8")
-    (cost,) = objects(run(*arguments, "--json"))
-    text = run(*arguments).stdout
     assert max(map(len, text.splitlines())) <= 100
     joined = " ".join(text.split())
     for row in cost["energy_models"]:
-        start = f"{row['name']} {row['network_pj'] / 1e6:,.3f} µJ {row['control_pj'] / 1e6:,.3f} µJ "
-        assert start in joined
-        assert f"{row['name']}: {row['prices']}. Charges {row['charges']}. Leaves out {row['leaves_out']}" in joined
-    assert cost["statement"] in joined
-    for point in cost["break_even"]:
-        if point["timesteps"] is not None:
-            assert f"T = {point['timesteps']:.3g}" in joined
-    hybrid = run("profile", TINY, "--data", photos, "--image-size", "8").stdout
-    assert "It contains its control and adds a spiking branch" in hybrid
-    assert "would cost what its control costs" not in hybrid
-    assert max(map(len, hybrid.splitlines())) <= 100
+        if row["ratio"]:
+            assert f"{row['name']} {row['network_pj'] / 1e6:,.3f} µJ {row['control_pj'] / 1e6:,.3f} µJ " in joined
+    assert {"arithmetic-float32", "arithmetic-int8", "memory-float32"} <= {row["name"] for row in cost["energy_models"]}
+    for said in (cost["statement"], f"{cost['energy']['total_pj'] / 1e6:,.3f} µJ", "10.1109/ISSCC.2014.6757323"):
+        assert said in joined
+    assert "contains its control" in joined
+    assert "would cost what its control costs" not in joined
 
 
-def test_layer_by_layer(photos: Path) -> None:
-    text = run("profile", "snn_vgg_b1_m1_d1_ste_rate", "--data", photos, "--image-size", "8", "--layers").stdout
-    assert "untrained: its spikes" in text
+def test_layer_by_layer_with_every_rule_and_model(photos: Path) -> None:
+    arguments = ("profile", "snn_vgg_b1_m1_d1_ste_rate", "--data", photos, "--image-size", "8")
+    (cost,) = objects(run(*arguments, "--json"))
+    text = run(*arguments, "--layers").stdout
     assert max(map(len, text.splitlines())) <= 100
     lines = [" ".join(line.split()) for line in text.splitlines()]
+    joined = " ".join(lines)
     assert "stages.0.0.spiking.conv Conv2d spiking 81 41,472 1,536" in lines
     assert any(line.startswith("stages.0.0.spiking.conv AC (1) 41,472") for line in lines)
     assert "(1) every input is 0 or 1" in lines
     assert any(line.startswith("stages.0.0.encoder StraightThroughEncoder 0.") for line in lines)
     assert [line for line in lines if line.startswith("other decoder: 1 MAC a value read")]  # all rules
+    for row in cost["energy_models"]:
+        assert f"{row['name']}: {row['prices']}. Charges {row['charges']}. Leaves out {row['leaves_out']}" in joined
+    assert cost["break_even"]
+    for point in cost["break_even"]:
+        assert point["timesteps"] is None or f"T = {point['timesteps']:.3g}" in joined
+
+
+def test_a_pipe_takes_rows_of_any_length(photos: Path) -> None:
+    text = run("profile", "sew_resnet18_rate", "--image-size", "32", "--layers").stdout
+    assert "…" not in text
+    rows = [line.split() for line in text.splitlines() if line.startswith("stages.")]
+    assert {len(row) for row in rows} == {6}
 
 
 def test_a_folder_of_a_run(photos: Path, stored: Callable[..., Path]) -> None:

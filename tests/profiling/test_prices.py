@@ -15,7 +15,7 @@ from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import Part, charged, profile
-from zoo.profiling.rules import rules_of
+from zoo.profiling.activity import rules_of
 from zoo.registry import Registry, default_registry
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,7 @@ import torch
 
 import zoo
 from zoo.catalog.catalog import catalog_path, default_catalog
-from zoo.cli.cost_table import price
+from zoo.cli.profile import price
 from zoo.contracts import Work
 from zoo.errors import InputError, OptionError, TagError
 from zoo.profiling import RULES, Energy, Part, charged, preprocessing_of, profile
@@ -88,8 +88,10 @@ def test_the_control_is_profiled_with_the_same_images() -> None:
     assert (alone.control, alone.statement, alone.energy_ratio) == (None, "", None)
 
 
-def test_without_images_the_macs_are_compared() -> None:
-    found = profile(BUNDLED, 32)
+def test_without_images_the_macs_are_compared_at_the_weights_size() -> None:
+    found = profile(BUNDLED)
+    assert found.image_size == profile(zoo.create_model(BUNDLED, pretrained=True)).image_size == 32
+    assert profile(TINY).image_size == 224
     assert (found.activity, found.energy, found.weights) == (None, None, None)
     assert (found.num_classes, found.name) == (10, f"{BUNDLED}.cifar10")
     assert found.statement.endswith("costs 9.0 times the MACs of its control ann_resnet_b8_m2_d4, which has no spikes")

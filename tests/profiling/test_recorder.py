@@ -18,7 +18,7 @@ from zoo.contracts import Decoder, Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.profiling import OperationCounts, Part, profile
-from zoo.profiling.recorder import Recorder
+from zoo.profiling.activity import Recorder
 from zoo.registry import Registry
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"

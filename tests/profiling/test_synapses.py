@@ -14,7 +14,7 @@ from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpC
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.profiling.synapses import Synapses, axis_taps
+from zoo.profiling.activity import Synapses, axis_taps
 
 SPIKES = torch.tensor(
     [

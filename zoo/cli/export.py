@@ -8,32 +8,31 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import print_rows
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.errors import InputError
+from zoo.errors import InputError, import_plugin
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.exporting import ExportedBlock
-    from zoo.factory import Places
-    from zoo.names import Spec
+    from zoo.catalog.schema import StoredWeight
+    from zoo.contracts import ImageClassifier
 
 ANY_BATCH = "dynamic"
 
 
 class Quantization(StrEnum):
-    """What layers are turned into."""
+    """Types of numbers that layers are stored in."""
 
     INT8 = "int8"
 
 
 class Format(StrEnum):
-    """What is written."""
+    """File formats."""
 
     ONNX = "onnx"
     NIR = "nir"
@@ -51,7 +50,8 @@ def export_command(
         Path, typer.Option(metavar="FILE|FOLDER", help="The file to write, which ends with .onnx; for NIR a folder.")
     ],
     form: Annotated[
-        Format, typer.Option("--format", help="The whole network as ONNX, or its spiking blocks as NIR.")
+        Format,
+        typer.Option("--format", help="The whole network as ONNX, or its spiking blocks as NIR (needs zoo-nir)."),
     ] = Format.ONNX,
     image_size: Annotated[
         int | None,
@@ -96,9 +96,9 @@ def export_command(
     bit planes: a few images in a thousand are classified otherwise. Name,
     sha256, preprocessing and labels are in the file.
 
-    NIR (neuroir.org): one .nir file for each spiking block, batch norms
-    folded, for neuromorphic chips and their simulators; network.json says
-    what they are blocks of. Each is read again by spikingjelly and compared
+    NIR (neuroir.org), by the plugin zoo-nir: one .nir file for each spiking
+    block, batch norms folded, for neuromorphic chips and their simulators;
+    network.json says what they are blocks of. Each is read again and compared
     with the network. What NIR cannot express, such as max pooling, is refused
     by name. Example: zoo export NAME --format nir --out blocks/
 
@@ -114,38 +114,52 @@ def export_command(
         raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
     if (quantize is None) != (data is None) or (quantize and form is Format.NIR):
         raise typer.BadParameter("--quantize and --data go together, with ONNX alone")
-    places: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
-    name = model_reference(name)
-    if form is Format.ONNX:
-        _export_onnx(name, places, out, image_size, _number_of(batch or "1"), force, data, as_json)
-    else:
-        _export_nir(name, places, out, image_size, block or [], force, as_json)
+    nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form is Format.NIR else None
+    from zoo.exporting import check_onnx_target, network_to_export
+
+    images = _number_of(batch or "1")
+    check_target = check_onnx_target if nir is None else nir.check_nir_target
+    check_target(out, force)
+    model, weight = network_to_export(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
+    size = image_size or (DEFAULT_IMAGE_SIZE if weight is None else weight.preprocessing.size)
+    if sys.stderr.isatty():  # torch does not report progress
+        say(f"exporting {model.spec}, which can take a minute", file=sys.stderr, flush=True)
+    if nir is None:
+        _export_onnx(model, weight, out, size, images, force, data, as_json)
+        return
+    exported = nir.export_nir(model, out, weight, image_size=size, blocks=block or [], force=force)
+    if as_json:
+        print(json.dumps(exported.to_json()))
+        return
+    rows = []
+    for each in exported.blocks:
+        shapes = " → ".join(" × ".join(map(str, shape)) for shape in (each.input_shape, each.output_shape))
+        rows.append({"name": each.block, "spikes": shapes, "nodes": each.nodes, "agree": f"{each.agreement:.2%}"})
+    print_rows(rows, as_json=False)
+    say(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
+    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
 
 
 def _export_onnx(
-    name: str,
-    places: Places,
+    model: ImageClassifier,
+    weight: StoredWeight | None,
     out: Path,
-    image_size: int | None,
+    size: int,
     images: int | None,
     force: bool,
     data: str | None,
     as_json: bool,
 ) -> None:
     from zoo.data import load_data
-    from zoo.exporting import check_onnx_target, export_onnx, network_to_export
+    from zoo.exporting import export_onnx
 
-    check_onnx_target(out, force)
-    model, weight = network_to_export(name, **places)
-    size = image_size or _size_of(weight)
-    if data is not None and weight is None:
-        raise InputError(f"{model.spec} is untrained; quantising it to 8-bit integers needs weights and their labels")
-    splits = None if data is None else load_data(data, image_size=size)
     quantised = None
-    _say_what_takes_long(model.spec)
-    if weight is None or splits is None:
+    if data is None:
         exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
     else:
+        if weight is None:
+            raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")
+        splits = load_data(data, image_size=size)
         from zoo.exporting.quantize import quantize_onnx
 
         with TemporaryDirectory() as folder:
@@ -165,41 +179,8 @@ def _export_onnx(
         say(f"{quantised.float_top1:.2f} % in float32")
 
 
-def _say_what_takes_long(spec: Spec) -> None:
-    """A line for whoever waits in a terminal; torch does not tell how far it is."""
-    if sys.stderr.isatty():
-        say(f"exporting {spec}, which can take a minute", file=sys.stderr, flush=True)
-
-
-def _export_nir(
-    name: str, places: Places, out: Path, image_size: int | None, blocks: list[str], force: bool, as_json: bool
-) -> None:
-    from zoo.exporting import check_nir_target, export_nir, network_to_export
-
-    check_nir_target(out, force)
-    model, weight = network_to_export(name, **places)
-    size = image_size or _size_of(weight)
-    _say_what_takes_long(model.spec)
-    exported = export_nir(model, out, weight, image_size=size, blocks=blocks, force=force)
-    if as_json:
-        print(json.dumps(exported.to_json()))
-        return
-    print_rows([_row(block) for block in exported.blocks], as_json=False)
-    say(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
-    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
-
-
-def _row(block: ExportedBlock) -> dict[str, Any]:
-    shapes = (" × ".join(map(str, shape)) for shape in (block.input_shape, block.output_shape))
-    return {"name": block.block, "spikes": " → ".join(shapes), "nodes": block.nodes, "agree": f"{block.agreement:.2%}"}
-
-
-def _size_of(weight: Any) -> int:
-    return DEFAULT_IMAGE_SIZE if weight is None else int(weight.preprocessing.size)
-
-
 def _number_of(batch: str) -> int | None:
-    """Images at once; None for any number."""
+    """Parse --batch; None for any number."""
     if batch == ANY_BATCH:
         return None
     if not batch.isascii() or not batch.isdigit():

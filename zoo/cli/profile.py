@@ -175,7 +175,11 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
 
 
 def _figures(label: str, *values: int) -> tuple[str, ...]:
-    return (label, *(f"{value:,}" for value in values))
+    return (label, *_counts(*values))
+
+
+def _counts(*values: float) -> tuple[str, ...]:
+    return tuple(f"{value:,.0f}" for value in values)
 
 
 def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table]:
@@ -201,7 +205,7 @@ def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table
     yield _table(("model of energy", "network", "control", "ratio"), map(_of_model, profile.estimates))
     for estimate in profile.estimates:
         if estimate.refusal:
-            yield f"{estimate.model.name} does not run here: {estimate.refusal}"
+            yield f"{estimate.name} does not run here: {estimate.refusal}"
     yield ""
     yield profile.statement
     if profile.contains_control:
@@ -229,7 +233,7 @@ def _of_model(estimate: Estimate) -> tuple[str, ...]:
     from zoo.profiling import in_digits
 
     ratio = "" if estimate.ratio is None else in_digits(estimate.ratio)
-    return estimate.model.name, _microjoules(estimate.network), _microjoules(estimate.control), ratio
+    return estimate.name, _microjoules(estimate.network), _microjoules(estimate.control), ratio
 
 
 def _microjoules(energy: Picojoules | None) -> str:
@@ -256,7 +260,7 @@ def _details(profile: Profile, activity: OperationCounts | None) -> Iterator[str
         for estimate in profile.estimates:
             model = estimate.model
             scope = f"Charges {model.charges}. Leaves out {model.leaves_out}"
-            yield f"{model.name}: {model.prices}. {scope}. Source: {model.source}"
+            yield f"{estimate.name}: {model.prices}. {scope}. Source: {model.source}"
         yield ""
         yield SYNAPSES_RULE
         for rule in dict.fromkeys((*activity.elementwise, *RULES)):
@@ -266,8 +270,7 @@ def _details(profile: Profile, activity: OperationCounts | None) -> Iterator[str
     yield _table(
         ("layer", "kind", "branch", "parameters", "MACs", "outputs"),
         [
-            (layer.name or "(network)", layer.kind, layer.branch)
-            + tuple(f"{number:,}" for number in (layer.params, layer.macs, layer.outputs))
+            (layer.name or "(network)", layer.kind, layer.branch, *_counts(layer.params, layer.macs, layer.outputs))
             for layer in profile.layers
         ],
         words=3,
@@ -283,8 +286,11 @@ def _activity(activity: OperationCounts) -> Iterator[str | Table]:
     yield _table(
         ("layer", "counted as", "dense MACs", "nonzero pairs", "charged"),
         [
-            (layer.name, f"{layer.operation} ({reasons.index(layer.reason) + 1})")
-            + tuple(f"{number / activity.images:,.0f}" for number in (layer.dense, layer.used, layer.counted))
+            (
+                layer.name,
+                f"{layer.operation} ({reasons.index(layer.reason) + 1})",
+                *_counts(*(number / activity.images for number in (layer.dense, layer.used, layer.counted))),
+            )
             for layer in activity.synapses
         ],
         words=2,

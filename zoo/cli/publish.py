@@ -12,9 +12,8 @@ import typer
 
 from zoo.cli.options import Json, model_reference
 from zoo.cli.output import counted
-
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.errors import PublishError, ZooError
+from zoo.errors import PublishError, ZooError, import_plugin
 from zoo.files import is_file
 from zoo.terminal import say
 
@@ -179,7 +178,8 @@ def publish_command(
     if site is not None:
         if stated or everything or checkpoint or repo_id or namespace or to_dir:
             raise typer.BadParameter("--site takes a folder of `zoo site`, --private, --dry-run and --endpoint alone")
-        publish_folder(name, site, hub, private=private, dry_run=dry_run, as_json=as_json)
+        plugin = import_plugin("zoo-site", "zoo_site.publish", "--site")
+        plugin.publish_folder(name, site, hub, private=private, dry_run=dry_run, as_json=as_json)
         return
     _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
     _check_stated(stated, checkpoint is not None)

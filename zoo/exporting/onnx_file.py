@@ -24,8 +24,8 @@ from zoo.data.images import display_name
 from zoo.errors import InputError, TagError, missing_extra
 from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
-from zoo.weights.hub_client import LIBRARY
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.hub.read import LIBRARY
+from zoo.weights import stated_preprocessing
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -52,7 +52,7 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
         TagError: the tag is wrong, or of a weight without a record.
     """
     opened = open_model(name, listed=True, **places)
-    if opened.found.published is not None:
+    if opened.published is not None:
         raise TagError(
             f"{opened.weight_name} is a weight of its own publisher, without the record that the file is to hold; "
             "build it by create_model, write it by zoo.save, and export that folder"
@@ -162,7 +162,8 @@ def export_onnx(
 ) -> Exported:
     """Write a network as one ONNX file, in eval mode: pixels in [0, 1], (N, C, H, W) → logits (N, classes).
 
-    The file applies the mean and std of the weight itself. Rounding differs between runtimes, and in a hybrid network it flips a few bit planes: logits differ slightly.
+    The file applies the mean and std of the weight itself. Rounding differs between runtimes, and in a hybrid network
+    it flips a few bit planes: logits differ slightly.
 
     Args:
         model: the network; every module's mode is restored afterwards.

@@ -1,17 +1,14 @@
 """The cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it the network without spikes."""
 
 from zoo.catalog.schema import in_digits
-from zoo.profiling.activity import RULES, OperationCounts, Part, Rule, SpikeRate, SynapticLayer, charged
+from zoo.contracts.energy import EnergyModel, Picojoules, Prices, SpikeRate, SynapticLayer
+from zoo.profiling.activity import RULES, OperationCounts, Part, Rule, charged
 from zoo.profiling.counting import Cost, Layer, count_cost
 from zoo.profiling.energy import (
     CONTAINS_CONTROL,
     BreakEven,
     Energy,
-    EnergyMeter,
-    EnergyModel,
     Estimate,
-    Picojoules,
-    Prices,
     break_even,
 )
 from zoo.profiling.report import Control, Profile, preprocessing_of, profile
@@ -23,7 +20,6 @@ __all__ = [
     "Control",
     "Cost",
     "Energy",
-    "EnergyMeter",
     "EnergyModel",
     "Estimate",
     "Layer",

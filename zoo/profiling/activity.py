@@ -30,6 +30,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.energy import SpikeRate, SynapticLayer
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, INTEGRATION, NEURON_PRICES, NOTHING, Price, Work
 from zoo.profiling.counting import NEURONS, Branch, branch_of
@@ -476,59 +477,6 @@ def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:
 
 @final
 @dataclass(frozen=True)
-class SynapticLayer:
-    """A convolution or linear layer; whole numbers over all images and timesteps.
-
-    Attributes:
-        name: the module's.
-        branch: 'analog' or 'spiking'.
-        operation: 'AC' if every input was 0 or 1, else 'MAC'.
-        reason: why.
-        dense: multiply-accumulates with every weight, zeros and padding too.
-        used: pairs of a nonzero input and a weight.
-        counted: its charge: `used` accumulates, or `dense` multiply-accumulates.
-        nonzero: nonzero inputs.
-        outputs: values returned.
-    """
-
-    name: str
-    branch: Branch
-    operation: str
-    reason: str
-    dense: int
-    used: int
-    counted: int
-    nonzero: int
-    outputs: int
-
-
-@final
-@dataclass(frozen=True)
-class SpikeRate:
-    """Spikes of a neuron layer or an encoder, over all images.
-
-    Attributes:
-        name: the module's.
-        kind: its class.
-        encoder: True for an encoder; the network's mean rate is that of its neurons.
-        spikes: how many.
-        values: neurons times timesteps times images.
-    """
-
-    name: str
-    kind: str
-    encoder: bool
-    spikes: int
-    values: int
-
-    @property
-    def rate(self) -> float:
-        """Spikes per neuron and timestep; 0 without values."""
-        return self.spikes / self.values if self.values else 0.0
-
-
-@final
-@dataclass(frozen=True)
 class OperationCounts:
     """The work of a number of images.
 
@@ -537,7 +485,7 @@ class OperationCounts:
         synapses: every convolution and linear layer.
         rates: every encoder and neuron layer.
         elementwise: all other work, by rule.
-        repeated: the part of it that every timestep repeats: neurons, the spiking branch, spikes into and out of coders.
+        repeated: the part of it that every timestep repeats: neurons, the spiking branch, spikes in and out of coders.
         uncounted: operations without a rule, with numbers of calls.
     """
 
@@ -554,6 +502,11 @@ class OperationCounts:
         layers = [layer for layer in self.rates if not layer.encoder]
         values = sum(layer.values for layer in layers)
         return sum(layer.spikes for layer in layers) / values if values else None
+
+    @property
+    def other(self) -> Work:
+        """All work outside convolutions and linear layers."""
+        return sum(self.elementwise.values(), Work())
 
     @property
     def synaptic(self) -> Work:

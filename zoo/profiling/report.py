@@ -40,12 +40,12 @@ from zoo.profiling.energy import (
     break_even,
     compare,
     compare_range,
+    energy_models,
     estimate_all,
-    meter_types,
     range_of,
 )
 from zoo.registry import Registry, default_registry
-from zoo.weights.pretrained_cfg import stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
@@ -276,7 +276,7 @@ def profile(
             catalog=catalog,
         )
     if isinstance(model, OpenedModel):
-        registry, catalog = model.registry, model.catalog
+        registry, catalog = model.registry, model.stock.given_catalog
     network, weights, own_size = _network(model, num_classes, trained=images is not None)
     network = network if place is None else network.to(place)
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
@@ -422,17 +422,17 @@ def _measure(
 ) -> tuple[list[OperationCounts], tuple[Estimate, ...]]:
     """Count the same images in each network, and estimate their energy under every model."""
     recorders = [Recorder(network) for network in networks]
-    types = meter_types(registry)
-    meters = [[meter(network) for meter in types] for network in networks]
+    types = energy_models(registry)
+    models = [{name: model(network) for name, model in types.items()} for network in networks]
     weights = next(networks[0].parameters())
     count = 0
     while chunk := list(islice(images, batch)):
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
         count += len(chunk)
-        for network, recorder, own in zip(networks, recorders, meters, strict=True):
+        for network, recorder, own in zip(networks, recorders, models, strict=True):
             with recorder.watching():
                 network(stacked)
-            for meter in own:
-                meter.measure(stacked)
+            for model in own.values():
+                model.measure(stacked)
     counts = [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
-    return counts, estimate_all(counts, meters)
+    return counts, estimate_all(counts, models)

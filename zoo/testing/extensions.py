@@ -49,8 +49,7 @@ class EnergyModelTests(ClassTests):
         import torch
 
         import zoo
-        from zoo.profiling.activity import count_operations
-        from zoo.profiling.recorder import Recorder
+        from zoo.profiling.activity import Recorder, count_operations
 
         network = zoo.create_model("has8_resnet_b1_m1_d1_ste_bpd", num_classes=2).eval()
         model: EnergyModel = self.load()(network)

@@ -10,6 +10,9 @@ import pytest
 import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
+from zoo.profiling.energy_comparison import estimate_all, range_of
+from zoo.profiling.recorder import Recorder
+from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
 
 import zoo
 from zoo.contracts import ImageClassifier
@@ -17,9 +20,6 @@ from zoo.decoders.averages import RateDecoder
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
 from zoo.profiling.activity import count_operations
-from zoo.profiling.energy_comparison import estimate_all, range_of
-from zoo.profiling.recorder import Recorder
-from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
 
 IMAGE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, None]
 """The corner meets one of the four taps of a 2×2 kernel, the centre all four."""

@@ -6,6 +6,7 @@ that it is rounded as in a batch.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -17,104 +18,72 @@ from spikingjelly.activation_based.op_counter import (
 )
 from torch import Tensor
 
-from zoo.contracts import ImageClassifier
-from zoo.profiling import EnergyMeter, EnergyModel, OperationCounts, Picojoules
+from zoo.contracts import EnergyModel, ImageClassifier, Operations, Picojoules
+from zoo.errors import CompositionError
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"
 _SPIKESIM = "Moitra and others, IEEE TCAD 2023, doi:10.1109/TCAD.2023.3274918 (SpikeSim, 65 nm)"
 
-COMPUTE = EnergyModel(
-    "spikingjelly-compute",
-    f"{_PACKAGE}, SimpleEnergyProfiler; prices: {_HOROWITZ}",
-    "4.6 pJ a MAC, 0.9 pJ an AC",
-    "the operations that it has rules for, batch norms too; a layer whose inputs of a batch are all 0 or 1 as spiking; "
-    "its own sum over the output of every spiking convolution",
-    "memory traffic, what it has no rule for",
-)
-WITH_MEMORY = EnergyModel(
-    "spikingjelly-memory",
-    f"{_PACKAGE}, SimpleEnergyProfiler; prices: {_HOROWITZ}; 3.12 pJ a bit after STEP, openreview SzwU2XrXIS",
-    "spikingjelly-compute, and 24.96 pJ for a byte of weights and biases read",
-    "a weight read for every spike and weight that meet, or for every MAC",
-    "state of neurons (ours keep none between calls, where it looks for it), activations, spikes, addressing",
-)
-DENSE = EnergyModel(
-    "spikesim-dense",
-    f"{_PACKAGE}, SpikeSim; {_SPIKESIM}",
-    "SpikeSim's, for RRAM crossbars of 64 × 64",
-    "cycles of processing elements in convolutions, whether anything spikes or not",
-    "everything but convolutions, so linear layers too; what analog inputs need beyond spikes",
-)
-EVENT = EnergyModel(
-    "spikesim-event",
-    f"{_PACKAGE}, SpikeSim by events, which spikingjelly defines itself; {_SPIKESIM}",
-    "SpikeSim's, for RRAM crossbars of 64 × 64",
-    "of these cycles, where a convolution's input is 0 or 1, those that meet a spike",
-    "everything but convolutions, so linear layers too; what analog inputs need beyond spikes",
-    saturates=True,
-)
 
-_NOTHING = Picojoules(0.0, 0.0, 0.0)
-
-
-@final
-class SpikingjellyMeter(EnergyMeter):
-    """Adds up the estimates of these models over the batches of one network, which is in eval mode in each."""
-
-    models = (COMPUTE, WITH_MEMORY, DENSE, EVENT)
+class Measured(EnergyModel, ABC):
+    """Adds up what spikingjelly counts over the batches of one network, which is in eval mode in each."""
 
     def __init__(self, network: ImageClassifier) -> None:
         super().__init__(network)
         root = type(network).__name__
-        self._scopes = tuple(f"{root}.{name}" for name in network.spiking_module_names)
-        self._profiler = SimpleEnergyProfiler()
-        self._profiler.bind_model(network)
-        self._sums: dict[EnergyModel, Picojoules] = {}
-        self._refusal = ""  # why SpikeSim does not run on this network, in spikingjelly's words
+        self._scopes = tuple(f"{root}.{name}." for name in network.spiking_module_names)
+        self._total = self._by_spikes = self._by_time = 0.0
 
     def measure(self, images: Tensor) -> None:
         """Count a batch (N, C, H, W)."""
         alone = len(images) == 1
-        batch = images.repeat(2, 1, 1, 1) if alone else images
         with self.network.evaluating():
-            self._run_simple(batch, 0.5 if alone else 1.0)
-            if not self._refusal:
-                self._run_spikesim(batch, 0.5 if alone else 1.0)
+            energy = self.run(images.repeat(2, 1, 1, 1) if alone else images)
+        share = 0.5 if alone else 1.0
+        self._total += share * energy.total
+        self._by_spikes += share * energy.spikes
+        self._by_time += share * energy.timesteps
 
-    def estimates(self, counts: OperationCounts) -> Mapping[str, Picojoules | str]:
-        """Return the averages of all images that were measured, or why SpikeSim does not run."""
-        averages: dict[str, Picojoules | str] = {
-            model.name: Picojoules(pj.total / counts.images, pj.spikes / counts.images, pj.timesteps / counts.images)
-            for model, pj in self._sums.items()
-        }
-        return averages | (dict.fromkeys((DENSE.name, EVENT.name), self._refusal) if self._refusal else {})
+    @abstractmethod
+    def run(self, images: Tensor) -> Picojoules:
+        """Return the energy of all images of a batch."""
 
-    def _add(self, model: EnergyModel, share: float, total: float, spikes: float, timesteps: float) -> None:
-        before = self._sums.get(model, _NOTHING)
-        self._sums[model] = Picojoules(
-            before.total + share * total, before.spikes + share * spikes, before.timesteps + share * timesteps
-        )
+    def estimate(self, operations: Operations) -> Picojoules:
+        """Energy of one image, averaged over all that were measured."""
+        images = operations.images
+        return Picojoules(self._total / images, self._by_spikes / images, self._by_time / images)
 
-    def _run_simple(self, batch: Tensor, share: float) -> None:
+    def is_spiking(self, scope: str) -> bool:
+        """Tell whether a scope of spikingjelly's counters lies in the spiking branch."""
+        return f"{scope}.".startswith(self._scopes)
+
+
+class Simple(Measured, ABC):
+    """spikingjelly's `SimpleEnergyProfiler`."""
+
+    def __init__(self, network: ImageClassifier) -> None:
+        super().__init__(network)
+        self._profiler = SimpleEnergyProfiler()
+        self._profiler.bind_model(network)
+
+    def run(self, images: Tensor) -> Picojoules:
+        """Return the energy of all images of a batch."""
         profiler, cost = self._profiler, self._profiler.config.cost_config
         with profiler:
-            self.network(batch)
-        report = profiler.get_report()
+            self.network(images)
         macs, acs = profiler.mac_counter.get_counts(), profiler.ac_counter.get_counts()
         synapses = profiler.synop_counter.get_total()
-        compute = self._inside(macs) * cost.e_mac_pj + self._inside(acs) * cost.e_ac_pj
-        by_spikes = synapses * cost.e_ac_pj
-        self._add(COMPUTE, share, report.energy_compute_pj, by_spikes, compute)
-        word = next(self.network.parameters()).element_size()
-        read = self._inside(profiler.memory_counter.get_counts())
-        self._add(
-            WITH_MEMORY,
-            share,
-            report.energy_total_pj,
-            by_spikes + synapses * word * cost.e_memory_pj_per_byte,
-            compute + read * cost.e_memory_pj_per_byte,
+        compute = Picojoules(
+            profiler.get_report().energy_compute_pj,
+            synapses * cost.e_ac_pj,
+            self._inside(macs) * cost.e_mac_pj + self._inside(acs) * cost.e_ac_pj,
         )
+        return self._charge(compute, synapses)
+
+    def _charge(self, compute: Picojoules, synapses: int) -> Picojoules:
+        """Add what a model charges beside arithmetic, of a batch with so many synaptic operations."""
+        return compute
 
     def _inside(self, counts: Mapping[str, Mapping[Any, int]]) -> int:
         """Sum the counts of the spiking branch, given by scope.
@@ -123,32 +92,115 @@ class SpikingjellyMeter(EnergyMeter):
         """
         outermost: list[str] = []
         for scope in sorted(counts, key=lambda name: name.count(".")):
-            if self._is_spiking(scope) and not f"{scope}.".startswith(tuple(f"{outer}." for outer in outermost)):
+            if self.is_spiking(scope) and not f"{scope}.".startswith(tuple(f"{outer}." for outer in outermost)):
                 outermost.append(scope)
         return sum(sum(counts[scope].values()) for scope in outermost)
 
-    def _is_spiking(self, scope: str) -> bool:
-        return f"{scope}.".startswith(tuple(f"{name}." for name in self._scopes))
 
-    def _run_spikesim(self, batch: Tensor, share: float) -> None:
-        try:
+@final
+class Compute(Simple):
+    """Arithmetic by spikingjelly's own counts."""
+
+    api_version = 1
+    source = f"{_PACKAGE}, SimpleEnergyProfiler; prices: {_HOROWITZ}"
+    prices = "4.6 pJ a MAC, 0.9 pJ an AC"
+    charges = (
+        "the operations that it has rules for, batch norms too; a layer whose inputs of a batch are all 0 or 1 as "
+        "spiking; its own sum over the output of every spiking convolution"
+    )
+    leaves_out = "memory traffic, what it has no rule for"
+
+
+@final
+class Memory(Simple):
+    """Arithmetic and reads of weights by spikingjelly's own counts."""
+
+    api_version = 1
+    source = f"{_PACKAGE}, SimpleEnergyProfiler; prices: {_HOROWITZ}; 3.12 pJ a bit after STEP, openreview SzwU2XrXIS"
+    prices = "spikingjelly-compute, and 24.96 pJ for a byte of weights and biases read"
+    charges = "a weight read for every spike and weight that meet, or for every MAC"
+    leaves_out = (
+        "state of neurons (ours keep none between calls, where it looks for it), activations, spikes, addressing"
+    )
+
+    def _charge(self, compute: Picojoules, synapses: int) -> Picojoules:
+        profiler, per_byte = self._profiler, self._profiler.config.cost_config.e_memory_pj_per_byte
+        word = next(self.network.parameters()).element_size()
+        return Picojoules(
+            profiler.get_report().energy_total_pj,
+            compute.spikes + synapses * word * per_byte,
+            compute.timesteps + self._inside(profiler.memory_counter.get_counts()) * per_byte,
+        )
+
+
+class SpikeSim(Measured, ABC):
+    """spikingjelly's SpikeSim, which knows some networks alone."""
+
+    def __init__(self, network: ImageClassifier) -> None:
+        super().__init__(network)
+        self._refusal = ""
+
+    def run(self, images: Tensor) -> Picojoules:
+        """Return the energy of all images of a batch; 0 if SpikeSim refuses the network."""
+        if not self._refusal:
             config = SpikeSimEnergyConfig(activity_mode="event")
-            report = estimate_spikesim_energy(self.network, batch, config=config)
-        except (ValueError, NotImplementedError) as error:  # it raises these for networks outside its scope
-            self._refusal = str(error).split(". ")[0].split(": ")[0]
-            return
-        event, dense = report.energy_by_stage, _dense_by_stage(report)
-        spiking = [stage for stage in event if self._is_spiking(stage)]
+            try:
+                return self._charge(estimate_spikesim_energy(self.network, images, config=config))
+            except (ValueError, NotImplementedError) as error:  # for networks outside its scope
+                self._refusal = str(error).split(". ")[0].split(": ")[0]
+        return Picojoules(0.0, 0.0, 0.0)
+
+    @abstractmethod
+    def _charge(self, report: SpikeSimEnergyReport) -> Picojoules:
+        """Return the energy of a batch that SpikeSim has run by events."""
+
+    def estimate(self, operations: Operations) -> Picojoules:
+        """Energy of one image.
+
+        Raises:
+            CompositionError: SpikeSim does not run on this network.
+        """
+        if self._refusal:
+            raise CompositionError(self._refusal)
+        return super().estimate(operations)
+
+
+@final
+class SpikeSimDense(SpikeSim):
+    """SpikeSim's cycles, whether anything spikes or not."""
+
+    api_version = 1
+    source = f"{_PACKAGE}, SpikeSim; {_SPIKESIM}"
+    prices = "SpikeSim's, for RRAM crossbars of 64 × 64"
+    charges = "cycles of processing elements in convolutions, whether anything spikes or not"
+    leaves_out = "everything but convolutions, so linear layers too; what analog inputs need beyond spikes"
+
+    def _charge(self, report: SpikeSimEnergyReport) -> Picojoules:
+        dense = {
+            stage: stats["dense_pe_cycle_count"]
+            * report.config.pe_cycle_energy_for_kernel_pj(report.stage_metadata[stage]["kernel_size"])
+            for stage, stats in report.event_stats_by_stage.items()
+        }
+        repeated = sum(dense[stage] for stage in report.energy_by_stage if self.is_spiking(stage))
+        return Picojoules(sum(dense.values()), 0.0, repeated)
+
+
+@final
+class SpikeSimEvent(SpikeSim):
+    """SpikeSim's cycles that meet a spike."""
+
+    api_version = 1
+    source = f"{_PACKAGE}, SpikeSim by events, which spikingjelly defines itself; {_SPIKESIM}"
+    prices = "SpikeSim's, for RRAM crossbars of 64 × 64"
+    charges = "of these cycles, where a convolution's input is 0 or 1, those that meet a spike"
+    leaves_out = "everything but convolutions, so linear layers too; what analog inputs need beyond spikes"
+    saturates = True
+
+    def _charge(self, report: SpikeSimEnergyReport) -> Picojoules:
+        event = report.energy_by_stage
         driven = [stage for stage, about in report.stage_metadata.items() if about["event_driven_calls"]]
-        self._add(DENSE, share, sum(dense.values()), 0.0, sum(dense[stage] for stage in spiking))
-        by_spikes = sum(event[stage] for stage in driven)
-        self._add(EVENT, share, report.energy_total_pj, by_spikes, sum(event[stage] for stage in spiking))
-
-
-def _dense_by_stage(report: SpikeSimEnergyReport) -> dict[str, float]:
-    """Return the energy of SpikeSim's dense mode, from the cycles that its other mode counts too."""
-    return {
-        stage: stats["dense_pe_cycle_count"]
-        * report.config.pe_cycle_energy_for_kernel_pj(report.stage_metadata[stage]["kernel_size"])
-        for stage, stats in report.event_stats_by_stage.items()
-    }
+        return Picojoules(
+            report.energy_total_pj,
+            sum(event[stage] for stage in driven),
+            sum(energy for stage, energy in event.items() if self.is_spiking(stage)),
+        )

@@ -17,15 +17,14 @@ from spikingjelly.activation_based import layer, neuron
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 from torch.nn import functional
+from zoo.exporting.nir_graph import block_graph
 
 import zoo
 from zoo.catalog.catalog import default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, MissingExtraError
 from zoo.exporting import export_nir
-from zoo.exporting.nir_graph import block_graph
 from zoo.neurons.nodes import IFNeuron, ParametricLIFNeuron
-from zoo.registry import parse_name
 
 SIDE, DT = 16, 1e-4
 NETWORKS = (
@@ -168,7 +167,7 @@ def test_the_stages_of_a_baseline_are_blocks_where_the_stem_cannot_be_one(tmp_pa
 
 def test_the_folder_says_what_it_holds(tmp_path: Path) -> None:
     name = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
-    model, weight = zoo.create_model(name, pretrained=True), default_catalog().weight(parse_name(name))
+    model, weight = zoo.create_model(name, pretrained=True), default_catalog().weight(zoo.parse_name(name))
     exported = export_nir(model, tmp_path / "nir", weight, image_size=SIDE, blocks=["stages.1.1.spiking"])
     told = json.loads((tmp_path / "nir" / "network.json").read_text(encoding="utf-8"))
     assert (told["name"], told["sha256"], told["license"]) == (name, weight.sha256, "MIT")

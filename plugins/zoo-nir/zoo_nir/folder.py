@@ -16,21 +16,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+import nir
 import torch
+from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError, missing_extra, shorten, suggest
-from zoo.exporting.network import check_image_size, describe_network, example_images, looking_at
-from zoo.exporting.nir_graph import block_graph
+from zoo.errors import InputError, shorten, suggest
+from zoo.exporting import check_image_size, describe_network, example_images, writing_to
 from zoo.files import folder_beside
 from zoo.terminal import without_word_of_triton
+from zoo_nir.graph import block_graph
 
 INDEX, SUFFIX = "network.json", ".nir"
 DT = 1e-4
-"""Seconds a timestep: what spikingjelly assumes when it reads a file."""
+"""Seconds a timestep, which spikingjelly assumes when it reads a file."""
 EXAMPLES = 2
 MIN_AGREEMENT = 0.99
 """Share of values that a block read back must have in common with the network's own; rounding moves a few spikes."""
@@ -61,7 +63,7 @@ class ExportedBlock:
 @final
 @dataclass(frozen=True)
 class ExportedBlocks:
-    """What was written.
+    """A folder that was written.
 
     Attributes:
         folder: its path.
@@ -87,7 +89,7 @@ class ExportedBlocks:
 @final
 @dataclass(frozen=True)
 class _Call:
-    """A block, what went into it and what came out, (T, N, …) each."""
+    """A block with its input and output, (T, N, …) each."""
 
     block: nn.Module
     spikes: Tensor
@@ -110,7 +112,7 @@ def export_nir(
     Args:
         model: the network; it is left as it is.
         out: a folder that is empty or does not exist.
-        weight: what its weights are, to be told by `network.json`; None where they are nobody's.
+        weight: its weights, for `network.json`; None for an untrained network.
         image_size: pixels a side, which the graphs' shapes follow from.
         blocks: names of those to write; all of them by default.
         force: replace a folder that such an export wrote.
@@ -120,7 +122,6 @@ def export_nir(
             name, or one holds what NIR or spikingjelly's exporter cannot express. Nothing half-written remains.
     """
     check_nir_target(out, force)
-    _check_installed()
     check_image_size(model, image_size)
     calls = _chosen(_run_blocks(model, image_size), blocks, model)
     with _replacing(out) as folder, without_word_of_triton():
@@ -133,9 +134,9 @@ def export_nir(
 
 
 def check_nir_target(out: Path, force: bool) -> None:
-    """Raise `InputError` where a folder of NIR graphs cannot or must not be written."""
+    """Raise `InputError` if a folder of NIR graphs cannot or must not be written."""
     name = display_name(out)
-    with looking_at(out):
+    with writing_to(out):
         if out.is_file():
             raise InputError(f"{name} is a file; NIR graphs need a folder, one file for each spiking block")
         if not out.parent.is_dir():
@@ -152,17 +153,9 @@ def check_nir_target(out: Path, force: bool) -> None:
             )
 
 
-def _check_installed() -> None:
-    try:
-        import nir  # noqa: F401
-        import nirtorch  # noqa: F401  # spikingjelly's exporter needs it
-    except ImportError as error:
-        raise missing_extra(error, "NIR", "export") from error
-
-
 @final
 class _Recorder:
-    """Notes what the outermost of the watched modules get and return, by name in the order of the calls."""
+    """Records inputs and outputs of the outermost watched modules, by name in the order of the calls."""
 
     def __init__(self, network: nn.Module, watched: tuple[str, ...]) -> None:
         self.calls: dict[str, _Call] = {}
@@ -194,7 +187,7 @@ class _Recorder:
 
 
 def _run_blocks(model: ImageClassifier, image_size: int) -> dict[str, _Call]:
-    """The spiking blocks of a copy, fused. A spiking module that is not a step of its own gives the steps inside it."""
+    """Run the spiking blocks of a fused copy. A spiking module that is no step of its own gives the steps inside it."""
     if not model.spiking_module_names:
         raise InputError(
             f"{model.spec} has no spiking blocks, and NIR holds nothing else; --format onnx takes it whole"
@@ -217,13 +210,9 @@ def _chosen(calls: dict[str, _Call], blocks: Sequence[str], model: ImageClassifi
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place at the end; where something fails, nothing has changed."""
-    out = out.resolve()
-    try:
-        with folder_beside(out, replace=True) as beside:
-            yield beside
-    except OSError as error:
-        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
+    """Yield a new folder that takes the place of `out` at the end; if something fails, nothing has changed."""
+    with writing_to(out), folder_beside(out.resolve(), replace=True) as beside:
+        yield beside
 
 
 def _write_blocks(folder: Path, network: str, calls: dict[str, _Call]) -> tuple[ExportedBlock, ...]:
@@ -235,15 +224,15 @@ def _write_blocks(folder: Path, network: str, calls: dict[str, _Call]) -> tuple[
 
 
 def _write_block(folder: Path, network: str, name: str, call: _Call) -> ExportedBlock:
-    import nir
-
     graph = block_graph(call.block, call.spikes, name, DT)
     graph.metadata = {"network": network, "block": name, "timesteps": len(call.spikes), "dt": DT}
     file = folder / f"{name}{SUFFIX}"
     stored = io.BytesIO()  # HDF5 that cannot write to a file, since the disk is full, ends the process
     nir.write(stored, graph)
     file.write_bytes(stored.getbuffer())
-    agreement = _read_again(file, call)
+    with torch.no_grad():
+        output = read_block(file)(call.spikes)
+    agreement = float((output == call.output).float().mean()) if output.shape == call.output.shape else 0.0
     if agreement < MIN_AGREEMENT:
         raise InputError(
             f"{name} ({type(call.block).__name__}) cannot be expressed in NIR: of what spikingjelly's graph of it "
@@ -253,10 +242,29 @@ def _write_block(folder: Path, network: str, name: str, call: _Call) -> Exported
     return ExportedBlock(file.name, name, into, out_of, len(graph.nodes), agreement)
 
 
-def _read_again(file: Path, call: _Call) -> float:
-    """The share of values that are the block's own when spikingjelly runs the file."""
-    from spikingjelly.activation_based.nir_exchange import import_from_nir
+def read_block(file: Path) -> nn.Module:
+    """Read a graph that `export_nir` wrote, as a module of spikingjelly: spikes (T, N, …) → (T, N, …).
 
-    with torch.no_grad():
-        output = import_from_nir(file, dt=DT, step_mode="m")(call.spikes)[0]
-    return float((output == call.output).float().mean()) if output.shape == call.output.shape else 0.0
+    Example:
+        >>> import tempfile, torch, zoo
+        >>> model = zoo.create_model("snn_resnet_b1_m1_d1_ste_bpd", num_classes=2)
+        >>> folder = Path(tempfile.mkdtemp()) / "blocks"
+        >>> exported = export_nir(model, folder, image_size=8, blocks=["stages.1.0.spiking"])
+        >>> spikes = torch.zeros(8, 1, *exported.blocks[0].input_shape)
+        >>> read_block(folder / exported.blocks[0].file)(spikes).shape[2:] == exported.blocks[0].output_shape
+        True
+    """
+    return _Block(import_from_nir(file, dt=DT, step_mode="m"))
+
+
+@final
+class _Block(nn.Module):
+    """A graph as nirtorch runs it, without its second result, the state."""
+
+    def __init__(self, graph: nn.Module) -> None:
+        super().__init__()
+        self.graph = graph
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        output: Tensor = self.graph(spikes)[0]
+        return output

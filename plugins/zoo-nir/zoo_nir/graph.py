@@ -8,10 +8,12 @@ else there is, is refused by name: the exporter would leave some of it out witho
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from typing import Any, NoReturn, final
 
 import torch
+from nir import NIRGraph
 from spikingjelly.activation_based import base, layer, neuron
+from spikingjelly.activation_based.nir_exchange import export_to_nir
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
@@ -21,16 +23,13 @@ from zoo.errors import InputError
 from zoo.families.fusion import FoldedNorm
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 
-if TYPE_CHECKING:
-    from nir import NIRGraph
-
 _LAYERS = (
     *(nn.Linear, layer.Linear, nn.Conv1d, layer.Conv1d, nn.Conv2d, layer.Conv2d),
     *(nn.AvgPool2d, layer.AvgPool2d, nn.Flatten, layer.Flatten),
 )
 _NEURONS = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.CUBALIFNode)
 _SILENT = (nn.Identity, FoldedNorm, nn.Dropout, layer.Dropout)
-"""What passes on what it gets, in eval mode."""
+"""Layers that pass on their input in eval mode."""
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _INNER = "block"
 
@@ -60,7 +59,7 @@ class _Tracer(fx.Tracer):
 
 
 def block_graph(block: nn.Module, spikes: Tensor, name: str, dt: float) -> NIRGraph:
-    """The NIR graph of a block.
+    """Return the NIR graph of a block.
 
     Args:
         block: in eval mode; its neurons are replaced.
@@ -71,8 +70,6 @@ def block_graph(block: nn.Module, spikes: Tensor, name: str, dt: float) -> NIRGr
     Raises:
         InputError: names what cannot be expressed.
     """
-    from spikingjelly.activation_based.nir_exchange import export_to_nir
-
     if _is_layer(block):
         block = nn.Sequential(block)
     traced = _present(_trace(block, name), block, name)
@@ -91,7 +88,7 @@ def _trace(block: nn.Module, name: str) -> fx.Graph:
 
 
 def _present(graph: fx.Graph, block: nn.Module, name: str) -> fx.GraphModule:
-    """The graph over spikingjelly's own layers, a node behind every addition."""
+    """Rebuild the graph of spikingjelly's own layers, with a node behind every addition."""
     for node in list(graph.nodes):
         if node.op == "call_module":
             node.target = str(node.target).partition(".")[2]
@@ -143,7 +140,7 @@ def _name_sum(graph: fx.Graph, node: fx.Node, block: nn.Module) -> None:
 
 
 def _owner(node: fx.Node, name: str) -> str:
-    """The module in whose forward a node arises."""
+    """Name the module whose forward a node comes from."""
     inner = [str(path).partition(".")[2] for path in node.meta.get("nn_module_stack", {})]
     return f"{name}.{inner[-1]}" if inner and inner[-1] else name
 
@@ -158,8 +155,6 @@ def _told(node: fx.Node) -> str:
 
 def _blame_a_layer(traced: fx.GraphModule, spikes: Tensor, name: str) -> None:
     """Raise `InputError` for the first layer that cannot be exported even by itself."""
-    from spikingjelly.activation_based.nir_exchange import export_to_nir
-
     with torch.no_grad():
         ShapeProp(traced).propagate(spikes)
     for node in traced.graph.nodes:

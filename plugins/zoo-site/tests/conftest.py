@@ -10,13 +10,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
+from zoo.site import Demo, Site, build_site
 
 from zoo.catalog.catalog import Catalog, catalog_path, read_file
 from zoo.catalog.schema import WeightRecord
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.inference.layer_words import layers_in_words
 from zoo.inference.show import plane_captions
-from zoo.site import Demo, Site, build_site
 
 ROOT = Path(__file__).parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

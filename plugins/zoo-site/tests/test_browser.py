@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
+from zoo.site.paper import paper_results
 
 from tests.site.conftest import look
 from zoo.catalog.schema import WeightRecord
 from zoo.errors import KNOWN_PLUGINS
-from zoo.site.paper import paper_results
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 PHONE = ViewportSize(width=390, height=844)

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
+from zoo.site import Demo, Site, build_site, make_demo
+from zoo.site.demo import MODULE, WASM, as_script, classic_script
 
 from tests.site.test_npm import packed as packed_files
 from tests.site.test_npm import put
@@ -17,8 +19,6 @@ from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import CatalogFile, WeightRecord
 from zoo.data.images import sample_photographs
 from zoo.errors import DownloadError, InputError
-from zoo.site import Demo, Site, build_site, make_demo
-from zoo.site.demo import MODULE, WASM, as_script, classic_script
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')

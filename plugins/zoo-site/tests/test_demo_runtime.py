@@ -14,6 +14,8 @@ import onnxruntime
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
+from zoo.site import Demo, build_site, make_demo
+from zoo.site.npm import NpmPackage, read_package
 
 import zoo
 from tests.cli.commands import run
@@ -25,8 +27,6 @@ from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import DownloadError
 from zoo.factory import open_model
 from zoo.inference.show import record
-from zoo.site import Demo, build_site, make_demo
-from zoo.site.npm import NpmPackage, read_package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -14,12 +14,12 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-
-from tests.cli.commands import run
-from zoo.errors import DownloadError
 from zoo.site import npm
 from zoo.site.demo import RUNTIME
 from zoo.site.npm import NpmPackage, default_cache, read_package
+
+from tests.cli.commands import run
+from zoo.errors import DownloadError
 
 FILES = {"dist/a.js": b"var a = 1;", "dist/b.wasm": bytes(range(256))}
 

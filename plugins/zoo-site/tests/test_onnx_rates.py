@@ -7,6 +7,7 @@ import json
 import onnx
 import pytest
 import torch
+from zoo.exporting.onnx_rates import Telling
 
 import zoo
 from tests.exporting.test_onnx import session, tiny
@@ -14,7 +15,6 @@ from zoo.catalog.catalog import default_catalog
 from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import InputError
 from zoo.exporting import network_to_export, onnx_with_rates
-from zoo.exporting.onnx_rates import Telling
 from zoo.inference.show import record
 
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from zoo.site import Site, build_site
+from zoo.site.paper import DATASET, paper_results
 
 from tests.cli.commands import run
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import CatalogFile, WeightRecord
 from zoo.errors import InputError
-from zoo.site import Site, build_site
-from zoo.site.paper import DATASET, paper_results
 
 PAPER = Path(__file__).parents[1] / "paper" / "tables.yaml"
 HOSTILE = "<script>alert(1)</script>\"'&"

@@ -1,4 +1,4 @@
-"""All files of the site, in memory; then a folder that is whole or not there."""
+"""The files of the site, in memory, and a folder of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from typing import final
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.errors import InputError
 from zoo.files import write_folder
-from zoo.site.demo import Demo
-from zoo.site.pages import demo_page, front_page, space_card, weight_page
-from zoo.site.paper import paper_results
-from zoo.site.rates import LayerRates, layer_rates
-from zoo.site.results import Result, results_of, write_csv, write_json
 from zoo.terminal import Progress
+from zoo_site.demo import Demo
+from zoo_site.pages import demo_page, front_page, space_card, weight_page
+from zoo_site.results import LayerRates, Result, layer_rates, paper_results, results_of, write_csv, write_json
 
 NOT_RUN = LayerRates(why_none="The layers were not run when this site was built.")
 
@@ -40,7 +38,7 @@ class Site:
         return sum(map(len, self.files.values()))
 
     def write(self, folder: Path) -> None:
-        """Write a new folder; it is complete, or not there.
+        """Write a new folder, atomically.
 
         Raises:
             InputError: it holds files already, or cannot be written.
@@ -60,21 +58,21 @@ def build_site(
     demo: Demo | None = None,
     after_weight: Progress = lambda weights: None,
 ) -> Site:
-    """The site of every weight of a catalog.
+    """Build the site of every weight of a catalog.
 
-    The same catalog gives the same bytes, whenever and wherever it is built.
+    The same catalog always gives the same bytes.
 
     Example:
-        >>> from zoo.site import build_site
+        >>> from zoo_site.build import build_site
         >>> site = build_site(rates=False)
         >>> sorted(path for path in site.files if "/" not in path)
         ['README.md', 'index.html', 'results.csv', 'results.json']
 
     Args:
         catalog: the one of all installed distributions by default.
-        rates: whether each weight that is installed classifies a photograph, for the spike rates of its layers.
+        rates: classify a photograph with each installed weight, for the spike rates of its layers.
         demo: of `make_demo`, a page that classifies in the browser; None for a site without it.
-        after_weight: told of each weight that is done.
+        after_weight: called after each weight.
 
     Raises:
         InputError: the catalog lists no weights that can be shown.
@@ -101,7 +99,7 @@ def _files(
     yield "results.csv", write_csv(results)
     yield "results.json", write_json(results, paper, {name: layers.rates for name, layers in counted.items()})
     yield "README.md", space_card(results)
-    for file in resources.files("zoo.site").joinpath("static").iterdir():
+    for file in resources.files("zoo_site").joinpath("static").iterdir():
         yield f"static/{file.name}", file.read_bytes()
     if demo is not None:
         yield "demo.html", demo_page(demo)

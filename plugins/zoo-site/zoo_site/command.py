@@ -9,15 +9,18 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json
+from zoo.cli.options import Json, PlainCommand
 from zoo.cli.output import progress
 from zoo.cli.predict import default_model
 from zoo.terminal import say
 
+app = typer.Typer()
+
 _DEMO = "Of --demo"
 
 
-def site_command(
+@app.command(cls=PlainCommand, epilog="Example: zoo site --out site/")
+def site(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder to write; it must be empty, or not there yet.")
     ] = Path("site"),
@@ -58,21 +61,22 @@ def site_command(
     fetched once, and nothing is fetched when the page is looked at.
     """
     from zoo.catalog.catalog import default_catalog
-    from zoo.site import build_site, make_demo
-    from zoo.site.npm import REGISTRY
+    from zoo_site.build import build_site
+    from zoo_site.demo import make_demo
+    from zoo_site.npm import REGISTRY
 
     made = make_demo(default_model(), npm_registry or REGISTRY, cache_dir) if demo else None
     count = sum(map(len, default_catalog().weights.values()))
     with progress(count, visible=not no_rates, doing="running weights") as advance:
-        site = build_site(rates=not no_rates, demo=made, after_weight=advance)
-    site.write(out)
-    for name, reason in site.left_out.items():
+        built = build_site(rates=not no_rates, demo=made, after_weight=advance)
+    built.write(out)
+    for name, reason in built.left_out.items():
         say(f"note: {name} is left out: {reason}", file=sys.stderr)
     if as_json:
         print(
             json.dumps(
-                {"folder": str(out), "files": len(site.files), "bytes": site.size, "left_out": dict(site.left_out)}
+                {"folder": str(out), "files": len(built.files), "bytes": built.size, "left_out": dict(built.left_out)}
             )
         )
     else:
-        say(f"{out}: {len(site.files)} files, {site.size:,} bytes; open {out / 'index.html'} in a browser")
+        say(f"{out}: {len(built.files)} files, {built.size:,} bytes; open {out / 'index.html'} in a browser")

@@ -1,4 +1,4 @@
-"""What the page that classifies in the browser is made of: onnxruntime-web, a network, the photographs, its scripts.
+"""The page that classifies in the browser: onnxruntime-web, a network that tells its spikes, a photograph, scripts.
 
 A page that is opened from a file may load classic scripts and nothing else. So the runtime, which is a module, becomes
 one, and what is not a script is text inside one: compressed, in base64.
@@ -11,21 +11,26 @@ import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, final
 
 import PIL
+import torch
+from torch import Tensor, nn
 
 from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog.schema import Preprocessing, StoredWeight
+from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import DownloadError, InputError
-from zoo.exporting import network_to_export, onnx_with_rates
+from zoo.exporting import Normalised, check_image_size, describe_onnx, example_images, network_to_export, to_onnx
 from zoo.inference.layer_words import layers_in_words
-from zoo.inference.show import CHANNELS, plane_captions
-from zoo.site.npm import REGISTRY, NpmPackage, read_package
+from zoo.inference.show import CHANNELS, plane_captions, watching
+from zoo.weights import stated_preprocessing
+from zoo_site.npm import REGISTRY, NpmPackage, read_package
 
 RUNTIME = NpmPackage(
     "onnxruntime-web",
@@ -35,7 +40,7 @@ RUNTIME = NpmPackage(
 MODULE, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
 
 TALL_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
-"""Whether this Pillow resizes an image that is much taller than wide in the other order, and so rounds otherwise."""
+"""True if this Pillow resizes a very tall image in the other order, and so rounds otherwise."""
 
 _EXPORTS = re.compile(r"export\{([^{}]*)\};?\s*(?://# sourceMappingURL=\S*\s*)?\Z")
 
@@ -67,7 +72,7 @@ class Demo:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the page's script is told."""
+        """The facts that the page's script reads."""
         return {
             "labels": self.labels,
             "size": self.size,
@@ -79,8 +84,8 @@ class Demo:
         }
 
     def files(self) -> Iterator[tuple[str, bytes]]:
-        """Path inside the site → bytes, without the page itself."""
-        for file in resources.files("zoo.site").joinpath("static_demo").iterdir():
+        """Yield path inside the site and bytes, without the page itself."""
+        for file in resources.files("zoo_site").joinpath("static_demo").iterdir():
             yield f"demo/{file.name}", file.read_bytes()
         yield "demo/runtime.js", self.script
         photograph = sample_photographs()[0].read_bytes()
@@ -101,7 +106,7 @@ def make_demo(
     Args:
         weight: name of a weight of a spiking network, `variant.tag`.
         registry: address of the npm registry.
-        cache: folder where the runtime is kept.
+        cache: the folder to keep the runtime in.
         catalog: that lists the weight; the one of all installed distributions by default.
         runtime: version and hash of onnxruntime-web.
 
@@ -129,7 +134,7 @@ def make_demo(
 
 
 def _check_preparation(weight: str, preprocessing: Preprocessing, channels: int) -> None:
-    """The page's script resizes as Pillow does with its bicubic filter, and crops nothing beside the square."""
+    """Raise `InputError` unless the page's script can prepare images: Pillow's bicubic filter, and a square crop."""
     if preprocessing.interpolation != "bicubic" or preprocessing.crop_pct != 1 or channels != 3:
         raise InputError(
             f"{weight} takes {channels} channels, interpolation {preprocessing.interpolation!r} and crop_pct "
@@ -138,10 +143,10 @@ def _check_preparation(weight: str, preprocessing: Preprocessing, channels: int)
 
 
 def classic_script(module: bytes) -> bytes:
-    """onnxruntime-web's module as a script that defines `ort`; a page from a file may not load modules.
+    """Turn onnxruntime-web's module into a script that defines `ort`; a page from a file may not load modules.
 
     Example:
-        >>> from zoo.site.demo import classic_script
+        >>> from zoo_site.demo import classic_script
         >>> print(classic_script(b"var a=import.meta.url;export{a as env};").decode())
         "use strict";
         var ort = (() => {
@@ -159,12 +164,104 @@ def classic_script(module: bytes) -> bytes:
         raise DownloadError(f"the module of {RUNTIME.name} does not end with its exports; pin a version that does")
     pairs = (item.strip().partition(" as ") for item in found[1].split(",") if item.strip())
     returned = ", ".join(f"{public or own}: {own}" for own, _, public in pairs)
-    # Where it lies is asked to load its parts, which are handed to it here.
+    # It asks for its own address to load its parts, which are handed to it here.
     body = text[: found.start()].rstrip().replace("import.meta.url", '"about:blank"')
     return f'"use strict";\nvar ort = (() => {{\n{body}\nreturn {{{returned}}};\n}})();\n'.encode()
 
 
 def as_script(name: str, content: bytes) -> bytes:
-    """A script that adds these bytes to `zooFiles`: compressed, in base64."""
+    """Return a script that adds these bytes to `zooFiles`: compressed, in base64."""
     packed = base64.b64encode(gzip.compress(content, 6, mtime=0)).decode()
     return f'var zooFiles = Object.assign(globalThis.zooFiles || {{}}, {{{json.dumps(name)}: "{packed}"}});\n'.encode()
+
+
+# A network as ONNX that tells its spikes ------------------------------------------------------------------------------
+
+RATES, PLANES = "rates", "planes"
+"""Names of the outputs after the logits."""
+
+
+@final
+@dataclass(frozen=True)
+class TellingNetwork:
+    """A network as ONNX that tells its spike rates.
+
+    Attributes:
+        data: the file; `pixels` (1, C, H, W) in [0, 1] → `logits` (1, classes), `rates` (1, layers) and `planes`
+            (T, 1, C, H, W). Its metadata has the layers as `zoo.layers`, a JSON list.
+        layers: names of the layers of neurons, in the order of execution and of `rates`.
+        code: the meaning of the planes, in the encoder's own word.
+        timesteps: how many there are.
+    """
+
+    data: bytes
+    layers: tuple[str, ...]
+    code: str
+    timesteps: int
+
+
+@final
+class Telling(nn.Module):
+    """A network that tells what its neurons and its first encoder do: pixels (N, C, H, W) → logits, rates and planes.
+
+    Args:
+        model: the network; the mean and std of its weight are applied first.
+
+    Raises:
+        InputError: the model has no spikes.
+    """
+
+    def __init__(self, model: ImageClassifier) -> None:
+        super().__init__()
+        self._neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
+        self._encoders = {name: module for name, module in model.named_modules() if isinstance(module, Encoder)}
+        if not self._neurons or not self._encoders:
+            raise InputError(f"{model.spec} has no spikes to tell of; choose a model of the family has8, snn or sew")
+        self.network: nn.Module = Normalised(model) if stated_preprocessing(model).normalises else model
+        self.layers: tuple[str, ...] = ()
+        self.code = ""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, classes); mean spikes per neuron per timestep (N, layers); planes (T, N, C, H, W) in {0, 1}.
+
+        It leaves the names of the layers in `layers`, and the word on the planes in `code`.
+        """
+        spikes: dict[str, list[Tensor]] = {}
+        planes: list[tuple[str, Tensor]] = []
+        with ExitStack() as stack:
+            stack.enter_context(watching(self._neurons, lambda name, s: spikes.setdefault(name, []).append(_rate(s))))
+            stack.enter_context(watching(self._encoders, lambda name, s: planes.append((name, s))))
+            logits: Tensor = self.network(x)
+        self.layers, self.code = tuple(spikes), self._encoders[planes[0][0]].code
+        rates = torch.stack([torch.stack(runs).mean(0) for runs in spikes.values()], 1)
+        return logits, rates, planes[0][1]
+
+
+def _rate(spikes: Tensor) -> Tensor:
+    """Average each image: (T, N, …) → (N,)."""
+    return spikes.float().transpose(0, 1).flatten(1).mean(1)
+
+
+def onnx_with_rates(model: ImageClassifier, weight: StoredWeight | None = None, *, image_size: int) -> TellingNetwork:
+    """Convert a spiking network to an ONNX model of one image that tells its spike rates and the planes of the image.
+
+    Args:
+        model: the network; every module's mode is restored afterwards.
+        weight: its weights, for the metadata; None for an untrained network.
+        image_size: pixels a side, the only one that it takes.
+
+    Raises:
+        InputError: the model has no spikes, or cannot be expressed in ONNX.
+        MissingExtraError: `has8-zoo[export]` is not installed.
+    """
+    check_image_size(model, image_size)
+    telling = Telling(model)
+    example = example_images(model, image_size, 1)
+    with model.evaluating():
+        planes = telling.eval()(example)[2]  # it notes the names of its layers
+        outputs = ("logits", RATES, PLANES)
+        converted = to_onnx(telling, example, str(model.spec), any_batch=False, outputs=outputs)
+    facts = {**describe_onnx(model, weight, image_size), "zoo.layers": json.dumps(telling.layers)}
+    for key, value in facts.items():
+        converted.metadata_props.add(key=key, value=value)
+    return TellingNetwork(converted.SerializeToString(deterministic=True), telling.layers, telling.code, len(planes))

@@ -32,12 +32,12 @@ _PART = 1 << 18
 @final
 @dataclass(frozen=True)
 class NpmPackage:
-    """One version of a package, whose bytes are known by their hash.
+    """One version of a package, pinned by its hash.
 
     Attributes:
         name: such as `onnxruntime-web`.
         version: such as `1.30.0`.
-        integrity: what the registry says of it, `sha512-` and the hash in base64.
+        integrity: `sha512-` and the hash in base64, as the registry states it.
     """
 
     name: str
@@ -50,22 +50,22 @@ class NpmPackage:
         return f"{self.name.rpartition('/')[2]}-{self.version}.tgz"
 
     def url(self, registry: str) -> str:
-        """Where a registry has it."""
+        """Its address in a registry."""
         return f"{registry.rstrip('/')}/{self.name}/-/{self.file}"
 
 
 def default_cache() -> Path:
-    """The folder where packages are kept: `has8-zoo/npm` in XDG_CACHE_HOME, or in `~/.cache`."""
+    """Return the folder where packages are kept: `has8-zoo/npm` in XDG_CACHE_HOME, or in `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "has8-zoo" / "npm"
 
 
 def read_package(
     package: NpmPackage, members: Sequence[str], registry: str = REGISTRY, cache: Path | None = None
 ) -> dict[str, bytes]:
-    """Some files of a package, from the cache, or else from the registry; its hash is checked in both.
+    """Read files of a package, from the cache, or else from the registry; its hash is checked in both.
 
     Args:
-        package: what is wanted.
+        package: the one to read.
         members: paths inside it, such as `dist/ort.wasm.bundle.min.mjs`.
         registry: an address of http, https or file.
         cache: the folder where it is kept; `default_cache()` without one.
@@ -94,7 +94,7 @@ def _integrity(data: bytes) -> str:
 
 
 def _cached(package: NpmPackage, kept: Path) -> bytes | None:
-    """The package as it is kept; None where it is not there, or altered."""
+    """Read the kept package; None if it is missing or altered."""
     try:
         data = kept.read_bytes() if kept.stat().st_size <= MAX_BYTES else b""
     except OSError:  # to be fetched, like a damaged one
@@ -126,7 +126,7 @@ def _fetch(package: NpmPackage, registry: str, kept: Path) -> bytes:
 
 
 def _download(url: str) -> bytes:
-    """The answer to GET, bounded in bytes and time."""
+    """Download, bounded in bytes and time."""
     until = time.monotonic() + _LONGEST
     data = bytearray()
     with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
@@ -140,7 +140,7 @@ def _download(url: str) -> bytes:
 
 
 def _member(data: bytes, member: str, package: NpmPackage) -> bytes:
-    """One file; the hash was checked, so the archive is the one that was pinned."""
+    """Read one file; the hash was checked, so the archive is the pinned one."""
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
         try:
             file = archive.extractfile(f"package/{member}")

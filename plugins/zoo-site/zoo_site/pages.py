@@ -1,4 +1,4 @@
-"""The pages, from their templates; what comes from a record is escaped."""
+"""The pages, from their templates; texts of records are escaped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from markupsafe import Markup
 
 import zoo
 from zoo.hub.publish import metric_title, write_card
-from zoo.site.demo import RUNTIME, Demo
-from zoo.site.paper import DATASET, PaperResult
-from zoo.site.rates import LayerRates
-from zoo.site.results import PARTS, Result
 from zoo.terminal import in_units
+from zoo_site.demo import RUNTIME, Demo
+from zoo_site.results import DATASET, PARTS, LayerRates, PaperResult, Result
 
 FILTERS = (*PARTS, "dataset", "distribution")
-"""What the table is filtered by, as it stands in the page."""
+"""Columns that the table is filtered by."""
 
 FIGURES = {
     "top1": "Top-1, %",
@@ -51,14 +49,14 @@ AXES = {
     "measured_energy_uj": "Energy of one image, µJ (arithmetic at 45 nm)",
     "params": "Parameters",
 }
-"""What accuracy is drawn against."""
+"""Figures that accuracy is drawn against."""
 
 _DIGITS = {"measured_spike_rate": 4, "measured_energy_uj": 2, "top1": 2, "top5": 2}
 _IN_UNITS = ("params", "macs", "macs_per_timestep")
 
 
 def shown(figure: str, value: float | None) -> str:
-    """A figure as a table shows it; an en dash where nobody has measured."""
+    """Format a figure; an en dash if nothing was measured."""
     if value is None:
         return "–"
     return in_units(value) if figure in _IN_UNITS else f"{value:,.{_DIGITS.get(figure, 0)}f}"
@@ -67,7 +65,7 @@ def shown(figure: str, value: float | None) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo.site"),
+        loader=jinja2.PackageLoader("zoo_site"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -87,7 +85,7 @@ def _render(template: str, **values: Any) -> bytes:
 def front_page(
     results: Sequence[Result], paper: Sequence[PaperResult], left_out: Mapping[str, str], has_demo: bool
 ) -> bytes:
-    """index.html: the picture, the table with its filters, the comparison."""
+    """Render index.html: the picture, the table with its filters, the comparison."""
     rows = [_row(result) for result in results]
     choices = {key: sorted({row[key] for row in rows} - {""}) for key in FILTERS}
     data = {
@@ -101,7 +99,7 @@ def front_page(
 
 
 def _row(result: Result) -> dict[str, Any]:
-    """What the page knows of a weight."""
+    """Collect the facts of a weight for the page."""
     return {
         "name": result.name,
         "page": f"weights/{result.name}.html",
@@ -114,7 +112,7 @@ def _row(result: Result) -> dict[str, Any]:
 
 
 def weight_page(result: Result, layers: LayerRates, has_demo: bool) -> bytes:
-    """The page of a weight: its snippet, its card, its layers, its file."""
+    """Render the page of a weight: its snippet, its card, its layers, its file."""
     card = write_card(result.record, result.spec, result.name, result.control).decode()
     body = card.split("\n---\n", 1)[1].rpartition("<!--")[0]
     article = MarkdownIt("commonmark", {"html": False}).enable("table").render(_without_title(body))
@@ -124,17 +122,17 @@ def weight_page(result: Result, layers: LayerRates, has_demo: bool) -> bytes:
 
 
 def demo_page(demo: Demo) -> bytes:
-    """demo.html: a photograph is classified in the browser."""
+    """Render demo.html: a photograph is classified in the browser."""
     return _render("demo.html.jinja", demo=demo, runtime=RUNTIME, has_demo=True)
 
 
 def _without_title(card: str) -> str:
-    """The card without its first heading, which the page has already."""
+    """Drop the first heading of a card, which the page has already."""
     title, _, rest = card.lstrip().partition("\n")
     assert title.startswith("# ")
     return rest
 
 
 def space_card(results: Sequence[Result]) -> bytes:
-    """README.md, with what a static Space of the Hub reads at its top."""
+    """Render README.md, with the metadata of a static Space of the Hub."""
     return _render("README.md.jinja", count=len(results))

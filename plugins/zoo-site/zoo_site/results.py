@@ -1,25 +1,36 @@
-"""What the site says of each weight, taken from its record; the same as results.csv and results.json."""
+"""The site's data: the record of every weight, the paper's figures, and spike rates; results.csv and results.json."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any, final
+
+import yaml
 
 import zoo
 from zoo.catalog.catalog import Catalog
+from zoo.catalog.figures import variant_figures
 from zoo.catalog.schema import WeightRecord
+from zoo.catalog.sources import PackageFile
+from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
+from zoo.data.images import prepare, read_image, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
+from zoo.factory import open_model
 from zoo.hub.publish import control_of
+from zoo.inference.show import record as record_rates
 from zoo.names import Spec, plain_name
-from zoo.registry import default_registry, parse_name
-from zoo.site.paper import PaperResult
+from zoo.registry import default_registry
+
+# Weights --------------------------------------------------------------------------------------------------------------
 
 PARTS = ("family", "backbone", "encoder", "decoder", "neuron")
-"""What weights are chosen by, beside data set and distribution."""
+"""Parts of a name that weights are filtered by, beside data set and distribution."""
 
 
 @final
@@ -30,8 +41,8 @@ class Result:
     Attributes:
         record: what the catalog says of it.
         spec: its parsed name, with tag and options.
-        distribution: who lists it.
-        control: the weight of the same network without spikes, trained alike; None where there is none.
+        distribution: the one that lists it.
+        control: the weight of the same network without spikes, trained alike; None if there is none.
     """
 
     record: WeightRecord
@@ -50,12 +61,12 @@ class Result:
         return f"{plain_name(self.control.variant)}.{self.control.tag}" if self.control else ""
 
     def part(self, kind: str) -> str:
-        """The family, or the component of that kind; empty where the name has none."""
+        """The family, or the component of that kind; empty if the name has none."""
         return self.spec.family if kind == "family" else str(self.spec.get(kind) or "")
 
     @property
     def figures(self) -> dict[str, float | None]:
-        """Name of a figure → its value in the record; None where it was not measured."""
+        """Name of a figure → its value in the record; None if it was not measured."""
         counted, activity, energy = self.record.figures, self.record.activity, self.record.energy_range
         measured = ("images", "spike_rate", "macs", "acs", "energy_uj", "control_energy_uj")
         lowest, highest = energy.ratios if energy else (None, None)
@@ -69,16 +80,16 @@ class Result:
 
 
 def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
-    """Every weight of a catalog in its order, and the weights that cannot be shown, each with the reason.
+    """Return every weight of a catalog in its order, and the weights that cannot be shown, each with the reason.
 
-    A weight cannot be shown where two distributions give its name to different bytes, or where a part of its name
+    A weight cannot be shown if two distributions give its name to different bytes, or if a part of its name
     belongs to a plugin that is not installed or does not work.
     """
     distributions = {c.origin: c.distribution for c in default_registry().components("catalog")}
     results, left_out = [], {}
     for record in (record for records in catalog.weights.values() for record in records):
         try:
-            spec = record.spec_of(parse_name(record.variant))
+            spec = record.spec_of(zoo.parse_name(record.variant))
             catalog.weight(spec)
             control = _control(record, spec, catalog)
         except (ModelNameError, ComponentError) as error:
@@ -90,14 +101,126 @@ def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
 
 
 def _control(record: WeightRecord, spec: Spec, catalog: Catalog) -> WeightRecord | None:
-    """The weight that the record names as its control, else the one that can stand beside it."""
+    """Return the weight that the record names as its control, else the one that can stand beside it."""
     variant, _, tag = record.control.partition(".")
     named = [other for other in catalog.weights.get(plain_name(variant), []) if other.tag == tag]
     return named[0] if named else control_of(record, spec, catalog)
 
 
+# The paper's figures --------------------------------------------------------------------------------------------------
+
+DATASET = "CIFAR-10"
+
+
+@final
+@dataclass(frozen=True)
+class PaperResult:
+    """A figure of the paper.
+
+    Attributes:
+        name: our name of the network.
+        top1: percent on CIFAR-10, as the paper prints it.
+        main: True for table 2, False for the ablation in table 1 alone.
+        params: parameters with 10 classes, counted here.
+        macs: multiply-accumulates of all timesteps at 32 pixels a side, counted here.
+        macs_per_timestep: analog + spiking / T, counted here.
+    """
+
+    name: str
+    top1: float
+    main: bool
+    params: int
+    macs: int
+    macs_per_timestep: int
+
+
+def paper_results() -> list[PaperResult]:
+    """Return tables 1 and 2 for CIFAR-10, with the costs of the same networks as variants.csv has them."""
+    tables = yaml.safe_load(resources.files("zoo_site").joinpath("paper_tables.yaml").read_text("utf-8"))
+    counted = variant_figures()
+    results = []
+    for name, top1, main in _figures(tables):
+        figures = counted[name]
+        results.append(PaperResult(name, top1, main, figures.params, figures.macs, figures.macs_per_timestep))
+    return results
+
+
+def _figures(tables: dict[str, Any]) -> Iterator[tuple[str, float, bool]]:
+    """Yield name, top-1, and True if table 2 has it; each once."""
+    second = {_hybrid(name): columns[0] for name, columns in tables["table2_top1"].items()}
+    for name, top1 in second.items():
+        yield name, top1, True
+    first = tables["table1_cifar10"]
+    for name, top1 in first["baselines"].items():
+        if name not in second:
+            yield name, top1, False
+    for size in (name for name in first if name != "baselines"):
+        for scaling, suffix in (("scaled", ""), ("unscaled", "raw")):
+            for decoder, by_encoder in first[size][scaling].items():
+                for encoder, top1 in by_encoder.items():
+                    name = f"{size}_{encoder}{suffix}_{decoder}"
+                    if name not in second:
+                        yield name, top1, False
+
+
+def _hybrid(name: str) -> str:
+    """Complete the name of a hybrid: table 2 leaves out its coding, which is fourier and bpd."""
+    return f"{name}_fourier_bpd" if name.startswith("has8_") else name
+
+
+# Spike rates ----------------------------------------------------------------------------------------------------------
+
+RGB = 3
+
+
+@final
+@dataclass(frozen=True)
+class LayerRates:
+    """Spike rates of a weight's layers.
+
+    Attributes:
+        photograph: the file that was classified; empty if none was.
+        rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
+        why_none: why there are no rates, in a sentence; empty if there are.
+    """
+
+    photograph: str = ""
+    rates: dict[str, float] = field(default_factory=dict)
+    why_none: str = ""
+
+    @property
+    def highest(self) -> float:
+        """The end of a bar chart's axis: the next tenth above all rates."""
+        return next(tenth / 10 for tenth in range(1, 11) if tenth / 10 >= max(self.rates.values(), default=0))
+
+
+def layer_rates(result: Result, catalog: Catalog) -> LayerRates:
+    """Classify the photograph with an installed weight, and record each layer's spike rate.
+
+    Raises:
+        WeightError: its bytes are not those of its record.
+    """
+    weight = result.record
+    if weight.figures.timesteps == 1:
+        return LayerRates(why_none="This network has no spikes.")
+    if not isinstance(weight.location, PackageFile):
+        return LayerRates(why_none="The weight is not part of an installed package, so its layers were not run.")
+    if weight.in_chans != RGB:
+        return LayerRates(why_none=f"The network takes {weight.in_chans} channels, and the photograph has {RGB}.")
+    network = open_model(weight.name, catalog=catalog).build_settled()
+    modules = list(network.modules())
+    if not all(any(isinstance(module, kind) for module in modules) for kind in (Neuron, Encoder)):
+        return LayerRates(why_none="None of its layers is one of the zoo's spiking neurons, whose rates are counted.")
+    photograph = sample_photographs()[0]
+    image = prepare(read_image(photograph), weight.preprocessing)
+    return LayerRates(photograph.name, record_rates(network, image).rates)
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
 def as_row(result: Result, columns: Sequence[str]) -> dict[str, Any]:
-    """A row of results.csv."""
+    """Return a row of results.csv."""
     record = result.record
     told = {
         "name": result.name,
@@ -119,7 +242,7 @@ def as_row(result: Result, columns: Sequence[str]) -> dict[str, Any]:
 
 
 def write_csv(results: Sequence[Result]) -> bytes:
-    """results.csv: a row for each weight, exact figures; a cell is empty where nobody has measured."""
+    """Write results.csv: a row for each weight, exact figures; a cell is empty if nothing was measured."""
     figures = list(dict.fromkeys(name for result in results for name in result.figures))
     columns = [*("name", "distribution"), *PARTS, "control", "dataset", "classes", *figures]
     columns += ["recipe", "epochs", "seed", "license", "source", "size", "sha256"]
@@ -133,7 +256,7 @@ def write_csv(results: Sequence[Result]) -> bytes:
 def write_json(
     results: Sequence[Result], paper: Sequence[PaperResult], rates: Mapping[str, Mapping[str, float]]
 ) -> bytes:
-    """results.json: the whole record of each weight, the spike rates of its layers, and the paper's figures."""
+    """Write results.json: the whole record of each weight, the spike rates of its layers, and the paper's figures."""
     weights = [
         {
             **result.record.model_dump(mode="json"),
