@@ -93,14 +93,7 @@ def test_a_network_without_weights_says_so_and_is_the_same_every_time(tmp_path: 
         ((SMALL,), "--out"),
         ((SMALL, "--out", "{}/model.onnx", "--format", "tflite"), "tflite"),
         ((SMALL, "--out", "{}/model.onnx", "--block", "stem"), "for --format nir"),
-        ((SMALL, "--out", "{}/blocks", "--format", "nir"), "has no spiking blocks"),
         ((SPIKING, "--out", "{}/blocks", "--format", "nir", "--batch", "2"), "--batch is for ONNX"),
-        ((SPIKING, "--out", "{}/blocks", "--format", "nir", "--image-size", "2"), "takes 4 or more"),
-        ((SPIKING, "--out", "{}/there.onnx", "--format", "nir"), "is a file"),
-        (
-            ("sew_resnet18_rate", "--out", "{}/blocks", "--format", "nir", "--image-size", "8"),
-            "stem.maxpool (MaxPool2d)",
-        ),
     ],
 )
 def test_what_cannot_be_exported_is_said_and_leaves_nothing(
@@ -114,36 +107,25 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(
     assert (tmp_path / "there.onnx").read_text() == "mine"
 
 
+@pytest.mark.parametrize(
+    "command", [("export", SPIKING, "--out", "{}", "--format", "nir"), ("publish", "--site", "a/b")]
+)
+def test_without_its_plugin_an_option_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    for module in ("zoo_nir", "zoo_site", "zoo_site.publish"):
+        monkeypatch.setitem(sys.modules, module, None)
+    result = CliRunner().invoke(app, [argument.format(tmp_path / "x") for argument in command])
+    assert result.exit_code == 2
+    assert "install it with: pip install" in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_force_writes_over_a_file(tmp_path: Path) -> None:
     out = tmp_path / "there.onnx"
     out.write_text("mine")
     assert run(SMALL, "--out", out, "--image-size", "8", "--force").exit_code == 0
     assert onnx.load(out).graph.node
-
-
-def test_spiking_blocks_are_exported_as_nir(tmp_path: Path) -> None:
-    out = tmp_path / "blocks"
-    result = run("has8_resnet_b8_m2_d4_ste_bpd", "--format", "nir", "--out", out, "--json")
-    assert (result.exit_code, result.stderr) == (0, "")
-    told = json.loads(result.stdout)
-    assert (told["folder"], told["name"]) == (str(out), "has8_resnet_b8_m2_d4_ste_bpd.cifar10")
-    assert (told["image_size"], told["timesteps"], len(told["blocks"])) == (32, 8, 9)
-    assert sorted(path.name for path in out.iterdir()) == ["network.json", *sorted(b["file"] for b in told["blocks"])]
-    assert json.loads((out / "network.json").read_text())["blocks"] == told["blocks"]
-
-
-def test_chosen_blocks_of_an_untrained_network_replace_an_earlier_export(tmp_path: Path) -> None:
-    out = tmp_path / "blocks"
-    arguments = (SPIKING, "--format", "nir", "--out", out, "--image-size", "16")
-    assert run(*arguments).exit_code == 0
-    result = run(*arguments, "--force", "--block", "stages.0.0.spiking", "--block", "head.mlp.spiking")
-    assert result.exit_code == 0, result.output
-    lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
-    assert [line[0] for line in lines[2:4]] == ["stages.0.0.spiking", "head.mlp.spiking"]
-    assert lines[2][1:] == ["3", "×", "16", "×", "16", "→", "3", "×", "8", "×", "8", "5", "100.00%"]
-    assert result.stdout.splitlines()[-2] == f"{SPIKING}, untrained: T = 8, 0.0001 s a timestep"
-    assert result.stdout.splitlines()[-1].startswith(f"{out}: 2 NIR graphs")
-    assert len(list(out.iterdir())) == 3
 
 
 def test_help_shows_the_extra_in_brackets() -> None:

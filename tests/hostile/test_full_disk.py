@@ -21,7 +21,7 @@ from PIL import Image
 import zoo
 from tests.hostile.made_hostile import TINY, tiny
 from zoo.catalog.sources import PlainFile
-from zoo.exporting import export_nir, export_onnx
+from zoo.exporting import export_onnx
 from zoo.hub.publish import assemble
 from zoo.inference.show import save_picture
 from zoo.scaffold import create
@@ -30,10 +30,6 @@ from zoo.training.files import replace_file
 SPIKING = "snn_vgg_b1_m1_d1_ste_bpd"
 LIMIT = 700
 """Bytes of a file: less than any of these writes."""
-
-
-def nir(out: Path) -> None:
-    export_nir(zoo.create_model(SPIKING, num_classes=2), out, image_size=8, force=True)
 
 
 def onnx(out: Path) -> None:
@@ -59,7 +55,6 @@ def plugin(out: Path) -> None:
 
 
 WRITERS: dict[str, tuple[str, Callable[[Path], None], str]] = {
-    "nir": ("nir", nir, "InputError"),
     "onnx": ("model.onnx", onnx, "InputError"),
     "picture": ("show.png", picture, "InputError"),
     "checkpoint": ("checkpoint.pt", checkpoint, "TrainingError"),
@@ -108,7 +103,7 @@ def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["nir", SLOW, "picture", "checkpoint"])
+@pytest.mark.parametrize("name", [SLOW, "picture", "checkpoint"])
 def test_what_was_there_before_is_still_there(name: str, tmp_path: Path) -> None:
     place, write, error = WRITERS[name]
     write(tmp_path / place)
@@ -144,7 +139,6 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 @pytest.mark.parametrize(
     "arguments",
     [
-        f"export {SPIKING} --format nir --out nir --image-size 16",
         f"export {TINY} --out model.onnx --image-size 16",
         "show --out show.png",
         "publish ann_resnet_b8_m2_d4.cifar10 --to-dir out",

@@ -14,7 +14,7 @@ from PIL import Image
 import zoo
 from zoo.data.download import locked
 from zoo.errors import InputError, TrainingError
-from zoo.exporting import export_nir, export_onnx
+from zoo.exporting import export_onnx
 from zoo.files import new_folder, remove_parts, replace_bytes, replace_file
 from zoo.inference.show import save_picture
 from zoo.training import files as run_files
@@ -128,13 +128,3 @@ def test_locks_follow_no_link(tmp_path: Path, victim: Path) -> None:
     with pytest.raises(InputError, match="cannot hold cifar10"), locked("cifar10", tmp_path):
         pass
     assert victim.read_bytes() == b"mine"
-
-
-def test_a_folder_of_graphs_goes_into_a_folder_of_its_own(tmp_path: Path, victim: Path) -> None:
-    out = tmp_path / "nir"
-    export_nir(zoo.create_model(SPIKING, num_classes=2), out, image_size=8, blocks=["head.mlp.spiking"])
-    (out / "head.mlp.spiking.nir").unlink()
-    (out / "head.mlp.spiking.nir").symlink_to(victim)
-    export_nir(zoo.create_model(SPIKING, num_classes=2), out, image_size=8, blocks=["head.mlp.spiking"], force=True)
-    assert victim.read_bytes() == b"mine"
-    assert not (out / "head.mlp.spiking.nir").is_symlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,15 @@ import pytest
 import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
-from zoo.profiling.energy_comparison import estimate_all, range_of
-from zoo.profiling.recorder import Recorder
-from zoo.profiling.spikingjelly_energy import SpikingjellyMeter
 
 import zoo
 from zoo.contracts import ImageClassifier
 from zoo.decoders.averages import RateDecoder
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
-from zoo.profiling.activity import count_operations
+from zoo.profiling.activity import Recorder, count_operations
+from zoo.profiling.energy import energy_models, estimate_all, range_of
+from zoo.testing import EnergyModelTests
 
 IMAGE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, None]
 """The corner meets one of the four taps of a 2×2 kernel, the centre all four."""
@@ -68,17 +68,39 @@ class Toy(ImageClassifier):
         return 2 if self.spikes else 1
 
 
+@cache
 def estimates() -> dict[str, Estimate]:
     """Of the toy with spikes beside the one without, of a single image; the latter sees half of its brightness."""
-    counts, meters = [], []
+    counts, measured = [], []
     for network, image in ((Toy(True), IMAGE), (Toy(False), IMAGE / 2)):
-        recorder, meter = Recorder(network), SpikingjellyMeter(network)
+        recorder, models = Recorder(network), {name: model(network) for name, model in energy_models().items()}
         with recorder.watching():
             network(image)
-        meter.measure(image)
+        for model in models.values():
+            model.measure(image)
         counts.append(count_operations(network, recorder, 1))
-        meters.append(meter)
-    return {estimate.model.name: estimate for estimate in estimate_all(counts, meters)}
+        measured.append(models)
+    return {estimate.name: estimate for estimate in estimate_all(counts, measured)}
+
+
+class TestLoihi(EnergyModelTests):
+    name = "loihi-synapses"
+
+
+class TestSpikeSimDense(EnergyModelTests):
+    name = "spikesim-dense"
+
+
+class TestSpikeSimEvent(EnergyModelTests):
+    name = "spikesim-event"
+
+
+class TestSpikingjellyCompute(EnergyModelTests):
+    name = "spikingjelly-compute"
+
+
+class TestSpikingjellyMemory(EnergyModelTests):
+    name = "spikingjelly-memory"
 
 
 # T = 2 timesteps of four outputs and four taps. Spikes and weights that meet: (1 + 4) · 2. Currents are 1.2 where the
@@ -224,7 +246,7 @@ def test_spikingjellys_own_functions_say_the_same() -> None:
     )
 
     model, images = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True).eval(), torch.rand(2, 3, 32, 32)
-    found = {each.model.name: each.network for each in profile(model, images=images).estimates}
+    found = {each.name: each.network for each in profile(model, images=images).estimates}
     simple = estimate_simple_energy(model, images)
     dense = estimate_spikesim_energy(model, images, config=SpikeSimEnergyConfig(activity_mode="dense"))
     event = estimate_spikesim_energy(model, images, config=SpikeSimEnergyConfig(activity_mode="event"))
@@ -243,7 +265,7 @@ def test_the_share_of_timesteps_is_found_in_groups_that_are_never_called() -> No
     found = profile("sew_resnet18_rate", images=torch.rand(2, 3, 32, 32), num_classes=3).estimates
     for estimate in found:
         assert estimate.network is not None
-        assert estimate.network.timesteps > 0.95 * estimate.network.total, estimate.model.name
+        assert estimate.network.timesteps > 0.95 * estimate.network.total, estimate.name
 
 
 def test_a_single_image_is_measured_as_one_of_two() -> None:
@@ -255,7 +277,7 @@ def test_a_single_image_is_measured_as_one_of_two() -> None:
 
 def test_a_model_that_does_not_run_says_why() -> None:
     found = profile("has8_resnet_b1_m1_d1_ste_bpd_plif", images=torch.rand(1, 3, 8, 8), num_classes=3)
-    refused = {each.model.name: each for each in found.estimates if each.refusal}
+    refused = {each.name: each for each in found.estimates if each.refusal}
     assert set(refused) == {"spikesim-dense", "spikesim-event"}
     assert "IF/LIF" in refused["spikesim-dense"].refusal
     assert refused["spikesim-dense"].network is None
@@ -285,9 +307,9 @@ def test_the_json_and_the_statement_name_the_range() -> None:
 
 
 def test_the_docs_list_every_model_with_its_prices_and_source() -> None:
-    page = " ".join((Path(__file__).parents[2] / "docs" / "energy.md").read_text(encoding="utf-8").split())
-    for estimate in estimates().values():
+    page = " ".join((Path(__file__).parents[3] / "docs" / "energy.md").read_text(encoding="utf-8").split())
+    for name, estimate in estimates().items():
         model = estimate.model
-        row = " | ".join((f"`{model.name}`", model.prices, model.charges, model.leaves_out, model.source))
+        row = " | ".join((f"`{name}`", model.prices, model.charges, model.leaves_out, model.source))
         assert f"| {row} |" in page
     assert CONTAINS_CONTROL.lower().removeprefix("it ") in page.lower()

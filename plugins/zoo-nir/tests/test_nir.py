@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,17 @@ import numpy as np
 import pytest
 import torch
 from spikingjelly.activation_based import layer, neuron
-from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 from torch.nn import functional
-from zoo.exporting.nir_graph import block_graph
+from typer.testing import CliRunner, Result
+from zoo_nir import export_nir, read_block
+from zoo_nir.graph import block_graph
 
 import zoo
 from zoo.catalog.catalog import default_catalog
+from zoo.cli import app
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import InputError, MissingExtraError
-from zoo.exporting import export_nir
+from zoo.errors import InputError
 from zoo.neurons.nodes import IFNeuron, ParametricLIFNeuron
 
 SIDE, DT = 16, 1e-4
@@ -133,14 +133,14 @@ def test_every_block_computes_by_nirs_equations_what_the_network_computes(name: 
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_spikingjelly_reads_back_the_very_same_spikes(name: str, tmp_path: Path) -> None:
+def test_reading_back_gives_the_same_spikes(name: str, tmp_path: Path) -> None:
     model = trained(name)
     files = [each.file for each in export_nir(model, tmp_path / "nir", image_size=SIDE).blocks]
     seen = called(copy.deepcopy(model).eval().fuse(), [file.removesuffix(".nir") for file in files])
     with torch.no_grad():
         for file in files:
             spikes, expected = seen[file.removesuffix(".nir")]
-            found = import_from_nir(tmp_path / "nir" / file, dt=DT, step_mode="m")(spikes)[0]
+            found = read_block(tmp_path / "nir" / file)(spikes)
             # A learned leak is a factor here and a divisor there, which rounds otherwise.
             assert torch.equal(found, expected) or (
                 name.endswith("plif") and (found == expected).float().mean() > 0.999
@@ -250,13 +250,6 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("missing", ["nir", "nirtorch"])
-def test_without_nir_the_extra_is_named(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(MissingExtraError, match=r"install it with: pip install .*\[export\]'"):
-        export_nir(zoo.create_model("snn_vgg_b1_m1_d1_ste_bpd", num_classes=2), tmp_path / "nir", image_size=SIDE)
-
-
 # What cannot be expressed ---------------------------------------------------------------------------------------------
 
 
@@ -321,3 +314,42 @@ def test_sums_dropout_and_single_layers_are_expressed() -> None:
         found = computed(block_graph(copy.deepcopy(module), spikes, "here", DT), spikes)
         torch.testing.assert_close(found, expected)
     assert len(expected.unique()) > 1
+
+
+# The command ----------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["export", "--format", "nir", *map(str, arguments)])
+
+
+def test_spiking_blocks_are_exported_as_nir(tmp_path: Path) -> None:
+    out = tmp_path / "blocks"
+    result = run("has8_resnet_b8_m2_d4_ste_bpd", "--out", out, "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    told = json.loads(result.stdout)
+    assert (told["folder"], told["name"]) == (str(out), "has8_resnet_b8_m2_d4_ste_bpd.cifar10")
+    assert (told["image_size"], told["timesteps"], len(told["blocks"])) == (32, 8, 9)
+    assert sorted(path.name for path in out.iterdir()) == ["network.json", *sorted(b["file"] for b in told["blocks"])]
+    assert json.loads((out / "network.json").read_text())["blocks"] == told["blocks"]
+
+
+def test_chosen_blocks_of_an_untrained_network_replace_an_earlier_export(tmp_path: Path) -> None:
+    out = tmp_path / "blocks"
+    arguments = ("snn_vgg_b1_m1_d1_ste_bpd", "--out", out, "--image-size", "16")
+    assert run(*arguments).exit_code == 0
+    result = run(*arguments, "--force", "--block", "stages.0.0.spiking", "--block", "head.mlp.spiking")
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in result.stdout.splitlines() if line.strip()]
+    assert [line[0] for line in lines[2:4]] == ["stages.0.0.spiking", "head.mlp.spiking"]
+    assert lines[2][1:] == ["3", "×", "16", "×", "16", "→", "3", "×", "8", "×", "8", "5", "100.00%"]
+    assert result.stdout.splitlines()[-2] == "snn_vgg_b1_m1_d1_ste_bpd, untrained: T = 8, 0.0001 s a timestep"
+    assert result.stdout.splitlines()[-1].startswith(f"{out}: 2 NIR graphs")
+    assert len(list(out.iterdir())) == 3
+
+
+def test_a_refusal_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    result = run("sew_resnet18_rate", "--out", tmp_path / "blocks", "--image-size", "8")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "stem.maxpool (MaxPool2d)" in result.stderr
+    assert list(tmp_path.iterdir()) == []

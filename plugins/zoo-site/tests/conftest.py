@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, sync_playwright
-from zoo.site import Demo, Site, build_site
+from site_helpers import FLAGS, installed_browser
+from zoo_site.build import Site, build_site
+from zoo_site.demo import Demo
 
 from zoo.catalog.catalog import Catalog, catalog_path, read_file
 from zoo.catalog.schema import WeightRecord
@@ -18,10 +18,7 @@ from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.inference.layer_words import layers_in_words
 from zoo.inference.show import plane_captions
 
-ROOT = Path(__file__).parents[2]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update")
-"""The sandbox needs a user other than root; the last two keep the browser's own requests back."""
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
@@ -95,14 +92,6 @@ def demo_folder(demo_site: Site, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
-def installed_browser() -> str:
-    """Path of Chromium; without one, what needs it is skipped."""
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"none of {', '.join(BROWSERS)} is installed; on Debian: apt-get install chromium")
-    return path
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Headless Chromium as it is installed here; without one, what needs it is skipped."""
@@ -136,9 +125,3 @@ def _is_lost(request: Request) -> bool:
 
 def _is_own(url: str) -> bool:
     return url.startswith(("file://", "http://127.0.0.1:", "data:"))
-
-
-def look(page: Page, name: str) -> None:
-    """Keep a picture of the whole page where ZOO_SCREENSHOTS names a folder."""
-    if folder := os.environ.get("ZOO_SCREENSHOTS"):
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)

@@ -10,15 +10,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize
-from zoo.site.paper import paper_results
+from playwright.sync_api import Browser, Page
+from site_helpers import PHONE, look
+from zoo_site.results import paper_results
 
-from tests.site.conftest import look
 from zoo.catalog.schema import WeightRecord
 from zoo.errors import KNOWN_PLUGINS
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
-PHONE = ViewportSize(width=390, height=844)
 
 
 def shown_names(page: Page) -> list[str]:

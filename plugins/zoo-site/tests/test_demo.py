@@ -9,12 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
-from zoo.site import Demo, Site, build_site, make_demo
-from zoo.site.demo import MODULE, WASM, as_script, classic_script
+from site_helpers import packed, pages, put
+from zoo_site.build import Site, build_site
+from zoo_site.demo import MODULE, WASM, Demo, as_script, classic_script, make_demo
 
-from tests.site.test_npm import packed as packed_files
-from tests.site.test_npm import put
-from tests.site.test_results import pages
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import CatalogFile, WeightRecord
 from zoo.data.images import sample_photographs
@@ -68,7 +66,7 @@ def test_a_module_without_exports_at_its_end_is_refused() -> None:
 
 def of_runtime(folder: Path) -> dict:
     """What `make_demo` is told to take a package of two small files for onnxruntime-web."""
-    package = put(folder, packed_files({MODULE: b"var a={};export{a as env};", WASM: b"\0asm"}))
+    package = put(folder, packed({MODULE: b"var a={};export{a as env};", WASM: b"\0asm"}))
     return {"registry": folder.as_uri(), "cache": folder / "cache", "runtime": package}
 
 

@@ -14,11 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Page
-from zoo.site import Demo
-from zoo.site.demo import TALL_FIRST
+from site_helpers import PHONE, look
+from zoo_site.demo import TALL_FIRST, Demo
 
-from tests.site.conftest import look
-from tests.site.test_browser import PHONE
 from zoo.catalog.schema import Preprocessing
 from zoo.data.images import fit, prepare, read_image, sample_photographs
 from zoo.encoders.bitplanes import bit_planes

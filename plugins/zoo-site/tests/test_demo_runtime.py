@@ -14,13 +14,12 @@ import onnxruntime
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
-from zoo.site import Demo, build_site, make_demo
-from zoo.site.npm import NpmPackage, read_package
+from site_helpers import FLAGS, PHONE, installed_browser, look, run
+from zoo_site.build import build_site
+from zoo_site.demo import Demo, make_demo
+from zoo_site.npm import NpmPackage, read_package
 
 import zoo
-from tests.cli.commands import run
-from tests.site.conftest import FLAGS, installed_browser, look
-from tests.site.test_browser import PHONE
 from zoo.catalog.catalog import Catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import prepare, read_image, sample_photographs

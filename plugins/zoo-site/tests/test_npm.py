@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import socket
-import tarfile
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -14,34 +9,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from zoo.site import npm
-from zoo.site.demo import RUNTIME
-from zoo.site.npm import NpmPackage, default_cache, read_package
+from site_helpers import packed, put, run
+from zoo_site import npm
+from zoo_site.demo import RUNTIME
+from zoo_site.npm import NpmPackage, read_package
 
-from tests.cli.commands import run
 from zoo.errors import DownloadError
 
 FILES = {"dist/a.js": b"var a = 1;", "dist/b.wasm": bytes(range(256))}
-
-
-def packed(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"package/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return out.getvalue()
-
-
-def put(registry: Path, data: bytes, name: str = "tiny", version: str = "1.2.3") -> NpmPackage:
-    """The package in a folder that is laid out as the registry, with the hash of these bytes."""
-    integrity = "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()
-    package = NpmPackage(name, version, integrity)
-    file = registry / name / "-" / package.file
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(data)
-    return package
 
 
 @pytest.fixture
@@ -71,11 +46,6 @@ def test_what_was_fetched_once_needs_no_network(registry: Path, served: Threadin
     (registry / "tiny" / "-" / package.file).unlink()
     assert read_package(package, ["dist/a.js"], address(served), cache) == {"dist/a.js": FILES["dist/a.js"]}
     assert [file.name for file in cache.iterdir()] == ["tiny-1.2.3.tgz"]
-
-
-def test_a_scoped_package_lies_where_the_registry_has_it() -> None:
-    package = NpmPackage("@some/thing", "2.0.0", "sha512-")
-    assert package.url("https://registry.npmjs.org/") == "https://registry.npmjs.org/@some/thing/-/thing-2.0.0.tgz"
 
 
 def test_other_bytes_than_the_pinned_are_refused_and_not_kept(
@@ -110,20 +80,6 @@ def test_a_registry_that_does_not_answer_is_told_with_what_to_do(served: Threadi
         read_package(package, ["a"], "ftp://127.0.0.1", tmp_path)
 
 
-def test_a_server_that_speaks_no_http_is_told(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def answer() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"220 mail\r\n")
-
-        threading.Thread(target=answer, daemon=True).start()
-        with pytest.raises(DownloadError, match="220 mail"):
-            read_package(NpmPackage("a", "1", "x"), ["a"], f"http://127.0.0.1:{server.getsockname()[1]}", tmp_path)
-
-
 def test_an_answer_without_end_is_cut(registry: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = put(registry, packed(FILES))
     monkeypatch.setattr(npm, "MAX_BYTES", 100)
@@ -140,13 +96,6 @@ def test_a_cache_that_cannot_be_written_is_told(registry: Path, tmp_path: Path) 
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     with pytest.raises(DownloadError, match=r"cannot be written.*--cache-dir"):
         read_package(put(registry, packed(FILES)), list(FILES), registry.as_uri(), tmp_path / "file" / "cache")
-
-
-def test_the_cache_is_where_programs_keep_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "has8-zoo" / "npm"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache() == Path.home() / ".cache" / "has8-zoo" / "npm"
 
 
 def test_the_command_writes_nothing_where_the_runtime_is_not_the_pinned_one(
