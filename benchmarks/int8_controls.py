@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
 from zoo.data import DataSplits
-from zoo.data.prepare import DataOptions, prepare_data
+from zoo.data.load import DataOptions, prepare_data
 from zoo.exporting import export_onnx, network_to_export
 from zoo.exporting.quantize import quantize_onnx
 from zoo.factory import open_model

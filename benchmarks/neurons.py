@@ -28,7 +28,7 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.data import DataSplits
-from zoo.data.prepare import DataOptions, prepare_data
+from zoo.data.load import DataOptions, prepare_data
 from zoo.errors import InputError
 from zoo.factory import open_model
 from zoo.training import Recipe, load_recipe, train

@@ -32,8 +32,8 @@ from zoo.catalog.catalog import default_catalog, read_file
 from zoo.catalog.schema import WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
-from zoo.data.images import normalise
-from zoo.data.prepare import DataOptions, prepare_data
+from zoo.data.images import Transform
+from zoo.data.load import DataOptions, prepare_data
 from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
 from zoo.files import replace_bytes
@@ -136,8 +136,8 @@ def mean_replaced(model: ImageClassifier, pixels: Tensor) -> Iterator[int]:
 @torch.no_grad()
 def classify(model: ImageClassifier, pixels: Tensor) -> Tensor:
     """Probabilities (N, K) of images (N, 3, H, W) in [0, 1]."""
-    stated = stated_preprocessing(model)
-    logits = [model(normalise(batch, stated)) for batch in pixels.split(BATCH)]
+    transform = Transform(stated_preprocessing(model))
+    logits = [model(transform.normalise(batch)) for batch in pixels.split(BATCH)]
     return torch.cat(logits).softmax(1)
 
 

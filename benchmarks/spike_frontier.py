@@ -24,7 +24,7 @@ from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
 from zoo.catalog.catalog import default_catalog
 from zoo.data import DataSplits
-from zoo.data.prepare import DataOptions, prepare_data
+from zoo.data.load import DataOptions, prepare_data
 from zoo.errors import InputError
 from zoo.factory import open_model
 from zoo.profiling import in_digits, profile

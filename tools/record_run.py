@@ -17,9 +17,8 @@ from zoo.catalog.schema import Activity, Preprocessing, WeightRecord
 from zoo.catalog.sources import RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_split
-from zoo.data.images import prepare
-from zoo.data.sample import sample_images
-from zoo.data.source import Source
+from zoo.data.images import Transform
+from zoo.data.load import sample_images
 from zoo.errors import InputError, WeightError
 from zoo.factory import open_model
 from zoo.inference.evaluate import evaluate, rounded
@@ -79,8 +78,8 @@ def count_activity(
         dataset: what the data are called.
         most: how many images, spread over the classes; None for all.
     """
-    sample = sample_images(Source(data), sys.maxsize if most is None else most)
-    counted = profile(model, images=(prepare(image, preprocessing) for image in sample))
+    sample = sample_images(data, sys.maxsize if most is None else most)
+    counted = profile(model, images=(Transform(preprocessing)(image) for image, _ in sample))
     assert counted.activity is not None
     assert counted.energy is not None
     work, images = counted.energy.total, counted.activity.images

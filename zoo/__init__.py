@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from zoo.catalog.listing import list_models
     from zoo.cpu.allocator import keep_freed_memory
     from zoo.factory import create_model
-    from zoo.inference.inputs import transform
-    from zoo.inference.predict import predict
+    from zoo.inference.predict import predict, transform
     from zoo.names import Spec
     from zoo.profiling import profile
     from zoo.profiling.model_info import model_info
@@ -39,7 +38,7 @@ _HOMES = {
     "profile": "zoo.profiling",
     "register": "zoo.registry",
     "save": "zoo.saving",
-    "transform": "zoo.inference.inputs",
+    "transform": "zoo.inference.predict",
 }
 
 __version__ = "0.1.0"

@@ -7,21 +7,9 @@ prints by `say`, or shows what `printable` gives.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
-
-Progress = Callable[[int], None]
-"""What is told of progress: how many more images, or other items, are done."""
-
-ShowDownload = Callable[[str, int], AbstractContextManager[Progress]]
-"""Shows a download of a file of so many bytes, and is told of those that came."""
-
-SHOWN_DOWNLOADS: ContextVar[ShowDownload | None] = ContextVar(
-    "how the answer that is worked on shows them", default=None
-)
-"""Where an answer has a bar of its own, downloads take its line; elsewhere None."""
 
 _HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
 """Spaces of French and Chinese, and the joiners that Persian and emoji are written with."""

@@ -55,7 +55,7 @@ from benchmarks.common.reporting import (
     write_result,
 )
 from zoo.cpu.allocator import keep_freed_memory
-from zoo.data.limit import limit_images
+from zoo.data.splits import limit_images
 from zoo.errors import UnknownComponentError, ZooError
 from zoo.training import DataSplits, load_data, load_recipe
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from zoo.catalog.schema import Preprocessing
-from zoo.data.images import prepare, read_image
+from zoo.data.images import Transform
 
 SIDES = (500, 375)
 """Pixels of an ImageNet photograph, about."""
@@ -36,7 +36,7 @@ def measure_feeding(folder: Path, count: int, size: int, threads: list[int]) -> 
     paths, preprocessing = write_photographs(folder, count), Preprocessing(size=size)
 
     def load(path: Path) -> None:
-        prepare(read_image(path), preprocessing)
+        Transform(preprocessing)(path)
 
     load(paths[0])
     rows = []

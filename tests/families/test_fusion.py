@@ -17,7 +17,7 @@ from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.data.images import prepare, read_image, sample_photographs
+from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.families.fusion import FoldedNorm, adjacent_layers, fold_norms
 from zoo.profiling import count_cost, profile
@@ -118,7 +118,7 @@ def test_blocks_agree_on_their_own_inputs(name: str) -> None:
 @pytest.mark.slow
 def test_the_bundled_weights_still_say_the_same() -> None:
     model = zoo.create_model(BUNDLED, pretrained=True).eval()
-    photograph = prepare(read_image(sample_photographs()[0]), Preprocessing(size=160))
+    photograph = Transform(Preprocessing(size=160))(sample_photographs()[0])
     crops = torch.stack(
         [photograph[:, i : i + 64 : 2, j : j + 64 : 2] for i in range(0, 96, 3) for j in range(0, 96, 3)]
     )

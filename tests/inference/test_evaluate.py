@@ -15,7 +15,7 @@ import zoo
 from tests.data.made_data import folder, packed
 from zoo.cli import app
 from zoo.data import Damage, MemorySplit
-from zoo.data.limit import limit_images
+from zoo.data.splits import limit_images
 from zoo.errors import InputError
 from zoo.training import evaluate, measure_weight, train
 

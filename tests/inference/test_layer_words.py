@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.inference.layer_words import layers_in_words
+from zoo.inference.show import layers_in_words
 
 
 def test_layers_are_named_by_stage_and_block() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 import zoo
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data.images import prepare, read_image
+from zoo.data.images import Transform
 from zoo.errors import InputError
 from zoo.inference.predict import Failure, Prediction, predict_files
 
@@ -55,7 +55,7 @@ def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list
     (answer,) = predict_files(model, files[:1], SIZE, LABELS, top=10)
     assert isinstance(answer, Prediction)
     model.eval()
-    expected = model(prepare(read_image(files[0]), SIZE)[None])[0].softmax(0).tolist()
+    expected = model(Transform(SIZE)(files[0])[None])[0].softmax(0).tolist()
     by_label = dict(zip(LABELS, expected, strict=True))
     assert [label for label, _ in answer.ranked] == sorted(LABELS, key=lambda label: -by_label[label])
     for label, probability in answer.ranked:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from zoo.errors import InputError
-from zoo.inference.read_ahead import read_ahead
+from zoo.inference.predict import read_ahead
 
 PATIENCE = 30.0
 """Seconds after which a thread that should have started never will."""

@@ -13,7 +13,7 @@ import zoo
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts import Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data.images import prepare, read_image, sample_photographs
+from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import InputError
 from zoo.inference.predict import Prediction
 from zoo.inference.show import Recording, draw, network_to_show, plane_captions, ranked, record, save_picture
@@ -24,7 +24,7 @@ TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 
 @pytest.fixture
 def photograph() -> torch.Tensor:
-    return prepare(read_image(sample_photographs()[0]), Preprocessing(size=32))
+    return Transform(Preprocessing(size=32))(sample_photographs()[0])
 
 
 def _hooks(model: ImageClassifier) -> int:
@@ -114,7 +114,7 @@ def test_the_answer_and_the_colours_are_explained_below_the_input() -> None:
 def test_the_answer_is_that_of_predict() -> None:
     weight = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
     network, preprocessing, _ = network_to_show(weight)
-    answer = ranked(record(network, prepare(read_image(sample_photographs()[0]), preprocessing)), labels_of(network))
+    answer = ranked(record(network, Transform(preprocessing)(sample_photographs()[0])), labels_of(network))
     (predicted,) = zoo.predict(weight, sample_photographs()[0])
     assert isinstance(predicted, Prediction)
     assert [label for label, _ in answer] == [label for label, _ in predicted.ranked]

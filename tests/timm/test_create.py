@@ -18,7 +18,7 @@ import zoo
 import zoo.timm
 from zoo.catalog.schema import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data.images import prepare, read_image
+from zoo.data.images import Transform
 from zoo.errors import InputError, OptionError, TagError, WeightError
 from zoo.hub.read import Hub
 from zoo.weights import read_weight
@@ -73,7 +73,7 @@ def test_pixels_go_to_the_network_as_they_are(tmp_path: Any) -> None:
     pixels = torch.randint(0, 256, (40, 32, 3), dtype=torch.uint8)
     Image.fromarray(pixels.numpy()).save(tmp_path / "image.png")
     image = create_transform(**config)(Image.open(tmp_path / "image.png"))
-    assert torch.equal(image, prepare(read_image(tmp_path / "image.png"), Preprocessing(size=32)))
+    assert torch.equal(image, Transform(Preprocessing(size=32))(tmp_path / "image.png"))
     assert 0 <= image.min() < image.max() <= 1
 
 

@@ -22,8 +22,7 @@ from tests.cli.commands import objects, run
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, TagError, WeightError
-from zoo.inference.inputs import transform
-from zoo.inference.predict import Prediction
+from zoo.inference.predict import Prediction, transform
 
 __all__ = ["hub"]
 

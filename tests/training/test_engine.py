@@ -14,7 +14,7 @@ from torch.nn import functional
 import zoo
 from tests.training.made_runs import NAME, assert_same, states, training
 from zoo.data import ImageSplit
-from zoo.data.limit import limit_images
+from zoo.data.splits import limit_images
 from zoo.errors import InputError
 from zoo.training import evaluate
 from zoo.training.engine import Training

@@ -88,7 +88,7 @@ def test_an_interrupted_run_saves_within_the_epoch(
     process.wait_for(f"epoch 1/{EPOCHS}")
     process.send(number)
     assert process.end() == status, process.text
-    assert f"error: stopped by {signal.Signals(number).name} after epoch" in process.text
+    assert f"stopped: by {signal.Signals(number).name} after epoch" in process.text
     assert "--resume goes on" in process.text
     assert (out / "checkpoint.pt").is_file()
     assert not (out / "config.json").exists()

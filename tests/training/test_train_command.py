@@ -113,9 +113,9 @@ def test_the_folder_loads_and_predicts(trained: Path, photos: Path) -> None:
     assert answer["model"] == f"{NAME}.photos"
     with torch.no_grad():
         from zoo.catalog.schema import Preprocessing
-        from zoo.data.images import prepare, read_image
+        from zoo.data.images import Transform
 
-        expected = model.eval()(prepare(read_image(photo), Preprocessing(size=16)).unsqueeze(0)).softmax(1)[0]
+        expected = model.eval()(Transform(Preprocessing(size=16))(photo).unsqueeze(0)).softmax(1)[0]
     found = {each["label"]: each["probability"] for each in answer["predictions"]}
     assert found == pytest.approx({"night": float(expected[0]), "noon": float(expected[1])}, rel=1e-5)
     assert run("show", photo, "--model", trained, "--out", trained.parent / "show.png").exit_code == 0

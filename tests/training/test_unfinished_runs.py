@@ -18,7 +18,7 @@ import zoo
 from tests.data.made_data import folder
 from tools.record_run import record_run
 from zoo.cli import app
-from zoo.data.prepare import prepare_data
+from zoo.data.load import prepare_data
 from zoo.errors import InputError, TrainingStoppedError, UnfinishedRunWarning, WeightError
 from zoo.factory import open_model
 from zoo.training import DataOptions, Observer, train

@@ -20,7 +20,7 @@ from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import WeightRecord
 from zoo.cli import app
 from zoo.errors import InputError, MemoryLimitError
-from zoo.inference.batch import BUDGET, MOST, bytes_of_one, choose_batch
+from zoo.inference.evaluate import BUDGET, MOST, bytes_of_one, choose_batch
 from zoo.training import evaluate, load_split, train
 from zoo.training.start import build, find_beginning
 from zoo.weights import Hub, find_weight

@@ -15,10 +15,9 @@ from pydantic import ValidationError
 
 import zoo
 from zoo.catalog.schema import Preprocessing
-from zoo.data.images import prepare, read_image, sample_photographs
+from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.exporting.onnx_file import export_onnx
-from zoo.inference.inputs import Transform
 from zoo.saving import Statement, make_folder
 from zoo.weights import pack
 
@@ -57,8 +56,8 @@ def test_a_record_keeps_mean_std_and_crop(tmp_path: Path) -> None:
 def test_images_are_normalised_as_torchvision_does() -> None:
     from torchvision.transforms import v2
 
-    plain = prepare(photograph(), Preprocessing(size=32))
-    stated = prepare(photograph(), Preprocessing(size=32, mean=MEAN, std=STD))
+    plain = Transform(Preprocessing(size=32))(photograph())
+    stated = Transform(Preprocessing(size=32, mean=MEAN, std=STD))(photograph())
     torch.testing.assert_close(stated, v2.functional.normalize(plain, list(MEAN), list(STD)))
     assert plain.min() >= 0
     assert plain.max() <= 1
@@ -69,7 +68,7 @@ def test_a_crop_is_the_centre_of_a_larger_image(crop_pct: float) -> None:
     """Of a gradient, whose resized levels are known: the first column lies where the crop begins."""
     ramp = np.tile(np.linspace(0, 255, 512), (512, 1)).astype(np.uint8)
     image = Image.fromarray(np.stack([ramp] * 3, -1))
-    row = prepare(image, Preprocessing(size=64, crop_pct=crop_pct))[0, 32]
+    row = Transform(Preprocessing(size=64, crop_pct=crop_pct))(image)[0, 32]
     kept = 64 / math.floor(64 / crop_pct)
     assert float(row[0]) == pytest.approx((1 - kept) / 2 + kept / 128, abs=0.01)
     assert float(row[-1]) == pytest.approx((1 + kept) / 2 - kept / 128, abs=0.01)
@@ -184,7 +183,7 @@ def test_eval_crops_as_the_record_states(tmp_path: Path) -> None:
     """What `zoo eval` measures is what the network says of images that timm's own transform prepared."""
     from timm.data import create_transform
 
-    from zoo.inference.eval_weight import measure_weight
+    from zoo.inference.evaluate import measure_weight
 
     reference = folder_of(tmp_path / "kept", mean=MEAN, std=STD, crop_pct=0.8, interpolation="bilinear")
     theirs = create_transform(

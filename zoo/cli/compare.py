@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import progress_to_come, rich_console
+from zoo.cli.output import rich_console
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.terminal import in_units, printable, say
 
@@ -69,25 +69,23 @@ def compare_command(
         raise typer.BadParameter("--csv and --json are two forms of the same; choose one")
     if evaluate and data is None:
         raise typer.BadParameter("--eval measures on --data; name a folder, a packed .npz or a data set")
-    from zoo.data.prepare import DataOptions
+    from zoo.data import DataOptions
     from zoo.inference.compare import compare_models
 
     leave_bombs_to_us()
     references = [model_reference(name) for name in names]
-    with progress_to_come(visible=True, doing="comparing", unit=None) as (begin, advance):
-        rows = compare_models(
-            references,
-            data,
-            data_options=DataOptions(image_size, data_root, not no_download),
-            limit=limit,
-            evaluate=evaluate,
-            controls=not no_controls,
-            device=device,
-            begin=begin,
-            after_model=advance,
-            endpoint=endpoint,
-            cache_dir=cache_dir,
-        )
+    rows = compare_models(
+        references,
+        data,
+        data_options=DataOptions(image_size, data_root, not no_download),
+        limit=limit,
+        evaluate=evaluate,
+        controls=not no_controls,
+        device=device,
+        show_progress=True,
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+    )
     if as_json:
         for row in rows:
             print(json.dumps(row.to_json()))

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import progress_to_come
-from zoo.cli.shared import sharing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.terminal import printable, say
@@ -19,8 +17,7 @@ from zoo.terminal import printable, say
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from zoo.inference.eval_weight import Measurement
-    from zoo.inference.evaluate import Evaluation
+    from zoo.inference.evaluate import Evaluation, Measurement
 
 _MATRIX = 20
 """Classes up to which the whole confusion matrix is printed; above, the most frequent mistakes."""
@@ -110,10 +107,12 @@ def eval_command(
         torch.set_num_threads(threads)
     keep_freed_memory()
     leave_bombs_to_us()
-    from zoo.training import DataOptions, measure_weight
+    from zoo.data import DataOptions
+    from zoo.inference.evaluate import measure_weight
+    from zoo.inference.processes import joined
 
-    with sharing(device) as processes, progress_to_come(processes.is_first) as (begin, advance):
-        options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
+    options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
+    with joined(device) as processes:
         measured = measure_weight(
             model_reference(name),
             data,
@@ -125,10 +124,9 @@ def eval_command(
             processes=processes,
             endpoint=endpoint,
             cache_dir=cache_dir,
-            begin=lambda images: begin(-(-images // processes.count)),
-            after_batch=advance,
+            show_progress=True,
         )
-    if not processes.is_first:
+    if processes.index:
         return
     if as_json:
         print(json.dumps(measured.to_json()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import signal
 import sys
 from abc import ABC
 from collections.abc import Callable, Sequence
@@ -14,7 +15,15 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from zoo.cli.output import complain
-from zoo.errors import ComponentError, MissingPluginError, ZooError, ZooWarning, install_extra, unknown_component
+from zoo.errors import (
+    ComponentError,
+    MissingPluginError,
+    TrainingStoppedError,
+    ZooError,
+    ZooWarning,
+    install_extra,
+    unknown_component,
+)
 from zoo.terminal import say, without_word_of_triton
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
@@ -160,10 +169,12 @@ class Commands(PlainFlags, TyperGroup):
     """
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
+        before = signal.signal(signal.SIGTERM, _end)
         try:
             try:
                 return super().main(*arguments, **keywords)
             finally:
+                signal.signal(signal.SIGTERM, before)
                 if sys.stdout is not None:  # as where it was closed
                     sys.stdout.flush()  # here it can still be told; the interpreter's own flush would be a traceback
         except OSError as error:
@@ -198,9 +209,15 @@ class Commands(PlainFlags, TyperGroup):
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)
+            except TrainingStoppedError as error:
+                say(f"stopped: {str(error).removeprefix('stopped ')}", file=sys.stderr, flush=True)
+                raise typer.Exit(128 + error.signal) from error
             except ZooError as error:
                 complain(str(error))
                 raise typer.Exit(2) from error
+            except KeyboardInterrupt as error:
+                say("stopped: nothing half-written is left", file=sys.stderr, flush=True)
+                raise typer.Exit(128 + signal.SIGINT) from error
             except Exception as error:
                 if not (damaged := _damaged_metadata(error)):
                     raise
@@ -216,6 +233,11 @@ def _damaged_metadata(error: Exception) -> list[str]:
 
     reads_metadata = any("importlib" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
     return damaged_metadata() if reads_metadata else []
+
+
+def _end(number: int, frame: object) -> None:
+    """End as a program that is asked to, but by an exception: half-written files are removed on the way."""
+    raise SystemExit(128 + number)
 
 
 def _plugin_commands() -> list[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.terminal import Progress, printable, say
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,25 +105,3 @@ def _as_object(answer: Prediction | Failure, model: str) -> dict[str, Any]:
         return {"file": str(answer.file), "error": answer.error}
     ranked = [{"label": label, "probability": probability} for label, probability in answer.ranked]
     return {"file": str(answer.file), "model": model, "predictions": ranked}
-
-
-@contextmanager
-def progress(total: int, visible: bool, doing: str = "classifying", unit: str | None = "images") -> Iterator[Progress]:
-    """A bar on stderr, in a terminal alone; yields what to call with the number of items that are done.
-
-    With a `unit` it tells how many of them a second takes.
-    """
-    with progress_to_come(visible, doing, unit) as (begin, advance):
-        begin(total)
-        yield advance
-
-
-@contextmanager
-def progress_to_come(
-    visible: bool, doing: str = "classifying", unit: str | None = "images"
-) -> Iterator[tuple[Progress, Progress]]:
-    """The same where the number of items is not known yet; what is called with it comes first."""
-    from zoo.data.progress import bar_of_answer
-
-    with bar_of_answer(visible, doing, unit) as bar:
-        yield bar

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, Json, leave_bombs_to_us
-from zoo.cli.output import counted, progress_to_come
+from zoo.cli.output import counted
 from zoo.terminal import say
 
 
@@ -42,24 +42,12 @@ def pack_command(
     It holds the arrays images (N, H, W, 3) of bytes, labels, classes and names,
     and split where the data have a training and a validation split. Whatever
     takes DATA takes the file, and a training on it has the very losses of one
-    on the data themselves, asked for the same image size. Streams (hfids/,
-    wds/) are read once.
+    on the data themselves, asked for the same image size.
     """
     leave_bombs_to_us()
-    from zoo.data.pack import pack
+    from zoo.data import DataOptions, pack
 
-    with progress_to_come(visible=True, doing="packing") as (begin, advance):
-        made = pack(
-            data,
-            out,
-            image_size=image_size,
-            root=data_root,
-            download=not no_download,
-            max_damaged=max_damaged,
-            replace=force,
-            begin=begin,
-            after_image=advance,
-        )
+    made = pack(data, out, DataOptions(image_size, data_root, not no_download, max_damaged), replace_file=force)
     if as_json:
         print(json.dumps(made.to_json()))
         return

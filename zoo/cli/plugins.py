@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import Json, PlainCommand, PlainGroup
-from zoo.cli.output import counted, in_one_line, print_rows, progress
+from zoo.cli.output import counted, in_one_line, print_rows
 from zoo.errors import UnknownComponentError, suggest
+from zoo.progress import progress
 from zoo.registry import OURS, Component
 from zoo.terminal import say
 
@@ -121,7 +122,7 @@ def check_command(
         return
     _probe_plugins(chosen, seconds)
     results: list[CheckResult] = []
-    with progress(len(chosen), visible=not as_json, doing="checking", unit=None) as advance:
+    with progress("checking", len(chosen), visible=not as_json) as advance:
         for component in chosen:
             results += _check(component)
             advance(1)

@@ -1,7 +1,9 @@
-"""`zoo predict`: what a model makes of images."""
+"""`zoo predict`: classify images."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,27 +11,29 @@ import typer
 
 import zoo
 from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, leave_bombs_to_us, model_reference
-from zoo.cli.output import print_answer, progress_to_come
-from zoo.cli.shared import sharing
+from zoo.cli.output import print_answer
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
-from zoo.errors import InputError
-from zoo.terminal import Progress, say
+from zoo.errors import InputError, ModelNameError
+from zoo.progress import progress
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
-    from zoo.factory import Places
     from zoo.inference.predict import Failure
-    from zoo.inference.processes import Processes
 
 DEFAULT_MODEL = "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10"
-"""What predicts and shows unless --model says otherwise; where it is not listed, the first weight that is."""
+"""The model of predict and show unless one is named; if it is not listed, the first weight that is."""
 
 DEFAULT_TOP = 3
 
 
 def predict_command(
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="IMAGE|FOLDER", help="Image files, and folders with images at any depth."),
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL] IMAGE|FOLDER...",
+            help="A model, as `zoo list` names it, a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT; then images, "
+            "or folders with images at any depth.",
+        ),
     ] = None,
     model: Model = None,
     top: Annotated[
@@ -51,59 +55,99 @@ def predict_command(
     """Classify images; without any, the photographs that come with the package.
 
     A file that cannot be read is reported by its name, the others are still
-    classified, and the exit status is 1. The model, unless --model names one:
+    classified, and the exit status is 1. The model, unless one is named:
     has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     torchrun --nproc-per-node N -m zoo predict … shares the images among N
     processes; one of them prints.
     """
+    from zoo.factory import open_model
+    from zoo.inference.processes import joined
+
     leave_bombs_to_us()
-    with sharing(device) as processes, progress_to_come(processes.is_first) as bar:
-        hub: Places = {"endpoint": endpoint, "cache_dir": cache_dir}
-        failed = _predict(images, model, top, batch_size, device, fuse, hub, as_json, processes, bar)
+    name, images = split_arguments(arguments or [], model)
+    reference, failed = model_reference(name or default_model()), False
+    with joined(device) as processes:
+        with processes.first_ahead():
+            opened = open_model(reference, required=True, publishers=True, endpoint=endpoint, cache_dir=cache_dir)
+            from zoo.contracts.device import usable_device
+            from zoo.inference.predict import predict_files
+
+            network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
+        if fuse:
+            network.eval().fuse()
+        files = processes.of_first(_listed(images))
+        count = min(DEFAULT_TOP, len(opened.labels)) if top is None else top
+        answers = predict_files(network, files, opened.preprocessing(), opened.labels, count, batch_size, processes)
+        if not as_json and processes.index == 0:
+            say(opened.weight_name)
+        with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
+            for answer in answers:
+                failed |= not print_answer(answer, opened.weight_name, as_json)
+                advance(1)
     if failed:
         raise typer.Exit(1)
 
 
-def _predict(
-    images: list[Path] | None,
-    model: str | None,
-    top: int | None,
-    batch_size: int,
-    device: str,
-    fuse: bool,
-    hub: Places,
-    as_json: bool,
-    processes: Processes,
-    bar: tuple[Progress, Progress],
-) -> bool:
-    """Print an answer for each image, in the first process; whether one of them could not be classified."""
-    from zoo.factory import open_model
+def split_arguments(arguments: Sequence[str], model: str | None) -> tuple[str | None, list[Path]]:
+    """Split the model, which comes first if `--model` does not name it, from the images.
 
-    with processes.first_ahead():
-        opened = open_model(model_reference(model or default_model()), required=True, publishers=True, **hub)
-        from zoo.contracts.device import usable_device
-        from zoo.inference.predict import predict_files
-
-        network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
-    if fuse:
-        network.eval().fuse()
-    files = processes.of_first(_listed(images) if processes.is_first else [])
-    count = min(DEFAULT_TOP, len(opened.labels)) if top is None else top
-    answers = predict_files(network, files, opened.preprocessing(), opened.labels, count, batch_size, processes)
-    if not as_json and processes.is_first:
-        say(opened.weight_name)
-    failed = False
-    begin, advance = bar
-    if len(files) > batch_size:
-        begin(len(files))
-    for answer in answers:
-        failed |= not print_answer(answer, opened.weight_name, as_json)
-        advance(1)
-    return failed
+    Raises:
+        InputError: a model stands among the images, or the first argument is neither a model nor an image.
+    """
+    images = list(arguments)
+    if model is None and images:
+        if _is_model(images[0]):
+            model = images.pop(0)
+        else:
+            _check_first(images[0])
+    for text in images:
+        if _is_model(text):
+            shown = printable(text)
+            typed = "--model" if model is None else f"instead of {printable(model)}"
+            raise InputError(
+                f"{shown} is a model, and stands among the images; one model is named, before them: "
+                f"zoo predict {shown} IMAGE… ({typed})"
+            )
+    return model, [Path(text) for text in images]
 
 
-def _listed(images: list[Path] | None) -> list[Path | Failure]:
-    """Every image file that was named or lies in a folder that was named; an empty folder is a failure of its own."""
+def _is_model(text: str) -> bool:
+    from zoo.catalog.sources import parse_reference
+    from zoo.registry import parse_name
+    from zoo.weights import MODEL, RUN
+
+    if parse_reference(text) is not None:
+        return True
+    if _exists(text):
+        return any((Path(text) / name).is_file() for name in (MODEL, RUN))
+    try:
+        parse_name(text)
+    except ModelNameError:
+        return False
+    return True
+
+
+def _check_first(text: str) -> None:
+    """Raise `InputError` if that can only be meant as the name of a model."""
+    from zoo.registry import parse_name
+
+    if _exists(text) or os.sep in text or len(Path(text).suffix) in (4, 5):  # of an image that is missing
+        return
+    try:
+        parse_name(text)
+    except ModelNameError as error:
+        raise InputError(f"{printable(text)} is neither an image, a folder, nor a model: {error}") from error
+
+
+def _exists(text: str) -> bool:
+    try:
+        return os.path.exists(text)
+    except ValueError:  # a null byte
+        return False
+
+
+def _listed(images: Sequence[Path]) -> list[Path | Failure]:
+    """Return every image file that was named or lies in a folder that was named; an empty folder is a failure."""
     from zoo.data.images import find_images, sample_photographs
     from zoo.inference.predict import Failure
 
@@ -119,6 +163,7 @@ def _listed(images: list[Path] | None) -> list[Path | Failure]:
 
 
 def default_model() -> str:
+    """Return the model that predicts and shows unless one is named."""
     names = zoo.list_models(pretrained=True)
     if not names:
         raise InputError("the catalog lists no trained weights; reinstall has8-zoo, or name a model with --model")

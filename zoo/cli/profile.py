@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import counted, progress, rich_console
+from zoo.cli.output import counted, rich_console
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.terminal import Progress, printable, say
+from zoo.progress import Advance, progress
+from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,15 +95,16 @@ def profile_command(
     if data is None:
         cost = profile(opened, image_size, num_classes=num_classes, device=device)
     else:
-        from zoo.data.images import prepare
-        from zoo.data.sample import sample_images
-        from zoo.data.source import Source
+        from zoo.data import DataOptions
+        from zoo.data.images import Transform
+        from zoo.data.load import sample_images
 
         leave_bombs_to_us()
-        preprocessing = preprocessing_of(opened, image_size)
-        sample = sample_images(Source(data, data_root, download=not no_download), limit or DEFAULT_LIMIT)
-        with progress(len(sample), visible=True, doing="counting") as advance:
-            images = (prepare(image, preprocessing) for image in _counted(sample, advance))
+        prepare = Transform(preprocessing_of(opened, image_size))
+        options = DataOptions(root=data_root, download=not no_download)
+        sample = sample_images(data, limit or DEFAULT_LIMIT, options)
+        with progress("counting", len(sample)) as advance:
+            images = (prepare(image) for image in _counted((image for image, _ in sample), advance))
             cost = profile(opened, num_classes=num_classes, images=images, device=device)
     if as_json:
         print(json.dumps(cost.to_json()))
@@ -116,7 +118,7 @@ def profile_command(
             console.print(part)
 
 
-def _counted(items: Iterable[Image], advance: Progress) -> Iterator[Image]:
+def _counted(items: Iterable[Image], advance: Advance) -> Iterator[Image]:
     for item in items:
         advance(1)
         yield item

@@ -29,7 +29,7 @@ def show_command(
     picture says so. The model, unless --model names one:
     has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     """
-    from zoo.data.images import display_name, prepare, read_image, sample_photographs
+    from zoo.data.images import Transform, display_name, read_image, sample_photographs
 
     leave_bombs_to_us()
     file = image or sample_photographs()[0]
@@ -40,7 +40,7 @@ def show_command(
     check_target(out, force)
     reference = model_reference(model or default_model())
     network, preprocessing, weights = network_to_show(reference, device, endpoint=endpoint, cache_dir=cache_dir)
-    activity = record(network, prepare(pixels, preprocessing))
+    activity = record(network, Transform(preprocessing)(pixels))
     answer = ranked(activity, labels_of(network)) if network.pretrained_cfg.get("label_names") else []
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}", answer), out, force)
     say(f"{out}: {network.spec}, {weights}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,6 @@ import typer
 import yaml
 
 from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
-from zoo.cli.output import complain
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.cpu.allocator import keep_freed_memory
 from zoo.errors import TrainingStoppedError
@@ -272,7 +272,7 @@ def train_command(
             cache_dir=cache_dir,
         )
     except TrainingStoppedError as error:
-        complain(str(error))
+        say(f"stopped: {str(error).removeprefix('stopped ')}", file=sys.stderr, flush=True)
         raise typer.Exit(128 + error.signal) from error
     if is_first_process():
         _print(result, as_json, display.told)

@@ -1,29 +1,31 @@
-"""Image files: found, read as RGB whatever they hold, and prepared for a network.
+"""One image: read a file as upright RGB, whatever it holds, and prepare it for a network.
 
-Importing this loads no torch; `prepare` does. Every problem of a file is an `InputError` that names it.
+Every problem of a file is an `InputError` that names it.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, final
 
 import numpy as np
+import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
+from torch import Tensor
 
 from zoo.errors import InputError
 from zoo.terminal import printable
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from zoo.catalog.schema import Preprocessing
 
 MAX_PIXELS = 89_478_485
@@ -33,7 +35,7 @@ SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
 )
-"""What a file must end with to be picked up from a folder; a file named outright may be called anything."""
+"""Suffixes of image files in a folder; a file that is named itself may have any."""
 
 # Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are not photographs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA", "AVIF")
@@ -41,67 +43,72 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 _SIDEWAYS = (5, 6, 7, 8)
-"""Values of the EXIF orientation whose rows are the upright picture's columns."""
-
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""What brings the pixels of an EXIF orientation upright; every value that is not here leaves them as they are."""
+"""EXIF orientations whose stored rows are the upright image's columns."""
 
 
 def display_name(path: Path | str) -> str:
-    """A path as one printable line: control characters and undecodable bytes are escaped."""
+    """Return a path as one printable line: control characters and undecodable bytes are escaped."""
     return printable(os.fspath(path))
 
 
-def read_image(path: Path | str) -> Image.Image:
-    """The image of a file: upright, RGB, 8 bits a channel; of several frames the first.
+# Reading --------------------------------------------------------------------------------------------------------------
 
-    Transparency is laid on white, the page that cut-outs are made for. 16-bit levels are scaled, not clipped.
-    32-bit integers count as 8-bit levels where none is over 255, else as 16-bit; floats as 0…1 where none is over 1,
-    else as 0…255. CMYK and LAB are converted without colour profiles. An EXIF orientation that is not 1 to 8 turns
-    nothing.
+
+def read_image(path: Path | str) -> Image.Image:
+    """Read an image file: upright, RGB, 8 bits a channel; of several frames the first.
+
+    Transparency is laid on white. 16-bit levels are scaled, not clipped. 32-bit integers count as 8-bit levels if none
+    is over 255, else as 16-bit; floats as 0…1 if none is over 1, else as 0…255. CMYK and LAB are converted without
+    colour profiles. An EXIF orientation that is not 1 to 8 turns nothing.
 
     Raises:
-        InputError: naming the file: missing, a folder, empty, truncated, damaged, no image, or of more than
-            `MAX_PIXELS` pixels, which its header tells before anything is decoded.
+        InputError: the file is missing, a folder, empty, truncated, damaged, no image, or has more than `MAX_PIXELS`
+            pixels, which its header tells before anything is decoded.
     """
     with open_image(path) as file:
         return decode_image(file, display_name(path))
 
 
 def open_image(path: Path | str) -> BinaryIO:
-    """The file, opened; raises `InputError` where it is missing, a folder, empty or unreadable."""
+    """Open a file; raises `InputError` if it is missing, a folder, empty or unreadable."""
     path = Path(path)
     name = display_name(path)
-    _check_file(path, name)
     try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{name} is a folder, not an image file; name a file inside it")
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{name} is not a regular file; save the image to one first")
+        if status.st_size == 0:
+            raise InputError(f"{name} is empty (0 bytes); save or download it again")
         return path.open("rb")
-    except OSError as error:
-        raise InputError(f"{name} cannot be read: {_reason(error)}") from error
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{name} does not exist; check the path") from None
+    except PermissionError:
+        raise InputError(f"{name} cannot be read: permission denied; check its owner and mode") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name!r} cannot be read: {_reason(error)}") from error
 
 
-def decode_image(file: BinaryIO, name: str) -> Image.Image:
-    """What `read_image` gives, of an open file that errors call `name`."""
+def decode_image(file: BinaryIO | bytes, name: str) -> Image.Image:
+    """Decode an open file, or its content, as `read_image` does; errors call it `name`."""
     with _opened(file, name) as image:
-        return upright_rgb(image, name)
+        return _rgb(_upright(image), name)
 
 
-def upright_rgb(image: Image.Image, name: str) -> Image.Image:
-    """An image of any mode as `read_image` gives it: upright, RGB; raises `InputError` for levels that do not fit."""
-    return _rgb(_upright(image), name)
+def to_rgb(image: Image.Image, name: str) -> Image.Image:
+    """Turn a PIL image of any mode upright and to RGB; raises `InputError`, which calls it `name`."""
+    with _explained(name):
+        _check_pixels(image.width * image.height, name)
+        return _rgb(_upright(image), name)
 
 
-def upright_size(file: BinaryIO, name: str) -> tuple[int, int]:
-    """(width, height) of what `decode_image` would give, from the header where the format tells it there."""
+def upright_size(file: BinaryIO | bytes, name: str) -> tuple[int, int]:
+    """Return the (width, height) that `decode_image` would give, from the header if the format has it there."""
     with _opened(file, name) as image:
-        # Pillow tells the upright size of a TIFF where its own tags give the orientation, and not where XMP does.
+        # Pillow tells the upright size of a TIFF if its own tags give the orientation, and not if XMP does.
         stored = image.size
         if isinstance(image, TiffImageFile):
             stored = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
@@ -110,31 +117,46 @@ def upright_size(file: BinaryIO, name: str) -> tuple[int, int]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The decoded image as its EXIF orientation says.
+    """Turn a decoded image as its EXIF orientation says.
 
-    Pillow's `exif_transpose` would also write the EXIF anew, which fails on tags of types that it reads but not writes.
+    On a copy without the rest of the EXIF: Pillow writes that again, which fails on tags that it can only read.
     """
-    image.load()  # and turned, where it is a TIFF: Pillow then takes the orientation out of what `getexif` gives
-    turn = _TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    image.load()  # and turned, if it is a TIFF: Pillow then takes the orientation out of what `getexif` gives
+    orientation = _orientation(image)
+    if orientation == 1:
+        return image
+    bare = image.copy()
+    bare.info = {key: value for key, value in image.info.items() if key == "transparency"}
+    bare.getexif()[ExifTags.Base.Orientation] = orientation
+    return ImageOps.exif_transpose(bare)
 
 
 def _orientation(image: Image.Image) -> Any:
-    """The EXIF orientation as it is stored, of whatever type and value; 1 where there is none."""
+    """Return the stored EXIF orientation, of any type and value; 1 if there is none."""
     return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 @contextmanager
-def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
+def _opened(file: BinaryIO | bytes, name: str) -> Iterator[Image.Image]:
+    with _explained(name), Image.open(_as_file(file), formats=_readable_formats()) as image:
+        _check_pixels(image.width * image.height, name)
+        yield image
+
+
+def _as_file(file: BinaryIO | bytes) -> BinaryIO:
+    return io.BytesIO(file) if isinstance(file, bytes) else file
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Make an `InputError` of everything that Pillow raises."""
     try:
-        with Image.open(file, formats=_readable_formats()) as image:
-            _check_pixels(image.width * image.height, name)
-            yield image
+        yield
     except InputError:
         raise
     except UnidentifiedImageError:
         known = ", ".join(_FORMATS)
-        raise InputError(f"{name} is not an image, or damaged at its very beginning; readable are {known}") from None
+        raise InputError(f"{name} is not an image, or its first bytes are damaged; readable are {known}") from None
     except _BOMBS as error:
         raise InputError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are decoded ({error})") from None
     except Exception as error:  # Pillow raises errors of any type on damaged bytes, and other ones with every version
@@ -142,7 +164,7 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
 
 
 def _readable_formats() -> list[str]:
-    """Those of `_FORMATS` that this build of Pillow knows."""
+    """Return those of `_FORMATS` that this build of Pillow knows."""
     Image.init()
     return [name for name in _FORMATS if name in Image.OPEN]
 
@@ -151,43 +173,15 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _check_file(path: Path, name: str) -> None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        raise InputError(f"{name} does not exist; check the path") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name!r} cannot be read: {_reason(error)}") from error
-    if stat.S_ISDIR(status.st_mode):
-        raise InputError(f"{name} is a folder, not an image file; name a file inside it")
-    if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{name} is not a regular file; save the image to one first")
-    if status.st_size == 0:
-        raise InputError(f"{name} is empty (0 bytes); save or download it again")
-    if not os.access(path, os.R_OK):
-        raise InputError(f"{name} cannot be read: permission denied; check its owner and mode")
-
-
 def _check_pixels(pixels: int, name: str) -> None:
     if not 1 <= pixels <= MAX_PIXELS:
         raise InputError(f"{name} declares {pixels:,} pixels; valid: 1 to {MAX_PIXELS:,}; scale it down first")
 
 
-def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """A PIL image as `read_image` would give it, but not turned; raises `InputError`, which calls it `name`."""
-    _check_pixels(image.width * image.height, name)
-    try:
-        return _rgb(image, name)
-    except InputError:
-        raise
-    except Exception as error:  # as in `_opened`
-        raise InputError(f"{name} is truncated or damaged ({_reason(error)}); save or download it again") from error
-
-
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         image = Image.fromarray(_eight_bits(np.asarray(image), image.mode, name))
-    if _is_transparent(image):
+    if image.has_transparency_data:
         image = image.convert("RGBA")
         page = Image.new("RGBA", image.size, "white")
         page.alpha_composite(image)
@@ -195,14 +189,8 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def _is_transparent(image: Image.Image) -> bool:
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        return True
-    return image.mode == "P" and image.palette is not None and image.palette.mode.endswith("A")
-
-
 def _eight_bits(levels: np.ndarray[Any, Any], mode: str, name: str) -> np.ndarray[Any, Any]:
-    """(H, W) of 16-bit, 32-bit or float levels → (H, W) uint8; `read_image` says how."""
+    """Map (H, W) 16-bit, 32-bit or float levels to (H, W) uint8; `read_image` says how."""
     if not np.isfinite(levels).all():
         raise InputError(f"{name} holds NaN or infinity; valid: finite levels from 0 to 1 or from 0 to 255")
     low, high = levels.min(), levels.max()
@@ -216,38 +204,70 @@ def _eight_bits(levels: np.ndarray[Any, Any], mode: str, name: str) -> np.ndarra
     return ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
 
 
-def prepare(image: Image.Image, preprocessing: Preprocessing) -> Tensor:
-    """Resize the shorter side to `size / crop_pct`, with antialiasing, crop the centre, and normalise.
+# Preparing ------------------------------------------------------------------------------------------------------------
 
-    Returns:
-        (3, size, size) float32: pixels in [0, 1], or (pixels − mean) / std where `preprocessing` states them.
 
-    Raises:
-        InputError: the image is not RGB.
+@final
+@dataclass(frozen=True)
+class Transform:
+    """A record's `Preprocessing` as a function from an image to the tensor that a network takes.
+
+    `zoo.transform`, training, evaluation and export all prepare by this: whole, or its two halves, `square` for what is
+    kept as bytes and `scale` for a batch of them. It calls Pillow's resize, and divides bytes by 255 exactly;
+    `torchvision.transforms.v2.ToDtype` multiplies by 1/255, which rounds 126 of 256 levels otherwise, and importing it
+    takes longer than predicting.
+
+    Attributes:
+        preprocessing: size, crop, interpolation, mean and std.
     """
-    import torch
 
-    if image.mode != "RGB":
-        raise InputError(f"prepare takes an RGB image, not {image.mode}; read_image gives one")
-    size = preprocessing.size
-    square = fit(image, (size, size), preprocessing.interpolation, preprocessing.crop_pct)
-    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).to(torch.float32).contiguous().div_(255)
-    return normalise(pixels, preprocessing)
+    preprocessing: Preprocessing
 
+    def __call__(self, image: Image.Image | Path | str) -> Tensor:
+        """Resize the shorter side, crop the centre, and normalise.
 
-def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """(pixels − mean) / std of pixels (…, C, H, W) in [0, 1], in place; the pixels as they are where none is stated."""
-    if not preprocessing.normalises:
-        return pixels
-    mean, std = (pixels.new_tensor(values)[:, None, None] for values in preprocessing.of_channels(pixels.shape[-3]))
-    return pixels.sub_(mean).div_(std)
+        Args:
+            image: a PIL image of any mode, or the path of an image file.
+
+        Returns:
+            (3, size, size) float32: pixels in [0, 1], or (pixels − mean) / std if the record states them.
+
+        Raises:
+            InputError: the file cannot be read, or it is no image.
+        """
+        return self.scale(self.square(image))
+
+    def square(self, image: Image.Image | Path | str) -> Tensor:
+        """Return the image resized and cropped, (3, size, size) uint8."""
+        if isinstance(image, Path | str):
+            image = read_image(image)
+        elif not isinstance(image, Image.Image):
+            raise InputError(f"a transform takes a PIL image or a path, not {type(image).__name__}")
+        elif image.mode != "RGB":
+            image = to_rgb(image, "the image")
+        stated = self.preprocessing
+        size = (stated.size, stated.size)
+        if image.size != size or stated.crop_pct != 1.0:
+            image = fit(image, size, stated.interpolation, stated.crop_pct)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+    def scale(self, pixels: Tensor) -> Tensor:
+        """Map bytes (…, C, H, W) to float32 in [0, 1], then to (pixels − mean) / std if the record states them."""
+        return self.normalise(pixels.to(torch.float32).contiguous().div_(255))
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Map float32 (…, C, H, W) in [0, 1] to (pixels − mean) / std if the record states them, in place."""
+        if not self.preprocessing.normalises:
+            return pixels
+        mean, std = self.preprocessing.of_channels(pixels.shape[-3])
+        return pixels.sub_(pixels.new_tensor(mean)[:, None, None]).div_(pixels.new_tensor(std)[:, None, None])
 
 
 def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct: float = 1.0) -> Image.Image:
-    """The shorter side resized, with antialiasing, and the centre cropped, to (width, height).
+    """Resize the shorter side, with antialiasing, and crop the centre, to (width, height).
 
     With a `crop_pct` below 1 and a square size it is what timm and torchvision do, to the last bit: all is resized to
-    whole pixels, and then the centre is cut out. Else, and where that would be too large, the centre is resampled from
+    whole pixels, and then the centre is cut out. Else, and if that would be too large, the centre is resampled from
     the whole image, so that a very long one costs no memory.
 
     Args:
@@ -265,39 +285,77 @@ def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct:
     return image.resize((width, height), filtered).crop((left, upper, left + size[0], upper + size[1]))
 
 
-def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """The paths, each folder replaced by the image files in and below it, sorted.
+# Finding --------------------------------------------------------------------------------------------------------------
 
-    Hidden files and folders, and links to folders, are left out of a folder. A path that is not a folder stays as it
-    is, also where it does not exist: reading it tells.
+
+def find_images(paths: Iterable[Path | str]) -> list[Path]:
+    """Replace each folder among the paths by the image files in and below it, sorted.
+
+    Hidden files and folders, and links to folders, are left out. A path that is not a folder stays as it is, also if it
+    does not exist: reading it tells.
 
     Raises:
-        InputError: a folder without images, or one that cannot be read.
+        InputError: a folder has no images, or cannot be listed.
     """
     images: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not is_folder(path):
             images.append(path)
             continue
-        inside = sorted(_walk(path))
+        inside = sorted(path / name for name in walk_images(path, links=False))
         if not inside:
             raise InputError(f"{display_name(path)} holds no images; their names end with one of {', '.join(SUFFIXES)}")
         images += inside
     return images
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise InputError(f"{display_name(error.filename)} cannot be listed: {error.strerror}") from error
+def is_folder(path: Path | str) -> bool:
+    """Return whether that is a folder; False for a name that no file can have."""
+    try:
+        return os.path.isdir(path)
+    except ValueError:
+        return False
 
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(parent, name)
+
+def walk_images(
+    folder: Path | str, links: bool, prefix: str = "", above: Collection[tuple[int, int]] = ()
+) -> Iterator[str]:
+    """Yield the image files in and below a folder, as paths below it with slashes.
+
+    Unlike torchvision's ImageFolder it leaves hidden files and folders out, ends in a loop of links, and raises for a
+    folder that it cannot list instead of leaving its images out.
+
+    Args:
+        folder: where to begin.
+        links: whether links to folders are followed.
+        prefix: what the paths begin with.
+        above: (device, inode) of the folders that this one lies in.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    status = os.stat(folder)
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    for entry in list_folder(folder):
+        if not is_folder(entry.path):
+            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
+                yield prefix + entry.name
+        elif links or not entry.is_symlink():
+            yield from walk_images(entry.path, links, f"{prefix}{entry.name}/", {*above, identity})
+
+
+def list_folder(folder: Path | str) -> list[os.DirEntry[str]]:
+    """Return what lies in a folder, without what is hidden; raises `InputError` if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{display_name(str(folder))} cannot be listed: {error.strerror}") from error
 
 
 def sample_photographs() -> list[Path]:
-    """The photographs that come with the package; zoo/photographs/SOURCES.md says whose they are."""
+    """Return the photographs that come with the package; zoo/photographs/SOURCES.md credits them."""
     folder = resources.files("zoo").joinpath("photographs")
     return find_images([Path(str(folder))])

@@ -1,152 +1,441 @@
-"""From what a user names to splits of images."""
+"""From what a user names as data to splits of images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, Literal, TypeAlias, final
 
-from zoo.data.decode import StreamedSplit, decode_split
-from zoo.data.folders import name_some
-from zoo.data.image_list import Listing
-from zoo.data.in_hand import ImagesInHand, InHand, in_hand
-from zoo.data.size import WHOLE_IMAGES, Framing, choose_size
-from zoo.data.source import CALLED, Source, Split, check_classes
-from zoo.data.splits import DataSplits, ImageSplit
-from zoo.errors import InputError, check_count
+from zoo.catalog.schema import Preprocessing
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
+from zoo.data.datasets import (
+    ImageDataset,
+    InHand,
+    PixelStore,
+    holds_images,
+    name_some,
+    open_files,
+    open_folder,
+    open_in_hand,
+    subfolders,
+)
+from zoo.data.images import Transform, display_name, find_images
+from zoo.data.libraries import (
+    CALLED,
+    Parts,
+    dataset_names,
+    default_root,
+    holds_tables,
+    is_reference,
+    open_named,
+    open_reference,
+    open_tables,
+)
+from zoo.data.packed import WHOLE, Pack, check_left, check_target, open_packed, write_pack
+from zoo.data.splits import DataSplits, ImageSplit, StreamedSplit, decode_split, limit_images, spread_rows
+from zoo.errors import InputError, check_count, suggest
+from zoo.factory import OpenedModel
+from zoo.progress import LONG, progress
+
+Split = Literal["train", "val"]
+
+LARGEST = 224
+"""Pixels a side above which images are resized: the paper's size."""
 
 _GIB = 2**30
 
+Source: TypeAlias = "str | Path | InHand"
+"""What a user names as data; see `load_data`."""
 
-def load_data(
-    source: str | Path | InHand | ImagesInHand,
-    *,
-    image_size: int | None = None,
-    root: Path | None = None,
-    split_seed: int = 3407,
-    max_damaged: int = 100,
-    download: bool = True,
-    in_memory_bytes: int = 2 * _GIB,
-) -> DataSplits:
-    """What to train on and what to measure on.
+
+@final
+@dataclass(frozen=True)
+class DataOptions:
+    """How DATA is read; see `load_data`.
+
+    Attributes:
+        image_size: pixels a side; None for the size of the weight that a run begins with, else for 224 if an image is
+            larger, else for the smallest shorter side.
+        root: where named data sets lie, or are downloaded to; None for ZOO_DATA, else ~/.cache/has8-zoo/datasets.
+        download: whether they may be.
+        max_damaged: images of a split that are skipped before it is an error.
+        limit: training images to use, all classes alike; None for all.
+        limit_val: validation images to use, likewise.
+        split_seed: of the division 80/20.
+        in_memory_bytes: up to how many all splits are decoded once and kept in memory, else whenever they are read.
+    """
+
+    image_size: int | None = None
+    root: Path | None = None
+    download: bool = True
+    max_damaged: int = 100
+    limit: int | None = None
+    limit_val: int | None = None
+    split_seed: int = 3407
+    in_memory_bytes: int = 2 * _GIB
+
+
+def load_data(source: Source, options: DataOptions | None = None, **changes: Any) -> DataSplits:
+    """Load the images to train on and those to be measured on.
 
     `source` is one of
 
     - a name of `dataset_names()`; a folder of that name is `./cifar10`;
     - a folder with `train/` and `val/` (or `valid/`, `validation/`, `test/`), each with a folder a class;
     - a folder with a folder a class, which is divided 80/20, class by class;
-    - an .npz: arrays `images` (N, H, W, C) uint8 and `labels` (N,), and maybe `classes`, `names` and `split`; or `jpeg`
-      (bytes), `offsets`, `labels`, `classes`, and maybe `numbers`. Without `split` it is divided 80/20;
-    - a folder with `train.npz` and `val.npz`;
-    - `hfds/NAME`, a set of the Hugging Face Hub or a folder of .parquet files; `hfids/NAME`, the same as a stream;
-      `wds/FILE.tar` or `wds/FOLDER`, tar files of WebDataset. One split alone is divided 80/20;
+    - an .npz as `open_packed` reads it, divided 80/20 unless it has `split`; a folder with `train.npz` and `val.npz`;
+    - a .parquet file, a .tar of WebDataset, a folder of either, or what `save_to_disk` of the library datasets wrote;
+      also as `hfds/FOLDER`, `wds/FILE.tar`; and `hfds/ORG/NAME`, a set of the Hugging Face Hub. One split alone is
+      divided 80/20;
     - arrays `(images, labels)` or `(images, labels, classes)`, a map-style torch `Dataset`, or a mapping of `train` and
-      `val` to such; `zoo.data.in_hand` says what its fingerprint covers.
+      `val` to such.
 
-    Every image becomes RGB, upright, 8 bits a channel, as `zoo predict` reads it. Square images
-    of one size that is not over 224 stay as they are. All others have their shorter side resized and their centre
-    cropped: to 224 where a side of any of them is longer, else to the smallest shorter side.
+    Every image becomes RGB, upright, 8 bits a channel, as `zoo predict` reads it. Square images of one size that is not
+    over 224 stay as they are. All others have their shorter side resized and their centre cropped: to 224 if a side of
+    any of them is longer, else to the smallest shorter side.
+
+    Example:
+        >>> import numpy as np
+        >>> from zoo.data import load_data
+        >>> images = np.zeros((20, 8, 8, 3), np.uint8)
+        >>> splits = load_data((images, np.arange(20) % 2, ("cat", "dog")))
+        >>> len(splits.train), len(splits.val), splits.train.classes
+        (16, 4, ('cat', 'dog'))
 
     Args:
         source: the data.
-        image_size: pixels a side that all images are brought to instead.
-        root: where data sets by name are kept; None for ZOO_DATA, else ~/.cache/has8-zoo/datasets.
-        split_seed: of the division 80/20.
-        max_damaged: how many damaged images are left out in each split.
-        download: whether a data set by name may be downloaded.
-        in_memory_bytes: up to how many both splits are decoded once and kept in memory, else whenever they are read.
+        options: how they are read.
+        **changes: of the options, such as `image_size=64`.
 
     Raises:
         InputError: there is no such data, they hold one class, no images or an empty class, val has classes that train
-            lacks, a file is broken, or too many images are damaged.
-        MissingExtraError: `hfds/`, `hfids/` and `wds/` need `pip install 'has8-zoo[data]'`.
+            lacks, a source is cut or damaged, or too many images are damaged.
+        MissingExtraError: sets of the Hub, parquet and tar need `pip install 'has8-zoo[data]'`.
     """
-    train, val = list_both(Source(_named(source), root, split_seed, download, image_size, max_damaged=max_damaged))
-    chosen = choose_size([train, val], image_size)
-    to_train, to_measure = _hold([train, val], chosen.size, max_damaged, in_memory_bytes)
-    held = DataSplits(to_train, to_measure, chosen.reason)
-    check_left(train, held.train)
-    return held
-
-
-def list_both(source: Source) -> tuple[Listing, Listing]:
-    """The images to train on, and those to measure on with the labels of the former; raises as `load_data` does."""
-    train, val = source.listings(("train", "val"), whole=False)
-    check_classes(train)
-    return train, val.relabel(train.classes, train.where)
+    options = replace(options or DataOptions(), **changes)
+    train, val = _open_both(source, options)
+    side, reason = choose_size([train, val], options.image_size)
+    held = _hold([train, val], Transform(Preprocessing(size=side)), options)
+    check_left(train, held[0].labels, held[0].damage)
+    chosen, measured = (
+        limit_images(split, limit) for split, limit in zip(held, (options.limit, options.limit_val), strict=True)
+    )
+    return DataSplits(chosen, measured, reason)
 
 
 def load_split(
-    source: str | Path | InHand | ImagesInHand,
+    source: Source,
     split: Split,
+    options: DataOptions | None = None,
     *,
-    image_size: int | None = None,
-    root: Path | None = None,
-    split_seed: int = 3407,
-    max_damaged: int = 100,
-    download: bool = True,
-    in_memory_bytes: int = 2 * _GIB,
     classes: Sequence[str] | None = None,
-    framing: Framing = WHOLE_IMAGES,
+    preprocessing: Preprocessing | None = None,
+    **changes: Any,
 ) -> ImageSplit:
-    """One split, as `load_data` gives it; data that are not divided are taken whole.
+    """Load one split, as `load_data` does; data that are not divided are taken whole, and no limit counts.
 
     Args:
         source: the data.
         split: `train` or `val`.
-        image_size: as for `load_data`.
-        root: as for `load_data`.
-        split_seed: as for `load_data`.
-        max_damaged: as for `load_data`.
-        download: as for `load_data`.
-        in_memory_bytes: as for `load_data`.
-        classes: label order of the result, which may hold more classes than the data; None for the data's own. Where
-            the data have labels without names, and no number is one of these classes, they are their numbers.
-        framing: how images are resized and cropped.
+        options: as for `load_data`.
+        classes: label order of the result, which may hold more classes than the data; None for the data's own. If the
+            data have labels without names, and no number is one of these classes, they are their numbers.
+        preprocessing: of a weight: size, interpolation and crop of the images, instead of `image_size`.
+        **changes: of the options.
 
     Raises:
         InputError: as for `load_data`, or the data have a class that `classes` lacks.
         MissingExtraError: as for `load_data`.
     """
-    named = Source(_named(source), root, split_seed, download, image_size, max_damaged=max_damaged)
-    listing = list_split(named, split)
+    options = replace(options or DataOptions(), **changes)
+    data = open_split(source, split, options)
     if classes is None:
-        check_classes(listing)
+        data.check_classes()
     else:
-        listing = listing.relabel(classes, "the model")
-    [held] = _hold([listing], choose_size([listing], image_size).size, max_damaged, in_memory_bytes, framing)
-    return held
+        data = data.relabel(classes, "the model")
+    if preprocessing is None:
+        preprocessing = Preprocessing(size=choose_size([data], options.image_size)[0])
+    return _hold([data], Transform(preprocessing), options)[0]
 
 
-def list_split(source: Source, split: Split) -> Listing:
-    """The images of one split, before they are decoded; raises as `load_split` does."""
+def prepare_data(source: Source | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
+    """Load the data of a run, and check them before the first epoch.
+
+    Args:
+        source: as for `load_data`; or splits, of which the limits alone count.
+        options: how they are read.
+        opened: what the run begins with; images get the size of its weight, if it has one.
+
+    Raises:
+        InputError: the data cannot be used; images that are not square.
+    """
+    if isinstance(source, DataSplits):
+        train, val = limit_images(source.train, options.limit), limit_images(source.val, options.limit_val)
+        splits = DataSplits(train, val, source.size_reason)
+    else:
+        size = opened.preprocessing().size if opened.weight_name else None
+        splits = load_data(source, options, image_size=options.image_size or size)
+        if size is not None and options.image_size is None:
+            splits = replace(splits, size_reason=f"that of {opened.weight_name}, which the run starts from")
+    height, width = splits.train.size
+    if height != width:
+        raise InputError(
+            f"the images have {width}×{height} pixels; a trained model is asked about squares: choose --image-size"
+        )
+    if splits.val.classes != splits.train.classes:
+        raise InputError(
+            f"the validation split has the classes {', '.join(splits.val.classes)}, "
+            f"the training split {', '.join(splits.train.classes)}; they must be the same, in the same order"
+        )
+    return splits
+
+
+def pack(
+    source: Source, out: Path, options: DataOptions | None = None, *, replace_file: bool = False, **changes: Any
+) -> Pack:
+    """Write any data into one .npz of pixels, as `write_pack` describes.
+
+    A training on it sees the same pixels in the same order, divided the same way, as one on `source` does that is
+    asked for the same image size.
+
+    Args:
+        source: as for `load_data`.
+        out: the file.
+        options: as for `load_data`.
+        replace_file: whether a file that is there may be replaced.
+        **changes: of the options.
+
+    Raises:
+        InputError: `source` cannot be used, as `load_data` says; `out` is there already, or cannot be written. Nothing
+            half-written is left.
+    """
+    options = replace(options or DataOptions(), **changes)
+    check_target(out, replace_file)
+    parts: dict[str, ImageDataset] = {}
+    opened = open_parts(source, options)
+    if WHOLE in opened:
+        parts[WHOLE] = opened[WHOLE]()
+        parts[WHOLE].check_classes()
+    else:
+        parts["train"], parts["val"] = _open_both(source, options)
+    side, _ = choose_size(list(parts.values()), options.image_size)
+    images = sum(map(len, parts.values()))
+    with progress("packing", images, visible=images >= LONG) as advance:
+        return write_pack(parts, out, Transform(Preprocessing(size=side)), _damaged(options), advance)
+
+
+def sample_images(source: Source, limit: int, options: DataOptions | None = None) -> ImageDataset:
+    """Open as many images, spread over the classes; of data with a validation split, of that.
+
+    Args:
+        source: what `load_split` takes; or an image file, or a folder with images in itself, whose folders count as
+            classes.
+        limit: how many at most.
+        options: as for `load_data`.
+
+    Raises:
+        InputError: as `load_split` and `find_images` do.
+    """
+    data = _open_loose(source)
+    if data is None:
+        data = open_split(source, "val", options or DataOptions())
+    return data.select(spread_rows(data.labels, limit))
+
+
+def identify_data(data: object) -> str:
+    """Return what run.json calls data: a whole path, the name of a data set, or the kind and hash of data in memory.
+
+    It is empty for splits that were loaded before.
+    """
+    if isinstance(data, Mapping):
+        content = hashlib.sha256()
+        for split, part in data.items():
+            content.update(repr((split, part.fingerprint((0, 0)))).encode())
+            for key in part.keys.tolist():
+                content.update(part.store.content(key))
+        kinds = " and ".join(sorted({part.title for part in data.values()}))
+        return f"{kinds}, {content.hexdigest()[:16]}"
+    if not isinstance(data, str | Path):
+        return ""
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else str(data)
+
+
+# Opening --------------------------------------------------------------------------------------------------------------
+
+
+def open_parts(source: Source, options: DataOptions) -> Parts:
+    """Find the splits that there are; none of them is read before it is called.
+
+    Raises:
+        InputError: there is no such data.
+        MissingExtraError: what reads them is not installed.
+    """
+    if not isinstance(source, str | Path):
+        return {split: partial(_same, part) for split, part in open_in_hand(source).items()}
+    if is_reference(source):
+        return open_reference(str(source), options.root, options.download)
+    if isinstance(source, str) and source in dataset_names():
+        root = (options.root or default_root()).expanduser()
+        return {
+            split: partial(open_named, source, split, root, options.split_seed, options.download) for split in CALLED
+        }
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise _unknown(str(source))
+    if holds_tables(path):
+        return open_tables(path, display_name(path), options.root)
+    if path.is_file():
+        return {split: partial(_same, part) for split, part in open_packed(path).items()}
+    packed = {name: file for name in _split_names() if (file := path / f"{name}.npz").is_file()}
+    folders = _split_folders(path)
+    if packed and folders:
+        raise InputError(f"{display_name(path)} holds splits both as .npz and as folders; name one of them alone")
+    if packed:
+        return {split: partial(_open_undivided, file) for split, file in packed.items()}
+    return {split: partial(open_folder, folder) for split, folder in folders.items()} or {
+        WHOLE: partial(open_folder, path)
+    }
+
+
+def open_split(source: Source, split: Split, options: DataOptions) -> ImageDataset:
+    """Open the images of one split, all of them if they are not divided; raises as `load_split` does."""
     if split not in CALLED:
         raise InputError(f"unknown split {split!r}; valid: {', '.join(CALLED)}")
-    [listing] = source.listings((split,), whole=True)
-    return listing
+    parts = open_parts(source, options)
+    return parts[WHOLE]() if WHOLE in parts else _find(parts, split, source)()
 
 
-def _named(source: str | Path | InHand | ImagesInHand) -> str | Path | ImagesInHand:
-    return source if isinstance(source, str | Path | ImagesInHand) else in_hand(source)
+def _open_both(source: Source, options: DataOptions) -> tuple[ImageDataset, ImageDataset]:
+    """Open the images to train on, and those to measure on with the labels of the former."""
+    parts = open_parts(source, options)
+    if WHOLE in parts:
+        whole = parts[WHOLE]()
+        whole.check_classes()
+        train, val = whole.divide(options.split_seed)
+    else:
+        openers = [_find(parts, split, source) for split in CALLED]  # both are there before one is read
+        train, val = (opener() for opener in openers)
+    train.check_classes()
+    return train, val.relabel(train.classes, train.where)
 
 
-def _hold(
-    listings: Sequence[Listing],
-    size: tuple[int, int],
-    max_damaged: int,
-    in_memory_bytes: int,
-    framing: Framing = WHOLE_IMAGES,
-) -> list[ImageSplit]:
-    """In memory where all of them together fit, else decoded whenever they are read."""
-    limit = check_count("max_damaged", max_damaged, 0, 10**9)
-    needed = sum(map(len, listings)) * 3 * size[0] * size[1]
-    if needed > in_memory_bytes:
-        return [StreamedSplit(listing, size, limit, framing) for listing in listings]
-    return [decode_split(listing, size, limit, framing) for listing in listings]
+def _same(data: ImageDataset) -> ImageDataset:
+    return data
 
 
-def check_left(listing: Listing, split: ImageSplit) -> None:
-    """Raise `InputError` where all images of a class were damaged."""
-    lost = sorted(set(listing.labels.tolist()) - set(split.labels.tolist()))
-    if lost:
-        names = name_some([listing.classes[label] for label in lost])
-        raise InputError(f"{listing.where}: all images of {names} are damaged: {'; '.join(split.damage.names)}")
+def _find(parts: Parts, split: str, source: Source) -> Callable[[], ImageDataset]:
+    """Return what opens a split, whatever it is called."""
+    for name in CALLED[split]:
+        if name in parts:
+            return parts[name]
+    where, alone = "the mapping", ""
+    if isinstance(source, str | Path):
+        where, path = display_name(source), Path(source).expanduser()
+        only = path / next(iter(parts))
+        if only.is_dir():
+            alone = f"; name {display_name(only)} itself to have it divided 80/20"
+    raise InputError(
+        f"{where} has {name_some(list(parts))}, but no {split} split, which may be called "
+        f"{', '.join(CALLED[split])}{alone}"
+    )
+
+
+def _unknown(named: str) -> InputError:
+    where = display_name(named)
+    scheme, separator, rest = named.partition("://")
+    if separator:
+        hub = f"hfds/{display_name(rest.removeprefix('datasets/'))}" if scheme in ("hf", "hfds") else "hfds/ORG/NAME"
+        return InputError(
+            f"{where} is not a folder, a file or a data set by name, and addresses are not read; a set of the Hub is "
+            f"named {hub}, and files elsewhere are downloaded first"
+        )
+    return InputError(f"{where} is not a folder, a file or a data set by name{suggest(named, dataset_names())}")
+
+
+def _split_names() -> list[str]:
+    return [name for names in CALLED.values() for name in names]
+
+
+def _split_folders(folder: Path) -> dict[str, Path]:
+    """Find folders called as splits are; beside others, one with images in itself is a class, such as train and bus."""
+    called, there = _split_names(), subfolders(folder)
+    alone = set(called).issuperset(there)
+    return {name: folder / name for name in there if name in called and (alone or not holds_images(folder / name))}
+
+
+def _open_undivided(file: Path) -> ImageDataset:
+    """Open an .npz that is a split as it lies there."""
+    parts = open_packed(file)
+    if WHOLE not in parts:
+        raise InputError(
+            f"{display_name(file)} is divided itself, into {name_some(list(parts))}; name it alone, or take its array "
+            "split out"
+        )
+    return parts[WHOLE]
+
+
+def _open_loose(source: Source) -> ImageDataset | None:
+    """Open image files that are not sorted into class folders; None for everything else."""
+    if not isinstance(source, str | Path) or is_reference(source) or source in dataset_names():
+        return None
+    path = Path(source).expanduser()
+    if path.is_file():
+        data = holds_tables(path) or path.suffix.lower() == ".npz"
+        return None if data else open_files(path.parent, {"": [path.name]}, path.name)
+    if not path.is_dir() or holds_tables(path) or any(path.glob("*.npz")):
+        return None
+    if subfolders(path) and not holds_images(path):
+        return None
+    folders: dict[str, list[str]] = {}
+    for file in find_images([path]):
+        folders.setdefault(str(file.parent), []).append(str(file.relative_to(path)))
+    return open_files(path, folders, path.name)
+
+
+def choose_size(parts: Sequence[ImageDataset], image_size: int | None = None) -> tuple[int, str]:
+    """Choose `image_size`; else 224 if an image has a longer side; else the smallest shorter side.
+
+    So small images are not enlarged among small ones. Headers are read until a side is over 224: a data set of
+    photographs is decided after one image.
+
+    Returns:
+        Pixels a side, and why, in words that a sentence goes on with.
+
+    Raises:
+        InputError: no image can be read.
+    """
+    if image_size is not None:
+        return check_count("image_size", image_size, 1, MAX_IMAGE_SIZE), "as asked for"
+    smallest = LARGEST + 1
+    reasons: list[str] = []
+    for data in parts:
+        keys = data.keys[:1] if isinstance(data.store, PixelStore) else data.keys  # all of one size
+        for key in keys.tolist():
+            try:
+                size = data.store.size(key)
+            except InputError as error:
+                reasons.append(str(error))
+                continue
+            if max(size) > LARGEST:
+                return LARGEST, f"since an image of the data has a side over {LARGEST}"
+            smallest = min(smallest, *size)
+    if smallest > LARGEST:
+        raise InputError(f"none of the {len(reasons)} images of {parts[0].where} can be read: {'; '.join(reasons[:1])}")
+    return smallest, "the smallest shorter side among the data's images"
+
+
+def _hold(parts: Sequence[ImageDataset], transform: Transform, options: DataOptions) -> list[ImageSplit]:
+    """Keep splits in memory if all of them together fit, else decode them whenever they are read."""
+    limit = _damaged(options)
+    needed = sum(map(len, parts)) * 3 * transform.preprocessing.size**2
+    if needed > options.in_memory_bytes:
+        return [StreamedSplit(data, transform, limit) for data in parts]
+    return [decode_split(data, transform, limit) for data in parts]
+
+
+def _damaged(options: DataOptions) -> int:
+    return check_count("max_damaged", options.max_damaged, 0, 10**9)

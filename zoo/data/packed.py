@@ -1,258 +1,327 @@
-"""Packed splits: the encoded images of one split in an .npz, or the pixels of one or of several."""
+"""Packed data: one .npz of pixels, or of encoded images, with labels; and `pack`, which writes pixels."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-import math
+import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.lib import format as npy
 
-from zoo.data.fingerprints import hash_buffer
-from zoo.data.image_list import ImageStore, Listing, title_of
-from zoo.data.images import decode_image, display_name, upright_size
-from zoo.data.members import ArrayFile, Header, open_arrays
-from zoo.data.pixels import PixelStore, check_labels, check_shape, list_pixels, number_names
-from zoo.errors import InputError, shorten
-
-_ARRAYS = ("jpeg", "offsets", "labels", "classes")
-
-_NUMBERS = "numbers"
-"""An array that may be there too: each image's number in its class."""
+from zoo.data.datasets import EncodedStore, ImageDataset, label_images, open_arrays, title_of
+from zoo.data.images import Transform, display_name
+from zoo.data.splits import NAMED, Damage, decode
+from zoo.errors import InputError
+from zoo.files import replace_file
+from zoo.progress import Advance, silent
 
 WHOLE = ""
-"""What images are called that nobody has divided."""
+"""Name of a split that is not divided."""
+
+_ENCODED = ("jpeg", "offsets", "labels", "classes")
+"""Arrays of encoded images; `numbers`, each image's number in its class, may stand beside them."""
 
 _PIXELS = ("images", "labels")
-_BESIDE = ("classes", "names", "split")
-"""Arrays that may stand beside pixels: class names in label order, each image's name, and the split that it is of."""
+"""Arrays of pixels; `classes`, `names` and `split` may stand beside them."""
 
-_MAPPED = 2**30
-"""Bytes of pixels above which they are left on the disk, where the file has them uncompressed."""
-
-_LONGEST_NAME = 1000
-"""Characters of a class's name."""
-
-_ZIP = b"PK"
-"""What an .npz begins with."""
+MAPPED = 2**30
+"""Bytes of pixels above which they are left on the disk, if the file has them uncompressed."""
 
 _MAGIC = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"RIFF": "WebP", b"GIF8": "GIF", b"BM": "BMP"}
 
-
-@final
-class PackedStore(ImageStore):
-    """Images one after another in one array of bytes.
-
-    Args:
-        data: all bytes.
-        offsets: (n + 1,), where each begins and the last ends.
-        names: (n,) `class/number.jpg`, as unpacked.
-        where: the file, for messages.
-    """
-
-    def __init__(self, data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any], names: list[str], where: str) -> None:
-        self._data, self._offsets, self._names, self._where = data, offsets, names, where
-
-    def name(self, key: int) -> str:
-        return self._names[key]
-
-    def image(self, key: int) -> Image.Image:
-        return decode_image(self._open(key), self._title(key))
-
-    def upright_size(self, key: int) -> tuple[int, int]:
-        return upright_size(self._open(key), self._title(key))
-
-    def stored_bytes(self, key: int) -> int:
-        return int(self._offsets[key + 1] - self._offsets[key])
-
-    def digest(self, key: int) -> bytes:
-        return hash_buffer(self._data[self._offsets[key] : self._offsets[key + 1]].data)
-
-    def _open(self, key: int) -> io.BytesIO:
-        return io.BytesIO(self._data[self._offsets[key] : self._offsets[key + 1]].tobytes())
-
-    def _title(self, key: int) -> str:
-        return f"image {key} of {self._where} ({self._names[key]})"
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""Of all members, so that the same images make the same file."""
 
 
-def list_packed(path: Path) -> Listing:
-    """A packed split: arrays `jpeg` (bytes), `offsets` (n + 1), `labels`, `classes`, and maybe `numbers`.
+def open_packed(path: Path) -> dict[str, ImageDataset]:
+    """Open the splits of an .npz by their names; of one without an array `split`, all images as `WHOLE`.
 
-    Other arrays in the file are not read. Of these, headers are checked before there is memory for any values.
+    It holds `images` (N, H, W, C) uint8 and `labels` (N,), and maybe `classes`, `names` (N,) and `split` (N,); or
+    `jpeg` (bytes), `offsets` (N + 1), `labels`, `classes`, and maybe `numbers` (N,). Other arrays are not read.
 
     Raises:
-        InputError: no such file, not such a file, or arrays that do not fit together.
+        InputError: there is no such file, it is something else, or its arrays do not fit together.
     """
     where = display_name(path)
-    _check_zip(path, where)
-    with open_arrays(path, where) as packed:
-        return _list_encoded(_encoded_arrays(packed, where), path, where)
+    with _explained(where):
+        arrays = _read(path, where)
+        if "jpeg" in arrays:
+            return {WHOLE: _encoded(arrays, path, where)}
+        return _pixels(arrays, path, where)
 
 
-def list_parts(path: Path) -> dict[str, Listing]:
-    """The splits in an .npz by their names; of one that is not divided, all images as `WHOLE`.
-
-    Beside what `list_packed` takes: arrays `images` (N, H, W, C) uint8 and `labels` (N,), and maybe `classes`, `names`
-    (N,) and `split` (N,).
-
-    Raises:
-        InputError: as `list_packed` does.
-    """
-    where = display_name(path)
-    _check_zip(path, where)
-    with open_arrays(path, where) as packed:
-        if "images" not in packed.names or "jpeg" in packed.names:
-            return {WHOLE: _list_encoded(_encoded_arrays(packed, where), path, where)}
-        arrays = _pixel_arrays(packed, where)
-    return _list_pixels(arrays, path, where)
+@contextmanager
+def _explained(where: str) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # numpy and zipfile raise errors of any type on damaged bytes
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{where} is not an .npz of plain arrays: {reason}; make or download it again") from error
 
 
-def _list_encoded(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> Listing:
-    classes = tuple(arrays["classes"].tolist())
-    labels, offsets = arrays["labels"].astype(np.int64), arrays["offsets"].astype(np.int64)
-    names = [
-        f"{classes[label]}/{number:05d}.jpg" for label, number in zip(labels, _numbers(arrays, labels), strict=True)
-    ]
-    store = PackedStore(arrays["jpeg"], offsets, names, where)
-    return Listing(
-        store=store,
-        keys=torch.arange(len(labels)),
-        labels=torch.from_numpy(labels),
-        classes=classes,
-        where=where,
-        title=title_of(path),
-        stored_as=_formats(arrays["jpeg"], offsets),
-    )
-
-
-def _encoded_arrays(packed: ArrayFile, where: str) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays that a split of encoded images has, checked."""
-    missing = [name for name in _ARRAYS if name not in packed.names]
-    if missing:
-        held = ", ".join(shorten(name) if len(name) > 60 else display_name(name) for name in packed.names[:10])
+def _read(path: Path, where: str) -> dict[str, np.ndarray[Any, Any]]:
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if not zipped:
         raise InputError(
-            f"{where} lacks the arrays {', '.join(missing)}; it holds {held or 'none'}; valid: {', '.join(_ARRAYS)} of "
-            f"encoded images, or {', '.join(_PIXELS)} of pixels"
+            f"{where} is not an .npz of plain arrays; data are a folder with a folder of images for every class, an "
+            f".npz with the arrays {', '.join(_PIXELS)}, or {', '.join(_ENCODED)}, a .parquet or .tar file, or a data "
+            "set by name, such as cifar10"
         )
-    wanted = [name for name in (*_ARRAYS, _NUMBERS) if name in packed.names]
-    headers = {name: packed.header(name) for name in wanted}
-    _check_headers(headers, where)
-    arrays = {name: packed.read(name) for name in wanted if name != "jpeg"}
-    _check_values(arrays, headers["jpeg"].shape[0], where)
-    return arrays | {"jpeg": packed.read("jpeg")}  # the largest: what is wrong with the others is told first
+    with np.load(path, allow_pickle=False) as file:
+        needed = _ENCODED if "jpeg" in file.files else _PIXELS
+        missing = [name for name in needed if name not in file.files]
+        if missing:
+            held = display_name(", ".join(file.files[:10]))[:200]
+            raise InputError(
+                f"{where} lacks the arrays {', '.join(missing)}; it holds {held or 'none'}; valid: "
+                f"{', '.join(_PIXELS)} of pixels, or {', '.join(_ENCODED)} of encoded images"
+            )
+        wanted = [name for name in (*needed, "numbers", "classes", "names", "split") if name in file.files]
+        mapped = _map(path, "images") if needed is _PIXELS else None
+        arrays = {name: file[name] for name in dict.fromkeys(wanted) if name != "images" or mapped is None}
+    return arrays if mapped is None else arrays | {"images": mapped}
 
 
-def _pixel_arrays(packed: ArrayFile, where: str) -> dict[str, np.ndarray[Any, Any]]:
-    """The arrays of pixels and of what stands beside them, checked."""
-    if "labels" not in packed.names:
-        raise InputError(f"{where} has images, but no labels; add an array labels, an integer for each image")
-    wanted = [name for name in (*_PIXELS, *_BESIDE) if name in packed.names]
-    headers = {name: packed.header(name) for name in wanted}
-    check_shape(headers["images"].dtype, headers["images"].shape, where)
-    images = headers["images"].shape[0]
-    for name in wanted[1:]:
-        header = headers[name]
-        texts = name in _BESIDE
-        if len(header.shape) != 1 or header.dtype.kind not in ("U" if texts else "iu"):
-            kind = "names" if texts else "integers"
-            raise InputError(f"{where}: {name} is {header.dtype} of shape {header.shape}; valid: one row of {kind}")
-        if texts and header.dtype.itemsize > 4 * _LONGEST_NAME:
-            raise InputError(f"{where}: {name} is {header.dtype}; valid: names of up to {_LONGEST_NAME} characters")
-        if name != "classes" and header.shape[0] != images:
-            raise InputError(f"{where}: {header.shape[0]} {name} must go with {images} images; valid: one for each")
-    arrays = {name: packed.read(name) for name in wanted if name != "images"}
-    large = math.prod(headers["images"].shape) > _MAPPED and packed.is_stored("images")
-    return arrays | {"images": packed.map("images") if large else packed.read("images")}
+def _map(path: Path, name: str) -> np.ndarray[Any, Any] | None:
+    """Map a large array of an .npz that lies in it uncompressed, which `np.load` cannot; None for any other."""
+    with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size <= MAPPED:
+            return None
+        file.seek(member.header_offset + 26)
+        file.seek(sum(struct.unpack("<HH", file.read(4))), io.SEEK_CUR)
+        if npy.read_magic(file) != (1, 0):
+            return None
+        shape, by_columns, dtype = npy.read_array_header_1_0(file)
+        return np.memmap(path, dtype, "r", file.tell(), shape, "F" if by_columns else "C")
 
 
-def _list_pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> dict[str, Listing]:
-    """What the file holds, split by split."""
-    classes = tuple(arrays["classes"].tolist()) if "classes" in arrays else None
-    if classes is not None and len(set(classes)) != len(classes):
-        raise InputError(f"{where}: classes must be one row of names, each once")
-    if "split" in arrays and not all(arrays["split"].tolist()):
-        raise InputError(f"{where}: split has empty names; valid: one for each image, such as train and val")
-    labels = arrays["labels"]
-    check_labels(labels, classes, where)
-    names = arrays["names"].tolist() if "names" in arrays else number_names(labels, classes)
-    store = PixelStore(arrays["images"], names, path if isinstance(arrays["images"], np.memmap) else None)
-    whole = list_pixels(store, labels, classes, where=where, title=title_of(path))
+def _check_row(arrays: dict[str, np.ndarray[Any, Any]], name: str, kinds: str, where: str, count: int) -> None:
+    """Raise `InputError` if an array that is there is no row of numbers or of names, or not of that length."""
+    array = arrays.get(name)
+    if array is None:
+        return
+    if array.ndim != 1 or array.dtype.kind not in kinds:
+        valid = "one row of names, each once" if kinds == "U" else "one row of integers"
+        raise InputError(f"{where}: {name} is {array.dtype} of shape {array.shape}; valid: {valid}")
+    if count >= 0 and len(array) != count:
+        raise InputError(f"{where}: {len(array)} {name} must go with {count} images; valid: one for each")
+    if kinds == "U":
+        for text in array.tolist():
+            try:
+                text.encode(errors="surrogateescape")
+            except UnicodeEncodeError as error:
+                raise InputError(f"{where}: {name} has {text!a}, which is not text; valid: names in Unicode") from error
+
+
+def _encoded(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> ImageDataset:
+    data, offsets, labels = arrays["jpeg"], arrays["offsets"], arrays["labels"]
+    if data.dtype != np.uint8 or data.ndim != 1:
+        raise InputError(f"{where}: jpeg is {data.dtype} of shape {data.shape}; valid: one row of uint8")
+    _check_row(arrays, "offsets", "iu", where, -1)
+    _check_row(arrays, "classes", "U", where, -1)
+    _check_row(arrays, "labels", "iu", where, len(offsets) - 1)
+    _check_row(arrays, "numbers", "iu", where, len(offsets) - 1)
+    if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any() or offsets[-1] != len(data):
+        raise InputError(f"{where}: offsets must rise from 0 to the {len(data)} bytes of jpeg; the file is cut")
+    offsets = offsets.astype(np.int64)
+    store = EncodedStore(
+        lambda key: data[offsets[key] : offsets[key + 1]].tobytes(),
+        lambda key: int(offsets[key + 1] - offsets[key]),
+        lambda key: f"image {key} of {where} ({names[key]})",
+    )
+    classes = arrays["classes"].tolist()
+    title, stored_as = title_of(path), _formats(data, offsets)
+    listed = label_images(store, len(labels), labels, classes, None, where, title, stored_as)
+    numbers = arrays.get("numbers", np.arange(len(labels))).tolist()
+    names = [f"{classes[label]}/{number:05d}.jpg" for label, number in zip(labels.tolist(), numbers, strict=True)]
+    return replace(listed, names=names)
+
+
+def _formats(data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> str:
+    """Return what the images' first bytes say, such as `JPEG`."""
+    heads = {data[start : min(start + 4, end)].tobytes() for start, end in pairwise(offsets.tolist())}
+    kinds = {kind for head in heads for magic, kind in _MAGIC.items() if head.startswith(magic)}
+    return " and ".join(sorted(kinds)) or "unknown"
+
+
+def _pixels(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) -> dict[str, ImageDataset]:
+    images = arrays["images"]
+    count = len(images) if images.ndim else -1
+    _check_row(arrays, "classes", "U", where, -1)
+    _check_row(arrays, "names", "U", where, count)
+    _check_row(arrays, "split", "U", where, count)
+    classes, names = (arrays[name].tolist() if name in arrays else None for name in ("classes", "names"))
+    whole = open_arrays(images, arrays["labels"], classes, names, where, title_of(path))
     if "split" not in arrays:
         return {WHOLE: whole}
+    if not all(arrays["split"].tolist()):
+        raise InputError(f"{where}: split has empty names; valid: one for each image, such as train and val")
     return {
         split: whole.select(torch.from_numpy((arrays["split"] == split).nonzero()[0]), f"the {split} part")
         for split in dict.fromkeys(arrays["split"].tolist())
     }
 
 
-def _check_zip(path: Path, where: str) -> None:
-    """Raise `InputError` where there is no such file, or something else, such as a photograph."""
-    if not path.is_file():
-        raise InputError(f"{where} is not a file; a packed split is an .npz with the arrays {', '.join(_ARRAYS)}")
+# Writing --------------------------------------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class Pack:
+    """A file that `pack` wrote.
+
+    Attributes:
+        file: the .npz.
+        images: by split; `all` if they are not divided.
+        classes: names in label order.
+        image_size: pixels a side.
+        bytes: length of the file.
+        sha256: of the file.
+        damaged: images that were left out.
+        notes: the first of these, and why.
+    """
+
+    file: Path
+    images: dict[str, int]
+    classes: tuple[str, ...]
+    image_size: int
+    bytes: int
+    sha256: str
+    damaged: int
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one object, as `zoo pack --json` prints it."""
+        return vars(self) | {"file": str(self.file), "classes": list(self.classes), "notes": list(self.notes)}
+
+
+def check_target(out: Path, replace: bool) -> None:
+    """Raise `InputError` if no pack can be written there."""
+    name = display_name(out)
+    if out.suffix != ".npz":
+        raise InputError(f"{name} does not end with .npz; a pack is named so, as {name}.npz")
+    if out.is_dir() or (out.exists() and not replace):
+        raise InputError(f"{name} is there already; choose another name, or allow replacing it (--force)")
+    if not out.parent.is_dir():
+        raise InputError(f"the folder {display_name(out.parent)} does not exist; make it, or choose another (--out)")
+
+
+def write_pack(
+    parts: dict[str, ImageDataset], out: Path, transform: Transform, max_damaged: int, advance: Advance = silent
+) -> Pack:
+    """Write splits into an .npz: `images` (N, H, W, 3), `labels`, `classes`, `names`, and `split` if there are several.
+
+    Args:
+        parts: data sets of the same classes, by split; `WHOLE` for what is not divided.
+        out: the file.
+        transform: size and interpolation.
+        max_damaged: images of a split that are left out before it is an error.
+        advance: called with the number of images just done.
+
+    Raises:
+        InputError: images are damaged, or the file cannot be written. Nothing half-written is left.
+    """
+    damages = {split: Damage(max_damaged) for split in parts}
+    writer = _Writer(parts, transform, damages, advance)
     try:
-        with path.open("rb") as file:
-            zipped = file.read(len(_ZIP)) == _ZIP
+        replace_file(out, writer.write)
+        with out.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise InputError(f"{where} cannot be read: {error.strerror}; check its owner and mode") from error
-    if not zipped:
         raise InputError(
-            f"{where} is not an .npz of plain arrays; data are a folder with a folder of images for every class, a "
-            f"packed split (an .npz with the arrays {', '.join(_PIXELS)}, or {', '.join(_ARRAYS)}), a set of the Hub "
-            "(hfds/ORG/NAME, or hfds/FOLDER of .parquet files), a tar of WebDataset (wds/FILE.tar), or a data set by "
-            "name, such as cifar10"
+            f"{display_name(out)} cannot be written: {error.strerror or error}; make room there"
+        ) from error
+    return Pack(
+        file=out,
+        images={split or "all": len(writer.sound(split)) for split in parts},
+        classes=next(iter(parts.values())).classes,
+        image_size=transform.preprocessing.size,
+        bytes=out.stat().st_size,
+        sha256=digest,
+        damaged=sum(damage.count for damage in damages.values()),
+        notes=tuple(name for damage in damages.values() for name in damage.names)[:NAMED],
+    )
+
+
+@final
+@dataclass(frozen=True)
+class _Writer:
+    """Writes splits one after another, decoding as it goes; sound images alone."""
+
+    parts: dict[str, ImageDataset]
+    transform: Transform
+    damages: dict[str, Damage]
+    advance: Advance
+
+    def write(self, file: IO[bytes]) -> None:
+        """Fill the file; again from its start if images turn out to be damaged, since it begins with their number."""
+        while not self._try(file):
+            file.seek(0)
+            file.truncate()
+
+    def sound(self, split: str) -> list[int]:
+        """Return the rows of a split that are not known to be damaged."""
+        return [row for row in range(len(self.parts[split])) if row not in self.damages[split].reasons]
+
+    def _try(self, file: IO[bytes]) -> bool:
+        """Return whether as many images were written as the file says."""
+        expected, side = sum(len(self.sound(split)) for split in self.parts), self.transform.preprocessing.size
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            written = 0
+            with _member(archive, "images", "|u1", (expected, side, side, 3)) as stream:
+                for split, data in self.parts.items():
+                    for image in decode(data, self.transform, torch.arange(len(data)), self.damages[split]):
+                        stream.write(image.pixels.permute(1, 2, 0).contiguous().numpy().tobytes())
+                        written += 1
+                        self.advance(1)
+            if written != expected:
+                return False
+            for name, array in self._beside().items():
+                with _member(archive, name, array.dtype.str, array.shape) as stream:
+                    stream.write(array.tobytes())
+        return True
+
+    def _beside(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the arrays that stand beside the images."""
+        kept = {split: data.select(torch.tensor(self.sound(split))) for split, data in self.parts.items()}
+        for split, data in self.parts.items():
+            check_left(data, kept[split].labels, self.damages[split])
+        first = next(iter(kept.values()))
+        labels = np.concatenate([data.labels.numpy() for data in kept.values()])
+        names = [data.name(row) for data in kept.values() for row in range(len(data))]
+        arrays = {"labels": labels, "names": np.array(names), "classes": np.array(first.classes)}
+        if first.numbered:
+            arrays["labels"] = np.array([int(name) for name in first.classes], np.int64)[labels]
+            del arrays["classes"]
+        if WHOLE in kept:
+            return arrays
+        return arrays | {"split": np.repeat(list(kept), [len(data) for data in kept.values()])}
+
+
+def check_left(data: ImageDataset, labels: torch.Tensor, damage: Damage) -> None:
+    """Raise `InputError` if all images of a class were damaged; `labels` are those of the images that are left."""
+    lost = sorted(set(data.labels.tolist()) - set(labels.tolist()))
+    if lost:
+        raise InputError(
+            f"{data.where}: all images of {data.classes[lost[0]]!r} are damaged: {'; '.join(damage.names)}"
         )
 
 
-def _check_headers(headers: dict[str, Header], where: str) -> None:
-    """Raise `InputError` where what the arrays declare cannot be a split, or does not fit together."""
-    kinds = {"jpeg": "u", "offsets": "iu", "labels": "iu", "classes": "U", _NUMBERS: "iu"}
-    for name, header in headers.items():
-        if len(header.shape) == 1 and header.dtype.kind in kinds[name]:
-            continue
-        if name == "classes":
-            raise InputError(f"{where}: classes must be one row of names, each once")
-        if name == _NUMBERS and len(header.shape) == 1:
-            raise InputError(f"{where}: numbers must be integers, not {header.dtype}")
-        raise InputError(f"{where}: {name} is {header.dtype} of shape {header.shape}; valid: one row of integers")
-    if headers["jpeg"].dtype.itemsize != 1:
-        raise InputError(f"{where}: jpeg is {headers['jpeg'].dtype}; valid: uint8")
-    if headers["classes"].dtype.itemsize > 4 * _LONGEST_NAME:
-        raise InputError(
-            f"{where}: classes is {headers['classes'].dtype}; valid: names of up to {_LONGEST_NAME} characters"
-        )
-    images, classes = headers["offsets"].shape[0] - 1, headers["classes"].shape[0]
-    if headers["labels"].shape[0] != images:
-        raise InputError(
-            f"{where}: {headers['labels'].shape[0]} labels from 0 to {classes - 1} must go with {images} images"
-        )
-    if _NUMBERS in headers and headers[_NUMBERS].shape[0] != images:
-        raise InputError(f"{where}: {headers[_NUMBERS].shape[0]} numbers must go with {images} images")
-
-
-def _check_values(arrays: dict[str, np.ndarray[Any, Any]], size: int, where: str) -> None:
-    """Raise `InputError` where the values do not fit together, or to `size` bytes of images."""
-    offsets, labels, classes = (arrays[name] for name in _ARRAYS[1:])
-    if len(set(classes.tolist())) != len(classes):
-        raise InputError(f"{where}: classes must be one row of names, each once")
-    images, known = len(labels), len(classes)
-    if not ((labels >= 0) & (labels < known)).all():
-        raise InputError(f"{where}: {images} labels from 0 to {known - 1} must go with {images} images")
-    # Neighbours are compared, not subtracted: a difference of two 64-bit numbers may not fit into one.
-    if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any() or offsets[-1] != size:
-        raise InputError(f"{where}: offsets must rise from 0 to the {size} bytes of jpeg; the file is cut or mixed up")
-
-
-def _numbers(arrays: dict[str, np.ndarray[Any, Any]], labels: np.ndarray[Any, Any]) -> list[int]:
-    """Each image's number in its class, or in the file where the file does not say."""
-    return arrays[_NUMBERS].tolist() if _NUMBERS in arrays else list(range(len(labels)))
-
-
-def _formats(data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> str:
-    """What the images' first bytes say, such as `JPEG`."""
-    heads = {data[start : min(start + 4, end)].tobytes() for start, end in pairwise(offsets)}
-    kinds = {kind for head in heads for magic, kind in _MAGIC.items() if head.startswith(magic)}
-    return " and ".join(sorted(kinds)) or "unknown"
+def _member(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...]) -> IO[bytes]:
+    """Open an array of the .npz for writing, behind its header; its values follow in C order."""
+    stream = archive.open(zipfile.ZipInfo(f"{name}.npy", _DATE), "w", force_zip64=True)
+    npy.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream

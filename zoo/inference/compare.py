@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
@@ -10,16 +10,15 @@ from typing import Any, Unpack, final
 from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import COMPARED_ON
-from zoo.data.images import prepare
-from zoo.data.prepare import DataOptions
-from zoo.data.run_json import started_from
-from zoo.data.sample import sample_images
-from zoo.data.source import Source
+from zoo.data import DataOptions
+from zoo.data.images import Transform
+from zoo.data.load import sample_images
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
+from zoo.inference.runs import started_from
 from zoo.profiling import profile
+from zoo.progress import progress
 from zoo.registry import default_registry
-from zoo.terminal import Progress
 
 
 @final
@@ -69,8 +68,7 @@ def compare_models(
     evaluate: bool = False,
     controls: bool = True,
     device: str = "cpu",
-    begin: Callable[[int], None] = lambda models: None,
-    after_model: Progress = lambda models: None,
+    show_progress: bool = False,
     **places: Unpack[Places],
 ) -> list[ComparedModel]:
     """What each of these models costs and reaches, the control of each behind it.
@@ -86,8 +84,7 @@ def compare_models(
         controls: whether the control of each is shown too: the weight that its record names, else its own first one.
             One that is among `names` is shown where it stands there.
         device: where to compute, such as `cuda`.
-        begin: told how many models there are, before the first.
-        after_model: told of each model that is done.
+        show_progress: show a bar on a terminal.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
@@ -100,11 +97,11 @@ def compare_models(
         raise InputError("top-1 is measured on data; name a folder, a packed file or a data set")
     device = usable_device(device)
     models = _with_controls(names, controls, **places)
-    begin(len(models))
     rows = []
-    for opened in models:
-        rows.append(_compare(opened, data, data_options or DataOptions(), limit, evaluate, device))
-        after_model(1)
+    with progress("comparing", len(models), visible=show_progress) as advance:
+        for opened in models:
+            rows.append(_compare(opened, data, data_options or DataOptions(), limit, evaluate, device))
+            advance(1)
     return rows
 
 
@@ -175,11 +172,8 @@ def _compare(
         energy = activity.energy_uj if activity else None
         rate = activity.spike_rate if activity else None
     else:
-        preprocessing = opened.preprocessing(options.image_size)
-        images = (
-            prepare(image, preprocessing)
-            for image in sample_images(Source(data, options.root, download=options.download), limit)
-        )
+        prepare = Transform(opened.preprocessing(options.image_size))
+        images = (prepare(image) for image, _ in sample_images(data, limit, options))
         counted = profile(opened, images=images, device=device)
         energy = None if counted.energy is None else counted.energy.pj / 1e6
         rate = None if counted.activity is None else counted.activity.spike_rate
@@ -204,7 +198,7 @@ def _compare(
 
 def _measure(opened: OpenedModel, data: str | Path, options: DataOptions, device: str) -> tuple[float, str]:
     """Top-1 and the images that it was measured on."""
-    from zoo.inference.eval_weight import measure_weight  # needs the extra `train`
+    from zoo.inference.evaluate import measure_weight  # needs the extra `train`
 
     places = opened.places
     measured = measure_weight(

@@ -1,23 +1,35 @@
-"""How well a network classifies a split: top-k accuracy, loss, precision, recall and confusion of classes."""
+"""Measure how well a network classifies: top-k accuracy, loss, precision, recall and confusion of classes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.catalog.catalog import Catalog
+from zoo.catalog.schema import StoredWeight
+from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data import ImageSplit
-from zoo.data.images import normalise
-from zoo.errors import InputError, missing_extra
-from zoo.inference.batch import check_batch, choose_batch, telling_shortage
-from zoo.terminal import Progress
+from zoo.contracts.device import usable_device
+from zoo.data import DataOptions, ImageSplit, load_data, load_split
+from zoo.data.datasets import InHand, open_in_hand
+from zoo.data.images import Transform
+from zoo.data.load import identify_data
+from zoo.data.splits import limit_images
+from zoo.errors import InputError, MemoryLimitError, missing_extra
+from zoo.factory import OpenedModel, open_model
+from zoo.inference.processes import Processes
+from zoo.inference.runs import measured_with, trained_on
+from zoo.progress import Advance, progress, silent
+from zoo.registry import Registry
 from zoo.weights import stated_preprocessing
 
 try:
@@ -40,7 +52,7 @@ class ClassScore:
         name: of the class.
         images: of it.
         recall: percent of them that were predicted as it; None without images.
-        precision: percent of the images predicted as it that are of it; None where none was.
+        precision: percent of the images predicted as it that are of it; None if none was.
     """
 
     name: str
@@ -52,12 +64,12 @@ class ClassScore:
 @final
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """Figures of a network on a split.
 
     Attributes:
         images: how many.
         classes: names in the order of the logits.
-        top: `top1`, and `top5` where there are more than five classes, in percent.
+        top: `top1`, and `top5` if there are more than five classes, in percent.
         loss: mean cross-entropy, in nats.
         confusion: (classes, classes) int64; row the true class, column the predicted one.
         batch_size: images that were classified at once. Another number rounds differently in the last bits, and may
@@ -72,7 +84,7 @@ class Evaluation:
     batch_size: int
 
     def scores(self) -> list[ClassScore]:
-        """Class by class."""
+        """Return the figures class by class."""
         right, true, predicted = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
         return [
             ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], predicted[i]))
@@ -80,7 +92,7 @@ class Evaluation:
         ]
 
     def mistakes(self, most: int = 10) -> list[tuple[str, str, int]]:
-        """(true class, predicted class, images), the most frequent first."""
+        """Return (true class, predicted class, images), the most frequent first."""
         errors = self.confusion - torch.diag(self.confusion.diag())
         counts, places = errors.flatten().sort(descending=True, stable=True)
         pairs = ((int(place), int(count)) for place, count in zip(places[:most], counts[:most], strict=True) if count)
@@ -88,7 +100,7 @@ class Evaluation:
         return [(self.classes[place // width], self.classes[place % width], count) for place, count in pairs]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, the confusion matrix as lists."""
+        """Return everything, the confusion matrix as lists."""
         return {
             "images": self.images,
             "batch_size": self.batch_size,
@@ -103,17 +115,6 @@ def _percent(part: Tensor, whole: Tensor) -> float | None:
     return 100 * int(part) / int(whole) if int(whole) else None
 
 
-@contextmanager
-def in_float32(model: nn.Module) -> Iterator[None]:
-    """Without accelerate's autocast, which it puts around the forward of this very object."""
-    wrapped = model.__dict__.pop("forward", None)
-    try:
-        yield
-    finally:
-        if wrapped is not None:
-            model.forward = wrapped
-
-
 def evaluate(
     model: ImageClassifier,
     data: ImageSplit,
@@ -122,7 +123,7 @@ def evaluate(
     trained: int | None = None,
     precision: Precision = "no",
     share: tuple[int, int] = (0, 1),
-    after_batch: Progress = lambda images: None,
+    after_batch: Advance = silent,
 ) -> Evaluation:
     """Classify a split, in eval mode; the model's modes are as before afterwards.
 
@@ -145,25 +146,33 @@ def evaluate(
             f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}; "
             "evaluate it on data of its own classes"
         )
-    device = next(model.parameters()).device
+    device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
     with in_float32(model), model.evaluating(), autocast:
-        asked, stated = batch_size is not None, stated_preprocessing(model)
-        batch_size = batch_size or choose_batch(model, data.size, trained)
-        for rows in torch.arange(len(data)).split(batch_size)[share[0] :: share[1]]:
-            with telling_shortage(model, len(rows), data.size, asked):
+        at_once = batch_size or choose_batch(model, data.size, trained)
+        for rows in torch.arange(len(data)).split(at_once)[share[0] :: share[1]]:
+            with telling_shortage(model, len(rows), data.size, asked=batch_size is not None):
                 pixels, labels = data.read(rows)
                 if len(labels):
-                    _update(
-                        metrics, model(normalise(pixels.to(device).float() / 255, stated)).float(), labels.to(device)
-                    )
+                    _update(metrics, model(transform.scale(pixels.to(device))).float(), labels.to(device))
             after_batch(len(labels))
-    return _conclude(metrics, data.classes, batch_size)
+    return _conclude(metrics, data.classes, at_once)
+
+
+@contextmanager
+def in_float32(model: nn.Module) -> Iterator[None]:
+    """Take away accelerate's autocast, which it puts around the forward of the model itself."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
 
 
 def _metrics(classes: int, shared: bool) -> dict[str, Metric]:
-    """By name; of a top-k over all classes everything is right, so there is none."""
+    """Return metrics by name; a top-k over all classes is always right, so there is none."""
     tops = [k for k in (1, 5) if k == 1 or k < classes]
     common: dict[str, Any] = {"num_classes": classes, "sync_on_compute": shared}
     return {f"top{k}": MulticlassAccuracy(top_k=k, average="micro", **common) for k in tops} | {
@@ -192,6 +201,252 @@ def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...], batch_size: 
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
-    """Top-k, and the loss, to four digits."""
+    """Return top-k, and the loss, to four digits."""
     loss = {} if tops_alone else {"loss": evaluation.loss}
     return {name: round(value, METRIC_DIGITS) for name, value in (evaluation.top | loss).items()}
+
+
+# Images at once -------------------------------------------------------------------------------------------------------
+
+MOST = 250
+"""Images at once, if they fit. The released weights were measured so."""
+
+BUDGET = 1 << 30
+"""Bytes of activations up to which images fit. A training step of a batch of usual size takes more."""
+
+_BYTES = 4  # of a float32, also under autocast, so that the number of images is the same in every precision
+
+_SHORTAGE = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")
+"""In what torch says if no memory is left on the CPU."""
+
+
+def choose_batch(model: ImageClassifier, size: tuple[int, int], trained: int | None = None) -> int:
+    """Choose how many images of (height, width) pixels to classify at once: 250, or as many as take 1 GiB.
+
+    The number follows from the network and the image size alone, never from the memory that is free at the moment:
+    another number rounds differently in the last bits, and a figure must be the same on every machine.
+
+    Args:
+        model: in eval mode, without gradients.
+        size: of the images.
+        trained: images of a training step that is known to fit. If 250 are over the budget, there are no more than
+            these: without gradients an image takes a part of what it takes in training.
+
+    Raises:
+        InputError: the images are too small for the model.
+    """
+    fitting = max(1, min(MOST, BUDGET // bytes_of_one(model, size)))
+    return fitting if fitting == MOST or trained is None else max(1, min(fitting, trained))
+
+
+def bytes_of_one(model: ImageClassifier, size: tuple[int, int]) -> int:
+    """Measure the activations of an image of (height, width) pixels, at their peak without gradients.
+
+    That is what the largest layer takes and gives, in float32; what the layers before it gave is free again. One black
+    image goes through the network; hooks of the network's owner do not see it.
+    """
+    most = 1
+
+    def see(module: nn.Module, value: Any, returned: Any) -> None:
+        nonlocal most
+        most = max(most, _values(value) + _values(returned))
+
+    device = next(model.parameters()).device
+    with _hooked(model, see), telling_shortage(model, 1, size):
+        model(torch.zeros(1, model.in_chans, *size, device=device))
+    return _BYTES * most
+
+
+def _values(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel()
+    return sum(map(_values, value)) if isinstance(value, tuple | list) else 0
+
+
+@contextmanager
+def _hooked(model: nn.Module, see: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
+    """Give every layer this forward hook and no other; torch has no public way to silence the others."""
+    own = [(module, module._forward_hooks, module._forward_pre_hooks) for module in model.modules()]
+    try:
+        for module, _, _ in own:
+            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
+            module.register_forward_hook(see)
+        yield
+    finally:
+        for module, hooks, pre_hooks in own:
+            module._forward_hooks, module._forward_pre_hooks = hooks, pre_hooks
+
+
+@contextmanager
+def telling_shortage(model: ImageClassifier, images: int, size: tuple[int, int], asked: bool = False) -> Iterator[None]:
+    """Make a `MemoryLimitError` of running out of memory, which says how many images were too many.
+
+    Args:
+        model: that classifies them.
+        images: at once.
+        size: (height, width) of each.
+        asked: the number was asked for, and may be more than usual.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_shortage(error):
+            raise
+        text = f"{model.spec}: {images} images" if images > 1 else f"{model.spec}: one image"
+        advice = f"choose --eval-batch-size {images // 2} or less" if images > 1 else "choose smaller images"
+        if asked and images > 1:
+            advice += ", or leave the option out"
+        raise MemoryLimitError(
+            f"{text} of {size[1]}×{size[0]} pixels at once need{'' if images > 1 else 's'} more memory than there is "
+            f"({reason_of(error)}); {advice}"
+        ) from error
+
+
+def is_shortage(error: Exception) -> bool:
+    """Return whether Python, torch's allocator on the CPU, or the one of a GPU found no memory."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in _SHORTAGE)
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of the message, without the rest of torch's advice."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def check_batch(images: int | None) -> None:
+    """Raise `InputError` for fewer than one image at once."""
+    if images is not None and images < 1:
+        raise InputError(f"{images} images at once are out of range; valid: 1 or more (--eval-batch-size)")
+
+
+# Weights --------------------------------------------------------------------------------------------------------------
+
+_FOLDERS = (LocalFolder, RunCheckpoint)
+"""Sources that may be a run's own folder."""
+
+
+@final
+@dataclass(frozen=True)
+class Measurement:
+    """Figures of a weight on data.
+
+    Attributes:
+        name: of the weight.
+        sha256: of its file.
+        recorded: the figures that its record states; none if no catalog lists it.
+        data: where the images are from.
+        evaluation: the figures.
+        notes: what a reader must know.
+    """
+
+    name: str
+    sha256: str
+    recorded: Mapping[str, float]
+    data: str
+    evaluation: Evaluation
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return one object, as `zoo eval --json` prints it."""
+        about = {"name": self.name, "sha256": self.sha256, "data": self.data, "notes": list(self.notes)}
+        return about | self.evaluation.to_json() | {"recorded": dict(self.recorded)}
+
+
+def measure_weight(
+    name: str,
+    data: str | Path | InHand,
+    *,
+    split: Literal["train", "val"] = "val",
+    options: DataOptions | None = None,
+    batch_size: int | None = None,
+    precision: Precision = "no",
+    device: str = "cpu",
+    processes: Processes | None = None,
+    show_progress: bool = False,
+    endpoint: str | None = None,
+    cache_dir: Path | str | None = None,
+    token: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> Measurement:
+    """Measure a weight on a split, its classes matched by name.
+
+    Data that hold one undivided set of images are taken whole; but those that the weight's own run divided are divided
+    again, so that what it was trained on is left out.
+
+    Args:
+        name: `variant.tag`, `local-dir:` or `hf-hub:`; a variant alone means its first weight.
+        data: as for `load_split`.
+        split: which one, if the data have both.
+        options: how the data are read; the weight's image size by default.
+        batch_size: images at once; None for 250, or of large images as many as take 1 GiB, and of a run's folder no
+            more than the run itself was measured with.
+        precision: float32 ('no'), or autocast.
+        device: where to compute.
+        processes: among which the batches are shared; all get the measurement of all.
+        show_progress: show a bar on a terminal.
+        endpoint, cache_dir, token, registry, catalog: as for `create_model`.
+
+    Raises:
+        TagError, WeightError, HubError: as `create_model` does.
+        InputError: the data cannot be used, or have classes that the weight lacks.
+        MemoryLimitError: so many images at once need more memory than there is.
+    """
+    check_batch(batch_size)
+    options, processes = options or DataOptions(), processes or Processes()
+    named = data if isinstance(data, str | Path) else open_in_hand(data)
+    with processes.first_ahead():
+        opened = open_model(
+            name,
+            required=True,
+            publishers=True,
+            endpoint=endpoint,
+            cache_dir=cache_dir,
+            token=token,
+            registry=registry,
+            catalog=catalog,
+        )
+        images, notes = _load(opened, named, split, options)
+        model = opened.build(pretrained=True, device=usable_device(device))
+    images = limit_images(images, options.limit)
+    own = len(range(processes.index, len(images), processes.count))
+    with progress("classifying", own, visible=show_progress and processes.index == 0) as advance:
+        evaluation = evaluate(
+            model,
+            images,
+            batch_size=batch_size,
+            trained=measured_with(opened.source.path) if isinstance(opened.source, _FOLDERS) else None,
+            precision=precision,
+            share=(processes.index, processes.count),
+            after_batch=advance,
+        )
+    if isinstance(opened.source, RunCheckpoint):
+        notes = [opened.source.note, *notes]
+    notes += _remarks(opened.weight, evaluation, images)
+    sha256, recorded = str(model.pretrained_cfg.get("sha256", "")), {}
+    if opened.weight is not None:
+        sha256, recorded = opened.weight.sha256, opened.weight.metrics
+    return Measurement(opened.weight_name, sha256, recorded, images.origin, evaluation, tuple(notes))
+
+
+def _load(
+    opened: OpenedModel, data: Any, split: Literal["train", "val"], options: DataOptions
+) -> tuple[ImageSplit, list[str]]:
+    stated = opened.preprocessing(options.image_size)
+    if isinstance(opened.source, _FOLDERS) and trained_on(opened.source.path) == identify_data(data):
+        splits = load_data(data, options, image_size=stated.size, limit=None, limit_val=None)
+        if splits.train.classes == opened.labels:
+            chosen = splits.train if split == "train" else splits.val
+            return chosen, [f"of the data that it was trained on, the {split} part"]
+    return load_split(data, split, options, classes=opened.labels, preprocessing=stated), []
+
+
+def _remarks(weight: StoredWeight | None, evaluation: Evaluation, images: ImageSplit) -> list[str]:
+    notes = images.damage.notes("evaluated")
+    if weight is not None and weight.control:
+        begun = ", which it started from" if weight.control == weight.started_from else ""
+        notes.append(f"its control, the network without spikes to compare it with, is {weight.control}{begun}")
+    without = [score.name for score in evaluation.scores() if not score.images]
+    if without:
+        rest = f" and {len(without) - 5} more" if len(without) > 5 else ""
+        notes.append(f"no images of {len(without)} classes that the model knows: {', '.join(without[:5])}{rest}")
+    return notes

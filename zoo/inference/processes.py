@@ -1,25 +1,24 @@
-"""The processes that share one answer, such as those of torchrun: which one this is, and what it hands to the first.
+"""Several processes that share one answer, such as those of torchrun, by accelerate.
 
-torchrun tells each process its number in the environment. Batches are shared out whole, so that an image goes through
-the network beside the same images as in one process, and rounds alike.
+Batches are shared out whole, so that an image goes through the network beside the same images as in one process, and
+rounds alike.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from zoo.errors import InputError
+from zoo.contracts.device import chosen_device
+from zoo.errors import InputError, missing_extra
 
 if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
+    from accelerate import PartialState
 
 Item = TypeVar("Item")
-
-_TOLD = "errors told"
 
 
 @final
@@ -30,119 +29,67 @@ class Processes:
     Attributes:
         index: its number, from 0; the first one prints.
         count: how many there are.
-        local: its number on its machine, which is the number of its GPU.
-        store: what they keep in common; None for a process alone.
+        state: accelerate's; None for a process alone.
     """
 
     index: int = 0
     count: int = 1
-    local: int = 0
-    store: Store | None = None
-
-    @property
-    def is_first(self) -> bool:
-        """Whether this is the one that prints."""
-        return self.index == 0
-
-    @property
-    def share(self) -> tuple[int, int]:
-        """(number of this process, processes), as `evaluate` takes it."""
-        return self.index, self.count
+    state: PartialState | None = None
 
     def device(self, name: str) -> str:
-        """`cuda`, or `auto` for it, is a GPU of its own for every process of a machine; any other name stays."""
-        if self.count == 1:
-            return name
-        from zoo.contracts.device import chosen_device
+        """Return a GPU of its own for every process of a machine if `name` stands for GPUs; else `name`."""
+        chosen = name if self.state is None else chosen_device(name)
+        return str(self.state.device) if self.state is not None and chosen == "cuda" else chosen
 
-        chosen = chosen_device(name)
-        return f"cuda:{self.local}" if chosen == "cuda" else chosen
+    def first_ahead(self) -> AbstractContextManager[Any]:
+        """Let the first process run the block before the others: what it downloads, they find."""
+        return nullcontext() if self.state is None else self.state.main_process_first()
 
     def of_first(self, items: Sequence[Item]) -> list[Item]:
-        """What the first process has, in all of them."""
-        if self.count == 1:
-            return list(items)
-        from torch.distributed import broadcast_object_list
-
+        """Return in all processes what the first one has."""
         box = [list(items)]
-        broadcast_object_list(box, src=0)
+        if self.state is not None:
+            from accelerate.utils import broadcast_object_list
+
+            broadcast_object_list(box)
         return box[0]
 
     def gather(self, items: Sequence[Item]) -> list[Item]:
-        """In the first process what all have, in the order of the processes; in the others nothing."""
-        if self.count == 1:
+        """Return in the first process what all have, in the order of the processes; in the others nothing."""
+        if self.state is None:
             return list(items)
-        from torch.distributed import gather_object
+        from accelerate.utils import gather_object
 
-        boxes: list[list[Item]] = [[] for _ in range(self.count)]
-        gather_object(list(items), boxes if self.is_first else None, dst=0)
-        return [item for box in boxes for item in box] if self.is_first else []
-
-    @contextmanager
-    def first_ahead(self) -> Iterator[None]:
-        """Inside, the first process is done before the others begin: what it downloads, they find."""
-        if self.count == 1:
-            yield
-            return
-        from torch.distributed import barrier
-
-        if not self.is_first:
-            barrier()
-        yield
-        if self.is_first:
-            barrier()
-
-    def tells(self) -> bool:
-        """Whether an error of this process is to be told: it is the first error of all processes."""
-        if self.store is None:
-            return True
-        from torch.distributed import DistError
-
-        try:
-            return self.store.add(_TOLD, 1) == 1
-        except DistError:  # the process that kept the store has ended, by an error that it has told
-            return False
-
-
-ALONE = Processes()
-"""One process, which shares with nobody."""
+        gathered: list[Item] = gather_object(list(items))
+        return gathered if self.index == 0 else []
 
 
 @contextmanager
 def joined(device: str = "cpu") -> Iterator[Processes]:
-    """The processes that the environment tells of, connected inside; `ALONE` where it tells of one or none.
+    """Connect the processes that torchrun tells of in the environment; one alone without it.
 
     Args:
-        device: where they compute; between GPUs NCCL carries what they exchange, else gloo.
+        device: where they compute.
 
     Raises:
         InputError: the environment is not that of torchrun.
+        MissingExtraError: accelerate is not installed.
     """
-    count = _number("WORLD_SIZE", 1)
-    if count == 1:
-        yield ALONE
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        yield Processes()
         return
-    import torch.distributed as dist
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    from zoo.contracts.device import chosen_device
-
-    index = _number("RANK")
-    store, _, _ = next(rendezvous("env://"))
-    backend = "cpu:gloo,cuda:nccl" if chosen_device(device).startswith("cuda") else "gloo"
-    dist.init_process_group(backend, store=PrefixStore("zoo", store), rank=index, world_size=count)
     try:
-        yield Processes(index, count, _number("LOCAL_RANK", index), store)
-    finally:
-        dist.destroy_process_group()
-
-
-def _number(name: str, default: int | None = None) -> int:
-    text = os.environ.get(name, "" if default is None else str(default))
-    if not text.isdecimal():
+        from accelerate import PartialState
+    except ModuleNotFoundError as error:
+        raise missing_extra(error, "sharing among processes", "train") from error
+    try:
+        state = PartialState(cpu=not chosen_device(device).startswith("cuda"))
+    except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"WORLD_SIZE is set, so that several processes share the work, but {name} is {text!r}; valid: a number, as "
-            "`torchrun --nproc-per-node 2 -m zoo …` sets it; or unset WORLD_SIZE"
-        )
-    return int(text)
+            f"WORLD_SIZE is set, so that several processes share the work, but they cannot be connected ({error!r}); "
+            "set the environment by `torchrun --nproc-per-node 2 -m zoo …`, or unset WORLD_SIZE"
+        ) from error
+    try:
+        yield Processes(state.process_index, state.num_processes, state)
+    finally:
+        state.destroy_process_group()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,6 @@ from zoo.data.images import display_name
 from zoo.errors import InputError
 from zoo.factory import Places, open_model
 from zoo.files import replace_file
-from zoo.inference.layer_words import layers_in_words
 
 UNTRAINED_SIZE = SMALL_IMAGE_SIZE
 """Pixels a side that a network without weights is shown, unless it needs more."""
@@ -303,3 +303,35 @@ def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
         replace_file(out, lambda file: picture.save(file, "PNG"))
     except OSError as error:
         raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
+
+
+# Layers in words -----------------------------------------------------------------------------------------------------
+
+_SHORTCUTS = ("shortcut", "downsample")
+"""What begins the name of a module on a block's shortcut, ours and spikingjelly's."""
+
+
+def layers_in_words(names: Iterable[str]) -> dict[str, str]:
+    """Name of a layer of neurons → the same in words, different for every name; stages and blocks count from 1.
+
+    Args:
+        names: of modules, in the order of execution. One that lies neither in stages nor in a named part of the network
+            stays as it is.
+    """
+    places = {name: _place(name) for name in names}
+    shares, numbers = Counter(places.values()), Counter[str]()
+    words = {}
+    for name, place in places.items():
+        numbers[place] += 1
+        words[name] = f"{place}, neurons {numbers[place]}" if shares[place] > 1 else place
+    return words if len(set(words.values())) == len(words) else {name: name for name in words}
+
+
+def _place(name: str) -> str:
+    parts = name.split(".")
+    shortcut = ", shortcut" if any(part.startswith(_SHORTCUTS) for part in parts) else ""
+    if parts[0] == "stages" and len(parts) > 1 and parts[1].isdecimal():
+        stage = f"stage {int(parts[1]) + 1}"
+        block = f", block {int(parts[2]) + 1}" if len(parts) > 2 and parts[2].isdecimal() else ""
+        return f"{stage}{block}{shortcut}"
+    return f"{parts[0]}{shortcut}" if parts[0] in ("stem", "head", "encoder") else name

@@ -32,9 +32,8 @@ from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo.data import DataSplits, ImageSplit, load_data, load_split
-    from zoo.data.prepare import DataOptions
-    from zoo.inference.eval_weight import Measurement, measure_weight
-    from zoo.inference.evaluate import Evaluation, evaluate
+    from zoo.data.load import DataOptions
+    from zoo.inference.evaluate import Evaluation, Measurement, evaluate, measure_weight
     from zoo.training.engine import Training
     from zoo.training.observers.base import Observer
     from zoo.training.recipes import Recipe, load_recipe, recipe_names
@@ -42,11 +41,11 @@ if TYPE_CHECKING:
     from zoo.training.run import train
 
 _HOMES = {
-    "DataOptions": "zoo.data.prepare",
+    "DataOptions": "zoo.data.load",
     "DataSplits": "zoo.data",
     "Evaluation": "zoo.inference.evaluate",
     "ImageSplit": "zoo.data",
-    "Measurement": "zoo.inference.eval_weight",
+    "Measurement": "zoo.inference.evaluate",
     "Observer": "zoo.training.observers.base",
     "Recipe": "zoo.training.recipes",
     "Training": "zoo.training.engine",
@@ -55,7 +54,7 @@ _HOMES = {
     "load_data": "zoo.data",
     "load_recipe": "zoo.training.recipes",
     "load_split": "zoo.data",
-    "measure_weight": "zoo.inference.eval_weight",
+    "measure_weight": "zoo.inference.evaluate",
     "recipe_names": "zoo.training.recipes",
     "train": "zoo.training.run",
 }

@@ -12,7 +12,6 @@ import torch
 
 from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.data import DataSplits
-from zoo.data.prepare import damage_notes
 from zoo.names import Options
 from zoo.saving import NOT_STATED, Statement
 from zoo.terminal import printable
@@ -78,8 +77,8 @@ class Description:
         notes = [
             *self.training.start.notes,
             *self.training.notes,
-            *damage_notes(self.splits.train, "training"),
-            *damage_notes(self.splits.val, "validation"),
+            *self.splits.train.damage.notes("training"),
+            *self.splits.val.damage.notes("validation"),
         ]
         if plan.batch_size < recipe.batch_size:
             notes.append(

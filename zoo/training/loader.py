@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from zoo.catalog.schema import Preprocessing
 from zoo.data import ImageSplit
-from zoo.data.images import normalise
-from zoo.data.seeds import Purpose
+from zoo.data.images import Transform
+from zoo.data.splits import Purpose
 from zoo.errors import InputError
 from zoo.training.plan import LEAST, Plan
 from zoo.training.recipes import Recipe
@@ -60,7 +60,7 @@ class Feeder:
         pinned: whether batches lie in page-locked memory, from where a GPU fetches them while it computes.
         prepared: states the mean and std that the network takes; None for pixels in [0, 1].
         """
-        self._prepared = prepared or Preprocessing(size=data.size[0])
+        self._transform = Transform(prepared or Preprocessing(size=data.size[0]))
         self._data, self._plan, self._recipe = data, plan, recipe
         self._share, self._workers, self._pinned = tuple(share), workers, pinned
 
@@ -97,7 +97,7 @@ class Feeder:
                 f"({', '.join(self._data.damage.names[-3:])}); remove those, or raise the batch size"
             )
         drawn = torch.Generator().manual_seed(self._plan.seed_of(Purpose.AUGMENTATION, epoch, step, micro))
-        x = normalise(augment(pixels, recipe.flip, recipe.max_shift, drawn).float().div_(255), self._prepared)
+        x = self._transform.scale(augment(pixels, recipe.flip, recipe.max_shift, drawn))
         if recipe.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         if self._pinned:

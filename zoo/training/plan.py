@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from zoo.data.seeds import Purpose, derive_seed
+from zoo.data.splits import Purpose, derive_seed
 from zoo.errors import InputError
 
 LEAST = 2

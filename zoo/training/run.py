@@ -12,17 +12,13 @@ from typing import Any, final
 from zoo.catalog.catalog import Catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.contracts.device import AUTO
-from zoo.data import DataSplits
-from zoo.data.in_hand import ImagesInHand, InHand, in_hand
-from zoo.data.kept_stream import keep_stream
-from zoo.data.prepare import DataOptions, prepare_data, wanted_size
-from zoo.data.references import is_stream
-from zoo.data.run_json import identify_data
+from zoo.data import DataOptions, DataSplits
+from zoo.data.datasets import InHand, open_in_hand
+from zoo.data.load import identify_data, prepare_data
 from zoo.errors import DivergenceError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.factory import OpenedModel
 from zoo.files import remove_parts
-from zoo.inference.batch import check_batch
-from zoo.inference.evaluate import Evaluation, evaluate, rounded
+from zoo.inference.evaluate import Evaluation, check_batch, evaluate, rounded
 from zoo.names import Options
 from zoo.registry import Registry
 from zoo.saving import check_tag, fold
@@ -86,7 +82,7 @@ def train(
     Args:
         name: of the model; with a tag, or as `local-dir:` or `hf-hub:`, the run starts from that weight.
         data: what `zoo.data.load_data` takes: a folder, a packed file, the name of a data set, a reference, arrays or a
-            torch Dataset; or splits that are loaded already. A stream is read once, into data.npz in `out`.
+            torch Dataset; or splits that are loaded already.
         recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
         changes: settings of the recipe to replace, such as `{"epochs": 3}`.
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
@@ -103,7 +99,7 @@ def train(
         workers: threads that read and augment ahead; 0 for none.
         validate_every: epochs between two looks at the validation split; 0 looks once, at the end.
         eval_batch_size: validation images at once; None for 250, or of large images as many as fit: see
-            `zoo.inference.batch.choose_batch`.
+            `zoo.inference.evaluate.choose_batch`.
         observers: who is told of the progress, beside metrics.csv and TensorBoard.
         endpoint, cache_dir, token, registry, catalog: of the model and of its control, as for `create_model`.
 
@@ -133,15 +129,14 @@ def train(
         options=model_options,
     )
     label, settings = _settle(recipe, opened, changes or {})
-    given = data if isinstance(data, str | Path | DataSplits) else in_hand(data)
+    given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
     tag = check_tag(tag or (default_tag(given) if isinstance(given, str | Path) else "trained"))
     folder = Path(out) if out is not None else default_folder(opened.spec.text, tag, label)
     check_apart(folder, given)
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate, device)
     with accelerator.local_main_process_first():  # which downloads, where there is something to download
-        again = resume or not accelerator.is_local_main_process
-        splits = _read_data(given, options or DataOptions(), opened, folder, again)
+        splits = prepare_data(given, options or DataOptions(), opened)
     check_names(splits.train.classes)
     with opened_control(control, opened) as begun_by:
         beginning = build(opened, splits.train.classes, settings.seed, begun_by)
@@ -180,15 +175,6 @@ def train(
             measured_on=splits.val,
         )
         return _Run(training, splits, stop, observing, asked, registry).go(resume, further)
-
-
-def _read_data(
-    data: str | Path | ImagesInHand | DataSplits, options: DataOptions, opened: OpenedModel, folder: Path, again: bool
-) -> DataSplits:
-    """Both splits; of a stream those of its pack in the folder, which is made unless it is there `again`."""
-    if isinstance(data, str) and is_stream(data):
-        data = keep_stream(data, folder, options, wanted_size(options, opened), again)
-    return prepare_data(data, options, opened)
 
 
 def _settle(recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]) -> tuple[str, Recipe]:

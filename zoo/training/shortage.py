@@ -8,7 +8,7 @@ from pathlib import Path
 
 from zoo.data import ImageSplit
 from zoo.errors import MemoryLimitError
-from zoo.inference.batch import is_shortage, reason_of
+from zoo.inference.evaluate import is_shortage, reason_of
 from zoo.training.plan import LEAST, Plan
 
 

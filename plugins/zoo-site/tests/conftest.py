@@ -15,8 +15,7 @@ from zoo_site.demo import Demo
 from zoo.catalog.catalog import Catalog, catalog_path, read_file
 from zoo.catalog.schema import WeightRecord
 from zoo.contracts.encoder import BINARY_LSB_FIRST
-from zoo.inference.layer_words import layers_in_words
-from zoo.inference.show import plane_captions
+from zoo.inference.show import layers_in_words, plane_captions
 
 ROOT = Path(__file__).parents[3]
 

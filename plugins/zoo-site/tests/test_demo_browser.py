@@ -18,7 +18,7 @@ from site_helpers import PHONE, look
 from zoo_site.demo import TALL_FIRST, Demo
 
 from zoo.catalog.schema import Preprocessing
-from zoo.data.images import fit, prepare, read_image, sample_photographs
+from zoo.data.images import Transform, fit, read_image, sample_photographs
 from zoo.encoders.bitplanes import bit_planes
 
 pytestmark = pytest.mark.slow  # each opens a page of 7 MB
@@ -118,7 +118,7 @@ def test_the_shipped_photograph_is_an_example_with_its_planes_and_rates(demo: Pa
     demo.wait_for_selector(f"#result[data-of='{photograph.name}']")
     look(demo, "demo-1280")
     np.testing.assert_array_equal(seen(demo), prepared(photograph))
-    pixels = prepare(read_image(photograph), Preprocessing(size=SIZE))
+    pixels = Transform(Preprocessing(size=SIZE))(photograph)
     for t, plane in enumerate(bit_planes(pixels[None])[:, 0]):
         drawn = np.array(demo.eval_on_selector(f"#planes li:nth-child({t + 1}) canvas", PIXELS)).reshape(SIZE, SIZE, 3)
         assert torch.equal(torch.from_numpy(drawn).permute(2, 0, 1) / 255, plane)

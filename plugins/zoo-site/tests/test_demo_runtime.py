@@ -22,7 +22,7 @@ from zoo_site.npm import NpmPackage, read_package
 import zoo
 from zoo.catalog.catalog import Catalog
 from zoo.cli.predict import DEFAULT_MODEL
-from zoo.data.images import prepare, read_image, sample_photographs
+from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import DownloadError
 from zoo.factory import open_model
 from zoo.inference.show import record
@@ -80,7 +80,7 @@ def test_the_shipped_photograph_is_classified_as_by_predict(demo: Page) -> None:
     assert list(ours.items()) == [(label, pytest.approx(p, abs=1e-4)) for label, p in predicted.ranked]
     opened = open_model(HYBRID)
     assert opened.weight is not None
-    seen = record(opened.build_settled(), prepare(read_image(photograph), opened.weight.preprocessing))
+    seen = record(opened.build_settled(), Transform(opened.weight.preprocessing)(photograph))
     rows = demo.eval_on_selector_all("#rates tr", "all => all.map(row => [row.dataset.layer, +row.dataset.rate])")
     assert rows == [[name, pytest.approx(rate, abs=1e-4)] for name, rate in seen.rates.items()]
 
@@ -125,7 +125,7 @@ def classify_all(page: Page, real: Demo, files: list[Path]) -> Answers:
     for file in files:
         page.set_input_files("#file", file)
         browser.append(next(iter(answer(page, file.name))))
-        pixels = prepare(read_image(file), opened.weight.preprocessing)[None].numpy()
+        pixels = Transform(opened.weight.preprocessing)(file)[None].numpy()
         onnx.append(real.labels[int(session.run(["logits"], {"pixels": pixels})[0].argmax())])
     python = [answer.label for answer in zoo.predict(opened.build_settled(), files)]
     return Answers(browser, onnx, python)

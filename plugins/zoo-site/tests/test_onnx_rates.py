@@ -12,7 +12,7 @@ from zoo_site.demo import Telling, onnx_with_rates
 
 import zoo
 from zoo.catalog.catalog import default_catalog
-from zoo.data.images import prepare, read_image, sample_photographs
+from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError
 from zoo.exporting import network_to_export
 from zoo.inference.show import record
@@ -64,7 +64,7 @@ def test_the_shipped_weight_tells_onnxruntime_the_rates_that_hooks_measure() -> 
     metadata = running.get_modelmeta().custom_metadata_map
     assert json.loads(metadata["zoo.layers"]) == list(told.layers)
     assert metadata["zoo.sha256"] == default_catalog().weight(network.spec).sha256
-    image = prepare(read_image(sample_photographs()[0]), stored.preprocessing)
+    image = Transform(stored.preprocessing)(sample_photographs()[0])
     logits, rates, planes = (torch.from_numpy(one) for one in running.run(None, {"pixels": image[None].numpy()}))
     seen = record(network, image)
     assert seen.probabilities is not None

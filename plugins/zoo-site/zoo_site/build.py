@@ -11,7 +11,7 @@ from typing import final
 from zoo.catalog.catalog import Catalog, default_catalog
 from zoo.errors import InputError
 from zoo.files import write_folder
-from zoo.terminal import Progress
+from zoo.progress import Advance, silent
 from zoo_site.demo import Demo
 from zoo_site.pages import demo_page, front_page, space_card, weight_page
 from zoo_site.results import LayerRates, Result, layer_rates, paper_results, results_of, write_csv, write_json
@@ -56,7 +56,7 @@ def build_site(
     *,
     rates: bool = True,
     demo: Demo | None = None,
-    after_weight: Progress = lambda weights: None,
+    after_weight: Advance = silent,
 ) -> Site:
     """Build the site of every weight of a catalog.
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Json, PlainCommand
-from zoo.cli.output import progress
 from zoo.cli.predict import default_model
+from zoo.progress import progress
 from zoo.terminal import say
 
 app = typer.Typer()
@@ -67,7 +67,7 @@ def site(
 
     made = make_demo(default_model(), npm_registry or REGISTRY, cache_dir) if demo else None
     count = sum(map(len, default_catalog().weights.values()))
-    with progress(count, visible=not no_rates, doing="running weights") as advance:
+    with progress("running weights", count, visible=not no_rates) as advance:
         built = build_site(rates=not no_rates, demo=made, after_weight=advance)
     built.write(out)
     for name, reason in built.left_out.items():

@@ -27,8 +27,7 @@ from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import DownloadError, InputError
 from zoo.exporting import Normalised, check_image_size, describe_onnx, example_images, network_to_export, to_onnx
-from zoo.inference.layer_words import layers_in_words
-from zoo.inference.show import CHANNELS, plane_captions, watching
+from zoo.inference.show import CHANNELS, layers_in_words, plane_captions, watching
 from zoo.weights import stated_preprocessing
 from zoo_site.npm import REGISTRY, NpmPackage, read_package
 

@@ -19,7 +19,7 @@ from zoo.catalog.schema import WeightRecord
 from zoo.catalog.sources import PackageFile
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.data.images import prepare, read_image, sample_photographs
+from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import open_model
 from zoo.hub.publish import control_of
@@ -212,7 +212,7 @@ def layer_rates(result: Result, catalog: Catalog) -> LayerRates:
     if not all(any(isinstance(module, kind) for module in modules) for kind in (Neuron, Encoder)):
         return LayerRates(why_none="None of its layers is one of the zoo's spiking neurons, whose rates are counted.")
     photograph = sample_photographs()[0]
-    image = prepare(read_image(photograph), weight.preprocessing)
+    image = Transform(weight.preprocessing)(photograph)
     return LayerRates(photograph.name, record_rates(network, image).rates)
 
 

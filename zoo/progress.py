@@ -1,0 +1,70 @@
+"""Progress of long work on stderr, by rich: a bar in a terminal, nothing elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from zoo.terminal import printable
+
+Advance = Callable[[int], None]
+"""Called with the number of items that were just done."""
+
+LONG = 2000
+"""Images from which on reading them is worth a bar."""
+
+
+def silent(items: int) -> None:
+    """Advance no bar."""
+
+
+@contextmanager
+def progress(
+    doing: str, total: int | None = None, *, visible: bool = True, is_bytes: bool = False
+) -> Iterator[Advance]:
+    """Show a bar on stderr while the block runs, if that is a terminal and this is the first process of a machine.
+
+    Bars may be nested: the inner one is shown below the outer one, and goes when its block ends.
+
+    Example:
+        >>> from zoo.progress import progress
+        >>> with progress("decoding", 3) as advance:
+        ...     for _ in range(3):
+        ...         advance(1)
+
+    Args:
+        doing: text beside the bar.
+        total: number of items; None if it is unknown.
+        visible: False shows nothing, such as for little work.
+        is_bytes: items are bytes, shown in kB, MB or GB.
+
+    Yields:
+        What to call with the number of items just done.
+    """
+    if not (visible and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"):
+        yield silent
+        return
+    counts: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
+    if is_bytes:
+        counts = (DownloadColumn(), TransferSpeedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
+    # What is printed meanwhile goes above the bar, but only if it goes to the terminal too.
+    to_terminal = sys.stdout.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=to_terminal) as bar:
+        task = bar.add_task(escape(printable(doing)), total=total)
+        yield lambda items: bar.advance(task, items)
