@@ -474,8 +474,7 @@ def _open_one(data: object, split: str) -> ImageDataset:
     if isinstance(data, ImageDataset):
         return data
     if isinstance(data, tuple | list) and len(data) in (2, 3):
-        images, labels, *classes = data
-        return open_arrays(images, labels, *classes, where=f"the{split} arrays")
+        return open_arrays(data[0], data[1], data[2] if len(data) == 3 else None, where=f"the{split} arrays")
     if isinstance(data, IterableDataset):
         raise InputError(
             f"{type(data).__name__} is an IterableDataset, whose order is not known before it is read; valid: a "
