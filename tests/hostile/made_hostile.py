@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 import zoo
 from zoo.catalog.schema import StoredWeight
-from zoo.saving import Statement, describe_checkpoint
+from zoo.saving import Statement, make_folder
 from zoo.weights import describe, write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -100,8 +100,8 @@ def tiny() -> tuple[StoredWeight, bytes]:
     """An untrained weight of `TINY` and its bytes."""
     torch.manual_seed(0)
     data = save(zoo.create_model(TINY, num_classes=len(LABELS)).state_dict())
-    statement = Statement("MIT", LABELS, SIZE, "Noise", dataset_id="alice/noise", recipe="none", metrics={"top1": 33.0})
-    return describe_checkpoint(f"{TINY}.noise", data, "a test's weight", statement), data
+    statement = Statement("MIT", LABELS, {"size": SIZE}, "Noise", dataset_id="alice/noise", recipe="none", metrics={"top1": 33.0})
+    return make_folder(f"{TINY}.noise", data, "a test's weight", statement).weight, data
 
 
 def tiny_config() -> dict[str, Any]:

@@ -1,7 +1,5 @@
-"""The loopback Hub of every test."""
+"""The loopback Hub."""
 
-from __future__ import annotations
+from tests.hub.fixtures import hub, token
 
-from tests.hub.fixtures import hub, token, unanswering
-
-__all__ = ["hub", "token", "unanswering"]
+__all__ = ["hub", "token"]

@@ -476,6 +476,8 @@ def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> None
     try:
         with _locked(catalog.parent):
             record = _listed(catalog, weight)
+            if record is not None and str(place) in (record.published, str(record.location)):
+                return
             text = catalog.read_bytes().decode() if catalog.exists() else _NEW_CATALOG
             changed = _append(text, weight, place) if record is None else _change(text, record, place)
             replace_file(

@@ -196,9 +196,9 @@ class Hub:
         raise HubError(f"{place}: {self.address} sent other bytes than its own index says, twice; try again later")
 
     def _folder(self, name: str) -> Path:
-        from huggingface_hub import cached_assets_path
+        from huggingface_hub import cached_assets_path, constants
 
-        cache = None if self.cache_dir is None else Path(self.cache_dir).expanduser()
+        cache = Path(self.cache_dir or constants.HF_ASSETS_CACHE).expanduser()
         return cached_assets_path(LIBRARY, "hub", name, assets_dir=cache)
 
     def _read(self, sha256: str, limit: int) -> bytes | None:

@@ -103,7 +103,7 @@ def test_a_commit_that_somebody_else_was_faster_with_changes_nothing(writer: Loo
     publish(folder, "--site", SPACE)
     before = sent(writer)
     (folder / "index.html").write_text("<!doctype html><p>new", encoding="utf-8")
-    writer.move_branch()
+    writer.add_fault("move", 1)
     publish(folder, "--site", SPACE, code=2)
     assert {path: data for path, data in sent(writer).items() if path != "elsewhere.txt"} == before
 

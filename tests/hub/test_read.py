@@ -1,0 +1,323 @@
+"""Reading the Hub: what is loaded are the published bytes, and nothing a server says becomes a path."""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from huggingface_hub import constants
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import zoo
+from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub, black_hole, refusing
+from zoo.catalog.catalog import read_catalog
+from zoo.catalog.sources import HubRepository
+from zoo.errors import HubError, MissingPluginError, SourceError, UnpinnedWarning, WeightError, ZooError
+from zoo.hub.read import Hub
+from zoo.weights import MAX_CONFIG_BYTES, parse_weight
+
+REPO = "alice/tiny"
+MODEL = f"{REPO}/model.safetensors"
+NOWHERE = f"hf-hub:{REPO}@{'a' * 40}"
+SHA256 = tiny()[0].sha256
+
+
+@pytest.fixture
+def pinned(hub: LoopbackHub) -> str:
+    """A reference to the tiny weight at its commit."""
+    return f"hf-hub:{REPO}@{hub.put(REPO, tiny_files())}"
+
+
+def cached(tmp_path: Path) -> dict[str, bytes]:
+    """Name → bytes of the cached files."""
+    found = files_below(tmp_path / "hf_home")
+    return {name.rpartition("/")[2]: data for name, data in found.items() if "/files/" in name}
+
+
+def is_tiny(model: torch.nn.Module) -> bool:
+    return torch.equal(model.state_dict()["head.fc.bias"], parse_weight(tiny()[1], "tiny")["head.fc.bias"])
+
+
+# What is honest
+
+
+def test_a_pin_loads_the_published_tensors_from_two_files_asked_for_once(
+    hub: LoopbackHub, pinned: str, tmp_path: Path
+) -> None:
+    hub.put(REPO, {"pytorch_model.bin": b"pickle", "zoo.py": b"code"})
+    model = zoo.create_model(pinned)
+    assert is_tiny(model)
+    assert (model.num_classes, model.pretrained_cfg["source"]) == (len(LABELS), pinned)
+    assert hub.downloads == [f"{REPO}/config.json", MODEL]
+    assert {hashlib.sha256(data).hexdigest() for data in cached(tmp_path).values()} == set(cached(tmp_path))
+    hub.stop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert is_tiny(zoo.create_model(pinned))  # from the cache, without a server
+
+
+def test_without_a_commit_it_takes_main_as_it_is_now_and_says_the_pin(hub: LoopbackHub, pinned: str) -> None:
+    zoo.create_model(pinned)
+    now = hub.put(REPO, {"notes.txt": b"more"})
+    with pytest.warns(UnpinnedWarning, match=f"hf-hub:{REPO}@{now}") as told:
+        assert is_tiny(zoo.create_model(f"hf-hub:{REPO}"))
+    assert told[0].filename == __file__
+    hub.stop()
+    with pytest.raises(HubError, match="cannot be reached"):
+        zoo.create_model(f"hf-hub:{REPO}")  # a kept `main` is never taken for what is there now
+
+
+def test_a_listed_weight_is_taken_by_its_record_alone(hub: LoopbackHub, tmp_path: Path) -> None:
+    record = tiny()[0].model_dump(mode="json") | {"source": f"hf-hub:{REPO}", "revision": hub.put(REPO, tiny_files())}
+    (tmp_path / "registry.yaml").write_text(yaml.safe_dump({"version": 1, "weights": [record]}), encoding="utf-8")
+    catalog = read_catalog(tmp_path / "registry.yaml")
+    hub.put(REPO, {"model.safetensors": tiny("other")[1]})  # since the catalog was written
+    assert is_tiny(zoo.create_model(f"{TINY}.noise", catalog=catalog, cache_dir=tmp_path / "elsewhere"))
+    assert hub.downloads == [MODEL]
+    assert cached(tmp_path) == {}
+    assert SHA256 in {path.name for path in (tmp_path / "elsewhere").rglob("*")}
+
+
+def test_the_token_stays_with_the_hub_and_out_of_messages(hub: LoopbackHub) -> None:
+    revision = hub.put(REPO, tiny_files(), private=True)
+    token = hub.add_token("alice", "read")
+    assert is_tiny(zoo.create_model(f"hf-hub:{REPO}@{revision}", token=token))
+    assert {request.user for request in hub.requests if "/storage/" in request.path} == {None}
+    assert {request.user for request in hub.requests if "/storage/" not in request.path} == {"alice"}
+    with pytest.raises(HubError) as caught:
+        zoo.create_model(f"hf-hub:{REPO}@{'b' * 40}", token="hf_verysecret")
+    assert "verysecret" not in f"{caught.value!r}{Hub(token='hf_verysecret')!r}"
+
+
+@pytest.mark.parametrize("token", ["hf_é", "hf_\n", "hf secret"])
+def test_a_token_that_no_header_can_hold(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    with pytest.raises(HubError, match="HF_TOKEN"):
+        zoo.create_model(NOWHERE, token=token)
+    assert hub.requests == []
+
+
+def test_an_endpoint_of_its_own_has_a_cache_of_its_own(hub: LoopbackHub, pinned: str) -> None:
+    """What one server said of a commit is not believed of another's."""
+    zoo.create_model(pinned)
+    other = LoopbackHub()
+    with pytest.raises(HubError, match="no such repository"):
+        zoo.create_model(pinned, endpoint=other.endpoint)
+    other.stop()
+
+
+# Wrong bytes
+
+
+def test_wrong_bytes_are_downloaded_once_more_then_refused(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
+    hub.add_fault("corrupt", match="model.safetensors", times=2)
+    with pytest.raises(HubError, match="other bytes than its own index"):
+        zoo.create_model(pinned)
+    assert hub.downloads.count(MODEL) == 2
+    assert SHA256 not in cached(tmp_path)
+    hub.add_fault("corrupt", match="model.safetensors", times=1)
+    assert is_tiny(zoo.create_model(pinned))
+
+
+def test_a_repository_whose_index_is_right_and_whose_record_names_other_bytes(hub: LoopbackHub) -> None:
+    revision = hub.put(REPO, tiny_files(model=tiny("other")[1]))
+    with pytest.raises(WeightError, match=SHA256):
+        zoo.create_model(f"hf-hub:{REPO}@{revision}")
+    assert MODEL not in hub.downloads
+
+
+@pytest.mark.parametrize("size", [-1, "8000", None, 1.5])
+def test_an_index_with_another_size(hub: LoopbackHub, pinned: str, size: Any) -> None:
+    entry = {"rfilename": "model.safetensors", "size": 1, "blobId": "0" * 40, "lfs": {"sha256": SHA256, "size": size}}
+    zoo.model_info(pinned)  # the config is cached
+    hub.add_fault("index", {"siblings": [entry | {"lfs": entry["lfs"] | {"pointerSize": 1}}]}, REPO)
+    with pytest.raises(HubError, match="does not answer as a Hub does"):
+        zoo.create_model(pinned)
+    assert MODEL not in hub.downloads
+
+
+@pytest.mark.parametrize("name", ["model", "config"])
+def test_a_file_larger_than_it_may_be_is_not_downloaded(hub: LoopbackHub, name: str) -> None:
+    data = tiny()[1] + b" " if name == "model" else b" " * (MAX_CONFIG_BYTES + 1)
+    revision = hub.put(REPO, tiny_files(**{name: data}))
+    with pytest.raises((HubError, WeightError), match="not downloaded"):
+        zoo.create_model(f"hf-hub:{REPO}@{revision}")
+    assert MODEL not in hub.downloads
+
+
+def test_more_bytes_than_announced_are_not_kept_in_memory(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
+    hub.objects[SHA256] = bytes(len(tiny()[1]) + 1)
+    hub.add_fault("headers", {"Location": f"{hub.storage}/storage/{'0' * 64}?of={MODEL}"}, MODEL)
+    hub.objects["0" * 64] = bytes(10 * len(tiny()[1]))
+    with pytest.raises(HubError, match="more bytes come"):
+        zoo.create_model(pinned)
+    assert SHA256 not in cached(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 1000])
+def test_a_damaged_cache_is_repaired_by_one_download(
+    hub: LoopbackHub, pinned: str, tmp_path: Path, damage: bytes
+) -> None:
+    zoo.create_model(pinned)
+    (file,) = (tmp_path / "hf_home").rglob(SHA256)
+    file.write_bytes(damage)
+    hub.downloads.clear()
+    assert is_tiny(zoo.create_model(pinned))
+    assert (hub.downloads, file.read_bytes()) == ([MODEL], tiny()[1])
+
+
+def test_a_cut_download_is_finished_and_a_broken_one_leaves_nothing(
+    hub: LoopbackHub, pinned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    hub.add_fault("reset download", 5000, "model.safetensors")
+    with pytest.raises(HubError, match="cannot be reached"):
+        zoo.create_model(pinned)
+    assert len(cached(tmp_path)) == 1  # the config
+    hub.add_fault("cut download", 5000, "model.safetensors")
+    assert is_tiny(zoo.create_model(pinned))
+    assert SHA256 in cached(tmp_path)
+
+
+def test_a_full_disk_leaves_nothing(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
+    zoo.model_info(pinned)
+    before = files_below(tmp_path / "hf_home")
+    outcome = in_process(lambda: zoo.create_model(pinned), {resource.RLIMIT_FSIZE: 5000})
+    assert (outcome.error, "no space left" in outcome.message) == ("HubError", True)
+    assert files_below(tmp_path / "hf_home") == before
+
+
+# A server's words
+
+
+@pytest.mark.parametrize("header", ["ETag", "X-Linked-ETag"])
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_an_etag_that_climbs_out_of_the_cache_reaches_nothing(
+    hub: LoopbackHub, pinned: str, tmp_path: Path, header: str, name: str
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"mine")
+    up = "../" * 12
+    for etag in (str(victim), f'"{victim}"', f"{up}{str(victim)[1:]}", f'W/"{up}{str(victim)[1:]}"'):
+        hub.add_fault("headers", {header: etag, "X-Repo-Commit": f"{up}{str(victim)[1:]}"}, name, times=3)
+        assert is_tiny(zoo.create_model(pinned, cache_dir=tmp_path / "hf_home" / "own"))
+    assert victim.read_bytes() == b"mine"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hf_home", "victim"]
+
+
+@pytest.mark.parametrize("sha", [None, "main", "../../victim", 5, "a" * 39, "0" * 40])
+def test_an_index_of_another_commit_pins_nothing(hub: LoopbackHub, pinned: str, tmp_path: Path, sha: Any) -> None:
+    hub.add_fault("index", {"sha": sha}, REPO)
+    with pytest.raises(HubError, match="does not answer as a Hub does"):
+        zoo.create_model(pinned)
+    assert files_below(tmp_path / "hf_home") == {}
+
+
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["sha", "siblings", "rfilename", "lfs", "size", "error"]), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ANY.map(lambda value: yaml.safe_dump(value).encode()) | st.binary(max_size=40) | ANY)
+def test_any_answer_is_an_error_of_the_zoo(answer: Any) -> None:
+    hub = LoopbackHub()
+    hub.add_fault("answer", answer if isinstance(answer, bytes) else repr(answer).encode(), times=9)
+    try:
+        with pytest.raises(HubError):
+            Hub(hub.endpoint).index(HubRepository(REPO, "a" * 40))
+    finally:
+        hub.stop()
+
+
+# What cannot be had
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("alice/none", ["no such repository", "hf auth login"]),
+        (f"{REPO}@{'a' * 40}", ["no such revision"]),
+        ("alice/secret", ["no such repository", "hf auth login"]),
+        ("alice/empty", ["config.json", "no such file"]),
+        ("alice/half", ["model.safetensors", "no such file"]),
+        ("alice/gated", ["gated", "hf auth login"]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::zoo.errors.UnpinnedWarning")
+def test_what_the_hub_does_not_have_or_give(hub: LoopbackHub, pinned: str, reference: str, words: list[str]) -> None:
+    hub.put("alice/secret", tiny_files(), private=True)
+    hub.put("alice/empty", {"notes.txt": b"nothing"})
+    hub.put("alice/half", {"config.json": tiny_files()["config.json"]})
+    hub.put("alice/gated", tiny_files())
+    hub.gate("alice/gated", "carol")
+    with pytest.raises(HubError) as caught:
+        zoo.create_model(f"hf-hub:{reference}")
+    assert [word for word in words if word not in str(caught.value)] == []
+    if reference == "alice/gated":
+        assert is_tiny(zoo.create_model("hf-hub:alice/gated", token=hub.add_token("carol", "read")))
+
+
+@pytest.mark.parametrize("reference", [f"{REPO}@main", f"{REPO}@../../x", "tiny", "../tiny", "alice/tiny/more", ""])
+def test_what_is_no_pinned_repository_is_refused_before_any_request(hub: LoopbackHub, reference: str) -> None:
+    with pytest.raises(SourceError):
+        zoo.create_model(f"hf-hub:{reference}")
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("endpoint", ["nowhere", "http://[", "ftp://127.0.0.1", "http://127.0.0.1:99999", ""])
+def test_an_address_that_nothing_answers_at(hub: LoopbackHub, endpoint: str) -> None:
+    with pytest.raises(ZooError, match=endpoint.replace("[", r"\[") or "cannot be reached"):
+        zoo.create_model(NOWHERE, endpoint=endpoint or refusing())
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_given_up(hub: LoopbackHub) -> None:
+    with black_hole() as endpoint, pytest.raises(HubError, match="cannot be reached"):
+        zoo.create_model(NOWHERE, endpoint=endpoint)
+
+
+@pytest.mark.parametrize("status", [404, 429, 503])
+def test_a_server_in_trouble(hub: LoopbackHub, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    hub.add_fault("fail", status, "/api/", times=100)
+    with pytest.raises(HubError, match=REPO):
+        zoo.create_model(NOWHERE)
+
+
+def test_offline(hub: LoopbackHub, pinned: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    zoo.create_model(pinned)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    hub.requests.clear()
+    assert is_tiny(zoo.create_model(pinned))
+    for reference in (f"hf-hub:{REPO}", NOWHERE):
+        with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
+            zoo.create_model(reference)
+    assert hub.requests == []
+
+
+def test_a_missing_plugin_is_named_with_its_command(hub: LoopbackHub) -> None:
+    name = "has8_resnet_b2_m2_d2_chirp_bpd"
+
+    def with_plugin(weight: dict[str, Any]) -> None:
+        weight["variant"] = weight["spec"]["name"] = name
+        weight["spec"]["fields"]["encoder"] = "chirp"
+        weight["providers"] = {"has8-zoo": "0.1.0", "zoo-chirp": "2.5"}
+
+    revision = hub.put(REPO, tiny_files(config=changed_config(with_plugin)))
+    with pytest.raises(MissingPluginError, match="pip install zoo-chirp"):
+        zoo.create_model(f"hf-hub:{REPO}@{revision}")
+    assert hub.downloads == [f"{REPO}/config.json"]
