@@ -100,7 +100,9 @@ def tiny() -> tuple[StoredWeight, bytes]:
     """An untrained weight of `TINY` and its bytes."""
     torch.manual_seed(0)
     data = save(zoo.create_model(TINY, num_classes=len(LABELS)).state_dict())
-    statement = Statement("MIT", LABELS, {"size": SIZE}, "Noise", dataset_id="alice/noise", recipe="none", metrics={"top1": 33.0})
+    statement = Statement(
+        "MIT", LABELS, {"size": SIZE}, "Noise", dataset_id="alice/noise", recipe="none", metrics={"top1": 33.0}
+    )
     return make_folder(f"{TINY}.noise", data, "a test's weight", statement).weight, data
 
 

@@ -18,8 +18,8 @@ from tests.hub.hub_weights import TINY, tiny
 from zoo.catalog.catalog import default_catalog
 from zoo.catalog.schema import StoredWeight
 from zoo.cli import app
-from zoo.composition import parse_name
 from zoo.hub.publish import control_of, metadata, write_card, write_eval_results
+from zoo.registry import parse_name
 
 SPEC = parse_name(TINY)
 ACTIVITY: dict[str, Any] = {
