@@ -202,7 +202,7 @@ def make_folder(
         WeightError: not a safetensors file, or not of that model.
         ModelNameError: the name is wrong.
     """
-    return _describe_rebuilt(_rebuild(name, data, origin, registry), data, origin, statement, registry)
+    return fold_built(_rebuild(name, data, origin, registry), data, origin, statement, registry)
 
 
 def _rebuild(
@@ -220,9 +220,10 @@ def _rebuild(
     return model
 
 
-def _describe_rebuilt(
+def fold_built(
     model: ImageClassifier, data: bytes, origin: str, statement: Statement, registry: Registry | None
 ) -> ModelFolder:
+    """Make the folder of a network that its name builds, and of its packed weights, without verifying them."""
     spec, stated = model.spec, vars(statement) | {"labels": list(statement.labels)}
     if len(stated["labels"]) != model.num_classes:
         raise SaveError(f"{origin} has {model.num_classes} classes, but {len(stated['labels'])} labels were given")
@@ -379,7 +380,7 @@ def fold(model: ImageClassifier, name: str, statement: Statement, registry: Regi
             f"{origin} runs {model.timesteps} timesteps, its name and options stand for {rebuilt.timesteps}; build it "
             "by create_model with the options that it has"
         )
-    return _describe_rebuilt(rebuilt, data, origin, statement, registry)
+    return fold_built(rebuilt, data, origin, statement, registry)
 
 
 # Foreign checkpoints

@@ -25,7 +25,7 @@ from zoo.exporting import export_onnx
 from zoo.hub.publish import assemble
 from zoo.inference.show import save_picture
 from zoo.scaffold import create
-from zoo.training.files import replace_file
+from zoo.training.observers import write_file
 
 SPIKING = "snn_vgg_b1_m1_d1_ste_bpd"
 LIMIT = 700
@@ -42,7 +42,7 @@ def picture(out: Path) -> None:
 
 
 def checkpoint(out: Path) -> None:
-    replace_file(out, lambda file: torch.save({"x": torch.zeros(999)}, file))
+    write_file(out, lambda file: torch.save({"x": torch.zeros(999)}, file))
 
 
 def published(out: Path) -> None:

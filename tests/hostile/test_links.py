@@ -16,8 +16,8 @@ from zoo.errors import InputError, TrainingError
 from zoo.exporting import export_onnx
 from zoo.files import new_folder, remove_parts, replace_bytes, replace_file
 from zoo.inference.show import save_picture
-from zoo.training import files as run_files
-from zoo.training.start import claim_folder
+from zoo.training.observers import write_file
+from zoo.training.run import claim_folder
 
 SPIKING = "snn_vgg_b1_m1_d1_ste_bpd"
 
@@ -31,7 +31,7 @@ def onnx(out: Path) -> None:
 
 
 def run_file(out: Path) -> None:
-    run_files.replace_bytes(out, b"new")
+    write_file(out, b"new")
 
 
 def catalog(out: Path) -> None:

@@ -1,4 +1,4 @@
-"""The loopback Hub, and a small training split."""
+"""A small training split."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.data.made_data import packed
-from tests.hub.fixtures import hub
 from zoo.data import ImageSplit, load_split
-
-__all__ = ["hub"]
 
 
 @pytest.fixture

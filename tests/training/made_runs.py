@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 import zoo
 from zoo.data import ImageSplit
-from zoo.training import Recipe, load_recipe
-from zoo.training.engine import Training
-from zoo.training.processes import make_accelerator
-from zoo.training.start import Beginning
+from zoo.training import Observer, Recipe, Training, load_recipe
+from zoo.training.loop import make_accelerator
+from zoo.training.observers import StepFigures, Totals
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+
+
+class Losses(Observer):
+    """Keeps the figures of every step."""
+
+    def __init__(self) -> None:
+        self.steps: list[StepFigures] = []
+
+    def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
+        self.steps.append(figures)
 
 
 def made_recipe(**changes: object) -> Recipe:
     return load_recipe("bundled", {"epochs": 3, "batch_size": 8, "precision": "no", **changes})
 
 
-def training(data: ImageSplit, out: Path, name: str = NAME, accumulate: int = 1, **changes: object) -> Training:
+def training(
+    data: ImageSplit,
+    out: Path,
+    name: str = NAME,
+    accumulate: int = 1,
+    workers: int = 1,
+    observers: Sequence[Observer] = (),
+    **changes: object,
+) -> Training:
     torch.manual_seed(1)
     recipe = made_recipe(**changes)
     accelerator = make_accelerator(recipe.precision, accumulate)
     model = zoo.create_model(name, num_classes=2)
-    return Training(Beginning(model), data, recipe, out, accelerator=accelerator)
+    return Training(model, data, recipe, out, accelerator=accelerator, workers=workers, observers=observers)
 
 
 def states(run: Training) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,17 +15,21 @@ from typer.testing import CliRunner
 import zoo
 from tests.converters.published import copied, random_resnet
 from tests.data.made_data import packed
+from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog.catalog import default_catalog
 from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError, WeightError
+from zoo.factory import OpenedModel, open_model
 from zoo.hub.publish import control_of
 from zoo.inference.compare import compare_models
 from zoo.registry import parse_name
 from zoo.training import load_data, measure_weight, train
 from zoo.training.hooks import scaled_surrogates
-from zoo.training.start import Beginning, build, find_beginning, opened_control
+from zoo.training.run import Beginning, build, opened_control
+
+__all__ = ["hub"]
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "no"}
@@ -42,21 +47,21 @@ def control(data: Path) -> str:
 
 
 def test_the_analog_branches_and_the_head_are_the_controls(control: str, data: Path) -> None:
-    begun = build(find_beginning(HYBRID), load_data(data).train.classes, 1, find_beginning(control))
-    taken, fresh = zoo.create_model(control).state_dict(), build(find_beginning(HYBRID), ("a", "b"), 1).model
+    begun = build(_open(HYBRID), load_data(data).train.classes, 1, _open(control))
+    taken, fresh = zoo.create_model(control).state_dict(), build(_open(HYBRID), ("a", "b"), 1).model
     state = begun.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in taken.items())
     own = {key: value for key, value in fresh.state_dict().items() if key not in taken}
     assert own
     assert all(torch.equal(state[key], value) for key, value in own.items())  # spiking branches start as ever
-    assert begun.initial_sha256 == find_beginning(control).weight.sha256
+    assert begun.sha256 == _open(control).weight.sha256
 
 
 def test_a_network_of_the_very_layers_of_its_control_has_no_branches_that_start_from_it(tmp_path: Path) -> None:
     control = zoo.create_model("ann_resnet18", num_classes=2)
     zoo.save(control, tmp_path / "control", labels=["a", "b"])
-    begun_by = find_beginning(f"local-dir:{tmp_path / 'control'}")
-    spiking = build(find_beginning("sew_resnet18_phase"), ("a", "b"), 1, begun_by)
+    begun_by = _open(f"local-dir:{tmp_path / 'control'}")
+    spiking = build(_open("sew_resnet18_phase"), ("a", "b"), 1, begun_by)
     assert spiking.notes[0].startswith("its layers start from ann_resnet18")
     taken, state = control.state_dict(), spiking.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in taken.items())
@@ -77,7 +82,7 @@ def test_the_record_names_the_control_and_it_is_the_one_that_is_shown(control: s
     """Not the first weight of that network in the catalog, nor one that is not trained."""
     out = tmp_path / "hybrid"
     result = train(HYBRID, data, changes=QUICK, out=out, control=control, workers=0)
-    begun = find_beginning(control).weight
+    begun = _open(control).weight
     assert (result.weight.control, result.weight.started_from) == (begun.name, begun.name)
     rows = compare_models([result.reference])
     assert [row.name for row in rows] == [result.weight.name, begun.name]
@@ -139,8 +144,12 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def _open(name: str, **places: Any) -> OpenedModel:
+    return open_model(name, publishers=True, **places)
+
+
 def _begin(control: str, name: str = WIDE, **family: float) -> Beginning:
-    opened = find_beginning(name, options={"family": dict(family)})
+    opened = _open(name, options={"family": dict(family)})
     with opened_control(control, opened) as begun_by:
         return build(opened, ("cat", "dog"), 1, begun_by)
 
@@ -168,7 +177,7 @@ def test_a_published_checkpoint_is_a_control(published: Path, temporary: Path) -
         "converted from resnet18.safetensors",
     )
     assert list(temporary.iterdir()) == []
-    assert _begin(f"torchvision:{published}").initial_sha256 == begun.initial_sha256
+    assert _begin(f"torchvision:{published}").sha256 == begun.sha256
 
 
 def test_a_gain_that_was_not_asked_for_stays_out_and_is_named(published: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,8 @@ import zoo
 from tests.data.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
-from zoo.training import Recipe, load_recipe, recipe_names
-from zoo.training.engine import Training
-from zoo.training.optim import build_optimizer, build_schedule
-from zoo.training.start import Beginning
+from zoo.training import Recipe, Training, load_recipe, recipe_names
+from zoo.training.recipe import build_optimizer, build_schedule
 
 RECIPES = Path(zoo.__file__).parent / "training" / "recipes"
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -58,20 +57,20 @@ def test_paper_small_is_the_papers_adam_at_a_fixed_rate() -> None:
 
 def test_paper_small_steps_with_batches_of_16_drawn_by_its_seed(tmp_path: Path) -> None:
     data = load_split(packed(tmp_path / "train.npz", 40), "train")
-    torch.manual_seed(3407)
-    start = Beginning(zoo.create_model(NAME, num_classes=2))
-    run = Training(start, data, load_recipe("paper-small"), tmp_path)
-    (batch,) = next(run._feeder.steps(0, 0))
-    assert len(batch.x) == 16
-    assert (run.plan.steps, run.plan.seed) == (2, 3407)
+    run = Training(zoo.create_model(NAME, num_classes=2), data, load_recipe("paper-small"), tmp_path)
+    seen: list[torch.Tensor] = []
+    run.network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    run.run_epoch()
+    assert [len(batch) for batch in seen] == [16, 16]
+    assert run.plan.seed == 3407
     # Flips are all its augmentation: every image is one of the data, as it is or mirrored.
     originals = data.read(torch.arange(len(data)))[0].float() / 255
     both = torch.cat([originals, originals.flip(3)])
-    found = [int((both - image).abs().amax((1, 2, 3)).argmin()) for image in batch.x]
-    assert torch.equal(both[found], batch.x)
-    assert 0 < sum(place >= 40 for place in found) < 16
-    assert run.recipe.clip_norm is None
-    assert run.recipe.label_smoothing == 0
+    images = torch.cat(seen)
+    found = [int((both - image).abs().amax((1, 2, 3)).argmin()) for image in images]
+    assert torch.equal(both[found], images)
+    assert 0 < sum(place >= 40 for place in found) < 32
+    assert (run.recipe.clip_norm, run.recipe.label_smoothing) == (None, 0)
 
 
 def test_paper_imagenet_warms_up_and_anneals_once_from_the_full_rate() -> None:
@@ -116,8 +115,15 @@ def test_what_released_weights_were_trained_with_stays() -> None:
     assert (modern.epochs, modern.batch_size, modern.optimizer) == (14, 128, "adamw")
     assert (modern.learning_rate, modern.weight_decay, modern.clip_norm) == (3e-3, 0.05, 5.0)
     assert (modern.label_smoothing, modern.flip, modern.max_shift, modern.precision) == (0.1, True, 4, "bf16")
-    fields = Recipe.model_fields
-    assert modern.model_fields_set >= {name for name, field in fields.items() if field.is_required()}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
+    data = load_split(packed(tmp_path / "train.npz", 16), "train")
+    recipe = load_recipe(name, {"epochs": 1, "batch_size": 8, "precision": "no"})
+    run = Training(zoo.create_model(NAME, num_classes=2), data, recipe, tmp_path)
+    run.run()
+    assert math.isfinite(run.rows[0].train_loss)
 
 
 def test_a_recipe_of_your_own_is_a_file(tmp_path: Path) -> None:
@@ -143,17 +149,47 @@ def test_a_malformed_recipe_says_what_is_wrong(tmp_path: Path, content: str, sai
         load_recipe(file)
 
 
-def test_wrong_names_name_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match=r"unknown recipe 'bundle'; did you mean 'bundled'\?.*ends in \.yaml"):
-        load_recipe("bundle")
-    with pytest.raises(CatalogError, match=r"none\.yaml cannot be read"):
-        load_recipe(tmp_path / "none.yaml")
-    with pytest.raises(CatalogError, match=r"no setting 'learningrate'; did you mean 'learning_rate'"):
-        load_recipe("modern", {"learningrate": 1})
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("bundle", {}, "did you mean 'bundled'"),
+        ("none.yaml", {}, r"none\.yaml cannot be read"),
+        ("modern", {"learningrate": 1}, "did you mean 'learning_rate'"),
+        ("modern", {"seed": 2**63}, "seed: .* not 9223372036854775808"),
+        ("modern", {"compile": True, "spike_penalty": 1.0}, "compile"),
+    ],
+)
+def test_a_wrong_setting_is_named(name: str, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(CatalogError, match=said):
+        load_recipe(name, changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optimizer": "adamv"}, "did you mean 'adam"),
+        ({"optimizer": "sgd", "betas": [0.9, 0.99]}, "sgd has no betas"),
+        ({"optimizer": "sgd", "momentum": 0}, "Nesterov"),
+    ],
+)
+def test_an_optimizer_that_timm_does_not_build_is_named(changes: dict[str, Any], said: str) -> None:
     model = zoo.create_model(NAME, num_classes=2)
-    with pytest.raises(CatalogError, match=r"no optimizer 'adamv'; did you mean 'adam"):
-        build_optimizer(model, load_recipe("modern", {"optimizer": "adamv"}))
-    with pytest.raises(CatalogError, match="sgd has no betas"):
-        build_optimizer(model, load_recipe("modern", {"optimizer": "sgd", "betas": [0.9, 0.99]}))
-    with pytest.raises(CatalogError, match="sgd does not take the recipe's settings: Nesterov"):
-        build_optimizer(model, load_recipe("modern", {"optimizer": "sgd", "momentum": 0}))
+    with pytest.raises(CatalogError, match=said):
+        build_optimizer(model, load_recipe("modern", changes))
+
+
+def test_settings_reach_the_optimizer_and_the_schedule() -> None:
+    changes = {"optimizer": "sgd", "learning_rate": 0.01, "weight_decay": 0.5, "epochs": 5, "warmup_epochs": 1}
+    recipe, model = load_recipe("modern", changes), zoo.create_model(NAME, num_classes=2)
+    optimizer = build_optimizer(model, recipe)
+    assert {group["weight_decay"] for group in optimizer.param_groups} == {0.5, 0.0}  # norms and biases are spared
+    rates = []
+    schedule = build_schedule(optimizer, recipe, 3)
+    for update in range(1, 16):
+        schedule.step_update(update)
+        rates.append(optimizer.param_groups[0]["lr"])
+    # Half a cosine over the whole run, its first epoch replaced by a linear rise.
+    assert rates.index(max(rates)) == 2
+    for step in range(3, 15):
+        assert rates[step - 1] == pytest.approx(0.01 * (1 + math.cos(math.pi * step / 15)) / 2, rel=1e-6)
+    assert load_recipe("modern", {"epochs": 1, "warmup_epochs": 1}).warmup == 0.2  # a fifth at most

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,32 +21,27 @@ STEPS = 3
 
 
 def _train_a_little(given: list[str], log: str, environment: dict[str, str]) -> None:
-    """In a process of its own: a few steps; the first one writes every step's loss, and the final weights."""
+    """In a process of its own: an epoch; the first one writes every step's loss, and the final weights."""
     os.environ.update(environment)
     import zoo
-    from zoo.training import evaluate, load_recipe, load_split
-    from zoo.training.engine import Training
-    from zoo.training.processes import make_accelerator
-    from zoo.training.start import Beginning
+    from tests.training.made_runs import Losses
+    from zoo.training import Training, evaluate, load_recipe, load_split
+    from zoo.training.loop import make_accelerator
 
     data, out, accumulate = given[0], Path(given[1]), int(given[2])
     torch.set_num_threads(1)
     recipe = load_recipe("modern", {"epochs": 2, "batch_size": 8, "precision": "no", "max_shift": 2})
     accelerator = make_accelerator(recipe.precision, accumulate)
     torch.manual_seed(recipe.seed)
-    split = load_split(data, "train")
+    split, losses = load_split(data, "train"), Losses()
     model = zoo.create_model(NAME, num_classes=len(split.classes))
-    run = Training(Beginning(model), split, recipe, out, accelerator=accelerator)
-    run.model.train()
-    steps = []
-    for number, batches in enumerate(islice(run._feeder.steps(0, 0), STEPS), 1):
-        run.schedule.step_update(number)
-        steps.append(run._update(batches)[0])
+    run = Training(model, split, recipe, out, accelerator=accelerator, observers=[losses])
+    run.run_epoch()
     measured = evaluate(run.network, split, batch_size=5, share=(accelerator.process_index, accelerator.num_processes))
     if accelerator.is_main_process:
         torch.save(dict(run.network.named_parameters()), out / "weights.pt")
         found: dict[str, Any] = {
-            key: [getattr(step, key) for step in steps] for key in ("loss", "grad_norm", "images", "hits")
+            key: [getattr(step, key) for step in losses.steps] for key in ("loss", "grad_norm", "images", "hits")
         }
         found |= {"processes": accelerator.num_processes, "measured": measured.images, "top1": measured.top["top1"]}
         (out / "losses.json").write_text(json.dumps(found), encoding="utf-8")
@@ -85,7 +79,7 @@ def _losses(data: Path, out: Path, processes: int, accumulate: int) -> dict[str,
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
-    packed(folder / "train.npz", 48)
+    packed(folder / "train.npz", 24)
     packed(folder / "val.npz", 301)
     return folder
 
@@ -98,7 +92,7 @@ def test_two_processes_give_the_losses_of_one_that_accumulates(data: Path, tmp_p
     assert two["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
     assert two["images"] == one["images"] == [8] * STEPS
     assert two["hits"] == one["hits"]
-    assert two["measured"] == one["measured"] == 48  # batches of 5, shared out
+    assert two["measured"] == one["measured"] == 24  # batches of 5, shared out
     own, theirs = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("one", "two"))
     for key, value in own.items():
         assert torch.allclose(value, theirs[key], atol=1e-5), key

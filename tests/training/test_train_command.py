@@ -6,10 +6,7 @@ import csv
 import hashlib
 import json
 import os
-import pty
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +14,13 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch import nn
 from typer.testing import CliRunner, Result
 
 import zoo
 from tests.data.made_data import folder, packed
 from zoo.cli import app
-from zoo.saving import Statement
 from zoo.training import DataOptions, Evaluation, TrainingResult, load_data, train
-from zoo.training.observers.base import EpochRow
-from zoo.training.result import write_weights
+from zoo.training.observers import EpochRow
 from zoo.weights import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -155,7 +149,7 @@ def test_a_run_that_learned_something_is_worth_publishing(trained: Path) -> None
     assert learned.missing == ()
     guessed = Evaluation(20, weight.labels, {"top1": 50.0}, 0.7, torch.tensor([[10, 0], [10, 0]]), 20)
     (said,) = replace(learned, evaluation=guessed).missing
-    assert said.startswith("its top-1 of 50.00 % is not above the 50.00 % of an answer that always names")
+    assert "50.00 % is not above the 50.00 %" in said
     (few,) = replace(learned, rows=(replace(rows[0], step=9),)).missing
     assert few.startswith("9 training steps are too few")
 
@@ -228,19 +222,6 @@ def test_a_run_whose_validation_explodes_writes_no_weight(tmp_path: Path) -> Non
     assert done.exit_code == 2, done.output
     assert "training exploded, and no weight is written" in done.stderr
     assert not (tmp_path / "run" / "model.safetensors").exists()
-
-
-def test_layers_that_share_a_weight_are_written_one_by_one(tmp_path: Path) -> None:
-    model = zoo.create_model(NAME, num_classes=2)
-    one, two = (model.get_submodule(f"stages.0.0.{branch}.conv") for branch in ("analog", "spiking"))
-    assert isinstance(one, nn.Conv2d)
-    two.weight = one.weight
-    (tmp_path / "run").mkdir()
-    statement = Statement(license="MIT", labels=["night", "noon"], image_size=16, dataset="photos")
-    write_weights(model, f"{NAME}.mine", statement, tmp_path / "run")
-    state = zoo.create_model(f"local-dir:{tmp_path / 'run'}").state_dict()
-    for branch in ("analog", "spiking"):
-        assert torch.equal(state[f"stages.0.0.{branch}.conv.weight"], one.weight)
 
 
 def test_the_folder_is_published_with_a_licence_and_never_without(trained: Path, tmp_path: Path) -> None:
@@ -374,27 +355,3 @@ def test_a_budget_takes_all_classes_alike(tmp_path: Path) -> None:
     assert result.rows[0].step == 3
     with pytest.raises(zoo.errors.InputError, match=r"limit of 1 images is out of range; valid: 2 .* to 40"):
         train(NAME, data, changes=changes, out=tmp_path / "other", options=DataOptions(limit=1))
-
-
-@pytest.mark.slow
-def test_progress_is_a_live_line_in_a_terminal(photos: Path, tmp_path: Path) -> None:
-    arguments = ["train", NAME, "--data", str(photos), "--out", str(tmp_path / "run"), *QUICK, "--image-size", "16"]
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "zoo", *arguments]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b"".join(iter(lambda: _read(ours), b"")).decode()
-    os.close(ours)
-    assert process.returncode == 0, shown
-    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    assert re.search(r"epoch 2/2 loss \S+ top-1 \S+ % norm \S+ spikes 0\.\d+ \d+/s 0:\d\d:\d\d left", text)
-    assert "…" not in text.partition("zoo predict")[0]  # nothing is cut
-    assert "zoo predict --model" in text
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""

@@ -18,7 +18,7 @@ NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 PATIENCE = 120.0
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["zoo.training.run", "zoo.training.observers.display", "zoo.cli"])
+_SERVER.set_forkserver_preload(["zoo.training", "zoo.cli"])
 
 
 def arguments(data: Path, out: Path, *more: str, name: str = NAME, epochs: int = 6) -> list[str]:

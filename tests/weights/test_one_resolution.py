@@ -30,7 +30,7 @@ from zoo.profiling import preprocessing_of
 from zoo.registry import Registry, default_registry
 from zoo.saving import Statement, describe_checkpoint
 from zoo.training import load_data, measure_weight, train
-from zoo.training.start import build, find_beginning
+from zoo.training.run import build
 from zoo.weights import parse_weight
 
 REPO, CONTROL_REPO = "alice/tiny", "alice/control"
@@ -87,7 +87,7 @@ USES = {
     "show": lambda name, data, places: same(network_to_show(name, **places)[0]),
     "export": lambda name, data, places: same(network_to_export(name, **places)[0]),
     "eval": lambda name, data, places: measure_weight(name, data, **places).evaluation.images > 0,
-    "train": lambda name, data, places: same(build(find_beginning(name, **places), LABELS, 0).model),
+    "train": lambda name, data, places: same(build(open_model(name, publishers=True, **places), LABELS, 0).model),
     "create": lambda name, data, places: same(zoo.create_model(name, **places)),
 }
 

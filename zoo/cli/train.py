@@ -160,6 +160,23 @@ def train_command(
             metavar="N", min=1, help="Parts in which a process computes one step, to save memory.", rich_help_panel=_RUN
         ),
     ] = 1,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Run the network through torch.compile: minutes at first, then faster steps on a GPU.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    log_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TRACKER",
+            help="An experiment tracker, as accelerate names it: tensorboard, wandb, mlflow, …; may be repeated.  "
+            "(default: tensorboard)",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
     device: Annotated[
         str,
         typer.Option(
@@ -231,9 +248,10 @@ def train_command(
         torch.set_num_threads(threads)
     keep_freed_memory()
     leave_bombs_to_us()
+    from accelerate import PartialState
+
     from zoo.training import DataOptions, train
-    from zoo.training.observers.display import Display
-    from zoo.training.processes import is_first_process
+    from zoo.training.observers import Display
 
     changes = {
         "epochs": epochs,
@@ -241,6 +259,7 @@ def train_command(
         "learning_rate": learning_rate,
         "seed": seed,
         "precision": precision,
+        "compile": compile or None,
     }
     display = Display()
     options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
@@ -268,14 +287,15 @@ def train_command(
             validate_every=validate_every,
             eval_batch_size=eval_batch_size,
             observers=[display],
+            trackers=log_with or ["tensorboard"],
             endpoint=endpoint,
             cache_dir=cache_dir,
         )
     except TrainingStoppedError as error:
         say(f"stopped: {str(error).removeprefix('stopped ')}", file=sys.stderr, flush=True)
         raise typer.Exit(128 + error.signal) from error
-    if is_first_process():
-        _print(result, as_json, display.told)
+    if PartialState().is_main_process:
+        _print(result, as_json, display.shown)
 
 
 def _recipe_settings(texts: list[str]) -> dict[str, Any]:
@@ -292,7 +312,7 @@ def _print(result: TrainingResult, as_json: bool, told: Sequence[str]) -> None:
     if as_json:
         print(json.dumps(result.to_json()))
         return
-    from zoo.training.observers.display import figure_in_words
+    from zoo.training.observers import figure_in_words
 
     figures = ", ".join(f"{figure_in_words(name)} {value:.2f} %" for name, value in result.evaluation.top.items())
     say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")

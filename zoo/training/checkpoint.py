@@ -15,9 +15,8 @@ from torch import Tensor
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import InputError
-from zoo.training.files import replace_file
-from zoo.training.observers.base import EpochRow, Totals
-from zoo.training.recipes import Recipe
+from zoo.training.observers import EpochRow, Totals, write_file
+from zoo.training.recipe import Recipe
 from zoo.weights import load_checkpoint, unfit
 
 Identity = Mapping[str, JsonValue]
@@ -64,7 +63,7 @@ class Checkpoint(BaseModel):
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Replace the file atomically; raises `TrainingError` if it cannot be written."""
     content = dict(checkpoint) | {"totals": asdict(checkpoint.totals), "rows": [asdict(row) for row in checkpoint.rows]}
-    replace_file(path, lambda file: torch.save(content, file))
+    write_file(path, lambda file: torch.save(content, file))
 
 
 def read_checkpoint(path: Path, identity: Identity, further: bool = False) -> Checkpoint:

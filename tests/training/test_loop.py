@@ -1,0 +1,301 @@
+"""The loop: a step's arithmetic, its penalty on spikes, its random changes, and the runs that it refuses or stops."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import zoo
+from tests.training.made_runs import NAME, Losses, assert_same, states, training
+from zoo.data import ImageSplit
+from zoo.data.splits import limit_images
+from zoo.errors import DivergenceError, InputError, MemoryLimitError
+from zoo.training import evaluate
+from zoo.training.batches import augment, make_plan
+
+STILL: dict[str, Any] = {"flip": False, "max_shift": 0}
+
+
+def originals(data: ImageSplit) -> torch.Tensor:
+    return data.read(torch.arange(len(data)))[0].float() / 255
+
+
+def seen_by(network: nn.Module) -> list[torch.Tensor]:
+    """The inputs of the network, as they come."""
+    seen: list[torch.Tensor] = []
+    network.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    return seen
+
+
+# A step ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None:
+    """The mean over micro-batches, clipped, with the schedule's rate."""
+    few, losses = limit_images(data, 8), Losses()
+    run = training(
+        few,
+        tmp_path,
+        accumulate=2,
+        observers=[losses],
+        optimizer="momentum",
+        momentum=0.0,
+        clip_norm=0.1,
+        warmup_epochs=0,
+        **STILL,
+    )
+    twin = zoo.create_model(NAME, num_classes=2).train()
+    twin.load_state_dict(run.network.state_dict())
+    decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
+    expected = []
+    for micro in range(2):
+        pixels, labels = few.read(run.plan.rows(0, 0, micro))
+        loss = functional.cross_entropy(twin(pixels.float() / 255), labels)
+        (loss / 2).backward()
+        expected.append(float(loss.detach()))
+    norm = float(nn.utils.clip_grad_norm_(twin.parameters(), 0.1))
+    run.run_epoch()
+    [step] = losses.steps
+    with torch.no_grad():
+        for own, theirs in zip(twin.parameters(), run.network.parameters(), strict=True):
+            assert own.grad is not None
+            own.sub_(step.lr * (own.grad + decays[id(theirs)] * own))
+    assert (step.loss, step.grad_norm) == (pytest.approx(sum(expected) / 2, rel=1e-6), pytest.approx(norm, rel=1e-5))
+    assert (step.images, step.lr) == (8, pytest.approx(2e-3 * (1 + math.cos(math.pi / 3)) / 2))
+    for name, own in twin.named_parameters():
+        assert torch.allclose(own, run.network.get_parameter(name), atol=1e-7), name
+
+
+def test_epochs_take_every_image_in_another_order() -> None:
+    plan = make_plan(24, 8, 2, seed=3)
+    orders = [torch.cat([plan.rows(epoch, s, m) for s in range(plan.steps) for m in range(2)]) for epoch in (0, 1, 0)]
+    assert [order.sort().values.tolist() for order in orders] == [list(range(24))] * 3
+    assert not torch.equal(orders[0], orders[1])
+    assert torch.equal(orders[0], orders[2])
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_threads_change_nothing(data: ImageSplit, tmp_path: Path, workers: int) -> None:
+    finals = []
+    for number in (1, workers):
+        run = training(data, tmp_path / str(number), workers=number, max_shift=2)
+        run.run_epoch()
+        finals.append(states(run))
+    assert_same(*finals)
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_training_learns(data: ImageSplit, tmp_path: Path, precision: str) -> None:
+    name = "has8_resnet_b8_m2_d1_ste_bpd"
+    run = training(data, tmp_path, name, epochs=12, learning_rate=0.01, precision=precision, channels_last=True)
+    run.run()
+    assert run.rows[-1].train_loss < run.rows[0].train_loss
+    assert (run.rows[-1].epoch, run.rows[-1].step) == (12, 36)
+    assert evaluate(run.network, data).top["top1"] > 90
+
+
+def test_a_trained_model_is_measured_in_float32_and_eval_mode(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, epochs=2, precision="bf16")
+    seen: list[tuple[torch.dtype, bool]] = []
+    conv = run.network.get_submodule("stages.0.0.analog.conv")
+    conv.register_forward_hook(lambda module, args, out: seen.append((out.dtype, module.training)))
+    for _ in range(2):
+        run.run_epoch()
+        assert set(seen) == {(torch.bfloat16, True)}
+        seen.clear()
+        evaluate(run.network, data)
+        assert set(seen) == {(torch.float32, False)}
+        seen.clear()
+
+
+def test_the_spike_rate_is_that_of_the_last_step(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, epochs=1, learning_rate=1e-12)  # the weights stay
+    inputs, counted = seen_by(run.network), list[tuple[int, int]]()
+    run.run()
+    for module in run.network.modules():
+        if isinstance(module, zoo.contracts.Neuron):
+            module.register_forward_hook(lambda m, args, out: counted.append((int(out.sum()), out.numel())))
+    run.network.train()(inputs[-1])
+    expected = sum(spikes for spikes, _ in counted) / sum(values for _, values in counted)
+    assert run.rows[0].spike_rate == pytest.approx(expected, rel=1e-3)
+    analog = training(data, tmp_path / "ann", "ann_resnet_b2_m2_d1", epochs=1)
+    analog.run()
+    assert analog.rows[0].spike_rate is None
+
+
+def test_a_network_that_pays_for_spikes_fires_less(data: ImageSplit, tmp_path: Path) -> None:
+    rows = []
+    for penalty in (0.0, 20.0):
+        run = training(data, tmp_path / str(penalty), epochs=8, spike_penalty=penalty)
+        run.run()
+        rows.append(run.rows)
+    free, paying = rows
+    assert free[-1].spike_rate is not None
+    assert paying[-1].spike_rate is not None
+    assert paying[-1].spike_rate < 0.8 * free[-1].spike_rate
+    assert paying[0].train_loss > free[0].train_loss  # the penalty is in the loss that is shown
+
+
+def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With dynamo's eager backend, which needs no compiler."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))
+    finals = []
+    for name in ("compiled", "eager"):
+        run = training(data, tmp_path / name, epochs=1, compile=name == "compiled")
+        run.run()
+        finals.append(states(run))
+    for key, value in finals[0].items():
+        assert torch.allclose(value, finals[1][key], atol=1e-5), key
+
+
+# Random changes of images ---------------------------------------------------------------------------------------------
+
+
+def test_augmenting_mirrors_and_moves_whole_images() -> None:
+    x = torch.arange(2 * 3 * 6 * 6, dtype=torch.float32).reshape(2, 3, 6, 6) + 1
+    assert torch.equal(augment(x, flip=False, max_shift=0, generator=torch.Generator()), x)
+    seen = set()
+    for seed in range(40):
+        moved = augment(x[:1], flip=True, max_shift=1, generator=torch.Generator().manual_seed(seed))
+        padded = {mirrored: functional.pad(x[:1].flip(3) if mirrored else x[:1], (1, 1, 1, 1)) for mirrored in (0, 1)}
+        [place] = [
+            (mirrored, dy, dx)
+            for mirrored in (0, 1)
+            for dy in range(3)
+            for dx in range(3)
+            if torch.equal(moved, padded[mirrored][:, :, dy : dy + 6, dx : dx + 6])
+        ]
+        seen.add(place)
+    assert len(seen) > 10
+
+
+@pytest.mark.parametrize(
+    "changing", [{"mixup": 0.8}, {"cutmix": 1.0}, {"randaugment": 2}, {"crop_share": 0.3}], ids=lambda c: next(iter(c))
+)
+def test_changed_images_are_drawn_by_the_seed(data: ImageSplit, tmp_path: Path, changing: dict[str, Any]) -> None:
+    inputs = []
+    for number in range(2):
+        run = training(data, tmp_path / str(number), epochs=1, workers=number, **STILL, **changing)
+        inputs.append(seen_by(run.network))
+        run.run()
+    assert all(map(torch.equal, *inputs))
+    images = torch.cat(inputs[0])
+    changed = sum(not (originals(data) == image).all((1, 2, 3)).any() for image in images)
+    assert changed > 0.7 * len(images)
+
+
+def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, epochs=12, cutmix=1.0, mix_share=0.5, **STILL)
+    seen = seen_by(run.network)
+    run.run()
+    unmixed = [all((originals(data) == image).all((1, 2, 3)).any() for image in batch) for batch in seen]
+    assert 0.2 < sum(unmixed) / len(unmixed) < 0.8
+
+
+# Refused and stopped --------------------------------------------------------------------------------------------------
+
+
+def test_batches_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:
+    assert training(data, tmp_path, batch_size=64).plan.batch_size == 24  # all images are one step
+    with pytest.raises(InputError, match="--batch-size 6"):
+        training(data, tmp_path, accumulate=3)
+    with pytest.raises(InputError, match="fewer than 2 images"):
+        training(data, tmp_path, accumulate=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("has8_vgg_b1_m1_d4_ste_bpd", {}, "--image-size 32"),
+        ("ann_resnet_b2_m2_d1", {"spike_penalty": 0.5}, "no spiking neurons"),
+        (NAME, {"precision": "fp16"}, "needs a GPU"),
+        ("timm_tf_efficientnetv2_b0", {"precision": "bf16"}, "--precision no, or --image-size 17"),
+    ],
+)
+def test_networks_that_these_data_cannot_train(
+    data: ImageSplit, tmp_path: Path, name: str, changes: dict[str, Any], said: str
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("of a CPU alone")
+    with pytest.raises(InputError, match=said):
+        training(data, tmp_path, name, **changes)
+
+
+def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    run.run_epoch()
+    good = run.checkpoint.read_bytes()
+    with torch.no_grad():
+        run.network.get_parameter("stages.0.0.analog.conv.weight").view(-1)[0] = math.nan
+    with pytest.raises(DivergenceError, match=r"epoch 2, step 1 of 3: the loss is nan; layer stages\.0\.0\.analog\."):
+        run.run_epoch()
+    assert run.checkpoint.read_bytes() == good
+
+
+class GradientTimes(torch.autograd.Function):
+    """The same values; the gradient is multiplied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0] * ctx.factor, None
+
+
+def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+    module = run.network.get_submodule("stages.1.0.analog")
+    module.register_forward_hook(lambda m, args, out: GradientTimes.apply(out, math.inf))
+    before = states(run)
+    with pytest.raises(DivergenceError, match=r"norm is nan; layer stages\.\S+: the gradient"):
+        run.run_epoch()
+    for name, parameter in run.network.named_parameters():
+        assert torch.equal(parameter, before[name]), name  # no step was taken
+
+
+def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match=r"layer \S+: its output, up to \S+, is the largest"):
+        training(data, tmp_path, loss_limit=0.01).run_epoch()
+
+
+def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip_norm=1.0)
+    module = run.network.get_submodule("stages.1.0.analog")
+    module.register_forward_hook(lambda m, args, out: GradientTimes.apply(out, 1e22))
+    before = states(run)
+    run.run_epoch()
+    assert 1e19 < run.rows[0].grad_norm < math.inf
+    moved = [float((p.detach() - before[name]).norm()) for name, p in run.network.named_parameters()]
+    assert 0 < max(moved) < 3 * 0.5
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_only_a_lack_of_memory_is_called_that(data: ImageSplit, tmp_path: Path, error: Exception, short: bool) -> None:
+    run = training(data, tmp_path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    run.network.register_forward_hook(fail)
+    with pytest.raises(MemoryLimitError if short else RuntimeError) as caught:
+        run.run_epoch()
+    assert isinstance(caught.value, MemoryLimitError) == short
+    assert ("--batch-size 4" in str(caught.value)) == short

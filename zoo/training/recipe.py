@@ -1,0 +1,237 @@
+"""Training settings as data: a YAML file each, with the reason for every number; and what timm builds from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, final
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from torch import nn
+from torchvision.transforms import v2
+
+from zoo.errors import CatalogError, missing_extra, shorten, suggest
+
+try:
+    from timm.data.mixup import Mixup
+    from timm.optim import create_optimizer_v2, list_optimizers
+    from timm.scheduler import create_scheduler_v2
+    from timm.scheduler.scheduler import Scheduler
+except ModuleNotFoundError as error:
+    raise missing_extra(error, "training", "train") from error
+
+_FOLDER = resources.files("zoo.training").joinpath("recipes")
+_SUFFIXES = (".yaml", ".yml")
+_WARMUP_SHARE = 5
+_LARGEST_SEED = 2**63 - 1
+
+
+@final
+class Recipe(BaseModel):
+    """All settings of a run that its result depends on.
+
+    The default of a field leaves out what it names, or is what torch and timm do anyway.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(ge=1, description="passes over the data")
+    batch_size: int = Field(ge=2, description="images of one optimiser step, over all processes")
+    optimizer: str = Field(description="as timm's create_optimizer_v2 names it")
+    learning_rate: float = Field(gt=0, description="the highest")
+    weight_decay: float = Field(ge=0)
+    decay_all: bool = Field(default=False, description="weight decay on biases and batch norms too")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = Field(
+        default=None, description="of Adam and its kin"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
+    warmup_epochs: float = Field(ge=0, description="of linear rise; at most a fifth of the epochs")
+    warmup_start: float = Field(default=0.01, gt=0, le=1, description="share of the learning rate that it starts from")
+    warmup_first: bool = Field(
+        default=False, description="the schedule begins after the warm-up, at the full rate, instead of beneath it"
+    )
+    schedule: Literal["cosine", "step", "constant"]
+    cycles: int = Field(default=1, ge=1, description="cosines, each from the full rate to zero")
+    cycle_growth: int = Field(default=1, ge=1, description="length of a cosine over the length of the one before")
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
+    surrogate_scale: float = Field(
+        default=1.0, gt=0, le=1, description="factor on the gradient that every encoder returns"
+    )
+    spike_penalty: float = Field(
+        default=0.0, ge=0, description="weight in the loss of the spike rate, the mean over neuron layers"
+    )
+    teacher: str | None = Field(default=None, description="a weight by name, whose outputs are a part of the target")
+    distillation: float = Field(default=0.5, ge=0, le=1, description="the teacher's part of the loss")
+    ema: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the weights' moving average, which is what is saved; 0 for none"
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    flip: bool = Field(description="mirror an image with probability ½")
+    max_shift: int = Field(ge=0, description="pixels that an image is moved by at most")
+    crop_share: float = Field(
+        default=1.0, gt=0, le=1, description="smallest share of an image that torchvision's RandomResizedCrop keeps"
+    )
+    randaugment: int = Field(default=0, ge=0, description="operations on an image, by torchvision's RandAugment")
+    randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of each operation")
+    mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
+    cutmix: float = Field(default=0.0, ge=0, description="α of CutMix, by timm; 0 for none")
+    mix_share: float = Field(default=1.0, gt=0, le=1, description="share of the batches that are mixed")
+    precision: Literal["no", "bf16", "fp16"]
+    channels_last: bool = Field(default=False, description="memory format of images and weights")
+    compile: bool = Field(default=False, description="run the network through torch.compile")
+    loss_limit: float = Field(default=1e4, gt=0, description="a loss above it has exploded: the run stops")
+    seed: int = Field(ge=0, le=_LARGEST_SEED)
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_is_a_word(cls, value: object) -> object:
+        """YAML 1.1 reads `no` as False."""
+        return "no" if value is False else value
+
+    @model_validator(mode="after")
+    def _hooks_are_not_compiled(self) -> Self:
+        if self.compile and (self.spike_penalty or self.surrogate_scale != 1):
+            raise ValueError("compile does not go with spike_penalty or surrogate_scale, which hook into every layer")
+        return self
+
+    @property
+    def warmup(self) -> float:
+        """Epochs of warm-up in a run of this length: a trial of few epochs does more than warm up."""
+        return min(self.warmup_epochs, self.epochs / _WARMUP_SHARE)
+
+    @property
+    def loss_terms(self) -> str:
+        """The terms of the training loss that the validation loss lacks: `label smoothing 0.1, spike penalty 10`."""
+        names = ("label_smoothing", "mixup", "cutmix", "spike_penalty")
+        values = {name: getattr(self, name) for name in names} | {"teacher": self.distillation if self.teacher else 0}
+        return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items() if value)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml"))
+
+
+def load_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
+    """Load a recipe of the package by name, or one of your own by the path of its YAML file.
+
+    Example:
+        >>> from zoo.training import load_recipe
+        >>> load_recipe("modern", {"epochs": 3}).epochs
+        3
+
+    Args:
+        name: `modern`, or a path that ends in .yaml.
+        changes: settings to replace.
+
+    Raises:
+        CatalogError: unknown, unreadable or malformed, or a change that is not valid; the message names the setting.
+    """
+    text = str(name)
+    return change_recipe(text, _parse(_read(text), text), changes or {})
+
+
+def change_recipe(name: str, content: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
+    """Validate settings, some of them replaced; raises `CatalogError` as `load_recipe` does."""
+    unknown = sorted(set(changes) - Recipe.model_fields.keys())
+    if unknown:
+        raise CatalogError(f"a recipe has no setting {unknown[0]!r}{suggest(unknown[0], Recipe.model_fields)}")
+    try:
+        return Recipe.model_validate({**content, **changes})
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" if e["loc"] else e["msg"]
+            for e in error.errors()
+        )
+        raise CatalogError(f"recipe {name}: {problems}") from error
+
+
+def _read(name: str) -> str:
+    if name.endswith(_SUFFIXES):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CatalogError(f"recipe {name} cannot be read: {error}") from error
+    if name not in recipe_names():
+        raise CatalogError(
+            f"unknown recipe {shorten(name)}{suggest(name, recipe_names())}; a file of your own ends in .yaml"
+        )
+    return _FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _parse(text: str, name: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CatalogError(f"recipe {name} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise CatalogError(f"recipe {name} is not a list of settings; zoo/training/recipes/modern.yaml shows one")
+    return content
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the optimiser over all parameters; raises `CatalogError` for settings that timm does not take."""
+    if recipe.optimizer not in list_optimizers():
+        raise CatalogError(f"timm has no optimizer {recipe.optimizer!r}{suggest(recipe.optimizer, list_optimizers())}")
+    betas: dict[str, Any] = {} if recipe.betas is None else {"betas": recipe.betas}
+    try:
+        optimizer = create_optimizer_v2(
+            model,
+            opt=recipe.optimizer,
+            lr=recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            momentum=recipe.momentum,
+            filter_bias_and_bn=not recipe.decay_all,
+            **betas,
+        )
+    except (TypeError, ValueError) as error:
+        raise CatalogError(f"the optimizer {recipe.optimizer} does not take the recipe's settings: {error}") from error
+    if betas and "betas" not in optimizer.defaults:  # timm drops an option that an optimiser does not take
+        raise CatalogError(f"the optimizer {recipe.optimizer} has no betas; leave them out of the recipe")
+    return optimizer
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
+    """Build the schedule, stepped by the number of updates; an epoch has `steps` of them."""
+    growths = [recipe.cycle_growth**i for i in range(recipe.cycles)]
+    scheduled = recipe.epochs - (recipe.warmup if recipe.warmup_first else 0)
+    schedule, _ = create_scheduler_v2(
+        optimizer,
+        sched=recipe.schedule,
+        num_epochs=scheduled / sum(growths),  # of the first cosine
+        warmup_epochs=recipe.warmup,
+        warmup_lr=recipe.learning_rate * recipe.warmup_start,
+        warmup_prefix=recipe.warmup_first,
+        cycle_mul=float(recipe.cycle_growth),
+        cycle_decay=1.0,
+        cycle_limit=recipe.cycles,
+        step_on_epochs=False,
+        updates_per_epoch=steps,
+    )
+    return schedule
+
+
+def build_mixup(recipe: Recipe, classes: int) -> Mixup | None:
+    """Build timm's Mixup and CutMix; None if the recipe has neither."""
+    if not recipe.mixup and not recipe.cutmix:
+        return None
+    return Mixup(
+        mixup_alpha=recipe.mixup,
+        cutmix_alpha=recipe.cutmix,
+        prob=recipe.mix_share,
+        label_smoothing=recipe.label_smoothing,
+        num_classes=classes,
+    )
+
+
+def build_augmentation(recipe: Recipe, size: tuple[int, int]) -> v2.Transform | None:
+    """Build the transforms of one (C, H, W) uint8 image that draw from torch's generator; None without any."""
+    transforms: list[v2.Transform] = []
+    if recipe.crop_share < 1:
+        transforms.append(v2.RandomResizedCrop(size, scale=(recipe.crop_share, 1.0), antialias=True))
+    if recipe.randaugment:
+        transforms.append(v2.RandAugment(recipe.randaugment, recipe.randaugment_magnitude))
+    return v2.Compose(transforms) if transforms else None
