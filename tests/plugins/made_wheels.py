@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 WORKS = """
-from zoo.encoders.bitplanes import BitPlaneEncoder, straight_through_planes
+from zoo.blocks import BitPlaneEncoder, straight_through_planes
 
 class Thing(BitPlaneEncoder):
     api_version = 1

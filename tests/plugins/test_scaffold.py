@@ -1,131 +1,129 @@
-"""What `zoo plugins new` writes, of every kind, as wheels beside the zoo's own: its tests pass, and its name works."""
+"""`zoo plugins new`: everything or nothing, valid at every name; what it writes passes its own tests as a wheel."""
 
 from __future__ import annotations
 
-import json
+import ast
+import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import tempfile
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+import zoo
 from tests.plugins.child_process import RunPython
-from zoo.scaffold import KINDS, draft
-from zoo.scaffold.names import MAX_COMPONENT, MAX_DISTRIBUTION
+from zoo.errors import ComponentClashError, ComponentError, InputError, UnknownComponentError
+from zoo.registry import GROUPS
+from zoo.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, create, draft
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = {kind: draft(f"zoo-sparkle-{kind}", kind) for kind in KINDS}
-IMPORTS = "importing_it_does_nothing_else"
-"""A check that starts a process; here all five packages are imported in one, by a test of their own."""
-
-BuildWheel = Callable[[Path], Path]
+NAMES = st.from_regex(r"[Zz]{2}([A-Za-z0-9._-]{0,40}[A-Za-z0-9])?", fullmatch=True)
+COMPONENTS = st.from_regex(r"zz[a-z0-9]{0,22}", fullmatch=True)
 
 
-@pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the five distributions, as they were written."""
-    folder = tmp_path_factory.mktemp("sources")
-    for plugin in PLUGINS.values():
-        plugin.write(folder)
-    return folder
+@settings(max_examples=10)
+@given(NAMES, COMPONENTS, st.sampled_from(KINDS))
+def test_every_valid_name_makes_a_valid_distribution(name: str, component: str, kind: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = create(name, Path(folder), kind, component)
+        assert [made] == list(Path(folder).iterdir())
+        assert made.name == canonicalize_name(name, validate=True)
+        project = tomllib.loads((made / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        requirement = Requirement(project["dependencies"][0])
+        assert requirement.name == "has8-zoo"
+        assert requirement.specifier.contains(zoo.__version__)
+        ((group, points),) = project["entry-points"].items()
+        assert group == GROUPS["catalog" if kind == "weights" else kind]
+        assert points.keys() == {component}
+        for file in made.rglob("*"):
+            text = file.read_text(encoding="utf-8") if file.is_file() else ""
+            assert "{%" not in text
+            if file.suffix == ".py":
+                ast.parse(text)
+        yaml.safe_load((made / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def kinds(request: pytest.FixtureRequest) -> Iterable[str]:
-    """Which of the five are installed; all unless a test says otherwise."""
-    return cast("Iterable[str]", getattr(request, "param", KINDS))
+@pytest.mark.parametrize("name", ["", "-a", "a b", "../x", "1zoo", "a" * (MAX_DISTRIBUTION + 1), "torch", "json"])
+def test_what_is_no_name_writes_nothing(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        create(name, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture(scope="module")
-def target(
-    kinds: Iterable[str],
-    sources: Path,
-    build_wheel: BuildWheel,
-    install: Callable[[Iterable[Path], Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    folders = [ROOT, *(sources / PLUGINS[kind].distribution for kind in kinds)]
-    return install([build_wheel(folder) for folder in folders], tmp_path_factory.mktemp("site"))
+@pytest.mark.parametrize(
+    ("kind", "component", "error"),
+    [
+        ("nuron", None, UnknownComponentError),
+        ("neuron", "lif", ComponentClashError),
+        ("neuron", "Up_per", ComponentError),
+        ("neuron", "class", ComponentError),
+        ("neuron", "z" * (MAX_COMPONENT + 1), ComponentError),
+    ],
+)
+def test_what_is_no_component_writes_nothing(
+    kind: str, component: str | None, error: type[Exception], tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        create("zoo-sparkle", tmp_path, kind, component)
+    assert not list(tmp_path.iterdir())
 
 
-def _printed(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
-    return done.stdout
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    made = create("zoo-sparkle", tmp_path)
+    file = made / "zoo_sparkle" / "__init__.py"
+    file.write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="zoo-sparkle"):
+        create("zoo-sparkle", tmp_path, "encoder")
+    assert file.read_text(encoding="utf-8") == "mine"
+    assert [made] == list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="missing"):
+        create("zoo-sparkle", tmp_path / "missing")
 
 
-@pytest.mark.slow
-def test_their_own_tests_pass(sources: Path, target: Path, run_python: RunPython) -> None:
-    flags = ["-q", "-rs", "-p", "no:cacheprovider", "--import-mode=importlib", "-k", f"not {IMPORTS}"]
-    out = _printed(run_python(["-m", "pytest", *flags, "."], target, cwd=sources))
-    assert "5 deselected" in out
-    skipped = [line for line in out.splitlines() if line.startswith("SKIPPED")]
-    reasons = ("it has no parameters", "no single-step form", "no decoder declared", "no control")
-    assert all(any(reason in line for reason in reasons) for line in skipped), skipped
+@pytest.mark.parametrize("folder", [Path("two words"), Path("/tmp/it's")])
+def test_the_next_commands_name_the_folder(folder: Path) -> None:
+    commands = [shlex.split(each) for each in draft("zoo-sparkle", "encoder").next_commands(folder / "zoo-sparkle")]
+    place = str(folder / "zoo-sparkle") if folder.is_absolute() else f"./{folder / 'zoo-sparkle'}"
+    assert commands[:2] == [["pip", "install", "-e", f"{place}[test]"], ["python", "-m", "pytest", place]]
 
 
-@pytest.mark.slow
-def test_importing_them_does_nothing_else(target: Path, run_python: RunPython) -> None:
-    modules = tuple(plugin.package for plugin in PLUGINS.values())
-    code = f"from zoo.testing.imports import probe_imports; assert not any(probe_imports({modules}).values())"
-    _printed(run_python(code, target))
+# As wheels ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kinds", [("encoder",), pytest.param(KINDS, marks=pytest.mark.slow)], indirect=True)
-def test_their_names_work_everywhere(kinds: Iterable[str], target: Path, run_python: RunPython, tmp_path: Path) -> None:
-    plugins = [PLUGINS[kind] for kind in kinds]
-    code = (
-        "import sys, torch, zoo; from safetensors.torch import save_file; from zoo.cli import app\n"
-        "torch.set_num_threads(1); zoo_command = lambda *words: app(words, standalone_mode=False)\n"
-        "zoo_command('list', '--components', '--json', 'sparkle*')\n"
-        "for name in sys.argv[1:]:\n"
-        "    model = zoo.create_model(name, num_classes=2).eval()\n"
-        "    assert torch.isfinite(model(torch.rand(2, 3, 32, 32))).all()\n"
-        "    save_file(model.state_dict(), f'{name}.safetensors')\n"
-        "    zoo_command('info', name, '--json')\n"
-        "    zoo_command('profile', name, '--json', '--image-size', '32', '--num-classes', '2')\n"
-        "    stated = '--license MIT --labels cat,dog --image-size 32 --dataset pets'.split()\n"
-        "    file = ('--checkpoint', f'{name}.safetensors')\n"
-        "    zoo_command('publish', f'{name}.tag', *file, *stated, '--dry-run', '--json')\n"
-        "    again = zoo.create_model(f'local-dir:{name}.tag').eval()\n"
-        "    assert torch.equal(again(x := torch.rand(2, 3, 32, 32)), model(x))\n"
-    )
-    names = [plugin.model.replace("_m2_d4", "_m1_d1") for plugin in plugins]
-    done = run_python(["-c", code, *names], target, cwd=tmp_path)
-    rows = [json.loads(line) for line in _printed(done).splitlines()]
-    listed, answers = rows[: len(plugins)], rows[len(plugins) :]
-    assert {(row["kind"], row["name"]) for row in listed} == {(p.kind, p.component) for p in plugins}
-    reports = zip(answers[::3], answers[1::3], answers[2::3], strict=True)
-    for plugin, name, (info, cost, published) in zip(plugins, names, reports, strict=True):
-        assert info["name"] == name
-        assert plugin.distribution in {component["distribution"] for component in info["components"]}
-        assert cost["macs"] > cost["macs_per_timestep"] > 0
-        assert published["state"] == "written"
-        config = json.loads((tmp_path / published["folder"] / "config.json").read_text(encoding="utf-8"))
-        assert config["zoo"]["weight"]["figures"]["params"] == cost["params"]
-        assert config["zoo"]["weight"]["providers"][plugin.distribution] == "0.1.0"
-
-
-@pytest.fixture(scope="module")
-def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """torch is analysed once, not for every kind."""
-    return tmp_path_factory.mktemp("mypy")
-
-
-def _run(folder: Path, *command: str | Path) -> None:
-    words = [sys.executable, "-m", *map(str, command)]
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize(
+    "kind", ["encoder", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k != "encoder")]
+)
+def test_its_own_tests_pass(
+    kind: str,
+    build_wheel: Callable[[Path], Path],
+    install: Callable[..., Path],
+    run_python: RunPython,
+    tmp_path: Path,
+) -> None:
+    plugin = draft(f"zoo-sparkle-{kind}", kind)
+    source = plugin.write(tmp_path)
+    site = install([build_wheel(ROOT), build_wheel(source)], tmp_path / "site")
+    done = run_python(["-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests"], site, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    if plugin.model:
+        code = f"import zoo, torch; zoo.create_model({plugin.model!r}, num_classes=2)(torch.rand(2, 3, 32, 32))"
+        done = run_python(code, site)
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_they_are_clean(kind: str, tmp_path: Path, mypy_cache: Path) -> None:
-    """By the linters that CI installs, with the settings that they bring along; at the longest names too."""
-    longest = draft("z" * MAX_DISTRIBUTION, kind, "z" * MAX_COMPONENT)
-    for plugin in (PLUGINS[kind], longest):
+def test_linters_find_nothing(kind: str, tmp_path: Path) -> None:
+    for plugin in (draft("zoo-sparkle", kind), draft("z" * MAX_DISTRIBUTION, kind, "z" * MAX_COMPONENT)):
         made = plugin.write(tmp_path)
-        _run(made, "ruff", "check")
-        _run(made, "ruff", "format", "--check")
-    _run(tmp_path / PLUGINS[kind].distribution, "mypy", "--cache-dir", mypy_cache)
+        for command in (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]):
+            done = subprocess.run([sys.executable, "-m", *command], cwd=made, capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr

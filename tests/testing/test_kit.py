@@ -1,210 +1,152 @@
-"""The kit itself: what it finds in spoiled components, exemptions, and running it without pytest."""
+"""The kit itself: it names what is wrong with spoiled components, catalogs and weights, and passes good ones."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
+import copy
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from torch import Tensor
+import yaml
 
-from tests.testing.spoiled import (
-    BACKBONES,
-    CONVERTERS,
-    FAMILIES,
-    NEURONS,
-    Careless,
-    Exemplary,
-    Faithful,
-    FragileTests,
-    Graded,
-    OfBlocks,
-    Optional,
-    Spikes,
-    Spoiled,
-    result_of,
-)
-from tests.testing.spoiled_coders import DECODERS, ENCODERS, OwnDecoder, OwnEncoder, Weighted
-from zoo.decoders.averages import RateDecoder
-from zoo.encoders.bitplanes import StraightThroughEncoder
-from zoo.errors import UnknownComponentError
-from zoo.registry import GROUPS, Component, Registry, default_registry, scan
-from zoo.testing import (
-    BackboneTests,
-    ComponentTests,
-    ConformanceError,
-    DecoderTests,
-    EncoderTests,
-    FamilyTests,
-    NeuronTests,
-    Outcome,
-    check_component,
-    check_distribution,
-    run_check,
-)
-from zoo.testing.component import checks_of
-from zoo.testing.runner import SUITES
+import zoo
+from tests.testing import defects
+from tests.testing.defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAMILIES, NEURONS
+from zoo import testing
+from zoo.catalog.catalog import catalog_path
+from zoo.registry import default_registry
+from zoo.testing import ComponentTests, NeuronTests, WeightTests
+
+KINDS = {"neuron": NEURONS, "encoder": ENCODERS, "decoder": DECODERS, "backbone": BACKBONES, "family": FAMILIES}
+KINDS["converter"] = CONVERTERS
+SUITES = {suite.kind: suite for suite in (getattr(testing, name) for name in testing.__all__)}
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., ComponentTests]]:
+    """`make(kind, cls)`: the suite of a kind on a class that is registered as `bad`."""
+
+    def made(kind: str, cls: type[Any], suite: type[ComponentTests] | None = None) -> ComponentTests:
+        zoo.register(kind, "bad")(cls)
+        tests = (suite or SUITES[kind])()
+        tests.name = "bad"
+        if kind in ("decoder",):
+            tests.encoder = "ste"  # type: ignore[attr-defined]
+        return tests
+
+    yield made
+    default_registry.cache_clear()
+
+
+def first_failure(tests: ComponentTests, check: str) -> str:
+    """What a check says, of all its parameters; '' if it passes or is skipped."""
+    method = getattr(tests, f"test_{check}")
+    marks = [mark for mark in getattr(method, "pytestmark", []) if mark.name == "parametrize"]
+    for values in [(value,) for value in marks[0].args[1]] if marks else [()]:
+        try:
+            method(*values)
+        except pytest.skip.Exception:
+            continue
+        except (Exception, pytest.fail.Exception) as error:
+            return f"{type(error).__name__}: {error}"
+    return ""
 
 
 @pytest.mark.parametrize(
-    ("suite", "cls", "check", "said"),
-    [
-        *((NeuronTests, *case) for case in NEURONS),
-        *((EncoderTests, *case) for case in ENCODERS),
-        *((DecoderTests, *case) for case in DECODERS),
-        *((BackboneTests, *case) for case in BACKBONES),
-        *((FamilyTests, *case) for case in FAMILIES),
-        *((FragileTests, *case) for case in CONVERTERS),
-    ],
+    ("kind", "cls", "check", "said"),
+    [(kind, *case) for kind, cases in KINDS.items() for case in cases],
     ids=lambda value: value.__name__ if isinstance(value, type) else None,
 )
-def test_a_defect_is_found_and_named(suite: type[ComponentTests], cls: type[Any], check: str, said: str) -> None:
-    names = {"names": ("bad_3x4",)} if cls is Careless else {}
-    result = result_of(suite, cls, check, **names)
-    assert result.outcome is Outcome.FAILED
-    assert said in result.message
+def test_a_defect_is_found_and_named(
+    make: Callable[..., ComponentTests], kind: str, cls: type[Any], check: str, said: str
+) -> None:
+    assert said in first_failure(make(kind, cls), check)
 
 
-def test_the_unspoiled_ones_pass() -> None:
-    for suite, cls in (
-        (NeuronTests, Spikes),
-        (EncoderTests, OwnEncoder),
-        (DecoderTests, Weighted),
-        (BackboneTests, Spoiled),
-        (FamilyTests, OfBlocks),
-        (FragileTests, Faithful),
-    ):
-        found = [result_of(suite, cls, check) for check in checks_of(suite)]
-        assert [r for r in found if r.outcome is Outcome.FAILED] == []
+@pytest.mark.parametrize("kind", ["neuron", "encoder", "decoder"])
+def test_the_unspoiled_ones_pass(make: Callable[..., ComponentTests], kind: str) -> None:
+    tests = make(kind, getattr(defects, f"Good{kind.capitalize()}"))
+    checks = [name.removeprefix("test_") for name in dir(tests) if name.startswith("test_")]
+    assert {check: said for check in checks if (said := first_failure(tests, check))} == {}
 
 
-def test_a_family_may_bring_example_names() -> None:
-    for cls, outcome, said in (
-        (Exemplary, Outcome.PASSED, ""),
-        (Careless, Outcome.SKIPPED, "no models named; add `names ="),
-        (Optional, Outcome.SKIPPED, "install it with: pip install vision"),
-    ):
-        result = result_of(FamilyTests, cls, "names_round_trip")
-        assert (result.outcome, said in result.message) == (outcome, True)
-
-
-def test_an_exempt_check_is_skipped_with_its_reason() -> None:
+def test_an_exemption_is_a_strict_xfail_of_that_suite_alone() -> None:
     class Exempt(NeuronTests):
         exempt: ClassVar = {"spikes_are_zeros_and_ones": "graded spikes, on purpose"}
 
-    result = result_of(Exempt, Graded, "spikes_are_zeros_and_ones")
-    assert result.outcome is Outcome.SKIPPED
-    assert result.message.startswith("exempt (graded spikes, on purpose): `forward` gives 1.5")
+    marks = {mark.name: mark.kwargs for mark in Exempt.test_spikes_are_zeros_and_ones.pytestmark}  # type: ignore[attr-defined]
+    assert marks["xfail"] == {"reason": "graded spikes, on purpose", "strict": True}
+    assert not hasattr(NeuronTests.test_spikes_are_zeros_and_ones, "pytestmark")
+    with pytest.raises(TypeError, match="no_such_check"):
+        type("Wrong", (NeuronTests,), {"exempt": {"no_such_check": "?"}})
 
 
-def test_an_exempt_check_that_passes_is_an_error() -> None:
-    class Exempt(NeuronTests):
-        exempt: ClassVar = {"spikes_are_zeros_and_ones": "once"}
-
-    result = result_of(Exempt, Spikes, "spikes_are_zeros_and_ones")
-    assert result.outcome is Outcome.FAILED
-    assert "take it out of `exempt`" in result.message
+@pytest.mark.parametrize(("name", "said"), [("", "names no neuron"), ("pilf", "did you mean 'plif'")])
+def test_a_suite_without_a_name_or_with_a_wrong_one_says_so(name: str, said: str) -> None:
+    tests = NeuronTests()
+    tests.name = name
+    assert said in first_failure(tests, "it_loads")
 
 
-def test_an_exemption_of_nothing_is_refused() -> None:
-    with pytest.raises(ConformanceError, match=r"exempt names 'no_such_check'; valid: it_loads, "):
+# Catalogs and weights -------------------------------------------------------------------------------------------------
 
-        class Exempt(NeuronTests):
-            exempt: ClassVar = {"no_such_check": "?"}
+RECIPE = (Path(zoo.__file__).parent / "training" / "recipes" / "finetune.yaml").read_text(encoding="utf-8")
 
 
-# --- Finding and running ---
+class Distribution(WeightTests):
+    """A package of the zoo's own weights, with a recipe; it is written before every check."""
+
+    name = "mine"
+    dataset_note = "JPEG"
+
+    def __init__(self, folder: Path) -> None:
+        self.package = folder / "package_of_weights"
+        shutil.copytree(Path(zoo.__file__).parent / "pretrained", self.package)
+        (self.package / "recipes").mkdir()
+        (self.package / "recipes" / "quick.yaml").write_text(RECIPE, encoding="utf-8")
+        self.written: list[dict[str, Any]] = copy.deepcopy(yaml.safe_load(catalog_path().read_text("utf-8"))["weights"])
+        for record in self.written:
+            record["source"] = f"package:{self.package.name}/{Path(record['source']).name}"
+            record |= {"recipe": "recipes/quick.yaml", "dataset_note": "stored as JPEG"}
+
+    @property
+    def component(self) -> Any:
+        return type("Handle", (), {"target": self.package.name})
+
+    def load(self) -> Path:
+        file = self.package / "registry.yaml"
+        file.write_text(yaml.safe_dump({"version": 1, "weights": self.written}), encoding="utf-8")
+        return file
 
 
-def test_a_suite_without_a_name_or_with_a_wrong_one_says_what_to_do() -> None:
-    for name, said in (("", 'NeuronTests names no neuron; add `name = "…"`'), ("lff", "did you mean 'lif'?")):
-        tests = NeuronTests()
-        tests.name = name
-        result = run_check(tests, "it_loads")
-        assert result.outcome is Outcome.FAILED
-        assert said in result.message
-
-
-def test_a_component_that_does_not_load_has_oneresult_of() -> None:
-    def explode() -> Any:
-        raise ImportError("no module named snntorch")
-
-    broken = Component("neuron", "broken", "zoo-broken", "1.0", "zoo_broken:Neuron", importer=explode)
-    (result,) = check_component(broken, Registry([broken]))
-    assert (result.check, result.outcome) == ("it_loads", Outcome.FAILED)
-    assert "no module named snntorch" in result.message
-
-
-def test_an_api_version_of_the_zoos_own_class_is_not_the_plugins() -> None:
-    class Borrowed(StraightThroughEncoder.__base__):  # type: ignore[name-defined]
-        def forward(self, x: Tensor) -> Tensor:
-            return x.round()
-
-    result = result_of(EncoderTests, Borrowed, "it_declares_its_own_api_version")
-    assert "write `api_version = 1` in your own class" in result.message
-
-
-def test_of_two_distributions_that_claim_a_name_each_is_checked() -> None:
-    claims = [
-        Component("decoder", "same", f"zoo-{name}", "1.0", f"zoo_{name}:Decoder", importer=lambda: RateDecoder)
-        for name in ("one", "two")
-    ]
-    registry = Registry(claims)
-    tests = DecoderTests()
-    tests.name, tests.registry = "same", registry
-    assert "is claimed by zoo-one" in run_check(tests, "it_loads").message
-    tests.name = "zoo-two:same"
-    assert run_check(tests, "answers_have_the_shape_of_a_plane").outcome is Outcome.PASSED
-
-
-def test_a_decoder_and_its_encoder_may_both_be_registered_in_this_process() -> None:
-    registry = Registry(c for c in default_registry().components() if c.distribution == "has8-zoo")
-    for kind, cls in (("encoder", OwnEncoder), ("decoder", OwnDecoder)):
-        registry.register(kind, "own", cls)
-    found = check_component(registry.find("decoder", "own"), registry)
-    assert [r for r in found if r.outcome is Outcome.FAILED] == []
-    assert {r.check for r in found if r.outcome is Outcome.PASSED} >= {"it_learns_in_a_model"}
-
-
-def test_an_unknown_distribution_names_those_there_are() -> None:
-    with pytest.raises(UnknownComponentError, match=r"no installed distribution 'has8_zoo' .* mean 'has8-zoo'"):
-        check_distribution("has8_zoo")
-
-
-def test_every_kind_of_component_has_a_suite() -> None:
-    assert SUITES.keys() == GROUPS.keys()
-    for kind, suite in SUITES.items():
-        assert suite.kind == kind
-        checks = checks_of(suite)
-        assert checks[0] == "it_loads"
-        assert all(getattr(suite, f"test_{check}").__doc__ for check in checks)
-
-
-def test_results_are_json() -> None:
-    registry = Registry(c for c in default_registry().components() if c.distribution == "has8-zoo")
-    registry.register("decoder", "mine", RateDecoder)
-    rows = [result.to_json() for result in check_component(registry.find("decoder", "mine"), registry)]
-    assert {row["name"] for row in rows} == {"mine"}
-    assert {row["outcome"] for row in json.loads(json.dumps(rows))} == {"passed", "skipped"}
-    assert all(row["message"] for row in rows if row["outcome"] == "skipped")
-
-
-def test_a_catalog_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Distribution:
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name, variant, said in (
-        ("good", "has8_resnet_b4_m2_d2_lif", None),
-        ("unknown", "has8_resnet_b4_m2_d2_nothing_bpd", "unknown encoder 'nothing'"),
-        ("unusual", "has8_resnet_b4_m2_d2_ste_bpd_if", "is written 'has8_resnet_b4_m2_d2_ste_bpd'"),
-    ):
-        folder = tmp_path / f"catalog_{name}"
-        folder.mkdir()
-        text = variant.replace("d2_lif", "d2_ste_bpd_lif")
-        (folder / "registry.yaml").write_text(f"version: 1\nvariants: [{{names: {text}}}]\n", encoding="utf-8")
-        point = importlib.metadata.EntryPoint(name, folder.name, "zoo.catalogs")
-        ours = [c for c in default_registry().components() if c.distribution == "has8-zoo"]
-        registry = Registry([*ours, *scan([point])])
-        failed = [r.message for r in check_component(registry.find("catalog", name), registry) if r.outcome == "failed"]
-        assert len(failed) == (said is not None)
-        assert said is None or said in failed[0]
+    return Distribution(tmp_path)
+
+
+@pytest.mark.slow
+def test_weights_in_order_pass(distribution: Distribution) -> None:
+    checks = [name.removeprefix("test_") for name in dir(distribution) if name.startswith("test_it")]
+    assert {check: said for check in checks if (said := first_failure(distribution, check))} == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "said"),
+    [
+        ({"sha256": "0" * 64}, "its_weights_are_what_it_says", "published"),
+        ({"labels": ["cat"]}, "its_weights_are_what_it_says", "labels and channels"),
+        ({"source": "package:nowhere/a.safetensors"}, "its_files_are_listed", "list the file"),
+        ({"dataset_note": "stored somehow"}, "its_records_say_where_the_images_came_from", "say 'JPEG'"),
+        ({"recipe": "modern"}, "its_recipes_have_reasons", "names none of"),
+        ({"recipe": "recipes/slow.yaml"}, "its_recipes_have_reasons", "slow.yaml"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_false_record_is_found_and_named(
+    distribution: Distribution, change: dict[str, Any], check: str, said: str
+) -> None:
+    distribution.written[0] |= change
+    assert said in first_failure(distribution, check)

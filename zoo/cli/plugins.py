@@ -1,29 +1,28 @@
-"""`zoo plugins`: who provides what and whether it works; `check` runs the conformance kit, `new` writes a plugin."""
+"""`zoo plugins`: providers of components and their states; `check` runs the conformance kit, `new` writes a plugin."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import tempfile
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+from xml.etree import ElementTree
 
 import typer
 
 from zoo.cli.options import Json, PlainCommand, PlainGroup
 from zoo.cli.output import counted, in_one_line, print_rows
-from zoo.errors import UnknownComponentError, suggest
-from zoo.progress import progress
-from zoo.registry import OURS, Component
+from zoo.errors import ComponentError, MissingExtraError, UnknownComponentError, install_extra, suggest
+from zoo.registry import OURS
 from zoo.terminal import say
 
-if TYPE_CHECKING:
-    from zoo.testing import CheckResult
-
-Seconds = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="SECONDS", help="How long the import of a plugin may take.")
-]
+Row = dict[str, str]
+OUTCOMES = ("passed", "failed", "skipped")
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "-W", "ignore")
 
 plugins_app = typer.Typer(
     cls=PlainGroup,
@@ -40,31 +39,27 @@ def plugins_command(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show whole tracebacks, not only their last lines.")
     ] = False,
-    seconds: Seconds = 30,
     as_json: Json = False,
 ) -> None:
-    """Say who provides every component and whether it works; check and write plugins.
+    """Show the provider of every component and its state; check and write plugins.
 
-    Alone it imports every component, those of plugins in another process, so
-    that one which ends or hangs is named too. States: loaded, broken (its
-    import fails, or it is not such a component), incompatible (written for
-    another API version), conflict (several distributions claim its name),
-    disabled (by the environment variable ZOO_DISABLE_PLUGINS: distributions or
-    names between commas), incomplete (an extra of has8-zoo that it needs is not
-    installed).
-    Exit status 1 where one cannot be used, though all of it is installed.
+    Alone it imports every component. States: loaded, broken (its import fails,
+    or it is not such a component), incompatible (written for another API
+    version), conflict (several distributions claim its name), disabled (by the
+    environment variable ZOO_DISABLE_PLUGINS: distributions or names between
+    commas), incomplete (an extra of has8-zoo that it needs is not installed).
+    Exit status 1 if one cannot be used, though all of it is installed.
     """
     if context.invoked_subcommand is None:
-        _list(verbose, seconds, as_json)
+        _list(verbose, as_json)
 
 
-def _list(verbose: bool, seconds: float, as_json: bool) -> None:
+def _list(verbose: bool, as_json: bool) -> None:
     from zoo.catalog.catalog import default_catalog
     from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
 
     registry = default_registry()
     default_catalog()  # reads the catalogs of plugins, so that a malformed one is known
-    _probe_plugins(registry.components(), seconds)
     checked = [(c, *registry.status(c)) for c in registry.check()]
     rows = [
         {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
@@ -74,25 +69,12 @@ def _list(verbose: bool, seconds: float, as_json: bool) -> None:
     print_rows(rows, as_json)
     for name in idle_switches(registry.components(), disabled_names()):
         say(f"note: {name!r} in {DISABLE} matches nothing that is installed", file=sys.stderr)
-    told_of = [(c, state, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
-    for component, _, reason in told_of:
-        if not as_json:
-            lines = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
-            say("", f"{component.kind} {component.name} of {component.origin}:", *lines, sep="\n")
-    if any(state is not State.INCOMPLETE for _, state, _ in told_of):
+    unusable = [(c, state, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
+    for component, _, reason in () if as_json else unusable:
+        lines = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
+        say("", f"{component.kind} {component.name} of {component.origin}:", *lines, sep="\n")
+    if any(state is not State.INCOMPLETE for _, state, _ in unusable):
         raise typer.Exit(1)
-
-
-def _probe_plugins(components: Iterable[Component], seconds: float) -> None:
-    """Find out in other processes what becomes of the plugins' components; the zoo's own can be trusted."""
-    from zoo.registry import NOTEBOOK, State
-
-    ours = (OURS, NOTEBOOK)
-    plugins = [c for c in components if c.state is State.AVAILABLE and c.kind != "catalog"]
-    if plugins := [c for c in plugins if c.distribution not in ours]:
-        from zoo.testing.component_probe import probe_components
-
-        probe_components(plugins, seconds)
 
 
 @plugins_app.command("check", cls=PlainCommand, epilog="Example: zoo plugins check zoo-gray")
@@ -103,111 +85,121 @@ def check_command(
     verbose: Annotated[
         bool, typer.Option("--verbose", help="Show the checks that passed or were left out too.")
     ] = False,
-    seconds: Seconds = 30,
     as_json: Json = False,
 ) -> None:
     """Run the conformance kit on the components of a distribution, without a test file.
 
-    Every failed check says what the author should do; checks that fail for the
-    same cause are told together. Plugins are imported and checked in another
-    process, so that one which ends or hangs is named too. Exit status 1 where a
-    check failed. A test file that subclasses zoo.testing's suites checks more:
-    it can give a reference, and the decoder that inverts an encoder.
+    Every component that fails shows its first cause, by pytest in another
+    process. Exit status 1 if a check failed. A test file that subclasses
+    zoo.testing's suites checks more: it can give a reference, and the decoder
+    that inverts an encoder.
     """
-    from zoo.testing import Outcome
-
     chosen = _to_check(distribution)
     if not chosen:
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
-    _probe_plugins(chosen, seconds)
-    results: list[CheckResult] = []
-    with progress("checking", len(chosen), visible=not as_json) as advance:
-        for component in chosen:
-            results += _check(component)
-            advance(1)
-    failed = [result for result in results if result.outcome is Outcome.FAILED]
+    rows: list[Row] = []
+    for name in chosen:
+        try:
+            rows += check_distribution(name)
+        except ComponentError as error:  # its process ended; those of the others go on
+            rows.append({"kind": "", "name": name, "check": "", "outcome": "failed", "message": str(error)})
+    failed = [row for row in rows if row["outcome"] == "failed"]
     if as_json:
-        print_rows([result.to_json() for result in results], as_json)
+        print_rows(rows, as_json)
     else:
         _print_failures(failed)
-        if verbose:
-            _print_others([result for result in results if result.outcome is not Outcome.FAILED])
-        counts = Counter(result.outcome for result in results)
-        say(f"{counted(len(chosen), 'component')}: " + ", ".join(f"{counts[o]} {o}" for o in Outcome))
+        for row in (row for row in rows if verbose and row["outcome"] != "failed"):
+            say(f"{row['kind']} {row['name']}: {row['outcome']} {row['check']}")
+            say(*_folded(row["message"]), sep="\n")
+        counts = Counter(row["outcome"] for row in rows)
+        components = counted(len({(row["kind"], row["name"]) for row in rows}), "component")
+        say(f"{components}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
     if failed:
         raise typer.Exit(1)
 
 
-def _to_check(distribution: str | None) -> list[Component]:
-    """The components of a distribution, or those of every plugin; raises `UnknownComponentError`."""
-    from zoo.registry import default_registry
+def check_distribution(distribution: str) -> list[Row]:
+    """Run the suites of every component of an installed distribution.
 
-    components = default_registry().components()
+    Checks that want something of the author (a reference, a decoder that inverts the encoder) are skipped; a test
+    file that subclasses the kind's suite gives it to them.
+
+    Returns:
+        One row a check: kind, name, check, outcome (passed, failed or skipped), message (the first cause of a
+        failure, or the reason of a skip). A component that does not load has one row.
+
+    Raises:
+        ComponentError: pytest's process ended before it had told everything.
+        MissingExtraError: pytest is not installed.
+    """
+    code = f"from zoo.testing.installed import suites_of\nglobals().update(suites_of({distribution!r}))\n"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+        Path(folder, "test_components.py").write_text(code, encoding="utf-8")
+        report = Path(folder, "report.xml")
+        command = [sys.executable, *PYTEST, f"--rootdir={folder}", f"--junitxml={report}", folder]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if "No module named pytest" in done.stderr:
+            raise MissingExtraError(f"the conformance kit needs pytest; {install_extra('testing')}")
+        if done.returncode not in (0, 1):
+            said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
+            raise ComponentError(f"checking {distribution} ended with status {done.returncode}:\n{said}")
+        rows = [_row(case, distribution) for case in ElementTree.parse(report).iter("testcase")]
+    unloaded = {row["name"] for row in rows if (row["check"], row["outcome"]) == ("it_loads", "failed")}
+    return [row for row in rows if row["name"] not in unloaded or row["check"] == "it_loads"]
+
+
+def _row(case: ElementTree.Element, distribution: str) -> Row:
+    _, kind, name = case.attrib["classname"].rpartition(".")[2].split("__", 2)
+    row = {"kind": kind, "name": f"{distribution}:{name}", "check": case.attrib["name"].removeprefix("test_")}
+    row |= {"outcome": "passed", "message": ""}
+    for child in case:
+        if child.tag in ("failure", "error", "skipped"):
+            message = child.attrib.get("message", "").removeprefix("AssertionError: ").partition("\nassert ")[0]
+            row |= {"outcome": "skipped" if child.tag == "skipped" else "failed", "message": message}
+    return row
+
+
+def _to_check(distribution: str | None) -> list[str]:
+    """Return the distribution, or every plugin; raises `UnknownComponentError`."""
+    from zoo.registry import NOTEBOOK, default_registry
+
+    known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}
     if distribution is None:
-        return [component for component in components if component.distribution != OURS]
-    chosen = [component for component in components if component.distribution == distribution]
-    if not chosen:
-        known = {component.distribution for component in components}
-        raise UnknownComponentError(
-            f"no installed distribution {distribution!r} offers components"
-            f"{_install_it(distribution) or suggest(distribution, known)}"
-        )
-    return chosen
+        return sorted(known - {OURS})
+    if distribution not in known:
+        name = Path(distribution).name
+        here = f"; the folder {name} is here: pip install -e ./{name} first, then zoo plugins check {name}"
+        advice = here if Path(name, "pyproject.toml").is_file() else suggest(distribution, known)
+        raise UnknownComponentError(f"no installed distribution {distribution!r} offers components{advice}")
+    return [distribution]
 
 
-def _install_it(distribution: str) -> str:
-    """How to install a plugin whose folder lies here; '' where there is none."""
-    name = Path(distribution).name
-    if not (Path(name) / "pyproject.toml").is_file():
-        return ""
-    return f"; the folder {name} is here: pip install -e ./{name} first, then zoo plugins check {name}"
-
-
-def _check(component: Component) -> list[CheckResult]:
-    """A plugin's in another process; the zoo's own, and what was registered in this process, here."""
-    from zoo.registry import NOTEBOOK
-    from zoo.testing import check_component
-    from zoo.testing.component_probe import check_elsewhere
-
-    here = component.distribution in (OURS, NOTEBOOK) or component.kind == "catalog"
-    return check_component(component) if here else check_elsewhere(component)
-
-
-def _print_failures(failed: Sequence[CheckResult]) -> None:
-    """Each cause once, in lines of 80 columns, with the checks that it fails."""
-    causes: dict[tuple[str, str, str], list[CheckResult]] = {}
-    for result in failed:
-        causes.setdefault((result.kind, result.name, _cause(result.message)), []).append(result)
-    for results in causes.values():
-        first = results[0]
-        say(f"{first.kind} {first.name} fails {first.check}")
-        say(*_folded(in_one_line(first.message)), sep="\n")
-        if results[1:]:
-            say(f"  {counted(len(results) - 1, 'more check')} {'fail' if results[2:] else 'fails'} for the same cause")
+def _print_failures(failed: Sequence[Row]) -> None:
+    """Print each component's first failure, in lines of 80 columns, and how many more checks fail."""
+    of_components: dict[tuple[str, str], list[Row]] = {}
+    for row in failed:
+        of_components.setdefault((row["kind"], row["name"]), []).append(row)
+    for first, *more in of_components.values():
+        say(f"{first['kind']} {first['name']} fails {first['check']}")
+        say(*_folded(in_one_line(first["message"])), sep="\n")
+        if more:
+            say(f"  {counted(len(more), 'more check')} {'fail' if more[1:] else 'fails'}")
         say()
 
 
-def _cause(message: str) -> str:
-    """What a component raised, whatever was attempted with it; else the whole message."""
-    return message.partition(" raises ")[2] or message
-
-
-def _print_others(results: Sequence[CheckResult]) -> None:
-    for result in results:
-        say(f"{result.kind} {result.name}: {result.outcome} {result.check}")
-        if result.message:
-            say(*_folded(result.message), sep="\n")
-
-
 def _folded(text: str) -> list[str]:
-    return textwrap.wrap(" ".join(text.split()), 76, initial_indent="  ", subsequent_indent="  ") or [""]
+    return textwrap.wrap(" ".join(text.split()), 76, initial_indent="  ", subsequent_indent="  ")
 
 
 @plugins_app.command("new", cls=PlainCommand, epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
 def new_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
-    kind: Annotated[str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone or family.")] = "neuron",
+    kind: Annotated[
+        str,
+        typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone, family, converter or weights."),
+    ] = "neuron",
     component: Annotated[
         str | None,
         typer.Option(metavar="WORD", help="The component's name.  (default: NAME without its leading zoo-)"),
@@ -218,7 +210,7 @@ def new_command(
 ) -> None:
     """Write a complete plugin: one working component, tests on the kit, README, CI file.
 
-    It installs, passes and works in a model at once; nothing is written over.
+    It installs and passes its tests at once; nothing is written over.
     """
     from zoo.scaffold import draft
 

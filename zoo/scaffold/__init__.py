@@ -2,6 +2,223 @@
 
 from __future__ import annotations
 
-from zoo.scaffold.draft import KINDS, PluginDraft, create, draft
+import importlib.metadata
+import importlib.util
+import keyword
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import final
 
-__all__ = ["KINDS", "PluginDraft", "create", "draft"]
+import jinja2
+
+import zoo
+from zoo.contracts import API_VERSION
+from zoo.errors import ComponentClashError, ComponentError, InputError, UnknownComponentError, shorten, suggest
+from zoo.files import write_folder
+from zoo.registry import GROUPS, NAME, default_registry
+
+MODELS = {
+    "neuron": "has8_resnet_b8_m2_d4_ste_bpd_{component}",
+    "encoder": "has8_resnet_b8_m2_d4_{component}_bpd",
+    "decoder": "has8_resnet_b8_m2_d4_ste_{component}",
+    "backbone": "has8_{component}_b8_m2_d2_ste_bpd",
+    "family": "{component}_b8_ste",
+    "converter": "",
+    "weights": "",
+}
+"""Kind → a model that uses the component, if its name stands in one."""
+
+KINDS = tuple(MODELS)
+"""Kinds of plugins that can be made."""
+
+COMMON = {
+    ".github/workflows/test.yml": "common/test.yml.jinja",
+    ".gitignore": "common/gitignore.jinja",
+    "LICENSE": "common/LICENSE.jinja",
+    "README.md": "common/README.md.jinja",
+    "pyproject.toml": "common/pyproject.toml.jinja",
+}
+"""Path → template of the files that every plugin has."""
+
+MAX_DISTRIBUTION = 64
+MAX_COMPONENT = 24
+"""A model's name has up to seven parts and 200 characters."""
+
+OURS = ("has8", "zoo", "weights")
+"""Leading words of a distribution that its component does not repeat: `zoo-sparkle` offers `sparkle`."""
+
+RESERVED = frozenset({"build", "dist", "test_conformance", "tests"})
+"""Packages that would lie where the new plugin keeps something else."""
+
+_DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+
+
+@final
+@dataclass(frozen=True)
+class PluginDraft:
+    """A distribution that is not written yet; `draft` makes one of valid names.
+
+    Attributes:
+        distribution: normalised name (`zoo-sparkle`), also of the folder.
+        kind: one of `KINDS`.
+        component: as it stands in a model's name (`sparkle`).
+    """
+
+    distribution: str
+    kind: str
+    component: str
+
+    @property
+    def package(self) -> str:
+        """Import package: `zoo_sparkle`."""
+        return self.distribution.replace("-", "_")
+
+    @property
+    def class_name(self) -> str:
+        """The component's class: `SparkleNeuron`."""
+        return self.component.capitalize() + self.kind.capitalize()
+
+    @property
+    def group(self) -> str:
+        """Its group of entry points: `zoo.neurons`."""
+        return GROUPS["catalog" if self.kind == "weights" else self.kind]
+
+    @property
+    def target(self) -> str:
+        """The value of its entry point: `zoo_sparkle:SparkleNeuron`; of weights the package."""
+        return self.package if self.kind == "weights" else f"{self.package}:{self.class_name}"
+
+    @property
+    def model(self) -> str:
+        """The name of a model that uses the component; empty for converters and weights."""
+        return MODELS[self.kind].format(component=self.component)
+
+    def files(self) -> dict[str, str]:
+        """Render the distribution: path inside it → text."""
+        environment = jinja2.Environment(
+            loader=jinja2.PackageLoader("zoo.scaffold"),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        templates = dict(COMMON)
+        for template in environment.list_templates():
+            folder, _, file = template.removesuffix(".jinja").rpartition("/")
+            if folder == self.kind:
+                templates[f"{'tests' if file.startswith('test_') else self.package}/{file}"] = template
+        major, minor = zoo.__version__.split(".")[:2]
+        given = {
+            "plugin": self,
+            "group": self.group,
+            "api_version": API_VERSION,
+            "requirement": f"has8-zoo>={major}.{minor},<{int(major) + 1}",
+            "example": "ann_resnet_b8_m2_d4",
+        }
+        rendered = {path: environment.get_template(each).render(given) for path, each in templates.items()}
+        return dict(sorted({**rendered, f"{self.package}/py.typed": ""}.items()))
+
+    def write(self, folder: Path) -> Path:
+        """Write everything to `folder`/`distribution`, or nothing, and return the new folder.
+
+        Raises:
+            InputError: there is something already, or it cannot be written.
+        """
+        target = folder / self.distribution
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder; make it first, or name one that there is")
+        try:
+            if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+                raise InputError(f"{target} exists and is not empty; nothing is written over: move it, or rename yours")
+            write_folder(target, {path: text.encode() for path, text in self.files().items()})
+        except OSError as error:
+            raise InputError(f"{target} cannot be written: {error}") from error
+        return target
+
+    def next_commands(self, written: Path) -> list[str]:
+        """List commands to type next: install it, test it, see it.
+
+        Args:
+            written: the folder that `write` returned.
+        """
+        place = str(written) if written.is_absolute() else f"./{written}"
+        return [
+            f"pip install -e {shlex.quote(f'{place}[test]')}",
+            f"python -m pytest {shlex.quote(place)}",
+            f"zoo profile {self.model}" if self.model else f"zoo plugins check {self.distribution}",
+        ]
+
+
+def draft(name: str, kind: str = "neuron", component: str | None = None) -> PluginDraft:
+    """Check a new plugin's names; nothing is written.
+
+    Args:
+        name: of the distribution, such as `zoo-sparkle`.
+        kind: one of `KINDS`.
+        component: None for the distribution's name without `zoo-`.
+
+    Raises:
+        InputError: the name is not a distribution's, or taken.
+        UnknownComponentError: no such kind.
+        ComponentError, ComponentClashError: the component's name is not valid, or is taken.
+    """
+    if kind not in KINDS:
+        valid = f"valid: {', '.join(KINDS)}"
+        raise UnknownComponentError(
+            f"no plugin of kind {shorten(str(kind))} can be made{suggest(str(kind), KINDS)}; {valid}"
+        )
+    distribution = _distribution_name(name)
+    return PluginDraft(distribution, kind, _component_name(component, distribution))
+
+
+def create(name: str, folder: Path, kind: str = "neuron", component: str | None = None) -> Path:
+    """Write a complete distribution with one working component to `folder`/`name`; raises as `draft` and `write`."""
+    return draft(name, kind, component).write(folder)
+
+
+def _distribution_name(text: str) -> str:
+    """Normalise (PEP 503) the name of a distribution, if it is one (PEP 508) and free here."""
+    name = re.sub(r"[-_.]+", "-", text).lower()
+    if not (_DISTRIBUTION.fullmatch(text) and len(name) <= MAX_DISTRIBUTION):
+        raise InputError(
+            f"{shorten(text)} is not the name of a plugin; valid: letters, digits and hyphens, a letter first and no "
+            f"hyphen last, up to {MAX_DISTRIBUTION}, such as 'zoo-sparkle'"
+        )
+    package = name.replace("-", "_")
+    if _is_pythons(package) or package in RESERVED:
+        raise InputError(f"package {package!r} would hide another one; choose another name, such as 'zoo-{name}'")
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        version = ""
+    if version or importlib.util.find_spec(package) is not None:
+        raise InputError(f"{name} {version} is installed already; uninstall it, or choose another name")
+    return name
+
+
+def _component_name(wanted: str | None, distribution: str) -> str:
+    """Return the component's name, or the one that goes with a distribution; free among all kinds."""
+    words = distribution.split("-")
+    while len(words) > 1 and words[0] in OURS:
+        words = words[1:]
+    name = "".join(words) if wanted is None else wanted
+    advice = "name the component with --component" if wanted is None else "choose another"
+    if not (NAME.fullmatch(name) and len(name) <= MAX_COMPONENT) or _is_pythons(name):
+        raise ComponentError(
+            f"{shorten(name)} is not a component name; {advice}; valid: lower-case letters and digits, a letter first, "
+            f"up to {MAX_COMPONENT}, and no word of Python's own, such as 'sparkle'"
+        )
+    for rival in default_registry().components():
+        if rival.name == name:
+            raise ComponentClashError(
+                f"{name!r} is the {rival.kind} of {rival.origin} already; {advice}, such as 'my{name}'"
+            )
+    return name
+
+
+def _is_pythons(name: str) -> bool:
+    return keyword.iskeyword(name) or name in sys.stdlib_module_names

@@ -1,71 +1,164 @@
-"""The suite of a catalog."""
+"""The suites of catalogs, distributions of weights, and converters."""
 
 from __future__ import annotations
 
-from zoo.catalog.catalog import Catalog, read_catalog
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+import zoo
+from zoo.catalog.catalog import default_catalog, read_catalog, read_file
 from zoo.catalog.schema import WeightRecord
 from zoo.catalog.sources import PackageFile
-from zoo.registry import Registry, parse_name
-from zoo.testing.component import ComponentTests
-from zoo.testing.outcome import NotApplicable, attempting, require
+from zoo.contracts.converter import Converted
+from zoo.contracts.sizes import SMALL_IMAGE_SIZE
+from zoo.errors import WeightError
+from zoo.factory import build_model, describe_model
+from zoo.registry import parse_name
+from zoo.testing.suite import ClassTests, ComponentTests
 
 
 class CatalogTests(ComponentTests):
-    """A registry.yaml inside a package: variants and weights that a distribution adds.
-
-    Example:
-        >>> class TestMine(CatalogTests):
-        ...     name = "mine"
-    """
+    """A registry.yaml inside a package: variants and weights that a distribution adds."""
 
     kind = "catalog"
 
-    def _read(self) -> Catalog:
-        path = self.load()
-        with attempting(f"reading {path}"):
-            catalog = read_catalog(path)
-        return catalog
-
-    def test_it_follows_the_schema(self) -> None:
-        """Every record is complete, and of a form that can be fetched and verified."""
-        self._read()
+    def records(self) -> tuple[WeightRecord, ...]:
+        """Return the records of its weights, in the file's order."""
+        return read_file(self.load()).weights
 
     def test_its_variants_are_names(self) -> None:
-        """Every variant parses, and is written as the zoo writes it."""
-        for name in self._read().names:
-            with attempting(f"parsing the variant {name!r}"):
-                spec = parse_name(name, self.components)
-            require(str(spec) == name, f"the variant {name!r} is written {str(spec)!r} by the zoo; list it so")
+        """The file follows the schema; every variant parses, and is written as the zoo writes it."""
+        for name in read_catalog(self.load()).names:
+            assert str(parse_name(name)) == name, f"the zoo writes {str(parse_name(name))!r}; list it so"
 
     def test_its_weights_are_what_it_says(self) -> None:
-        """Of every weight in a package: the very bytes, which load strictly; labels, spec and costs are the model's."""
-        records = [record for variant in self._read().weights.values() for record in variant]
-        packed = [record for record in records if isinstance(record.location, PackageFile)]
+        """Of every weight in a package: its bytes load strictly; labels, spec and costs are the model's."""
+        packed = [record for record in self.records() if isinstance(record.location, PackageFile)]
         if not packed:
-            raise NotApplicable("no weight in a package; those on the Hub are verified when they are fetched")
+            pytest.skip("no weight in a package; those on the Hub are verified when they are fetched")
         for record in packed:
-            with attempting(f"verifying the weight {record.name} of {record.source}"):
-                _verify(record, self.components)
+            _verify(record)
 
 
-def _verify(record: WeightRecord, registry: Registry) -> None:
-    """As `zoo publish` does, and that the record describes this network and no other."""
-    from zoo.factory import describe_model
-    from zoo.hub.publish import assemble  # the Hub's library is loaded where there are weights alone
+def _verify(record: WeightRecord) -> None:
+    """Check a record as `zoo publish` does, and that it describes this network and no other."""
+    from zoo.hub.publish import assemble  # the Hub's library is loaded for weights alone
     from zoo.weights import count_classes, parse_weight, read_weight
 
-    spec = record.spec_of(parse_name(record.variant, registry)).untagged()
-    derived = spec.to_json()
-    require(
-        record.spec == derived,
-        f"{record.name}: its spec is {record.spec}; write {derived}, what the name says, with its options",
-    )
+    spec = record.spec_of(parse_name(record.variant)).untagged()
+    assert record.spec == spec.to_json(), f"{record.name}: write the spec that the name says, {spec.to_json()}"
     data = read_weight(record, record.location)
-    described = describe_model(spec, registry=registry)
-    classes, channels = count_classes(described, parse_weight(data, record.name), record.source)
-    require(
-        (len(record.labels), record.in_chans) == (classes, channels),
-        f"{record.name}: {len(record.labels)} labels and in_chans {record.in_chans}, but the file is of {classes} "
-        f"classes and {channels} channels; name every class, in the order of the logits",
-    )
+    counted = count_classes(describe_model(spec), parse_weight(data, record.name), record.source)
+    stated = (len(record.labels), record.in_chans)
+    assert stated == counted, f"{record.name}: {stated} labels and channels, but the file is of {counted}"
     assemble(record, record.location, f"package:{record.name}", data=data)
+
+
+class WeightTests(CatalogTests):
+    """A distribution of weights: registry.yaml, weight files and the recipes they were trained by in one package.
+
+    Attributes:
+        largest_megabytes: limit for all weight files of the package together.
+        dataset_note: a word that every record's `dataset_note` has to contain; without one the check is skipped.
+    """
+
+    largest_megabytes: ClassVar[float] = 60
+    dataset_note: ClassVar[str] = ""
+
+    def folder(self) -> Path:
+        """Return the package's folder."""
+        return Path(self.load()).parent
+
+    def test_its_weights_load_by_name(self) -> None:
+        """Every weight is listed and, asked for by its name, classifies a batch into as many classes as it says."""
+        listed = zoo.list_models(pretrained=True)
+        for record in self.records():
+            assert record.name in listed, f"{record.name} is not in `zoo list --pretrained`; install the distribution"
+            size = record.preprocessing.size
+            with torch.no_grad():
+                logits = zoo.create_model(record.name).eval()(torch.rand(2, record.in_chans, size, size))
+            assert logits.shape == (2, len(record.labels)), f"{record.name}: one label a class"
+
+    def test_its_files_are_listed(self) -> None:
+        """Every weight file of the package belongs to a record; together they fit into a wheel."""
+        files = sorted(self.folder().glob("*.safetensors"))
+        listed = {record.source for record in self.records()}
+        unlisted = [file.name for file in files if f"package:{self.component.target}/{file.name}" not in listed]
+        assert not unlisted, f"no record has the source {', '.join(unlisted)}; list the file or leave it out"
+        size = sum(file.stat().st_size for file in files) / 1e6
+        assert size <= self.largest_megabytes, f"the weight files take {size:.1f} MB; publish them on the Hub"
+
+    def test_its_hybrids_have_controls(self) -> None:
+        """Beside every hybrid the same blocks without spikes have a weight, here or in another installed catalog."""
+        names = {record.variant for record in self.records()}
+        for record in self.records():
+            spec = parse_name(record.variant)
+            if spec.family == "has8":
+                control = "ann_{backbone}_b{base}_m{mult}_d{depth}".format(**dict(spec.fields))
+                elsewhere = {listed.name for listed in default_catalog().weights.get(control, ())}
+                known = control in names or record.control in elsewhere
+                assert known, f"{record.name}: add a weight of {control}, or name a listed one as `control`"
+
+    def test_its_records_say_where_the_images_came_from(self) -> None:
+        """The model card repeats `dataset_note`, so that it says what the published data set does not."""
+        for record in self.records():
+            assert self.dataset_note in record.dataset_note, f"{record.name}: say {self.dataset_note!r} in its note"
+
+    def test_its_recipes_have_reasons(self) -> None:
+        """Every record names a recipe of the package; each has one setting a line with its reason as a comment."""
+        from zoo.training import load_recipe
+
+        recipes = {f"recipes/{path.name}": path for path in (self.folder() / "recipes").glob("*.yaml")}
+        if not recipes:
+            pytest.skip("the package holds no recipes/*.yaml")
+        for path in recipes.values():
+            lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
+            assert len(lines) == len(load_recipe(path).model_fields_set), f"{path.name}: write one setting a line"
+            bare = [line for line in lines if not line.partition("#")[2].strip()]
+            assert not bare, f"{path.name}: {bare[:1]} has no comment; say why this value"
+        for record in self.records():
+            named = {word.strip(",;") for word in record.recipe.split() if word.startswith("recipes/")}
+            assert named, f"the recipe of {record.name} names none of {', '.join(recipes)}"
+            assert named <= recipes.keys(), f"the recipe of {record.name} names {named - recipes.keys()}"
+
+
+class ConverterTests(ClassTests):
+    """The state dict of a model from elsewhere → a model's name and its state dict.
+
+    Attributes:
+        image_size: pixels a side that the checkpoint was trained with.
+    """
+
+    kind = "converter"
+    image_size: int = SMALL_IMAGE_SIZE
+
+    def checkpoint(self) -> Mapping[str, Tensor] | None:
+        """Return a small state dict that it reads; None for none at hand."""
+        return None
+
+    def test_options(self) -> None:
+        """`options` names keyword arguments of the constructor, each with a default."""
+        self.option_defaults()
+
+    @pytest.mark.parametrize("state", [{}, {"no.such.weight": torch.zeros(2, 3)}], ids=["empty", "foreign"])
+    def test_other_checkpoints_are_refused(self, state: dict[str, Tensor]) -> None:
+        """By a `WeightError` that says what is missing."""
+        with pytest.raises(WeightError):
+            self.make().convert(state)
+
+    def test_the_state_fits_the_model(self) -> None:
+        """A conversion of the author's checkpoint loads strictly into its model, and `zoo convert` can store it."""
+        from zoo.saving import fold_converted
+
+        state = self.checkpoint()
+        if state is None:
+            pytest.skip("no checkpoint; override `checkpoint()` to give a small one")
+        converted: Converted = self.make().convert(state)
+        model = build_model(parse_name(converted.spec_name), converted.num_classes, converted.in_chans)
+        model.load_state_dict(dict(converted.state))
+        fold_converted(converted, "the converted checkpoint", image_size=self.image_size)

@@ -1,235 +1,299 @@
-"""Checks of models: what backbones and families are seen through."""
+"""The suites of backbones and families, seen through the models that are made of them."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property, partial
 from math import ceil
-from typing import cast
+from typing import ClassVar, cast
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from zoo.contracts.backbone import Backbone
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.family import GrammarFamily
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.errors import InputError
+from zoo.errors import CompositionError, InputError, MissingExtraError, MissingPluginError, ModelNameError, OptionError
 from zoo.factory import build_model
-from zoo.registry import Registry, parse_name
-from zoo.testing.inputs import run, seeded, uniform
+from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart
+from zoo.registry import NOTEBOOK, default_registry, parse_name
 from zoo.testing.modules import ModuleTests
-from zoo.testing.outcome import ConformanceError, attempting, require
+from zoo.testing.suite import check_finite, run, seeded, uniform
 
 CLASSES = 5
+MAX_DEPTH = 8
+STANDARD = {"backbone": "resnet", "encoder": "ste", "decoder": "bpd", "neuron": "if"}
+"""Components for a name that the author did not choose."""
 
 
-def compose(
-    name: str, registry: Registry, *, num_classes: int = CLASSES, in_chans: int = 3, seed: int = 0
-) -> ImageClassifier:
-    """The model of a name, the same at every call; raises `ConformanceError` where it cannot be composed."""
-    with seeded(seed), attempting(f"composing {name}"):
-        model = build_model(parse_name(name, registry), num_classes, in_chans, registry)
-    return model
+def compose(name: str, *, num_classes: int = CLASSES, in_chans: int = 3, seed: int = 0) -> ImageClassifier:
+    """Build the model of a name, the same at every call."""
+    with seeded(seed):
+        return build_model(parse_name(name), num_classes, in_chans)
 
 
-def require_training_step(model: ImageClassifier, images: Tensor) -> None:
-    """A step of SGD in training mode: a finite loss, and a finite gradient in every parameter."""
-    __tracebackhide__ = True
-    model.train()
-    labels = torch.arange(len(images)) % model.num_classes
-    with attempting(f"a training step of {model.spec}"):
-        loss = functional.cross_entropy(model(images), labels)
-    require(bool(torch.isfinite(loss)), f"the loss of {model.spec} is {loss.item()} at the first training step")
-    with attempting(f"`backward` of {model.spec}"):
-        loss.backward()
+def check_training_step(model: ImageClassifier, images: Tensor | None = None) -> None:
+    """Take a step in training mode: a finite loss, and a finite gradient in every parameter."""
+    images = uniform((2, 3, 16, 16)) if images is None else images
+    loss = functional.cross_entropy(model.train()(images), torch.arange(len(images)) % model.num_classes)
+    check_finite(loss[None], f"the loss of {model.spec}")
+    loss.backward()
     for name, parameter in model.named_parameters():
-        grad = parameter.grad
-        require(grad is not None, f"{model.spec}: no gradient reaches {name}; use it in `forward`, or leave it out")
-        bad = grad is not None and not bool(torch.isfinite(grad).all())
-        require(not bad, f"{model.spec}: the gradient of {name} has values that are NaN or infinite")
-
-
-def _module(model: nn.Module, name: str, where: str) -> nn.Module:
-    try:
-        return model.get_submodule(name)
-    except AttributeError as error:
-        raise ConformanceError(f"{where} names {name!r}, which the model does not have: {error}") from error
+        assert parameter.grad is not None, f"{model.spec}: no gradient reaches {name}; use it, or leave it out"
+        check_finite(parameter.grad, f"the gradient of {name}")
 
 
 class ModelTests(ModuleTests):
-    """What an `ImageClassifier` promises, on every name in `models()`.
+    """The promises of an `ImageClassifier`, on every name in `models()`.
 
     Attributes:
         image_size: pixels a side of the images that the checks use.
     """
 
     image_size: int = SMALL_IMAGE_SIZE
-    batch_statistics = True
+    batch_statistics: ClassVar[bool] = True
 
     @abstractmethod
     def models(self) -> Sequence[str]:
-        """Names of models to try, the smallest first: it alone is copied, saved and trained."""
+        """Return names of models to try, the smallest first: it alone is copied, saved and trained."""
 
     def build(self, seed: int = 0) -> ImageClassifier:
-        return compose(self.models()[0], self.components, seed=seed)
+        return compose(self.models()[0], seed=seed)
 
     def example(self) -> Tensor:
         return uniform((3, 3, self.image_size, self.image_size))
 
-    def images(self, model: ImageClassifier, count: int = 2) -> Tensor:
-        """Images of the suite's size, or of the model's least size where that is larger."""
+    def images(self, model: ImageClassifier) -> Tensor:
+        """Two images of the suite's size, or of the model's least size if that is larger."""
         side = max(self.image_size, model.min_image_size)
-        return uniform((count, model.in_chans, side, side))
+        return uniform((2, model.in_chans, side, side))
 
     def test_logits_and_features(self) -> None:
         """Features, head and logits have the shapes that the model declares, for any number of classes."""
         for name in self.models():
-            model = compose(name, self.components).eval()
+            model, headless = compose(name).eval(), compose(name, num_classes=0).eval()
             x = self.images(model)
-            with torch.no_grad(), attempting(f"forward_features and forward_head of {name}"):
+            with torch.no_grad():
                 features = model.forward_features(x)
                 before = model.forward_head(features, pre_logits=True)
-            width = features.shape[1]
-            require(
-                model.num_features == width,
-                f"{name}: `num_features` is {model.num_features}, the feature map has {width} channels",
-            )
-            self._require_shape(run(model, x), (2, CLASSES), f"{name}: logits")
-            self._require_shape(before, (2, model.head_hidden_size), f"{name}: forward_head(pre_logits=True)")
-            with attempting(f"reset_classifier(7) of {name}"):
-                model.reset_classifier(7)
-            self._require_shape(run(model.eval(), x), (2, 7), f"{name}: logits after reset_classifier(7)")
-            headless = compose(name, self.components, num_classes=0).eval()
-            self._require_shape(run(headless, x), (2, headless.head_hidden_size), f"{name} with 0 classes")
+            shapes = [tuple(each.shape) for each in (run(model, x), before, run(headless, x))]
+            model.reset_classifier(7)
+            shapes.append(tuple(run(model.eval(), x).shape))
+            hidden = model.head_hidden_size
+            assert model.num_features == features.shape[1], f"{name}: `num_features` is not the feature map's channels"
+            assert shapes == [(2, CLASSES), (2, hidden), (2, hidden), (2, 7)], f"{name}: logits and features"
 
     def test_feature_info_is_true(self) -> None:
         """Channels, reduction and module of every level, as forward hooks see them."""
         for name in self.models():
-            model = compose(name, self.components).eval()
-            reductions = [level["reduction"] for level in model.feature_info]
-            coarsest = max(reductions)
+            model = compose(name).eval()
+            coarsest = max(level["reduction"] for level in model.feature_info)
             side = coarsest * ceil(max(self.image_size, model.min_image_size) / coarsest)
-            x = uniform((2, 3, side, side))
-            outputs = _outputs(model, [level["module"] for level in model.feature_info], x)
-            with torch.no_grad(), attempting(f"forward_intermediates of {name}"):
-                levels = cast(list[Tensor], model.forward_intermediates(x, intermediates_only=True))
-            require(
-                len(levels) == len(outputs), f"{name}: {len(outputs)} levels in feature_info, {len(levels)} computed"
-            )
-            for i, (info, hooked, level) in enumerate(zip(model.feature_info, outputs, levels, strict=True)):
+            hooked: dict[str, Tensor] = {}
+            for info in model.feature_info:
+                hook = partial(_keep, hooked, info["module"])
+                model.get_submodule(info["module"]).register_forward_hook(hook)
+            with torch.no_grad():
+                levels = model.forward_intermediates(uniform((2, 3, side, side)), intermediates_only=True)
+            for info, level in zip(model.feature_info, cast(list[Tensor], levels), strict=True):
                 expected = (info["num_chs"], side // info["reduction"], side // info["reduction"])
-                for what, feature_map in ((f"module {info['module']!r}", hooked), ("forward_intermediates", level)):
-                    require(
-                        tuple(feature_map.shape[-3:]) == expected,
-                        f"{name}: feature_info says that level {i} is {expected} at {side} pixels (num_chs, side // "
-                        f"reduction twice), but {what} gives {tuple(feature_map.shape[-3:])}",
-                    )
+                seen = {tuple(each.shape[-3:]) for each in (hooked[info["module"]], level)}
+                assert seen == {expected}, f"{name}: feature_info says {expected} at {side} pixels, seen: {seen}"
 
     def test_named_modules_exist(self) -> None:
         """First convolutions, classifier and spiking modules are where the model says."""
         for name in self.models():
-            model = compose(name, self.components, in_chans=4)
-            for conv in model.first_conv_names:
-                module = _module(model, conv, "first_conv_names")
-                channels = module.in_channels if isinstance(module, nn.Conv2d) else None
-                require(channels == 4, f"{name}: {conv} is not a convolution of the image's 4 channels but {module}")
-            require(bool(model.first_conv_names), f"{name}: `first_conv_names` is empty; name what sees the image")
-            _require_classifier(model)
+            model = compose(name, in_chans=4)
+            convs = [model.get_submodule(conv) for conv in model.first_conv_names]
+            of_images = [isinstance(conv, nn.Conv2d) and conv.in_channels == 4 for conv in convs]
+            assert of_images, f"{name}: `first_conv_names` is empty; name what sees the image"
+            assert all(of_images), f"{name}: a first convolution is not one of the image's 4 channels: {convs}"
             for spiking in model.spiking_module_names:
-                _module(model, spiking, "spiking_module_names")
-            steps = model.timesteps
-            require(isinstance(steps, int) and steps >= 1, f"{name}: `timesteps` is {steps!r}; 1 where nothing spikes")
+                model.get_submodule(spiking)
+            before = {key: p.shape for key, p in model.named_parameters()}
+            model.reset_classifier(model.num_classes + 1)
+            changed = {key for key, p in model.named_parameters() if before.get(key) != p.shape}
+            named = {key for key in before if key.rpartition(".")[0].startswith(tuple(model.classifier_names))}
+            assert changed == named != set(), f"{name}: `classifier_names` name {named}, classes change {changed}"
 
-    def test_image_channels(self) -> None:
-        """Grey and multispectral images compose and run; another number than built for is refused."""
-        name = self.models()[0]
-        for channels in (1, 5):
-            model = compose(name, self.components, in_chans=channels).eval()
-            self._require_shape(run(model, self.images(model)), (2, CLASSES), f"{name} on {channels} channels")
-            self._require_refused(model, uniform((2, channels + 1, self.image_size, self.image_size)), "channels")
+    @pytest.mark.parametrize("channels", [1, 5])
+    def test_image_channels(self, channels: int) -> None:
+        """Grey and multispectral images run; another number than built for is refused by self.check_image(x)."""
+        model = compose(self.models()[0], in_chans=channels).eval()
+        assert run(model, self.images(model)).shape == (2, CLASSES)
+        with pytest.raises(InputError):
+            model(uniform((2, channels + 1, self.image_size, self.image_size)))
 
     def test_every_image_size_that_it_claims(self) -> None:
         """From `min_image_size` up, odd and oblong too; below it an `InputError`."""
         for name in self.models():
-            model = compose(name, self.components).eval()
+            model = compose(name).eval()
             least = model.min_image_size
-            require(
-                isinstance(least, int) and least >= 1, f"{name}: `min_image_size` is {least!r}; declare pixels from 1"
-            )
-            for height, width in ((least, least), (least, least + 1), (least + 3, 2 * least + 5)):
-                logits = run(model, uniform((1, 3, height, width)), f"an image of {height}×{width} pixels")
-                self._require_shape(logits, (1, CLASSES), f"{name} at {height}×{width} pixels")
+            for size in ((least, least), (least, least + 1), (least + 3, 2 * least + 5)):
+                assert run(model, uniform((1, 3, *size))).shape == (1, CLASSES), f"{name} at {size} pixels"
             if least > 1:
-                self._require_refused(model, uniform((1, 3, least - 1, least)), f"fewer than {least} pixels a side")
+                with pytest.raises(InputError):
+                    model(uniform((1, 3, least - 1, least)))
 
     def test_it_learns(self) -> None:
-        """A training step gives every parameter a finite gradient."""
-        model = self.build()
-        require_training_step(model, self.images(model))
-
-    def test_checkpointing_changes_no_gradient(self) -> None:
-        """`set_grad_checkpointing` recomputes, and finds the same."""
+        """A training step gives every parameter a finite gradient, the same with `set_grad_checkpointing`."""
         plain, thrifty = self.build(), self.build()
         thrifty.set_grad_checkpointing(True)
         for model in (plain, thrifty):
-            require_training_step(model, self.images(model))
+            check_training_step(model, self.images(model))
         for (name, one), two in zip(plain.named_parameters(), thrifty.parameters(), strict=True):
-            same = one.grad is not None and two.grad is not None and torch.allclose(one.grad, two.grad)
-            require(same, f"with set_grad_checkpointing the gradient of {name} is another one")
+            torch.testing.assert_close(one.grad, two.grad, msg=f"with set_grad_checkpointing: gradient of {name}")
 
-    def _require_shape(self, tensor: Tensor, expected: tuple[int, ...], what: str) -> None:
-        require(tuple(tensor.shape) == expected, f"{what}: {tuple(tensor.shape)}, where {expected} is declared")
 
-    def _require_refused(self, model: ImageClassifier, x: Tensor, what: str) -> None:
+def _keep(found: dict[str, Tensor], name: str, module: nn.Module, inputs: object, output: Tensor) -> None:
+    found[name] = output
+
+
+class BackboneTests(ModelTests):
+    """Paired blocks, stage by stage, seen through the models `has8_…` and `ann_…` that are built of them.
+
+    Attributes:
+        base, mult: b and m of the models that the checks build.
+        depths: values of d to try; none for the two smallest that the backbone takes.
+    """
+
+    kind = "backbone"
+    base: int = 2
+    mult: int = 2
+    depths: tuple[int, ...] = ()
+
+    def models(self) -> Sequence[str]:
+        sizes = [f"{self.name}_b{self.base}_m{self.mult}_d{depth}" for depth in self._depths]
+        return [f"has8_{sizes[0]}_ste_bpd", *(f"ann_{size}" for size in sizes)]
+
+    @cached_property
+    def _depths(self) -> tuple[int, ...]:
+        depths = self.depths or tuple(d for d in range(1, MAX_DEPTH + 1) if self._take(d) is not None)[:2]
+        assert depths, f"no depth from 1 to {MAX_DEPTH} is taken at b{self.base}_m{self.mult}"
+        return depths
+
+    def _take(self, depth: int) -> Backbone | None:
         try:
-            with torch.no_grad():
-                model(x)
-        except InputError:
-            return
-        except Exception as error:
-            raise ConformanceError(
-                f"{model.spec}: an image of {what} raises {type(error).__name__}: {error}; "
-                "call self.check_image(x) first in forward_stages"
-            ) from error
-        raise ConformanceError(f"{model.spec} takes an image of {what} without an error; call self.check_image(x)")
+            backbone: Backbone = self.load()(self.base, self.mult, depth, 3)
+        except CompositionError:
+            return None
+        return backbone
+
+    @pytest.mark.parametrize("depth", range(1, MAX_DEPTH + 1))
+    def test_sizes_that_it_cannot_build_are_refused(self, depth: int) -> None:
+        """Every depth gives a backbone or a `CompositionError`, which says which sizes it can build."""
+        self._take(depth)
+
+    def test_stages_and_branches(self) -> None:
+        """Block by block: `out_channels`, the same pixels from both branches; a reduction a stage that never falls."""
+        neuron = default_registry().load("neuron", "if")
+        for backbone in filter(None, map(self._take, self._depths)):
+            stages, reductions = backbone.stages(), list(backbone.reductions())
+            assert all(stages), "`stages()` has a stage without blocks"
+            assert len(reductions) == len(stages) > 0, f"{len(stages)} stages but {len(reductions)} reductions"
+            assert reductions == sorted(reductions), f"`reductions()` is {reductions}; it must never fall"
+            side = max(self.image_size, backbone.min_image_size)
+            x, planes = uniform((2, 3, side, side)), uniform((2, 2, 3, side, side))
+            for i, plan in enumerate(plan for stage in stages for plan in stage):
+                analog = plan.analog().eval()
+                assert analog is not plan.analog(), "`BlockPlan.analog` gives the same module twice"
+                x, planes = run(analog, x), run(plan.spiking(neuron).eval(), planes)
+                expected = f"block {i}: `out_channels` is {plan.out_channels}"
+                assert x.shape[1] == plan.out_channels, f"{expected}, the analog branch gives {x.shape[1]}"
+                assert planes.shape[1:] == x.shape, f"{expected}, branches give {x.shape} and T × {planes.shape[1:]}"
 
 
-def _outputs(model: ImageClassifier, names: Sequence[str], x: Tensor) -> list[Tensor]:
-    """What the modules of these names give while the model runs."""
-    outputs_by_name: dict[str, Tensor] = {}
-    handles = []
-    for name in names:
-        module = _module(model, name, "feature_info")
+class FamilyTests(ModelTests):
+    """Names that read back as they were written, and the networks behind them.
 
-        def keep(_: nn.Module, __: object, output: Tensor, name: str = name) -> None:
-            outputs_by_name[name] = output
+    Attributes:
+        names: model names to try, the smallest first; none for the family's own `examples`, or else one for every
+            grammar of a `GrammarFamily`.
+    """
 
-        handles.append(module.register_forward_hook(keep))
-    try:
-        run(model, x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    missing = [name for name in names if name not in outputs_by_name]
-    require(not missing, f"{model.spec}: feature_info names {', '.join(missing)}, which a forward never calls")
-    return [outputs_by_name[name] for name in names]
+    kind = "family"
+    names: tuple[str, ...] = ()
+
+    def models(self) -> Sequence[str]:
+        family = self.make()
+        names = self.names or tuple(f"{self.name}_{example}" for example in family.examples)
+        if not names and isinstance(family, GrammarFamily):
+            texts = [[_example(part) for part in grammar.parts] for grammar in family.grammars]
+            names = tuple("_".join([self.name, *map(str, each)]) for each in texts if None not in each)
+        if not names:
+            pytest.skip(f'no models named; add `names = ("{self.name}_…",)` to the test, or `examples` to the family')
+        try:
+            for name in () if self.names else names:
+                parse_name(name)
+        except (MissingPluginError, MissingExtraError) as error:
+            pytest.skip(str(error))
+        return names
+
+    def test_names_round_trip(self) -> None:
+        """parse(str(spec)) == spec, with a tag too; fields are strings and whole numbers, which JSON keeps."""
+        for name in self.models():
+            for text in (name, f"{name}.tag"):
+                spec = parse_name(text)
+                assert parse_name(str(spec)) == spec, f"{text!r} is formatted as {str(spec)!r}, which reads otherwise"
+                assert all(type(value) in (str, int) for _, value in spec.fields), f"{text!r}: {spec.fields}"
+                assert tuple(json.loads(json.dumps(spec.to_json()))["fields"].items()) == spec.fields, text
+
+    def test_wrong_names_are_refused(self) -> None:
+        """By a `ModelNameError`, whatever is wrong."""
+        text = parse_name(self.models()[0]).text
+        head = text.partition("_")[0]
+        for name in (head, f"{head}_", f"{head}_no_such_thing", f"{text}_", f"{text}_x", f"{text}__x", f"{head}__"):
+            with pytest.raises(ModelNameError):
+                raise AssertionError(f"{name!r} is accepted, as {parse_name(name).fields}")
+
+    def test_naming_loads_no_torch(self) -> None:
+        """Listing and parsing import the family's module, and must not take torch's second: import it in `build`."""
+        if self.component.distribution == NOTEBOOK:
+            pytest.skip("a class registered in this process has no import of its own")
+        module = self.component.target.partition(":")[0]
+        code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code]).returncode == 0, f"importing {module} imports torch"
+
+    def test_the_model_is_what_was_asked_for(self) -> None:
+        """It carries its spec, its number of classes and its channels, and refuses an unknown option."""
+        for name in self.models():
+            spec = parse_name(name)
+            model = build_model(spec, CLASSES, 4)
+            stated = (model.spec, model.num_classes, model.in_chans)
+            assert stated == (spec, CLASSES, 4), f"{name!r}: set spec, num_classes, in_chans from the request"
+            with pytest.raises(OptionError):
+                build_model(spec.with_options({"family": {"no_such_option": 1}}), CLASSES, 3)
+
+    def test_the_control_has_no_spikes(self) -> None:
+        """The network that a comparison shows beside it is one that exists, and nothing in it spikes."""
+        controls = [self.make().control(dict(parse_name(name).fields)) for name in self.models()]
+        if not any(controls):
+            pytest.skip("no control; override `control(fields)` if the same network exists without spikes")
+        for control in filter(None, controls):
+            model = compose(control)
+            assert (model.timesteps, len(model.spiking_module_names)) == (1, 0), f"the control {control!r} spikes"
+
+    def test_it_says_what_it_is(self) -> None:
+        """`about` gives a model card a sentence on every network, in plain text or Markdown."""
+        for name in self.models():
+            for timesteps in (1, 8):
+                summary = self.make().about(dict(parse_name(name).fields), timesteps).summary
+                assert summary.rstrip().endswith("."), f"{name!r}: write the summary {summary!r} as a sentence"
 
 
-def _require_classifier(model: ImageClassifier) -> None:
-    """`classifier_names` name exactly what depends on the number of classes."""
-    modules = [_module(model, name, "classifier_names") for name in model.classifier_names]
-    parameters = {id(p) for p in model.get_classifier().parameters()}
-    named_parameters = {id(p) for module in modules for p in module.parameters()}
-    require(
-        bool(parameters) and parameters == named_parameters,
-        f"{model.spec}: `classifier_names` and `get_classifier` do not name the same layers",
-    )
-    before = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    model.reset_classifier(model.num_classes + 1)
-    changed = {name for name, p in model.named_parameters() if before.get(name) != tuple(p.shape)}
-    inside = {name for name in changed if name.rpartition(".")[0].startswith(tuple(model.classifier_names))}
-    require(
-        changed == inside and bool(changed),
-        f"{model.spec}: another number of classes changes {', '.join(sorted(changed - inside)) or 'nothing'}, "
-        "outside what `classifier_names` names",
-    )
+def _example(part: NamePart) -> str | None:
+    """Return a text for a part of a grammar; None if nothing is known of it."""
+    if isinstance(part, NumberPart):
+        return part.format(min(2, part.maximum))
+    if isinstance(part, ChoicePart):
+        return part.choices[0]
+    if isinstance(part, ComponentPart):
+        return part.default or STANDARD.get(part.name)
+    return None

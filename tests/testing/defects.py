@@ -1,0 +1,367 @@
+"""Components with one defect each, and words of the cause that the kit must name."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zoo.backbones.resnet import ResidualBackbone
+from zoo.contracts import BlockPlan, BuildRequest, Decoder, Encoder, Family, GrammarFamily, ImageClassifier, Neuron
+from zoo.contracts.converter import Converted, Converter
+from zoo.families.has8 import SIZE_PARTS, build_paired
+from zoo.families.paired import Pairing
+from zoo.names import ComponentNames, Grammar, Value
+from zoo.registry import default_registry
+
+Defect = tuple[type[Any], str, str]
+INTEGRATE_AND_FIRE = default_registry().load("neuron", "if")
+
+
+class GoodNeuron(Neuron):
+    """Integrate and fire, to be spoiled."""
+
+    api_version = 1
+
+    def fire(self, x: Tensor) -> Tensor:
+        return INTEGRATE_AND_FIRE()(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x)
+
+
+class Anticipates(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x + x.mean(0))
+
+
+class Reversed(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x.flip(0)).flip(0)
+
+
+class Forgets(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.fire(step[None]) for step in x]) if len(x) else x
+
+
+class Detached(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        alone = torch.cat([self.fire(step[None]) for step in x])
+        return alone + (self.fire(x) - alone).detach()
+
+
+class Remembers(GoodNeuron):
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Tensor | float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = x[-1].detach()
+        return self.fire(x)
+
+
+class CarriesABuffer(GoodNeuron):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("v", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = x[-1].detach()
+        return self.fire(x)
+
+
+class Centred(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x - x.mean(1, keepdim=True) if self.training else x)
+
+
+class Graded(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x) * 1.5
+
+
+class Silent(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x - 1e9)
+
+
+class _Overflowing(torch.autograd.Function):
+    """A sigmoid's slope, written as it stands in textbooks."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        ctx.save_for_backward(v)
+        return (v >= 0).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        e = torch.exp(-4 * ctx.saved_tensors[0])
+        return grads[0] * 4 * e / (1 + e) ** 2
+
+
+class Overflows(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return _Overflowing.apply(x - 1)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class LooseParameter(GoodNeuron):
+    def __init__(self) -> None:
+        super().__init__()
+        self.leak = nn.Parameter(torch.tensor(0.5))
+
+
+class Unsaved(GoodNeuron):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = float(torch.rand(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x * self.gain)
+
+
+class Shares(GoodNeuron):
+    weights = torch.ones(8)
+
+
+class Unpickled(GoodNeuron):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = lambda x: x
+
+
+NEURONS: list[Defect] = [
+    (Anticipates, "later_inputs_change_no_earlier_spike", "change spikes before it"),
+    (Reversed, "later_inputs_change_no_earlier_spike", "process the steps in order"),
+    (Forgets, "earlier_inputs_change_later_spikes", "carry the membrane potential"),
+    (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
+    (Remembers, "a_forward_leaves_no_state", "leaves something behind"),
+    (CarriesABuffer, "a_forward_leaves_no_state", "changes v"),
+    (Centred, "batch_mates_change_nothing", "other samples of its batch"),
+    (Graded, "spikes_are_zeros_and_ones", "spikes are 0 or 1"),
+    (Silent, "spikes_are_zeros_and_ones", "set `scale` in the test"),
+    (Overflows, "gradient_of_strong_currents", "NaN or infinite"),
+    (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
+    (Unsaved, "the_state_dict_holds_everything", "register_buffer"),
+    (Shares, "instances_share_nothing", "Shares.weights"),
+    (Unpickled, "a_copy_is_the_same", "pickle"),
+]
+
+
+class GoodEncoder(Encoder):
+    """One plane, in a code that no other encoder speaks; its gradient goes straight through."""
+
+    api_version = 1
+    code = "own"
+    timesteps = 1
+    differentiable = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        bounded = x.clamp(0, 1)
+        return (bounded.round().detach() + (bounded - bounded.detach()))[None]
+
+
+class Keeps(GoodEncoder):
+    """Its inputs, where nobody looks at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = [SimpleNamespace(of={"batches": deque()})]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept[0].of["batches"].append(x.detach())
+        return super().forward(x)
+
+
+class Seeds(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return super().forward(x)
+
+
+class DrawsInVain(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0 * torch.rand_like(x))
+
+
+class WaryOfImages(GoodEncoder):
+    repeatable = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0.5 * torch.rand_like(x) if self.training and x.ndim > 2 else x)
+
+
+class Doubled(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class TooMany(GoodEncoder):
+    timesteps = 2
+
+
+class InPlace(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.clamp_(0, 1))
+
+
+class Single(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).float()
+
+
+class OnTheCpu(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.zeros(1, device="cpu"))
+
+
+class NoSurrogate(GoodEncoder):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0, 1).round()[None].detach()
+
+
+ENCODERS: list[Defect] = [
+    (Keeps, "a_forward_leaves_no_state", "leaves something behind"),
+    (Seeds, "torch_is_not_seeded", "torch.manual_seed"),
+    (DrawsInVain, "equal_inputs_give_equal_answers", "draws random numbers"),
+    (WaryOfImages, "repeatable_planes_repeat_in_training_mode", "images give other planes"),
+    (Doubled, "planes_hold_zeros_and_ones", "spikes are 0 or 1"),
+    (TooMany, "planes_have_the_declared_shape", "return (2, 3, 5)"),
+    (InPlace, "the_input_is_left_unchanged", "in place"),
+    (Single, "other_number_types", "return result.to(x.dtype)"),
+    (OnTheCpu, "meta_device", "device"),
+    (NoSurrogate, "gradient", "surrogate gradient"),
+]
+
+
+class GoodDecoder(Decoder):
+    """Bits, the least significant plane first."""
+
+    api_version = 1
+    codes = None
+    timesteps = 8
+
+    def forward(self, spikes: Tensor) -> Tensor:
+        return sum((plane * (2**t / 255) for t, plane in enumerate(spikes)), torch.zeros_like(spikes[0]))
+
+
+class Strided(GoodDecoder):
+    def forward(self, spikes: Tensor) -> Tensor:
+        plain = torch.empty(spikes.shape, device=spikes.device).stride()
+        return super().forward(spikes.as_strided(spikes.shape, plain) if spikes.numel() else spikes)
+
+
+class Backwards(GoodDecoder):
+    def forward(self, spikes: Tensor) -> Tensor:
+        return super().forward(spikes.flip(0))
+
+
+DECODERS: list[Defect] = [
+    (Strided, "strided_inputs", "non-contiguous"),
+    (Backwards, "round_trip", "is off by up to"),
+]
+
+
+class GoodBackbone(ResidualBackbone):
+    """resnet, to be spoiled."""
+
+    api_version = 1
+
+
+class WrongWidth(GoodBackbone):
+    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
+        return [[BlockPlan(p.analog, p.spiking, p.out_channels + 1) for p in stage] for stage in super().stages()]
+
+
+class WrongReduction(GoodBackbone):
+    def reductions(self) -> list[int]:  # type: ignore[misc]
+        return [2 * each for each in super().reductions()]
+
+
+class WrongConvolution(GoodBackbone):
+    def first_convs(self) -> tuple[str, ...]:  # type: ignore[misc]
+        return ("bn",)
+
+
+class SharedBlocks(GoodBackbone):
+    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
+        first, *rest = super().stages()
+        block = first[0].analog()
+        return [[BlockPlan(lambda: block, first[0].spiking, first[0].out_channels)], *rest]
+
+
+class Choosy(GoodBackbone):
+    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
+        super().__init__(base, mult, depth, in_chans)
+        if depth > 3:
+            raise IndexError(depth)
+
+
+BACKBONES: list[Defect] = [
+    (WrongWidth, "stages_and_branches", "`out_channels` is 65"),
+    (WrongReduction, "feature_info_is_true", "feature_info says"),
+    (WrongConvolution, "named_modules_exist", "first convolution"),
+    (SharedBlocks, "stages_and_branches", "same module twice"),
+    (Choosy, "sizes_that_it_cannot_build_are_refused", "4"),
+]
+
+
+class GoodFamily(GrammarFamily):
+    """The names and networks of ann_{backbone}, to be spoiled."""
+
+    api_version = 1
+    grammars = (Grammar(SIZE_PARTS),)
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        return build_paired(request, Pairing(analog=True))
+
+
+class Deaf(GoodFamily):
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        return super().build(replace(request, num_classes=10))
+
+
+class Controlled(GoodFamily):
+    def control(self, fields: Mapping[str, Value]) -> str:
+        return "snn_resnet_b2_m2_d1_ste_bpd"
+
+
+class Careless(Family):
+    """Names without a grammar."""
+
+    api_version = 1
+    examples = ("3x4",)
+
+    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
+        width, depth = remainder.split("x")
+        return (("width", int(width)), ("depth", int(depth) + 1))
+
+    def format(self, fields: Mapping[str, Value]) -> str:
+        return f"{fields['width']}x{fields['depth']}"
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        raise NotImplementedError
+
+
+FAMILIES: list[Defect] = [
+    (Deaf, "the_model_is_what_was_asked_for", "from the request"),
+    (Controlled, "the_control_has_no_spikes", "spikes"),
+    (Careless, "names_round_trip", "is formatted as"),
+    (Careless, "wrong_names_are_refused", "unpack"),
+    (Careless, "it_can_be_built", "NotImplementedError"),
+]
+
+
+class Credulous(Converter):
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        return Converted("ann_resnet_b2_m2_d1", 3, 3, state)
+
+
+CONVERTERS: list[Defect] = [(Credulous, "other_checkpoints_are_refused", "DID NOT RAISE")]

@@ -1,0 +1,230 @@
+"""The suites of encoders and decoders."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo.errors import CompositionError, ModelNameError
+from zoo.registry import default_registry
+from zoo.testing.models import check_training_step, compose
+from zoo.testing.modules import OptionTests
+from zoo.testing.suite import (
+    DTYPES,
+    check_finite,
+    check_gradient,
+    check_near,
+    gradient,
+    normal,
+    run,
+    seeded,
+    spikes,
+    uniform,
+)
+
+SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2), (0, 5), (0, 3, 4, 4))
+"""Vectors, images, a single sample, more dimensions, empty batches."""
+
+ANY_T = (1, 2, 7, 8, 10)
+
+
+def difficult_values() -> dict[str, Tensor]:
+    """Batches (2, C) that encoders stumble over."""
+    levels = torch.arange(256) / 255
+    between = (torch.arange(255) + 0.5) / 255
+    return {
+        "all levels k/255": torch.stack((levels, levels.flip(0))),
+        "values half-way between levels": torch.stack((between, between.flip(0))),
+        "zeros": torch.zeros(2, 5),
+        "a constant over 1": torch.full((2, 5), 4.0),
+        "a negative constant": torch.full((2, 5), -3.0),
+        "values outside [0, 1]": torch.stack((normal((5,), 3.0), uniform((5,)))),
+        "values of ±1e30": torch.tensor([[1e30, 0.0, 0.5, -1e30], [0.0, 0.25, 0.5, 1.0]]),
+        "denormal numbers": torch.tensor([[1e-45, 0.0, 1e-40], [1e-38, -0.0, 1.0]]),
+    }
+
+
+class EncoderTests(OptionTests):
+    """(N, C, …) real → (T, N, C, …) in {0, 1}.
+
+    Attributes:
+        decoder: the decoder that inverts it, decode(encode(k / (levels − 1))) = k / (levels − 1); None for none.
+        levels: how many numbers the round trip keeps apart.
+    """
+
+    kind = "encoder"
+    answer_batch_dim: ClassVar[int] = 1
+    decoder: str | None = None
+    levels: int = 256
+
+    def reference_planes(self, x: Tensor) -> Tensor | None:
+        """Return the planes of x (N, C) in [0, 1], float64, by a slow and obvious way; None for no reference."""
+        return None
+
+    def reference_gradient(self, x: Tensor, grad: Tensor) -> Tensor | None:
+        """Return ∂/∂x for a `grad` (T, N, C) at the planes, in float64; None for no reference."""
+        return None
+
+    def example(self) -> Tensor:
+        return uniform((3, 2, 4, 4), -0.5, 1.5)
+
+    def test_repeatable_planes_repeat_in_training_mode(self) -> None:
+        """If it says `repeatable`: it draws no random numbers, with and without gradients."""
+        encoder = self.build().train()
+        if not encoder.repeatable:
+            pytest.skip("the encoder does not say that it is repeatable")
+        for what, x in (difficult_values() | {"images": self.example()}).items():
+            with seeded(1):
+                first = encoder(x.clone().requires_grad_()).detach()
+            with seeded(2):
+                assert torch.equal(first, run(encoder, x)), f"{what} give other planes the second time"
+
+    def test_planes_have_the_declared_shape(self) -> None:
+        """(T, N, C, …) for an input of (N, C, …), T = `timesteps`."""
+        encoder = self.build()
+        for shape in SHAPES:
+            actual, expected = tuple(run(encoder, uniform(shape)).shape), (encoder.timesteps, *shape)
+            assert actual == expected, f"`forward` gives {actual} for an input of {shape}; return {expected}"
+
+    def test_planes_hold_zeros_and_ones(self) -> None:
+        """Nothing but 0 and 1, for difficult values and in every number type, in both modes."""
+        for training in (True, False):
+            encoder = self.build().train(training)
+            for what, x in difficult_values().items():
+                for dtype in DTYPES:
+                    planes = run(encoder, x.to(dtype))
+                    other = planes[(planes != 0) & (planes != 1)].unique()[:3].tolist()
+                    assert not other, f"`forward` gives planes with {other} for {what}, {dtype}; spikes are 0 or 1"
+
+    def test_planes_say_something(self) -> None:
+        """Dark and bright inputs give different planes."""
+        dark, bright = (run(self.build().eval(), torch.full((1, 64), value)) for value in (0.0, 1.0))
+        assert not torch.equal(dark, bright), "the planes of 0 and of 1 are the same; `forward` loses its input"
+
+    def test_gradient(self) -> None:
+        """If it is differentiable, a gradient of the input's shape and type, finite and not zero; else none."""
+        encoder = self.build()
+        if not encoder.differentiable:
+            planes = encoder(uniform((2, 3)).requires_grad_())
+            assert not planes.requires_grad, "`differentiable` is False, but a gradient comes back; encode x.detach()"
+            return
+        for x in [uniform(shape) for shape in SHAPES] + [uniform((2, 3, 4, 4)).to(dtype) for dtype in DTYPES]:
+            check_gradient(gradient(encoder, x, _upstream), x)
+
+    def test_gradient_of_difficult_values(self) -> None:
+        """Finite for constants, huge and tiny values too."""
+        encoder = self._differentiable()
+        for what, x in difficult_values().items():
+            check_finite(gradient(encoder, x, _upstream), f"the gradient of {what}")
+
+    def test_gradient_ignores_batch_mates(self) -> None:
+        """∂(planes of one sample)/∂(another sample) = 0."""
+
+        def of_first_sample(planes: Tensor) -> Tensor:
+            upstream = _upstream(planes)
+            upstream[:, 1:] = 0
+            return upstream
+
+        grad = gradient(self._differentiable().eval(), self.example(), of_first_sample)
+        assert not grad[1:].any(), "the planes of one sample send a gradient to other samples of the batch"
+
+    def test_planes_and_gradient_equal_the_reference(self) -> None:
+        """Against the author's slow ways, if there are such; gradients to 1e-4 of the largest value."""
+        levels = torch.arange(self.levels).double() / (self.levels - 1)
+        encoder, x = self.build().eval(), torch.stack((levels, uniform((self.levels,), seed=4).double()))
+        grad = normal((encoder.timesteps, *x.shape), seed=3).double()
+        planes, expected = self.reference_planes(x), self.reference_gradient(x, grad)
+        if planes is None and expected is None:
+            pytest.skip("no reference; override `reference_planes(x)` to compare with a slow, obvious way")
+        if planes is not None:
+            assert torch.equal(run(encoder, x), planes), "look at the order of the planes and at rounding"
+        if expected is not None:
+            check_near(gradient(encoder, x, lambda _: grad), expected, 1e-4, "not the gradient of the reference")
+
+    def test_round_trip(self) -> None:
+        """decode(encode(k / (levels − 1))) = k / (levels − 1), if a decoder is declared."""
+        if self.decoder is None:
+            pytest.skip('no decoder declared; name the one that inverts this encoder: `decoder = "…"`')
+        encoder, decoder = self.build().eval(), default_registry().load("decoder", self.decoder)().eval()
+        decoder.check(encoder)
+        for dtype in (torch.float32, torch.float64):
+            x = (torch.arange(self.levels, dtype=dtype) / (self.levels - 1))[None]
+            lost = ((run(decoder, run(encoder, x)) - x).abs() > 1e-6).sum().item()
+            assert not lost, f"{lost} of {self.levels} levels are lost; do both order the planes alike?"
+
+    def test_it_learns_in_a_model(self) -> None:
+        """Its name composes a has8 model, and a training step gives every parameter a finite gradient."""
+        self._differentiable()
+        check_training_step(compose(f"has8_resnet_b2_m2_d1_{self.name}_{self.decoder or 'rate'}"))
+
+    def _differentiable(self) -> Any:
+        encoder = self.build()
+        if not encoder.differentiable:
+            pytest.skip("the encoder is not differentiable and says so")
+        return encoder
+
+
+def _upstream(planes: Tensor) -> Tensor:
+    """Positive, so that what arrives cannot cancel by chance."""
+    return uniform(planes.shape, 0.5, 1.5, seed=2).to(planes.dtype)
+
+
+class DecoderTests(OptionTests):
+    """(T, N, C, …) → (N, C, …).
+
+    Attributes:
+        encoder: an encoder whose planes it reads; None for one of the same name, or `ste`.
+    """
+
+    kind = "decoder"
+    batch_dim: ClassVar[int] = 1
+    encoder: str | None = None
+
+    def example(self) -> Tensor:
+        return spikes((self._counts()[-1], 3, 2, 4, 4))
+
+    def test_answers_have_the_shape_of_a_plane(self) -> None:
+        """T goes, everything else stays; if it cannot take any T, it declares `timesteps`."""
+        decoder = self.build()
+        for count in self._counts():
+            for shape in SHAPES:
+                actual = tuple(run(decoder, spikes((count, *shape))).shape)
+                assert actual == shape, f"`forward` gives {actual} for spikes of {(count, *shape)}; return {shape}"
+
+    def test_gradient(self) -> None:
+        """Of the input's shape and type, finite and not zero, of counts and means of spikes too."""
+        decoder, shape = self.build(), (self._counts()[-1], 2, 3, 4)
+        inputs = [spikes((self._counts()[-1], *each)) for each in SHAPES]
+        inputs += [spikes(shape).to(dtype) for dtype in DTYPES]
+        inputs += [spikes(shape) + spikes(shape, 1) + spikes(shape, 2), uniform(shape)]
+        for x in inputs:
+            check_finite(run(decoder, x), f"the answer to {tuple(x.shape)}")
+            check_gradient(gradient(decoder, x), x)
+
+    def test_round_trip(self) -> None:
+        """The encoder that the test names loses nothing but rounding: |decode(encode(x)) − x| ≤ 1/T, x in [0, 1]."""
+        if self.encoder is None:
+            pytest.skip('no encoder named; set `encoder = "…"` to the one whose planes it reads')
+        decoder, encoder = self.build().eval(), default_registry().load("encoder", self.encoder)().eval()
+        decoder.check(encoder)
+        x = uniform((4, 64))
+        apart = (run(decoder, run(encoder, x)) - x).abs().max().item()
+        assert apart <= 1 / encoder.timesteps, f"decoding after {self.encoder!r} is off by up to {apart:.3g} in [0, 1]"
+
+    def test_it_learns_in_a_model(self) -> None:
+        """Behind its encoder, one of its own name, or `ste`, a training step gives finite gradients."""
+        own = self.name.partition(":")[2] or self.name
+        for encoder in (self.encoder,) if self.encoder else (own, "ste"):
+            try:
+                model = compose(f"has8_resnet_b2_m2_d1_{encoder}_{self.name}")
+            except (CompositionError, ModelNameError):
+                continue
+            return check_training_step(model)
+        pytest.skip('no encoder with a gradient speaks its code; name one: `encoder = "…"`')
+
+    def _counts(self) -> tuple[int, ...]:
+        declared = self.build().timesteps
+        return ANY_T if declared is None else (declared,)
