@@ -140,15 +140,8 @@ def test_quotations_are_of_the_file(block: Block) -> None:
 
 def test_what_writes_a_plugin_prints_what_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    quoted = dict(re.findall(r"^\$ zoo (plugins new \S+ --kind \S+)\n((?:(?!\$ |```).*\n)+)", TEXT, re.M))
-    for command, printed in quoted.items():
-        result = CliRunner().invoke(app, command.split())
-        assert result.output == printed, command
-        folder, *lines = printed.splitlines()
-        tree = {line.strip() for line in lines[: lines.index("Next:")]}
-        written = tmp_path / folder.partition(":")[0]
-        assert tree == {path.relative_to(written).as_posix() for path in written.rglob("*") if path.is_file()}
-    assert {command.rpartition("--kind ")[2] for command in quoted} == set(KINDS)
+    ((command, printed),) = re.findall(r"^\$ zoo (plugins new \S+ --kind \S+)\n((?:(?!\$ |```).*\n)+)", TEXT, re.M)
+    assert CliRunner().invoke(app, command.split()).output == printed
 
 
 def test_blocks_are_run_or_quoted() -> None:
@@ -161,10 +154,8 @@ def test_the_page_names_all_that_there_is() -> None:
     assert set(re.findall(r"^\| `(zoo\.\w+)` \|", TEXT, re.M)) == set(GROUPS.values())
     assert f"`api_version = {API_VERSION}`" in TEXT
     assert DISABLE in TEXT
-    assert all(
-        f"`{suite}`" in TEXT for suite in testing.__all__ if suite.endswith("Tests") and suite != "ComponentTests"
-    )
-    assert all(f"`{kind}`" in TEXT or f"--kind {kind}" in TEXT for kind in KINDS if kind != "neuron")
+    assert all(f"`{suite}`" in TEXT for suite in testing.__all__ if suite != "ComponentTests")
+    assert all(f"`{kind}`" in TEXT for kind in KINDS)
     listed = set(re.findall(r"^\| \[(zoo-[\w-]+)\]", TEXT, re.M))
     assert listed == {folder.name for folder in README.parent.iterdir() if (folder / "pyproject.toml").is_file()}
 
