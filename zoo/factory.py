@@ -43,7 +43,7 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.files import is_file
+from zoo.files import is_file, is_folder
 from zoo.hub.read import Hub
 from zoo.names import Options, OptionValue, Spec, split_tag
 from zoo.registry import Registry, check_providers, default_registry, parse_name
@@ -660,18 +660,11 @@ def _check_providers(weight: StoredWeight, place: str, error: UnknownComponentEr
 def _meant_reference(text: str) -> str:
     """The end of an error about a text that is like a folder or a repository; '' if it is like none."""
     place = re.sub(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|/$", "", text)
-    if _is_folder(place):
+    if place and is_folder(Path(place)):
         return f"for the folder of that name write {shorten(f'local-dir:{place}', 120)}"
     if re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}(@[0-9a-f]{40})?", place, re.ASCII):
         return f"for a repository of the Hub write hf-hub:{place}"
     return ""
-
-
-def _is_folder(text: str) -> bool:
-    try:
-        return bool(text) and Path(text).is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 def _level_of_caller() -> int:

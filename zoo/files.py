@@ -140,6 +140,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def is_folder(path: Path) -> bool:
+    """`path.is_dir()`, False for a name that the file system cannot have."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what writers that were killed left in a folder; for who alone writes there."""
     for file in folder.iterdir():

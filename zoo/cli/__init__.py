@@ -6,6 +6,7 @@ What needs torch is imported inside the command that needs it, so that listing a
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from typing import Annotated
 
@@ -93,4 +94,10 @@ def main() -> None:
     """The console script. What the terminal's encoding lacks is written out: a label in Greek is not a failure."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _exit)
     app()
+
+
+def _exit(number: int, frame: object) -> None:
+    """End the process by an exception, so that half-written files and folders are removed."""
+    sys.exit(128 + number)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypedDict, final
 
 import torch
@@ -135,6 +136,75 @@ class ImageClassifier(nn.Module, ABC):
                 changed then.
         """
         return self
+
+    # As in transformers and timm. These reach up to the loader, the writer and the publisher, imported on use.
+
+    @classmethod
+    @final
+    def from_pretrained(cls, name: Path | str, *, revision: str | None = None, **keywords: Any) -> ImageClassifier:
+        """Load what `save_pretrained`, `push_to_hub` or `zoo publish` wrote, verified as `zoo.create_model` does.
+
+        Example:
+            >>> import zoo
+            >>> model = zoo.create_model("has8_resnet_b2_m2_d1_ste_bpd", num_classes=2)
+            >>> model.save_pretrained("pets", labels=["cat", "dog"])
+            >>> zoo.contracts.ImageClassifier.from_pretrained("pets").pretrained_cfg["label_names"]
+            ['cat', 'dog']
+
+        Args:
+            name: a folder, or `org/name` of a repository; also what `create_model` takes.
+            revision: commit of the repository, 40 hexadecimal digits; None for the newest, with a warning.
+            **keywords: further ones of `zoo.create_model`.
+
+        Raises:
+            ModelNameError, HubError, WeightError: as `zoo.create_model` does.
+        """
+        from zoo.factory import create_model
+        from zoo.files import is_folder
+
+        text = str(name)
+        if ":" not in text or is_folder(Path(text)):
+            text = f"local-dir:{text}" if is_folder(Path(text)) else f"hf-hub:{text}"
+        return create_model(text if revision is None else f"{text}@{revision}", **keywords)
+
+    @final
+    def save_pretrained(self, folder: Path | str, **stated: Any) -> None:
+        """Write a folder that `from_pretrained` loads; arguments and errors are those of `zoo.save`."""
+        from zoo.saving import save
+
+        save(self, folder, **stated)
+
+    @final
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        license: str,
+        private: bool = False,
+        endpoint: str | None = None,
+        token: str | None = None,
+        **stated: Any,
+    ) -> str:
+        """Publish the network on the Hugging Face Hub with a model card, in one commit.
+
+        Args:
+            repo_id: `org/name`; the repository is made if it does not exist.
+            license: of the weights, such as `MIT`; never assumed.
+            private: publish into a private repository.
+            endpoint, token: as for `zoo.create_model`.
+            **stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
+
+        Returns:
+            `hf-hub:org/name@revision`, which `zoo.create_model` loads.
+
+        Raises:
+            SaveError, PublishError, HubError: it cannot be published; then nothing has changed.
+        """
+        from zoo.hub.publish import push
+        from zoo.hub.read import Hub
+
+        hub = Hub(endpoint, token=token)
+        return str(push(self, repo_id, hub, private=private, license=license, **stated).repository)
 
     @final
     def check_image(self, x: Tensor) -> None:

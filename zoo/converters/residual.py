@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, final
 
 from zoo.converters.layout import Layout, Shape, choose_layout, norm_shapes, renamed
-from zoo.errors import WeightError
+from zoo.errors import WeightError, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,6 +65,9 @@ LOOK_ALIKES: Mapping[str, str] = MappingProxyType(
 """Networks of timm with the keys and shapes of one above and another forward, by name: what is different."""
 
 
+_SPIKING = re.compile(r"(?<![a-z0-9])(?:sew|ms|snn|spik[a-z]*)[-_]?(resnet-?\d+)")
+
+
 def refuse_look_alike(called: str) -> None:
     """Raise `WeightError` for the name of a network, or of a file of it, whose tensors alone would convert wrongly.
 
@@ -73,6 +76,11 @@ def refuse_look_alike(called: str) -> None:
         Traceback (most recent call last):
         zoo.errors.WeightError: resnetblur50 blurs where resnet50 strides, and its tensors do not show it; ...
     """
+    if spiking := _SPIKING.search(called.lower()):
+        raise WeightError(
+            f"{shorten(called)} names a spiking {spiking[1]}, whose tensors can be those of one without spikes; "
+            "`zoo convert sew`, of zoo-spikingjelly, reads it. If it was trained without spikes, rename the file"
+        )
     for name, difference in LOOK_ALIKES.items():
         if re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", called.lower()):
             raise WeightError(

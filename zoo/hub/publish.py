@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import jinja2
 import yaml
@@ -31,7 +31,7 @@ from markupsafe import Markup
 from zoo import weights
 from zoo.catalog.catalog import Catalog, default_catalog, read_file
 from zoo.catalog.schema import TOP_K, StoredWeight, WeightRecord, in_words
-from zoo.catalog.sources import REVISION, HubRepository, Source, check_repository
+from zoo.catalog.sources import REVISION, HubRepository, PlainFile, Source, check_repository
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, PublishError, WeightError, ZooError
 from zoo.factory import build_model
@@ -39,7 +39,7 @@ from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, translated
 from zoo.names import Spec
 from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
-from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
+from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
 from zoo.terminal import printable
 
 CARD = "README.md"
@@ -409,6 +409,15 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
     if differing or arrived[weights.MODEL].sha256 != folder.weight.sha256:
         raise HubError(f"{repository}: the Hub lists other bytes of {', '.join(differing) or weights.MODEL} than sent")
     return Published(repository, f"{hub.address}/{repo_id}", repository.revision != head.revision)
+
+
+def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = False, **stated: Any) -> Published:
+    """Publish a network of this process, with what is `stated` of it; takes and raises as `save` and `publish` do."""
+    check_repository(repo_id)
+    saved = describe_saved(model, **stated)
+    data = saved.files[weights.MODEL]
+    source = PlainFile(Path(weights.MODEL))
+    return publish(assemble(saved.weight, source, f"hf-hub:{repo_id}", hub, data), repo_id, hub, private=private)
 
 
 def _commit(folder: ModelFolder, head: HubRepository, hub: Hub) -> str:

@@ -72,6 +72,13 @@ class SewConverter(Converter):
         classes, in_chans = len(state["fc.weight"]), state["conv1.weight"].shape[1]
         return Converted(f"sj_sew{name}", classes, in_chans, ours, note)
 
+    def check_name(self, called: str) -> None:
+        if "sew" not in called.lower() and re.search(r"(?<![a-z0-9])resnet-?\d+", called.lower()):
+            raise WeightError(
+                f"{shorten(called)} names a ResNet without spikes, whose keys and shapes can be those of a SEW-ResNet; "
+                "`zoo convert torchvision` or `timm` reads it. If it was trained with spikes, rename the file"
+            )
+
     def describe(self, converted: Converted, name: str) -> Stated:
         """As the authors' training script prepares ImageNet."""
         return _imagenet(converted, "bilinear", 0.875)

@@ -1,0 +1,191 @@
+"""What hands expect of a network: from_pretrained and its like, feature maps, torch.hub, and a quiet generator."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+import zoo
+from tests.hub.hub_weights import TINY
+from tests.hub.loopback import LoopbackHub
+from zoo.contracts import ImageClassifier
+from zoo.errors import HubError, NewHeadWarning, OptionError, PublishError, SaveError, UnpinnedWarning, WeightError
+from zoo.weights import load
+
+B8 = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+
+
+def made(**keywords: object) -> ImageClassifier:
+    torch.manual_seed(0)
+    return zoo.create_model(TINY, num_classes=3, **keywords)  # type: ignore[call-overload, no-any-return]
+
+
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_a_network_goes_to_a_folder_and_back(tmp_path: Path) -> None:
+    model = made()
+    model.save_pretrained(tmp_path / "saved", labels=["a", "b", "c"])
+    for name in (tmp_path / "saved", f"local-dir:{tmp_path / 'saved'}"):
+        loaded = ImageClassifier.from_pretrained(name)
+        assert same(loaded, model)
+        assert loaded.pretrained_cfg["label_names"] == ["a", "b", "c"]
+
+
+def test_a_network_goes_to_the_hub_and_back(hub: LoopbackHub, token: str) -> None:
+    model = made()
+    reference = model.push_to_hub("alice/mine", license="MIT", labels=["a", "b", "c"], token=token, image_size=8)
+    repo_id, _, revision = reference.removeprefix("hf-hub:").partition("@")
+    assert same(ImageClassifier.from_pretrained(repo_id, revision=revision), model)
+    with pytest.warns(UnpinnedWarning):
+        assert same(ImageClassifier.from_pretrained("alice/mine"), model)
+    assert "create_model" in hub.files("alice/mine")["README.md"].decode()
+    for stated, error in (({"license": "unknown"}, PublishError), ({"license": "MIT", "labels": ["a"]}, SaveError)):
+        with pytest.raises(error):
+            model.push_to_hub("alice/other", token=token, **stated)  # type: ignore[arg-type]
+    with pytest.raises(HubError):
+        model.push_to_hub("bob/other", license="MIT", token=token)
+    assert list(hub.repositories) == ["alice/mine"]
+
+
+def test_feature_maps_as_in_timm() -> None:
+    x = torch.rand(2, 3, 32, 32)
+    torch.manual_seed(1)
+    maps = zoo.create_model(B8, features_only=True, out_indices=(1, -1)).eval()
+    whole = zoo.create_model(B8).eval()
+    with torch.no_grad():
+        levels, expected = maps(x), whole.forward_intermediates(x, [1, -1], intermediates_only=True)
+    assert all(torch.equal(a, b) for a, b in zip(levels, expected, strict=True))
+    assert maps.feature_info.channels() == [level.shape[1] for level in levels]
+    assert [32 // reduction for reduction in maps.feature_info.reduction()] == [level.shape[2] for level in levels]
+    with pytest.raises(OptionError, match="features_only"):
+        zoo.create_model(TINY, out_indices=(1,))
+
+
+def test_torch_hub_finds_create_model() -> None:
+    root = str(Path(__file__).parents[2])
+    model = torch.hub.load(root, "create_model", B8, source="local", verbose=False)
+    assert same(model, zoo.create_model(B8))
+
+
+@pytest.mark.parametrize("place", ["catalog", "folder", "checkpoint"])
+def test_a_weight_does_not_advance_torchs_generator(place: str, tmp_path: Path) -> None:
+    zoo.save(made(), tmp_path / "saved")
+    before = torch.get_rng_state()
+    if place == "catalog":
+        zoo.create_model(B8)
+        zoo.create_model(B8, num_classes=0, in_chans=1)
+    elif place == "folder":
+        zoo.create_model(f"local-dir:{tmp_path / 'saved'}")
+    else:
+        zoo.create_model(TINY, checkpoint_path=tmp_path / "saved" / "model.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_another_number_of_classes_warns_and_keeps_no_labels(tmp_path: Path) -> None:
+    with pytest.warns(NewHeadWarning, match="10 classes") as told:
+        model = zoo.create_model(B8, num_classes=3)
+    assert told[0].filename == __file__
+    assert (model.pretrained_cfg["label_names"], model.pretrained_cfg["num_classes"]) == ([], 3)
+    assert zoo.save(model, tmp_path / "saved").labels == ("class 0", "class 1", "class 2")
+    torch.manual_seed(0)
+    first = zoo.create_model(B8, num_classes=3).get_classifier().weight
+    assert not torch.equal(first, zoo.create_model(B8, num_classes=3).get_classifier().weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert zoo.create_model(B8, num_classes=10).pretrained_cfg["label_names"]
+        assert zoo.create_model(B8, num_classes=0).num_classes == 0
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
+def test_a_pickle_as_checkpoint_says_how_to_convert_it(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"x{suffix}"
+    torch.save(made().state_dict(), file)
+    with pytest.raises(WeightError) as caught:
+        zoo.create_model(TINY, checkpoint_path=file)
+    command = str(caught.value).partition("once: ")[2].partition(", or see")[0]
+    import safetensors.torch  # noqa: F401 # for the command
+
+    exec(f"import torch, safetensors.torch; {command}")
+    assert same(zoo.create_model(TINY, checkpoint_path=file.with_suffix(".safetensors")), made())
+
+
+@pytest.mark.parametrize("option", ["drop_path_rate", "drop_rate", "scriptable"])
+def test_an_option_of_timms_gets_no_false_hint(option: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        zoo.create_model(TINY, **{option: 0.1})  # type: ignore[call-overload]
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_state_without_values_is_refused() -> None:
+    model, empty = made(), made(device="meta").state_dict()
+    for target, state in ((model, empty), (made(device="meta"), model.state_dict())):
+        with pytest.raises(WeightError, match="meta"):
+            load(target, state, "here", 3, 3)
+    with pytest.raises(SaveError, match="meta"):
+        made(device="meta").save_pretrained("never")
+
+
+def test_labels_that_no_file_can_hold(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match="labels"):
+        zoo.save(made(), tmp_path / "saved", labels=["a", "b\ud800", "c"])
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_new_folders_respect_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        zoo.save(made(), tmp_path / "deep" / "saved")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes["deep"] == modes["saved"] == 0o777 & ~umask
+    assert modes["config.json"] == 0o666 & ~umask
+
+
+SLOW_WRITER = """
+import os, sys, time
+import zoo.files as files
+write = files.replace_files
+def slow(folder, contents):
+    write(folder, contents)
+    print(folder, flush=True)
+    time.sleep(60)
+files.replace_files = slow
+sys.argv = ["zoo", *sys.argv[1:]]
+from zoo.cli import main
+main()
+"""
+
+
+def test_sigterm_leaves_no_hidden_folder(tmp_path: Path) -> None:
+    arguments = ["publish", B8, "--to-dir", str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-c", SLOW_WRITER, *arguments], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().strip()
+    process.send_signal(signal.SIGTERM)
+    begun = time.monotonic()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert time.monotonic() - begun < 30
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_long_path_is_an_error_of_the_zoo(tmp_path: Path) -> None:
+    long = "x" * 300
+    with pytest.raises(WeightError):
+        zoo.create_model(f"local-dir:{long}")
+    with pytest.raises(WeightError):
+        zoo.create_model(TINY, checkpoint_path=long)
+    with pytest.raises(SaveError):
+        zoo.save(made(), tmp_path / long)
