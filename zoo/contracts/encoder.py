@@ -15,9 +15,12 @@ BINARY_LSB_FIRST = "binary-lsb-first"
 BINARY_MSB_FIRST = "binary-msb-first"
 """The same bits, the most significant first."""
 
+CONSTANT = "constant"
+"""No spikes: the real value itself, the same at every timestep."""
+
 
 class Encoder(nn.Module, ABC):
-    """(N, C, …) real → (T, N, C, …) in {0, 1}, of the input's dtype.
+    """(N, C, …) real → (T, N, C, …) in {0, 1}, of the input's dtype; with the code `CONSTANT`, real values.
 
     Attributes:
         code: what the planes mean, in the words that decoders name (`BINARY_LSB_FIRST`).

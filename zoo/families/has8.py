@@ -11,6 +11,7 @@ from zoo.errors import CompositionError, ModelNameError, check_number
 from zoo.names import ComponentPart, Grammar, NumberPart, Value
 
 if TYPE_CHECKING:
+    from zoo.contracts.backbone import Backbone
     from zoo.contracts.classifier import ImageClassifier
     from zoo.contracts.neuron import NeuronFactory
     from zoo.families.paired import Pairing
@@ -56,14 +57,20 @@ def coding_pairing(request: BuildRequest, analog: bool) -> Pairing:
     return Pairing(analog, encoder, decoder, neuron, None if gain is None else check_number("gain", gain))
 
 
+def load_backbone(request: BuildRequest) -> Backbone:
+    """Load the name's backbone, in its size."""
+    spec = request.spec
+    backbone: Backbone = request.components.load("backbone", str(spec["backbone"]))(
+        int(spec["base"]), int(spec["mult"]), int(spec["depth"]), request.in_chans
+    )
+    return backbone
+
+
 def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
-    """A paired network on the name's backbone."""
+    """Build a paired network on the name's backbone."""
     from zoo.families.paired import PairedNetwork
 
-    spec = request.spec
-    backbone = request.components.load("backbone", str(spec["backbone"]))
-    size = (int(spec["base"]), int(spec["mult"]), int(spec["depth"]))
-    return PairedNetwork(spec, backbone(*size, request.in_chans), pairing, request.num_classes)
+    return PairedNetwork(request.spec, load_backbone(request), pairing, request.num_classes)
 
 
 class CodedFamily(GrammarFamily, ABC):

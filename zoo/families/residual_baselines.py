@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.classifier import FeatureInfo
-from zoo.contracts.encoder import Encoder
+from zoo.contracts.encoder import CONSTANT, Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.families.fusion import numbered_layers
 from zoo.families.headed import HeadedClassifier
@@ -49,12 +49,19 @@ class ResidualBaseline(HeadedClassifier):
 
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
         self.check_image(x)
-        x = self.stem(x if self.encoder is None else self.encoder(x))
+        x = self._encoded_stem(x, self.encoder) if self.encoder is not None else self.stem(x)
         maps = [x]
         for stage in list(self.stages)[:last]:
             x = self.run_blocks(stage, x)
             maps.append(x)
         return maps if self.encoder is None else [feature_map.mean(0) for feature_map in maps]
+
+    def _encoded_stem(self, x: Tensor, encoder: Encoder) -> Tensor:
+        """(N, C, H, W) → (T, N, 64, H/4, W/4). A real image is convolved once: it is the same at every timestep."""
+        if encoder.code != CONSTANT:
+            return cast(Tensor, self.stem(encoder(x)))
+        currents = self.stem[:2](x[None])[0]
+        return cast(Tensor, self.stem[2:](encoder(currents)))
 
     def norm_pairs(self) -> Iterable[tuple[str, str]]:
         return (*super().norm_pairs(), *numbered_layers(self))
@@ -64,7 +71,11 @@ class ResidualBaseline(HeadedClassifier):
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:
-        return () if self.encoder is None else ("stem", "stages")
+        if self.encoder is None:
+            return ()
+        if self.encoder.code != CONSTANT:
+            return ("stem", "stages")
+        return (*(f"stem.{name}" for name, _ in list(self.stem.named_children())[2:]), "stages")
 
     @property
     def first_conv_names(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The family `sew`: spikingjelly's SEW-ResNet, the image encoded once, outputs averaged over T."""
+"""The family `sew`: spiking networks that encode the image once and average over T."""
 
 from __future__ import annotations
 
@@ -8,29 +8,43 @@ from typing import TYPE_CHECKING, final
 from zoo.contracts.family import About, BuildRequest, GrammarFamily
 from zoo.errors import OptionError
 from zoo.families.ann import BASELINE_NETWORKS
+from zoo.families.has8 import CITATION, PAPER, SIZE_PARTS, check_width, load_backbone
 from zoo.names import ChoicePart, ComponentPart, Grammar, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
     from zoo.contracts.encoder import Encoder
 
+CODING_PARTS = (ComponentPart("encoder"), ComponentPart("neuron", default="if"))
+
 
 @final
 class SewFamily(GrammarFamily):
-    """`sew_resnet18_phase[_neuron]` (arXiv:2102.04159), ADD."""
+    """`sew_resnet18_phase[_neuron]`, spikingjelly's SEW-ResNet (arXiv:2102.04159), ADD; or a backbone's own blocks.
+
+    `sew_resnetsmall_b32_m2_d4_direct[_neuron]` are the blocks of `ann_resnetsmall_b32_m2_d4` with a neuron for every
+    activation: see `zoo.families.encoded_once`.
+    """
 
     api_version = 1
     grammars = (
-        Grammar(
-            (
-                ChoicePart("network", BASELINE_NETWORKS),
-                ComponentPart("encoder"),
-                ComponentPart("neuron", default="if"),
-            )
-        ),
+        Grammar((ChoicePart("network", BASELINE_NETWORKS), *CODING_PARTS)),
+        Grammar((*SIZE_PARTS, *CODING_PARTS)),
     )
 
+    def check(self, fields: Mapping[str, Value]) -> None:
+        if "network" not in fields:
+            check_width(fields)
+
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        if "network" not in fields:
+            return About(
+                f"A spiking image classifier: it encodes the image once (`{fields['encoder']}`), runs the blocks of "
+                f"its control with a spiking neuron (`{fields['neuron']}`) for every activation over {timesteps} "
+                "timesteps, and averages.",
+                PAPER,
+                CITATION,
+            )
         return About(
             f"A spiking image classifier, the SEW-`{fields['network']}` of "
             "[spikingjelly](https://pypi.org/project/spikingjelly) (arXiv:2102.04159): it encodes the image once "
@@ -39,15 +53,13 @@ class SewFamily(GrammarFamily):
         )
 
     def control(self, fields: Mapping[str, Value]) -> str:
-        return f"ann_{fields['network']}"
+        return f"ann_{fields['network'] if 'network' in fields else Grammar(SIZE_PARTS).format(fields)}"
 
     @property
     def options(self) -> frozenset[str]:
         return frozenset({"timesteps"})
 
     def build(self, request: BuildRequest) -> ImageClassifier:
-        from zoo.families.residual_baselines import sew_resnet
-
         spec = request.spec
         if request.options and "timesteps" not in request.components.load("encoder", str(spec["encoder"])).options:
             raise OptionError(f"{spec}: encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
@@ -55,4 +67,10 @@ class SewFamily(GrammarFamily):
             raise OptionError(f"{spec}: timesteps and encoder_options say T twice; leave one out")
         encoder: Encoder = request.component("encoder")(**request.options)
         neuron = request.component("neuron")
-        return sew_resnet(spec, encoder, neuron, request.num_classes, request.in_chans)
+        if spec.get("network"):
+            from zoo.families.residual_baselines import sew_resnet
+
+            return sew_resnet(spec, encoder, neuron, request.num_classes, request.in_chans)
+        from zoo.families.encoded_once import EncodedOnceNetwork
+
+        return EncodedOnceNetwork(spec, load_backbone(request), encoder, neuron, request.num_classes)

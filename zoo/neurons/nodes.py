@@ -11,10 +11,12 @@ from torch import Tensor
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
-from zoo.errors import check_flag, check_number
+from zoo.errors import OptionError, check_flag, check_number, suggest
 from zoo.gpu.selection import runs_fused_over_time
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.integration import soft_reset_spikes, step, with_rate_gradient
 
+GRADIENTS = ("surrogate", "rate")
 ALPHA = 2.0
 TAU = 2.0
 _SETTINGS = frozenset({"v_threshold", "v_reset", "detach_reset", "alpha"})
@@ -89,9 +91,13 @@ class IFNeuron(StatelessNode, neuron.IFNode):
         v_reset: potential after a spike; None subtracts θ (soft reset).
         detach_reset: whether the reset is left out of the gradient.
         alpha: α of the arctan surrogate gradient; a larger one is narrower.
+        v_init: initial potential as a share of θ; ½ makes rates round to the nearest. With soft reset alone.
+        waits: take in all T currents before the first spike: see `zoo.neurons.integration`. With soft reset alone.
+        gradient: `surrogate`, or `rate` for that of min(max(mean current, 0), θ) / θ in every timestep. The latter
+            with soft reset alone.
     """
 
-    options = _SETTINGS
+    options = _SETTINGS | {"v_init", "waits", "gradient"}
     prices = (INTEGRATION,)
 
     def __init__(
@@ -100,8 +106,35 @@ class IFNeuron(StatelessNode, neuron.IFNode):
         v_reset: float | None = 0.0,
         detach_reset: bool = False,
         alpha: float = ALPHA,
+        v_init: float = 0.0,
+        waits: bool = False,
+        gradient: str = GRADIENTS[0],
     ) -> None:
         neuron.IFNode.__init__(self, **_settings(v_threshold, v_reset, detach_reset, alpha))
+        self.v_init = check_number("v_init", v_init, below=1)
+        self.waits = check_flag("waits", waits)
+        if gradient not in GRADIENTS:
+            raise OptionError(f"gradient={gradient!r} is not one{suggest(str(gradient), GRADIENTS)}")
+        self.gradient = gradient
+        if self._integrates and v_reset is not None:
+            raise OptionError("v_init, waits and gradient='rate' are for a soft reset: add v_reset=None")
+
+    @property
+    def _integrates(self) -> bool:
+        return self.v_init != 0 or self.waits or self.gradient == "rate"
+
+    def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
+        if not self._integrates:
+            return super().forward(x, *args, **kwargs)
+        by_rate = self.gradient == "rate"
+        fire = step if by_rate else self.surrogate_function
+        spikes = soft_reset_spikes(x, self.v_threshold, self.v_init * self.v_threshold, self.waits, fire)
+        return with_rate_gradient(spikes, x, self.v_threshold) if by_rate else spikes
+
+    def extra_repr(self) -> str:
+        said = f", v_init={self.v_init:g}, waits={self.waits}, gradient={self.gradient}" if self._integrates else ""
+        return f"{super().extra_repr()}{said}"
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
         return if_spikes(x, self.v_threshold, self.surrogate_function.alpha)

@@ -33,6 +33,7 @@ from zoo.contracts.encoder import Encoder
 from zoo.contracts.energy import SpikeRate, SynapticLayer
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, INTEGRATION, NEURON_PRICES, NOTHING, Price, Work
+from zoo.families.thresholds import QuantisedReLU, SpikingActivation
 from zoo.profiling.counting import NEURONS, Branch, branch_of
 
 # Rules: the price of every operation outside convolutions and linear layers ------------------------------------------
@@ -85,6 +86,14 @@ FOLDED_NORM = Rule(
     _NONE,
     "folded at inference into the weights, and into the bias, where an accumulator starts",
 )
+FOLDED_SCALE = Rule(
+    "threshold of a spiking activation",
+    Part.REST,
+    _NONE,
+    _NONE,
+    "a constant of the layer, folded at inference into the weights before and behind",
+)
+QUANTISED = Rule("quantised ReLU", Part.REST, Work(acs=2), _NONE, "two comparisons; its scale folds into the weights")
 NORM = Rule("other batch norm", Part.REST, _MAC, _NONE, "one scale and shift for every value")
 ADDITION = Rule("addition", Part.REST, _NONE, _AC, "residuals, and the sum of both branches")
 PRODUCT = Rule("multiplication", Part.REST, _NONE, _MAC, "of tensors, value by value")
@@ -101,7 +110,7 @@ RULES = (
         *charged(DECODER_PRICES, Part.CODING),
         *charged(NEURON_PRICES, Part.NEURONS),
     ),
-    *(FOLDED_NORM, NORM, ADDITION, PRODUCT, MAXIMUM, MEAN, SUM, RELU, LEAKY_RELU, MOVE),
+    *(FOLDED_NORM, FOLDED_SCALE, QUANTISED, NORM, ADDITION, PRODUCT, MAXIMUM, MEAN, SUM, RELU, LEAKY_RELU, MOVE),
 )
 """All that does not depend on which components are installed: the defaults of those that declare no price, the rest."""
 
@@ -109,7 +118,7 @@ RULES = (
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-WHOLE = (*LAYERS, *NORMS, *NEURONS, Encoder, Decoder)
+WHOLE = (*LAYERS, *NORMS, *NEURONS, Encoder, Decoder, QuantisedReLU)
 
 
 def rules_of(module: nn.Module, folded: bool) -> tuple[Rule, ...]:
@@ -121,6 +130,8 @@ def rules_of(module: nn.Module, folded: bool) -> tuple[Rule, ...]:
     if isinstance(module, neuron.BaseNode):
         # spikingjelly's own declare nothing. A subclass may do more than integrate; what IFNode itself does is known.
         return charged((INTEGRATION,) if isinstance(module, neuron.IFNode) else NEURON_PRICES, Part.NEURONS)
+    if isinstance(module, QuantisedReLU):
+        return (QUANTISED,)
     if isinstance(module, NORMS):
         return (FOLDED_NORM if folded else NORM,)
     return ()
@@ -181,11 +192,15 @@ class Synapses:
         outputs: values returned.
         lowest: of the inputs seen.
         highest: of the inputs seen.
-        binary: every input seen is 0 or 1.
+        scaled: spikes may be worth another value than 1, which folds into the weights.
+        unit: what a spike is worth.
+        binary: every input seen is 0 or the unit.
         whole: every input seen is 0, 1, 2, …
         windows: of `WINDOWS`, those n for which every input seen is a multiple of 1/n.
     """
 
+    scaled: bool = False
+    unit: float = 1.0
     dense: int = 0
     used: int = 0
     nonzero: int = 0
@@ -209,7 +224,9 @@ class Synapses:
             return
         self.lowest, self.highest = min(self.lowest, float(x.min())), max(self.highest, float(x.max()))
         if self.binary:
-            self.binary = bool(((x == 0) | (x == 1)).all())
+            if self.scaled and self.unit == 1 and self.highest > 0:
+                self.unit = self.highest
+            self.binary = bool(((x == 0) | (x == self.unit)).all())
         if self.binary or (not self.whole and not self.windows):
             return
         x = x.double()
@@ -228,6 +245,8 @@ class Synapses:
 
     def reason(self, branch: str) -> str:
         """Say why accumulates are enough, or why not."""
+        if self.binary and self.unit != 1:
+            return f"every input is 0 or {self.unit:.3g}, a constant of the layer that folds into the weights"
         if self.binary:
             return "every input is 0 or 1" if self.highest else "every input is 0"
         if branch != "spiking":
@@ -409,7 +428,8 @@ class Recorder(TorchDispatchMode):
 
     def _charge(self, name: str, module: nn.Module, x: Tensor, y: Tensor) -> None:
         if isinstance(module, LAYERS):
-            self.synapses.setdefault(name, Synapses()).add(module, x, y)
+            scaled = branch_of(name, self._model) == "spiking"
+            self.synapses.setdefault(name, Synapses(scaled)).add(module, x, y)
             self._layer_outputs[id(y)] = ref(y)
             return
         if self._whole > 1:  # inside an encoder, decoder or neuron, which is charged as a whole
@@ -445,7 +465,7 @@ class Recorder(TorchDispatchMode):
         return result
 
     def _see(self, operation: Any, args: Any, result: Any) -> None:
-        rule = OPERATIONS.get(operation)
+        rule = FOLDED_SCALE if isinstance(self._stack[-1], SpikingActivation) else OPERATIONS.get(operation)
         if rule is MOVE:
             return
         x, y = _first_tensor(args), _first_tensor((result,))

@@ -10,6 +10,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from zoo.contracts.encoder import Encoder
+from zoo.families.thresholds import QuantisedReLU
 from zoo.profiling.counting import NEURONS
 
 
@@ -97,16 +98,24 @@ def scaled_surrogates(model: nn.Module, scale: float) -> Iterator[None]:
 
 @contextmanager
 def layer_rates(model: nn.Module, wanted: bool = True) -> Iterator[list[Tensor]]:
-    """Collect the spikes per neuron and timestep of every neuron layer's calls, scalars with their gradients."""
+    """Collect the spikes per neuron and timestep of every neuron layer's calls, scalars with their gradients.
+
+    For a quantised activation it is the rate of the neurons that it stands for, its mean over θ.
+    """
     rates: list[Tensor] = []
 
     def keep(neuron: nn.Module, args: Any, spikes: Tensor) -> None:
         rates.append(spikes.float().mean())
 
+    def keep_share(activation: QuantisedReLU, args: Any, y: Tensor) -> None:
+        rates.append(y.float().mean() / activation.scale)
+
     with ExitStack() as stack:
         for module in model.modules() if wanted else ():
             if isinstance(module, NEURONS):
                 stack.callback(module.register_forward_hook(keep).remove)
+            elif isinstance(module, QuantisedReLU):
+                stack.callback(module.register_forward_hook(keep_share).remove)
         yield rates
 
 

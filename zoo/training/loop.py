@@ -25,6 +25,7 @@ from zoo.cpu.convolution import unguarded_convolutions
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
 from zoo.errors import DivergenceError, InputError, MemoryLimitError, TrainingStoppedError, missing_extra
+from zoo.families.thresholds import QuantisedReLU
 from zoo.inference.evaluate import is_shortage, reason_of
 from zoo.profiling.counting import NEURONS
 from zoo.training.batches import LEAST, Feeder, MicroBatch, make_plan
@@ -414,7 +415,7 @@ def _check(model: ImageClassifier, data: ImageSplit, recipe: Recipe, on_cpu: boo
             f"{model.spec} needs {model.min_image_size} pixels a side or more, the images have "
             f"{width}×{height}; choose --image-size {model.min_image_size} or more"
         )
-    if recipe.spike_penalty and not any(isinstance(module, NEURONS) for module in model.modules()):
+    if recipe.spike_penalty and not any(isinstance(module, (*NEURONS, QuantisedReLU)) for module in model.modules()):
         raise InputError(
             f"spike_penalty={recipe.spike_penalty:g} is a weight on spikes, and {model.spec} has no spiking neurons; "
             "leave it at 0"

@@ -63,6 +63,9 @@ class Recipe(BaseModel):
     spike_penalty: float = Field(
         default=0.0, ge=0, description="weight in the loss of the spike rate, the mean over neuron layers"
     )
+    calibration: int = Field(
+        default=0, ge=0, description="training images that set the scales of quantised and spiking activations at first"
+    )
     teacher: str | None = Field(default=None, description="a weight by name, whose outputs are a part of the target")
     distillation: float = Field(default=0.5, ge=0, le=1, description="the teacher's part of the loss")
     ema: float = Field(

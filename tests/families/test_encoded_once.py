@@ -1,0 +1,147 @@
+"""Spiking blocks in a row: they equal their quantised control, take over its weights, and cost what hooks count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import zoo
+from zoo.contracts.classifier import ImageClassifier
+from zoo.errors import OptionError
+from zoo.families.thresholds import QuantisedReLU, calibrate, quantise
+from zoo.profiling import profile
+
+WAITING = {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"}
+BACKBONES = ["resnetsmall_b4_m2_d2", "resnetfull_b4_m1_d2", "resnet_b4_m1_d1", "resnet50_b2_m1_d4", "vgg_b2_m2_d2"]
+
+
+def pair(size: str, levels: int) -> tuple[ImageClassifier, ImageClassifier]:
+    """A calibrated quantised network with statistics of its own, and the spiking one with its weights."""
+    torch.manual_seed(1)
+    analog = zoo.create_model(f"ann_{size}", pretrained=False, num_classes=5, levels=levels)
+    images = torch.rand(4, 3, 32, 32)
+    analog(images)
+    calibrate(analog, images)
+    spiking = zoo.create_model(
+        f"sew_{size}_direct", pretrained=False, num_classes=5, timesteps=levels, neuron_options=WAITING
+    )
+    state = {
+        key.replace(".analog.", ".spiking.") if key.startswith("stages") else key: value
+        for key, value in analog.state_dict().items()
+    }
+    spiking.load_state_dict(state, strict=True)
+    return analog.eval(), spiking.eval()
+
+
+@pytest.mark.parametrize("size", BACKBONES)
+@pytest.mark.parametrize("levels", [1, 4])
+def test_spiking_network_equals_its_quantised_control(size: str, levels: int) -> None:
+    analog, spiking = pair(size, levels)
+    x = torch.rand(3, 3, 32, 32)
+    torch.testing.assert_close(spiking(x), analog(x), atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_are_the_quantised_controls() -> None:
+    analog, spiking = pair("resnetsmall_b4_m2_d2", 4)
+    x = torch.rand(3, 3, 32, 32)
+    for network in (analog, spiking):
+        network(x).square().sum().backward()
+    expected = {name.replace(".analog.", ".spiking."): p.grad for name, p in analog.named_parameters()}
+    for name, parameter in spiking.named_parameters():
+        torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_encoders_other_than_direct_run_every_layer_over_time() -> None:
+    network = zoo.create_model("sew_resnetsmall_b4_m1_d1_phase_lif", pretrained=False, num_classes=3)
+    assert network.timesteps == 10
+    assert network.spiking_module_names[0] == "stages.0.0.spiking"
+    assert [level.shape[1] for level in network.forward_stages(torch.rand(2, 3, 16, 16), 1)] == [4, 4]
+
+
+@pytest.mark.parametrize("size", ["resnetsmall_b4_m2_d2", "resnet_b4_m1_d1"])
+def test_operations_are_those_that_hooks_count(size: str) -> None:
+    _, spiking = pair(size, 4)
+    images = torch.rand(2, 3, 32, 32)
+    report = profile(spiking, 32, images=images)
+    counted = report.activity
+    assert counted is not None
+    macs, acs = _count_by_hooks(spiking, images)
+    assert (counted.synaptic.macs, counted.synaptic.acs) == (macs, acs)
+    stem, *others = counted.synapses
+    assert stem.operation == "MAC"
+    assert [layer.operation for layer in others[:-1]] == ["AC"] * (len(others) - 1)
+    assert not counted.uncounted
+
+
+def _count_by_hooks(network: ImageClassifier, images: Tensor) -> tuple[int, int]:
+    """MACs of the first convolution, once, and of the head; for all others every pair of a spike and a weight."""
+    totals = {"macs": 0, "acs": 0}
+
+    def see(layer: Any, args: tuple[Tensor], output: Tensor) -> None:
+        (x,) = args
+        if isinstance(layer, nn.Linear) or x.shape[1] == 3:
+            totals["macs"] += output.numel() * layer.weight[0].numel()
+            return
+        assert len(x.unique()) <= 2
+        ones = torch.ones_like(layer.weight[:1])
+        pairs = nn.functional.conv2d((x > 0).float(), ones, stride=layer.stride, padding=layer.padding)
+        totals["acs"] += int(pairs.double().sum()) * layer.out_channels
+
+    handles = [m.register_forward_hook(see) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    with torch.no_grad():
+        network(images)
+    for handle in handles:
+        handle.remove()
+    return totals["macs"], totals["acs"]
+
+
+def test_direct_coding_charges_the_first_convolution_once() -> None:
+    name = "sew_resnetsmall_b4_m1_d1_direct"
+    few, many = (
+        profile(zoo.create_model(name, pretrained=False, num_classes=3, timesteps=timesteps), 32)
+        for timesteps in (2, 6)
+    )
+    assert few.macs_analog == many.macs_analog
+    assert many.macs_spiking == 3 * few.macs_spiking
+
+
+def test_torchvision_stem_is_computed_once_with_direct_coding() -> None:
+    network = zoo.create_model("sew_resnet18_direct", pretrained=False, num_classes=3, timesteps=3).eval()
+    inputs = []
+    network.get_submodule("stem.conv1").register_forward_pre_hook(lambda module, args: inputs.append(args[0].shape))
+    x = torch.rand(2, 3, 32, 32)
+    expected = network.get_submodule("stem")(x.expand(3, *x.shape))
+    inputs.clear()
+    torch.testing.assert_close(network.forward_stages(x, 0)[0], expected.mean(0))
+    assert inputs == [(1, 2, 3, 32, 32)]
+
+
+@pytest.mark.parametrize("levels", [1, 3, 8])
+def test_quantised_values_are_levels_nearest_to_the_clipped_current(levels: int) -> None:
+    x, scale = torch.linspace(-1, 3, 101), torch.tensor(1.5)
+    y = quantise(x, scale, levels)
+    torch.testing.assert_close(y * levels / scale, (y * levels / scale).round())
+    assert float((y - x.clamp(0, 1.5)).abs().max()) <= 0.75 / levels + 1e-6
+
+
+def test_scale_has_the_gradient_of_a_learned_step() -> None:
+    scale = torch.tensor(2.0, requires_grad=True)
+    quantise(torch.tensor([-1.0, 0.9, 5.0]), scale, 4).sum().backward()
+    torch.testing.assert_close(scale.grad, torch.tensor(0.0 + (0.5 - 0.45) + 1.0))  # below, inside, above
+
+
+def test_calibration_uses_the_levels_that_there_are() -> None:
+    activation = QuantisedReLU(4)
+    x = torch.rand(10_000).pow(3)
+    before = (activation(x) - x).square().mean()
+    activation.calibrate(x)
+    assert (activation(x) - x).square().mean() < before / 3
+    assert not calibrate(nn.ReLU(), x)
+
+
+def test_levels_belong_to_networks_of_blocks() -> None:
+    with pytest.raises(OptionError, match="levels"):
+        zoo.create_model("ann_resnet18", pretrained=False, levels=4)

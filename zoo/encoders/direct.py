@@ -1,0 +1,42 @@
+"""Direct coding: the image itself at every timestep; the first neurons make spikes of it (arXiv:2008.03658)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from zoo.contracts.encoder import CONSTANT, Encoder
+from zoo.contracts.price import Price
+from zoo.errors import check_count
+
+
+@final
+class DirectEncoder(Encoder):
+    """x at each of T timesteps: (N, C, …) → (T, N, C, …), a view of x.
+
+    What follows up to the first neuron is the same at every timestep, so a network computes and is charged it once.
+
+    Example:
+        >>> import torch
+        >>> DirectEncoder(timesteps=4)(torch.rand(2, 3, 8, 8)).shape
+        torch.Size([4, 2, 3, 8, 8])
+    """
+
+    api_version = 1
+    code = CONSTANT
+    differentiable = True
+    options = frozenset({"timesteps"})
+    repeatable = True
+    prices: ClassVar[tuple[Price, ...]] = ()
+
+    def __init__(self, timesteps: int = 4) -> None:
+        super().__init__()
+        self._timesteps = check_count("timesteps", timesteps, 1, 1024)
+
+    @property
+    def timesteps(self) -> int:
+        return self._timesteps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.expand(self._timesteps, *x.shape)

@@ -1,0 +1,141 @@
+"""Activations with a learned scale θ: the quantised ReLU of an analog network, and the spiking neuron that it becomes.
+
+A quantised ReLU returns one of L + 1 levels, θ · ⌊L · clip(x/θ, 0, 1) + ½⌋ / L (clip-floor-shift, arXiv:2303.04347). An
+integrate-and-fire neuron with soft reset, an initial potential of θ/2 and T = L timesteps fires as often as that level
+says, if its current is constant. So θ is the threshold, and each spike is worth θ to what follows. At inference a
+constant θ folds into the weights before and behind: convolutions take spikes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from zoo.contracts.encoder import Encoder
+
+INITIAL_SCALE = 2.0
+"""θ before it is learned or calibrated; behind a batch norm few currents are larger."""
+
+_SHARES = torch.linspace(0.05, 1, 96)
+"""Shares of the largest current that calibration tries as θ."""
+_SAMPLE = 200_000
+"""Currents of a layer that calibration looks at, about."""
+
+
+class ScaledActivation(nn.Module, ABC):
+    """An activation in the place of a ReLU with a learned scale θ, a scalar for the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(INITIAL_SCALE))
+
+    @property
+    @abstractmethod
+    def levels(self) -> int:
+        """L, the levels above zero."""
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Set θ to the candidate whose levels are nearest to ReLU(x), by the mean square of a sample. x: currents."""
+        positive = x.relu().flatten()
+        largest = positive.max()
+        positive = positive[:: max(1, len(positive) // _SAMPLE)]
+        if largest > 0:
+            errors = [(quantise(positive, s * largest, self.levels) - positive).square().mean() for s in _SHARES]
+            self.scale.copy_(_SHARES[int(torch.stack(errors).argmin())] * largest)
+
+
+def quantise(x: Tensor, scale: Tensor, levels: int) -> Tensor:
+    """θ · floor(L · clip(x/θ, 0, 1) + ½) / L; the floor is passed over in the gradient. Any shape → the same."""
+    share = (x / scale).clamp(0, 1)
+    level = torch.floor(share * levels + 0.5) / levels
+    return scale * (share + (level - share).detach())
+
+
+@final
+class QuantisedReLU(ScaledActivation):
+    """ReLU with L levels above zero and a learned largest value θ, (N, …) → (N, …)."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self._levels = levels
+
+    @property
+    def levels(self) -> int:
+        return self._levels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return quantise(x, self.scale, self.levels)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}"
+
+
+@final
+class SpikingActivation(ScaledActivation):
+    """θ · neuron(x/θ) in the place of a ReLU: spikes that are worth θ each, T timesteps folded into the batch.
+
+    Args:
+        neuron: (T, N, …) → (T, N, …) in {0, 1}.
+        timesteps: T.
+        encoder: of the currents (N, …), if they are not (T·N, …) yet.
+    """
+
+    def __init__(self, neuron: nn.Module, timesteps: int, encoder: Encoder | None = None) -> None:
+        super().__init__()
+        self.encoder, self.neuron, self.timesteps = encoder, neuron, timesteps
+
+    @property
+    def levels(self) -> int:
+        return self.timesteps
+
+    def currents(self, x: Tensor) -> Tensor:
+        """(N, …) or (T·N, …) → (T, N, …)."""
+        return x.unflatten(0, (self.timesteps, -1)) if self.encoder is None else cast(Tensor, self.encoder(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.neuron(self.currents(x / self.scale)) * self.scale).flatten(0, 1)
+
+    def calibrate(self, x: Tensor) -> None:
+        super().calibrate(self.currents(x).mean(0))
+
+
+def replace_activations(block: nn.Module, make: Callable[[], ScaledActivation]) -> None:
+    """Put what `make` returns in the place of every ReLU and leaky ReLU inside `block`."""
+    for parent in list(block.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ReLU | nn.LeakyReLU):
+                setattr(parent, name, make())
+
+
+@contextmanager
+def _calibrating(model: nn.Module) -> Iterator[bool]:
+    """Inside, every scaled activation is calibrated to its next input; whether there are any."""
+
+    def see(activation: nn.Module, args: Any) -> None:
+        cast(ScaledActivation, activation).calibrate(args[0])
+
+    with ExitStack() as stack:
+        found = [module for module in model.modules() if isinstance(module, ScaledActivation)]
+        for module in found:
+            stack.callback(module.register_forward_pre_hook(see).remove)
+        yield bool(found)
+
+
+def calibrate(model: nn.Module, images: Tensor) -> bool:
+    """Set every θ by one pass of images (N, C, H, W), layer after layer; False if the network has none.
+
+    Each layer sees what the calibrated ones before it return.
+    """
+    training = model.training
+    with _calibrating(model) as found:
+        if found:
+            with torch.no_grad():
+                model.eval()(images)
+            model.train(training)
+    return found
