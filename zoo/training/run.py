@@ -24,8 +24,9 @@ from zoo.catalog.schema import Preprocessing, StoredWeight
 from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO
-from zoo.data import DataOptions, DataSplits
+from zoo.data import DataOptions, DataSplits, ImageSplit
 from zoo.data.datasets import InHand, open_in_hand
+from zoo.data.images import Transform
 from zoo.data.load import identify_data, prepare_data
 from zoo.errors import (
     DivergenceError,
@@ -38,6 +39,7 @@ from zoo.errors import (
     missing_extra,
 )
 from zoo.factory import OpenedModel, open_model
+from zoo.families.thresholds import calibrate
 from zoo.files import remove_parts
 from zoo.inference.evaluate import Evaluation, check_batch, evaluate, rounded
 from zoo.names import Options
@@ -179,6 +181,7 @@ def train(
         "validate_every": validate_every,
         "eval_batch_size": eval_batch_size,
     }
+    calibrate_scales(beginning.model, splits.train, settings.calibration)
     teacher = find_teacher(settings.teacher, opened, splits.train.classes)
     beginning.model.spec = beginning.model.spec.tagged(tag)  # of the weight that it becomes
     with ExitStack() as stack:
@@ -404,6 +407,13 @@ def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) 
     if teacher.labels != tuple(classes):
         raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
     return teacher.build(pretrained=True, in_chans=3).eval().requires_grad_(False)
+
+
+def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:
+    """Set the scales of quantised and spiking activations by so many images, evenly spread over the split."""
+    rows = torch.linspace(0, len(data) - 1, min(images, len(data))).long()
+    if images and not calibrate(model, Transform(stated_preprocessing(model)).scale(data.read(rows)[0])):
+        raise InputError(f"calibration sets scales, and {model.spec} has none; it is for --set-family levels=…")
 
 
 def _loads(opened: OpenedModel) -> str:
