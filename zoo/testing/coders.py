@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from zoo.contracts.encoder import CONSTANT
 from zoo.errors import CompositionError, ModelNameError
 from zoo.registry import default_registry
 from zoo.testing.models import check_training_step, compose
