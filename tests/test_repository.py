@@ -1,0 +1,155 @@
+"""Pages and files for machines: links lead somewhere, guides run, Sphinx builds, workflows have least permissions."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.hub.fixtures import hub
+from tests.hub.loopback import LoopbackHub
+
+__all__ = ["hub"]
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*.md"), *ROOT.glob("plugins/*/README.md")]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+ACTION = re.compile(r"\./\.github/workflows/\w+\.yml|[\w-]+/[\w/-]+@(v[\d.]+|release/v1|[0-9a-f]{40})")
+FENCE = re.compile(r"^```(\{?[\w-]+\}?)[^\n]*\n(.*?)^```$", re.M | re.S)
+RUNNER = """
+import subprocess, sys
+names = {"__name__": "__main__"}
+for language, text in BLOCKS:
+    if language == "python":
+        exec(compile(text, "guide", "exec"), names)
+    else:
+        subprocess.run(["bash", "-euo", "pipefail", "-c", text], check=True)
+    sys.stdout.flush()
+"""
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """Language and text of every fenced block, in order."""
+    return [(found[1], found[2]) for found in FENCE.finditer(read(page))]
+
+
+# Pages ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:|mailto:)([^)#]+)(?:#[^)]*)?\)", FENCE.sub("", read(page)))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", [DOCS / "architecture.md", ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`((?:zoo|benchmarks|plugins|tests|docs|tools)/[\w./-]*)`", read(page)))
+    modules = re.findall(r"python -m ((?:zoo|tools|benchmarks)[\w.]*)", read(page))
+    named |= {name.replace(".", "/") for name in modules}
+    there = [path for path in named if (ROOT / path).exists() or (ROOT / f"{path}.py").exists()]
+    assert sorted(named - set(there)) == []
+
+
+def test_every_part_of_the_package_is_in_the_architecture() -> None:
+    folders = {path.parent.name for path in (ROOT / "zoo").glob("*/*.py")}
+    assert sorted(name for name in folders if f"`zoo/{name}/`" not in read(DOCS / "architecture.md")) == []
+
+
+def test_every_page_is_in_the_contents() -> None:
+    contents = re.findall(r"```\{toctree\}\n(.*?)```", read(DOCS / "index.md"), re.S)
+    listed = {line for body in contents for line in body.splitlines() if line and not line.startswith(":")}
+    assert listed == {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")} - {"index"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", sorted(DOCS.glob("guides/*.md")), ids=lambda guide: guide.stem)
+@pytest.mark.timeout(900)  # on a machine that does much else
+def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Path) -> None:
+    """In one process, in an empty folder, in order; `text` is not run, and `py` is run by a test of its own."""
+    assert {language for language, _ in blocks(guide)} <= {"python", "py", "bash", "text"}
+    run = [(language, text) for language, text in blocks(guide) if language in ("python", "bash")]
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "HF_TOKEN": hub.add_token("me"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-c", f"BLOCKS = {run!r}\n{RUNNER}"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=840)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_about_neurons_shows_what_its_code_prints() -> None:
+    page = blocks(DOCS / "concepts" / "neurons.md")
+    (shown,) = (text for language, text in page if language == "text")
+    code = "\n".join(text for language, text in page if language == "python")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == shown
+
+
+@pytest.mark.slow
+def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(DOCS), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert all(figure in read(tmp_path / "out" / "paper.html") for figure in ("81.58", "49.70", "40.79", "25.6M"))
+    assert 'id="zoo.create_model"' in read(tmp_path / "out" / "api.html")
+
+
+def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
+    """A part stands above what it imports; imports for types alone do not count, and a circle is red."""
+    package = tmp_path / "tiny"
+    package.mkdir()
+    files = {"__init__": "", "errors": "", "names": "from typing import TYPE_CHECKING\nimport tiny.errors\n"}
+    files["top"] = "from tiny import names\n"
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    picture = tmp_path / "structure.svg"
+    command = [sys.executable, str(DOCS / "structure.py"), "--package", str(package), "--out", str(picture)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["names → errors 1", "top → names 1"]
+    height = {part: float(y) for y, part in re.findall(r'<text [^>]* y="([-\d.]+)"[^>]*>(\w+)</text>', read(picture))}
+    assert height["top"] < height["names"] < height["errors"]  # SVG counts downwards
+    (package / "errors.py").write_text("import tiny.names\n", encoding="utf-8")
+    subprocess.run(command, capture_output=True, check=True)
+    assert "#b22222" in read(picture)
+
+
+# Files for machines ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_may_read_and_no_more_and_ends(path: Path) -> None:
+    workflow: Any = yaml.safe_load(read(path))
+    assert workflow["permissions"] == {"contents": "read"}
+    more = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+    assert more == ({"publish": {"id-token": "write"}} if path.stem == "release" else {})
+    for job in workflow["jobs"].values():
+        uses = [step["uses"] for step in job.get("steps", ()) if "uses" in step]
+        uses += [job["uses"]] if "uses" in job else []
+        assert [action for action in uses if not ACTION.fullmatch(action)] == []
+        assert "uses" in job or job["timeout-minutes"] <= 240
+
+
+def test_the_job_that_may_publish_runs_no_code_of_the_repository() -> None:
+    publish = yaml.safe_load(read(ROOT / ".github" / "workflows" / "release.yml"))["jobs"]["publish"]
+    assert [key for step in publish["steps"] for key in step if key not in ("uses", "with")] == []
+    assert not any("checkout" in step["uses"] for step in publish["steps"])
+
+
+def test_the_citation_names_the_paper() -> None:
+    paper = yaml.safe_load(read(ROOT / "CITATION.cff"))["preferred-citation"]
+    assert "2509.24411" in paper["url"]
+    assert all(f"*{paper['title']}*" in read(ROOT / path) for path in ("README.md", "zoo/families/has8.py"))
