@@ -113,12 +113,6 @@ def test_help_lists_commands_of_plugins_and_plugins_their_state(site: Path) -> N
         assert any(line.split()[1:2] == [name] and state in line for line in states.splitlines()), states
 
 
-def test_the_kit_checks_both_kinds(site: Path) -> None:
-    done = _zoo(site, "plugins", "check", "zoo-more", "--verbose")
-    for check in ("it_shows_its_help", "energy_is_positive"):
-        assert check in done.stdout, done
-
-
 def test_names_of_the_zoos_own_commands_are_reserved() -> None:
     own = {command.name or command.callback.__name__ for command in app.registered_commands}
     own |= {group.name for group in app.registered_groups}
