@@ -29,8 +29,7 @@ from benchmarks.common.reporting import (
     write_result,
 )
 from benchmarks.common.validation import read_images
-from zoo.catalog.catalog import default_catalog
-from zoo.catalog.schema import WeightRecord
+from zoo.catalog import WeightRecord, default_catalog
 from zoo.errors import InputError
 from zoo.profiling import Profile, in_digits, profile
 from zoo.profiling.energy import describe_model, energy_models

@@ -28,8 +28,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from torchvision.transforms.v2 import functional as alter
 
 from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
-from zoo.catalog.catalog import default_catalog, read_file
-from zoo.catalog.schema import WeightRecord
+from zoo.catalog import WeightRecord, default_catalog, read_file
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.data.images import Transform

@@ -22,7 +22,7 @@ from torch import Tensor
 import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.data import DataSplits
 from zoo.data.load import DataOptions, prepare_data
 from zoo.errors import InputError

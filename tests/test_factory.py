@@ -15,8 +15,7 @@ import yaml
 from safetensors.torch import save_file
 
 import zoo
-from zoo.catalog.catalog import Catalog, default_catalog, read_catalog
-from zoo.catalog.schema import CatalogFile, WeightRecord
+from zoo.catalog import Catalog, CatalogFile, WeightRecord, default_catalog, read_catalog
 from zoo.errors import CatalogError, CompositionError, OptionError, TagError, WeightError
 from zoo.registry import parse_name
 from zoo.weights import adapt_channels, load_weight, parse_weight, read_weight

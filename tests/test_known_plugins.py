@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog.catalog import Catalog, read_file
+from zoo.catalog import Catalog, read_file
 from zoo.errors import (
     KNOWN_PLUGINS,
     KnownPlugin,

@@ -49,7 +49,7 @@ def test_the_error_shown_is_the_error_raised() -> None:
 
 
 def test_what_the_readme_says_of_the_spikes_is_what_the_catalog_says() -> None:
-    from zoo.catalog.catalog import default_catalog
+    from zoo.catalog import default_catalog
     from zoo.registry import parse_name
 
     names = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")

@@ -12,8 +12,7 @@ from typing import Annotated
 import torch
 import typer
 
-from zoo.catalog.catalog import read_file
-from zoo.catalog.schema import EnergyRange, WeightRecord
+from zoo.catalog import EnergyRange, WeightRecord, read_file
 from zoo.data import ImageSplit, load_split
 from zoo.errors import InputError
 from zoo.factory import create_model

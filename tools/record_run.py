@@ -13,8 +13,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from zoo.catalog.schema import Activity, Preprocessing, WeightRecord
-from zoo.catalog.sources import RunCheckpoint
+from zoo.catalog import Activity, Preprocessing, WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_split
 from zoo.data.images import Transform
@@ -25,6 +24,7 @@ from zoo.inference.evaluate import evaluate, rounded
 from zoo.profiling import profile
 from zoo.saving import measure
 from zoo.terminal import printable
+from zoo.weights import RunCheckpoint
 
 
 def record_run(

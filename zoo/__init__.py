@@ -14,7 +14,7 @@ from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo import contracts, errors
-    from zoo.catalog.listing import list_models
+    from zoo.catalog import list_models
     from zoo.cpu.allocator import keep_freed_memory
     from zoo.factory import create_model
     from zoo.inference.predict import predict, transform
@@ -31,7 +31,7 @@ _HOMES = {
     "errors": "zoo.errors",
     "keep_freed_memory": "zoo.cpu.allocator",
     "list_components": "zoo.registry",
-    "list_models": "zoo.catalog.listing",
+    "list_models": "zoo.catalog",
     "model_info": "zoo.profiling.model_info",
     "parse_name": "zoo.registry",
     "predict": "zoo.inference.predict",

@@ -20,9 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import weights
-from zoo.catalog.catalog import Catalog, default_catalog
-from zoo.catalog.schema import Preprocessing, StoredWeight
-from zoo.catalog.sources import HubRepository, LocalFolder, PackageFile, Source, parse_reference
+from zoo.catalog import Catalog, Preprocessing, StoredWeight, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
@@ -45,7 +43,17 @@ from zoo.errors import (
 )
 from zoo.files import is_file, is_folder
 from zoo.hub.read import Hub
-from zoo.names import Options, OptionValue, Spec, split_tag
+from zoo.names import (
+    HubRepository,
+    LocalFolder,
+    Options,
+    OptionValue,
+    PackageFile,
+    Source,
+    Spec,
+    parse_reference,
+    split_tag,
+)
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 
 DEFAULT_CLASSES = 1000

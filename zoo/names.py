@@ -1,7 +1,7 @@
-"""Model name ⇄ spec: `has8_resnet_b32_m2_d4_fourier_bpd.cifar10` and its parts.
+"""Model name ⇄ spec: `has8_resnet_b32_m2_d4_fourier_bpd.cifar10` and its parts; references such as `local-dir:path`.
 
 A name is a family, a remainder that the family parses, and after a dot an optional tag of weights. Parsing
-loads no torch and allocates nothing that depends on a number in the name.
+loads no torch and allocates nothing that depends on a number in the name. Nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, final
 
-from zoo.errors import ModelNameError, OptionError, TagError, shorten, suggest, unknown_component
+from zoo.errors import ModelNameError, OptionError, SourceError, TagError, shorten, suggest, unknown_component
 
 MAX_NAME_LENGTH = 200
 _DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
@@ -287,3 +288,104 @@ def split_tag(name: str) -> tuple[str, str | None]:
     if dot and not TAG.fullmatch(tag):
         raise TagError(f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.x")
     return variant, tag if dot else None
+
+
+# References and sources -----------------------------------------------------------------------------------------------
+
+REVISION = re.compile(r"[0-9a-f]{40}")
+"""A commit. Branches and tags move, so a weight is never named by one."""
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
+_PACKAGE = re.compile(r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)/([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors)")
+
+
+class Source(ABC):
+    """A place that holds one weight; `str` gives the text that `parse_source` reads."""
+
+    @abstractmethod
+    def __str__(self) -> str: ...
+
+
+@final
+@dataclass(frozen=True)
+class PackageFile(Source):
+    """A file of an installed package: `package:zoo/pretrained/name.safetensors`."""
+
+    module: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"package:{self.module}/{self.path}"
+
+
+@final
+@dataclass(frozen=True)
+class HubRepository(Source):
+    """A repository of the Hugging Face Hub at one commit; without one, at whatever `main` is now."""
+
+    repo_id: str
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        return f"hf-hub:{self.repo_id}" + (f"@{self.revision}" if self.revision else "")
+
+
+@final
+@dataclass(frozen=True)
+class LocalFolder(Source):
+    """A folder with config.json and model.safetensors, as `zoo publish --to-dir` and `zoo train` write it."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"local-dir:{self.path}"
+
+
+def check_repository(repo_id: str) -> str:
+    """Return `repo_id` if it has the form of one; raises `SourceError`."""
+    if not _REPOSITORY.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".", "-", ".git")):
+        raise SourceError(
+            f"{shorten(repo_id)} is not a repository of the Hub; the form is org/name: letters, digits, '-', '_', '.', "
+            "at most 96 each, without '--' or '..'"
+        )
+    return repo_id
+
+
+def check_revision(revision: str) -> str:
+    """Return `revision` if it is a commit; raises `SourceError`."""
+    if not REVISION.fullmatch(revision):
+        raise SourceError(
+            f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case. Branches and tags move; "
+            "leave '@…' out once, and the pin of what is there now is said"
+        )
+    return revision
+
+
+def parse_reference(text: str) -> HubRepository | LocalFolder | None:
+    """Parse `hf-hub:org/name@revision` or `local-dir:path`; None for the name of a model.
+
+    Raises:
+        SourceError: (ValueError) it begins like a reference and is none.
+    """
+    scheme, colon, place = text.partition(":")
+    if not colon or scheme not in ("hf-hub", "local-dir"):
+        return None
+    if scheme == "hf-hub":
+        repo_id, at, revision = place.partition("@")
+        return HubRepository(check_repository(repo_id), check_revision(revision) if at else None)
+    if not place or "\0" in place:
+        raise SourceError("local-dir: needs the path of a folder, as in local-dir:runs/b8")
+    return LocalFolder(Path(place))
+
+
+def parse_source(text: str) -> PackageFile | HubRepository:
+    """Parse the source of a record; raises `SourceError`: never a path of the file system, never a URL."""
+    scheme, _, place = text.partition(":")
+    if scheme == "hf-hub":
+        reference = parse_reference(text)
+        assert isinstance(reference, HubRepository)
+        return reference
+    match = _PACKAGE.fullmatch(place)
+    if scheme != "package" or match is None or ".." in place:
+        raise SourceError(f"source {shorten(text)} is neither package:module/file.safetensors nor hf-hub:org/name")
+    return PackageFile(match[1], match[2])

@@ -21,8 +21,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from zoo import weights
-from zoo.catalog.schema import Conversion, Figures, Preprocessing, StoredWeight, complaints
-from zoo.catalog.sources import HubRepository, check_repository, check_revision
+from zoo.catalog import Conversion, Figures, Preprocessing, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
@@ -40,7 +39,7 @@ from zoo.errors import (
 from zoo.factory import build_model, describe_model
 from zoo.files import is_file, replace_files, write_folder
 from zoo.hub.read import Hub
-from zoo.names import TAG, Options
+from zoo.names import TAG, HubRepository, Options, check_repository, check_revision
 from zoo.profiling import count_cost
 from zoo.registry import NOTEBOOK, Component, Registry, default_registry, parse_name, providers_of
 

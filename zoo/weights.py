@@ -12,6 +12,7 @@ import math
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -22,14 +23,13 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zoo.catalog.schema import Preprocessing, Record, StoredWeight, complaints
-from zoo.catalog.sources import HubRepository, LocalFolder, PackageFile, RunCheckpoint, Source
+from zoo.catalog import Preprocessing, Record, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
 from zoo.hub.read import Hub
-from zoo.names import Spec
+from zoo.names import HubRepository, LocalFolder, PackageFile, Source, Spec
 from zoo.registry import package_file
 
 CONFIG = "config.json"
@@ -44,6 +44,43 @@ _MAX_PUBLISHED_BYTES = 1 << 32
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # torch's own errors are about sizes: of no elements, a shape may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
+
+
+@final
+@dataclass(frozen=True)
+class RunCheckpoint(Source):
+    """The last checkpoint of a run of `zoo train` that has not finished.
+
+    The run may go on meanwhile and replace the checkpoint, so the weights are kept as they were read.
+
+    Attributes:
+        path: the folder of the run.
+        place: the position of the run, in words: `after epoch 3 of 12`.
+        data: its weights as the bytes of a model.safetensors.
+    """
+
+    path: Path
+    place: str
+    data: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"local-dir:{self.path}"
+
+    @property
+    def note(self) -> str:
+        """A warning for users of these weights."""
+        return f"{self.path} holds a run that has not finished; these are the weights of its checkpoint {self.place}"
+
+
+@final
+@dataclass(frozen=True)
+class PlainFile(Source):
+    """One safetensors file."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
 
 
 # config.json

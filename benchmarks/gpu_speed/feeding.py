@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.data.images import Transform
 
 SIDES = (500, 375)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.registry import parse_name
 
 

@@ -19,7 +19,7 @@ from benchmarks.accuracy.configurations import table1, table2
 from benchmarks.common import paper, reporting
 from benchmarks.results_csv import as_csv, rows
 from tests.benchmarks.noise import write_noise
-from zoo.catalog.catalog import catalog_path, read_file
+from zoo.catalog import catalog_path, read_file
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 import zoo
 from tests.cli.commands import LABELS, TINY
-from zoo.catalog import catalog
+from zoo import catalog
 from zoo.weights import read_weight, write_config
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import zoo
 from tests.cli.commands import TINY, in_terminal, objects, process, run
-from zoo.catalog import catalog
+from zoo import catalog
 from zoo.cli import app
 from zoo.errors import install_extra
 from zoo.profiling import model_info

@@ -13,7 +13,7 @@ from PIL import Image
 
 import zoo
 from tests.cli.commands import LABELS, TINY, in_terminal, objects, process, run
-from zoo.catalog import catalog
+from zoo import catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import sample_photographs
 

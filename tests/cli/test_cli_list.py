@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import in_terminal
-from zoo.catalog.catalog import default_catalog
-from zoo.catalog.listing import list_models
+from zoo.catalog import default_catalog, list_models
 from zoo.registry import OURS, default_registry, parse_name
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "list.txt"

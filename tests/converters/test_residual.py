@@ -20,7 +20,7 @@ import zoo
 from tests.converters.published import copied, random_resnet
 from tests.exporting.test_onnx import by_onnxruntime
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.cli import app
 from zoo.converters.layout import Layout
 from zoo.converters.residual import FORMS, LOOK_ALIKES, our_key, residual_shapes

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.cli.commands import in_terminal
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.cli import app
 from zoo.hub.publish import assemble
 from zoo.registry import parse_name

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, MissingExtraError
 from zoo.exporting import export_onnx, to_onnx

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.data.made_data import packed
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.cli import app
 from zoo.registry import parse_name
 

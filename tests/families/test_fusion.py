@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 import zoo
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 
 import zoo
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.saving import Statement, make_folder
 from zoo.weights import describe, write_config
 

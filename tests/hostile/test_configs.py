@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.hostile.made_hostile import SURROGATES, hostile_text, tiny, tiny_config, write_folder
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.cli import app
 from zoo.errors import WeightError, ZooError
 from zoo.saving import restate

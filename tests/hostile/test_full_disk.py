@@ -20,12 +20,12 @@ from PIL import Image
 
 import zoo
 from tests.hostile.made_hostile import TINY, tiny
-from zoo.catalog.sources import PlainFile
 from zoo.exporting import export_onnx
 from zoo.hub.publish import assemble
 from zoo.inference.show import save_picture
 from zoo.scaffold import create
 from zoo.training.observers import write_file
+from zoo.weights import PlainFile
 
 SPIKING = "snn_vgg_b1_m1_d1_ste_bpd"
 LIMIT = 700

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.hostile.made_hostile import CONTROL, TEXTS, tiny, write_folder
-from zoo.catalog import catalog
+from zoo import catalog
 from zoo.cli import app
 from zoo.terminal import printable, without_word_of_triton
 

@@ -18,10 +18,10 @@ from huggingface_hub import close_session
 from safetensors.torch import save
 
 import zoo
-from zoo.catalog.schema import StoredWeight
-from zoo.catalog.sources import PlainFile
+from zoo.catalog import StoredWeight
 from zoo.hub.publish import assemble
 from zoo.saving import ModelFolder, Statement, make_folder
+from zoo.weights import PlainFile
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")

@@ -15,8 +15,7 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from tests.hub.hub_weights import TINY, tiny
-from zoo.catalog.catalog import default_catalog
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight, default_catalog
 from zoo.cli import app
 from zoo.hub.publish import control_of, metadata, write_card, write_eval_results
 from zoo.registry import parse_name

@@ -18,14 +18,14 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_files, tiny_folder
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.catalog import catalog_path, default_catalog, read_file
-from zoo.catalog.schema import StoredWeight
-from zoo.catalog.sources import HubRepository, LocalFolder, PlainFile
+from zoo.catalog import StoredWeight, catalog_path, default_catalog, read_file
 from zoo.cli import app
 from zoo.errors import CatalogError, HubError, PublishError, SourceError, WeightError
 from zoo.hub.publish import assemble, publish, write_pin
 from zoo.hub.read import Hub
+from zoo.names import HubRepository, LocalFolder
 from zoo.saving import ModelFolder
+from zoo.weights import PlainFile
 
 REPO = "alice/tiny"
 FOLDER = tiny_folder(f"hf-hub:{REPO}")

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub, black_hole, refusing
-from zoo.catalog.catalog import read_catalog
-from zoo.catalog.sources import HubRepository
+from zoo.catalog import read_catalog
 from zoo.errors import HubError, MissingPluginError, SourceError, UnpinnedWarning, WeightError, ZooError
 from zoo.hub.read import Hub
+from zoo.names import HubRepository
 from zoo.weights import MAX_CONFIG_BYTES, parse_weight
 
 REPO = "alice/tiny"

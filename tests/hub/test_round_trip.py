@@ -20,7 +20,7 @@ from timm.models._hub import load_model_config_from_path
 
 import zoo
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.catalog import catalog_path, default_catalog, read_file
+from zoo.catalog import catalog_path, default_catalog, read_file
 from zoo.weights import adapt_channels
 
 NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"

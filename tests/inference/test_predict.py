@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform
 from zoo.errors import InputError

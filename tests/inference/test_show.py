@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import zoo
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.contracts import Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform, read_image, sample_photographs

@@ -12,7 +12,7 @@ import yaml
 import zoo
 from tests.plugins.child_process import RunPython
 from tests.plugins.made_wheels import WORKS, write_wheel
-from zoo.catalog.catalog import catalog_path
+from zoo.catalog import catalog_path
 
 Install = Callable[[Iterable[Path], Path], Path]
 

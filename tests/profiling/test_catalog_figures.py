@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import zoo
-from zoo.catalog.catalog import Catalog, catalog_path, default_catalog, read_catalog
+from zoo.catalog import Catalog, catalog_path, default_catalog, read_catalog
 from zoo.profiling import Cost, count_cost
 
 FIGURES = ("params", "image_size", "timesteps", "macs", "macs_per_timestep")

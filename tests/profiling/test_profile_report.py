@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.catalog.catalog import catalog_path, default_catalog
+from zoo.catalog import catalog_path, default_catalog
 from zoo.cli.profile import price
 from zoo.contracts import Work
 from zoo.errors import InputError, OptionError, TagError

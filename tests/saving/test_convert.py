@@ -15,7 +15,6 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import zoo
-from zoo.catalog.sources import LocalFolder
 from zoo.cli import app
 from zoo.contracts import Converted, Converter
 from zoo.encoders.bitplanes import StraightThroughEncoder
@@ -30,6 +29,7 @@ from zoo.errors import (
 )
 from zoo.factory import build_model
 from zoo.hub.publish import assemble
+from zoo.names import LocalFolder
 from zoo.registry import Registry, parse_name
 from zoo.saving import convert, read_state
 from zoo.weights import read_config

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import zoo
-from zoo.catalog.catalog import catalog_path, default_catalog
+from zoo.catalog import catalog_path, default_catalog
 from zoo.errors import InputError
 from zoo.hub.publish import put_block
 

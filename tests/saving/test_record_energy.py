@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 import zoo
 from tools.record_energy import measure_range, put_range
-from zoo.catalog.catalog import catalog_path, default_catalog, read_file
-from zoo.catalog.schema import EnergyRange, WeightRecord
+from zoo.catalog import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
 from zoo.cli import app
 from zoo.data import load_split
 from zoo.errors import InputError

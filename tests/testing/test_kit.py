@@ -15,7 +15,7 @@ import zoo
 from tests.testing import defects
 from tests.testing.defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAMILIES, NEURONS
 from zoo import testing
-from zoo.catalog.catalog import catalog_path
+from zoo.catalog import catalog_path
 from zoo.registry import default_registry
 from zoo.testing import ComponentTests, NeuronTests, WeightTests
 

@@ -16,7 +16,7 @@ from zoo.weights.find import find_weight
 
 import zoo
 import zoo.timm
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform
 from zoo.errors import InputError, OptionError, TagError, WeightError

@@ -13,7 +13,7 @@ from timm.models._hub import save_for_hf
 
 import zoo
 import zoo.timm
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.errors import WeightError
 from zoo.hub.publish import assemble
 

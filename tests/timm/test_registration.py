@@ -13,7 +13,7 @@ from timm.models import get_pretrained_cfg
 
 import zoo
 import zoo.timm
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.errors import ComponentClashError, ModelNameError, UnknownComponentError, install_extra
 from zoo.timm import has8_zoo
 from zoo.timm.pretrained import places

@@ -17,7 +17,7 @@ from tests.converters.published import copied, random_resnet
 from tests.data.made_data import packed
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.cli import app
 from zoo.contracts.encoder import Encoder
 from zoo.errors import InputError, WeightError

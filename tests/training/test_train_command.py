@@ -106,7 +106,7 @@ def test_the_folder_loads_and_predicts(trained: Path, photos: Path) -> None:
     answer = json.loads(result.stdout)
     assert answer["model"] == f"{NAME}.photos"
     with torch.no_grad():
-        from zoo.catalog.schema import Preprocessing
+        from zoo.catalog import Preprocessing
         from zoo.data.images import Transform
 
         expected = model.eval()(Transform(Preprocessing(size=16))(photo).unsqueeze(0)).softmax(1)[0]

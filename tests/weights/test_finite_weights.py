@@ -15,14 +15,13 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.hub.hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_files
-from zoo.catalog.sources import PlainFile
 from zoo.cli import app
 from zoo.contracts import Converted, Converter
 from zoo.errors import WeightError
 from zoo.hub.publish import assemble
 from zoo.registry import Registry
 from zoo.saving import convert, describe_checkpoint
-from zoo.weights import load_state
+from zoo.weights import PlainFile, load_state
 
 FIRST = "stages.1.0.analog.body.0.weight"
 

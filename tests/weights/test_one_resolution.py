@@ -17,9 +17,7 @@ from typer.testing import CliRunner
 import zoo
 from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub, refusing
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import CatalogFile, WeightRecord
-from zoo.catalog.sources import PlainFile
+from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.cli import app
 from zoo.errors import HubError, OptionError, TagError, UnpinnedWarning
 from zoo.exporting import network_to_export
@@ -31,7 +29,7 @@ from zoo.registry import Registry, default_registry
 from zoo.saving import Statement, describe_checkpoint
 from zoo.training import load_data, measure_weight, train
 from zoo.training.run import build
-from zoo.weights import parse_weight
+from zoo.weights import PlainFile, parse_weight
 
 REPO, CONTROL_REPO = "alice/tiny", "alice/control"
 CONTROL = "ann_resnet_b2_m2_d2"

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 import zoo
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.exporting.onnx_file import export_onnx

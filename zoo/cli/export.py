@@ -19,7 +19,7 @@ from zoo.errors import InputError, import_plugin
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.catalog.schema import StoredWeight
+    from zoo.catalog import StoredWeight
     from zoo.contracts import ImageClassifier
 
 ANY_BATCH = "dynamic"

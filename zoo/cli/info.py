@@ -83,7 +83,7 @@ def _option(name: str, given: Mapping[str, Any]) -> str:
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     """Labels and values of one weight, as in `WeightRecord`."""
-    from zoo.catalog.schema import EnergyRange, in_words
+    from zoo.catalog import EnergyRange, in_words
 
     figures, preprocessing, labels = weight["figures"], weight["preprocessing"], weight["labels"]
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"

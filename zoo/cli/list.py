@@ -17,9 +17,7 @@ from zoo.registry import Component, State
 from zoo.terminal import in_units, say
 
 if TYPE_CHECKING:
-    from zoo.catalog.catalog import Catalog
-    from zoo.catalog.further import FurtherNames
-    from zoo.catalog.listing import ListedModel
+    from zoo.catalog import Catalog, ListedModel
 
 _OF_A_WEIGHT = frozenset({"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"})
 """What an object of `--json` says of each weight."""
@@ -112,15 +110,13 @@ def _list_models(
     sort: str | None,
     as_json: bool,
 ) -> None:
-    from zoo.catalog.catalog import default_catalog
-    from zoo.catalog.further import further_names
-    from zoo.catalog.listing import list_rows
+    from zoo.catalog import default_catalog, list_rows, unlisted_components
 
     rows = list_rows(pattern, parts, pretrained, bounds, sort)
     restricted = pretrained or any(parts.values()) or any(bound is not None for bound in bounds.values())
     if not restricted:
         rows += _unlisted(pattern)
-    further = further_names() if pattern in ("*", "**") and not restricted else []
+    further = unlisted_components() if pattern in ("*", "**") and not restricted else []
     if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
         for hint in _hints(pattern):
@@ -128,7 +124,7 @@ def _list_models(
     elif as_json:
         catalog = default_catalog()
         print_rows([_as_object(row, catalog) for row in rows], as_json)
-        print_rows([asdict(names) for names in further], as_json)
+        print_rows([_unlisted_object(*each) for each in further], as_json)
     elif in_terminal():
         print_rows([_in_short(row) for row in rows], as_json)
         say()
@@ -137,38 +133,46 @@ def _list_models(
             say("them: `zoo list --pretrained --json`.")
         say("Any other valid name can be built too, of the parts that `zoo list --components`")
         say("shows. Figures of names without a weight: 10 classes, 32 pixels a side.")
-        for names in further:
-            say(_in_a_line(names))
+        for each in further:
+            say(_in_a_line(*each))
     else:
         say(*(row.name for row in rows), sep="\n")
 
 
 def _unlisted(pattern: str) -> list[ListedModel]:
     """Names that a family outside the catalogs lists, without figures."""
-    from zoo.catalog.further import names_of_families
-    from zoo.catalog.listing import ListedModel
+    from zoo.catalog import ListedModel, names_of_families
 
     return [ListedModel(name) for name in names_of_families(pattern)]
 
 
-def _in_a_line(names: FurtherNames) -> str:
+def _unlisted_object(pattern: str, component: Component) -> dict[str, Any]:
+    return {
+        "pattern": pattern,
+        "kind": component.kind,
+        "component": component.name,
+        "distribution": component.distribution,
+        "about": component.summary,
+    }
+
+
+def _in_a_line(pattern: str, component: Component) -> str:
     """`sj_*  what the family is`, of 80 columns at most."""
-    sentence = (names.about or "not described").partition(". ")[0].removesuffix(".")
-    about = f"{names.kind} of {names.distribution}: {sentence}"
-    line = f"{names.pattern:<8} {about}"
+    sentence = (component.summary or "not described").partition(". ")[0].removesuffix(".")
+    line = f"{pattern:<8} {component.kind} of {component.distribution}: {sentence}"
     return line if len(line) <= 80 else f"{line[:79].rstrip()}…"
 
 
 def _hints(pattern: str) -> Iterator[str]:
-    """Where a word of the pattern names what builds names that no catalog lists, such names."""
-    from zoo.catalog.further import further_names
+    """Name the patterns of unlisted names, for components that a word of the pattern names."""
+    from zoo.catalog import unlisted_components
 
     words = {word for word in re.split(r"[^a-z0-9]+", pattern) if word}
-    for names in further_names():
-        begins = names.kind == "family" and any(names.component.startswith(word) for word in words)
-        if begins or names.component in words:
-            builds = f"builds names that no catalog lists: {names.pattern}"
-            yield f"the {names.kind} {names.component} {builds} ({names.distribution})"
+    for unlisted, component in unlisted_components():
+        begins = component.kind == "family" and any(component.name.startswith(word) for word in words)
+        if begins or component.name in words:
+            builds = f"builds names that no catalog lists: {unlisted}"
+            yield f"the {component.kind} {component.name} {builds} ({component.distribution})"
 
 
 def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:

@@ -67,8 +67,8 @@ def model_reference(text: str) -> str:
 
     A folder in the current directory that could be a name as well is meant by ./folder.
     """
-    from zoo.catalog.sources import parse_reference
     from zoo.errors import ModelNameError
+    from zoo.names import parse_reference
     from zoo.registry import parse_name
 
     if parse_reference(text) is not None or not _is_folder(text):

@@ -55,7 +55,7 @@ def plugins_command(
 
 
 def _list(verbose: bool, as_json: bool) -> None:
-    from zoo.catalog.catalog import default_catalog
+    from zoo.catalog import default_catalog
     from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
 
     registry = default_registry()

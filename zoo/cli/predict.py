@@ -112,7 +112,7 @@ def split_arguments(arguments: Sequence[str], model: str | None) -> tuple[str | 
 
 
 def _is_model(text: str) -> bool:
-    from zoo.catalog.sources import parse_reference
+    from zoo.names import parse_reference
     from zoo.registry import parse_name
     from zoo.weights import MODEL, RUN
 

@@ -18,9 +18,9 @@ from zoo.files import is_file
 from zoo.terminal import say
 
 if TYPE_CHECKING:
-    from zoo.catalog.schema import StoredWeight
-    from zoo.catalog.sources import Source
+    from zoo.catalog import StoredWeight
     from zoo.hub.read import Hub
+    from zoo.names import Source
     from zoo.saving import Statement
 
 _LISTED = "What is published"
@@ -159,7 +159,7 @@ def publish_command(
     Log in once with `hf auth login`. Another thing is --site ORG/NAME, which
     puts the pages of `zoo site` into a static Space.
     """
-    from zoo.catalog.catalog import read_file
+    from zoo.catalog import read_file
     from zoo.hub.read import Hub
 
     options: dict[str, Any] = {
@@ -283,10 +283,11 @@ def _metrics(texts: list[str]) -> dict[str, float]:
 
 def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: Mapping[str, Any]) -> _Order:
     """Resolve NAME: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
-    from zoo.catalog.catalog import read_catalog
-    from zoo.catalog.sources import LocalFolder, PlainFile, RunCheckpoint
+    from zoo.catalog import read_catalog
     from zoo.factory import Stock
+    from zoo.names import LocalFolder
     from zoo.saving import make_folder, restate
+    from zoo.weights import PlainFile, RunCheckpoint
 
     if checkpoint is not None:
         try:
@@ -321,7 +322,7 @@ def _refuse(options: Collection[str], why: str) -> None:
 
 
 def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
-    from zoo.catalog.catalog import read_file
+    from zoo.catalog import read_file
 
     _refuse(stated, f"--all publishes every weight with its record in {catalog}")
     records = read_file(catalog).weights
@@ -336,8 +337,8 @@ def _publish_one(
     order: _Order, repository: str | None, hub: Hub, private: bool, local: Path | None, catalog: Path
 ) -> dict[str, Any]:
     """Publish, or write the folder `local`; returns a row that says what became of it."""
-    from zoo.catalog.sources import check_repository
     from zoo.hub.publish import assemble, check_pin, publish, write_pin
+    from zoo.names import check_repository
 
     reference = f"hf-hub:{check_repository(repository)}" if repository else "local-dir:."
     folder = assemble(order.weight, order.source, reference, hub, order.data)

@@ -37,7 +37,7 @@ class Stated:
         labels: a name for every class, in the order of the logits.
         dataset: what it was trained on.
         image_size: pixels a side that it was trained with.
-        interpolation, crop_pct, mean, std: how images are prepared, as in `zoo.catalog.schema.Preprocessing`.
+        interpolation, crop_pct, mean, std: how images are prepared, as in `zoo.catalog.Preprocessing`.
         note: what a user must know of this.
     """
 

@@ -26,7 +26,7 @@ from zoo.errors import InputError
 from zoo.terminal import printable
 
 if TYPE_CHECKING:
-    from zoo.catalog.schema import Preprocessing
+    from zoo.catalog import Preprocessing
 
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded: Pillow's own threshold for a decompression bomb, a quarter GiB of RGB."""

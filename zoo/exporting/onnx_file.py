@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, TagError, missing_extra

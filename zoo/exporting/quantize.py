@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.data import DataSplits, ImageSplit
 from zoo.errors import InputError, missing_extra
 from zoo.exporting.onnx_file import INPUT, writing_to

@@ -29,18 +29,17 @@ from huggingface_hub.errors import BadRequestError
 from markupsafe import Markup
 
 from zoo import weights
-from zoo.catalog.catalog import Catalog, default_catalog, read_file
-from zoo.catalog.schema import TOP_K, StoredWeight, WeightRecord, in_words
-from zoo.catalog.sources import REVISION, HubRepository, PlainFile, Source, check_repository
+from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, PublishError, WeightError, ZooError
 from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, translated
-from zoo.names import Spec
+from zoo.names import REVISION, HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
 from zoo.terminal import printable
+from zoo.weights import PlainFile
 
 CARD = "README.md"
 TASK = "image-classification"

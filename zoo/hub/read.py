@@ -17,9 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from zoo.catalog.sources import REVISION, HubRepository
 from zoo.errors import HubError, WeightError, ZooError
 from zoo.files import replace_bytes
+from zoo.names import REVISION, HubRepository
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
 
-from zoo.catalog.sources import LocalFolder, RunCheckpoint
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
@@ -16,9 +15,11 @@ from zoo.data.load import sample_images
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.inference.runs import started_from
+from zoo.names import LocalFolder
 from zoo.profiling import profile
 from zoo.progress import progress
 from zoo.registry import default_registry
+from zoo.weights import RunCheckpoint
 
 
 @final

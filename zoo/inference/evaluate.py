@@ -14,9 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import StoredWeight
-from zoo.catalog.sources import LocalFolder, RunCheckpoint
+from zoo.catalog import Catalog, StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.data import DataOptions, ImageSplit, load_data, load_split
@@ -28,9 +26,10 @@ from zoo.errors import InputError, MemoryLimitError, missing_extra
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.processes import Processes
 from zoo.inference.runs import measured_with, trained_on
+from zoo.names import LocalFolder
 from zoo.progress import Advance, progress, silent
 from zoo.registry import Registry
-from zoo.weights import stated_preprocessing
+from zoo.weights import RunCheckpoint, stated_preprocessing
 
 try:
     from torchmetrics import MeanMetric, Metric

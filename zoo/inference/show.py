@@ -13,7 +13,7 @@ from typing import Any, Unpack, final
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, Encoder

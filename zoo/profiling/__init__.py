@@ -1,6 +1,6 @@
 """The cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it the network without spikes."""
 
-from zoo.catalog.schema import in_digits
+from zoo.catalog import in_digits
 from zoo.contracts.energy import EnergyModel, Picojoules, Prices, SpikeRate, SynapticLayer
 from zoo.profiling.activity import RULES, OperationCounts, Part, Rule, charged
 from zoo.profiling.counting import Cost, Layer, count_cost

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from zoo.catalog.schema import EnergyRange, in_digits
+from zoo.catalog import EnergyRange, in_digits
 from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
 from zoo.contracts.price import Work
 from zoo.errors import ComponentError, CompositionError, ZooWarning

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from zoo.catalog.catalog import Catalog, default_catalog
+from zoo.catalog import Catalog, default_catalog
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, build_model, open_model
 from zoo.names import Spec
 from zoo.registry import Registry, default_registry, providers_of

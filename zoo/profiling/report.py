@@ -11,8 +11,7 @@ from typing import Any, Unpack, final
 import torch
 from torch import Tensor
 
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import EnergyRange, Preprocessing
+from zoo.catalog import Catalog, EnergyRange, Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import MAX_PROFILED_SIZE

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo.catalog.catalog import default_catalog, read_catalog, read_file
-from zoo.catalog.schema import WeightRecord
-from zoo.catalog.sources import PackageFile
+from zoo.catalog import WeightRecord, default_catalog, read_catalog, read_file
 from zoo.contracts.converter import Converted
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import WeightError
 from zoo.factory import build_model, describe_model
+from zoo.names import PackageFile
 from zoo.registry import parse_name
 from zoo.testing.suite import ClassTests, ComponentTests
 

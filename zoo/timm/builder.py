@@ -12,7 +12,7 @@ import torch
 from timm.models import PretrainedCfg, build_model_with_cfg, resolve_pretrained_cfg
 from torch import nn
 
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, suggest
 from zoo.registry import default_registry, parse_name

@@ -11,14 +11,12 @@ from typing import Any, final
 from timm.models import PretrainedCfg
 from torch import Tensor
 
-from zoo.catalog.catalog import default_catalog
-from zoo.catalog.schema import WeightRecord
-from zoo.catalog.sources import HubRepository, LocalFolder, parse_reference
+from zoo.catalog import WeightRecord, default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError, WeightError
 from zoo.factory import open_model
 from zoo.hub.read import Hub
-from zoo.names import plain_name
+from zoo.names import HubRepository, LocalFolder, parse_reference, plain_name
 from zoo.weights import CONFIG, MAX_CONFIG_BYTES, MODEL, load, parse_weight, read_plain_file
 
 _PLACES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename")

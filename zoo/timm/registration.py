@@ -8,8 +8,7 @@ import timm
 from spikingjelly.activation_based.base import StepModule
 from timm.models import PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
 
-from zoo.catalog.catalog import default_catalog
-from zoo.catalog.schema import WeightRecord
+from zoo.catalog import WeightRecord, default_catalog
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron

@@ -19,9 +19,7 @@ from typing import Any, final
 import torch
 from filelock import FileLock, Timeout
 
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import Preprocessing, StoredWeight
-from zoo.catalog.sources import LocalFolder, RunCheckpoint
+from zoo.catalog import Catalog, Preprocessing, StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO
 from zoo.data import DataOptions, DataSplits, ImageSplit
@@ -42,7 +40,7 @@ from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
 from zoo.files import remove_parts
 from zoo.inference.evaluate import Evaluation, check_batch, evaluate, rounded
-from zoo.names import Options
+from zoo.names import LocalFolder, Options
 from zoo.profiling.counting import branch_of
 from zoo.registry import Registry, default_registry
 from zoo.saving import (
@@ -68,7 +66,17 @@ from zoo.training.observers import (
     write_file,
 )
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
-from zoo.weights import CHECKPOINT, CONFIG, MODEL, RUN, pack, read_config, stated_preprocessing, zoo_section
+from zoo.weights import (
+    CHECKPOINT,
+    CONFIG,
+    MODEL,
+    RUN,
+    RunCheckpoint,
+    pack,
+    read_config,
+    stated_preprocessing,
+    zoo_section,
+)
 
 DEFAULT_RECIPE, FINE_TUNING_RECIPE = "modern", "finetune"
 RUNS = Path("runs")

@@ -21,7 +21,7 @@ import torch
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 
-from zoo.catalog.schema import StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, shorten, suggest

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from site_helpers import PHONE, look
 from zoo_site.results import paper_results
 
-from zoo.catalog.schema import WeightRecord
+from zoo.catalog import WeightRecord
 from zoo.errors import KNOWN_PLUGINS
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"

@@ -13,8 +13,7 @@ from site_helpers import packed, pages, put
 from zoo_site.build import Site, build_site
 from zoo_site.demo import MODULE, WASM, Demo, as_script, classic_script, make_demo
 
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import CatalogFile, WeightRecord
+from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.data.images import sample_photographs
 from zoo.errors import DownloadError, InputError
 

@@ -11,7 +11,7 @@ import torch
 from zoo_site.demo import Telling, onnx_with_rates
 
 import zoo
-from zoo.catalog.catalog import default_catalog
+from zoo.catalog import default_catalog
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError
 from zoo.exporting import network_to_export

@@ -13,8 +13,7 @@ from site_helpers import pages, read, run
 from zoo_site.build import Site, build_site
 from zoo_site.results import DATASET, paper_results
 
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import CatalogFile, WeightRecord
+from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.errors import InputError
 
 PAPER = Path(__file__).parents[3] / "tests" / "paper" / "tables.yaml"

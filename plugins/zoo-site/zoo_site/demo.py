@@ -21,8 +21,7 @@ import PIL
 import torch
 from torch import Tensor, nn
 
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.schema import Preprocessing, StoredWeight
+from zoo.catalog import Catalog, Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import DownloadError, InputError

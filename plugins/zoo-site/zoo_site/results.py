@@ -13,10 +13,7 @@ from typing import Any, final
 import yaml
 
 import zoo
-from zoo.catalog.catalog import Catalog
-from zoo.catalog.figures import variant_figures
-from zoo.catalog.schema import WeightRecord
-from zoo.catalog.sources import PackageFile
+from zoo.catalog import Catalog, WeightRecord, variant_figures
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
@@ -24,7 +21,7 @@ from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import open_model
 from zoo.hub.publish import control_of
 from zoo.inference.show import record as record_rates
-from zoo.names import Spec, plain_name
+from zoo.names import PackageFile, Spec, plain_name
 from zoo.registry import default_registry
 
 # Weights --------------------------------------------------------------------------------------------------------------

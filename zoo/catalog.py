@@ -1,0 +1,718 @@
+"""registry.yaml of all installed distributions: its schema, and queries. Loads no torch.
+
+The records of the zoo itself and those of plugins (entry-point group `zoo.catalogs`) are one catalog. A plugin's file
+that cannot be used is left out with a warning.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import re
+import warnings
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any, Literal, final
+
+import bracex
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
+
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
+from zoo.contracts.sizes import MAX_IMAGE_SIZE
+from zoo.errors import (
+    CatalogError,
+    ComponentError,
+    ModelNameError,
+    OptionError,
+    TagError,
+    ZooWarning,
+    missing_weight,
+    shorten,
+    suggest,
+)
+from zoo.names import (
+    TAG,
+    HubRepository,
+    PackageFile,
+    Source,
+    Spec,
+    Value,
+    check_characters,
+    option_problem,
+    parse_reference,
+    parse_source,
+    plain_name,
+)
+from zoo.registry import CATALOG_FILE, DISABLE, OURS, UNUSABLE, Component, Registry, State, default_registry, parse_name
+
+# Schema ---------------------------------------------------------------------------------------------------------------
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+TOP_K = re.compile(r"top(\d+)")
+"""The metrics that are shares of images, in percent."""
+
+
+def in_words(metric: str, value: float) -> str:
+    """A measured figure to two digits: a share of images in percent, anything else without a unit."""
+    return f"{value:.2f}" + " %" * bool(TOP_K.fullmatch(metric))
+
+
+def in_digits(ratio: float) -> str:
+    """A ratio as sentences and tables show it: 0.62, 1.66, 5.2."""
+    return f"{ratio:.2f}" if ratio < 2 else f"{ratio:,.1f}"
+
+
+class Record(BaseModel):
+    """Unknown keys are refused: a record never says more than its schema. Numbers are finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@final
+class Preprocessing(Record):
+    """From a decoded image to the model's input: resized, cropped, pixels in [0, 1], then (pixels − mean) / std.
+
+    `mean` and `std` have one number for every channel, or one for all of them.
+    """
+
+    size: int = Field(ge=1, le=MAX_IMAGE_SIZE, description="pixels a side of the input")
+    resize: Literal["shorter-side"] = "shorter-side"
+    crop: Literal["center"] = "center"
+    interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
+    crop_pct: float = Field(default=1.0, gt=0, le=1, description="the share of the resized side that the crop keeps")
+    mean: tuple[float, ...] = Field(default=(0.0,), min_length=1, max_length=MAX_CHANNELS)
+    std: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1, max_length=MAX_CHANNELS)
+
+    @property
+    def normalises(self) -> bool:
+        """Whether pixels leave [0, 1]."""
+        return set(self.mean) != {0.0} or set(self.std) != {1.0}
+
+    def of_channels(self, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and std of each of `count` channels; a network adapted to others takes the average for each."""
+        return _for_channels(self.mean, count), _for_channels(self.std, count)
+
+
+def _for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
+    return values if len(values) == count else (sum(values) / len(values),) * count
+
+
+@final
+class Figures(Record):
+    """What one forward pass costs; recomputed by a test."""
+
+    params: int = Field(ge=0)
+    image_size: int = Field(ge=1)
+    timesteps: int = Field(ge=1)
+    macs: int = Field(ge=0, description="multiply-accumulates of all timesteps")
+    macs_per_timestep: int = Field(ge=0, description="analog + spiking / T, the paper's convention")
+
+
+@final
+class Activity(Record):
+    """What was counted while real images went through; averages over these images."""
+
+    images: int = Field(ge=1)
+    data: str = Field(min_length=1, description="which images, and the command that counted")
+    spike_rate: float | None = Field(default=None, ge=0, le=1, description="spikes per neuron and timestep")
+    macs: int = Field(ge=0, description="multiply-accumulates an image, all timesteps")
+    acs: int = Field(ge=0, description="accumulates an image: synaptic operations on spikes")
+    energy_uj: float = Field(ge=0, description="microjoules an image at 45 nm")
+    control_energy_uj: float | None = Field(default=None, ge=0, description="the same for the network without spikes")
+
+
+@final
+class EnergyRange(Record):
+    """What published models of energy say of an image, beside the network without spikes."""
+
+    models: dict[str, tuple[float, float]] = Field(description="model → microjoules of network and control")
+    images: int | None = Field(default=None, ge=1, description="how many they are averages over")
+    data: str = Field(default="", description="which images, and the command that counted")
+
+    @property
+    def ends(self) -> tuple[tuple[float, str], tuple[float, str]]:
+        """The lowest and the highest ratio of network to control, each with the model of energy that gives it."""
+        ratios = [(network / control, model) for model, (network, control) in self.models.items()]
+        return min(ratios), max(ratios)
+
+    @property
+    def ratios(self) -> tuple[float, float]:
+        """The lowest and the highest ratio of network to control."""
+        (lowest, _), (highest, _) = self.ends
+        return lowest, highest
+
+    @property
+    def in_words(self) -> str:
+        """`1.44 (arithmetic-int8) to 16.8 (loihi-synapses)`; the first alone where there is one model."""
+        lowest, highest = self.ends
+        return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in dict.fromkeys((lowest, highest)))
+
+    @field_validator("models")
+    @classmethod
+    def _has_ratios(cls, models: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        if not models or not all(network >= 0 and control > 0 for network, control in models.values()):
+            raise ValueError("energies are 0 or more, of a control above 0, under one model at least")
+        return models
+
+
+@final
+class Conversion(Record):
+    """Which published file a weight was converted from."""
+
+    name: str = Field(min_length=1, description="as its publisher calls it")
+    sha256: Sha256 = Field(description="of the file that was converted")
+
+
+class StoredWeight(Record):
+    """A trained weight, wherever its bytes lie.
+
+    Attributes:
+        control: the weight of the network without spikes to compare it with, `variant.tag`: the one that its analog
+            branches started from, or one of the same schedule; empty for none.
+        started_from: the weight that training started from, `variant.tag`; empty for none.
+        silenced: top-1 in percent with one kind of branch giving 0: `spiking`, `analog`.
+        mean_replaced: top-1 in percent with every spiking branch replaced by its mean over images.
+        robustness: top-1 in percent on altered validation images, by their alteration, and `as they are`.
+        calibration_error: expected calibration error in percent.
+        robustness_images: validation images that the four above are of, evenly spread.
+        energy_range: energy under several published models.
+        converted: the file that it was converted from.
+    """
+
+    variant: str
+    tag: str = Field(pattern=rf"^{TAG.pattern}$")
+    sha256: Sha256
+    size: int = Field(ge=1, description="bytes")
+    license: str = Field(min_length=1)
+    dataset: str
+    dataset_id: str = Field(default="", pattern=r"^([A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+)?$", description="on the Hub")
+    dataset_license: str
+    dataset_attribution: str
+    dataset_note: str = ""
+    labels: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    in_chans: int = Field(default=3, ge=1, le=MAX_CHANNELS)
+    preprocessing: Preprocessing
+    recipe: str
+    epochs: int | None = Field(default=None, ge=1)
+    seed: int | None = None
+    metrics: dict[str, float]
+    limits: str = ""
+    spec: dict[str, Any]
+    providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
+    figures: Figures
+    activity: Activity | None = None
+    control: str = ""
+    started_from: str = ""
+    silenced: dict[Literal["spiking", "analog"], Percent] = Field(default_factory=dict)
+    mean_replaced: Percent | None = None
+    robustness: dict[str, Percent] = Field(default_factory=dict)
+    calibration_error: Percent | None = None
+    robustness_images: int | None = Field(default=None, ge=1)
+    energy_range: EnergyRange | None = None
+    converted: Conversion | None = None
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> StoredWeight:
+        for name, value in self.metrics.items():
+            if (TOP_K.fullmatch(name) and not 0 <= value <= 100) or (name == "loss" and value < 0):
+                raise ValueError(f"{name}={value:g} is out of range; valid: top-k from 0 to 100, a loss of 0 or more")
+        for name in ("mean", "std"):
+            count = len(getattr(self.preprocessing, name))
+            if count not in (1, self.in_chans):
+                raise ValueError(f"preprocessing.{name} has {count} numbers; valid: 1, or in_chans={self.in_chans}")
+        if self.spec.get("name") != self.variant:
+            raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
+        options = self.spec.get("options", {})
+        if not isinstance(options, dict) or not all(options.values()):
+            raise ValueError("spec.options is not a mapping of kinds to options, such as {'neuron': {'tau': 4.0}}")
+        for kind, given in options.items():
+            if problem := option_problem(kind, given):
+                raise ValueError(f"spec.options: {problem}")
+        json.dumps(self.model_dump(), ensure_ascii=False, default=str).encode()  # half a surrogate pair cannot
+        return self
+
+    @property
+    def name(self) -> str:
+        """`variant.tag`."""
+        return f"{self.variant}.{self.tag}"
+
+    @property
+    def num_classes(self) -> int:
+        """One for each label."""
+        return len(self.labels)
+
+    @property
+    def robustness_in_words(self) -> str:
+        """`of 2,000 validation images as they are 84.3 %, noise 0.1 57.2 %; …`; empty where none was measured."""
+        if self.robustness_images is None:
+            return ""
+        parts = [", ".join(f"{what} {top1:.1f} %" for what, top1 in self.robustness.items())]
+        parts += [f"with silenced {branch} branches {top1:.1f} %" for branch, top1 in self.silenced.items()]
+        parts += [f"with their spikes' mean {self.mean_replaced:.1f} %"] if self.mean_replaced is not None else []
+        parts += [f"calibration error {self.calibration_error:.1f} %"] if self.calibration_error is not None else []
+        return f"of {self.robustness_images:,} validation images " + "; ".join(parts)
+
+    def spec_of(self, spec: Spec) -> Spec:
+        """The spec with this weight's tag and options."""
+        return spec.tagged(self.tag).with_options(self.spec.get("options", {}))
+
+
+@final
+class WeightRecord(StoredWeight):
+    """One weight of a catalog: a stored one, and where it lies.
+
+    Attributes:
+        source: `package:module/file.safetensors` or `hf-hub:org/name`.
+        revision: of a source on the Hub.
+        published: where the same bytes lie on the Hub too, as `hf-hub:org/name@revision`; written by `zoo publish`.
+    """
+
+    source: str
+    revision: Revision | None = None
+    published: str | None = None
+
+    @model_validator(mode="after")
+    def _source_is_safe(self) -> WeightRecord:
+        located = parse_source(self.source)
+        if isinstance(located, HubRepository) and (self.revision is None or located.revision is not None):
+            raise ValueError("a source on the Hub is hf-hub:org/name, with its 40-hex commit as `revision`")
+        if isinstance(located, PackageFile) and self.revision is not None:
+            raise ValueError("a package: source has no revision; its sha256 says which bytes it means")
+        if self.published is not None:
+            pin = parse_reference(self.published)
+            if not isinstance(pin, HubRepository) or pin.revision is None:
+                raise ValueError(f"published {self.published!r} is not of the form hf-hub:org/name@revision")
+        return self
+
+    @property
+    def location(self) -> Source:
+        """Where the bytes lie."""
+        located = parse_source(self.source)
+        return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
+
+    def stored(self) -> StoredWeight:
+        """What is known of the weight itself, without where it lies."""
+        return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
+
+
+@final
+class VariantGroup(Record):
+    """Names that belong together, in brace notation."""
+
+    names: str
+    note: str = ""
+
+
+@final
+class CatalogFile(Record):
+    """The whole of registry.yaml."""
+
+    version: Literal[1]
+    variants: tuple[VariantGroup, ...] = ()
+    weights: tuple[WeightRecord, ...] = ()
+
+    @field_validator("variants", "weights", mode="before")
+    @classmethod
+    def _nothing_is_an_empty_list(cls, value: Any) -> Any:
+        return () if value is None else value  # a key with nothing behind it
+
+
+def complaints(error: ValidationError) -> str:
+    """The first complaints of many, on one line: each with its field, its value if that is short, and the rule."""
+    told = []
+    for each in error.errors(include_url=False):
+        place = ".".join(shorten(str(key)).strip("'") for key in each["loc"])
+        value = f" {shorten(str(each['input']))}" if isinstance(each["input"], str | int | float) else ""
+        told.append(f"{place}{value}: {each['msg'].removeprefix('Value error, ')}".removeprefix(": "))
+    return "; ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+MAX_NAMES = 1_000
+"""Names that one brace pattern may stand for."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
+
+
+@final
+class _UniqueKeys(_Loader):
+    """Refuses a key that stands twice in a mapping, of which YAML's readers silently keep one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node; see PyYAML."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            line = node.start_mark.line + 1
+            raise yaml.YAMLError(f"the key {shorten(twice[0])} stands twice in the mapping of line {line}")
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def expand_names(pattern: str) -> list[str]:
+    """The names of a brace pattern, in the order of the shell: `b{8,16}_d{1..3}`.
+
+    Raises:
+        ModelNameError: it stands for too many names, or for something that is no name.
+    """
+    try:
+        names = bracex.expand(pattern, limit=MAX_NAMES)
+    except bracex.ExpansionLimitException as error:
+        raise ModelNameError(f"{shorten(pattern)} stands for more than {MAX_NAMES:,} names; write several") from error
+    for name in names or [pattern]:
+        check_characters(name)
+    return names
+
+
+def read_file(path: Path) -> CatalogFile:
+    """Read and validate a registry.yaml.
+
+    Raises:
+        CatalogError: not YAML, or not of the schema; the message names the file and the field.
+    """
+    try:
+        parsed = yaml.load(path.read_bytes().decode(), Loader=_UniqueKeys)
+    except OSError as error:
+        raise CatalogError(f"{path} cannot be read: {error}") from error
+    except Exception as error:  # PyYAML's constructors let many a built-in error through
+        problem = " ".join(str(error).split())
+        raise CatalogError(f"{path} is not YAML: {type(error).__name__}: {problem[:300]}") from error
+    try:
+        content = CatalogFile.model_validate(parsed)
+        Catalog([(content, str(path))])  # names that are none, weights listed twice
+    except ValidationError as error:
+        raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
+    except ModelNameError as error:
+        raise CatalogError(f"{path} names no models: {error}") from error
+    return content
+
+
+def read_catalog(path: Path) -> Catalog:
+    """The catalog of one file; raises `CatalogError`."""
+    return Catalog([(read_file(path), str(path))])
+
+
+def catalog_path() -> Path:
+    """The zoo's own registry.yaml: inside an installed package, at the root of a source tree."""
+    package = Path(__file__).parent
+    installed = package / CATALOG_FILE
+    return installed if installed.is_file() else package.parent / CATALOG_FILE
+
+
+# The catalog ----------------------------------------------------------------------------------------------------------
+
+
+@final
+class Catalog:
+    """Validated files, seen as one; earlier ones come first.
+
+    Two files that list different bytes under one `variant.tag` clash, and say so when that weight is used.
+    """
+
+    def __init__(self, files: Iterable[tuple[CatalogFile, str]]) -> None:
+        self.notes: dict[str, str] = {}
+        self.weights: dict[str, list[WeightRecord]] = {}
+        self._origins: dict[str, str] = {}
+        self._clashes: dict[str, list[str]] = {}
+        for content, origin in files:
+            self._add_variants(content)
+            for record in content.weights:
+                self._add(record, origin)
+
+    def _add_variants(self, content: CatalogFile) -> None:
+        for group in content.variants:
+            for name in expand_names(group.names):
+                self.notes.setdefault(name, group.note)
+
+    def _add(self, record: WeightRecord, origin: str) -> None:
+        variant = plain_name(record.variant)
+        listed = self.weights.setdefault(variant, [])
+        same = next((other for other in listed if other.tag == record.tag), None)
+        if same is None:
+            listed.append(record)
+            self._origins[record.name] = origin
+            self.notes.setdefault(variant, "")
+        elif origin == self._origins[record.name]:
+            raise CatalogError(f"{origin}: the weight {record.name} is listed twice")
+        elif same.sha256 != record.sha256:
+            self._clashes.setdefault(record.name, [self._origins[record.name]]).append(origin)
+
+    @property
+    def names(self) -> list[str]:
+        """All variants, in the order of the file."""
+        return list(self.notes)
+
+    def weights_of(self, spec: Spec) -> list[WeightRecord]:
+        """The weights of a variant, the default one first; made by the distributions that the name asks for."""
+        return [r for r in self.weights.get(spec.plain_text, []) if spec.distributions <= r.providers.keys()]
+
+    def weight(self, spec: Spec) -> WeightRecord:
+        """The weight that a spec asks for: its tag's, or the first one.
+
+        Raises:
+            TagError: none, or not that one; the message names the tags there are.
+        """
+        listed = self.weights_of(spec)
+        for record in listed:
+            if spec.tag in (None, record.tag):
+                return self._unambiguous(record)
+        what = f"weight {shorten(spec.tag)}" if listed and spec.tag else "pretrained weights"
+        lacks = f"{spec.text} has no {what}"
+        if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
+            raise TagError(f"{lacks} here: {missing}; pretrained=False builds it untrained")
+        if listed:
+            tags = [record.tag for record in listed]
+            raise TagError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
+        others = sorted(record.name for records in self.weights.values() for record in records)
+        have = f"; variants with weights: {', '.join(others)}" if others else ""
+        raise TagError(f"{lacks}{have}; pretrained=False builds it untrained")
+
+    def _unambiguous(self, record: WeightRecord) -> WeightRecord:
+        if record.name in self._clashes:
+            raise TagError(self._clash(record.name))
+        return record
+
+    def origin_of(self, record: WeightRecord) -> str:
+        """Who lists a weight: `has8-zoo`, a plugin as `Component.origin` says it, or the file that was read."""
+        return self._origins[record.name]
+
+    def clashes_of(self, origin: str) -> list[str]:
+        """What is wrong with the weights that an origin lists under another one's names."""
+        return [self._clash(name) for name, origins in self._clashes.items() if origin in origins]
+
+    def _clash(self, name: str) -> str:
+        origins = " and ".join(self._clashes[name])
+        return f"{name} stands for different bytes in {origins}; uninstall one, or switch it off with {DISABLE}"
+
+
+@functools.cache
+def default_catalog() -> Catalog:
+    """The zoo's own catalog and those of installed plugins, read once a process.
+
+    A plugin's catalog that cannot be used is left out with a warning, and `zoo plugins` shows the reason. So it shows
+    one that lists other bytes under a name of another catalog; whatever else that lists is there.
+    """
+    files = [(read_file(catalog_path()), OURS)]
+    plugins, seen = [], set()
+    for component in default_registry().components("catalog"):
+        if component.state is State.DISABLED:
+            continue
+        try:
+            if (path := component.load()) in seen:  # under two names
+                continue
+            files.append((read_file(path), component.origin))
+            plugins.append(component)
+            seen.add(path)
+        except (CatalogError, ComponentError) as error:
+            if isinstance(error, CatalogError):
+                component.fail(str(error))
+            reason = str(component.error).splitlines()[-1]
+            warnings.warn(f"the catalog of {component.origin} is left out: {reason}", ZooWarning, stacklevel=2)
+    catalog = Catalog(files)
+    for component in plugins:
+        if clashes := catalog.clashes_of(component.origin):
+            component.fail("\n".join(clashes), State.CONFLICT)
+    return catalog
+
+
+@functools.cache
+def variant_figures() -> dict[str, Figures]:
+    """Figures by variant, of 10 classes at 32 pixels a side; `python -m tools.variant_figures` counts them.
+
+    A variant of a plugin has none.
+    """
+    with (Path(__file__).parent / "variants.csv").open(encoding="utf-8") as file:
+        return {
+            name: Figures(image_size=32, **{key: int(value) for key, value in row.items()})
+            for row in csv.DictReader(file)
+            if (name := row.pop("name"))
+        }
+
+
+# Queries --------------------------------------------------------------------------------------------------------------
+
+SORTED_BY = ("name", "params", "macs_per_timestep", "macs", "timesteps", "top1")
+
+_PATTERNS = {"family": "{}_*", "backbone": "*_{}_*", "encoder": "*_{}_*", "decoder": "*_{}", "neuron": "*_{}"}
+"""Where the name of a component stands in the name of a model."""
+
+
+@final
+@dataclass(frozen=True)
+class ListedModel:
+    """A row of `zoo list`: a variant, or one of its weights.
+
+    Attributes:
+        name: `variant`, or `variant.tag`.
+        params: parameters; of a variant with 10 classes; None if they are not counted.
+        macs_per_timestep: analog + spiking / T, the paper's convention; of a variant at 32 pixels a side.
+        macs: multiply-accumulates of all T timesteps.
+        timesteps: T.
+        top1: percent; of a variant its best weight's; None for none.
+    """
+
+    name: str
+    params: int | None = None
+    macs_per_timestep: int | None = None
+    macs: int | None = None
+    timesteps: int | None = None
+    top1: float | None = None
+
+
+def _row(name: str, figures: Figures | None, top1: float | None) -> ListedModel:
+    if figures is None:
+        return ListedModel(name, top1=top1)
+    return ListedModel(name, figures.params, figures.macs_per_timestep, figures.macs, figures.timesteps, top1)
+
+
+def list_models(
+    filter: str = "*",
+    *,
+    family: str | None = None,
+    backbone: str | None = None,
+    encoder: str | None = None,
+    decoder: str | None = None,
+    neuron: str | None = None,
+    pretrained: bool = False,
+    max_params: int | None = None,
+    max_macs: int | None = None,
+    min_top1: float | None = None,
+    sort: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> list[str]:
+    """Names of the catalog's variants, in its order; with `pretrained`, `variant.tag` of every weight.
+
+    Example:
+        >>> import zoo
+        >>> zoo.list_models("*_resnet_b8_*", pretrained=True, sort="top1")
+        ['has8_resnet_b8_m2_d4_ste_bpd.cifar10', 'ann_resnet_b8_m2_d4.cifar10']
+
+    Args:
+        filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
+        family: of that family; likewise backbone, encoder, decoder and neuron.
+        pretrained: only weights.
+        max_params: at most so many parameters; with `pretrained` those of the weight, else with 10 classes.
+        max_macs: at most so many multiply-accumulates, all timesteps; with `pretrained` those of the weight, else at
+            32 pixels a side.
+        min_top1: a top-1 accuracy of at least so many percent; of a variant that of its best weight.
+        sort: by `params`, `macs`, `macs_per_timestep` or `timesteps`, the lowest first; by `top1`, the highest first;
+            or by `name`. A model without the figure comes last.
+        registry: components that names are made of; the installed ones by default.
+        catalog: listed weights; those of all installed distributions by default.
+
+    Raises:
+        UnknownComponentError: for a component that no installed distribution offers.
+        OptionError: for a filter or an order that does not exist.
+    """
+    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
+    rows = list_rows(filter, parts, pretrained, bounds, sort, registry=registry, catalog=catalog)
+    return [row.name for row in rows]
+
+
+def list_rows(
+    filter: str,
+    parts: Mapping[str, str | None],
+    pretrained: bool,
+    bounds: Mapping[str, float | None],
+    sort: str | None,
+    *,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> list[ListedModel]:
+    """The models that `list_models` names, with their figures.
+
+    Args:
+        filter: shell pattern.
+        parts: kind → name of a component; None for any.
+        pretrained: weights instead of variants.
+        bounds: `max_params`, `max_macs`, `min_top1`; None for none.
+        sort: a figure.
+        registry, catalog: the installed ones by default.
+    """
+    if not isinstance(filter, str):
+        raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
+    if sort is not None and sort not in SORTED_BY:
+        raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), SORTED_BY)}")
+    registry, catalog = registry or default_registry(), catalog or default_catalog()
+    chosen = {kind: name for kind, name in parts.items() if name is not None}
+    for kind, name in chosen.items():
+        if name not in registry.names(kind):
+            registry.find(kind, name)  # raises the error that names the valid ones
+    rows = []
+    for variant in catalog.names:
+        if chosen and not _matches(variant, chosen, registry):
+            continue
+        weights = catalog.weights.get(variant, [])
+        if pretrained:
+            named = [each for each in weights if any(fnmatchcase(name, filter) for name in (each.name, variant))]
+            rows += [_row(each.name, each.figures, each.metrics.get("top1")) for each in named]
+        elif fnmatchcase(variant, filter):
+            best = max((each.metrics["top1"] for each in weights if "top1" in each.metrics), default=None)
+            rows.append(_row(variant, variant_figures().get(variant), best))
+    rows = [row for row in rows if _is_within(row, bounds)]
+    return rows if sort is None else sorted(rows, key=lambda row: _place(row, sort))
+
+
+def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
+    try:
+        spec = parse_name(name, registry)
+    except (ModelNameError, ComponentError):  # a missing or broken plugin hides its own models, not the others
+        return False
+    fields: dict[str, Value] = {"family": spec.family, **dict(spec.fields)}
+    return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
+
+
+def _is_within(row: ListedModel, bounds: Mapping[str, float | None]) -> bool:
+    """Whether a row keeps every bound; a figure that is not known keeps none."""
+    for bound, limit in bounds.items():
+        side, _, figure = bound.partition("_")
+        value = getattr(row, figure)
+        if limit is not None and (value is None or (value > limit if side == "max" else value < limit)):
+            return False
+    return True
+
+
+def _place(row: ListedModel, sort: str) -> tuple[bool, Any]:
+    value = getattr(row, sort)
+    if value is None:
+        return True, 0
+    return False, -value if sort == "top1" else value
+
+
+def unlisted_components(
+    registry: Registry | None = None, catalog: Catalog | None = None
+) -> list[tuple[str, Component]]:
+    """Families without a listed name, and components of plugins, each with the shell pattern of the names it builds.
+
+    Nothing is imported to know them.
+    """
+    registry, catalog = registry or default_registry(), catalog or default_catalog()
+    listed = {name.partition("_")[0] for name in catalog.names}
+    usable = [c for c in registry.components() if c.kind in _PATTERNS and c.state not in UNUSABLE]
+    unlisted = [c for c in usable if (c.name not in listed if c.kind == "family" else c.distribution != OURS)]
+    return [(_PATTERNS[component.kind].format(component.name), component) for component in unlisted]
+
+
+def names_of_families(pattern: str, registry: Registry | None = None, catalog: Catalog | None = None) -> list[str]:
+    """Names that match a pattern, of families that no catalog lists and that can enumerate theirs.
+
+    Only a family whose own name the pattern begins with is imported; one that cannot be used has none.
+    """
+    names: list[str] = []
+    for _, component in unlisted_components(registry, catalog):
+        if component.kind == "family" and pattern.startswith(f"{component.name}_"):
+            with suppress(ComponentError):  # `zoo plugins` says what is wrong with it
+                names += [f"{component.name}_{remainder}" for remainder in component.load()().names()]
+    return [name for name in names if fnmatchcase(name, pattern)]
