@@ -12,14 +12,13 @@ import pytest
 
 import zoo
 from zoo.factory import open_model
-from zoo.lazy import attach
 from zoo.registry import default_registry
 from zoo.weights import stated_preprocessing
 
-GLOBALS = {"attach": attach, "stated_preprocessing": stated_preprocessing}
+GLOBALS = {"stated_preprocessing": stated_preprocessing}
 FUNCTIONS = {name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))}
 
-EXAMPLES = [*FUNCTIONS.values(), attach, open_model, stated_preprocessing]
+EXAMPLES = [*FUNCTIONS.values(), open_model, stated_preprocessing]
 
 
 @pytest.fixture(autouse=True)

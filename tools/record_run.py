@@ -18,12 +18,11 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_split
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
-from zoo.errors import InputError, WeightError
+from zoo.errors import InputError, WeightError, printable
 from zoo.factory import open_model
 from zoo.inference.evaluate import evaluate, rounded
 from zoo.profiling import profile
 from zoo.saving import measure
-from zoo.terminal import printable
 from zoo.weights import RunCheckpoint
 
 

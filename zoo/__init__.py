@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from zoo.lazy import attach
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo import contracts, errors
@@ -59,4 +58,14 @@ __all__ = [
     "transform",
 ]
 
-__getattr__, __dir__ = attach(__name__, _HOMES)
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo' has no attribute {name!r}")
+    module = importlib.import_module(_HOMES[name])
+    return module if _HOMES[name] == f"zoo.{name}" else getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -388,3 +388,18 @@ def shorten(text: str, limit: int = 60) -> str:
     if len(text) <= limit:
         return repr(text)
     return f"{text[: limit // 2]!r}…({len(text)} characters)"
+
+
+_HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
+"""Spaces of French and Chinese, and the joiners that Persian and emoji are written with."""
+
+
+def printable(text: str) -> str:
+    """One line that shows as what it holds: ESC is `\\x1b`, a line end `\\n`, a bidi override `\\u202e`.
+
+    Labels, licences and names of files come from strangers, and a terminal obeys what is in them. Lone surrogates, as
+    Python keeps undecodable bytes of file names, are written out too, so that any stream takes the text.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in _HARMLESS else c.encode("unicode_escape").decode() for c in text)

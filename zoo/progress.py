@@ -20,7 +20,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from zoo.terminal import printable
+from zoo.errors import printable
 
 Advance = Callable[[int], None]
 """Called with the number of items that were just done."""

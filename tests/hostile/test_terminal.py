@@ -22,7 +22,8 @@ import zoo
 from tests.hostile.made_hostile import CONTROL, TEXTS, tiny, write_folder
 from zoo import catalog
 from zoo.cli import app
-from zoo.terminal import printable, without_word_of_triton
+from zoo.cli.output import without_word_of_triton
+from zoo.errors import printable
 
 HOSTILE = "a" + "".join(CONTROL) + "z[red]"
 LABELS = [HOSTILE, "\u202etxt.exe", "plain"]

@@ -20,6 +20,7 @@ from zoo.cli.export import export_command
 from zoo.cli.info import info_command
 from zoo.cli.list import list_command
 from zoo.cli.options import Commands, NeedsExport, NeedsTrain, PlainCommand
+from zoo.cli.output import say
 from zoo.cli.pack import pack_command
 from zoo.cli.plugins import plugins_app
 from zoo.cli.predict import predict_command
@@ -27,7 +28,6 @@ from zoo.cli.profile import profile_command
 from zoo.cli.publish import publish_command
 from zoo.cli.show import show_command
 from zoo.cli.train import train_command
-from zoo.terminal import say
 
 app = typer.Typer(
     name="zoo",

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import rich_console
+from zoo.cli.output import in_units, rich_console, say
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
-from zoo.terminal import in_units, printable, say
+from zoo.errors import printable
 
 if TYPE_CHECKING:
     from zoo.inference.compare import ComparedModel

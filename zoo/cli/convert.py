@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, key_values
-from zoo.cli.output import counted
+from zoo.cli.output import counted, say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.terminal import say
 
 
 def convert_command(

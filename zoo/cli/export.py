@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
-from zoo.cli.output import print_rows
+from zoo.cli.output import print_rows, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, import_plugin
-from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.catalog import StoredWeight

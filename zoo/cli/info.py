@@ -11,7 +11,7 @@ import typer
 import zoo
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import rich_console
-from zoo.terminal import printable
+from zoo.errors import printable
 
 
 def info_command(

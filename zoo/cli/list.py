@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.cli.options import Json
-from zoo.cli.output import in_terminal, print_rows
+from zoo.cli.output import in_terminal, in_units, print_rows, say
 from zoo.registry import Component, State
-from zoo.terminal import in_units, say
 
 if TYPE_CHECKING:
     from zoo.catalog import Catalog, ListedModel

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, final
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from zoo.cli.output import complain
+from zoo.cli.output import complain, say, without_word_of_triton
 from zoo.errors import (
     ComponentError,
     MissingPluginError,
@@ -24,7 +24,6 @@ from zoo.errors import (
     install_extra,
     unknown_component,
 )
-from zoo.terminal import say, without_word_of_triton
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
 Model = Annotated[

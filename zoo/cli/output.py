@@ -3,16 +3,62 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from zoo.terminal import printable, say
+from zoo.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from zoo.inference.predict import Failure, Prediction
+
+
+def say(*texts: str, sep: str = " ", file: TextIO | None = None, flush: bool = False) -> None:
+    """Print texts, each `printable`, between separators, and end the line.
+
+    Args:
+        texts: of anybody.
+        sep: the program's own: a blank, a tab, or a line end.
+        file: standard output by default.
+        flush: whether it must be seen at once.
+    """
+    print(sep.join(map(printable, texts)), file=file, flush=flush)
+
+
+def in_units(value: int | float | None) -> str:
+    """Three digits and a unit: `380k`, `29.5M`, `1.81G`; empty for None."""
+    if value is None:
+        return ""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            scaled = value / size
+            return f"{scaled:.{2 if scaled < 10 else 1 if scaled < 100 else 0}f}{unit}"
+    return f"{value:g}"
+
+
+_TELL_OF_TRITON = ("torch._library.triton", "torch.utils.flop_counter")
+"""torch's loggers that warn where Triton, a compiler for GPUs, is missing."""
+
+
+@contextmanager
+def without_word_of_triton() -> Iterator[None]:
+    """Inside, torch does not warn that Triton is missing, which nothing here needs; it says everything else."""
+    loggers = [logging.getLogger(name) for name in _TELL_OF_TRITON]
+    for logger in loggers:
+        logger.addFilter(_is_not_of_triton)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_is_not_of_triton)
+
+
+def _is_not_of_triton(record: logging.LogRecord) -> bool:
+    return not record.getMessage().lower().startswith(("triton not available", "triton not found"))
 
 
 def complain(message: str) -> None:

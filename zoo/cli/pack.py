@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, Json, leave_bombs_to_us
-from zoo.cli.output import counted
-from zoo.terminal import say
+from zoo.cli.output import counted, say
 
 
 def pack_command(

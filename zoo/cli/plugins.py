@@ -15,10 +15,9 @@ from xml.etree import ElementTree
 import typer
 
 from zoo.cli.options import Json, PlainCommand, PlainGroup
-from zoo.cli.output import counted, in_one_line, print_rows
+from zoo.cli.output import counted, in_one_line, print_rows, say
 from zoo.errors import ComponentError, MissingExtraError, UnknownComponentError, install_extra, suggest
 from zoo.registry import OURS
-from zoo.terminal import say
 
 Row = dict[str, str]
 OUTCOMES = ("passed", "failed", "skipped")

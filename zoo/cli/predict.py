@@ -11,11 +11,10 @@ import typer
 
 import zoo
 from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, leave_bombs_to_us, model_reference
-from zoo.cli.output import print_answer
+from zoo.cli.output import print_answer, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
-from zoo.errors import InputError, ModelNameError
+from zoo.errors import InputError, ModelNameError, printable
 from zoo.progress import progress
-from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from zoo.inference.predict import Failure

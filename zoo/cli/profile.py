@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
-from zoo.cli.output import counted, rich_console
+from zoo.cli.output import counted, rich_console, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
+from zoo.errors import printable
 from zoo.progress import Advance, progress
-from zoo.terminal import printable, say
 
 if TYPE_CHECKING:
     from PIL.Image import Image

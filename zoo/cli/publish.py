@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 import typer
 
 from zoo.cli.options import Json, model_reference
-from zoo.cli.output import counted
+from zoo.cli.output import counted, say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import PublishError, ZooError, import_plugin
 from zoo.files import is_file
-from zoo.terminal import say
 
 if TYPE_CHECKING:
     from zoo.catalog import StoredWeight

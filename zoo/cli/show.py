@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import CacheDir, Device, Endpoint, Model, leave_bombs_to_us, model_reference
+from zoo.cli.output import say
 from zoo.cli.predict import default_model
-from zoo.terminal import say
 
 
 def show_command(

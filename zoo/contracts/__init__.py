@@ -6,13 +6,13 @@ the tensor contracts are imported on first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
 from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily, PublishedWeights
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
-from zoo.lazy import attach
 
 if TYPE_CHECKING:
     from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
@@ -71,4 +71,13 @@ _HOMES = {
     "PairBuilder": "zoo.contracts.backbone",
 }
 
-__getattr__, __dir__ = attach(__name__, _HOMES)
+
+def __getattr__(name: str) -> Any:
+    """Import a contract of tensors when it is first used, so that names are parsed without torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -22,8 +22,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
-from zoo.errors import InputError
-from zoo.terminal import printable
+from zoo.errors import InputError, printable
 
 if TYPE_CHECKING:
     from zoo.catalog import Preprocessing

@@ -31,14 +31,13 @@ from markupsafe import Markup
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, PublishError, WeightError, ZooError
+from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, PublishError, WeightError, ZooError, printable
 from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, translated
 from zoo.names import REVISION, HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
-from zoo.terminal import printable
 from zoo.weights import PlainFile
 
 CARD = "README.md"

@@ -22,10 +22,9 @@ from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.data.images import Transform, display_name, find_images
 from zoo.data.splits import cores, share_among
-from zoo.errors import InputError, OptionError
+from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
 from zoo.inference.processes import Processes
-from zoo.terminal import printable
 from zoo.weights import labels_of, stated_preprocessing
 
 Item = TypeVar("Item")

@@ -18,8 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from zoo import files
-from zoo.errors import InputError, TrainingError, missing_extra
-from zoo.terminal import printable
+from zoo.errors import InputError, TrainingError, missing_extra, printable
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

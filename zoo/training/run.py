@@ -35,6 +35,7 @@ from zoo.errors import (
     TrainingStoppedError,
     WeightError,
     missing_extra,
+    printable,
 )
 from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
@@ -52,7 +53,6 @@ from zoo.saving import (
     fold_built,
     make_config,
 )
-from zoo.terminal import printable
 from zoo.training.loop import StopRequest, Training, broadcast, make_accelerator
 from zoo.training.observers import (
     CURVES,

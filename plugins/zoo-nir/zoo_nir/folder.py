@@ -27,7 +27,6 @@ from zoo.data.images import display_name
 from zoo.errors import InputError, shorten, suggest
 from zoo.exporting import check_image_size, describe_network, example_images, writing_to
 from zoo.files import folder_beside
-from zoo.terminal import without_word_of_triton
 from zoo_nir.graph import block_graph
 
 INDEX, SUFFIX = "network.json", ".nir"
@@ -124,7 +123,7 @@ def export_nir(
     check_nir_target(out, force)
     check_image_size(model, image_size)
     calls = _chosen(_run_blocks(model, image_size), blocks, model)
-    with _replacing(out) as folder, without_word_of_triton():
+    with _replacing(out) as folder:
         exported_blocks = _write_blocks(folder, str(model.spec), calls)
         exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, exported_blocks)
         index = describe_network(model, weight, image_size) | exported.to_json()

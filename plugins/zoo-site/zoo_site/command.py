@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Json, PlainCommand
+from zoo.cli.output import say
 from zoo.cli.predict import default_model
 from zoo.progress import progress
-from zoo.terminal import say
 
 app = typer.Typer()
 

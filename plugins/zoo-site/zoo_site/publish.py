@@ -11,11 +11,11 @@ from typing import Any, final
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.hf_api import RepoFile
 
+from zoo.cli.output import say
 from zoo.errors import HubError, PublishError
 from zoo.hub.publish import check_token
 from zoo.hub.read import Hub, translated
 from zoo.names import REVISION, check_repository
-from zoo.terminal import say
 from zoo_site.build import build_site
 
 MARK = "results.json"
