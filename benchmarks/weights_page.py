@@ -1,4 +1,4 @@
-"""README's picture and table of weights: every trained network of this source tree, each hybrid beside its control.
+"""README's table of weights, and its picture: accuracy against energy of every trained network of this source tree.
 
 Figures are those of the catalogs; nothing is measured here. The picture is SVG, so that it is sharp at every size.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,15 +15,25 @@ import typer
 
 from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_beside
 from benchmarks.models_table import replace_between
-from benchmarks.results_csv import rows
+from benchmarks.results_csv import catalogs, rows
+from zoo.catalog import read_catalog
 
 START, END = b"<!-- weights:start -->", b"<!-- weights:end -->"
 HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ control's", "distribution")
-PICTURE = ROOT / "docs" / "weights.svg"
-HYBRID, CONTROL = "#D55E00", "#0072B2"
-
-NAME_HEIGHT = 0.6
-"""Percent of accuracy that a name takes on the picture."""
+PICTURE = ROOT / "docs" / "accuracy_energy.svg"
+KINDS = {
+    "sew": ("spikes alone, encoded once", "^", "#009E73"),
+    "has8": ("hybrid: analog and spiking", "o", "#D55E00"),
+    "analog": ("no spikes; the line joins the best", "s", "#0072B2"),
+}
+"""What a mark is, by family: words, mark, colour of Okabe and Ito's palette."""
+PANELS = {
+    "arithmetic-float32": "arithmetic, 32-bit floating point",
+    "arithmetic-int8": "arithmetic, 8-bit integers",
+    "memory-float32": "arithmetic and memory traffic",
+    "loihi-synapses": "spikes at Loihi's price, the rest as arithmetic",
+}
+NAMED = ("sew_resnetsmall", "sew_resnetfull", "sew_vgg")
 
 Row = Mapping[str, Any]
 
@@ -54,65 +65,75 @@ def _energy(row: Row) -> str:
     return f"{row['energy_ratio_lowest']:.2f} to {row['energy_ratio_highest']:.1f}"
 
 
-def label_heights(weights: Sequence[Row]) -> list[tuple[Row, float]]:
-    """Where the name of each weight stands: at its accuracy, or below a name that stands there already.
+@dataclass(frozen=True)
+class Point:
+    """A weight on the picture.
 
-    Names of networks with spikes stand in a column on the right of all marks, the others in one on the left.
+    Attributes:
+        name: of the weight.
+        kind: a key of `KINDS`.
+        top1: in percent.
+        microjoules: of an image, by model of energy.
     """
-    placed: list[tuple[Row, float]] = []
-    for row in sorted(weights, key=lambda row: -row["top1"]):
-        near = [height for other, height in placed if (other["timesteps"] > 1) == (row["timesteps"] > 1)]
-        placed.append((row, min([row["top1"], *(height - NAME_HEIGHT for height in near)])))
-    return placed
+
+    name: str
+    kind: str
+    top1: float
+    microjoules: Mapping[str, float]
 
 
-def picture(weights: Sequence[Row]) -> bytes:
-    """Accuracy against operations, SVG; the same bytes for the same figures."""
+def points(root: Path = ROOT) -> list[Point]:
+    """Every weight whose energy a record states: spiking ones by their own records, others as controls of those."""
+    records = [
+        record for _, file in catalogs(root) for found in read_catalog(file).weights.values() for record in found
+    ]
+    own = {record.name: record.energy_range.models for record in records if record.energy_range}
+    controls = {record.control: own[record.name] for record in records if record.name in own}
+    made = []
+    for record in records:
+        pairs, which = (own[record.name], 0) if record.name in own else (controls.get(record.name, {}), 1)
+        kind = "analog" if which else record.variant.partition("_")[0]
+        if pairs and kind in KINDS:
+            energy = {model: pair[which] for model, pair in pairs.items()}
+            made.append(Point(record.name, kind, record.metrics["top1"], energy))
+    return sorted(made, key=lambda point: point.name)
+
+
+def frontier(analog: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those (energy, accuracy) that no cheaper or equally cheap one reaches, the cheapest first."""
+    best: list[tuple[float, float]] = []
+    for energy, top1 in sorted(analog, key=lambda pair: (pair[0], -pair[1])):
+        if not best or top1 > best[-1][1]:
+            best.append((energy, top1))
+    return best
+
+
+def picture(weights: Sequence[Point]) -> bytes:
+    """Accuracy against energy under four models, SVG; the same bytes for the same figures."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-    figure = Figure(figsize=(9.6, 5.2))
+    figure = Figure(figsize=(9.6, 7.2))
     FigureCanvasSVG(figure)
-    axes = figure.subplots()
-    by_name = {row["name"]: row for row in weights}
-    for row in weights:
-        hybrid = row["timesteps"] > 1
-        control = by_name.get(row["control"])
-        if control is not None:
-            pair = [control, row]
-            axes.plot([one["macs"] for one in pair], [one["top1"] for one in pair], color="0.6", linewidth=1, zorder=1)
-        marker, color = ("o", HYBRID) if hybrid else ("s", CONTROL)
-        axes.plot(row["macs"], row["top1"], marker=marker, color=color, markersize=7, linestyle="none", zorder=2)
-    left, right = min(row["macs"] for row in weights) / 1.5, max(row["macs"] for row in weights) * 1.5
-    for row, height in label_heights(weights):
-        hybrid = row["timesteps"] > 1
-        axes.annotate(
-            row["name"].removesuffix(".cifar10"),
-            (row["macs"], row["top1"]),
-            xytext=(right if hybrid else left, height),
-            ha="left" if hybrid else "right",
-            va="center",
-            fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": "0.75", "linewidth": 0.5, "linestyle": ":", "shrinkB": 4},
-        )
-    axes.set(
-        title="Trained weights of this repository",
-        xlabel="multiply-accumulates of one image, all timesteps",
-        ylabel="top-1 accuracy on CIFAR-10 [%]",
-        xscale="log",
-    )
-    axes.set_xlim(left / 50, right * 80)
-    axes.set_xticks([10**power for power in range(6, 10)])
-    axes.margins(y=0.08)
-    axes.grid(True, color="0.92", linewidth=0.8)
-    keys = [
-        Line2D([], [], marker="o", color=HYBRID, linestyle="none", label="with spikes"),
-        Line2D([], [], marker="s", color=CONTROL, linestyle="none", label="without spikes"),
-        Line2D([], [], color="0.6", linewidth=1, label="a network and its control"),
-    ]
-    axes.legend(handles=keys, loc="center left", bbox_to_anchor=(0.02, 0.35), fontsize=8)
+    for axes, (model, title) in zip(figure.subplots(2, 2, sharey=True).flat, PANELS.items(), strict=True):
+        priced = [point for point in weights if model in point.microjoules]
+        analog = [(point.microjoules[model], point.top1) for point in priced if point.kind == "analog"]
+        line = frontier(analog)
+        axes.step(*zip(*line, strict=True), where="post", color=KINDS["analog"][2], linewidth=1, zorder=1)
+        for kind, (words, marker, color) in KINDS.items():
+            values = [(point.microjoules[model], point.top1) for point in priced if point.kind == kind]
+            if values:
+                axes.scatter(*zip(*values, strict=True), marker=marker, color=color, s=36, label=words, zorder=2)
+        for point in (one for one in priced if one.kind == "sew" and one.name.startswith(NAMED)):
+            shift = {"textcoords": "offset points", "xytext": (6, -10), "fontsize": 7}
+            axes.annotate(point.name.removesuffix(".cifar10"), (point.microjoules[model], point.top1), **shift)
+        axes.set(title=title, xscale="log", xlabel="energy of an image [µJ]")
+        axes.grid(True, color="0.92", linewidth=0.8)
+    left = figure.axes[::2]
+    for axes in left:
+        axes.set_ylabel("top-1 on CIFAR-10 [%]")
+    figure.axes[0].legend(loc="lower right", fontsize=8)
     figure.tight_layout()
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):
@@ -129,7 +150,7 @@ def main(
     """Write the table into README.md and the picture into docs/."""
     weights = list(rows())
     write_beside(readme, replace_between(readme.read_bytes(), markdown(weights), (START, END)))
-    write_beside(picture_file, picture(weights))
+    write_beside(picture_file, picture(points()))
     typer.echo(f"wrote the table into {readme} and the picture {picture_file}")
 
 

@@ -118,7 +118,7 @@ def test_a_card_shows_the_control_that_the_record_names_or_none() -> None:
     ("name", "begun", "said"),
     [
         ("has8_resnet_b4_m2_d1_ste_bpd", None, "is not a control of has8_resnet_b4_m2_d1.*named by `zoo profile`"),
-        ("snn_resnet_b2_m2_d1_ste_bpd", None, "is not a control of snn_resnet_b2_m2_d1_ste_bpd"),
+        ("sew_resnet_b4_m2_d1_direct", None, "is not a control of sew_resnet_b4_m2_d1_direct"),
         (HYBRID, CONTROL, "has no weight to start from"),
     ],
 )
@@ -240,3 +240,35 @@ def test_a_recipe_sets_the_scale(data: Path, tmp_path: Path) -> None:
         train("has8_resnet_b2_m2_d1_fourier_bpd", load_data(data), changes=settings, out=out)
         weights.append(zoo.create_model(f"local-dir:{out}").state_dict()["stages.0.0.analog.conv.weight"])
     assert not torch.equal(*weights)
+
+
+def test_spikes_alone_go_on_from_a_quantised_control(control: str, data: Path, tmp_path: Path) -> None:
+    changes = QUICK | {"calibration": 8, "spike_penalty": 1.0, "ema": 0.5, "teacher": control}
+    options = {"family": {"levels": 3}}
+    quantised = train(
+        CONTROL, data, changes=changes, out=tmp_path / "q", control=control, model_options=options, workers=0
+    )
+    assert quantised.weight.spec["options"] == options
+    waiting = {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"}
+    size = CONTROL.removeprefix("ann_")
+    spiking = train(
+        f"sew_{size}_direct",
+        data,
+        changes=QUICK | {"learning_rate": 1e-12, "weight_decay": 0.0, "warmup_epochs": 0.0},
+        out=tmp_path / "s",
+        control=quantised.reference,
+        model_options={"encoder": {"timesteps": 3}, "neuron": waiting},
+        workers=0,
+    )
+    analog, spikes = (zoo.create_model(result.reference) for result in (quantised, spiking))
+    taken = {key.replace(".analog.", ".spiking."): value for key, value in analog.named_parameters()}
+    for key, value in spikes.named_parameters():
+        torch.testing.assert_close(value, taken[key])
+    assert (spikes.timesteps, spiking.weight.spec["options"]["neuron"]) == (3, waiting)
+    assert spiking.weight.control == quantised.weight.name
+
+
+def test_a_spiking_twin_goes_on_from_its_control(control: str, data: Path, tmp_path: Path) -> None:
+    size = CONTROL.removeprefix("ann_")
+    result = train(f"snn_{size}_ste_bpd", data, changes=QUICK, out=tmp_path / "snn", control=control, workers=0)
+    assert result.weight.started_from == _open(control).weight.name
