@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypedDict, final
 
 import torch
@@ -24,6 +25,35 @@ class FeatureInfo(TypedDict):
     num_chs: int
     reduction: int
     module: str
+
+
+@final
+class _Evaluation:
+    """The threads that evaluate a network, and the modules that are in training mode otherwise; a copy has none."""
+
+    def __init__(self) -> None:
+        self._lock, self._threads = Lock(), 0
+        self._training: list[nn.Module] = []
+
+    def __reduce__(self) -> tuple[type[_Evaluation], tuple[()]]:
+        return _Evaluation, ()
+
+    @contextmanager
+    def begin(self, model: nn.Module) -> Iterator[None]:
+        with self._lock:
+            if not self._threads:
+                self._training = [module for module in model.modules() if module.training]
+                model.eval()
+            self._threads += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._threads -= 1
+                if not self._threads:
+                    for module in self._training:
+                        module.training = True
+                    self._training = []
 
 
 class ImageClassifier(nn.Module, ABC):
@@ -60,6 +90,7 @@ class ImageClassifier(nn.Module, ABC):
         self.min_image_size = min_image_size
         self.grad_checkpointing = False
         self.pretrained_cfg = {}
+        self._evaluation = _Evaluation()
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
@@ -224,15 +255,12 @@ class ImageClassifier(nn.Module, ABC):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Eval mode and no gradients inside; afterwards every module is in the mode it was in."""
-        training = [module for module in self.modules() if module.training]
-        self.eval()
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for module in training:
-                module.training = True
+        """Run the block in eval mode without gradients; then put every module back into its own mode.
+
+        Threads may evaluate one network at once: the first sets the mode, the last one puts it back.
+        """
+        with self._evaluation.begin(self), torch.no_grad():
+            yield
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, in_chans, H, W) in [0, 1] → logits (N, num_classes)."""
