@@ -1,25 +1,52 @@
-"""Image files to ranked labels."""
+"""`zoo.predict` and `zoo.transform`: images in any form to ranked labels, in order; failures are named in place."""
 
 from __future__ import annotations
 
+import copy
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import zoo
 from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data.images import Transform
-from zoo.errors import InputError
-from zoo.inference.predict import Failure, Prediction, predict_files
+from zoo.data.images import Transform, sample_photographs
+from zoo.errors import InputError, OptionError, TagError
+from zoo.inference.predict import Failure, Prediction, predict_files, read_ahead
 
+NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
+CAT = sample_photographs()[0]
+PIXELS = np.array(Image.open(CAT).convert("RGB"))
+LEVELS = torch.from_numpy(PIXELS).permute(2, 0, 1)
 SIZE = Preprocessing(size=32)
 LABELS = [f"class {i}" for i in range(10)]
+FORMS: dict[str, Any] = {
+    "path": CAT,
+    "text": str(CAT),
+    "folder": CAT.parent,
+    "picture": Image.open(CAT),
+    "array": PIXELS,
+    "arrays": PIXELS[None],
+    "levels": LEVELS,
+    "batch of levels": LEVELS[None],
+    "prepared": zoo.transform(NAME)(Image.open(CAT)),
+    "batch": zoo.transform(NAME)(CAT)[None],
+}
+
+
+@pytest.fixture(scope="module")
+def weight() -> ImageClassifier:
+    return zoo.create_model(NAME)
 
 
 @pytest.fixture
@@ -33,49 +60,90 @@ def model() -> ImageClassifier:
 @pytest.fixture
 def files(tmp_path: Path) -> list[Path]:
     """Seven files; the third and the last cannot be read."""
-    noise = np.random.default_rng(0)
     for i in range(7):
-        pixels = noise.integers(0, 256, (20 + i, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (20 + i, 40, 3), dtype=np.uint8)).save(
+            tmp_path / f"{i}.png"
+        )
     (tmp_path / "2.png").write_text("text")
     (tmp_path / "6.png").unlink()
     return [tmp_path / f"{i}.png" for i in range(7)]
 
 
-def test_answers_come_in_order_and_failures_in_their_place(model: ImageClassifier, files: list[Path]) -> None:
-    answers = list(predict_files(model, files, SIZE, LABELS, batch_size=3))
-    assert [answer.file for answer in answers] == files
-    assert [isinstance(answer, Failure) for answer in answers] == [i in (2, 6) for i in range(7)]
-    for answer in answers:
-        if isinstance(answer, Failure):
-            assert str(answer.file) in answer.error
-
-
-def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list[Path]) -> None:
-    (answer,) = predict_files(model, files[:1], SIZE, LABELS, top=10)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_photograph_has_the_same_answer(weight: ImageClassifier, form: str) -> None:
+    (answer,) = zoo.predict(weight, FORMS[form])
     assert isinstance(answer, Prediction)
+    assert str(answer).endswith(": cat 45.8 %, frog 28.4 %, dog 16.0 %")
+
+
+def test_many_images_of_many_forms_are_answered_in_order(weight: ImageClassifier, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    gray = np.zeros((40, 60), np.uint8)
+    given = [CAT, gray, tmp_path / "bad.png", Image.new("L", (9, 9)), np.stack([gray, gray])]
+    answers = zoo.predict(weight, given, top=1)
+    names = [CAT, "image 1", tmp_path / "bad.png", "image 3", "image 4", "image 5"]
+    assert [answer.file for answer in answers] == names
+    assert [isinstance(answer, Failure) for answer in answers] == [False, False, True, False, False, False]
+    assert len(repr(answers).splitlines()) == 6
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        3,
+        [3],
+        [CAT, None],
+        np.zeros((3, 3)),
+        np.zeros((2, 3, 4, 5, 6), np.uint8),
+        torch.zeros(3, 3),
+        torch.zeros(3, 4, 4, dtype=torch.int64),
+        [torch.zeros(3, 32, 32), torch.zeros(3, 48, 48)],
+        "/does/not/exist.png",
+    ],
+)
+def test_what_is_not_an_image_is_refused(weight: ImageClassifier, images: Any) -> None:
+    with pytest.raises(InputError):
+        zoo.predict(weight, images)
+
+
+def test_what_is_not_a_model_is_refused_and_wrapped_ones_are_unwrapped(weight: ImageClassifier) -> None:
+    for function in (zoo.predict, lambda model, image: zoo.transform(model)):
+        for other in (3, nn.Linear(2, 2)):
+            with pytest.raises(OptionError, match=type(other).__name__):
+                function(other, CAT)
+    with pytest.raises(TagError, match="has no pretrained weights"):
+        zoo.predict("has8_resnet_b3_m2_d4_ste_bpd", CAT)
+    expected = zoo.predict(weight, CAT)[0]
+    for wrapped in (nn.DataParallel(weight), torch.compile(weight), torch.compile(nn.DataParallel(weight))):
+        assert zoo.predict(wrapped, CAT)[0] == expected  # type: ignore[arg-type]
+        assert zoo.transform(wrapped) == zoo.transform(weight)  # type: ignore[arg-type]
+
+
+def test_a_transform_is_the_weights_own(weight: ImageClassifier) -> None:
+    assert zoo.transform(weight) == zoo.transform(NAME)
+    assert zoo.transform(weight, 48)(Image.new("RGB", (100, 70))).shape == (3, 48, 48)
+    assert zoo.transform("ann_resnet_b1_m1_d1")(Image.new("RGB", (300, 250))).shape == (3, 224, 224)
+    with pytest.raises(InputError, match="takes a PIL image"):
+        zoo.transform(weight)(PIXELS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list[Path], batch_size: int) -> None:
+    answers = list(predict_files(model, files, SIZE, LABELS, top=10, batch_size=batch_size))
+    assert [answer.file for answer in answers] == files
     model.eval()
-    expected = model(Transform(SIZE)(files[0])[None])[0].softmax(0).tolist()
-    by_label = dict(zip(LABELS, expected, strict=True))
-    assert [label for label, _ in answer.ranked] == sorted(LABELS, key=lambda label: -by_label[label])
-    for label, probability in answer.ranked:
-        assert probability == pytest.approx(by_label[label], abs=1e-6)
-    assert sum(probability for _, probability in answer.ranked) == pytest.approx(1, abs=1e-5)
+    for i, answer in enumerate(answers):
+        if i in (2, 6):
+            assert isinstance(answer, Failure)
+            assert str(files[i]) in answer.error
+            continue
+        assert isinstance(answer, Prediction)
+        expected = dict(zip(LABELS, model(Transform(SIZE)(files[i])[None])[0].softmax(0).tolist(), strict=True))
+        assert [label for label, _ in answer.ranked] == sorted(LABELS, key=lambda label: -expected[label])
+        assert dict(answer.ranked) == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_batch_size_changes_nothing(model: ImageClassifier, files: list[Path]) -> None:
-    results = [list(predict_files(model, files, SIZE, LABELS, top=10, batch_size=size)) for size in (1, 2, 5, 64)]
-    for other in results[1:]:
-        assert [answer.file for answer in other] == files
-        for a, b in zip(results[0], other, strict=True):
-            assert type(a) is type(b)
-            if isinstance(a, Prediction) and isinstance(b, Prediction):
-                assert [label for label, _ in a.ranked] == [label for label, _ in b.ranked]
-                np.testing.assert_allclose([p for _, p in a.ranked], [p for _, p in b.ranked], rtol=1e-4, atol=1e-7)
-
-
-def test_equal_logits_keep_the_order_of_the_classes(files: list[Path]) -> None:
-    model = zoo.create_model(TINY, num_classes=10)
+def test_equal_logits_keep_the_order_of_the_classes(model: ImageClassifier, files: list[Path]) -> None:
     with torch.no_grad():
         for parameter in model.get_classifier().parameters():
             parameter.zero_()
@@ -84,85 +152,97 @@ def test_equal_logits_keep_the_order_of_the_classes(files: list[Path]) -> None:
     assert [label for label, _ in answer.ranked] == LABELS[:4]
 
 
-def test_files_are_read_two_batches_ahead_and_not_all_at_once(model: ImageClassifier, files: list[Path]) -> None:
-    taken: list[Path] = []
-
-    def watched() -> Iterator[Path]:
-        for file in files:
-            taken.append(file)
-            yield file
-
-    answers = predict_files(model, watched(), SIZE, LABELS, batch_size=1)
-    assert not taken
-    next(answers)
-    assert taken == files[:3] != files
-
-
-def test_the_model_and_the_caller_are_left_as_they_were(model: ImageClassifier, files: list[Path]) -> None:
-    model.train()
-    frozen = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
-    frozen.eval()
-    state = {key: value.clone() for key, value in model.state_dict().items()}
-    modes = [module.training for module in model.modules()]
-    answers = predict_files(model, files, SIZE, LABELS, batch_size=2)
-    next(answers)
-    assert torch.is_grad_enabled()
-    assert [module.training for module in model.modules()] == modes
-    for key, value in model.state_dict().items():
-        assert torch.equal(value, state[key]), key
-
-
-def test_evaluating_restores_after_an_error(model: ImageClassifier) -> None:
-    model.train()
-
-    def fail_inside() -> None:
-        with model.evaluating():
-            assert not torch.is_grad_enabled()
-            assert not any(module.training for module in model.modules())
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        fail_inside()
-    assert torch.is_grad_enabled()
-    assert all(module.training for module in model.modules())
-
-
 def test_logits_that_are_not_finite_fail_by_name(model: ImageClassifier, files: list[Path]) -> None:
     with torch.no_grad():
         model.get_classifier().bias[3] = float("nan")
-    for answer in predict_files(model, files[:2], SIZE, LABELS):
+    for answer in predict_files(model.double(), files[:2], SIZE, LABELS):
         assert isinstance(answer, Failure)
         assert str(answer.file) in answer.error
-        assert "not finite" in answer.error
 
 
-def test_images_go_to_the_models_type(model: ImageClassifier, files: list[Path]) -> None:
-    (answer,) = predict_files(model.double(), files[:1], SIZE, LABELS)
-    assert isinstance(answer, Prediction)
-
-
-def test_all_files_bad_and_no_files(model: ImageClassifier, files: list[Path]) -> None:
-    assert all(isinstance(answer, Failure) for answer in predict_files(model, [files[2], files[6]], SIZE, LABELS))
-    assert not list(predict_files(model, [], SIZE, LABELS))
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"top": 0}, "top=0 is out of range; valid: 1 to 10"),
-        ({"top": 11}, "top=11 is out of range; valid: 1 to 10"),
-        ({"batch_size": 0}, "batch_size=0"),
-        ({"labels": ["one"]}, "10 classes, but 1 labels"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, changes: dict, said: str) -> None:
-    with pytest.raises(InputError, match=said):
+@pytest.mark.parametrize("changes", [{"top": 0}, {"top": 11}, {"batch_size": 0}, {"labels": ["one"]}])
+def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, changes: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
         predict_files(model, [], **({"preprocessing": SIZE, "labels": LABELS} | changes))
+    for other, size in (("has8_vgg_b1_m1_d4_ste_bpd", 16), (TINY, 32)):
+        grey = zoo.create_model(other, num_classes=10, in_chans=1 if size == 32 else 3)
+        with pytest.raises(InputError, match=r"in_chans=1|size=16"):
+            predict_files(grey, [], Preprocessing(size=size), LABELS)
 
 
-def test_models_that_do_not_take_the_image_are_told_at_once() -> None:
-    grey = zoo.create_model(TINY, num_classes=10, in_chans=1)
-    with pytest.raises(InputError, match="in_chans=1"):
-        predict_files(grey, [], SIZE, LABELS)
-    with pytest.raises(InputError, match="size=16 is too small"):
-        predict_files(zoo.create_model("has8_vgg_b1_m1_d4_ste_bpd", num_classes=10), [], Preprocessing(size=16), LABELS)
+# The model's modes ----------------------------------------------------------------------------------------------------
+
+
+def test_threads_may_predict_with_one_model_in_training_mode(weight: ImageClassifier) -> None:
+    model = copy.deepcopy(weight).train()
+    model.get_submodule("stages.1.0").eval()
+    modes = [module.training for module in model.modules()]
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    images = list(torch.rand(8, 3, 32, 32))
+    expected = [zoo.predict(weight, image)[0] for image in images]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda i: zoo.predict(model, images[i % 8])[0], range(80)))
+    assert answers == [expected[i % 8] for i in range(80)]
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_evaluating_is_undone_after_an_error_and_copies_begin_without_it(model: ImageClassifier) -> None:
+    copies: list[ImageClassifier] = []
+
+    def fail() -> None:
+        with model.train().evaluating(), model.evaluating():  # nested, as in a hook
+            assert not torch.is_grad_enabled()
+            assert not any(module.training for module in model.modules())
+            copies.append(copy.deepcopy(model))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert torch.is_grad_enabled()
+    assert all(module.training for module in model.modules())
+    with copies[0].train().evaluating():
+        assert not copies[0].training
+    assert copies[0].training
+
+
+# Reading ahead --------------------------------------------------------------------------------------------------------
+
+
+def slow_at_first(number: int) -> int:
+    """Later items are done before earlier ones."""
+    time.sleep(0.002 * max(0, 5 - number))
+    return number
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+def test_batches_come_in_order_whichever_is_done_first(batch_size: int) -> None:
+    batches = list(read_ahead(iter(range(20)), slow_at_first, batch_size))
+    assert [number for batch in batches for number in batch] == list(range(20))
+    assert all(len(batch) == batch_size for batch in batches[:-1])
+
+
+def test_two_batches_are_read_ahead_and_not_all() -> None:
+    taken: list[int] = []
+    batches = read_ahead((taken.append(i) or i for i in range(10)), slow_at_first, 1)  # type: ignore[func-returns-value]
+    assert not taken
+    next(batches)
+    assert taken == [0, 1, 2]
+    assert any(thread.name.startswith("decoding") for thread in threading.enumerate())
+    batches.close()
+    assert not any(thread.name.startswith("decoding") for thread in threading.enumerate())
+
+
+def test_errors_come_after_the_batches_before_them() -> None:
+    def broken() -> Iterator[int]:
+        yield from range(5)
+        raise InputError("not an image")
+
+    batches = read_ahead(broken(), slow_at_first, 2)
+    assert [next(batches), next(batches)] == [[0, 1], [2, 3]]
+    with pytest.raises(InputError, match="not an image"):
+        next(batches)
+    reading = read_ahead(iter(range(6)), lambda number: 1 // (4 - number), 2)
+    assert len([next(reading), next(reading)]) == 2
+    with pytest.raises(ZeroDivisionError):
+        next(reading)

@@ -137,6 +137,15 @@ def watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], Non
         yield
 
 
+NOISE = "The low planes look like noise: they hold the last bits of each pixel, which change from pixel to pixel."
+"""Caption of the planes of a binary code."""
+
+
+def is_binary(code: str) -> bool:
+    """Return whether planes are the bits of the input."""
+    return code in (BINARY_LSB_FIRST, BINARY_MSB_FIRST)
+
+
 def plane_captions(code: str, count: int) -> list[str]:
     """A caption for each of T planes; those of a binary code say which end is which."""
     ends = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}.get(code)
@@ -173,7 +182,8 @@ def draw(
     top = _MARGIN + 84
     told = top + _tile(_INPUT, size) + _CAPTION + _GAP
     key = told + len(prediction) * _ROW + _GAP * bool(prediction)
-    chart = max(top + rows * (tile + _CAPTION + _GAP), key + _KEY) + _GAP
+    below = top + rows * (tile + _CAPTION + _GAP)
+    chart = max(below + _ROW * is_binary(recording.code), key + _KEY) + _GAP
     picture = Image.new("RGB", (_WIDTH, chart + 84 + len(recording.rates) * _ROW + _MARGIN), "white")
     pen = _Pen(picture)
     pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
@@ -187,6 +197,8 @@ def draw(
     for t, caption in enumerate(plane_captions(recording.code, count)):
         corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
         pen.tile(corner, recording.planes[t], tile, caption)
+    if is_binary(recording.code):
+        pen.text((left, below - _GAP // 2), NOISE, 14, _FAINT, width=_WIDTH - left - _MARGIN)
     _draw_rates(pen, chart, recording)
     return picture
 

@@ -1,0 +1,263 @@
+"""Image files of every kind become upright RGB or an error that names them; and how they are prepared."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from zoo.catalog.schema import Preprocessing
+from zoo.data.images import (
+    MAX_PIXELS,
+    Transform,
+    display_name,
+    find_images,
+    fit,
+    open_image,
+    read_image,
+    sample_photographs,
+    upright_size,
+)
+from zoo.errors import InputError
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+COLOURS = np.random.default_rng(0).integers(0, 2, (6, 9, 3), dtype=np.uint8) * 255
+
+
+def saved(image: Image.Image | np.ndarray[Any, Any], path: Path, **options: Any) -> np.ndarray[Any, Any]:
+    """What is read of an image, written to that path."""
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
+    read = read_image(path)
+    assert read.mode == "RGB"
+    with open_image(path) as file:
+        assert upright_size(file, "it") == read.size
+    return np.asarray(read)
+
+
+def grey(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    assert (pixels == pixels[..., :1]).all()
+    return pixels[..., 0]
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "ppm", "tga", "webp", "gif"])
+def test_lossless_formats_give_their_pixels(tmp_path: Path, suffix: str) -> None:
+    options = {"lossless": True} if suffix == "webp" else {}
+    assert (saved(COLOURS, tmp_path / f"a.{suffix}", **options) == COLOURS).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "suffix"),
+    [
+        (Image.fromarray(RAMP), "png"),
+        (Image.fromarray(RAMP).convert("P"), "png"),
+        (np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16), "png"),
+        (np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16), "pgm"),
+        (np.linspace(0, 65535, 256).astype(">u2").reshape(16, 16), "tif"),
+        (RAMP.astype(np.int32), "tif"),
+        (RAMP.astype(np.int32) * 257, "tif"),
+        (RAMP.astype(np.float32), "tif"),
+        (RAMP.astype(np.float32) / 255, "tif"),
+    ],
+)
+def test_levels_of_any_depth_are_scaled_not_clipped(tmp_path: Path, image: Any, suffix: str) -> None:
+    assert (grey(saved(image, tmp_path / f"a.{suffix}")) == RAMP).all()
+
+
+def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
+    image.putpixel((1, 0), (0, 0, 0, 0))  # what lies under full transparency must not show
+    image.putpixel((2, 0), (0, 0, 0, 128))
+    for mode in ("RGBA", "LA"):
+        np.testing.assert_allclose(grey(saved(image.convert(mode), tmp_path / "a.png"))[0], [0, 255, 127], atol=1)
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([200, 0, 0, 0, 0, 90])
+    palette.putpixel((1, 0), 1)
+    assert saved(palette, tmp_path / "p.png", transparency=0)[0].tolist() == [[255] * 3, [0, 0, 90]]
+    plain = Image.new("RGB", (1, 1), (1, 2, 3))
+    assert saved(plain, tmp_path / "rgb.png", transparency=(1, 2, 3))[0].tolist() == [[255] * 3]
+
+
+def test_cmyk_and_animated_images(tmp_path: Path) -> None:
+    cyan = saved(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), tmp_path / "a.jpg")
+    np.testing.assert_allclose(cyan[4, 4], (0, 255, 255), atol=3)
+    frames = [Image.new("L", (4, 4), level) for level in (0, 255)]
+    assert (saved(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:]) == 0).all()
+
+
+# Rows and columns as the EXIF standard defines each orientation: how the upright picture lies in the file.
+STORED: dict[int, Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]] = {
+    1: lambda up: up,
+    2: lambda up: up[:, ::-1],
+    3: lambda up: up[::-1, ::-1],
+    4: lambda up: up[::-1],
+    5: lambda up: up.swapaxes(0, 1),
+    6: lambda up: up.swapaxes(0, 1)[::-1],
+    7: lambda up: up.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda up: up.swapaxes(0, 1)[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"lossless": True} if suffix == "webp" else {}
+    stored = np.ascontiguousarray(STORED[orientation](COLOURS))
+    assert (saved(stored, tmp_path / f"a.{suffix}", exif=exif, **options) == COLOURS).all()
+
+
+def _with_exif(block: bytes) -> bytes:
+    """A PNG with that block as its EXIF."""
+    file = io.BytesIO()
+    Image.fromarray(COLOURS).save(file, "PNG")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    return file.getvalue()[:33] + chunk + file.getvalue()[33:]
+
+
+@pytest.mark.parametrize("kind", [5, 11, 12])
+def test_a_text_stored_as_a_number_does_not_keep_an_image_from_being_turned(tmp_path: Path, kind: int) -> None:
+    """Pillow reads such a tag, and cannot write it again."""
+    value = {5: struct.pack("<LL", 1, 3), 11: struct.pack("<f", 1.5), 12: struct.pack("<d", 1.5)}[kind]
+    inline = value if len(value) == 4 else struct.pack("<L", 38)
+    block = b"II*\0" + struct.pack("<LH", 8, 2) + struct.pack("<HHL", 0x010F, kind, 1) + inline
+    block += struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0) + bytes(4) + value
+    (tmp_path / "a.png").write_bytes(_with_exif(block))
+    assert (STORED[6](np.asarray(read_image(tmp_path / "a.png"))) == COLOURS).all()
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "exif"]))
+    file = io.BytesIO()
+    if kind == "exif":
+        file.write(
+            _with_exif(data.draw(st.sampled_from([b"II*\0", b"MM\0*", b"XX*\0"])) + data.draw(st.binary(max_size=60)))
+        )
+    else:
+        exif = Image.Exif()
+        exif[0x0112] = data.draw(st.integers(0, 9))
+        Image.fromarray(COLOURS).save(file, kind, exif=exif)
+    content = bytearray(file.getvalue())
+    for place, value in data.draw(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4)):
+        content[place % len(content)] = value
+    path = tmp_path / "damaged.png"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            assert read_image(path).mode == "RGB"
+        except InputError as error:
+            assert "damaged.png" in str(error) and "\n" not in str(error)  # noqa: PT017, PT018
+
+
+def _png_start(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + b"\0\0\1\0IDAT"
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"",
+        b"text",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+        _png_start(9, 9),
+        _png_start(0, 9),
+        _png_start(10**5, 10**5),
+        _png_start(MAX_PIXELS // 2, 3),
+        np.array([[0.0, 300.0]], np.float32),
+        np.array([[0.0, np.nan]], np.float32),
+        np.array([[-1, 3]], np.int32),
+        np.array([[0, 70000]], np.int32),
+    ],
+)
+def test_a_bad_file_is_an_error_that_names_it(tmp_path: Path, content: Any) -> None:
+    path = tmp_path / "bad.tif"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        Image.fromarray(content).save(path)
+    with pytest.raises(InputError, match=r"bad\.tif"):
+        read_image(path)
+    for name in ("a\0b.png", "x" * 5000, tmp_path):
+        with pytest.raises(InputError):
+            read_image(name)
+
+
+def test_names_are_shown_on_one_printable_line() -> None:
+    assert display_name("a\nb\x1b[31m\udcff é.png") == r"a\nb\x1b[31m\udcff é.png"
+
+
+# Preparing ------------------------------------------------------------------------------------------------------------
+
+
+def test_levels_are_divided_by_255_and_normalised_as_stated() -> None:
+    image = Image.fromarray(np.stack([RAMP] * 3, -1))
+    plain = Transform(Preprocessing(size=16))
+    assert torch.equal(plain(image), torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255)
+    assert torch.equal(plain.scale(plain.square(image)), plain(image))
+    stated = Transform(Preprocessing(size=16, mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)))
+    for channel, (mean, std) in enumerate(((0.4, 0.2), (0.5, 0.3), (0.6, 0.4))):
+        torch.testing.assert_close(stated(image)[channel], (plain(image)[channel] - mean) / std)
+    assert torch.equal(stated.scale(stated.square(image)[None])[0], stated(image))
+    assert torch.equal(plain(Image.fromarray(RAMP)), plain(image))  # of any mode
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 60_000), (60_000, 1), (30, 10), (10, 30)])
+def test_an_image_of_any_shape_keeps_its_centre(size: tuple[int, int]) -> None:
+    x = Transform(Preprocessing(size=10))(Image.new("RGB", size, (255, 0, 51)))
+    assert x.shape == (3, 10, 10)
+    torch.testing.assert_close(x[:, 5, 5], torch.tensor([1.0, 0.0, 0.2]))
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
+def test_resizing_is_antialiased(method: str) -> None:
+    board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    x = Transform(Preprocessing.model_validate({"size": 32, "interpolation": method}))(Image.fromarray(board))
+    assert (x[:, 2:-2, 2:-2] - 0.5).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("crop_pct", [0.875, 0.95])
+def test_a_crop_is_torchvisions(crop_pct: float) -> None:
+    from torchvision.transforms import v2
+
+    image = read_image(sample_photographs()[0]).crop((0, 0, 301, 257))
+    theirs = v2.Compose([v2.Resize(int(64 / crop_pct), v2.InterpolationMode.BICUBIC), v2.CenterCrop(64)])(image)
+    assert np.array_equal(np.asarray(fit(image, (64, 64), "bicubic", crop_pct)), np.asarray(theirs))
+
+
+# Finding --------------------------------------------------------------------------------------------------------------
+
+
+def test_folders_give_their_images_sorted_and_files_stay_in_their_place(tmp_path: Path) -> None:
+    inside = ["b/z.PNG", "b/a.jpeg", "a.webp", "c.tif", "b/deep/er/x.bmp"]
+    for name in (*inside, "notes.txt", ".hidden.png", "b/._a.jpeg", ".cache/a.png", "empty/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "b/loop").symlink_to(tmp_path)
+    odd, missing = tmp_path / "notes.txt", tmp_path / "missing.png"
+    expected = sorted(tmp_path / name for name in inside)
+    assert find_images([missing, tmp_path, str(odd)]) == [missing, *expected, odd]
+    with pytest.raises(InputError, match="empty holds no images"):
+        find_images([tmp_path / "empty"])
+
+
+def test_the_shipped_photographs_have_a_known_source() -> None:
+    photographs = sample_photographs()
+    sources = (photographs[0].parent / "SOURCES.md").read_text(encoding="utf-8")
+    assert all(path.name in sources and min(read_image(path).size) >= 32 for path in photographs)

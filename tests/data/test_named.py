@@ -1,0 +1,115 @@
+"""Data sets by name: small archives in their authors' layout, whole, cut and half unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision.datasets import CIFAR10, CIFAR100, imagenet
+
+from tests.data.made_data import encoded
+from zoo.data import dataset_names, libraries, load_data, load_split
+from zoo.errors import InputError
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def write(root: Path, files: Mapping[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def cifar(kind: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Batches as in the archive, whose checksums torchvision then expects."""
+    key, names = (
+        ("labels", ["airplane", "cat", "ship"]) if kind is CIFAR10 else ("fine_labels", ["apple", "bear", "cup"])
+    )
+    files = {}
+    batches = [name for name, _ in (*kind.train_list, *kind.test_list)]
+    for seed, name in enumerate(batches):
+        data = np.random.default_rng(seed).integers(0, 256, (6, 3072), dtype=np.uint8)
+        files[name] = pickle.dumps({"data": data, key: [(seed + i) % 3 for i in range(6)], "coarse_labels": [9] * 6})
+    files[kind.meta["filename"]] = pickle.dumps({kind.meta["key"]: names})
+    for listed in ("train_list", "test_list"):
+        monkeypatch.setattr(kind, listed, [[name, md5(files[name])] for name, _ in getattr(kind, listed)])
+    monkeypatch.setattr(kind, "meta", kind.meta | {"md5": md5(files[kind.meta["filename"]])})
+    return files
+
+
+@pytest.mark.parametrize("kind", [CIFAR10, CIFAR100])
+def test_cifar_is_read_from_files_or_their_archive_and_never_if_altered(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, name = cifar(kind, monkeypatch), kind.__name__.lower()
+    write(tmp_path / "files" / kind.base_folder, files)
+    data = load_data(name, root=tmp_path / "files", download=False)
+    assert len(data.train.classes) == 3
+    assert (len(data.train), len(data.val)) == (6 * len(kind.train_list), 6)
+    first = pickle.loads(files[kind.train_list[0][0]])["data"]  # noqa: S301
+    assert np.array_equal(data.train.read(torch.arange(6))[0].reshape(6, -1).numpy(), first)
+
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        archive.add(tmp_path / "files" / kind.base_folder, kind.base_folder)
+    monkeypatch.setattr(kind, "tgz_md5", md5(content.getvalue()))
+    write(tmp_path / "archive", {kind.filename: content.getvalue()})
+    assert (
+        load_split(name, "val", root=tmp_path / "archive", download=False).labels.tolist() == data.val.labels.tolist()
+    )
+
+    (tmp_path / "files" / kind.base_folder / kind.test_list[0][0]).write_bytes(b"altered")
+    for root in (tmp_path / "files", tmp_path / "nowhere"):
+        with pytest.raises(InputError, match=rf"{name} cannot be read .*switched off; fetch it from https://"):
+            load_data(name, root=root, download=False)
+
+
+@pytest.mark.parametrize("name", ["caltech101", "caltech256"])
+def test_caltech_is_divided_and_its_gaps_are_an_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, pattern, _ = libraries.CALTECH[name]
+    names = ["Faces", "airplanes"] if name == "caltech101" else ["001.ak47", "002.bat"]
+    for label, category in enumerate(names, 1):
+        for number in range(1, 6):
+            file = pattern.format(label=label, number=number)
+            write(tmp_path, {f"{folder}/{category}/{file}": encoded(label == 1, number, (20, 16))})
+    if name == "caltech101":
+        write(tmp_path, {f"{folder}/BACKGROUND_Google/image_0001.jpg": b"no class"})
+    monkeypatch.setitem(libraries.CALTECH, name, (folder, pattern, 10))
+    data = load_data(name, root=tmp_path, download=False, image_size=16)
+    assert (data.train.classes, len(data.train), len(data.val)) == (tuple(names), 8, 2)
+    monkeypatch.setitem(libraries.CALTECH, name, (folder, pattern, 11))
+    with pytest.raises(InputError, match=f"10 of the 11 images of {name}"):
+        load_data(name, root=tmp_path, download=False)
+    with pytest.raises(InputError, match="downloading is switched off"):
+        load_data(name, root=tmp_path / "nowhere", download=False)
+
+
+def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path) -> None:
+    root = tmp_path / "imagenet"
+    for split, count in (("train", 2), ("val", 1)):
+        for wnid in ("n01", "n02", "n03"):
+            write(root / split / wnid, {f"{i}.JPEG": encoded(wnid == "n01", i) for i in range(count)})
+    with pytest.raises(InputError, match=r"imagenet cannot be read .*account"):
+        load_data("imagenet", root=tmp_path)
+    names = {"n01": ("crane", "bird"), "n02": ("cat",), "n03": ("crane", "bird")}
+    torch.save((names, ["n01"]), root / imagenet.META_FILE)
+    data = load_data("imagenet", root=tmp_path)
+    assert data.train.classes == ("crane, bird (n01)", "cat", "crane, bird (n03)")
+    assert (len(data.train), len(data.val)) == (6, 3)
+    (root / "train" / "n04.tar").write_bytes(b"left")
+    with pytest.raises(InputError, match=r"train is not whole: 'n04\.tar'"):
+        load_data("imagenet", root=tmp_path)
+    assert "imagenet" in dataset_names()
