@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.catalog.schema import Preprocessing
+from zoo.catalog import Preprocessing
 from zoo.data.images import (
     MAX_PIXELS,
     Transform,

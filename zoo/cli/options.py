@@ -168,12 +168,10 @@ class Commands(PlainFlags, TyperGroup):
     """
 
     def main(self, *arguments: Any, **keywords: Any) -> Any:
-        before = signal.signal(signal.SIGTERM, _end)
         try:
             try:
                 return super().main(*arguments, **keywords)
             finally:
-                signal.signal(signal.SIGTERM, before)
                 if sys.stdout is not None:  # as where it was closed
                     sys.stdout.flush()  # here it can still be told; the interpreter's own flush would be a traceback
         except OSError as error:
@@ -232,11 +230,6 @@ def _damaged_metadata(error: Exception) -> list[str]:
 
     reads_metadata = any("importlib" in frame.filename for frame in traceback.extract_tb(error.__traceback__))
     return damaged_metadata() if reads_metadata else []
-
-
-def _end(number: int, frame: object) -> None:
-    """End as a program that is asked to, but by an exception: half-written files are removed on the way."""
-    raise SystemExit(128 + number)
 
 
 def _plugin_commands() -> list[str]:
