@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar, cast, final
 
 import torch
@@ -16,26 +15,40 @@ from torch import Tensor
 from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
-from zoo.cpu.chunks import runs_in_place
-from zoo.encoders.in_place_planes import PlainPlanes, in_place_planes
-from zoo.encoders.ranges import LEVELS, bounds, unit_range
-from zoo.encoders.surrogates import (
-    OF_ANGLE,
-    PLANES,
-    Wave,
-    contract_angles,
-    contract_slopes,
-    fourier_slope,
-    sigmoid_slope,
-    tanh_slope,
-)
-from zoo.gpu.planes import FOURIER, SIGMOID, STRAIGHT, TANH, Coding, fused_planes
-from zoo.gpu.selection import runs_fused
+from zoo.encoders.surrogates import PLANES, Wave, contract_slopes, fourier_slope, sigmoid_slope, tanh_slope
+from zoo.kernels import functions
+from zoo.kernels.library import serves
 
-_FUSED_WAVES: Mapping[Wave, int] = {sigmoid_slope: SIGMOID, tanh_slope: TANH, fourier_slope: FOURIER}
-"""Slopes that the GPU's kernels know."""
+LEVELS = 255
+"""The largest intensity of an 8-bit pixel; I = 255·x̂."""
 
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
+
+_WAVES: Mapping[Wave, int] = {sigmoid_slope: functions.SIGMOID, tanh_slope: functions.TANH, fourier_slope: functions.FOURIER}
+"""Slopes that the kernels know."""
+
+
+def unit_range(x: Tensor) -> Tensor:
+    """x̂ = (x − lo) / (hi − lo) with lo = min(0, min x) and hi = max(1, max x), per sample.
+
+    The identity, also for gradients, if a sample lies inside [0, 1]; continuous in x; gradient through lo and hi
+    otherwise.
+
+    Args:
+        x: (N, C, …) real.
+
+    Returns:
+        x̂, the same shape, in [0, 1], float32 at least.
+    """
+    x = at_least_float32(x)
+    if x.numel() == 0:
+        return x
+    rows, shape = x.flatten(1), (-1,) + (1,) * (x.dim() - 1)
+    # `where`, not `clamp`: at a tie the bound is the constant and takes no gradient.
+    least, largest = rows.amin(1), rows.amax(1)
+    lo = torch.where(least < 0, least, torch.zeros_like(least)).reshape(shape)
+    hi = torch.where(largest > 1, largest, torch.ones_like(largest)).reshape(shape)
+    return (x - lo) / (hi - lo)
 
 
 def bit_planes(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -104,34 +117,6 @@ class _StraightThroughPlanes(torch.autograd.Function):
         return total / _SQUARED_WEIGHTS, None
 
 
-def _contract_surrogate(unit: Tensor, grads: Tensor, slope: Wave, scaled: bool) -> Tensor:
-    of_angle = OF_ANGLE.get(slope)
-    contracted = (
-        contract_slopes(unit * LEVELS, grads, slope, scaled)
-        if of_angle is None
-        else contract_angles(unit * LEVELS, grads, of_angle, scaled)
-    )
-    return contracted.mul_(LEVELS)
-
-
-def _contract_straight(unit: Tensor, grads: Tensor) -> Tensor:
-    total = grads[0] * LEVELS
-    for plane in range(1, PLANES):
-        total.add_(grads[plane], alpha=LEVELS * 2**plane)
-    return total.div_(_SQUARED_WEIGHTS)
-
-
-def _plain_straight(x: Tensor) -> Tensor:
-    return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
-
-
-def _plain_surrogate(slope: Wave, scaled: bool) -> PlainPlanes:
-    def plain(x: Tensor) -> Tensor:
-        return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
-
-    return plain
-
-
 def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     """Bit planes with a smooth derivative: ∂S_k/∂x = 255 · γ_k · f_k′(255·x̂) · ∂x̂/∂x (eq. 14, 16–18).
 
@@ -145,13 +130,13 @@ def surrogate_planes(x: Tensor, slope: Wave, *, scaled: bool) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    plain = _plain_surrogate(slope, scaled)
-    wave = _FUSED_WAVES.get(slope)
-    if wave is not None and runs_fused(x):
-        return fused_planes(x, Coding(wave, scaled, bounds, plain))
-    if not runs_in_place(x):
-        return plain(x)
-    return in_place_planes(x, partial(_contract_surrogate, slope=slope, scaled=scaled), plain)
+
+    def definition(x: Tensor) -> Tensor:
+        return cast(Tensor, _SurrogatePlanes.apply(unit_range(x), x.dtype, slope, scaled))
+
+    if slope in _WAVES and serves(x):
+        return functions.planes(x, functions.Surrogate(_WAVES[slope], scaled), definition)
+    return definition(x)
 
 
 def straight_through_planes(x: Tensor) -> Tensor:
@@ -163,9 +148,13 @@ def straight_through_planes(x: Tensor) -> Tensor:
     Returns:
         (8, N, C, …) in {0, 1}.
     """
-    if runs_fused(x):
-        return fused_planes(x, Coding(STRAIGHT, False, bounds, _plain_straight))
-    return in_place_planes(x, _contract_straight, _plain_straight) if runs_in_place(x) else _plain_straight(x)
+
+    def definition(x: Tensor) -> Tensor:
+        return cast(Tensor, _StraightThroughPlanes.apply(unit_range(x), x.dtype))
+
+    if serves(x):
+        return functions.planes(x, functions.Surrogate(functions.STRAIGHT), definition)
+    return definition(x)
 
 
 class BitPlaneEncoder(Encoder):

@@ -1,15 +1,13 @@
 """Smooth stand-ins for bit planes: f_k(I) and f_k′(I), plane by plane (paper eq. 16–18, 14).
 
-Every slope is summed over planes as it is made: nothing of size terms × planes × activations exists. The waves, their
-slopes and `contract_slopes` are made of differentiable operations, so gradients can be taken again; `contract_angles`
-is the same contraction, faster, for gradients that are taken once.
+Every slope is summed over planes as it is made: nothing of size terms × planes × activations exists. All of it is made
+of differentiable operations, so gradients can be taken again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple, final
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,15 +17,6 @@ STEEPNESS = -10.0
 """α of eq. 16 and 17."""
 
 Wave = Callable[[Tensor, int], Tensor]
-
-
-@final
-class AngleSlope(NamedTuple):
-    """2^k f_k′ / factor as a function of θ = πI/2^k alone: of 2 cos θ, and of sin θ or else of 2 cos 4θ."""
-
-    of: Callable[[Tensor, Tensor], Tensor]
-    by_sine: bool
-    factor: float
 
 
 def plane_phase(intensity: Tensor, plane: int) -> Tensor:
@@ -83,71 +72,6 @@ def fourier_slope(intensity: Tensor, plane: int) -> Tensor:
 def order_scale(plane: int) -> float:
     """γ_k = k / 2^(7−k), eq. 14: 0, 1/64, 1/16, 3/16, 1/2, 5/4, 3, 7."""
     return plane / 2 ** (7 - plane)
-
-
-def _even_bump(sine: Tensor, steepness: float) -> Tensor:
-    """σ(u)(1 − σ(u)) at u = steepness · sin θ; it is even in u, and of −|u| nothing cancels."""
-    small = torch.sigmoid(sine.abs().mul_(-abs(steepness)))
-    return torch.addcmul(small, small, small, value=-1)
-
-
-def _sigmoid_of_angle(twice: Tensor, sine: Tensor) -> Tensor:
-    """2^k f_k′ / (½απ) of eq. 16 from 2 cos θ and sin θ."""
-    return _even_bump(sine, STEEPNESS).mul_(twice)
-
-
-def _tanh_of_angle(twice: Tensor, sine: Tensor) -> Tensor:
-    """2^k f_k′ / (απ) of eq. 17 from 2 cos θ and sin θ: sech² u = 4 σ(2u)(1 − σ(2u))."""
-    return _even_bump(sine, 2 * STEEPNESS).mul_(twice)
-
-
-def _fourier_of_angle(twice: Tensor, quadruple: Tensor) -> Tensor:
-    """−2^k f_k′ of eq. 18 from b = 2 cos θ and q = 2 cos 4θ.
-
-    By Chebyshev, 2 Σ cos nθ over n = 1, 3, …, 9 is U₉(cos θ) = b (q² + q − 1).
-    """
-    return torch.addcmul(quadruple, quadruple, quadruple).sub_(1).mul_(twice)
-
-
-OF_ANGLE: Mapping[Wave, AngleSlope] = {
-    sigmoid_slope: AngleSlope(_sigmoid_of_angle, by_sine=True, factor=0.5 * STEEPNESS * math.pi),
-    tanh_slope: AngleSlope(_tanh_of_angle, by_sine=True, factor=STEEPNESS * math.pi),
-    fourier_slope: AngleSlope(_fourier_of_angle, by_sine=False, factor=-1.0),
-}
-"""What `contract_angles` takes in place of these slopes."""
-
-
-def contract_angles(intensity: Tensor, grad: Tensor, slope: AngleSlope, scaled: bool) -> Tensor:
-    """Σ_k γ_k · grad_k · f_k′(I) by recurrence, from the highest plane to the lowest; not differentiable.
-
-    An angle doubles from a plane to the one below: with b = 2 cos θ, 2 cos 2θ = b² − 2 and sin 2θ = b sin θ; in
-    float64, as seven doublings multiply an error by 4⁷.
-
-    Args:
-        intensity: I, any shape, float32.
-        grad: (8, *intensity.shape), float32, the gradient that arrives at the planes.
-        slope: of `OF_ANGLE`.
-        scaled: with γ (eq. 14) or without.
-    """
-    theta = intensity.double().mul_(math.pi / 2 ** (PLANES - 1))
-    b = torch.cos(theta).mul_(2)
-    sine = theta.sin_() if slope.by_sine else None
-    planes = range(1 if scaled else 0, PLANES)  # γ₀ is 0
-    total, twice, others = torch.zeros_like(intensity), [], []
-    for doubled in range(len(planes) if slope.by_sine else len(planes) + 2):
-        if doubled and sine is not None:
-            sine.mul_(b)
-        if doubled:
-            b.mul_(b).sub_(2)
-        twice.append(b.float())
-        if sine is not None:
-            others.append(sine.float())
-    for plane in planes:
-        step = PLANES - 1 - plane
-        factor = slope.factor * (order_scale(plane) if scaled else 1.0) / 2**plane
-        other = others[step] if slope.by_sine else twice[step + 2]
-        total.addcmul_(grad[plane], slope.of(twice[step], other), value=factor)
-    return total
 
 
 def contract_slopes(intensity: Tensor, grad: Tensor, slope: Wave, scaled: bool) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zoo.contracts.encoder import BINARY_MSB_FIRST, Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
-from zoo.encoders.ranges import unit_range
+from zoo.encoders.bitplanes import unit_range
 from zoo.errors import check_count, check_flag
 
 _GOLDEN = (math.sqrt(5) - 1) / 2

@@ -12,7 +12,6 @@ from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
 from zoo.errors import OptionError, check_flag, check_number, suggest
-from zoo.gpu.selection import runs_fused_over_time
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 from zoo.neurons.integration import soft_reset_spikes, step, with_rate_gradient
 
@@ -60,9 +59,8 @@ def _spikes_by_spikingjelly(node: Any, x: Tensor) -> Tensor:
 class StatelessNode(Neuron, neuron.BaseNode):
     """A spikingjelly node over (T, N, …) that starts from rest on every call.
 
-    The paper's settings take the zoo's own path on the CPU, and on a GPU that its kernels serve; anything else (another
-    reset or surrogate set on the node, a recorded voltage, a GPU without Triton, a compiled network on a GPU) is
-    spikingjelly's own code.
+    The paper's settings run by `zoo.neurons.functional`; anything else (another reset or surrogate set on the node, a
+    recorded voltage) by spikingjelly's own code.
     """
 
     api_version = 1
@@ -73,11 +71,11 @@ class StatelessNode(Neuron, neuron.BaseNode):
 
     @abstractmethod
     def fast_spikes(self, x: Tensor) -> Tensor:
-        """The zoo's own path of this node."""
+        """Spikes at the paper's settings, by `zoo.neurons.functional`."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
-        if _has_paper_settings(self) and (x.device.type in ("cpu", "meta") or runs_fused_over_time(x)):
+        if _has_paper_settings(self):
             return self.fast_spikes(x)
         return _spikes_by_spikingjelly(self, x)
 

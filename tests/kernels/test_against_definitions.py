@@ -1,0 +1,276 @@
+"""Every kernel against its definition: planes, spikes and sums bit for bit, gradients within 1e-6 of the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from zoo.decoders import averages
+from zoo.encoders import bitplanes
+from zoo.kernels.library import library
+from zoo.neurons import functional
+from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
+from zoo.registry.registry import default_registry
+
+pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
+
+ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
+NEURONS: dict[str, Callable[..., Tensor]] = {
+    "if": lambda x, w, *rest: if_spikes(x, *rest),
+    "lif": lambda x, w, *rest: lif_spikes(x, 2.0, *rest),
+    "lif of another tau": lambda x, w, *rest: lif_spikes(x, 3.3, *rest),
+    "plif": plif_spikes,
+}
+DECODERS = ("rate", "bpd")
+ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
+TYPES = st.sampled_from(list(ROUNDING))
+SEEDS = st.integers(0, 2**31)
+
+
+@contextmanager
+def by_definition() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bitplanes, "serves", lambda _: False)
+        patch.setattr(averages, "serves", lambda _: False)
+        patch.setattr(functional, "serves_over_time", lambda _: False)
+        yield
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def picked(values: list[float]) -> Callable[[tuple[int, ...], int], Tensor]:
+    """Tensors whose values are each one of these."""
+    table = torch.tensor(values)
+    return lambda shape, seed: table[torch.randint(len(table), shape, generator=generator(seed))]
+
+
+def normal(scale: float) -> Callable[[tuple[int, ...], int], Tensor]:
+    return lambda shape, seed: torch.randn(shape, generator=generator(seed)) * scale
+
+
+def ties(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Levels, the borders between them, at which a plane changes, and the neighbours of each in float32."""
+    centres = torch.cat([torch.arange(256) / 255, (torch.arange(255) + 0.5) / 255])
+    near = [torch.nextafter(centres, torch.tensor(to)) for to in (2.0, -1.0)]
+    values = torch.cat([centres, *near]).clamp(0, 1)
+    return values[torch.randint(len(values), shape, generator=generator(seed))]
+
+
+def one_value(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Each sample one value; some are bounds themselves."""
+    column = picked([0.0, 1.0, 0.4, 4.0, -3.0, 1e30, -1e30, 1e-45])((shape[0],), seed)
+    return column.reshape(-1, *(1,) * (len(shape) - 1)).expand(shape).contiguous()
+
+
+ONE = torch.tensor(1.0)
+UNDER, OVER = (float(torch.nextafter(ONE, torch.tensor(to))) for to in (0.0, 2.0))
+INF = float("inf")
+FINITE: dict[str, Callable[[tuple[int, ...], int], Tensor]] = {
+    "inside": lambda shape, seed: torch.rand(shape, generator=generator(seed)),
+    "ordinary": normal(2),
+    "wide": normal(30),
+    "ties": ties,
+    "denormal": picked([0.0, -0.0, 1e-45, -1e-45, 1e-40, 1.2e-38, -1.2e-38, 1e-30]),
+    "extremes": picked([1e4, -1e4, 0.5, 0.0, 1.0, -3.0, 255.0, 2e3]),
+    "the far end": picked([3e37, -3e37, 1e15, -1e15, 1.0, 0.5]),
+    "clamped": lambda shape, seed: (torch.randn(shape, generator=generator(seed)) * 5).clamp(-3, 4),
+    "one value": one_value,
+    "at the threshold": picked([1.0, UNDER, OVER, 2.0, 2 * UNDER, 2 * OVER, 0.5, 0.25, 0.75, 0.0, -1.0]),
+}
+INFINITE = {
+    "infinities": picked([INF, -INF, 0.0, 1.0, 3.0, -2.0]),
+    "one infinity": picked([INF, *[0.1 * k for k in range(30)]]),
+    "least infinity": picked([-INF, *[0.1 * k for k in range(30)]]),
+}
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "as it is": lambda x: x,
+    "channels last": lambda x: x.movedim(-3, -1).contiguous().movedim(-1, -3),
+    "transposed": lambda x: x.transpose(-1, -2),
+    "leading dimension inside": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0),
+    "leading dimensions swapped": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
+    "every second": lambda x: x[..., ::2, 1::2],
+    "a window": lambda x: x[1:, 1:, ..., 1:4],
+    "expanded": lambda x: x[:, :1].expand(-1, 4, *x.shape[2:]),
+    "one for all": lambda x: x[:1].expand(x.shape),
+    "backwards": lambda x: x.flip(-1)[..., ::3],
+    "one sample": lambda x: x[:1],
+    "rows": lambda x: x.flatten(1),
+    "a row": lambda x: x.reshape(1, -1)[:, ::5],
+}
+
+
+def bits(x: Tensor) -> Tensor:
+    return torch.nan_to_num(x.float(), nan=-7.0)
+
+
+def assert_same(found: Tensor, expected: Tensor) -> None:
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    assert torch.equal(bits(found), bits(expected))
+
+
+def assert_close(found: Tensor, expected: Tensor, dtype: torch.dtype, terms: Tensor | float = 0.0) -> None:
+    """Within the rounding of the largest value; `terms` is the largest part of a sum that may cancel."""
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    largest = max(float(expected.float().abs().max()), float(terms))
+    assert float((found.float() - expected.float()).abs().max()) <= ROUNDING[dtype] * largest
+
+
+def encode(name: str, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = x.detach().requires_grad_()
+    planes = default_registry().load("encoder", name)()(leaf)
+    return planes.detach(), torch.autograd.grad(planes, leaf, grad)[0]
+
+
+def check_encoder(name: str, x: Tensor, grad: Tensor) -> None:
+    planes, dx = encode(name, x, grad)
+    with by_definition():
+        expected, expected_dx = encode(name, x, grad)
+        rows = x.detach().float().flatten(1)
+        width = rows.amax(1).clamp(min=1) - rows.amin(1).clamp(max=0)
+        # What arrives at a sample's x̂ cancels if all its values are one.
+        unit = bitplanes.unit_range(x.detach()).clamp(0, 1)
+        terms = (encode(name, unit, grad.float())[1].flatten(1).abs().amax(1) / width).max()
+    assert_same(planes, expected)
+    assert_close(dx, expected_dx, x.dtype, terms)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    seed=SEEDS,
+    name=st.sampled_from(ENCODERS),
+    values=st.sampled_from(sorted(FINITE)),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    shape=st.sampled_from([(3, 2, 6, 5), (2, 3, 16, 17), (4, 2, 4, 9), (2, 3, 20, 40)]),
+    dtype=TYPES,
+)
+def test_planes(seed: int, name: str, values: str, layout: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = LAYOUTS[layout](FINITE[values](shape, seed).clamp(-6e4, 6e4).to(dtype))
+    grad = torch.randn((8, *x.shape), generator=generator(seed + 1)).to(dtype)
+    check_encoder(name, x, grad)
+    check_encoder(name, x, grad[:1].expand(grad.shape))
+    check_encoder(name, x, grad.transpose(-1, -2).contiguous().transpose(-1, -2))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 511), (2, 512), (2, 513), (1, 1025), (2, 3, 1, 1)])
+@pytest.mark.parametrize("name", ["fourier", "tanhraw", "ste"])
+def test_planes_of_every_size(name: str, shape: tuple[int, ...]) -> None:
+    for values in ("ties", "wide", "clamped"):
+        x = FINITE[values](shape, 3)
+        check_encoder(name, x, torch.randn((8, *shape), generator=generator(4)))
+
+
+@pytest.mark.parametrize("values", sorted(INFINITE))
+@pytest.mark.parametrize("dtype", list(ROUNDING))
+def test_planes_of_infinities(values: str, dtype: torch.dtype) -> None:
+    x = INFINITE[values]((6, 40), 0).to(dtype)
+    encoder = default_registry().load("encoder", "ste")()
+    with by_definition():
+        expected = encoder(x)
+    assert_same(encoder(x), expected)
+    x = torch.tensor([[3e38, -3e38, 0.0], [3e38, 1.0, 0.5], [0.1, 0.2, float("nan")]])
+    with by_definition():
+        expected = encoder(x)
+    assert_same(encoder(x), expected)
+
+
+def fire(name: str, x: Tensor, grad: Tensor, w: float, rest: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    leaf, weight = x.detach().requires_grad_(), torch.tensor(w, requires_grad=True)
+    spikes = NEURONS[name](leaf, weight, *rest)
+    dx, dw = torch.autograd.grad(spikes, [leaf, weight], grad, allow_unused=True)
+    return spikes.detach(), dx, torch.zeros(()) if dw is None else dw
+
+
+def check_neuron(name: str, x: Tensor, grad: Tensor, w: float = 0.3, rest: tuple[float, ...] = (1.0, 2.0)) -> None:
+    spikes, dx, dw = fire(name, x, grad, w, rest)
+    with by_definition():
+        expected, expected_dx, expected_dw = fire(name, x, grad, w, rest)
+    assert_same(spikes, expected)
+    assert_close(dx, expected_dx, x.dtype)
+    terms = (expected_dx.double() * (x.double().abs() + rest[0])).abs().sum()
+    assert abs(float(dw - expected_dw)) <= (1e-6 if x.dtype == torch.float32 else 1e-2) * float(terms) + 1e-30
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    seed=SEEDS,
+    name=st.sampled_from(sorted(NEURONS)),
+    values=st.sampled_from(sorted(FINITE)),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    timesteps=st.integers(1, 16),
+    dtype=TYPES,
+    threshold=st.sampled_from([0.25, 1.0, 1.7]),
+    alpha=st.sampled_from([1.0, 2.0, 3.5]),
+    w=st.floats(-3, 3, width=32),
+)
+def test_spikes(
+    seed: int,
+    name: str,
+    values: str,
+    layout: str,
+    timesteps: int,
+    dtype: torch.dtype,
+    threshold: float,
+    alpha: float,
+    w: float,
+) -> None:
+    x = LAYOUTS[layout](FINITE[values]((timesteps + 1, 3, 2, 6, 18), seed).clamp(-6e4, 6e4).to(dtype))
+    grad = torch.randn(x.shape, generator=generator(seed + 1)).to(dtype)
+    check_neuron(name, x, grad, w, (threshold, alpha))
+    check_neuron(name, x, grad[:1].expand(grad.shape), w, (threshold, alpha))
+
+
+@pytest.mark.parametrize("size", [1, 511, 512, 513, 1025])
+@pytest.mark.parametrize("name", sorted(NEURONS))
+def test_spikes_of_every_size(name: str, size: int) -> None:
+    for timesteps in (1, 8, 32):
+        x = FINITE["at the threshold"]((timesteps, size), 5)
+        check_neuron(name, x, torch.randn(x.shape, generator=generator(6)))
+
+
+@pytest.mark.parametrize("values", [*sorted(INFINITE), "the far end"])
+@pytest.mark.parametrize("name", sorted(NEURONS))
+def test_spikes_of_infinities(name: str, values: str) -> None:
+    x, w = (INFINITE | FINITE)[values]((8, 60), 0), torch.tensor(0.3)
+    with by_definition():
+        expected = NEURONS[name](x, w)
+    assert_same(NEURONS[name](x, w), expected)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    seed=SEEDS,
+    name=st.sampled_from(DECODERS),
+    values=st.sampled_from(["spikes", "counts", "averages", "any", "infinities"]),
+    layout=st.sampled_from(sorted(LAYOUTS)),
+    timesteps=st.integers(1, 16),
+    dtype=TYPES,
+)
+def test_sums(seed: int, name: str, values: str, layout: str, timesteps: int, dtype: torch.dtype) -> None:
+    x = torch.randint(0, 2 if values == "spikes" else 5, (8 if name == "bpd" else timesteps, 3, 2, 6, 18)).float()
+    x = x / 9 if values == "averages" else x
+    x = (normal(3) if values == "any" else INFINITE["infinities"])(x.shape, seed) if values in ("any", "infinities") else x
+    x = LAYOUTS[layout](x.to(dtype))
+    if x.numel() == 0 or (name == "bpd" and len(x) != 8):
+        return
+    decoder = default_registry().load("decoder", name)()
+    upstream = torch.rand(x.shape[1:], generator=generator(seed)).add(0.5).to(dtype)
+    results = []
+    for context in (by_definition, torch.enable_grad):
+        with context():
+            leaf = x.detach().requires_grad_()
+            out = decoder(leaf)
+            results.append((out.detach(), torch.autograd.grad(out, leaf, upstream)[0]))
+    (expected, expected_dx), (found, dx) = results
+    if values in ("spikes", "counts", "infinities"):
+        assert_same(found, expected)
+    else:  # torch adds in an order that follows the layout
+        assert_close(found, expected, dtype, x.float().abs().max())
+    assert_close(dx, expected_dx, dtype)

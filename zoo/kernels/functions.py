@@ -1,0 +1,248 @@
+"""The kernels as differentiable functions of tensors.
+
+Each takes what its definition takes, for tensors that `serves` accepts, and returns the same: forward bit for bit,
+gradients within rounding. It keeps its input alone for the backward pass. Gradients of gradients are the definition's,
+which each function takes as its last argument.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast, final
+
+import torch
+from torch import Tensor
+
+from zoo.kernels.library import TYPES, NeuronSettings, Window, call
+
+PLANES = 8
+
+Definition = Callable[..., Tensor]
+"""What a kernel stands for, of the same tensors, differentiable any number of times."""
+
+
+def _rows(x: Tensor) -> Tensor:
+    """x as it is if each x[i] is a block of memory without gaps, one behind the other; else a copy that is."""
+    if x.is_contiguous():
+        return x
+    expected = 1
+    for size, stride in sorted(zip(x.shape, x.stride(), strict=True), key=lambda each: each[1]):
+        if size != 1 and stride != expected:
+            return x.contiguous()
+        expected *= size
+    return x if x.shape[0] == 1 or x.stride(0) == x.numel() // x.shape[0] else x.contiguous()
+
+
+def _like(x: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of x's shape, in x's type, laid out as x is."""
+    if grad.dtype == x.dtype and grad.stride() == x.stride():
+        return grad
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(grad)
+
+
+def _again(definition: Definition, sources: Sequence[Tensor], grad: Tensor) -> list[Tensor | None]:
+    """Gradients of the definition that can be differentiated again."""
+    inputs = [each if each.requires_grad else each.detach().requires_grad_() for each in sources]
+    return list(torch.autograd.grad(definition(*inputs), inputs, grad, create_graph=True, allow_unused=True))
+
+
+# Encoders -------------------------------------------------------------------------------------------------------------
+
+STRAIGHT, SIGMOID, TANH, FOURIER = range(4)
+
+
+@final
+class Surrogate(NamedTuple):
+    """The gradient of bit planes: which wave, and with γ (eq. 14) or without."""
+
+    wave: int
+    scaled: bool = False
+
+
+def planes(x: Tensor, surrogate: Surrogate, definition: Definition) -> Tensor:
+    """Range step and bit planes: (N, …) → (8, N, …) in {0, 1}, each plane laid out as x is."""
+    if not torch.is_grad_enabled():
+        return _planes(x)[0]
+    return cast(Tensor, _Planes.apply(x, surrogate, definition))
+
+
+def _planes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Planes, and lo and hi of every sample."""
+    rows = _rows(x)
+    samples, values = x.shape[0], x.numel() // x.shape[0]
+    made = torch.empty_strided((PLANES, *x.shape), (x.numel(), *rows.stride()), dtype=x.dtype)
+    ranges, kind = torch.empty(samples, 2), TYPES[x.dtype]
+    call("zoo_planes", x.numel(), rows.data_ptr(), kind, samples, values, made.data_ptr(), ranges.data_ptr())
+    return made, ranges
+
+
+@final
+class _Planes(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, surrogate: Surrogate, definition: Definition) -> Tensor:
+        made, ctx.ranges = _planes(x)
+        ctx.save_for_backward(x)
+        ctx.surrogate, ctx.definition = surrogate, definition
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
+        (x,) = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _again(ctx.definition, [x], grads[0])[0], None, None
+        rows = _rows(x)
+        samples, values = x.shape[0], x.numel() // x.shape[0]
+        strides = (x.numel(), *rows.stride())
+        grad = grads[0]
+        if grad.dtype != x.dtype or grad.stride()[1:] != strides[1:] or grad.stride(0) < 0:
+            grad = torch.empty_strided((PLANES, *x.shape), strides, dtype=x.dtype).copy_(grad)
+        dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
+        wave, scaled = ctx.surrogate
+        call(
+            "zoo_planes_backward",
+            x.numel(),
+            *(rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()),
+            *(grad.data_ptr(), grad.stride(0), dx.data_ptr()),
+        )
+        return dx, None, None
+
+
+# Neurons --------------------------------------------------------------------------------------------------------------
+
+INTEGRATE, DIVIDE, MULTIPLY = range(3)
+
+
+def fire(x: Tensor, gain: Tensor | None, settings: NeuronSettings, definition: Definition) -> Tensor:
+    """Spikes of currents: (T, N, …) → (T, N, …) in {0, 1}.
+
+    Args:
+        x: currents.
+        gain: a learned gain, a scalar; its value is that of `settings`. None if nothing is learned.
+        settings: the neuron.
+        definition: spikes of x, or of x and gain.
+    """
+    if not torch.is_grad_enabled():
+        return _fire(x, settings)
+    return cast(Tensor, _Fire.apply(x, gain, settings, definition))
+
+
+def _fire(x: Tensor, settings: NeuronSettings) -> Tensor:
+    rows = _rows(x)
+    spikes = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
+    steps = x.shape[0]
+    values = x.numel() // steps
+    call("zoo_fire", x.numel(), rows.data_ptr(), TYPES[x.dtype], steps, values, settings, spikes.data_ptr())
+    return spikes
+
+
+@final
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor | None, settings: NeuronSettings, definition: Definition
+    ) -> Tensor:
+        ctx.save_for_backward(x, gain)
+        ctx.settings, ctx.definition = settings, definition
+        return _fire(x, settings)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            found = _again(ctx.definition, [x] if gain is None else [x, gain], grads[0])
+            return found[0], found[1] if gain is not None else None, None, None
+        rows = _rows(x)
+        dx, dgain = _fire_backward(rows, ctx.settings, _like(rows, grads[0]), None)
+        return dx, None if gain is None else gain.new_tensor(dgain), None, None
+
+
+def _fire_backward(
+    x: Tensor, settings: NeuronSettings, grad: Tensor, weights: Sequence[float] | None
+) -> tuple[Tensor, float]:
+    """Gradients of dense x (T, …) and of the gain; with `weights`, grad (…) arrives at every timestep, weighted."""
+    dx, dgain = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype), ctypes.c_double()
+    steps = x.shape[0]
+    values = x.numel() // steps
+    call(
+        "zoo_fire_backward",
+        x.numel(),
+        *(x.data_ptr(), TYPES[x.dtype], steps, values, settings, grad.data_ptr(), 0 if weights else values),
+        *((ctypes.c_float * steps)(*(weights or [1.0] * steps)), dx.data_ptr(), dgain),
+    )
+    return dx, dgain.value
+
+
+# Sums over time -------------------------------------------------------------------------------------------------------
+
+ALONE, ADDED, FIRED = range(3)
+
+
+def weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Tensor:
+    """(1/divisor) Σ_t w_t S_t: (T, N, …) → (N, …), laid out as a timestep of spikes is."""
+    if not torch.is_grad_enabled():
+        return _weighted_sum(spikes, weights, divisor)
+    return cast(Tensor, _WeightedSum.apply(spikes, weights, divisor))
+
+
+def _weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Tensor:
+    rows = _rows(spikes)
+    out = torch.empty_strided(spikes.shape[1:], rows.stride()[1:], dtype=spikes.dtype)
+    steps, values = spikes.shape[0], out.numel()
+    call(
+        "zoo_sum",
+        spikes.numel(),
+        *(rows.data_ptr(), None, None, None, ALONE, TYPES[spikes.dtype], steps, values),
+        *((ctypes.c_float * steps)(*weights), float(divisor), out.data_ptr()),
+    )
+    return out
+
+
+@final
+class _WeightedSum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, spikes: Tensor, weights: Sequence[float], divisor: int) -> Tensor:
+        ctx.weights, ctx.divisor = weights, divisor
+        return _weighted_sum(spikes, weights, divisor)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        every = (grads[0] / ctx.divisor).unsqueeze(0)
+        column = torch.tensor(ctx.weights, dtype=every.dtype).reshape((-1,) + (1,) * (every.dim() - 1))
+        return every * column, None, None
+
+
+# Pooling --------------------------------------------------------------------------------------------------------------
+
+
+def average_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    """The mean over square windows, zeros around the image included: (N, C, H, W), channels last → the same."""
+    return cast(Tensor, _AveragePool.apply(x, kernel, stride, padding))
+
+
+@final
+class _AveragePool(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+        images, channels, height, width = x.shape
+        out_height, out_width = ((size + 2 * padding - kernel) // stride + 1 for size in (height, width))
+        ctx.window = Window(channels, height, width, out_height, out_width, kernel, stride, padding)
+        ctx.shape, ctx.settings = x.shape, (kernel, stride, padding)
+        return _pool(x, (images, channels, out_height, out_width), ctx.window, backward=False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = grads
+        if torch.is_grad_enabled():
+            kernel, stride, padding = ctx.settings
+            like = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
+            window = ([kernel] * 2, [stride] * 2, [padding] * 2, False, True, None)
+            return torch.ops.aten.avg_pool2d_backward(grad, like, *window), None, None, None
+        return _pool(grad.contiguous(memory_format=torch.channels_last), ctx.shape, ctx.window, backward=True), *[None] * 3
+
+
+def _pool(x: Tensor, shape: Sequence[int], window: Window, *, backward: bool) -> Tensor:
+    out = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
+    work = max(x.numel(), out.numel())
+    call("zoo_pool", work, x.data_ptr(), TYPES[x.dtype], shape[0], window, out.data_ptr(), int(backward))
+    return out

@@ -1,0 +1,573 @@
+/* The zoo's encoders, neurons and decoders as loops over blocks of values that stay in a core's cache.
+ *
+ * Each exported function computes what its definition in zoo/encoders, zoo/neurons or zoo/decoders computes: forward
+ * bit for bit, backward within rounding. Tensors are dense and lie in memory as rows: (T, values) with one row a
+ * timestep, or (samples, values). `type` is 0 for float32, 1 for bfloat16, 2 for float16; arithmetic is float32.
+ * Functions return 0, or 1 if memory for scratch is missing. The result does not depend on `threads`.
+ */
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+/* GCC clones nothing that it outlines for OpenMP, so clones are made of the functions that handle one block. */
+#ifdef ZOO_TARGET_CLONES
+#define CLONED __attribute__((noinline, target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONED
+#endif
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#define __restrict__ __restrict
+#endif
+
+enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32 };
+enum { FLOAT32, BFLOAT16, FLOAT16 };
+enum { INTEGRATE, DIVIDE, MULTIPLY };       /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
+enum { STRAIGHT, SIGMOID, TANH, FOURIER };  /* surrogates of the planes */
+
+typedef int64_t index_t;
+
+INLINE float from_bits(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
+INLINE uint32_t to_bits(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
+INLINE index_t least(index_t a, index_t b) { return a < b ? a : b; }
+
+INLINE float half_to_float(uint16_t h) {
+    uint32_t magnitude = (uint32_t)(h & 0x7fff) << 13, sign = (uint32_t)(h & 0x8000) << 16;
+    float scaled = from_bits(magnitude) * 0x1p112f;  /* exact, denormals too */
+    uint32_t bits = magnitude >= 0x0f800000 ? magnitude | 0x7f800000 : to_bits(scaled);
+    return from_bits(bits | sign);
+}
+
+INLINE uint16_t float_to_half(float x) {
+    uint32_t bits = to_bits(x), sign = (bits >> 16) & 0x8000, magnitude = bits & 0x7fffffff;
+    uint32_t normal = (magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13;
+    uint32_t small = to_bits(from_bits(magnitude) + 0.5f) - 0x3f000000;  /* the sum rounds to multiples of 2^-24 */
+    uint32_t finite = magnitude < 0x38800000 ? small : normal;
+    uint32_t special = magnitude > 0x7f800000 ? 0x7e00 : 0x7c00;
+    return (uint16_t)(sign | (magnitude >= 0x477ff000 ? special : finite));
+}
+
+INLINE uint16_t float_to_bfloat(float x) {
+    uint32_t bits = to_bits(x);
+    uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
+}
+
+/* n values as float32: where they lie, or widened into scratch. */
+INLINE const float *widen(const void *from, int type, index_t start, int n, float *__restrict__ scratch) {
+    const uint16_t *narrow = (const uint16_t *)from + start;
+    if (type == FLOAT32) return (const float *)from + start;
+    if (type == BFLOAT16)
+        for (int i = 0; i < n; i++) scratch[i] = from_bits((uint32_t)narrow[i] << 16);
+    else
+        for (int i = 0; i < n; i++) scratch[i] = half_to_float(narrow[i]);
+    return scratch;
+}
+
+/* Where n results are computed: at their place, or in scratch that `narrow` then rounds into it. */
+INLINE float *place(void *to, int type, index_t start, float *scratch) {
+    return type == FLOAT32 ? (float *)to + start : scratch;
+}
+
+INLINE void narrow(const float *__restrict__ from, void *to, int type, index_t start, int n) {
+    uint16_t *__restrict__ target = (uint16_t *)to + start;
+    if (type == BFLOAT16)
+        for (int i = 0; i < n; i++) target[i] = float_to_bfloat(from[i]);
+    else if (type == FLOAT16)
+        for (int i = 0; i < n; i++) target[i] = float_to_half(from[i]);
+}
+
+/* The same for zeros and ones, which are exact in each type. */
+INLINE void narrow_spikes(const float *__restrict__ from, void *to, int type, index_t start, int n) {
+    if (type == FLOAT32) return;
+    uint16_t *__restrict__ target = (uint16_t *)to + start, one = type == BFLOAT16 ? 0x3f80 : 0x3c00;
+    for (int i = 0; i < n; i++) target[i] = (uint16_t)((to_bits(from[i]) >> 23 & 1) * one);
+}
+
+/* Encoders ----------------------------------------------------------------------------------------------------------*/
+
+/* lo = min(0, min x) and hi = max(1, max x) of a block; as in torch, a NaN leaves the constants. */
+CLONED static void block_range(const void *x, int type, index_t start, int n, float *range) {
+    float scratch[BLOCK], lo[LANES], hi[LANES];
+    uint32_t nan[LANES];
+    const float *v = widen(x, type, start, n, scratch);
+    for (int j = 0; j < LANES; j++) lo[j] = 0, hi[j] = 1, nan[j] = 0;
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            lo[j] = v[i + j] < lo[j] ? v[i + j] : lo[j];
+            hi[j] = v[i + j] > hi[j] ? v[i + j] : hi[j];
+            nan[j] |= v[i + j] != v[i + j];
+        }
+    for (; i < n; i++) {
+        lo[0] = v[i] < lo[0] ? v[i] : lo[0];
+        hi[0] = v[i] > hi[0] ? v[i] : hi[0];
+        nan[0] |= v[i] != v[i];
+    }
+    range[0] = 0, range[1] = 1, range[2] = 0;
+    for (int j = 0; j < LANES; j++) {
+        range[0] = lo[j] < range[0] ? lo[j] : range[0];
+        range[1] = hi[j] > range[1] ? hi[j] : range[1];
+        range[2] = nan[j] ? 1 : range[2];
+    }
+}
+
+/* Plane k of a value is bit k of round(255 (x - lo) / width). */
+CLONED static void block_planes(
+    const void *x, int type, index_t start, int n, float lo, float width, void *planes, index_t stride
+) {
+    float scratch[BLOCK];
+    uint32_t level[BLOCK];
+    const float *v = widen(x, type, start, n, scratch);
+    for (int i = 0; i < n; i++) {
+        float intensity = (v[i] - lo) / width * 255;
+        uint32_t rounded = to_bits(intensity + 0x1.8p23f);  /* ties to even, in the lowest bits */
+        level[i] = fabsf(intensity) < 0x1p22f ? rounded : 0;
+    }
+    for (int k = 0; k < PLANES; k++) {
+        if (type == FLOAT32) {
+            uint32_t *__restrict__ plane = (uint32_t *)planes + k * stride + start;
+            for (int i = 0; i < n; i++) plane[i] = (0 - ((level[i] >> k) & 1)) & 0x3f800000;
+        } else {
+            uint16_t *__restrict__ plane = (uint16_t *)planes + k * stride + start;
+            uint16_t one = type == BFLOAT16 ? 0x3f80 : 0x3c00;
+            for (int i = 0; i < n; i++) plane[i] = (uint16_t)(((level[i] >> k) & 1) * one);
+        }
+    }
+}
+
+/* x (samples, values) -> planes (8, samples, values) and ranges (samples, 2): lo and hi. */
+EXPORT int zoo_planes(
+    const void *x, int type, index_t samples, index_t values, void *planes, float *ranges, int threads
+) {
+    index_t parts = (values + BLOCK - 1) / BLOCK, items = samples * parts;
+    float *found = malloc(items * 3 * sizeof(float));
+    if (!found) return 1;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t item = 0; item < items; item++) {
+        index_t start = item % parts * BLOCK;
+        block_range(x, type, item / parts * values + start, (int)least(BLOCK, values - start), found + 3 * item);
+    }
+    for (index_t sample = 0; sample < samples; sample++) {
+        float lo = 0, hi = 1, nan = 0;
+        for (const float *part = found + 3 * sample * parts; part < found + 3 * (sample + 1) * parts; part += 3) {
+            lo = part[0] < lo ? part[0] : lo;
+            hi = part[1] > hi ? part[1] : hi;
+            nan += part[2];
+        }
+        ranges[2 * sample] = nan > 0 ? 0 : lo;
+        ranges[2 * sample + 1] = nan > 0 ? 1 : hi;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t item = 0; item < items; item++) {
+        index_t sample = item / parts, start = item % parts * BLOCK;
+        float lo = ranges[2 * sample], width = ranges[2 * sample + 1] - lo;
+        int n = (int)least(BLOCK, values - start);
+        block_planes(x, type, sample * values + start, n, lo, width, planes, samples * values);
+    }
+    free(found);
+    return 0;
+}
+
+/* sin(2 pi z) for |z| <= 1/4, to 5e-14. */
+INLINE double sine_of_turns(double z) {
+    double y = z * 6.283185307179586476925, u = y * y, s = 2.8114572543455206e-15;
+    s = s * u - 7.6471637318198164e-13;
+    s = s * u + 1.6059043836821613e-10;
+    s = s * u - 2.5052108385441720e-08;
+    s = s * u + 2.7557319223985893e-06;
+    s = s * u - 1.9841269841269841e-04;
+    s = s * u + 8.3333333333333333e-03;
+    s = s * u - 1.6666666666666667e-01;
+    return y + y * u * s;
+}
+
+/* exp(-y) for 0 <= y <= 20, to 6e-9. */
+INLINE double exp_negative(double y) {
+    double shifted = y * -1.4426950408889634074 + 0x1.8p52, n = shifted - 0x1.8p52;  /* rounded to an integer */
+    double r = -y - n * 0.69314718055994530942, p = 1.9841269841269841e-04;
+    int64_t bits;
+    memcpy(&bits, &shifted, 8);
+    bits = (int64_t)((uint64_t)(bits + 1023) << 52);
+    double scale;
+    memcpy(&scale, &bits, 8);
+    p = p * r + 1.3888888888888889e-03;
+    p = p * r + 8.3333333333333333e-03;
+    p = p * r + 4.1666666666666667e-02;
+    p = p * r + 1.6666666666666667e-01;
+    p = p * r + 0.5;
+    p = p * r + 1;
+    return (p * r + 1) * scale;
+}
+
+/* s (1 - s) of s = sigmoid(u), which is even in u: nothing cancels at -|u|. */
+INLINE double bump(double u) {
+    double e = exp_negative(u);
+    return e / ((1 + e) * (1 + e));
+}
+
+/* total = sum over k of gamma_k grad_k f_k'(I), from the highest plane to the lowest: an angle doubles from a plane to
+ * the one below, with b = 2 cos t, 2 cos 2t = b^2 - 2 and sin 2t = b sin t. Seven doublings multiply an error by 4^7. */
+INLINE void contract(
+    const float *intensity, int n, int wave, int scaled, const void *grads, int type, index_t start, index_t stride,
+    double *__restrict__ total
+) {
+    double cosine[BLOCK], sine[BLOCK];
+    float scratch[BLOCK];
+    for (int i = 0; i < n; i++) {
+        double turns = intensity[i] * (1 / 256.0), off = fabs(turns - (turns + 0x1.8p52 - 0x1.8p52));
+        cosine[i] = 2 * sine_of_turns(0.25 - off);
+        sine[i] = sine_of_turns(off < 0.25 ? off : 0.5 - off);
+        total[i] = 0;
+    }
+    for (int k = PLANES - 1; k >= (scaled ? 1 : 0); k--) {
+        const float *grad = widen(grads, type, start + k * stride, n, scratch);
+        double factor = (scaled ? k / (double)(1 << (PLANES - 1 - k)) : 1.0) / (1 << k);
+        if (wave == FOURIER) {  /* 2 (cos t + cos 3t + ... + cos 9t) = b (q^2 + q - 1), q = 2 cos 4t (Chebyshev) */
+            for (int i = 0; i < n; i++) {
+                double b = cosine[i], twice = b * b - 2, q = twice * twice - 2;
+                total[i] -= grad[i] * (b * (q * q + q - 1)) * factor;
+                cosine[i] = twice;
+            }
+        } else {  /* sigmoid: alpha pi cos t s (1 - s) at u = alpha sin t; tanh: sech^2 u / 2 = 2 s (1 - s) at 2u */
+            double steep = wave == TANH ? 20 : 10;
+            factor *= steep * -1.5707963267948966;
+            for (int i = 0; i < n; i++) {
+                double b = cosine[i];
+                total[i] += grad[i] * (b * bump(steep * fabs(sine[i]))) * factor;
+                cosine[i] = b * b - 2;
+                sine[i] *= b;
+            }
+        }
+    }
+}
+
+/* Arriving gradients d = dL/dx_hat / width of a block, plus the shares of lo and hi at the values that equal them.
+ * sums: of d, of d x_hat, and how many values equal lo and hi. */
+CLONED static void block_plane_gradient(
+    const void *x, int type, index_t start, int n, int wave, int scaled, const float *range, const float *shares,
+    const void *grads, index_t stride, void *dx, double *sums
+) {
+    float scratch[BLOCK], unit[BLOCK], intensity[BLOCK], result[BLOCK];
+    double total[BLOCK], lanes[4][LANES];
+    const float *v = widen(x, type, start, n, scratch);
+    float *d = place(dx, type, start, result), lo = range[0], hi = range[1], width = hi - lo;
+    for (int i = 0; i < n; i++) {
+        unit[i] = (v[i] - lo) / width;
+        intensity[i] = unit[i] * 255;
+    }
+    if (wave == STRAIGHT) {
+        float wide[BLOCK];
+        for (int i = 0; i < n; i++) result[i] = 0;
+        for (int k = 0; k < PLANES; k++) {
+            const float *grad = widen(grads, type, start + k * stride, n, wide);
+            float place_value = (float)(1 << k);
+            for (int i = 0; i < n; i++) result[i] += grad[i] * 255 * place_value;
+        }
+        for (int i = 0; i < n; i++) d[i] = result[i] / 21845 / width;
+    } else {
+        contract(intensity, n, wave, scaled, grads, type, start, stride, total);
+        for (int i = 0; i < n; i++) d[i] = (float)(total[i] * 255) / width;
+    }
+    memset(lanes, 0, sizeof(lanes));
+    for (int i = 0; i < n; i += LANES) {
+        int m = (int)least(LANES, n - i);
+        for (int j = 0; j < m; j++) {
+            lanes[0][j] += d[i + j];
+            lanes[1][j] += d[i + j] * unit[i + j];
+            lanes[2][j] += v[i + j] == lo;
+            lanes[3][j] += v[i + j] == hi;
+        }
+    }
+    for (int s = 0; s < 4; s++) {
+        sums[s] = 0;
+        for (int j = 0; j < LANES; j++) sums[s] += lanes[s][j];
+    }
+    if (shares)
+        for (int i = 0; i < n; i++) d[i] += (v[i] == lo ? shares[0] : 0) + (v[i] == hi ? shares[1] : 0);
+    narrow(d, dx, type, start, n);
+}
+
+/* dL/dx of zoo_planes from grads (8, samples, values), `stride` values from plane to plane. */
+EXPORT int zoo_planes_backward(
+    const void *x, int type, index_t samples, index_t values, int wave, int scaled, const float *ranges,
+    const void *grads, index_t stride, void *dx, int threads
+) {
+    index_t parts = (values + BLOCK - 1) / BLOCK, items = samples * parts;
+    double *sums = malloc(items * 4 * sizeof(double));
+    float *shares = malloc(samples * 2 * sizeof(float));
+    if (!sums || !shares) {
+        free(sums);
+        free(shares);
+        return 1;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t item = 0; item < items; item++) {
+        index_t sample = item / parts, start = item % parts * BLOCK;
+        int n = (int)least(BLOCK, values - start);
+        block_plane_gradient(x, type, sample * values + start, n, wave, scaled, ranges + 2 * sample, NULL, grads,
+                             stride, dx, sums + 4 * item);
+    }
+    for (index_t sample = 0; sample < samples; sample++) {  /* equal extremes share a bound's gradient equally */
+        double sum[4] = {0, 0, 0, 0};
+        for (index_t item = sample * parts; item < (sample + 1) * parts; item++)
+            for (int s = 0; s < 4; s++) sum[s] += sums[4 * item + s];
+        shares[2 * sample] = ranges[2 * sample] < 0 ? (float)((sum[1] - sum[0]) / sum[2]) : 0;
+        shares[2 * sample + 1] = ranges[2 * sample + 1] > 1 ? (float)(-sum[1] / sum[3]) : 0;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t item = 0; item < items; item++) {
+        index_t sample = item / parts, start = item % parts * BLOCK;
+        const float *share = shares + 2 * sample;
+        double *sum = sums + 4 * item;
+        if ((sum[2] > 0 && share[0] != 0) || (sum[3] > 0 && share[1] != 0))
+            block_plane_gradient(x, type, sample * values + start, (int)least(BLOCK, values - start), wave, scaled,
+                                 ranges + 2 * sample, share, grads, stride, dx, sum);
+    }
+    free(sums);
+    free(shares);
+    return 0;
+}
+
+/* Neurons -----------------------------------------------------------------------------------------------------------*/
+
+typedef struct {
+    int kind;   /* of charge */
+    int soft;   /* whether a spike subtracts the threshold instead of clearing the potential */
+    float gain, threshold, start, alpha;
+} neuron_t;
+
+INLINE float after(const neuron_t *neuron, float h, float spike) {
+    return neuron->soft ? h - spike * neuron->threshold : h * (1 - spike);
+}
+
+#define STEP(CHARGED)                                          \
+    for (int i = 0; i < n; i++) {                              \
+        float potential = CHARGED;                             \
+        float fired = potential >= threshold ? 1.0f : 0.0f;    \
+        h[i] = potential, s[i] = fired;                        \
+        v[i] = soft ? potential - fired * threshold : potential * (1 - fired); \
+    }
+
+/* Fills h (n) and s (n) of one timestep and moves v (n) on. */
+INLINE void step(const neuron_t *neuron, const float *__restrict__ x, float *__restrict__ v, float *__restrict__ h,
+                 float *__restrict__ s, int n) {
+    float gain = neuron->gain, threshold = neuron->threshold;
+    int soft = neuron->soft;
+    if (neuron->kind == INTEGRATE)
+        STEP(v[i] + x[i])
+    else if (neuron->kind == DIVIDE)
+        STEP(v[i] + (x[i] - v[i]) / gain)
+    else
+        STEP(v[i] + (x[i] - v[i]) * gain)
+}
+
+CLONED static void block_fire(
+    const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
+    void *spikes
+) {
+    float scratch[BLOCK], v[BLOCK], h[BLOCK], result[BLOCK];
+    for (int i = 0; i < n; i++) v[i] = neuron->start;
+    for (index_t t = 0; t < timesteps; t++, start += stride) {
+        float *s = place(spikes, type, start, result);
+        step(neuron, widen(x, type, start, n, scratch), v, h, s, n);
+        narrow_spikes(s, spikes, type, start, n);
+    }
+}
+
+/* Currents x (timesteps, values) -> spikes (timesteps, values). */
+EXPORT int zoo_fire(
+    const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, void *spikes, int threads
+) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t start = 0; start < values; start += BLOCK)
+        block_fire(neuron, x, type, timesteps, values, start, (int)least(BLOCK, values - start), spikes);
+    return 0;
+}
+
+/* Backward through time: dx, and the sum of dL/dh (x - v), the gradient of a gain that multiplies.
+ * The gradient that arrives at timestep t is weights[t] times the row `grad_stride` t of grads. */
+CLONED static void block_fire_backward(
+    const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
+    const void *grads, index_t grad_stride, const float *weights, void *dx, double *dgain
+) {
+    float scratch[BLOCK], wide[BLOCK], v[BLOCK], spike[BLOCK], carry[BLOCK], result[BLOCK], h[MOST_TIMESTEPS][BLOCK];
+    float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha);
+    float threshold = neuron->threshold, gain = neuron->gain;
+    double lanes[LANES] = {0};
+    for (int i = 0; i < n; i++) v[i] = neuron->start, carry[i] = 0;
+    for (index_t t = 0; t < timesteps; t++)
+        step(neuron, widen(x, type, start + t * stride, n, scratch), v, h[t], spike, n);
+    for (index_t t = timesteps - 1; t >= 0; t--) {
+        const float *grad = widen(grads, type, start + t * grad_stride, n, wide), *potential = h[t];
+        float *target = place(dx, type, start + t * stride, result), weight = weights[t];
+        for (int i = 0; i < n; i++) {  /* dL/dh takes the place of the carried dL/dv */
+            float over = potential[i] - threshold, scaled = steep * over, fired = potential[i] >= threshold ? 1 : 0;
+            float slope = half / (1 + scaled * scaled), arriving = grad[i] * weight;
+            arriving -= carry[i] * (neuron->soft ? threshold : potential[i]);
+            carry[i] = arriving * slope + carry[i] * (neuron->soft ? 1 : 1 - fired);
+        }
+        if (neuron->kind == INTEGRATE) {
+            for (int i = 0; i < n; i++) target[i] = carry[i];
+        } else if (neuron->kind == DIVIDE) {
+            for (int i = 0; i < n; i++) target[i] = carry[i] / gain, carry[i] -= target[i];
+        } else {
+            const float *current = widen(x, type, start + t * stride, n, scratch);
+            for (int i = 0; i < n; i++) {
+                float last = t ? h[t - 1][i] : 0;
+                v[i] = t ? after(neuron, last, last >= threshold ? 1.0f : 0.0f) : neuron->start;
+            }
+            for (int i = 0; i < n; i += LANES)
+                for (int j = 0, m = (int)least(LANES, n - i); j < m; j++)
+                    lanes[j] += carry[i + j] * (current[i + j] - v[i + j]);
+            for (int i = 0; i < n; i++) target[i] = carry[i] * gain, carry[i] -= target[i];
+        }
+        narrow(target, dx, type, start + t * stride, n);
+    }
+    for (int j = 0; j < LANES; j++) *dgain += lanes[j];
+}
+
+/* dL/dx (timesteps, values) of zoo_fire, and dL/dgain. */
+EXPORT int zoo_fire_backward(
+    const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, const void *grads,
+    index_t grad_stride, const float *weights, void *dx, double *dgain, int threads
+) {
+    index_t parts = (values + BLOCK - 1) / BLOCK;
+    double *sums = calloc(parts, sizeof(double));
+    if (!sums || timesteps > MOST_TIMESTEPS) {
+        free(sums);
+        return 1;
+    }
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t part = 0; part < parts; part++) {
+        index_t start = part * BLOCK;
+        block_fire_backward(neuron, x, type, timesteps, values, start, (int)least(BLOCK, values - start), grads,
+                            grad_stride, weights, dx, sums + part);
+    }
+    *dgain = 0;
+    for (index_t part = 0; part < parts; part++) *dgain += sums[part];
+    free(sums);
+    return 0;
+}
+
+/* Sums over time ----------------------------------------------------------------------------------------------------*/
+
+/* What is summed beside the first neuron's spikes: nothing, spikes as they are, or those of a second neuron. */
+enum { ALONE, ADDED, FIRED };
+
+CLONED static void block_sum(
+    const neuron_t *neuron, const void *x, const neuron_t *second, const void *beside, int how, int type,
+    index_t timesteps, index_t stride, index_t start, int n, const float *weights, float divisor, void *out
+) {
+    float scratch[BLOCK], other[BLOCK], v[BLOCK], w[BLOCK], h[BLOCK], s[BLOCK], r[BLOCK], total[BLOCK], result[BLOCK];
+    for (int i = 0; i < n; i++) v[i] = neuron ? neuron->start : 0, w[i] = second ? second->start : 0, total[i] = 0;
+    for (index_t t = 0; t < timesteps; t++) {
+        const float *spikes = widen(x, type, start + t * stride, n, scratch), *more = NULL;
+        if (neuron) step(neuron, spikes, v, h, s, n), spikes = s;
+        if (how != ALONE) more = widen(beside, type, start + t * stride, n, other);
+        if (how == FIRED) step(second, more, w, h, r, n), more = r;
+        if (more)
+            for (int i = 0; i < n; i++) total[i] += (spikes[i] + more[i]) * weights[t];
+        else
+            for (int i = 0; i < n; i++) total[i] += spikes[i] * weights[t];
+    }
+    /* Rounded to the type before the division and after it, as torch does. */
+    float *target = place(out, type, start, result);
+    if (type != FLOAT32) {
+        uint16_t rounded[BLOCK];
+        narrow(total, rounded, type, 0, n);
+        const float *back = widen(rounded, type, 0, n, scratch);
+        for (int i = 0; i < n; i++) target[i] = back[i] / divisor;
+    } else {
+        for (int i = 0; i < n; i++) target[i] = total[i] / divisor;
+    }
+    narrow(target, out, type, start, n);
+}
+
+/* (timesteps, values) -> out (values): sum over t of weights[t] S_t, over divisor. S is x itself without `neuron`,
+ * else its spikes for the currents x; to them those of `beside` are added. */
+EXPORT int zoo_sum(
+    const void *x, const neuron_t *neuron, const void *beside, const neuron_t *second, int how, int type,
+    index_t timesteps, index_t values, const float *weights, float divisor, void *out, int threads
+) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t start = 0; start < values; start += BLOCK)
+        block_sum(neuron, x, second, beside, how, type, timesteps, values, start, (int)least(BLOCK, values - start),
+                  weights, divisor, out);
+    return 0;
+}
+
+/* Average pooling of maps that lie pixel by pixel (channels last) ----------------------------------------------------*/
+
+typedef struct {
+    index_t channels, height, width, out_height, out_width, kernel, stride, padding;
+} window_t;
+
+INLINE void add(const void *from, int type, index_t start, int n, float *__restrict__ total) {
+    float scratch[BLOCK];
+    const float *v = widen(from, type, start, n, scratch);
+    for (int i = 0; i < n; i++) total[i] += v[i];
+}
+
+/* One row of output pixels. */
+CLONED static void row_pool(const window_t *w, const void *x, int type, index_t image, index_t row, void *out) {
+    float total[BLOCK], result[BLOCK], factor = (float)(w->kernel * w->kernel);
+    index_t top = row * w->stride - w->padding, bottom = least(top + w->kernel, w->height);
+    for (index_t column = 0; column < w->out_width; column++) {
+        index_t left = column * w->stride - w->padding, right = least(left + w->kernel, w->width);
+        for (index_t c = 0; c < w->channels; c += BLOCK) {
+            int n = (int)least(BLOCK, w->channels - c);
+            for (int i = 0; i < n; i++) total[i] = 0;
+            for (index_t y = top < 0 ? 0 : top; y < bottom; y++)
+                for (index_t z = left < 0 ? 0 : left; z < right; z++)
+                    add(x, type, ((image * w->height + y) * w->width + z) * w->channels + c, n, total);
+            index_t to = ((image * w->out_height + row) * w->out_width + column) * w->channels + c;
+            float *target = place(out, type, to, result);
+            for (int i = 0; i < n; i++) target[i] = total[i] / factor;
+            narrow(target, out, type, to, n);
+        }
+    }
+}
+
+/* One row of input pixels' gradients. */
+CLONED static void row_pool_backward(const window_t *w, const void *grad, int type, index_t image, index_t row, void *dx) {
+    float total[BLOCK], result[BLOCK], factor = (float)(w->kernel * w->kernel);
+    for (index_t column = 0; column < w->width; column++) {
+        for (index_t c = 0; c < w->channels; c += BLOCK) {
+            int n = (int)least(BLOCK, w->channels - c);
+            for (int i = 0; i < n; i++) total[i] = 0;
+            index_t y = row + w->padding, z = column + w->padding;  /* in windows from y - kernel + 1 to y */
+            for (index_t p = y < w->kernel ? 0 : (y - w->kernel) / w->stride + 1; p <= y / w->stride; p++)
+                for (index_t q = z < w->kernel ? 0 : (z - w->kernel) / w->stride + 1; q <= z / w->stride; q++)
+                    if (p < w->out_height && q < w->out_width)
+                        add(grad, type, ((image * w->out_height + p) * w->out_width + q) * w->channels + c, n, total);
+            index_t to = ((image * w->height + row) * w->width + column) * w->channels + c;
+            float *target = place(dx, type, to, result);
+            for (int i = 0; i < n; i++) target[i] = total[i] / factor;
+            narrow(target, dx, type, to, n);
+        }
+    }
+}
+
+/* x (images, height, width, channels) -> (images, out_height, out_width, channels), or back with `backward`. */
+EXPORT int zoo_pool(
+    const void *x, int type, index_t images, const window_t *window, void *out, int backward, int threads
+) {
+    index_t rows = backward ? window->height : window->out_height, items = images * rows;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (index_t item = 0; item < items; item++) {
+        if (backward)
+            row_pool_backward(window, x, type, item / rows, item % rows, out);
+        else
+            row_pool(window, x, type, item / rows, item % rows, out);
+    }
+    return 0;
+}
