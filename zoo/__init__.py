@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts, errors
     from zoo.catalog import list_models
-    from zoo.cpu.allocator import keep_freed_memory
+    from zoo.kernels.memory import keep_freed_memory
     from zoo.factory import create_model
     from zoo.inference.predict import predict, transform
     from zoo.names import Spec
@@ -28,7 +28,7 @@ _HOMES = {
     "contracts": "zoo.contracts",
     "create_model": "zoo.factory",
     "errors": "zoo.errors",
-    "keep_freed_memory": "zoo.cpu.allocator",
+    "keep_freed_memory": "zoo.kernels.memory",
     "list_components": "zoo.registry",
     "list_models": "zoo.catalog",
     "model_info": "zoo.profiling.model_info",

@@ -25,8 +25,7 @@ from zoo.converters.layout import Layout, choose_layout, norm_shapes, renamed
 from zoo.converters.residual import FORMS as RESNET_FORMS
 from zoo.converters.residual import residual_shapes
 from zoo.decoders.averages import bit_plane_decode
-from zoo.encoders.bitplanes import BitPlaneEncoder, bit_planes, straight_through_planes
-from zoo.encoders.bitplanes import unit_range
+from zoo.encoders.bitplanes import BitPlaneEncoder, bit_planes, straight_through_planes, unit_range
 from zoo.families.headed import HeadedClassifier
 from zoo.neurons.nodes import ALPHA, IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
 

@@ -24,7 +24,7 @@ from zoo.catalog import Catalog, Preprocessing, StoredWeight, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.cpu.convolution import guard_convolutions
+from zoo.backbones.layers import guard_convolutions
 from zoo.errors import (
     MissingPluginError,
     ModelNameError,

@@ -54,7 +54,7 @@ from benchmarks.common.reporting import (
     write_beside,
     write_result,
 )
-from zoo.cpu.allocator import keep_freed_memory
+from zoo.kernels.memory import keep_freed_memory
 from zoo.data.splits import limit_images
 from zoo.errors import UnknownComponentError, ZooError
 from zoo.training import DataSplits, load_data, load_recipe

@@ -8,7 +8,7 @@
 - tuned: ours in bfloat16, channels_last and, for inference, fused, against plain in float32;
 - sew_resnet18: spikingjelly's at T = 8; resnet18: torchvision's.
 
-One process, which keeps its freed memory (zoo.cpu.allocator); the subjects of one model, size and task are
+One process, which keeps its freed memory (zoo.kernels.memory); the subjects of one model, size and task are
 interleaved, every round in an order that moves on by one, and only ratios within one run mean anything. On the CPU the
 ratios are those of the processor's time, as other programs disturb it less; the time on the clock stands beside it.
 Peak memory is that of one step in a process of its own (benchmarks/speed/steps.py).
@@ -37,7 +37,7 @@ from benchmarks.common.reporting import (
 from benchmarks.common.timing import interleave, spread, time_step
 from benchmarks.speed.scaling import measure_scaling, picture, scaling_cells
 from benchmarks.speed.steps import Work, build_step, parse_size, peak_memory
-from zoo.cpu.allocator import keep_freed_memory
+from zoo.kernels.memory import keep_freed_memory
 
 MODELS, ENCODERS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4"), ("ste", "fourier")
 QUICK_MODELS, QUICK_BATCH = ("resnet_b2_m1_d1", "vgg_b1_m1_d1"), 2

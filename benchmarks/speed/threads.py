@@ -31,7 +31,7 @@ from benchmarks.speed.__main__ import (
     Tasks,
 )
 from benchmarks.speed.steps import Step, Work, build_step
-from zoo.cpu.allocator import keep_freed_memory
+from zoo.kernels.memory import keep_freed_memory
 
 MORE = 0.05
 """How much further from the floor, in floors, several threads may be than one."""

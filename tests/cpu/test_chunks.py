@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import pytest
 import torch
 from torch import Tensor
-
 from zoo.cpu.chunks import CHUNK, column_parts, pixels_last, rows_like, values_at_once
 
 

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 import zoo
 from tests.cpu.guarded_memory import run_guarded
-from zoo.backbones.layers import conv, spiking_conv
-from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d, guard_convolutions
+from zoo.backbones.layers import GuardedConv2d, GuardedSpikingConv2d, conv, guard_convolutions, spiking_conv
 
 _STEPS = """
 import sys, torch

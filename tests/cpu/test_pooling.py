@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from zoo.cpu import pooling
 
 from tests.allocations import kept_memory
 from zoo.backbones.layers import SpikingAvgPool2d, spiking_avg_pool
-from zoo.cpu import pooling
 
 WINDOWS = ((2, 2, 0), (3, 2, 1), (3, 3, 0), (2, 1, 1), (3, 1, 1))
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

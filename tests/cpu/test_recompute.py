@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from zoo.cpu import recompute
+from zoo.cpu.recompute import remaking
 
 import zoo
 from tests.allocations import kept_memory
 from zoo.backbones.layers import spiking_conv
-from zoo.cpu import recompute
-from zoo.cpu.recompute import remaking
 from zoo.decoders.averages import RateDecoder
 from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
 from zoo.encoders.temporal import RateEncoder

@@ -256,7 +256,11 @@ def test_spikes_of_infinities(name: str, values: str) -> None:
 def test_sums(seed: int, name: str, values: str, layout: str, timesteps: int, dtype: torch.dtype) -> None:
     x = torch.randint(0, 2 if values == "spikes" else 5, (8 if name == "bpd" else timesteps, 3, 2, 6, 18)).float()
     x = x / 9 if values == "averages" else x
-    x = (normal(3) if values == "any" else INFINITE["infinities"])(x.shape, seed) if values in ("any", "infinities") else x
+    x = (
+        (normal(3) if values == "any" else INFINITE["infinities"])(x.shape, seed)
+        if values in ("any", "infinities")
+        else x
+    )
     x = LAYOUTS[layout](x.to(dtype))
     if x.numel() == 0 or (name == "bpd" and len(x) != 8):
         return

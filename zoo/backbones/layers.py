@@ -1,19 +1,83 @@
-"""Layers that the paired blocks share: each an analog and a spiking form of one thing."""
+"""Layers that the paired blocks share: each an analog and a spiking form of one thing.
+
+Convolutions go around faults of torch's CPU kernels. Two give wrong gradients of the weight without an error (seen with
+torch 2.13 on CPUs with AVX-512):
+
+- 1×1 with a stride, under 16 input channels, pixels last in memory: oneDNN writes up to 64 KB behind its buffer;
+- a larger kernel with a stride, on a map narrower than the stride, in bfloat16: parts of it are not written.
+
+The third only takes time: on maps of one pixel, the centre of a 3×3 kernel is all that counts, and torch takes nine
+times as long.
+"""
 
 from __future__ import annotations
 
-from typing import cast, final
+from functools import partial
+from typing import Any, cast, final
 
 import torch
-from spikingjelly.activation_based import layer
+from spikingjelly.activation_based import functional, layer
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.nn.functional import conv2d
 
 from zoo.contracts.backbone import ClassifierHead
-from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d
-from zoo.cpu.pooling import average_pool
-from zoo.cpu.recompute import keeps_for_backward
+from zoo.kernels import functions
+from zoo.kernels.library import TYPES, serves
 
-_SMALL_INPUT = 20480  # values; up to this size torch convolves a single float32 image by another kernel on the CPU
+MANY_CHANNELS, _FEW_PIXELS = 384, 4
+"""Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, by a quarter to a third faster."""
+
+_FEW_CHANNELS = 16
+"""Input channels from which the 1×1 kernel with a stride is sound."""
+
+_SMALL_INPUT = 20480
+"""Values up to which torch convolves a single float32 image by another kernel on the CPU."""
+
+
+def pixels_last(images: Tensor) -> Tensor:
+    """The same (N, C, H, W), channel by channel within a pixel (channels_last), on the CPU in float32 or narrower.
+
+    Every layer behind it keeps that order; convolutions, norms and pooling are faster in it than in torch's default,
+    but for wide maps of a few pixels, which are brought into that one. While operations are counted there is nothing
+    to gain.
+    """
+    if images.device.type != "cpu" or images.dtype not in TYPES or torch.jit.is_tracing():  # type: ignore[attr-defined]
+        return images
+    if torch.compiler.is_compiling():
+        return images.contiguous(memory_format=torch.channels_last)
+    if is_functorch_wrapped_tensor(images):
+        return images
+    _, channels, height, width = images.shape
+    if height * width <= _FEW_PIXELS and channels >= MANY_CHANNELS:
+        return images.contiguous()
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """What `conv` makes of x, (N, C, H, W) → (N, C', H', W'), with sound gradients and within rounding as torch does."""
+    if x.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined] # which counts operations
+        return nn.Conv2d.forward(conv, x)
+    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+    if plain and conv.kernel_size == (1, 1) and conv.padding == (0, 0):
+        if conv.stride != (1, 1) and conv.in_channels // conv.groups < _FEW_CHANNELS:
+            rows, columns = conv.stride
+            return conv2d(x[..., ::rows, ::columns], conv.weight, conv.bias, groups=conv.groups)
+    elif plain and all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, conv.padding, strict=True)):
+        if x.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
+            (row, column), weight = conv.padding, conv.weight
+            return conv2d(x, weight[..., row : row + 1, column : column + 1], conv.bias, groups=conv.groups)
+        stride = (min(conv.stride[0], x.shape[2]), min(conv.stride[1], x.shape[3]))
+        if stride != conv.stride:  # the output is one pixel wide
+            return conv2d(x, conv.weight, conv.bias, stride, conv.padding, groups=conv.groups)
+    return nn.Conv2d.forward(conv, x)
+
+
+class GuardedConv2d(nn.Conv2d):
+    """torch's convolution over (N, C, H, W), by `convolve`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self, x)
 
 
 @final
@@ -34,6 +98,51 @@ class Conv2d(GuardedConv2d):
         return super().forward(x)
 
 
+@final
+class GuardedSpikingConv2d(layer.Conv2d):
+    """spikingjelly's convolution, over (T, N, C, H, W) in multi-step mode, by `convolve`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.step_mode == "s":
+            return convolve(self, x)
+        if x.dim() != 5:  # spikingjelly's to refuse
+            return cast(Tensor, super().forward(x))
+        return cast(Tensor, functional.seq_to_ann_forward(x, (partial(convolve, self),)))
+
+    def plain(self) -> layer.Conv2d:
+        """The same as spikingjelly's own layer, with the same parameters."""
+        sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
+        conv = layer.Conv2d(*sizes, self.groups, self.bias is not None, self.padding_mode, self.step_mode)
+        conv.weight, conv.bias = self.weight, self.bias
+        return conv
+
+
+_GUARDED: dict[type[nn.Module], type[Any]] = {nn.Conv2d: GuardedConv2d, layer.Conv2d: GuardedSpikingConv2d}
+
+
+def guard_convolutions(network: nn.Module) -> None:
+    """Let a network convolve by kernels whose gradients are sound, in place, wherever its layers come from.
+
+    Its convolutions with a stride stay the objects that they are, with their parameters, names and hooks; see
+    `unguarded_convolutions` for those that are left.
+    """
+    for module in network.modules():
+        guarded = _GUARDED.get(type(module))
+        if guarded is not None and cast(nn.Conv2d, module).stride != (1, 1):
+            module.__class__ = guarded
+
+
+def unguarded_convolutions(network: nn.Module) -> list[str]:
+    """Names of the convolutions with a stride whose class is neither torch's, nor spikingjelly's, nor the zoo's."""
+    return [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+        and module.stride != (1, 1)
+        and not isinstance(module, (GuardedConv2d, GuardedSpikingConv2d))
+    ]
+
+
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """A convolution without bias over (N, C, H, W), padded by half its kernel."""
     return Conv2d(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False)
@@ -41,8 +150,8 @@ def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> n
 
 def spiking_conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     """The same over (T, N, C, H, W): T·N is its batch."""
-    kind = layer.Conv2d if stride == 1 else GuardedSpikingConv2d
-    conv: nn.Conv2d = kind(in_channels, out_channels, kernel, stride, padding=kernel // 2, bias=False, step_mode="m")
+    shape = (in_channels, out_channels, kernel, stride)
+    conv: nn.Conv2d = GuardedSpikingConv2d(*shape, padding=kernel // 2, bias=False, step_mode="m")
     return conv
 
 
@@ -60,10 +169,11 @@ class SpikingAvgPool2d(layer.AvgPool2d):
         super().__init__(kernel, stride, padding, step_mode="m")
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.step_mode == "s" or not keeps_for_backward(x):
+        if self.step_mode == "s" or not serves(x):
             return cast(Tensor, super().forward(x))
-        images = average_pool(x.flatten(0, 1), self.kernel_size, self.stride, self.padding)
-        return images.unflatten(0, x.shape[:2])
+        images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        pooled = functions.average_pool(images, self.kernel_size, self.stride, self.padding)
+        return pooled.unflatten(0, x.shape[:2])
 
     def plain(self) -> layer.AvgPool2d:
         """The same as spikingjelly's own layer."""
@@ -71,7 +181,7 @@ class SpikingAvgPool2d(layer.AvgPool2d):
 
 
 def spiking_avg_pool(kernel: int, stride: int | None = None, padding: int = 0) -> nn.AvgPool2d:
-    """Average pooling over (T, N, C, H, W); the stride is the kernel where none is given."""
+    """Average pooling over (T, N, C, H, W); the stride is the kernel by default."""
     pool: nn.AvgPool2d = SpikingAvgPool2d(kernel, stride or kernel, padding)
     return pool
 
@@ -83,7 +193,7 @@ def spiking_linear(in_features: int, out_features: int) -> nn.Linear:
 
 
 def pooled(x: Tensor, global_pool: str) -> Tensor:
-    """(N, C, H, W) → (N, C) by the mean over pixels, or unchanged where `global_pool` is ''."""
+    """(N, C, H, W) → (N, C) by the mean over pixels, or unchanged if `global_pool` is ''."""
     return x.mean((2, 3)) if global_pool else x
 
 

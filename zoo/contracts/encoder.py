@@ -27,7 +27,7 @@ class Encoder(nn.Module, ABC):
         differentiable: whether a gradient of the input's shape comes back.
         options: names of the keyword arguments that its constructor takes; none is required.
         repeatable: whether the same x gives the same planes in training mode too, bit for bit, as it has to in eval
-            mode. Then the backward pass makes them anew where it needs them, and nothing of them is kept.
+            mode.
         prices: what it is charged with; by default the range step, and a comparison in every timestep.
     """
 

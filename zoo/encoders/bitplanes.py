@@ -24,7 +24,11 @@ LEVELS = 255
 
 _SQUARED_WEIGHTS = sum(4**k for k in range(PLANES))
 
-_WAVES: Mapping[Wave, int] = {sigmoid_slope: functions.SIGMOID, tanh_slope: functions.TANH, fourier_slope: functions.FOURIER}
+_WAVES: Mapping[Wave, int] = {
+    sigmoid_slope: functions.SIGMOID,
+    tanh_slope: functions.TANH,
+    fourier_slope: functions.FOURIER,
+}
 """Slopes that the kernels know."""
 
 

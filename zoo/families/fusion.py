@@ -12,10 +12,8 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from zoo.backbones.layers import Conv2d
+from zoo.backbones.layers import MANY_CHANNELS, Conv2d, GuardedConv2d, GuardedSpikingConv2d
 from zoo.contracts.precision import at_least_float32
-from zoo.cpu.chunks import MANY_CHANNELS
-from zoo.cpu.convolution import GuardedConv2d, GuardedSpikingConv2d
 from zoo.errors import InputError
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.

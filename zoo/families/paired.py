@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
+from zoo.backbones.layers import pixels_last
 from zoo.contracts.backbone import Backbone
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import NeuronFactory
-from zoo.cpu.chunks import pixels_last
-from zoo.cpu.recompute import remaking
 from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 
@@ -49,7 +47,6 @@ class PairedBlock(nn.Module):
         self.analog, self.spiking = analog, spiking
         self.encoder, self.decoder = encoder, decoder
         self.layout = nn.Identity()
-        self.remakes_planes = True  # not in a block that is recomputed as a whole
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
@@ -63,11 +60,7 @@ class PairedBlock(nn.Module):
 
     def _spike(self, spiking: nn.Module, x: Tensor, *args: Any) -> Tensor:
         encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
-        planes = encoder(x)
-        remakes = self.remakes_planes and encoder.repeatable
-        with remaking(planes, encoder.forward, x) if remakes else nullcontext():
-            spikes = spiking(planes, *args)
-        decoded = cast(Tensor, decoder(spikes))
+        decoded = cast(Tensor, decoder(spiking(encoder(x), *args)))
         return decoded if self.gain is None else decoded * self.gain
 
 
@@ -138,11 +131,6 @@ class PairedNetwork(HeadedClassifier):
 
     def drop_above(self, last: int) -> None:
         self.stages = cast(nn.Sequential, self.stages[: last + 1])
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        super().set_grad_checkpointing(enable)
-        for block in (module for module in self.modules() if isinstance(module, PairedBlock)):
-            block.remakes_planes = not enable
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

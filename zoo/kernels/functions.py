@@ -139,9 +139,7 @@ def _fire(x: Tensor, settings: NeuronSettings) -> Tensor:
 @final
 class _Fire(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gain: Tensor | None, settings: NeuronSettings, definition: Definition
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gain: Tensor | None, settings: NeuronSettings, definition: Definition) -> Tensor:
         ctx.save_for_backward(x, gain)
         ctx.settings, ctx.definition = settings, definition
         return _fire(x, settings)
@@ -238,7 +236,9 @@ class _AveragePool(torch.autograd.Function):
             like = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
             window = ([kernel] * 2, [stride] * 2, [padding] * 2, False, True, None)
             return torch.ops.aten.avg_pool2d_backward(grad, like, *window), None, None, None
-        return _pool(grad.contiguous(memory_format=torch.channels_last), ctx.shape, ctx.window, backward=True), *[None] * 3
+        return _pool(grad.contiguous(memory_format=torch.channels_last), ctx.shape, ctx.window, backward=True), *[
+            None
+        ] * 3
 
 
 def _pool(x: Tensor, shape: Sequence[int], window: Window, *, backward: bool) -> Tensor:

@@ -12,7 +12,7 @@ from zoo.catalog import WeightRecord, default_catalog
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.cpu.convolution import GuardedConv2d
+from zoo.backbones.layers import GuardedConv2d
 from zoo.errors import ComponentClashError, ModelNameError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES
 from zoo.families.paired import PixelsLast

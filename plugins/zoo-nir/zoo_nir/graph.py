@@ -17,8 +17,7 @@ from spikingjelly.activation_based.nir_exchange import export_to_nir
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from zoo.backbones.layers import SpikingAvgPool2d
-from zoo.cpu.convolution import GuardedSpikingConv2d
+from zoo.backbones.layers import GuardedSpikingConv2d, SpikingAvgPool2d
 from zoo.errors import InputError
 from zoo.families.fusion import FoldedNorm
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron

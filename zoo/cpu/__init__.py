@@ -1,1 +1,0 @@
-"""What makes the CPU fast, and what goes around its faults."""
