@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from zoo.contracts.decoder import Decoder
-from zoo.decoders import averages
 from zoo.decoders.averages import BitPlaneDecoder, RateDecoder
 
 WEIGHTS = {BitPlaneDecoder: [2**k / 255 for k in range(8)], RateDecoder: [1 / 8] * 8}
@@ -69,15 +68,3 @@ def test_planes_decode_exactly_in_every_layout(layout: str) -> None:
     levels = sum(2**k * each.double() for k, each in enumerate(spikes))
     assert isinstance(levels, Tensor)
     assert torch.equal(BitPlaneDecoder()(spikes), levels.float() / 255)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("values", ["spikes", "sums", "averages"])
-def test_in_place_and_plain_sums_are_equal_bit_for_bit(
-    values: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A bit of difference flips planes of the next block."""
-    batches = [numbers(values, seed).to(dtype) for seed in range(20)]
-    own = [BitPlaneDecoder()(spikes) for spikes in batches]
-    monkeypatch.setattr(averages, "runs_in_place", lambda x: False)
-    assert all(torch.equal(BitPlaneDecoder()(spikes), each) for spikes, each in zip(batches, own, strict=True))

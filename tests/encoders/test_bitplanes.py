@@ -13,12 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
-from zoo.encoders.ranges import unit_range
 
 from zoo.contracts.encoder import Encoder
 from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders import surrogates
-from zoo.encoders.bitplanes import StraightThroughEncoder
+from zoo.encoders.bitplanes import StraightThroughEncoder, unit_range
 from zoo.factory import create_model
 from zoo.registry import default_registry
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Sequence
 
 import pytest
@@ -13,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import zoo
-from tests.cpu.guarded_memory import run_guarded
-from zoo.backbones.layers import GuardedConv2d, GuardedSpikingConv2d, conv, guard_convolutions, spiking_conv
+from tests.backbones.guarded_memory import run_guarded
+from zoo.backbones.layers import GuardedConv2d, GuardedSpikingConv2d, conv, guard_convolutions, pixels_last
 
 _STEPS = """
 import sys, torch
-from tests.cpu.guarded_memory import Neighbours
+from tests.backbones.guarded_memory import Neighbours
 from torch import nn
 from zoo.backbones.layers import conv, spiking_conv
 torch.set_num_threads(int(sys.argv[1]))
@@ -46,7 +45,7 @@ def _step(layers: Sequence[tuple[int, ...]], threads: int) -> int:
 
 
 def test_the_guard_sees_a_write_behind_a_block() -> None:
-    code = "import ctypes, torch; from tests.cpu.guarded_memory import Neighbours; n = Neighbours(); "
+    code = "import ctypes, torch; from tests.backbones.guarded_memory import Neighbours; n = Neighbours(); "
     code += "x = torch.zeros(1 << 14); ctypes.memset(x.data_ptr() + x.nbytes, 1, 1 << 14); n.check()"
     done = run_guarded(code)
     assert done.returncode != 0
@@ -63,7 +62,7 @@ def test_nothing_is_written_beside_the_gradients_of_narrow_strided_layers(thread
 
 _TRAINING = """
 import sys, torch, zoo
-from tests.cpu.guarded_memory import Neighbours
+from tests.backbones.guarded_memory import Neighbours
 torch.set_num_threads(2)
 name, side, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 for _ in range(int(sys.argv[4])):
@@ -192,5 +191,29 @@ def test_guarding_keeps_objects_names_and_hooks() -> None:
     assert calls == [1]
 
 
-def test_a_spiking_layer_without_a_stride_is_spikingjellys_own() -> None:
-    assert re.search(r"spikingjelly", type(spiking_conv(3, 4, 3)).__module__)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_map_of_one_pixel_meets_the_centre_of_the_kernel(stride: int, dtype: torch.dtype) -> None:
+    layer, x = conv(8, 16, 3, stride).to(dtype), torch.randn(4, 8, 1, 1).to(dtype)
+    exact = nn.Conv2d(8, 16, 3, stride, 1, bias=False, dtype=torch.float64)
+    exact.weight.data = layer.weight.detach().double()
+    for module, images in ((layer, x), (exact, x.double())):
+        module(images).square().sum().backward()
+    close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.05, "atol": 0.05}
+    torch.testing.assert_close(layer(x).double(), exact(x.double()), **close)
+    torch.testing.assert_close(layer.weight.grad.double(), exact.weight.grad, **close)
+
+
+@pytest.mark.parametrize("shape", [(2, 384, 2, 2), (2, 400, 1, 4), (3, 512, 1, 2)])
+def test_wide_maps_of_a_few_pixels_lie_in_torchs_own_order(shape: tuple[int, ...]) -> None:
+    images = torch.rand(shape).contiguous(memory_format=torch.channels_last)
+    assert pixels_last(images).is_contiguous()
+    assert torch.equal(pixels_last(images), images)
+
+
+@pytest.mark.parametrize("shape", [(2, 383, 2, 2), (2, 384, 1, 5), (2, 3, 8, 8)])
+def test_other_maps_lie_pixel_by_pixel(shape: tuple[int, ...]) -> None:
+    images = torch.rand(shape)
+    assert pixels_last(images).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(pixels_last(images), images)
+    assert pixels_last(images.double()).is_contiguous()
