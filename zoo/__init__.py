@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts, errors
     from zoo.catalog import list_models
-    from zoo.kernels.memory import keep_freed_memory
     from zoo.factory import create_model
     from zoo.inference.predict import predict, transform
+    from zoo.kernels.memory import keep_freed_memory
     from zoo.names import Spec
     from zoo.profiling import profile
     from zoo.profiling.model_info import model_info

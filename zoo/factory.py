@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from zoo import weights
+from zoo.backbones.layers import guard_convolutions
 from zoo.catalog import Catalog, Preprocessing, StoredWeight, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.backbones.layers import guard_convolutions
 from zoo.errors import (
     MissingPluginError,
     ModelNameError,

@@ -12,8 +12,8 @@ import typer
 from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.kernels.memory import keep_freed_memory
 from zoo.errors import printable
+from zoo.kernels.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,8 +14,8 @@ import yaml
 from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.kernels.memory import keep_freed_memory
 from zoo.errors import TrainingStoppedError
+from zoo.kernels.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.training import TrainingResult

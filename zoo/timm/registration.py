@@ -8,11 +8,11 @@ import timm
 from spikingjelly.activation_based.base import StepModule
 from timm.models import PretrainedCfg, generate_default_cfgs, register_model, register_notrace_module
 
+from zoo.backbones.layers import GuardedConv2d
 from zoo.catalog import WeightRecord, default_catalog
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.backbones.layers import GuardedConv2d
 from zoo.errors import ComponentClashError, ModelNameError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES
 from zoo.families.paired import PixelsLast

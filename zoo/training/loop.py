@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from zoo.backbones.layers import unguarded_convolutions
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO, usable_device
-from zoo.backbones.layers import unguarded_convolutions
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
 from zoo.errors import DivergenceError, InputError, MemoryLimitError, TrainingStoppedError, missing_extra
