@@ -22,6 +22,7 @@ from zoo.errors import (
     ZooError,
     ZooWarning,
     install_extra,
+    shorten,
     unknown_component,
 )
 
@@ -215,6 +216,11 @@ class Commands(PlainFlags, TyperGroup):
             except KeyboardInterrupt as error:
                 say("stopped: nothing half-written is left", file=sys.stderr, flush=True)
                 raise typer.Exit(128 + signal.SIGINT) from error
+            except OSError as error:  # the operating system's own refusal, before anything has been done
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                complain(f"{error.strerror}: {shorten(str(error.filename))}")
+                raise typer.Exit(2) from error
             except Exception as error:
                 if not (damaged := _damaged_metadata(error)):
                     raise

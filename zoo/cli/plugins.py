@@ -17,6 +17,7 @@ import typer
 from zoo.cli.options import Json, PlainCommand, PlainGroup
 from zoo.cli.output import counted, in_one_line, print_rows, say
 from zoo.errors import ComponentError, MissingExtraError, UnknownComponentError, install_extra, suggest
+from zoo.files import is_file
 from zoo.registry import OURS
 
 Row = dict[str, str]
@@ -170,7 +171,7 @@ def _to_check(distribution: str | None) -> list[str]:
     if distribution not in known:
         name = Path(distribution).name
         here = f"; the folder {name} is here: pip install -e ./{name} first, then zoo plugins check {name}"
-        advice = here if Path(name, "pyproject.toml").is_file() else suggest(distribution, known)
+        advice = here if is_file(Path(name, "pyproject.toml")) else suggest(distribution, known)
         raise UnknownComponentError(f"no installed distribution {distribution!r} offers components{advice}")
     return [distribution]
 

@@ -38,6 +38,7 @@ from zoo.data.packed import WHOLE, Pack, check_left, check_target, open_packed, 
 from zoo.data.splits import DataSplits, ImageSplit, StreamedSplit, decode_split, limit_images, spread_rows
 from zoo.errors import InputError, check_count, suggest
 from zoo.factory import OpenedModel
+from zoo.files import is_file, is_folder
 from zoo.progress import LONG, progress
 
 Split = Literal["train", "val"]
@@ -261,7 +262,7 @@ def identify_data(data: object) -> str:
     if not isinstance(data, str | Path):
         return ""
     path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else str(data)
+    return str(path.resolve()) if is_file(path) or is_folder(path) else str(data)
 
 
 # Opening --------------------------------------------------------------------------------------------------------------
@@ -284,7 +285,7 @@ def open_parts(source: Source, options: DataOptions) -> Parts:
             split: partial(open_named, source, split, root, options.split_seed, options.download) for split in CALLED
         }
     path = Path(source).expanduser()
-    if not path.exists():
+    if not (is_file(path) or is_folder(path)):
         raise _unknown(str(source))
     if holds_tables(path):
         return open_tables(path, display_name(path), options.root)
