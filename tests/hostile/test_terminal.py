@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import logging
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +17,6 @@ import zoo
 from tests.hostile.made_hostile import CONTROL, TEXTS, tiny, write_folder
 from zoo import catalog
 from zoo.cli import app
-from zoo.cli.output import without_word_of_triton
 from zoo.errors import printable
 
 HOSTILE = "a" + "".join(CONTROL) + "z[red]"
@@ -36,18 +30,6 @@ def test_a_text_is_one_line_that_any_terminal_shows(text: str) -> None:
     shown.encode()
     assert printable(shown) == shown
     assert len(shown.splitlines()) <= 1
-
-
-@pytest.mark.parametrize("name", ["torch._library.triton", "torch.utils.flop_counter"])
-def test_a_missing_triton_is_not_told_and_everything_else_is(name: str, caplog: pytest.LogCaptureFixture) -> None:
-    logger = logging.getLogger(name)
-    with without_word_of_triton():
-        logger.warning("Triton not available, find_triton_kernels = []")
-        logger.warning("triton not found; flop counting will not work for triton kernels")
-        logger.warning("something else of %s", "triton")
-    logger.warning("Triton not available, find_triton_kernels = []")
-    told = [record.getMessage() for record in caplog.records]
-    assert told == ["something else of triton", "Triton not available, find_triton_kernels = []"]
 
 
 def test_words_of_any_language_stay_as_they_are() -> None:
@@ -87,17 +69,6 @@ def test_info_predict_and_publish_write_it_out(folder: str, tmp_path: Path) -> N
     assert "error: " in output("predict", "--model", folder, str(tmp_path / "no\x1b\udcff"), status=1)
 
 
-@pytest.mark.slow
-def test_eval_writes_it_out(folder: str, tmp_path: Path) -> None:
-    data = tmp_path / "data [red]\x1b"
-    for label in ("plain", "\u202etxt.exe"):
-        (data / label).mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(data / label / "0.png")
-    told = output("eval", folder, "--data", str(data))
-    assert r"\u202etxt.exe" in told
-    assert "[red]" in told  # no colour of rich's
-
-
 def test_json_says_exactly_what_is_recorded(folder: str) -> None:
     [weight] = json.loads(output("info", folder, "--json"))["weights"]
     assert weight["labels"] == LABELS
@@ -122,22 +93,11 @@ def test_list_and_errors_write_it_out(tmp_path: Path, monkeypatch: pytest.Monkey
         catalog.default_catalog.cache_clear()
 
 
-@pytest.mark.slow
-def test_a_terminal_of_few_letters_gets_escapes(folder: str) -> None:
-    write_folder(Path(folder), labels=["Größe", "木", "c"])
-    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "zoo", "info", folder]
-    done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert rb"Gr\xf6\xdfe, \u6728, c" in done.stdout
-    shutil.rmtree(folder)
-
-
 def test_nothing_is_printed_past_this() -> None:
     """Commands print by `say`; what else they print is JSON, which is ASCII, or goes through rich as checked above."""
     root = Path(zoo.__file__).parent
-    files = [*(root / "cli").glob("*.py"), *root.glob("printing*.py"), *(root / "training").glob("*.py")]
-    assert len(files) > 20
+    files = [*(root / "cli").glob("*.py"), *(root / "training").glob("*.py")]
+    files.remove(root / "cli" / "output.py")  # it holds `say`
     for file in files:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("print", "typer.echo", "sys.stdout.write"):

@@ -1,10 +1,10 @@
-"""`zoo list`: the models and the components that there are."""
+"""`zoo list`: models and components."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -52,7 +52,7 @@ def list_command(
         typer.Option(
             metavar="FIGURE",
             help=f"Sort by {', '.join(SortedBy)}: top1 from the highest down, the others from the lowest up.  "
-            "(default: as listed)",
+            "(default: top1 in a terminal, else as the catalog lists them)",
         ),
     ] = None,
     max_params: Annotated[
@@ -111,20 +111,21 @@ def _list_models(
 ) -> None:
     from zoo.catalog import default_catalog, list_rows, unlisted_components
 
-    rows = list_rows(pattern, parts, pretrained, bounds, sort)
+    table = in_terminal() and not as_json
+    rows = list_rows(pattern, parts, pretrained, bounds, sort or ("top1" if table else None))
     restricted = pretrained or any(parts.values()) or any(bound is not None for bound in bounds.values())
     if not restricted:
         rows += _unlisted(pattern)
     further = unlisted_components() if pattern in ("*", "**") and not restricted else []
     if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
-        for hint in _hints(pattern):
+        for hint in _hints(pattern, parts):
             say(hint, file=sys.stderr)
     elif as_json:
         catalog = default_catalog()
         print_rows([_as_object(row, catalog) for row in rows], as_json)
         print_rows([_unlisted_object(*each) for each in further], as_json)
-    elif in_terminal():
+    elif table:
         print_rows([_in_short(row) for row in rows], as_json)
         say()
         if pretrained:
@@ -162,14 +163,15 @@ def _in_a_line(pattern: str, component: Component) -> str:
     return line if len(line) <= 80 else f"{line[:79].rstrip()}…"
 
 
-def _hints(pattern: str) -> Iterator[str]:
-    """Name the patterns of unlisted names, for components that a word of the pattern names."""
+def _hints(pattern: str, parts: Mapping[str, str | None]) -> Iterator[str]:
+    """Name what builds names that no catalog lists, if the pattern or an option such as --neuron asks for it."""
     from zoo.catalog import unlisted_components
 
     words = {word for word in re.split(r"[^a-z0-9]+", pattern) if word}
+    asked = {(kind, (name or "").rpartition(":")[2]) for kind, name in parts.items()}
     for unlisted, component in unlisted_components():
         begins = component.kind == "family" and any(component.name.startswith(word) for word in words)
-        if begins or component.name in words:
+        if begins or component.name in words or (component.kind, component.name) in asked:
             builds = f"builds names that no catalog lists: {unlisted}"
             yield f"the {component.kind} {component.name} {builds} ({component.distribution})"
 

@@ -101,7 +101,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     words = [column for column in (rows[0] if rows else ()) if column != "name" and not _of_numbers(column, rows)]
     for column in rows[0] if rows else ():
         first = column == "name"
