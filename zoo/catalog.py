@@ -20,7 +20,16 @@ from typing import Annotated, Any, Literal, final
 
 import bracex
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    PositiveFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
@@ -199,7 +208,7 @@ class StoredWeight(Record):
     dataset_license: str
     dataset_attribution: str
     dataset_note: str = ""
-    labels: tuple[str, ...] = Field(min_length=1, max_length=MAX_CLASSES)
+    labels: Annotated[tuple[str, ...], FailFast()] = Field(min_length=1, max_length=MAX_CLASSES)
     in_chans: int = Field(default=3, ge=1, le=MAX_CHANNELS)
     preprocessing: Preprocessing
     recipe: str

@@ -388,13 +388,12 @@ class Stock:
         """Parse a name; the error says which plugin to install, or which reference is meant."""
         try:
             return parse_name(name, self.registry)
-        except UnknownComponentError as error:
-            variant, tag = split_tag(name)
-            for record in self.catalog.weights.get(variant, []):
-                if tag in (None, record.tag):
-                    _check_providers(record, record.name, error)
-            raise
         except ModelNameError as error:
+            if isinstance(error, UnknownComponentError):
+                variant, tag = split_tag(name)
+                for record in self.catalog.weights.get(variant, []):
+                    if tag in (None, record.tag):
+                        _check_providers(record, record.name, error)
             hint = _meant_reference(name) if isinstance(name, str) else ""
             if not hint:
                 raise

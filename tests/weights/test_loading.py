@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.hub.hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_files
-from zoo.catalog.sources import LocalFolder
 from zoo.cli import app
 from zoo.errors import NewHeadWarning, OptionError, WeightError
+from zoo.names import LocalFolder
 from zoo.saving import make_folder
 from zoo.weights import load, parse_weight, read_weight
 

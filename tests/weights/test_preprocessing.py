@@ -16,7 +16,7 @@ from pydantic import ValidationError
 import zoo
 from zoo.catalog import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
-from zoo.errors import InputError, WeightError
+from zoo.errors import InputError
 from zoo.exporting.onnx_file import export_onnx
 from zoo.saving import Statement, make_folder
 from zoo.weights import pack
@@ -28,7 +28,7 @@ NAME = "ann_resnet_b2_m2_d1"
 def folder_of(path: Path, **stated: Any) -> str:
     torch.manual_seed(0)
     model = zoo.create_model(NAME, num_classes=3)
-    statement = Statement("MIT", ["a", "b", "c"], 32, "noise", **stated)
+    statement = Statement("MIT", ["a", "b", "c"], {"size": 32} | stated, "noise")
     make_folder(f"{NAME}.made", pack(model.state_dict(), model.spec), "it", statement).write(path)
     return f"local-dir:{path}"
 
@@ -74,39 +74,12 @@ def test_a_crop_is_the_centre_of_a_larger_image(crop_pct: float) -> None:
     assert float(row[-1]) == pytest.approx((1 + kept) / 2 - kept / 128, abs=0.01)
 
 
-def test_an_old_config_is_still_read(tmp_path: Path) -> None:
-    reference = folder_of(tmp_path / "kept")
-    file = tmp_path / "kept" / "config.json"
-    content = json.loads(file.read_text())
-    content["zoo"]["format"] = 1
-    weight = content["zoo"]["weight"]
-    weight["preprocessing"] = {"size": 32, "interpolation": "bicubic"}
-    for key in ("control", "started_from", "silenced", "robustness", "energy_range", "converted"):
-        del weight[key]
-    file.write_text(json.dumps(content))
-    assert zoo.transform(reference).preprocessing == Preprocessing(size=32)
-    content["zoo"]["format"] = 3
-    file.write_text(json.dumps(content))
-    with pytest.raises(WeightError, match="is of format 3, this zoo reads 1 and 2"):
-        zoo.create_model(reference)
-
-
 @pytest.mark.parametrize(
     "wrong", [{"std": (0.0,)}, {"mean": ()}, {"crop_pct": 0}, {"crop_pct": 1.5}, {"mean": (math.nan,)}]
 )
 def test_impossible_preprocessing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Preprocessing(size=32, **wrong)
-
-
-def test_as_many_means_as_channels(tmp_path: Path) -> None:
-    reference = folder_of(tmp_path / "kept")
-    file = tmp_path / "kept" / "config.json"
-    content = json.loads(file.read_text())
-    content["zoo"]["weight"]["preprocessing"]["mean"] = [0.1, 0.2]
-    file.write_text(json.dumps(content))
-    with pytest.raises(WeightError, match=r"preprocessing\.mean has 2 numbers; valid: 1, or in_chans=3"):
-        zoo.create_model(reference)
 
 
 def test_a_profile_takes_what_the_transform_gives(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""tools/: a finished run becomes a record, and an energy range goes into a registry.yaml without touching more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import zoo
+from tests.data.made_data import folder, packed
+from tools.record_energy import measure_range, put_range
+from tools.record_run import record_run
+from zoo.catalog import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
+from zoo.data import load_split
+from zoo.errors import InputError, WeightError
+from zoo.inference.evaluate import evaluate
+from zoo.training import train
+
+ROOT = Path(__file__).parents[2]
+CATALOGS = [catalog_path(), *sorted(ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"))]
+BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
+MADE = EnergyRange(models={"cheap": (3.0, 2.0), "dear": (9.0, 1.0)}, images=4, data="four images")
+NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+FACTS = {
+    "license": "mit",
+    "dataset": "made",
+    "dataset_license": "none",
+    "dataset_attribution": "its authors",
+    "dataset_note": "noise",
+}
+SOURCE = "package:made/made.safetensors"
+SPIKING = [
+    record
+    for path in CATALOGS
+    for record in read_file(path).weights
+    if record.activity and record.activity.spike_rate is not None
+]
+
+
+@pytest.mark.parametrize("record", SPIKING, ids=lambda record: record.name)
+def test_every_range_agrees_with_its_records_activity(record: WeightRecord) -> None:
+    """A range may be of fewer images than the activity."""
+    if record.energy_range is None:
+        pytest.skip("no range yet: python -m tools.record_energy")
+    assert record.activity is not None
+    network, control = record.energy_range.models["arithmetic-float32"]
+    assert network == pytest.approx(record.activity.energy_uj, rel=0.03)
+    if record.activity.control_energy_uj is not None:
+        assert control == pytest.approx(record.activity.control_energy_uj, rel=1e-3)
+    in_int8 = (0.23 * record.activity.macs + 0.03 * record.activity.acs) / 1e6
+    assert record.energy_range.models["arithmetic-int8"][0] == pytest.approx(in_int8, rel=0.03)
+
+
+@pytest.mark.parametrize("path", CATALOGS, ids=lambda path: path.parent.name)
+def test_a_range_is_written_and_replaced_and_every_other_line_stays(path: Path) -> None:
+    before = path.read_text(encoding="utf-8")
+    for record in read_file(path).weights:
+        once = put_range(before, record, MADE)
+        assert put_range(once, record, MADE) == once
+        content, changed = yaml.safe_load(before), yaml.safe_load(once)
+        for old, new in zip(content["weights"], changed["weights"], strict=True):
+            if (new["variant"], new["tag"]) == (record.variant, record.tag):
+                assert EnergyRange.model_validate(new.pop("energy_range")) == MADE
+                old.pop("energy_range", None)
+        assert changed == content
+        comments = [[line for line in text.splitlines() if line.lstrip()[:1] == "#"] for text in (before, once)]
+        assert comments[0] == comments[1]
+
+
+def test_what_has_no_range_and_what_is_not_listed() -> None:
+    hybrid, control = (
+        default_catalog().weight(zoo.parse_name(name)) for name in (BUNDLED, "ann_resnet_b8_m2_d4.cifar10")
+    )
+    data = load_split((torch.zeros(4, 32, 32, 3, dtype=torch.uint8).numpy(), torch.arange(4).numpy()), "val")
+    with pytest.raises(InputError, match="--count"):
+        measure_range(hybrid, data, 1000)
+    assert measure_range(control, data, 1) is None
+    with pytest.raises(InputError, match=BUNDLED):
+        put_range("weights:\n", hybrid, MADE)
+
+
+@pytest.mark.slow
+def test_a_finished_run_becomes_a_record(tmp_path: Path) -> None:
+    data = packed(tmp_path / "val.npz")
+    with pytest.raises(WeightError):
+        record_run(tmp_path, "made", SOURCE, data, FACTS)
+    out = tmp_path / "run"
+    packed(tmp_path / "train.npz")
+    train(NAME, tmp_path, out=out, changes={"epochs": 3, "batch_size": 8, "precision": "no", "seed": 5})
+    record = record_run(out, "made", SOURCE, data, FACTS)
+    assert (record.name, record.size) == (NAME + ".made", (out / "model.safetensors").stat().st_size)
+    assert (record.epochs, record.seed, record.preprocessing.size) == (3, 5, 16)
+    model = zoo.create_model(f"local-dir:{out}")
+    assert record.figures.params == sum(p.numel() for p in model.parameters())
+    assert record.metrics == {"top1": round(evaluate(model, load_split(data, "val")).top["top1"], 4)}
+    few = record_run(out, "made", SOURCE, data, FACTS, counted=10).activity
+    assert few is not None
+    assert few.images == 10
+    other = folder(tmp_path / "other", {"cat": 2, "dog": 2})
+    with pytest.raises(InputError, match="classes"):
+        record_run(out, "made", SOURCE, other, FACTS)

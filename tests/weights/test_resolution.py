@@ -1,0 +1,162 @@
+"""Whatever takes a name takes endpoint, cache, token, components and catalog too, also of a private repository."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import zoo
+from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
+from tests.hub.loopback import LoopbackHub
+from zoo.catalog import Catalog, CatalogFile, WeightRecord
+from zoo.cli import app
+from zoo.errors import HubError, MissingPluginError, OptionError
+from zoo.exporting import network_to_export
+from zoo.factory import open_model
+from zoo.inference.show import network_to_show
+from zoo.profiling import preprocessing_of
+from zoo.registry import Registry, default_registry
+from zoo.training import measure_weight
+from zoo.weights import parse_weight
+
+REPO = "alice/tiny"
+
+
+@pytest.fixture
+def elsewhere(hub: LoopbackHub) -> Iterator[LoopbackHub]:
+    """A second Hub with a private repository; the client's default one holds nothing."""
+    other = LoopbackHub()
+    yield other
+    other.stop()
+
+
+@pytest.fixture
+def private(elsewhere: LoopbackHub) -> str:
+    return f"hf-hub:{REPO}@{elsewhere.put(REPO, tiny_files(), private=True)}"
+
+
+@pytest.fixture
+def places(elsewhere: LoopbackHub, tmp_path: Path) -> dict[str, Any]:
+    token = elsewhere.add_token("alice", "read")
+    return {"endpoint": elsewhere.endpoint, "cache_dir": tmp_path / "own cache", "token": token}
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Labelled images of the tiny weight's classes."""
+    for number, label in enumerate(LABELS):
+        for index in range(4):
+            file = tmp_path / "images" / label / f"{index}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((SIZE, SIZE, 3), 60 * number + index, np.uint8)).save(file)
+    return tmp_path / "images"
+
+
+def same(model: torch.nn.Module) -> bool:
+    expected = parse_weight(tiny()[1], "tiny")
+    return all(torch.equal(value, expected[key]) for key, value in model.state_dict().items())
+
+
+Use = Callable[[str, Path, dict[str, Any]], bool]
+USES: dict[str, Use] = {
+    "create": lambda name, data, places: same(zoo.create_model(name, **places)),
+    "profile": lambda name, data, places: zoo.profile(name, SIZE, **places).num_classes == len(LABELS),
+    "preprocessing": lambda name, data, places: preprocessing_of(name, **places).size == SIZE,
+    "info": lambda name, data, places: zoo.model_info(name, **places)["name"] == f"{TINY}.noise",
+    "show": lambda name, data, places: same(network_to_show(name, **places)[0]),
+    "export": lambda name, data, places: same(network_to_export(name, **places)[0]),
+    "eval": lambda name, data, places: measure_weight(name, data, **places).evaluation.images > 0,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_private_repository_of_another_hub(
+    use: str, private: str, places: dict[str, Any], elsewhere: LoopbackHub, hub: LoopbackHub, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(HubError, match=REPO):
+        USES[use](private, data, places | {"token": None})
+    assert not files_below(tmp_path / "own cache")
+    assert USES[use](private, data, places)
+    assert files_below(tmp_path / "own cache")
+    assert (hub.requests, files_below(tmp_path / "hf_home")) == ([], {})
+    elsewhere.stop()
+    assert USES[use](private, data, places)  # what the cache holds needs no Hub
+
+
+@pytest.mark.parametrize("use", [use for use in USES if use != "info"])
+def test_a_catalog_of_ones_own(use: str, private: str, places: dict[str, Any], data: Path) -> None:
+    content = tiny()[0].model_dump() | {"source": f"hf-hub:{REPO}", "revision": private.partition("@")[2]}
+    catalog = Catalog([(CatalogFile(version=1, weights=(WeightRecord.model_validate(content),)), "a test")])
+    assert USES[use](f"{TINY}.noise", data, places | {"catalog": catalog})
+
+
+def test_components_of_ones_own() -> None:
+    own = Registry(default_registry().components())
+    own.register("encoder", "mine", default_registry().load("encoder", "ste"))
+    name = TINY.replace("ste", "mine")
+    assert str(open_model(name, registry=own).spec) == name
+    assert zoo.profile(name, SIZE, registry=own).params
+    with pytest.raises(ValueError, match="mine"):
+        open_model(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["info", "predict", "show", "profile", "eval", "export"])
+def test_the_commands_take_endpoint_and_cache(
+    command: str, elsewhere: LoopbackHub, hub: LoopbackHub, data: Path, tmp_path: Path
+) -> None:
+    name, image = f"hf-hub:{REPO}@{elsewhere.put(REPO, tiny_files())}", str(data / "ant" / "0.png")
+    arguments = {
+        "info": [name],
+        "predict": [image, "--model", name],
+        "show": [image, "--model", name, "--out", str(tmp_path / "seen.png")],
+        "profile": [name, "--data", image],
+        "eval": [name, "--data", str(data)],
+        "export": [name, "--out", str(tmp_path / "tiny.onnx")],
+    }[command]
+    place = ["--endpoint", elsewhere.endpoint, "--cache-dir", str(tmp_path / "cache")]
+    result = CliRunner().invoke(app, [command, *arguments, *place])
+    assert result.exit_code == 0, result.output
+    assert files_below(tmp_path / "cache")
+    assert not hub.requests
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [("endpint", "endpoint"), ("catlog", "catalog"), ("tokn", "token"), ("devise", "device")]
+)
+def test_a_misspelt_keyword_is_suggested(wrong: str, right: str) -> None:
+    keywords: dict[str, Any] = {wrong: None}
+    with pytest.raises(OptionError, match=f"'{wrong}'; did you mean '{right}'"):
+        zoo.create_model(TINY, **keywords)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("alice/tiny", "hf-hub:alice/tiny"),
+        ("https://huggingface.co/alice/tiny", "hf-hub:alice/tiny"),
+        ("runs", "local-dir:runs"),
+    ],
+)
+def test_a_reference_without_its_scheme_is_suggested(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError, match=words):
+        zoo.create_model(text)
+
+
+def test_a_component_of_another_distribution_than_the_stored_one_is_refused(tmp_path: Path) -> None:
+    zoo.save(zoo.create_model(TINY, num_classes=2), tmp_path / "saved")
+    config = tmp_path / "saved" / "config.json"
+    config.write_text(config.read_text().replace('"has8-zoo": "', '"zoo-bright": "'))
+    with pytest.raises(MissingPluginError, match="zoo-bright"):
+        zoo.create_model(f"local-dir:{tmp_path / 'saved'}")
