@@ -127,6 +127,14 @@ def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
     assert "#b22222" in read(picture)
 
 
+def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(DOCS / "draw_model.py"), "--out", str(tmp_path)]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    for name in ("block.svg", "network.svg"):
+        assert read(tmp_path / name) == read(DOCS / name), "python docs/draw_model.py"
+    assert read(DOCS / "block.svg").count("IF neuron") == 2
+
+
 # Files for machines ---------------------------------------------------------------------------------------------------
 
 
