@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 import zoo
+from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.training import Observer, Recipe, Training, load_recipe
 from zoo.training.loop import make_accelerator
@@ -37,13 +38,16 @@ def training(
     accumulate: int = 1,
     workers: int = 1,
     observers: Sequence[Observer] = (),
+    teacher: ImageClassifier | None = None,
     **changes: object,
 ) -> Training:
     torch.manual_seed(1)
     recipe = made_recipe(**changes)
     accelerator = make_accelerator(recipe.precision, accumulate)
     model = zoo.create_model(name, num_classes=2)
-    return Training(model, data, recipe, out, accelerator=accelerator, workers=workers, observers=observers)
+    return Training(
+        model, data, recipe, out, accelerator=accelerator, workers=workers, observers=observers, teacher=teacher
+    )
 
 
 def states(run: Training) -> dict[str, torch.Tensor]:

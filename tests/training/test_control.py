@@ -57,14 +57,18 @@ def test_the_analog_branches_and_the_head_are_the_controls(control: str, data: P
     assert begun.sha256 == _open(control).weight.sha256
 
 
-def test_a_network_of_the_very_layers_of_its_control_has_no_branches_that_start_from_it(tmp_path: Path) -> None:
-    control = zoo.create_model("ann_resnet18", num_classes=2)
+@pytest.mark.parametrize(
+    ("analog", "spiking"),
+    [("ann_resnet18", "sew_resnet18_phase"), ("ann_resnet_b2_m2_d1", "snn_resnet_b2_m2_d1_ste_bpd")],
+)
+def test_spikes_alone_take_all_layers_of_their_control(analog: str, spiking: str, tmp_path: Path) -> None:
+    control = zoo.create_model(analog, num_classes=2)
     zoo.save(control, tmp_path / "control", labels=["a", "b"])
-    begun_by = _open(f"local-dir:{tmp_path / 'control'}")
-    spiking = build(_open("sew_resnet18_phase"), ("a", "b"), 1, begun_by)
-    assert spiking.notes[0].startswith("its layers start from ann_resnet18")
-    taken, state = control.state_dict(), spiking.model.state_dict()
-    assert all(torch.equal(state[key], value) for key, value in taken.items())
+    begun = build(_open(spiking), ("a", "b"), 1, _open(f"local-dir:{tmp_path / 'control'}"))
+    assert begun.notes[0].startswith(f"its layers start from {analog}")
+    state = begun.model.state_dict()
+    for key, value in control.state_dict().items():
+        assert torch.equal(state[key if key in state else key.replace(".analog.", ".spiking.")], value), key
 
 
 def test_a_run_says_what_it_started_from(control: str, data: Path) -> None:
@@ -187,7 +191,7 @@ def test_a_gain_that_was_not_asked_for_stays_out_and_is_named(published: Path) -
 
 
 def test_what_is_no_control_leaves_nothing(published: Path, temporary: Path) -> None:
-    with pytest.raises(WeightError, match=r"absent\.pth is not a file"):
+    with pytest.raises(WeightError, match=r"absent\.pth"):
         _begin("timm:absent.pth")
     with pytest.raises(InputError, match="timm has no weights"):
         _begin("timm:resnet18.a99_in1k")

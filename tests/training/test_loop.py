@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from tests.training.made_runs import NAME, Losses, assert_same, states, training
 from zoo.data import ImageSplit
 from zoo.data.splits import limit_images
 from zoo.errors import DivergenceError, InputError, MemoryLimitError
-from zoo.training import evaluate
+from zoo.training import Training, evaluate
 from zoo.training.batches import augment, make_plan
 
 STILL: dict[str, Any] = {"flip": False, "max_shift": 0}
@@ -140,6 +141,32 @@ def test_a_network_that_pays_for_spikes_fires_less(data: ImageSplit, tmp_path: P
     assert paying[-1].spike_rate is not None
     assert paying[-1].spike_rate < 0.8 * free[-1].spike_rate
     assert paying[0].train_loss > free[0].train_loss  # the penalty is in the loss that is shown
+
+
+def test_a_teacher_and_a_moving_average(data: ImageSplit, tmp_path: Path) -> None:
+    """The loss is the cross-entropy with the teacher's answers; the network is the average, also after a resumption."""
+    teacher, losses = zoo.create_model("ann_resnet_b2_m2_d1", num_classes=2).eval(), Losses()
+
+    def started(out: Path) -> Training:
+        changes: dict[str, Any] = {"ema": 0.5, "distillation": 1.0, **STILL}
+        return training(data, out, observers=[losses], teacher=teacher, **changes)
+
+    whole = started(tmp_path / "whole")
+    inputs = seen_by(whole.model)
+    twin = copy.deepcopy(whole.network).train()
+    for _ in range(2):
+        whole.run_epoch()
+    with torch.no_grad():
+        expected = functional.cross_entropy(twin(inputs[0]), teacher(inputs[0]).softmax(1))
+    assert losses.steps[0].loss == pytest.approx(float(expected), rel=1e-5)
+    raw, average = whole.model.state_dict(), whole.network.state_dict()
+    assert raw.keys() == average.keys()
+    assert not torch.equal(raw["head.fc.weight"], average["head.fc.weight"])
+    started(tmp_path / "parts").run_epoch()
+    resumed = started(tmp_path / "parts")
+    assert resumed.resume()
+    resumed.run_epoch()
+    assert_same(states(resumed), states(whole))
 
 
 def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
