@@ -250,6 +250,10 @@ class StoredWeight(Record):
         json.dumps(self.model_dump(), ensure_ascii=False, default=str).encode()  # half a surrogate pair cannot
         return self
 
+    def __repr__(self) -> str:
+        figures = "".join(f", {name}={value:g}" for name, value in self.metrics.items())
+        return f"{type(self).__name__}({self.name}{figures}, sha256={self.sha256[:12]}…)"
+
     @property
     def name(self) -> str:
         """`variant.tag`."""

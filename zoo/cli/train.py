@@ -129,9 +129,9 @@ def train_command(
     """Train a model on images: a folder of your own photographs, or a data set.
 
     The result, in --out, is a folder that everything else takes: `zoo predict
-    --model DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish
-    local-dir:DIR --license …`, zoo.create_model("local-dir:DIR"). Beside it lie
-    metrics.csv, curves.png, TensorBoard's events and run.json, which says
+    DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish local-dir:DIR
+    --license …`, zoo.create_model("local-dir:DIR"). Beside it lie metrics.csv,
+    curves.png, TensorBoard's events and run.json, which says
     everything that was set. Validation images are measured once, at the end,
     when the weight is on disk already.
 
@@ -213,7 +213,7 @@ def _print(result: TrainingResult, as_json: bool, shown: Sequence[str]) -> None:
     say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
     for note in (note for note in result.notes if note not in shown):
         say(f"note: {note}")
-    say(f"  zoo predict --model {result.folder} photo.jpg")
+    say(f"  zoo predict {result.folder} photo.jpg")
     if result.missing:
         say(f"not worth publishing yet: {'; '.join(result.missing)}")
     else:
