@@ -27,6 +27,7 @@ from zoo.data.images import Transform
 from zoo.errors import DivergenceError, InputError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.families.thresholds import QuantisedReLU
 from zoo.inference.evaluate import is_shortage, reason_of
+from zoo.profiling.activity import NORMS
 from zoo.profiling.counting import NEURONS
 from zoo.training.batches import LEAST, Feeder, MicroBatch, make_plan
 from zoo.training.checkpoint import Checkpoint, Identity, identify, read_checkpoint, write_checkpoint
@@ -154,6 +155,9 @@ class Training:
     def run_epoch(self) -> None:
         """Take the steps that are left of one epoch, then save."""
         self.model.train()
+        if self.recipe.frozen_norms:
+            for norm in (module for module in self.model.modules() if isinstance(module, NORMS)):
+                norm.eval()
         clock = time.monotonic()
         rate = None
         with self._memory_errors(), scaled_surrogates(self._network, self.recipe.surrogate_scale):

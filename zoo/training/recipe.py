@@ -63,6 +63,9 @@ class Recipe(BaseModel):
     spike_penalty: float = Field(
         default=0.0, ge=0, description="weight in the loss of the spike rate, the mean over neuron layers"
     )
+    frozen_norms: bool = Field(
+        default=False, description="batch norms keep the statistics that they start with, as in eval mode"
+    )
     calibration: int = Field(
         default=0, ge=0, description="training images that set the scales of quantised and spiking activations at first"
     )
