@@ -24,7 +24,6 @@ from zoo.data.images import (
     display_name,
     find_images,
     fit,
-    open_image,
     read_image,
     sample_photographs,
     upright_size,
@@ -40,8 +39,7 @@ def saved(image: Image.Image | np.ndarray[Any, Any], path: Path, **options: Any)
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
     read = read_image(path)
     assert read.mode == "RGB"
-    with open_image(path) as file:
-        assert upright_size(file, "it") == read.size
+    assert upright_size(path.read_bytes(), "it") == read.size
     return np.asarray(read)
 
 

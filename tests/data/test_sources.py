@@ -247,7 +247,7 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
     refuses("hf://datasets/ab/cd", "hfds/ab/cd")
     (tmp_path / "empty").mkdir()
     refuses(tmp_path / "empty", "empty holds no class folders")
-    refuses(f"wds/{tmp_path / 'empty'}", "no .*empty; valid: .tar")
+    refuses(f"wds/{tmp_path / 'empty'}", "empty cannot be read")
     refuses(pets / "cat", "cat holds images, but no class folders")
     refuses(folder(tmp_path / "one", {"cat": 3}), "has 1 class")
     refuses(folder(tmp_path / "some", {"a": 2, "b": 0, "c": 0}), "no images of 'b', 'c'")
@@ -414,7 +414,7 @@ def test_a_large_file_stays_on_the_disk(tmp_path: Path, monkeypatch: pytest.Monk
     np.savez(tmp_path / "a.npz", labels=LABELS, images=np.array(IMAGES, order=order))
     held = load_split(tmp_path / "a.npz", "val")
     monkeypatch.setattr(module, "MAPPED", IMAGES.nbytes - 1)
-    assert isinstance(module.open_packed(tmp_path / "a.npz")[""].store.pixels, np.memmap)  # type: ignore[attr-defined]
+    assert isinstance(module.open_packed(tmp_path / "a.npz")[""].pixels, np.memmap)
     mapped = load_split(tmp_path / "a.npz", "val", in_memory_bytes=0)
     assert contents(mapped) == contents(held)
     assert isinstance(held, MemorySplit)
@@ -485,7 +485,7 @@ def test_labels_may_be_names_and_columns_be_called_otherwise(tmp_path: Path) -> 
         data = load_split(source, "val")
         assert (data.classes, data.labels.tolist()) == (("bright", "dark"), [1, 0] * 4)
     datasets.Dataset.from_dict({"label": ["a", "b"], "text": ["c", "d"]}).to_parquet(tmp_path / "data.parquet")
-    with pytest.raises(InputError, match="no column that must be the images; it has label, text"):
+    with pytest.raises(InputError, match="no column that must be the Image; it has label, text"):
         load_split(tmp_path / "data.parquet", "val")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from zoo.data.images import (
     display_name,
     is_folder,
     list_folder,
-    open_image,
+    read_file,
     to_rgb,
     upright_size,
     walk_images,
@@ -43,28 +42,8 @@ _KINDS = {
 }
 
 
-class ImageStore(ABC):
-    """Images by number."""
-
-    @abstractmethod
-    def image(self, key: int) -> Image.Image:
-        """Decode an image: upright, RGB; raises `InputError`, naming it, if it is damaged."""
-
-    @abstractmethod
-    def size(self, key: int) -> tuple[int, int]:
-        """Return (width, height) of `image`, from its header; raises `InputError` if that is damaged."""
-
-    @abstractmethod
-    def length(self, key: int) -> int:
-        """Return the number of bytes that are stored of an image."""
-
-    @abstractmethod
-    def content(self, key: int) -> bytes:
-        """Return what is stored of an image, or a hash of that; raises `InputError` if it cannot be read."""
-
-    def image_and_content(self, key: int) -> tuple[Image.Image, bytes]:
-        """Return both, read once."""
-        return self.image(key), self.content(key)
+Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
+"""An image as it is stored: the bytes of an image file, (H, W, C) uint8 with C of `CHANNELS`, or a PIL image."""
 
 
 @final
@@ -80,18 +59,20 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         (('cat', 'dog'), 4, (<PIL.Image.Image image mode=RGB size=8x8>, 1))
 
     Attributes:
-        store: the images.
-        names: by number in the store, `class/file`: which image it is, wherever the data lie.
-        keys: (n,) int64, numbers in the store.
+        stored: number → image; raises `InputError` if it cannot be read.
+        names: by number, `class/file`: which image it is, wherever the data lie.
+        keys: (n,) int64, numbers of the images.
         labels: (n,) int64.
         classes: names in label order.
         where: file or folder, for messages.
         title: the same for cards, without a path on a user's machine.
         stored_as: image formats, such as JPEG.
         numbered: the classes are named by the numbers of labels that came without names.
+        pixels: (N, H, W, C) uint8, of which `stored` gives rows; None for images of other kinds.
+        length: number → bytes of its file; None if there are no files.
     """
 
-    store: ImageStore
+    stored: Callable[[int], Stored]
     names: Sequence[str]
     keys: Tensor
     labels: Tensor
@@ -100,12 +81,14 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
     title: str
     stored_as: str
     numbered: bool = False
+    pixels: np.ndarray[Any, Any] | None = None
+    length: Callable[[int], int] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Image.Image, int]:
-        return self.store.image(int(self.keys[row])), int(self.labels[row])
+        return self.image_and_content(row)[0], int(self.labels[row])
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
         return (self[row] for row in range(len(self)))
@@ -113,6 +96,23 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
     def name(self, row: int) -> str:
         """Return `class/file` of an image."""
         return self.names[int(self.keys[row])]
+
+    def image_and_content(self, row: int) -> tuple[Image.Image, bytes]:
+        """Return an image, upright and RGB, and what is stored of it; raises `InputError` if it is damaged."""
+        stored = self.stored(int(self.keys[row]))
+        name = f"{self.where}: {display_name(self.name(row))}"
+        if isinstance(stored, bytes):
+            return decode_image(stored, name), stored
+        if isinstance(stored, np.ndarray):
+            return to_rgb(Image.fromarray(stored[..., 0] if stored.shape[-1] == 1 else stored), name), stored.tobytes()
+        return to_rgb(stored, name), stored.tobytes()
+
+    def size(self, row: int) -> tuple[int, int]:
+        """Return (width, height) of an image, of a file from its header; raises `InputError` if that is damaged."""
+        if self.pixels is not None:
+            return self.pixels.shape[2], self.pixels.shape[1]
+        stored = self.stored(int(self.keys[row]))
+        return upright_size(stored, self.name(row)) if isinstance(stored, bytes) else self[row][0].size
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
         """Return those rows alone; `part` says in messages which part of the data they are."""
@@ -150,9 +150,9 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
             contents: a hash of the stored bytes; empty if they are too many to be read through.
         """
         digest = hashlib.sha256(repr((self.classes, size)).encode())
-        for row, (key, label) in enumerate(zip(self.keys.tolist(), self.labels.tolist(), strict=True)):
-            line = f"{self.name(row)}\0{label}\0{self.store.length(key)}\n"
-            digest.update(line.encode(errors="backslashreplace"))
+        for key, label in zip(self.keys.tolist(), self.labels.tolist(), strict=True):
+            length = self.length(key) if self.length is not None else ""
+            digest.update(f"{self.names[key]}\0{label}\0{length}\n".encode(errors="backslashreplace"))
         digest.update(contents)
         return digest.hexdigest()[:32]
 
@@ -210,39 +210,7 @@ def title_of(path: Path) -> str:
     return display_name("/".join(path.absolute().parts[1:][-2:]))
 
 
-# Encoded images -------------------------------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class EncodedStore(ImageStore):
-    """Images as the bytes of image files.
-
-    Attributes:
-        read: number → bytes; raises `InputError` if they cannot be read.
-        bytes_of: number → how many bytes they are.
-        describe: number → name for messages.
-    """
-
-    read: Callable[[int], bytes]
-    bytes_of: Callable[[int], int]
-    describe: Callable[[int], str]
-
-    def image(self, key: int) -> Image.Image:
-        return decode_image(self.read(key), self.describe(key))
-
-    def size(self, key: int) -> tuple[int, int]:
-        return upright_size(self.read(key), self.describe(key))
-
-    def length(self, key: int) -> int:
-        return self.bytes_of(key)
-
-    def content(self, key: int) -> bytes:
-        return self.read(key)
-
-    def image_and_content(self, key: int) -> tuple[Image.Image, bytes]:
-        content = self.read(key)
-        return decode_image(content, self.describe(key)), content
+# Folders --------------------------------------------------------------------------------------------------------------
 
 
 def open_folder(folder: Path) -> ImageDataset:
@@ -274,13 +242,6 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]], title: str) ->
     names = [name for files in images.values() for name in files]
     counts = torch.tensor([len(files) for files in images.values()])
 
-    def read(key: int) -> bytes:
-        with open_image(folder / names[key]) as file:
-            try:
-                return file.read()
-            except OSError as error:
-                raise InputError(f"{display_name(folder / names[key])} cannot be read: {error.strerror}") from error
-
     def length(key: int) -> int:
         try:
             return (folder / names[key]).stat().st_size
@@ -289,7 +250,7 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]], title: str) ->
 
     suffixes = {os.path.splitext(name)[1].lower() for name in names}
     return ImageDataset(
-        store=EncodedStore(read, length, lambda key: display_name(folder / names[key])),
+        stored=lambda key: read_file(folder / names[key]),
         names=names,
         keys=torch.arange(len(names)),
         labels=torch.repeat_interleave(torch.arange(len(images)), counts),
@@ -297,6 +258,7 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]], title: str) ->
         where=display_name(folder),
         title=title,
         stored_as=" and ".join(sorted({_KINDS.get(suffix, suffix[1:].upper()) for suffix in suffixes})),
+        length=length,
     )
 
 
@@ -313,37 +275,7 @@ def holds_images(folder: Path) -> bool:
     )
 
 
-# Pixels ---------------------------------------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class PixelStore(ImageStore):
-    """Images that are stored as pixels.
-
-    Attributes:
-        pixels: (n, H, W, C) uint8, C of `CHANNELS`; in memory, or mapped from a file.
-    """
-
-    pixels: np.ndarray[Any, Any]
-
-    def image(self, key: int) -> Image.Image:
-        return image_of(self.pixels[key], f"image {key}")
-
-    def size(self, key: int) -> tuple[int, int]:
-        height, width = self.pixels.shape[1:3]
-        return width, height
-
-    def length(self, key: int) -> int:
-        return self.pixels[key].nbytes
-
-    def content(self, key: int) -> bytes:
-        return self.pixels[key].tobytes()
-
-
-def image_of(pixels: np.ndarray[Any, Any], name: str) -> Image.Image:
-    """Return (H, W, C) uint8, C of `CHANNELS`, as an RGB image; transparency is laid on white."""
-    return to_rgb(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels), name)
+# Arrays ---------------------------------------------------------------------------------------------------------------
 
 
 def open_arrays(
@@ -370,11 +302,12 @@ def open_arrays(
     if not isinstance(images, np.ndarray):
         raise InputError(f"{where}: images is a {type(images).__name__}; valid: a numpy array (N, H, W, C) of uint8")
     _check_shape(images.dtype, images.shape, where)
-    return label_images(PixelStore(images), len(images), labels, classes, names, where, title, "pixels")
+    listed = label_images(images.__getitem__, len(images), labels, classes, names, where, title, "pixels")
+    return replace(listed, pixels=images)
 
 
 def label_images(
-    store: ImageStore,
+    stored: Callable[[int], Stored],
     count: int,
     labels: Any,
     classes: Iterable[Any] | None,
@@ -383,7 +316,7 @@ def label_images(
     title: str,
     stored_as: str,
 ) -> ImageDataset:
-    """Return the first `count` images of a store with their labels; arguments and errors are those of `open_arrays`."""
+    """Return `count` stored images with their labels; other arguments and errors are those of `open_arrays`."""
     labels = np.asarray(labels)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise InputError(f"{where}: labels is {labels.dtype} of shape {labels.shape}; valid: one row of integers")
@@ -401,7 +334,7 @@ def label_images(
     if known is None:
         numbers, labels = np.unique(labels, return_inverse=True)
     return ImageDataset(
-        store=store,
+        stored=stored,
         names=names,
         keys=torch.arange(len(labels)),
         labels=torch.from_numpy(labels.astype(np.int64)),
@@ -450,9 +383,6 @@ Arrays: TypeAlias = tuple[Any, Any]
 InHand: TypeAlias = "Arrays | Dataset[Any] | Mapping[str, Arrays | Dataset[Any]]"
 """What `open_in_hand` takes; a mapping has it for `train` and for `val`."""
 
-_READ_TWICE = 8
-"""Items of a data set that are read twice, to see whether they are the same."""
-
 
 def open_in_hand(data: object) -> dict[str, ImageDataset]:
     """Open arrays, a map-style torch data set of images and labels, or a mapping of `train` and `val` to such.
@@ -489,97 +419,43 @@ def _open_one(data: object, split: str) -> ImageDataset:
 
 
 def _open_dataset(dataset: Dataset[Any], where: str) -> ImageDataset:
-    store = TorchStore(dataset, where)
-    labels = store.read_through()
-    classes = getattr(dataset, "classes", None)  # torchvision's name for them; data sets need not have any
-    return label_images(
-        store, len(labels), labels, classes, None, where, f"{type(dataset).__name__} of Python", "pixels"
-    )
+    length, lock = len(dataset), Lock()  # type: ignore[arg-type]
 
-
-@final
-class TorchStore(ImageStore):
-    """The items of a map-style torch data set, read one at a time, since it may not bear threads.
-
-    Args:
-        dataset: with items of an image and a label.
-        where: for messages.
-    """
-
-    def __init__(self, dataset: Dataset[Any], where: str) -> None:
-        self._dataset, self._where, self._lock = dataset, where, Lock()
-        self._sizes: list[tuple[int, int]] = []
-        self._digests: list[bytes] = []
-
-    def read_through(self) -> np.ndarray[Any, Any]:
-        """Return the labels of all items, (n,); sizes and digests are kept."""
-        length = len(self._dataset)  # type: ignore[arg-type]
-        labels = []
-        with progress(f"reading {self._where}", length, visible=length >= LONG) as advance:
-            for key in range(length):
-                image, label = self._read(key)
-                self._sizes.append(image.size)
-                self._digests.append(_digest(image))
-                labels.append(label)
-                advance(1)
-        for key in range(min(length, _READ_TWICE)):
-            self.image(key)
-        return np.array(labels, np.int64)
-
-    def image(self, key: int) -> Image.Image:
-        image, _ = self._read(key)
-        if _digest(image) != self._digests[key]:
-            raise InputError(
-                f"item {key} of {self._where} is another image on the second reading; take what it draws at random "
-                "out of its transform: the recipe flips and shifts"
-            )
-        return image
-
-    def size(self, key: int) -> tuple[int, int]:
-        return self._sizes[key]
-
-    def length(self, key: int) -> int:
-        width, height = self._sizes[key]
-        return 3 * width * height
-
-    def content(self, key: int) -> bytes:
-        return self._digests[key]
-
-    def _read(self, key: int) -> tuple[Image.Image, int]:
-        name = f"item {key} of {self._where}"
+    def item(key: int) -> tuple[Stored, int]:
+        name = f"item {key} of {where}"
         try:
-            with self._lock:
-                item = self._dataset[key]
+            with lock:  # it may not bear threads
+                image, label = dataset[key]
+            return _to_stored(image), int(label.item() if isinstance(label, Tensor) else label.__index__())
         except Exception as error:  # of code that is not ours
-            raise InputError(f"{name} cannot be read: {type(error).__name__}: {error}") from error
-        if not isinstance(item, tuple | list) or len(item) != 2:
-            raise InputError(f"{name} is a {type(item).__name__}; valid: a pair of image and label")
-        return _to_image(item[0], name), _to_label(item[1], name)
+            raise InputError(
+                f"{name} is not a pair of image and label: {type(error).__name__}: {error}; valid: a PIL image, an "
+                "array (H, W, C) or a tensor (C, H, W) of uint8, C of 1, 3 or 4, and an integer"
+            ) from error
 
-
-def _to_image(value: object, name: str) -> Image.Image:
-    """Return a PIL image, or an array (H, W, C) or tensor (C, H, W) of bytes with or without C, as RGB."""
-    if isinstance(value, Image.Image):
-        return to_rgb(value, name)
-    if isinstance(value, Tensor):
-        value = (value.permute(1, 2, 0) if value.dim() == 3 else value).cpu().numpy()
-    if not isinstance(value, np.ndarray):
-        raise InputError(f"{name} has a {type(value).__name__} for an image; valid: a PIL image, or uint8 values")
-    pixels = value[..., None] if value.ndim == 2 else value
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in CHANNELS:
+    labels = []
+    with progress(f"reading {where}", length, visible=length >= LONG) as advance:
+        for key in range(length):
+            labels.append(item(key)[1])
+            advance(1)
+    classes = getattr(dataset, "classes", None)  # torchvision's name for them; data sets need not have any
+    title = f"{type(dataset).__name__} of Python"
+    listed = label_images(lambda key: item(key)[0], length, labels, classes, None, where, title, "pixels")
+    if length and listed.image_and_content(0)[1] != listed.image_and_content(0)[1]:
         raise InputError(
-            f"{name} has an image of {value.dtype} and shape {value.shape}; valid: uint8, an array (H, W, C) or a "
-            "tensor (C, H, W), C of 1, 3 or 4; take ToTensor and Normalize out of its transform"
+            f"item 0 of {where} is another image on the second reading; take what it draws at random out of its "
+            "transform: the recipe flips and shifts"
         )
-    return image_of(np.ascontiguousarray(pixels), name)
+    return listed
 
 
-def _to_label(value: object, name: str) -> int:
-    try:
-        return int(value.item() if isinstance(value, Tensor | np.ndarray) else value.__index__())  # type: ignore[attr-defined]
-    except (AttributeError, TypeError, ValueError):
-        raise InputError(f"{name} has the label {value!r:.40}; valid: an integer") from None
-
-
-def _digest(image: Image.Image) -> bytes:
-    return hashlib.blake2b(repr(image.size).encode() + image.tobytes(), digest_size=16).digest()
+def _to_stored(value: Any) -> Stored:
+    if isinstance(value, Image.Image):
+        return value
+    pixels = (
+        value.permute(1, 2, 0).cpu().numpy() if isinstance(value, Tensor) and value.dim() == 3 else np.asarray(value)
+    )
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[-1] not in CHANNELS:
+        raise ValueError(f"an image of {pixels.dtype} and shape {pixels.shape}")
+    return np.ascontiguousarray(pixels)

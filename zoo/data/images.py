@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
@@ -64,36 +64,29 @@ def read_image(path: Path | str) -> Image.Image:
         InputError: the file is missing, a folder, empty, truncated, damaged, no image, or has more than `MAX_PIXELS`
             pixels, which its header tells before anything is decoded.
     """
-    with open_image(path) as file:
-        return decode_image(file, display_name(path))
+    return decode_image(read_file(path), display_name(path))
 
 
-def open_image(path: Path | str) -> BinaryIO:
-    """Open a file; raises `InputError` if it is missing, a folder, empty or unreadable."""
-    path = Path(path)
+def read_file(path: Path | str) -> bytes:
+    """Read a regular file; raises `InputError` if it is missing, something else, empty or unreadable."""
     name = display_name(path)
     try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise InputError(f"{name} is a folder, not an image file; name a file inside it")
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{name} is not a regular file; save the image to one first")
-        if status.st_size == 0:
-            raise InputError(f"{name} is empty (0 bytes); save or download it again")
-        return path.open("rb")
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise InputError(f"{name} is not a file; name an image file")
+        content = Path(path).read_bytes()
     except InputError:
         raise
-    except FileNotFoundError:
-        raise InputError(f"{name} does not exist; check the path") from None
-    except PermissionError:
-        raise InputError(f"{name} cannot be read: permission denied; check its owner and mode") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{name!r} cannot be read: {_reason(error)}") from error
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) else _reason(error)
+        raise InputError(f"{name} cannot be read: {reason}") from error
+    if not content:
+        raise InputError(f"{name} is empty (0 bytes); save or download it again")
+    return content
 
 
-def decode_image(file: BinaryIO | bytes, name: str) -> Image.Image:
-    """Decode an open file, or its content, as `read_image` does; errors call it `name`."""
-    with _opened(file, name) as image:
+def decode_image(content: bytes, name: str) -> Image.Image:
+    """Decode the content of a file, as `read_image` does; errors call it `name`."""
+    with _opened(content, name) as image:
         return _rgb(_upright(image), name)
 
 
@@ -104,9 +97,9 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _rgb(_upright(image), name)
 
 
-def upright_size(file: BinaryIO | bytes, name: str) -> tuple[int, int]:
+def upright_size(content: bytes, name: str) -> tuple[int, int]:
     """Return the (width, height) that `decode_image` would give, from the header if the format has it there."""
-    with _opened(file, name) as image:
+    with _opened(content, name) as image:
         # Pillow tells the upright size of a TIFF if its own tags give the orientation, and not if XMP does.
         stored = image.size
         if isinstance(image, TiffImageFile):
@@ -136,14 +129,10 @@ def _orientation(image: Image.Image) -> Any:
 
 
 @contextmanager
-def _opened(file: BinaryIO | bytes, name: str) -> Iterator[Image.Image]:
-    with _explained(name), Image.open(_as_file(file), formats=_readable_formats()) as image:
+def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
+    with _explained(name), Image.open(io.BytesIO(content), formats=_readable_formats()) as image:
         _check_pixels(image.width * image.height, name)
         yield image
-
-
-def _as_file(file: BinaryIO | bytes) -> BinaryIO:
-    return io.BytesIO(file) if isinstance(file, bytes) else file
 
 
 @contextmanager

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.data.datasets import (
-    EncodedStore,
     ImageDataset,
     label_images,
     name_some,
@@ -23,6 +22,7 @@ from zoo.data.datasets import (
     open_arrays,
     open_files,
     open_folder,
+    title_of,
 )
 from zoo.data.images import display_name, list_folder
 from zoo.data.packed import WHOLE
@@ -30,9 +30,6 @@ from zoo.errors import InputError, missing_extra
 
 if TYPE_CHECKING:
     import datasets
-
-Parts = Mapping[str, Callable[[], ImageDataset]]
-"""Splits by name, each opened when it is called; `WHOLE` for data that are not divided."""
 
 CALLED = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
 """Names of a split's folder or file, the first that is there counts: `test` is used if there is no `val`."""
@@ -142,8 +139,11 @@ def _open_imagenet(split: str, folder: Path) -> ImageDataset:
 
 # Through `datasets` ---------------------------------------------------------------------------------------------------
 
-PREFIXES = ("hfds", "wds")
-"""Before the slash of a reference: a set of the Hub or a folder of .parquet files; tar files of WebDataset."""
+PREFIXES = ("hfds/", "wds/")
+"""Before a set of the Hub, a folder of .parquet files, or tar files of WebDataset."""
+
+_SAVED = ("dataset_dict.json", "dataset_info.json")
+"""Files that `save_to_disk` writes."""
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
@@ -152,82 +152,68 @@ _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 
 def is_reference(named: object) -> bool:
     """Return whether that is `hfds/…` or `wds/…`."""
-    prefix, _, rest = str(named).partition("/") if isinstance(named, str) else ("", "", "")
-    return bool(rest.strip("/")) and prefix.lower() in PREFIXES
-
-
-def open_reference(reference: str, root: Path | None, download: bool) -> Parts:
-    """Open `hfds/ORG/NAME`, `hfds/FOLDER`, `wds/FILE.tar` or `wds/FOLDER`; one split alone is `WHOLE`.
-
-    Raises:
-        InputError: there is no such set, or it holds no images with labels.
-        MissingExtraError: `datasets` is not installed.
-    """
-    prefix, _, rest = reference.partition("/")
-    path = Path(rest).expanduser()
-    if prefix.lower() == "wds" or path.exists():
-        return open_tables(path, display_name(reference), root)
-    if not download:
-        raise InputError(
-            f"{display_name(reference)} is not a folder here, and downloading is switched off; if the library datasets "
-            "has it in its cache, allow downloads and set HF_HUB_OFFLINE=1"
-        )
-    library, where = _library(), display_name(reference)
-    with _explained(where):
-        splits = library.get_dataset_split_names(rest)
-    load = partial(library.load_dataset, rest, cache_dir=_cache(root))
-    return _parts({split: partial(_open, load, split, where, f"{display_name(rest)}, {split}") for split in splits})
-
-
-def open_tables(path: Path, where: str, root: Path | None) -> Parts:
-    """Open a .tar or .parquet file, a folder of such files, or what `save_to_disk` of `datasets` wrote."""
-    library = _library()
-    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
-        with _explained(where):
-            saved = library.load_from_disk(path)
-            splits = saved if isinstance(saved, library.DatasetDict) else {WHOLE: saved}
-        return _parts({split: partial(_open, lambda split: splits[split], split, where, path.name) for split in splits})
-    kind = "tar" if path.suffix.lower() == ".tar" or (path.is_dir() and any(path.glob("*.tar"))) else "parquet"
-    files = sorted(path.glob(f"*.{kind}")) if path.is_dir() else [path]
-    if not files or not path.exists():
-        raise InputError(
-            f"{where}: there is no {display_name(path)}; valid: .tar or .parquet files, or a folder of them"
-        )
-    parts = {}
-    for split, names in _splits_of(files, where).items():
-        load = partial(
-            library.load_dataset,
-            "webdataset" if kind == "tar" else "parquet",
-            data_files={split or "train": [str(name.absolute()) for name in names]},
-            cache_dir=_cache(root),
-        )
-        called = split or f"{path.absolute().parent.name}/{path.name}"
-        parts[split] = partial(_open_files, load, names, split, where, f"{path.name}, {called}" if split else called)
-    return _parts(parts)
+    return isinstance(named, str) and named.lower().startswith(PREFIXES) and bool(named.partition("/")[2].strip("/"))
 
 
 def holds_tables(path: Path) -> bool:
-    """Return whether that is a file, or a folder without class folders, that `open_tables` opens."""
+    """Return whether that is a .tar or .parquet file, or a folder of such, or what `save_to_disk` wrote."""
     if not path.is_dir():
         return path.suffix.lower() in (".tar", ".parquet")
-    saved = (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file()
-    files = any(path.glob("*.tar")) or any(path.glob("*.parquet"))
-    return saved or (files and not any(child.is_dir() for child in path.iterdir()))
+    if any((path / name).is_file() for name in _SAVED):
+        return True
+    return bool(_table_files(path)) and not any(child.is_dir() for child in path.iterdir())
 
 
-def _library() -> Any:
+def _table_files(path: Path) -> list[Path]:
+    """Return the tar files of a folder, else its .parquet files; or the file itself."""
+    if not path.is_dir():
+        return [path] if path.is_file() else []
+    return sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
+
+
+def open_tables(named: str, root: Path | None, download: bool) -> dict[str, ImageDataset]:
+    """Open a set of the Hub, a .tar or .parquet file, a folder of such files, or what `save_to_disk` wrote.
+
+    Args:
+        named: a path, a reference `hfds/…` or `wds/…`, or `hfds/ORG/NAME` of the Hub.
+        root: where the library keeps what it downloads and converts; None for its own cache.
+        download: whether a set of the Hub may be downloaded.
+
+    Returns:
+        Data sets by split; those of files by the names that these begin with. One split alone is `WHOLE`.
+
+    Raises:
+        InputError: there is no such set, a file is cut, or it holds no images with labels.
+        MissingExtraError: `datasets` is not installed.
+    """
     try:
         import datasets
     except ImportError as error:
         raise missing_extra(error, "reading sets of the Hub, parquet and tar", "data") from error
-    return datasets
-
-
-def _cache(root: Path | None) -> str | None:
-    return None if root is None else str(root.expanduser())
-
-
-def _parts(parts: Parts) -> Parts:
+    where = display_name(named)
+    rest = named.partition("/")[2] if is_reference(named) else named
+    path, cache = Path(rest).expanduser(), None if root is None else str(root.expanduser())
+    if not path.exists() and (named.lower().startswith("wds/") or not download):
+        raise InputError(f"{where}: there is no {display_name(path)}, or downloading is switched off")
+    splits: dict[str, list[str]] = {}
+    for file in _table_files(path):
+        if file.suffix == ".tar":
+            _check_tar(file)
+        splits.setdefault(_split_of(file), []).append(str(file.absolute()))
+    with _explained(where):
+        if any((path / name).is_file() for name in _SAVED):
+            tables = datasets.load_from_disk(path)
+        elif splits:
+            kind = "webdataset" if _table_files(path)[0].suffix == ".tar" else "parquet"
+            tables = datasets.load_dataset(kind, data_files=splits, cache_dir=cache)
+        else:
+            tables = datasets.load_dataset(rest, cache_dir=cache)
+    if not isinstance(tables, datasets.DatasetDict):
+        tables = {WHOLE: tables}
+    beside = (path if path.is_dir() else path.parent) / "classes.txt"
+    classes = beside.read_text("utf-8").splitlines() if path.exists() and beside.is_file() else None
+    title = title_of(path) if path.exists() else where
+    parts = {split: _open(rows, f"{where}, {split}", f"{title}, {split}", classes) for split, rows in tables.items()}
     return parts if len(parts) > 1 else dict.fromkeys((WHOLE,), *parts.values())
 
 
@@ -247,29 +233,10 @@ def _explained(where: str) -> Iterator[None]:
         ) from error
 
 
-def _splits_of(files: Sequence[Path], where: str) -> dict[str, list[Path]]:
-    """Group files by the split that their names begin with: train-0000.tar, val.parquet."""
+def _split_of(file: Path) -> str:
+    """Return the split that a file's name begins with, as in train-0000.tar; else `train`."""
     known = [name for names in CALLED.values() for name in names]
-    splits: dict[str, list[Path]] = {}
-    for file in files:
-        stem = file.stem.lower()
-        split = next((name for name in known if stem == name or stem.startswith((f"{name}-", f"{name}_"))), WHOLE)
-        splits.setdefault(split, []).append(file)
-    if WHOLE in splits and len(splits) > 1:
-        raise InputError(
-            f"{where} holds {display_name(splits[WHOLE][0].name)} beside files that are named as splits; move one kind "
-            "away"
-        )
-    return splits
-
-
-def _open_files(load: Callable[..., Any], files: Sequence[Path], split: str, where: str, title: str) -> ImageDataset:
-    for file in files:
-        if file.suffix == ".tar":
-            _check_tar(file)
-    classes = files[0].parent / "classes.txt"
-    names = classes.read_text("utf-8").splitlines() if classes.is_file() else None
-    return _open(load, split or "train", where if not split else f"{where}, {split}", title, names)
+    return next((name for name in known if re.match(rf"{name}(?![a-z])", file.stem.lower())), "train")
 
 
 def _check_tar(file: Path) -> None:
@@ -288,52 +255,38 @@ def _check_tar(file: Path) -> None:
         raise InputError(f"{display_name(file)} is cut: it lacks the mark of a tar's end; make or download it again")
 
 
-def _open(
-    load: Callable[..., Any], split: str, where: str, title: str, classes: list[str] | None = None
-) -> ImageDataset:
-    """Open a split in the order of its rows; images are read when they are asked for."""
-    library = _library()
+def _open(rows: datasets.Dataset, where: str, title: str, classes: list[str] | None) -> ImageDataset:
+    """Open a table in the order of its rows; images are read when they are asked for."""
+    import datasets
+
     with _explained(where):
-        rows = load(split=split)
-        image, label = _columns(rows.features, where)
-        feature = rows.features[label]
-        labels, known = _number(rows[label][:], feature, classes, where)
-        rows = rows.cast_column(image, library.Image(decode=False))
+        image = _column(rows.features, _IMAGE_COLUMNS, datasets.Image, where)
+        label = _column(rows.features, _LABEL_COLUMNS, datasets.ClassLabel, where)
+        labels, known = _number(rows[label][:], rows.features[label], classes, where)
+        rows = rows.cast_column(image, datasets.Image(decode=False))
         names = _names(rows, image, labels, known)
-        lengths = _lengths(rows, image)
         images = rows.select_columns([image])
 
-    def read(key: int) -> bytes:
+    def stored(key: int) -> bytes:
         try:
-            stored = images[key][image]
-            return stored["bytes"] or Path(stored["path"]).read_bytes()
+            held = images[key][image]
+            return held["bytes"] or Path(held["path"]).read_bytes()
         except Exception as error:  # of what Arrow and datasets do not like in a row
-            raise InputError(f"{describe(key)} cannot be read: {type(error).__name__}: {error}") from error
+            raise InputError(f"{where}: {names[key]} cannot be read: {type(error).__name__}: {error}") from error
 
-    def describe(key: int) -> str:
-        return f"image {key} of {where} ({names[key]})"
-
-    store = EncodedStore(read, lengths.__getitem__, describe)
-    return label_images(store, len(labels), labels, known, names, where, title, "a table of image files")
+    return label_images(stored, len(labels), labels, known, names, where, title, "a table of image files")
 
 
-def _columns(features: Mapping[str, Any], where: str) -> tuple[str, str]:
-    """Return the column of the images, and the one of the labels."""
-    library = _library()
-    image = _choose(features, _IMAGE_COLUMNS, library.Image)
-    label = _choose(features, _LABEL_COLUMNS, library.ClassLabel)
-    if image is None or label is None:
-        what = "images" if image is None else "labels"
-        columns = ", ".join(display_name(name) for name in features)
-        valid = " or ".join(_IMAGE_COLUMNS if image is None else _LABEL_COLUMNS)
-        raise InputError(f"{where} has no column that must be the {what}; it has {columns}; call it {valid}")
-    return image, label
-
-
-def _choose(features: Mapping[str, Any], usual: Sequence[str], kind: type) -> str | None:
-    """Return the first usual name that is there, else the only column of that type."""
+def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where: str) -> str:
+    """Return the first usual name of a column that is there, else the only column of that type."""
+    found = [name for name in usual if name in features]
     typed = [name for name, feature in features.items() if isinstance(feature, kind)]
-    return next((name for name in usual if name in features), typed[0] if len(typed) == 1 else None)
+    if not found and len(typed) != 1:
+        columns = ", ".join(display_name(name) for name in features)
+        raise InputError(
+            f"{where} has no column that must be the {kind.__name__}; it has {columns}; call it {' or '.join(usual)}"
+        )
+    return (found or typed)[0]
 
 
 def _number(
@@ -359,19 +312,8 @@ def _names(rows: datasets.Dataset, image: str, labels: np.ndarray[Any, Any], cla
     if "__key__" in rows.column_names:  # of WebDataset, which may tell a folder too
         keys = zip(folders, rows["__key__"], strict=True)
         return [f"{key}.jpg" if "/" in key else f"{folder}/{key}.jpg" for folder, key in keys]
-    paths = _flat(rows, image, lambda chunk: chunk.field("path"))
+    paths = [path for chunk in rows.data.column(image).chunks for path in chunk.field("path").to_pylist()]
+    if len(paths) != len(folders):  # some of the rows were selected
+        return numbered
     names = [f"{folder}/{Path(path or '').name}" for folder, path in zip(folders, paths, strict=True)]
     return names if all(paths) and len(set(names)) == len(names) else numbered
-
-
-def _lengths(rows: datasets.Dataset, image: str) -> list[int]:
-    """Return the bytes of the images; none of them is read for it."""
-    import pyarrow.compute as compute
-
-    return [length or 0 for length in _flat(rows, image, lambda chunk: compute.binary_length(chunk.field("bytes")))]
-
-
-def _flat(rows: datasets.Dataset, image: str, pick: Callable[[Any], Any]) -> list[Any]:
-    """Return what `pick` takes of the column of images, row by row."""
-    values = [value for chunk in rows.data.column(image).chunks for value in pick(chunk).to_pylist()]
-    return values if len(values) == len(rows) else [None] * len(rows)  # of rows that were selected, nothing is known

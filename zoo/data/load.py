@@ -14,7 +14,6 @@ from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.data.datasets import (
     ImageDataset,
     InHand,
-    PixelStore,
     holds_images,
     name_some,
     open_files,
@@ -25,13 +24,11 @@ from zoo.data.datasets import (
 from zoo.data.images import Transform, display_name, find_images
 from zoo.data.libraries import (
     CALLED,
-    Parts,
     dataset_names,
     default_root,
     holds_tables,
     is_reference,
     open_named,
-    open_reference,
     open_tables,
 )
 from zoo.data.packed import WHOLE, Pack, check_left, check_target, open_packed, write_pack
@@ -47,6 +44,9 @@ LARGEST = 224
 """Pixels a side above which images are resized: the paper's size."""
 
 _GIB = 2**30
+
+Parts = Mapping[str, Callable[[], ImageDataset]]
+"""Splits by name, each opened when it is called; `WHOLE` for data that are not divided."""
 
 Source: TypeAlias = "str | Path | InHand"
 """What a user names as data; see `load_data`."""
@@ -255,8 +255,8 @@ def identify_data(data: object) -> str:
         content = hashlib.sha256()
         for split, part in data.items():
             content.update(repr((split, part.fingerprint((0, 0)))).encode())
-            for key in part.keys.tolist():
-                content.update(part.store.content(key))
+            for row in range(len(part)):
+                content.update(part.image_and_content(row)[1])
         kinds = " and ".join(sorted({part.title for part in data.values()}))
         return f"{kinds}, {content.hexdigest()[:16]}"
     if not isinstance(data, str | Path):
@@ -277,18 +277,17 @@ def open_parts(source: Source, options: DataOptions) -> Parts:
     """
     if not isinstance(source, str | Path):
         return {split: partial(_same, part) for split, part in open_in_hand(source).items()}
-    if is_reference(source):
-        return open_reference(str(source), options.root, options.download)
+    path = Path(source).expanduser()
+    if is_reference(source) or holds_tables(path):
+        parts = open_tables(str(source), options.root, options.download)
+        return {split: partial(_same, part) for split, part in parts.items()}
     if isinstance(source, str) and source in dataset_names():
         root = (options.root or default_root()).expanduser()
         return {
             split: partial(open_named, source, split, root, options.split_seed, options.download) for split in CALLED
         }
-    path = Path(source).expanduser()
     if not (is_file(path) or is_folder(path)):
         raise _unknown(str(source))
-    if holds_tables(path):
-        return open_tables(path, display_name(path), options.root)
     if path.is_file():
         return {split: partial(_same, part) for split, part in open_packed(path).items()}
     packed = {name: file for name in _split_names() if (file := path / f"{name}.npz").is_file()}
@@ -414,10 +413,9 @@ def choose_size(parts: Sequence[ImageDataset], image_size: int | None = None) ->
     smallest = LARGEST + 1
     reasons: list[str] = []
     for data in parts:
-        keys = data.keys[:1] if isinstance(data.store, PixelStore) else data.keys  # all of one size
-        for key in keys.tolist():
+        for row in range(len(data) if data.pixels is None else 1):  # pixels are all of one size
             try:
-                size = data.store.size(key)
+                size = data.size(row)
             except InputError as error:
                 reasons.append(str(error))
                 continue

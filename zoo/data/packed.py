@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from zoo.data.datasets import EncodedStore, ImageDataset, label_images, open_arrays, title_of
+from zoo.data.datasets import ImageDataset, label_images, open_arrays, title_of
 from zoo.data.images import Transform, display_name
 from zoo.data.splits import NAMED, Damage, decode
 from zoo.errors import InputError
@@ -137,17 +137,16 @@ def _encoded(arrays: dict[str, np.ndarray[Any, Any]], path: Path, where: str) ->
     if offsets[0] != 0 or (offsets[1:] < offsets[:-1]).any() or offsets[-1] != len(data):
         raise InputError(f"{where}: offsets must rise from 0 to the {len(data)} bytes of jpeg; the file is cut")
     offsets = offsets.astype(np.int64)
-    store = EncodedStore(
-        lambda key: data[offsets[key] : offsets[key + 1]].tobytes(),
-        lambda key: int(offsets[key + 1] - offsets[key]),
-        lambda key: f"image {key} of {where} ({names[key]})",
-    )
     classes = arrays["classes"].tolist()
     title, stored_as = title_of(path), _formats(data, offsets)
-    listed = label_images(store, len(labels), labels, classes, None, where, title, stored_as)
+
+    def stored(key: int) -> bytes:
+        return data[offsets[key] : offsets[key + 1]].tobytes()
+
+    listed = label_images(stored, len(labels), labels, classes, None, where, title, stored_as)
     numbers = arrays.get("numbers", np.arange(len(labels))).tolist()
     names = [f"{classes[label]}/{number:05d}.jpg" for label, number in zip(labels.tolist(), numbers, strict=True)]
-    return replace(listed, names=names)
+    return replace(listed, names=names, length=lambda key: int(offsets[key + 1] - offsets[key]))
 
 
 def _formats(data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> str:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.data.datasets import ImageDataset, PixelStore
+from zoo.data.datasets import ImageDataset
 from zoo.data.images import Transform
 from zoo.errors import InputError
 from zoo.progress import LONG, progress
@@ -215,9 +215,9 @@ def decode_split(data: ImageDataset, transform: Transform, max_damaged: int) -> 
     damage, side = Damage(max_damaged), transform.preprocessing.size
     contents = hashlib.sha256()
     pixels, left = torch.empty((len(data), 3, side, side), dtype=torch.uint8), data
-    if isinstance(data.store, PixelStore) and data.store.pixels.shape[1:] == (side, side, 3) and _is_whole(transform):
+    if data.pixels is not None and data.pixels.shape[1:] == (side, side, 3) and _is_whole(transform):
         for rows in torch.arange(len(data)).split(_AT_ONCE):
-            stored = np.ascontiguousarray(data.store.pixels[data.keys[rows].numpy()])
+            stored = np.ascontiguousarray(data.pixels[data.keys[rows].numpy()])
             contents.update(stored.data)
             pixels[rows[0] : rows[-1] + 1] = torch.from_numpy(stored).permute(0, 3, 1, 2)
     else:
@@ -261,13 +261,9 @@ def decode(
     """Decode those rows in order, on all cores; damaged images are counted and skipped."""
 
     def decode_one(row: int) -> Decoded | InputError:
-        key, digest = int(data.keys[row]), b""
         try:
-            if hashed:
-                image, content = data.store.image_and_content(key)
-                digest = hashlib.blake2b(content, digest_size=16).digest()
-            else:
-                image = data.store.image(key)
+            image, content = data.image_and_content(row)
+            digest = hashlib.blake2b(content, digest_size=16).digest() if hashed else b""
             return Decoded(row, transform.square(image), digest)
         except InputError as error:
             return error
