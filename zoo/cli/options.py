@@ -36,8 +36,8 @@ Model = Annotated[
 ]
 DATA_HELP = (
     "A folder with a folder of images for every class (or train/ and val/ with such folders); an .npz of images and "
-    "labels, or of zoo pack; cifar10, cifar100, caltech101, caltech256, imagenet; a .parquet file, a .tar of WebDataset, "
-    "or a folder of either; hfds/ORG/NAME, a set of the Hugging Face Hub."
+    "labels, or of zoo pack; cifar10, cifar100, caltech101, caltech256, imagenet; a .parquet file, a .tar of "
+    "WebDataset, or a folder of either; hfds/ORG/NAME, a set of the Hugging Face Hub."
 )
 """What DATA may be, for all commands that take it."""
 DEVICES = "auto|cpu|cuda|cuda:1|mps"

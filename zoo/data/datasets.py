@@ -21,7 +21,6 @@ from zoo.data.images import (
     SUFFIXES,
     decode_image,
     display_name,
-    is_folder,
     list_folder,
     read_file,
     to_rgb,
@@ -264,13 +263,13 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]], title: str) ->
 
 def subfolders(folder: Path) -> list[str]:
     """Return the names of the folders in a folder, sorted, without hidden ones; links count."""
-    return sorted(entry.name for entry in list_folder(folder) if is_folder(entry.path))
+    return sorted(entry.name for entry in list_folder(folder) if os.path.isdir(entry.path))
 
 
 def holds_images(folder: Path) -> bool:
     """Return whether image files lie in the folder itself."""
     return any(
-        os.path.splitext(entry.name)[1].lower() in SUFFIXES and not is_folder(entry.path)
+        os.path.splitext(entry.name)[1].lower() in SUFFIXES and not os.path.isdir(entry.path)
         for entry in list_folder(folder)
     )
 

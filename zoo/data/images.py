@@ -23,6 +23,7 @@ from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
 from zoo.errors import InputError, printable
+from zoo.files import is_folder
 
 if TYPE_CHECKING:
     from zoo.catalog import Preprocessing
@@ -297,14 +298,6 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
     return images
 
 
-def is_folder(path: Path | str) -> bool:
-    """Return whether that is a folder; False for a name that no file can have."""
-    try:
-        return os.path.isdir(path)
-    except ValueError:
-        return False
-
-
 def walk_images(
     folder: Path | str, links: bool, prefix: str = "", above: Collection[tuple[int, int]] = ()
 ) -> Iterator[str]:
@@ -327,7 +320,7 @@ def walk_images(
     if identity in above:
         return
     for entry in list_folder(folder):
-        if not is_folder(entry.path):
+        if not os.path.isdir(entry.path):
             if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
                 yield prefix + entry.name
         elif links or not entry.is_symlink():

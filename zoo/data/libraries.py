@@ -27,6 +27,7 @@ from zoo.data.datasets import (
 from zoo.data.images import display_name, list_folder
 from zoo.data.packed import WHOLE
 from zoo.errors import InputError, missing_extra
+from zoo.files import is_file, is_folder
 
 if TYPE_CHECKING:
     import datasets
@@ -157,8 +158,8 @@ def is_reference(named: object) -> bool:
 
 def holds_tables(path: Path) -> bool:
     """Return whether that is a .tar or .parquet file, or a folder of such, or what `save_to_disk` wrote."""
-    if not path.is_dir():
-        return path.suffix.lower() in (".tar", ".parquet")
+    if not is_folder(path):
+        return is_file(path) and path.suffix.lower() in (".tar", ".parquet")
     if any((path / name).is_file() for name in _SAVED):
         return True
     return bool(_table_files(path)) and not any(child.is_dir() for child in path.iterdir())

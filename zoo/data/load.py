@@ -383,10 +383,10 @@ def _open_loose(source: Source) -> ImageDataset | None:
     if not isinstance(source, str | Path) or is_reference(source) or source in dataset_names():
         return None
     path = Path(source).expanduser()
-    if path.is_file():
+    if is_file(path):
         data = holds_tables(path) or path.suffix.lower() == ".npz"
         return None if data else open_files(path.parent, {"": [path.name]}, path.name)
-    if not path.is_dir() or holds_tables(path) or any(path.glob("*.npz")):
+    if not is_folder(path) or holds_tables(path) or any(path.glob("*.npz")):
         return None
     if subfolders(path) and not holds_images(path):
         return None
