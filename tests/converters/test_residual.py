@@ -278,6 +278,18 @@ def test_a_look_alike_is_refused_by_the_name_of_its_file_or_what_the_file_says(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("converter", ["timm", "torchvision"])
+@pytest.mark.parametrize("file", ["sew_resnet18.pth", "spiking-resnet18-best.pth", "last.pth"])
+def test_a_spiking_network_is_refused_by_its_name(
+    converter: str, file: str, resnet18: nn.Module, tmp_path: Path
+) -> None:
+    said = {"arch": "sew_resnet18"} if file == "last.pth" else {}
+    torch.save({"state_dict": resnet18.state_dict(), **said}, tmp_path / file)
+    with pytest.raises(WeightError, match="zoo convert sew"):
+        convert(converter, tmp_path / file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", LOOK_ALIKES)
 def test_a_look_alike_is_refused_by_timms_name(name: str, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightError, match=f"{name} .* strides, and its tensors do not show it"):

@@ -85,8 +85,7 @@ def _both(foreign: dict[str, Tensor]) -> Any:
     return _nested(_prefixed(foreign))
 
 
-@pytest.mark.parametrize("form", [_plain, _nested, _prefixed, _both])
-@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize(("form", "zipped"), [(_plain, True), (_nested, False), (_prefixed, False), (_both, True)])
 def test_state_dicts_are_read(form: Any, zipped: bool, foreign: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(form(foreign), tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
     state = read_state(tmp_path / "x.pth")
@@ -119,9 +118,8 @@ class _Trap:
 
 @pytest.mark.parametrize("place", ["beside", "inside", "alone"])
 @pytest.mark.parametrize("form", ["zip", "legacy", "pickle"])
-@pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
-def test_code_in_a_pickle_is_refused_and_never_run(place: str, form: str, suffix: str, tmp_path: Path) -> None:
-    sprung, checkpoint = tmp_path / "sprung", tmp_path / f"x{suffix}"
+def test_code_in_a_pickle_is_refused_and_never_run(place: str, form: str, tmp_path: Path) -> None:
+    sprung, checkpoint = tmp_path / "sprung", tmp_path / "x.pth"
     trap = _Trap(sprung)
     content = {
         "beside": {"state_dict": {"their.a": torch.ones(1)}, "optimizer": trap},
@@ -132,14 +130,11 @@ def test_code_in_a_pickle_is_refused_and_never_run(place: str, form: str, suffix
         checkpoint.write_bytes(pickle.dumps(content))
     else:
         torch.save(content, checkpoint, _use_new_zipfile_serialization=form == "zip")
-    with pytest.raises(WeightError, match="needs code to be run, which the zoo refuses"):
+    with pytest.raises(WeightError, match="needs code to be run"):
         read_state(checkpoint)
     assert not sprung.exists()
-
-
-def test_the_trap_would_have_sprung(tmp_path: Path) -> None:
-    pickle.loads(pickle.dumps(_Trap(tmp_path / "sprung")))  # noqa: S301
-    assert (tmp_path / "sprung").exists()
+    pickle.loads(pickle.dumps(trap))  # noqa: S301
+    assert sprung.exists()
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
@@ -169,9 +164,9 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
         read_state(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["none.pt", "."])
+@pytest.mark.parametrize("name", ["none.pt", ".", "x" * 300])
 def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightError, match="is not a file; name a checkpoint"):
+    with pytest.raises(WeightError, match="is not a file"):
         read_state(tmp_path / name)
 
 
@@ -187,6 +182,7 @@ def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
         ({"state_dict": {"a": None}}, "its entry 'a' is NoneType"),
         ({3: torch.ones(1)}, "its entry 3 is a tensor"),
         ({"a": torch.eye(2).to_sparse()}, "sparse_coo"),
+        ({"a": torch.ones(1, device="meta")}, "meta, without values"),
     ],
 )
 def test_what_is_no_state_dict_says_what_it_is(content: Any, said: str, tmp_path: Path) -> None:
@@ -254,7 +250,7 @@ def test_what_a_converter_makes_must_be_the_model(
 ) -> None:
     change(foreign)
     torch.save(foreign, tmp_path / "x.pt")
-    with pytest.raises(WeightError, match=f"does not fit {NAME}(.|\n)*{key}"):
+    with pytest.raises(WeightError, match=f"does not fit.*{key}"):
         convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys)
     assert not (tmp_path / "out").exists()
 

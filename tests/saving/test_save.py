@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
-import json
-import multiprocessing
 import os
 import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,20 +13,19 @@ import torch
 from typer.testing import CliRunner
 
 import zoo
+from tests.hub.hub_weights import files_below, in_process
 from zoo.cli import app
 from zoo.errors import InputError, OptionError, SaveError, TagError, WeightError
-from zoo.registry import Registry, default_registry
-from zoo.saving import ModelFolder, describe_checkpoint
-from zoo.saving import model as saving_model
+from zoo.saving import Statement, make_folder
 from zoo.weights import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
 
-def made(name: str = NAME, classes: int = 3, channels: int = 3, seed: int = 0) -> Any:
+def made(name: str = NAME, channels: int = 3, seed: int = 0) -> Any:
     """A network that has seen a batch, so that its running statistics are its own."""
     torch.manual_seed(seed)
-    model = zoo.create_model(name, num_classes=classes, in_chans=channels).train()
+    model = zoo.create_model(name, num_classes=3, in_chans=channels).train()
     size = max(16, model.min_image_size)
     model(torch.rand(4, channels, size, size))
     return model.eval()
@@ -46,20 +39,15 @@ def logits(model: Any) -> torch.Tensor:
     return answer
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        NAME,
-        "has8_vgg_b2_m2_d2_fourier_rate_plif",
-        "snn_resnet_b2_m2_d1_tanh_bpd_lif",
-        "ann_resnet_b2_m2_d1",
-        "timm_test_resnet",
-    ],
-)
-@pytest.mark.parametrize("channels", [1, 3])
+NAMES = [NAME, "has8_vgg_b2_m2_d2_fourier_rate_plif", "snn_resnet_b2_m2_d1_tanh_bpd_lif", "timm_test_resnet"]
+
+
+@pytest.mark.parametrize(("name", "channels"), [*((name, 3) for name in NAMES), (NAME, 1), ("ann_resnet_b2_m2_d1", 1)])
 def test_what_is_saved_loads_with_equal_logits(name: str, channels: int, tmp_path: Path) -> None:
-    model = made(name, channels=channels)
+    model = made(name, channels)
+    state = torch.get_rng_state()
     record = zoo.save(model, tmp_path / "saved")
+    assert torch.equal(torch.get_rng_state(), state)
     loaded = zoo.create_model(f"local-dir:{tmp_path / 'saved'}")
     assert torch.equal(logits(loaded), logits(model))
     assert record == read_config((tmp_path / "saved" / "config.json").read_bytes(), "saved")
@@ -67,36 +55,19 @@ def test_what_is_saved_loads_with_equal_logits(name: str, channels: int, tmp_pat
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["config.json", "model.safetensors", "saved"]
 
 
-def test_what_is_said_of_it_is_recorded(tmp_path: Path) -> None:
-    model = made()
-    record = zoo.save(
-        model,
-        tmp_path / "saved",
-        labels=["ant", "bee", "cow"],
-        license="MIT",
-        dataset="Noise",
-        metrics={"top1": 33.25},
-        tag="noise",
-        image_size=16,
-    )
-    assert record.labels == ("ant", "bee", "cow")
-    assert (record.license, record.dataset, record.metrics, record.tag) == ("MIT", "Noise", {"top1": 33.25}, "noise")
-    assert (record.preprocessing.size, record.figures.image_size) == (16, 16)
-    loaded = zoo.create_model(f"local-dir:{tmp_path / 'saved'}")
-    assert loaded.pretrained_cfg["label_names"] == ["ant", "bee", "cow"]
-    result = CliRunner().invoke(app, ["publish", f"local-dir:{tmp_path / 'saved'}", "--to-dir", str(tmp_path / "out")])
-    assert result.exit_code == 0, result.output
-    assert "MIT" in (tmp_path / "out" / "README.md").read_text()
-
-
-def test_nothing_that_is_not_known_is_made_up(tmp_path: Path) -> None:
-    record = zoo.save(made(), tmp_path / "saved")
-    assert record.labels == ("class 0", "class 1", "class 2")
-    assert (record.license, record.dataset, record.metrics) == ("not stated", "not stated", {})
-    assert record.preprocessing.size == 224
-    result = CliRunner().invoke(app, ["publish", f"local-dir:{tmp_path / 'saved'}", "--to-dir", str(tmp_path / "out")])
-    assert result.exit_code == 2
-    assert "names no licence" in result.output
+def test_what_is_said_is_recorded_and_nothing_else_is_made_up(tmp_path: Path) -> None:
+    said = {"labels": ["ant", "bee", "cow"], "license": "MIT", "dataset": "Noise", "metrics": {"top1": 33.25}}
+    record = zoo.save(made(), tmp_path / "said", tag="noise", image_size=16, **said)  # type: ignore[arg-type]
+    assert {key: getattr(record, key) for key in said} == said | {"labels": ("ant", "bee", "cow")}
+    assert (record.tag, record.preprocessing.size, record.figures.image_size) == ("noise", 16, 16)
+    data = (tmp_path / "said" / "model.safetensors").read_bytes()
+    statement = Statement("MIT", said["labels"], {"size": 16}, "Noise", metrics={"top1": 33.25})  # type: ignore[arg-type]
+    assert make_folder(f"{NAME}.noise", data, "it", statement).weight == record
+    silent = zoo.save(made(), tmp_path / "silent")
+    assert (silent.labels, silent.license) == (("class 0", "class 1", "class 2"), "not stated")
+    for name, code in (("said", 0), ("silent", 2)):  # publishing asks for a licence
+        order = ["publish", f"local-dir:{tmp_path / name}", "--to-dir", str(tmp_path / f"{name} out")]
+        assert CliRunner().invoke(app, order).exit_code == code
 
 
 def test_labels_and_size_are_those_of_its_weight_while_its_classes_are(tmp_path: Path) -> None:
@@ -108,17 +79,6 @@ def test_labels_and_size_are_those_of_its_weight_while_its_classes_are(tmp_path:
     assert zoo.save(model, tmp_path / "other").labels == ("class 0", "class 1", "class 2", "class 3")
 
 
-def test_torchs_generator_is_left_alone(tmp_path: Path) -> None:
-    model = made()
-    before = torch.get_rng_state()
-    zoo.save(model, tmp_path / "saved")
-    assert torch.equal(torch.get_rng_state(), before)
-    assert not model.training
-
-
-# What is refused ------------------------------------------------------------------------------------------------------
-
-
 def nan(model: Any) -> None:
     next(model.parameters()).data.view(-1)[0] = float("nan")
 
@@ -128,16 +88,16 @@ def infinite_statistics(model: Any) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "NaN": (nan, "holds NaN or infinity in stages.*: go back to weights from before"),
-    "infinity": (infinite_statistics, "holds NaN or infinity in stages.*running_var"),
-    "fused": (lambda model: model.fuse(), r"not the network of its name any more .*before fuse\(\)"),
-    "no head": (lambda model: model.reset_classifier(0), r"has no classes; .*reset_classifier\(n\)"),
+    "NaN": (nan, "NaN or infinity in stages"),
+    "infinity": (infinite_statistics, "running_var"),
+    "fused": (lambda model: model.fuse(), "not the network of its name"),
+    "no head": (lambda model: model.reset_classifier(0), "reset_classifier"),
     "another head": (lambda model: setattr(model, "head", torch.nn.Linear(2, 2)), "not the network of its name"),
-    "meta": (lambda model: model.to("meta"), "is on the meta device"),
+    "meta": (lambda model: model.to("meta"), "meta device"),
 }
 
 
-@pytest.mark.parametrize("what", [*REFUSED])
+@pytest.mark.parametrize("what", REFUSED)
 def test_what_would_not_load_again_is_refused(what: str, tmp_path: Path) -> None:
     change, said = REFUSED[what]
     model = made()
@@ -150,78 +110,59 @@ def test_what_would_not_load_again_is_refused(what: str, tmp_path: Path) -> None
 def test_a_network_that_is_not_of_its_options_any_more_is_refused(tmp_path: Path) -> None:
     model = zoo.create_model("sew_resnet18_ttfs", num_classes=2, timesteps=2)
     model.spec = zoo.parse_name("sew_resnet18_ttfs")
-    with pytest.raises(SaveError, match="runs 2 timesteps, its name and options stand for 10"):
+    with pytest.raises(SaveError, match="timesteps"):
         zoo.save(model, tmp_path / "saved")
 
 
 @pytest.mark.parametrize(
-    ("stated", "said"),
+    "stated",
     [
-        ({"labels": ["a", "b"]}, "has 3 classes, but 2 labels were given"),
-        ({"tag": "No Tag"}, "tag 'No Tag' is not valid; lower-case letters"),
-        ({"metrics": {"top1": 400.0}}, "out of range; valid: 0 to 100"),
-        ({"license": ""}, "license"),
-        ({"image_size": 0}, "needs at least 1 pixels a side|image_size"),
+        {"labels": ["a", "b"]},
+        {"tag": "No Tag"},
+        {"metrics": {"top1": 400.0}},
+        {"license": ""},
+        {"image_size": 0},
+        {"dataset": "\ud800"},
     ],
 )
-def test_what_no_record_may_say(stated: dict[str, Any], said: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=said) as caught:
+def test_what_no_record_may_say(stated: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises((SaveError, TagError, InputError), match=r"label|tag|top1|license|size|pixels|surrogates"):
         zoo.save(made(), tmp_path / "saved", **stated)
-    assert isinstance(caught.value, SaveError | TagError | InputError)
     assert not [*tmp_path.iterdir()]
-
-
-def test_what_is_no_network(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="takes a network of the zoo, not Linear"):
+    with pytest.raises(OptionError, match="Linear"):
         zoo.save(torch.nn.Linear(2, 2), tmp_path / "saved")  # type: ignore[arg-type]
 
 
-# The folder -----------------------------------------------------------------------------------------------------------
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+# The folder
 
 
 def test_a_folder_is_not_written_over_unless_asked(tmp_path: Path) -> None:
     first, second = made(), made(seed=1)
     zoo.save(first, tmp_path / "saved")
     (tmp_path / "saved" / "notes.txt").write_text("mine")
-    before = contents(tmp_path)
-    with pytest.raises(SaveError, match="is not empty; name a folder that is empty or does not exist yet"):
+    before = files_below(tmp_path)
+    with pytest.raises(SaveError, match="is not empty"):
         zoo.save(second, tmp_path / "saved")
-    assert contents(tmp_path) == before
+    assert files_below(tmp_path) == before
     zoo.save(second, tmp_path / "saved", overwrite=True)
     assert torch.equal(logits(zoo.create_model(f"local-dir:{tmp_path / 'saved'}")), logits(second))
-    assert contents(tmp_path).keys() == before.keys()
+    assert files_below(tmp_path).keys() == before.keys()
     (tmp_path / "file").write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(SaveError, match="is a file"):
             zoo.save(first, tmp_path / "file", overwrite=overwrite)
-
-
-def _on_a_full_disk(folder: Path, overwrite: bool, answers: Any) -> None:
-    model = made(seed=2)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past RLIMIT_FSIZE is an error then, as on a full disk
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
-    try:
-        zoo.save(model, folder, overwrite=overwrite)
-    except SaveError as error:
-        answers.send(str(error))
+    with pytest.raises(SaveError, match="cannot be"):
+        zoo.save(first, tmp_path / "file" / "below")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_full_disk_leaves_nothing_half_written(overwrite: bool, tmp_path: Path) -> None:
     if overwrite:
         zoo.save(made(), tmp_path / "saved")
-    before = contents(tmp_path)
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_on_a_full_disk, args=(tmp_path / "saved", overwrite, theirs))
-    process.start()
-    assert "cannot be written" in ours.recv()
-    process.join()
-    assert contents(tmp_path) == before
+    before, model = files_below(tmp_path), made(seed=2)
+    work = lambda: zoo.save(model, tmp_path / "saved", overwrite=overwrite)  # noqa: E731
+    assert in_process(work, {resource.RLIMIT_FSIZE: 1500}).error == "SaveError"
+    assert files_below(tmp_path) == before
 
 
 @pytest.mark.parametrize("files", [0, 1, 2])
@@ -245,54 +186,10 @@ def test_whenever_it_is_interrupted_the_folder_is_the_old_one_the_new_one_or_ref
     except KeyboardInterrupt:
         assert files < 2
     monkeypatch.undo()
-    assert contents(tmp_path).keys() == {"saved/config.json", "saved/model.safetensors"}
+    assert files_below(tmp_path).keys() == {"saved/config.json", "saved/model.safetensors"}
     reference = f"local-dir:{tmp_path / 'saved'}"
     if files == 1:
-        with pytest.raises(WeightError, match="is not the published file"):
+        with pytest.raises(WeightError, match="not the published file"):
             zoo.create_model(reference)
     else:
         assert torch.equal(logits(zoo.create_model(reference)), logits(new if files else old))
-
-
-# Components, imports, documentation -----------------------------------------------------------------------------------
-
-
-def test_components_of_ones_own(tmp_path: Path) -> None:
-    own = Registry(default_registry().components())
-    own.register("encoder", "mine", default_registry().load("encoder", "ste"))
-    name = NAME.replace("ste", "mine")
-    model = zoo.create_model(name, num_classes=2, registry=own)
-    record = zoo.save(model, tmp_path / "saved", registry=own)
-    assert record.variant == name
-    assert zoo.create_model(f"local-dir:{tmp_path / 'saved'}", registry=own).num_classes == 2
-    with pytest.raises(ValueError, match="unknown encoder 'mine'"):
-        zoo.create_model(f"local-dir:{tmp_path / 'saved'}")
-
-
-def test_a_checkpoint_has_the_same_record(tmp_path: Path) -> None:
-    from zoo.saving import Statement
-
-    zoo.save(made(), tmp_path / "saved", labels=["a", "b", "c"], image_size=16)
-    data = (tmp_path / "saved" / "model.safetensors").read_bytes()
-    said = Statement("not stated", ["a", "b", "c"], 16, "not stated")
-    record = describe_checkpoint(f"{NAME}.saved", data, "it", said)
-    assert record == read_config((tmp_path / "saved" / "config.json").read_bytes(), "saved")
-    assert isinstance(ModelFolder(record, {}).files, dict)
-
-
-def test_the_example_of_the_docstring_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    finder = doctest.DocTestFinder(recurse=False)
-    (example,) = finder.find(saving_model.save, "save")
-    assert len(example.examples) == 5
-    assert doctest.DocTestRunner().run(example).failed == 0
-
-
-@pytest.mark.slow
-def test_saving_training_and_converting_load_no_publisher() -> None:
-    code = (
-        "import sys, json, zoo, zoo.saving, zoo.saving.convert, zoo.training.run, zoo.saving.record_run; zoo.save;"
-        "print(json.dumps([name for name in sys.modules if name.startswith('zoo.hub')]))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == []

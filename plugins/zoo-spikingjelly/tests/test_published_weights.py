@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -398,3 +399,16 @@ def test_a_pickle_that_needs_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model": torch.nn.Linear(2, 2)}, tmp_path / "x.pth")
     with pytest.raises(WeightError, match=r"it asks for torch\.nn\.modules\.linear\.Linear"):
         convert("sew", tmp_path / "x.pth", tmp_path / "out")
+
+
+@pytest.mark.parametrize("said", ["resnet18-f37072fd", "arch"])
+def test_a_resnet_without_spikes_is_refused_by_its_name(said: str, tmp_path: Path) -> None:
+    """Its keys and shapes are those of spikingjelly's SEW-ResNet."""
+    state = torchvision.models.resnet18(num_classes=2).state_dict()
+    file = tmp_path / (f"{said}.pth" if said != "arch" else "last.pth")
+    torch.save({"state_dict": state, "arch": "resnet18"} if said == "arch" else state, file)
+    with pytest.raises(WeightError, match="without spikes"):
+        convert("sew", file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    torch.save(state, tmp_path / "sew_resnet18.pth")
+    assert convert("sew", tmp_path / "sew_resnet18.pth", tmp_path / "out").spec_name == "sj_sewresnet18"
