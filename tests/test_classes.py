@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import enum
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 import typing
@@ -30,10 +29,8 @@ OPEN = {
 
 
 def _modules() -> list[str]:
-    without_triton = importlib.util.find_spec("triton") is None  # only kernels import it as they are imported
     names = (module.name for module in pkgutil.walk_packages(zoo.__path__, "zoo."))
-    left_out = ("template", "_kernels") if without_triton else ("template",)
-    return ["zoo", *(name for name in names if not any(part in name for part in left_out))]
+    return ["zoo", *(name for name in names if "template" not in name)]
 
 
 def _classes() -> dict[str, type]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import sysconfig
@@ -38,7 +39,21 @@ def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     assert any(name.startswith("zoo/pretrained/") and name.endswith(".safetensors") for name in names)
     assert all(name.startswith(("zoo/", "has8_zoo-")) for name in names)
     assert not any(name.endswith((".pt", ".npz", ".pyc")) for name in names)
+    assert "zoo/kernels/_kernels.so" in names or sys.platform != "linux"  # this environment has a compiler
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 12_000_000  # 9.4 MB of it are weights
+
+
+def test_without_a_compiler_a_wheel_of_python_alone_is_built(tmp_path: Path) -> None:
+    environment = os.environ | {"CC": "/bin/false"}
+    flags = ("--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path))
+    command = [sys.executable, "-m", "pip", "wheel", *flags, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    (made,) = tmp_path.glob("*.whl")
+    assert made.name == f"has8_zoo-{zoo.__version__}-py3-none-any.whl"
+    names = zipfile.ZipFile(made).namelist()
+    assert {"zoo/registry.yaml", "zoo/kernels/functions.py"} <= set(names)
+    assert not any("_kernels" in name for name in names)
 
 
 def test_an_installed_zoo_classifies_its_photograph_offline(wheel: Path, tmp_path: Path) -> None:

@@ -168,3 +168,21 @@ def test_baselines_compile_with_every_timestep(encoder: str) -> None:
     with torch.no_grad():
         assert torch.equal(compiled(model)(x), model(x))
     functional.cross_entropy(compiled(model.train())(x), torch.tensor([0, 1])).backward()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["has8_resnet_b2_m1_d1_fourier_bpd", "has8_vgg_b1_m1_d1_ste_rate_plif"])
+def test_code_made_by_inductor_gives_the_same_step_within_rounding(name: str) -> None:
+    model, x = tiny(name), torch.rand(4, 3, SIDE, SIDE)
+    grads = []
+    for network in (model, torch.compile(copy.deepcopy(model), fullgraph=True)):
+        with torch.no_grad():
+            network.eval()
+            logits = network(x)
+        network.train()
+        leaf = x.clone().requires_grad_()
+        functional.cross_entropy(network(leaf), torch.tensor([0, 1, 2, 0])).backward()
+        grads.append([logits, *(each.grad for each in (leaf, *network.parameters()) if each.grad is not None)])
+    for found, expected in zip(*grads, strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * max(1e-3, float(expected.abs().max())))

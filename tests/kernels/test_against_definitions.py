@@ -10,13 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from zoo.registry.registry import default_registry
 
 from zoo.decoders import averages
 from zoo.encoders import bitplanes
 from zoo.kernels.library import library
 from zoo.neurons import functional
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
+from zoo.registry import default_registry
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
 

@@ -23,7 +23,7 @@ from torch.nn.functional import conv2d
 
 from zoo.contracts.backbone import ClassifierHead
 from zoo.kernels import functions
-from zoo.kernels.library import TYPES, serves
+from zoo.kernels.functions import TYPES, serves
 
 MANY_CHANNELS, _FEW_PIXELS = 384, 4
 """Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, by a quarter to a third faster."""

@@ -43,7 +43,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(f"has8-zoo {zoo.__version__}")
+        from zoo.kernels.library import describe
+
+        say(f"has8-zoo {zoo.__version__}, {describe()}")
         raise typer.Exit
 
 

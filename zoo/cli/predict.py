@@ -45,7 +45,7 @@ def predict_command(
     device: Device = "cpu",
     fuse: Annotated[
         bool,
-        typer.Option("--fuse", help="Fold batch norms into convolutions: faster; probabilities differ by rounding."),
+        typer.Option("--fuse", help="Fold batch norms into convolutions: faster; rounding may flip bit planes."),
     ] = False,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,

@@ -11,7 +11,7 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.contracts.price import SHIFTED_SUM
 from zoo.kernels import functions
-from zoo.kernels.library import serves
+from zoo.kernels.functions import serves
 
 _BITS = 8
 _MAX_LEVEL = 255

@@ -17,7 +17,7 @@ from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
 from zoo.encoders.surrogates import PLANES, Wave, contract_slopes, fourier_slope, sigmoid_slope, tanh_slope
 from zoo.kernels import functions
-from zoo.kernels.library import serves
+from zoo.kernels.functions import serves
 
 LEVELS = 255
 """The largest intensity of an 8-bit pixel; I = 255·x̂."""

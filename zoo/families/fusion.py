@@ -101,6 +101,12 @@ def _round_layers(network: nn.Module, dtype: torch.dtype) -> None:
     for module in network.modules():
         if type(module) in (*_CONVOLUTIONS, *_LINEAR):
             module.to(dtype)  # what autocast would do to them on every call
+            module.register_forward_pre_hook(_cast_input)
+
+
+def _cast_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The input of a rounded layer in the type of its weight, as autocast gives it."""
+    return (inputs[0].to(module.weight.dtype), *inputs[1:])
 
 
 def _is_plain(conv: nn.Module | None, norm: nn.Module | None) -> bool:

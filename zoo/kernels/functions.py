@@ -1,4 +1,8 @@
-"""The kernels as differentiable functions of tensors.
+"""The kernels as differentiable functions of tensors, and when they serve.
+
+They compute what the definitions in zoo.encoders, zoo.neurons and zoo.decoders compute. The definitions run everywhere
+else: without a compiled library, on a GPU, in float64, under the transforms of torch.func, and while torch compiles,
+exports or traces.
 
 Each takes what its definition takes, for tensors that `serves` accepts, and returns the same: forward bit for bit,
 gradients within rounding. It keeps its input alone for the backward pass. Gradients of gradients are the definition's,
@@ -12,14 +16,54 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 
-from zoo.kernels.library import TYPES, NeuronSettings, Window, call
+from zoo.kernels.library import NeuronSettings, Window, library
+
+TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+"""Types that the kernels read, as they number them."""
+
+MOST_TIMESTEPS = 32
+"""A backward pass holds every timestep of a block."""
 
 PLANES = 8
 
+_WORTH_THREADS = 1 << 15
+"""Values from which several threads are worth their start."""
+
 Definition = Callable[..., Tensor]
 """What a kernel stands for, of the same tensors, differentiable any number of times."""
+
+
+def serves(x: Tensor) -> bool:
+    """Whether x is a plain, non-empty CPU tensor of a type that the kernels read, and nothing but results is asked."""
+    return (
+        type(x) in (Tensor, nn.Parameter)
+        and x.dtype in TYPES
+        and x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and library() is not None
+        and x.numel() > 0
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not is_functorch_wrapped_tensor(x)
+    )
+
+
+def serves_over_time(x: Tensor) -> bool:
+    """The same of (T, N, …) x."""
+    return serves(x) and len(x) <= MOST_TIMESTEPS
+
+
+def call(name: str, work: int, *arguments: object) -> None:
+    """Run a kernel over `work` values, on torch's threads if they are worth it.
+
+    Raises:
+        MemoryError: no memory was left for scratch.
+    """
+    threads = torch.get_num_threads() if work >= _WORTH_THREADS else 1
+    if getattr(library(), name)(*arguments, threads):
+        raise MemoryError(f"no memory is left for the scratch of {name}")
 
 
 def _rows(x: Tensor) -> Tensor:

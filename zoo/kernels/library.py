@@ -1,9 +1,4 @@
-"""Load the compiled kernels, and decide when they serve.
-
-They compute what the definitions in zoo.encoders, zoo.neurons and zoo.decoders compute. The definitions run everywhere
-else: without a compiled library, on a GPU, in float64, under the transforms of torch.func, and while torch compiles,
-exports or traces.
-"""
+"""Load the compiled kernels; no torch, so that `zoo --version` can tell of them."""
 
 from __future__ import annotations
 
@@ -14,20 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import ClassVar, final
 
-import torch
-from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
-
 from zoo import kernels
 
 SWITCH = "ZOO_KERNELS"
 """Environment variable; 0 switches the kernels off."""
-
-TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-"""Types that the kernels read, as they number them."""
-
-MOST_TIMESTEPS = 32
-"""A backward pass holds every timestep of a block."""
 
 
 @final
@@ -94,36 +79,3 @@ def describe() -> str:
     if os.environ.get(SWITCH) == "0":
         return f"no compiled kernels: {SWITCH}=0"
     return "no compiled kernels: none was built"
-
-
-def serves(x: Tensor) -> bool:
-    """Whether x is a plain, non-empty CPU tensor of a type that the kernels read, and nothing but results is asked."""
-    return (
-        type(x) in (Tensor, nn.Parameter)
-        and x.dtype in TYPES
-        and x.device.type == "cpu"
-        and not torch.compiler.is_compiling()
-        and library() is not None
-        and x.numel() > 0
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
-        and not is_functorch_wrapped_tensor(x)
-    )
-
-
-def serves_over_time(x: Tensor) -> bool:
-    """The same of (T, N, …) x."""
-    return serves(x) and len(x) <= MOST_TIMESTEPS
-
-
-def call(name: str, work: int, *arguments: object) -> None:
-    """Run a kernel over `work` values, on torch's threads if they are worth it.
-
-    Raises:
-        MemoryError: no memory was left for scratch.
-    """
-    threads = torch.get_num_threads() if work >= _WORTH_THREADS else 1
-    if getattr(library(), name)(*arguments, threads):
-        raise MemoryError(f"no memory is left for the scratch of {name}")
-
-
-_WORTH_THREADS = 1 << 15

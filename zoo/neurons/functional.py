@@ -18,7 +18,8 @@ from torch import Tensor
 
 from zoo.contracts.precision import at_least_float32
 from zoo.kernels import functions
-from zoo.kernels.library import NeuronSettings, serves_over_time
+from zoo.kernels.functions import serves_over_time
+from zoo.kernels.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor], Tensor]
 """Potential and current, (N, …) each → the potential before firing."""

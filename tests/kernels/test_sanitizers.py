@@ -1,0 +1,39 @@
+"""The kernels under the sanitizers of addresses and of undefined behaviour, over the inputs of their own tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zoo import kernels
+
+ROOT = Path(__file__).parents[2]
+SOURCE = Path(kernels.__path__[0]) / "kernels.c"
+RUN = """
+import sys, pytest
+from zoo import kernels
+kernels.__path__ = [sys.argv[1], *kernels.__path__]
+sys.exit(pytest.main(["-q", "-m", "", "-p", "no:cacheprovider", *sys.argv[2:]]))
+"""
+TESTS = [f"tests/kernels/test_{name}.py" for name in ("against_definitions", "pooling")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="needs gcc and its sanitizers")
+def test_no_kernel_leaves_its_memory_or_the_language(tmp_path: Path) -> None:
+    flags = ("-O1", "-g", "-std=c11", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC")
+    checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    subprocess.run(["gcc", *flags, *checks, str(SOURCE), "-o", str(tmp_path / "_kernels.so"), "-lm"], check=True)
+    asked = ["gcc", "-print-file-name=libasan.so"]
+    preload = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    environment = os.environ | {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "ZOO_KERNELS": "1"}
+    command = [sys.executable, "-c", RUN, str(tmp_path), *TESTS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert " skipped" not in done.stdout
