@@ -60,12 +60,32 @@ def test_csv_has_the_figures_of_json() -> None:
     assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in exact] == rows
 
 
-@pytest.mark.slow
-def test_the_text_fits_a_terminal() -> None:
+def test_the_text_fits_a_terminal_and_untrained_columns_share_size_and_classes() -> None:
     lines = run("compare", PAIR[0], "has8_resnetsmall_b16_m2_d4_fourier_bpd_plif").stdout.splitlines()
     assert lines[0] == f"A  {PAIR[0]} (weights cifar10, control: B)"
-    assert any(re.match(r" *top-1, % +73\.80 +73\.44 +– +85\.25", line) for line in lines)
     assert max(map(len, lines)) <= 80
+    values = {
+        label.strip(): figures.split()
+        for label, figures in (
+            re.split(r"  +", line.strip(), maxsplit=1) for line in lines if re.search(r"\S  +\S", line)
+        )
+    }
+    assert (values["image size"], values["classes"]) == (["32"] * 4, ["10"] * 4)
+    assert values["top-1, %"] == ["73.80", "73.44", "–", "–"]
+    assert "A, B: top-1 was measured on CIFAR-10" in lines
+    assert not [line for line in lines if line.startswith("note:")]
+
+
+def test_a_control_of_other_data_is_no_control_and_unlike_columns_are_named(tmp_path: Path) -> None:
+    hybrid = PAIR[0].partition(".")[0]
+    zoo.save(zoo.create_model(hybrid, num_classes=2), tmp_path / "mine", labels=["cat", "dog"])
+    mine, control, *cifar = objects(run("compare", tmp_path / "mine", *PAIR, "--json"))
+    assert [row["name"] for row in cifar] == list(PAIR)
+    assert (control["name"], control["weights"], control["top1"]) == ("ann_resnet_b8_m2_d4", "untrained, seed 0", None)
+    assert (mine["num_classes"], control["num_classes"]) == (2, 2)
+    text = run("compare", tmp_path / "mine", PAIR[1]).stdout
+    assert "different numbers of classes" in text
+    assert ("image sizes differ" in text) == (mine["image_size"] != 32)
 
 
 def test_options_that_exclude_each_other() -> None:

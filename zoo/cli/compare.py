@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated
@@ -98,17 +99,15 @@ def compare_command(
 
 
 def _print(rows: list[ComparedModel]) -> None:
-    """A letter for each model, then a line for each figure: names are too long for columns."""
+    """Print a letter for each model, then a line for each figure: names are too long for columns."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     letters = [ascii_uppercase[i % 26] * (i // 26 + 1) for i in range(len(rows))]
-    by_name: dict[str, str] = {}
-    for row, letter in zip(rows, letters, strict=True):
-        by_name.setdefault(row.name.partition(".")[0], letter)
-    for row, letter in zip(rows, letters, strict=True):
-        control = f", control: {by_name[row.control]}" if row.control in by_name else ""
-        say(f"{letter}  {printable(row.name)} ({row.weights}{control})")
+    for number, (row, letter) in enumerate(zip(rows, letters, strict=True)):
+        order = [*range(number + 1, len(rows)), *range(number)]  # a control that was not named stands right behind
+        control = next((letters[i] for i in order if rows[i].name.partition(".")[0] == row.control), "")
+        say(f"{letter}  {printable(row.name)} ({row.weights}{f', control: {control}' if control else ''})")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for letter in letters:
@@ -116,15 +115,15 @@ def _print(rows: list[ComparedModel]) -> None:
     for label, values in _figures(rows).items():
         table.add_row(label, *(value or "–" for value in values))
     rich_console().print(table)
-    data = sorted({row.measured_on for row in rows if row.measured_on and row.top1 is not None})
-    for text in data:
-        say(f"top-1 was measured on {printable(text)}")
+    for note in _notes(rows, letters):
+        say(note)
 
 
 def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
     return {
         "parameters": [in_units(row.params) for row in rows],
         "image size": [str(row.image_size) for row in rows],
+        "classes": [f"{row.num_classes:,}" for row in rows],
         "timesteps T": [str(row.timesteps) for row in rows],
         "MACs a timestep": [in_units(row.macs_per_timestep) for row in rows],
         "MACs an image": [in_units(row.macs) for row in rows],
@@ -132,3 +131,19 @@ def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
         "spike rate, %": ["" if row.spike_rate is None else f"{100 * row.spike_rate:.1f}" for row in rows],
         "top-1, %": ["" if row.top1 is None else f"{row.top1:.2f}" for row in rows],
     }
+
+
+def _notes(rows: list[ComparedModel], letters: list[str]) -> Iterator[str]:
+    """Yield a line for each data set with the columns measured on it, and a warning if columns are not alike."""
+    measured: dict[str, list[str]] = {}
+    for row, letter in zip(rows, letters, strict=True):
+        if row.measured_on and row.top1 is not None:
+            measured.setdefault(row.measured_on, []).append(letter)
+    for data, columns in measured.items():
+        yield f"{', '.join(columns)}: top-1 was measured on {printable(data)}"
+    if len(measured) > 1:
+        yield "note: accuracies on different data do not compare"
+    if len({row.image_size for row in rows}) > 1:
+        yield "note: image sizes differ, so costs do not compare; --image-size gives all columns one"
+    if len({row.num_classes for row in rows}) > 1:
+        yield "note: the networks have different numbers of classes, which their parameters and MACs depend on"

@@ -1,4 +1,4 @@
-"""Models side by side: what each costs, how well it classifies, how much it spikes, its control beside it."""
+"""Models side by side: cost, accuracy and spikes of each, its control beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
 
+from zoo.catalog import StoredWeight
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
@@ -18,28 +19,28 @@ from zoo.inference.runs import started_from
 from zoo.names import LocalFolder
 from zoo.profiling import profile
 from zoo.progress import progress
-from zoo.registry import default_registry
 from zoo.weights import RunCheckpoint
 
 
 @final
 @dataclass(frozen=True)
 class ComparedModel:
-    """A row of a comparison.
+    """A column of a comparison.
 
     Attributes:
         name: `variant.tag`, or the variant of an untrained network.
-        weights: where its weights come from, in words.
+        weights: the source of its weights, in words.
         params: parameters.
         macs_per_timestep: analog + spiking / T, the paper's convention.
         macs: multiply-accumulates of all T timesteps.
         timesteps: T.
         image_size: pixels a side, of the MACs.
-        energy_uj: microjoules an image, arithmetic at 45 nm; None where no images were counted.
-        spike_rate: spikes per neuron and timestep; None without neurons, or where no images were counted.
-        top1: percent; None where nobody has measured it.
+        energy_uj: microjoules an image, arithmetic at 45 nm; None if no images were counted.
+        spike_rate: spikes per neuron and timestep; None without neurons, or if no images were counted.
+        top1: percent; None if it was not measured.
         measured_on: images that top-1 was measured on, in words.
-        control: the network without spikes of the same blocks; None where there is none.
+        control: the network without spikes of the same blocks; None if there is none.
+        num_classes: logits.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ComparedModel:
     top1: float | None
     measured_on: str
     control: str | None
+    num_classes: int
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object."""
@@ -72,9 +74,10 @@ def compare_models(
     show_progress: bool = False,
     **places: Unpack[Places],
 ) -> list[ComparedModel]:
-    """What each of these models costs and reaches, the control of each behind it.
+    """Compare cost and accuracy of models, the control of each behind it.
 
-    Without data the figures of its weight's record are taken: top-1, and what was counted when it was recorded.
+    Without data the figures of a weight's record are taken: top-1, and those counted when it was recorded. Untrained
+    networks are counted at the image size and number of classes of the trained ones, if these have one in common.
 
     Args:
         names: as for `create_model`; a name without a tag stands for its first weight, or for an untrained network.
@@ -82,8 +85,8 @@ def compare_models(
         data_options: how the data are read; of each weight's own image size by default.
         limit: images that spikes and energy are counted on, spread over the classes.
         evaluate: measure top-1 on the labelled images of `data` that are not for training.
-        controls: whether the control of each is shown too: the weight that its record names, else its own first one.
-            One that is among `names` is shown where it stands there.
+        controls: show the control of each too: the weight that its record names, else one that was trained on the same
+            data, else an untrained network. One that is among `names` is shown at its own place.
         device: where to compute, such as `cuda`.
         show_progress: show a bar on a terminal.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
@@ -97,85 +100,123 @@ def compare_models(
     if evaluate and data is None:
         raise InputError("top-1 is measured on data; name a folder, a packed file or a data set")
     device = usable_device(device)
+    options = data_options or DataOptions()
     models = _with_controls(names, controls, **places)
+    shapes = {_shape_of(opened) for opened, _ in models} - {None}
+    common = shapes.pop() if len(shapes) == 1 else None
     rows = []
     with progress("comparing", len(models), visible=show_progress) as advance:
-        for opened in models:
-            rows.append(_compare(opened, data, data_options or DataOptions(), limit, evaluate, device))
+        for opened, hybrid in models:
+            size, classes = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None)
+            image_size = options.image_size or size
+            rows.append(_compare(opened, data, options, image_size, classes, limit, evaluate, device))
             advance(1)
     return rows
 
 
-def _with_controls(names: Sequence[str], controls: bool, **places: Unpack[Places]) -> list[OpenedModel]:
-    """Each model once, and behind it its control, unless that one was named itself."""
+def _shape_of(opened: OpenedModel) -> tuple[int, int] | None:
+    """Return image size and number of classes of its weight; None for an untrained network."""
+    known = opened.published or opened.weight
+    return None if known is None else (opened.preprocessing().size, known.num_classes)
+
+
+# Controls -------------------------------------------------------------------------------------------------------------
+
+
+def _with_controls(
+    names: Sequence[str], controls: bool, **places: Unpack[Places]
+) -> list[tuple[OpenedModel, OpenedModel | None]]:
+    """List each model once, followed by its control unless that one was named itself; a control with its hybrid."""
     asked = {opened.loads: opened for opened in (open_model(name, listed=True, **places) for name in names)}
-    chosen: dict[str, OpenedModel] = {}
+    chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}
     for opened in asked.values():
-        chosen[opened.loads] = opened
+        chosen[opened.loads] = opened, None
         control = _control_of(opened) if controls else None
         if control is not None and not _is_among(control, opened, asked.values()):
-            chosen.setdefault(control.loads, control)
+            chosen.setdefault(control.loads, (control, opened))
     return list(chosen.values())
 
 
 def _is_among(control: OpenedModel, hybrid: OpenedModel, asked: Iterable[OpenedModel]) -> bool:
-    """Whether a control was named itself: its very weight, or where no record names one, any of its variant."""
+    """Tell whether a control was named itself: that weight, or one of its variant and data if no record names one."""
     models, own = list(asked), control.weight
     weights = {model.weight.sha256: model.weight.name for model in models if model.weight}
     if own is not None and own.sha256 in weights:
         return True
     recorded = hybrid.weight.control if hybrid.weight else ""
-    if recorded:  # and not at hand, where the control has another name
+    if recorded:  # and not at hand under its own name
         return (own is None or own.name != recorded) and recorded in weights.values()
-    return control.spec.untagged() in {model.spec.untagged() for model in models}
+    same = [model.weight for model in models if model.spec.untagged() == control.spec.untagged()]
+    own_data = hybrid.weight
+    return any(weight is None or own_data is None or _share_data(weight, own_data) for weight in same)
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
-    """The weight that the run started from, or the record names, where it is at hand, else the control's first one.
+    """Find the control: the weight that the run started from or the record names, one of the same data, or untrained.
 
-    None where there is no control.
+    Only weights that were trained on the same data stand beside a weight. None if there is no control.
     """
-    registry = opened.registry or default_registry()
-    variant = registry.load("family", opened.spec.family)().control(dict(opened.spec.fields))
+    family = opened.registry.load("family", opened.spec.family)()
+    variant = family.control(dict(opened.spec.fields))
     if variant is None:
         return None
-    recorded = opened.weight.control if opened.weight else ""
-    if recorded and (begun := _begun_from(opened)):
-        return open_model(begun, listed=True, **opened.places)
-    try:
-        if recorded:
-            return open_model(recorded, listed=True, **opened.places)
-    except ModelNameError:  # the distribution that lists it is not installed
-        pass
-    return open_model(variant, listed=True, **opened.places)
+    untrained = open_model(variant, **opened.places)
+    weight = opened.weight
+    if weight is None:
+        return untrained
+    names = [_begun_from(opened), weight.control]
+    names += [record.name for record in opened.stock.catalog.weights_of(untrained.spec)]
+    for name in filter(None, names):
+        try:
+            control = open_model(name, listed=True, **opened.places)
+        except (ModelNameError, WeightError, HubError):  # it was moved, or its distribution is not installed
+            continue
+        if control.weight is not None and _share_data(control.weight, weight):
+            return control
+    return untrained
+
+
+def _share_data(one: StoredWeight, other: StoredWeight) -> bool:
+    return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
 
 
 def _begun_from(opened: OpenedModel) -> str:
-    """What loads the very control that the run in a folder started from; '' where it lies there no more."""
+    """Return what loads the control that the run in a folder started from; '' if it is no longer there."""
     weight, source = opened.weight, opened.source
     begun = started_from(source.path) if isinstance(source, LocalFolder | RunCheckpoint) else None
     if begun is None or not begun.load or weight is None or weight.control != weight.started_from:
         return ""
     try:
         control = open_model(begun.load, **opened.places).weight
-    except (ModelNameError, WeightError, HubError):  # it was moved, or the distribution that lists it is not installed
+    except (ModelNameError, WeightError, HubError):
         return ""
     return begun.load if control is not None and control.sha256 == begun.sha256 else ""
 
 
+# Figures --------------------------------------------------------------------------------------------------------------
+
+
 def _compare(
-    opened: OpenedModel, data: str | Path | None, options: DataOptions, limit: int, evaluate: bool, device: str
+    opened: OpenedModel,
+    data: str | Path | None,
+    options: DataOptions,
+    image_size: int | None,
+    num_classes: int | None,
+    limit: int,
+    evaluate: bool,
+    device: str,
 ) -> ComparedModel:
     weight = opened.weight
+    preprocessing = opened.preprocessing(image_size)
     if data is None:
-        counted = profile(opened, opened.preprocessing(options.image_size).size, device=device)
+        counted = profile(opened, preprocessing.size, num_classes=num_classes, device=device)
         activity = weight.activity if weight else None
         energy = activity.energy_uj if activity else None
         rate = activity.spike_rate if activity else None
     else:
-        prepare = Transform(opened.preprocessing(options.image_size))
+        prepare = Transform(preprocessing)
         images = (prepare(image) for image, _ in sample_images(data, limit, options))
-        counted = profile(opened, images=images, device=device)
+        counted = profile(opened, num_classes=num_classes, images=images, device=device)
         energy = None if counted.energy is None else counted.energy.pj / 1e6
         rate = None if counted.activity is None else counted.activity.spike_rate
     top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
@@ -194,11 +235,12 @@ def _compare(
         top1=top1,
         measured_on=measured_on,
         control=None if counted.control is None else counted.control.name,
+        num_classes=counted.num_classes,
     )
 
 
 def _measure(opened: OpenedModel, data: str | Path, options: DataOptions, device: str) -> tuple[float, str]:
-    """Top-1 and the images that it was measured on."""
+    """Return top-1 and the images that it was measured on."""
     from zoo.inference.evaluate import measure_weight  # needs the extra `train`
 
     places = opened.places
