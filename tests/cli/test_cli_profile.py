@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,8 @@ def test_costs_are_counted_by_branch() -> None:
     assert cost["control"]["macs"] == cost["macs_analog"]
     assert (cost["activity"], cost["energy"]) == (None, None)
     text = run("profile", TINY, "--image-size", "32", "--num-classes", "10").stdout
-    for said in (f"{cost['macs']:,}", "not counted by fvcore: aten::", "control ann_resnet_b1_m1_d1", "times the MACs of its"):
+    said_first = (f"{cost['macs']:,}", "not counted by fvcore: aten::", "control ann_resnet_b1_m1_d1")
+    for said in (*said_first, "times the MACs of its"):
         assert said in text
     assert "stages.0.0.analog.conv" not in text
     assert "energy" not in text
@@ -63,7 +65,7 @@ def test_layer_by_layer_with_every_rule_and_model(photos: Path) -> None:
     assert max(map(len, text.splitlines())) <= 100
     lines = [" ".join(line.split()) for line in text.splitlines()]
     joined = " ".join(lines)
-    assert "stages.0.0.spiking.conv Conv2d spiking 81 41,472 1,536" in lines
+    assert any(re.fullmatch(r"stages\.0\.0\.spiking\.conv \w*Conv2d spiking 81 41,472 1,536", line) for line in lines)
     assert any(line.startswith("stages.0.0.spiking.conv AC (1) 41,472") for line in lines)
     assert "(1) every input is 0 or 1" in lines
     assert any(line.startswith("stages.0.0.encoder StraightThroughEncoder 0.") for line in lines)
