@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,15 +13,13 @@ from PIL import Image
 from timm.data import create_transform, resolve_model_data_config
 from timm.optim import create_optimizer_v2
 from torch import Tensor
-from zoo.weights.find import find_weight
 
 import zoo
 import zoo.timm
-from zoo.catalog import Preprocessing
+from zoo.catalog import Preprocessing, default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform
 from zoo.errors import InputError, OptionError, TagError, WeightError
-from zoo.hub.read import Hub
 from zoo.weights import read_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
@@ -55,14 +54,13 @@ def test_other_channels_and_classes_are_the_zoos_too_apart_from_the_new_head(cha
         assert torch.equal(theirs.eval().forward_features(x), ours.eval().forward_features(x))
 
 
-def test_altered_weights_are_refused_through_timm_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = find_weight(B8, Hub(), required=True)
-    assert found.weight is not None
-    assert found.source is not None
-    data = bytearray(read_weight(found.weight, found.source))
+def test_altered_weights_are_refused_through_timm_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = default_catalog().weights[B8][0]
+    data = bytearray(read_weight(record, record.location))
     data[-1] ^= 1
-    monkeypatch.setattr("zoo.weights.read._read_package_file", lambda name, source: bytes(data))
-    with pytest.raises(WeightError, match="is not the published file"):
+    (tmp_path / "altered.safetensors").write_bytes(data)
+    monkeypatch.setattr("zoo.weights.package_file", lambda module, path: tmp_path / "altered.safetensors")
+    with pytest.raises(WeightError, match="not the published file"):
         timm.create_model(B8, pretrained=True)
 
 
