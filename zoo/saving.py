@@ -175,6 +175,16 @@ def measure(model: ImageClassifier, image_size: int) -> Figures:
     return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
 
 
+def without_folders(text: str) -> str:
+    """Shorten absolute paths in a text to their last part: a card is read on other machines.
+
+    Example:
+        >>> without_folders("trained on /home/ann/photos: 60 images of 3 classes; measured on ~/more/val.npz")
+        'trained on photos: 60 images of 3 classes; measured on val.npz'
+    """
+    return re.sub(r"(?<!\S)(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^/\\:;,]+[/\\])*([^/\\:;,]+)", r"\1", text)
+
+
 def check_tag(tag: str) -> str:
     """Return `tag` if a weight may have it; raises `TagError`."""
     if not TAG.fullmatch(tag):

@@ -16,7 +16,7 @@ import zoo
 from tests.hub.hub_weights import files_below, in_process
 from zoo.cli import app
 from zoo.errors import InputError, OptionError, SaveError, TagError, WeightError
-from zoo.saving import Statement, make_folder
+from zoo.saving import Statement, make_folder, without_folders
 from zoo.weights import read_config
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -193,3 +193,15 @@ def test_whenever_it_is_interrupted_the_folder_is_the_old_one_the_new_one_or_ref
             zoo.create_model(reference)
     else:
         assert torch.equal(logits(zoo.create_model(reference)), logits(new if files else old))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("trained on /home/ann/my photos: 60 images", "trained on my photos: 60 images"),
+        ("measured on ../data/val.npz; and more", "measured on val.npz; and more"),
+        ("hfds/uoft-cs/cifar10 and/or 50/50", "hfds/uoft-cs/cifar10 and/or 50/50"),
+    ],
+)
+def test_a_note_names_no_folder_of_this_machine(text: str, shown: str) -> None:
+    assert without_folders(text) == shown

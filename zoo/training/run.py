@@ -52,6 +52,7 @@ from zoo.saving import (
     convert_checkpoint,
     fold_built,
     make_config,
+    without_folders,
 )
 from zoo.training.loop import StopRequest, Training, broadcast, make_accelerator
 from zoo.training.observers import (
@@ -615,7 +616,7 @@ class _Run:
             labels=train.classes,
             preprocessing=Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
             dataset=str(network.spec.tag),
-            dataset_note=printable(f"trained on {train.origin}; measured on {val.origin}"),
+            dataset_note=printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
             recipe=printable("; ".join((self._recipe_text, *extended, *self.beginning.notes))),
             epochs=recipe.epochs,
             seed=recipe.seed,
