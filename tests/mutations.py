@@ -1,0 +1,170 @@
+"""Seeded faults that the tests must catch: `python -m tests.mutations` prints each, and caught / total.
+
+Every fault is one replacement in a temporary copy of zoo/: a sign, an off-by-one, a swapped plane, a skipped hash, a
+dropped `eval()`. The test files beside it run on the copy, by pytest in a process of its own, until one fails. The
+definitions are tested, not the compiled kernels. Exit status 1 if more than two survive; about ten minutes on one core.
+
+    python -m tests.mutations            # all of them
+    python -m tests.mutations neurons    # those in files whose name contains a word
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[1]
+LIBRARIES = ("pytest", "hypothesis", "torch", "timm", "spikingjelly.activation_based.neuron")
+"""Imported once, not in every process."""
+
+LIMIT = 1800.0
+"""Seconds that the tests of one fault may take; a fault that hangs is caught."""
+MOST_SURVIVORS = 2
+
+NAMES = ("tests/test_names.py",)
+SOURCES = ("tests/test_names.py", "tests/weights/test_resolution.py", "tests/catalog", "tests/hub/test_read.py")
+BITPLANES = ("tests/encoders/test_bitplanes.py",)
+TEMPORAL = ("tests/encoders/test_temporal.py",)
+DECODERS = ("tests/decoders/test_decoders.py",)
+NEURONS = ("tests/neurons/test_neurons.py",)
+SOFT = ("tests/neurons/test_soft_reset.py",)
+WEIGHTS = ("tests/weights/test_loading.py", "tests/weights/test_config_json.py", "tests/weights/test_conventions.py")
+RUNS = ("tests/training/test_resuming.py",)
+
+
+class Fault(NamedTuple):
+    """One replacement in a file of zoo/, whose old text occurs once, and the tests that should catch it."""
+
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+FAULTS = [
+    # names
+    Fault("names.py", 'if digits[0] == "0" and digits != "0":', "if False:", NAMES),
+    Fault("names.py", "not 1 <= int(digits) <= self.maximum", "not 0 <= int(digits) <= self.maximum", NAMES),
+    Fault("names.py", "<= int(digits) <= self.maximum", "<= int(digits) < self.maximum", NAMES),
+    Fault("names.py", "for part in self.parts if fields[part.name] != part.default]", "for part in self.parts]", NAMES),
+    Fault("names.py", "if dot and not TAG.fullmatch(tag):", "if dot and not TAG.match(tag):", NAMES),
+    Fault("names.py", "if len(texts) > len(self.parts):", "if len(texts) > len(self.parts) + 1:", NAMES),
+    Fault("names.py", "if not REVISION.fullmatch(revision):", "if not REVISION.match(revision):", SOURCES),
+    Fault("names.py", 'or match is None or ".." in place:', "or match is None:", SOURCES),
+    # coding
+    Fault("encoders/bitplanes.py", "largest > 1, largest", "largest > 2, largest", BITPLANES),
+    Fault("encoders/bitplanes.py", "return (x - lo) / (hi - lo)", "return (x - lo) / hi", BITPLANES),
+    Fault("encoders/bitplanes.py", "rows.amin(1), rows.amax(1)", "rows.amin(1), rows.amax().expand(len(x))", BITPLANES),
+    Fault("encoders/bitplanes.py", "torch.round(at_least_float32(x)", "torch.floor(at_least_float32(x)", BITPLANES),
+    Fault("encoders/bitplanes.py", "torch.arange(PLANES, ", "torch.arange(PLANES - 1, -1, -1, ", BITPLANES),
+    Fault("encoders/bitplanes.py", "return (slopes * LEVELS)", "return (slopes)", BITPLANES),
+    Fault("encoders/bitplanes.py", "total = total + wide[plane]", "total = total - wide[plane]", BITPLANES),
+    Fault("encoders/surrogates.py", "return plane / 2 ** (7 - plane)", "return plane / 2 ** (8 - plane)", BITPLANES),
+    Fault("encoders/surrogates.py", "(256 * u - 512)", "(256 * u + 512)", BITPLANES),
+    Fault("encoders/surrogates.py", "return wrapped * (1 - wrapped)", "return wrapped * (1 + wrapped)", BITPLANES),
+    Fault("encoders/temporal.py", "(timesteps - 1) * (1 - x.double())", "(timesteps - 1) * x.double()", TEMPORAL),
+    Fault("encoders/temporal.py", "torch.arange(timesteps - 1, -1, -1,", "torch.arange(0, timesteps, 1,", TEMPORAL),
+    Fault("encoders/temporal.py", "draws = self.training and self._random", "draws = self._random", TEMPORAL),
+    Fault("decoders/averages.py", "_MAX_LEVEL = 255", "_MAX_LEVEL = 256", DECODERS),
+    Fault("decoders/averages.py", "tuple(2.0**k for k", "tuple(2.0 ** (7 - k) for k", DECODERS),
+    Fault("decoders/averages.py", "return spikes.mean(0)", "return spikes.sum(0)", DECODERS),
+    # neurons
+    Fault("neurons/functional.py", "v = h * (1 - spike)", "v = h - spike", NEURONS),
+    Fault("neurons/functional.py", "v = h * (1 - spike)", "v = h * (1 - spike.detach())", NEURONS),
+    Fault("neurons/functional.py", "_Step.apply(h - threshold, alpha)", "_Step.apply(h - 1.0, alpha)", NEURONS),
+    Fault("neurons/functional.py", "v + (current - v) / tau", "v + current / tau", NEURONS),
+    Fault("neurons/functional.py", "currents = at_least_float32(x)", "currents = x", NEURONS),
+    Fault("neurons/nodes.py", "    node.reset()\n    spikes: Tensor", "    spikes: Tensor", NEURONS),
+    Fault("neurons/integration.py", "v = v + currents.sum(0)", "v = v + currents.mean(0)", SOFT),
+    # weights
+    Fault("weights.py", "(len(data), digest) != (weight.size, weight.sha256)", "len(data) != weight.size", WEIGHTS),
+    Fault("weights.py", "    _check_finite(place, state, own)\n", "", WEIGHTS),
+    Fault("weights.py", "* (channels / in_chans)", "* (in_chans / channels)", ("tests/test_factory.py", *WEIGHTS)),
+    Fault("weights.py", 'if section.get("format") not in (1, 2):', "if False:", WEIGHTS),
+    Fault("weights.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
+    # checkpoints and evaluation
+    Fault("training/checkpoint.py", "if before.get(key) != now.get(key)", 'if key == "model" and before != now', RUNS),
+    Fault("training/checkpoint.py", "return self.step == 0 and self.epoch", "return self.epoch", RUNS),
+    Fault("training/loop.py", "            self.optimizer.load_state_dict(read.optimizer)\n", "", RUNS),
+    Fault("contracts/classifier.py", "                model.eval()\n", "", ("tests/inference/test_predict.py",)),
+]  # fmt: skip
+
+
+def mutate(folder: Path, fault: Fault) -> None:
+    """Write a fault into the copy; raises `SystemExit` if its old text is gone, so that the list is kept up to date."""
+    file = folder / "zoo" / fault.file
+    text = (ROOT / "zoo" / fault.file).read_text(encoding="utf-8")
+    if text.count(fault.old) != 1:
+        raise SystemExit(f"zoo/{fault.file} holds {text.count(fault.old)} times {fault.old!r}; update this file")
+    file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+
+
+def copy(folder: Path) -> None:
+    """Copy zoo/ and link everything else beside it."""
+    shutil.copytree(ROOT / "zoo", folder / "zoo", ignore=shutil.ignore_patterns("__pycache__", "_kernels.*"))
+    for path in ROOT.iterdir():
+        if path.name not in ("zoo", ".venv", ".git", ".pytest_cache", ".hypothesis"):
+            (folder / path.name).symlink_to(path)
+
+
+def run_tests(folder: Path, tests: tuple[str, ...]) -> int:
+    """Run tests on the copy in a forked process; returns pytest's exit status, 0 if all pass."""
+    process = os.fork()
+    if not process:
+        log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(folder)
+        # An editable install may have a finder of its own, which would find the original.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not re.search("Editable|ScikitBuild", repr(finder))]
+        sys.path[:] = [str(folder), *(path for path in sys.path if Path(path).resolve() != ROOT)]
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("zoo", "tests")]:
+            del sys.modules[name]
+        import pytest
+
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore", f"--rootdir={folder}", "-m", "not slow"]
+        os._exit(int(pytest.main([*options, *tests])))
+    began = time.monotonic()
+    while time.monotonic() - began < LIMIT:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.2)
+    os.kill(process, 9)
+    os.waitpid(process, 0)
+    return 1
+
+
+def main() -> None:
+    """Try every fault, and print what became of it."""
+    words = sys.argv[1:]
+    chosen = [fault for fault in FAULTS if not words or any(word in fault.file for word in words)]
+    for name in LIBRARIES:
+        importlib.import_module(name)
+    survivors = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        copy(folder)
+        for tests in dict.fromkeys(fault.tests for fault in chosen):
+            if run_tests(folder, tests):
+                raise SystemExit(f"{', '.join(tests)} fail without a fault:\n{(folder / 'log.txt').read_text('utf-8')}")
+        for fault in chosen:
+            mutate(folder, fault)
+            caught = run_tests(folder, fault.tests) != 0
+            shutil.copyfile(ROOT / "zoo" / fault.file, folder / "zoo" / fault.file)
+            survivors += [] if caught else [fault]
+            verdict = "caught  " if caught else "SURVIVED"
+            print(f"{verdict}  zoo/{fault.file}: {fault.old.strip()!r} → {fault.new.strip()!r}", flush=True)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} caught")
+    raise SystemExit(len(survivors) > MOST_SURVIVORS)
+
+
+if __name__ == "__main__":
+    main()
