@@ -540,7 +540,7 @@ class _Run:
         training = self.training
         main = training.accelerator.is_main_process
         if main:  # before training, so that a network which cannot be saved costs none
-            self._write_run(self.draft)
+            self._write_run()
         for observer in self.observers:
             observer.started(training.facts(self._images(), self._notes()), training.rows)
         training.run(self.measure, self.asked["validate_every"])
@@ -563,7 +563,7 @@ class _Run:
         assert weight is not None  # the first process wrote it
         result = TrainingResult(training.out, weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if main:
-            self._write_run(self.draft, result)
+            self._write_run(result)
         return result
 
     def measure(self) -> Evaluation:
@@ -648,10 +648,9 @@ class _Run:
         except SaveError as error:
             raise TrainingError(f"{error}; make room if the disk is full, then continue with --resume") from error
 
-    def _write_run(self, draft: StoredWeight, result: TrainingResult | None = None) -> None:
+    def _write_run(self, result: TrainingResult | None = None) -> None:
         """Write run.json: what was asked for, from the beginning on, and the result, at the end."""
-        training, accelerator, splits = self.training, self.training.accelerator, self.splits
-        beginning = self.beginning
+        training, accelerator, splits, beginning = self.training, self.training.accelerator, self.splits, self.beginning
         started_from = {"name": beginning.started_from, "sha256": beginning.sha256, "load": beginning.loads}
         content = {
             "asked": dict(self.asked),
@@ -672,7 +671,7 @@ class _Run:
             "machine": f"{platform.system()} {platform.machine()}",
             "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
             "started_from": started_from if beginning.sha256 else {},
-            "zoo": zoo_section(draft),
+            "zoo": zoo_section(self.draft),
         }
         if result is not None:
             content["result"] = result.to_json()
