@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import zoo
 from zoo.catalog import Catalog, CatalogFile, WeightRecord, default_catalog, read_catalog
-from zoo.errors import CatalogError, CompositionError, OptionError, TagError, WeightError
+from zoo.errors import CatalogError, CompositionError, ModelNameError, OptionError, WeightError
 from zoo.registry import parse_name
 from zoo.weights import adapt_channels
 
@@ -40,8 +40,8 @@ PACKAGE = "weights_{}"
         (TINY, {"num_classes": True}, OptionError, "num_classes must be an integer"),
         (TINY, {"in_chans": 0}, CompositionError, "in_chans=0 is out of range; valid: 1 to 4096"),
         (TINY, {"pretrained": "cifar10"}, OptionError, "pretrained must be True or False"),
-        (TINY, {"pretrained": True}, TagError, "has no pretrained weights; variants with weights: "),
-        (TINY + ".cifar10", {}, TagError, "has no pretrained weights"),
+        (TINY, {"pretrained": True}, ModelNameError, "has no pretrained weights; variants with weights: "),
+        (TINY + ".cifar10", {}, ModelNameError, "has no pretrained weights"),
         ("has8_resnet_b8_m2_d4_rate_bpd", {}, CompositionError, "encoder 'rate' has no surrogate gradient"),
         ("has8_resnet_b8_m2_d4_phase_rate", {}, CompositionError, "no surrogate gradient"),
         ("snn_resnet_b8_m2_d4_ttfs_rate", {}, CompositionError, "no surrogate gradient"),
@@ -64,7 +64,7 @@ def test_all_options_are_named_where_one_is_unknown() -> None:
 
 def test_unknown_options_are_type_errors_and_names_value_errors() -> None:
     assert issubclass(OptionError, TypeError)
-    for error in (TagError, CompositionError, zoo.errors.ModelNameError):
+    for error in (ModelNameError, CompositionError):
         assert issubclass(error, ValueError)
 
 
@@ -169,7 +169,7 @@ def _catalog(*records: WeightRecord) -> Catalog:
 def test_a_component_named_with_its_distribution_has_the_same_weights(published: tuple[WeightRecord, Any]) -> None:
     catalog = _catalog(published[0])
     assert catalog.weight(parse_name(TINY.replace("ste", "has8-zoo:ste"))).tag == "made"
-    with pytest.raises(TagError):
+    with pytest.raises(ModelNameError):
         catalog.weight(replace(parse_name(TINY), text=TINY.replace("ste", "zoo-other:ste")))
 
 
@@ -222,7 +222,7 @@ def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecor
     spec = parse_name(TINY)
     assert catalog.weight(spec).tag == "made"
     assert catalog.weight(parse_name(TINY + ".other")).tag == "other"
-    with pytest.raises(TagError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: made, other\)"):
+    with pytest.raises(ModelNameError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: made, other\)"):
         catalog.weight(parse_name(TINY + ".othre"))
     with pytest.raises(CatalogError, match="listed twice"):
         _catalog(one, one)

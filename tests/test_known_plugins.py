@@ -13,7 +13,7 @@ from zoo.errors import (
     KNOWN_PLUGINS,
     KnownPlugin,
     MissingPluginError,
-    TagError,
+    ModelNameError,
     UnknownComponentError,
     install_plugin,
     is_installed,
@@ -87,14 +87,14 @@ def test_a_known_weight_is_an_error_with_its_install_line(weight: str) -> None:
     _missing("zoo-weights-cifar10")
     variant = weight.partition(".")[0]
     first = next(known for known in KNOWN_PLUGINS["zoo-weights-cifar10"].weights if known.startswith(f"{variant}."))
-    with pytest.raises(TagError) as by_tag:
+    with pytest.raises(ModelNameError) as by_tag:
         zoo.create_model(weight)
-    with pytest.raises(TagError) as by_default:
+    with pytest.raises(ModelNameError) as by_default:
         zoo.create_model(variant, pretrained=True)
     for caught, named in ((by_tag, weight), (by_default, first)):
         told = f"{named} is in zoo-weights-cifar10, which is not installed; install it with: "
         assert f"{told}{install_plugin('zoo-weights-cifar10')}; pretrained=False" in str(caught.value)
-    with pytest.raises(TagError, match="has no pretrained weights; pretrained=False"):
+    with pytest.raises(ModelNameError, match="has no pretrained weights; pretrained=False"):
         Catalog([]).weight(parse_name(f"{variant}.imagenet"))
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zoo
-from zoo.errors import ModelNameError, TagError, UnknownComponentError
+from zoo.errors import ModelNameError, UnknownComponentError
 from zoo.registry import parse_name
 
 BACKBONES = ("resnet", "resnet34", "resnet50", "resnet101", "resnet152", "vgg")
@@ -130,7 +130,7 @@ def test_unknown_components_have_their_own_type() -> None:
 
 @pytest.mark.parametrize("tag", ["", "-a", "a.b", "a:b", "_x"])
 def test_malformed_tags(tag: str) -> None:
-    with pytest.raises(TagError, match="not a tag"):
+    with pytest.raises(ModelNameError, match="not a tag"):
         parse_name(f"has8_resnet_b8_m2_d4_ste_bpd.{tag}")
 
 

@@ -38,7 +38,6 @@ from zoo.errors import (
     ComponentError,
     ModelNameError,
     OptionError,
-    TagError,
     ZooWarning,
     missing_weight,
     shorten,
@@ -473,7 +472,7 @@ class Catalog:
         """The weight that a spec asks for: its tag's, or the first one.
 
         Raises:
-            TagError: none, or not that one; the message names the tags there are.
+            ModelNameError: none, or not that one; the message names the tags there are.
         """
         listed = self.weights_of(spec)
         for record in listed:
@@ -482,17 +481,17 @@ class Catalog:
         what = f"weight {shorten(spec.tag)}" if listed and spec.tag else "pretrained weights"
         lacks = f"{spec.text} has no {what}"
         if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
-            raise TagError(f"{lacks} here: {missing}; pretrained=False builds it untrained")
+            raise ModelNameError(f"{lacks} here: {missing}; pretrained=False builds it untrained")
         if listed:
             tags = [record.tag for record in listed]
-            raise TagError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
+            raise ModelNameError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
         others = sorted(record.name for records in self.weights.values() for record in records)
         have = f"; variants with weights: {', '.join(others)}" if others else ""
-        raise TagError(f"{lacks}{have}; pretrained=False builds it untrained")
+        raise ModelNameError(f"{lacks}{have}; pretrained=False builds it untrained")
 
     def _unambiguous(self, record: WeightRecord) -> WeightRecord:
         if record.name in self._clashes:
-            raise TagError(self._clash(record.name))
+            raise ModelNameError(self._clash(record.name))
         return record
 
     def origin_of(self, record: WeightRecord) -> str:

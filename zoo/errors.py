@@ -19,23 +19,15 @@ class ZooError(Exception):
 
 
 class ModelNameError(ZooError, ValueError):
-    """A model name, or a part of one, is not valid."""
+    """A model name, its tag, or a reference such as `hf-hub:org/name@revision` is not valid."""
 
 
 class UnknownComponentError(ModelNameError):
     """A well-formed name asks for a component that no installed distribution offers."""
 
 
-class TagError(ModelNameError):
-    """A variant has no weight of that tag, or no weight at all."""
-
-
 class MissingPluginError(UnknownComponentError):
-    """A stored model needs a distribution that is not installed."""
-
-
-class SourceError(ModelNameError):
-    """A reference such as `hf-hub:org/name@revision` is malformed."""
+    """A model, or what is stored of one, needs a distribution that is not installed."""
 
 
 class CompositionError(ZooError, ValueError):
@@ -50,20 +42,8 @@ class InputError(ZooError, ValueError):
     """A tensor, image or file given to a model cannot be used."""
 
 
-class ComponentError(ZooError):
-    """A registered component cannot be used."""
-
-
-class BrokenComponentError(ComponentError):
-    """A component's module fails to import, or what it names is not such a component."""
-
-
-class IncompatibleComponentError(ComponentError):
-    """A component was written for another API version."""
-
-
-class ComponentClashError(ComponentError, ValueError):
-    """Several distributions claim one component name."""
+class ComponentError(ZooError, ValueError):
+    """A component cannot be used: broken, of another API version, switched off, or claimed by several distributions."""
 
 
 class CatalogError(ZooError, ValueError):
@@ -78,16 +58,9 @@ class HubError(ZooError):
     """The Hugging Face Hub cannot be reached, or refuses."""
 
 
-class DownloadError(ZooError):
-    """A file of the npm registry cannot be fetched, or is not the one whose hash is pinned."""
-
-
 class SaveError(ZooError, ValueError):
-    """A network cannot be saved: its folder would not load again, holds something already, or cannot be written."""
-
-
-class PublishError(SaveError):
-    """What is to be published is not fit to be, or cannot be written."""
+    """A network cannot be saved or published: it would not load again, something is there already, or nothing can be
+    written."""
 
 
 class MemoryLimitError(ZooError, MemoryError):

@@ -30,7 +30,6 @@ from zoo.errors import (
     ModelNameError,
     NewHeadWarning,
     OptionError,
-    TagError,
     UnfinishedRunWarning,
     UnknownComponentError,
     UnpinnedWarning,
@@ -332,7 +331,7 @@ def open_model(
         options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
 
     Raises:
-        ModelNameError, TagError, SourceError, MissingPluginError, HubError, WeightError: as `create_model` does.
+        ModelNameError, MissingPluginError, HubError, WeightError: as `create_model` does.
     """
     stock = Stock(Hub(endpoint, cache_dir, token), registry or default_registry(), catalog)
     opened = stock.open(name, required, listed, publishers or listed)
@@ -376,7 +375,7 @@ class Stock:
                 tagged = spec.tagged(published.tag)
                 if publishers:
                     return OpenedModel(tagged, self, published=published)
-                raise TagError(
+                raise ModelNameError(
                     f"{tagged} is a weight that its own publisher keeps, in no catalog; `zoo predict`, `eval`, "
                     "`train`, `profile`, `compare` and create_model take it, what needs a record does not"
                 )

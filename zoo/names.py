@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, final
 
-from zoo.errors import ModelNameError, OptionError, SourceError, TagError, shorten, suggest, unknown_component
+from zoo.errors import ModelNameError, OptionError, shorten, suggest, unknown_component
 
 MAX_NAME_LENGTH = 200
 _DISTRIBUTION = re.compile(r"([a-z0-9-]+):")
@@ -283,10 +283,12 @@ def check_characters(name: str) -> None:
 
 
 def split_tag(name: str) -> tuple[str, str | None]:
-    """`variant.tag` → (variant, tag); raises `TagError` for a malformed tag."""
+    """`variant.tag` → (variant, tag); raises `ModelNameError` for a malformed tag."""
     variant, dot, tag = name.partition(".")
     if dot and not TAG.fullmatch(tag):
-        raise TagError(f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.x")
+        raise ModelNameError(
+            f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.x"
+        )
     return variant, tag if dot else None
 
 
@@ -342,9 +344,9 @@ class LocalFolder(Source):
 
 
 def check_repository(repo_id: str) -> str:
-    """Return `repo_id` if it has the form of one; raises `SourceError`."""
+    """Return `repo_id` if it has the form of one; raises `ModelNameError`."""
     if not _REPOSITORY.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".", "-", ".git")):
-        raise SourceError(
+        raise ModelNameError(
             f"{shorten(repo_id)} is not a repository of the Hub; the form is org/name: letters, digits, '-', '_', '.', "
             "at most 96 each, without '--' or '..'"
         )
@@ -352,9 +354,9 @@ def check_repository(repo_id: str) -> str:
 
 
 def check_revision(revision: str) -> str:
-    """Return `revision` if it is a commit; raises `SourceError`."""
+    """Return `revision` if it is a commit; raises `ModelNameError`."""
     if not REVISION.fullmatch(revision):
-        raise SourceError(
+        raise ModelNameError(
             f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case. Branches and tags move; "
             "leave '@…' out once, and the pin of what is there now is said"
         )
@@ -365,7 +367,7 @@ def parse_reference(text: str) -> HubRepository | LocalFolder | None:
     """Parse `hf-hub:org/name@revision` or `local-dir:path`; None for the name of a model.
 
     Raises:
-        SourceError: (ValueError) it begins like a reference and is none.
+        ModelNameError: (ValueError) it begins like a reference and is none.
     """
     scheme, colon, place = text.partition(":")
     if not colon or scheme not in ("hf-hub", "local-dir"):
@@ -374,12 +376,12 @@ def parse_reference(text: str) -> HubRepository | LocalFolder | None:
         repo_id, at, revision = place.partition("@")
         return HubRepository(check_repository(repo_id), check_revision(revision) if at else None)
     if not place or "\0" in place:
-        raise SourceError("local-dir: needs the path of a folder, as in local-dir:runs/b8")
+        raise ModelNameError("local-dir: needs the path of a folder, as in local-dir:runs/b8")
     return LocalFolder(Path(place))
 
 
 def parse_source(text: str) -> PackageFile | HubRepository:
-    """Parse the source of a record; raises `SourceError`: never a path of the file system, never a URL."""
+    """Parse the source of a record; raises `ModelNameError`: never a path of the file system, never a URL."""
     scheme, _, place = text.partition(":")
     if scheme == "hf-hub":
         reference = parse_reference(text)
@@ -387,5 +389,5 @@ def parse_source(text: str) -> PackageFile | HubRepository:
         return reference
     match = _PACKAGE.fullmatch(place)
     if scheme != "package" or match is None or ".." in place:
-        raise SourceError(f"source {shorten(text)} is neither package:module/file.safetensors nor hf-hub:org/name")
+        raise ModelNameError(f"source {shorten(text)} is neither package:module/file.safetensors nor hf-hub:org/name")
     return PackageFile(match[1], match[2])

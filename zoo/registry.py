@@ -25,10 +25,7 @@ from typing import Any, TypeVar, final
 
 from zoo.contracts.family import About
 from zoo.errors import (
-    BrokenComponentError,
-    ComponentClashError,
     ComponentError,
-    IncompatibleComponentError,
     MissingPluginError,
     ModelNameError,
     UnknownComponentError,
@@ -179,8 +176,7 @@ class Component:
             The class; of a catalog the path of its file, of a command its typer app.
 
         Raises:
-            BrokenComponentError: the import failed, it is not such a component, or it is switched off.
-            IncompatibleComponentError: it was written for another API version.
+            ComponentError: it cannot be imported, is no such component, is switched off, or is of another API version.
         """
         if self._loaded is not None:
             return self._loaded
@@ -213,8 +209,7 @@ class Component:
         self.error, self.state, self._loaded = reason, state, None
 
     def _failure(self) -> ComponentError:
-        kind = IncompatibleComponentError if self.state is State.INCOMPATIBLE else BrokenComponentError
-        return kind(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
+        return ComponentError(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
 
 
 # Checks of what was imported ------------------------------------------------------------------------------------------
@@ -418,7 +413,7 @@ class Registry:
 
         Raises:
             UnknownComponentError: no installed distribution offers it.
-            ComponentClashError: several do.
+            ComponentError: several do.
         """
         owner, colon, plain = name.rpartition(":")
         claims = [c for c in self._kind(kind).get(plain, []) if not colon or c.distribution == normalise(owner)]
@@ -427,7 +422,7 @@ class Registry:
             raise unknown_component(kind, name, suggest(name, known))
         enabled = _enabled(claims)
         if len(enabled) > 1:
-            raise ComponentClashError(_clash(enabled))
+            raise ComponentError(_clash(enabled))
         return (enabled or claims)[0]
 
     def load(self, kind: str, name: str) -> Any:
@@ -457,8 +452,7 @@ class Registry:
         Running the same notebook cell again replaces its own class; nothing else is ever replaced.
 
         Raises:
-            ComponentClashError: the name is taken.
-            ComponentError: the class does not fulfil the contract of its kind.
+            ComponentError: the name is taken; or the class does not fulfil the contract of its kind.
         """
         if problem := name_problem(kind, str(name)):
             raise ComponentError(problem)
@@ -468,7 +462,7 @@ class Registry:
         claims = self._kind(kind).get(name, [])
         rivals = [c for c in claims if not (c.distribution == NOTEBOOK and c.target == target)]
         if rivals:
-            raise ComponentClashError(f"{kind} {name!r} is taken by {rivals[0].origin}; choose another name")
+            raise ComponentError(f"{kind} {name!r} is taken by {rivals[0].origin}; choose another name")
         component = Component(kind, name, NOTEBOOK, None, target, lambda: cls)
         component.load()
         self._kind(kind)[name] = [component]
@@ -506,8 +500,7 @@ def register(kind: str, name: str) -> Callable[[C], C]:
         True
 
     Raises:
-        ComponentClashError: the name is taken.
-        ComponentError: the class does not fulfil the contract of its kind.
+        ComponentError: the name is taken; or the class does not fulfil the contract of its kind.
     """
 
     def add(cls: C) -> C:
@@ -565,7 +558,7 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
         raise
     except Exception as error:  # a defect of the plugin
         said = f"{type(error).__name__}: {error}"
-        raise BrokenComponentError(
+        raise ComponentError(
             f"family {family_name!r} of {component.origin} cannot read {shorten(name, 120)}: {said}"
         ) from error
 
@@ -574,7 +567,7 @@ def about_model(spec: Spec, timesteps: int, registry: Registry | None = None) ->
     """What the family says of a network on its model card.
 
     Raises:
-        BrokenComponentError: the family fails, or returns something else than an `About`.
+        ComponentError: the family fails, or returns something else than an `About`.
     """
     component = (registry or default_registry()).find("family", spec.family)
     kind = component.load()
@@ -582,12 +575,10 @@ def about_model(spec: Spec, timesteps: int, registry: Registry | None = None) ->
         about = kind().about(dict(spec.fields), timesteps)
     except Exception as error:  # a defect of the plugin
         said = f"{type(error).__name__}: {error}"
-        raise BrokenComponentError(
-            f"family {spec.family!r} of {component.origin} cannot describe {spec}: {said}"
-        ) from error
+        raise ComponentError(f"family {spec.family!r} of {component.origin} cannot describe {spec}: {said}") from error
     if not isinstance(about, About):
         said = f"returns {type(about).__name__}, not zoo.contracts.About"
-        raise BrokenComponentError(f"`about` of family {spec.family!r} of {component.origin} {said}")
+        raise ComponentError(f"`about` of family {spec.family!r} of {component.origin} {said}")
     return about
 
 

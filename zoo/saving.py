@@ -26,11 +26,10 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import (
-    BrokenComponentError,
+    ComponentError,
     ModelNameError,
     OptionError,
     SaveError,
-    TagError,
     WeightError,
     ZooError,
     shorten,
@@ -186,9 +185,9 @@ def without_folders(text: str) -> str:
 
 
 def check_tag(tag: str) -> str:
-    """Return `tag` if a weight may have it; raises `TagError`."""
+    """Return `tag` if a weight may have it; raises `ModelNameError`."""
     if not TAG.fullmatch(tag):
-        raise TagError(
+        raise ModelNameError(
             f"tag {shorten(tag)} is not valid; lower-case letters and digits, after the first '-' and '_' too"
         )
     return tag
@@ -313,7 +312,7 @@ def save(
     Raises:
         SaveError: the folder holds something, or cannot be written; weights hold NaN or infinity; the network is not
             the one of its name any more, as after `fuse()`; labels that are not the classes.
-        TagError: the tag is not one.
+        ModelNameError: the tag is not one.
         InputError: the image size is too small for the network.
         OptionError: `model` is not a network of the zoo.
     """
@@ -551,13 +550,13 @@ def _blaming(component: Component, origin: str) -> Iterator[None]:
         raise
     except Exception as error:
         said = f"fails on {origin} with {type(error).__name__}: {error}"
-        raise BrokenComponentError(f"converter {component.name!r} of {component.origin} {said}") from error
+        raise ComponentError(f"converter {component.name!r} of {component.origin} {said}") from error
 
 
 def _expected(component: Component, given: object, due: type[_Kind]) -> _Kind:
     if not isinstance(given, due):
         said = f"gives {type(given).__name__}, where zoo.contracts.converter.{due.__name__} is due"
-        raise BrokenComponentError(f"converter {component.name!r} of {component.origin} {said}")
+        raise ComponentError(f"converter {component.name!r} of {component.origin} {said}")
     return given
 
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 import zoo
 from zoo.catalog import MAX_NAMES, Catalog, CatalogFile, catalog_path, default_catalog, expand_names, read_catalog
-from zoo.errors import CatalogError, ModelNameError, TagError
+from zoo.errors import CatalogError, ModelNameError
 
 OURS = catalog_path()
 TEXT = OURS.read_text(encoding="utf-8")
@@ -131,7 +131,7 @@ def test_one_name_for_other_bytes_is_an_error_when_it_is_used() -> None:
     other = record.model_copy(update={"tag": "other"})
     files = [((record,), "has8-zoo"), ((theirs, other), "zoo-more")]
     catalog = Catalog([(CatalogFile(version=1, weights=weights), origin) for weights, origin in files])
-    with pytest.raises(TagError, match=r"has8-zoo.*zoo-more"):
+    with pytest.raises(ModelNameError, match=r"has8-zoo.*zoo-more"):
         catalog.weight(zoo.parse_name(record.name))
     assert catalog.weight(zoo.parse_name(other.name)) == other
     assert len(catalog.clashes_of("zoo-more")) == 1

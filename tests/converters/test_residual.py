@@ -26,7 +26,7 @@ from zoo.converters.layout import Layout
 from zoo.converters.residual import FORMS, LOOK_ALIKES, our_key, residual_shapes
 from zoo.converters.timm_resnet import TimmConverter
 from zoo.converters.torchvision_resnet import TorchvisionConverter
-from zoo.errors import HubError, InputError, SourceError, WeightError
+from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.saving import convert
 from zoo.weights import read_config
 
@@ -239,7 +239,7 @@ def test_a_name_of_timms_is_downloaded_and_pinned(
     [
         ("resnet18.a9_in1k", InputError, "timm has no weights 'resnet18.a9_in1k'; did you mean 'resnet18.a"),
         ("resnet26.bt_in1k", InputError, "neither a file nor a ResNet of timm that the zoo converts"),
-        (f"{NAMED}@main", SourceError, "is not a commit"),
+        (f"{NAMED}@main", ModelNameError, "is not a commit"),
         ("absent/resnet18.pth", WeightError, "is not a file"),
         ("absent.safetensors", WeightError, "is not a file"),
     ],

@@ -20,7 +20,7 @@ from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_files, t
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import StoredWeight, catalog_path, default_catalog, read_file
 from zoo.cli import app
-from zoo.errors import CatalogError, HubError, PublishError, SourceError, WeightError
+from zoo.errors import CatalogError, HubError, ModelNameError, SaveError, WeightError
 from zoo.hub.publish import assemble, publish, write_pin
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, LocalFolder
@@ -129,7 +129,7 @@ def test_other_bytes_that_arrived_are_noticed(hub: LoopbackHub, token: str) -> N
 
 def test_a_card_that_the_hub_refuses(hub: LoopbackHub, token: str) -> None:
     card = FOLDER.files["README.md"].replace(b"license: mit", b"license: nonsense")
-    with pytest.raises(PublishError, match="license"):
+    with pytest.raises(SaveError, match="license"):
         send(hub, token, ModelFolder(FOLDER.weight, dict(FOLDER.files) | {"README.md": card}))
     assert (len(hub.commits(REPO)), hub.objects) == (1, {})
 
@@ -144,7 +144,7 @@ def test_a_card_that_the_hub_refuses(hub: LoopbackHub, token: str) -> None:
 )
 def test_a_repository_that_holds_something_else(hub: LoopbackHub, token: str, files: dict[str, bytes]) -> None:
     before = hub.put(REPO, files)
-    with pytest.raises(PublishError, match="choose another repository"):
+    with pytest.raises(SaveError, match="choose another repository"):
         send(hub, token)
     assert (hub.commits(REPO)[-1].oid, changes(hub)) == (before, [])
 
@@ -154,14 +154,14 @@ def test_private_means_private(hub: LoopbackHub, token: str) -> None:
     assert hub.repositories[REPO].private
     assert zoo.create_model(str(published.repository), token=token).num_classes == len(LABELS)
     hub.put("alice/open", {"notes.txt": b""})
-    with pytest.raises(PublishError, match="public"):
+    with pytest.raises(SaveError, match="public"):
         publish(FOLDER, "alice/open", Hub(hub.endpoint, token=token), private=True)
     assert len(hub.commits("alice/open")) == 2
 
 
 @pytest.mark.parametrize("repo_id", ["tiny", "../tiny", "alice/tiny@main", "alice/ti--ny", ""])
 def test_what_is_no_repository(hub: LoopbackHub, token: str, repo_id: str) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(ModelNameError):
         publish(FOLDER, repo_id, Hub(hub.endpoint, token=token))
     assert hub.requests == []
 
@@ -181,8 +181,8 @@ PICKLE = {"sha256": hashlib.sha256(b"pickle").hexdigest(), "size": 6}
 @pytest.mark.parametrize(
     ("changed", "data", "error", "words"),
     [
-        ({"figures": FIGURES | {"macs": FIGURES["macs"] + 1}}, tiny()[1], PublishError, "macs"),
-        ({"license": "TODO"}, tiny()[1], PublishError, "licence"),
+        ({"figures": FIGURES | {"macs": FIGURES["macs"] + 1}}, tiny()[1], SaveError, "macs"),
+        ({"license": "TODO"}, tiny()[1], SaveError, "licence"),
         ({"labels": ("a", "b")}, tiny()[1], WeightError, r"head\.fc\.bias"),
         ({"in_chans": 1}, tiny()[1], WeightError, "shape"),
         (PICKLE, b"pickle", WeightError, "safetensors"),
@@ -270,7 +270,7 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_changed_stays(tmp_path: Path, before: str) -> None:
     file = tmp_path / "registry.yaml"
     file.write_text(before)
-    with pytest.raises((PublishError, CatalogError)):
+    with pytest.raises((SaveError, CatalogError)):
         write_pin(file, tiny()[0], place())
     assert files_below(tmp_path) == {"registry.yaml": before.encode()}
 
@@ -279,7 +279,7 @@ def test_other_bytes_never_take_a_listed_name(tmp_path: Path) -> None:
     file = tmp_path / "registry.yaml"
     write_pin(file, tiny()[0], place())
     before = file.read_bytes()
-    with pytest.raises(PublishError, match="other bytes"):
+    with pytest.raises(SaveError, match="other bytes"):
         write_pin(file, tiny()[0].model_copy(update={"sha256": "0" * 64}), place("b"))
     assert file.read_bytes() == before
 

@@ -20,7 +20,7 @@ import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub, black_hole, refusing
 from zoo.catalog import read_catalog
-from zoo.errors import HubError, MissingPluginError, SourceError, UnpinnedWarning, WeightError, ZooError
+from zoo.errors import HubError, MissingPluginError, ModelNameError, UnpinnedWarning, WeightError, ZooError
 from zoo.hub.read import Hub
 from zoo.names import HubRepository
 from zoo.weights import MAX_CONFIG_BYTES, parse_weight
@@ -273,7 +273,7 @@ def test_what_the_hub_does_not_have_or_give(hub: LoopbackHub, pinned: str, refer
 
 @pytest.mark.parametrize("reference", [f"{REPO}@main", f"{REPO}@../../x", "tiny", "../tiny", "alice/tiny/more", ""])
 def test_what_is_no_pinned_repository_is_refused_before_any_request(hub: LoopbackHub, reference: str) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(ModelNameError):
         zoo.create_model(f"hf-hub:{reference}")
     assert hub.requests == []
 

@@ -20,7 +20,7 @@ import zoo
 from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform, sample_photographs
-from zoo.errors import InputError, OptionError, TagError
+from zoo.errors import InputError, ModelNameError, OptionError
 from zoo.inference.predict import Failure, Prediction, predict_files, read_ahead
 
 NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
@@ -111,7 +111,7 @@ def test_what_is_not_a_model_is_refused_and_wrapped_ones_are_unwrapped(weight: I
         for other in (3, nn.Linear(2, 2)):
             with pytest.raises(OptionError, match=type(other).__name__):
                 function(other, CAT)
-    with pytest.raises(TagError, match="has no pretrained weights"):
+    with pytest.raises(ModelNameError, match="has no pretrained weights"):
         zoo.predict("has8_resnet_b3_m2_d4_ste_bpd", CAT)
     expected = zoo.predict(weight, CAT)[0]
     for wrapped in (nn.DataParallel(weight), torch.compile(weight), torch.compile(nn.DataParallel(weight))):

@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 
 import zoo
 from tests.plugins.child_process import RunPython
-from zoo.errors import ComponentClashError, ComponentError, InputError, UnknownComponentError
+from zoo.errors import ComponentError, InputError, UnknownComponentError
 from zoo.registry import GROUPS
 from zoo.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, create, draft
 
@@ -62,7 +62,7 @@ def test_what_is_no_name_writes_nothing(name: str, tmp_path: Path) -> None:
     ("kind", "component", "error"),
     [
         ("nuron", None, UnknownComponentError),
-        ("neuron", "lif", ComponentClashError),
+        ("neuron", "lif", ComponentError),
         ("neuron", "Up_per", ComponentError),
         ("neuron", "class", ComponentError),
         ("neuron", "z" * (MAX_COMPONENT + 1), ComponentError),

@@ -14,7 +14,7 @@ import zoo
 from zoo.catalog import catalog_path, default_catalog
 from zoo.cli.profile import price
 from zoo.contracts import Work
-from zoo.errors import InputError, OptionError, TagError
+from zoo.errors import InputError, ModelNameError, OptionError
 from zoo.profiling import RULES, Energy, Part, charged, preprocessing_of, profile
 from zoo.profiling.energy import compare
 from zoo.registry import default_registry
@@ -210,7 +210,7 @@ def test_sizes_and_arguments_that_do_not_fit_are_refused() -> None:
         profile(zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2), num_classes=5)
     with pytest.raises(OptionError, match="not Identity"):
         profile(torch.nn.Identity())  # type: ignore[arg-type]
-    with pytest.raises(TagError):
+    with pytest.raises(ModelNameError):
         profile(f"{BUNDLED}.nothing")
 
 

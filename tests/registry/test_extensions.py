@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from zoo.cli import app
-from zoo.errors import BrokenComponentError, KnownPlugin
+from zoo.errors import ComponentError, KnownPlugin
 from zoo.registry import OWN_COMMANDS, Component
 
 MODULES = {
@@ -137,5 +137,5 @@ def test_an_energy_model_without_texts_is_broken() -> None:
         def estimate(self, operations: Operations) -> Picojoules:
             raise NotImplementedError
 
-    with pytest.raises(BrokenComponentError, match="charges"):
+    with pytest.raises(ComponentError, match="charges"):
         Component("energy_model", "untold", "zoo-x", "1", "x:Untold", importer=lambda: Untold).load()

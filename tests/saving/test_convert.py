@@ -19,10 +19,9 @@ from zoo.cli import app
 from zoo.contracts import Converted, Converter
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import (
-    BrokenComponentError,
+    ComponentError,
     ModelNameError,
     OptionError,
-    PublishError,
     SaveError,
     UnknownComponentError,
     WeightError,
@@ -209,7 +208,7 @@ def test_the_weights_are_written_with_their_spec(toys: Registry, foreign: dict[s
     assert model.num_classes == 2
     weight = read_config((out / "config.json").read_bytes(), "it")
     assert (weight.license, weight.dataset_note) == ("not stated", "Mind the gap.")
-    with pytest.raises(PublishError, match="names no licence"):
+    with pytest.raises(SaveError, match="names no licence"):
         assemble(weight, LocalFolder(out), "hf-hub:a/b")
     assert all(torch.equal(value, foreign[f"their.{key}"]) for key, value in model.state_dict().items())
 
@@ -293,7 +292,7 @@ def test_a_converter_that_fails_is_named_and_nothing_is_written(
 ) -> None:
     registry.register("converter", "clumsy", converter)
     torch.save(_plain(foreign), tmp_path / "x.pt")
-    with pytest.raises(BrokenComponentError, match=rf"converter 'clumsy' of .* {said}"):
+    with pytest.raises(ComponentError, match=rf"converter 'clumsy' of .* {said}"):
         convert("clumsy", tmp_path / "x.pt", tmp_path / "out", registry=registry)
     assert not (tmp_path / "out").exists()
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import zoo
 from tests.hub.hub_weights import files_below, in_process
 from zoo.cli import app
-from zoo.errors import InputError, OptionError, SaveError, TagError, WeightError
+from zoo.errors import InputError, ModelNameError, OptionError, SaveError, WeightError
 from zoo.saving import Statement, make_folder, without_folders
 from zoo.weights import read_config
 
@@ -126,7 +126,7 @@ def test_a_network_that_is_not_of_its_options_any_more_is_refused(tmp_path: Path
     ],
 )
 def test_what_no_record_may_say(stated: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises((SaveError, TagError, InputError), match=r"label|tag|top1|license|size|pixels|surrogates"):
+    with pytest.raises((SaveError, ModelNameError, InputError), match=r"label|tag|top1|license|size|pixels|surrogates"):
         zoo.save(made(), tmp_path / "saved", **stated)
     assert not [*tmp_path.iterdir()]
     with pytest.raises(OptionError, match="Linear"):

@@ -19,7 +19,7 @@ import zoo.timm
 from zoo.catalog import Preprocessing, default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform
-from zoo.errors import InputError, OptionError, TagError, WeightError
+from zoo.errors import InputError, ModelNameError, OptionError, WeightError
 from zoo.weights import read_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
@@ -109,7 +109,7 @@ def test_the_unpooled_map_by_an_option() -> None:
         ({"global_pool": ""}, InputError, "num_classes=0"),
         ({"features_only": True, "out_indices": (5,)}, InputError, "5 levels 0…4"),
         ({"features_only": True, "feature_cls": "hooks"}, OptionError, "did you mean 'hook'"),
-        ({"pretrained_cfg": "imagenet"}, TagError, "tags: cifar10"),
+        ({"pretrained_cfg": "imagenet"}, ModelNameError, "tags: cifar10"),
         ({"pretrained": True, "pretrained_cfg_overlay": {"url": "https://x/y.bin"}}, OptionError, "https://x/y.bin"),
         ({"pretrained": True, "pretrained_cfg_overlay": {"file": "x.bin"}}, WeightError, "x.bin cannot be read"),
     ],
@@ -120,9 +120,9 @@ def test_wrong_options_say_what_is_right(options: dict[str, Any], error: type[Ex
 
 
 def test_a_name_without_weights_and_an_unknown_tag_say_so() -> None:
-    with pytest.raises(TagError, match=f"{VGG} has no pretrained weights"):
+    with pytest.raises(ModelNameError, match=f"{VGG} has no pretrained weights"):
         timm.create_model(VGG, pretrained=True)
-    with pytest.raises(TagError, match="has no weight 'imagenet'"):
+    with pytest.raises(ModelNameError, match="has no weight 'imagenet'"):
         timm.create_model(f"{B8}.imagenet")
 
 

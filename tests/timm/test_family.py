@@ -20,8 +20,8 @@ from zoo.errors import (
     CompositionError,
     InputError,
     MissingExtraError,
+    ModelNameError,
     OptionError,
-    TagError,
     UnknownComponentError,
     install_extra,
 )
@@ -82,7 +82,7 @@ def test_its_information_names_timms_version() -> None:
 def test_names_read_back_and_hold_the_whole_of_timms_name() -> None:
     spec = zoo.parse_name("timm_convnext_atto.mine")
     assert (str(spec), spec["network"], spec.tag) == ("timm_convnext_atto.mine", "convnext_atto", "mine")
-    with pytest.raises(TagError, match=r"timm has no weights 'mine' of convnext_atto.*tags: d2_in1k"):
+    with pytest.raises(ModelNameError, match=r"timm has no weights 'mine' of convnext_atto.*tags: d2_in1k"):
         zoo.create_model("timm_convnext_atto.mine")
 
 

@@ -14,7 +14,7 @@ import zoo
 import zoo.timm
 from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
-from zoo.errors import SourceError, WeightError
+from zoo.errors import ModelNameError, WeightError
 
 REPO = "alice/tiny"
 X = torch.linspace(0, 1, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
@@ -52,7 +52,7 @@ def test_an_overlay_names_another_repository_than_the_catalogs_file(hub: Loopbac
     again = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
     assert torch.equal(logits(again), logits(model))
     for place in ({"hf_hub_id": "alice/b8@main"}, {"hf_hub_id": "alice"}):
-        with pytest.raises(SourceError, match=r"not a commit|not a repository"):
+        with pytest.raises(ModelNameError, match=r"not a commit|not a repository"):
             timm.create_model(name, pretrained=True, pretrained_cfg_overlay=place)
 
 

@@ -14,7 +14,7 @@ from timm.models import get_pretrained_cfg
 import zoo
 import zoo.timm
 from zoo.catalog import default_catalog
-from zoo.errors import ComponentClashError, ModelNameError, UnknownComponentError, install_extra
+from zoo.errors import ComponentError, ModelNameError, UnknownComponentError, install_extra
 from zoo.timm import has8_zoo
 from zoo.timm.pretrained import places
 
@@ -108,7 +108,7 @@ def test_importing_again_is_harmless(recwarn: pytest.WarningsRecorder) -> None:
 
 def test_a_name_that_is_taken_is_left_and_both_are_named(foreign: str) -> None:
     theirs = timm.model_entrypoint(foreign)
-    with pytest.raises(ComponentClashError, match=r"of somebodys_models, which that of has8-zoo 0\.1\.0"):
+    with pytest.raises(ComponentError, match=r"of somebodys_models, which that of has8-zoo 0\.1\.0"):
         zoo.timm.register_models("has8_resnet_b5_m2_d1_ste_bpd", foreign)
     assert timm.model_entrypoint(foreign) is theirs
     assert not timm.is_model("has8_resnet_b5_m2_d1_ste_bpd")
@@ -129,7 +129,7 @@ def test_an_import_that_meets_a_name_of_the_catalog_replaces_nothing() -> None:
         "assert timm.list_models() == before\n"
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"ComponentClashError timm has a model '{B8}' already, of somebodys_models, which ")
+    assert done.stdout.startswith(f"ComponentError timm has a model '{B8}' already, of somebodys_models, which ")
     assert "of has8-zoo 0.1.0 (zoo.families.has8:Has8Family) does not replace" in done.stdout
 
 

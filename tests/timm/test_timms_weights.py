@@ -21,7 +21,7 @@ import zoo
 from tests.cli.commands import objects, run
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
-from zoo.errors import HubError, TagError, WeightError
+from zoo.errors import HubError, ModelNameError, WeightError
 from zoo.inference.predict import Prediction, transform
 
 __all__ = ["hub"]
@@ -163,7 +163,7 @@ def test_bytes_that_are_not_those_of_the_index_are_refused(hub: LoopbackHub, the
     ],
 )
 def test_weights_that_timm_does_not_have(name: str, told: str) -> None:
-    with pytest.raises(TagError, match=told):
+    with pytest.raises(ModelNameError, match=told):
         zoo.create_model(name)
 
 

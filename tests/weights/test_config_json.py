@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import zoo
 from tests.hub.hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
-from zoo.errors import ModelNameError, SourceError, WeightError, ZooError
+from zoo.errors import ModelNameError, WeightError, ZooError
 from zoo.weights import MAX_CONFIG_BYTES, read_config
 
 ROOM = 2**28
@@ -197,5 +197,5 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 @pytest.mark.parametrize("place", ["", "missing", "file", "missing\0"])
 def test_what_is_no_folder(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises((WeightError, SourceError), match="local-dir:"):
+    with pytest.raises((WeightError, ModelNameError), match="local-dir:"):
         zoo.create_model(f"local-dir:{tmp_path / place}" if place else "local-dir:")

@@ -13,7 +13,7 @@ import typer
 from zoo.cli.options import Json, model_reference
 from zoo.cli.output import counted, say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.errors import PublishError, ZooError, import_plugin
+from zoo.errors import SaveError, ZooError, import_plugin
 from zoo.files import is_file
 
 if TYPE_CHECKING:
@@ -228,12 +228,12 @@ def _check_options(
 def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
     missing = [option for option in _NEEDED if option not in stated]
     if of_checkpoint and missing:
-        raise PublishError(
+        raise SaveError(
             f"--checkpoint needs {', '.join(missing)} too; the file does not say it, and nothing is assumed"
         )
     for option, value in stated.items():
         if isinstance(value, str) and not value.strip():
-            raise PublishError(f"{option} is empty; write it out, or leave the option out")
+            raise SaveError(f"{option} is empty; write it out, or leave the option out")
 
 
 def _field(option: str) -> str:
@@ -258,12 +258,12 @@ def _labels(text: str) -> list[str]:
         try:
             return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
-            raise PublishError(f"--labels {text} cannot be read as UTF-8, one name a line: {error}") from error
+            raise SaveError(f"--labels {text} cannot be read as UTF-8, one name a line: {error}") from error
     if "," not in text and (file.suffix or len(file.parts) > 1):
-        raise PublishError(f"--labels {text}: there is no such file; give one with a name a line, or names as in a,b,c")
+        raise SaveError(f"--labels {text}: there is no such file; give one with a name a line, or names as in a,b,c")
     labels = [label.strip() for label in text.split(",")]
     if "" in labels:
-        raise PublishError(f"--labels {text}: name {labels.index('') + 1} is empty; every class needs one")
+        raise SaveError(f"--labels {text}: name {labels.index('') + 1} is empty; every class needs one")
     return labels
 
 
@@ -272,7 +272,7 @@ def _metrics(texts: list[str]) -> dict[str, float]:
     for text in texts:
         name, _, value = text.partition("=")
         if name in metrics:
-            raise PublishError(f"--metric {name} is stated twice; valid: each figure once")
+            raise SaveError(f"--metric {name} is stated twice; valid: each figure once")
         try:
             metrics[name] = float(value)
         except ValueError as error:
@@ -292,7 +292,7 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
         try:
             data = checkpoint.read_bytes()
         except OSError as error:
-            raise PublishError(f"{checkpoint} cannot be read: {error}") from error
+            raise SaveError(f"{checkpoint} cannot be read: {error}") from error
         made = make_folder(name, data, str(checkpoint), _statement(stated))
         return _Order(made.weight, PlainFile(checkpoint), data)
     listed = read_catalog(catalog) if is_file(catalog) else None
@@ -312,9 +312,9 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
 
 
 def _refuse(options: Collection[str], why: str) -> None:
-    """Raise `PublishError` if options were stated that would change nothing."""
+    """Raise `SaveError` if options were stated that would change nothing."""
     if options:
-        raise PublishError(
+        raise SaveError(
             f"{', '.join(options)}: {why}; leave it out, or state everything of the file itself, "
             "by NAME.TAG --checkpoint FILE"
         )
@@ -326,7 +326,7 @@ def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
     _refuse(stated, f"--all publishes every weight with its record in {catalog}")
     records = read_file(catalog).weights
     if not records:
-        raise PublishError(
+        raise SaveError(
             f"{catalog} lists no weights, so there is nothing to publish; name a catalog with weights (--catalog)"
         )
     return [_Order(record, record.location) for record in records]

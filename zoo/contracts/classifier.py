@@ -231,7 +231,7 @@ class ImageClassifier(nn.Module, ABC):
             `hf-hub:org/name@revision`, which `zoo.create_model` loads.
 
         Raises:
-            SaveError, PublishError, HubError: it cannot be published; then nothing has changed.
+            SaveError, HubError: it cannot be published; then nothing has changed.
         """
         from zoo.hub.publish import push
         from zoo.hub.read import Hub

@@ -174,7 +174,7 @@ class Family(ABC):
             tag: what they are called; None for the publisher's default.
 
         Raises:
-            TagError: the publisher has none, or none of that tag.
+            ModelNameError: the publisher has none, or none of that tag.
         """
         return None
 

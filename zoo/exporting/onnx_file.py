@@ -21,7 +21,7 @@ from torch.onnx import OnnxExporterError
 from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError, TagError, missing_extra
+from zoo.errors import InputError, ModelNameError, missing_extra
 from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
 from zoo.hub.read import LIBRARY
@@ -48,12 +48,11 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
-        ModelNameError: the name is wrong; and what else `create_model` raises.
-        TagError: the tag is wrong, or of a weight without a record.
+        ModelNameError: the name or tag is wrong, or the weight has no record; and what else `create_model` raises.
     """
     opened = open_model(name, listed=True, **places)
     if opened.published is not None:
-        raise TagError(
+        raise ModelNameError(
             f"{opened.weight_name} is a weight of its own publisher, without the record that the file is to hold; "
             "build it by create_model, write it by zoo.save, and export that folder"
         )

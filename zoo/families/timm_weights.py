@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.contracts.converter import HubFile, Stated
 from zoo.contracts.family import PublishedWeights
-from zoo.errors import TagError, suggest
+from zoo.errors import ModelNameError, suggest
 from zoo.families.timm_family import import_timm
 
 FILE = "model.safetensors"
@@ -22,15 +22,15 @@ def published_by_timm(network: str, tag: str | None) -> PublishedWeights:
         tag: of the weights; None for timm's default.
 
     Raises:
-        TagError: timm has none, or none of that tag, or none that the zoo can read or prepare images for.
+        ModelNameError: timm has none, or none of that tag, or none that the zoo can read or prepare images for.
     """
     timm = import_timm()
     cfgs = timm.models.get_arch_pretrained_cfgs(network)
     tags = [name.partition(".")[2] for name, cfg in cfgs.items() if cfg.has_weights]
     if not tags:
-        raise TagError(f"timm has no weights of {network}; pretrained=False builds it untrained")
+        raise ModelNameError(f"timm has no weights of {network}; pretrained=False builds it untrained")
     if tag is not None and tag not in tags:
-        raise TagError(f"timm has no weights {tag!r} of {network}{suggest(tag, tags)} (tags: {', '.join(tags)})")
+        raise ModelNameError(f"timm has no weights {tag!r} of {network}{suggest(tag, tags)} (tags: {', '.join(tags)})")
     cfg = timm.get_pretrained_cfg(network if tag is None else f"{network}.{tag}")
     _check_readable(cfg)
     dataset, labels = classes_of(cfg)
@@ -49,12 +49,14 @@ def published_by_timm(network: str, tag: str | None) -> PublishedWeights:
 
 
 def _check_readable(cfg: Any) -> None:
-    """Raise `TagError` for weights that lie elsewhere than on the Hub, or want images in a way that the zoo has not."""
+    """Raise `ModelNameError` for weights that are not on the Hub, or need a preparation that the zoo lacks."""
     name = f"{cfg.architecture}.{cfg.tag}"
     if not cfg.hf_hub_id or cfg.hf_hub_filename:
-        raise TagError(f"timm keeps {name} at {cfg.hf_hub_filename or cfg.url or 'no place'}, not as {FILE} on the Hub")
+        raise ModelNameError(
+            f"timm keeps {name} at {cfg.hf_hub_filename or cfg.url or 'no place'}, not as {FILE} on the Hub"
+        )
     if cfg.crop_mode != "center" or cfg.interpolation not in _INTERPOLATIONS or cfg.label_offset:
-        raise TagError(
+        raise ModelNameError(
             f"{name} wants images cropped by {cfg.crop_mode!r} and resized by {cfg.interpolation!r}, and its labels "
             f"begin at {cfg.label_offset or 0}; valid: 'center', one of {', '.join(_INTERPOLATIONS)}, 0"
         )

@@ -31,7 +31,7 @@ from markupsafe import Markup
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, PublishError, WeightError, ZooError, printable
+from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, SaveError, WeightError, ZooError, printable
 from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, translated
@@ -69,18 +69,18 @@ def assemble(
         data: the bytes, if they were read already; checked all the same.
 
     Raises:
-        PublishError: no licence, or figures that are not the model's.
+        SaveError: no licence, or figures that are not the model's.
         ModelNameError, WeightError, HubError: as `create_model` does.
     """
     if weight.license.strip().lower() in _NO_LICENSE:
         advice = "state the weights' own, such as MIT or CC-BY-4.0 (zoo publish --license MIT)"
-        raise PublishError(f"{weight.name} names no licence; {advice}")
+        raise SaveError(f"{weight.name} names no licence; {advice}")
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
     spec = weight.spec_of(parse_name(weight.variant))
     for component in providers_of(spec):
         if component.distribution == NOTEBOOK:
-            raise PublishError(
+            raise SaveError(
                 f"{weight.name}: {component.kind} {component.name!r} exists in this process alone, which registered "
                 "it; put it into a distribution (zoo plugins new), then publish"
             )
@@ -120,19 +120,19 @@ def _check_model(weight: StoredWeight, spec: Spec, data: bytes) -> ImageClassifi
     counted = measure(model, weight.figures.image_size)
     for (name, recorded), (_, measured) in zip(weight.figures, counted, strict=True):
         if recorded != measured:
-            raise PublishError(f"{weight.name}: {name} is {measured}, the record says {recorded}; correct the record")
+            raise SaveError(f"{weight.name}: {name} is {measured}, the record says {recorded}; correct the record")
     return model
 
 
 def _check_texts(weight: StoredWeight, spec: Spec, config: bytes, card: bytes) -> None:
-    """Raise `PublishError` unless what was written says, when read again, what was meant."""
+    """Raise `SaveError` unless what was written says, when read again, what was meant."""
     try:
         stored = weights.read_config(config, weight.name)
         data = ModelCard(card.decode()).data.to_dict()
     except (ZooError, yaml.YAMLError, ValueError, TypeError) as error:
-        raise PublishError(f"{weight.name}: its config or card cannot be read again: {error}") from error
+        raise SaveError(f"{weight.name}: its config or card cannot be read again: {error}") from error
     if stored != weight or data != metadata(weight, spec).to_dict():
-        raise PublishError(f"{weight.name}: its config or card says something else than its record")
+        raise SaveError(f"{weight.name}: its config or card says something else than its record")
 
 
 # The card
@@ -384,8 +384,8 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
         private: a repository that is made for it is private; one that exists must be.
 
     Raises:
-        SourceError: (ValueError) no such repository can be.
-        PublishError: it holds another weight, or is public.
+        ModelNameError: (ValueError) no such repository can be.
+        SaveError: it holds another weight, or is public.
         HubError: the Hub refuses, cannot be reached, or has other bytes than were sent; without a commit, nothing has
             changed.
     """
@@ -396,7 +396,7 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
             hub.api.create_repo(repo_id, private=private, exist_ok=True)
     index = hub.index(HubRepository(repo_id))
     if private and not index.private:
-        raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
+        raise SaveError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     head = HubRepository(repo_id, index.commit)
     _check_same_weight(folder, head, index.files, hub)
     repository = HubRepository(repo_id, _commit(folder, head, hub))
@@ -430,7 +430,7 @@ def _commit(folder: ModelFolder, head: HubRepository, hub: Hub) -> str:
         except ValueError as error:  # what the Hub says of the card; else the answer is malformed
             if not isinstance(error, BadRequestError) and not str(error).startswith("Invalid metadata"):
                 raise
-            raise PublishError(f"{head.repo_id}: {printable(_one_line(str(error))[:1000])}") from error
+            raise SaveError(f"{head.repo_id}: {printable(_one_line(str(error))[:1000])}") from error
         if not isinstance(commit.oid, str) or not REVISION.fullmatch(commit.oid):
             raise ValueError("it names no commit; look at the repository's page before you publish again")
     return commit.oid
@@ -440,16 +440,16 @@ def _check_same_weight(folder: ModelFolder, head: HubRepository, files: Mapping[
     """Refuse to replace something else: the bytes behind a name never change."""
     if weights.CONFIG not in files:
         if weights.MODEL in files:
-            raise PublishError(f"{head.repo_id} holds a model without a {weights.CONFIG}; choose another repository")
+            raise SaveError(f"{head.repo_id} holds a model without a {weights.CONFIG}; choose another repository")
         return
     try:
         data = hub.fetch(head, weights.CONFIG, weights.MAX_CONFIG_BYTES)
         published = weights.read_config(data, head.repo_id)
     except WeightError as error:
-        raise PublishError(f"{head.repo_id} holds another model ({error}); choose another repository") from error
+        raise SaveError(f"{head.repo_id} holds another model ({error}); choose another repository") from error
     record = folder.weight
     if (published.name, published.sha256) != (record.name, record.sha256):
-        raise PublishError(
+        raise SaveError(
             f"{head.repo_id} holds {published.name} (sha256 {published.sha256[:12]}…), not {record.name} "
             f"({record.sha256[:12]}…); published bytes never change: choose another repository, or a new tag"
         )
@@ -465,7 +465,7 @@ _NEW_CATALOG = (
 def check_pin(catalog: Path, weight: StoredWeight) -> None:
     """Raise what `write_pin` would, as far as it shows before a weight is published."""
     if not catalog.resolve().parent.is_dir():
-        raise PublishError(f"{catalog} cannot be written: there is no folder {catalog.parent}")
+        raise SaveError(f"{catalog} cannot be written: there is no folder {catalog.parent}")
     _listed(catalog, weight)
 
 
@@ -477,7 +477,7 @@ def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> None
 
     Raises:
         CatalogError: the file is not a catalog.
-        PublishError: it cannot be changed; it is as it was.
+        SaveError: it cannot be changed; it is as it was.
     """
     catalog = catalog.resolve()  # a link stays one
     try:
@@ -494,7 +494,7 @@ def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> None
             )
     except (OSError, InputError, CatalogError) as error:
         advice = f"add the pin by hand: {weight.name} is {place}"
-        raise PublishError(f"{catalog} cannot be changed ({error}); {advice}") from error
+        raise SaveError(f"{catalog} cannot be changed ({error}); {advice}") from error
 
 
 def _append(text: str, weight: StoredWeight, place: HubRepository) -> str:
@@ -519,11 +519,11 @@ def _change(text: str, record: WeightRecord, place: HubRepository) -> str:
 
 
 def _listed(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
-    """The record of that name; raises `PublishError` if it lists other bytes."""
+    """The record of that name; raises `SaveError` if it lists other bytes."""
     records = read_file(catalog).weights if catalog.exists() else ()
     record = next((each for each in records if each.name == weight.name), None)
     if record is not None and record.sha256 != weight.sha256:
-        raise PublishError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
+        raise SaveError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
     return record
 
 

@@ -92,7 +92,7 @@ def compare_models(
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
-        ModelNameError, TagError, HubError, WeightError: as `create_model` does.
+        ModelNameError, HubError, WeightError: as `create_model` does.
         InputError: no names, a device that this machine lacks, or data that cannot be used.
     """
     if not names:

@@ -386,7 +386,7 @@ def measure_weight(
         endpoint, cache_dir, token, registry, catalog: as for `create_model`.
 
     Raises:
-        TagError, WeightError, HubError: as `create_model` does.
+        ModelNameError, WeightError, HubError: as `create_model` does.
         InputError: the data cannot be used, or have classes that the weight lacks.
         MemoryLimitError: so many images at once need more memory than there is.
     """

@@ -108,7 +108,7 @@ def transform(model: ImageClassifier | str, image_size: int | None = None) -> Tr
         A function from a PIL image or a path to a tensor (3, size, size).
 
     Raises:
-        ModelNameError, TagError, HubError, WeightError: as `create_model` does.
+        ModelNameError, HubError, WeightError: as `create_model` does.
         OptionError: `model` is something else.
     """
     if isinstance(model, str):
@@ -149,7 +149,7 @@ def predict(
 
     Raises:
         InputError: what was given is not an image, or a single file cannot be read; arguments that do not fit.
-        ModelNameError, TagError, HubError, WeightError: as `create_model` does.
+        ModelNameError, HubError, WeightError: as `create_model` does.
     """
     network = _network(model, device)
     preprocessing, labels = stated_preprocessing(network), labels_of(network)

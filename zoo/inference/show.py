@@ -60,7 +60,7 @@ def network_to_show(
 
     Raises:
         InputError: a device that this machine lacks.
-        TagError: an unknown tag; and what else `create_model` raises.
+        ModelNameError: an unknown tag; and what else `create_model` raises.
     """
     place = usable_device(device)
     opened = open_model(name, listed=True, **places)

@@ -43,8 +43,7 @@ def model_info(
         catalog: where weights are listed; the installed ones by default.
 
     Raises:
-        ModelNameError: as `create_model`.
-        TagError: an unknown tag.
+        ModelNameError: as `create_model`; or an unknown tag.
         HubError, WeightError: a repository or folder cannot be read.
     """
     catalog = catalog or default_catalog()

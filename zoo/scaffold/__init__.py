@@ -16,7 +16,7 @@ import jinja2
 
 import zoo
 from zoo.contracts import API_VERSION
-from zoo.errors import ComponentClashError, ComponentError, InputError, UnknownComponentError, shorten, suggest
+from zoo.errors import ComponentError, InputError, UnknownComponentError, shorten, suggest
 from zoo.files import write_folder
 from zoo.registry import GROUPS, NAME, default_registry
 
@@ -164,7 +164,7 @@ def draft(name: str, kind: str = "neuron", component: str | None = None) -> Plug
     Raises:
         InputError: the name is not a distribution's, or taken.
         UnknownComponentError: no such kind.
-        ComponentError, ComponentClashError: the component's name is not valid, or is taken.
+        ComponentError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
         valid = f"valid: {', '.join(KINDS)}"
@@ -214,7 +214,7 @@ def _component_name(wanted: str | None, distribution: str) -> str:
         )
     for rival in default_registry().components():
         if rival.name == name:
-            raise ComponentClashError(
+            raise ComponentError(
                 f"{name!r} is the {rival.kind} of {rival.origin} already; {advice}, such as 'my{name}'"
             )
     return name

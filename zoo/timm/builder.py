@@ -75,7 +75,7 @@ def build(
     Raises:
         OptionError: (TypeError) an unknown option, or a value that the network does not have.
         InputError: (ValueError) `global_pool` or `out_indices` out of range.
-        TagError: (ValueError) no such weight.
+        ModelNameError: (ValueError) no such weight.
         Others as `zoo.create_model` does.
     """
     _check_options(variant, options, drop_rate, feature_cls)

@@ -13,7 +13,7 @@ from zoo.catalog import WeightRecord, default_catalog
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.errors import ComponentClashError, ModelNameError
+from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES
 from zoo.families.paired import PixelsLast
 from zoo.registry import DISABLE, default_registry, parse_name
@@ -37,7 +37,7 @@ def register_models(*names: str) -> list[str]:
 
     Raises:
         ModelNameError: no name of a model, or one that timm cannot have: it takes a colon for a place.
-        ComponentClashError: timm has another model of that name; nothing is registered then.
+        ComponentError: timm has another model of that name; nothing is registered then.
     """
     variants = [parse_name(name).text for name in names]
     for variant in variants:
@@ -48,7 +48,7 @@ def register_models(*names: str) -> list[str]:
 
 
 def register_catalog() -> None:
-    """Make every name of the catalog a model of timm's; raises `ComponentClashError`."""
+    """Make every name of the catalog a model of timm's; raises `ComponentError`."""
     for module in _NOT_TRACED:
         register_notrace_module(module)
     _register([name for name in default_catalog().names if ":" not in name])  # timm takes a colon for a place
@@ -77,7 +77,7 @@ def _check_free(variant: str) -> None:
     if timm.is_model(variant):
         theirs = timm.model_entrypoint(variant).__module__
         ours = default_registry().find("family", variant.partition("_")[0]).origin
-        raise ComponentClashError(
+        raise ComponentError(
             f"timm has a model {variant!r} already, of {theirs}, which that of {ours} does not replace; rename one, or "
             f"switch the zoo's off with {DISABLE}"
         )

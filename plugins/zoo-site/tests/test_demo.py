@@ -12,10 +12,11 @@ import pytest
 from site_helpers import packed, pages, put
 from zoo_site.build import Site, build_site
 from zoo_site.demo import MODULE, WASM, Demo, as_script, classic_script, make_demo
+from zoo_site.npm import DownloadError
 
 from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.data.images import sample_photographs
-from zoo.errors import DownloadError, InputError
+from zoo.errors import InputError
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 POLICY = re.compile(r'http-equiv="Content-Security-Policy" content="([^"]*)"')

@@ -17,13 +17,12 @@ from playwright.sync_api import Browser, Page
 from site_helpers import FLAGS, PHONE, installed_browser, look, run
 from zoo_site.build import build_site
 from zoo_site.demo import Demo, make_demo
-from zoo_site.npm import NpmPackage, read_package
+from zoo_site.npm import DownloadError, NpmPackage, read_package
 
 import zoo
 from zoo.catalog import Catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import Transform, read_image, sample_photographs
-from zoo.errors import DownloadError
 from zoo.factory import open_model
 from zoo.inference.show import record
 

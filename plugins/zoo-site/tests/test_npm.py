@@ -12,9 +12,7 @@ import pytest
 from site_helpers import packed, put, run
 from zoo_site import npm
 from zoo_site.demo import RUNTIME
-from zoo_site.npm import NpmPackage, read_package
-
-from zoo.errors import DownloadError
+from zoo_site.npm import DownloadError, NpmPackage, read_package
 
 FILES = {"dist/a.js": b"var a = 1;", "dist/b.wasm": bytes(range(256))}
 

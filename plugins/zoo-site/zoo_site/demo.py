@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from zoo.catalog import Catalog, Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
-from zoo.errors import DownloadError, InputError
+from zoo.errors import InputError
 from zoo.exporting import Normalised, check_image_size, describe_onnx, example_images, network_to_export, to_onnx
 from zoo.inference.show import CHANNELS, layers_in_words, plane_captions, watching
 from zoo.weights import stated_preprocessing
-from zoo_site.npm import REGISTRY, NpmPackage, read_package
+from zoo_site.npm import REGISTRY, DownloadError, NpmPackage, read_package
 
 RUNTIME = NpmPackage(
     "onnxruntime-web",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import final
 from urllib.parse import urlsplit
 
-from zoo.errors import DownloadError
+from zoo.errors import ZooError
 from zoo.files import replace_bytes
 
 REGISTRY = "https://registry.npmjs.org"
@@ -27,6 +27,10 @@ _PATIENCE = 20.0
 _LONGEST = 900.0
 """Seconds for a whole package."""
 _PART = 1 << 18
+
+
+class DownloadError(ZooError):
+    """A file of the npm registry cannot be fetched, or is not the one whose hash is pinned."""
 
 
 @final

@@ -12,7 +12,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.hf_api import RepoFile
 
 from zoo.cli.output import say
-from zoo.errors import HubError, PublishError
+from zoo.errors import HubError, SaveError
 from zoo.hub.publish import check_token
 from zoo.hub.read import Hub, translated
 from zoo.names import REVISION, check_repository
@@ -55,8 +55,8 @@ def publish_site(files: Mapping[str, bytes], repo_id: str, hub: Hub, *, private:
         private: a Space that is made for it is private; one that exists must be.
 
     Raises:
-        SourceError: (ValueError) no such Space can be.
-        PublishError: it holds something else than a site of the zoo, or is public.
+        ModelNameError: (ValueError) no such Space can be.
+        SaveError: it holds something else than a site of the zoo, or is public.
         HubError: the Hub refuses, cannot be reached, or has other files than were sent; without a commit, nothing has
             changed.
     """
@@ -71,9 +71,9 @@ def publish_site(files: Mapping[str, bytes], repo_id: str, hub: Hub, *, private:
             raise HubError(f"{hub.address} names no commit of {repo_id}; valid: 40 hexadecimal digits")
         present = _files_at(repo_id, head, hub)
     if private and not is_private:
-        raise PublishError(f"{repo_id} exists and is public; make it private there first, or choose another name")
+        raise SaveError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     if MARK not in present and not present.keys() <= _ITS_OWN:
-        raise PublishError(
+        raise SaveError(
             f"the Space {repo_id} holds something else than a site of the zoo (it has no {MARK}), which would be "
             "removed; choose another name, or empty it there first"
         )
@@ -132,7 +132,7 @@ def publish_folder(folder: str | None, repo_id: str, hub: Hub, *, private: bool,
         as_json: print one JSON object.
 
     Raises:
-        PublishError: no such folder, or not one of `zoo site`.
+        SaveError: no such folder, or not one of `zoo site`.
         HubError: as `publish_site` does.
     """
     check_repository(repo_id)
@@ -157,13 +157,13 @@ def _read(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Path inside the folder → bytes; links are not followed."""
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
-        raise PublishError(
+        raise SaveError(
             f"{folder} is not a folder of `zoo site`: {', '.join(missing)} is missing; make one with "
             "`zoo site --out DIR`, or leave NAME out to publish what is installed"
         )
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in paths)
     if size > MAX_BYTES:
-        raise PublishError(f"{folder} has {size:,} bytes; valid: up to {MAX_BYTES:,}; nothing was sent")
+        raise SaveError(f"{folder} has {size:,} bytes; valid: up to {MAX_BYTES:,}; nothing was sent")
     for path in paths:
         yield path.relative_to(folder).as_posix(), path.read_bytes()
