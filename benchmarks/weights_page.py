@@ -1,4 +1,6 @@
-"""README's table of weights, and its picture: accuracy against energy of every trained network of this source tree.
+"""Tables of the weights of this source tree, and the picture of their accuracy against energy.
+
+docs/models.md lists all of them, README the five that matter most.
 
 Figures are those of the catalogs; nothing is measured here. The picture is SVG, so that it is sharp at every size.
 """
@@ -6,7 +8,7 @@ Figures are those of the catalogs; nothing is measured here. The picture is SVG,
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +23,13 @@ from zoo.catalog import read_catalog
 START, END = b"<!-- weights:start -->", b"<!-- weights:end -->"
 HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ control's", "distribution")
 PICTURE = ROOT / "docs" / "accuracy_energy.svg"
+IN_README = (
+    "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",
+    "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10",
+    "has8_resnet_b8_m2_d4_ste_bpd.cifar10",
+    "sew_resnetfull_b32_m2_d4_direct.cifar10",
+    "sew_resnetsmall_b32_m2_d4_direct.cifar10",
+)
 KINDS = {
     "sew": ("spikes alone, encoded once", "^", "#009E73"),
     "has8": ("hybrid: analog and spiking", "o", "#D55E00"),
@@ -40,11 +49,13 @@ Row = Mapping[str, Any]
 app = typer.Typer(add_completion=False)
 
 
-def markdown(weights: Sequence[Row]) -> str:
-    """The Markdown table, the most accurate first, without a line feed at its end."""
+def markdown(weights: Sequence[Row], chosen: Collection[str] | None = None) -> str:
+    """The Markdown table, the most accurate first, without a line feed at its end; only `chosen` names if given."""
     by_name = {row["name"]: row for row in weights}
     lines = []
     for row in sorted(weights, key=lambda row: -row["top1"]):
+        if chosen is not None and row["name"] not in chosen:
+            continue
         control = by_name.get(row["control"])
         cells = (
             row["name"],
@@ -143,15 +154,19 @@ def picture(weights: Sequence[Point]) -> bytes:
 
 @app.command()
 def main(
-    readme: Annotated[Path, typer.Option(help="Put the table between this file's weights markers.")] = ROOT
+    readme: Annotated[Path, typer.Option(help="Put the short table between this file's weights markers.")] = ROOT
     / "README.md",
+    page: Annotated[Path, typer.Option(help="Put the table of all weights between this file's weights markers.")] = ROOT
+    / "docs"
+    / "models.md",
     picture_file: Annotated[Path, typer.Option("--picture", help="Where the picture goes.")] = PICTURE,
 ) -> None:
-    """Write the table into README.md and the picture into docs/."""
+    """Write the tables into README.md and docs/models.md, and the picture into docs/."""
     weights = list(rows())
-    write_beside(readme, replace_between(readme.read_bytes(), markdown(weights), (START, END)))
+    write_beside(readme, replace_between(readme.read_bytes(), markdown(weights, IN_README), (START, END)))
+    write_beside(page, replace_between(page.read_bytes(), markdown(weights), (START, END)))
     write_beside(picture_file, picture(points()))
-    typer.echo(f"wrote the table into {readme} and the picture {picture_file}")
+    typer.echo(f"wrote tables into {readme} and {page}, and the picture {picture_file}")
 
 
 if __name__ == "__main__":
