@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ import yaml
 from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.errors import TrainingStoppedError
 from zoo.kernels.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -163,36 +161,32 @@ def train_command(
     changes |= {key.replace("-", "_"): value for key, value in _settings(settings, "--set", "clip_norm=1").items()}
     display = Display()
     options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
-    try:
-        result = train(
-            model_reference(name),
-            data,
-            recipe=recipe,
-            changes=changes,
-            out=out,
-            resume=resume,
-            tag=tag,
-            control=None if control is None else model_reference(control),
-            model_options={
-                "neuron": _settings(set_neuron, "--set-neuron", "tau=4"),
-                "encoder": _settings(set_encoder, "--set-encoder", "timesteps=4"),
-                "decoder": _settings(set_decoder, "--set-decoder", "name=value"),
-                "family": _settings(set_family, "--set-family", "gain=0"),
-            },
-            options=options,
-            accumulate=accumulate,
-            device=device,
-            workers=workers,
-            validate_every=validate_every,
-            eval_batch_size=eval_batch_size,
-            observers=[display],
-            trackers=log_with or ["tensorboard"],
-            endpoint=endpoint,
-            cache_dir=cache_dir,
-        )
-    except TrainingStoppedError as error:
-        say(f"stopped: {str(error).removeprefix('stopped ')}", file=sys.stderr, flush=True)
-        raise typer.Exit(128 + error.signal) from error
+    result = train(
+        model_reference(name),
+        data,
+        recipe=recipe,
+        changes=changes,
+        out=out,
+        resume=resume,
+        tag=tag,
+        control=None if control is None else model_reference(control),
+        model_options={
+            "neuron": _settings(set_neuron, "--set-neuron", "tau=4"),
+            "encoder": _settings(set_encoder, "--set-encoder", "timesteps=4"),
+            "decoder": _settings(set_decoder, "--set-decoder", "name=value"),
+            "family": _settings(set_family, "--set-family", "gain=0"),
+        },
+        options=options,
+        accumulate=accumulate,
+        device=device,
+        workers=workers,
+        validate_every=validate_every,
+        eval_batch_size=eval_batch_size,
+        observers=[display],
+        trackers=log_with or ["tensorboard"],
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+    )
     if PartialState().is_main_process:
         _print(result, as_json, display.shown)
 

@@ -345,15 +345,12 @@ def _find(parts: Parts, split: str, source: Source) -> Callable[[], ImageDataset
 
 
 def _unknown(named: str) -> InputError:
-    where = display_name(named)
-    scheme, separator, rest = named.partition("://")
+    where, (scheme, separator, rest) = display_name(named), named.partition("://")
+    hint = suggest(named, dataset_names())
     if separator:
         hub = f"hfds/{display_name(rest.removeprefix('datasets/'))}" if scheme in ("hf", "hfds") else "hfds/ORG/NAME"
-        return InputError(
-            f"{where} is not a folder, a file or a data set by name, and addresses are not read; a set of the Hub is "
-            f"named {hub}, and files elsewhere are downloaded first"
-        )
-    return InputError(f"{where} is not a folder, a file or a data set by name{suggest(named, dataset_names())}")
+        hint = f"; addresses are not read: a set of the Hub is named {hub}, and other files are downloaded first"
+    return InputError(f"{where} is not a folder, a file or a data set by name{hint}")
 
 
 def _split_names() -> list[str]:

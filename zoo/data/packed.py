@@ -282,8 +282,8 @@ class _Writer:
             written = 0
             with _member(archive, "images", "|u1", (expected, side, side, 3)) as stream:
                 for split, data in self.parts.items():
-                    for image in decode(data, self.transform, torch.arange(len(data)), self.damages[split]):
-                        stream.write(image.pixels.permute(1, 2, 0).contiguous().numpy().tobytes())
+                    for _, image, _ in decode(data, self.transform, torch.arange(len(data)), self.damages[split]):
+                        stream.write(image.permute(1, 2, 0).contiguous().numpy().tobytes())
                         written += 1
                         self.advance(1)
             if written != expected:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
 from threading import Lock
-from typing import NamedTuple, TypeVar, final
+from typing import TypeVar, final
 
 import numpy as np
 import torch
@@ -165,7 +165,7 @@ class StreamedSplit(ImageSplit):
         kept = list(decode(self._data, self._transform, rows, self.damage))
         if not kept:
             return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
-        return torch.stack([one.pixels for one in kept]), self.labels[[one.row for one in kept]]
+        return torch.stack([pixels for _, pixels, _ in kept]), self.labels[[row for row, _, _ in kept]]
 
     def fingerprint(self) -> str:
         return self._data.fingerprint(self.size)
@@ -223,10 +223,10 @@ def decode_split(data: ImageDataset, transform: Transform, max_damaged: int) -> 
     else:
         kept: list[int] = []
         with progress(f"decoding {data.where}", len(data), visible=len(data) >= LONG) as advance:
-            for decoded in decode(data, transform, torch.arange(len(data)), damage, hashed=True):
-                pixels[len(kept)] = decoded.pixels
-                kept.append(decoded.row)
-                contents.update(decoded.digest)
+            for row, image, digest in decode(data, transform, torch.arange(len(data)), damage, hashed=True):
+                pixels[len(kept)] = image
+                kept.append(row)
+                contents.update(digest)
                 advance(1)
         if not kept:
             raise InputError(f"all {len(data)} images of {data.where} are damaged: {'; '.join(damage.names)}")
@@ -240,31 +240,20 @@ def _is_whole(transform: Transform) -> bool:
     return transform.preprocessing.crop_pct == 1.0
 
 
-@final
-class Decoded(NamedTuple):
-    """An image.
-
-    Attributes:
-        row: in the data set.
-        pixels: (3, H, W) uint8.
-        digest: of what is stored; empty unless `hashed`.
-    """
-
-    row: int
-    pixels: Tensor
-    digest: bytes
-
-
 def decode(
     data: ImageDataset, transform: Transform, rows: Tensor, damage: Damage, hashed: bool = False
-) -> Iterator[Decoded]:
-    """Decode those rows in order, on all cores; damaged images are counted and skipped."""
+) -> Iterator[tuple[int, Tensor, bytes]]:
+    """Decode those rows in order, on all cores; damaged images are counted and skipped.
 
-    def decode_one(row: int) -> Decoded | InputError:
+    Yields:
+        Row, pixels (3, size, size) uint8, and a digest of what is stored, empty unless `hashed`.
+    """
+
+    def decode_one(row: int) -> tuple[Tensor, bytes] | InputError:
         try:
             image, content = data.image_and_content(row)
             digest = hashlib.blake2b(content, digest_size=16).digest() if hashed else b""
-            return Decoded(row, transform.square(image), digest)
+            return transform.square(image), digest
         except InputError as error:
             return error
 
@@ -274,11 +263,11 @@ def decode(
             sound = [row for row in at_once.tolist() if row not in damage.reasons]
             groups = share_among(sound, workers)
             decoded = chain.from_iterable(threads.map(lambda group: [decode_one(row) for row in group], groups))
-            for row, image in zip(sound, decoded, strict=True):
-                if isinstance(image, Decoded):
-                    yield image
+            for row, made in zip(sound, decoded, strict=True):
+                if isinstance(made, InputError):
+                    damage.add(row, str(made))
                 else:
-                    damage.add(row, str(image))
+                    yield row, *made
 
 
 def share_among(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
