@@ -88,10 +88,7 @@ def parse_size(model: str) -> tuple[str, int, int, int]:
 
 
 def build_network(work: Work) -> nn.Module:
-    """The network of any subject but the floor: plain, a peer, or ours as it is, fused, or tuned.
-
-    Tuned is channels_last, and fused for inference.
-    """
+    """The network of any subject but the floor: plain, a peer, or ours as it is, fused, or compiled."""
     torch.manual_seed(0)
     if work.subject == "plain":
         return PlainHas8(*parse_size(work.model), work.encoder, CLASSES)
@@ -100,11 +97,9 @@ def build_network(work: Work) -> nn.Module:
     if work.subject == "resnet18":
         return resnet18(num_classes=CLASSES)
     model = zoo.create_model(f"has8_{work.model}_{work.encoder}_bpd", num_classes=CLASSES)
-    if work.subject == "ours tuned":
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # in place; nn.Module has it
-    if work.subject != "ours" and not work.training:
-        model = model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
-    return model
+    if work.subject == "ours fused":
+        return model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
+    return torch.compile(model) if work.subject == "ours compiled" else model  # type: ignore[return-value]
 
 
 class LayerCall:
@@ -190,8 +185,6 @@ def network_step(work: Work) -> Step:
     """A forward, or a forward and a backward, of a whole network."""
     network = build_network(work).to(work.device).train(work.training)
     x = make_images(work).to(work.device)
-    if work.subject == "ours tuned":
-        x = x.contiguous(memory_format=torch.channels_last)
     return step_of(network, x, work)
 
 
@@ -214,7 +207,11 @@ def step_of(network: nn.Module, x: Tensor, work: Work) -> Step:
 
 def build_step(work: Work) -> Step:
     """What is to be timed; it returns when the device is done."""
-    step = floor_step(work) if work.subject == "floor" else network_step(work)
+    if work.subject.startswith("floor"):
+        last = work.subject == "floor channels_last"
+        step = floor_step(work, torch.channels_last if last else torch.contiguous_format)
+    else:
+        step = network_step(work)
     if work.device == "cpu":
         return step
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,14 +14,9 @@ from torch import nn
 from typer.testing import CliRunner
 
 import zoo
-from benchmarks.common import reporting
 from benchmarks.common.plain_has8 import FourierPlanes, PlainHas8, StraightThroughPlanes, batch_range, decode
-from benchmarks.common.timing import spread
 from benchmarks.speed import __main__ as speed
-from benchmarks.speed import scaling as speed_scaling
 from benchmarks.speed import steps as speed_steps
-from benchmarks.speed import table as speed_table
-from benchmarks.speed import threads as speed_threads
 from benchmarks.speed.steps import Work
 from zoo.registry import default_registry
 
@@ -93,15 +87,20 @@ def test_the_floor_of_bfloat16_has_no_casts() -> None:
         assert call.x.dtype == call.gradient.dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("subject", ["ours", "ours tuned", "ours fused", "plain", "floor", "resnet18", "sew_resnet18"])
+@pytest.mark.parametrize(
+    "subject", ["ours", "ours fused", "plain", "floor", "floor channels_last", "resnet18", "sew_resnet18"]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_every_subject_makes_a_step(subject: str, training: bool) -> None:
-    work = replace(WORK, subject=subject, training=training, dtype="bfloat16" if "tuned" in subject else "float32")
+    if training and subject == "ours fused":
+        return
+    # A VGG: of a narrow ResNet's floor, torch's own layers write beside their memory.
+    work = replace(WORK, subject=subject, training=training, model="vgg_b2_m2_d2")
     speed_steps.build_step(work)()
-    if subject == "floor":
+    if subject.startswith("floor"):
         return
     folded = [type(m).__name__ for m in speed_steps.build_network(work).modules()].count("FoldedNorm")
-    assert bool(folded) is (subject in ("ours tuned", "ours fused") and not training)
+    assert bool(folded) is (subject == "ours fused")
 
 
 @pytest.mark.slow
@@ -115,44 +114,25 @@ def test_peak_memory_is_at_least_what_a_step_must_hold() -> None:
     assert held <= peak <= 2.5 * held
 
 
-def seconds(value: float) -> dict[str, float]:
-    return {"median_s": 9.0, "cpu_median_s": value, "peak_bytes": int(100 * value)}
+SECONDS = {"floor": 2.0, "floor channels_last": 1.0, "ours ste": 1.3, "ours fourier": 1.2, "plain ste": 2.6}
+SECONDS |= {"plain fourier": 3.0}
 
 
-def test_a_row_is_the_ratios_of_the_processors_medians() -> None:
-    found = {
-        f"{subject} float32": seconds(value) for subject, value in (("floor", 2), ("sew_resnet18", 5), ("resnet18", 1))
-    }
-    found |= {"ours ste float32": seconds(3), "plain ste float32": seconds(6), "ours fused ste float32": seconds(1)}
-    row = speed.row_of(found, "ste", "float32", "cpu_median_s")
-    assert (row["over_floor"], row["ceiling"], row["speedup"], row["fused_over_floor"]) == (1.5, 3.0, 2.0, 0.5)
-    assert row["reached"] == pytest.approx(2 / 3)
-    assert row["memory_over_plain"] == 0.5
-    about = {"model": "resnet_b32_m2_d4", "size": 224, "batch": 4}
-    assert row["fused_reached"] == 2.0
-    assert speed.misses(row | about | {"task": "inference"}) == []
-    missed = speed.misses(row | about | {"task": "inference", "fused_reached": 0.7})
-    assert missed == ["70.0% of the ceiling, under 80%"]
-    slow = row | about | {"task": "training", "memory_over_plain": 0.6, "tuned_speedup": 2.4}
-    slow.pop("fused_over_floor")
-    slow.pop("fused_reached")
-    assert [reason.split(",")[0] for reason in speed.misses(slow)] == [
-        "1.50 of the floor",
-        "66.7% of the ceiling",
-        "0.60 of plain's memory",
-        "tuned 2.40 times as fast as plain float32",
-    ]
-    assert speed.misses(slow | {"reached": 0.9, "size": 32, "over_floor": 1.2}) == []
+def test_ratios_are_to_the_faster_layout_and_inference_is_judged_by_the_fused_network() -> None:
+    found = speed.ratios_of(SECONDS | {"ours fused ste": 1.2, "ours fused fourier": 1.4}, training=False)
+    assert found["ste"] == {"over_floor": 1.3, "fused_over_floor": 1.2, "speedup": pytest.approx(2.6 / 1.2)}
+    assert found["fourier"]["speedup"] == pytest.approx(2.5)
+    about = {"model": "resnet_b32_m2_d4", "size": 32, "batch": 64, "dtype": "float32"}
+    row = about | {"training": False, "ratios": {"1": found, "2": found}}
+    assert [missed.split(",")[0] for missed in speed.misses(row)] == [f"{speed.label(row)} fourier"] * 2
+    training = speed.ratios_of(SECONDS, training=True)
+    row |= {"training": True, "ratios": {"1": training}, "seconds": {"1": SECONDS}, "memory_over_plain": 0.4}
+    assert speed.cells(row)[1:] == ["1300 / 1200", "1.30 / 1.20", "– / –", "2.00 / 2.50", "0.40"]
 
 
-def test_spread_has_both_clocks() -> None:
-    found = spread([(1.0, 0.5), (4.0, 0.6), (2.0, 0.1)])
-    assert (found["median_s"], found["max_s"], found["cpu_median_s"], found["cpu_min_s"]) == (2.0, 4.0, 0.5, 0.1)
-
-
-def test_the_exponent_of_a_power_is_found() -> None:
-    rows = [{"value": value, "median_s": 3 * value**1.7} for value in (1, 2, 8, 32)]
-    assert speed_scaling.exponent(rows) == pytest.approx(1.7)
+def test_one_thread_is_timed_by_the_processor_and_more_on_the_clock() -> None:
+    taken = [(3.0, 1.0), (2.0, 1.5)]
+    assert [speed.least(taken, count, "cpu") for count in (1, 2)] == [1.0, 2.0]
 
 
 def test_work_survives_json() -> None:
@@ -160,82 +140,10 @@ def test_work_survives_json() -> None:
 
 
 @pytest.mark.slow
-def test_the_smallest_run_writes_rows_and_a_picture(tmp_path: Path) -> None:
-    arguments = ["--quick", "--scaling", "--no-memory", "--dtype", "float32", "--out", str(tmp_path), "--device", "cpu"]
+def test_the_smallest_run_writes_its_rows(tmp_path: Path) -> None:
+    arguments = ["--quick", "--no-memory", "--no-small", "--threads", "1", "--out", str(tmp_path)]
     result = CliRunner().invoke(speed.app, arguments, env=PLAIN)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     written = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
-    assert result.exit_code == (1 if written["verdict"]["missed"] else 0)
-    assert len(written["rows"]) == 2 * 2 * 2  # models, tasks, encoders
-    for row in written["rows"]:
-        assert math.isclose(row["reached"], row["speedup"] / row["ceiling"])
-        assert len(row["ours"]["cpu_seconds"]) == 1
-    assert {row["axis"] for row in written["scaling"]} == set(speed_scaling.AXES)
-    assert (tmp_path / "speed.png").read_bytes().startswith(b"\x89PNG")
-    again = ["--quick", "--update", "--task", "training", *arguments[2:]]
-    CliRunner().invoke(speed.app, again, env=PLAIN)
-    updated = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
-    assert updated["scaling"] == written["scaling"]
-    assert list(map(speed.label, updated["rows"])) == list(map(speed.label, written["rows"]))
-    for old, new in zip(written["rows"], updated["rows"], strict=True):
-        assert (old == new) is (old["task"] == "inference")
-
-
-def test_the_documentation_shows_the_table_of_the_committed_results() -> None:
-    result = json.loads((reporting.RESULTS / "speed.json").read_text(encoding="utf-8"))
-    wanted = speed_table.markdown(result)
-    assert len(result["rows"]) == 2 * 2 * 2 * 2 * 2  # models, sizes, tasks, types, encoders
-    assert wanted in (reporting.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-
-
-def test_a_line_of_the_table_has_both_encoders_and_is_of_the_fused_network_where_there_is_one() -> None:
-    about = {"model": "resnet_b32_m2_d4", "size": 32, "batch": 64, "dtype": "float32"}
-    peers = {subject: seconds(value) for subject, value in (("floor", 1), ("plain", 3), ("sew_resnet18", 12))}
-    ratios = {"over_floor": 1.5, "ceiling": 3.0, "memory_over_plain": 0.4}
-    row = about | {"task": "training", "encoder": "ste", "ours": seconds(1.5)} | peers | ratios
-    other = row | {"encoder": "fourier", "ours": seconds(2.0), "memory_over_plain": None}
-    inference = {"task": "inference", "fused": seconds(1.2), "fused_over_floor": 1.2}
-    rows = [other, row, row | inference, other | inference]
-    _, _, first, second = speed_table.markdown({"device": "cpu", "rows": rows}).splitlines()
-    assert first.startswith("| resnet_b32_m2_d4 32×64 inference float32 | 1200 / 1200 | 1.50 / 1.50 | 1.20 / 1.20 |")
-    assert second == (
-        "| resnet_b32_m2_d4 32×64 training float32 | 1500 / 2000 | 1.50 / 1.50 | – | 3.00 / 3.00 | 2.00 / 1.50 "
-        "| 8.0 / 6.0 | 0.40 / – |"
-    )
-
-
-def test_what_threads_cost_is_how_much_further_from_the_floor_several_are() -> None:
-    taken = {1: {"floor": 2.0, "ste": 2.4, "fourier": 2.4}, 2: {"floor": 1.0, "ste": 1.24, "fourier": 1.3}}
-    times = {threads: {name: {"median_s": value} for name, value in of.items()} for threads, of in taken.items()}
-    about = {"model": "resnet_b32_m2_d4", "size": 32, "batch": 64, "task": "training", "dtype": "float32"}
-    rows = [about | speed_threads.row_of(times, encoder) for encoder in ("ste", "fourier")]
-    assert [row["more"] for row in rows] == pytest.approx([0.04, 0.1])
-    assert [row["reached"] for row in rows] == [True, False]
-    header, _, line = speed_threads.markdown(rows).splitlines()
-    assert header.startswith("| step | ours, ms, 1 thread | ours, ms, 2 threads |")
-    assert line == (
-        "| resnet_b32_m2_d4 32×64 training float32 | 2400 / 2400 | 1240 / 1300 | 1.20 / 1.20 | 1.24 / 1.30 "
-        "| +0.04 / +0.10 | yes / no |"
-    )
-
-
-def test_the_documentation_shows_the_threads_of_the_committed_results() -> None:
-    rows = json.loads((reporting.RESULTS / "speed_threads.json").read_text(encoding="utf-8"))["rows"]
-    page = (reporting.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert speed_threads.markdown(rows) in page
-    assert f"{sum(row['reached'] for row in rows)} of {len(rows)} rows reach it" in page
-
-
-@pytest.mark.slow
-def test_the_smallest_run_at_one_and_two_threads_writes_a_row_for_each_encoder(tmp_path: Path) -> None:
-    before = torch.get_num_threads()
-    try:
-        arguments = ["--quick", "--dtype", "float32", "--out", str(tmp_path)]
-        result = CliRunner().invoke(speed_threads.app, arguments, env=PLAIN)
-    finally:
-        torch.set_num_threads(before)
-    assert isinstance(result.exception, SystemExit), result.output
-    rows = json.loads((tmp_path / "speed_threads.json").read_text(encoding="utf-8"))["rows"]
-    assert len(rows) == 2 * 2 * 2  # models, tasks, encoders
-    assert all(list(row["threads"]) == ["1", "2"] for row in rows)
-    assert result.exit_code == (0 if all(row["reached"] for row in rows) else 1)
+    assert result.exit_code == (1 if written["missed"] else 0)
+    assert [row["training"] for row in written["rows"]] == [True, False]
