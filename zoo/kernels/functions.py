@@ -194,30 +194,21 @@ class _Fire(torch.autograd.Function):
         if torch.is_grad_enabled():
             found = _again(ctx.definition, [x] if gain is None else [x, gain], grads[0])
             return found[0], found[1] if gain is not None else None, None, None
-        rows = _rows(x)
-        dx, dgain = _fire_backward(rows, ctx.settings, _like(rows, grads[0]), None)
-        return dx, None if gain is None else gain.new_tensor(dgain), None, None
-
-
-def _fire_backward(
-    x: Tensor, settings: NeuronSettings, grad: Tensor, weights: Sequence[float] | None
-) -> tuple[Tensor, float]:
-    """Gradients of dense x (T, …) and of the gain; with `weights`, grad (…) arrives at every timestep, weighted."""
-    dx, dgain = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype), ctypes.c_double()
-    steps = x.shape[0]
-    values = x.numel() // steps
-    call(
-        "zoo_fire_backward",
-        x.numel(),
-        *(x.data_ptr(), TYPES[x.dtype], steps, values, settings, grad.data_ptr(), 0 if weights else values),
-        *((ctypes.c_float * steps)(*(weights or [1.0] * steps)), dx.data_ptr(), dgain),
-    )
-    return dx, dgain.value
+        rows, dgain = _rows(x), ctypes.c_double()
+        grad = _like(rows, grads[0])
+        dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
+        steps = x.shape[0]
+        values = x.numel() // steps
+        call(
+            "zoo_fire_backward",
+            x.numel(),
+            *(rows.data_ptr(), TYPES[x.dtype], steps, values, ctx.settings, grad.data_ptr()),
+            *(dx.data_ptr(), dgain),
+        )
+        return dx, None if gain is None else gain.new_tensor(dgain.value), None, None
 
 
 # Sums over time -------------------------------------------------------------------------------------------------------
-
-ALONE, ADDED, FIRED = range(3)
 
 
 def weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Tensor:
@@ -234,7 +225,7 @@ def _weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Ten
     call(
         "zoo_sum",
         spikes.numel(),
-        *(rows.data_ptr(), None, None, None, ALONE, TYPES[spikes.dtype], steps, values),
+        *(rows.data_ptr(), TYPES[spikes.dtype], steps, values),
         *((ctypes.c_float * steps)(*weights), float(divisor), out.data_ptr()),
     )
     return out

@@ -28,6 +28,9 @@
 #define __restrict__ __restrict
 #endif
 
+/* Of the functions' arguments; library.py asks for it. */
+EXPORT int zoo_interface(void) { return 2; }
+
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32 };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
 enum { INTEGRATE, DIVIDE, MULTIPLY };       /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
@@ -393,11 +396,10 @@ EXPORT int zoo_fire(
     return 0;
 }
 
-/* Backward through time: dx, and the sum of dL/dh (x - v), the gradient of a gain that multiplies.
- * The gradient that arrives at timestep t is weights[t] times the row `grad_stride` t of grads. */
+/* Backward through time: dx, and the sum of dL/dh (x - v), the gradient of a gain that multiplies. */
 CLONED static void block_fire_backward(
     const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
-    const void *grads, index_t grad_stride, const float *weights, void *dx, double *dgain
+    const void *grads, void *dx, double *dgain
 ) {
     float scratch[BLOCK], wide[BLOCK], v[BLOCK], spike[BLOCK], carry[BLOCK], result[BLOCK], h[MOST_TIMESTEPS][BLOCK];
     float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha);
@@ -407,12 +409,12 @@ CLONED static void block_fire_backward(
     for (index_t t = 0; t < timesteps; t++)
         step(neuron, widen(x, type, start + t * stride, n, scratch), v, h[t], spike, n);
     for (index_t t = timesteps - 1; t >= 0; t--) {
-        const float *grad = widen(grads, type, start + t * grad_stride, n, wide), *potential = h[t];
-        float *target = place(dx, type, start + t * stride, result), weight = weights[t];
+        const float *grad = widen(grads, type, start + t * stride, n, wide), *potential = h[t];
+        float *target = place(dx, type, start + t * stride, result);
         for (int i = 0; i < n; i++) {  /* dL/dh takes the place of the carried dL/dv */
             float over = potential[i] - threshold, scaled = steep * over, fired = potential[i] >= threshold ? 1 : 0;
-            float slope = half / (1 + scaled * scaled), arriving = grad[i] * weight;
-            arriving -= carry[i] * (neuron->soft ? threshold : potential[i]);
+            float slope = 1 / (1 + scaled * scaled) * half;  /* rounded as torch's reciprocal times half */
+            float arriving = grad[i] - carry[i] * (neuron->soft ? threshold : potential[i]);
             carry[i] = arriving * slope + carry[i] * (neuron->soft ? 1 : 1 - fired);
         }
         if (neuron->kind == INTEGRATE) {
@@ -437,8 +439,8 @@ CLONED static void block_fire_backward(
 
 /* dL/dx (timesteps, values) of zoo_fire, and dL/dgain. */
 EXPORT int zoo_fire_backward(
-    const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, const void *grads,
-    index_t grad_stride, const float *weights, void *dx, double *dgain, int threads
+    const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, const void *grads, void *dx,
+    double *dgain, int threads
 ) {
     index_t parts = (values + BLOCK - 1) / BLOCK;
     double *sums = calloc(parts, sizeof(double));
@@ -449,8 +451,8 @@ EXPORT int zoo_fire_backward(
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t part = 0; part < parts; part++) {
         index_t start = part * BLOCK;
-        block_fire_backward(neuron, x, type, timesteps, values, start, (int)least(BLOCK, values - start), grads,
-                            grad_stride, weights, dx, sums + part);
+        block_fire_backward(neuron, x, type, timesteps, values, start, (int)least(BLOCK, values - start), grads, dx,
+                            sums + part);
     }
     *dgain = 0;
     for (index_t part = 0; part < parts; part++) *dgain += sums[part];
@@ -460,28 +462,18 @@ EXPORT int zoo_fire_backward(
 
 /* Sums over time ----------------------------------------------------------------------------------------------------*/
 
-/* What is summed beside the first neuron's spikes: nothing, spikes as they are, or those of a second neuron. */
-enum { ALONE, ADDED, FIRED };
-
 CLONED static void block_sum(
-    const neuron_t *neuron, const void *x, const neuron_t *second, const void *beside, int how, int type,
-    index_t timesteps, index_t stride, index_t start, int n, const float *weights, float divisor, void *out
+    const void *x, int type, index_t timesteps, index_t stride, index_t start, int n, const float *weights,
+    float divisor, void *out
 ) {
-    float scratch[BLOCK], other[BLOCK], v[BLOCK], w[BLOCK], h[BLOCK], s[BLOCK], r[BLOCK], total[BLOCK], result[BLOCK];
-    for (int i = 0; i < n; i++) v[i] = neuron ? neuron->start : 0, w[i] = second ? second->start : 0, total[i] = 0;
+    float scratch[BLOCK], total[BLOCK], result[BLOCK];
+    for (int i = 0; i < n; i++) total[i] = 0;
     for (index_t t = 0; t < timesteps; t++) {
-        const float *spikes = widen(x, type, start + t * stride, n, scratch), *more = NULL;
-        if (neuron) step(neuron, spikes, v, h, s, n), spikes = s;
-        if (how != ALONE) more = widen(beside, type, start + t * stride, n, other);
-        if (how == FIRED) step(second, more, w, h, r, n), more = r;
-        if (more)
-            for (int i = 0; i < n; i++) total[i] += (spikes[i] + more[i]) * weights[t];
-        else
-            for (int i = 0; i < n; i++) total[i] += spikes[i] * weights[t];
+        const float *spikes = widen(x, type, start + t * stride, n, scratch);
+        for (int i = 0; i < n; i++) total[i] += spikes[i] * weights[t];
     }
-    /* Rounded to the type before the division and after it, as torch does. */
     float *target = place(out, type, start, result);
-    if (type != FLOAT32) {
+    if (type != FLOAT32) {  /* rounded before the division too, as torch does */
         uint16_t rounded[BLOCK];
         narrow(total, rounded, type, 0, n);
         const float *back = widen(rounded, type, 0, n, scratch);
@@ -492,16 +484,14 @@ CLONED static void block_sum(
     narrow(target, out, type, start, n);
 }
 
-/* (timesteps, values) -> out (values): sum over t of weights[t] S_t, over divisor. S is x itself without `neuron`,
- * else its spikes for the currents x; to them those of `beside` are added. */
+/* x (timesteps, values) -> out (values): the sum over t of weights[t] x_t, over divisor. */
 EXPORT int zoo_sum(
-    const void *x, const neuron_t *neuron, const void *beside, const neuron_t *second, int how, int type,
-    index_t timesteps, index_t values, const float *weights, float divisor, void *out, int threads
+    const void *x, int type, index_t timesteps, index_t values, const float *weights, float divisor, void *out,
+    int threads
 ) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t start = 0; start < values; start += BLOCK)
-        block_sum(neuron, x, second, beside, how, type, timesteps, values, start, (int)least(BLOCK, values - start),
-                  weights, divisor, out);
+        block_sum(x, type, timesteps, values, start, (int)least(BLOCK, values - start), weights, divisor, out);
     return 0;
 }
 

@@ -39,6 +39,9 @@ class Window(Structure):
     ]
 
 
+_INTERFACE = 2
+"""`zoo_interface` of kernels.c. A library of another one was built before the sources changed."""
+
 _NEURON, _TENSOR, _SIZE = POINTER(NeuronSettings), c_void_p, c_int64
 _FUNCTIONS = {
     "zoo_planes": [_TENSOR, c_int, _SIZE, _SIZE, _TENSOR, _TENSOR, c_int],
@@ -47,25 +50,25 @@ _FUNCTIONS = {
     ],
     "zoo_fire": [_TENSOR, c_int, _SIZE, _SIZE, _NEURON, _TENSOR, c_int],
     "zoo_fire_backward": [
-        *(_TENSOR, c_int, _SIZE, _SIZE, _NEURON, _TENSOR, _SIZE, POINTER(c_float), _TENSOR, POINTER(c_double), c_int),
+        *(_TENSOR, c_int, _SIZE, _SIZE, _NEURON, _TENSOR, _TENSOR, POINTER(c_double), c_int),
     ],
-    "zoo_sum": [
-        *(_TENSOR, _NEURON, _TENSOR, _NEURON, c_int, c_int, _SIZE, _SIZE, POINTER(c_float), c_float, _TENSOR, c_int),
-    ],
+    "zoo_sum": [_TENSOR, c_int, _SIZE, _SIZE, POINTER(c_float), c_float, _TENSOR, c_int],
     "zoo_pool": [_TENSOR, c_int, _SIZE, POINTER(Window), _TENSOR, c_int, c_int],
 }
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None if they were not built, or are switched off."""
+    """The compiled kernels; None if they were not built, were built for other sources, or are switched off."""
     if os.environ.get(SWITCH) == "0":
         return None
-    # An editable install keeps what is compiled beside its metadata, not beside the sources.
     built = [file for folder in kernels.__path__ for file in sorted(Path(folder).glob("_kernels.*"))]
     if not built:
         return None
     loaded = ctypes.CDLL(str(built[0]))
+    interface = getattr(loaded, "zoo_interface", None)
+    if interface is None or interface() != _INTERFACE:
+        return None
     for name, arguments in _FUNCTIONS.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = arguments, c_int
@@ -78,4 +81,4 @@ def describe() -> str:
         return "compiled kernels"
     if os.environ.get(SWITCH) == "0":
         return f"no compiled kernels: {SWITCH}=0"
-    return "no compiled kernels: none was built"
+    return "no compiled kernels: none was built for this version"
