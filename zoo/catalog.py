@@ -246,7 +246,11 @@ class StoredWeight(Record):
         for kind, given in options.items():
             if problem := option_problem(kind, given):
                 raise ValueError(f"spec.options: {problem}")
-        json.dumps(self.model_dump(), ensure_ascii=False, default=str).encode()  # half a surrogate pair cannot
+        for name, value in self.model_dump().items():
+            try:
+                json.dumps(value, ensure_ascii=False, default=str).encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(f"{name} holds half of a surrogate pair, which no file can") from error
         return self
 
     def __repr__(self) -> str:

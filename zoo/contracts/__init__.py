@@ -9,16 +9,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from zoo.contracts.converter import Converted, Converter, HubFile, Stated
-from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
 from zoo.contracts.family import About, BuildRequest, Components, Family, GrammarFamily, PublishedWeights
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 
 if TYPE_CHECKING:
     from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
     from zoo.contracts.classifier import FeatureInfo, ImageClassifier
+    from zoo.contracts.converter import Converted, Converter, HubFile, Stated
     from zoo.contracts.decoder import Decoder
     from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
+    from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
     from zoo.contracts.neuron import Neuron, NeuronFactory
 
 API_VERSION = 1
@@ -58,6 +58,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Converted": "zoo.contracts.converter",
+    "Converter": "zoo.contracts.converter",
+    "HubFile": "zoo.contracts.converter",
+    "Stated": "zoo.contracts.converter",
+    "EnergyModel": "zoo.contracts.energy",
+    "Operations": "zoo.contracts.energy",
+    "Picojoules": "zoo.contracts.energy",
+    "Prices": "zoo.contracts.energy",
     "BINARY_LSB_FIRST": "zoo.contracts.encoder",
     "Backbone": "zoo.contracts.backbone",
     "BlockPlan": "zoo.contracts.backbone",

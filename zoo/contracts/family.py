@@ -10,12 +10,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
 
-from zoo.contracts.converter import HubFile, Stated
 from zoo.errors import ModelNameError, OptionError, suggest
 from zoo.names import ComponentNames, Grammar, Spec, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
+    from zoo.contracts.converter import HubFile, Stated
 
 
 MAX_CLASSES = 1_000_000
