@@ -107,10 +107,6 @@ class UnfinishedRunWarning(ZooWarning):
     """A folder holds a run of `zoo train` that has not finished; its last checkpoint is taken."""
 
 
-class DamagedImagesWarning(ZooWarning):
-    """Images that could not be read are left out of a pack."""
-
-
 class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 

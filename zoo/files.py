@@ -120,18 +120,6 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
     _flush_folder(path.parent)
 
 
-def move_folder(new: Path, old: Path) -> None:
-    """Move a whole folder into place; of one that is there, the files are replaced one by one and no other touched."""
-    if not old.exists():
-        old.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(new, old)
-        return
-    for file in sorted(path for path in new.rglob("*") if path.is_file()):
-        target = old / file.relative_to(new)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(file, target)
-
-
 def is_file(path: Path) -> bool:
     """`path.is_file()`, False for a name that the file system cannot have."""
     try:
@@ -153,20 +141,6 @@ def remove_parts(folder: Path) -> None:
     for file in folder.iterdir():
         if _PART.fullmatch(file.name) and not file.is_dir():
             file.unlink(missing_ok=True)
-
-
-def new_folder(path: Path) -> Path:
-    """An empty folder at `path`; what an interrupted call left there is removed, and a link is not followed.
-
-    Raises:
-        OSError: what is there cannot be removed, or the folder cannot be made.
-    """
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.exists():
-        shutil.rmtree(path)
-    path.mkdir(parents=True)
-    return path
 
 
 def _writing(content: bytes) -> Callable[[IO[bytes]], int]:

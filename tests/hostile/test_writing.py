@@ -1,0 +1,166 @@
+"""What is written is whole or not there: on a full disk, and through links that point to other files."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import secrets
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from tests.hostile.made_hostile import tiny
+from zoo.errors import InputError, TrainingError
+from zoo.exporting import export_onnx
+from zoo.files import remove_parts, replace_bytes, replace_file
+from zoo.hub.publish import assemble
+from zoo.inference.show import save_picture
+from zoo.scaffold import create
+from zoo.training.observers import write_file
+from zoo.training.run import claim_folder
+from zoo.weights import PlainFile
+
+LIMIT = 700
+"""Bytes of a file: less than any of these writes."""
+
+
+def picture(out: Path) -> None:
+    noise = torch.randint(0, 256, (32, 32, 3), dtype=torch.uint8)
+    save_picture(Image.fromarray(noise.numpy()), out, force=True)
+
+
+def onnx(out: Path) -> None:
+    export_onnx(zoo.create_model("snn_vgg_b1_m1_d1_ste_bpd", num_classes=2), out, image_size=8, force=True)
+
+
+def checkpoint(out: Path) -> None:
+    write_file(out, lambda file: torch.save({"x": torch.zeros(999)}, file))
+
+
+def published(out: Path) -> None:
+    weight, data = tiny()
+    assemble(weight, PlainFile(Path("x")), "hf-hub:alice/tiny", data=data).write(out)
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "show.png": picture,
+    "model.onnx": onnx,
+    "checkpoint.pt": checkpoint,
+    "published": published,
+    "zoo-sparkle": lambda out: create("zoo-sparkle", out.parent),
+}
+FILES = ["show.png", pytest.param("model.onnx", marks=pytest.mark.slow), "checkpoint.pt"]
+
+
+def in_child(work: Callable[[], None]) -> tuple[str, str]:
+    """Class and text of what a process raises that can write no more than `LIMIT` bytes a file."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def run() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
+        try:
+            work()
+            theirs.send(("", ""))
+        except BaseException as error:
+            theirs.send((type(error).__name__, str(error)))
+        os._exit(0)
+
+    process = context.Process(target=run)
+    process.start()
+    told: tuple[str, str] = ours.recv()
+    process.join()
+    return told
+
+
+@pytest.mark.parametrize("name", [*FILES, "published", "zoo-sparkle"])
+def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path) -> None:
+    if name == "published":
+        tiny()  # what it makes once is not what is tested
+    kind, message = in_child(lambda: WRITERS[name](tmp_path / name))
+    assert kind in ("InputError", "TrainingError", "SaveError"), message
+    assert "cannot be written" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_was_there_before_is_still_there(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name)
+    before = (tmp_path / name).read_bytes()
+    assert in_child(lambda: WRITERS[name](tmp_path / name))[0]
+    assert (tmp_path / name).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.slow
+def test_a_command_on_a_full_disk_says_so(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m zoo show --out show.png"
+    script = f"mount -t tmpfs -o size=12k none {tmp_path} && cd {tmp_path} && {{ {command}; echo $?; ls -A; }}"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script], capture_output=True, text=True
+    )
+    if "unshare" in done.stderr or "mount" in done.stderr:
+        pytest.skip("this system lets users mount no file system")
+    assert done.stdout.splitlines() == ["2"]
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Links ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    file = tmp_path / "victim"
+    file.write_bytes(b"mine")
+    return file
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_link_is_written_through(name: str, tmp_path: Path, victim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither at the place itself nor at the temporary name."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / name).symlink_to(victim)
+    WRITERS[name](folder / name)
+    assert not (folder / name).is_symlink()
+    monkeypatch.setattr(secrets, "token_hex", lambda length: "f" * (2 * length))
+    (folder / f".{name}.{'f' * 16}.part").symlink_to(victim)
+    with pytest.raises((InputError, TrainingError), match="File exists"):
+        WRITERS[name](folder / name)
+    (folder / ".lock").symlink_to(victim)
+    with pytest.raises(InputError, match="cannot be written"):
+        claim_folder(folder, resume=False)
+    assert victim.read_bytes() == b"mine"
+
+
+def test_names_differ_and_modes_are_kept(tmp_path: Path) -> None:
+    seen = set()
+    file = tmp_path / "file"
+    for mode in (0o600, 0o644):
+        file.touch()
+        file.chmod(mode)
+        replace_file(file, lambda opened: seen.add(opened.name))
+        assert file.stat().st_mode & 0o777 == mode
+    assert len(seen) == 2
+    replace_bytes(tmp_path / ("n" * 250), b"a long name")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    kept = {".part", f"checkpoint.{'0a' * 8}.part", ".x.0a.part"}
+    for name in (f".checkpoint.pt.{'0a' * 8}.part", *kept):
+        (tmp_path / name).write_bytes(b"half")
+    (tmp_path / f".folder.{'0a' * 8}.part").mkdir()
+    remove_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept | {f".folder.{'0a' * 8}.part"}
