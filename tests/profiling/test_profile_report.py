@@ -13,11 +13,11 @@ import torch
 import zoo
 from zoo.catalog import catalog_path, default_catalog
 from zoo.cli.profile import price
-from zoo.contracts import Work
-from zoo.errors import InputError, ModelNameError, OptionError
+from zoo.contracts import EnergyModel, Operations, Picojoules, Prices, Work
+from zoo.errors import CompositionError, InputError, ModelNameError, OptionError
 from zoo.profiling import RULES, Energy, Part, charged, preprocessing_of, profile
 from zoo.profiling.energy import compare
-from zoo.registry import default_registry
+from zoo.registry import Registry, default_registry
 from zoo.weights import write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -106,6 +106,34 @@ def test_every_rule_stands_in_the_documentation_with_its_price_and_reason() -> N
     assert len({rule.operation for rule in rules}) == len(rules)
     for rule in rules:
         assert f"| {rule.operation} | {price(rule)} | {rule.reason} |" in page
+
+
+class Chip(EnergyModel):
+    """Cheap accumulates; it does not run on networks without spikes."""
+
+    api_version = 1
+    source = prices = charges = leaves_out = "text"
+
+    def estimate(self, operations: Operations) -> Picojoules:
+        if not operations.rates:
+            raise CompositionError("it needs spikes")
+        return Prices(mac=1.0, ac=0.1, synapse=0.1).estimate(operations)
+
+
+def test_a_registered_model_of_energy_is_one_more_row(registry: Registry) -> None:
+    registry.register("energy_model", "my-chip", Chip)
+    found = profile(TINY, images=torch.rand(2, 3, 8, 8), num_classes=3, registry=registry)
+    rows = {estimate.name: estimate for estimate in found.estimates}
+    assert list(rows)[:3] == ["arithmetic-float32", "arithmetic-int8", "memory-float32"]  # the zoo's own come first
+    chip, arithmetic = rows["my-chip"], rows["arithmetic-float32"]
+    assert chip.network is not None
+    assert arithmetic.network is not None
+    assert 0 < chip.network.total < arithmetic.network.total
+    assert (chip.control, chip.ratio, chip.refusal) == (None, None, "it needs spikes")
+    assert found.energy_range is not None
+    assert "my-chip" not in found.energy_range.models
+    assert found.energy is not None
+    assert arithmetic.network.total == pytest.approx(found.energy.pj)
 
 
 # Names and networks ---------------------------------------------------------------------------------------------------
