@@ -235,9 +235,7 @@ def test_a_catalog_with_an_impossible_figure(
     record = published[0].model_dump(mode="json", exclude_none=True) | {"metrics": {"top1": figure}}
     file = tmp_path / "registry.yaml"
     file.write_text(yaml.safe_dump({"version": 1, "weights": [record]}), encoding="utf-8")
-    with pytest.raises(
-        CatalogError, match=r"weights\.0.*(finite|0 to 100)"
-    ) as caught:
+    with pytest.raises(CatalogError, match=r"weights\.0.*(finite|0 to 100)") as caught:
         read_catalog(file)
     assert "\n" not in str(caught.value)
     assert "pydantic" not in str(caught.value)
