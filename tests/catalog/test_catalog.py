@@ -24,7 +24,7 @@ from zoo.errors import CatalogError, ModelNameError
 OURS = catalog_path()
 TEXT = OURS.read_text(encoding="utf-8")
 START = "version: 1\nvariants:\n"
-BAD = {
+BAD: dict[str, str | bytes] = {
     "unclosed": "version: 1\nvariants: [",
     "twice": "version: 1\nvariants: []\nversion: 1\n",
     "twice-inside": START + "  - {names: sew_resnet18_rate, note: a, note: b}",

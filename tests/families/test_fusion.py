@@ -21,7 +21,7 @@ from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.families.fusion import FoldedNorm, adjacent_layers, fold_norms
 from zoo.profiling import count_cost, profile
-from zoo.weights import load_state
+from zoo.weights import load
 
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 NAMES = (
@@ -270,7 +270,7 @@ def test_unfused_weights_are_refused_and_fused_ones_load() -> None:
     with pytest.raises(RuntimeError, match=r"stages\.0\.0\.analog\.bn is part of a convolution now"):
         fused.load_state_dict(model.state_dict())
     with pytest.raises(WeightError, match=r"unexpected: .*\.bn\."):
-        load_state(fused, model.state_dict(), "unfused", 5, 3)
+        load(fused, model.state_dict(), "unfused", 5, 3)
     another = trained(HYBRID).fuse()
     another.load_state_dict(fused.state_dict())
     x = torch.rand(1, 3, 32, 32)
