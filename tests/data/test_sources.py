@@ -30,6 +30,7 @@ from zoo.cli import app
 from zoo.data import DataSplits, ImageSplit, MemorySplit, load_data, load_split, open_arrays, pack
 from zoo.data.load import sample_images
 from zoo.errors import InputError
+from zoo.training import train
 
 FORMS: dict[str, Callable[[Path, Path], Any]] = {
     "folder": lambda source, tmp: source,
@@ -71,6 +72,16 @@ def test_all_forms_hold_the_same_images_in_the_same_order(form: str, pets: Path,
     assert load_data(data).train.fingerprint() == load_data(data).train.fingerprint()
     assert load_split(data, "val").classes == ("cat", "dog")
     assert len(load_split(data, "val")) == 26  # what is not divided is measured whole
+
+
+@pytest.mark.slow
+def test_all_forms_train_to_the_same_losses(pets: Path, tmp_path: Path) -> None:
+    losses = set()
+    for form in ("folder", "parquet", "tar", "npz", "pack", "arrays"):
+        data, changes = FORMS[form](pets, tmp_path), {"epochs": 1, "batch_size": 8, "seed": 5}
+        result = train("has8_resnet_b1_m1_d1_ste_bpd", data, changes=changes, out=tmp_path / form, workers=0)
+        losses.add((result.rows[-1].train_loss, result.evaluation.loss))
+    assert len(losses) == 1
 
 
 @pytest.mark.parametrize("form", ["parquet", "tar", "npz"])

@@ -456,7 +456,13 @@ def _check_extras(trackers: Sequence[str]) -> None:
 def default_tag(source: object) -> str:
     """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
     path = Path(str(source))
-    name = path.stem if path.suffix in (".npz", ".tar") else path.resolve().name if path.exists() else path.name
+    name = (
+        path.stem
+        if path.suffix in (".npz", ".tar", ".parquet")
+        else path.resolve().name
+        if path.exists()
+        else path.name
+    )
     if name.lower() in _SPLIT_NAMES:
         name = path.resolve().parent.name
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
