@@ -7,7 +7,8 @@ that it is rounded as in a batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, final
 
 from spikingjelly.activation_based.op_counter import (
@@ -16,14 +17,34 @@ from spikingjelly.activation_based.op_counter import (
     SpikeSimEnergyReport,
     estimate_spikesim_energy,
 )
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 
-from zoo.contracts import EnergyModel, ImageClassifier, Operations, Picojoules
+from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Picojoules
 from zoo.errors import CompositionError
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"
 _SPIKESIM = "Moitra and others, IEEE TCAD 2023, doi:10.1109/TCAD.2023.3274918 (SpikeSim, 65 nm)"
+
+
+@contextmanager
+def _unseen_neurons(network: nn.Module) -> Iterator[None]:
+    """Hide what the zoo's neurons compute: spikingjelly knows nodes of its own alone, and ours have several forms."""
+    hidden: list[AbstractContextManager[Any]] = []
+
+    def enter(module: nn.Module, args: Any) -> None:
+        hidden.append(_disable_current_modes())
+        hidden[-1].__enter__()
+
+    def leave(module: nn.Module, args: Any, output: Any) -> None:
+        hidden.pop().__exit__(None, None, None)
+
+    with ExitStack() as stack:
+        for neuron in (module for module in network.modules() if isinstance(module, Neuron)):
+            stack.callback(neuron.register_forward_pre_hook(enter).remove)
+            stack.callback(neuron.register_forward_hook(leave).remove)
+        yield
 
 
 class Measured(EnergyModel, ABC):
@@ -70,7 +91,7 @@ class Simple(Measured, ABC):
     def run(self, images: Tensor) -> Picojoules:
         """Return the energy of all images of a batch."""
         profiler, cost = self._profiler, self._profiler.config.cost_config
-        with profiler:
+        with profiler, _unseen_neurons(self.network):
             self.network(images)
         macs, acs = profiler.mac_counter.get_counts(), profiler.ac_counter.get_counts()
         synapses = profiler.synop_counter.get_total()
