@@ -124,6 +124,7 @@ def picture(weights: Sequence[Point]) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(9.6, 7.2))
     FigureCanvasSVG(figure)
@@ -137,14 +138,15 @@ def picture(weights: Sequence[Point]) -> bytes:
             if values:
                 axes.scatter(*zip(*values, strict=True), marker=marker, color=color, s=36, label=words, zorder=2)
         for point in (one for one in priced if one.kind == "sew" and one.name.startswith(NAMED)):
-            shift = {"textcoords": "offset points", "xytext": (6, -10), "fontsize": 7}
+            shift = {"textcoords": "offset points", "xytext": (6, -11), "fontsize": 7}
             axes.annotate(point.name.removesuffix(".cifar10"), (point.microjoules[model], point.top1), **shift)
         axes.set(title=title, xscale="log", xlabel="energy of an image [µJ]")
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(True, color="0.92", linewidth=0.8)
     left = figure.axes[::2]
     for axes in left:
         axes.set_ylabel("top-1 on CIFAR-10 [%]")
-    figure.axes[0].legend(loc="lower right", fontsize=8)
+    figure.axes[0].legend(loc="upper left", fontsize=8)
     figure.tight_layout()
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):

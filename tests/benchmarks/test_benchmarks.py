@@ -106,7 +106,14 @@ def test_kept_tables_are_those_of_the_catalogs() -> None:
     pages = [reporting.ROOT / "README.md", *(reporting.ROOT / "docs").glob("*.md")]
     assert any(weights_page.markdown(weights) in page.read_text(encoding="utf-8") for page in pages)
     picture = weights_page.PICTURE.read_text(encoding="utf-8")
-    assert all(weight["name"].partition(".")[0] in picture for weight in weights)
+    named = [point for point in weights_page.points() if point.name.startswith(weights_page.NAMED)]
+    assert named
+    assert all(point.name.partition(".")[0] in picture for point in named)
+
+
+def test_the_frontier_holds_what_nothing_cheaper_reaches() -> None:
+    line = weights_page.frontier([(3.0, 80.0), (1.0, 70.0), (2.0, 65.0), (3.0, 85.0), (9.0, 85.0)])
+    assert line == [(1.0, 70.0), (3.0, 85.0)]
 
 
 def test_kept_markdown_is_that_of_the_kept_figures() -> None:

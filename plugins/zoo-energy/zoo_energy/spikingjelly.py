@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Picojoules
 from zoo.errors import CompositionError
+from zoo.families.thresholds import SpikingActivation
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"
@@ -55,9 +56,13 @@ class Measured(EnergyModel, ABC):
         root = type(network).__name__
         self._scopes = tuple(f"{root}.{name}." for name in network.spiking_module_names)
         self._total = self._by_spikes = self._by_time = 0.0
+        scaled = any(isinstance(module, SpikingActivation) for module in network.modules())
+        self.refusal = "it takes spikes that are worth another value than 1 for real numbers" if scaled else ""
 
     def measure(self, images: Tensor) -> None:
         """Count a batch (N, C, H, W)."""
+        if self.refusal:
+            return
         alone = len(images) == 1
         with self.network.evaluating():
             energy = self.run(images.repeat(2, 1, 1, 1) if alone else images)
@@ -71,7 +76,13 @@ class Measured(EnergyModel, ABC):
         """Return the energy of all images of a batch."""
 
     def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image, averaged over all that were measured."""
+        """Energy of one image, averaged over all that were measured.
+
+        Raises:
+            CompositionError: spikingjelly cannot count this network.
+        """
+        if self.refusal:
+            raise CompositionError(self.refusal)
         images = operations.images
         return Picojoules(self._total / images, self._by_spikes / images, self._by_time / images)
 
@@ -157,33 +168,19 @@ class Memory(Simple):
 class SpikeSim(Measured, ABC):
     """spikingjelly's SpikeSim, which knows some networks alone."""
 
-    def __init__(self, network: ImageClassifier) -> None:
-        super().__init__(network)
-        self._refusal = ""
-
     def run(self, images: Tensor) -> Picojoules:
         """Return the energy of all images of a batch; 0 if SpikeSim refuses the network."""
-        if not self._refusal:
+        if not self.refusal:
             config = SpikeSimEnergyConfig(activity_mode="event")
             try:
                 return self._charge(estimate_spikesim_energy(self.network, images, config=config))
             except (ValueError, NotImplementedError) as error:  # for networks outside its scope
-                self._refusal = str(error).split(". ")[0].split(": ")[0]
+                self.refusal = str(error).split(". ")[0].split(": ")[0]
         return Picojoules(0.0, 0.0, 0.0)
 
     @abstractmethod
     def _charge(self, report: SpikeSimEnergyReport) -> Picojoules:
         """Return the energy of a batch that SpikeSim has run by events."""
-
-    def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image.
-
-        Raises:
-            CompositionError: SpikeSim does not run on this network.
-        """
-        if self._refusal:
-            raise CompositionError(self._refusal)
-        return super().estimate(operations)
 
 
 @final
