@@ -201,12 +201,12 @@ def main(
     rows = []
     for name, pixels, step, number in itertools.product(model, size, task, dtype):
         batch = QUICK_BATCH if quick else BATCHES.get(pixels, 4)
-        about = {"model": name, "size": pixels, "batch": batch, "training": step is Task.training}
+        about: dict[str, Any] = {"model": name, "size": pixels, "batch": batch, "training": step is Task.training}
         about |= {"dtype": str(number), "device": device}
         row = measure(about, threads, repeats, compiled)
         if memory:
-            peaks = [peak_memory(Work(each, encoder=ENCODERS[0], **about), 1) for each in ("ours", "plain")]
-            row["memory_over_plain"] = None if None in peaks else peaks[0] / peaks[1]
+            own, plain = (peak_memory(Work(each, encoder=ENCODERS[0], **about), 1) for each in ("ours", "plain"))
+            row["memory_over_plain"] = own / plain if own and plain else None
         rows.append(row)
         typer.echo(f"measured {label(row)}", err=True)
     lines = [cells(row) for row in rows]

@@ -29,7 +29,9 @@ TESTS = [f"tests/kernels/test_{name}.py" for name in ("against_definitions", "po
 def test_no_kernel_leaves_its_memory_or_the_language(tmp_path: Path) -> None:
     flags = ("-O1", "-g", "-std=c11", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC")
     checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    subprocess.run(["gcc", *flags, *checks, str(SOURCE), "-o", str(tmp_path / "_kernels.so"), "-lm"], check=True)
+    subprocess.run(
+        ["gcc", *flags, *checks, str(SOURCE), "-o", str(tmp_path / "_kernels.compiled.so"), "-lm"], check=True
+    )
     asked = ["gcc", "-print-file-name=libasan.so"]
     preload = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
     environment = os.environ | {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "ZOO_KERNELS": "1"}

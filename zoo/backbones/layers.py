@@ -65,8 +65,9 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
             return conv2d(x[..., ::rows, ::columns], conv.weight, conv.bias, groups=conv.groups)
     elif plain and all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, conv.padding, strict=True)):
         if x.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
-            (row, column), weight = conv.padding, conv.weight
-            return conv2d(x, weight[..., row : row + 1, column : column + 1], conv.bias, groups=conv.groups)
+            row, column = (size // 2 for size in conv.kernel_size)
+            weight = conv.weight[..., row : row + 1, column : column + 1]
+            return conv2d(x, weight, conv.bias, groups=conv.groups)
         stride = (min(conv.stride[0], x.shape[2]), min(conv.stride[1], x.shape[3]))
         if stride != conv.stride:  # the output is one pixel wide
             return conv2d(x, conv.weight, conv.bias, stride, conv.padding, groups=conv.groups)

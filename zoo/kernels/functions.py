@@ -264,7 +264,7 @@ class _AveragePool(torch.autograd.Function):
         return _pool(x, (images, channels, out_height, out_width), ctx.window, backward=False)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         if torch.is_grad_enabled():
             kernel, stride, padding = ctx.settings

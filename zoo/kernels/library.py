@@ -42,15 +42,15 @@ class Window(Structure):
 _INTERFACE = 2
 """`zoo_interface` of kernels.c. A library of another one was built before the sources changed."""
 
-_NEURON, _TENSOR, _SIZE = POINTER(NeuronSettings), c_void_p, c_int64
+_TENSOR, _SIZE = c_void_p, c_int64
 _FUNCTIONS = {
     "zoo_planes": [_TENSOR, c_int, _SIZE, _SIZE, _TENSOR, _TENSOR, c_int],
     "zoo_planes_backward": [
         *(_TENSOR, c_int, _SIZE, _SIZE, c_int, c_int, _TENSOR, _TENSOR, _SIZE, _TENSOR, c_int),
     ],
-    "zoo_fire": [_TENSOR, c_int, _SIZE, _SIZE, _NEURON, _TENSOR, c_int],
+    "zoo_fire": [_TENSOR, c_int, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, c_int],
     "zoo_fire_backward": [
-        *(_TENSOR, c_int, _SIZE, _SIZE, _NEURON, _TENSOR, _TENSOR, POINTER(c_double), c_int),
+        *(_TENSOR, c_int, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, _TENSOR, POINTER(c_double), c_int),
     ],
     "zoo_sum": [_TENSOR, c_int, _SIZE, _SIZE, POINTER(c_float), c_float, _TENSOR, c_int],
     "zoo_pool": [_TENSOR, c_int, _SIZE, POINTER(Window), _TENSOR, c_int, c_int],
