@@ -139,7 +139,8 @@ def check_encoder(name: str, x: Tensor, grad: Tensor) -> None:
         unit = bitplanes.unit_range(x.detach()).clamp(0, 1)
         terms = (encode(name, unit, grad.float())[1].flatten(1).abs().amax(1) / width).max()
     assert_same(planes, expected)
-    assert_close(dx, expected_dx, x.dtype, terms)
+    # The definition sums what goes to a bound in float32, and rounds by the root of how many values there are.
+    assert_close(dx, expected_dx, x.dtype, terms * max(1.0, 0.1 * width.numel() ** -0.5 * x.numel() ** 0.5))
 
 
 @settings(max_examples=120, deadline=None)
