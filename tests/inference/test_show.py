@@ -62,6 +62,15 @@ def test_a_model_that_encodes_once_shows_all_its_timesteps() -> None:
     assert len(activity.rates) == sum(isinstance(module, Neuron) for module in model.modules())
 
 
+def test_direct_coding_shows_the_first_neurons_spikes() -> None:
+    model = zoo.create_model("sew_resnetsmall_b4_m1_d1_direct", pretrained=False, num_classes=2, timesteps=3)
+    seen = record(model, torch.rand(3, 16, 16))
+    assert seen.planes.shape == (3, 3, 16, 16)
+    assert float(seen.planes.min()) >= 0
+    assert float(seen.planes.max()) <= 1
+    assert len(plane_captions(seen.code, 3)) == 3
+
+
 def test_captions_say_which_end_is_which() -> None:
     assert plane_captions("binary-lsb-first", 2) == ["plane 0 (least significant)", "plane 1 (most significant)"]
     assert plane_captions("binary-msb-first", 2) == ["plane 0 (most significant)", "plane 1 (least significant)"]

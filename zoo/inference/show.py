@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
-from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, Encoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.data.images import display_name
@@ -78,7 +78,8 @@ class Recording:
 
     Attributes:
         image: the input, (3, H, W) in [0, 1].
-        planes: what the first encoder makes of it, (T, 3, H, W) in {0, 1}.
+        planes: what the first encoder makes of it, (T, 3, H, W) in {0, 1}; with direct coding the share of the
+            first neurons' channels that spike, brightened, in [0, 1].
         code: what these planes mean, the encoder's own word.
         rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
         probabilities: of the classes, (classes,), the softmax of the logits; None where they are not known.
@@ -108,9 +109,12 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
 
     def note_rate(name: str, output: Tensor) -> None:
         spikes.setdefault(name, []).append(float(output.float().mean()))
+        if not planes:  # an encoder has given real values, or none at all
+            share = output[:, 0].float().cpu().mean(1, keepdim=True)
+            planes.append(((share / share.max().clamp(min=1e-6)).expand(-1, 3, -1, -1), CONSTANT))
 
     def note_planes(name: str, output: Tensor) -> None:
-        if not planes:
+        if not planes and encoders[name].code != CONSTANT:
             planes.append((output[:, 0].float().cpu(), encoders[name].code))
 
     weights = next(model.parameters())
@@ -193,7 +197,10 @@ def draw(
         place, colour = (_MARGIN, told + row * _ROW), _FAINT if row else _INK
         pen.text(place, label, 15 if row else 18, colour, width=_INPUT - _VALUES)
         pen.text((_MARGIN + _INPUT, place[1]), f"{100 * probability:.1f} %", 15 if row else 18, colour, anchor="ra")
-    _draw_key(pen, key)
+    if recording.code == CONSTANT:
+        pen.text((_MARGIN, key), "brightness: share of channels with a spike", 14, _FAINT, width=_INPUT)
+    else:
+        _draw_key(pen, key)
     for t, caption in enumerate(plane_captions(recording.code, count)):
         corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
         pen.tile(corner, recording.planes[t], tile, caption)
