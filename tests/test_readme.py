@@ -36,7 +36,7 @@ def test_there_are_two_set_up_commands_and_ci_runs_the_second() -> None:
 
 
 def test_every_linked_file_exists() -> None:
-    links = re.findall(r"\]\((?!http)([^)]+)\)", README.read_text(encoding="utf-8"))
+    links = re.findall(r"\]\((?!http)([^)#]+)(?:#[^)]*)?\)", README.read_text(encoding="utf-8"))
     assert links
     for link in links:
         assert (README.parent / link).exists(), link
