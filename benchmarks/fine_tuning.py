@@ -32,8 +32,13 @@ from zoo.training import DataOptions, train
 
 HYBRID, CONTROL = "has8_resnet_b64_m2_d4_ste_bpd", "ann_resnet_b64_m2_d4"
 RECIPE = "finetune"
-ARMS = ((HYBRID, "scratch", None), (HYBRID, "control", None), (HYBRID, "control", 0.0))
-ARMS += ((CONTROL, "scratch", None), (CONTROL, "control", None))
+ARMS: tuple[tuple[str, str, float | None], ...] = (
+    (HYBRID, "scratch", None),
+    (HYBRID, "control", None),
+    (HYBRID, "control", 0.0),
+    (CONTROL, "scratch", None),
+    (CONTROL, "control", None),
+)
 """(network, what it begins with, what the factor on its spiking branches begins at)."""
 
 app = typer.Typer(add_completion=False)

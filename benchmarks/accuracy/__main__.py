@@ -203,7 +203,7 @@ def main(
         said = outcome if isinstance(outcome, str) else outcome.error or f"top-1 {outcome.top1:.2f} %"
         typer.echo(f"{each.name}, seed {seed}: {said}", err=True)
     content = make_content(configurations, chosen, refused, budget, ledger, macs_size)
-    asked = {"data": data, "paper_dataset": named, "recipe": recipe}
+    asked: dict[str, Any] = {"data": data, "paper_dataset": named, "recipe": recipe}
     asked |= {"of_images": len(whole.train), "of_val_images": len(whole.val)}
     about = {"table": table, "neurons": neuron, "repeated": repeated, "also": also}
     report(about | {"budget": asked | describe_budget(budget, content["rows"])} | content, out)

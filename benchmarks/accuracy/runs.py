@@ -125,7 +125,7 @@ class Budget:
     @property
     def key(self) -> str:
         """Sixteen hex digits, the same for the same data and settings; threads are not part of it."""
-        facts = [self.recipe.model_dump(mode="json", exclude={"seed"})]
+        facts: list[Any] = [self.recipe.model_dump(mode="json", exclude={"seed"})]
         facts += [split.fingerprint() for split in (self.data.train, self.data.val)]
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -17,6 +17,7 @@ from benchmarks import energy_break_even, models_table, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.accuracy.configurations import table1, table2
 from benchmarks.common import paper, reporting
+from benchmarks.common.break_even_picture import draw
 from benchmarks.results_csv import as_csv, rows
 from tests.benchmarks.noise import write_noise
 from zoo.catalog import catalog_path, read_file
@@ -128,7 +129,7 @@ def test_kept_markdown_is_that_of_the_kept_figures() -> None:
 
 def test_the_energy_picture_is_drawn_from_the_kept_figures() -> None:
     kept = energy_break_even.kept(reporting.RESULTS)
-    assert energy_break_even.draw(kept, energy_break_even.frontier(reporting.RESULTS)).startswith(b"\x89PNG")
+    assert draw(kept, energy_break_even.frontier(reporting.RESULTS)).startswith(b"\x89PNG")
 
 
 def test_tables_of_the_paper_name_models_that_exist() -> None:

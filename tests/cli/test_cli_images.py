@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,10 +65,16 @@ def test_json_is_an_object_a_line_in_order(scratch: str, folder: Path, batch_siz
 
 
 def test_the_model_comes_first_or_by_its_option_or_is_the_first_listed(scratch: str, tmp_path: Path) -> None:
-    ways = ([], [CAT], [TINY, CAT], [scratch, CAT], ["--model", scratch, CAT], [TINY])
+    ways: tuple[list[str | Path], ...] = ([], [CAT], [TINY, CAT], [scratch, CAT], ["--model", scratch, CAT], [TINY])
+    wrong: tuple[list[str | Path], ...] = (
+        [CAT, scratch],
+        [CAT, TINY],
+        [TINY, scratch, CAT],
+        ["--model", scratch, TINY, CAT],
+    )
     results = [run("predict", "--json", *way) for way in ways]
     assert {(result.exit_code, result.stdout) for result in results} == {(0, results[0].stdout)}
-    for among in ([CAT, scratch], [CAT, TINY], [TINY, scratch, CAT], ["--model", scratch, TINY, CAT]):
+    for among in wrong:
         result = run("predict", *among)
         assert (result.exit_code, result.stdout) == (2, "")
         assert "zoo predict has8_resnet_b1_m1_d1_ste_bpd" in result.stderr
@@ -77,8 +84,8 @@ def test_the_model_comes_first_or_by_its_option_or_is_the_first_listed(scratch: 
     assert run("predict", tmp_path / "missing.jpg").exit_code == 1
 
 
-def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: object) -> None:
-    run_folder = stored()  # type: ignore[operator]
+def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: Callable[..., Path]) -> None:
+    run_folder = stored()
     Image.open(CAT).save(run_folder / "curves.png")
     rows = objects(run("predict", run_folder, CAT, "--json"))
     assert [row["file"] for row in rows] == [str(CAT)]

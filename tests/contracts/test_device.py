@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_auto_is_a_gpu_where_there_is_one_and_each_process_takes_its_own(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     assert usable_device("cpu") == "cpu"
     assert chosen_device("auto") == ("cuda" if there else "cpu")
-    second = Processes(index=3, count=4, local=1)
+    second = Processes(index=3, count=4, state=SimpleNamespace(device=torch.device("cuda:1")))
     assert [second.device(name) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
         "cuda:1" if there else "cpu",
         "cuda:1",

@@ -372,7 +372,7 @@ def test_grey_and_transparent_arrays_become_rgb(tmp_path: Path, channels: int, s
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    held = {"images": IMAGES, "labels": LABELS} | changes
+    held: dict[str, Any] = {"images": IMAGES, "labels": LABELS} | changes
     np.savez(tmp_path / "a.npz", **{name: array for name, array in held.items() if array is not None})
     with pytest.raises(InputError, match=r"a\.npz"):
         load_data(tmp_path / "a.npz")
@@ -524,7 +524,7 @@ def test_the_command_packs(pets: Path, tmp_path: Path) -> None:
 
 def test_a_pack_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     source = folder(tmp_path / "all", {"a": 300, "b": 300}, (200, 200))
-    command = [sys.executable, "-m", "zoo", "pack", source, "--out", tmp_path / "a.npz"]
+    command = [sys.executable, "-m", "zoo", "pack", str(source), "--out", str(tmp_path / "a.npz")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     while not list(tmp_path.glob(".a.npz*")):
         assert process.poll() is None, process.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -269,7 +270,8 @@ def test_spikingjellys_reset_net_does_no_harm(name: str) -> None:
 
 
 def test_numpy_integers_count_and_pixels_are_floats() -> None:
-    assert zoo.create_model(HYBRID, num_classes=np.int64(3)).num_classes == 3  # type: ignore[arg-type]
+    classes: Any = np.int64(3)
+    assert zoo.create_model(HYBRID, num_classes=classes).num_classes == 3
     for wrong in (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), np.zeros((1, 3, 32, 32), np.float32)):
         with pytest.raises(InputError, match="takes a floating-point tensor of pixels"):
             small(HYBRID)(wrong)

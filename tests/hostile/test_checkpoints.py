@@ -80,8 +80,12 @@ def edited(run: Path, edit: Callable[[dict[str, Any]], object]) -> None:
     torch.save(state, run / "checkpoint.pt")
 
 
+def without(key: str) -> Callable[[dict[str, Any]], object]:
+    return lambda state: state.pop(key)
+
+
 EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
-    **{f"no {key}": lambda s, key=key: s.pop(key) for key in ("model", "optimizer", "epoch", "rows", "identity")},
+    **{f"no {key}": without(key) for key in ("model", "optimizer", "epoch", "rows", "identity")},
     "format of later": lambda s: s.update(format=99),
     "epoch in words": lambda s: s.update(epoch="two"),
     "negative step": lambda s: s.update(step=-1),

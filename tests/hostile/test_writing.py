@@ -51,7 +51,7 @@ def published(out: Path) -> None:
     assemble(weight, PlainFile(Path("x")), "hf-hub:alice/tiny", data=data).write(out)
 
 
-WRITERS: dict[str, Callable[[Path], None]] = {
+WRITERS: dict[str, Callable[[Path], object]] = {
     "show.png": picture,
     "model.onnx": onnx,
     "checkpoint.pt": checkpoint,
@@ -61,7 +61,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
 FILES = ["show.png", pytest.param("model.onnx", marks=pytest.mark.slow), "checkpoint.pt"]
 
 
-def in_child(work: Callable[[], None]) -> tuple[str, str]:
+def in_child(work: Callable[[], object]) -> tuple[str, str]:
     """Class and text of what a process raises that can write no more than `LIMIT` bytes a file."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)

@@ -79,7 +79,7 @@ def test_every_form_of_a_photograph_has_the_same_answer(weight: ImageClassifier,
 def test_many_images_of_many_forms_are_answered_in_order(weight: ImageClassifier, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
     gray = np.zeros((40, 60), np.uint8)
-    given = [CAT, gray, tmp_path / "bad.png", Image.new("L", (9, 9)), np.stack([gray, gray])]
+    given: list[Any] = [CAT, gray, tmp_path / "bad.png", Image.new("L", (9, 9)), np.stack([gray, gray])]
     answers = zoo.predict(weight, given, top=1)
     names = [CAT, "image 1", tmp_path / "bad.png", "image 3", "image 4", "image 5"]
     assert [answer.file for answer in answers] == names
@@ -107,8 +107,9 @@ def test_what_is_not_an_image_is_refused(weight: ImageClassifier, images: Any) -
 
 
 def test_what_is_not_a_model_is_refused_and_wrapped_ones_are_unwrapped(weight: ImageClassifier) -> None:
+    others: tuple[Any, ...] = (3, nn.Linear(2, 2))
     for function in (zoo.predict, lambda model, image: zoo.transform(model)):
-        for other in (3, nn.Linear(2, 2)):
+        for other in others:
             with pytest.raises(OptionError, match=type(other).__name__):
                 function(other, CAT)
     with pytest.raises(ModelNameError, match="has no pretrained weights"):
@@ -162,8 +163,9 @@ def test_logits_that_are_not_finite_fail_by_name(model: ImageClassifier, files: 
 
 @pytest.mark.parametrize("changes", [{"top": 0}, {"top": 11}, {"batch_size": 0}, {"labels": ["one"]}])
 def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, changes: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"preprocessing": SIZE, "labels": LABELS}
     with pytest.raises(InputError):
-        predict_files(model, [], **({"preprocessing": SIZE, "labels": LABELS} | changes))
+        predict_files(model, [], **(arguments | changes))
     for other, size in (("has8_vgg_b1_m1_d4_ste_bpd", 16), (TINY, 32)):
         grey = zoo.create_model(other, num_classes=10, in_chans=1 if size == 32 else 3)
         with pytest.raises(InputError, match=r"in_chans=1|size=16"):

@@ -29,7 +29,7 @@ class GoodNeuron(Neuron):
     api_version = 1
 
     def fire(self, x: Tensor) -> Tensor:
-        return INTEGRATE_AND_FIRE()(x)  # type: ignore[no-any-return]
+        return INTEGRATE_AND_FIRE()(x)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fire(x)
@@ -107,7 +107,7 @@ class _Overflowing(torch.autograd.Function):
 
 class Overflows(GoodNeuron):
     def forward(self, x: Tensor) -> Tensor:
-        return _Overflowing.apply(x - 1)  # type: ignore[no-any-return, no-untyped-call]
+        return _Overflowing.apply(x - 1)
 
 
 class LooseParameter(GoodNeuron):

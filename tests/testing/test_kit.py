@@ -17,7 +17,7 @@ from tests.testing.defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAM
 from zoo import testing
 from zoo.catalog import catalog_path
 from zoo.registry import default_registry
-from zoo.testing import ComponentTests, NeuronTests, WeightTests
+from zoo.testing import ComponentTests, DecoderTests, NeuronTests, WeightTests
 
 KINDS = {"neuron": NEURONS, "encoder": ENCODERS, "decoder": DECODERS, "backbone": BACKBONES, "family": FAMILIES}
 KINDS["converter"] = CONVERTERS
@@ -32,8 +32,8 @@ def make() -> Iterator[Callable[..., ComponentTests]]:
         zoo.register(kind, "bad")(cls)
         tests = (suite or SUITES[kind])()
         tests.name = "bad"
-        if kind in ("decoder",):
-            tests.encoder = "ste"  # type: ignore[attr-defined]
+        if isinstance(tests, DecoderTests):
+            tests.encoder = "ste"
         return tests
 
     yield made

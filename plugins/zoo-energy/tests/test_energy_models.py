@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,11 @@ def estimates() -> dict[str, Estimate]:
         counts.append(count_operations(network, recorder, 1))
         measured.append(models)
     return {estimate.name: estimate for estimate in estimate_all(counts, measured)}
+
+
+def totals(estimates: Iterable[Estimate]) -> dict[str, float]:
+    """Picojoules of an image, by model of energy."""
+    return {each.name: each.network.total for each in estimates if each.network is not None}
 
 
 class TestLoihi(EnergyModelTests):
@@ -177,10 +183,10 @@ def test_a_model_by_hand(name: str) -> None:
 
 def test_the_literal_figures_of_two_models() -> None:
     """49 pJ: 10 + 16 + 8 accumulates of 0.9 and 4 multiply-accumulates of 4.6; with memory 55 accesses of 5 pJ more."""
-    found = estimates()
-    assert found["arithmetic-float32"].network.total == pytest.approx(49.0)
-    assert found["memory-float32"].network.total == pytest.approx(49.0 + 275.0)
-    assert found["loihi-synapses"].network.total == pytest.approx(236.0 + 21.6 + 18.4)
+    found = totals(estimates().values())
+    assert found["arithmetic-float32"] == pytest.approx(49.0)
+    assert found["memory-float32"] == pytest.approx(49.0 + 275.0)
+    assert found["loihi-synapses"] == pytest.approx(236.0 + 21.6 + 18.4)
 
 
 # Break-even -----------------------------------------------------------------------------------------------------------
@@ -246,7 +252,7 @@ def test_spikingjellys_own_functions_say_the_same() -> None:
     )
 
     model, images = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True).eval(), torch.rand(2, 3, 32, 32)
-    found = {each.name: each.network for each in profile(model, images=images).estimates}
+    found = totals(profile(model, images=images).estimates)
     simple = estimate_simple_energy(model, images)
     dense = estimate_spikesim_energy(model, images, config=SpikeSimEnergyConfig(activity_mode="dense"))
     event = estimate_spikesim_energy(model, images, config=SpikeSimEnergyConfig(activity_mode="event"))
@@ -257,7 +263,7 @@ def test_spikingjellys_own_functions_say_the_same() -> None:
         "spikesim-event": event.energy_total_pj,
     }
     for name, energy in theirs.items():
-        assert found[name].total == pytest.approx(energy / 2)
+        assert found[name] == pytest.approx(energy / 2)
 
 
 def test_the_share_of_timesteps_is_found_in_groups_that_are_never_called() -> None:

@@ -40,7 +40,7 @@ def trained(name: str, **options: Any) -> ImageClassifier:
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, ParametricLIFNeuron):
-                module.w.fill_(0.37)
+                module.get_parameter("w").fill_(0.37)
             if isinstance(module, nn.BatchNorm2d):  # for neurons that leak to fire at
                 nn.init.uniform_(module.weight, 1, 4)
                 nn.init.uniform_(module.bias, 0, 2)

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from site_helpers import packed, pages, put
@@ -64,7 +65,7 @@ def test_a_module_without_exports_at_its_end_is_refused() -> None:
     assert b"sourceMappingURL" not in classic_script(b"var a=1;export{a as env,a};\n//# sourceMappingURL=a.mjs.map\n")
 
 
-def of_runtime(folder: Path) -> dict:
+def of_runtime(folder: Path) -> dict[str, Any]:
     """What `make_demo` is told to take a package of two small files for onnxruntime-web."""
     package = put(folder, packed({MODULE: b"var a={};export{a as env};", WASM: b"\0asm"}))
     return {"registry": folder.as_uri(), "cache": folder / "cache", "runtime": package}

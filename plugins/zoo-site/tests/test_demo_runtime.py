@@ -24,6 +24,7 @@ from zoo.catalog import Catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.factory import open_model
+from zoo.inference.predict import Prediction
 from zoo.inference.show import record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -76,7 +77,9 @@ def test_the_shipped_photograph_is_classified_as_by_predict(demo: Page) -> None:
     ours = answer(demo, photograph.name)
     look(demo, "demo-real-1280")
     [predicted] = zoo.predict(HYBRID, photograph)
-    assert list(ours.items()) == [(label, pytest.approx(p, abs=1e-4)) for label, p in predicted.ranked]
+    assert isinstance(predicted, Prediction)
+    assert list(ours) == [label for label, _ in predicted.ranked]
+    assert ours == pytest.approx(dict(predicted.ranked), abs=1e-4)
     opened = open_model(HYBRID)
     assert opened.weight is not None
     seen = record(opened.build_settled(), Transform(opened.weight.preprocessing)(photograph))
@@ -126,8 +129,8 @@ def classify_all(page: Page, real: Demo, files: list[Path]) -> Answers:
         browser.append(next(iter(answer(page, file.name))))
         pixels = Transform(opened.weight.preprocessing)(file)[None].numpy()
         onnx.append(real.labels[int(session.run(["logits"], {"pixels": pixels})[0].argmax())])
-    python = [answer.label for answer in zoo.predict(opened.build_settled(), files)]
-    return Answers(browser, onnx, python)
+    answers = zoo.predict(opened.build_settled(), files)
+    return Answers(browser, onnx, [answer.label for answer in answers if isinstance(answer, Prediction)])
 
 
 def test_the_browser_agrees_with_python(demo: Page, real: Demo, photographs: list[Path]) -> None:
