@@ -30,7 +30,7 @@ html_title = f"has8-zoo {release}"
 myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]
-"""Pages link to files of the repository too, which are not pages; tests/test_docs.py looks for every one of them."""
+"""Pages link to files of the repository too, which are not pages; tests/test_readme.py looks for those of README."""
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
