@@ -227,9 +227,7 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "ann_resnetfull_b32_m2_d4.cifar10start",
             )
         ),
-        "zoo-weights-cifar10-spiking": KnownPlugin(
-            weights=("sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10")
-        ),
+        "zoo-weights-cifar10-spiking": KnownPlugin(weights=("sew_resnetsmall_b32_m2_d4_direct.cifar10",)),
         "zoo-weights-cifar10-vgg": KnownPlugin(
             weights=("has8_vgg_b16_m2_d4_ste_bpd.cifar10", "ann_vgg_b16_m2_d4.cifar10")
         ),
