@@ -205,7 +205,9 @@ KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
                 "converter": ("has8",),
             }
         ),
-        "zoo-spikingjelly": KnownPlugin({"family": ("sj",), "converter": ("qkformer", "sew", "spikformer")}),
+        "zoo-spikingjelly": KnownPlugin(
+            {"family": ("sj",), "converter": ("msresnet", "qkformer", "sdt", "sew", "spikformer", "step")}
+        ),
         "zoo-weights-cifar10": KnownPlugin(
             weights=(
                 "has8_resnet_b32_m2_d4_ste_bpd.cifar10",

@@ -180,6 +180,50 @@ def qkformer_forward(state: State, image: Tensor, count: int) -> Tensor:
     return functional.linear(x.mean((3, 4)).mean(0), state["head.weight"], state["head.bias"])
 
 
+def sdt_forward(state: State, image: Tensor, depth: int, pooled: str, threshold: float, mlp_names: str) -> Tensor:
+    """The membrane is added, and neurons stand in front of every convolution."""
+    x = image.expand(T, *image.shape)
+    for i in range(4):
+        number = str(i) if i else ""
+        x = affine(state, f"patch_embed.proj_conv{number}", f"patch_embed.proj_bn{number}", x)
+        x = neurons(x) if i < 3 else x
+        x = pool(x) if pooled[i] == "1" else x
+    x = x + affine(state, "patch_embed.rpe_conv", "patch_embed.rpe_bn", neurons(x))
+    for i in range(depth):
+        key = f"block.{i}.attn"
+        spikes = neurons(x)
+        q, k, v = (neurons(affine(state, f"{key}.{name}_conv", f"{key}.{name}_bn", spikes)) for name in "qkv")
+        kept = neurons((k * v).sum((3, 4), keepdim=True), threshold=threshold)
+        x = x + affine(state, f"{key}.proj_conv", f"{key}.proj_bn", q * kept)
+        y = x
+        for number in "12":
+            conv, norm = (f"block.{i}.mlp.{name}" for name in mlp_names.replace("N", number).split())
+            y = affine(state, conv, norm, neurons(y))
+        x = x + y
+    return functional.linear(neurons(x.mean((3, 4))).mean(0), state["head.weight"], state["head.bias"])
+
+
+def msresnet_forward(state: State, image: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """Six timesteps; a quarter of the membrane stays where no spike was."""
+
+    def spikes(x: Tensor) -> Tensor:
+        v, fired, out = torch.zeros_like(x[0]), torch.zeros_like(x[0]), []
+        for current in x:
+            v = 0.25 * v * (1 - fired) + current
+            fired = (v > 0.5).to(x)
+            out.append(fired)
+        return torch.stack(out)
+
+    x = affine(state, "conv1.0", "conv1.1.bn", image.expand(6, *image.shape), 2)
+    for i, count in enumerate(counts):
+        for j in range(count):
+            block, stride = f"conv{i + 2}_x.{j}", 1 if j else 2
+            y = affine(state, f"{block}.residual_function.1", f"{block}.residual_function.2.bn", spikes(x), stride)
+            y = affine(state, f"{block}.residual_function.4", f"{block}.residual_function.5.bn", spikes(y))
+            x = y + (x if j else affine(state, f"{block}.shortcut.0", f"{block}.shortcut.1.bn", x, stride))
+    return functional.linear(spikes(x).mean((3, 4)).mean(0), state["fc.weight"], state["fc.bias"])
+
+
 # --- The authors' keys. ---
 
 
@@ -215,13 +259,18 @@ def _transformer_block(key: str, attention: str, parts: str, width: int, kind: s
     return shapes
 
 
-def spikformer_state(depth: int, width: int, kind: str, classes: int = 5) -> State:
+def _patch_shapes(width: int) -> Shapes:
     shapes: Shapes = {}
     widths = (3, width // 8, width // 4, width // 2, width, width)
     for name, inner, outer in zip(("proj", "1", "2", "3", "rpe"), widths[:-1], widths[1:], strict=True):
         conv, norm = (f"proj_conv{name}", f"proj_bn{name}") if name in "123" else (f"{name}_conv", f"{name}_bn")
         shapes[f"patch_embed.{conv}.weight"] = (outer, inner, 3, 3)
         shapes |= _norm_shapes(f"patch_embed.{norm}", outer)
+    return shapes
+
+
+def spikformer_state(depth: int, width: int, kind: str, classes: int = 5) -> State:
+    shapes = _patch_shapes(width)
     for i in range(depth):
         shapes |= {f"block.{i}.norm{n}.{name}": (width,) for n in (1, 2) for name in ("weight", "bias")}
         shapes |= _transformer_block(f"block.{i}", "attn", "qkv", width, kind)
@@ -248,6 +297,63 @@ def qkformer_state(width: int, classes: int = 5) -> State:
     return fill(shapes | {"head.weight": (classes, width), "head.bias": (classes,)})
 
 
+def sdt_state(depth: int, width: int, mlp_names: str, classes: int = 5) -> State:
+    shapes = _patch_shapes(width)
+    for i in range(depth):
+        block = f"block.{i}"
+        for part in ("q", "k", "v", "proj"):
+            shapes[f"{block}.attn.{part}_conv.weight"] = (width, width, 1, 1)
+            if part == "proj":
+                shapes[f"{block}.attn.{part}_conv.bias"] = (width,)
+            shapes |= _norm_shapes(f"{block}.attn.{part}_bn", width)
+        shapes[f"{block}.attn.talking_heads.weight"] = (8, 8, 1)
+        for number, inner, outer in (("1", width, 4 * width), ("2", 4 * width, width)):
+            conv, norm = (f"{block}.mlp.{name}" for name in mlp_names.replace("N", number).split())
+            shapes |= {f"{conv}.weight": (outer, inner, 1, 1), f"{conv}.bias": (outer,)} | _norm_shapes(norm, outer)
+    return fill(shapes | {"head.weight": (classes, width), "head.bias": (classes,)})
+
+
+def msresnet_state(counts: tuple[int, ...], classes: int = 5) -> State:
+    shapes: Shapes = {"conv1.0.weight": (64, 3, 7, 7)} | _norm_shapes("conv1.1.bn", 64)
+    inner = 64
+    for i, count in enumerate(counts):
+        for j in range(count):
+            block, outer = f"conv{i + 2}_x.{j}", 64 * 2**i
+            for place, inputs in ((1, inner), (4, outer)):
+                shapes[f"{block}.residual_function.{place}.weight"] = (outer, inputs, 3, 3)
+                shapes |= _norm_shapes(f"{block}.residual_function.{place + 1}.bn", outer)
+            if j == 0:
+                shapes[f"{block}.shortcut.0.weight"] = (outer, inner, 1, 1)
+                shapes |= _norm_shapes(f"{block}.shortcut.1.bn", outer)
+            inner = outer
+    return fill(shapes | {"fc.weight": (classes, 512), "fc.bias": (classes,)})
+
+
+def of_step(state: State, attention: str, mlp: str, head: str = "") -> State:
+    """The same under STEP's keys: no norms that are not used, and every neuron has a threshold and a slope."""
+    state = {key: value for key, value in state.items() if ".norm" not in key}
+    blocks = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("block."))
+    places = [f"patch_embed.{name}" for name in ("proj_lif", "proj_lif1", "proj_lif2", "proj_lif3", "rpe_lif")]
+    for i in range(blocks):
+        places += [f"block.{i}.attn.{name}_lif" for name in attention.split()]
+        places += [f"block.{i}.mlp.{name}" for name in mlp.split()]
+    for place in [*places, *head.split()]:
+        state[f"{place}.threshold"] = torch.tensor(0.5 if place.endswith("attn_lif") else 1.0)
+        state[f"{place}.act_fun.alpha"] = torch.tensor(4.0)
+    return state
+
+
+def step_spikformer_state(classes: int = 5) -> State:
+    return of_step(spikformer_state(4, 384, "linear", classes), "q k v attn proj", "fc1_lif fc2_lif")
+
+
+def step_sdt_state(classes: int = 5) -> State:
+    state = sdt_state(2, 512, STEP_MLP, classes)
+    return of_step(state, "q k v attn talking_heads shortcut", "fc_lif1 fc_lif2", "head_lif")
+
+
+AUTHORS_MLP, STEP_MLP = "fcN_conv fcN_bn", "fc_convN fc_bnN"
+
 # --- The tests. ---
 
 CASES: dict[str, tuple[str, Callable[[], State], Callable[[State, Tensor], Tensor], int]] = {
@@ -267,6 +373,37 @@ CASES: dict[str, tuple[str, Callable[[], State], Callable[[State, Tensor], Tenso
     ),
     "sj_qkformer10384": ("qkformer", lambda: qkformer_state(384), lambda s, x: qkformer_forward(s, x, 6), 32),
     "sj_qkformer10512": ("qkformer", lambda: qkformer_state(512), lambda s, x: qkformer_forward(s, x, 8), 32),
+    "sj_sdt8384": (
+        "sdt",
+        lambda: sdt_state(8, 384, AUTHORS_MLP),
+        lambda s, x: sdt_forward(s, x, 8, "1111", 0.5, AUTHORS_MLP),
+        48,
+    ),
+    "sj_sdt6512": (
+        "sdt",
+        lambda: sdt_state(6, 512, AUTHORS_MLP),
+        lambda s, x: sdt_forward(s, x, 6, "1111", 0.5, AUTHORS_MLP),
+        48,
+    ),
+    "sj_msresnet18": (
+        "msresnet",
+        lambda: msresnet_state((2, 2, 2, 2)),
+        lambda s, x: msresnet_forward(s, x, (2, 2, 2, 2)),
+        32,
+    ),
+    "sj_msresnet34": (
+        "msresnet",
+        lambda: msresnet_state((3, 4, 6, 3)),
+        lambda s, x: msresnet_forward(s, x, (3, 4, 6, 3)),
+        32,
+    ),
+    "sj_spikformer4384 of STEP": (
+        "step",
+        step_spikformer_state,
+        lambda s, x: spikformer_forward(s, x, 4, 12, "linear"),
+        16,
+    ),
+    "sj_sdt2512step of STEP": ("step", step_sdt_state, lambda s, x: sdt_forward(s, x, 2, "0011", 1.0, STEP_MLP), 16),
 }
 
 
@@ -278,7 +415,7 @@ def test_the_converted_network_has_the_authors_logits(name: str, tmp_path: Path)
     done = CliRunner().invoke(app, ["convert", converter, str(tmp_path / "x.pth"), "--out", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
     model = zoo.create_model(f"local-dir:{tmp_path / 'out'}").double().eval()
-    assert str(model.spec) == f"{name}.converted"
+    assert str(model.spec) == f"{name.split()[0]}.converted"
     image = _fraction("image", 2 * 3 * size * size).reshape(2, 3, size, size)
     with torch.no_grad():
         logits = model(image)
@@ -346,6 +483,9 @@ def test_spikingjellys_own_layout_of_sew_gives_the_same_network(tmp_path: Path) 
         ("qkformer", lambda: qkformer_state(384, 1000), 224, 0.485, 0.875),
         ("spikformer", lambda: spikformer_state(4, 384, "linear", 10), 32, 0.4914, 1.0),
         ("sew", lambda: sew_state(False, 7), 32, 0.0, 1.0),
+        ("sdt", lambda: sdt_state(8, 384, AUTHORS_MLP, 1000), 224, 0.485, 0.95),
+        ("msresnet", lambda: msresnet_state((2, 2, 2, 2), 1000), 224, 0.485, 0.875),
+        ("step", lambda: step_sdt_state(10), 32, 0.4914, 1.0),
     ],
 )
 def test_images_are_prepared_as_the_authors_do(
@@ -373,6 +513,9 @@ MAKERS: dict[str, tuple[Callable[[], State], str]] = {
     "sew": (lambda: sew_state(False), "layer3.0.conv2.module.0.weight"),
     "spikformer": (lambda: spikformer_state(4, 384, "linear"), "block.2.mlp.fc1_linear.weight"),
     "qkformer": (lambda: qkformer_state(384), "stage3.4.attn.k_conv.weight"),
+    "sdt": (lambda: sdt_state(8, 384, AUTHORS_MLP), "block.5.mlp.fc2_conv.weight"),
+    "msresnet": (lambda: msresnet_state((2, 2, 2, 2)), "conv4_x.1.residual_function.4.weight"),
+    "step": (step_spikformer_state, "block.3.attn.proj_linear.weight"),
 }
 
 
@@ -393,6 +536,29 @@ def test_foreign_cut_and_renamed_files_name_the_first_wrong_key(converter: str, 
         with pytest.raises(WeightError, match=said):
             convert(converter, tmp_path / f"{i}.safetensors", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "neuron", "value", "expected"),
+    [
+        (step_spikformer_state, "block.2.attn.attn_lif", 1.0, 0.5),
+        (step_sdt_state, "block.1.attn.talking_heads_lif", 0.5, 1),
+    ],
+)
+def test_neurons_of_step_with_other_thresholds_are_another_network(
+    make: Callable[[], State], neuron: str, value: float, expected: float, tmp_path: Path
+) -> None:
+    save_file(make() | {f"{neuron}.threshold": torch.tensor(value)}, tmp_path / "x.safetensors")
+    with pytest.raises(WeightError, match=rf"{neuron}\.threshold' is {value:g}, and sj_\w+ has {expected:g}"):
+        convert("step", tmp_path / "x.safetensors", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_layouts_of_step_and_of_the_authors_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    for reader, state in (("spikformer", step_spikformer_state()), ("step", spikformer_state(4, 384, "linear"))):
+        save_file(state, tmp_path / f"{reader}.safetensors")
+        with pytest.raises(WeightError, match=r"norm1|threshold"):
+            convert(reader, tmp_path / f"{reader}.safetensors", tmp_path / "out")
 
 
 def test_a_pickle_that_needs_code_is_refused(tmp_path: Path) -> None:

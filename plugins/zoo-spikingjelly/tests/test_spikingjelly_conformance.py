@@ -21,3 +21,15 @@ class TestSpikformer(ConverterTests):
 
 class TestQkformer(ConverterTests):
     name = "qkformer"
+
+
+class TestSdt(ConverterTests):
+    name = "sdt"
+
+
+class TestMsResNet(ConverterTests):
+    name = "msresnet"
+
+
+class TestStep(ConverterTests):
+    name = "step"

@@ -1,4 +1,7 @@
-"""Published spiking weights → models of this plugin: `zoo convert sew|spikformer|qkformer CHECKPOINT --out DIR`."""
+"""Published spiking weights → models of this plugin.
+
+`zoo convert sew|spikformer|qkformer|sdt|msresnet|step CHECKPOINT --out DIR`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from zoo_spikingjelly.published import HEADS_OF_8_384
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from zoo_spikingjelly.transformers import Transformer
+    from zoo_spikingjelly.layouts import Keys
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -37,6 +40,11 @@ HEADS = {
 
 SPIKFORMERS = ((2, 384), (4, 384), (8, 384), (6, 512), (8, 512), (10, 512), (8, 768))
 """Depth and width."""
+
+SDTS = ((8, 384), (6, 512), (8, 512), (10, 512), (8, 768))
+"""Depth and width of those of ImageNet."""
+
+STEP_NEURONS = "That every neuron is LIF with a time constant of 2 is assumed; the tensors hold its threshold alone."
 
 PREPARED = "That images were cropped to 0.875 is assumed: the authors' repository does not hold that code."
 
@@ -123,7 +131,7 @@ class SpikformerConverter(Converter):
             WeightError: it is none of them; the message names the first wrong key. Or it is 8-384 without its heads.
             InputError: heads are given for another size.
         """
-        from zoo_spikingjelly.transformers import spikformer
+        from zoo_spikingjelly.layouts import spikformer
 
         sizes = [spikformer(depth, width, linear=width == 384 and depth < 8) for depth, width in SPIKFORMERS]
         converted = _convert(state, sizes, "Spikformer", "")
@@ -144,9 +152,7 @@ class SpikformerConverter(Converter):
         """As imagenet.yml and cifar10.yml of the authors state it."""
         if converted.spec_name not in ("sj_spikformer2384", "sj_spikformer4384"):
             return _imagenet(converted, "bicubic", 1.0)
-        if (converted.num_classes, converted.in_chans) != (10, 3):
-            return Stated(note=NOT_KNOWN)
-        return Stated(image_size=32, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+        return _cifar10(converted)
 
 
 @final
@@ -161,7 +167,7 @@ class QkformerConverter(Converter):
         Raises:
             WeightError: it is none of them; the message names the first wrong key.
         """
-        from zoo_spikingjelly.transformers import qkformer
+        from zoo_spikingjelly.layouts import qkformer
 
         return _convert(state, [qkformer(width) for width in (384, 512, 768)], "QKFormer", ONE_IMAGE)
 
@@ -170,12 +176,80 @@ class QkformerConverter(Converter):
         return _imagenet(converted, "bicubic", 0.875, PREPARED)
 
 
-def _convert(state: Mapping[str, Tensor], sizes: Sequence[Transformer], publisher: str, note: str) -> Converted:
+@final
+class SdtConverter(Converter):
+    """Spike-driven Transformer 8-384, 6-512, 8-512, 10-512 and 8-768 of ImageNet, in their authors' layout; T = 4."""
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        """The size is told from keys and shapes.
+
+        Raises:
+            WeightError: it is none of them; the message names the first wrong key.
+        """
+        from zoo_spikingjelly.layouts import sdt
+
+        return _convert(state, [sdt(depth, width) for depth, width in SDTS], "Spike-driven Transformer", "")
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """As the authors' conf/imagenet states it."""
+        return _imagenet(converted, "bicubic", 0.95)
+
+
+@final
+class MsResNetConverter(Converter):
+    """MS-ResNet-18 and 34 of ImageNet, in their authors' layout; 6 timesteps."""
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        """The size is told from keys.
+
+        Raises:
+            WeightError: it is neither; the message names the first wrong key.
+        """
+        from zoo_spikingjelly.layouts import MS_RESNETS, msresnet
+
+        return _convert(state, [msresnet(size) for size in MS_RESNETS], "MS-ResNet", "")
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """As utils.py of the authors prepares images."""
+        return _imagenet(converted, "bilinear", 0.875)
+
+
+@final
+class StepConverter(Converter):
+    """Spikformer-4-384 and Spike-driven Transformer-2-512 of CIFAR, in the layout of STEP; 4 timesteps."""
+
+    api_version = 1
+
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        """The network is told from keys and shapes; the neurons' thresholds are compared with it.
+
+        Raises:
+            WeightError: it is neither; the message names the first wrong key, or the neuron with another threshold.
+        """
+        from zoo_spikingjelly.layouts import sdt, spikformer
+
+        converted = _convert(state, [spikformer(4, 384, linear=True, step=True), sdt(2, 512, step=True)], "STEP", "")
+        for key in (key for key in state if key.endswith(".threshold")):
+            expected, found = 0.5 if key.endswith(".attn_lif.threshold") else 1.0, float(state[key])
+            if found != expected:
+                raise WeightError(f"{shorten(key, 120)} is {found:g}, and {converted.spec_name} has {expected:g}")
+        return replace(converted, note=STEP_NEURONS)
+
+    def describe(self, converted: Converted, name: str) -> Stated:
+        """As cifar10.yml of STEP states it."""
+        return _cifar10(converted)
+
+
+def _convert(state: Mapping[str, Tensor], sizes: Sequence[Keys], publisher: str, note: str) -> Converted:
     layouts = {size.network: size.layout for size in sizes}
     chosen = choose_layout(state, list(layouts.values()), publisher)
     size = next(size for size in sizes if size.network == chosen.name)
     values = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    classes, in_chans = len(state["head.weight"]), state[size.first_conv].shape[1]
+    classes, in_chans = len(state[f"{size.head}.weight"]), state[size.first_conv].shape[1]
     return Converted(f"sj_{size.network}", classes, in_chans, size.converted(values), note)
 
 
@@ -191,3 +265,10 @@ def _imagenet(converted: Converted, interpolation: str, crop_pct: float, note: s
         std=IMAGENET_STD,
         note=note,
     )
+
+
+def _cifar10(converted: Converted) -> Stated:
+    """CIFAR-10's preparation, where it has as many classes and channels."""
+    if (converted.num_classes, converted.in_chans) != (10, 3):
+        return Stated(note=NOT_KNOWN)
+    return Stated(image_size=32, mean=CIFAR10_MEAN, std=CIFAR10_STD)

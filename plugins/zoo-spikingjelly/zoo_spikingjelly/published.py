@@ -69,6 +69,9 @@ class Published:
 _SEW, _MEMBRANE, _ATTENTION = "arXiv:2102.04159", "arXiv:2112.08954", "arXiv:2209.13929"
 _SPIKFORMER, _QKFORMER, _SDT, _MAX = "arXiv:2209.15425", "arXiv:2403.16552", "arXiv:2307.01694", "arXiv:2505.18608"
 
+_STEP = "arXiv:2505.11151"
+_SDT_CLASS = "spike_driven_transformer:SpikeDrivenTransformer"
+
 _WIDTHS = (64, 128, 256, 512)
 _IN_ZOO = ("18", "34", "50")  # sizes that the zoo has without spikes
 
@@ -123,6 +126,28 @@ def _authors_qkformer(width: int, heads: int) -> Published:
     return Published("qkformer:QKFormer", _QKFORMER, 4, levels, settings=settings, title=f"qkformer10{width}")
 
 
+def _authors_sdt(depth: int, width: int) -> Published:
+    """A size of ImageNet that spikingjelly has no function for."""
+    settings = {"depths": depth, "embed_dims": width, "num_heads": 8, "detach_reset": True}
+    levels, title = _flat(width, 16), f"sdt{depth}{width}"
+    return Published(_SDT_CLASS, _SDT, 4, levels, head_neuron="head_lif", settings=settings, title=title)
+
+
+def _step_sdt() -> Published:
+    """STEP's of CIFAR: two poolings less, and every neuron has the threshold 1, in attention too."""
+    settings = {
+        "depths": 2,
+        "embed_dims": 512,
+        "num_heads": 8,
+        "pooling_stat": "0011",
+        "v_threshold": 1.0,
+        "detach_reset": True,
+    }
+    return Published(
+        _SDT_CLASS, _STEP, 4, _flat(512, 4), head_neuron="head_lif", settings=settings, title="sdt2512step"
+    )
+
+
 def _flat(width: int, reduction: int) -> tuple[Level, ...]:
     return Level(("patch_embed",), width, reduction), Level(("blocks",), width, reduction)
 
@@ -148,6 +173,8 @@ _ALL = (
     _spikformer("spikformer:spikformer_s", 384, 16),
     _spikformer("spikformer:spikformer_cifar10", 384, 4, arguments=("T",)),
     Published("spike_driven_transformer:sdt_8_384", _SDT, 4, _flat(384, 16), head_neuron="head_lif"),
+    *(_authors_sdt(depth, width) for depth, width in ((6, 512), (8, 512), (10, 512), (8, 768))),
+    _step_sdt(),
     _authors_spikformer(2, 384, 12, 4),
     _authors_spikformer(4, 384, 12, 4),
     *(_authors_spikformer(8, 384, heads, 16, f"spikformer8384h{heads}") for heads in HEADS_OF_8_384),
