@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import zoo
 from zoo.errors import ModelNameError, UnknownComponentError
+from zoo.names import parse_reference, parse_source
 from zoo.registry import parse_name
 
 BACKBONES = ("resnet", "resnet34", "resnet50", "resnet101", "resnet152", "vgg")
@@ -167,3 +168,34 @@ def test_parsing_and_listing_load_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
+
+
+@pytest.mark.parametrize("text", [f"hf-hub:org/name@{COMMIT}", "hf-hub:org/name", "local-dir:runs/b8"])
+def test_references_come_back(text: str) -> None:
+    assert str(parse_reference(text)) == text
+    assert parse_reference("has8_resnet_b8_m2_d4_ste_bpd") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"hf-hub:org/name@{wrong}" for wrong in ("", "main", f"{COMMIT}0", COMMIT.upper())),
+        *("hf-hub:name", "hf-hub:../name", "hf-hub:a/b/c", "hf-hub:org/na--me", "local-dir:"),
+    ],
+)
+def test_malformed_references(text: str) -> None:
+    with pytest.raises(ModelNameError):
+        parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["package:zoo/../x.safetensors", "package:/x.safetensors", "package:zoo/x.bin", "file:///x.safetensors", "x"],
+)
+def test_a_source_is_no_path_of_the_file_system(text: str) -> None:
+    assert str(parse_source("package:zoo/pretrained/x.safetensors")) == "package:zoo/pretrained/x.safetensors"
+    with pytest.raises(ModelNameError):
+        parse_source(text)
