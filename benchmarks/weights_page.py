@@ -19,6 +19,7 @@ from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_bes
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import catalogs, rows
 from zoo.catalog import read_catalog
+from zoo.inference.show import COLOURS
 
 START, END = b"<!-- weights:start -->", b"<!-- weights:end -->"
 HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ control's", "distribution")
@@ -31,11 +32,11 @@ IN_README = (
     "sew_resnetsmall_b32_m2_d4_direct.cifar10",
 )
 KINDS = {
-    "sew": ("spikes alone, encoded once", "^", "#009E73"),
-    "has8": ("hybrid: analog and spiking", "o", "#D55E00"),
-    "analog": ("no spikes; the line joins the best", "s", "#0072B2"),
+    "sew": ("spikes alone, encoded once", "^", COLOURS["sew"]),
+    "has8": ("hybrid: analog and spiking", "o", COLOURS["has8"]),
+    "analog": ("no spikes; the line joins the best", "s", COLOURS["ann"]),
 }
-"""What a mark is, by family: words, mark, colour of Okabe and Ito's palette."""
+"""What a mark is, by family: words, mark, colour."""
 PANELS = {
     "arithmetic-float32": "arithmetic, 32-bit floating point",
     "arithmetic-int8": "arithmetic, 8-bit integers",

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 import zoo
 from zoo.contracts import Neuron
 from zoo.families.paired import PairedBlock
+from zoo.inference.show import COLOURS
 
-ANALOG, SPIKING, CODING, PLAIN = "#0072B2", "#D55E00", "#009E73", "#555555"
+ANALOG, SPIKING, CODING, PLAIN = COLOURS["ann"], COLOURS["has8"], COLOURS["sew"], "#555555"
 """Okabe and Ito's palette; every box has its words too."""
 
 WIDTH, HEIGHT, GAP = 190, 34, 16

@@ -24,15 +24,16 @@ from benchmarks.common.reporting import RESULTS, Out, print_table, write_beside,
 from benchmarks.common.seeds import summarise_seeds, tell_seeds
 from benchmarks.common.validation import read_images
 from zoo.errors import InputError
+from zoo.inference.show import COLOURS
 from zoo.profiling import profile
 
 STYLES = {
-    "ann": ("no spikes", "s", "#0072B2"),
-    "has8": ("hybrid", "o", "#D55E00"),
-    "snn": ("spikes alone, bit planes", "^", "#009E73"),
-    "sew": ("spikes alone, SEW-ResNet-18", "D", "#CC79A7"),
+    "ann": ("no spikes", "s", COLOURS["ann"]),
+    "has8": ("hybrid", "o", COLOURS["has8"]),
+    "snn": ("spikes alone, bit planes", "D", COLOURS["snn"]),
+    "sew": ("spikes alone, SEW-ResNet-18", "^", COLOURS["sew"]),
 }
-"""Family → words, mark, colour of Okabe and Ito's palette."""
+"""Family → words, mark, colour."""
 
 app = typer.Typer(add_completion=False)
 

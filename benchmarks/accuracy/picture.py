@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.accuracy.configurations import BASELINES, FURTHER
 from benchmarks.accuracy.table import PAPER_BUDGET, tell_epochs
 from benchmarks.common.reporting import RESULTS, write_beside
+from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OURS, PAPERS = "#0072B2", "#D55E00"  # of Okabe and Ito's palette; filled and open for whoever sees no colours
+OURS, PAPERS = COLOURS["ann"], COLOURS["has8"]  # filled and open for whoever sees no colours
 MARKS = {"if": "o", "lif": "^"}
 ENCODERS = {"sigmoid": "sigmoid", "tanh": "tanh", "fourier": "Fourier", "ste": "straight-through"}
 DECODERS = {"rate": "spikes averaged", "bpd": "spikes weighted as bits"}

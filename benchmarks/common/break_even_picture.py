@@ -6,16 +6,18 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from zoo.inference.show import COLOURS
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe and Ito's palette; the dashes repeat the difference for whoever sees no colours.
 STYLES: dict[str, dict[str, Any]] = {
-    "arithmetic-float32": {"color": "#0072B2", "linestyle": "-"},
+    "arithmetic-float32": {"color": COLOURS["ann"], "linestyle": "-"},
     "arithmetic-int8": {"color": "#56B4E9", "linestyle": "--"},
-    "memory-float32": {"color": "#009E73", "linestyle": "-"},
-    "loihi-synapses": {"color": "#D55E00", "linestyle": "-"},
-    "spikingjelly-compute": {"color": "#CC79A7", "linestyle": ":"},
+    "memory-float32": {"color": COLOURS["sew"], "linestyle": "-"},
+    "loihi-synapses": {"color": COLOURS["has8"], "linestyle": "-"},
+    "spikingjelly-compute": {"color": COLOURS["snn"], "linestyle": ":"},
     "spikingjelly-memory": {"color": "#E69F00", "linestyle": "-."},
     "spikesim-dense": {"color": "black", "linestyle": "-"},
     "spikesim-event": {"color": "0.5", "linestyle": "--"},

@@ -21,6 +21,7 @@ from benchmarks.common.break_even_picture import draw
 from benchmarks.results_csv import as_csv, rows
 from tests.benchmarks.noise import write_noise
 from zoo.catalog import catalog_path, read_file
+from zoo.inference.show import COLOURS
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
@@ -109,6 +110,7 @@ def test_kept_tables_are_those_of_the_catalogs() -> None:
     picture = weights_page.PICTURE.read_text(encoding="utf-8")
     named = [point for point in weights_page.points() if point.name.startswith(weights_page.NAMED)]
     assert named
+    assert all(COLOURS[family].lower() in picture for family in ("ann", "has8", "sew"))
     assert all(point.name.partition(".")[0] in picture for point in named)
 
 

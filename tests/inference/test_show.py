@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 
 import zoo
 from zoo.catalog import Preprocessing
@@ -16,6 +16,7 @@ from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import InputError
 from zoo.inference.predict import Prediction
 from zoo.inference.show import (
+    COLOURS,
     Recording,
     draw,
     layers_in_words,
@@ -90,7 +91,7 @@ def test_planes_and_bars_are_drawn_to_scale_and_explained() -> None:
     side = np.ptp(rows) + 1
     assert side == np.ptp(columns) + 1
     assert len(rows) == side**2 > 80**2
-    bars = (pixels == (0x2F, 0x6F, 0xDE)).all(-1).sum(1)
+    bars = (pixels == ImageColor.getrgb(COLOURS["sew"])).all(-1).sum(1)
     lengths = [length for length, before in zip(bars[1:], bars[:-1], strict=True) if length and not before]
     assert lengths == pytest.approx([lengths[1] / 2, lengths[1]], abs=1)
     colours = {tuple(pixel) for pixel in pixels[300:, 36:320].reshape(-1, 3).tolist()}

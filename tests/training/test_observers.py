@@ -16,6 +16,7 @@ import pytest
 from tests.data.made_data import packed
 from tests.training.made_runs import NAME
 from zoo.errors import InputError, MissingExtraError, TrainingError, install_extra
+from zoo.inference.show import COLOURS
 from zoo.training import Display, load_data, train
 from zoo.training.observers import EpochRow, RunFacts, draw_curves
 
@@ -56,6 +57,8 @@ def test_curves_name_what_the_training_loss_has(tmp_path: Path, monkeypatch: pyt
     draw_curves([ROW], "a run", tmp_path / "curves.png", "label smoothing 0.1")
     legends = [line.get_label() for axes in drawn[0].axes for line in axes.get_lines()]
     assert "training, with label smoothing 0.1" in legends
+    colours = [line.get_color() for line in drawn[0].axes[0].get_lines()]
+    assert colours == [COLOURS["ann"], COLOURS["has8"]]  # training, validation
 
 
 def test_a_file_in_place_of_the_events_is_named(tmp_path: Path) -> None:

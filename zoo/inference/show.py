@@ -27,7 +27,10 @@ from zoo.files import replace_file
 UNTRAINED_SIZE = SMALL_IMAGE_SIZE
 """Pixels a side that a network without weights is shown, unless it needs more."""
 
-_INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", "#2f6fde", "#f3f5f8"
+COLOURS = {"ann": "#0072B2", "has8": "#D55E00", "sew": "#009E73", "snn": "#CC79A7"}
+"""Family → its colour in every picture and on the site, of Okabe and Ito's palette."""
+
+_INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", COLOURS["sew"], "#f3f5f8"
 _WIDTH, _MARGIN, _GAP = 1200, 36, 16  # pixels
 _INPUT = 272  # side of the input's tile
 _ROW = 24  # height of a bar's row

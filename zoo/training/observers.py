@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from zoo import files
 from zoo.errors import InputError, TrainingError, missing_extra, printable
+from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -440,8 +441,10 @@ def draw_curves(rows: Sequence[EpochRow], title: str, path: Path, loss_terms: st
         for key, label in curves.items():
             points = [(c["epoch"], c[key]) for c in contents if c.get(key) is not None]
             if points:
+                colour = COLOURS["has8" if key.startswith("val_") else "ann"]
                 terms = f", with {loss_terms}" if key == "train_loss" and loss_terms else ""
-                axes.plot(*zip(*points, strict=True), marker="." if len(points) < 30 else "", label=label + terms)
+                marker = "." if len(points) < 30 else ""
+                axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=label + terms)
         axes.set(xlabel="epoch", ylabel=quantity, yscale="log" if "norm" in quantity else "linear")
         axes.grid(alpha=0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

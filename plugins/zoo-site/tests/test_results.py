@@ -15,6 +15,7 @@ from zoo_site.results import DATASET, paper_results
 
 from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.errors import InputError
+from zoo.inference.show import COLOURS
 
 PAPER = Path(__file__).parents[3] / "tests" / "paper" / "tables.yaml"
 HOSTILE = "<script>alert(1)</script>\"'&"
@@ -45,6 +46,12 @@ def test_json_has_the_whole_record(site: Site, records: dict[str, WeightRecord])
         assert {key: weight[key] for key in type(record).model_fields if key != "control"} == {
             key: value for key, value in record.model_dump(mode="json").items() if key != "control"
         }
+
+
+def test_colours_are_those_of_the_pictures(site: Site) -> None:
+    light = site.files["static/site.css"].decode().partition("}")[0]
+    for family, colour in COLOURS.items():
+        assert f"--{family}: {colour};" in light
 
 
 def test_a_hybrid_names_its_control(site: Site) -> None:
