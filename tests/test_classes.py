@@ -25,7 +25,7 @@ OPEN = {
 
 def _modules() -> list[str]:
     names = (module.name for module in pkgutil.walk_packages(zoo.__path__, "zoo."))
-    return ["zoo", *(name for name in names if "template" not in name)]
+    return ["zoo", *(name for name in names if "template" not in name and "kernels._kernels" not in name)]
 
 
 def _classes() -> dict[str, type]:

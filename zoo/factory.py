@@ -129,7 +129,7 @@ def create_model(
         {'neuron': {'tau': 4.0}}
         >>> maps = zoo.create_model("has8_resnet_b2_m2_d4_ste_bpd", features_only=True, out_indices=(1, 2))
         >>> maps.feature_info.channels(), [tuple(each.shape) for each in maps.eval()(torch.rand(1, 3, 32, 32))]
-        ([4, 8], [(1, 4, 8, 8), (1, 8, 4, 4)])
+        ([2, 4], [(1, 2, 8, 8), (1, 4, 4, 4)])
 
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:

@@ -121,7 +121,7 @@ def test_progress_is_shown_in_a_terminal_and_stays_out_of_a_pipe(scratch: str, f
     arguments = ["zoo", "predict", str(folder), "--json", "--batch-size", "1"]
     code = (
         f"import sys; from pathlib import Path; sys.path.insert(0, {str(folder.parent)!r}); sys.argv = {arguments}\n"
-        "from zoo import cli; from zoo.catalog import catalog\n"
+        "from zoo import catalog, cli\n"
         f"catalog.catalog_path = lambda: Path({str(catalog.catalog_path())!r})\n"
         "cli.main()"
     )
@@ -159,7 +159,10 @@ def test_show_writes_a_picture_and_never_over_another(scratch: str, tmp_path: Pa
     assert run("show", "--out", out, "--force").exit_code == 0
     assert out.read_bytes() == first
     assert "untrained" in run("show", "--model", "snn_resnet_b1_m1_d1_ste_bpd", "--out", tmp_path / "a.png").stdout
-    for arguments, said in ((["--model", "ann_resnet_b1_m1_d1"], "no spikes"), ([tmp_path / "no.png"], "no.png does")):
+    for arguments, said in (
+        (["--model", "ann_resnet_b1_m1_d1"], "no spikes"),
+        ([tmp_path / "no.png"], "no.png cannot"),
+    ):
         result = run("show", *arguments, "--out", tmp_path / "b.png")
         assert (result.exit_code, said in result.stderr) == (2, True)
     assert not (tmp_path / "b.png").exists()

@@ -126,7 +126,7 @@ def test_a_network_that_is_not_of_its_options_any_more_is_refused(tmp_path: Path
     ],
 )
 def test_what_no_record_may_say(stated: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises((SaveError, ModelNameError, InputError), match=r"label|tag|top1|license|size|pixels|surrogates"):
+    with pytest.raises((SaveError, ModelNameError, InputError), match=r"label|tag|top1|license|size|pixels|surrogate"):
         zoo.save(made(), tmp_path / "saved", **stated)
     assert not [*tmp_path.iterdir()]
     with pytest.raises(OptionError, match="Linear"):

@@ -65,7 +65,7 @@ def test_a_published_one_says_whose_network_it_is_and_comes_back(tmp_path: Path)
     assert result.exit_code == 0, result.output
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "# timm_test_resnet.mine\n\nAn image classifier without spikes, `test_resnet` of [timm]" in card
-    assert "pip install has8-zoo timm\n" in card
+    assert "pip install . timm\n" in card
     assert f"made with has8-zoo {version('has8-zoo')}, timm {version('timm')}." in card
     assert f"| MACs, all timesteps | {zoo.profile(name, num_classes=2, image_size=64).macs:,} |" in card
     zoo.timm.register_models(name)

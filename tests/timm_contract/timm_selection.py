@@ -28,6 +28,7 @@ LARGE = (
     "has8_resnet34_b8_m2_d4_fourier_bpd",
     "has8_resnet101_b4_m2_d4_ste_bpd",
     "has8_resnet152_b2_m2_d4_ste_bpd",
+    "sew_resnet18_direct",
     "sew_resnet18_phase",
     "sew_resnet18_rate_lif",
     "sew_resnet18_ttfs_plif",

@@ -60,8 +60,13 @@ class ResidualBaseline(HeadedClassifier):
         """(N, C, H, W) → (T, N, 64, H/4, W/4). A real image is convolved once: it is the same at every timestep."""
         if encoder.code != CONSTANT:
             return cast(Tensor, self.stem(encoder(x)))
-        currents = self.stem[:2](x[None])[0]
-        return cast(Tensor, self.stem[2:](encoder(currents)))
+        currents = x[None]
+        for module in self.stem[:2]:  # one by one: a slice is no submodule, and torch.fx could not name it
+            currents = module(currents)
+        spikes = encoder(currents[0])
+        for module in self.stem[2:]:
+            spikes = module(spikes)
+        return cast(Tensor, spikes)
 
     def norm_pairs(self) -> Iterable[tuple[str, str]]:
         return (*super().norm_pairs(), *numbered_layers(self))
