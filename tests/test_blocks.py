@@ -12,7 +12,9 @@ import zoo.blocks
 
 ROOT = Path(__file__).parents[1]
 PUBLIC = {"zoo", "zoo.blocks", "zoo.contracts", "zoo.errors", "zoo.names", "zoo.testing"}
-SOURCES = sorted(ROOT.glob("plugins/*/zoo_*/**/*.py"))
+PARTS = {"zoo-energy", "zoo-nir", "zoo-site"}
+"""They extend commands, profiling and exporting, for which there are no blocks; they are released with the zoo."""
+SOURCES = sorted(file for file in ROOT.glob("plugins/*/zoo_*/**/*.py") if file.relative_to(ROOT).parts[1] not in PARTS)
 TEMPLATES = sorted((ROOT / "zoo" / "scaffold" / "templates").rglob("*.jinja"))
 
 

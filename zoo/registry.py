@@ -288,15 +288,17 @@ def _summary(target: str) -> str | None:
 def installed_points() -> list[importlib.metadata.EntryPoint]:
     """The entry points in the zoo's groups of everything installed; a distribution whose metadata is damaged has none.
 
-    Of several distributions with one name, the first on sys.path counts, as for Python's own `entry_points`.
+    Of several distributions with one name, the first on sys.path counts, as for Python's own `entry_points`; one
+    without a METADATA file has no name, and counts.
     """
     groups = frozenset(GROUPS.values())
-    points: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    points: dict[object, list[importlib.metadata.EntryPoint]] = {}
     for distribution in importlib.metadata.distributions():
         with suppress(Exception):  # a damaged installation raises whatever the parser happens to raise
             if "[zoo." in (distribution.read_text("entry_points.txt") or ""):
-                name = normalise(distribution.metadata["Name"])
-                points.setdefault(name, [point for point in distribution.entry_points if point.group in groups])
+                name = distribution.metadata["Name"]
+                key = normalise(name) if name else distribution
+                points.setdefault(key, [point for point in distribution.entry_points if point.group in groups])
     return [point for found in points.values() for point in found]
 
 

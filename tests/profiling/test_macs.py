@@ -51,7 +51,7 @@ def test_branches_add_up_and_the_mode_is_restored() -> None:
     assert count_cost(zoo.create_model("ann_resnet_b4_m2_d2", num_classes=10), 32).macs == cost.macs_analog
     spiking = count_cost(zoo.create_model("snn_resnet_b4_m2_d2_ste_bpd", num_classes=10), 32)
     assert spiking.macs_spiking == cost.macs_spiking
-    assert cost.unsupported["prim::PythonOp._HardResetSpikes"] == 11
+    assert cost.unsupported["aten::amax"] == 5  # one range step a block
 
 
 def test_a_small_network_counted_by_hand() -> None:
@@ -98,7 +98,8 @@ def test_layers_add_up_to_the_network_and_name_their_branch() -> None:
     assert profile.params == profile.params_analog + profile.params_spiking
     by_name = {layer.name: layer for layer in profile.layers}
     conv, neuron = by_name["stages.1.0.spiking.conv"], by_name["stages.1.0.spiking.act"]
-    assert (conv.kind, conv.branch, conv.params) == ("Conv2d", "spiking", 81)
+    assert conv.kind.endswith("Conv2d")
+    assert (conv.branch, conv.params) == ("spiking", 81)
     assert (conv.macs, conv.outputs) == (9 * 3 * 3 * 16 * 8, 3 * 16 * 8)  # 4×4 pixels, T = 8
     assert (neuron.kind, neuron.params, neuron.outputs) == ("ParametricLIFNeuron", 1, 3 * 16 * 8)
     assert not [name for name in by_name if "surrogate" in name]

@@ -12,7 +12,9 @@ which each function takes as its last argument.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple, cast, final
 
 import torch
@@ -28,6 +30,8 @@ MOST_TIMESTEPS = 32
 """A backward pass holds every timestep of a block."""
 
 PLANES = 8
+
+_only_definitions = ContextVar("only_definitions", default=False)
 
 _WORTH_THREADS = 1 << 15
 """Values from which several threads are worth their start."""
@@ -47,7 +51,18 @@ def serves(x: Tensor) -> bool:
         and x.numel() > 0
         and not torch.jit.is_tracing()  # type: ignore[attr-defined]
         and not is_functorch_wrapped_tensor(x)
+        and not _only_definitions.get()
     )
+
+
+@contextmanager
+def only_definitions() -> Iterator[None]:
+    """No kernel serves in here: for who counts torch's operations, whether kernels were built or not."""
+    token = _only_definitions.set(True)
+    try:
+        yield
+    finally:
+        _only_definitions.reset(token)
 
 
 def serves_over_time(x: Tensor) -> bool:

@@ -250,10 +250,12 @@ def test_spikingjellys_own_functions_say_the_same() -> None:
         estimate_simple_energy,
         estimate_spikesim_energy,
     )
+    from zoo_energy.spikingjelly import countable
 
     model, images = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True).eval(), torch.rand(2, 3, 32, 32)
     found = totals(profile(model, images=images).estimates)
-    simple = estimate_simple_energy(model, images)
+    with countable(model):
+        simple = estimate_simple_energy(model, images)
     dense = estimate_spikesim_energy(model, images, config=SpikeSimEnergyConfig(activity_mode="dense"))
     event = estimate_spikesim_energy(model, images, config=SpikeSimEnergyConfig(activity_mode="event"))
     theirs = {

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Picojoules
 from zoo.errors import CompositionError
 from zoo.families.thresholds import SpikingActivation
+from zoo.kernels.functions import only_definitions
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"
@@ -30,8 +31,11 @@ _SPIKESIM = "Moitra and others, IEEE TCAD 2023, doi:10.1109/TCAD.2023.3274918 (S
 
 
 @contextmanager
-def _unseen_neurons(network: nn.Module) -> Iterator[None]:
-    """Hide what the zoo's neurons compute: spikingjelly knows nodes of its own alone, and ours have several forms."""
+def countable(network: nn.Module) -> Iterator[None]:
+    """Run everything as torch's operations, whether kernels were built or not, and hide those of the zoo's neurons.
+
+    spikingjelly knows nodes of its own alone, and ours have several forms.
+    """
     hidden: list[AbstractContextManager[Any]] = []
 
     def enter(module: nn.Module, args: Any) -> None:
@@ -41,7 +45,7 @@ def _unseen_neurons(network: nn.Module) -> Iterator[None]:
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         hidden.pop().__exit__(None, None, None)
 
-    with ExitStack() as stack:
+    with only_definitions(), ExitStack() as stack:
         for neuron in (module for module in network.modules() if isinstance(module, Neuron)):
             stack.callback(neuron.register_forward_pre_hook(enter).remove)
             stack.callback(neuron.register_forward_hook(leave).remove)
@@ -102,7 +106,7 @@ class Simple(Measured, ABC):
     def run(self, images: Tensor) -> Picojoules:
         """Return the energy of all images of a batch."""
         profiler, cost = self._profiler, self._profiler.config.cost_config
-        with profiler, _unseen_neurons(self.network):
+        with profiler, countable(self.network):
             self.network(images)
         macs, acs = profiler.mac_counter.get_counts(), profiler.ac_counter.get_counts()
         synapses = profiler.synop_counter.get_total()
