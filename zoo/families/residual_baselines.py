@@ -61,10 +61,10 @@ class ResidualBaseline(HeadedClassifier):
         if encoder.code != CONSTANT:
             return cast(Tensor, self.stem(encoder(x)))
         currents = x[None]
-        for module in self.stem[:2]:  # one by one: a slice is no submodule, and torch.fx could not name it
+        for module in list(self.stem)[:2]:  # one by one: a slice is no submodule, and torch.fx could not name it
             currents = module(currents)
         spikes = encoder(currents[0])
-        for module in self.stem[2:]:
+        for module in list(self.stem)[2:]:
             spikes = module(spikes)
         return cast(Tensor, spikes)
 
