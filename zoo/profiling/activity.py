@@ -34,6 +34,7 @@ from zoo.contracts.energy import SpikeRate, SynapticLayer
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, INTEGRATION, NEURON_PRICES, NOTHING, Price, Work
 from zoo.families.thresholds import QuantisedReLU, SpikingActivation
+from zoo.kernels.functions import only_definitions
 from zoo.profiling.counting import NEURONS, Branch, branch_of
 
 # Rules: the price of every operation outside convolutions and linear layers ------------------------------------------
@@ -393,6 +394,7 @@ class Recorder(TorchDispatchMode):
                 stack.callback(module.register_forward_pre_hook(self._enter).remove)
                 stack.callback(module.register_forward_hook(self._leave, with_kwargs=True).remove)
             stack.callback(self._forget)
+            stack.enter_context(only_definitions())  # a kernel is no operation of torch: pooling would not be seen
             stack.enter_context(self._model.evaluating())
             stack.enter_context(self)
             yield
