@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +23,13 @@ TABLES = yaml.safe_load((ROOT / "tests" / "paper" / "tables.yaml").read_text(enc
 
 project = "has8-zoo"
 version = release = zoo.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",
+]
 exclude_patterns = ["_build"]
 
 default_role = "code"  # docstrings write names of code between single backticks
@@ -36,6 +46,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
+napoleon_use_ivar = True  # attributes of a class, which autodoc lists too
 
 
 def _table(heads: list[str], rows: list[list[Any]]) -> str:
@@ -83,6 +94,14 @@ myst_substitutions = {
 """Tables that pages name in double braces, made of the one file that holds the paper's figures."""
 
 
+def write_commands(app: Sphinx) -> None:
+    """Write docs/commands.md, which git ignores, from the help of every command."""
+    arguments = ["-m", "typer", "zoo.cli", "utils", "docs", "--name", "zoo", "--title", "Command line"]
+    written = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
+    page = re.sub(r"^\* `--(install|show)-completion.*\n", "", html.unescape(written), flags=re.MULTILINE)
+    (Path(app.srcdir) / "commands.md").write_text(page, encoding="utf-8")
+
+
 def add_weights(app: Sphinx, exception: Exception | None) -> None:
     """The pages of `zoo site`, of every installed weight, in the folder `weights` beside the documentation's."""
     if exception is None and app.builder.format == "html":
@@ -92,5 +111,6 @@ def add_weights(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """What Sphinx calls first."""
+    """Register what runs before and after the build."""
+    app.connect("builder-inited", write_commands)
     app.connect("build-finished", add_weights)

@@ -225,10 +225,10 @@ class ImageClassifier(nn.Module, ABC):
             license: of the weights, such as `MIT`; never assumed.
             private: publish into a private repository.
             endpoint, token: as for `zoo.create_model`.
-            **stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
+            stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
 
         Returns:
-            `hf-hub:org/name@revision`, which `zoo.create_model` loads.
+            The reference of the published commit, which `zoo.create_model` loads.
 
         Raises:
             SaveError, HubError: it cannot be published; then nothing has changed.

@@ -208,7 +208,7 @@ class DecoderTests(OptionTests):
             check_gradient(gradient(decoder, x), x)
 
     def test_round_trip(self) -> None:
-        """The encoder that the test names loses nothing but rounding: |decode(encode(x)) − x| ≤ 1/T, x in [0, 1]."""
+        """The encoder that the test names loses nothing but rounding: `|decode(encode(x)) − x| ≤ 1/T`, x in [0, 1]."""
         if self.encoder is None:
             pytest.skip('no encoder named; set `encoder = "…"` to the one whose planes it reads')
         decoder, encoder = self.build().eval(), default_registry().load("encoder", self.encoder)().eval()

@@ -1,6 +1,6 @@
 """Training by name: recipes, a loop that several processes share, runs that resume.
 
-Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python:
+Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python::
 
     from zoo.training import DataOptions, train
 
