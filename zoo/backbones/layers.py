@@ -12,11 +12,10 @@ times as long.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, cast, final
 
 import torch
-from spikingjelly.activation_based import functional, layer
+from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.nn.functional import conv2d
@@ -110,7 +109,7 @@ class GuardedSpikingConv2d(layer.Conv2d):
             return convolve(self, x)
         if x.dim() != 5:  # spikingjelly's to refuse
             return cast(Tensor, super().forward(x))
-        return cast(Tensor, functional.seq_to_ann_forward(x, (partial(convolve, self),)))
+        return convolve(self, x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def plain(self) -> layer.Conv2d:
         """The same as spikingjelly's own layer, with the same parameters."""

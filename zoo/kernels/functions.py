@@ -82,15 +82,11 @@ def call(name: str, work: int, *arguments: object) -> None:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """x as it is if each x[i] is a block of memory without gaps, one behind the other; else a copy that is."""
+    """x if each x[i] is a block of memory without gaps, one behind the other; else a copy that is."""
     if x.is_contiguous():
         return x
-    expected = 1
-    for size, stride in sorted(zip(x.shape, x.stride(), strict=True), key=lambda each: each[1]):
-        if size != 1 and stride != expected:
-            return x.contiguous()
-        expected *= size
-    return x if x.shape[0] == 1 or x.stride(0) == x.numel() // x.shape[0] else x.contiguous()
+    dense = torch.ops.aten.is_non_overlapping_and_dense.default(x)
+    return x if dense and (x.shape[0] == 1 or x.stride(0) == x.numel() // x.shape[0]) else x.contiguous()
 
 
 def _like(x: Tensor, grad: Tensor) -> Tensor:
