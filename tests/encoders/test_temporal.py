@@ -164,11 +164,6 @@ def test_ttfs_spikes_once_and_early_where_bright(timesteps: int, seed: int) -> N
     assert spikes.argmax(0).flatten().tolist() == want
 
 
-def test_ttfs_by_hand() -> None:
-    spikes = TtfsEncoder(timesteps=5)(torch.tensor([[1.0, 0.75, 0.6, 0.3, 0.0]]))
-    assert spikes.argmax(0).tolist() == [[0, 1, 2, 3, 4]]
-
-
 # --- Weighted phase ---
 
 
@@ -191,10 +186,3 @@ def test_phase_weights_give_the_input_back(timesteps: int, seed: int) -> None:
     error = x - torch.einsum("t,t...->...", weights, spikes)
     assert float(error.min()) >= 0
     assert float(error.max()) <= 2.0**-timesteps
-
-
-@pytest.mark.parametrize("timesteps", [1, 10, 24])
-def test_phase_of_white_and_black(timesteps: int) -> None:
-    spikes = PhaseEncoder(timesteps=timesteps)(torch.tensor([[1.0, 0.0]]))
-    assert torch.equal(spikes[:, 0, 0], torch.ones(timesteps))
-    assert torch.equal(spikes[:, 0, 1], torch.zeros(timesteps))

@@ -1,4 +1,4 @@
-"""Smooth stand-ins for bit planes: f_k(I) and f_k′(I), plane by plane (paper eq. 16–18, 14).
+"""Slopes f_k′(I) of the smooth waves that stand for bit planes in the backward pass (paper eq. 16–18, 14).
 
 Every slope is summed over planes as it is made: nothing of size terms × planes × activations exists. All of it is made
 of differentiable operations, so gradients can be taken again.
@@ -25,41 +25,22 @@ def plane_phase(intensity: Tensor, plane: int) -> Tensor:
     return (turns - torch.round(turns)) * (2 * math.pi)
 
 
-def sigmoid_wave(intensity: Tensor, plane: int) -> Tensor:
-    """f_k(I) = σ(α sin(πI/2^k)), eq. 16. Shapes: any → the same."""
-    return torch.sigmoid(STEEPNESS * torch.sin(plane_phase(intensity, plane)))
-
-
 def sigmoid_slope(intensity: Tensor, plane: int) -> Tensor:
-    """f_k′(I) = σ(u)(1 − σ(u)) · α(π/2^k) cos(πI/2^k), u = α sin(πI/2^k), eq. 16."""
+    """Slope of f_k(I) = σ(u), u = α sin(πI/2^k), eq. 16: σ(u)(1 − σ(u)) · α(π/2^k) cos(πI/2^k)."""
     theta = plane_phase(intensity, plane)
     wrapped = torch.sigmoid(STEEPNESS * torch.sin(theta))
     return wrapped * (1 - wrapped) * torch.cos(theta) * (STEEPNESS * math.pi / 2**plane)
 
 
-def tanh_wave(intensity: Tensor, plane: int) -> Tensor:
-    """f_k(I) = ½(1 + tanh(α sin(πI/2^k))), eq. 17."""
-    return 0.5 * (1 + torch.tanh(STEEPNESS * torch.sin(plane_phase(intensity, plane))))
-
-
 def tanh_slope(intensity: Tensor, plane: int) -> Tensor:
-    """f_k′(I) = ½ sech²(u) · α(π/2^k) cos(πI/2^k), u = α sin(πI/2^k), eq. 17."""
+    """Slope of f_k(I) = ½(1 + tanh u), u = α sin(πI/2^k), eq. 17: ½ sech²(u) · α(π/2^k) cos(πI/2^k)."""
     theta = plane_phase(intensity, plane)
     wrapped = torch.tanh(STEEPNESS * torch.sin(theta))
     return (1 - wrapped * wrapped) * torch.cos(theta) * (0.5 * STEEPNESS * math.pi / 2**plane)
 
 
-def fourier_wave(intensity: Tensor, plane: int) -> Tensor:
-    """f_k(I) = ½ − (2/π) Σ_{n=1,3,5,7,9} sin(nπI/2^k)/n, eq. 18."""
-    theta = plane_phase(intensity, plane)
-    total = torch.sin(theta)
-    for n in (3, 5, 7, 9):
-        total = total + torch.sin(n * theta) / n
-    return 0.5 - (2 / math.pi) * total
-
-
 def fourier_slope(intensity: Tensor, plane: int) -> Tensor:
-    """f_k′(I) = −(2/2^k) Σ_{n=1,3,5,7,9} cos(nπI/2^k), eq. 18.
+    """Slope of f_k(I) = ½ − (2/π) Σ_{n=1,3,5,7,9} sin(nπI/2^k)/n, eq. 18: −(2/2^k) Σ_n cos(nπI/2^k).
 
     Five cosines of odd multiples are U₉(c)/2 with c = cos(πI/2^k), a polynomial in c (Chebyshev).
     """
