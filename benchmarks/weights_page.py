@@ -43,7 +43,7 @@ PANELS = {
     "memory-float32": "arithmetic and memory traffic",
     "loihi-synapses": "spikes at Loihi's price, the rest as arithmetic",
 }
-NAMED = ("sew_resnetsmall", "sew_resnetfull", "sew_vgg")
+NAMED = ("sew_resnetsmall", "sew_resnetfull")
 
 Row = Mapping[str, Any]
 

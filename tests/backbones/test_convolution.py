@@ -44,20 +44,13 @@ def _step(layers: Sequence[tuple[int, ...]], threads: int) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_guard_sees_a_write_behind_a_block() -> None:
     code = "import ctypes, torch; from tests.backbones.guarded_memory import Neighbours; n = Neighbours(); "
     code += "x = torch.zeros(1 << 14); ctypes.memset(x.data_ptr() + x.nbytes, 1, 1 << 14); n.check()"
     done = run_guarded(code)
     assert done.returncode != 0
     assert "MemoryError" in done.stderr or done.returncode < 0, done.stderr
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 2])
-def test_nothing_is_written_beside_the_gradients_of_narrow_strided_layers(threads: int) -> None:
-    sides, channels = (14, 16, 28, 56, 64), (4, 8, 15)
-    layers = [(width, 2 * width, 1, 2, side, 5) for width, side in itertools.product(channels, sides)]
-    assert _step(layers, threads) == 2 * len(layers)
 
 
 _TRAINING = """
@@ -75,19 +68,10 @@ print("done")
 
 
 @pytest.mark.slow
-def test_a_training_step_of_a_narrow_network_ends_normally() -> None:
-    done = run_guarded(_TRAINING, "has8_resnet_b4_m2_d2_ste_bpd", 32, 3, 1)
-    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("side", "batch"), [(64, 5), (128, 5), (224, 3)])
-@pytest.mark.parametrize(
-    "name",
-    ["ann_resnet_b8_m2_d4", "ann_resnet_b4_m2_d4", "has8_resnet_b8_m2_d4_ste_bpd", "has8_resnet_b4_m2_d4_ste_bpd_plif"],
-)
-def test_ten_training_steps_end_normally(name: str, side: int, batch: int) -> None:
-    done = run_guarded(_TRAINING, name, side, batch, 10)
+@pytest.mark.parametrize(("side", "batch"), [(32, 3), (128, 5)])
+@pytest.mark.parametrize("name", ["ann_resnet_b4_m2_d4", "has8_resnet_b8_m2_d4_ste_bpd"])
+def test_training_steps_end_normally(name: str, side: int, batch: int) -> None:
+    done = run_guarded(_TRAINING, name, side, batch, 5)
     assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
 
 
@@ -110,7 +94,7 @@ def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
 
 
 _BACKBONES = ("resnet", "resnetsmall", "resnetfull")  # a VGG has no strides
-_SIDES = (28, 32, 56, 64, 112, 128, 224)
+_SIDES = (28, 32, 64, 128, 224)
 
 
 @pytest.mark.slow
@@ -118,12 +102,12 @@ _SIDES = (28, 32, 56, 64, 112, 128, 224)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_nothing_is_written_beside_the_gradients_of_what_the_backbones_make(threads: int) -> None:
     layers: set[tuple[int, ...]] = set()
-    for backbone, base, side in itertools.product(_BACKBONES, (1, 2, 3, 4, 6, 8, 12, 15, 16, 24), _SIDES):
+    for backbone, base, side in itertools.product(_BACKBONES, (1, 3, 4, 8, 15, 16, 24), _SIDES):
         layers |= _strided_layers(f"ann_{backbone}_b{base}_m2_d4", side)
-    for base, side in itertools.product((1, 4, 8, 16), _SIDES):
-        layers |= _strided_layers(f"ann_resnet50_b{base}_m2_d4", side)
+    for side in _SIDES:
+        layers |= _strided_layers("ann_resnet50_b4_m2_d4", side)
     shapes = [(*layer, batch) for layer in sorted(layers) for batch in ((5,) if layer[-1] > 60 else (5, 40))]
-    assert len(shapes) > 300
+    assert len(shapes) > 150
     assert _step(shapes, threads) == 2 * len(shapes)
 
 
@@ -170,7 +154,7 @@ def test_the_gradient_of_a_stride_over_a_single_pixel_is_whole_in_half_precision
         torch.testing.assert_close(layer.weight.grad.float(), exact.weight.grad, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("name", ["sew_resnet18_phase", "ann_resnet18", "timm_resnet10t", "timm_test_resnet"])
+@pytest.mark.parametrize("name", ["sew_resnet18_phase", "timm_test_resnet"])
 def test_networks_of_other_packages_are_guarded_where_they_stride(name: str) -> None:
     model = zoo.create_model(name, num_classes=10)
     strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]

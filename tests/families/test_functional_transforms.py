@@ -10,10 +10,8 @@ from torch.func import functional_call, grad, jacrev, vmap
 import zoo
 
 NAMES = (
-    "has8_resnet_b2_m2_d2_ste_bpd",
     "has8_resnet_b2_m2_d1_fourier_rate_lif",
     "has8_vgg_b2_m2_d1_tanhraw_bpd_plif",
-    "snn_resnet_b2_m2_d1_sigmoid_bpd",
     "ann_resnet_b2_m2_d2",
 )
 

@@ -23,16 +23,12 @@ HYBRID, LEAKY = "has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_fourier_rate_
 SMALL = (
     HYBRID,
     LEAKY,
-    "has8_resnet50_b2_m2_d4_tanh_bpd_plif",
     "snn_resnet_b4_m2_d2_ste_bpd",
-    "snn_vgg_b2_m2_d2_ste_bpd",
-    "ann_resnet_b4_m2_d2",
     "ann_vgg_b2_m2_d2",
-    "ann_resnet18",
-    "sew_resnet18_phase_lif",
-    # The same network; the tests of encoders have what differs.
-    pytest.param("sew_resnet18_rate", marks=pytest.mark.slow),
-    pytest.param("sew_resnet18_ttfs", marks=pytest.mark.slow),
+    "sew_resnetsmall_b4_m2_d2_direct",
+    pytest.param("ann_resnet18", marks=pytest.mark.slow),
+    pytest.param("sew_resnet18_phase_lif", marks=pytest.mark.slow),
+    pytest.param("has8_resnet50_b2_m2_d4_tanh_bpd_plif", marks=pytest.mark.slow),
 )
 
 
@@ -53,9 +49,11 @@ def test_all_sizes_encoders_decoders_and_neurons_build(size: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_two_forwards_are_bit_equal_and_leave_nothing_behind(name: str) -> None:
     model, x = small(name).eval(), torch.rand(3, 3, 32, 32)
+    other = small(HYBRID).eval()
     with torch.no_grad():
         first = model(x)
-        model(torch.rand(5, 3, 48, 40))  # another batch and image size in between
+        for between in (model, other):
+            between(torch.rand(5, 3, 48, 40))  # another batch, image size and network in between
         copied, pickled = copy.deepcopy(model), pickle.loads(pickle.dumps(model))  # noqa: S301
         for again in (model, copied, pickled):
             assert torch.equal(again(x), first)
@@ -81,16 +79,6 @@ def test_a_single_small_image_has_the_very_features_that_it_has_in_a_batch() -> 
             assert torch.equal(model.forward_features(image[None])[0], together[i])
 
 
-def test_two_models_interleaved_change_nothing() -> None:
-    one, two = small(HYBRID).eval(), small(LEAKY).eval()
-    x = torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        alone = one(x), two(x)
-        mixed = [model(x) for model in (one, two, one, two)]
-    for i, logits in enumerate(mixed):
-        assert torch.equal(logits, alone[i % 2])
-
-
 @pytest.mark.parametrize("name", SMALL)
 def test_training_steps_in_a_row_work_and_move_every_parameter(name: str) -> None:
     model = small(name.replace("tanh", "ste")).train()  # tanh's own gradient overflows in 16 bottlenecks
@@ -104,7 +92,7 @@ def test_training_steps_in_a_row_work_and_move_every_parameter(name: str) -> Non
 
 
 @pytest.mark.parametrize("encoder", ["sigmoid", "tanh", "fourier", "ste"])
-@pytest.mark.parametrize("form", ["resnet_b8_m2_d4_{}_bpd", "resnet_b4_m2_d4_{}_rate_plif", "vgg_b4_m2_d4_{}_bpd_lif"])
+@pytest.mark.parametrize("form", ["resnet_b4_m2_d4_{}_rate_plif", "vgg_b4_m2_d4_{}_bpd_lif"])
 def test_scaled_gradients_are_finite_in_every_parameter(form: str, encoder: str) -> None:
     model = small("has8_" + form.format(encoder)).train()
     functional.cross_entropy(model(torch.rand(3, 3, 32, 32)), torch.arange(3)).backward()
@@ -112,11 +100,11 @@ def test_scaled_gradients_are_finite_in_every_parameter(form: str, encoder: str)
         assert torch.isfinite(parameter.grad).all(), name  # type: ignore[arg-type]
 
 
-def _losses(name: str, steps: int, rate: float, side: int = 32) -> list[float]:
+def _losses(name: str, steps: int, rate: float) -> list[float]:
     """Losses over 32 images. Adam without clipping: one exploding layer must not silence the others."""
     model = zoo.create_model(name, num_classes=10).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    x, y = torch.rand(32, 3, side, side), torch.arange(32) % 10
+    x, y = torch.rand(32, 3, 32, 32), torch.arange(32) % 10
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
@@ -134,15 +122,9 @@ def test_resnet_b8_overfits_32_images_with_ste(decoder: str) -> None:
     assert min(losses[-10:]) < 0.1 < 1.5 < losses[0]
 
 
-@pytest.mark.parametrize("encoder", [encoder for encoder in BIT_PLANES if encoder != "ste"])
-def test_the_loss_of_every_other_encoder_falls(encoder: str) -> None:
-    losses = _losses(f"has8_resnet_b4_m2_d2_{encoder}_bpd", steps=12, rate=5e-3, side=16)
-    assert sum(losses[-3:]) / 3 < 0.95 * losses[0]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", [encoder for encoder in BIT_PLANES if encoder != "ste"])
-def test_the_loss_of_every_other_encoder_falls_in_a_network_of_full_depth(encoder: str) -> None:
+def test_the_loss_of_every_other_encoder_falls(encoder: str) -> None:
     losses = _losses(f"has8_resnet_b8_m2_d4_{encoder}_bpd", steps=18, rate=1e-3)
     assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
 
@@ -164,20 +146,12 @@ def test_the_methods_that_timms_users_expect(name: str) -> None:
         assert torch.equal(model(x), features)
         model.reset_classifier(5, "avg")
         assert model(x).shape == (2, 5)
-    state = model.state_dict()
-    for layer in (*model.classifier_names, *model.first_conv_names):
-        assert f"{layer}.weight" in state
-    assert {id(p) for p in model.get_classifier().parameters()} <= {id(p) for p in model.parameters()}
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_pretrained_cfg_names_real_layers(name: str) -> None:
-    model = small(name)
-    cfg, state = model.pretrained_cfg, model.state_dict()
+    state, cfg = model.state_dict(), model.pretrained_cfg
     assert (cfg["num_classes"], cfg["architecture"], cfg["mean"], cfg["std"]) == (7, name, (0.0,) * 3, (1.0,) * 3)
-    for key in ("classifier", "first_conv"):
-        for layer in (cfg[key],) if isinstance(cfg[key], str) else cfg[key]:
-            assert f"{layer}.weight" in state
+    named = [(cfg[key],) if isinstance(cfg[key], str) else tuple(cfg[key]) for key in ("classifier", "first_conv")]
+    assert named == [model.classifier_names, model.first_conv_names]
+    assert all(f"{layer}.weight" in state for layers in named for layer in layers)
+    assert {id(p) for p in model.get_classifier().parameters()} <= {id(p) for p in model.parameters()}
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -206,7 +180,7 @@ def test_intermediates_are_what_feature_info_says(name: str) -> None:
         model.forward_intermediates(x, output_fmt="NLC")
 
 
-@pytest.mark.parametrize("name", ["has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_ste_bpd", "sew_resnet18_ttfs"])
+@pytest.mark.parametrize("name", [HYBRID, "sew_resnetsmall_b4_m2_d2_direct"])
 def test_checkpointing_changes_no_gradient(name: str) -> None:
     model = small(name).train()
     x, y = torch.rand(2, 3, 32, 32), torch.tensor([1, 2])
@@ -230,19 +204,13 @@ def test_bfloat16_autocast_and_parameters(name: str) -> None:
         assert half(x.bfloat16()).dtype is torch.bfloat16
 
 
-@pytest.mark.parametrize("name", [name for name in SMALL if "sew" not in str(name)])
+@pytest.mark.parametrize("name", SMALL[:4])
 def test_gradients_reach_the_input(name: str) -> None:
     model, x = small(name).train(), torch.rand(2, 3, 32, 32, requires_grad=True)
     (gradient,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
     assert gradient.shape == x.shape
     assert gradient.abs().sum() > 0
     gradient.square().sum().backward()
-
-
-@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 1, 32, 32), (1, 3, 32), (1, 4, 32, 32)])
-def test_a_tensor_that_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"takes images \(N, 3, H, W\)"):
-        small(HYBRID)(torch.rand(shape))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -278,16 +246,7 @@ def test_numpy_integers_count_and_pixels_are_floats() -> None:
 
 
 def test_an_empty_batch_gives_no_logits() -> None:
-    for name in ("has8_resnet_b4_m2_d2_ste_bpd", "has8_vgg_b2_m2_d2_ste_bpd"):
-        assert small(name).eval()(torch.rand(0, 3, 32, 32)).shape == (0, 7)
-
-
-def test_controls_are_the_hybrids_own_branches() -> None:
-    hybrid = small("has8_resnet_b4_m2_d2_ste_bpd")
-    shapes = {key: value.shape for key, value in hybrid.state_dict().items()}
-    for control, other in (("ann_resnet_b4_m2_d2", "spiking"), ("snn_resnet_b4_m2_d2_ste_bpd", "analog")):
-        kept = {key: shape for key, shape in shapes.items() if f".{other}." not in key}
-        assert {key: value.shape for key, value in small(control).state_dict().items()} == kept
+    assert small(HYBRID).eval()(torch.rand(0, 3, 32, 32)).shape == (0, 7)
 
 
 def test_the_hybrid_is_the_sum_of_its_branches() -> None:

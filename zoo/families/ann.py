@@ -28,8 +28,7 @@ class AnnFamily(GrammarFamily):
     grammars = (Grammar((ChoicePart("network", BASELINE_NETWORKS),)), Grammar(SIZE_PARTS))
 
     def check(self, fields: Mapping[str, Value]) -> None:
-        if "network" not in fields:
-            check_width(fields)
+        check_width(fields)
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
         if "network" in fields:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, cast, final
+from typing import Any, cast
 
 import torch
 from spikingjelly.activation_based import layer
@@ -20,20 +20,6 @@ from zoo.errors import InputError
 _CONVOLUTIONS = (nn.Conv2d, GuardedConv2d, Conv2d, layer.Conv2d, GuardedSpikingConv2d)
 _LINEAR = (nn.Linear, layer.Linear)
 _NORMS = (nn.BatchNorm2d, layer.BatchNorm2d)
-
-
-@final
-class FoldedNorm(nn.Identity):
-    """Stands where a batch norm stood, and passes on what it gets: any shape → the same."""
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *rest)
-        *_, errors = rest
-        if any(key.startswith(prefix) for key in state_dict):
-            errors.append(
-                f"{prefix[:-1]} is part of a convolution now, for the network is fused; load these weights into a new "
-                "network, and fuse that."
-            )
 
 
 def adjacent_layers(network: nn.Module) -> Iterator[tuple[str, str]]:
@@ -52,53 +38,37 @@ def numbered_layers(network: nn.Module) -> Iterator[tuple[str, str]]:
             yield name, f"{block}.bn{own.removeprefix('conv')}"
 
 
-def fold_norms(network: nn.Module, pairs: Iterable[tuple[str, str]]) -> None:
-    """Fold every batch norm into its convolution, in place; a `FoldedNorm` takes its place.
+def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: torch.dtype | None = None) -> None:
+    """Fold batch norms, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
 
-    The convolution stays the module that it was, with a new weight (out, in, h, w) and a bias (out,).
+    A convolution stays the module that it was, with a new weight (out, in, h, w) and a bias (out,); an `nn.Identity`
+    takes the place of its norm.
 
     Args:
         network: in eval mode.
-        pairs: names of two modules, the second of which sees what the first returns and nobody else does. Those
-            that are not a plain convolution and a plain batch norm, or that are used in several places, are left.
+        pairs: names of two modules, the second of which alone sees what the first returns. Those that are not a plain
+            convolution and a plain batch norm, or that are used in several places, are left.
+        dtype: torch.bfloat16, torch.float16, or None to round nothing.
 
     Raises:
-        InputError: a module is in training mode, or a batch norm keeps no statistics; nothing is changed then.
-    """
-    uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
-    modules = dict(network.named_modules())
-    folding = [
-        (conv, norm)
-        for conv, norm in dict.fromkeys(pairs)  # one pair may be found in two ways
-        if _is_plain(modules.get(conv), modules.get(norm)) and uses[id(modules[conv])] == uses[id(modules[norm])] == 1
-    ]
-    _check_mode(network, "the network")
-    for conv, norm in folding:
-        _check_mode(modules[conv], conv)
-        _check_mode(modules[norm], norm)
-        if modules[norm].running_mean is None:
-            raise InputError(f"{norm} keeps no running statistics, so it works on the batch's, which cannot be folded")
-    for conv, norm in folding:
-        _fold(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm]))
-        block, _, own = norm.rpartition(".")
-        setattr(network.get_submodule(block), own, FoldedNorm().eval())
-
-
-def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: torch.dtype | None) -> None:
-    """Fold the norms of `pairs`, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
-
-    Raises:
-        InputError: as `fold_norms`, or for a type that autocast does not cast to; nothing is changed then.
+        InputError: another dtype, a module in training mode, or a batch norm without statistics; nothing is changed.
     """
     if dtype not in (None, torch.bfloat16, torch.float16):
         raise InputError(f"fuse() rounds to torch.bfloat16 or torch.float16, or to nothing with None, not to {dtype}")
-    fold_norms(network, pairs)
-    if dtype is not None:
-        _round_layers(network, dtype)
-
-
-def _round_layers(network: nn.Module, dtype: torch.dtype) -> None:
-    for module in network.modules():
+    modules = dict(network.named_modules())
+    for name, module in modules.items():
+        if module.training:
+            raise InputError(f"{name or 'the network'} is in training mode, which cannot be fused; call eval() first")
+    folded = dict(pair for pair in pairs if _is_plain(*map(modules.get, pair)))
+    uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
+    folded = {conv: norm for conv, norm in folded.items() if uses[id(modules[conv])] == uses[id(modules[norm])] == 1}
+    for norm in folded.values():
+        if modules[norm].running_mean is None:
+            raise InputError(f"{norm} keeps no running statistics, so it works on the batch's, which cannot be folded")
+    for conv, norm in folded.items():
+        _fold(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm]))
+        network.set_submodule(norm, nn.Identity().eval())
+    for module in network.modules() if dtype is not None else ():
         if type(module) in (*_CONVOLUTIONS, *_LINEAR):
             module.to(dtype)  # what autocast would do to them on every call
             module.register_forward_pre_hook(_cast_input)
@@ -110,14 +80,9 @@ def _cast_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 def _is_plain(conv: nn.Module | None, norm: nn.Module | None) -> bool:
-    # A pruned or reparametrised convolution computes its weight anew on every call: it is not a parameter.
+    # A pruned or reparametrised convolution computes its weight on every call: it is not a parameter.
     plain = type(conv) in _CONVOLUTIONS and type(norm) in _NORMS
     return plain and isinstance(cast(nn.Conv2d, conv).weight, nn.Parameter)
-
-
-def _check_mode(module: nn.Module, name: str) -> None:
-    if module.training:
-        raise InputError(f"{name} is in training mode, and only what eval mode does can be fused; call eval() first")
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ from zoo.names import ComponentPart, Grammar, NumberPart, Value
 if TYPE_CHECKING:
     from zoo.contracts.backbone import Backbone
     from zoo.contracts.classifier import ImageClassifier
-    from zoo.contracts.neuron import NeuronFactory
     from zoo.families.paired import Pairing
 
 MAX_WIDTH = 8192
@@ -31,30 +30,12 @@ CODING_PARTS = (ComponentPart("encoder"), ComponentPart("decoder"), ComponentPar
 
 
 def check_width(fields: Mapping[str, Value]) -> None:
-    """Raise `ModelNameError` where b·m^d exceeds 8192, before anything is allocated."""
-    base, mult, depth = int(fields["base"]), int(fields["mult"]), int(fields["depth"])
+    """Raise `ModelNameError` if b·m^d exceeds 8192, before anything is allocated."""
+    base, mult, depth = (int(fields.get(key, 1)) for key in ("base", "mult", "depth"))
     if base * mult**depth > MAX_WIDTH:
         raise ModelNameError(
             f"b{base}_m{mult}_d{depth} is too wide: b·m^d = {base * mult**depth}; valid: up to {MAX_WIDTH}"
         )
-
-
-def coding_pairing(request: BuildRequest, analog: bool) -> Pairing:
-    """The pairing of a name that has an encoder, a decoder and a neuron; checked."""
-    from zoo.families.paired import Pairing
-
-    spec = request.spec
-    encoder, decoder = request.component("encoder"), request.component("decoder")
-    neuron: NeuronFactory = request.component("neuron")
-    probe = encoder()
-    if not probe.differentiable:
-        raise CompositionError(
-            f"{spec}: encoder {spec['encoder']!r} has no surrogate gradient, and {spec.family} encodes in every block, "
-            "so nothing below the last block would learn; choose a bit-plane encoder such as 'ste', or the family 'sew'"
-        )
-    decoder().check(probe)
-    gain = request.options.get("gain")
-    return Pairing(analog, encoder, decoder, neuron, None if gain is None else check_number("gain", gain))
 
 
 def load_backbone(request: BuildRequest) -> Backbone:
@@ -74,12 +55,7 @@ def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
 
 
 class CodedFamily(GrammarFamily, ABC):
-    """Names with backbone, size, encoder, decoder and neuron.
-
-    Attributes:
-        analog: whether blocks have an analog branch.
-        summary: of a model card, with the names of components and T to fill in.
-    """
+    """Names with backbone, size, encoder, decoder and neuron; `analog` says if blocks have an analog branch too."""
 
     api_version = 1
     grammars = (Grammar(SIZE_PARTS + CODING_PARTS),)
@@ -97,7 +73,21 @@ class CodedFamily(GrammarFamily, ABC):
         return f"ann_{Grammar(SIZE_PARTS).format(fields)}"
 
     def build(self, request: BuildRequest) -> ImageClassifier:
-        return build_paired(request, coding_pairing(request, self.analog))
+        from zoo.families.paired import Pairing
+
+        spec = request.spec
+        encoder, decoder = request.component("encoder"), request.component("decoder")
+        probe = encoder()
+        if not probe.differentiable:
+            raise CompositionError(
+                f"{spec}: encoder {spec['encoder']!r} has no surrogate gradient, and {spec.family} encodes in every "
+                "block, so nothing below the last block would learn; choose a bit-plane encoder such as 'ste', or the "
+                "family 'sew'"
+            )
+        decoder().check(probe)
+        gain = request.options.get("gain")
+        gain = None if gain is None else check_number("gain", gain)
+        return build_paired(request, Pairing(self.analog, encoder, decoder, request.component("neuron"), gain))
 
 
 @final
@@ -122,7 +112,7 @@ class Has8Family(CodedFamily):
 
 @final
 class SnnFamily(CodedFamily):
-    """The control without the analog branch, of the very same spiking blocks."""
+    """The control without the analog branch, of the same spiking blocks."""
 
     analog = False
     summary = (

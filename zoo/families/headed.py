@@ -1,8 +1,8 @@
-"""What every network of the zoo does with its classifier head and with its blocks."""
+"""Networks with a classifier head, and those of a backbone's stages."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self, cast
 
 import torch
@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from zoo.backbones.layers import PooledLinearHead
-from zoo.contracts.backbone import ClassifierHead
+from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_CLASSES
 from zoo.errors import InputError, check_count
 from zoo.families.fusion import adjacent_layers, fuse_network
+from zoo.names import Spec
 
 
 class HeadedClassifier(ImageClassifier):
@@ -31,7 +32,7 @@ class HeadedClassifier(ImageClassifier):
         return x
 
     def norm_pairs(self) -> Iterable[tuple[str, str]]:
-        """Names of layers, the second of which sees what the first returns and nobody else does: see `fold_norms`."""
+        """Names of two layers, the second of which alone sees what the first returns: see `fuse_network`."""
         return adjacent_layers(self)
 
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
@@ -68,13 +69,12 @@ class HeadedClassifier(ImageClassifier):
     ) -> list[int]:
         """End the network at the highest of these levels, in place, with timm's signature.
 
-        `feature_info`, `num_features` and `head_hidden_size` are the remaining network's. A head made for another
-        level is replaced by global average pooling and a linear layer, which `reset_classifier(n, 'avg')` makes.
+        A head made for another level is replaced by global average pooling and a linear layer.
 
         Args:
             indices: as for `forward_intermediates`.
             prune_norm: no effect; there is no norm layer after the last block.
-            prune_head: also where the last level is kept; the network then returns the unpooled map.
+            prune_head: also if the last level is kept; the network then returns the unpooled map.
 
         Returns:
             The levels that `indices` means.
@@ -105,3 +105,40 @@ class HeadedClassifier(ImageClassifier):
     @property
     def classifier_names(self) -> tuple[str, ...]:
         return tuple(f"head.{name}" for name in self.head.classifier_names())
+
+
+class StagedClassifier(HeadedClassifier):
+    """The stages of a backbone, each a sequence of blocks with branches `analog`, `spiking` or both, and its head."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        backbone: Backbone,
+        block: Callable[[BlockPlan], nn.Module],
+        pair: PairBuilder,
+        num_classes: int,
+        timesteps: int,
+    ) -> None:
+        super().__init__(spec, num_classes, backbone.in_chans, backbone.min_image_size)
+        self._timesteps, self._first_convs = timesteps, backbone.first_convs()
+        self.feature_info = backbone.feature_info()
+        self.stages = nn.Sequential(*(nn.Sequential(*map(block, plans)) for plans in backbone.stages()))
+        self.head = backbone.head(num_classes, "avg", pair)
+        self.num_features, self.head_hidden_size = self.head.num_features, self.head.hidden_size
+
+    @property
+    def timesteps(self) -> int:
+        return self._timesteps
+
+    def drop_above(self, last: int) -> None:
+        self.stages = cast(nn.Sequential, self.stages[: last + 1])
+
+    @property
+    def spiking_module_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.named_modules() if name.endswith(".spiking"))
+
+    @property
+    def first_conv_names(self) -> tuple[str, ...]:
+        names = dict(self.get_submodule("stages.0.0").named_children())
+        branches = [branch for branch in ("analog", "spiking") if branch in names]
+        return tuple(f"stages.0.0.{branch}.{conv}" for branch in branches for conv in self._first_convs)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
-from typing import Any, cast, final
+from typing import cast, final
 
 from torch import Tensor, nn
 
@@ -15,33 +16,28 @@ from zoo.families.fusion import numbered_layers
 from zoo.families.headed import HeadedClassifier
 from zoo.names import Spec
 
-STAGES = ("layer1", "layer2", "layer3", "layer4")
-
 
 @final
 class ResidualBaseline(HeadedClassifier):
-    """A four-stage residual network, its stem and stages taken from `network`.
+    """A four-stage residual network whose stem and stages are taken from `network`; `act` is its first activation.
 
     With an encoder, everything between it and the mean over T carries (T, N, …).
     """
 
     def __init__(
-        self, spec: Spec, network: nn.Module, stem: list[str], encoder: Encoder | None, num_classes: int, in_chans: int
+        self, spec: Spec, network: nn.Module, act: str, encoder: Encoder | None, num_classes: int, in_chans: int
     ) -> None:
         super().__init__(spec, num_classes, in_chans)
         self.encoder = encoder
-        self.stem = nn.Sequential()
-        for name in stem:
-            self.stem.add_module(name, network.get_submodule(name))
-        self.stages = nn.Sequential(*(network.get_submodule(name) for name in STAGES))
-        fc = cast(nn.Linear, network.get_submodule("fc"))
-        self.num_features = self.head_hidden_size = fc.in_features
-        widths = [fc.in_features // 2**i for i in (3, 2, 1, 0)]
-        self.feature_info = [FeatureInfo(num_chs=64, reduction=4, module="stem.maxpool")]
-        self.feature_info += [
-            FeatureInfo(num_chs=width, reduction=4 * 2**i, module=f"stages.{i}") for i, width in enumerate(widths)
-        ]
-        self.head = PooledLinearHead(fc.in_features, num_classes, "avg")
+        self.stem = nn.Sequential(OrderedDict((n, network.get_submodule(n)) for n in ("conv1", "bn1", act, "maxpool")))
+        if in_chans != 3:
+            conv = self.stem.conv1 = type(network.conv1)(in_chans, 64, 7, stride=2, padding=3, bias=False)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        self.stages = nn.Sequential(*(network.get_submodule(f"layer{i}") for i in (1, 2, 3, 4)))
+        width = self.num_features = self.head_hidden_size = cast(nn.Linear, network.fc).in_features
+        levels = [("stem.maxpool", 64, 4), *((f"stages.{i}", width // 2 ** (3 - i), 4 * 2**i) for i in range(4))]
+        self.feature_info = [FeatureInfo(num_chs=c, reduction=r, module=module) for module, c, r in levels]
+        self.head = PooledLinearHead(width, num_classes, "avg")
 
     @property
     def timesteps(self) -> int:
@@ -92,10 +88,7 @@ def torchvision_resnet(spec: Spec, num_classes: int, in_chans: int) -> ResidualB
     from torchvision.models import get_model
 
     network = get_model(str(spec["network"]), weights=None)
-    if in_chans != 3:
-        network.conv1 = nn.Conv2d(in_chans, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return ResidualBaseline(spec, network, ["conv1", "bn1", "relu", "maxpool"], None, num_classes, in_chans)
+    return ResidualBaseline(spec, network, "relu", None, num_classes, in_chans)
 
 
 def sew_resnet(
@@ -105,15 +98,10 @@ def sew_resnet(
 
     The linear head commutes with the mean over T, so averaging the features gives the averaged outputs.
     """
-    from spikingjelly.activation_based import functional, layer
+    from spikingjelly.activation_based import functional
     from spikingjelly.activation_based.model import sew_resnet as sew
 
-    def make_neuron(**_: Any) -> nn.Module:
-        return neuron()
-
-    network = getattr(sew, f"sew_{spec['network']}")(cnf="ADD", spiking_neuron=make_neuron)
-    if in_chans != 3:
-        network.conv1 = layer.Conv2d(in_chans, 64, 7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-    functional.set_step_mode(network, "m")
-    return ResidualBaseline(spec, network, ["conv1", "bn1", "sn1", "maxpool"], encoder, num_classes, in_chans)
+    network = getattr(sew, f"sew_{spec['network']}")(cnf="ADD", spiking_neuron=lambda **_: neuron())
+    model = ResidualBaseline(spec, network, "sn1", encoder, num_classes, in_chans)
+    functional.set_step_mode(model, "m")
+    return model

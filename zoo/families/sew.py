@@ -13,7 +13,6 @@ from zoo.names import ChoicePart, ComponentPart, Grammar, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
-    from zoo.contracts.encoder import Encoder
 
 CODING_PARTS = (ComponentPart("encoder"), ComponentPart("neuron", default="if"))
 
@@ -33,8 +32,7 @@ class SewFamily(GrammarFamily):
     )
 
     def check(self, fields: Mapping[str, Value]) -> None:
-        if "network" not in fields:
-            check_width(fields)
+        check_width(fields)
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
         if "network" not in fields:
@@ -64,9 +62,8 @@ class SewFamily(GrammarFamily):
         if request.options and "timesteps" not in request.components.load("encoder", str(spec["encoder"])).options:
             raise OptionError(f"{spec}: encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
         if request.options and "timesteps" in spec.options.get("encoder", {}):
-            raise OptionError(f"{spec}: timesteps and encoder_options say T twice; leave one out")
-        encoder: Encoder = request.component("encoder")(**request.options)
-        neuron = request.component("neuron")
+            raise OptionError(f"{spec}: timesteps and encoder_options both give T; leave one out")
+        encoder, neuron = request.component("encoder")(**request.options), request.component("neuron")
         if spec.get("network"):
             from zoo.families.residual_baselines import sew_resnet
 

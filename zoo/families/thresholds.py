@@ -8,14 +8,14 @@ constant θ folds into the weights before and behind: convolutions take spikes.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any, cast, final
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
+from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 
 INITIAL_SCALE = 2.0
@@ -27,17 +27,17 @@ _SAMPLE = 200_000
 """Currents of a layer that calibration looks at, about."""
 
 
-class ScaledActivation(nn.Module, ABC):
-    """An activation in the place of a ReLU with a learned scale θ, a scalar for the layer."""
+class ScaledActivation(nn.Module):
+    """An activation in the place of a ReLU with a learned scale θ, a scalar for the layer.
 
-    def __init__(self) -> None:
+    Attributes:
+        levels: L, the levels above zero.
+    """
+
+    def __init__(self, levels: int) -> None:
         super().__init__()
+        self.levels = levels
         self.scale = nn.Parameter(torch.tensor(INITIAL_SCALE))
-
-    @property
-    @abstractmethod
-    def levels(self) -> int:
-        """L, the levels above zero."""
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
@@ -61,14 +61,6 @@ def quantise(x: Tensor, scale: Tensor, levels: int) -> Tensor:
 class QuantisedReLU(ScaledActivation):
     """ReLU with L levels above zero and a learned largest value θ, (N, …) → (N, …)."""
 
-    def __init__(self, levels: int) -> None:
-        super().__init__()
-        self._levels = levels
-
-    @property
-    def levels(self) -> int:
-        return self._levels
-
     def forward(self, x: Tensor) -> Tensor:
         return quantise(x, self.scale, self.levels)
 
@@ -87,16 +79,12 @@ class SpikingActivation(ScaledActivation):
     """
 
     def __init__(self, neuron: nn.Module, timesteps: int, encoder: Encoder | None = None) -> None:
-        super().__init__()
-        self.encoder, self.neuron, self.timesteps = encoder, neuron, timesteps
-
-    @property
-    def levels(self) -> int:
-        return self.timesteps
+        super().__init__(timesteps)
+        self.encoder, self.neuron = encoder, neuron
 
     def currents(self, x: Tensor) -> Tensor:
         """(N, …) or (T·N, …) → (T, N, …)."""
-        return x.unflatten(0, (self.timesteps, -1)) if self.encoder is None else cast(Tensor, self.encoder(x))
+        return x.unflatten(0, (self.levels, -1)) if self.encoder is None else cast(Tensor, self.encoder(x))
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.neuron(self.currents(x / self.scale)) * self.scale).flatten(0, 1)
@@ -106,36 +94,24 @@ class SpikingActivation(ScaledActivation):
 
 
 def replace_activations(block: nn.Module, make: Callable[[], ScaledActivation]) -> None:
-    """Put what `make` returns in the place of every ReLU and leaky ReLU inside `block`."""
+    """Replace every ReLU and leaky ReLU inside `block`."""
     for parent in list(block.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.ReLU | nn.LeakyReLU):
                 setattr(parent, name, make())
 
 
-@contextmanager
-def _calibrating(model: nn.Module) -> Iterator[bool]:
-    """Inside, every scaled activation is calibrated to its next input; whether there are any."""
-
-    def see(activation: nn.Module, args: Any) -> None:
-        cast(ScaledActivation, activation).calibrate(args[0])
-
-    with ExitStack() as stack:
-        found = [module for module in model.modules() if isinstance(module, ScaledActivation)]
-        for module in found:
-            stack.callback(module.register_forward_pre_hook(see).remove)
-        yield bool(found)
-
-
-def calibrate(model: nn.Module, images: Tensor) -> bool:
+def calibrate(model: ImageClassifier, images: Tensor) -> bool:
     """Set every θ by one pass of images (N, C, H, W), layer after layer; False if the network has none.
 
     Each layer sees what the calibrated ones before it return.
     """
-    training = model.training
-    with _calibrating(model) as found:
-        if found:
-            with torch.no_grad():
-                model.eval()(images)
-            model.train(training)
-    return found
+    activations = [module for module in model.modules() if isinstance(module, ScaledActivation)]
+    with ExitStack() as stack:
+        for activation in activations:
+            hook = activation.register_forward_pre_hook(lambda module, args: module.calibrate(args[0]))
+            stack.callback(hook.remove)
+        if activations:
+            with model.evaluating():
+                model(images)
+    return bool(activations)

@@ -19,7 +19,6 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from zoo.backbones.layers import GuardedSpikingConv2d, SpikingAvgPool2d
 from zoo.errors import InputError
-from zoo.families.fusion import FoldedNorm
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 
 _LAYERS = (
@@ -27,7 +26,7 @@ _LAYERS = (
     *(nn.AvgPool2d, layer.AvgPool2d, nn.Flatten, layer.Flatten),
 )
 _NEURONS = (neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode, neuron.CUBALIFNode)
-_SILENT = (nn.Identity, FoldedNorm, nn.Dropout, layer.Dropout)
+_SILENT = (nn.Identity, nn.Dropout, layer.Dropout)
 """Layers that pass on their input in eval mode."""
 _ADDITIONS = (operator.add, operator.iadd, torch.add)
 _INNER = "block"

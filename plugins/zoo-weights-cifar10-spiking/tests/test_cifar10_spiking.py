@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 import zoo
 from zoo.exporting import export_onnx
 from zoo.testing import WeightTests
+
+SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10"
 
 
 class TestWeights(WeightTests):
@@ -17,15 +21,46 @@ class TestWeights(WeightTests):
     dataset_note = "JPEG"
 
 
-def test_onnxruntime_computes_what_torch_computes(tmp_path: Path) -> None:
+def smooth_images(count: int) -> Tensor:
+    """Images (N, 3, 32, 32) in [0, 1] whose neighbouring pixels are alike, as in photographs."""
+    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return nn.functional.interpolate(coarse, size=32, mode="bilinear")
+
+
+@pytest.mark.parametrize(("name", "count"), [(SMALL, 200), (FULL, 20)])
+def test_onnxruntime_computes_what_torch_computes(name: str, count: int, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = zoo.create_model("sew_resnetsmall_b32_m2_d4_direct.cifar10").eval()
+    model, images = zoo.create_model(name).eval(), smooth_images(count)
     file = tmp_path / "spikes.onnx"
     export_onnx(model, file, image_size=32, batch=None)
-    drawn = torch.Generator().manual_seed(1)
-    coarse = torch.rand(200, 3, 4, 4, generator=drawn)
-    images = torch.nn.functional.interpolate(coarse, size=32, mode="bilinear")  # smooth, as photographs are
     (logits,) = onnxruntime.InferenceSession(file).run(None, {"pixels": images.numpy()})
     with torch.no_grad():
         expected = model(images)
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", [SMALL, FULL])
+def test_operations_are_those_that_hooks_count(name: str) -> None:
+    """Real values meet the first convolution, once, and the head; behind it every convolution adds for each spike."""
+    model, images = zoo.create_model(name).eval(), smooth_images(2)
+    counted = zoo.profile(model, images=images).activity
+    assert counted is not None
+    totals = {"macs": 0, "acs": 0}
+
+    def see(layer: Any, args: tuple[Tensor], output: Tensor) -> None:
+        (x,) = args
+        if isinstance(layer, nn.Linear) or x.shape[1] == 3:
+            totals["macs"] += output.numel() * layer.weight[0].numel()
+            return
+        assert len(x.unique()) <= 2  # no spike, or one worth the threshold
+        ones = torch.ones_like(layer.weight[:1])
+        pairs = nn.functional.conv2d((x > 0).float(), ones, stride=layer.stride, padding=layer.padding)
+        totals["acs"] += int(pairs.double().sum()) * layer.out_channels
+
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(see)
+    with torch.no_grad():
+        model(images)
+    assert (counted.synaptic.macs, counted.synaptic.acs) == (totals["macs"], totals["acs"])
+    assert not counted.uncounted
