@@ -29,9 +29,9 @@ from benchmarks.common.reporting import (
     write_result,
 )
 from benchmarks.common.validation import read_images
-from zoo.catalog import WeightRecord, default_catalog
+from zoo.catalog import WeightRecord, default_catalog, in_digits
 from zoo.errors import InputError
-from zoo.profiling import Profile, in_digits, profile
+from zoo.profiling import Profile, profile
 from zoo.profiling.energy import describe_model, energy_models
 
 DEFAULT_NAMES = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "has8_resnet_b32_m2_d4_ste_bpd.cifar10")

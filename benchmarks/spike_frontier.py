@@ -22,12 +22,12 @@ from torch import Tensor
 import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
-from zoo.catalog import default_catalog
+from zoo.catalog import default_catalog, in_digits
 from zoo.data import DataSplits
 from zoo.data.load import DataOptions, prepare_data
 from zoo.errors import InputError
 from zoo.factory import open_model
-from zoo.profiling import in_digits, profile
+from zoo.profiling import profile
 from zoo.training import Recipe, load_recipe, train
 
 DEFAULT_WEIGHT = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"

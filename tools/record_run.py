@@ -80,9 +80,9 @@ def count_activity(
     sample = sample_images(data, sys.maxsize if most is None else most)
     counted = profile(model, images=(Transform(preprocessing)(image) for image, _ in sample))
     assert counted.activity is not None
-    assert counted.energy is not None
-    work, images = counted.energy.total, counted.activity.images
-    control = counted.control.energy if counted.control is not None else None
+    assert counted.energy_pj is not None
+    work, images = counted.activity.total, counted.activity.images
+    control = None if counted.control is None else counted.control.energy_pj
     rate = counted.activity.spike_rate
     return Activity(
         images=images,
@@ -90,8 +90,8 @@ def count_activity(
         spike_rate=None if rate is None else round(rate, 6),
         macs=round(work.macs / images),
         acs=round(work.acs / images),
-        energy_uj=round(counted.energy.pj / 1e6, 4),
-        control_energy_uj=None if control is None else round(control.pj / 1e6, 4),
+        energy_uj=round(counted.energy_pj / 1e6, 4),
+        control_energy_uj=None if control is None else round(control / 1e6, 4),
     )
 
 

@@ -41,14 +41,14 @@ app = typer.Typer(add_completion=False)
 def measure(run: Run, folder: Path, pixels: Tensor) -> Spent:
     """Profile what that run trained on images (N, 3, H, W) in [0, 1]."""
     cost = profile(zoo.create_model(f"local-dir:{folder}"), images=pixels)
-    assert cost.energy is not None
+    assert cost.energy_pj is not None
     rate = None if cost.activity is None else cost.activity.spike_rate
     return Spent(
         budget=run.budget,
         name=run.name,
         seed=run.seed,
         images=len(pixels),
-        microjoules=cost.energy.pj / 1e6,
+        microjoules=cost.energy_pj / 1e6,
         spike_rate=rate,
     )
 

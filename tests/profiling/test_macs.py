@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import pytest
@@ -65,8 +64,7 @@ def test_a_small_network_counted_by_hand() -> None:
 
 
 NAMES = zoo.list_models()
-SMALL = [name for name in NAMES if "101" not in name and "152" not in name]
-FEW = set(random.Random(0).sample(SMALL, 2))
+FEW = ("snn_resnet_b8_m2_d4_fourier_bpd", "sew_resnet18_rate")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +79,13 @@ def test_torchs_own_counter_agrees_on_products(name: str) -> None:
 
 
 def test_every_module_keeps_its_own_mode_and_half_precision_is_counted_too() -> None:
-    model = zoo.create_model("has8_resnet_b2_m1_d1_ste_bpd", num_classes=2, dtype=torch.bfloat16).train()
+    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2, dtype=torch.bfloat16).train()
     frozen = model.get_submodule("stages.0").eval()
-    count_cost(model, 32)
+    cost = zoo.profile(model, 8)
+    assert cost.size_bytes == sum(t.numel() * t.element_size() for t in model.state_dict().values())
     assert model.training
     assert not frozen.training
-    with pytest.raises(InputError, match="is on the meta device"):
+    with pytest.raises(InputError, match="meta"):
         count_cost(zoo.create_model("ann_resnet18", device="meta"))
 
 
@@ -105,16 +104,10 @@ def test_layers_add_up_to_the_network_and_name_their_branch() -> None:
     assert not [name for name in by_name if "surrogate" in name]
 
 
-@pytest.mark.parametrize("name", ["has8_vgg_b1_m1_d1_ste_bpd", "snn_resnet_b1_m1_d1_ste_rate", "ann_resnet_b1_m1_d1"])
+@pytest.mark.parametrize("name", ["snn_vgg_b1_m1_d1_ste_rate", "ann_resnet_b1_m1_d1"])
 def test_activations_are_those_that_fvcore_counts(name: str) -> None:
     model = zoo.create_model(name, num_classes=10)
     with model.evaluating():
         analysis = ActivationCountAnalysis(model, torch.zeros(1, 3, 32, 32))
         expected = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
     assert zoo.profile(model, 32).activations == expected
-
-
-def test_bytes_are_those_of_parameters_and_buffers() -> None:
-    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2, dtype=torch.bfloat16)
-    tensors = model.state_dict().values()
-    assert zoo.profile(model, 8).size_bytes == sum(t.numel() * t.element_size() for t in tensors)

@@ -21,7 +21,6 @@ from zoo.errors import HubError, MissingPluginError, OptionError
 from zoo.exporting import network_to_export
 from zoo.factory import open_model
 from zoo.inference.show import network_to_show
-from zoo.profiling import preprocessing_of
 from zoo.registry import Registry, default_registry
 from zoo.training import measure_weight
 from zoo.weights import parse_weight
@@ -68,7 +67,6 @@ Use = Callable[[str, Path, dict[str, Any]], bool]
 USES: dict[str, Use] = {
     "create": lambda name, data, places: same(zoo.create_model(name, **places)),
     "profile": lambda name, data, places: zoo.profile(name, SIZE, **places).num_classes == len(LABELS),
-    "preprocessing": lambda name, data, places: preprocessing_of(name, **places).size == SIZE,
     "info": lambda name, data, places: zoo.model_info(name, **places)["name"] == f"{TINY}.noise",
     "show": lambda name, data, places: same(network_to_show(name, **places)[0]),
     "export": lambda name, data, places: same(network_to_export(name, **places)[0]),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from zoo.contracts import Work
-    from zoo.profiling import BreakEven, Estimate, OperationCounts, Picojoules, Profile, Rule
+    from zoo.profiling import OperationCounts, Picojoules, Profile
 
 DEFAULT_LIMIT = 32
 WIDTH = 100
@@ -87,7 +87,7 @@ def profile_command(
     further published models of energy.
     """
     from zoo.factory import open_model
-    from zoo.profiling import preprocessing_of, profile
+    from zoo.profiling import profile
 
     if data is None and limit is not None:
         raise typer.BadParameter("--limit goes with --data")
@@ -100,7 +100,7 @@ def profile_command(
         from zoo.data.load import sample_images
 
         leave_bombs_to_us()
-        prepare = Transform(preprocessing_of(opened, image_size))
+        prepare = Transform(opened.preprocessing(image_size))
         options = DataOptions(root=data_root, download=not no_download)
         sample = sample_images(data, limit or DEFAULT_LIMIT, options)
         with progress("counting", len(sample)) as advance:
@@ -124,10 +124,16 @@ def _counted(items: Iterable[Image], advance: Advance) -> Iterator[Image]:
         yield item
 
 
-# Text: paragraphs and tables -----------------------------------------------------------------------------------------
+def _report(profile: Profile, with_layers: bool) -> Iterator[str | Table]:
+    """Yield paragraphs and tables: the summary, then the energy, then layer by layer."""
+    yield from _summary(profile)
+    if profile.activity is not None:
+        yield from _energy(profile, profile.activity)
+    if with_layers:
+        yield from _details(profile)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> Table:
+def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: int = 1) -> Table:
     """Make a table with the first `words` columns on the left, numbers on the right."""
     from rich.table import Table
     from rich.text import Text
@@ -136,59 +142,44 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1)
     for number, column in enumerate(header):
         table.add_column(column, justify="left" if number < words else "right", no_wrap=number >= words)
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(printable(each) if isinstance(each, str) else f"{each:,.0f}") for each in row))
     return table
 
 
-def _report(profile: Profile, with_layers: bool) -> Iterator[str | Table]:
-    """Yield the summary, then the energy, then layer by layer."""
-    yield from _summary(profile)
-    activity = profile.activity
-    if activity is not None:
-        yield from _energy(profile, activity)
-    if with_layers:
-        yield from _details(profile, activity)
-
-
 def _summary(profile: Profile) -> Iterator[str | Table]:
-    side = f"{profile.image_size} by {profile.image_size} pixels"
+    side = f"{profile.image_size}×{profile.image_size} pixels"
     about = [counted(profile.num_classes, "class", "classes"), side, f"T = {profile.timesteps}"]
     yield ", ".join([profile.name, *([profile.weights] if profile.weights else []), *about])
     yield ""
     yield _table(
         ("", "all", "analog", "spiking"),
         [
-            _figures("parameters", profile.params, profile.params_analog, profile.params_spiking),
-            _figures("MACs, all timesteps", profile.macs, profile.macs_analog, profile.macs_spiking),
-            _figures("MACs per timestep (analog + spiking / T)", profile.macs_per_timestep),
-            _figures("MACs of convolutions, linear and matrix products", profile.first_count),
-            _figures("activations (outputs of these layers)", profile.activations),
-            _figures("bytes of parameters and buffers", profile.size_bytes),
+            ("parameters", profile.params, profile.params_analog, profile.params_spiking),
+            ("MACs, all timesteps", profile.macs, profile.macs_analog, profile.macs_spiking),
+            ("MACs per timestep (analog + spiking / T)", profile.macs_per_timestep),
+            ("MACs of convolutions, linear and matrix products", profile.first_count),
+            ("activations (outputs of these layers)", profile.activations),
+            ("bytes of parameters and buffers", profile.size_bytes),
         ],
     )
     yield ""
     if profile.control is not None:
-        cost = profile.control.cost
-        yield f"control {profile.control.name}: {cost.params:,} parameters, {cost.macs:,} MACs"
-        if profile.energy is None:
+        yield f"control {profile.control.name}: {profile.control.params:,} parameters, {profile.control.macs:,} MACs"
+        if profile.activity is None:
             yield profile.statement
     left_out = ", ".join(f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items()))
     yield f"not counted by fvcore: {left_out or 'nothing'}"
 
 
-def _figures(label: str, *values: int) -> tuple[str, ...]:
-    return (label, *_counts(*values))
-
-
-def _counts(*values: float) -> tuple[str, ...]:
-    return tuple(f"{value:,.0f}" for value in values)
-
-
 def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table]:
+    from zoo.catalog import in_digits
     from zoo.profiling import CONTAINS_CONTROL, Part
+    from zoo.profiling.energy import FLOAT32
 
-    energy, rate = profile.energy, activity.spike_rate
-    assert energy is not None
+    def bill(label: str, work: Work, images: int) -> tuple[str | float, ...]:
+        return label, work.macs / images, work.acs / images, f"{FLOAT32.arithmetic(work) / images / 1e6:,.3f} µJ"
+
+    rate, images, work = activity.spike_rate, activity.images, activity.work()
     spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
     labels = {
         Part.SYNAPSES: "convolutions, linear layers",
@@ -196,18 +187,26 @@ def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table
         Part.NEURONS: "neurons",
         Part.REST: "rest",
     }
-    rows = [_bill(label, energy.work[part], energy.images, energy.part_pj(part)) for part, label in labels.items()]
-    rows.append(_bill("total", energy.total, energy.images, energy.pj))
-    if profile.control is not None and (control := profile.control.energy) is not None:
-        rows.append(_bill("control's total", control.total, control.images, control.pj))
+    rows = [*(bill(label, work[part], images) for part, label in labels.items()), bill("total", activity.total, images)]
+    if profile.control is not None and (theirs := profile.control.activity) is not None:
+        rows.append(bill("control's total", theirs.total, theirs.images))
     yield ""
-    yield f"{counted(activity.images, 'image')}, {spikes}; one image takes, on average:"
+    yield f"{counted(images, 'image')}, {spikes}; one image takes, on average:"
     yield _table(("", "MACs", "ACs", "energy"), rows)
     yield ""
-    yield _table(("model of energy", "network", "control", "ratio"), map(_of_model, profile.estimates))
-    for estimate in profile.estimates:
-        if estimate.refusal:
-            yield f"{estimate.name} does not run here: {estimate.refusal}"
+    yield _table(
+        ("model of energy", "network", "control", "ratio"),
+        [
+            (
+                each.name,
+                _microjoules(each.network),
+                _microjoules(each.control),
+                (each.ratio and in_digits(each.ratio)) or "",
+            )
+            for each in profile.estimates
+        ],
+    )
+    yield from (f"{each.name} does not run here: {each.refusal}" for each in profile.estimates if each.refusal)
     yield ""
     yield profile.statement
     if profile.contains_control:
@@ -218,7 +217,7 @@ def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table
             f"It would cost what its control costs at a spike rate (now {rate:.4g}; all layers' spikes change alike) "
             f"or at T timesteps (now {profile.timesteps}), each with the other as it is:"
         )
-        yield _table(("", "spike rate", "timesteps"), map(_point, profile.break_even), words=3)
+        yield _table(("", "spike rate", "timesteps"), [point.in_words for point in profile.break_even], words=3)
     yield ""
     if profile.caveat:
         yield profile.caveat
@@ -227,103 +226,48 @@ def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table
     yield f"not counted: {', '.join(left_out) or 'nothing'}"
 
 
-def _bill(label: str, work: Work, images: int, pj: float) -> tuple[str, ...]:
-    return label, f"{work.macs / images:,.0f}", f"{work.acs / images:,.0f}", f"{pj / 1e6:,.3f} µJ"
-
-
-def _of_model(estimate: Estimate) -> tuple[str, ...]:
-    from zoo.profiling import in_digits
-
-    ratio = "" if estimate.ratio is None else in_digits(estimate.ratio)
-    return estimate.name, _microjoules(estimate.network), _microjoules(estimate.control), ratio
-
-
 def _microjoules(energy: Picojoules | None) -> str:
     return "" if energy is None else f"{energy.total / 1e6:,.3f} µJ"
 
 
-def _point(point: BreakEven) -> tuple[str, ...]:
-    rate, time = point.spike_rate_note, point.timesteps_note
-    if point.spike_rate is not None:
-        rate = f"{rate} rate {point.spike_rate:.3g}".strip()
-    if point.timesteps is not None:
-        time = f"T = {point.timesteps:.3g}" + (f" ({time})" if time else "")
-    return point.model, rate, time
-
-
-# With --layers -------------------------------------------------------------------------------------------------------
-
-
-def _details(profile: Profile, activity: OperationCounts | None) -> Iterator[str | Table]:
-    from zoo.profiling import RULES
-
-    if activity is not None:
-        yield ""
-        for estimate in profile.estimates:
-            model = estimate.model
-            scope = f"Charges {model.charges}. Leaves out {model.leaves_out}"
-            yield f"{estimate.name}: {model.prices}. {scope}. Source: {model.source}"
-        yield ""
-        yield SYNAPSES_RULE
-        for rule in dict.fromkeys((*activity.elementwise, *RULES)):
-            yield f"{rule.operation}: {price(rule)}; {rule.reason}"
+def _details(profile: Profile) -> Iterator[str | Table]:
+    """Yield what `--layers` adds: every layer, and how its operations are charged."""
     yield ""
     yield "Layers; MACs and outputs of one image, all timesteps"
     yield _table(
         ("layer", "kind", "branch", "parameters", "MACs", "outputs"),
         [
-            (layer.name or "(network)", layer.kind, layer.branch, *_counts(layer.params, layer.macs, layer.outputs))
-            for layer in profile.layers
+            (each.name or "(network)", each.kind, each.branch, each.params, each.macs, each.outputs)
+            for each in profile.layers
         ],
         words=3,
     )
-    if activity is not None:
-        yield from _activity(activity)
-
-
-def _activity(activity: OperationCounts) -> Iterator[str | Table]:
+    activity = profile.activity
+    if activity is None:
+        return
     reasons = list(dict.fromkeys(layer.reason for layer in activity.synapses))
+    charges = {layer.name: f"{layer.operation} ({reasons.index(layer.reason) + 1})" for layer in activity.synapses}
+    images = activity.images
     yield ""
     yield "Synaptic operations of one image, on average"
     yield _table(
         ("layer", "counted as", "dense MACs", "nonzero pairs", "charged"),
-        [
-            (
-                layer.name,
-                f"{layer.operation} ({reasons.index(layer.reason) + 1})",
-                *_counts(*(number / activity.images for number in (layer.dense, layer.used, layer.counted))),
-            )
-            for layer in activity.synapses
-        ],
+        [(s.name, charges[s.name], s.dense / images, s.used / images, s.counted / images) for s in activity.synapses],
         words=2,
     )
     yield from (f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
+    yield ""
+    yield "Everything else of one image, on average"
+    works = [item for part in activity.elementwise.values() for item in part.items()]
+    rows = [(price.operation, work.macs / images, work.acs / images) for price, work in works]
+    yield _table(("operation", "MACs", "ACs"), rows)
     if activity.rates:
         yield ""
         yield "Spikes of all images; the rate is per neuron and timestep"
-        yield _table(
-            ("layer", "kind", "spike rate", "spikes"),
-            [(layer.name, layer.kind, f"{layer.rate:.4f}", f"{layer.spikes:,}") for layer in activity.rates],
-            words=2,
-        )
-
-
-SYNAPSES_RULE = (
-    "convolution, linear layer: 1 AC for every spike and weight that meet, if all inputs are 0 or 1; else 1 MAC for "
-    "every product, zeros too; a bias is where an accumulator starts"
-)
-
-
-def price(rule: Rule) -> str:
-    """Say what a rule charges: `1 MAC and 2 ACs a value read`."""
-    sides = [
-        f"{' and '.join(_amounts(work))} a value {verb}"
-        for work, verb in ((rule.read, "read"), (rule.written, "written"))
-        if _amounts(work)
-    ]
-    return ", ".join(sides) or "0"
-
-
-def _amounts(work: Work) -> list[str]:
-    amounts = (("MAC", work.macs), ("AC", work.acs))
-    return [f"{number} {name}{'s' * (number > 1)}" for name, number in amounts if number]
+        rates = [(rate.name, rate.kind, f"{rate.rate:.4f}", rate.spikes) for rate in activity.rates]
+        yield _table(("layer", "kind", "spike rate", "spikes"), rates, words=2)
+    yield ""
+    for estimate in profile.estimates:
+        model = estimate.model
+        scope = f"Charges {model.charges}. Leaves out {model.leaves_out}"
+        yield f"{estimate.name}: {model.prices}. {scope}. Source: {model.source}"

@@ -217,7 +217,7 @@ def _compare(
         prepare = Transform(preprocessing)
         images = (prepare(image) for image, _ in sample_images(data, limit, options))
         counted = profile(opened, num_classes=num_classes, images=images, device=device)
-        energy = None if counted.energy is None else counted.energy.pj / 1e6
+        energy = None if counted.energy_pj is None else counted.energy_pj / 1e6
         rate = None if counted.activity is None else counted.activity.spike_rate
     top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
     if evaluate and data is not None and opened.weight_name:

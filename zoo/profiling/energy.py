@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, final
 
-from zoo.catalog import EnergyRange, in_digits
+from zoo.catalog import EnergyRange
 from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
-from zoo.contracts.price import Work
 from zoo.errors import ComponentError, CompositionError, ZooWarning
-from zoo.profiling.activity import OperationCounts, Part
+from zoo.profiling.counting import OperationCounts, Part
 from zoo.registry import OURS, Registry, default_registry
 
 PJ_PER_MAC = 4.6
@@ -28,61 +27,22 @@ HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 SOURCE = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm, 32-bit floating point)"
 FORMULA = f"energy = {PJ_PER_MAC} pJ × MACs + {PJ_PER_AC} pJ × ACs: arithmetic alone, no memory traffic"
 
-# 32-bit arithmetic, part by part --------------------------------------------------------------------------------------
+FLOAT32 = Prices(PJ_PER_MAC, PJ_PER_AC, PJ_PER_AC)
 
 
-def energy_pj(work: Work) -> float:
-    """Return the picojoules of so many multiply-accumulates and accumulates."""
-    return PJ_PER_MAC * work.macs + PJ_PER_AC * work.acs
-
-
-@final
-@dataclass(frozen=True)
-class Energy:
-    """Energy of images by 32-bit arithmetic at 45 nm.
-
-    Attributes:
-        images: how many there were.
-        work: of all of them together, by part.
-    """
-
-    images: int
-    work: Mapping[Part, Work]
-
-    @property
-    def total(self) -> Work:
-        """All parts, all images."""
-        return sum(self.work.values(), Work())
-
-    @property
-    def pj(self) -> float:
-        """Picojoules of one image, on average."""
-        return energy_pj(self.total) / self.images
-
-    def part_pj(self, part: Part) -> float:
-        """Picojoules of one part of one image, on average."""
-        return energy_pj(self.work[part]) / self.images
-
-    def to_json(self) -> dict[str, Any]:
-        """Picojoules of one image, and the operations of all images."""
-        parts = {f"{part}_pj": self.part_pj(part) for part in Part}
-        operations = {str(part): {"macs": self.work[part].macs, "acs": self.work[part].acs} for part in Part}
-        return {"images": self.images, "total_pj": self.pj, **parts, "operations": operations}
-
-
-def compare(ours: float, controls: float, what: str, control: str) -> str:
-    """Say which costs more, in a sentence without its subject: `costs 5.2 times the energy of its control …`."""
-    ratio = ours / controls
-    saved = f": {1 - ratio:.0%} less" if ratio < 1 else ""
-    return f"costs {in_digits(ratio)} times the {what} of its control {control}, which has no spikes{saved}"
-
-
-def compare_range(bounds: EnergyRange, arithmetic: float, control: str) -> str:
-    """Say the same of every model of energy: `costs 1.44 (arithmetic-int8) to 16.8 (loihi-synapses) times the …`."""
-    return (
-        f"costs {bounds.in_words} times the energy of its control {control}, which has no spikes, depending on the "
-        f"model of energy; {in_digits(arithmetic)} times by 32-bit arithmetic alone"
-    )
+def energy_json(counts: OperationCounts) -> dict[str, Any]:
+    """Return picojoules of one image by 32-bit arithmetic, part by part, and the operations of all images."""
+    work = counts.work()
+    return {
+        "images": counts.images,
+        "total_pj": FLOAT32.arithmetic(counts.total) / counts.images,
+        **{f"{part}_pj": FLOAT32.arithmetic(work[part]) / counts.images for part in Part},
+        "operations": {str(part): asdict(work[part]) for part in Part},
+        "pj_per_mac": PJ_PER_MAC,
+        "pj_per_ac": PJ_PER_AC,
+        "formula": FORMULA,
+        "source": SOURCE,
+    }
 
 
 # Models of energy -----------------------------------------------------------------------------------------------------
@@ -100,7 +60,7 @@ class ArithmeticFloat32(EnergyModel):
 
     def estimate(self, operations: Operations) -> Picojoules:
         """Energy of one image."""
-        return Prices(PJ_PER_MAC, PJ_PER_AC, PJ_PER_AC).estimate(operations)
+        return FLOAT32.estimate(operations)
 
 
 @final
@@ -140,7 +100,7 @@ class MemoryFloat32(EnergyModel):
 
     def estimate(self, operations: Operations) -> Picojoules:
         """Energy of one image."""
-        return Prices(PJ_PER_MAC, PJ_PER_AC, PJ_PER_AC, access=5.0).estimate(operations)
+        return replace(FLOAT32, access=5.0).estimate(operations)
 
 
 def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyModel]]:
@@ -219,20 +179,19 @@ def estimate_all(
         counts: of the network, and of its control.
         models: of each of them, by name.
     """
-    return tuple(_estimate(name, counts, [own[name] for own in models]) for name in models[0])
-
-
-def _estimate(name: str, counts: Sequence[OperationCounts], models: Sequence[EnergyModel]) -> Estimate:
-    energies: list[Picojoules | None] = []
-    refusal = ""
-    for model, each in zip(models, counts, strict=True):
-        try:
-            energies.append(model.estimate(each))
-        except CompositionError as error:
-            energies.append(None)
-            refusal = refusal or str(error)
-    network, control, *_ = (*energies, None)
-    return Estimate(name, type(models[0]), network, control, refusal)
+    estimates = []
+    for name, model in models[0].items():
+        energies: list[Picojoules | None] = []
+        refusals = []
+        for own, each in zip(models, counts, strict=True):
+            try:
+                energies.append(own[name].estimate(each))
+            except CompositionError as error:
+                energies.append(None)
+                refusals.append(str(error))
+        network, control, *_ = (*energies, None)
+        estimates.append(Estimate(name, type(model), network, control, refusals[0] if refusals else ""))
+    return tuple(estimates)
 
 
 def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
@@ -264,6 +223,16 @@ class BreakEven:
     timesteps: float | None
     timesteps_note: str
 
+    @property
+    def in_words(self) -> tuple[str, str, str]:
+        """Model, spike rate and T, as a table shows them."""
+        rate, time = self.spike_rate_note, self.timesteps_note
+        if self.spike_rate is not None:
+            rate = f"{rate} rate {self.spike_rate:.3g}".strip()
+        if self.timesteps is not None:
+            time = f"T = {self.timesteps:.3g}" + (f" ({time})" if time else "")
+        return self.model, rate, time
+
 
 def break_even(estimates: Sequence[Estimate], spike_rate: float, timesteps: int) -> tuple[BreakEven, ...]:
     """Find the break-even of every model that runs on both networks.
@@ -273,19 +242,19 @@ def break_even(estimates: Sequence[Estimate], spike_rate: float, timesteps: int)
         spike_rate: today's, above 0.
         timesteps: today's T.
     """
-    return tuple(_break_even(each, spike_rate, timesteps) for each in estimates if each.ratio is not None)
-
-
-def _break_even(estimate: Estimate, rate: float, timesteps: int) -> BreakEven:
-    network, control = estimate.network, estimate.control
-    assert network is not None
-    assert control is not None
-    left = control.total - network.total
-    wanted_rate, rate_note = _judge_rate(rate * (1 + left / network.spikes) if network.spikes else None)
-    if wanted_rate is not None and estimate.model.saturates:
-        rate_note = "at most" if wanted_rate < rate else "at least"
-    by_time = timesteps * (1 + left / network.timesteps) if network.timesteps else None
-    return BreakEven(estimate.name, wanted_rate, rate_note, *_judge_timesteps(by_time))
+    points = []
+    for estimate in estimates:
+        network, control = estimate.network, estimate.control
+        if network is None or control is None or not control.total:
+            continue
+        left = control.total - network.total
+        rate = spike_rate * (1 + left / network.spikes) if network.spikes else None
+        time = timesteps * (1 + left / network.timesteps) if network.timesteps else None
+        rate, rate_note = _judge_rate(rate)
+        if rate is not None and estimate.model.saturates:
+            rate_note = "at most" if rate < spike_rate else "at least"
+        points.append(BreakEven(estimate.name, rate, rate_note, *_judge_timesteps(time)))
+    return tuple(points)
 
 
 def _judge_rate(rate: float | None) -> tuple[float | None, str]:

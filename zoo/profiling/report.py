@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from zoo.catalog import Catalog, EnergyRange, Preprocessing
+from zoo.catalog import Catalog, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_integer
-from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
-from zoo.profiling.activity import OperationCounts, Recorder, count_operations
+from zoo.factory import UNTRAINED, OpenedModel, open_model
 from zoo.profiling.counting import (
     Cost,
     Layer,
-    blank_images,
-    cost_of,
+    OperationCounts,
+    Recorder,
+    blank_image,
+    branch_of,
     count_cost,
     count_macs,
     list_layers,
-    params_by_branch,
 )
 from zoo.profiling.energy import (
+    FLOAT32,
     FORMULA,
-    PJ_PER_AC,
-    PJ_PER_MAC,
     SOURCE,
     BreakEven,
-    Energy,
     Estimate,
     break_even,
-    compare,
-    compare_range,
+    energy_json,
     energy_models,
     estimate_all,
     range_of,
@@ -49,29 +46,6 @@ from zoo.weights import stated_preprocessing
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
 MAX_BATCH = 64
-
-_BASIS = {"pj_per_mac": PJ_PER_MAC, "pj_per_ac": PJ_PER_AC, "formula": FORMULA, "source": SOURCE}
-
-
-@final
-@dataclass(frozen=True)
-class Control:
-    """The same network without spikes.
-
-    Attributes:
-        name: it can be built by it.
-        cost: for images of the same size, with as many classes.
-        energy: of the same images; None without images.
-    """
-
-    name: str
-    cost: Cost
-    energy: Energy | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """One JSON object."""
-        energy = None if self.energy is None else self.energy.to_json()
-        return {"name": self.name, **self.cost.to_json(), "energy": energy}
 
 
 @final
@@ -90,9 +64,8 @@ class Profile(Cost):
             `ActivationCountAnalysis` counts.
         first_count: MACs of convolutions, linear layers and products of matrices alone.
         layers: every layer.
-        control: the network without spikes; None if there is none.
+        control: the profile of the network without spikes, by images of the same size; None if there is none.
         activity: spikes and operations; None without images.
-        energy: None without images.
         estimates: energy under every model of energy; none without images.
     """
 
@@ -105,46 +78,26 @@ class Profile(Cost):
     activations: int
     first_count: int
     layers: tuple[Layer, ...]
-    control: Control | None = None
+    control: Profile | None = None
     activity: OperationCounts | None = None
-    energy: Energy | None = None
     estimates: tuple[Estimate, ...] = ()
 
     def __repr__(self) -> str:
-        """A table of about ten lines; every figure is an attribute, and `to_json` has them all."""
-        weights = f", {self.weights}" if self.weights else ""
-        rows = [(f"of one image, {self.image_size}×{self.image_size} pixels", "model", "control"), *self._rows()]
-        return "\n".join(
-            [
-                f"{self.name}{weights}",
-                f"control: {self.control.name if self.control else '–'}",
-                *(f"{label:<30}{own:>20}{theirs:>20}" for label, own, theirs in rows),
-                f"Profile: {len(self.layers)} layers in .layers; all of it in .to_json()",
-            ]
-        )
+        """Name, size and the statement; every figure is an attribute, and `to_json` has them all."""
+        side = f"{self.image_size}×{self.image_size} pixels"
+        about = f"Profile of {self.name}: {self.params:,} parameters, {self.macs:,} MACs at {side}"
+        return f"{about}\n{self.statement}".strip()
 
-    def _rows(self) -> Iterator[tuple[str, str, str]]:
-        cost = self.control.cost if self.control else None
-        names = {
-            "parameters": "params",
-            "MACs a timestep": "macs_per_timestep",
-            "MACs": "macs",
-            "timesteps T": "timesteps",
-        }
-        for label, name in names.items():
-            yield label, f"{getattr(self, name):,}", "–" if cost is None else f"{getattr(cost, name):,}"
-        if self.energy is not None and self.activity is not None:
-            theirs = self.control.energy if self.control else None
-            yield "energy, µJ", f"{self.energy.pj / 1e6:,.3f}", "–" if theirs is None else f"{theirs.pj / 1e6:,.3f}"
-            rate = self.activity.spike_rate
-            yield "spike rate", "–" if rate is None else f"{rate:.4f}", "–"
+    @property
+    def energy_pj(self) -> float | None:
+        """Picojoules of one image by float32 arithmetic at 45 nm, on average; None without images."""
+        return None if self.activity is None else FLOAT32.arithmetic(self.activity.total) / self.activity.images
 
     @property
     def energy_ratio(self) -> float | None:
-        """This model's energy over its control's by float32 arithmetic at 45 nm; None without images or a control."""
-        if self.energy is None or self.control is None or self.control.energy is None:
-            return None
-        return self.energy.pj / self.control.energy.pj
+        """This model's `energy_pj` over its control's; None without images or a control."""
+        theirs = None if self.control is None else self.control.energy_pj
+        return None if self.energy_pj is None or theirs is None else self.energy_pj / theirs
 
     @property
     def statement(self) -> str:
@@ -154,9 +107,16 @@ class Profile(Cost):
         """
         if self.control is None:
             return ""
-        if self.energy_ratio is None or self.energy_range is None:
-            return f"{self.name} {compare(self.macs, self.control.cost.macs, 'MACs', self.control.name)}"
-        return f"{self.name} {compare_range(self.energy_range, self.energy_ratio, self.control.name)}"
+        control, bounds, arithmetic = self.control, self.energy_range, self.energy_ratio
+        if bounds is None or arithmetic is None:
+            ratio = self.macs / control.macs
+            saved = f": {1 - ratio:.0%} less" if ratio < 1 else ""
+            times = f"{in_digits(ratio)} times the MACs"
+            return f"{self.name} costs {times} of its control {control.name}, which has no spikes{saved}"
+        return (
+            f"{self.name} costs {bounds.in_words} times the energy of its control {control.name}, which has no spikes, "
+            f"depending on the model of energy; {in_digits(arithmetic)} times by 32-bit arithmetic alone"
+        )
 
     @property
     def energy_range(self) -> EnergyRange | None:
@@ -166,7 +126,7 @@ class Profile(Cost):
     @property
     def contains_control(self) -> bool:
         """True if its analog branch alone is as large as its control, as that of a hybrid is."""
-        return self.control is not None and bool(self.macs_spiking) and self.macs_analog >= self.control.cost.macs
+        return self.control is not None and bool(self.macs_spiking) and self.macs_analog >= self.control.macs
 
     @property
     def break_even(self) -> tuple[BreakEven, ...]:
@@ -179,7 +139,7 @@ class Profile(Cost):
     @property
     def caveat(self) -> str:
         """A warning that the spikes of an untrained network mean nothing; '' for any other."""
-        if self.energy is None or self.weights is None or not self.weights.startswith(UNTRAINED):
+        if self.activity is None or self.weights is None or not self.weights.startswith(UNTRAINED):
             return ""
         return f"{UNTRAINED}: its spikes, and what follows from them, say nothing of a trained network"
 
@@ -190,12 +150,11 @@ class Profile(Cost):
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
-        cost = {field.name: getattr(self, field.name) for field in fields(Cost)}
         return {
             "name": self.name,
             "weights": self.weights,
             "num_classes": self.num_classes,
-            **cost,
+            **self._cost_json(),
             "params_analog": self.params_analog,
             "params_spiking": self.params_spiking,
             "size_bytes": self.size_bytes,
@@ -205,14 +164,22 @@ class Profile(Cost):
             "energy_ratios": None if self.energy_range is None else self.energy_range.ratios,
             "statement": self.statement,
             "caveat": self.caveat,
-            "control": None if self.control is None else self.control.to_json(),
+            "control": None if self.control is None else self.control.as_control(),
             "layers": [asdict(layer) for layer in self.layers],
             "activity": None if self.activity is None else self.activity.to_json(),
-            "energy": None if self.energy is None else self.energy.to_json() | _BASIS,
+            "energy": None if self.activity is None else energy_json(self.activity),
             "energy_models": [estimate.to_json() for estimate in self.estimates],
             "contains_control": self.contains_control,
             "break_even": [asdict(point) for point in self.break_even],
         }
+
+    def as_control(self) -> dict[str, Any]:
+        """Name, cost and energy alone, as JSON: what another profile shows beside itself."""
+        energy = None if self.activity is None else energy_json(self.activity)
+        return {"name": self.name, **self._cost_json(), "energy": energy}
+
+    def _cost_json(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in fields(Cost)}
 
 
 def profile(
@@ -241,20 +208,20 @@ def profile(
         'ann_resnet_b8_m2_d4'
 
     Args:
-        model: a network, or a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. A name's
-            weights, those of its tag or the first listed, are loaded if images need them; without any, the network
-            is initialised from a fixed seed.
-        image_size: pixels a side; None for the images' own; without images for the weight's, or 224.
-        num_classes: for a name; None for its weight's own, or 1000.
-        images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and go
-            through in batches of bounded memory.
-        device: where to compute, such as `cuda`; None for where a network is, and for a name the CPU. A network
+        model: a network, a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. Weights, of
+            the tag or the first listed, are loaded only if there are images; a network without any is initialised
+            from a fixed seed.
+        image_size: pixels a side; by default the images' own, without images the weight's, or 224.
+        num_classes: for a name; by default its weight's own, or 1000.
+        images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and pass
+            in batches of bounded memory.
+        device: where to compute, such as `cuda`; by default where a network is, and for a name the CPU. A network
             is moved there.
-        endpoint: of the Hub, for a name; None for HF_ENDPOINT, or huggingface.co.
-        cache_dir: where downloads are kept; None for HF_HOME's.
-        token: for private repositories; None for the one logged in with.
-        registry: components to build from, also the control; the installed ones by default.
-        catalog: where weights are listed; the installed ones by default.
+        endpoint: this and the following as for `create_model`.
+        cache_dir: the folder of downloads.
+        token: for private repositories.
+        registry: components to build from, also the control.
+        catalog: lists weights.
 
     Raises:
         InputError: the model is on the meta device, the machine lacks `device`, or an image or `image_size` does not
@@ -262,79 +229,50 @@ def profile(
         OptionError: `model` is neither a network nor a name, `image_size` is not an integer, or `num_classes` goes with
             a network.
     """
-    image_size = None if image_size is None else _check_side(image_size)
+    if image_size is not None:
+        image_size = check_integer("image_size", image_size, 1, MAX_PROFILED_SIZE)
+        if not 1 <= image_size <= MAX_PROFILED_SIZE:
+            raise InputError(f"image_size={image_size} is out of range; valid: 1 to {MAX_PROFILED_SIZE} pixels a side")
     place = None if device is None else usable_device(device)
     if isinstance(model, str):
-        model = open_model(
-            model,
-            listed=True,
-            endpoint=endpoint,
-            cache_dir=cache_dir,
-            token=token,
-            registry=registry,
-            catalog=catalog,
-        )
+        given = {"endpoint": endpoint, "cache_dir": cache_dir, "token": token, "registry": registry, "catalog": catalog}
+        model = open_model(model, listed=True, **given)
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.stock.given_catalog
     network, weights, own_size = _network(model, num_classes, trained=images is not None)
     network = network if place is None else network.to(place)
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
-    counts, shapes, params = count_macs(network, size), _shapes(network, size), params_by_branch(network)
     control = _control(network, registry, catalog)
-    batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(shapes.outputs.values())))
-    networks = [model for model in (network, control) if model is not None]
-    activities, estimates = ([], ()) if stream is None else _measure(networks, stream, batch, registry)
-    energies = [Energy(activity.images, activity.work()) for activity in activities]
+    found = _describe(network, size, weights)
+    beside = None if control is None else _describe(control, size, None)
+    if stream is not None:
+        batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(layer.outputs for layer in found.layers)))
+        networks = [network] if control is None else [network, control]
+        activities, estimates = _measure(networks, stream, batch, registry)
+        found = replace(found, activity=activities[0], estimates=estimates)
+        beside = beside and replace(beside, activity=activities[1])
+    return replace(found, control=beside)
+
+
+def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profile:
+    """Count what does not depend on images."""
+    counts, recorder = count_macs(network, size), Recorder(network)
+    with recorder.watching():
+        network(blank_image(network, size))
+    cost = count_cost(network, size, counts)
+    spiking = sum(p.numel() for name, p in network.named_parameters() if branch_of(name, network) == "spiking")
     return Profile(
-        **vars(cost_of(network, size, counts)),
-        params_analog=params["analog"],
-        params_spiking=params["spiking"],
+        **vars(cost),
+        params_analog=cost.params - spiking,
+        params_spiking=spiking,
         size_bytes=sum(t.numel() * t.element_size() for t in (*network.parameters(), *network.buffers())),
-        name=str(model.spec),
+        name=str(network.spec),
         weights=weights,
         num_classes=network.num_classes,
-        activations=sum(shapes.outputs[name] for name in shapes.synapses),
+        activations=sum(layer.outputs for layer in recorder.counts(1).synapses),
         first_count=counts.products,
-        layers=list_layers(network, counts.by_module, shapes.outputs),
-        control=None if control is None else Control(str(control.spec), count_cost(control, size), *energies[1:]),
-        activity=activities[0] if activities else None,
-        energy=energies[0] if energies else None,
-        estimates=estimates,
+        layers=list_layers(network, counts.by_module, recorder.outputs),
     )
-
-
-def _check_side(image_size: int) -> int:
-    side = check_integer("image_size", image_size, 1, MAX_PROFILED_SIZE)
-    if not 1 <= side <= MAX_PROFILED_SIZE:
-        raise InputError(f"image_size={side} is out of range; valid: 1 to {MAX_PROFILED_SIZE} pixels a side")
-    return side
-
-
-def _shapes(network: ImageClassifier, size: int) -> Recorder:
-    """Return a recorder that has seen one blank image: how much every layer returns."""
-    recorder = Recorder(network)
-    with recorder.watching():
-        network(blank_images(network, size))
-    return recorder
-
-
-# The network and its control ------------------------------------------------------------------------------------------
-
-
-def preprocessing_of(name: OpenedModel | str, image_size: int | None = None, **places: Unpack[Places]) -> Preprocessing:
-    """Return the preprocessing of a model's images: its weight's, with `image_size` in the place of its size if given.
-
-    Args:
-        name: as for `create_model`, or what `zoo.factory.open_model` made of it.
-        image_size: pixels a side.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
-
-    Raises:
-        InputError, OptionError: `image_size` is out of range, or no integer; what else `create_model` raises.
-    """
-    side = None if image_size is None else _check_side(image_size)
-    opened = name if isinstance(name, OpenedModel) else open_model(name, listed=True, **places)
-    return opened.preprocessing(side)
 
 
 def _network(
@@ -365,54 +303,27 @@ def _control(network: ImageClassifier, registry: Registry | None, catalog: Catal
     return built.to(weights.device, weights.dtype)
 
 
-# Images ---------------------------------------------------------------------------------------------------------------
-
-_SLACK = 1e-5
-"""Rounding of a mean and std."""
-
-
 def _open_images(
     images: Tensor | Iterable[Tensor], image_size: int | None, network: ImageClassifier
 ) -> tuple[Iterator[Tensor], int]:
-    """Return the images, checked one by one as they come, and their side; the first one is looked at already here."""
-    if isinstance(images, Tensor) and images.dim() != 4:
-        raise InputError(f"images are (N, C, H, W), not {tuple(images.shape)}; a single one is image[None]")
+    """Return the images, checked one by one as they come, and their side."""
     rest = iter(images)
-    start = list(islice(rest, 1))
-    if not start:
+    first = next(rest, None)
+    if first is None:
         raise InputError("there are no images; give at least one")
-    first = _check_kind(start[0], 0)
-    side = image_size or first.shape[-1]
-    valid = _valid_range(network)
-    return (_check(image, number, side, *valid) for number, image in enumerate(chain(start, rest))), side
+    side = image_size or (first.shape[-1] if isinstance(first, Tensor) and first.dim() else 0)
+    in_unit_range = not stated_preprocessing(network).normalises
+    return (_check(image, number, side, in_unit_range) for number, image in enumerate(chain([first], rest))), side
 
 
-def _check_kind(image: Tensor, number: int) -> Tensor:
+def _check(image: Tensor, number: int, side: int, in_unit_range: bool) -> Tensor:
     if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() != 3:
-        raise InputError(f"image {number} is not a floating-point tensor (C, H, W) of pixels in [0, 1]")
-    return image
-
-
-def _valid_range(network: ImageClassifier) -> tuple[Tensor, Tensor]:
-    """Return what the network's mean and std make of pixels 0 and 1, each (C, 1, 1)."""
-    stated = stated_preprocessing(network)
-    if not stated.normalises:
-        return torch.zeros(1), torch.ones(1)
-    mean, std = (torch.tensor(values)[:, None, None] for values in stated.of_channels(network.in_chans))
-    return -mean / std - _SLACK, (1 - mean) / std + _SLACK
-
-
-def _check(image: Tensor, number: int, side: int, lowest: Tensor, highest: Tensor) -> Tensor:
-    channels, height, width = _check_kind(image, number).shape
-    if len(lowest) not in (1, channels):
-        raise InputError(f"image {number} has {channels} channels; wanted: {len(lowest)}")
-    if (height, width) != (side, side):
+        raise InputError(f"image {number} is not a floating-point tensor (C, H, W); images are (N, C, H, W)")
+    if image.shape[1:] != (side, side):
+        height, width = image.shape[1:]
         raise InputError(f"image {number} has {height}×{width} pixels; wanted: {side}×{side}, all alike and square")
-    inside = image.numel() and bool(((image >= lowest) & (image <= highest)).all())  # NaN is neither
-    if not inside:
-        low, high = float(lowest.min()), float(highest.max())
-        advice = "scale pixels to [0, 1]" if (low, high) == (0, 1) else "prepare images by zoo.transform(model)"
-        raise InputError(f"image {number} holds values outside [{low:.4g}, {high:.4g}], or NaN; {advice}")
+    if in_unit_range and not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
+        raise InputError(f"image {number} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
     return image
 
 
@@ -433,5 +344,5 @@ def _measure(
                 network(stacked)
             for model in own.values():
                 model.measure(stacked)
-    counts = [count_operations(network, recorder, count) for network, recorder in zip(networks, recorders, strict=True)]
+    counts = [recorder.counts(count) for recorder in recorders]
     return counts, estimate_all(counts, models)

@@ -36,7 +36,7 @@ class EnergyModelTests(ClassTests):
 
     def test_energy_is_positive(self) -> None:
         """A hybrid of the zoo costs energy, of which spikes and timesteps are parts."""
-        from zoo.profiling.activity import Recorder, count_operations
+        from zoo.profiling.counting import Recorder
 
         network = zoo.create_model("has8_resnet_b1_m1_d1_ste_bpd", num_classes=2).eval()
         model: EnergyModel = self.load()(network)
@@ -46,7 +46,7 @@ class EnergyModelTests(ClassTests):
             network(images)
         try:
             model.measure(images)
-            energy = model.estimate(count_operations(network, recorder, len(images)))
+            energy = model.estimate(recorder.counts(len(images)))
         except CompositionError as error:
             pytest.skip(f"it does not apply to this network: {error}")
         parts = max(energy.spikes, energy.timesteps)

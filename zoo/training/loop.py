@@ -27,8 +27,7 @@ from zoo.data.images import Transform
 from zoo.errors import DivergenceError, InputError, MemoryLimitError, TrainingStoppedError, missing_extra
 from zoo.families.thresholds import QuantisedReLU
 from zoo.inference.evaluate import is_shortage, reason_of
-from zoo.profiling.activity import NORMS
-from zoo.profiling.counting import NEURONS
+from zoo.profiling.counting import NEURONS, NORMS
 from zoo.training.batches import LEAST, Feeder, MicroBatch, make_plan
 from zoo.training.checkpoint import Checkpoint, Identity, identify, read_checkpoint, write_checkpoint
 from zoo.training.hooks import find_fault, layer_rates, scaled_surrogates, spike_counts

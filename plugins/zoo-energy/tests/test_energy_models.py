@@ -18,7 +18,7 @@ from zoo.contracts import ImageClassifier
 from zoo.decoders.averages import RateDecoder
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
-from zoo.profiling.activity import Recorder, count_operations
+from zoo.profiling.counting import Recorder
 from zoo.profiling.energy import energy_models, estimate_all, range_of
 from zoo.testing import EnergyModelTests
 
@@ -79,7 +79,7 @@ def estimates() -> dict[str, Estimate]:
             network(image)
         for model in models.values():
             model.measure(image)
-        counts.append(count_operations(network, recorder, 1))
+        counts.append(recorder.counts(1))
         measured.append(models)
     return {estimate.name: estimate for estimate in estimate_all(counts, measured)}
 
