@@ -19,7 +19,14 @@ TABLES = yaml.safe_load((Path(__file__).parents[1] / "paper" / "tables.yaml").re
 MEASURED = TABLES["measured_on_the_published_code"]
 
 
-_SLOW = {"has8_vgg_b24_m2_d4", "has8_resnet_b64_m2_d4", "sew_resnet50", "ann_resnet50"}
+_SLOW = {
+    "has8_vgg_b24_m2_d4",
+    "has8_resnet_b64_m2_d4",
+    "has8_resnet_b32_m2_d4",
+    "sew_resnet18",
+    "sew_resnet50",
+    "ann_resnet50",
+}
 """A smaller network of the same family is counted in every run."""
 
 
@@ -64,7 +71,9 @@ def test_a_small_network_counted_by_hand() -> None:
 
 
 NAMES = zoo.list_models()
-FEW = ("snn_resnet_b8_m2_d4_fourier_bpd", "sew_resnet18_rate")
+FEW = ("snn_resnet_b8_m2_d4_fourier_bpd", "ann_resnet18")
+SIDE = 40
+"""Pixels: at 32 the last maps have one, and convolutions of the zoo leave out the border that tracing counts."""
 
 
 @pytest.mark.parametrize(
@@ -74,8 +83,8 @@ def test_torchs_own_counter_agrees_on_products(name: str) -> None:
     """It watches the operations that run, and knows no batch norms; of two images, each counts once."""
     model = zoo.create_model(name, num_classes=10)
     with model.evaluating(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(2, model.in_chans, 32, 32))
-    assert count_macs(model, 32).products == counter.get_total_flops() // (2 * 2) > 0
+        model(torch.zeros(2, model.in_chans, SIDE, SIDE))
+    assert count_macs(model, SIDE).products == counter.get_total_flops() // (2 * 2) > 0
 
 
 def test_every_module_keeps_its_own_mode_and_half_precision_is_counted_too() -> None:
