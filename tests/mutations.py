@@ -49,9 +49,9 @@ class Fault(NamedTuple):
 
 FAULTS = [
     # names
-    Fault("names.py", 'if digits[0] == "0" and digits != "0":', "if False:", NAMES),
-    Fault("names.py", "not 1 <= int(digits) <= self.maximum", "not 0 <= int(digits) <= self.maximum", NAMES),
-    Fault("names.py", "<= int(digits) <= self.maximum", "<= int(digits) < self.maximum", NAMES),
+    Fault("names.py", "[1-9][0-9]*", "[0-9]+", NAMES),
+    Fault("names.py", "[1-9][0-9]*", "[1-9]*", NAMES),
+    Fault("names.py", "int(text[1:]) > self.maximum", "int(text[1:]) >= self.maximum", NAMES),
     Fault("names.py", "for part in self.parts if fields[part.name] != part.default]", "for part in self.parts]", NAMES),
     Fault("names.py", "if dot and not TAG.fullmatch(tag):", "if dot and not TAG.match(tag):", NAMES),
     Fault("names.py", "if len(texts) > len(self.parts):", "if len(texts) > len(self.parts) + 1:", NAMES),

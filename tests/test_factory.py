@@ -224,7 +224,7 @@ def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecor
     assert catalog.weight(parse_name(TINY + ".other")).tag == "other"
     with pytest.raises(ModelNameError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: made, other\)"):
         catalog.weight(parse_name(TINY + ".othre"))
-    with pytest.raises(CatalogError, match="listed twice"):
+    with pytest.raises(ValueError, match="listed twice"):
         _catalog(one, one)
 
 

@@ -87,6 +87,7 @@ def _train(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path) -> None:
     packed(tmp_path / "train.npz", 48)
     packed(tmp_path / "val.npz", 10)

@@ -1,14 +1,13 @@
 """registry.yaml of all installed distributions: its schema, and queries. Loads no torch.
 
-The records of the zoo itself and those of plugins (entry-point group `zoo.catalogs`) are one catalog. A plugin's file
-that cannot be used is left out with a warning.
+The records of the zoo and those of plugins (entry-point group `zoo.catalogs`) are one catalog. A plugin's file that
+cannot be used is left out with a warning.
 """
 
 from __future__ import annotations
 
 import csv
 import functools
-import json
 import re
 import warnings
 from collections.abc import Iterable, Mapping
@@ -56,7 +55,7 @@ from zoo.names import (
     parse_source,
     plain_name,
 )
-from zoo.registry import CATALOG_FILE, DISABLE, OURS, UNUSABLE, Component, Registry, State, default_registry, parse_name
+from zoo.registry import CATALOG_FILE, OURS, UNUSABLE, Component, Registry, State, default_registry, parse_name
 
 # Schema ---------------------------------------------------------------------------------------------------------------
 
@@ -67,21 +66,21 @@ Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 TOP_K = re.compile(r"top(\d+)")
-"""The metrics that are shares of images, in percent."""
+"""Metrics that are shares of images, in percent."""
 
 
 def in_words(metric: str, value: float) -> str:
-    """A measured figure to two digits: a share of images in percent, anything else without a unit."""
+    """Write a metric with two decimals, a share of images in percent."""
     return f"{value:.2f}" + " %" * bool(TOP_K.fullmatch(metric))
 
 
 def in_digits(ratio: float) -> str:
-    """A ratio as sentences and tables show it: 0.62, 1.66, 5.2."""
+    """Write a ratio as sentences and tables show it: 0.62, 1.66, 5.2."""
     return f"{ratio:.2f}" if ratio < 2 else f"{ratio:,.1f}"
 
 
 class Record(BaseModel):
-    """Unknown keys are refused: a record never says more than its schema. Numbers are finite."""
+    """Base of all records: no unknown keys, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -103,21 +102,20 @@ class Preprocessing(Record):
 
     @property
     def normalises(self) -> bool:
-        """Whether pixels leave [0, 1]."""
+        """True if pixels leave [0, 1]."""
         return set(self.mean) != {0.0} or set(self.std) != {1.0}
 
     def of_channels(self, count: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and std of each of `count` channels; a network adapted to others takes the average for each."""
-        return _for_channels(self.mean, count), _for_channels(self.std, count)
-
-
-def _for_channels(values: tuple[float, ...], count: int) -> tuple[float, ...]:
-    return values if len(values) == count else (sum(values) / len(values),) * count
+        """Return mean and std of each of `count` channels; the average if they are of another number."""
+        mean, std = (
+            values if len(values) == count else (sum(values) / len(values),) * count for values in (self.mean, self.std)
+        )
+        return mean, std
 
 
 @final
 class Figures(Record):
-    """What one forward pass costs; recomputed by a test."""
+    """Cost of one forward pass; recomputed by a test."""
 
     params: int = Field(ge=0)
     image_size: int = Field(ge=1)
@@ -128,7 +126,7 @@ class Figures(Record):
 
 @final
 class Activity(Record):
-    """What was counted while real images went through; averages over these images."""
+    """Counts while real images went through, averaged over these images."""
 
     images: int = Field(ge=1)
     data: str = Field(min_length=1, description="which images, and the command that counted")
@@ -141,29 +139,25 @@ class Activity(Record):
 
 @final
 class EnergyRange(Record):
-    """What published models of energy say of an image, beside the network without spikes."""
+    """Energy of an image under published models, beside the network without spikes."""
 
     models: dict[str, tuple[float, float]] = Field(description="model → microjoules of network and control")
     images: int | None = Field(default=None, ge=1, description="how many they are averages over")
     data: str = Field(default="", description="which images, and the command that counted")
 
-    @property
-    def ends(self) -> tuple[tuple[float, str], tuple[float, str]]:
-        """The lowest and the highest ratio of network to control, each with the model of energy that gives it."""
-        ratios = [(network / control, model) for model, (network, control) in self.models.items()]
-        return min(ratios), max(ratios)
+    def _by_ratio(self) -> list[tuple[float, str]]:
+        return sorted((network / control, model) for model, (network, control) in self.models.items())
 
     @property
     def ratios(self) -> tuple[float, float]:
-        """The lowest and the highest ratio of network to control."""
-        (lowest, _), (highest, _) = self.ends
-        return lowest, highest
+        """Lowest and highest ratio of network to control."""
+        return self._by_ratio()[0][0], self._by_ratio()[-1][0]
 
     @property
     def in_words(self) -> str:
-        """`1.44 (arithmetic-int8) to 16.8 (loihi-synapses)`; the first alone where there is one model."""
-        lowest, highest = self.ends
-        return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in dict.fromkeys((lowest, highest)))
+        """`1.44 (arithmetic-int8) to 16.8 (loihi-synapses)`; a single model alone."""
+        ends = dict.fromkeys((self._by_ratio()[0], self._by_ratio()[-1]))
+        return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in ends)
 
     @field_validator("models")
     @classmethod
@@ -175,14 +169,14 @@ class EnergyRange(Record):
 
 @final
 class Conversion(Record):
-    """Which published file a weight was converted from."""
+    """Published file that a weight was converted from."""
 
     name: str = Field(min_length=1, description="as its publisher calls it")
     sha256: Sha256 = Field(description="of the file that was converted")
 
 
 class StoredWeight(Record):
-    """A trained weight, wherever its bytes lie.
+    """A trained weight, without the place of its bytes.
 
     Attributes:
         control: the weight of the network without spikes to compare it with, `variant.tag`: the one that its analog
@@ -246,11 +240,7 @@ class StoredWeight(Record):
         for kind, given in options.items():
             if problem := option_problem(kind, given):
                 raise ValueError(f"spec.options: {problem}")
-        for name, value in self.model_dump().items():
-            try:
-                json.dumps(value, ensure_ascii=False, default=str).encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(f"{name} holds half of a surrogate pair, which no file can") from error
+        self.model_dump_json()  # a ValueError for half of a surrogate pair, which no file can hold
         return self
 
     def __repr__(self) -> str:
@@ -279,13 +269,13 @@ class StoredWeight(Record):
         return f"of {self.robustness_images:,} validation images " + "; ".join(parts)
 
     def spec_of(self, spec: Spec) -> Spec:
-        """The spec with this weight's tag and options."""
+        """Return `spec` with this weight's tag and options."""
         return spec.tagged(self.tag).with_options(self.spec.get("options", {}))
 
 
 @final
 class WeightRecord(StoredWeight):
-    """One weight of a catalog: a stored one, and where it lies.
+    """One weight of a catalog, with where it lies.
 
     Attributes:
         source: `package:module/file.safetensors` or `hf-hub:org/name`.
@@ -312,12 +302,12 @@ class WeightRecord(StoredWeight):
 
     @property
     def location(self) -> Source:
-        """Where the bytes lie."""
+        """Place of the bytes."""
         located = parse_source(self.source)
         return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
 
     def stored(self) -> StoredWeight:
-        """What is known of the weight itself, without where it lies."""
+        """Return the record without where the weight lies."""
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
 
 
@@ -328,23 +318,31 @@ class VariantGroup(Record):
     names: str
     note: str = ""
 
+    @field_validator("names")
+    @classmethod
+    def _are_names(cls, pattern: str) -> str:
+        expand_names(pattern)
+        return pattern
+
 
 @final
 class CatalogFile(Record):
-    """The whole of registry.yaml."""
+    """Content of a registry.yaml."""
 
     version: Literal[1]
     variants: tuple[VariantGroup, ...] = ()
     weights: tuple[WeightRecord, ...] = ()
 
-    @field_validator("variants", "weights", mode="before")
-    @classmethod
-    def _nothing_is_an_empty_list(cls, value: Any) -> Any:
-        return () if value is None else value  # a key with nothing behind it
+    @model_validator(mode="after")
+    def _lists_each_weight_once(self) -> CatalogFile:
+        names = [record.name for record in self.weights]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"listed twice: {', '.join(sorted(twice))}")
+        return self
 
 
 def complaints(error: ValidationError) -> str:
-    """The first complaints of many, on one line: each with its field, its value if that is short, and the rule."""
+    """Write the first three complaints on one line, each with its field, its value if that is short, and the rule."""
     told = []
     for each in error.errors(include_url=False):
         place = ".".join(shorten(str(key)).strip("'") for key in each["loc"])
@@ -355,18 +353,15 @@ def complaints(error: ValidationError) -> str:
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
-MAX_NAMES = 1_000
-"""Names that one brace pattern may stand for."""
-
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
 
 
 @final
 class _UniqueKeys(_Loader):
-    """Refuses a key that stands twice in a mapping, of which YAML's readers silently keep one."""
+    """Refuses a mapping with one key twice, of which PyYAML silently keeps one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node; see PyYAML."""
+        """Make a mapping of a node; see PyYAML."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         if twice := sorted({key for key in keys if keys.count(key) > 1}):
             line = node.start_mark.line + 1
@@ -376,16 +371,16 @@ class _UniqueKeys(_Loader):
 
 
 def expand_names(pattern: str) -> list[str]:
-    """The names of a brace pattern, in the order of the shell: `b{8,16}_d{1..3}`.
+    """Expand a brace pattern in the order of the shell: `b{8,16}_d{1..3}`.
 
     Raises:
-        ModelNameError: it stands for too many names, or for something that is no name.
+        ModelNameError: it stands for more than 1,000 names, or for something that is no name.
     """
     try:
-        names = bracex.expand(pattern, limit=MAX_NAMES)
+        names = bracex.expand(pattern) or [pattern]
     except bracex.ExpansionLimitException as error:
-        raise ModelNameError(f"{shorten(pattern)} stands for more than {MAX_NAMES:,} names; write several") from error
-    for name in names or [pattern]:
+        raise ModelNameError(f"{shorten(pattern)} stands for too many names; write several patterns") from error
+    for name in names:
         check_characters(name)
     return names
 
@@ -397,29 +392,21 @@ def read_file(path: Path) -> CatalogFile:
         CatalogError: not YAML, or not of the schema; the message names the file and the field.
     """
     try:
-        parsed = yaml.load(path.read_bytes().decode(), Loader=_UniqueKeys)
-    except OSError as error:
-        raise CatalogError(f"{path} cannot be read: {error}") from error
-    except Exception as error:  # PyYAML's constructors let many a built-in error through
-        problem = " ".join(str(error).split())
-        raise CatalogError(f"{path} is not YAML: {type(error).__name__}: {problem[:300]}") from error
-    try:
-        content = CatalogFile.model_validate(parsed)
-        Catalog([(content, str(path))])  # names that are none, weights listed twice
+        return CatalogFile.model_validate(yaml.load(path.read_bytes(), Loader=_UniqueKeys))
     except ValidationError as error:
         raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
-    except ModelNameError as error:
-        raise CatalogError(f"{path} names no models: {error}") from error
-    return content
+    except Exception as error:  # PyYAML's constructors raise many a built-in one
+        problem = " ".join(str(error).split())
+        raise CatalogError(f"{path} cannot be read as YAML: {type(error).__name__}: {problem[:300]}") from error
 
 
 def read_catalog(path: Path) -> Catalog:
-    """The catalog of one file; raises `CatalogError`."""
+    """Read the catalog of one file; raises `CatalogError`."""
     return Catalog([(read_file(path), str(path))])
 
 
 def catalog_path() -> Path:
-    """The zoo's own registry.yaml: inside an installed package, at the root of a source tree."""
+    """Return the zoo's own registry.yaml: inside an installed package, or at the root of a source tree."""
     package = Path(__file__).parent
     installed = package / CATALOG_FILE
     return installed if installed.is_file() else package.parent / CATALOG_FILE
@@ -430,58 +417,60 @@ def catalog_path() -> Path:
 
 @final
 class Catalog:
-    """Validated files, seen as one; earlier ones come first.
+    """Validated files, seen as one; earlier ones come first."""
 
-    Two files that list different bytes under one `variant.tag` clash, and say so when that weight is used.
-    """
-
-    def __init__(self, files: Iterable[tuple[CatalogFile, str]]) -> None:
+    def __init__(self, files: Iterable[tuple[CatalogFile, str]] = ()) -> None:
         self.notes: dict[str, str] = {}
         self.weights: dict[str, list[WeightRecord]] = {}
         self._origins: dict[str, str] = {}
-        self._clashes: dict[str, list[str]] = {}
         for content, origin in files:
-            self._add_variants(content)
-            for record in content.weights:
-                self._add(record, origin)
+            self.add(content, origin)
 
-    def _add_variants(self, content: CatalogFile) -> None:
+    def add(self, content: CatalogFile, origin: str) -> None:
+        """Add a file; a weight that is listed already stays as it is.
+
+        Args:
+            content: of the file.
+            origin: its distribution, or its path.
+
+        Raises:
+            CatalogError: it lists other bytes under a listed name; then nothing is added.
+        """
+        listed = {record.name: record.sha256 for records in self.weights.values() for record in records}
+        for record in content.weights:
+            if listed.get(record.name, record.sha256) != record.sha256:
+                raise CatalogError(
+                    f"{origin} lists other bytes as {record.name} than {self._origins[record.name]} does"
+                )
         for group in content.variants:
             for name in expand_names(group.names):
                 self.notes.setdefault(name, group.note)
-
-    def _add(self, record: WeightRecord, origin: str) -> None:
-        variant = plain_name(record.variant)
-        listed = self.weights.setdefault(variant, [])
-        same = next((other for other in listed if other.tag == record.tag), None)
-        if same is None:
-            listed.append(record)
-            self._origins[record.name] = origin
+        for record in content.weights:
+            variant = plain_name(record.variant)
             self.notes.setdefault(variant, "")
-        elif origin == self._origins[record.name]:
-            raise CatalogError(f"{origin}: the weight {record.name} is listed twice")
-        elif same.sha256 != record.sha256:
-            self._clashes.setdefault(record.name, [self._origins[record.name]]).append(origin)
+            if record.name not in listed:
+                self.weights.setdefault(variant, []).append(record)
+                self._origins[record.name] = origin
 
     @property
     def names(self) -> list[str]:
-        """All variants, in the order of the file."""
+        """All variants, in the order of the files."""
         return list(self.notes)
 
     def weights_of(self, spec: Spec) -> list[WeightRecord]:
-        """The weights of a variant, the default one first; made by the distributions that the name asks for."""
+        """List the weights of a variant, the default first, that were made by the distributions in its name."""
         return [r for r in self.weights.get(spec.plain_text, []) if spec.distributions <= r.providers.keys()]
 
     def weight(self, spec: Spec) -> WeightRecord:
-        """The weight that a spec asks for: its tag's, or the first one.
+        """Return the weight of a spec's tag, or the first one.
 
         Raises:
-            ModelNameError: none, or not that one; the message names the tags there are.
+            ModelNameError: there is none; the message names those that there are.
         """
         listed = self.weights_of(spec)
         for record in listed:
             if spec.tag in (None, record.tag):
-                return self._unambiguous(record)
+                return record
         what = f"weight {shorten(spec.tag)}" if listed and spec.tag else "pretrained weights"
         lacks = f"{spec.text} has no {what}"
         if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
@@ -493,60 +482,34 @@ class Catalog:
         have = f"; variants with weights: {', '.join(others)}" if others else ""
         raise ModelNameError(f"{lacks}{have}; pretrained=False builds it untrained")
 
-    def _unambiguous(self, record: WeightRecord) -> WeightRecord:
-        if record.name in self._clashes:
-            raise ModelNameError(self._clash(record.name))
-        return record
-
     def origin_of(self, record: WeightRecord) -> str:
-        """Who lists a weight: `has8-zoo`, a plugin as `Component.origin` says it, or the file that was read."""
+        """Return the distribution that lists a weight, or the path of a file that was read."""
         return self._origins[record.name]
-
-    def clashes_of(self, origin: str) -> list[str]:
-        """What is wrong with the weights that an origin lists under another one's names."""
-        return [self._clash(name) for name, origins in self._clashes.items() if origin in origins]
-
-    def _clash(self, name: str) -> str:
-        origins = " and ".join(self._clashes[name])
-        return f"{name} stands for different bytes in {origins}; uninstall one, or switch it off with {DISABLE}"
 
 
 @functools.cache
 def default_catalog() -> Catalog:
-    """The zoo's own catalog and those of installed plugins, read once a process.
+    """Return the zoo's own catalog joined with those of installed plugins, read once a process.
 
-    A plugin's catalog that cannot be used is left out with a warning, and `zoo plugins` shows the reason. So it shows
-    one that lists other bytes under a name of another catalog; whatever else that lists is there.
+    A plugin's catalog that cannot be used is left out with a warning, and `zoo plugins` shows the reason.
     """
-    files = [(read_file(catalog_path()), OURS)]
-    plugins, seen = [], set()
+    catalog = Catalog([(read_file(catalog_path()), OURS)])
     for component in default_registry().components("catalog"):
         if component.state is State.DISABLED:
             continue
         try:
-            if (path := component.load()) in seen:  # under two names
-                continue
-            files.append((read_file(path), component.origin))
-            plugins.append(component)
-            seen.add(path)
+            catalog.add(read_file(component.load()), component.distribution)
         except (CatalogError, ComponentError) as error:
             if isinstance(error, CatalogError):
                 component.fail(str(error))
             reason = str(component.error).splitlines()[-1]
             warnings.warn(f"the catalog of {component.origin} is left out: {reason}", ZooWarning, stacklevel=2)
-    catalog = Catalog(files)
-    for component in plugins:
-        if clashes := catalog.clashes_of(component.origin):
-            component.fail("\n".join(clashes), State.CONFLICT)
     return catalog
 
 
 @functools.cache
 def variant_figures() -> dict[str, Figures]:
-    """Figures by variant, of 10 classes at 32 pixels a side; `python -m tools.variant_figures` counts them.
-
-    A variant of a plugin has none.
-    """
+    """Read figures of variants, 10 classes at 32 pixels a side, as `python -m tools.variant_figures` counts them."""
     with (Path(__file__).parent / "variants.csv").open(encoding="utf-8") as file:
         return {
             name: Figures(image_size=32, **{key: int(value) for key, value in row.items()})
@@ -560,7 +523,7 @@ def variant_figures() -> dict[str, Figures]:
 SORTED_BY = ("name", "params", "macs_per_timestep", "macs", "timesteps", "top1")
 
 _PATTERNS = {"family": "{}_*", "backbone": "*_{}_*", "encoder": "*_{}_*", "decoder": "*_{}", "neuron": "*_{}"}
-"""Where the name of a component stands in the name of a model."""
+"""Place of a component's name in a model's name."""
 
 
 @final
@@ -570,25 +533,17 @@ class ListedModel:
 
     Attributes:
         name: `variant`, or `variant.tag`.
-        params: parameters; of a variant with 10 classes; None if they are not counted.
-        macs_per_timestep: analog + spiking / T, the paper's convention; of a variant at 32 pixels a side.
-        macs: multiply-accumulates of all T timesteps.
-        timesteps: T.
-        top1: percent; of a variant its best weight's; None for none.
+        figures: of the weight, or of the variant with 10 classes at 32 pixels a side; None if not known.
+        top1: percent, of a variant its best weight's; None if not measured.
     """
 
     name: str
-    params: int | None = None
-    macs_per_timestep: int | None = None
-    macs: int | None = None
-    timesteps: int | None = None
+    figures: Figures | None = None
     top1: float | None = None
 
-
-def _row(name: str, figures: Figures | None, top1: float | None) -> ListedModel:
-    if figures is None:
-        return ListedModel(name, top1=top1)
-    return ListedModel(name, figures.params, figures.macs_per_timestep, figures.macs, figures.timesteps, top1)
+    def get(self, figure: str) -> Any:
+        """Return one of `SORTED_BY`; None if it is not known."""
+        return getattr(self, figure) if figure in ("name", "top1") else getattr(self.figures, figure, None)
 
 
 def list_models(
@@ -607,7 +562,7 @@ def list_models(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
 ) -> list[str]:
-    """Names of the catalog's variants, in its order; with `pretrained`, `variant.tag` of every weight.
+    """List the catalog's variants in its order; with `pretrained`, `variant.tag` of every weight.
 
     Example:
         >>> import zoo
@@ -616,20 +571,19 @@ def list_models(
 
     Args:
         filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
-        family: of that family; likewise backbone, encoder, decoder and neuron.
+        family: a family's name; likewise backbone, encoder, decoder, neuron.
         pretrained: only weights.
-        max_params: at most so many parameters; with `pretrained` those of the weight, else with 10 classes.
-        max_macs: at most so many multiply-accumulates, all timesteps; with `pretrained` those of the weight, else at
-            32 pixels a side.
-        min_top1: a top-1 accuracy of at least so many percent; of a variant that of its best weight.
+        max_params: most parameters; with `pretrained` those of the weight, else with 10 classes.
+        max_macs: most multiply-accumulates, all timesteps; with `pretrained` those of the weight, else at 32 pixels.
+        min_top1: least top-1 accuracy in percent; of a variant that of its best weight.
         sort: by `params`, `macs`, `macs_per_timestep` or `timesteps`, the lowest first; by `top1`, the highest first;
             or by `name`. A model without the figure comes last.
         registry: components that names are made of; the installed ones by default.
         catalog: listed weights; those of all installed distributions by default.
 
     Raises:
-        UnknownComponentError: for a component that no installed distribution offers.
-        OptionError: for a filter or an order that does not exist.
+        UnknownComponentError: no installed distribution offers that component.
+        OptionError: no such filter or order.
     """
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
@@ -647,14 +601,14 @@ def list_rows(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
 ) -> list[ListedModel]:
-    """The models that `list_models` names, with their figures.
+    """List the models that `list_models` names, with their figures.
 
     Args:
         filter: shell pattern.
         parts: kind → name of a component; None for any.
-        pretrained: weights instead of variants.
+        pretrained: list weights instead of variants.
         bounds: `max_params`, `max_macs`, `min_top1`; None for none.
-        sort: a figure.
+        sort: a figure, or None.
         registry, catalog: the installed ones by default.
     """
     if not isinstance(filter, str):
@@ -673,10 +627,10 @@ def list_rows(
         weights = catalog.weights.get(variant, [])
         if pretrained:
             named = [each for each in weights if any(fnmatchcase(name, filter) for name in (each.name, variant))]
-            rows += [_row(each.name, each.figures, each.metrics.get("top1")) for each in named]
+            rows += [ListedModel(each.name, each.figures, each.metrics.get("top1")) for each in named]
         elif fnmatchcase(variant, filter):
             best = max((each.metrics["top1"] for each in weights if "top1" in each.metrics), default=None)
-            rows.append(_row(variant, variant_figures().get(variant), best))
+            rows.append(ListedModel(variant, variant_figures().get(variant), best))
     rows = [row for row in rows if _is_within(row, bounds)]
     return rows if sort is None else sorted(rows, key=lambda row: _place(row, sort))
 
@@ -691,44 +645,39 @@ def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
 
 
 def _is_within(row: ListedModel, bounds: Mapping[str, float | None]) -> bool:
-    """Whether a row keeps every bound; a figure that is not known keeps none."""
+    """Return whether a row keeps all bounds; an unknown figure keeps none."""
     for bound, limit in bounds.items():
         side, _, figure = bound.partition("_")
-        value = getattr(row, figure)
+        value = row.get(figure)
         if limit is not None and (value is None or (value > limit if side == "max" else value < limit)):
             return False
     return True
 
 
 def _place(row: ListedModel, sort: str) -> tuple[bool, Any]:
-    value = getattr(row, sort)
+    value = row.get(sort)
     if value is None:
         return True, 0
     return False, -value if sort == "top1" else value
 
 
-def unlisted_components(
-    registry: Registry | None = None, catalog: Catalog | None = None
-) -> list[tuple[str, Component]]:
-    """Families without a listed name, and components of plugins, each with the shell pattern of the names it builds.
-
-    Nothing is imported to know them.
-    """
-    registry, catalog = registry or default_registry(), catalog or default_catalog()
+def unlisted_components() -> list[tuple[str, Component]]:
+    """List families without a listed name and components of plugins, with the shell pattern of names they build."""
+    registry, catalog = default_registry(), default_catalog()
     listed = {name.partition("_")[0] for name in catalog.names}
     usable = [c for c in registry.components() if c.kind in _PATTERNS and c.state not in UNUSABLE]
     unlisted = [c for c in usable if (c.name not in listed if c.kind == "family" else c.distribution != OURS)]
     return [(_PATTERNS[component.kind].format(component.name), component) for component in unlisted]
 
 
-def names_of_families(pattern: str, registry: Registry | None = None, catalog: Catalog | None = None) -> list[str]:
-    """Names that match a pattern, of families that no catalog lists and that can enumerate theirs.
+def names_of_families(pattern: str) -> list[str]:
+    """List names that match a pattern, of families that no catalog lists and that can enumerate theirs.
 
-    Only a family whose own name the pattern begins with is imported; one that cannot be used has none.
+    Only a family whose own name the pattern begins with is imported.
     """
     names: list[str] = []
-    for _, component in unlisted_components(registry, catalog):
+    for _, component in unlisted_components():
         if component.kind == "family" and pattern.startswith(f"{component.name}_"):
-            with suppress(ComponentError):  # `zoo plugins` says what is wrong with it
+            with suppress(ComponentError):  # `zoo plugins` shows the reason
                 names += [f"{component.name}_{remainder}" for remainder in component.load()().names()]
     return [name for name in names if fnmatchcase(name, pattern)]

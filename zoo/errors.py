@@ -1,17 +1,24 @@
-"""Every error the zoo raises on purpose. Each message names the input, the valid range and the next step."""
+"""Errors and warnings of the zoo, install commands for what is missing, and checks of arguments.
+
+Each message names the input, the valid range and the next step.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import importlib.metadata
+import json
 import math
 import operator
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, ModuleType
-from typing import final
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 
 class ZooError(Exception):
@@ -59,12 +66,11 @@ class HubError(ZooError):
 
 
 class SaveError(ZooError, ValueError):
-    """A network cannot be saved or published: it would not load again, something is there already, or nothing can be
-    written."""
+    """A network cannot be saved or published."""
 
 
 class MemoryLimitError(ZooError, MemoryError):
-    """What was asked for needs more memory than there is; the message says how to ask for less."""
+    """A call needs more memory than there is; the message says how to need less."""
 
 
 class TrainingError(ZooError):
@@ -72,14 +78,14 @@ class TrainingError(ZooError):
 
 
 class DivergenceError(TrainingError):
-    """The loss or the gradients of a training run are no longer numbers, or no longer sensible ones."""
+    """Loss or gradients of a training run are not finite, or have grown out of bounds."""
 
 
 class TrainingStoppedError(ZooError):
-    """A training run was asked to stop; what it had learned is saved, and `resume` goes on from there.
+    """A training run was stopped by a signal; its checkpoint is saved, and `resume` continues it.
 
     Attributes:
-        signal: the number of the signal that asked; a process ends with 128 and it.
+        signal: number of the signal; the process ends with status 128 + signal.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -88,15 +94,15 @@ class TrainingStoppedError(ZooError):
 
 
 class MissingExtraError(ZooError, ModuleNotFoundError):
-    """What was asked for needs an optional distribution; the message says what to `pip install`.
+    """A call needs an optional distribution; the message says what to `pip install`.
 
     Attributes:
-        name: the module that is missing, as every `ModuleNotFoundError` says it.
+        name: the missing module, as in every `ModuleNotFoundError`.
     """
 
 
 class ZooWarning(UserWarning):
-    """Base of all warnings of the zoo: what was asked for is done, but may not be what was meant."""
+    """Base of all warnings of the zoo: the call succeeds, but may not do what was meant."""
 
 
 class UnpinnedWarning(ZooWarning):
@@ -111,8 +117,11 @@ class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 
 
+# What is not installed ------------------------------------------------------------------------------------------------
+
+
 def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraError:
-    """The error that says which extra of has8-zoo brings what `what` could not import."""
+    """Make the error that names the extra of has8-zoo without which `what` could not be imported."""
     module = error.name or "a module"
     if not isinstance(error, ModuleNotFoundError):  # it is there, and is too old or damaged
         module = f"{module} ({error})"
@@ -120,154 +129,63 @@ def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraErro
 
 
 def install_extra(extra: str) -> str:
-    """The command that installs an extra of this zoo: from the source tree that it runs from, else by its name."""
+    """Return the command that installs an extra of this zoo, from its source tree if it was installed from one."""
     tree, editable = _source_tree()
     if tree is None:
         return f"pip install 'has8-zoo[{extra}]'"
-    option = "-e " if editable else ""
-    return f"pip install {option}'.[{extra}]' in {shlex.quote(str(tree))}"
+    return f"pip install {'-e ' if editable else ''}'.[{extra}]' in {shlex.quote(str(tree))}"
 
 
 def install_plugin(distribution: str) -> str:
-    """The command that installs a plugin: the one in this zoo's source tree where it is there, else by its name."""
+    """Return the command that installs a plugin, from this zoo's source tree if it is there."""
     tree, _ = _source_tree()
-    if tree is not None and (tree / "plugins" / distribution / "pyproject.toml").is_file():
+    if tree is not None and (tree / "plugins" / distribution).is_dir():
         return f"pip install ./plugins/{distribution} in {shlex.quote(str(tree))}"
     return f"pip install {shlex.quote(distribution)}"
 
 
 def _source_tree() -> tuple[Path | None, bool]:
-    """The folder that this zoo runs from or was installed from, None for neither, and whether it runs from there."""
-    tree = Path(__file__).resolve().parent.parent
-    if _is_tree(tree):
-        return tree, True
-    from_url = _installed_from()
-    return (from_url if from_url is not None and _is_tree(from_url) else None), False
+    """Return the folder that pip installed has8-zoo from (None for an index), and whether the install is editable."""
+    stored = json.loads(importlib.metadata.distribution("has8-zoo").read_text("direct_url.json") or "{}")
+    if "dir_info" not in stored:
+        return None, False
+    tree = Path(url2pathname(urlsplit(stored["url"]).path))
+    return (tree if (tree / "registry.yaml").is_file() else None), stored["dir_info"].get("editable", False)
 
 
-def _is_tree(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in ("pyproject.toml", "registry.yaml", "zoo/errors.py"))
-
-
-def _installed_from() -> Path | None:
-    """The local folder that pip wrote down for has8-zoo, if it was one."""
-    import importlib.metadata
-    import json
-    from urllib.parse import urlsplit
-    from urllib.request import url2pathname
-
-    try:
-        stored = json.loads(importlib.metadata.distribution("has8-zoo").read_text("direct_url.json") or "{}")
-        place = urlsplit(stored["url"] if "dir_info" in stored else "")
-    except (importlib.metadata.PackageNotFoundError, OSError, ValueError, TypeError, KeyError):
-        return None  # from an index, or a damaged installation
-    return Path(url2pathname(place.path)) if place.scheme == "file" else None
-
-
-# Known plugins: an error can say which one to install, though nothing of theirs is there ------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class KnownPlugin:
-    """What a distribution brings.
-
-    Attributes:
-        components: the names of its components by kind, converters too.
-        weights: the weights that its catalog lists, as `variant.tag`.
-    """
-
-    components: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    weights: tuple[str, ...] = ()
-
-
-KNOWN_PLUGINS: Mapping[str, KnownPlugin] = MappingProxyType(
-    {
-        "zoo-gray": KnownPlugin({"encoder": ("gray",), "decoder": ("gray",)}),
-        "zoo-energy": KnownPlugin(
-            {
-                "energy_model": (
-                    "loihi-synapses",
-                    "spikesim-dense",
-                    "spikesim-event",
-                    "spikingjelly-compute",
-                    "spikingjelly-memory",
-                )
-            }
-        ),
-        "zoo-site": KnownPlugin({"command": ("site",)}),
-        "zoo-has8-reference": KnownPlugin(
-            {
-                "backbone": ("resnetref", "vggref"),
-                "encoder": ("fourierref", "sigmoidref", "tanhref"),
-                "decoder": ("bpdref",),
-                "neuron": ("lifref",),
-                "converter": ("has8",),
-            }
-        ),
-        "zoo-spikingjelly": KnownPlugin(
-            {"family": ("sj",), "converter": ("msresnet", "qkformer", "sdt", "sew", "spikformer", "step")}
-        ),
-        "zoo-weights-cifar10": KnownPlugin(
-            weights=(
-                "has8_resnet_b32_m2_d4_ste_bpd.cifar10",
-                "ann_resnet_b32_m2_d4.cifar10",
-                "has8_resnet_b32_m2_d4_fourier_bpd.cifar10",
-                "ann_resnet_b32_m2_d4.cifar10long",
-            )
-        ),
-        "zoo-weights-cifar10-baselines": KnownPlugin(weights=("ann_resnet18.cifar10", "sew_resnet18_phase.cifar10")),
-        "zoo-weights-cifar10-sew": KnownPlugin(weights=("sew_resnet18_rate.cifar10", "sew_resnet18_ttfs.cifar10")),
-        "zoo-weights-cifar10-small": KnownPlugin(
-            weights=(
-                "has8_resnetsmall_b16_m2_d4_ste_bpd.cifar10",
-                "ann_resnetsmall_b16_m2_d4.cifar10",
-                "ann_resnetsmall_b32_m2_d4.cifar10",
-                "has8_resnet_b8_m2_d4_ste_bpd.cifar10sparse",
-                "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",
-                "ann_resnetfull_b32_m2_d4.cifar10",
-                "ann_resnetfull_b32_m2_d4.cifar10start",
-            )
-        ),
-        "zoo-weights-cifar10-spiking": KnownPlugin(weights=("sew_resnetsmall_b32_m2_d4_direct.cifar10",)),
-        "zoo-weights-cifar10-vgg": KnownPlugin(
-            weights=("has8_vgg_b16_m2_d4_ste_bpd.cifar10", "ann_vgg_b16_m2_d4.cifar10")
-        ),
-        "zoo-weights-cifar10-vgg-fourier": KnownPlugin(
-            weights=("has8_vgg_b16_m2_d4_fourier_bpd.cifar10", "ann_vgg_b16_m2_d4.cifar10start")
-        ),
-    }
-)
-"""By distribution."""
+@functools.cache
+def known_plugins() -> Mapping[str, list[str]]:
+    """Read what each known distribution brings: components as `kind name`, weights as `variant.tag`."""
+    table: dict[str, list[str]] = json.loads(Path(__file__).with_name("known_plugins.json").read_bytes())
+    return table
 
 
 def unknown_component(kind: str, name: str, valid: str) -> UnknownComponentError:
-    """The error for a name that nobody offers: `MissingPluginError` where a known plugin that is not installed does.
+    """Make the error for a name that is not registered: `MissingPluginError` if a known plugin would bring it.
 
     Args:
         kind: such as `encoder`.
         name: as it was written, `distribution:name` too.
-        valid: what the message ends with where no plugin is known, as `suggest` says it.
+        valid: end of the message if no known plugin brings it, from `suggest`.
     """
-    distribution, colon, plain = name.rpartition(":")
-    for known, plugin in KNOWN_PLUGINS.items():
-        offers = plain in plugin.components.get(kind, ()) and (not colon or distribution == known)
-        if offers and not is_installed(known):
+    owner, _, plain = name.rpartition(":")
+    for known, brings in known_plugins().items():
+        if f"{kind} {plain}" in brings and owner in ("", known) and not is_installed(known):
             return MissingPluginError(f"unknown {kind} {shorten(name)}: it is in {_missing(known)}")
     return UnknownComponentError(f"unknown {kind} {shorten(name)}{valid}")
 
 
 def missing_weight(variant: str, tag: str | None) -> str | None:
-    """`NAME is in zoo-…, which is not installed; install it with: …`, where a known plugin has that weight.
+    """Return `NAME is in zoo-…, which is not installed; …` if a known plugin brings that weight.
 
     Args:
         variant: a model's name without distributions and without a tag.
         tag: which weight; None for any.
     """
-    for known, plugin in KNOWN_PLUGINS.items():
-        for weight in plugin.weights:
-            listed, _, listed_tag = weight.partition(".")
-            if listed == variant and tag in (None, listed_tag) and not is_installed(known):
+    for known, brings in known_plugins().items():
+        for weight in brings:
+            found = weight.startswith(f"{variant}.") if tag is None else weight == f"{variant}.{tag}"
+            if found and not is_installed(known):
                 return f"{weight} is in {_missing(known)}"
     return None
 
@@ -291,9 +209,7 @@ def _missing(distribution: str) -> str:
 
 
 def is_installed(distribution: str) -> bool:
-    """Whether a distribution of that name is installed."""
-    import importlib.metadata
-
+    """Return whether a distribution of that name is installed."""
     try:
         importlib.metadata.version(distribution)
     except (importlib.metadata.PackageNotFoundError, ValueError):
@@ -304,16 +220,21 @@ def is_installed(distribution: str) -> bool:
 # Checks of arguments --------------------------------------------------------------------------------------------------
 
 
-def check_count(what: str, value: int, lowest: int, highest: int) -> int:
-    """`value` as an integer in range; raises `OptionError` (not an integer) or `CompositionError` (out of range)."""
-    count = check_integer(what, value, lowest, highest)
+def check_count(what: str, value: Any, lowest: int, highest: int) -> int:
+    """Return `value` as an integer in range; raises `OptionError` (no integer) or `CompositionError` (out of range)."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool):
+        raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
     if not lowest <= count <= highest:
         raise CompositionError(f"{what}={count} is out of range; valid: {lowest} to {highest}")
     return count
 
 
 def check_number(what: str, value: float, *, above: float = -math.inf, below: float = math.inf) -> float:
-    """`value` as a finite number inside bounds; raises `OptionError` (not a number) or `CompositionError` (outside)."""
+    """Return `value` as a finite number; raises `OptionError` (no number) or `CompositionError` (out of bounds)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise OptionError(f"{what} must be a number, not {value!r}")
     if not (math.isfinite(value) and above < value < below):
@@ -323,30 +244,19 @@ def check_number(what: str, value: float, *, above: float = -math.inf, below: fl
 
 
 def check_flag(what: str, value: bool) -> bool:
-    """`value` where it is True or False; raises `OptionError`."""
+    """Return `value` if it is True or False; raises `OptionError`."""
     if not isinstance(value, bool):
         raise OptionError(f"{what} must be True or False, not {value!r}")
     return value
 
 
-def check_integer(what: str, value: int, lowest: int, highest: int) -> int:
-    """`value` as an integer, whatever its range, which the caller checks; raises `OptionError`."""
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = None
-    if count is None or isinstance(value, bool):
-        raise OptionError(f"{what} must be an integer from {lowest} to {highest}, not {value!r}")
-    return count
-
-
 def suggest(wanted: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
-    """`; did you mean 'x'?` for a near miss, else the whole list of valid choices.
+    """Return `; did you mean 'x'?` for a near miss, else all valid choices.
 
     Args:
         wanted: what was written.
-        valid: what could have been.
-        cutoff: how alike the two must be to be taken for each other, from 0 to 1.
+        valid: valid choices.
+        cutoff: least similarity of a near miss, from 0 to 1.
     """
     choices = sorted(set(valid))
     close = difflib.get_close_matches(wanted[:100], choices, n=1, cutoff=cutoff)
@@ -356,7 +266,7 @@ def suggest(wanted: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """`repr(text)`, cut in the middle when longer than `limit` characters."""
+    """Return `repr(text)`, cut if it is longer than `limit` characters."""
     if len(text) <= limit:
         return repr(text)
     return f"{text[: limit // 2]!r}…({len(text)} characters)"
@@ -367,10 +277,9 @@ _HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
 
 
 def printable(text: str) -> str:
-    """One line that shows as what it holds: ESC is `\\x1b`, a line end `\\n`, a bidi override `\\u202e`.
+    """Escape what a terminal would obey: ESC becomes `\\x1b`, a line end `\\n`, a bidi override `\\u202e`.
 
-    Labels, licences and names of files come from strangers, and a terminal obeys what is in them. Lone surrogates, as
-    Python keeps undecodable bytes of file names, are written out too, so that any stream takes the text.
+    Labels, licences and file names are not trusted. Lone surrogates are escaped too, so that any stream takes the text.
     """
     if text.isprintable():
         return text

@@ -40,7 +40,7 @@ class Spec:
         fields: what the family read, in the order of the name; plain strings and integers.
         text: the canonical name without tag; a component may stand behind its distribution (`zoo-gray:gray`).
         tag: which weights, or None.
-        settings: options of components and of the family that were given; they are not part of the name.
+        settings: given options of components and of the family; they are not part of the name.
     """
 
     family: str
@@ -56,27 +56,27 @@ class Spec:
         return dict(self.fields)[name]
 
     def get(self, name: str) -> Value | None:
-        """The field of that name, or None."""
+        """Return the field of that name, or None."""
         return dict(self.fields).get(name)
 
     def tagged(self, tag: str) -> Spec:
-        """The variant with a choice of weights."""
+        """Copy with a choice of weights."""
         return replace(self, tag=tag)
 
     def untagged(self) -> Spec:
-        """The variant itself, without a choice of weights."""
+        """Copy without a choice of weights."""
         return replace(self, tag=None)
 
     @property
     def options(self) -> dict[str, dict[str, OptionValue]]:
-        """What was given to each kind of component, and to the family under 'family'; {} for the defaults."""
+        """Options given to each kind of component, and to the family under 'family'; {} for the defaults."""
         return {kind: dict(given) for kind, given in self.settings}
 
     def with_options(self, options: Options) -> Spec:
-        """The same with further options; one that is set already takes the new value.
+        """Copy with further options; one that is set already takes the new value.
 
         Raises:
-            OptionError: a value that cannot be stored, or something else than kind → name → value.
+            OptionError: a value cannot be stored, or the form is not kind → name → value.
         """
         merged = self.options
         for kind, given in options.items():
@@ -88,22 +88,22 @@ class Spec:
 
     @property
     def plain_text(self) -> str:
-        """The name without the distributions that its parts may stand behind, such as `has8_…_ste_bpd`."""
+        """Name without distributions, such as `has8_…_ste_bpd`."""
         return plain_name(self.text)
 
     @property
     def distributions(self) -> frozenset[str]:
-        """The distributions that the name asks for."""
+        """Distributions that the name asks for."""
         return frozenset(_DISTRIBUTION.findall(self.text))
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON object that says everything about the architecture; without options it has no such key."""
+        """Serialise the architecture to a JSON object; the key `options` is there if some were given."""
         content = {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
         return content | ({"options": self.options} if self.settings else {})
 
 
 def option_problem(kind: str, given: Any) -> str:
-    """Why these options of a kind cannot be stored; '' where they can."""
+    """Describe what is wrong with options of a kind; '' if they can be stored."""
     argument = "options" if kind == "family" else f"{kind}_options"
     if not isinstance(given, Mapping):
         return f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(given))}"
@@ -116,7 +116,7 @@ def option_problem(kind: str, given: Any) -> str:
 
 
 def plain_name(text: str) -> str:
-    """A variant's name without the distributions that its parts may stand behind."""
+    """Remove the distributions that parts of a variant's name may stand behind."""
     return _DISTRIBUTION.sub("", text)
 
 
@@ -128,10 +128,10 @@ class NamePart(ABC):
 
     @abstractmethod
     def parse(self, text: str, known: ComponentNames) -> Value:
-        """The value of `text`; raises `ModelNameError` naming this part."""
+        """Parse `text` into a value; raises `ModelNameError` naming this part."""
 
     def format(self, value: Value) -> str:
-        """The text of a value."""
+        """Write a value as text."""
         return str(value)
 
 
@@ -145,20 +145,11 @@ class NumberPart(NamePart):
     maximum: int
     default: None = None
 
-    def accepts(self, text: str) -> bool:
-        """Whether `text` has this part's form, though the number may be out of range."""
-        return text[:1] == self.letter and text[1:].isdigit()
-
     def parse(self, text: str, known: ComponentNames) -> int:
-        digits = text[1:]
-        example = f"{self.letter}1 to {self.letter}{self.maximum}"
-        if text[:1] != self.letter or not (digits.isascii() and digits.isdigit()):
-            raise ModelNameError(f"expected {self.name} ({example}), found {shorten(text)}")
-        if digits[0] == "0" and digits != "0":
-            raise ModelNameError(f"{self.name} {shorten(text)} has a leading zero; valid: {example}")
-        if len(digits) > len(str(self.maximum)) or not 1 <= int(digits) <= self.maximum:
-            raise ModelNameError(f"{self.name} {shorten(text)} is out of range; valid: {example}")
-        return int(digits)
+        if not re.fullmatch(rf"{self.letter}[1-9][0-9]*", text) or int(text[1:]) > self.maximum:
+            valid = f"{self.letter}1 to {self.letter}{self.maximum}"
+            raise ModelNameError(f"expected {self.name} ({valid}), found {shorten(text)}")
+        return int(text[1:])
 
     def format(self, value: Value) -> str:
         return f"{self.letter}{value}"
@@ -204,13 +195,13 @@ class Grammar:
 
     @property
     def lengths(self) -> range:
-        """How many parts a remainder may have."""
+        """Numbers of parts that a remainder may have."""
         required = sum(part.default is None for part in self.parts)
         return range(required, len(self.parts) + 1)
 
     @property
     def names(self) -> Iterator[str]:
-        """Every remainder, where each part is one of a fixed set of words; none where a part is free."""
+        """Every remainder if each part is one of a fixed set of words, else none."""
         choices = [part.choices for part in self.parts if isinstance(part, ChoicePart)]
         if len(choices) == len(self.parts):
             yield from map("_".join, product(*choices))
@@ -225,10 +216,11 @@ class Grammar:
         return "".join(words)[1:]
 
     def parse(self, texts: Sequence[str], known: ComponentNames) -> tuple[tuple[str, Value], ...]:
-        """Values by field name; raises `ModelNameError`."""
+        """Parse the texts into values by field name; raises `ModelNameError`."""
         values: list[tuple[str, Value]] = []
-        for index, (part, text) in enumerate(zip(self.parts, texts, strict=False)):
-            self._check_place(index, texts, known)
+        for part, text in zip(self.parts, texts, strict=False):
+            if not text:
+                raise ModelNameError(f"empty {part.name} (nothing between two underscores); the form is {self.pattern}")
             values.append((part.name, part.parse(text, known)))
         if len(texts) > len(self.parts):
             raise ModelNameError(f"unexpected {shorten(texts[len(self.parts)])}; the form is {self.pattern}")
@@ -238,34 +230,14 @@ class Grammar:
             raise ModelNameError(f"missing {', '.join(missing)}; the form is {self.pattern}")
         return tuple(values + [(part.name, part.default) for part in left if part.default is not None])
 
-    def _check_place(self, index: int, texts: Sequence[str], known: ComponentNames) -> None:
-        """Say 'empty', 'repeated' or 'missing' where a part stands in another one's place."""
-        text, part = texts[index], self.parts[index]
-        if not text:
-            raise ModelNameError(
-                f"empty {part.name} (nothing, or two underscores in a row); the form is {self.pattern}"
-            )
-        if isinstance(part, NumberPart):
-            fits = part.accepts(text)
-        else:
-            fits = not isinstance(part, ComponentPart) or text in known(part.name)
-        if fits:
-            return
-        numbers = [(i, other) for i, other in enumerate(self.parts) if isinstance(other, NumberPart)]
-        for i, other in numbers:
-            if other.accepts(text):
-                repeated = f"repeated {other.name} {shorten(text)}"
-                problem = repeated if i < index else f"missing {part.name} before {shorten(text)}"
-                raise ModelNameError(f"{problem}; the form is {self.pattern}")
-
     def format(self, fields: Mapping[str, Value]) -> str:
-        """The canonical remainder of these values."""
+        """Write these values as the canonical remainder."""
         texts = [part.format(fields[part.name]) for part in self.parts if fields[part.name] != part.default]
         return "_".join(texts)
 
 
 def check_characters(name: str) -> None:
-    """Raise `ModelNameError` for what no name can be: empty, long, upper case, blanks, a path."""
+    """Raise `ModelNameError` if `name` is empty, too long, or has characters that no name has."""
     if not isinstance(name, str):
         raise ModelNameError(f"a model name is a string, not {type(name).__name__}")
     if len(name) > MAX_NAME_LENGTH:
@@ -283,7 +255,7 @@ def check_characters(name: str) -> None:
 
 
 def split_tag(name: str) -> tuple[str, str | None]:
-    """`variant.tag` → (variant, tag); raises `ModelNameError` for a malformed tag."""
+    """Split `variant.tag` into (variant, tag or None); raises `ModelNameError` if the tag is malformed."""
     variant, dot, tag = name.partition(".")
     if dot and not TAG.fullmatch(tag):
         raise ModelNameError(
@@ -302,7 +274,7 @@ _PACKAGE = re.compile(r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)/([A-Za-z0-9_.-
 
 
 class Source(ABC):
-    """A place that holds one weight; `str` gives the text that `parse_source` reads."""
+    """Place that holds one weight; `str` gives the text that `parse_source` reads."""
 
     @abstractmethod
     def __str__(self) -> str: ...
@@ -323,7 +295,7 @@ class PackageFile(Source):
 @final
 @dataclass(frozen=True)
 class HubRepository(Source):
-    """A repository of the Hugging Face Hub at one commit; without one, at whatever `main` is now."""
+    """Repository of the Hugging Face Hub at one commit; without one, at the newest of `main`."""
 
     repo_id: str
     revision: str | None = None
@@ -358,7 +330,7 @@ def check_revision(revision: str) -> str:
     if not REVISION.fullmatch(revision):
         raise ModelNameError(
             f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case. Branches and tags move; "
-            "leave '@…' out once, and the pin of what is there now is said"
+            "without '@…' the newest commit is taken and named"
         )
     return revision
 
@@ -367,7 +339,7 @@ def parse_reference(text: str) -> HubRepository | LocalFolder | None:
     """Parse `hf-hub:org/name@revision` or `local-dir:path`; None for the name of a model.
 
     Raises:
-        ModelNameError: (ValueError) it begins like a reference and is none.
+        ModelNameError: (ValueError) a malformed reference.
     """
     scheme, colon, place = text.partition(":")
     if not colon or scheme not in ("hf-hub", "local-dir"):

@@ -9,12 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins import child_process
-from tests.plugins.child_process import TIMEOUT, RunPython
-
-ROOT = Path(__file__).parents[2]
-BuildWheel = Callable[[Path], Path]
-Install = Callable[[Iterable[Path], Path], Path]
+from tests.plugins.installed import TIMEOUT
 
 _PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
@@ -25,12 +20,11 @@ def _pip(*arguments: str | Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> BuildWheel:
+def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
     """`build_wheel(folder)`: the wheel of the distribution in that folder, without the network."""
     built: dict[Path, Path] = {}
 
     def build(folder: Path) -> Path:
-        folder = folder.resolve()
         if folder not in built:
             out = tmp_path_factory.mktemp("wheel")
             _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", out, folder)
@@ -41,25 +35,11 @@ def build_wheel(tmp_path_factory: pytest.TempPathFactory) -> BuildWheel:
 
 
 @pytest.fixture(scope="session")
-def install() -> Install:
-    """`install(wheels, target)`: those wheels, without what they depend on, in the folder `target`; gives `target`."""
+def install() -> Callable[[Iterable[Path], Path], Path]:
+    """`install(wheels, site)`: those wheels, without what they depend on, in the folder `site`; returns `site`."""
 
-    def into(wheels: Iterable[Path], target: Path) -> Path:
-        _pip("install", "--no-deps", "--no-index", "--no-compile", "--target", target, *wheels)
-        return target
+    def into(wheels: Iterable[Path], site: Path) -> Path:
+        _pip("install", "--no-deps", "--no-index", "--no-compile", "--target", site, *wheels)
+        return site
 
     return into
-
-
-@pytest.fixture(scope="module")
-def target(
-    request: pytest.FixtureRequest, build_wheel: BuildWheel, install: Install, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """A folder with the zoo and the plugin whose source is the test module's `PLUGIN`."""
-    return install([build_wheel(ROOT), build_wheel(request.module.PLUGIN)], tmp_path_factory.mktemp("site"))
-
-
-@pytest.fixture(scope="session")
-def run_python() -> RunPython:
-    """`tests.plugins.child_process.run_python`."""
-    return child_process.run_python

@@ -77,7 +77,7 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
     pip += ["--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--no-compile", build_wheel(ROOT)], check=True)
     (site,) = venv.glob("lib/python*/site-packages")
-    (site / "zz_parent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
+    (site / "zz_parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
     script = venv / "bin" / "pip"
     command = f'command=$1; shift\nexec "{venv}/bin/python" -m pip "$command" --no-build-isolation "$@"'
     script.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")

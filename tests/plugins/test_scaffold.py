@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import zoo
-from tests.plugins.child_process import RunPython
+from tests.plugins.installed import run_python
 from zoo.errors import ComponentError, InputError, UnknownComponentError
 from zoo.registry import GROUPS
 from zoo.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, create, draft
@@ -98,15 +98,10 @@ def test_the_next_commands_name_the_folder(folder: Path) -> None:
 # As wheels ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "kind", ["encoder", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS if k != "encoder")]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_its_own_tests_pass(
-    kind: str,
-    build_wheel: Callable[[Path], Path],
-    install: Callable[..., Path],
-    run_python: RunPython,
-    tmp_path: Path,
+    kind: str, build_wheel: Callable[[Path], Path], install: Callable[..., Path], tmp_path: Path
 ) -> None:
     plugin = draft(f"zoo-sparkle-{kind}", kind)
     source = plugin.write(tmp_path)

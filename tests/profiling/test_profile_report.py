@@ -184,7 +184,7 @@ def test_images_that_do_not_fit_are_refused(images: Any) -> None:
     ("model", "keywords", "error", "said"),
     [
         (CONTROL, {"image_size": 224, "images": torch.rand(1, 3, 8, 8)}, InputError, "8×8"),
-        (CONTROL, {"image_size": 0}, InputError, "1 to 4096"),
+        (CONTROL, {"image_size": 0}, CompositionError, "1 to 4096"),
         (CONTROL, {"image_size": "32"}, OptionError, "image_size"),
         (CONTROL, {"image_size": True}, OptionError, "image_size"),
         ("ann_vgg_b1_m1_d4", {"image_size": 16}, InputError, "32 pixels"),

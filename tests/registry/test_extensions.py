@@ -1,87 +1,52 @@
-"""Commands and models of energy that an installed distribution adds, in processes of their own."""
+"""Commands and models of energy that an installed distribution adds."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from zoo import contracts
 from zoo.cli import app
-from zoo.errors import ComponentError, KnownPlugin
-from zoo.registry import OWN_COMMANDS, Component
+from zoo.errors import ComponentError, InputError
+from zoo.registry import Component, Registry
 
-MODULES = {
-    "one.py": """
-import typer
-app = typer.Typer()
+one, several = typer.Typer(), typer.Typer()
 
-@app.command(epilog="Example: zoo count 3")
+
+@one.command(epilog="Example: zoo count 3")
 def count(number: int) -> None:
-    \"\"\"Count to a number.\"\"\"
+    """Count to a number."""
     print(list(range(number)))
-""",
-    "several.py": """
-import typer
-from zoo.errors import InputError
-app = typer.Typer()
 
-@app.command()
+
+@several.command()
 def first() -> None:
-    \"\"\"Fail.\"\"\"
+    """Fail."""
     raise InputError("no such thing")
 
-@app.command()
+
+@several.command()
 def second() -> None:
-    pass
-""",
-    "broken.py": "raise RuntimeError('boom')",
-    "energy.py": """
-from zoo.contracts import EnergyModel, Prices
-
-class Chip(EnergyModel):
-    api_version = 1
-    source = prices = charges = leaves_out = "text"
-
-    def estimate(self, operations):
-        return Prices(1.0, 0.1, 0.1).estimate(operations)
-
-class Silent(Chip):
-    estimate = None
-""",
-}
-POINTS = """
-[zoo.commands]
-count = one:app
-many = several:app
-broken = broken:app
-notapp = one:count
-list = one:app
-
-[zoo.energy_models]
-my-chip = energy:Chip
-"""
+    """Do nothing."""
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    info = folder / "zoo_more-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-more\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(POINTS, encoding="utf-8")
-    for name, text in MODULES.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return folder
+def _command(name: str, found: Any) -> Component:
+    def importer() -> Any:
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return Component("command", name, "zoo-more", "1.0", f"more:{name}", importer)
 
 
-def _zoo(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(site), "COLUMNS": "120", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "zoo", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+@pytest.fixture(autouse=True)
+def _installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"count": one, "many": several, "broken": RuntimeError("boom"), "notapp": count, "list": one}
+    extended = Registry([*registry.components(), *(_command(*each) for each in made.items())])
+    monkeypatch.setattr("zoo.cli.options.default_registry", lambda: extended)
 
 
 @pytest.mark.parametrize(
@@ -92,49 +57,29 @@ def _zoo(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         (["count", "--help"], 0, "Example: zoo count 3"),
         (["many", "first"], 2, "error: no such thing"),
         (["broken"], 2, "RuntimeError: boom"),
-        (["notapp"], 2, "one:count is not a typer.Typer"),
+        (["notapp"], 2, "is not a typer.Typer"),
         (["list", "--help"], 0, "--encoder"),
         (["cuont"], 2, "No such command 'cuont'. Did you mean"),
+        (["--help"], 0, "Count to a number."),
     ],
 )
-def test_a_command_of_a_plugin_is_one_of_the_zoo(site: Path, arguments: list[str], status: int, told: str) -> None:
-    done = _zoo(site, *arguments)
-    assert (done.returncode, told in done.stdout + done.stderr) == (status, True), done
-
-
-def test_help_lists_commands_of_plugins_and_plugins_their_state(site: Path) -> None:
-    listing = _zoo(site, "--help")
-    assert listing.returncode == 0
-    assert {"count", "many", "broken", "notapp"} <= {
-        line[2:].split()[0] for line in listing.stdout.splitlines() if line[2:].strip()
-    }
-    states = _zoo(site, "plugins").stdout
-    for name, state in (("count", "loaded"), ("broken", "broken"), ("list", "broken"), ("my-chip", "loaded")):
-        assert any(line.split()[1:2] == [name] and state in line for line in states.splitlines()), states
-
-
-def test_names_of_the_zoos_own_commands_are_reserved() -> None:
-    own = {command.name or command.callback.__name__ for command in app.registered_commands}
-    own |= {group.name for group in app.registered_groups}
-    assert own - {"site"} == {*OWN_COMMANDS}  # which zoo-site will bring
+def test_a_command_of_a_plugin_is_one_of_the_zoo(arguments: list[str], status: int, told: str) -> None:
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, told in done.output) == (status, True), done.output
 
 
 def test_an_unknown_command_of_a_known_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"zoo-walk": KnownPlugin({"command": ("walk",)})}
-    monkeypatch.setattr("zoo.errors.KNOWN_PLUGINS", known)
+    monkeypatch.setattr("zoo.errors.known_plugins", lambda: {"zoo-walk": ["command walk"]})
     result = CliRunner().invoke(app, ["walk", "--help"])
     assert result.exit_code == 2
-    assert "zoo-walk" in result.stderr
-    assert "pip install" in result.stderr
+    assert "pip install zoo-walk" in result.stderr
 
 
 def test_an_energy_model_without_texts_is_broken() -> None:
-    from zoo.contracts import EnergyModel, Operations, Picojoules
-
-    class Untold(EnergyModel):
+    class Untold(contracts.EnergyModel):
         api_version = 1
 
-        def estimate(self, operations: Operations) -> Picojoules:
+        def estimate(self, operations: contracts.Operations) -> contracts.Picojoules:
             raise NotImplementedError
 
     with pytest.raises(ComponentError, match="charges"):

@@ -19,7 +19,7 @@ from zoo.cli.eval import eval_command
 from zoo.cli.export import export_command
 from zoo.cli.info import info_command
 from zoo.cli.list import list_command
-from zoo.cli.options import Commands, NeedsExport, NeedsTrain, PlainCommand
+from zoo.cli.options import Commands, PlainCommand
 from zoo.cli.output import say
 from zoo.cli.pack import pack_command
 from zoo.cli.plugins import plugins_app
@@ -28,6 +28,26 @@ from zoo.cli.profile import profile_command
 from zoo.cli.publish import publish_command
 from zoo.cli.show import show_command
 from zoo.cli.train import train_command
+from zoo.errors import install_extra
+
+EXAMPLES = {
+    list_command: "list resnet_b8 --encoder ste",
+    info_command: "info has8_resnet_b8_m2_d4_ste_bpd.cifar10",
+    predict_command: "predict holiday/ cat.jpg --top 5",
+    show_command: "show cat.jpg --out cat_planes.png",
+    profile_command: "profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers",
+    compare_command: "compare has8_resnet_b8_m2_d4_ste_bpd has8_resnetsmall_b16_m2_d4_ste_bpd",
+    train_command: "train has8_resnet_b8_m2_d4_ste_bpd --data photos/",
+    eval_command: "eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10",
+    pack_command: "pack photos/ --out photos.npz",
+    export_command: "export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic",
+    publish_command: "publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8",
+    convert_command: "convert has8 best.pth --out converted/",
+}
+"""Commands in the order of help, each with its example."""
+
+NEEDS = {train_command: "train", eval_command: "train", export_command: "export"}
+"""Extras of has8-zoo that commands need."""
 
 app = typer.Typer(
     name="zoo",
@@ -63,37 +83,15 @@ def zoo_command(
     """
 
 
-app.command("list", cls=PlainCommand, epilog="Example: zoo list resnet_b8 --encoder ste")(list_command)
-app.command("info", cls=PlainCommand, epilog="Example: zoo info has8_resnet_b8_m2_d4_ste_bpd.cifar10")(info_command)
-app.command("predict", cls=PlainCommand, epilog="Example: zoo predict holiday/ cat.jpg --top 5")(predict_command)
-app.command("show", cls=PlainCommand, epilog="Example: zoo show cat.jpg --out cat_planes.png")(show_command)
-app.command(
-    "profile", cls=PlainCommand, epilog="Example: zoo profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers"
-)(profile_command)
-app.command(
-    "compare",
-    cls=PlainCommand,
-    epilog="Example: zoo compare has8_resnet_b8_m2_d4_ste_bpd has8_resnetsmall_b16_m2_d4_ste_bpd",
-)(compare_command)
-app.command("train", cls=NeedsTrain, epilog="Example: zoo train has8_resnet_b8_m2_d4_ste_bpd --data photos/")(
-    train_command
-)
-app.command("eval", cls=NeedsTrain, epilog="Example: zoo eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10")(
-    eval_command
-)
-app.command("pack", cls=PlainCommand, epilog="Example: zoo pack photos/ --out photos.npz")(pack_command)
-app.command(
-    "export", cls=NeedsExport, epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic"
-)(export_command)
-app.command(
-    "publish", cls=PlainCommand, epilog="Example: zoo publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8"
-)(publish_command)
-app.command("convert", cls=PlainCommand, epilog="Example: zoo convert has8 best.pth --out converted/")(convert_command)
+for command, example in EXAMPLES.items():
+    needs = install_extra(NEEDS[command]).replace("[", r"\[") if command in NEEDS else ""
+    epilog = f"Needs: {needs}\n\n" * bool(needs) + f"Example: zoo {example}"
+    app.command(example.split()[0], cls=PlainCommand, epilog=epilog)(command)
 app.add_typer(plugins_app, name="plugins")
 
 
 def main() -> None:
-    """The console script. What the terminal's encoding lacks is written out: a label in Greek is not a failure."""
+    """Run the console script; characters that the terminal's encoding lacks are escaped."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _exit)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, model_reference
 from zoo.cli.output import in_units, rich_console, say
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -73,7 +73,6 @@ def compare_command(
     from zoo.data import DataOptions
     from zoo.inference.compare import compare_models
 
-    leave_bombs_to_us()
     references = [model_reference(name) for name in names]
     rows = compare_models(
         references,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import printable
@@ -107,7 +107,6 @@ def eval_command(
 
         torch.set_num_threads(threads)
     keep_freed_memory()
-    leave_bombs_to_us()
     from zoo.data import DataOptions
     from zoo.inference.evaluate import measure_weight
     from zoo.inference.processes import joined

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, Json, leave_bombs_to_us
+from zoo.cli.options import DATA_HELP, Json
 from zoo.cli.output import counted, say
 
 
@@ -43,7 +43,6 @@ def pack_command(
     takes DATA takes the file, and a training on it has the very losses of one
     on the data themselves, asked for the same image size.
     """
-    leave_bombs_to_us()
     from zoo.data import DataOptions, pack
 
     made = pack(data, out, DataOptions(image_size, data_root, not no_download, max_damaged), replace_file=force)

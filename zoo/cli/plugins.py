@@ -1,4 +1,4 @@
-"""`zoo plugins`: providers of components and their states; `check` runs the conformance kit, `new` writes a plugin."""
+"""`zoo plugins`: components and their states; `check` runs the conformance kit, `new` writes a plugin."""
 
 from __future__ import annotations
 
@@ -46,9 +46,8 @@ def plugins_command(
     Alone it imports every component. States: loaded, broken (its import fails,
     or it is not such a component), incompatible (written for another API
     version), conflict (several distributions claim its name), disabled (by the
-    environment variable ZOO_DISABLE_PLUGINS: distributions or names between
-    commas), incomplete (an extra of has8-zoo that it needs is not installed).
-    Exit status 1 if one cannot be used, though all of it is installed.
+    environment variable ZOO_DISABLE_PLUGINS: distributions or names, separated
+    by commas). Exit status 1 if a component cannot be used.
     """
     if context.invoked_subcommand is None:
         _list(verbose, as_json)
@@ -56,10 +55,10 @@ def plugins_command(
 
 def _list(verbose: bool, as_json: bool) -> None:
     from zoo.catalog import default_catalog
-    from zoo.registry import DISABLE, State, default_registry, disabled_names, idle_switches
+    from zoo.registry import State, default_registry
 
     registry = default_registry()
-    default_catalog()  # reads the catalogs of plugins, so that a malformed one is known
+    default_catalog()  # marks malformed catalogs of plugins
     checked = [(c, *registry.status(c)) for c in registry.check()]
     rows = [
         {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
@@ -67,13 +66,11 @@ def _list(verbose: bool, as_json: bool) -> None:
         for c, state, reason in checked
     ]
     print_rows(rows, as_json)
-    for name in idle_switches(registry.components(), disabled_names()):
-        say(f"note: {name!r} in {DISABLE} matches nothing that is installed", file=sys.stderr)
     unusable = [(c, state, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
     for component, _, reason in () if as_json else unusable:
         lines = reason.splitlines() if verbose else reason.strip().splitlines()[-1:]
         say("", f"{component.kind} {component.name} of {component.origin}:", *lines, sep="\n")
-    if any(state is not State.INCOMPLETE for _, state, _ in unusable):
+    if unusable:
         raise typer.Exit(1)
 
 
@@ -162,7 +159,7 @@ def _row(case: ElementTree.Element, distribution: str) -> Row:
 
 
 def _to_check(distribution: str | None) -> list[str]:
-    """Return the distribution, or every plugin; raises `UnknownComponentError`."""
+    """Return the distribution, or all plugins; raises `UnknownComponentError`."""
     from zoo.registry import NOTEBOOK, default_registry
 
     known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}

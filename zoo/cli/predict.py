@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
-from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, model_reference
 from zoo.cli.output import print_answer, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError, ModelNameError, printable
@@ -62,7 +62,6 @@ def predict_command(
     from zoo.factory import open_model
     from zoo.inference.processes import joined
 
-    leave_bombs_to_us()
     name, images = split_arguments(arguments or [], model)
     reference, failed = model_reference(name or default_model()), False
     with joined(device) as processes:
@@ -102,10 +101,8 @@ def split_arguments(arguments: Sequence[str], model: str | None) -> tuple[str | 
     for text in images:
         if _is_model(text):
             shown = printable(text)
-            typed = "--model" if model is None else f"instead of {printable(model)}"
             raise InputError(
-                f"{shown} is a model, and stands among the images; one model is named, before them: "
-                f"zoo predict {shown} IMAGE… ({typed})"
+                f"{shown} is a model, but stands among the images; name one model: zoo predict {shown} IMAGE…"
             )
     return model, [Path(text) for text in images]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, model_reference
 from zoo.cli.output import counted, rich_console, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -99,7 +99,6 @@ def profile_command(
         from zoo.data.images import Transform
         from zoo.data.load import sample_images
 
-        leave_bombs_to_us()
         prepare = Transform(opened.preprocessing(image_size))
         options = DataOptions(root=data_root, download=not no_download)
         sample = sample_images(data, limit or DEFAULT_LIMIT, options)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Device, Endpoint, Model, leave_bombs_to_us, model_reference
+from zoo.cli.options import CacheDir, Device, Endpoint, Model, model_reference
 from zoo.cli.output import say
 from zoo.cli.predict import default_model
 
@@ -31,7 +31,6 @@ def show_command(
     """
     from zoo.data.images import Transform, display_name, read_image, sample_photographs
 
-    leave_bombs_to_us()
     file = image or sample_photographs()[0]
     pixels = read_image(file)
     from zoo.inference.show import check_target, draw, network_to_show, ranked, record, save_picture

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, leave_bombs_to_us, model_reference
+from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.kernels.memory import keep_freed_memory
@@ -143,7 +143,6 @@ def train_command(
 
         torch.set_num_threads(threads)
     keep_freed_memory()
-    leave_bombs_to_us()
     from accelerate import PartialState
 
     from zoo.training import DataOptions, train

@@ -15,7 +15,7 @@ from zoo.catalog import Catalog, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import MAX_PROFILED_SIZE
-from zoo.errors import InputError, OptionError, check_integer
+from zoo.errors import InputError, OptionError, check_count
 from zoo.factory import UNTRAINED, OpenedModel, open_model
 from zoo.profiling.counting import (
     Cost,
@@ -230,9 +230,7 @@ def profile(
             a network.
     """
     if image_size is not None:
-        image_size = check_integer("image_size", image_size, 1, MAX_PROFILED_SIZE)
-        if not 1 <= image_size <= MAX_PROFILED_SIZE:
-            raise InputError(f"image_size={image_size} is out of range; valid: 1 to {MAX_PROFILED_SIZE} pixels a side")
+        image_size = check_count("image_size", image_size, 1, MAX_PROFILED_SIZE)
     place = None if device is None else usable_device(device)
     if isinstance(model, str):
         given = {"endpoint": endpoint, "cache_dir": cache_dir, "token": token, "registry": registry, "catalog": catalog}

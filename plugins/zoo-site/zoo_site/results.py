@@ -22,7 +22,6 @@ from zoo.factory import open_model
 from zoo.hub.publish import control_of
 from zoo.inference.show import record as record_rates
 from zoo.names import PackageFile, Spec, plain_name
-from zoo.registry import default_registry
 
 # Weights --------------------------------------------------------------------------------------------------------------
 
@@ -82,7 +81,6 @@ def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
     A weight cannot be shown if two distributions give its name to different bytes, or if a part of its name
     belongs to a plugin that is not installed or does not work.
     """
-    distributions = {c.origin: c.distribution for c in default_registry().components("catalog")}
     results, left_out = [], {}
     for record in (record for records in catalog.weights.values() for record in records):
         try:
@@ -92,8 +90,7 @@ def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
         except (ModelNameError, ComponentError) as error:
             left_out[record.name] = str(error)
             continue
-        origin = catalog.origin_of(record)
-        results.append(Result(record, spec, distributions.get(origin, origin), control))
+        results.append(Result(record, spec, catalog.origin_of(record), control))
     return results, left_out
 
 
