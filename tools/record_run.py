@@ -18,12 +18,11 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_split
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
-from zoo.errors import InputError, WeightError, printable
+from zoo.errors import InputError, printable
 from zoo.factory import open_model
 from zoo.inference.evaluate import evaluate, rounded
 from zoo.profiling import profile
 from zoo.saving import measure
-from zoo.weights import RunCheckpoint
 
 
 def record_run(
@@ -52,8 +51,6 @@ def record_run(
     opened = open_model(f"local-dir:{run}")
     stored = opened.weight
     assert stored is not None  # a folder has one
-    if isinstance(opened.source, RunCheckpoint):
-        raise WeightError(f"{opened.source.note}; a catalog lists finished runs: go on with it by --resume")
     split = load_split(data, "val")
     if stored.labels != split.classes:
         raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(split.classes)}")

@@ -109,10 +109,6 @@ class UnpinnedWarning(ZooWarning):
     """A repository was named without a commit: what it holds may change."""
 
 
-class UnfinishedRunWarning(ZooWarning):
-    """A folder holds a run of `zoo train` that has not finished; its last checkpoint is taken."""
-
-
 class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 

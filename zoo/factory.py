@@ -1,7 +1,7 @@
-"""create_model: from a name to a network, with its published weights if the name asks for them.
+"""Build a network by name, with its published weights if the name asks for them.
 
-`open_model` resolves a name or reference once; whatever needs more than the network, such as the image size of its
-weight, takes it from there, and builds from there.
+`open_model` resolves a name or reference once; what needs more than the network, such as the image size of its weight,
+takes it from there, and builds from there.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 import sys
 import warnings
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict, final, overload
+from typing import Any, Literal, TypedDict, Unpack, final, overload
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,6 @@ from zoo.errors import (
     ModelNameError,
     NewHeadWarning,
     OptionError,
-    UnfinishedRunWarning,
     UnknownComponentError,
     UnpinnedWarning,
     WeightError,
@@ -40,7 +39,7 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.files import is_file, is_folder
+from zoo.files import is_folder
 from zoo.hub.read import Hub
 from zoo.names import (
     HubRepository,
@@ -51,7 +50,6 @@ from zoo.names import (
     Source,
     Spec,
     parse_reference,
-    split_tag,
 )
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 
@@ -170,34 +168,32 @@ def create_model(
         HubError: the Hub cannot be reached, or refuses.
         WeightError: the weights are missing, altered, or those of another network.
     """
-    _check_choice(pretrained, checkpoint_path)
     if out_indices is not None and not features_only:
         raise OptionError("out_indices chooses levels of features_only=True; add that, or leave it out")
     given = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
     opened = open_model(
         name,
-        required=bool(pretrained),
-        publishers=True,
+        required=_is_true(pretrained),
         endpoint=endpoint,
         cache_dir=cache_dir,
         token=token,
         registry=registry,
         catalog=catalog,
-        options={kind: {} if chosen is None else chosen for kind, chosen in given.items()},
+        options={kind: chosen or {} for kind, chosen in given.items()},
     )
     if features_only and num_classes is None:
         num_classes = 0
-    model, classes = opened._load(pretrained, num_classes, in_chans, checkpoint_path, device, dtype, options)
-    if features_only:
-        return FeatureMaps(model, out_indices)
-    if classes is not None and model.num_classes not in (0, classes):
-        warnings.warn(
-            f"{checkpoint_path or opened.weight_name} has a last layer for {classes} classes; the one for "
-            f"{model.num_classes} is new and random, and differs on every call: train it, or leave num_classes out",
-            NewHeadWarning,
-            stacklevel=_level_of_caller(),
-        )
-    return model
+    model = opened.build(
+        pretrained,
+        num_classes,
+        in_chans,
+        checkpoint_path=checkpoint_path,
+        device=device,
+        dtype=dtype,
+        warn=True,
+        **options,
+    )
+    return FeatureMaps(model, out_indices) if features_only else model
 
 
 @final
@@ -224,29 +220,19 @@ class FeatureMaps(nn.Module):
 
 @final
 class FeatureLevels:
-    """Levels of a network with timm's methods: `channels()`, `reduction()`, `module_name()`."""
+    """Chosen levels of a network, with the methods that users of timm call."""
 
     def __init__(self, model: ImageClassifier, levels: Sequence[int]) -> None:
         self.out_indices = tuple(levels)
         self._levels: list[FeatureInfo] = [model.feature_info[level] for level in levels]
 
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    def __getitem__(self, index: int) -> FeatureInfo:
-        return self._levels[index]
-
     def channels(self) -> list[int]:
-        """C_i of every level."""
+        """Return C_i of every level."""
         return [level["num_chs"] for level in self._levels]
 
     def reduction(self) -> list[int]:
-        """Image pixels for a side of one pixel of the map."""
+        """Return how many image pixels a side of one pixel of the map covers."""
         return [level["reduction"] for level in self._levels]
-
-    def module_name(self) -> list[str]:
-        """Name of the module that ends the level."""
-        return [level["module"] for level in self._levels]
 
 
 def build_model(
@@ -301,19 +287,7 @@ class Places(TypedDict, total=False):
     options: Options | None
 
 
-def open_model(
-    name: str,
-    *,
-    required: bool = False,
-    listed: bool = False,
-    publishers: bool = False,
-    endpoint: str | None = None,
-    cache_dir: Path | str | None = None,
-    token: str | None = None,
-    registry: Registry | None = None,
-    catalog: Catalog | None = None,
-    options: Options | None = None,
-) -> OpenedModel:
+def open_model(name: str, *, required: bool = False, listed: bool = False, **places: Unpack[Places]) -> OpenedModel:
     """Resolve a name or reference, once: nothing is built, and no weight is read yet.
 
     Example:
@@ -326,16 +300,16 @@ def open_model(
         name: as for `create_model`.
         required: a name without a tag must have a weight.
         listed: a name without a tag stands for its first weight, if one is listed.
-        publishers: weights of the network's own publisher will do, which have no record.
-        endpoint, cache_dir, token, registry, catalog: as for `create_model`.
-        options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`; and `options` of
+            components, by their kind: `{"neuron": {"tau": 4.0}}`.
 
     Raises:
         ModelNameError, MissingPluginError, HubError, WeightError: as `create_model` does.
     """
-    stock = Stock(Hub(endpoint, cache_dir, token), registry or default_registry(), catalog)
-    opened = stock.open(name, required, listed, publishers or listed)
-    return replace(opened, spec=opened.spec.with_options(options or {}))
+    hub = Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
+    stock = Stock(hub, places.get("registry") or default_registry(), places.get("catalog"))
+    opened = stock.open(name, required, listed)
+    return replace(opened, spec=opened.spec.with_options(places.get("options") or {}))
 
 
 @final
@@ -358,45 +332,30 @@ class Stock:
         """Listed weights."""
         return self.given_catalog or default_catalog()
 
-    def open(self, name: str, required: bool = False, listed: bool = False, publishers: bool = False) -> OpenedModel:
+    def open(self, name: str, required: bool = False, listed: bool = False) -> OpenedModel:
         """Resolve a name; takes and raises as `open_model` does."""
         reference = parse_reference(name) if isinstance(name, str) else None
         if isinstance(reference, LocalFolder):
-            return self._open_folder(reference)
+            return self._open_stored(weights.read_folder(reference.path), reference)
         if reference is not None:
             return self._open_repository(reference)
-        spec = self._parse(name)
+        try:
+            spec = parse_name(name, self.registry)
+        except ModelNameError as error:
+            hint = _meant_reference(name) if isinstance(name, str) else ""
+            if not hint:
+                raise
+            raise type(error)(f"{error}; {hint}") from error
         if not (required or spec.tag or (listed and self.catalog.weights_of(spec))):
             return OpenedModel(spec, self)
         if not any(spec.tag in (None, record.tag) for record in self.catalog.weights_of(spec)):
             family = self.registry.load("family", spec.family)()
             published = family.published(dict(spec.fields), spec.tag)
             if published is not None:
-                tagged = spec.tagged(published.tag)
-                if publishers:
-                    return OpenedModel(tagged, self, published=published)
-                raise ModelNameError(
-                    f"{tagged} is a weight that its own publisher keeps, in no catalog; `zoo predict`, `eval`, "
-                    "`train`, `profile`, `compare` and create_model take it, what needs a record does not"
-                )
+                return OpenedModel(spec.tagged(published.tag), self, published=published)
         record = self.catalog.weight(spec)
         check_providers(spec, record.providers, record.name, self.registry)
         return OpenedModel(record.spec_of(spec), self, record, record.location)
-
-    def _parse(self, name: str) -> Spec:
-        """Parse a name; the error says which plugin to install, or which reference is meant."""
-        try:
-            return parse_name(name, self.registry)
-        except ModelNameError as error:
-            if isinstance(error, UnknownComponentError):
-                variant, tag = split_tag(name)
-                for record in self.catalog.weights.get(variant, []):
-                    if tag in (None, record.tag):
-                        _check_providers(record, record.name, error)
-            hint = _meant_reference(name) if isinstance(name, str) else ""
-            if not hint:
-                raise
-            raise type(error)(f"{error}; {hint}") from error
 
     def _open_repository(self, reference: HubRepository) -> OpenedModel:
         pinned = self.hub.pin(reference)
@@ -409,38 +368,19 @@ class Stock:
         config = self.hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES)
         return self._open_stored(weights.read_config(config, str(pinned)), pinned)
 
-    def _open_folder(self, reference: LocalFolder) -> OpenedModel:
-        folder = reference.path
-        if is_file(folder / weights.RUN) and not is_file(folder / weights.CONFIG):
-            return self._open_unfinished(folder)
-        config = weights.read_small(folder / weights.CONFIG)
-        return self._open_stored(weights.read_config(config, str(reference)), reference)
-
-    def _open_unfinished(self, folder: Path) -> OpenedModel:
-        """The weights of a run's last checkpoint; a warning says so."""
-        if not is_file(folder / weights.CHECKPOINT):
-            raise WeightError(
-                f"{folder} holds a run that has not finished and saved nothing yet; go on with it by the same command "
-                f"and --resume, zoo train … --out {folder} --resume"
-            )
-        draft = weights.read_config(weights.read_small(folder / weights.RUN), str(folder), weights.RUN)
-        spec = self._open_stored(draft, LocalFolder(folder)).spec
-        described = describe_model(spec, draft.num_classes, draft.in_chans, self.registry)
-        weight, source = weights.read_unfinished(folder, draft, described)
-        warnings.warn(source.note, UnfinishedRunWarning, stacklevel=_level_of_caller())
-        return OpenedModel(spec.tagged(weight.tag), self, weight, source, referenced=True)
-
     def _open_stored(self, weight: StoredWeight, source: Source) -> OpenedModel:
         """What a config.json stands for; its spec must be what its name says."""
         place = str(source)
         try:
             spec = parse_name(weight.variant, self.registry)
         except UnknownComponentError as error:
-            _check_providers(weight, place, error)
-            if isinstance(error, MissingPluginError):
-                raise MissingPluginError(f"{place}: {error}") from error
-            advice = "if it was registered in the process that made this weight (zoo.register), register it here first"
-            raise UnknownComponentError(f"{place}: {error}; {advice}") from error
+            missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
+            if not missing:
+                advice = "if it was registered by zoo.register where this weight was made, register it here first"
+                raise type(error)(f"{place}: {error}; {advice}") from error
+            packages = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
+            commands = ", ".join(install_plugin(name) for name in missing)
+            raise MissingPluginError(f"{place} needs {packages}; install with: {commands} ({error})") from error
         check_providers(spec, weight.providers, place, self.registry)
         stored = weight.spec_of(spec)
         if weight.spec != stored.untagged().to_json():
@@ -515,110 +455,102 @@ class OpenedModel:
         tag = self.weight.tag if self.weight else self.spec.tag
         return f"weights {tag}" if self.weight_name else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
-    def another(self, name: str) -> OpenedModel:
-        """Another name, resolved in the same way."""
-        return self.stock.open(name, publishers=True)
-
     def build(
         self,
         pretrained: bool | None = None,
         num_classes: int | None = None,
         in_chans: int | None = None,
         *,
+        checkpoint_path: Path | str | None = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        warn: bool = False,
         **options: OptionValue,
     ) -> ImageClassifier:
-        """Build the network; arguments and errors are those of `create_model`. A new last layer gives no warning."""
-        return self._load(pretrained, num_classes, in_chans, None, device, dtype, options)[0]
+        """Build the network; arguments and errors are those of `create_model`.
 
-    def build_settled(
-        self,
-        pretrained: bool | None = None,
-        num_classes: int | None = None,
-        in_chans: int | None = None,
-        *,
-        device: torch.device | str | None = None,
-    ) -> ImageClassifier:
-        """Build the same network on every call: with its weight, if there is one, and all else from a fixed seed.
-
-        torch's generator is left as it was. `pretrained=False` leaves the weight out.
+        Args:
+            warn: give a `NewHeadWarning` if the last layer is not the weight's.
         """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(UNTRAINED_SEED)
-            trained = bool(self.weight_name) if pretrained is None else pretrained
-            return self.build(trained, num_classes, in_chans, device=device)
-
-    def _load(
-        self,
-        pretrained: bool | None,
-        num_classes: int | None,
-        in_chans: int | None,
-        checkpoint_path: Path | str | None,
-        device: torch.device | str | None,
-        dtype: torch.dtype | None,
-        options: Mapping[str, OptionValue],
-    ) -> tuple[ImageClassifier, int | None]:
-        """The network, and how many classes the tensors that it was loaded from have; None for an untrained one."""
-        _check_choice(pretrained, checkpoint_path)
-        if checkpoint_path is not None and self.weight_name:
+        if checkpoint_path is not None and (_is_true(pretrained) or self.weight_name):
             raise OptionError(
                 f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
                 f"without a weight: {self.spec.untagged()}"
             )
-        opened = replace(self, spec=self.spec.with_options({"family": options}))
         trained = pretrained is not False and bool(self.weight_name)
-        tensors = opened._read(trained, checkpoint_path)
-        spec = opened.spec if trained else opened.spec.untagged()
-        classes = tensors.num_classes if num_classes is None else num_classes
-        channels = tensors.in_chans if in_chans is None else in_chans
-        settled = tensors.state is not None and classes in (0, tensors.num_classes)  # no layer stays random
-        with _without_drawing(device) if settled else nullcontext(), _on(device):
+        loaded = self._read(trained, checkpoint_path)
+        spec = (self.spec if trained else self.spec.untagged()).with_options({"family": options})
+        classes = loaded.num_classes if num_classes is None else num_classes
+        channels = loaded.in_chans if in_chans is None else in_chans
+        is_whole = loaded.state is not None and classes in (0, loaded.num_classes)  # no layer stays random
+        place = torch.device(device or "cpu")
+        # A device as context costs a tenth of all the rest.
+        with (
+            torch.random.fork_rng([place] if place.type == "cuda" else []) if is_whole else nullcontext(),
+            nullcontext() if device is None else place,
+        ):
             model = build_model(spec, classes, channels, self.registry, _keywords() if options else ())
         if dtype is not None:
             model = model.to(dtype=dtype)
         model.pretrained_cfg = weights.describe(model, self.weight if trained else None, self.source)
-        if tensors.state is None:
-            return model, None
-        weights.load(model, tensors.state, tensors.place, tensors.num_classes, tensors.in_chans)
-        if self.published is not None and isinstance(tensors.source, HubRepository):
-            model.pretrained_cfg = weights.describe_published(model, self.published, tensors.source, tensors.sha256)
-        return model, tensors.num_classes
+        if loaded.state is None:
+            return model
+        weights.load(model, loaded.state, loaded.place, loaded.num_classes, loaded.in_chans)
+        if self.published is not None and loaded.source is not None:
+            model.pretrained_cfg = weights.describe_published(model, self.published, loaded.source, loaded.sha256)
+        if warn and not is_whole:
+            warnings.warn(
+                f"{loaded.place} has a last layer for {loaded.num_classes} classes; the one for {model.num_classes} is "
+                "new and random, and differs on every call: train it, or leave num_classes out",
+                NewHeadWarning,
+                stacklevel=_level_of_caller(),
+            )
+        return model
 
-    def _read(self, trained: bool, checkpoint_path: Path | str | None) -> _Tensors:
-        """The tensors to load, if any, with the classes and channels of what was resolved."""
+    def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
+        """Build the same network on every call: with its weight, if there is one, and all else from a fixed seed.
+
+        torch's generator is left as it was.
+
+        Args:
+            pretrained: False leaves the weight out.
+            **keywords: further ones of `build`.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            return self.build(bool(self.weight_name) if pretrained is None else pretrained, **keywords)
+
+    def _read(self, trained: bool, checkpoint_path: Path | str | None) -> _Loaded:
+        """Read the tensors to load, if any, with the classes and channels of their network."""
         if checkpoint_path is not None:
             state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
             described = describe_model(self.spec, registry=self.registry)
-            return _Tensors(*weights.count_classes(described, state, place), state, place)
-        if self.published is not None:
-            counts = self.published.num_classes, self.published.in_chans
-            if not trained:
-                return _Tensors(*counts)
-            described = describe_model(self.spec, *counts, registry=self.registry)
-            state, source, sha256 = weights.read_published(described, self.published, self.stock.hub)
-            return _Tensors(*counts, state, str(source), source, sha256)
-        if self.weight is None or self.source is None:
-            return _Tensors()
-        counts = self.weight.num_classes, self.weight.in_chans
-        if not (trained or self.referenced):
-            return _Tensors(*counts)
+            return _Loaded(*weights.count_classes(described, state, place), state, place)
+        known = self.published or self.weight
+        if known is None:
+            return _Loaded()
+        counts = known.num_classes, known.in_chans
+        if self.published is not None and trained:
+            state, repository, sha256 = weights.read_published(self.published, self.stock.hub)
+            return _Loaded(*counts, state, str(repository), repository, sha256)
+        if self.weight is None or self.source is None or not (trained or self.referenced):
+            return _Loaded(*counts)
         data = weights.read_weight(self.weight, self.source, self.stock.hub)
         state = weights.parse_weight(data, self.weight.name)
         if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
             weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
-        return _Tensors(*counts, state if trained else None, self.weight.name)
+        return _Loaded(*counts, state if trained else None, self.weight.name)
 
 
 @final
 @dataclass(frozen=True)
-class _Tensors:
-    """What is loaded into a network.
+class _Loaded:
+    """Tensors to load into a network.
 
     Attributes:
-        num_classes, in_chans: of the network that they are of.
+        num_classes, in_chans: of the network that they belong to.
         state: key → tensor; None for a network that stays untrained.
-        place: what errors call them.
+        place: what messages call them.
         source, sha256: of a publisher's file.
     """
 
@@ -630,23 +562,11 @@ class _Tensors:
     sha256: str = ""
 
 
-def _without_drawing(device: torch.device | str | None) -> AbstractContextManager[None]:
-    """Leave torch's generators as they were."""
-    place = torch.device(device or "cpu")
-    return torch.random.fork_rng([place] if place.type == "cuda" else [])
-
-
-def _on(device: torch.device | str | None) -> AbstractContextManager[Any]:
-    """Build on a device; the context costs a tenth of all the rest, so it is left out if none is named."""
-    return nullcontext() if device is None else torch.device(device)
-
-
-def _check_choice(pretrained: bool | None, checkpoint_path: Path | str | None) -> None:
-    """Raise `OptionError` if it is not clear which weights are meant."""
+def _is_true(pretrained: bool | None) -> bool:
+    """Return a flag of `create_model`; raises `OptionError` for a tag."""
     if pretrained is not None and not isinstance(pretrained, bool):
         raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag")
-    if checkpoint_path is not None and pretrained:
-        raise OptionError("pretrained=True and checkpoint_path name two weights; leave one out")
+    return bool(pretrained)
 
 
 def _keywords() -> frozenset[str]:
@@ -654,17 +574,8 @@ def _keywords() -> frozenset[str]:
     return frozenset(inspect.signature(create_model).parameters) - {"name", "options"}
 
 
-def _check_providers(weight: StoredWeight, place: str, error: UnknownComponentError) -> None:
-    """Raise `MissingPluginError` if a distribution that a weight was made with is not installed."""
-    missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
-    if missing:
-        packages = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
-        commands = ", ".join(install_plugin(name) for name in missing)
-        raise MissingPluginError(f"{place} needs {packages}; install with: {commands} ({error})") from error
-
-
 def _meant_reference(text: str) -> str:
-    """The end of an error about a text that is like a folder or a repository; '' if it is like none."""
+    """Return the reference that a text probably stands for, as the end of an error; '' if none."""
     place = re.sub(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|/$", "", text)
     if place and is_folder(Path(place)):
         return f"for the folder of that name write {shorten(f'local-dir:{place}', 120)}"

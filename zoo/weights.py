@@ -1,4 +1,4 @@
-"""Weights: fetch the bytes of a record, verify them, load them strictly, and describe them in timm's words.
+"""Fetch the bytes of a weight, verify them, load them strictly, and describe them in timm's words.
 
 Size and sha256 come first, then safetensors, then every key and shape. A stored network is config.json beside
 model.safetensors; the config holds names, numbers and versions, never a class path.
@@ -10,14 +10,13 @@ import hashlib
 import json
 import math
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
@@ -28,6 +27,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
+from zoo.files import is_file
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, LocalFolder, PackageFile, Source, Spec
 from zoo.registry import package_file
@@ -35,41 +35,14 @@ from zoo.registry import package_file
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 RUN = "run.json"
-"""Written by `zoo train` at its start, with a draft of the record; config.json comes at the end."""
-CHECKPOINT = "checkpoint.pt"
+"""Written by `zoo train` from its start on; config.json comes at the end."""
 MAX_CONFIG_BYTES = 8 << 20
 """A million labels fit."""
 _MAX_PUBLISHED_BYTES = 1 << 32
-"""Of a publisher's file; timm's largest convolutional networks have about half of it."""
+"""timm's largest convolutional networks have about half of it."""
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-# torch's own errors are about sizes: of no elements, a shape may have more than its strides can count.
+# torch's own errors are about sizes: a shape of no elements may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
-
-
-@final
-@dataclass(frozen=True)
-class RunCheckpoint(Source):
-    """The last checkpoint of a run of `zoo train` that has not finished.
-
-    The run may go on meanwhile and replace the checkpoint, so the weights are kept as they were read.
-
-    Attributes:
-        path: the folder of the run.
-        place: the position of the run, in words: `after epoch 3 of 12`.
-        data: its weights as the bytes of a model.safetensors.
-    """
-
-    path: Path
-    place: str
-    data: bytes = field(repr=False)
-
-    def __str__(self) -> str:
-        return f"local-dir:{self.path}"
-
-    @property
-    def note(self) -> str:
-        """A warning for users of these weights."""
-        return f"{self.path} holds a run that has not finished; these are the weights of its checkpoint {self.place}"
 
 
 @final
@@ -110,52 +83,53 @@ def write_config(weight: StoredWeight, cfg: Mapping[str, Any], num_features: int
         "label_names": list(weight.labels),
         "model_args": {"in_chans": weight.in_chans},
         "pretrained_cfg": timm,
-        "zoo": zoo_section(weight),
+        "zoo": ZooSection(format=2, weight=weight).model_dump(mode="json"),
     }
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
-def zoo_section(weight: StoredWeight) -> dict[str, Any]:
-    """Return what a config.json says of a weight under the key `zoo`."""
-    return ZooSection(format=2, weight=weight).model_dump(mode="json")
-
-
-def read_config(data: bytes, origin: str, file: str = CONFIG) -> StoredWeight:
-    """Read the stored weight of a config.json, or of another `file` with the same section.
+def read_config(data: bytes, origin: str) -> StoredWeight:
+    """Read the stored weight of a config.json.
 
     Raises:
         WeightError: not a config, or of another format; the message names `origin`.
     """
     if len(data) > MAX_CONFIG_BYTES:
-        raise WeightError(f"{origin}: {file} has {len(data):,} bytes; valid: up to {MAX_CONFIG_BYTES:,}")
+        raise WeightError(f"{origin}: {CONFIG} has {len(data):,} bytes; valid: up to {MAX_CONFIG_BYTES:,}")
     try:
         content = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise WeightError(f"{origin}: {file} is not JSON ({error})") from error
+        raise WeightError(f"{origin}: {CONFIG} is not JSON ({error})") from error
     section = content.get("zoo") if isinstance(content, dict) else None
     if not isinstance(section, dict):
-        raise WeightError(f"{origin}: {file} has no key 'zoo'; it was not written by `zoo publish` or `zoo train`")
+        raise WeightError(f"{origin}: {CONFIG} has no key 'zoo'; it was not written by `zoo publish` or `zoo train`")
     if section.get("format") not in (1, 2):
         raise WeightError(
-            f"{origin}: {file} is of format {section.get('format')!r}, this zoo reads 1 and 2; "
+            f"{origin}: {CONFIG} is of format {section.get('format')!r}, this zoo reads 1 and 2; "
             "update it with: pip install --upgrade has8-zoo"
         )
     try:
         return ZooSection.model_validate(section).weight
     except ValidationError as error:
-        raise WeightError(f"{origin}: {file} does not follow the schema: {complaints(error)}") from error
+        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {complaints(error)}") from error
 
 
-def read_small(file: Path) -> bytes:
-    """Read a config of a folder, at most a byte more than one may have; raises `WeightError`."""
+def read_folder(folder: Path) -> StoredWeight:
+    """Read the stored weight of a folder; raises `WeightError` if it holds none."""
+    file = folder / CONFIG
     try:
         with file.open("rb") as opened:
-            return opened.read(MAX_CONFIG_BYTES + 1)
+            data = opened.read(MAX_CONFIG_BYTES + 1)
     except (OSError, ValueError) as error:
+        if is_file(folder / RUN):
+            raise WeightError(
+                f"{folder} holds a run that has not finished; continue it: zoo train … --out {folder} --resume"
+            ) from error
         raise WeightError(
             f"{file} cannot be read ({getattr(error, 'strerror', None) or error}); local-dir: names a folder that "
             "`zoo publish --to-dir` or `zoo train` wrote"
         ) from error
+    return read_config(data, f"local-dir:{folder}")
 
 
 # Bytes → tensors
@@ -182,12 +156,10 @@ def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) ->
         file = source.path / MODEL
         advice = f"config.json beside it names another file; publish or copy {source.path} again"
         try:
-            with file.open("rb") as opened:  # no more than was recorded, and no room for more than it has
+            with file.open("rb") as opened:  # allocates neither more than was recorded nor more than there is
                 data = opened.read(min(os.fstat(opened.fileno()).st_size, weight.size + 1))
         except OSError as error:
             raise WeightError(f"{weight.name}: {file} cannot be read ({error.strerror})") from error
-    elif isinstance(source, RunCheckpoint):
-        data = source.data
     else:
         raise TypeError(f"no published weight lies in {source!r}")
     check_bytes(data, weight, str(source), advice)
@@ -322,21 +294,19 @@ def _check_finite(place: str, state: Mapping[str, Tensor], own: Mapping[str, Ten
     Lowest and highest are found in one pass without a copy; both are NaN if any value is.
     """
     for key, value in state.items():
-        parts = torch.view_as_real(value) if value.is_complex() else value
-        if not parts.is_floating_point() or not parts.numel():
+        if not value.is_floating_point() or not value.numel():
             continue  # a count of batches, say
-        low, high = (float(bound) for bound in torch.aminmax(parts))
+        low, high = (float(bound) for bound in torch.aminmax(value))
         if not -math.inf < low <= high < math.inf:
-            count = int((~parts.isfinite()).sum())
             raise WeightError(
-                f"{place}: {key} holds NaN or infinity ({count:,} of {parts.numel():,} values); weights are finite "
-                "numbers: take an earlier checkpoint, or train again with a lower learning rate"
+                f"{place}: {key} holds NaN or infinity; weights are finite numbers: take an earlier checkpoint, or "
+                "train again with a lower learning rate"
             )
         dtype = own.get(key, value).dtype
         if dtype.is_floating_point and max(-low, high) > torch.finfo(dtype).max:
             raise WeightError(
-                f"{place}: {key} holds {max(low, high, key=abs):g}, which {dtype} cannot: "
-                f"valid are ±{torch.finfo(dtype).max:g}; load it with dtype=torch.float32"
+                f"{place}: {key} holds {max(low, high, key=abs):g}, but {dtype} reaches ±{torch.finfo(dtype).max:g}; "
+                "load it with dtype=torch.float32"
             )
 
 
@@ -360,134 +330,23 @@ def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place
     return counts[0], counts[1]
 
 
-# The checkpoint of a run that has not finished
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of `zoo train`, without running any code in it.
-
-    Raises:
-        WeightError: the file is damaged, or not a checkpoint.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():  # torch does not compare checksums
-                raise zipfile.BadZipFile(f"{damaged} is damaged")
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
-        raise unfit(path, error) from error
-
-
-def unfit(path: Path, error: Exception) -> WeightError:
-    """Return the error for a checkpoint that cannot be used."""
-    reason = str(error).strip().partition("\n")[0]
-    return WeightError(
-        f"{path} is damaged, or not a checkpoint of this version of `zoo train` ({type(error).__name__}: {reason}); "
-        "restore the file, or start in another folder (--out)"
-    )
-
-
-def read_unfinished(
-    folder: Path, draft: StoredWeight, described: ImageClassifier
-) -> tuple[StoredWeight, RunCheckpoint]:
-    """Read the last checkpoint in a run's folder as a weight: its record, and its source.
-
-    The tag ends in the epoch, since the bytes behind a tag never change and the run's own tag names its final weights.
-
-    Args:
-        folder: of the run.
-        draft: the record that the run began with.
-        described: its network, on the meta device too.
-
-    Raises:
-        WeightError: the checkpoint is damaged, or holds another network.
-    """
-    path = folder / CHECKPOINT
-    state = load_checkpoint(path)
-    try:
-        tensors = dict(state["averaged"] or state["model"])
-        epoch, step, epochs = int(state["epoch"]), int(state["step"]), int(state["identity"]["epochs"])
-        check_fit(tensors, described, str(path))  # a tensor may claim more than its file holds
-        data = pack(tensors, described.spec)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise unfit(path, error) from error
-    place = f"after step {step} in epoch {epoch + 1} of {epochs}" if step else f"after epoch {epoch} of {epochs}"
-    changes = {
-        "tag": f"{draft.tag}-epoch{epoch}" + (f"-step{step}" if step else ""),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "size": len(data),
-        "epochs": epoch or None,
-        "metrics": {},
-        "recipe": f"{draft.recipe}; not finished: the checkpoint {place}",
-    }
-    return draft.model_copy(update=changes), RunCheckpoint(folder, place, data)
-
-
 # Weights that a network's own publisher keeps
 
 
-@final
-class _TimmPreparation(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    input_size: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    num_classes: int
-
-
-@final
-class _TimmConfig(BaseModel):
-    """config.json as timm writes it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    architecture: str
-    pretrained_cfg: _TimmPreparation
-
-
-def read_published(
-    described: ImageClassifier, published: PublishedWeights, hub: Hub
-) -> tuple[dict[str, Tensor], HubRepository, str]:
-    """Fetch a publisher's weights, and compare them with what the publisher's library says.
-
-    Args:
-        described: the network, on the meta device too.
-        published: what the library says.
-        hub: where they are fetched.
+def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Tensor], HubRepository, str]:
+    """Fetch the weights of a network's publisher at their newest commit.
 
     Returns:
-        The tensors by our keys, the repository at their commit, and the file's sha256.
+        The tensors by our keys, the repository at that commit, and the file's sha256.
 
     Raises:
         HubError: the Hub cannot be reached, or refuses.
-        WeightError: the repository holds something else than the library says, or no safetensors file.
+        WeightError: not a safetensors file.
     """
     repository = hub.pin(HubRepository(published.file.repo_id, published.file.revision), remember=True)
-    place, origin = f"{CONFIG} of {repository}", f"{published.file.filename} of {repository}"
-    try:
-        config = _TimmConfig.model_validate_json(hub.fetch(repository, CONFIG, MAX_CONFIG_BYTES))
-    except ValidationError as error:
-        raise WeightError(f"{place} is not of timm's form: {complaints(error)}") from error
     data = hub.fetch(repository, published.file.filename, _MAX_PUBLISHED_BYTES)
-    state = {published.prefix + key: value for key, value in parse_weight(data, origin).items()}
-    stated, side = config.pretrained_cfg, published.stated.image_size
-    counts = count_classes(described, state, origin)
-    claims = (
-        (place, "architecture", config.architecture, published.architecture),
-        (place, "classes", stated.num_classes, published.num_classes),
-        (place, "input_size", stated.input_size, (published.in_chans, side, side)),
-        (place, "mean", stated.mean, published.stated.mean),
-        (place, "std", stated.std, published.stated.std),
-        (origin, "classes and channels", counts, (published.num_classes, published.in_chans)),
-    )
-    for where, what, said, expected in claims:
-        if said != expected:
-            raise WeightError(
-                f"{where} has {what} {said}, but the installed library of its publisher says {expected}; do not use "
-                "it, or install the version of the library that it was published with"
-            )
-    return state, repository, hashlib.sha256(data).hexdigest()
+    state = parse_weight(data, f"{published.file.filename} of {repository}")
+    return {published.prefix + key: value for key, value in state.items()}, repository, hashlib.sha256(data).hexdigest()
 
 
 # In timm's words
@@ -495,94 +354,84 @@ def read_published(
 
 def describe(model: ImageClassifier, weight: StoredWeight | None, source: Source | None = None) -> dict[str, Any]:
     """Make a model's `pretrained_cfg`: where its weights come from, if any, and how to prepare an image."""
-    cfg = {"architecture": model.spec.text, **describe_untrained(model.num_classes, model.in_chans)}
-    cfg |= describe_layers(model)
-    if weight is not None:
-        cfg |= describe_weight(weight) | {"source": str(source)}
-        _forget_other_classes(cfg, model)
-    return cfg
-
-
-def describe_untrained(num_classes: int, in_chans: int) -> dict[str, Any]:
-    """Describe the preparation of images for a network without weights."""
-    return {
-        "num_classes": num_classes,
-        "input_size": (in_chans, DEFAULT_IMAGE_SIZE, DEFAULT_IMAGE_SIZE),
-        "fixed_input_size": False,
-        "interpolation": "bicubic",
-        "crop_pct": 1.0,
-        "crop_mode": "center",
-        "mean": (0.0,) * in_chans,
-        "std": (1.0,) * in_chans,
-    }
-
-
-def describe_layers(model: ImageClassifier) -> dict[str, Any]:
-    """Name the layers whose shapes depend on classes and channels."""
-    return {
-        key: names[0] if len(names) == 1 else names
-        for key, names in (("classifier", model.classifier_names), ("first_conv", model.first_conv_names))
-    }
-
-
-def describe_weight(weight: StoredWeight) -> dict[str, Any]:
-    """Describe what a weight was trained for, and how to prepare an image for it."""
-    size = weight.preprocessing.size
-    mean, std = weight.preprocessing.of_channels(weight.in_chans)
-    return {
-        "tag": weight.tag,
-        "license": weight.license,
-        "num_classes": weight.num_classes,
-        "label_names": list(weight.labels),
-        "input_size": (weight.in_chans, size, size),
-        "interpolation": weight.preprocessing.interpolation,
-        "crop_mode": weight.preprocessing.crop,
-        "crop_pct": weight.preprocessing.crop_pct,
-        "mean": mean,
-        "std": std,
-    }
+    cfg = _describe_network(model)
+    return cfg if weight is None else _for_classes(cfg | describe_weight(weight) | {"source": str(source)}, model)
 
 
 def describe_published(
     model: ImageClassifier, published: PublishedWeights, source: Source, sha256: str
 ) -> dict[str, Any]:
-    """Describe a model with its publisher's weights: where they are from, their hash, how to prepare an image."""
-    stated, side = published.stated, published.stated.image_size or DEFAULT_IMAGE_SIZE
-    cfg = describe(model, None) | {
+    """Make the `pretrained_cfg` of a model with its publisher's weights."""
+    cfg = _describe_network(model) | {
         "tag": published.tag,
-        "license": stated.license or None,
+        "license": published.stated.license or None,
         "num_classes": published.num_classes,
-        "label_names": list(stated.labels),
-        "input_size": (published.in_chans, side, side),
-        "interpolation": stated.interpolation,
-        "crop_mode": "center",
-        "crop_pct": stated.crop_pct,
-        "mean": stated.mean,
-        "std": stated.std,
+        "label_names": list(published.stated.labels),
+        **_describe_images(preprocessing_of_published(published), published.in_chans),
         "source": str(source),
         "sha256": sha256,
     }
-    _forget_other_classes(cfg, model)
-    return cfg
+    return _for_classes(cfg, model)
 
 
-def _forget_other_classes(cfg: dict[str, Any], model: ImageClassifier) -> None:
+def describe_untrained(num_classes: int, in_chans: int) -> dict[str, Any]:
+    """Describe a network without weights in timm's words."""
+    images = _describe_images(Preprocessing(size=DEFAULT_IMAGE_SIZE), in_chans)
+    return {"num_classes": num_classes, "fixed_input_size": False, **images}
+
+
+def describe_weight(weight: StoredWeight) -> dict[str, Any]:
+    """Describe what a weight was trained for, and how to prepare an image for it."""
+    return {
+        "tag": weight.tag,
+        "license": weight.license,
+        "num_classes": weight.num_classes,
+        "label_names": list(weight.labels),
+        **_describe_images(weight.preprocessing, weight.in_chans),
+    }
+
+
+def describe_layers(model: ImageClassifier) -> dict[str, Any]:
+    """Name the layers whose shapes depend on classes and channels."""
+    named = (("classifier", model.classifier_names), ("first_conv", model.first_conv_names))
+    return {key: names[0] if len(names) == 1 else names for key, names in named}
+
+
+def _describe_network(model: ImageClassifier) -> dict[str, Any]:
+    untrained = describe_untrained(model.num_classes, model.in_chans)
+    return {"architecture": model.spec.text} | untrained | describe_layers(model)
+
+
+def _describe_images(preprocessing: Preprocessing, in_chans: int) -> dict[str, Any]:
+    mean, std = preprocessing.of_channels(in_chans)
+    return {
+        "input_size": (in_chans, preprocessing.size, preprocessing.size),
+        "interpolation": preprocessing.interpolation,
+        "crop_pct": preprocessing.crop_pct,
+        "crop_mode": preprocessing.crop,
+        "mean": mean,
+        "std": std,
+    }
+
+
+def _for_classes(cfg: dict[str, Any], model: ImageClassifier) -> dict[str, Any]:
     """Leave out the labels of a weight whose last layer the model does not have."""
-    if cfg["num_classes"] != model.num_classes:
-        cfg |= {"num_classes": model.num_classes, "label_names": []}
+    other = cfg["num_classes"] != model.num_classes
+    return cfg | {"num_classes": model.num_classes, "label_names": []} if other else cfg
 
 
 def preprocessing_of_published(published: PublishedWeights) -> Preprocessing:
     """Return how images are prepared for a publisher's weights."""
     stated = published.stated
-    prepared = {
-        "size": stated.image_size or DEFAULT_IMAGE_SIZE,
-        "interpolation": stated.interpolation,
-        "crop_pct": stated.crop_pct,
-        "mean": _one_for_all(stated.mean),
-        "std": _one_for_all(stated.std),
-    }
-    return Preprocessing.model_validate(prepared)
+    return Preprocessing.model_validate(
+        {
+            "size": stated.image_size or DEFAULT_IMAGE_SIZE,
+            "interpolation": stated.interpolation,
+            "crop_pct": stated.crop_pct,
+            "mean": _one_for_all(stated.mean),
+            "std": _one_for_all(stated.std),
+        }
+    )
 
 
 def labels_of(model: ImageClassifier) -> tuple[str, ...]:

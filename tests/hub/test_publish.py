@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -67,27 +66,13 @@ def test_links_and_secrets_in_a_folder_stay_there(hub: LoopbackHub, token: str, 
     assert hub.files(REPO).keys() == FOLDER.files.keys() | {".gitattributes"}
 
 
-@pytest.mark.parametrize(
-    ("role", "scopes", "words"),
-    [
-        (None, {}, "no token"),
-        ("unknown", {}, "does not accept the token"),
-        ("read", {}, "may only read"),
-        ("fineGrained", {}, "may not write to alice/tiny"),
-        ("fineGrained", {REPO: ("repo.content.read",), "bob": ("repo.write",)}, "may not write to alice/tiny"),
-    ],
-)
-def test_a_token_that_may_not_write(hub: LoopbackHub, role: str | None, scopes: Any, words: str) -> None:
-    token = {None: None, "unknown": "hf_unknown"}.get(role) or (role and hub.add_token("alice", role, scopes=scopes))
+@pytest.mark.parametrize(("role", "words"), [(None, "log in"), ("unknown", "log in"), ("read", "write access")])
+def test_a_token_that_may_not_write(hub: LoopbackHub, role: str | None, words: str) -> None:
+    token = hub.add_token("alice", "read") if role == "read" else role
     with pytest.raises(HubError, match=words) as caught:
         send(hub, token)
-    assert (changes(hub), hub.repositories) == ([], {})
+    assert hub.repositories == {}
     assert token is None or token not in f"{caught.value!r}"
-
-
-@pytest.mark.parametrize("scopes", [{"alice": ("repo.write", "repo.content.read")}, {REPO: ("repo.write",)}])
-def test_a_fine_grained_token_that_may(hub: LoopbackHub, scopes: dict[str, tuple[str, ...]]) -> None:
-    assert send(hub, hub.add_token("alice", "fineGrained", scopes=scopes)).changed
 
 
 def test_another_users_repository(hub: LoopbackHub) -> None:
@@ -102,7 +87,7 @@ def test_another_users_repository(hub: LoopbackHub) -> None:
     [
         ("cut upload", 1000, "cannot be reached"),
         ("fail", 500, "500"),
-        ("move", 1, "changed meanwhile"),
+        ("move", 1, "412"),
         ("lose commit", 1, "cannot be reached"),
     ],
 )
@@ -142,9 +127,9 @@ def test_a_card_that_the_hub_refuses(hub: LoopbackHub, token: str) -> None:
         {"model.safetensors": b"x"},
     ],
 )
-def test_a_repository_that_holds_something_else(hub: LoopbackHub, token: str, files: dict[str, bytes]) -> None:
+def test_a_repository_that_holds_something_else_is_left(hub: LoopbackHub, token: str, files: dict[str, bytes]) -> None:
     before = hub.put(REPO, files)
-    with pytest.raises(SaveError, match="choose another repository"):
+    with pytest.raises(SaveError, match=REPO):
         send(hub, token)
     assert (hub.commits(REPO)[-1].oid, changes(hub)) == (before, [])
 
@@ -159,10 +144,10 @@ def test_private_means_private(hub: LoopbackHub, token: str) -> None:
     assert len(hub.commits("alice/open")) == 2
 
 
-@pytest.mark.parametrize("repo_id", ["tiny", "../tiny", "alice/tiny@main", "alice/ti--ny", ""])
-def test_what_is_no_repository(hub: LoopbackHub, token: str, repo_id: str) -> None:
-    with pytest.raises(ModelNameError):
-        publish(FOLDER, repo_id, Hub(hub.endpoint, token=token))
+def test_a_malformed_repository_is_refused_before_any_request(hub: LoopbackHub, token: str) -> None:
+    for repo_id in ("tiny", "../tiny", "alice/tiny@main", "alice/ti--ny", ""):
+        with pytest.raises(ModelNameError):
+            publish(FOLDER, repo_id, Hub(hub.endpoint, token=token))
     assert hub.requests == []
 
 
@@ -196,9 +181,7 @@ def test_a_claim_that_is_wrong(changed: dict[str, Any], data: bytes, error: type
 
 def test_a_record_of_the_catalog_is_published_without_its_source() -> None:
     record = default_catalog().weights["ann_resnet_b8_m2_d4"][0]
-    folder = assemble(record, record.location, f"hf-hub:{REPO}")
-    assert folder.weight == record.stored()
-    assert json.loads(folder.files["config.json"])["zoo"]["weight"] == record.stored().model_dump(mode="json")
+    assert assemble(record, record.location, f"hf-hub:{REPO}").weight == record.stored()
 
 
 # The pin
@@ -244,29 +227,7 @@ def test_a_new_weight_comes_last_and_moves_to_new_commits(catalog: Path, tmp_pat
     assert (tmp_path / "link.yaml").is_symlink()
 
 
-def test_no_lock_stays_in_the_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    write_pin(tmp_path / "registry.yaml", tiny()[0], place())
-    assert [*temporary.iterdir()] == []
-
-
-def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
-    weights = [tiny()[0].model_copy(update={"tag": f"t{number}"}) for number in range(6)]
-    file = tmp_path / "registry.yaml"
-    threads = [threading.Thread(target=write_pin, args=(file, weight, place())) for weight in weights]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {record.tag for record in read_file(file).weights} == {weight.tag for weight in weights}
-
-
-@pytest.mark.parametrize(
-    "before",
-    ["version: 2\n", "[", "version: 1\nweights: []\n", "weights: []\nversion: 1\n", "version: 1\nweights: 3\n"],
-)
+@pytest.mark.parametrize("before", ["version: 2\n", "[", "weights: []\nversion: 1\n", "version: 1\nweights: 3\n"])
 def test_a_file_that_cannot_be_changed_stays(tmp_path: Path, before: str) -> None:
     file = tmp_path / "registry.yaml"
     file.write_text(before)
@@ -287,7 +248,7 @@ def test_other_bytes_never_take_a_listed_name(tmp_path: Path) -> None:
 ODD = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=30)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(ODD, st.lists(ODD, min_size=3, max_size=3))
 @example("# not a comment: [", ["---\n...\n", "'", '"'])
 @example("line\nbreaks\r\n", ["\x85\u2028\u2029", "no", "\ufeff\x00"])
@@ -327,11 +288,13 @@ def test_a_checkpoint_of_ones_own(hub: LoopbackHub, checkpoint: Path, monkeypatc
     monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "write"))
     more = ["--metric", "top1=33.5", "--recipe", "by hand", "--repo-id", "alice/mine", "--json"]
     row = json.loads(run(MADE, "--checkpoint", checkpoint, *STATED, *more).stdout)
-    assert row["state"] == "published"
+    assert (row["name"], row["state"], row["sha256"]) == (MADE, "published", tiny()[0].sha256)
     model = zoo.create_model(row["load"])
     assert (str(model.spec), model.pretrained_cfg["label_names"]) == (MADE, list(LABELS))
     [record] = read_file(Path("registry.yaml")).weights
     assert f"{record.source}@{record.revision}" == row["load"]
+    again = json.loads(run(row["load"], "--repo-id", "alice/mine", "--json").stdout)
+    assert (again["state"], again["load"]) == ("unchanged", row["load"])
     Path("registry.yaml").write_text(Path("registry.yaml").read_text().replace(record.sha256, "a" * 64))
     run(MADE, "--checkpoint", checkpoint, *STATED, "--repo-id", "alice/second", code=2)
     assert "alice/second" not in hub.repositories  # what cannot be pinned is not sent
@@ -342,12 +305,12 @@ def test_a_checkpoint_of_ones_own(hub: LoopbackHub, checkpoint: Path, monkeypatc
     [
         ((), "name a weight"),
         ((MADE,), "say where it goes"),
-        ((MADE, "--namespace", "alice"), "--namespace goes with --all"),
+        ((MADE, "--namespace", "alice"), "say where it goes"),
         (("--all",), "--all needs --namespace"),
-        (("--all", MADE, "--namespace", "alice"), "--all takes --namespace and no NAME"),
+        (("--all", MADE, "--namespace", "alice"), "--all needs --namespace"),
         (("--all", "--namespace", "alice"), "registry.yaml cannot be read"),
         ((f"{TINY}.none", "--to-dir", "out"), "has no pretrained weights"),
-        (("local-dir:none", "--to-dir", "out"), "cannot be read"),
+        (("timm_test_resnet", "--to-dir", "out"), "its own publisher"),
         ((B8, "--repo-id", "none"), "is not a repository"),
         ((B8, "--to-dir", "out", "--license", "GPL-3.0"), "--license"),
         ((f"local-dir:{'x' * 300}", "--to-dir", "out"), "cannot be read"),
@@ -364,15 +327,12 @@ def test_wrong_orders(hub: LoopbackHub, checkpoint: Path, arguments: tuple[str, 
     [
         ["--metric", "top1=inf"],
         ["--metric", "top1=810"],
-        ["--metric", "loss=-0.5"],
         ["--metric", "top1=33", "--metric", "top1=34"],
         ["--metric", "top1=much"],
         ["--labels", "labels.txt"],
         ["--labels", "ant,,cow"],
-        ["--labels", "ant"],
         ["--labels", "ant,b\ud800,cow"],
         ["--license", " "],
-        ["--image-size", "0"],
         ["--dataset", "caf\udce9"],
     ],
 )

@@ -1,8 +1,7 @@
-"""Reading the Hub: what is loaded are the published bytes, and nothing a server says becomes a path."""
+"""Reading the Hub: what is loaded are the published bytes, and no path is made of what a server says."""
 
 from __future__ import annotations
 
-import hashlib
 import resource
 import time
 import warnings
@@ -13,16 +12,13 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import constants
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub, black_hole, refusing
 from zoo.catalog import read_catalog
-from zoo.errors import HubError, MissingPluginError, ModelNameError, UnpinnedWarning, WeightError, ZooError
+from zoo.errors import HubError, MissingPluginError, ModelNameError, UnpinnedWarning, WeightError
 from zoo.hub.read import Hub
-from zoo.names import HubRepository
 from zoo.weights import MAX_CONFIG_BYTES, parse_weight
 
 REPO = "alice/tiny"
@@ -37,28 +33,24 @@ def pinned(hub: LoopbackHub) -> str:
     return f"hf-hub:{REPO}@{hub.put(REPO, tiny_files())}"
 
 
-def cached(tmp_path: Path) -> dict[str, bytes]:
-    """Name → bytes of the cached files."""
-    found = files_below(tmp_path / "hf_home")
-    return {name.rpartition("/")[2]: data for name, data in found.items() if "/files/" in name}
+def cached(tmp_path: Path) -> set[str]:
+    """Names of the cached files."""
+    return {name.rpartition("/")[2] for name in files_below(tmp_path / "hf_home")}
 
 
 def is_tiny(model: torch.nn.Module) -> bool:
     return torch.equal(model.state_dict()["head.fc.bias"], parse_weight(tiny()[1], "tiny")["head.fc.bias"])
 
 
-# What is honest
+# Published bytes
 
 
-def test_a_pin_loads_the_published_tensors_from_two_files_asked_for_once(
-    hub: LoopbackHub, pinned: str, tmp_path: Path
-) -> None:
+def test_a_pin_loads_the_published_tensors_from_two_files_asked_for_once(hub: LoopbackHub, pinned: str) -> None:
     hub.put(REPO, {"pytorch_model.bin": b"pickle", "zoo.py": b"code"})
     model = zoo.create_model(pinned)
     assert is_tiny(model)
     assert (model.num_classes, model.pretrained_cfg["source"]) == (len(LABELS), pinned)
     assert hub.downloads == [f"{REPO}/config.json", MODEL]
-    assert {hashlib.sha256(data).hexdigest() for data in cached(tmp_path).values()} == set(cached(tmp_path))
     hub.stop()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -72,7 +64,7 @@ def test_without_a_commit_it_takes_main_as_it_is_now_and_says_the_pin(hub: Loopb
         assert is_tiny(zoo.create_model(f"hf-hub:{REPO}"))
     assert told[0].filename == __file__
     hub.stop()
-    with pytest.raises(HubError, match="cannot be reached"):
+    with pytest.raises(HubError, match=REPO):
         zoo.create_model(f"hf-hub:{REPO}")  # a kept `main` is never taken for what is there now
 
 
@@ -83,7 +75,7 @@ def test_a_listed_weight_is_taken_by_its_record_alone(hub: LoopbackHub, tmp_path
     hub.put(REPO, {"model.safetensors": tiny("other")[1]})  # since the catalog was written
     assert is_tiny(zoo.create_model(f"{TINY}.noise", catalog=catalog, cache_dir=tmp_path / "elsewhere"))
     assert hub.downloads == [MODEL]
-    assert cached(tmp_path) == {}
+    assert cached(tmp_path) == set()
     assert SHA256 in {path.name for path in (tmp_path / "elsewhere").rglob("*")}
 
 
@@ -96,13 +88,10 @@ def test_the_token_stays_with_the_hub_and_out_of_messages(hub: LoopbackHub) -> N
     with pytest.raises(HubError) as caught:
         zoo.create_model(f"hf-hub:{REPO}@{'b' * 40}", token="hf_verysecret")
     assert "verysecret" not in f"{caught.value!r}{Hub(token='hf_verysecret')!r}"
-
-
-@pytest.mark.parametrize("token", ["hf_é", "hf_\n", "hf secret"])
-def test_a_token_that_no_header_can_hold(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    requests = len(hub.requests)
     with pytest.raises(HubError, match="HF_TOKEN"):
-        zoo.create_model(NOWHERE, token=token)
-    assert hub.requests == []
+        zoo.create_model(NOWHERE, token="hf_é")
+    assert len(hub.requests) == requests
 
 
 def test_an_endpoint_of_its_own_has_a_cache_of_its_own(hub: LoopbackHub, pinned: str) -> None:
@@ -117,44 +106,38 @@ def test_an_endpoint_of_its_own_has_a_cache_of_its_own(hub: LoopbackHub, pinned:
 # Wrong bytes
 
 
-def test_wrong_bytes_are_downloaded_once_more_then_refused(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
-    hub.add_fault("corrupt", match="model.safetensors", times=2)
-    with pytest.raises(HubError, match="other bytes than its own index"):
-        zoo.create_model(pinned)
-    assert hub.downloads.count(MODEL) == 2
-    assert SHA256 not in cached(tmp_path)
-    hub.add_fault("corrupt", match="model.safetensors", times=1)
-    assert is_tiny(zoo.create_model(pinned))
-
-
-def test_a_repository_whose_index_is_right_and_whose_record_names_other_bytes(hub: LoopbackHub) -> None:
-    revision = hub.put(REPO, tiny_files(model=tiny("other")[1]))
+def test_wrong_bytes_are_refused_and_not_kept(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
+    hub.add_fault("corrupt", match="model.safetensors")
     with pytest.raises(WeightError, match=SHA256):
-        zoo.create_model(f"hf-hub:{REPO}@{revision}")
-    assert MODEL not in hub.downloads
-
-
-@pytest.mark.parametrize("size", [-1, "8000", None, 1.5])
-def test_an_index_with_another_size(hub: LoopbackHub, pinned: str, size: Any) -> None:
-    entry = {"rfilename": "model.safetensors", "size": 1, "blobId": "0" * 40, "lfs": {"sha256": SHA256, "size": size}}
-    zoo.model_info(pinned)  # the config is cached
-    hub.add_fault("index", {"siblings": [entry | {"lfs": entry["lfs"] | {"pointerSize": 1}}]}, REPO)
-    with pytest.raises(HubError, match="does not answer as a Hub does"):
         zoo.create_model(pinned)
-    assert MODEL not in hub.downloads
+    assert SHA256 not in cached(tmp_path)
+    assert is_tiny(zoo.create_model(pinned))
+    revision = hub.put(REPO, tiny_files(model=tiny("other")[1]))  # its index is right, its config names other bytes
+    with pytest.raises(WeightError, match="not the published file"):
+        zoo.create_model(f"hf-hub:{REPO}@{revision}", cache_dir=tmp_path / "fresh")
+
+
+@pytest.mark.parametrize("size", [-1, "many", 10**12])
+def test_an_index_with_another_size(hub: LoopbackHub, pinned: str, tmp_path: Path, size: Any) -> None:
+    zoo.model_info(pinned)  # the config is cached
+    lfs = {"sha256": SHA256, "size": size, "pointerSize": 1}
+    entry = {"rfilename": "model.safetensors", "size": 1, "blobId": "0" * 40, "lfs": lfs}
+    hub.add_fault("index", {"siblings": [entry]}, REPO)
+    with pytest.raises(HubError, match=REPO):
+        zoo.create_model(pinned)
+    assert SHA256 not in cached(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["model", "config"])
 def test_a_file_larger_than_it_may_be_is_not_downloaded(hub: LoopbackHub, name: str) -> None:
     data = tiny()[1] + b" " if name == "model" else b" " * (MAX_CONFIG_BYTES + 1)
     revision = hub.put(REPO, tiny_files(**{name: data}))
-    with pytest.raises((HubError, WeightError), match="not downloaded"):
+    with pytest.raises(HubError, match="not downloaded"):
         zoo.create_model(f"hf-hub:{REPO}@{revision}")
     assert MODEL not in hub.downloads
 
 
 def test_more_bytes_than_announced_are_not_kept_in_memory(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
-    hub.objects[SHA256] = bytes(len(tiny()[1]) + 1)
     hub.add_fault("headers", {"Location": f"{hub.storage}/storage/{'0' * 64}?of={MODEL}"}, MODEL)
     hub.objects["0" * 64] = bytes(10 * len(tiny()[1]))
     with pytest.raises(HubError, match="more bytes come"):
@@ -162,27 +145,26 @@ def test_more_bytes_than_announced_are_not_kept_in_memory(hub: LoopbackHub, pinn
     assert SHA256 not in cached(tmp_path)
 
 
-@pytest.mark.parametrize("damage", [b"", b"x" * 1000])
-def test_a_damaged_cache_is_repaired_by_one_download(
-    hub: LoopbackHub, pinned: str, tmp_path: Path, damage: bytes
-) -> None:
+def test_a_damaged_cache_is_repaired_by_one_download(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
     zoo.create_model(pinned)
     (file,) = (tmp_path / "hf_home").rglob(SHA256)
-    file.write_bytes(damage)
-    hub.downloads.clear()
-    assert is_tiny(zoo.create_model(pinned))
-    assert (hub.downloads, file.read_bytes()) == ([MODEL], tiny()[1])
+    for damage in (b"", b"x" * 1000):
+        file.write_bytes(damage)
+        hub.downloads.clear()
+        assert is_tiny(zoo.create_model(pinned))
+        assert (hub.downloads, file.read_bytes()) == ([MODEL], tiny()[1])
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
 def test_a_cut_download_is_finished_and_a_broken_one_leaves_nothing(
-    hub: LoopbackHub, pinned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: LoopbackHub, pinned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    hub.add_fault("reset download", 5000, "model.safetensors")
-    with pytest.raises(HubError, match="cannot be reached"):
+    hub.add_fault("reset download", 500, name)
+    with pytest.raises(HubError, match=name):
         zoo.create_model(pinned)
-    assert len(cached(tmp_path)) == 1  # the config
-    hub.add_fault("cut download", 5000, "model.safetensors")
+    assert len(cached(tmp_path)) == (name == "model.safetensors")  # the config came before
+    hub.add_fault("cut download", 500, name)
     assert is_tiny(zoo.create_model(pinned))
     assert SHA256 in cached(tmp_path)
 
@@ -198,81 +180,66 @@ def test_a_full_disk_leaves_nothing(hub: LoopbackHub, pinned: str, tmp_path: Pat
 # A server's words
 
 
-@pytest.mark.parametrize("header", ["ETag", "X-Linked-ETag"])
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("header", ["ETag", "X-Linked-ETag", "X-Repo-Commit"])
 def test_an_etag_that_climbs_out_of_the_cache_reaches_nothing(
-    hub: LoopbackHub, pinned: str, tmp_path: Path, header: str, name: str
+    hub: LoopbackHub, pinned: str, tmp_path: Path, header: str
 ) -> None:
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     up = "../" * 12
-    for etag in (str(victim), f'"{victim}"', f"{up}{str(victim)[1:]}", f'W/"{up}{str(victim)[1:]}"'):
-        hub.add_fault("headers", {header: etag, "X-Repo-Commit": f"{up}{str(victim)[1:]}"}, name, times=3)
-        assert is_tiny(zoo.create_model(pinned, cache_dir=tmp_path / "hf_home" / "own"))
+    for name in ("config.json", "model.safetensors"):
+        for etag in (str(victim), f'W/"{up}{str(victim)[1:]}"'):
+            hub.add_fault("headers", {header: etag}, name, times=3)
+    assert is_tiny(zoo.create_model(pinned, cache_dir=tmp_path / "hf_home" / "own"))
     assert victim.read_bytes() == b"mine"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hf_home", "victim"]
 
 
-@pytest.mark.parametrize("sha", [None, "main", "../../victim", 5, "a" * 39, "0" * 40])
+@pytest.mark.parametrize("sha", [None, "main", "../../victim", 5, "0" * 40])
 def test_an_index_of_another_commit_pins_nothing(hub: LoopbackHub, pinned: str, tmp_path: Path, sha: Any) -> None:
-    hub.add_fault("index", {"sha": sha}, REPO)
-    with pytest.raises(HubError, match="does not answer as a Hub does"):
-        zoo.create_model(pinned)
-    assert files_below(tmp_path / "hf_home") == {}
+    hub.add_fault("index", {"sha": sha}, REPO, times=2)
+    for reference in (pinned, f"hf-hub:{REPO}")[: 1 if sha == "0" * 40 else 2]:  # a branch may be at any commit
+        with pytest.raises(HubError, match="does not answer as a Hub does"):
+            zoo.create_model(reference)
+    assert cached(tmp_path) == set()
 
 
-ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=9),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["sha", "siblings", "rfilename", "lfs", "size", "error"]), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
+@pytest.mark.parametrize("answer", [b"", b"<html>log in</html>", b"[]", b"null", b'{"sha": {}, "siblings": 3}'])
+def test_any_answer_is_an_error_of_the_zoo(hub: LoopbackHub, answer: bytes) -> None:
+    hub.add_fault("answer", answer, times=9)
+    with pytest.raises(HubError, match=REPO):
+        zoo.create_model(NOWHERE)
 
 
-@settings(max_examples=60, deadline=None)
-@given(ANY.map(lambda value: yaml.safe_dump(value).encode()) | st.binary(max_size=40) | ANY)
-def test_any_answer_is_an_error_of_the_zoo(answer: Any) -> None:
-    hub = LoopbackHub()
-    hub.add_fault("answer", answer if isinstance(answer, bytes) else repr(answer).encode(), times=9)
-    try:
-        with pytest.raises(HubError):
-            Hub(hub.endpoint).index(HubRepository(REPO, "a" * 40))
-    finally:
-        hub.stop()
-
-
-# What cannot be had
+# Missing and unreachable
 
 
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
-        ("alice/none", ["no such repository", "hf auth login"]),
-        (f"{REPO}@{'a' * 40}", ["no such revision"]),
-        ("alice/secret", ["no such repository", "hf auth login"]),
-        ("alice/empty", ["config.json", "no such file"]),
-        ("alice/half", ["model.safetensors", "no such file"]),
-        ("alice/gated", ["gated", "hf auth login"]),
+        ("alice/none", "hf auth login"),
+        (f"{REPO}@{'a' * 40}", "no such revision"),
+        ("alice/secret", "hf auth login"),
+        ("alice/half", r"model\.safetensors: no such file"),
+        ("alice/gated", "gated.*hf auth login"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::zoo.errors.UnpinnedWarning")
-def test_what_the_hub_does_not_have_or_give(hub: LoopbackHub, pinned: str, reference: str, words: list[str]) -> None:
+def test_a_repository_that_the_hub_does_not_have_or_give(
+    hub: LoopbackHub, pinned: str, reference: str, words: str
+) -> None:
     hub.put("alice/secret", tiny_files(), private=True)
-    hub.put("alice/empty", {"notes.txt": b"nothing"})
     hub.put("alice/half", {"config.json": tiny_files()["config.json"]})
     hub.put("alice/gated", tiny_files())
     hub.gate("alice/gated", "carol")
-    with pytest.raises(HubError) as caught:
+    with pytest.raises(HubError, match=words):
         zoo.create_model(f"hf-hub:{reference}")
-    assert [word for word in words if word not in str(caught.value)] == []
     if reference == "alice/gated":
         assert is_tiny(zoo.create_model("hf-hub:alice/gated", token=hub.add_token("carol", "read")))
 
 
 @pytest.mark.parametrize("reference", [f"{REPO}@main", f"{REPO}@../../x", "tiny", "../tiny", "alice/tiny/more", ""])
-def test_what_is_no_pinned_repository_is_refused_before_any_request(hub: LoopbackHub, reference: str) -> None:
+def test_a_malformed_reference_is_refused_before_any_request(hub: LoopbackHub, reference: str) -> None:
     with pytest.raises(ModelNameError):
         zoo.create_model(f"hf-hub:{reference}")
     assert hub.requests == []
@@ -280,7 +247,7 @@ def test_what_is_no_pinned_repository_is_refused_before_any_request(hub: Loopbac
 
 @pytest.mark.parametrize("endpoint", ["nowhere", "http://[", "ftp://127.0.0.1", "http://127.0.0.1:99999", ""])
 def test_an_address_that_nothing_answers_at(hub: LoopbackHub, endpoint: str) -> None:
-    with pytest.raises(ZooError, match=endpoint.replace("[", r"\[") or "cannot be reached"):
+    with pytest.raises(HubError, match=REPO):
         zoo.create_model(NOWHERE, endpoint=endpoint or refusing())
 
 

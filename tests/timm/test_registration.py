@@ -16,7 +16,6 @@ import zoo.timm
 from zoo.catalog import default_catalog
 from zoo.errors import ComponentError, ModelNameError, UnknownComponentError, install_extra
 from zoo.timm import has8_zoo
-from zoo.timm.pretrained import places
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 COMPOSED = "has8_resnet_b2_m2_d1_ste_rate_plif"
@@ -30,11 +29,10 @@ def _python(code: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def foreign() -> Iterator[str]:
-    """A model of somebody else's, under a name that the zoo could compose."""
+    """A model of another library, under a name that the zoo could compose."""
     name = "has8_resnet_b3_m2_d1_ste_bpd"
-    code = compile(f"def {name}(pretrained=False, **keywords): raise NotImplementedError", "foreign", "exec")
-    module = type(sys)("somebodys_models")
-    exec(code, vars(module))
+    module = type(sys)("other_models")
+    exec(f"def {name}(pretrained=False, **keywords): raise NotImplementedError", vars(module))
     sys.modules[module.__name__] = module
     timm.models.register_model(getattr(module, name))
     yield name
@@ -42,15 +40,9 @@ def foreign() -> Iterator[str]:
     del timm.models._registry._model_entrypoints[name], sys.modules[module.__name__]
 
 
-def test_every_name_of_the_catalog_is_timms_too() -> None:
+def test_every_name_of_the_catalog_is_timms_too_with_its_tags() -> None:
     ours = set(timm.list_models(module="has8_zoo"))
-    assert set(zoo.list_models()) <= ours
-    assert {name for name in zoo.list_models() if name.startswith("has8_")} <= set(timm.list_models("has8_*"))
-    assert ours <= set(has8_zoo.__all__)
-    assert all(callable(getattr(has8_zoo, name)) for name in has8_zoo.__all__)
-
-
-def test_names_with_weights_are_listed_with_their_tags() -> None:
+    assert set(zoo.list_models()) <= ours <= set(has8_zoo.__all__)
     listed = set(timm.list_pretrained("has8_*")) | set(timm.list_pretrained("ann_*"))
     assert set(zoo.list_models(pretrained=True)) == listed
 
@@ -64,23 +56,15 @@ def test_the_cfg_says_what_the_record_says() -> None:
     assert cfg.file == record.source
 
 
-def test_a_weight_on_the_hub_has_its_commit_written_out() -> None:
-    record, pin = default_catalog().weights[B8][0], f"alice/b8@{'a' * 40}"
-    published = record.model_copy(update={"published": f"hf-hub:{pin}"})
-    moved = record.model_copy(update={"source": "hf-hub:alice/b8", "revision": "a" * 40, "published": None})
-    assert places(published) == {"file": record.source, "hf_hub_id": pin}
-    assert places(moved) == {"hf_hub_id": pin}
-
-
-def test_a_composed_name_is_registered_on_request_and_again_in_peace() -> None:
-    assert zoo.timm.register_models(f"{COMPOSED}.x", "has8_resnet_b2_m2_d1_ste_rate_if") == [
-        COMPOSED,
-        "has8_resnet_b2_m2_d1_ste_rate",
-    ]
-    entry = timm.model_entrypoint(COMPOSED)
+def test_a_composed_name_is_registered_on_request_and_again_in_peace(recwarn: pytest.WarningsRecorder) -> None:
+    names = zoo.timm.register_models(f"{COMPOSED}.x", "has8_resnet_b2_m2_d1_ste_rate_if")
+    assert names == [COMPOSED, "has8_resnet_b2_m2_d1_ste_rate"]
+    entry, before = timm.model_entrypoint(COMPOSED), timm.list_models()
     zoo.timm.register_models(COMPOSED, B8)
-    assert timm.model_entrypoint(COMPOSED) is entry
+    importlib.reload(zoo.timm)
+    assert (timm.model_entrypoint(COMPOSED), timm.list_models()) == (entry, before)
     assert timm.create_model(COMPOSED, num_classes=3).num_classes == 3
+    assert [str(warning.message) for warning in recwarn if "Overwriting" in str(warning.message)] == []
 
 
 @pytest.mark.parametrize(
@@ -91,46 +75,19 @@ def test_a_composed_name_is_registered_on_request_and_again_in_peace() -> None:
         ("has8_resnet_b2_m2_d1_has8-zoo:ste_bpd", ModelNameError),
     ],
 )
-def test_what_is_no_name_for_timm_is_refused(name: str, error: type[Exception]) -> None:
+def test_a_name_that_timm_cannot_have_is_refused(name: str, error: type[Exception]) -> None:
     before = timm.list_models()
     with pytest.raises(error, match="resnet"):
         zoo.timm.register_models("has8_resnet_b2_m3_d1_ste_bpd", name)
     assert timm.list_models() == before
 
 
-def test_importing_again_is_harmless(recwarn: pytest.WarningsRecorder) -> None:
-    before, entry = timm.list_models(), timm.model_entrypoint(B8)
-    importlib.reload(zoo.timm)
-    assert timm.list_models() == before
-    assert timm.model_entrypoint(B8) is entry
-    assert [str(warning.message) for warning in recwarn if "Overwriting" in str(warning.message)] == []
-
-
-def test_a_name_that_is_taken_is_left_and_both_are_named(foreign: str) -> None:
+def test_a_name_that_is_taken_is_left(foreign: str) -> None:
     theirs = timm.model_entrypoint(foreign)
-    with pytest.raises(ComponentError, match=r"of somebodys_models, which that of has8-zoo 0\.1\.0"):
+    with pytest.raises(ComponentError, match=f"{foreign}.*other_models"):
         zoo.timm.register_models("has8_resnet_b5_m2_d1_ste_bpd", foreign)
     assert timm.model_entrypoint(foreign) is theirs
     assert not timm.is_model("has8_resnet_b5_m2_d1_ste_bpd")
-
-
-@pytest.mark.slow
-def test_an_import_that_meets_a_name_of_the_catalog_replaces_nothing() -> None:
-    done = _python(
-        "import sys, timm\n"
-        f"code = 'def {B8}(pretrained=False, **keywords): raise NotImplementedError'\n"
-        "module = sys.modules['somebodys_models'] = type(sys)('somebodys_models')\n"
-        "exec(code, vars(module))\n"
-        f"timm.models.register_model(module.{B8})\n"
-        "before = timm.list_models()\n"
-        "try: import zoo.timm\n"
-        "except ValueError as error: print(type(error).__name__, error)\n"
-        f"assert timm.model_entrypoint('{B8}') is module.{B8}\n"
-        "assert timm.list_models() == before\n"
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"ComponentError timm has a model '{B8}' already, of somebodys_models, which ")
-    assert "of has8-zoo 0.1.0 (zoo.families.has8:Has8Family) does not replace" in done.stdout
 
 
 @pytest.mark.slow
@@ -140,22 +97,18 @@ def test_the_zoo_alone_registers_nothing_and_loads_no_timm() -> None:
         "zoo.create_model('has8_resnet_b8_m2_d4_ste_bpd', pretrained=True)\n"
         "assert 'timm' not in sys.modules\n"
         "import timm\n"
-        "print(len(timm.list_models('*')), len(timm.list_models('has8_*')), timm.list_models(module='has8_zoo'))\n"
+        "assert len(timm.list_models('*')) > 1000 and not timm.list_models('has8_*')\n"
         "before = {name: timm.model_entrypoint(name) for name in timm.list_models()}\n"
         "import zoo.timm\n"
         "assert all(timm.model_entrypoint(name) is entry for name, entry in before.items())\n"
-        "ours = {name: timm.model_entrypoint(name) for name in timm.list_models('has8_*')}\n"
-        "for name in [name for name in sys.modules if name.startswith('zoo.timm')]: del sys.modules[name]\n"
-        "import zoo.timm\n"
-        "assert {name: timm.model_entrypoint(name) for name in timm.list_models('has8_*')} == ours != {}\n"
     )
     assert done.returncode == 0, done.stderr
-    every, ours, module = done.stdout.split()
-    assert int(every) > 1000
-    assert (ours, module) == ("0", "[]")
 
 
-def test_without_timm_the_error_says_what_to_install() -> None:
-    done = _python("import sys; sys.modules['timm'] = None; import zoo.timm")
+@pytest.mark.slow
+@pytest.mark.parametrize("line", ["import zoo.timm", "import zoo; zoo.create_model('timm_resnet18')"])
+def test_without_timm_the_error_says_what_to_install(line: str) -> None:
+    done = _python(f"import sys; sys.modules['timm'] = None; {line}")
     assert done.returncode == 1
-    assert f"MissingExtraError: zoo.timm needs timm; install it with: {install_extra('timm')}" in done.stderr
+    assert "MissingExtraError" in done.stderr
+    assert install_extra("timm") in done.stderr

@@ -1,4 +1,4 @@
-"""`timm_…` with timm's own weights: from a Hub on loopback, refused where it holds something else than timm says."""
+"""`timm_…` with timm's own weights, from the loopback Hub; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +20,8 @@ import zoo
 from tests.cli.commands import objects, run
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
-from zoo.errors import HubError, ModelNameError, WeightError
-from zoo.inference.predict import Prediction, transform
+from zoo.errors import HubError, WeightError
+from zoo.inference.predict import transform
 
 __all__ = ["hub"]
 
@@ -40,15 +39,9 @@ def theirs() -> nn.Module:
     return network.eval()
 
 
-def stored(network: nn.Module, **said: Any) -> dict[str, bytes]:
-    """The repository as timm's push_to_hf_hub makes it."""
-    cfg = timm.get_pretrained_cfg(NAME).to_dict()
-    prepared = {key: cfg[key] for key in ("tag", "input_size", "mean", "std", "num_classes", "crop_pct")} | said
-    config = {"architecture": said.get("architecture", NAME), "num_classes": 1000, "pretrained_cfg": prepared}
-    return {
-        "config.json": json.dumps(config).encode(),
-        "model.safetensors": save({key: value.contiguous() for key, value in network.state_dict().items()}),
-    }
+def stored(network: nn.Module) -> dict[str, bytes]:
+    """The repository as far as it is read."""
+    return {"model.safetensors": save({key: value.contiguous() for key, value in network.state_dict().items()})}
 
 
 @pytest.mark.parametrize("name", [f"timm_{NAME}", f"timm_{NAME}.{TAG}"])
@@ -65,19 +58,6 @@ def test_they_are_timms_weights_prepared_as_timm_says(name: str, hub: LoopbackHu
     assert model.pretrained_cfg["source"] == f"hf-hub:{REPO}@{commit}"
     assert model.pretrained_cfg["license"] == cfg.license
     assert model.pretrained_cfg["label_names"][0] == "tench, Tinca tinca"
-
-
-def test_images_are_prepared_and_labelled_by_name(hub: LoopbackHub, theirs: nn.Module) -> None:
-    from timm.data import create_transform, resolve_data_config
-
-    hub.put(REPO, stored(theirs))
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (170, 210, 3), np.uint8))
-    answer = zoo.predict(f"timm_{NAME}", image, top=1)[0]
-    assert isinstance(answer, Prediction)
-    config = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
-    with torch.no_grad():
-        expected = theirs(create_transform(**config)(image)[None]).softmax(1).max()
-    assert answer.probability == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_another_head_and_one_channel_are_adapted_and_false_loads_nothing(hub: LoopbackHub, theirs: nn.Module) -> None:
@@ -104,15 +84,6 @@ def test_offline_the_cache_gives_what_it_gave_before(
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in begun.state_dict().items())
 
 
-def test_offline_without_a_cache_the_error_says_what_forbids_it(
-    hub: LoopbackHub, theirs: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hub.put(REPO, stored(theirs))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(HubError, match="HF_HUB_OFFLINE"):
-        zoo.create_model(f"timm_{NAME}", pretrained=True)
-
-
 def _without_a_layer(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if not key.startswith("layer4")}
 
@@ -121,50 +92,20 @@ def _of_fewer_classes(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return state | {"fc.weight": state["fc.weight"][:10].contiguous(), "fc.bias": state["fc.bias"][:10].contiguous()}
 
 
-@pytest.mark.parametrize(
-    ("said", "change", "told"),
-    [
-        ({"mean": [0.1, 0.5, 0.5]}, None, r"config\.json of .* has mean \(0\.1, 0\.5, 0\.5\), but .* says \(0\.5, "),
-        ({"input_size": [3, 224, 224]}, None, r"has input_size \(3, 224, 224\), but .* says \(3, 160, 160\)"),
-        ({"num_classes": 10}, None, "has classes 10, but .* says 1000"),
-        ({"architecture": "resnet18"}, None, "has architecture resnet18, but .* says test_resnet"),
-        ({"std": "no"}, None, r"config\.json of .* is not of timm's form: pretrained_cfg\.std"),
-        ({}, _of_fewer_classes, r"model\.safetensors of .* \(10, 3\)"),
-        ({}, _without_a_layer, r"does not fit its model; missing: net\.layer4"),
-    ],
-)
-def test_what_is_not_as_timm_says_is_refused(
-    said: dict[str, Any],
-    change: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None,
-    told: str,
-    hub: LoopbackHub,
-    theirs: nn.Module,
+@pytest.mark.parametrize("change", [_without_a_layer, _of_fewer_classes])
+def test_tensors_of_another_network_are_refused(
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]], hub: LoopbackHub, theirs: nn.Module
 ) -> None:
-    files = stored(theirs, **said)
-    if change is not None:
-        files["model.safetensors"] = save(change(dict(theirs.state_dict())))
-    hub.put(REPO, files)
-    with pytest.raises(WeightError, match=told):
-        zoo.create_model(f"timm_{NAME}", pretrained=True, num_classes=5)
+    hub.put(REPO, {"model.safetensors": save(change(dict(theirs.state_dict())))})
+    with pytest.raises(WeightError, match="does not fit its model"):
+        zoo.create_model(f"timm_{NAME}", pretrained=True)
 
 
 def test_bytes_that_are_not_those_of_the_index_are_refused(hub: LoopbackHub, theirs: nn.Module) -> None:
     hub.put(REPO, stored(theirs))
     hub.add_fault("corrupt", match="model.safetensors", times=99)
-    with pytest.raises(HubError):
+    with pytest.raises(WeightError, match="not the published file"):
         zoo.create_model(f"timm_{NAME}", pretrained=True)
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        (f"timm_{NAME}.a9_in1k", f"timm has no weights 'a9_in1k' of {NAME}.*tags: {TAG}"),
-        ("timm_resnet14t.nothing", "timm has no weights 'nothing' of resnet14t"),
-    ],
-)
-def test_weights_that_timm_does_not_have(name: str, told: str) -> None:
-    with pytest.raises(ModelNameError, match=told):
-        zoo.create_model(name)
 
 
 @pytest.fixture
@@ -179,13 +120,18 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_predict_and_profile_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path) -> None:
+    from timm.data import create_transform, resolve_data_config
+
     hub.put(REPO, stored(theirs))
-    name = f"timm_{NAME}.{TAG}"
     image = photos / "tench, Tinca tinca" / "0.png"
     (answer,) = objects(run("predict", image, "--model", f"timm_{NAME}", "--json"))
-    assert (answer["model"], len(answer["predictions"])) == (name, 3)
-    (cost,) = objects(run("profile", name, "--data", image, "--image-size", "32", "--json"))
-    assert (cost["name"], cost["weights"], cost["num_classes"]) == (name, f"weights {TAG}", 1000)
+    assert (answer["model"], len(answer["predictions"])) == (f"timm_{NAME}.{TAG}", 3)
+    config = resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(NAME).to_dict())
+    with torch.no_grad():
+        expected = theirs(create_transform(**config)(Image.open(image))[None]).softmax(1).max()
+    assert answer["predictions"][0]["probability"] == pytest.approx(float(expected), rel=1e-3)
+    (cost,) = objects(run("profile", f"timm_{NAME}.{TAG}", "--image-size", "32", "--json"))
+    assert (cost["name"], cost["num_classes"]) == (f"timm_{NAME}.{TAG}", 1000)
 
 
 @pytest.mark.slow
@@ -204,17 +150,12 @@ def test_eval_and_train_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, p
     assert json.loads((tmp_path / "run" / "run.json").read_text())["started_from"]["sha256"] == sha256
 
 
-def test_what_needs_a_record_says_what_takes_them_and_no_network_is_asked_for_a_count(hub: LoopbackHub) -> None:
+def test_commands_that_need_a_record_say_so_and_a_count_needs_no_network(hub: LoopbackHub) -> None:
     hub.stop()
-    refused = run("info", f"timm_{NAME}.{TAG}")
-    assert refused.exit_code == 2
-    assert "in no catalog; `zoo predict`, `eval`" in " ".join(refused.stderr.split())
-    for word in ("onnx", "nir"):
-        export = run("export", f"timm_{NAME}.{TAG}", "--format", word, "--out", f"nowhere.{word}")
-        assert (export.exit_code, "without the record" in " ".join(export.stderr.split())) == (2, True)
-    (cost,) = objects(run("profile", f"timm_{NAME}.{TAG}", "--image-size", "32", "--json"))
-    assert (cost["name"], cost["weights"]) == (f"timm_{NAME}.{TAG}", None)
+    (known,) = objects(run("info", f"timm_{NAME}.{TAG}", "--json"))
+    assert (known["name"], known["weights"]) == (f"timm_{NAME}.{TAG}", [])
+    export = run("export", f"timm_{NAME}.{TAG}", "--format", "onnx", "--out", "nowhere.onnx")
+    assert (export.exit_code, "without the record" in " ".join(export.stderr.split())) == (2, True)
     offline = run("eval", f"timm_{NAME}", "--data", ".")
     assert offline.exit_code == 2
     assert "error: " in offline.stderr
-    assert "Traceback" not in offline.stderr

@@ -149,7 +149,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _open(name: str, **places: Any) -> OpenedModel:
-    return open_model(name, publishers=True, **places)
+    return open_model(name, **places)
 
 
 def _begin(control: str, name: str = WIDE, **family: float) -> Beginning:

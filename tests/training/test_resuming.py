@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 import zoo
@@ -25,7 +24,7 @@ from tests.training.train_processes import TrainProcess, arguments
 from zoo.cli import app
 from zoo.data import ImageSplit
 from zoo.data.splits import limit_images
-from zoo.errors import InputError, TrainingStoppedError, UnfinishedRunWarning, WeightError
+from zoo.errors import InputError, WeightError
 from zoo.training import DataOptions, Observer, train
 from zoo.training.observers import EpochRow, StepFigures, Totals
 
@@ -235,45 +234,9 @@ def stopped(photos: Path) -> Path:
     return out
 
 
-NOTE = "holds a run that has not finished; these are the weights of its checkpoint after epoch 2 of 3"
-
-
-def test_an_unfinished_run_loads_from_its_checkpoint_with_a_warning(stopped: Path) -> None:
-    with pytest.warns(UnfinishedRunWarning, match=NOTE):
-        model = zoo.create_model(f"local-dir:{stopped}", pretrained=True)
-    saved, state = torch.load(stopped / "checkpoint.pt", weights_only=True)["model"], model.state_dict()
-    assert state.keys() == saved.keys()
-    assert all(torch.equal(state[key], value) for key, value in saved.items())
-    assert model.pretrained_cfg["label_names"] == ["night", "noon"]
-    assert model.pretrained_cfg["input_size"] == (3, 16, 16)
-
-
-def test_an_unfinished_run_is_measured_and_published_as_that(stopped: Path, photos: Path, tmp_path: Path) -> None:
-    measured = run("eval", stopped, "--data", photos, "--json")
-    assert measured.exit_code == 0, measured.output
-    content = json.loads(measured.stdout)
-    assert (content["images"], content["notes"][0]) == (8, f"{stopped} {NOTE}")  # on images that were not trained on
-    done = run("publish", stopped, "--to-dir", tmp_path / "out", "--license", "MIT")
-    assert done.exit_code == 0, done.output
-    assert NOTE in done.stderr
-    weight = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))["zoo"]["weight"]
-    assert (weight["tag"], weight["epochs"], weight["metrics"]) == ("photos-epoch2", 2, {})
-    assert "not finished" in weight["recipe"]
-
-
-def test_a_run_stopped_within_an_epoch_names_the_step(photos: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    with pytest.raises(TrainingStoppedError):
-        train(NAME, photos, changes=CHANGES, out=out, options=SIZE, observers=[Stopper()], workers=0)
-    with pytest.warns(UnfinishedRunWarning, match="checkpoint after step 2 in epoch 2 of 3"):
-        model = zoo.create_model(f"local-dir:{out}")
-    assert model.spec.tag == "photos-epoch1-step2"  # the signal is noticed after the step in which it comes
-
-
-def test_a_run_that_saved_nothing_says_how_to_continue(stopped: Path, tmp_path: Path) -> None:
-    shutil.copy(stopped / "run.json", tmp_path)
-    with pytest.raises(WeightError, match=f"saved nothing yet.*--out {tmp_path} --resume"):
-        zoo.create_model(f"local-dir:{tmp_path}")
+def test_an_unfinished_run_is_no_weight_and_says_how_to_continue(stopped: Path) -> None:
+    with pytest.raises(WeightError, match=f"--out {stopped} --resume"):
+        zoo.create_model(f"local-dir:{stopped}")
 
 
 # Extended runs --------------------------------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 import zoo
 from tests.hub.hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
-from tests.hub.loopback import LoopbackHub
 from zoo.errors import ModelNameError, WeightError, ZooError
 from zoo.weights import MAX_CONFIG_BYTES, read_config
 
@@ -61,8 +60,6 @@ def record(**keys: Any) -> Change:
     ("change", "error", "words"),
     [
         (spec(module="os:system"), WeightError, "stored spec"),
-        (spec(family="zoo.families.has8:Has8Family"), WeightError, "stored spec"),
-        (spec(fields="os.system"), WeightError, "stored spec"),
         (fields(encoder="os:system"), WeightError, "stored spec"),
         (fields(base=3), WeightError, "stored spec"),
         (named("os.system"), ModelNameError, "unknown family"),
@@ -70,13 +67,8 @@ def record(**keys: Any) -> Change:
         (named("has8_resnet_b2_m2_d2_os:system_bpd", encoder="os:system"), ModelNameError, "unknown encoder"),
         (record(labels=["a"] * 4), WeightError, r"head\.fc\.bias"),
         (record(in_chans=4), WeightError, r"stages\.0\.0\.analog\.conv\.weight"),
-        (record(in_chans=10**9), WeightError, "in_chans"),
-        (record(preprocessing={"size": 10**9}), WeightError, "size"),
-        (record(preprocessing={"size": 8, "crop": "__import__"}), WeightError, "crop"),
         (record(preprocessing={"size": 8, "mean": [0.1, 0.2]}), WeightError, "mean"),
-        (record(metrics={"top1": float("nan")}), WeightError, "top1"),
         (record(metrics={"top1": 810}), WeightError, "top1"),
-        (record(dataset="b\udcff"), WeightError, "dataset"),
         (record(labels=["a", "b\ud800", "c"]), WeightError, "labels"),
         (record(size=10**30), WeightError, "not the published file"),
         (record(sha256="0" * 64), WeightError, "not the published file"),
@@ -93,11 +85,8 @@ def test_what_a_config_may_not_say(folder: Path, change: Change, error: type[Zoo
     [
         named("has8_resnet_b1000000000_m2_d2_ste_bpd", base=10**9),
         named("has8_resnet_b1024_m2_d3_ste_bpd", base=1024, depth=3),
-        named("has8_vgg_b1024_m2_d3_ste_bpd", backbone="vgg", base=1024, depth=3),
         record(labels=["a"] * 10**6),
-        record(labels=[1] * 10**6),
         record(in_chans=4096),
-        record(metrics=dict.fromkeys(map(str, range(10**5)))),
         record(limits="x" * MAX_CONFIG_BYTES),
     ],
 )
@@ -150,14 +139,6 @@ def test_a_config_of_format_1_is_still_read(folder: Path) -> None:
     assert read_config(json.dumps(content).encode(), "here") == tiny()[0]
 
 
-def test_a_repository_of_timm_alone(hub: LoopbackHub) -> None:
-    config = b'{"architecture": "resnet18", "pretrained_cfg": {"num_classes": 10}}'
-    revision = hub.put("alice/tiny", tiny_files(config=config))
-    with pytest.raises(WeightError, match="no key 'zoo'"):
-        zoo.create_model(f"hf-hub:alice/tiny@{revision}")
-    assert hub.downloads == ["alice/tiny/config.json"]
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -166,7 +147,7 @@ JSON = st.recursive(
 KEYS = [*tiny()[0].model_dump(), "other"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=3))
 @example({"labels": ["\ud800", "b", "c"]})
 @example({"figures": {"params": 10**400}})

@@ -16,11 +16,9 @@ from hypothesis import strategies as st
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save, save_file
 from torch import Tensor
-from typer.testing import CliRunner
 
 import zoo
-from tests.hub.hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_files
-from zoo.cli import app
+from tests.hub.hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_folder
 from zoo.errors import NewHeadWarning, OptionError, WeightError
 from zoo.names import LocalFolder
 from zoo.saving import make_folder
@@ -62,11 +60,8 @@ def test_a_tag_asks_for_its_weight_and_its_absence_for_none() -> None:
 
 def test_a_tag_and_a_checkpoint_are_two_weights(tmp_path: Path) -> None:
     file = plain(tmp_path, zoo.create_model(B8, num_classes=10).state_dict())
-    for name in (f"{B8}.cifar10", f"local-dir:{tmp_path}"):
-        if name.startswith("local-dir"):
-            for path, data in tiny_files().items():
-                (tmp_path / path).parent.mkdir(exist_ok=True)
-                (tmp_path / path).write_bytes(data)
+    tiny_folder("local-dir:.").write(tmp_path / "tiny")
+    for name in (f"{B8}.cifar10", f"local-dir:{tmp_path / 'tiny'}"):
         with pytest.raises(OptionError, match="two weights"):
             zoo.create_model(name, checkpoint_path=file)
     with pytest.raises(OptionError, match="two weights"):
@@ -182,8 +177,8 @@ def test_numbers_of_another_precision_are_read(tmp_path: Path, dtype: torch.dtyp
     assert torch.equal(model.state_dict()["head.fc.bias"], tensors["head.fc.bias"].float())
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("key", [FIRST, "head.fc.bias", "stages.1.0.analog.body.1.running_var"])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("key", [FIRST, "head.fc.bias"])
 def test_one_value_that_is_not_finite_is_enough_and_its_tensor_is_named(tmp_path: Path, key: str, value: float) -> None:
     tensors = state()
     tensors[key].flatten()[-1] = value
@@ -192,10 +187,6 @@ def test_one_value_that_is_not_finite_is_enough_and_its_tensor_is_named(tmp_path
             zoo.create_model(TINY, num_classes=classes, checkpoint_path=plain(tmp_path, tensors))
     with pytest.raises(WeightError, match=f"{key} holds NaN or infinity"):
         make_folder(f"{TINY}.bad", save(tensors), "it", STATEMENT)
-    stated = ["--license", "MIT", "--labels", ",".join(LABELS), "--image-size", "8", "--dataset", "Noise"]
-    order = ["publish", f"{TINY}.bad", "--checkpoint", str(tmp_path / "plain.safetensors"), *stated]
-    assert CliRunner().invoke(app, [*order, "--to-dir", str(tmp_path / "out")]).exit_code == 2
-    assert not (tmp_path / "out").exists()
 
 
 def test_what_the_networks_type_cannot_hold_is_not_made_infinite(tmp_path: Path) -> None:

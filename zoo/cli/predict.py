@@ -66,7 +66,7 @@ def predict_command(
     reference, failed = model_reference(name or default_model()), False
     with joined(device) as processes:
         with processes.first_ahead():
-            opened = open_model(reference, required=True, publishers=True, endpoint=endpoint, cache_dir=cache_dir)
+            opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
             from zoo.contracts.device import usable_device
             from zoo.inference.predict import predict_files
 

@@ -22,14 +22,9 @@ if TYPE_CHECKING:
     from zoo.names import Source
     from zoo.saving import Statement
 
-_LISTED = "What is published"
-_WHERE = "Where it goes"
-_STATED = "What you state of a --checkpoint, or of a folder"
-_RECORDED = "What you state of a --checkpoint alone; a folder's config.json records it"
-
-_NEEDED = ("--license", "--labels", "--image-size", "--dataset")
+_OF_A_CHECKPOINT = ("--license", "--labels", "--image-size", "--dataset")
 _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "--dataset-attribution")
-"""Its owner knows these better than the program that wrote the folder."""
+"""A folder's owner knows these better than the program that wrote it."""
 
 
 @final
@@ -42,121 +37,72 @@ class _Order:
     data: bytes | None = None
 
 
+def _option(panel: str, metavar: str | None, help: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, **more)
+
+
+_LISTED, _PLACE = "What is published", "Where it goes"
+_STATED = "What you state of a --checkpoint, or of a folder"
+_RECORDED = "What you state of a --checkpoint alone; a folder's config.json records it"
+_IMAGE_SIZE = _option(_RECORDED, "PIXELS", "Pixels a side it was trained with.", min=1, max=MAX_IMAGE_SIZE)
+_SITE = "Publish a folder NAME of zoo site, or the site of what is installed, as this static Space."
+
+
 def publish_command(
     name: Annotated[
         str | None,
         typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder, such as one of zoo train."),
     ] = None,
     everything: Annotated[
-        bool,
-        typer.Option("--all", help="Every weight of the catalog, each to NAMESPACE/name.tag.", rich_help_panel=_LISTED),
+        bool, _option(_LISTED, None, "Every weight of the catalog, each to NAMESPACE/name.tag.", "--all")
     ] = False,
-    checkpoint: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A safetensors file of the model NAME.", rich_help_panel=_LISTED)
-    ] = None,
+    checkpoint: Annotated[Path | None, _option(_LISTED, "FILE", "A safetensors file of the model NAME.")] = None,
     repo_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ORG/NAME", help="The repository; it is made if it does not exist.", rich_help_panel=_WHERE
-        ),
+        str | None, _option(_PLACE, "ORG/NAME", "The repository; it is made if it does not exist.")
     ] = None,
-    namespace: Annotated[
-        str | None,
-        typer.Option(metavar="ORG", help="With --all: the owner of the repositories.", rich_help_panel=_WHERE),
-    ] = None,
-    site: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ORG/NAME",
-            help="Publish a folder NAME of zoo site, or the site of what is installed, as this static Space.",
-            rich_help_panel=_WHERE,
-        ),
-    ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Publish into a private repository.", rich_help_panel=_WHERE)
-    ] = False,
+    namespace: Annotated[str | None, _option(_PLACE, "ORG", "With --all: the owner of the repositories.")] = None,
+    site: Annotated[str | None, _option(_PLACE, "ORG/NAME", _SITE)] = None,
+    private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     to_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Write a new folder instead, without network; local-dir:DIR loads it.",
-            rich_help_panel=_WHERE,
-        ),
+        Path | None, _option(_PLACE, "DIR", "Write a new folder instead, without network; local-dir:DIR loads it.")
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run",
-            help="Check everything and write the folder, --to-dir or ./name.tag, but send nothing.",
-            rich_help_panel=_WHERE,
+        _option(
+            _PLACE, None, "Check everything and write the folder, --to-dir or ./name.tag; send nothing.", "--dry-run"
         ),
     ] = False,
     endpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL", help="The address of another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_WHERE
-        ),
+        str | None, _option(_PLACE, "URL", "The address of another Hub than HF_ENDPOINT or huggingface.co.")
     ] = None,
-    catalog: Annotated[
-        Path, typer.Option(metavar="FILE", help="The catalog that gets the commit and hash.", rich_help_panel=_WHERE)
-    ] = Path("registry.yaml"),
-    license: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME", help="Licence of the weights, such as MIT; never assumed.", rich_help_panel=_STATED
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The data set that it was trained on.", rich_help_panel=_STATED)
-    ] = None,
-    dataset_id: Annotated[
-        str | None,
-        typer.Option(metavar="ORG/NAME", help="The name of that data set on the Hub.", rich_help_panel=_STATED),
-    ] = None,
-    dataset_license: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The licence of that data set.", rich_help_panel=_STATED)
-    ] = None,
-    dataset_attribution: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Whom to credit for that data set.", rich_help_panel=_STATED)
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(metavar="A,B,…|FILE", help="Class names in the order of the logits.", rich_help_panel=_RECORDED),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS",
-            min=1,
-            max=MAX_IMAGE_SIZE,
-            help="Pixels a side it was trained with.",
-            rich_help_panel=_RECORDED,
-        ),
-    ] = None,
-    recipe: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="How it was trained.", rich_help_panel=_RECORDED)
-    ] = None,
+    catalog: Annotated[Path, _option(_PLACE, "FILE", "The catalog that gets the commit and hash.")] = Path(
+        "registry.yaml"
+    ),
+    license: Annotated[str | None, _option(_STATED, "NAME", "Licence, such as MIT; never assumed.")] = None,
+    dataset: Annotated[str | None, _option(_STATED, "TEXT", "The data set that it was trained on.")] = None,
+    dataset_id: Annotated[str | None, _option(_STATED, "ORG/NAME", "The name of that data set on the Hub.")] = None,
+    dataset_license: Annotated[str | None, _option(_STATED, "TEXT", "The licence of that data set.")] = None,
+    dataset_attribution: Annotated[str | None, _option(_STATED, "TEXT", "Whom to credit for that data set.")] = None,
+    labels: Annotated[str | None, _option(_RECORDED, "A,B,…|FILE", "Class names in the order of the logits.")] = None,
+    image_size: Annotated[int | None, _IMAGE_SIZE] = None,
+    recipe: Annotated[str | None, _option(_RECORDED, "TEXT", "How it was trained.")] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=PERCENT",
-            help="A measured figure, such as top1=81.6; may be repeated.",
-            rich_help_panel=_RECORDED,
-        ),
+        _option(_RECORDED, "NAME=PERCENT", "A measured figure, such as top1=81.6; may be repeated."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Publish weights on the Hugging Face Hub, or write them into a folder.
 
-    Everything is checked on this machine before anybody else sees it: the
-    weights load strictly, the figures are those of the model, a licence is
-    named. What is sent is model.safetensors, config.json, README.md (the
-    card) and .eval_results, nothing else. The commit and sha256 are printed
-    and written into the catalog. The same command again changes nothing.
+    Everything is checked on this machine first: the weights load strictly, the
+    figures are those of the model, a licence is named. One commit holds
+    model.safetensors, config.json and README.md (the card), nothing else. The
+    commit and sha256 are printed and written into the catalog. The same
+    command again changes nothing.
     A weight of a catalog or of the Hub has a record already; state nothing
     of it here.
-    Log in once with `hf auth login`. Another thing is --site ORG/NAME, which
-    puts the pages of `zoo site` into a static Space.
+    Log in once with `hf auth login`. --site ORG/NAME puts the pages of
+    `zoo site` into a static Space instead.
     """
     from zoo.catalog import read_file
     from zoo.hub.read import Hub
@@ -180,8 +126,15 @@ def publish_command(
         plugin = import_plugin("zoo-site", "zoo_site.publish", "--site")
         plugin.publish_folder(name, site, hub, private=private, dry_run=dry_run, as_json=as_json)
         return
-    _check_options(name, everything, repo_id, namespace, to_dir, dry_run, checkpoint)
-    _check_stated(stated, checkpoint is not None)
+    if everything and (name or repo_id or checkpoint or to_dir or not (namespace or dry_run)):
+        raise typer.BadParameter("--all needs --namespace ORG and takes no NAME, --repo-id, --checkpoint or --to-dir")
+    if not everything and not name:
+        raise typer.BadParameter("name a weight, as `zoo list --pretrained` does, or use --all")
+    if not everything and (namespace or not (repo_id or to_dir or dry_run)):
+        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run; --all: --namespace")
+    for option, value in stated.items():
+        if isinstance(value, str) and not value.strip():
+            raise SaveError(f"{option} is empty; write it out, or leave the option out")
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place
     orders = _all_orders(catalog, stated) if everything else [_order(str(name), checkpoint, catalog, hub, stated)]
@@ -198,42 +151,9 @@ def publish_command(
             row = {"name": order.weight.name, "repository": repository, "state": "failed", "error": str(error)}
         _print(row, as_json)
     if everything and not as_json:
-        say("", f"{counted(len(orders), 'weight')}; what failed can be sent again by the same command", sep="\n")
+        say("", f"{counted(len(orders), 'weight')}; the same command sends again what failed", sep="\n")
     if failed:
         raise typer.Exit(1)
-
-
-def _check_options(
-    name: str | None,
-    everything: bool,
-    repo_id: str | None,
-    namespace: str | None,
-    to_dir: Path | None,
-    dry_run: bool,
-    checkpoint: Path | None,
-) -> None:
-    if everything:
-        if name or repo_id or checkpoint or to_dir:
-            raise typer.BadParameter("--all takes --namespace and no NAME, --repo-id, --checkpoint or --to-dir")
-        if not (namespace or dry_run):
-            raise typer.BadParameter("--all needs --namespace ORG, whose repositories the weights go to")
-    elif not name:
-        raise typer.BadParameter("name a weight, as `zoo list --pretrained` does, or use --all")
-    elif namespace:
-        raise typer.BadParameter("--namespace goes with --all; for one weight use --repo-id ORG/NAME")
-    elif not (repo_id or to_dir or dry_run):
-        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR, or --dry-run")
-
-
-def _check_stated(stated: Mapping[str, Any], of_checkpoint: bool) -> None:
-    missing = [option for option in _NEEDED if option not in stated]
-    if of_checkpoint and missing:
-        raise SaveError(
-            f"--checkpoint needs {', '.join(missing)} too; the file does not say it, and nothing is assumed"
-        )
-    for option, value in stated.items():
-        if isinstance(value, str) and not value.strip():
-            raise SaveError(f"{option} is empty; write it out, or leave the option out")
 
 
 def _field(option: str) -> str:
@@ -244,6 +164,9 @@ def _field(option: str) -> str:
 def _statement(stated: Mapping[str, Any]) -> Statement:
     from zoo.saving import Statement
 
+    missing = [option for option in _OF_A_CHECKPOINT if option not in stated]
+    if missing:
+        raise SaveError(f"--checkpoint needs {', '.join(missing)} too; the file does not say it")
     fields = {_field(option): value for option, value in stated.items()}
     fields["labels"] = _labels(fields["labels"])
     fields["metrics"] = _metrics(fields.pop("metric", []))
@@ -253,14 +176,13 @@ def _statement(stated: Mapping[str, Any]) -> Statement:
 
 def _labels(text: str) -> list[str]:
     """Class names between commas, or one a line of a file."""
-    file = Path(text)
-    if "," not in text and is_file(file):
+    if "," not in text:
         try:
-            return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise SaveError(f"--labels {text} cannot be read as UTF-8, one name a line: {error}") from error
-    if "," not in text and (file.suffix or len(file.parts) > 1):
-        raise SaveError(f"--labels {text}: there is no such file; give one with a name a line, or names as in a,b,c")
+            return [line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines() if line.strip()]
+        except (OSError, ValueError) as error:
+            raise SaveError(
+                f"--labels {text}: give names as in a,b,c, or a UTF-8 file with one a line ({error})"
+            ) from error
     labels = [label.strip() for label in text.split(",")]
     if "" in labels:
         raise SaveError(f"--labels {text}: name {labels.index('') + 1} is empty; every class needs one")
@@ -268,15 +190,15 @@ def _labels(text: str) -> list[str]:
 
 
 def _metrics(texts: list[str]) -> dict[str, float]:
-    metrics = {}
+    metrics: dict[str, float] = {}
     for text in texts:
         name, _, value = text.partition("=")
-        if name in metrics:
-            raise SaveError(f"--metric {name} is stated twice; valid: each figure once")
         try:
+            if name in metrics:
+                raise ValueError
             metrics[name] = float(value)
         except ValueError as error:
-            raise typer.BadParameter(f"--metric {text!r} is not of the form top1=81.6") from error
+            raise typer.BadParameter(f"--metric {text!r} is not of the form top1=81.6, or stated twice") from error
     return metrics
 
 
@@ -286,7 +208,7 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
     from zoo.factory import Stock
     from zoo.names import LocalFolder
     from zoo.saving import make_folder, restate
-    from zoo.weights import PlainFile, RunCheckpoint
+    from zoo.weights import PlainFile
 
     if checkpoint is not None:
         try:
@@ -296,17 +218,13 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
         made = make_folder(name, data, str(checkpoint), _statement(stated))
         return _Order(made.weight, PlainFile(checkpoint), data)
     listed = read_catalog(catalog) if is_file(catalog) else None
-    reference = model_reference(name)
-    opened = None
-    if listed is not None and name.partition(".")[0] in listed.weights:
-        opened = Stock(hub, given_catalog=listed).open(reference, required=True)
-    opened = opened or Stock(hub).open(reference, required=True)
-    assert opened.weight is not None
-    assert opened.source is not None
-    if isinstance(opened.source, LocalFolder | RunCheckpoint):
+    is_listed = listed is not None and name.partition(".")[0] in listed.weights
+    opened = Stock(hub, given_catalog=listed if is_listed else None).open(model_reference(name), required=True)
+    if opened.weight is None or opened.source is None:
+        raise SaveError(f"{opened.weight_name} is in no catalog: its own publisher keeps it, and it is published there")
+    if isinstance(opened.source, LocalFolder):
         _refuse([option for option in stated if option not in _OF_A_FOLDER], f"the config.json of {name} records that")
-        fields = {_field(option): text for option, text in stated.items()}
-        return _Order(restate(opened.weight, fields), opened.source)
+        return _Order(restate(opened.weight, {_field(option): text for option, text in stated.items()}), opened.source)
     _refuse(stated, f"{opened.weight.name} is published with the record of its catalog or repository")
     return _Order(opened.weight, opened.source)
 

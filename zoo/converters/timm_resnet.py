@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name, refuse_look_alike
 from zoo.errors import InputError, WeightError, suggest
-from zoo.families.timm_family import import_timm
-from zoo.families.timm_weights import FILE, classes_of
+from zoo.families.timm_family import FILE, import_timm, stated_by_timm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,20 +65,13 @@ class TimmConverter(Converter):
         weights = f"{cfg.architecture}.{cfg.tag}"
         if cfg.architecture != network:
             raise WeightError(f"{weights} is a {cfg.architecture}, but these are the tensors of a {network}")
-        mean, std = of_channels(cfg.mean, converted.in_chans), of_channels(cfg.std, converted.in_chans)
-        same = bool(given) and cfg.num_classes == converted.num_classes
-        dataset, labels = classes_of(cfg) if same else ("", ())
-        return Stated(
-            license=(cfg.license or "") if given else "",
-            labels=labels,
-            dataset=dataset,
-            image_size=cfg.input_size[-1],
-            interpolation=cfg.interpolation,
-            crop_pct=cfg.crop_pct,
-            mean=mean,
-            std=std,
-            note="" if given else ASSUMED.format(weights=weights),
-        )
+        stated = stated_by_timm(cfg)
+        if not given:
+            stated = replace(stated, license="", note=ASSUMED.format(weights=weights))
+        if not given or cfg.num_classes != converted.num_classes:
+            stated = replace(stated, labels=(), dataset="")
+        mean, std = (of_channels(values, converted.in_chans) for values in (stated.mean, stated.std))
+        return replace(stated, mean=mean, std=std)
 
 
 def _cfg(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""A network of timm's as an image classifier of the zoo; the network is theirs, and is not taken apart."""
+"""A network of timm behind the contract of an image classifier; timm built it, and it is not taken apart."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from zoo.names import Spec
 
 @final
 class TimmClassifier(ImageClassifier):
-    """timm's network, named `net`, behind the zoo's contract; without spikes.
+    """A network of timm, named `net`; without spikes.
 
     Args:
         spec: the parsed name.
         net: with a feature map (N, C, H, W) before its head.
-        min_image_size: fewest pixels a side that it takes.
+        min_image_size: fewest pixels a side.
         in_chans: image channels.
     """
 
@@ -32,7 +32,7 @@ class TimmClassifier(ImageClassifier):
 
     def __init__(self, spec: Spec, net: Any, min_image_size: int, in_chans: int) -> None:
         super().__init__(spec, net.num_classes, in_chans, min_image_size)
-        self.net, self._pooled = net, True
+        self.net = net
         self._read_sizes()
         self.feature_info = [
             FeatureInfo(num_chs=level["num_chs"], reduction=level["reduction"], module=f"net.{level['module']}")
@@ -54,7 +54,10 @@ class TimmClassifier(ImageClassifier):
 
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
         self.check_image(x)
-        return self._taps(x, list(range(last + 1)), stop_early=True)[1]
+        maps: list[Tensor] = self.net.forward_intermediates(
+            x, indices=list(range(last + 1)), stop_early=True, intermediates_only=True
+        )
+        return maps
 
     def forward_intermediates(
         self,
@@ -65,19 +68,15 @@ class TimmClassifier(ImageClassifier):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        # The last level need not be the final map: some networks go on behind it.
+        # The last level need not be the final map: some networks go on after it.
         if output_fmt != "NCHW":
             raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
         self.check_image(x)
         levels = self.levels(indices)
-        sorted_levels = sorted(set(levels))
-        final, maps = self._taps(x, sorted_levels, stop_early, norm)
-        chosen = [maps[sorted_levels.index(level)] for level in levels]
+        ordered = sorted(set(levels))
+        final, maps = self.net.forward_intermediates(x, indices=ordered, norm=norm, stop_early=stop_early)
+        chosen = [maps[ordered.index(level)] for level in levels]
         return chosen if intermediates_only else (final, chosen)
-
-    def _taps(self, x: Tensor, levels: list[int], stop_early: bool, norm: bool = False) -> tuple[Tensor, list[Tensor]]:
-        final, maps = self.net.forward_intermediates(x, indices=levels, norm=norm, stop_early=stop_early)
-        return final, maps
 
     def get_classifier(self) -> nn.Module:
         classifier = self.net.get_classifier()
@@ -87,37 +86,33 @@ class TimmClassifier(ImageClassifier):
         classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
         if global_pool not in (None, "avg") and (classes or global_pool):
             raise InputError(f"global_pool={global_pool!r} is not available; valid: 'avg', None, or '' with 0 classes")
-        pool = "avg" if classes and not self._pooled else global_pool
-        self.net.reset_classifier(classes, pool)
-        self._pooled = self._pooled if pool is None else pool == "avg"
+        self.net.reset_classifier(classes, "avg" if classes else global_pool)
         self._read_sizes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         try:
             self.net.set_grad_checkpointing(enable)
-        except AssertionError as error:  # timm's way to say so
+        except AssertionError as error:
             raise CompositionError(f"{self.spec} cannot recompute its blocks: {error}") from error
         self.grad_checkpointing = enable
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """End the network at the highest of these levels, in place, as timm does; the levels that `indices` means."""
+        """End the network at the highest of these levels, in place, as timm does; return the levels."""
         levels = self.levels(indices)
         self.net.prune_intermediate_layers(levels, prune_norm, prune_head)
-        shortened = max(levels) < len(self.feature_info) - 1
         self.feature_info = self.feature_info[: max(levels) + 1]
-        self._pooled = self._pooled and not (shortened or prune_head)
         self._read_sizes()
         return levels
 
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
-        """As every network's; but no norm is folded, for which layer sees what is timm's affair."""
+        """Round the weights for inference; no norm is folded, since timm decides what follows what."""
         fuse_network(self, (), dtype)
         return self
 
     def group_matcher(self, coarse: bool = False) -> Callable[[str], int]:
-        """A parameter's name → its layer, from the stem up, by which timm lowers learning rates layer by layer."""
+        """Map a parameter's name to its layer, from the stem up, for timm's layer-wise learning rates."""
         layers = group_parameters(self.net, self.net.group_matcher(coarse), reverse=True)
         return lambda name: int(layers[name.removeprefix("net.")])
 
@@ -139,44 +134,38 @@ class TimmClassifier(ImageClassifier):
 
 
 def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifier:
-    """The network of that name, after a look at it where it takes no memory.
+    """Build the network of that name, after a look at it on the meta device.
 
     Raises:
         CompositionError: it is not a convolutional network that takes images of any size.
     """
     name, options = str(spec["network"]), {"num_classes": num_classes, "in_chans": in_chans}
     with torch.device("meta"):
-        least = _look_at(spec, timm.create_model(name, **options).eval(), in_chans)
+        least = _least_image_size(spec, timm.create_model(name, **options).eval(), in_chans)
     return TimmClassifier(spec, timm.create_model(name, **options), least, in_chans)
 
 
-_WANTED = "the family timm wants convolutional networks, such as timm_resnet18"
-
-
-def _look_at(spec: Spec, net: Any, in_chans: int) -> int:
-    """Check the network and its feature map; the fewest pixels a side: 1, or a multiple of its coarsest reduction."""
-    cfg = net.pretrained_cfg
+def _least_image_size(spec: Spec, net: Any, in_chans: int) -> int:
+    """Check the network and its feature map; return 1, or a multiple of its coarsest reduction."""
+    cfg, wanted = net.pretrained_cfg, "the family timm wants convolutional networks, such as timm_resnet18"
     if cfg["fixed_input_size"]:
-        raise CompositionError(f"{spec} takes images of {cfg['input_size'][1]} pixels a side alone; {_WANTED}")
+        raise CompositionError(f"{spec} takes images of {cfg['input_size'][1]} pixels a side alone; {wanted}")
     if not (_names(cfg["classifier"]) and _names(cfg["first_conv"])):
-        raise CompositionError(f"{spec}: timm names no classifier or no first convolution of it; {_WANTED}")
-    coarsest = max(level["reduction"] for level in net.feature_info)
-    for side in (1, *range(coarsest, cfg["input_size"][1], coarsest)):
+        raise CompositionError(f"{spec}: timm names no classifier or no first convolution of it; {wanted}")
+    coarsest, side = max(level["reduction"] for level in net.feature_info), cfg["input_size"][1]
+    for least in (1, *range(coarsest, side, coarsest), side):
+        x = torch.empty(1, in_chans, least, least)
         try:
-            _require_map(spec, net, torch.empty(1, in_chans, side, side))
-        except (RuntimeError, AssertionError):  # what torch and timm say of an image that is too small
+            with torch.no_grad():
+                net(x)
+                features = net.forward_features(x)
+        except (RuntimeError, AssertionError) as error:  # torch and timm raise these if the image is too small
+            failure = error
             continue
-        return side
-    _require_map(spec, net, torch.empty(1, in_chans, *cfg["input_size"][1:]))
-    return int(cfg["input_size"][1])
-
-
-def _require_map(spec: Spec, net: Any, x: Tensor) -> None:
-    with torch.no_grad():
-        net(x)
-        features = net.forward_features(x)
-    if not (isinstance(features, Tensor) and features.dim() == 4 and features.shape[1] == net.num_features):
-        raise CompositionError(f"{spec} has no feature map (N, {net.num_features}, H, W) before its head; {_WANTED}")
+        if not (isinstance(features, Tensor) and features.dim() == 4 and features.shape[1] == net.num_features):
+            raise CompositionError(f"{spec} has no feature map (N, {net.num_features}, H, W) before its head; {wanted}")
+        return int(least)
+    raise CompositionError(f"{spec} fails on images of {side} pixels: {failure}")
 
 
 def _names(named: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -1,14 +1,10 @@
-"""Publishing a weight: its folder with a model card, checked here first; one commit; a pin in the catalog."""
+"""Publish a weight: check it, write its folder with a model card, commit it, and pin the commit in a catalog."""
 
 from __future__ import annotations
 
 import html
-import json
-import os
 import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -17,24 +13,16 @@ from typing import Any, final
 
 import jinja2
 import yaml
-from huggingface_hub import (
-    CommitOperationAdd,
-    EvalResult,
-    EvalResultEntry,
-    ModelCard,
-    ModelCardData,
-    eval_result_entries_to_yaml,
-)
-from huggingface_hub.errors import BadRequestError
+from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData
 from markupsafe import Markup
 
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, SaveError, WeightError, ZooError, printable
+from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, SaveError, WeightError, printable
 from zoo.factory import build_model
 from zoo.files import replace_file
-from zoo.hub.read import LIBRARY, Hub, translated
+from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import REVISION, HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
@@ -42,7 +30,6 @@ from zoo.weights import PlainFile
 
 CARD = "README.md"
 TASK = "image-classification"
-EVAL_FOLDER = ".eval_results"
 _NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})
 _HUB_LICENSES = frozenset(
     """
@@ -50,7 +37,7 @@ _HUB_LICENSES = frozenset(
     cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 openrail unlicense zlib
     """.split()  # noqa: SIM905
 )
-"""Licence identifiers that the Hub knows; others are published as `other`, under their own name."""
+"""Licence identifiers that the Hub knows; any other is published as `other`, under its own name."""
 
 
 # The folder
@@ -88,12 +75,9 @@ def assemble(
         data = weights.read_weight(weight, source, hub)
     else:
         weights.check_bytes(data, weight, str(source), "make its record again")
-    model = _check_model(weight, spec, data)
-    config = make_config(model, weight)
-    files = {weights.MODEL: data, weights.CONFIG: config}
-    files |= {CARD: write_card(weight, spec, reference, control_of(weight, spec))} | write_eval_results(weight)
-    _check_texts(weight, spec, config, files[CARD])
-    return ModelFolder(weight, files)
+    model = _rebuild(weight, spec, data)
+    card = write_card(weight, spec, reference, control_of(weight, spec))
+    return ModelFolder(weight, {weights.MODEL: data, weights.CONFIG: make_config(model, weight), CARD: card})
 
 
 def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None) -> WeightRecord | None:
@@ -113,7 +97,8 @@ def _measured_on(weight: StoredWeight) -> tuple[object, ...]:
     return *data, weight.in_chans, weight.preprocessing, weight.figures.image_size
 
 
-def _check_model(weight: StoredWeight, spec: Spec, data: bytes) -> ImageClassifier:
+def _rebuild(weight: StoredWeight, spec: Spec, data: bytes) -> ImageClassifier:
+    """Build the network of a weight; raises `SaveError` if its figures are not the recorded ones."""
     model = build_model(spec, weight.num_classes, weight.in_chans)
     state = weights.parse_weight(data, weight.name)
     weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
@@ -124,37 +109,21 @@ def _check_model(weight: StoredWeight, spec: Spec, data: bytes) -> ImageClassifi
     return model
 
 
-def _check_texts(weight: StoredWeight, spec: Spec, config: bytes, card: bytes) -> None:
-    """Raise `SaveError` unless what was written says, when read again, what was meant."""
-    try:
-        stored = weights.read_config(config, weight.name)
-        data = ModelCard(card.decode()).data.to_dict()
-    except (ZooError, yaml.YAMLError, ValueError, TypeError) as error:
-        raise SaveError(f"{weight.name}: its config or card cannot be read again: {error}") from error
-    if stored != weight or data != metadata(weight, spec).to_dict():
-        raise SaveError(f"{weight.name}: its config or card says something else than its record")
-
-
 # The card
 
 _CODE = re.compile(r"(`[^`<>&|$\\]+`)")
-_MARKUP = re.compile(r"[\\`*_\[\]|~$@]|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
+_MARKUP = re.compile(r"[\\`*\[\]|~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 _BEGINNING = re.compile(r"^(?:\d+(?=[.)](?:\s|$))|(?=[#+\-=:]))")
 """Before what makes a heading, a list, a rule or an underline of a line that begins with it."""
 
 
 def plain(text: object) -> Markup:
-    """Markdown that shows a text as it is: no markup, link, image or HTML of it works, but `code` does.
+    """Escape a text for Markdown: no markup, link, image or HTML of it works, but `code` does.
 
     It stays on its line and in its cell of a table; what a reader could not see is written out.
     """
     pieces = _CODE.split(printable(_one_line(str(text))))
     return Markup("".join(piece if number % 2 else _escaped(piece, not number) for number, piece in enumerate(pieces)))
-
-
-def _finalize(value: object) -> object:
-    """Escape what the template shows, unless a filter has."""
-    return value if isinstance(value, Markup | int | float | jinja2.Undefined) else plain(value)
 
 
 def _escaped(text: str, first: bool) -> str:
@@ -163,45 +132,11 @@ def _escaped(text: str, first: bool) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Without line ends, since a line can begin a heading, a list or a table."""
     return " ".join(text.split())
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "."
-
-
-def _code(text: str) -> Markup:
-    """In backticks if these can hold it, else plain."""
-    text = printable(_one_line(text))
-    return Markup(f"`{text}`") if _CODE.fullmatch(f"`{text}`") else plain(text)
-
-
-def _quoted(text: str) -> Markup:
-    """A Python string literal, which shows no HTML."""
-    return Markup(printable(json.dumps(text, ensure_ascii=False)).replace("<", "\\u003c"))
-
-
-def _model_name(text: str) -> Markup:
-    """A name of the zoo's grammar, which holds nothing to escape but underscores inside words."""
-    return Markup(text) if re.fullmatch(r"[a-z0-9_.:-]+", text) else plain(text)
-
-
-def _shell(words: Sequence[str]) -> Markup:
-    return Markup(" ".join(shlex.quote(word) for word in words if printable(word) == word))
-
-
-_FILTERS = {
-    "sentence": _sentence,
-    "code": _code,
-    "quoted": _quoted,
-    "model_name": _model_name,
-    "shell": _shell,
-    "count": lambda number: Markup(f"{number:,}"),
-    "digits": lambda number, count: Markup(f"{number:.{count}f}"),
-    "trusted": Markup,  # Markdown of an installed family
-    "in_words": lambda name, value: Markup(in_words(name, value)),
-}
+    return text[:1].upper() + text[1:].rstrip(".") + "." * bool(text)
 
 
 @cache
@@ -212,10 +147,15 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # of HTML alone; `_finalize` escapes for Markdown
-        finalize=_finalize,
+        autoescape=False,  # of HTML alone; `finalize` escapes for Markdown
+        finalize=lambda value: value if isinstance(value, Markup | int | float | jinja2.Undefined) else plain(value),
     )
-    environment.filters |= _FILTERS
+    environment.filters |= {
+        "count": lambda number: f"{number:,}",
+        "digits": lambda number, count: f"{number:.{count}f}",
+        "in_words": lambda name, value: in_words(name, value),
+        "trusted": Markup,
+    }
     return environment.get_template("card.md.jinja")
 
 
@@ -225,25 +165,23 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
     Args:
         weight: what is published.
         spec: its parsed name.
-        reference: what `create_model` takes to load it.
+        reference: `hf-hub:org/name`, `local-dir:.` or a listed name, which `create_model` takes.
         control: the same network without spikes, trained alike, to stand beside it.
     """
-    word = shlex.quote(reference)
     body = _template().render(
         weight=weight,
         activity=weight.activity,
+        note=_sentence(weight.dataset_note.strip()),
         size=weight.preprocessing.size,
         resized=round(weight.preprocessing.size / weight.preprocessing.crop_pct),
         control=control,
         reference=reference,
-        shell_reference=Markup(word) if _CODE.fullmatch(f"`{printable(word)}`") and word == printable(word) else None,
-        here=reference == "local-dir:.",
-        install=_install_words(weight.providers),
+        install=" ".join(_install_words(weight.providers)),
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
         about=about_model(spec, weight.figures.timesteps),
         titles={name: metric_title(name) for name in weight.metrics},
     )
-    return f"---\n{_front_matter(metadata(weight, spec))}---\n\n{body}".encode()
+    return f"---\n{metadata(weight, spec).to_yaml()}\n---\n\n{body}".encode()
 
 
 def _install_words(providers: Mapping[str, str]) -> list[str]:
@@ -294,42 +232,6 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
     )
 
 
-@final
-class _Dumper(yaml.SafeDumper):
-    """Writes what holds `<` between double quotes, so that it can be written as an escape."""
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        return self.represent_scalar("tag:yaml.org,2002:str", data, '"' if "<" in data else None)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-
-
-def _front_matter(data: ModelCardData) -> str:
-    """YAML without an HTML tag in it, for a reader that takes it for Markdown."""
-    text = yaml.dump(data.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return text.replace("<", "\\x3C")
-
-
-def write_eval_results(weight: StoredWeight) -> dict[str, bytes]:
-    """Write the results in the Hub's newer form, path → bytes; none for data that the Hub does not name."""
-    if not (weight.dataset_id and weight.metrics):
-        return {}
-    entries = [
-        EvalResultEntry(
-            dataset_id=weight.dataset_id,
-            task_id=TASK,
-            value=value,
-            notes=metric_title(name)
-            + ", percent" * bool(TOP_K.fullmatch(name))
-            + (f"; {weight.dataset_note}" if weight.dataset_note else ""),
-        )
-        for name, value in weight.metrics.items()
-    ]
-    text = yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True, width=110)
-    return {f"{EVAL_FOLDER}/{weight.dataset_id.rpartition('/')[2]}.yaml": text.encode()}
-
-
 # The commit
 
 
@@ -347,29 +249,6 @@ class Published:
     repository: HubRepository
     url: str
     changed: bool
-
-
-def check_token(hub: Hub, repo_id: str) -> None:
-    """Raise `HubError` if there is no token, a wrong one, or one that may not write to `repo_id`.
-
-    The Hub refuses a token that only reads late, so its role is asked for first.
-    """
-    with translated("publishing", hub.address):
-        account = hub.api.whoami()
-        token = (account.get("auth") or {}).get("accessToken") or {}
-        rights = (token.get("fineGrained") or {}).get("scoped") or []
-        names = (repo_id, repo_id.partition("/")[0])
-        writable = any(
-            (scope.get("entity") or {}).get("name") in names and "repo.write" in scope.get("permissions", ())
-            for scope in rights
-        )
-        role = token.get("role")
-        described = printable(f"the token {str(token.get('displayName'))[:100]!r} of {str(account.get('name'))[:100]}")
-    settings = f"{hub.address}/settings/tokens"
-    if role == "read":
-        raise HubError(f"{described} may only read; make one that may write at {settings}, then `hf auth login`")
-    if role == "fineGrained" and not writable:
-        raise HubError(f"{described} may not write to {repo_id}; give it that right at {settings}")
 
 
 def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = False) -> Published:
@@ -390,22 +269,20 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
             changed.
     """
     check_repository(repo_id)
-    check_token(hub, repo_id)
     with translated(repo_id, hub.address):
         if not hub.api.repo_exists(repo_id):
             hub.api.create_repo(repo_id, private=private, exist_ok=True)
     index = hub.index(HubRepository(repo_id))
     if private and not index.private:
         raise SaveError(f"{repo_id} exists and is public; make it private there first, or choose another name")
-    head = HubRepository(repo_id, index.commit)
-    _check_same_weight(folder, head, index.files, hub)
+    head = HubRepository(repo_id, str(index.sha))
+    _check_same_weight(folder, head, files_of(index), hub)
     repository = HubRepository(repo_id, _commit(folder, head, hub))
-    arrived = hub.index(repository).files
-    differing = [
-        path for path, content in folder.files.items() if path not in arrived or not arrived[path].describes(content)
-    ]
-    if differing or arrived[weights.MODEL].sha256 != folder.weight.sha256:
-        raise HubError(f"{repository}: the Hub lists other bytes of {', '.join(differing) or weights.MODEL} than sent")
+    arrived = files_of(hub.index(repository))
+    missing = sorted(folder.files.keys() - arrived.keys())
+    lfs = arrived[weights.MODEL].lfs if not missing else None
+    if missing or lfs is None or lfs.sha256 != folder.weight.sha256:
+        raise HubError(f"{repository}: the Hub lists other bytes of {', '.join(missing) or weights.MODEL} than sent")
     return Published(repository, f"{hub.address}/{repo_id}", repository.revision != head.revision)
 
 
@@ -427,11 +304,11 @@ def _commit(folder: ModelFolder, head: HubRepository, hub: Hub) -> str:
             commit = hub.api.create_commit(
                 head.repo_id, operations, commit_message=folder.weight.name, parent_commit=head.revision
             )
-        except ValueError as error:  # what the Hub says of the card; else the answer is malformed
-            if not isinstance(error, BadRequestError) and not str(error).startswith("Invalid metadata"):
+        except ValueError as error:
+            if not str(error).startswith("Invalid metadata"):
                 raise
             raise SaveError(f"{head.repo_id}: {printable(_one_line(str(error))[:1000])}") from error
-        if not isinstance(commit.oid, str) or not REVISION.fullmatch(commit.oid):
+        if not REVISION.fullmatch(commit.oid):
             raise ValueError("it names no commit; look at the repository's page before you publish again")
     return commit.oid
 
@@ -481,28 +358,31 @@ def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> None
     """
     catalog = catalog.resolve()  # a link stays one
     try:
-        with _locked(catalog.parent):
-            record = _listed(catalog, weight)
-            if record is not None and str(place) in (record.published, str(record.location)):
-                return
-            text = catalog.read_bytes().decode() if catalog.exists() else _NEW_CATALOG
-            changed = _append(text, weight, place) if record is None else _change(text, record, place)
-            replace_file(
-                catalog,
-                lambda file: file.write(changed.encode()),
-                lambda part: _check_pinned(part, weight, place),
-            )
+        record = _listed(catalog, weight)
+        if _is_pinned(record, place):
+            return
+        text = catalog.read_bytes().decode() if catalog.exists() else _NEW_CATALOG
+        changed = _append(text, weight, place) if record is None else _change(text, record, place)
+
+        def check(part: Path) -> None:
+            if not _is_pinned(_listed(part, weight), place):
+                raise InputError("it is not laid out as the zoo writes it")
+
+        replace_file(catalog, lambda file: file.write(changed.encode()), check)
     except (OSError, InputError, CatalogError) as error:
         advice = f"add the pin by hand: {weight.name} is {place}"
         raise SaveError(f"{catalog} cannot be changed ({error}); {advice}") from error
+
+
+def _is_pinned(record: WeightRecord | None, place: HubRepository) -> bool:
+    return record is not None and str(place) in (record.published, str(record.location))
 
 
 def _append(text: str, weight: StoredWeight, place: HubRepository) -> str:
     """Add a record at the end of the file, whose last key is `weights`."""
     stored = weight.model_dump(mode="json", include=set(StoredWeight.model_fields), exclude_none=True)
     item = stored | {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
-    as_json = json.dumps(item, ensure_ascii=False)
-    added = yaml.safe_dump([item], sort_keys=False, allow_unicode=printable(as_json) == as_json, width=110)
+    added = yaml.safe_dump([item], sort_keys=False, allow_unicode=True, width=110)
     if not re.search(r"^weights:", text, re.MULTILINE):
         text = f"{text.rstrip()}\n\nweights:\n"
     return f"{text.rstrip()}\n" + "".join(f"  {line}\n" for line in added.splitlines())
@@ -525,28 +405,6 @@ def _listed(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
     if record is not None and record.sha256 != weight.sha256:
         raise SaveError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
     return record
-
-
-def _check_pinned(part: Path, weight: StoredWeight, place: HubRepository) -> None:
-    record = _listed(part, weight)
-    if record is None or str(place) not in (record.published, str(record.location)):
-        raise InputError("it is not laid out as the zoo writes it")
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One writer at a time in a folder; the lock is on the folder itself, so that no file stays behind."""
-    if os.name != "posix":
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def put_block(text: str, record: WeightRecord, key: str, lines: Sequence[str] = (), value: object = None) -> str:

@@ -19,7 +19,6 @@ from zoo.inference.runs import started_from
 from zoo.names import LocalFolder
 from zoo.profiling import profile
 from zoo.progress import progress
-from zoo.weights import RunCheckpoint
 
 
 @final
@@ -183,7 +182,7 @@ def _share_data(one: StoredWeight, other: StoredWeight) -> bool:
 def _begun_from(opened: OpenedModel) -> str:
     """Return what loads the control that the run in a folder started from; '' if it is no longer there."""
     weight, source = opened.weight, opened.source
-    begun = started_from(source.path) if isinstance(source, LocalFolder | RunCheckpoint) else None
+    begun = started_from(source.path) if isinstance(source, LocalFolder) else None
     if begun is None or not begun.load or weight is None or weight.control != weight.started_from:
         return ""
     try:

@@ -29,7 +29,7 @@ from zoo.inference.runs import measured_with, trained_on
 from zoo.names import LocalFolder
 from zoo.progress import Advance, progress, silent
 from zoo.registry import Registry
-from zoo.weights import RunCheckpoint, stated_preprocessing
+from zoo.weights import stated_preprocessing
 
 try:
     from torchmetrics import MeanMetric, Metric
@@ -319,9 +319,6 @@ def check_batch(images: int | None) -> None:
 
 # Weights --------------------------------------------------------------------------------------------------------------
 
-_FOLDERS = (LocalFolder, RunCheckpoint)
-"""Sources that may be a run's own folder."""
-
 
 @final
 @dataclass(frozen=True)
@@ -413,13 +410,11 @@ def measure_weight(
             model,
             images,
             batch_size=batch_size,
-            trained=measured_with(opened.source.path) if isinstance(opened.source, _FOLDERS) else None,
+            trained=measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None,
             precision=precision,
             share=(processes.index, processes.count),
             after_batch=advance,
         )
-    if isinstance(opened.source, RunCheckpoint):
-        notes = [opened.source.note, *notes]
     notes += _remarks(opened.weight, evaluation, images)
     sha256, recorded = str(model.pretrained_cfg.get("sha256", "")), {}
     if opened.weight is not None:
@@ -431,7 +426,7 @@ def _load(
     opened: OpenedModel, data: Any, split: Literal["train", "val"], options: DataOptions
 ) -> tuple[ImageSplit, list[str]]:
     stated = opened.preprocessing(options.image_size)
-    if isinstance(opened.source, _FOLDERS) and trained_on(opened.source.path) == identify_data(data):
+    if isinstance(opened.source, LocalFolder) and trained_on(opened.source.path) == identify_data(data):
         splits = load_data(data, options, image_size=stated.size, limit=None, limit_val=None)
         if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val

@@ -164,7 +164,7 @@ def predict(
 def _network(model: object, device: str | None) -> ImageClassifier:
     if isinstance(model, str):
         place = "cpu" if device is None else usable_device(device)
-        return open_model(model, required=True, publishers=True).build(pretrained=True, device=place)
+        return open_model(model, required=True).build(pretrained=True, device=place)
     network = unwrapped(model, "predict")
     return network if device is None else network.to(usable_device(device))
 

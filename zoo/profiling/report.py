@@ -285,7 +285,7 @@ def _network(
         return model, "as given", stated_preprocessing(model).size
     if not isinstance(model, OpenedModel):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
-    network = model.build_settled(None if trained else False, num_classes, device="cpu")
+    network = model.build_settled(None if trained else False, num_classes=num_classes, device="cpu")
     return network, model.weights_in_words if trained else None, model.preprocessing().size
 
 

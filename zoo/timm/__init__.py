@@ -7,8 +7,8 @@
 
 Importing this module gives timm an entry point for every name of the catalog, so that `timm.create_model`,
 `timm.list_models("has8_*")`, `features_only=True`, timm's data and training tools, and `hf-hub:` and `local-dir:` work.
-Names that timm has already are never replaced. Weights are read by the zoo's own loader: verified before anything looks
-inside, safetensors only, and the same, bit for bit, as `zoo.create_model` loads.
+A name that timm has already is never replaced. Weights are read by the zoo's own loader: verified before they are
+parsed, safetensors only, and bit for bit what `zoo.create_model` loads.
 
 Any other composed name becomes timm's by `register_models`.
 """
@@ -22,7 +22,7 @@ except ModuleNotFoundError as error:
 
     raise missing_extra(error, "zoo.timm", "timm") from error
 
-from zoo.timm.registration import register_catalog, register_models
+from zoo.timm.models import register_catalog, register_models
 
 __all__ = ["register_models"]
 

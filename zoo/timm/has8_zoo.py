@@ -1,6 +1,6 @@
-"""The zoo as timm sees it: one of its modules of models, `timm.list_models(module="has8_zoo")`.
+"""The zoo as one of timm's modules of models: `timm.list_models(module="has8_zoo")`.
 
-timm looks for both attributes by these names; `registering` fills them, and adds the entry points beside them.
+timm looks for both attributes by these names; `zoo.timm.models` fills them, and adds the entry points beside them.
 """
 
 from __future__ import annotations

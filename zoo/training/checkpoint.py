@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -14,10 +15,11 @@ from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
-from zoo.errors import InputError
+from zoo.errors import InputError, WeightError
 from zoo.training.observers import EpochRow, Totals, write_file
 from zoo.training.recipe import Recipe
-from zoo.weights import load_checkpoint, unfit
+
+CHECKPOINT = "checkpoint.pt"
 
 Identity = Mapping[str, JsonValue]
 """The recipe, the model, the data and the micro-batches of a run, by the names that messages use."""
@@ -78,13 +80,24 @@ def read_checkpoint(path: Path, identity: Identity, further: bool = False) -> Ch
         WeightError: the file is damaged, or not a checkpoint of this version.
         InputError: it belongs to a run with other settings, which the message names.
     """
-    state = load_checkpoint(path)
     try:
-        checkpoint = Checkpoint.model_validate(state)
-    except ValueError as error:
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch does not compare checksums
+                raise zipfile.BadZipFile(f"{damaged} is damaged")
+        checkpoint = Checkpoint.model_validate(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
         raise unfit(path, error) from error
     _check_identity(checkpoint, identity, path, further)
     return checkpoint
+
+
+def unfit(path: Path, error: Exception) -> WeightError:
+    """Return the error for a checkpoint that cannot be used."""
+    reason = str(error).strip().partition("\n")[0]
+    return WeightError(
+        f"{path} is damaged, or not a checkpoint of this version of `zoo train` ({type(error).__name__}: {reason}); "
+        "restore the file, or start in another folder (--out)"
+    )
 
 
 def identify(

@@ -29,11 +29,11 @@ from zoo.families.thresholds import QuantisedReLU
 from zoo.inference.evaluate import is_shortage, reason_of
 from zoo.profiling.counting import NEURONS, NORMS
 from zoo.training.batches import LEAST, Feeder, MicroBatch, make_plan
-from zoo.training.checkpoint import Checkpoint, Identity, identify, read_checkpoint, write_checkpoint
+from zoo.training.checkpoint import CHECKPOINT, Checkpoint, Identity, identify, read_checkpoint, unfit, write_checkpoint
 from zoo.training.hooks import find_fault, layer_rates, scaled_surrogates, spike_counts
 from zoo.training.observers import EpochRow, Observer, RunFacts, StepFigures, Totals
 from zoo.training.recipe import Recipe, build_augmentation, build_mixup, build_optimizer, build_schedule
-from zoo.weights import CHECKPOINT, stated_preprocessing, unfit
+from zoo.weights import stated_preprocessing
 
 try:
     from accelerate import Accelerator, PartialState

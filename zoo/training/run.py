@@ -54,6 +54,7 @@ from zoo.saving import (
     make_config,
     without_folders,
 )
+from zoo.training.checkpoint import CHECKPOINT
 from zoo.training.loop import StopRequest, Training, broadcast, make_accelerator
 from zoo.training.observers import (
     CURVES,
@@ -67,17 +68,7 @@ from zoo.training.observers import (
     write_file,
 )
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
-from zoo.weights import (
-    CHECKPOINT,
-    CONFIG,
-    MODEL,
-    RUN,
-    RunCheckpoint,
-    pack,
-    read_config,
-    stated_preprocessing,
-    zoo_section,
-)
+from zoo.weights import CONFIG, MODEL, RUN, pack, read_config, stated_preprocessing
 
 DEFAULT_RECIPE, FINE_TUNING_RECIPE = "modern", "finetune"
 RUNS = Path("runs")
@@ -159,7 +150,6 @@ def train(
     check_batch(eval_batch_size)
     opened = open_model(
         name,
-        publishers=True,
         endpoint=endpoint,
         cache_dir=cache_dir,
         token=token,
@@ -403,16 +393,16 @@ def opened_control(control: str | None, opened: OpenedModel) -> Iterator[OpenedM
         made = convert_checkpoint(converter, checkpoint, opened.stock.hub, registry=registry)
         with TemporaryDirectory(prefix=_CONVERTED) as folder:
             made.folder.write(Path(folder))
-            yield opened.another(f"local-dir:{folder}")
+            yield opened.stock.open(f"local-dir:{folder}")
     else:
-        yield opened.another(control)
+        yield opened.stock.open(control)
 
 
 def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) -> ImageClassifier | None:
     """Build the weight that a recipe names as teacher, in eval mode; raises `InputError` if it has other classes."""
     if name is None:
         return None
-    teacher = opened.another(name)
+    teacher = opened.stock.open(name)
     if teacher.labels != tuple(classes):
         raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
     return teacher.build(pretrained=True, in_chans=3).eval().requires_grad_(False)
@@ -426,7 +416,7 @@ def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> N
 
 
 def _loads(opened: OpenedModel) -> str:
-    if not isinstance(opened.source, LocalFolder | RunCheckpoint):
+    if not isinstance(opened.source, LocalFolder):
         return opened.loads
     folder = opened.source.path.resolve()
     return "" if folder.name.startswith(_CONVERTED) else f"local-dir:{folder}"
@@ -677,7 +667,7 @@ class _Run:
             "machine": f"{platform.system()} {platform.machine()}",
             "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
             "started_from": started_from if beginning.sha256 else {},
-            "zoo": zoo_section(self.draft),
+            "record": self.draft.model_dump(mode="json"),
         }
         if result is not None:
             content["result"] = result.to_json()

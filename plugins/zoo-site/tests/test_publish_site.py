@@ -95,7 +95,7 @@ def test_a_token_that_only_reads_is_refused_before_anything_is_made(
     hub: LoopbackHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "read"))
-    assert "may only read" in publish(folder, "--site", SPACE, code=2).stderr
+    assert "write access" in publish(folder, "--site", SPACE, code=2).stderr
     assert hub.repositories == {}
 
 

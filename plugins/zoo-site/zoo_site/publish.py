@@ -13,7 +13,6 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.cli.output import say
 from zoo.errors import HubError, SaveError
-from zoo.hub.publish import check_token
 from zoo.hub.read import Hub, translated
 from zoo.names import REVISION, check_repository
 from zoo_site.build import build_site
@@ -61,7 +60,6 @@ def publish_site(files: Mapping[str, bytes], repo_id: str, hub: Hub, *, private:
             changed.
     """
     check_repository(repo_id)
-    check_token(hub, repo_id)
     with translated(repo_id, hub.address):
         if not hub.api.repo_exists(repo_id, repo_type="space"):
             hub.api.create_repo(repo_id, repo_type="space", space_sdk="static", private=private, exist_ok=True)
