@@ -32,42 +32,25 @@ class Ran:
 
 
 def find_tests(cache: Path) -> Path:
-    """timm's test_models.py, of the installed version: downloaded once, by pip, into `cache`.
-
-    Where the registry cannot be reached this fails, for nothing would have been tested.
-    """
+    """timm's test_models.py of the installed version, downloaded once by pip; without a registry this fails."""
     version = importlib.metadata.version("timm")
     folder = cache / f"timm-{version}"
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=cache) as beside:
-            _extract(_download(version, Path(beside)), Path(beside))
-            (Path(beside) / folder.name).rename(folder)
+        with tempfile.TemporaryDirectory(dir=cache) as name:
+            beside = Path(name)
+            only_source = ("--quiet", "--no-deps", "--no-binary", "timm", "--dest", name)
+            command = (sys.executable, "-m", "pip", "download", *only_source, f"timm=={version}")
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                pytest.fail(
+                    f"pip could not download timm's tests, so nothing was tested:\n{done.stderr[-1500:]}", False
+                )
+            with tarfile.open(beside / f"timm-{version}.tar.gz") as archive:
+                # Not timm itself: the installed one is tested.
+                inside = [each for each in archive if Path(each.name).parts[1:2] in (("tests",), ("pyproject.toml",))]
+                archive.extractall(beside, members=inside, filter="data")
+            (beside / folder.name).rename(folder)
     return folder / "tests" / "test_models.py"
-
-
-def _download(version: str, folder: Path) -> Path:
-    only_source = ("--quiet", "--no-deps", "--no-binary", "timm", "--dest", str(folder))
-    command = (sys.executable, "-m", "pip", "download", *only_source, f"timm=={version}")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.fail(
-            f"timm's own tests could not be had, so NOTHING of the contract with timm was tested: pip could not "
-            f"download the source distribution of timm {version}. Run this once where the package registry can be "
-            f"reached; afterwards it lies in pytest's cache folder.\n{done.stderr[-1500:]}",
-            pytrace=False,
-        )
-    return folder / f"timm-{version}.tar.gz"
-
-
-def _extract(archive: Path, folder: Path) -> None:
-    """The tests and their settings, not timm itself: what is tested is the installed one."""
-    with tarfile.open(archive) as opened:
-        inside = [member for member in opened if _is_wanted(Path(member.name))]
-        opened.extractall(folder, members=inside, filter="data")
-
-
-def _is_wanted(path: Path) -> bool:
-    return path.parts[1:] == ("pyproject.toml",) or path.parts[1:2] == ("tests",)
 
 
 def run(tests: Path, models: Sequence[str], report: Path) -> Ran:

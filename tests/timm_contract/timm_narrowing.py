@@ -27,9 +27,9 @@ _names = set(zoo.timm.register_models(*os.environ[MODELS].split(",")))
 
 def _narrowed(found_by: Callable[..., list[str]]) -> Callable[..., list[str]]:
     def narrowed(filter: Any = "", module: Any = "", **options: Any) -> list[str]:
-        # Where timm's tests choose by module, they mean its modules with forward_intermediates; ours has it.
-        where = {"module": "has8_zoo"} if module else {}
-        return [name for name in found_by(filter, **where, **options) if get_arch_name(name) in _names]
+        # Those of timm's tests that choose by module mean its modules with forward_intermediates; ours has it.
+        ours = {"module": "has8_zoo"} if module else {}
+        return [name for name in found_by(filter, **ours, **options) if get_arch_name(name) in _names]
 
     return narrowed
 
@@ -39,7 +39,7 @@ timm.list_models, timm.list_pretrained = map(_narrowed, _whole)
 
 
 def _model(item: pytest.Item) -> str | None:
-    """Which of our models a test is about; None for none."""
+    """Find which of our models a test is about; None for none."""
     call = getattr(item, "callspec", None)  # None without parameters
     name = call.params.get("model_name") if call else None
     return name if isinstance(name, str) and get_arch_name(name) in _names else None
@@ -50,7 +50,7 @@ def _function(item: pytest.Item) -> str:
 
 
 class _Report:
-    """What became of every test."""
+    """Records what became of every test."""
 
     def __init__(self) -> None:
         self.ran: dict[str, dict[str, str]] = {}

@@ -17,9 +17,9 @@ SMALL = (
     "ann_vgg_b1_m2_d2",
     "timm_test_resnet",
 )
-"""Every decoder, neuron, bit-plane encoder and backbone shape, and families with a small network: half a CPU minute.
+"""Every decoder, neuron, bit-plane encoder and backbone shape, and families with a small network.
 
-The first has published weights, and alone is in every run."""
+The first has published weights."""
 
 LARGE = (
     "has8_resnet_b32_m2_d4_fourier_bpd",
@@ -47,7 +47,7 @@ EVERY_MODEL = (
     "test_model_forward_fx",
     "test_model_backward_fx",
 )
-"""Tests that must have run on every model; without this they could vanish, and nobody would see."""
+"""Tests that must have run on every model, so that none can vanish unnoticed."""
 
 WITH_WEIGHTS = ("test_model_load_pretrained", "test_model_features_pretrained")
 """Tests that must have run on every model with published weights."""

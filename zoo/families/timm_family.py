@@ -83,7 +83,8 @@ def stated_by_timm(cfg: Any) -> Stated:
     """Return what a pretrained_cfg of timm states of its weights: licence, classes, preparation of images."""
     from timm.data import ImageNetInfo, infer_imagenet_subset
 
-    dataset, labels = infer_imagenet_subset(cfg.to_dict()) or "", ()
+    dataset = infer_imagenet_subset(cfg.to_dict()) or ""
+    labels: tuple[str, ...] = ()
     if dataset:
         info = ImageNetInfo(dataset)
         titles = info.label_descriptions()

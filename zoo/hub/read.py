@@ -128,7 +128,7 @@ class Hub:
             if size > limit:
                 raise HubError(f"{place} has {size:,} bytes; valid: up to {limit:,}; not downloaded")
             url = hf_hub_url(repository.repo_id, filename, revision=repository.revision, endpoint=self.address)
-            received = _BoundedBuffer(size)
+            received = _BoundedBuffer(size, place)
             headers = self.api._build_hf_headers()  # the client's own, with the token
             http_get(url, received, headers=headers, expected_size=size, displayed_filename=filename)
             data = received.getvalue()
@@ -159,13 +159,13 @@ def files_of(index: ModelInfo) -> dict[str, RepoSibling]:
 class _BoundedBuffer(io.BytesIO):
     """Takes as many bytes as announced, and not one more."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, place: str) -> None:
         super().__init__()
-        self._size = size
+        self._size, self._place = size, place
 
     def write(self, chunk: bytes) -> int:  # type: ignore[override]
         if self.tell() + len(chunk) > self._size:
-            raise HubError(f"more bytes come than the {self._size:,} announced")
+            raise HubError(f"{self._place}: more bytes come than the {self._size:,} announced")
         return super().write(chunk)
 
 

@@ -394,7 +394,6 @@ def measure_weight(
         opened = open_model(
             name,
             required=True,
-            publishers=True,
             endpoint=endpoint,
             cache_dir=cache_dir,
             token=token,
