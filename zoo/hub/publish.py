@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -382,7 +383,9 @@ def _append(text: str, weight: StoredWeight, place: HubRepository) -> str:
     """Add a record at the end of the file, whose last key is `weights`."""
     stored = weight.model_dump(mode="json", include=set(StoredWeight.model_fields), exclude_none=True)
     item = stored | {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
-    added = yaml.safe_dump([item], sort_keys=False, allow_unicode=True, width=110)
+    text_of_item = json.dumps(item, ensure_ascii=False)
+    readable = printable(text_of_item) == text_of_item  # otherwise written as escapes
+    added = yaml.safe_dump([item], sort_keys=False, allow_unicode=readable, width=110)
     if not re.search(r"^weights:", text, re.MULTILINE):
         text = f"{text.rstrip()}\n\nweights:\n"
     return f"{text.rstrip()}\n" + "".join(f"  {line}\n" for line in added.splitlines())

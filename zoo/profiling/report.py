@@ -297,7 +297,7 @@ def _control(network: ImageClassifier, registry: Registry | None, catalog: Catal
         return None
     weights = next(network.parameters())
     control = open_model(name, registry=registry, catalog=catalog)
-    built = control.build_settled(False, network.num_classes, network.in_chans, device="cpu")
+    built = control.build_settled(False, num_classes=network.num_classes, in_chans=network.in_chans, device="cpu")
     return built.to(weights.device, weights.dtype)
 
 
