@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import save_file
 
 import zoo
-from zoo.catalog import Catalog, CatalogFile, WeightRecord, default_catalog, read_catalog
-from zoo.errors import CatalogError, CompositionError, ModelNameError, OptionError, WeightError
+from zoo.catalog import Catalog, CatalogFile, WeightRecord
+from zoo.errors import CompositionError, ModelNameError, OptionError, WeightError
 from zoo.registry import parse_name
 from zoo.weights import adapt_channels
 
@@ -198,24 +197,6 @@ def test_altered_or_missing_bytes_are_refused(published: tuple[WeightRecord, Any
         _created(_altered(record, source="package:no_such_package/x.safetensors"))
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "package:zoo/../../etc/passwd",
-        "package:zoo/a/../b.safetensors",
-        "package:/etc/x.safetensors",
-        "package:zoo/x.pt",
-        "/etc/passwd",
-        "http://example.org/x.safetensors",
-        "hf-hub:org/name/../x",
-        "hf-hub:org/name",  # no revision
-    ],
-)
-def test_unsafe_sources_are_no_valid_record(published: tuple[WeightRecord, Any], source: str) -> None:
-    with pytest.raises(ValueError, match=r"source|revision|repository"):
-        _altered(published[0], source=source)
-
-
 def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecord, Any]) -> None:
     one, two = published[0], _altered(published[0], tag="other")
     catalog = _catalog(one, two)
@@ -228,43 +209,10 @@ def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecor
         _catalog(one, one)
 
 
-@pytest.mark.parametrize("figure", [float("inf"), float("nan"), 810, -3])
-def test_a_catalog_with_an_impossible_figure(
-    published: tuple[WeightRecord, Any], tmp_path: Path, figure: float
-) -> None:
-    record = published[0].model_dump(mode="json", exclude_none=True) | {"metrics": {"top1": figure}}
-    file = tmp_path / "registry.yaml"
-    file.write_text(yaml.safe_dump({"version": 1, "weights": [record]}), encoding="utf-8")
-    with pytest.raises(CatalogError, match=r"weights\.0.*(finite|0 to 100)") as caught:
-        read_catalog(file)
-    assert "\n" not in str(caught.value)
-    assert "pydantic" not in str(caught.value)
-
-
-def test_every_published_weight_loads_and_its_figures_are_recomputed() -> None:
-    from zoo.profiling import count_cost
-
-    names = zoo.list_models(pretrained=True)
-    assert names
-    for name in names:
-        record = default_catalog().weight(parse_name(name))
-        model = zoo.create_model(name, pretrained=True).eval()
-        assert model.num_classes == record.num_classes
-        assert model.spec.untagged().to_json() == record.spec
-        cost = count_cost(model, record.figures.image_size)
-        assert record.figures.model_dump() == {key: cost.to_json()[key] for key in record.figures.model_dump()}
-        assert model.pretrained_cfg["label_names"] == list(record.labels)
-
-
 def test_a_weight_loads_under_its_components_full_names() -> None:
     plain = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True)
     full = zoo.create_model("has8_resnet_b8_m2_d4_has8-zoo:ste_has8-zoo:bpd", pretrained=True)
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), full.parameters(), strict=True))
-
-
-def test_a_record_whose_spec_is_another_variants_is_refused(published: tuple[WeightRecord, Any]) -> None:
-    with pytest.raises(ValueError, match="the spec is of 'nonsense'"):
-        _altered(published[0], spec={"name": "nonsense"})
 
 
 def test_pretrained_needs_no_tag_and_takes_other_heads() -> None:
@@ -275,9 +223,3 @@ def test_pretrained_needs_no_tag_and_takes_other_heads() -> None:
     assert all(torch.equal(a, b) for a, b in zip(tagged.parameters(), plain.parameters(), strict=True))
     other = zoo.create_model(name, pretrained=True, num_classes=3, in_chans=1).eval()
     assert other(torch.rand(1, 1, 32, 32)).shape == (1, 3)
-
-
-def test_the_bundled_weight_is_as_accurate_as_promised() -> None:
-    record = default_catalog().weight(parse_name("has8_resnet_b8_m2_d4_ste_bpd.cifar10"))
-    assert record.metrics["top1"] >= 70
-    assert "JPEG" in record.dataset_note

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import KNOWN_PLUGINS, CatalogError, HubError, InputError, SaveError, WeightError, printable
+from zoo.errors import CatalogError, HubError, InputError, SaveError, WeightError, known_plugins, printable
 from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
@@ -187,8 +187,9 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
 
 def _install_words(providers: Mapping[str, str]) -> list[str]:
     """Arguments of `pip install` in a clone of the zoo, which is not on PyPI."""
-    ours = [f"./plugins/{name}" for name in providers if name in KNOWN_PLUGINS]
-    return [".", *ours, *(name for name in providers if name != LIBRARY and name not in KNOWN_PLUGINS)]
+    known = known_plugins()
+    ours = [f"./plugins/{name}" for name in providers if name in known]
+    return [".", *ours, *(name for name in providers if name != LIBRARY and name not in known)]
 
 
 def metric_title(name: str) -> str:

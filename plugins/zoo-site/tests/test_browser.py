@@ -15,7 +15,7 @@ from site_helpers import PHONE, look
 from zoo_site.results import paper_results
 
 from zoo.catalog import WeightRecord
-from zoo.errors import KNOWN_PLUGINS
+from zoo.errors import known_plugins
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 
@@ -99,7 +99,7 @@ def test_filters_choose_rows_and_marks(front: Page, records: dict[str, WeightRec
     everything = f"{len(records)} of {len(records)} weights"
     front.wait_for_selector(f"#count:text-is('{everything}')")
     front.select_option("#filters select[name=distribution]", "zoo-weights-cifar10")
-    assert set(shown_names(front)) == set(KNOWN_PLUGINS["zoo-weights-cifar10"].weights)
+    assert set(shown_names(front)) == set(known_plugins()["zoo-weights-cifar10"])
 
 
 def test_the_table_is_sorted_by_any_figure_from_the_keyboard(front: Page, records: dict[str, WeightRecord]) -> None:
