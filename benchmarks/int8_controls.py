@@ -10,6 +10,7 @@ images in onnxruntime. Run it as
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,7 @@ def measure(name: str, splits: DataSplits, images: int, calibration: int) -> dic
         plain, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         export_onnx(model, plain, weight, image_size=weight.preprocessing.size, batch=None)
         made = quantize_onnx(plain, small, weight, splits, calibration_images=calibration, images=images)
-    content = made.to_json()
+    content = asdict(made)
     return {"name": name, **{key: content[key] for key in content if key != "file"}}
 
 

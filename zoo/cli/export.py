@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
-from zoo.cli.output import print_rows, say
+from zoo.cli.output import say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import InputError, import_plugin
-
-if TYPE_CHECKING:
-    from zoo.catalog import StoredWeight
-    from zoo.contracts import ImageClassifier
 
 ANY_BATCH = "dynamic"
 
@@ -107,81 +103,50 @@ def export_command(
     Without trained weights the network is as it is initialised, and the file
     names none.
     """
-    if form is Format.NIR and batch is not None:
-        raise typer.BadParameter("--batch is for ONNX; a NIR graph holds no number of images")
+    if form is Format.NIR and (batch is not None or quantize is not None):
+        raise typer.BadParameter("--batch and --quantize are for ONNX")
     if form is Format.ONNX and block:
         raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
-    if (quantize is None) != (data is None) or (quantize and form is Format.NIR):
-        raise typer.BadParameter("--quantize and --data go together, with ONNX alone")
+    if (quantize is None) != (data is None):
+        raise typer.BadParameter("--quantize and --data go together")
+    if batch not in (None, ANY_BATCH) and not (batch.isascii() and batch.isdigit() and int(batch)):
+        raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form is Format.NIR else None
-    from zoo.exporting import check_onnx_target, network_to_export
+    from zoo.exporting import check_onnx_target, export_onnx, network_to_export
 
-    images = _number_of(batch or "1")
     check_target = check_onnx_target if nir is None else nir.check_nir_target
     check_target(out, force)
     model, weight = network_to_export(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
     size = image_size or (DEFAULT_IMAGE_SIZE if weight is None else weight.preprocessing.size)
     if sys.stderr.isatty():  # torch does not report progress
         say(f"exporting {model.spec}, which can take a minute", file=sys.stderr, flush=True)
-    if nir is None:
-        _export_onnx(model, weight, out, size, images, force, data, as_json)
+    if nir is not None:
+        exported_blocks = nir.export_nir(model, out, weight, image_size=size, blocks=block or [], force=force)
+        nir.print_exported(exported_blocks, weight is not None, as_json)
         return
-    exported = nir.export_nir(model, out, weight, image_size=size, blocks=block or [], force=force)
-    if as_json:
-        print(json.dumps(exported.to_json()))
-        return
-    rows = []
-    for each in exported.blocks:
-        shapes = " → ".join(" × ".join(map(str, shape)) for shape in (each.input_shape, each.output_shape))
-        rows.append({"name": each.block, "spikes": shapes, "nodes": each.nodes, "agree": f"{each.agreement:.2%}"})
-    print_rows(rows, as_json=False)
-    say(f"{exported.name}{'' if weight else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
-    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
-
-
-def _export_onnx(
-    model: ImageClassifier,
-    weight: StoredWeight | None,
-    out: Path,
-    size: int,
-    images: int | None,
-    force: bool,
-    data: str | None,
-    as_json: bool,
-) -> None:
-    from zoo.data import load_data
-    from zoo.exporting import export_onnx
-
+    images = None if batch == ANY_BATCH else int(batch or 1)
     quantised = None
     if data is None:
         exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
     else:
+        from zoo.data import load_data
+        from zoo.exporting.quantize import quantize_onnx
+
         if weight is None:
             raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")
         splits = load_data(data, image_size=size)
-        from zoo.exporting.quantize import quantize_onnx
-
         with TemporaryDirectory() as folder:
             whole = Path(folder) / "float32.onnx"
             exported = export_onnx(model, whole, weight, image_size=size, batch=images)
             quantised = quantize_onnx(whole, out, weight, splits)
         exported = replace(exported, file=quantised.file, size=quantised.size)
     if as_json:
-        print(json.dumps(exported.to_json() | ({} if quantised is None else {"quantized": quantised.to_json()})))
+        print(json.dumps(asdict(exported) | ({} if quantised is None else {"quantized": asdict(quantised)})))
         return
     shapes = (" × ".join(map(str, shape)) for shape in (exported.input_shape, exported.output_shape))
     say(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
     say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
     if quantised is not None:
+        about = f"calibrated on {quantised.calibration_images:,} training images"
         tops = f"{quantised.top1:.2f} % of {quantised.images:,} validation images are right"
-        say(f"in 8-bit integers, calibrated on {quantised.calibration_images:,} training images: {tops},")
-        say(f"{quantised.float_top1:.2f} % in float32")
-
-
-def _number_of(batch: str) -> int | None:
-    """Parse --batch; None for any number."""
-    if batch == ANY_BATCH:
-        return None
-    if not batch.isascii() or not batch.isdigit():
-        raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
-    return int(batch)
+        say(f"in 8-bit integers, {about}: {tops}, {quantised.float_top1:.2f} % in float32")

@@ -88,8 +88,8 @@ def check_command(
 
     Every component that fails shows its first cause, by pytest in another
     process. Exit status 1 if a check failed. A test file that subclasses
-    zoo.testing's suites checks more: it can give a reference, and the decoder
-    that inverts an encoder.
+    zoo.testing's suites checks more: it can name the decoder that inverts an
+    encoder.
     """
     chosen = _to_check(distribution)
     if not chosen:
@@ -119,8 +119,8 @@ def check_command(
 def check_distribution(distribution: str) -> list[Row]:
     """Run the suites of every component of an installed distribution.
 
-    Checks that want something of the author (a reference, a decoder that inverts the encoder) are skipped; a test
-    file that subclasses the kind's suite gives it to them.
+    Checks that want something of the author (the decoder that inverts an encoder) are skipped; a test file that
+    subclasses the kind's suite gives it to them.
 
     Returns:
         One row a check: kind, name, check, outcome (passed, failed or skipped), message (the first cause of a
@@ -130,7 +130,7 @@ def check_distribution(distribution: str) -> list[Row]:
         ComponentError: pytest's process ended before it had told everything.
         MissingExtraError: pytest is not installed.
     """
-    code = f"from zoo.testing.installed import suites_of\nglobals().update(suites_of({distribution!r}))\n"
+    code = f"from zoo.testing import suites_of\nglobals().update(suites_of({distribution!r}))\n"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         Path(folder, "test_components.py").write_text(code, encoding="utf-8")

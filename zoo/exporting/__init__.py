@@ -3,7 +3,6 @@
 from zoo.exporting.onnx_file import (
     Exported,
     Normalised,
-    check_image_size,
     check_onnx_target,
     describe_network,
     describe_onnx,
@@ -17,7 +16,6 @@ from zoo.exporting.onnx_file import (
 __all__ = [
     "Exported",
     "Normalised",
-    "check_image_size",
     "check_onnx_target",
     "describe_network",
     "describe_onnx",

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, final
@@ -32,12 +32,6 @@ if TYPE_CHECKING:
 
 OPSET = 18
 INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
-MAX_BYTES = 2**31 - 1
-"""The most that one ONNX file holds."""
-MAX_BATCH = 65536
-
-
-# A network, and the facts that a file holds about it ----------------------------------------------------------------
 
 
 def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
@@ -53,7 +47,7 @@ def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassif
     opened = open_model(name, listed=True, **places)
     if opened.published is not None:
         raise ModelNameError(
-            f"{opened.weight_name} is a weight of its own publisher, without the record that the file is to hold; "
+            f"{opened.weight_name} is published without a record, which the file is to hold; "
             "build it by create_model, write it by zoo.save, and export that folder"
         )
     return opened.build_settled(), opened.weight
@@ -93,18 +87,25 @@ def describe_network(model: ImageClassifier, weight: StoredWeight | None, image_
     }
 
 
-def check_image_size(model: ImageClassifier, image_size: int) -> None:
-    """Raise `InputError` if the image is too small for the network."""
-    if image_size < model.min_image_size:
-        raise InputError(f"image size {image_size} is too small; {model.spec} takes {model.min_image_size} or more")
+def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> dict[str, str]:
+    """Return the metadata of an ONNX file, which normalises itself: texts, `preprocessing` and `labels` as JSON."""
+    facts = describe_network(model, weight, image_size)
+    if weight is not None and weight.preprocessing.normalises:
+        facts["preprocessing"] |= {"mean": [0.0], "std": [1.0]}
+    return {
+        f"zoo.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in facts.items()
+    }
 
 
 def example_images(model: ImageClassifier, image_size: int, count: int) -> Tensor:
     """Return noise in [0, 1], (N, C, H, W), the same on every call.
 
     Raises:
-        InputError: the network is on the meta device, so nothing can be computed.
+        InputError: the images are too small for the network, or it is on the meta device.
     """
+    if image_size < model.min_image_size:
+        raise InputError(f"image size {image_size} is too small; {model.spec} takes {model.min_image_size} or more")
     weights = next(model.parameters())
     if weights.is_meta:
         raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
@@ -119,9 +120,6 @@ def writing_to(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
-
-
-# ONNX -----------------------------------------------------------------------------------------------------------------
 
 
 @final
@@ -144,10 +142,6 @@ class Exported:
     output_shape: tuple[int | str, ...]
     opset: int
     size: int
-
-    def to_json(self) -> dict[str, Any]:
-        """One JSON object."""
-        return asdict(self)
 
 
 def export_onnx(
@@ -177,7 +171,8 @@ def export_onnx(
             in it. Nothing half-written remains.
     """
     check_onnx_target(out, force)
-    _check_sizes(model, image_size, batch)
+    if batch is not None and batch < 1:
+        raise InputError(f"batch={batch} is out of range; valid: 1 or more, or None for any number of images")
     # Two images for any number: of one, torch would make a constant.
     example = example_images(model, image_size, 2 if batch is None else batch)
     with model.evaluating():
@@ -188,7 +183,10 @@ def export_onnx(
     data = converted.SerializeToString(deterministic=True)
     with writing_to(out):
         replace_bytes(out, data)
-    input_shape, output_shape = _shapes(converted)
+    input_shape, output_shape = (
+        tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
+        for value in (converted.graph.input[0], converted.graph.output[0])
+    )
     return Exported(str(out), str(model.spec), input_shape, output_shape, OPSET, len(data))
 
 
@@ -198,21 +196,10 @@ def check_onnx_target(out: Path, force: bool) -> None:
     with writing_to(out):
         if out.suffix.lower() != ".onnx":
             raise InputError(f"{name!r} does not end with .onnx; try {name}.onnx")
-        if out.is_dir():
-            raise InputError(f"{name} is a folder; name a file, such as {name}/model.onnx")
         if not out.parent.is_dir():
             raise InputError(f"the folder of {name} does not exist; make it first")
-        if out.exists() and not force:
-            raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
-
-
-def _check_sizes(model: ImageClassifier, image_size: int, batch: int | None) -> None:
-    check_image_size(model, image_size)
-    if batch is not None and not 1 <= batch <= MAX_BATCH:
-        raise InputError(f"batch={batch} is out of range; valid: 1 to {MAX_BATCH}, or any number of images")
-    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    if size > MAX_BYTES:
-        raise InputError(f"{model.spec} has {size:,} bytes of weights; one ONNX file holds {MAX_BYTES:,} at most")
+        if out.is_dir() or (out.exists() and not force):
+            raise InputError(f"{name} exists already; --force overwrites a file, or choose another name with --out")
 
 
 def to_onnx(
@@ -230,8 +217,8 @@ def to_onnx(
     Raises:
         InputError: an operation has no counterpart in it.
     """
-    table = _translations()
     shapes = ({0: torch.export.Dim(BATCH)},) if any_batch else None
+    shift_right = dict.fromkeys(_SHIFTS, _shift_right())  # torch's exporter refuses these, or gives another type
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch's own, of itself
@@ -243,26 +230,29 @@ def to_onnx(
                 opset_version=OPSET,
                 dynamo=True,
                 dynamic_shapes=shapes,
-                custom_translation_table=table,
+                custom_translation_table=shift_right,
                 verbose=False,
             )
     except OnnxExporterError as error:
-        raise InputError(f"{what} cannot be expressed in ONNX: {_reason(error)}") from error
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise InputError(f"{what} cannot be expressed in ONNX: {str(cause).strip().partition(chr(10))[0]}") from error
     assert program is not None
     converted = program.model_proto
     _strip(converted)
     return converted
 
 
-def _reason(error: BaseException) -> str:
-    """The first cause, in one line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+_aten = torch.ops.aten
+_SHIFTS = (
+    *(_aten.__rshift__.Tensor, _aten.__rshift__.Scalar),
+    *(_aten.bitwise_right_shift.Tensor, _aten.bitwise_right_shift.Tensor_Scalar),
+)
 
 
-def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Return translations that torch's exporter lacks: shifts to the right, which it refuses or gives another type."""
+def _shift_right() -> Callable[..., Any]:
+    """Return the translation of a shift to the right, ⌊x / 2^places⌋, to ONNX."""
     try:
         import onnx  # noqa: F401  # torch's exporter needs it
         from onnxscript import ir
@@ -273,7 +263,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     op: Any = opset18  # typed for numbers of one kind at a time, and these are traced values
 
     def shift_right(x: Any, places: Any) -> Any:
-        """⌊x / 2^places⌋; ONNX shifts unsigned numbers alone, so of a negative one the complement is shifted."""
+        # ONNX shifts unsigned numbers alone, so of a negative one the complement is shifted.
         if x.dtype.is_integer() and not x.dtype.is_signed():
             return op.BitShift(x, op.Cast(places, to=x.dtype), direction="RIGHT")
         wide = op.Cast(x, to=ir.DataType.INT64)
@@ -282,12 +272,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         shifted = op.BitShift(positive, op.Cast(places, to=ir.DataType.UINT64), direction="RIGHT")
         return op.Cast(op.BitwiseXor(op.Cast(shifted, to=ir.DataType.INT64), sign), to=x.dtype)
 
-    aten = torch.ops.aten
-    shifts = (
-        *(aten.__rshift__.Tensor, aten.__rshift__.Scalar),
-        *(aten.bitwise_right_shift.Tensor, aten.bitwise_right_shift.Tensor_Scalar),
-    )
-    return dict.fromkeys(shifts, shift_right)
+    return shift_right
 
 
 def _strip(converted: ModelProto) -> None:
@@ -296,21 +281,3 @@ def _strip(converted: ModelProto) -> None:
     for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *converted.functions):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-
-
-def describe_onnx(model: ImageClassifier, weight: StoredWeight | None, image_size: int) -> Mapping[str, str]:
-    """Return the file's metadata: texts, of which `preprocessing` and `labels` are JSON."""
-    facts = describe_network(model, weight, image_size)
-    if weight is not None and weight.preprocessing.normalises:  # the file does that itself
-        facts["preprocessing"] |= {"mean": [0.0], "std": [1.0]}
-    return {
-        f"zoo.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        for key, value in facts.items()
-    }
-
-
-def _shapes(converted: ModelProto) -> list[tuple[int | str, ...]]:
-    return [
-        tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
-        for value in (converted.graph.input[0], converted.graph.output[0])
-    ]

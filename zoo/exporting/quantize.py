@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import onnx
@@ -54,10 +54,6 @@ class Quantized:
     images: int
     float_top1: float
     top1: float
-
-    def to_json(self) -> dict[str, Any]:
-        """One JSON object."""
-        return asdict(self)
 
 
 def quantize_onnx(
@@ -118,15 +114,13 @@ def _check(source: onnx.ModelProto, weight: StoredWeight, splits: DataSplits) ->
             f"the data have other classes than {weight.name}, which has {len(weight.labels)}: "
             f"{', '.join(weight.labels[:5])}{', …' * (len(weight.labels) > 5)}; calibrate on data like its own"
         )
-    shape = source.graph.input[0].type.tensor_type.shape.dim
-    size = (shape[2].dim_value, shape[3].dim_value)
-    if splits.train.size != size:
+    fixed, _, *size = (axis.dim_value for axis in source.graph.input[0].type.tensor_type.shape.dim)
+    if splits.train.size != tuple(size):
         raise InputError(f"the images have {splits.train.size} pixels, the file takes {size}; choose that image size")
-    batch = int(shape[0].dim_value) or _ANY_BATCH
-    for split in (splits.train, splits.val):
-        if shape[0].dim_value and len(split) < batch:
-            raise InputError(f"the file takes {batch} images at once, and {split.origin} has {len(split)}")
-    return batch if shape[0].dim_value else min(batch, len(splits.train), len(splits.val))
+    fewest = min(len(splits.train), len(splits.val))
+    if fixed > fewest:
+        raise InputError(f"the file takes {fixed} images at once, and a split has {fewest}")
+    return fixed or min(_ANY_BATCH, fewest)
 
 
 def _spread(split: ImageSplit, most: int, batch: int) -> torch.Tensor:
@@ -151,7 +145,7 @@ class _Reader(CalibrationDataReader):
         self._batches = _batches(split, rows, batch)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch by the name of the input; None at the end."""
+        """Return the next batch by the name of the input; None at the end."""
         pixels, _ = next(self._batches, (None, None))
         return None if pixels is None else {INPUT: pixels}
 

@@ -1,4 +1,4 @@
-"""The cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it the network without spikes."""
+"""Cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it the network without spikes."""
 
 from zoo.contracts.energy import Picojoules
 from zoo.profiling.counting import PRICES, Cost, Layer, OperationCounts, Part, count_cost

@@ -114,7 +114,7 @@ def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
     """
     weights = next(model.parameters())
     if weights.is_meta:
-        raise InputError(f"{model.spec} is on the meta device, where nothing can be traced; build it on 'cpu'")
+        raise InputError(f"{model.spec} is on the meta device, which cannot be traced; build it on 'cpu'")
     return torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
 
 
@@ -183,7 +183,7 @@ def list_layers(model: ImageClassifier, macs: Mapping[str, int], outputs: Mappin
 
 
 class Part(StrEnum):
-    """The parts of a cost that a report tells apart."""
+    """Parts of a cost that a report lists separately."""
 
     SYNAPSES = "synapses"
     CODING = "coding"
@@ -265,7 +265,7 @@ def prices_of(module: nn.Module, folded: bool) -> tuple[Part, tuple[Price, ...]]
 @final
 @dataclass
 class Synapses:
-    """The work of one layer over all batches so far; whole numbers, exact.
+    """Work of one layer over all batches so far, exact.
 
     Attributes:
         branch: in the spiking one a spike may be worth another value than 1, which folds into the weights.
@@ -351,7 +351,7 @@ class Uncounted(NamedTuple):
 @final
 @dataclass(frozen=True)
 class OperationCounts:
-    """The work of a number of images.
+    """Work of a number of images.
 
     Attributes:
         images: how many.
@@ -534,7 +534,7 @@ class Recorder(TorchDispatchMode):
 
 
 def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:
-    """The first tensor of these, or of the tuples among them."""
+    """Return the first tensor of these, or of the tuples among them."""
     for value in values:
         tensor = _first_tensor(tuple(value)) if isinstance(value, (tuple, list)) else value
         if isinstance(tensor, Tensor):

@@ -136,7 +136,7 @@ _ROUNDING = 1e-9
 @final
 @dataclass(frozen=True)
 class Estimate:
-    """The estimate of one model of energy.
+    """Estimate of one model of energy.
 
     Attributes:
         name: the model's.
@@ -207,7 +207,7 @@ def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
 @final
 @dataclass(frozen=True)
 class BreakEven:
-    """The point at which a network would cost what its control costs, under one model; the rest stays as it is.
+    """Point at which a network would cost what its control costs, under one model, all else equal.
 
     Attributes:
         model: its name.

@@ -22,7 +22,7 @@ def model_info(
     registry: Registry | None = None,
     catalog: Catalog | None = None,
 ) -> dict[str, Any]:
-    """All that is known of a model name, as JSON: its parts, who provides them, size, and its weights.
+    """Describe a model name, as JSON: its parts, who provides them, size, and its weights.
 
     Any valid name has an answer, listed or not, and so has `hf-hub:org/name@revision` or `local-dir:path`. The network
     is described without allocating it. `loads` is what `create_model` takes for it: the name, or the reference, at its
@@ -36,11 +36,11 @@ def model_info(
 
     Args:
         name: as for `create_model`.
-        endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
-        cache_dir: where downloads are kept; None for HF_HOME's.
-        token: for private repositories; None for the one logged in with.
-        registry: components that names are made of; the installed ones by default.
-        catalog: where weights are listed; the installed ones by default.
+        endpoint: this and the following as for `create_model`.
+        cache_dir: the folder of downloads.
+        token: for private repositories.
+        registry: components that names are made of.
+        catalog: lists weights.
 
     Raises:
         ModelNameError: as `create_model`; or an unknown tag.

@@ -51,7 +51,7 @@ MAX_BATCH = 64
 @final
 @dataclass(frozen=True)
 class Profile(Cost):
-    """The whole cost of a model: a `Cost`, its parts, and with images the work that they cause.
+    """Whole cost of a model: a `Cost`, its parts, and with images the work that they cause.
 
     Attributes:
         name: the model's.
@@ -145,7 +145,7 @@ class Profile(Cost):
 
     @property
     def basis(self) -> str:
-        """How energy follows from operations, and whose figures these are."""
+        """Formula and source of `energy_pj`."""
         return f"{FORMULA}; {SOURCE}"
 
     def to_json(self) -> dict[str, Any]:
@@ -215,7 +215,7 @@ def profile(
         num_classes: for a name; by default its weight's own, or 1000.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and pass
             in batches of bounded memory.
-        device: where to compute, such as `cuda`; by default where a network is, and for a name the CPU. A network
+        device: where to compute, such as `cuda`; by default the device of a network, and for a name the CPU. A network
             is moved there.
         endpoint: this and the following as for `create_model`.
         cache_dir: the folder of downloads.

@@ -51,7 +51,7 @@ OURS = ("has8", "zoo", "weights")
 """Leading words of a distribution that its component does not repeat: `zoo-sparkle` offers `sparkle`."""
 
 RESERVED = frozenset({"build", "dist", "test_conformance", "tests"})
-"""Packages that would lie where the new plugin keeps something else."""
+"""Package names that would collide with other folders of the new plugin."""
 
 _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
@@ -78,7 +78,7 @@ class PluginDraft:
 
     @property
     def class_name(self) -> str:
-        """The component's class: `SparkleNeuron`."""
+        """Name of the component's class: `SparkleNeuron`."""
         return self.component.capitalize() + self.kind.capitalize()
 
     @property
@@ -88,12 +88,12 @@ class PluginDraft:
 
     @property
     def target(self) -> str:
-        """The value of its entry point: `zoo_sparkle:SparkleNeuron`; of weights the package."""
+        """Value of its entry point: `zoo_sparkle:SparkleNeuron`; of weights the package."""
         return self.package if self.kind == "weights" else f"{self.package}:{self.class_name}"
 
     @property
     def model(self) -> str:
-        """The name of a model that uses the component; empty for converters and weights."""
+        """Name of a model that uses the component; empty for converters and weights."""
         return MODELS[self.kind].format(component=self.component)
 
     def files(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The conformance kit: pytest classes that check whether a component keeps the contract of its kind.
+"""Conformance kit: pytest classes that check a component against the contract of its kind.
 
 In a test file, subclass the suite of the kind and name the component:
 
@@ -13,6 +13,7 @@ Without a test file: `zoo plugins check [DISTRIBUTION]`. Needs pytest: `pip inst
 
 from __future__ import annotations
 
+from zoo.registry import default_registry
 from zoo.testing.catalogs import CatalogTests, ConverterTests, WeightTests
 from zoo.testing.coders import DecoderTests, EncoderTests
 from zoo.testing.extensions import CommandTests, EnergyModelTests
@@ -33,3 +34,14 @@ __all__ = [
     "NeuronTests",
     "WeightTests",
 ]
+
+
+def suites_of(distribution: str) -> dict[str, type[ComponentTests]]:
+    """Make a test class for every component of an installed distribution, by class name `Test__KIND__NAME`."""
+    suites = {suite.kind: suite for suite in (globals()[name] for name in __all__)}
+    suites["catalog"] = CatalogTests  # WeightTests asks for more than a catalog owes
+    return {
+        f"Test__{each.kind}__{each.name}": type("Suite", (suites[each.kind],), {"name": f"{distribution}:{each.name}"})
+        for each in default_registry().components()
+        if each.distribution == distribution
+    }

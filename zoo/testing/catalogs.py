@@ -1,4 +1,4 @@
-"""The suites of catalogs, distributions of weights, and converters."""
+"""Suites of catalogs, distributions of weights, and converters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import zoo
-from zoo.catalog import WeightRecord, default_catalog, read_catalog, read_file
+from zoo.catalog import WeightRecord, read_catalog, read_file
 from zoo.contracts.converter import Converted
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import WeightError
@@ -36,7 +36,7 @@ class CatalogTests(ComponentTests):
             assert str(parse_name(name)) == name, f"the zoo writes {str(parse_name(name))!r}; list it so"
 
     def test_its_weights_are_what_it_says(self) -> None:
-        """Of every weight in a package: its bytes load strictly; labels, spec and costs are the model's."""
+        """Every weight in a package loads strictly; labels, spec and costs are the model's."""
         packed = [record for record in self.records() if isinstance(record.location, PackageFile)]
         if not packed:
             pytest.skip("no weight in a package; those on the Hub are verified when they are fetched")
@@ -63,11 +63,9 @@ class WeightTests(CatalogTests):
 
     Attributes:
         largest_megabytes: limit for all weight files of the package together.
-        dataset_note: a word that every record's `dataset_note` has to contain; without one the check is skipped.
     """
 
     largest_megabytes: ClassVar[float] = 60
-    dataset_note: ClassVar[str] = ""
 
     def folder(self) -> Path:
         """Return the package's folder."""
@@ -92,34 +90,15 @@ class WeightTests(CatalogTests):
         size = sum(file.stat().st_size for file in files) / 1e6
         assert size <= self.largest_megabytes, f"the weight files take {size:.1f} MB; publish them on the Hub"
 
-    def test_its_hybrids_have_controls(self) -> None:
-        """Beside every hybrid the same blocks without spikes have a weight, here or in another installed catalog."""
-        names = {record.variant for record in self.records()}
-        for record in self.records():
-            spec = parse_name(record.variant)
-            if spec.family == "has8":
-                control = "ann_{backbone}_b{base}_m{mult}_d{depth}".format(**dict(spec.fields))
-                elsewhere = {listed.name for listed in default_catalog().weights.get(control, ())}
-                known = control in names or record.control in elsewhere
-                assert known, f"{record.name}: add a weight of {control}, or name a listed one as `control`"
-
-    def test_its_records_say_where_the_images_came_from(self) -> None:
-        """The model card repeats `dataset_note`, so that it says what the published data set does not."""
-        for record in self.records():
-            assert self.dataset_note in record.dataset_note, f"{record.name}: say {self.dataset_note!r} in its note"
-
-    def test_its_recipes_have_reasons(self) -> None:
-        """Every record names a recipe of the package; each has one setting a line with its reason as a comment."""
+    def test_its_recipes_are_in_the_package(self) -> None:
+        """Every record names recipes of the package, each of which can be read."""
         from zoo.training import load_recipe
 
         recipes = {f"recipes/{path.name}": path for path in (self.folder() / "recipes").glob("*.yaml")}
         if not recipes:
             pytest.skip("the package holds no recipes/*.yaml")
         for path in recipes.values():
-            lines = [line for line in path.read_text("utf-8").splitlines() if line and not line.startswith("#")]
-            assert len(lines) == len(load_recipe(path).model_fields_set), f"{path.name}: write one setting a line"
-            bare = [line for line in lines if not line.partition("#")[2].strip()]
-            assert not bare, f"{path.name}: {bare[:1]} has no comment; say why this value"
+            load_recipe(path)
         for record in self.records():
             named = {word.strip(",;") for word in record.recipe.split() if word.startswith("recipes/")}
             assert named, f"the recipe of {record.name} names none of {', '.join(recipes)}"
@@ -127,7 +106,7 @@ class WeightTests(CatalogTests):
 
 
 class ConverterTests(ClassTests):
-    """The state dict of a model from elsewhere → a model's name and its state dict.
+    """State dict of a model from elsewhere → a model's name and its state dict.
 
     Attributes:
         image_size: pixels a side that the checkpoint was trained with.

@@ -1,4 +1,4 @@
-"""The suites of encoders and decoders."""
+"""Suites of encoders and decoders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from zoo.testing.suite import (
     DTYPES,
     check_finite,
     check_gradient,
-    check_near,
     gradient,
     normal,
     run,
@@ -61,14 +60,6 @@ class EncoderTests(OptionTests):
     decoder: str | None = None
     levels: int = 256
 
-    def reference_planes(self, x: Tensor) -> Tensor | None:
-        """Return the planes of x (N, C) in [0, 1], float64, by a slow and obvious way; None for no reference."""
-        return None
-
-    def reference_gradient(self, x: Tensor, grad: Tensor) -> Tensor | None:
-        """Return ∂/∂x for a `grad` (T, N, C) at the planes, in float64; None for no reference."""
-        return None
-
     def example(self) -> Tensor:
         return uniform((3, 2, 4, 4), -0.5, 1.5)
 
@@ -102,13 +93,8 @@ class EncoderTests(OptionTests):
                     other = planes[(planes != 0) & (planes != 1)].unique()[:3].tolist()
                     assert not other, f"`forward` gives planes with {other} for {what}, {dtype}; spikes are 0 or 1"
 
-    def test_planes_say_something(self) -> None:
-        """Dark and bright inputs give different planes."""
-        dark, bright = (run(self.build().eval(), torch.full((1, 64), value)) for value in (0.0, 1.0))
-        assert not torch.equal(dark, bright), "the planes of 0 and of 1 are the same; `forward` loses its input"
-
     def test_gradient(self) -> None:
-        """If it is differentiable, a gradient of the input's shape and type, finite and not zero; else none."""
+        """If `differentiable`, a gradient of the input's shape and type, not zero, finite for difficult values."""
         encoder = self.build()
         if not encoder.differentiable:
             planes = encoder(uniform((2, 3)).requires_grad_())
@@ -116,10 +102,6 @@ class EncoderTests(OptionTests):
             return
         for x in [uniform(shape) for shape in SHAPES] + [uniform((2, 3, 4, 4)).to(dtype) for dtype in DTYPES]:
             check_gradient(gradient(encoder, x, _upstream), x)
-
-    def test_gradient_of_difficult_values(self) -> None:
-        """Finite for constants, huge and tiny values too."""
-        encoder = self._differentiable()
         for what, x in difficult_values().items():
             check_finite(gradient(encoder, x, _upstream), f"the gradient of {what}")
 
@@ -133,19 +115,6 @@ class EncoderTests(OptionTests):
 
         grad = gradient(self._differentiable().eval(), self.example(), of_first_sample)
         assert not grad[1:].any(), "the planes of one sample send a gradient to other samples of the batch"
-
-    def test_planes_and_gradient_equal_the_reference(self) -> None:
-        """Against the author's slow ways, if there are such; gradients to 1e-4 of the largest value."""
-        levels = torch.arange(self.levels).double() / (self.levels - 1)
-        encoder, x = self.build().eval(), torch.stack((levels, uniform((self.levels,), seed=4).double()))
-        grad = normal((encoder.timesteps, *x.shape), seed=3).double()
-        planes, expected = self.reference_planes(x), self.reference_gradient(x, grad)
-        if planes is None and expected is None:
-            pytest.skip("no reference; override `reference_planes(x)` to compare with a slow, obvious way")
-        if planes is not None:
-            assert torch.equal(run(encoder, x), planes), "look at the order of the planes and at rounding"
-        if expected is not None:
-            check_near(gradient(encoder, x, lambda _: grad), expected, 1e-4, "not the gradient of the reference")
 
     def test_round_trip(self) -> None:
         """decode(encode(k / (levels − 1))) = k / (levels − 1), if a decoder is declared."""
@@ -198,7 +167,7 @@ class DecoderTests(OptionTests):
                 assert actual == shape, f"`forward` gives {actual} for spikes of {(count, *shape)}; return {shape}"
 
     def test_gradient(self) -> None:
-        """Of the input's shape and type, finite and not zero, of counts and means of spikes too."""
+        """A gradient of the input's shape and type, finite and not zero, for counts and means of spikes too."""
         decoder, shape = self.build(), (self._counts()[-1], 2, 3, 4)
         inputs = [spikes((self._counts()[-1], *each)) for each in SHAPES]
         inputs += [spikes(shape).to(dtype) for dtype in DTYPES]

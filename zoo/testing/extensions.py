@@ -1,4 +1,4 @@
-"""The suites of commands and models of energy, which are no parts of a model."""
+"""Suites of commands and models of energy."""
 
 from __future__ import annotations
 
@@ -27,12 +27,6 @@ class EnergyModelTests(ClassTests):
     """A model of energy that a distribution adds."""
 
     kind = "energy_model"
-
-    def test_it_describes_itself(self) -> None:
-        """Source, prices, what is charged and what is left out are texts."""
-        cls = self.load()
-        for field in ("source", "prices", "charges", "leaves_out"):
-            assert isinstance(getattr(cls, field), str), f"`{field}` of {cls.__name__} is not a string"
 
     def test_energy_is_positive(self) -> None:
         """A hybrid of the zoo costs energy, of which spikes and timesteps are parts."""

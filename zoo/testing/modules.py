@@ -14,11 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts.price import Price
-from zoo.testing.suite import DTYPES, ClassTests, check_finite, check_near, run, seeded
+from zoo.testing.suite import DTYPES, ClassTests, check_finite, run, seeded
 
 ROUNDING = 1e-5
-"""Of the largest value: how far sums in another order may be apart."""
+"""Tolerance for sums in another order, relative to the largest value."""
 
 training_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 
@@ -44,12 +43,8 @@ class ModuleTests(ClassTests):
     def example(self) -> Tensor:
         """Return a float32 batch of three samples for it."""
 
-    def test_it_can_be_built(self) -> None:
-        """Its constructor needs no argument that the zoo does not give it."""
-        self.build()
-
     def test_equal_inputs_give_equal_answers(self) -> None:
-        """In eval mode: no state between calls, and nothing drawn at random."""
+        """In eval mode: no state between calls, nothing drawn at random, and torch's generator left alone."""
         module, x = self.build().eval(), self.example()
         with seeded(1):
             before = torch.get_rng_state()
@@ -58,16 +53,6 @@ class ModuleTests(ClassTests):
         run(module, x.narrow(self.batch_dim, 0, 1) * 3 - 1)
         with seeded(2):
             assert torch.equal(first, run(module, x)), "the same input gives another answer the second time"
-
-    @training_modes
-    def test_torch_is_not_seeded(self, training: bool) -> None:
-        """Else all that is drawn behind it repeats; draw from a torch.Generator of your own if numbers must repeat."""
-        module, states = self.build().train(training), []
-        for seed in (1, 2):
-            with seeded(seed):
-                run(module, self.example())
-                states.append(torch.get_rng_state())
-        assert not torch.equal(*states), "a forward calls torch.manual_seed"
 
     def test_the_input_is_left_unchanged(self) -> None:
         """Others see the same tensor: an analog branch reads what an encoder read. Work on a copy."""
@@ -131,29 +116,15 @@ class ModuleTests(ClassTests):
         same = torch.equal(run(fresh.eval(), x), run(module.eval(), x))
         assert same, "something that it computes with is neither a parameter nor a buffer (register_buffer)"
 
-    def test_instances_share_nothing(self) -> None:
-        """Two instances share no module and no tensor, nor does a class hold one; make them in __init__."""
-        one, two = ({id(m) for m in module.modules()} | _storages(module) for module in (self.build(), self.build()))
-        assert not one & two, "two instances share a module or a tensor"
-        classes = {cls for module in self.build().modules() for cls in type(module).__mro__}
-        held = [f"{cls.__name__}.{k}" for cls in classes for k, v in vars(cls).items() if isinstance(v, Tensor)]
-        assert not held, f"all instances share {', '.join(held)}; register_buffer serves for a constant"
-
     def test_meta_device(self) -> None:
-        """On the meta device it allocates nothing, and answer and gradient follow, as they must on a GPU."""
+        """On the meta device, shape and type follow, as they must on a GPU."""
         x = self.example()
         expected = run(self.build().eval(), x)
         with torch.device("meta"):
             module = self.build().eval()
-        real = [name for name, tensor in _held(module).items() if not tensor.is_meta]
-        assert not real, f"under torch.device('meta') {', '.join(real)} is allocated; name no device in __init__"
-        leaf = x.to("meta").requires_grad_()
-        output = module(leaf)
+        output = module(x.to("meta").requires_grad_())
         followed = (output.is_meta, output.shape, output.dtype) == (True, expected.shape, expected.dtype)
         assert followed, "`forward` looks at values, or makes tensors without device=x.device"
-        if output.requires_grad:
-            (grad,) = torch.autograd.grad(output, leaf, torch.ones_like(output))
-            assert grad.is_meta, "`backward` makes tensors without device=x.device"
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_other_number_types(self, dtype: torch.dtype) -> None:
@@ -163,33 +134,23 @@ class ModuleTests(ClassTests):
         check_finite(output, f"the answer to {dtype} numbers")
 
     def test_strided_inputs(self) -> None:
-        """The memory layout of the input changes nothing: reshape, not view, and no raw strides."""
+        """Memory layout of the input changes nothing: reshape, not view, and no raw strides."""
         module, x = self.build().eval(), self.example()
         expected, output = run(module, x), run(module, x.transpose(0, -1).contiguous().transpose(0, -1))
-        spiking = bool(((expected == 0) | (expected == 1)).all())
-        check_near(output, expected, 0.0 if spiking else ROUNDING, "a non-contiguous input gives another answer")
+        torch.testing.assert_close(output, expected, rtol=0, atol=ROUNDING * float(expected.abs().max()))
 
 
 class OptionTests(ModuleTests):
-    """Checks of a component that takes options and has a price: an encoder, a decoder, a neuron."""
+    """Checks of a component that takes options: an encoder, a decoder, a neuron."""
 
     def build(self, seed: int = 0) -> Any:
         return self.make(seed)
 
-    def test_options_and_prices(self) -> None:
-        """`options` have defaults that JSON can hold; `prices` have a name, a reason, and whole numbers from 0."""
+    def test_options(self) -> None:
+        """`options` have defaults that JSON can hold."""
         json.dumps(self.option_defaults())
-        for price in self.build().prices:
-            assert isinstance(price, Price), f"`prices` holds {price!r}; declare a tuple of zoo.contracts.Price"
-            assert min(len(price.operation), len(price.reason)), f"{price!r} lacks its `operation` or its `reason`"
-            counts = [count for work in (price.read, price.written) for count in (work.macs, work.acs)]
-            assert all(type(count) is int and count >= 0 for count in counts), f"{price!r}: whole numbers from 0"
 
 
 def _held(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, those that no state_dict has too."""
     return dict(itertools.chain(module.named_parameters(), module.named_buffers()))
-
-
-def _storages(module: nn.Module) -> set[int]:
-    return {tensor.untyped_storage().data_ptr() for tensor in _held(module).values() if tensor.numel()}

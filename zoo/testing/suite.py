@@ -1,4 +1,4 @@
-"""The base of every suite, and the inputs and comparisons that checks share."""
+"""Base of every suite, and the inputs and comparisons that checks share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENOUGH = 20
 
 
 class ComponentTests(ABC):  # noqa: B024
-    """The suite of a component; subclass that of its kind in a test file, and name the component.
+    """Suite of a component; subclass that of its kind in a test file, and name the component.
 
     Every method `test_…` is one check.
 
@@ -47,7 +47,7 @@ class ComponentTests(ABC):  # noqa: B024
 
     @property
     def component(self) -> Component:
-        """The component's handle."""
+        """Handle of the component."""
         assert self.name, f'{type(self).__name__} names no {self.kind}; add `name = "…"` to it'
         return default_registry().find(self.kind, self.name)
 
@@ -160,11 +160,3 @@ def check_finite(tensor: Tensor, what: str) -> None:
     """Check that no value is NaN or infinite."""
     bad = int((~torch.isfinite(tensor)).sum())
     assert not bad, f"{what} has {bad} values that are NaN or infinite; look for a division by zero or an overflow"
-
-
-def check_near(actual: Tensor, expected: Tensor, tolerance: float, message: str) -> None:
-    """Check that max |a − b| ≤ tolerance · max |b|."""
-    assert actual.shape == expected.shape, f"{message}: shapes {tuple(actual.shape)} and {tuple(expected.shape)}"
-    if expected.numel():
-        apart, most = (actual.double() - expected.double()).abs().max().item(), expected.double().abs().max().item()
-        assert apart <= tolerance * most, f"{message}: {apart:.3g} apart, and the largest value is {most:.3g}"

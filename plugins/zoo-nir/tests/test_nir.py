@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_the_folder_says_what_it_holds(tmp_path: Path) -> None:
     assert (told["timesteps"], told["dt"], told["image_size"]) == (8, DT, SIDE)
     assert told["labels"] == list(weight.labels)
     assert told["preprocessing"]["range"] == [0, 1]
-    block = exported.to_json()["blocks"][0]
+    block = asdict(exported)["blocks"][0]
     assert told["blocks"] == [block | {"input_shape": [8, 4, 4], "output_shape": [8, 4, 4]}]
     assert sorted(path.name for path in (tmp_path / "nir").iterdir()) == ["network.json", "stages.1.1.spiking.nir"]
     graph = nir.read(tmp_path / "nir" / "stages.1.1.spiking.nir")

@@ -1,4 +1,4 @@
-"""The spiking blocks of a network as NIR, the neuromorphic intermediate representation (neuroir.org): a file for each.
+"""Spiking blocks of a network as NIR, the neuromorphic intermediate representation (neuroir.org): a file for each.
 
 NIR has neurons, weights and sums; it has no encoders, decoders, batches or numbers of timesteps. So the blocks are
 exported one by one, batch norms folded, and `network.json` beside them says what they are blocks of.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import nir
 import torch
@@ -22,10 +22,11 @@ from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 
 from zoo.catalog import StoredWeight
+from zoo.cli.output import print_rows, say
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
 from zoo.errors import InputError, shorten, suggest
-from zoo.exporting import check_image_size, describe_network, example_images, writing_to
+from zoo.exporting import describe_network, example_images, writing_to
 from zoo.files import folder_beside
 from zoo_nir.graph import block_graph
 
@@ -80,10 +81,6 @@ class ExportedBlocks:
     dt: float
     blocks: tuple[ExportedBlock, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """One JSON object."""
-        return asdict(self)
-
 
 @final
 @dataclass(frozen=True)
@@ -121,15 +118,28 @@ def export_nir(
             name, or one holds what NIR or spikingjelly's exporter cannot express. Nothing half-written remains.
     """
     check_nir_target(out, force)
-    check_image_size(model, image_size)
     calls = _chosen(_run_blocks(model, image_size), blocks, model)
     with _replacing(out) as folder:
         exported_blocks = _write_blocks(folder, str(model.spec), calls)
         exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, exported_blocks)
-        index = describe_network(model, weight, image_size) | exported.to_json()
+        index = describe_network(model, weight, image_size) | asdict(exported)
         del index["folder"]
         (folder / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return exported
+
+
+def print_exported(exported: ExportedBlocks, trained: bool, as_json: bool) -> None:
+    """Print what was written, for `zoo export`."""
+    if as_json:
+        print(json.dumps(asdict(exported)))
+        return
+    rows = []
+    for each in exported.blocks:
+        shapes = " → ".join(" × ".join(map(str, shape)) for shape in (each.input_shape, each.output_shape))
+        rows.append({"name": each.block, "spikes": shapes, "nodes": each.nodes, "agree": f"{each.agreement:.2%}"})
+    print_rows(rows, as_json=False)
+    say(f"{exported.name}{'' if trained else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
+    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
 
 
 def check_nir_target(out: Path, force: bool) -> None:

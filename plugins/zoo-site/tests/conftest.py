@@ -102,7 +102,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    """An empty tab; a test fails where a page wrote an error to the console, or asked another host for anything."""
+    """An empty tab; a test fails if a page wrote an error to the console, or asked another host for anything."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     problems: list[str] = []
@@ -116,7 +116,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 
 def _is_lost(request: Request) -> bool:
-    """Whether what was asked for is not there; a tab that moves on gives up what it still reads, such as the icon."""
+    """True if the requested file is missing; a tab that moves on gives up what it still reads, such as the icon."""
     there = request.url.startswith("file://") and Path(unquote(urlsplit(request.url).path)).is_file()
     return not (there and request.failure == "net::ERR_ABORTED")
 

@@ -32,7 +32,7 @@ def test_the_page_says_what_it_is_and_loads_only_what_is_beside_it(demo_site: Si
         assert link.partition("#")[0] in {*demo_site.files, ""}, link
 
 
-def test_only_this_page_may_run_webassembly_and_it_may_ask_nobody(demo_site: Site) -> None:
+def test_only_this_page_may_run_webassembly_and_it_may_ask_no_host(demo_site: Site) -> None:
     for path, content in demo_site.files.items():
         if path.endswith(".html"):
             [policy] = POLICY.findall(content.decode())

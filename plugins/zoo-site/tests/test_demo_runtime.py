@@ -1,6 +1,6 @@
 """The page with the real onnxruntime-web: it answers as Python does. And axe-core finds nothing serious in any page.
 
-Both come from the npm registry, by the hash that is pinned; where it cannot be reached, these tests are skipped.
+Both come from the npm registry, by the hash that is pinned; if it cannot be reached, these tests are skipped.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def test_a_picture_of_the_camera_is_classified(real_folder: Path, browser: Brows
 
 
 def test_a_refused_camera_is_told_with_what_to_do(demo: Page) -> None:
-    demo.click("#camera")  # nobody allows it here, and there is none
+    demo.click("#camera")  # not allowed here, and there is none
     demo.wait_for_selector("#status:has-text('The camera cannot be used')")
     assert "python -m http.server" in demo.inner_text("#status")
 

@@ -99,7 +99,7 @@ def test_a_token_that_only_reads_is_refused_before_anything_is_made(
     assert hub.repositories == {}
 
 
-def test_a_commit_that_somebody_else_was_faster_with_changes_nothing(writer: LoopbackHub, folder: Path) -> None:
+def test_a_commit_after_another_one_changes_nothing(writer: LoopbackHub, folder: Path) -> None:
     publish(folder, "--site", SPACE)
     before = sent(writer)
     (folder / "index.html").write_text("<!doctype html><p>new", encoding="utf-8")

@@ -1,1 +1,1 @@
-"""The site: a folder of static pages that shows every weight of the catalogs, and their figures as files."""
+"""A folder of static pages that show every weight of the catalogs, and their figures as files."""

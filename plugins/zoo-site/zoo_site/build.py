@@ -1,4 +1,4 @@
-"""The files of the site, in memory, and a folder of them."""
+"""Files of the site, in memory, and a folder of them."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def site(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="The folder where it is kept.  (default: has8-zoo/npm in ~/.cache)",
+            help="The folder to keep it in.  (default: has8-zoo/npm in ~/.cache)",
             rich_help_panel=_DEMO,
         ),
     ] = None,

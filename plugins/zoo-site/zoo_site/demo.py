@@ -1,4 +1,4 @@
-"""The page that classifies in the browser: onnxruntime-web, a network that tells its spikes, a photograph, scripts.
+"""Page that classifies in the browser: onnxruntime-web, a network that reports its spikes, a photograph, scripts.
 
 A page that is opened from a file may load classic scripts and nothing else. So the runtime, which is a module, becomes
 one, and what is not a script is text inside one: compressed, in base64.
@@ -25,7 +25,7 @@ from zoo.catalog import Catalog, Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
-from zoo.exporting import Normalised, check_image_size, describe_onnx, example_images, network_to_export, to_onnx
+from zoo.exporting import Normalised, describe_onnx, example_images, network_to_export, to_onnx
 from zoo.inference.show import CHANNELS, layers_in_words, plane_captions, watching
 from zoo.weights import stated_preprocessing
 from zoo_site.npm import REGISTRY, DownloadError, NpmPackage, read_package
@@ -70,7 +70,7 @@ class Demo:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts that the page's script reads."""
+        """Facts that the page's script reads."""
         return {
             "labels": self.labels,
             "size": self.size,
@@ -173,7 +173,7 @@ def as_script(name: str, content: bytes) -> bytes:
     return f'var zooFiles = Object.assign(globalThis.zooFiles || {{}}, {{{json.dumps(name)}: "{packed}"}});\n'.encode()
 
 
-# A network as ONNX that tells its spikes ------------------------------------------------------------------------------
+# A network as ONNX that reports its spikes ---------------------------------------------------------------------------
 
 RATES, PLANES = "rates", "planes"
 """Names of the outputs after the logits."""
@@ -252,7 +252,6 @@ def onnx_with_rates(model: ImageClassifier, weight: StoredWeight | None = None, 
         InputError: the model has no spikes, or cannot be expressed in ONNX.
         MissingExtraError: `has8-zoo[export]` is not installed.
     """
-    check_image_size(model, image_size)
     telling = Telling(model)
     example = example_images(model, image_size, 1)
     with model.evaluating():

@@ -21,7 +21,7 @@ from zoo.files import replace_bytes
 
 REGISTRY = "https://registry.npmjs.org"
 MAX_BYTES = 64 << 20
-"""Of one package."""
+"""Bytes of one package at most."""
 _PATIENCE = 20.0
 """Seconds that the registry has for an answer, and for each part of it."""
 _LONGEST = 900.0
@@ -59,7 +59,7 @@ class NpmPackage:
 
 
 def default_cache() -> Path:
-    """Return the folder where packages are kept: `has8-zoo/npm` in XDG_CACHE_HOME, or in `~/.cache`."""
+    """Return the folder of packages: `has8-zoo/npm` in XDG_CACHE_HOME, or in `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "has8-zoo" / "npm"
 
 
@@ -72,7 +72,7 @@ def read_package(
         package: the one to read.
         members: paths inside it, such as `dist/ort.wasm.bundle.min.mjs`.
         registry: an address of http, https or file.
-        cache: the folder where it is kept; `default_cache()` without one.
+        cache: the folder to keep it in; `default_cache()` by default.
 
     Returns:
         path → bytes.

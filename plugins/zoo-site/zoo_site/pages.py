@@ -1,4 +1,4 @@
-"""The pages, from their templates; texts of records are escaped."""
+"""Pages rendered from templates; texts of records are escaped."""
 
 from __future__ import annotations
 

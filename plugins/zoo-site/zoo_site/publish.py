@@ -18,22 +18,22 @@ from zoo.names import REVISION, check_repository
 from zoo_site.build import build_site
 
 MARK = "results.json"
-"""The file by which a Space shows that it holds a site of the zoo."""
+"""File that marks a Space as a site of the zoo."""
 
 _ITS_OWN = frozenset({".gitattributes", "README.md", "index.html", "style.css"})
-"""What the Hub itself puts into a new static Space."""
+"""Files that the Hub itself puts into a new static Space."""
 
 
 @final
 @dataclass(frozen=True)
 class PublishedSite:
-    """Where a site is now.
+    """Address of a published site.
 
     Attributes:
         repo_id: of the Space.
         revision: the commit that holds it.
         url: its page.
-        changed: False where the Space held exactly these files already.
+        changed: False if the Space held exactly these files already.
     """
 
     repo_id: str
@@ -43,7 +43,7 @@ class PublishedSite:
 
 
 def publish_site(files: Mapping[str, bytes], repo_id: str, hub: Hub, *, private: bool = False) -> PublishedSite:
-    """Make a static Space hold these files and no others, in one commit; the Space is made where it does not exist.
+    """Make a static Space hold these files and no others, in one commit; the Space is created if it does not exist.
 
     The same files again change nothing.
 
@@ -87,7 +87,7 @@ def _files_at(repo_id: str, revision: str, hub: Hub) -> dict[str, int]:
 
 
 def _commit(files: Mapping[str, bytes], removed: list[str], repo_id: str, head: str, hub: Hub) -> str:
-    """The commit after `head`; `head` itself where nothing differs."""
+    """Commit the difference; return `head` itself if there is none."""
     operations = [CommitOperationAdd(path, content) for path, content in files.items()]
     operations_removed = [CommitOperationDelete(path) for path in removed]
     with translated(repo_id, hub.address):

@@ -1,4 +1,4 @@
-"""The site's data: the record of every weight, the paper's figures, and spike rates; results.csv and results.json."""
+"""Data of the site: the record of every weight, the paper's figures, and spike rates; results.csv and results.json."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ class Result:
 
     @property
     def control_name(self) -> str:
-        """The control's `variant.tag`; empty for none."""
+        """`variant.tag` of the control; empty for none."""
         return f"{plain_name(self.control.variant)}.{self.control.tag}" if self.control else ""
 
     def part(self, kind: str) -> str:
-        """The family, or the component of that kind; empty if the name has none."""
+        """Family, or the component of that kind; empty if the name has none."""
         return self.spec.family if kind == "family" else str(self.spec.get(kind) or "")
 
     @property
@@ -184,7 +184,7 @@ class LayerRates:
 
     @property
     def highest(self) -> float:
-        """The end of a bar chart's axis: the next tenth above all rates."""
+        """End of a bar chart's axis: the next tenth above all rates."""
         return next(tenth / 10 for tenth in range(1, 11) if tenth / 10 >= max(self.rates.values(), default=0))
 
 

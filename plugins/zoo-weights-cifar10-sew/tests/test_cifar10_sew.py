@@ -7,4 +7,3 @@ from zoo.testing import WeightTests
 
 class TestWeights(WeightTests):
     name = "cifar10sew"
-    dataset_note = "JPEG"

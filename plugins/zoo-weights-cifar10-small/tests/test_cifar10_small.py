@@ -7,4 +7,3 @@ from zoo.testing import WeightTests
 
 class TestWeights(WeightTests):
     name = "cifar10small"
-    dataset_note = "JPEG"

@@ -18,7 +18,6 @@ SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2
 
 class TestWeights(WeightTests):
     name = "cifar10spiking"
-    dataset_note = "JPEG"
 
 
 def smooth_images(count: int) -> Tensor:

@@ -7,4 +7,3 @@ from zoo.testing import WeightTests
 
 class TestWeights(WeightTests):
     name = "cifar10vgg"
-    dataset_note = "JPEG"

@@ -29,7 +29,7 @@ const zooMarks = (() => {
     return polygon([[0, -6], [6, -2], [4, 5], [-4, 5], [-6, -2]]);
   };
 
-  // Ticks at 1, 2 and 5 times powers of ten, or at powers of ten alone where these would be too many.
+  // Ticks at 1, 2 and 5 times powers of ten, or at powers of ten alone if these would be too many.
   const logTicks = (low, high, most) => {
     for (const steps of [[1, 2, 5], [1, 3], [1]]) {
       const ticks = [];

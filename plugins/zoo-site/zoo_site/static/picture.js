@@ -75,7 +75,7 @@
     svg.append(link);
   };
 
-  // A name beside each of our marks where there is room for it: above or below, since lines run sideways, else at a side.
+  // A name beside each of our marks if there is room for it: above or below, since lines run sideways, else at a side.
   const drawNames = (svg, points, scale, width) => {
     const taken = points.map((point) => ({ x: scale.x(point.x) - 8, y: scale.y(point.y) - 8, w: 16, h: 16 }));
     const meets = (a) => taken.some((b) => a.x < b.x + b.w && b.x < a.x + a.w && a.y < b.y + b.h && b.y < a.y + a.h);

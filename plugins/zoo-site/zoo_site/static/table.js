@@ -18,7 +18,7 @@
     document.dispatchEvent(new CustomEvent("zoo:shown", { detail: names }));
   };
 
-  // What nobody has measured comes last, whichever way the column is sorted.
+  // Unmeasured values come last, whichever way the column is sorted.
   const compare = (key, sign) => (one, other) => {
     const [a, b] = [one, other].map((row) => valueOf(byName.get(row.dataset.name), key));
     if (a === null || b === null) return (a === null) - (b === null);
