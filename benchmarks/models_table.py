@@ -82,7 +82,7 @@ def catalog_top1(spec: Spec, files: Sequence[Path] | None = None) -> float | Non
 def measure(name: str, classes: int, image_size: int, tables: Mapping[str, Any]) -> dict[str, Any]:
     """Build one model, count it, and look its accuracy up."""
     model = zoo.create_model(name, num_classes=classes)
-    cost = count_cost(model, image_size).to_json()
+    cost = vars(count_cost(model, image_size))
     top1 = {"top1_cifar10": catalog_top1(model.spec), "paper_top1_cifar10": paper_top1(model.spec, tables)}
     return {"name": name, "classes": classes, **cost, **top1}
 

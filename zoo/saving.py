@@ -170,8 +170,8 @@ def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
 
 def measure(model: ImageClassifier, image_size: int) -> Figures:
     """Count the figures of a record on this model."""
-    cost = count_cost(model, image_size).to_json()
-    return Figures.model_validate({name: cost[name] for name in Figures.model_fields})
+    cost = count_cost(model, image_size)
+    return Figures.model_validate({name: getattr(cost, name) for name in Figures.model_fields})
 
 
 def without_folders(text: str) -> str:

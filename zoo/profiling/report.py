@@ -233,8 +233,15 @@ def profile(
         image_size = check_count("image_size", image_size, 1, MAX_PROFILED_SIZE)
     place = None if device is None else usable_device(device)
     if isinstance(model, str):
-        given = {"endpoint": endpoint, "cache_dir": cache_dir, "token": token, "registry": registry, "catalog": catalog}
-        model = open_model(model, listed=True, **given)
+        model = open_model(
+            model,
+            listed=True,
+            endpoint=endpoint,
+            cache_dir=cache_dir,
+            token=token,
+            registry=registry,
+            catalog=catalog,
+        )
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.stock.given_catalog
     network, weights, own_size = _network(model, num_classes, trained=images is not None)
