@@ -18,11 +18,9 @@ import torch
 import typer
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
-from zoo.data import DataSplits
-from zoo.data.load import DataOptions, prepare_data
+from zoo.data import DataSplits, load_data
 from zoo.exporting import export_onnx, network_to_export
 from zoo.exporting.quantize import quantize_onnx
-from zoo.factory import open_model
 
 DEFAULT_WEIGHTS = ("ann_resnet_b8_m2_d4.cifar10", "ann_resnet_b32_m2_d4.cifar10")
 """The bundled control, and that of the plugin zoo-weights-cifar10."""
@@ -70,7 +68,7 @@ def main(
     """Export, quantise, measure, print, write."""
     torch.set_num_threads(1)
     chosen = names or list(DEFAULT_WEIGHTS)
-    splits = prepare_data(data, DataOptions(), open_model(chosen[0]))
+    splits = load_data(data)
     rows = [measure(name, splits, images, calibration) for name in chosen]
     show(rows)
     content = {"onnxruntime": version_of("onnxruntime"), "data": data.name, "rows": rows}

@@ -26,10 +26,8 @@ from benchmarks.common.seeds import summarise_seeds, tell_seeds
 from zoo.blocks import BitPlaneEncoder, bit_plane_decode, straight_through_planes
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
-from zoo.data import DataSplits
-from zoo.data.load import DataOptions, prepare_data
+from zoo.data import DataSplits, load_data
 from zoo.errors import InputError
-from zoo.factory import open_model
 from zoo.kernels.memory import keep_freed_memory
 from zoo.training import Recipe, load_recipe, train
 
@@ -171,7 +169,7 @@ def main(
     register_descending()
     changes = {"epochs": epochs, "batch_size": 64, "learning_rate": 1e-3}
     recipe = load_recipe("modern", changes)
-    splits = prepare_data(data, DataOptions(limit=images), open_model(f"ann_{SIZE}"))
+    splits = load_data(data, limit=images)
     budget = {"images": images, "val_images": len(splits.val), "recipe": "modern", **changes}
     done = read_done(out / "neurons.json", budget)
     for experiment in EXPERIMENTS:

@@ -30,9 +30,8 @@ from torchvision.transforms.v2 import functional as alter
 from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
 from zoo.catalog import WeightRecord, default_catalog, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data import ImageSplit
+from zoo.data import ImageSplit, load_data
 from zoo.data.images import Transform
-from zoo.data.load import DataOptions, prepare_data
 from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
 from zoo.files import replace_bytes
@@ -268,7 +267,7 @@ def main(
     records = [record for listed in default_catalog().weights.values() for record in listed]
     records.sort(key=lambda record: not record.control)  # those with a control first, each before its own
     chosen = with_controls(names or [record.name for record in records])
-    split = prepare_data(data, DataOptions(), open_model(chosen[0])).val
+    split = load_data(data).val
     pixels, labels = read(split, images)
     rows = []
     for name in chosen:

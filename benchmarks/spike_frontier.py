@@ -23,10 +23,8 @@ import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
 from zoo.catalog import default_catalog, in_digits
-from zoo.data import DataSplits
-from zoo.data.load import DataOptions, prepare_data
+from zoo.data import DataSplits, load_data
 from zoo.errors import InputError
-from zoo.factory import open_model
 from zoo.profiling import profile
 from zoo.training import Recipe, load_recipe, train
 
@@ -171,7 +169,7 @@ def main(
     """Train on, measure, print, write; exit status 1 where no penalty halves the spike rate."""
     torch.set_num_threads(1)
     budget = Budget(images, epochs, recipe, learning_rate, seed, counted)
-    splits = prepare_data(data, DataOptions(limit=images), open_model(weight))
+    splits = load_data(data, limit=images)
     pixels, _ = read_images(data, counted)
     with tempfile.TemporaryDirectory() as scratch:
         rows = []

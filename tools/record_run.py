@@ -108,7 +108,7 @@ def main(
         int | None, typer.Option(min=1, help="Images that operations are counted on.  (default: all)")
     ] = None,
     eval_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images at once.  (default: 250; of large ones as many as take 1 GiB)")
+        int | None, typer.Option(min=1, help="Images at once.  (default: 250; fewer if they are larger than 64×64)")
     ] = None,
 ) -> None:
     """Measure a finished run and print its catalog record."""

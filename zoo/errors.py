@@ -13,7 +13,8 @@ import json
 import math
 import operator
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -244,6 +245,29 @@ def check_flag(what: str, value: bool) -> bool:
     if not isinstance(value, bool):
         raise OptionError(f"{what} must be True or False, not {value!r}")
     return value
+
+
+def check_target(out: Path, suffix: str, force: bool) -> None:
+    """Raise `InputError` if a file cannot or must not be written there; `force` lets it replace another one."""
+    name = printable(str(out))
+    with writing_to(out):
+        if out.suffix.lower() != suffix:
+            raise InputError(f"{name!r} does not end with {suffix}; try {name}{suffix}")
+        if out.is_dir():
+            raise InputError(f"{name} is a folder; name a file in it, such as {name}/new{suffix}")
+        if not out.parent.is_dir():
+            raise InputError(f"the folder of {name} does not exist; make it first")
+        if out.exists() and not force:
+            raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
+
+
+@contextmanager
+def writing_to(out: Path) -> Iterator[None]:
+    """Raise `InputError` in the place of an error of the file system."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{printable(str(out))} cannot be written: {error.strerror or error}") from error
 
 
 def suggest(wanted: str, valid: Iterable[str], cutoff: float = 0.5) -> str:

@@ -6,9 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +24,7 @@ from typer.testing import CliRunner
 
 from tests.data.made_data import arrays, encoded, folder, npz_of_files, packed, parquet, tar
 from zoo.cli import app
-from zoo.data import DataSplits, ImageSplit, MemorySplit, load_data, load_split, open_arrays, pack
+from zoo.data import DataSplits, ImageSplit, load_data, load_split, open_arrays, pack
 from zoo.data.load import sample_images
 from zoo.errors import InputError
 from zoo.training import train
@@ -35,9 +32,7 @@ from zoo.training import train
 FORMS: dict[str, Callable[[Path, Path], Any]] = {
     "folder": lambda source, tmp: source,
     "parquet": lambda source, tmp: parquet(source, tmp / "rows" / "data.parquet"),
-    "hfds": lambda source, tmp: f"hfds/{parquet(source, tmp / 'rows' / 'data.parquet').parent}",
     "tar": lambda source, tmp: tar(source, tmp / "tars" / "all.tar"),
-    "wds": lambda source, tmp: f"wds/{tar(source, tmp / 'tars' / 'all.tar').parent}",
     "npz": lambda source, tmp: npz_of_files(source, tmp / "encoded.npz"),
     "pack": lambda source, tmp: pack(source, tmp / "pack.npz").file,
     "arrays": lambda source, tmp: arrays(source),
@@ -255,14 +250,13 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
 
     refuses(tmp_path / "nowhere", "nowhere is not a folder")
     refuses("cifar11", "did you mean 'cifar10'")
-    refuses("hf://datasets/ab/cd", "hfds/ab/cd")
+    refuses("hf://datasets/ab/cd", "hfds/ORG/NAME")
     (tmp_path / "empty").mkdir()
     refuses(tmp_path / "empty", "empty holds no class folders")
-    refuses(f"wds/{tmp_path / 'empty'}", "empty cannot be read")
-    refuses(pets / "cat", "cat holds images, but no class folders")
-    refuses(folder(tmp_path / "one", {"cat": 3}), "has 1 class")
+    refuses(pets / "cat", "cat holds no class folders")
+    refuses(folder(tmp_path / "one", {"cat": 3}), "has 1 classes; valid: two")
     refuses(folder(tmp_path / "some", {"a": 2, "b": 0, "c": 0}), "no images of 'b', 'c'")
-    refuses(folder(tmp_path / "both" / "train", {"a": 2, "b": 2}).parent, "no val split.*name .*train itself")
+    refuses(folder(tmp_path / "both" / "train", {"a": 2, "b": 2}).parent, "no val split")
     folder(tmp_path / "both" / "val", {"a": 2, "x": 2})
     refuses(tmp_path / "both", "lacks: 'x'")
     for file in (tmp_path / "both" / "train" / "b").iterdir():
@@ -367,7 +361,6 @@ def test_grey_and_transparent_arrays_become_rgb(tmp_path: Path, channels: int, s
         {"classes": [1, 2]},
         {"names": ["\ud800"] * 6},
         {"split": ["train"] * 5},
-        {"split": [""] * 6},
         {"split": ["train"] * 6},
     ],
 )
@@ -398,7 +391,7 @@ def test_encoded_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dic
         load_split(packed(tmp_path / "odd.npz", **changes), "val")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
     form = data.draw(st.sampled_from(["packed", "pixels", "compressed"]))
@@ -416,19 +409,6 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> N
         assert load_split(damaged, "val", in_memory_bytes=0).classes
     except InputError as error:
         assert re.fullmatch(r".*damaged\.npz.*", str(error))  # noqa: PT017
-
-
-@pytest.mark.parametrize("order", ["C", "F"])
-def test_a_large_file_stays_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: Any) -> None:
-    from zoo.data import packed as module
-
-    np.savez(tmp_path / "a.npz", labels=LABELS, images=np.array(IMAGES, order=order))
-    held = load_split(tmp_path / "a.npz", "val")
-    monkeypatch.setattr(module, "MAPPED", IMAGES.nbytes - 1)
-    assert isinstance(module.open_packed(tmp_path / "a.npz")[""].pixels, np.memmap)
-    mapped = load_split(tmp_path / "a.npz", "val", in_memory_bytes=0)
-    assert contents(mapped) == contents(held)
-    assert isinstance(held, MemorySplit)
 
 
 class Pairs(Dataset[tuple[Any, Any]]):
@@ -473,7 +453,6 @@ def test_torch_data_sets_are_read_by_their_classes() -> None:
         Pairs((IMAGES[0], "cat")),
         Pairs(IMAGES[0]),
         Pairs((None, 0)),
-        Pairs(lambda: (torch.randint(0, 255, (3, 8, 8), dtype=torch.uint8), 0)),  # another image on every reading
         Pairs((IMAGES[0], 0), lambda: 1 / 0),
         Endless(),
     ],
@@ -490,13 +469,11 @@ def test_labels_may_be_names_and_columns_be_called_otherwise(tmp_path: Path) -> 
     images = [{"bytes": encoded(bool(i % 2), i), "path": None} for i in range(8)]
     features = datasets.Features(picture=datasets.Image(), label=datasets.Value("string"))
     rows = datasets.Dataset.from_dict({"picture": images, "label": ["dark", "bright"] * 4}, features)
-    rows.save_to_disk(tmp_path / "saved")
     rows.to_parquet(tmp_path / "data.parquet")
-    for source in (tmp_path / "data.parquet", tmp_path / "saved"):
-        data = load_split(source, "val")
-        assert (data.classes, data.labels.tolist()) == (("bright", "dark"), [1, 0] * 4)
+    data = load_split(tmp_path / "data.parquet", "val")
+    assert (data.classes, data.labels.tolist()) == (("bright", "dark"), [1, 0] * 4)
     datasets.Dataset.from_dict({"label": ["a", "b"], "text": ["c", "d"]}).to_parquet(tmp_path / "data.parquet")
-    with pytest.raises(InputError, match="no column that must be the Image; it has label, text"):
+    with pytest.raises(InputError, match="no Image column among label, text"):
         load_split(tmp_path / "data.parquet", "val")
 
 
@@ -514,22 +491,9 @@ def test_the_command_packs(pets: Path, tmp_path: Path) -> None:
         assert held["images"].shape == (26, 16, 16, 3)
         assert held["names"][12] == "dog/00000.jpg"
     first = out.read_bytes()
-    assert "is there already" in run(pets, "--out", out).stderr
+    assert "exists already" in run(pets, "--out", out).stderr
     assert run(pets, "--out", out, "--force").exit_code == 0
     assert out.read_bytes() == first  # the same images make the same file
     for arguments in ((pets, "--out", tmp_path / "a.zip"), (pets, "--out", tmp_path / "no" / "a.npz")):
         assert run(*arguments).exit_code == 2
     assert {path.name for path in tmp_path.iterdir()} <= {"pets", "pets.npz", "cache"}
-
-
-def test_a_pack_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
-    source = folder(tmp_path / "all", {"a": 300, "b": 300}, (200, 200))
-    command = [sys.executable, "-m", "zoo", "pack", str(source), "--out", str(tmp_path / "a.npz")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    while not list(tmp_path.glob(".a.npz*")):
-        assert process.poll() is None, process.stderr
-        time.sleep(0.01)
-    process.terminate()
-    process.communicate()
-    assert process.returncode == 128 + 15
-    assert [path.name for path in tmp_path.iterdir()] == ["all"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,17 @@ from PIL import Image
 from torch import nn
 
 import zoo
-from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data.images import Transform, sample_photographs
+from zoo.data.images import sample_photographs
+from zoo.data.splits import read_ahead
 from zoo.errors import InputError, ModelNameError, OptionError
-from zoo.inference.predict import Failure, Prediction, predict_files, read_ahead
+from zoo.inference.predict import Failure, Prediction, predict_files
 
 NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 CAT = sample_photographs()[0]
 PIXELS = np.array(Image.open(CAT).convert("RGB"))
 LEVELS = torch.from_numpy(PIXELS).permute(2, 0, 1)
-SIZE = Preprocessing(size=32)
 LABELS = [f"class {i}" for i in range(10)]
 FORMS: dict[str, Any] = {
     "path": CAT,
@@ -51,6 +49,7 @@ def weight() -> ImageClassifier:
 
 @pytest.fixture
 def model() -> ImageClassifier:
+    """Untrained."""
     made = zoo.create_model(TINY, num_classes=10)
     with torch.no_grad():  # far apart, so that rounding does not decide the order of classes
         made.get_classifier().weight.normal_(std=3)
@@ -128,9 +127,9 @@ def test_a_transform_is_the_weights_own(weight: ImageClassifier) -> None:
         zoo.transform(weight)(PIXELS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 5, 64])
+@pytest.mark.parametrize("batch_size", [1, 64])
 def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list[Path], batch_size: int) -> None:
-    answers = list(predict_files(model, files, SIZE, LABELS, top=10, batch_size=batch_size))
+    answers = list(predict_files(model, files, top=10, batch_size=batch_size))
     assert [answer.file for answer in answers] == files
     model.eval()
     for i, answer in enumerate(answers):
@@ -139,37 +138,33 @@ def test_ranks_are_the_softmax_of_the_logits(model: ImageClassifier, files: list
             assert str(files[i]) in answer.error
             continue
         assert isinstance(answer, Prediction)
-        expected = dict(zip(LABELS, model(Transform(SIZE)(files[i])[None])[0].softmax(0).tolist(), strict=True))
+        expected = dict(zip(LABELS, model(zoo.transform(model)(files[i])[None])[0].softmax(0).tolist(), strict=True))
         assert [label for label, _ in answer.ranked] == sorted(LABELS, key=lambda label: -expected[label])
         assert dict(answer.ranked) == pytest.approx(expected, abs=1e-5)
 
 
-def test_equal_logits_keep_the_order_of_the_classes(model: ImageClassifier, files: list[Path]) -> None:
+def test_equal_logits_keep_the_order_of_the_classes_and_others_that_are_not_finite_fail(
+    model: ImageClassifier, files: list[Path]
+) -> None:
     with torch.no_grad():
         for parameter in model.get_classifier().parameters():
             parameter.zero_()
-    (answer,) = predict_files(model, files[:1], SIZE, LABELS, top=4)
+    (answer,) = predict_files(model, files[:1], top=4)
     assert isinstance(answer, Prediction)
     assert [label for label, _ in answer.ranked] == LABELS[:4]
-
-
-def test_logits_that_are_not_finite_fail_by_name(model: ImageClassifier, files: list[Path]) -> None:
     with torch.no_grad():
         model.get_classifier().bias[3] = float("nan")
-    for answer in predict_files(model.double(), files[:2], SIZE, LABELS):
-        assert isinstance(answer, Failure)
-        assert str(answer.file) in answer.error
+    for failed in predict_files(model.double(), files[:2]):
+        assert isinstance(failed, Failure)
+        assert str(failed.file) in failed.error
 
 
-@pytest.mark.parametrize("changes", [{"top": 0}, {"top": 11}, {"batch_size": 0}, {"labels": ["one"]}])
-def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, changes: dict[str, Any]) -> None:
-    arguments: dict[str, Any] = {"preprocessing": SIZE, "labels": LABELS}
-    with pytest.raises(InputError):
-        predict_files(model, [], **(arguments | changes))
-    for other, size in (("has8_vgg_b1_m1_d4_ste_bpd", 16), (TINY, 32)):
-        grey = zoo.create_model(other, num_classes=10, in_chans=1 if size == 32 else 3)
-        with pytest.raises(InputError, match=r"in_chans=1|size=16"):
-            predict_files(grey, [], Preprocessing(size=size), LABELS)
+def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, files: list[Path]) -> None:
+    for changes in ({"top": 0}, {"top": 11}, {"batch_size": 0}):
+        with pytest.raises(InputError):
+            predict_files(model, [], **changes)
+    with pytest.raises(InputError, match="in_chans=1"):
+        predict_files(zoo.create_model(TINY, num_classes=10, in_chans=1), [])
 
 
 # The model's modes ----------------------------------------------------------------------------------------------------
@@ -217,14 +212,14 @@ def slow_at_first(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 7, 100])
+@pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_batches_come_in_order_whichever_is_done_first(batch_size: int) -> None:
     batches = list(read_ahead(iter(range(20)), slow_at_first, batch_size))
     assert [number for batch in batches for number in batch] == list(range(20))
     assert all(len(batch) == batch_size for batch in batches[:-1])
 
 
-def test_two_batches_are_read_ahead_and_not_all() -> None:
+def test_two_batches_are_read_ahead_and_errors_are_raised_in_their_place() -> None:
     taken: list[int] = []
     batches = read_ahead((taken.append(i) or i for i in range(10)), slow_at_first, 1)  # type: ignore[func-returns-value]
     assert not taken
@@ -233,17 +228,6 @@ def test_two_batches_are_read_ahead_and_not_all() -> None:
     assert any(thread.name.startswith("decoding") for thread in threading.enumerate())
     batches.close()
     assert not any(thread.name.startswith("decoding") for thread in threading.enumerate())
-
-
-def test_errors_come_after_the_batches_before_them() -> None:
-    def broken() -> Iterator[int]:
-        yield from range(5)
-        raise InputError("not an image")
-
-    batches = read_ahead(broken(), slow_at_first, 2)
-    assert [next(batches), next(batches)] == [[0, 1], [2, 3]]
-    with pytest.raises(InputError, match="not an image"):
-        next(batches)
     reading = read_ahead(iter(range(6)), lambda number: 1 // (4 - number), 2)
     assert len([next(reading), next(reading)]) == 2
     with pytest.raises(ZeroDivisionError):

@@ -268,11 +268,10 @@ def test_more_looks_at_validation_are_told(tmp_path: Path) -> None:
 
 def test_a_budget_takes_all_classes_alike(tmp_path: Path) -> None:
     data = load_data(folder(tmp_path / "uneven", {"few": 10, "many": 40}))
-    options = DataOptions(limit=12, limit_val=4)
+    options = DataOptions(limit=12)
     changes = {"epochs": 1, "batch_size": 4, "precision": "no"}
     result = train(NAME, data, changes=changes, out=tmp_path / "run", options=options)
-    assert result.evaluation.images == 4
-    assert result.evaluation.confusion.sum(1).tolist() == [2, 2]
+    assert result.evaluation.confusion.sum(1).tolist() == [2, 8]
     assert result.rows[0].step == 3
     with pytest.raises(zoo.errors.InputError, match=r"limit of 1 images is out of range; valid: 2 .* to 40"):
         train(NAME, data, changes=changes, out=tmp_path / "other", options=DataOptions(limit=1))

@@ -15,7 +15,7 @@ import typer
 from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.errors import InputError, import_plugin
+from zoo.errors import InputError, check_target, import_plugin
 
 ANY_BATCH = "dynamic"
 
@@ -112,10 +112,12 @@ def export_command(
     if batch not in (None, ANY_BATCH) and not (batch.isascii() and batch.isdigit() and int(batch)):
         raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form is Format.NIR else None
-    from zoo.exporting import check_onnx_target, export_onnx, network_to_export
+    from zoo.exporting import export_onnx, network_to_export
 
-    check_target = check_onnx_target if nir is None else nir.check_nir_target
-    check_target(out, force)
+    if nir is None:
+        check_target(out, ".onnx", force)
+    else:
+        nir.check_nir_target(out, force)
     model, weight = network_to_export(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
     size = image_size or (DEFAULT_IMAGE_SIZE if weight is None else weight.preprocessing.size)
     if sys.stderr.isatty():  # torch does not report progress

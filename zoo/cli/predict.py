@@ -73,9 +73,9 @@ def predict_command(
             network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
         if fuse:
             network.eval().fuse()
-        files = processes.of_first(_listed(images))
-        count = min(DEFAULT_TOP, len(opened.labels)) if top is None else top
-        answers = predict_files(network, files, opened.preprocessing(), opened.labels, count, batch_size, processes)
+        files = _listed(images)
+        count = min(DEFAULT_TOP, network.num_classes) if top is None else top
+        answers = predict_files(network, files, count, batch_size, processes)
         if not as_json and processes.index == 0:
             say(opened.weight_name)
         with progress("classifying", len(files), visible=len(files) > batch_size) as advance:

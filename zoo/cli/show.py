@@ -10,6 +10,7 @@ import typer
 from zoo.cli.options import CacheDir, Device, Endpoint, Model, model_reference
 from zoo.cli.output import say
 from zoo.cli.predict import default_model
+from zoo.errors import check_target
 
 
 def show_command(
@@ -33,10 +34,10 @@ def show_command(
 
     file = image or sample_photographs()[0]
     pixels = read_image(file)
-    from zoo.inference.show import check_target, draw, network_to_show, ranked, record, save_picture
+    from zoo.inference.show import draw, network_to_show, ranked, record, save_picture
     from zoo.weights import labels_of
 
-    check_target(out, force)
+    check_target(out, ".png", force)
     reference = model_reference(model or default_model())
     network, preprocessing, weights = network_to_show(reference, device, endpoint=endpoint, cache_dir=cache_dir)
     activity = record(network, Transform(preprocessing)(pixels))

@@ -39,9 +39,7 @@ _RESUME = (
     "over all epochs. A cosine, at zero after --epochs 2, so rises to half its highest rate with --epochs 4, and the "
     "result differs from 4 epochs at once. Until it ends, the folder keeps its weight."
 )
-_EVAL_BATCH = (
-    "Validation images at once.  (default: 250; of large images as many as take 1 GiB, and then no more than a step's)"
-)
+_EVAL_BATCH = "Validation images at once.  (default: 250; fewer if they are larger than 64×64 pixels)"
 _IMAGE_SIZE = (
     "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; from a weight, its own)"
 )

@@ -1,7 +1,4 @@
-"""One image: read a file as upright RGB, whatever it holds, and prepare it for a network.
-
-Every problem of a file is an `InputError` that names it.
-"""
+"""One image: read a file as upright RGB and prepare it for a network. Every problem of a file is an `InputError`."""
 
 from __future__ import annotations
 
@@ -19,7 +16,6 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 from torch import Tensor
 
 from zoo.errors import InputError, printable
@@ -31,6 +27,9 @@ if TYPE_CHECKING:
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded: Pillow's own threshold for a decompression bomb, a quarter GiB of RGB."""
 
+CHANNELS = (1, 3, 4)
+"""Valid channels of an array: grey, RGB, RGBA."""
+
 SUFFIXES = (
     *(".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pfm"),
     *(".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"),
@@ -40,14 +39,9 @@ SUFFIXES = (
 # Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are not photographs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "TGA", "AVIF")
 
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-
-_SIDEWAYS = (5, 6, 7, 8)
-"""EXIF orientations whose stored rows are the upright image's columns."""
-
 
 def display_name(path: Path | str) -> str:
-    """Return a path as one printable line: control characters and undecodable bytes are escaped."""
+    """Return a path as one printable line."""
     return printable(os.fspath(path))
 
 
@@ -63,7 +57,7 @@ def read_image(path: Path | str) -> Image.Image:
 
     Raises:
         InputError: the file is missing, a folder, empty, truncated, damaged, no image, or has more than `MAX_PIXELS`
-            pixels, which its header tells before anything is decoded.
+            pixels.
     """
     return decode_image(read_file(path), display_name(path))
 
@@ -72,16 +66,14 @@ def read_file(path: Path | str) -> bytes:
     """Read a regular file; raises `InputError` if it is missing, something else, empty or unreadable."""
     name = display_name(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise InputError(f"{name} is not a file; name an image file")
-        content = Path(path).read_bytes()
-    except InputError:
-        raise
+        regular = stat.S_ISREG(os.stat(path).st_mode)  # reading a pipe would wait
+        content = Path(path).read_bytes() if regular else b""
     except (OSError, ValueError) as error:
         reason = "it does not exist" if isinstance(error, FileNotFoundError) else _reason(error)
         raise InputError(f"{name} cannot be read: {reason}") from error
     if not content:
-        raise InputError(f"{name} is empty (0 bytes); save or download it again")
+        reason = "is empty (0 bytes); save or download it again" if regular else "is not a file; name an image file"
+        raise InputError(f"{name} {reason}")
     return content
 
 
@@ -98,15 +90,21 @@ def to_rgb(image: Image.Image, name: str) -> Image.Image:
         return _rgb(_upright(image), name)
 
 
-def upright_size(content: bytes, name: str) -> tuple[int, int]:
-    """Return the (width, height) that `decode_image` would give, from the header if the format has it there."""
+def from_levels(levels: Any, name: str) -> Image.Image:
+    """Return an array (H, W) or (H, W, C) of uint8 as a PIL image; raises `InputError`, which calls it `name`."""
+    levels = np.asarray(levels)
+    levels = levels[..., None] if levels.ndim == 2 else levels
+    if levels.dtype != np.uint8 or levels.ndim != 3 or levels.shape[2] not in CHANNELS or not levels.size:
+        raise InputError(
+            f"{name} is {levels.dtype} of shape {levels.shape}; valid: uint8 levels (H, W) or (H, W, C), C of 1, 3 or 4"
+        )
+    return Image.fromarray(np.ascontiguousarray(levels[..., 0] if levels.shape[2] == 1 else levels))
+
+
+def stored_size(content: bytes, name: str) -> tuple[int, int]:
+    """Return the two sides of an image as they are stored, turned or not, from its header."""
     with _opened(content, name) as image:
-        # Pillow tells the upright size of a TIFF if its own tags give the orientation, and not if XMP does.
-        stored = image.size
-        if isinstance(image, TiffImageFile):
-            stored = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
-        width, height = stored
-        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+        return image.size
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -115,7 +113,7 @@ def _upright(image: Image.Image) -> Image.Image:
     On a copy without the rest of the EXIF: Pillow writes that again, which fails on tags that it can only read.
     """
     image.load()  # and turned, if it is a TIFF: Pillow then takes the orientation out of what `getexif` gives
-    orientation = _orientation(image)
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     if orientation == 1:
         return image
     bare = image.copy()
@@ -124,14 +122,11 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(bare)
 
 
-def _orientation(image: Image.Image) -> Any:
-    """Return the stored EXIF orientation, of any type and value; 1 if there is none."""
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
-
-
 @contextmanager
 def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
-    with _explained(name), Image.open(io.BytesIO(content), formats=_readable_formats()) as image:
+    Image.init()
+    formats = [known for known in _FORMATS if known in Image.OPEN]  # of this build of Pillow
+    with _explained(name), Image.open(io.BytesIO(content), formats=formats) as image:
         _check_pixels(image.width * image.height, name)
         yield image
 
@@ -146,16 +141,8 @@ def _explained(name: str) -> Iterator[None]:
     except UnidentifiedImageError:
         known = ", ".join(_FORMATS)
         raise InputError(f"{name} is not an image, or its first bytes are damaged; readable are {known}") from None
-    except _BOMBS as error:
-        raise InputError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are decoded ({error})") from None
     except Exception as error:  # Pillow raises errors of any type on damaged bytes, and other ones with every version
         raise InputError(f"{name} is truncated or damaged ({_reason(error)}); save or download it again") from error
-
-
-def _readable_formats() -> list[str]:
-    """Return those of `_FORMATS` that this build of Pillow knows."""
-    Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _reason(error: BaseException) -> str:
@@ -179,18 +166,15 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _eight_bits(levels: np.ndarray[Any, Any], mode: str, name: str) -> np.ndarray[Any, Any]:
-    """Map (H, W) 16-bit, 32-bit or float levels to (H, W) uint8; `read_image` says how."""
-    if not np.isfinite(levels).all():
-        raise InputError(f"{name} holds NaN or infinity; valid: finite levels from 0 to 1 or from 0 to 255")
-    low, high = levels.min(), levels.max()
-    highest = 255 if mode == "F" else 65535
-    if low < 0 or high > highest:
-        raise InputError(f"{name} holds levels from {low} to {high}; valid: 0 to {highest}; save it with 8 or 16 bits")
-    if mode == "F":
-        return np.rint(levels * 255 if high <= 1 else levels).astype(np.uint8)
-    if mode == "I" and high <= 255:
-        return levels.astype(np.uint8)
-    return ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 / 255 = 257
+    """Map (H, W) 16-bit, 32-bit or float levels to (H, W) uint8; see `read_image`."""
+    ranges = {"F": (1, 255), "I": (255, 65535)}.get(mode, (65535,))
+    lowest, highest = levels.min(), levels.max()
+    scale = next((most for most in ranges if highest <= most), None)  # None for NaN too
+    if scale is None or lowest < 0:
+        raise InputError(
+            f"{name} holds levels from {lowest} to {highest}; valid: 0 to {ranges[-1]}; save it with 8 bits"
+        )
+    return np.rint(levels * (255 / scale)).astype(np.uint8)
 
 
 # Preparing ------------------------------------------------------------------------------------------------------------
@@ -201,10 +185,9 @@ def _eight_bits(levels: np.ndarray[Any, Any], mode: str, name: str) -> np.ndarra
 class Transform:
     """A record's `Preprocessing` as a function from an image to the tensor that a network takes.
 
-    `zoo.transform`, training, evaluation and export all prepare by this: whole, or its two halves, `square` for what is
-    kept as bytes and `scale` for a batch of them. It calls Pillow's resize, and divides bytes by 255 exactly;
-    `torchvision.transforms.v2.ToDtype` multiplies by 1/255, which rounds 126 of 256 levels otherwise, and importing it
-    takes longer than predicting.
+    `zoo.transform`, training, evaluation and export all prepare by this: whole, or its two halves, `square` for bytes
+    that are kept and `scale` for a batch of them. It resizes by Pillow and divides bytes by 255 exactly;
+    `torchvision.transforms.v2.ToDtype` multiplies by 1/255, which rounds 126 of 256 levels otherwise.
 
     Attributes:
         preprocessing: size, crop, interpolation, mean and std.
@@ -257,13 +240,7 @@ def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct:
 
     With a `crop_pct` below 1 and a square size it is what timm and torchvision do, to the last bit: all is resized to
     whole pixels, and then the centre is cut out. Else, and if that would be too large, the centre is resampled from
-    the whole image, so that a very long one costs no memory.
-
-    Args:
-        image: any size.
-        size: of the result.
-        interpolation: of Pillow's.
-        crop_pct: the share of the resized side that the crop keeps; as in timm, the side is rounded down.
+    the whole image, so that a very long one costs no memory. `crop_pct` is the share of the resized side that is kept.
     """
     filtered = Image.Resampling[interpolation.upper()]
     shorter = math.floor(min(size) / crop_pct)
@@ -278,53 +255,40 @@ def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct:
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """Replace each folder among the paths by the image files in and below it, sorted.
-
-    Hidden files and folders, and links to folders, are left out. A path that is not a folder stays as it is, also if it
-    does not exist: reading it tells.
+    """Replace each folder among the paths by the image files in and below it, sorted; others stay, also missing ones.
 
     Raises:
         InputError: a folder has no images, or cannot be listed.
     """
     images: list[Path] = []
     for path in map(Path, paths):
-        if not is_folder(path):
-            images.append(path)
-            continue
-        inside = sorted(path / name for name in walk_images(path, links=False))
+        inside = sorted(path / name for name in walk_images(path)) if is_folder(path) else [path]
         if not inside:
             raise InputError(f"{display_name(path)} holds no images; their names end with one of {', '.join(SUFFIXES)}")
         images += inside
     return images
 
 
-def walk_images(
-    folder: Path | str, links: bool, prefix: str = "", above: Collection[tuple[int, int]] = ()
-) -> Iterator[str]:
-    """Yield the image files in and below a folder, as paths below it with slashes.
+def walk_images(folder: Path | str, prefix: str = "", above: Collection[tuple[int, int]] = ()) -> Iterator[str]:
+    """Yield the image files in and below a folder, as `prefix` and the path below it, with slashes.
 
     Unlike torchvision's ImageFolder it leaves hidden files and folders out, ends in a loop of links, and raises for a
-    folder that it cannot list instead of leaving its images out.
-
-    Args:
-        folder: where to begin.
-        links: whether links to folders are followed.
-        prefix: what the paths begin with.
-        above: (device, inode) of the folders that this one lies in.
-
-    Raises:
-        InputError: a folder cannot be listed.
+    folder that it cannot list instead of leaving its images out. `above` has (device, inode) of the folders above.
     """
     status = os.stat(folder)
     identity = (status.st_dev, status.st_ino)
     if identity in above:
         return
     for entry in list_folder(folder):
-        if not os.path.isdir(entry.path):
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:
-                yield prefix + entry.name
-        elif links or not entry.is_symlink():
-            yield from walk_images(entry.path, links, f"{prefix}{entry.name}/", {*above, identity})
+        if os.path.isdir(entry.path):
+            yield from walk_images(entry.path, f"{prefix}{entry.name}/", {*above, identity})
+        elif is_image_name(entry.name):
+            yield prefix + entry.name
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether a file's name has the suffix of an image."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def list_folder(folder: Path | str) -> list[os.DirEntry[str]]:
@@ -338,5 +302,4 @@ def list_folder(folder: Path | str) -> list[os.DirEntry[str]]:
 
 def sample_photographs() -> list[Path]:
     """Return the photographs that come with the package; zoo/photographs/SOURCES.md credits them."""
-    folder = resources.files("zoo").joinpath("photographs")
-    return find_images([Path(str(folder))])
+    return find_images([Path(str(resources.files("zoo").joinpath("photographs")))])

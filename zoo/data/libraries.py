@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.data.datasets import (
+    WHOLE,
     ImageDataset,
     label_images,
     name_some,
@@ -22,10 +23,9 @@ from zoo.data.datasets import (
     open_arrays,
     open_files,
     open_folder,
-    title_of,
+    subfolders,
 )
 from zoo.data.images import display_name, list_folder
-from zoo.data.packed import WHOLE
 from zoo.errors import InputError, missing_extra
 from zoo.files import is_file, is_folder
 
@@ -37,25 +37,25 @@ CALLED = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
 
 # By name --------------------------------------------------------------------------------------------------------------
 
-_SITES = {
-    "cifar10": ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", "cifar-10-python.tar.gz"),
-    "cifar100": ("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "cifar-100-python.tar.gz"),
-    "caltech101": ("https://data.caltech.edu/records/mzrjq-6wc02", "caltech101/caltech-101.zip"),
-    "caltech256": ("https://data.caltech.edu/records/nyy15-4j048", "caltech256/256_ObjectCategories.tar"),
-    "imagenet": ("https://image-net.org/download.php", "imagenet/ILSVRC2012_*.tar"),
+_KINDS = {
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "caltech101": "Caltech101",
+    "caltech256": "Caltech256",
+    "imagenet": "ImageNet",
 }
-"""Address of each data set, and its archive below the root: one that lies there is checked and unpacked."""
+"""Classes of torchvision.datasets."""
 
 CALTECH = {
-    "caltech101": ("caltech101/101_ObjectCategories", "image_{number:04d}.jpg", 8_677),
-    "caltech256": ("caltech256/256_ObjectCategories", "{label:03d}_{number:04d}.jpg", 30_607),
+    "caltech101": ("caltech101/101_ObjectCategories", 8_677),
+    "caltech256": ("caltech256/256_ObjectCategories", 30_607),
 }
-"""Folder below the root, names of files, and number of images in categories."""
+"""Folder below the root, and number of images in categories."""
 
 
 def dataset_names() -> tuple[str, ...]:
     """Return the names of the data sets that DATA may name."""
-    return tuple(_SITES)
+    return tuple(_KINDS)
 
 
 def default_root() -> Path:
@@ -63,76 +63,65 @@ def default_root() -> Path:
     return Path(os.environ.get("ZOO_DATA") or Path.home() / ".cache" / "has8-zoo" / "datasets")
 
 
-def open_named(name: str, split: str, root: Path, seed: int, download: bool) -> ImageDataset:
+def open_named(name: str, split: str, root: Path, download: bool) -> ImageDataset:
     """Open `train` or `val` of a data set of torchvision; of CIFAR val is the test images, Caltech is divided 80/20.
 
-    Raises:
-        InputError: it is not there, or not whole, and cannot be downloaded.
+    An archive that lies below `root` is checked and unpacked without the network. Raises `InputError` if the data set
+    is not there, or not whole, and cannot be downloaded.
     """
     try:
+        from torchvision import datasets as theirs
+
         root.mkdir(parents=True, exist_ok=True)
-        if name.startswith("cifar"):
-            return _open_cifar(name, split, root, download)
-        if name.startswith("caltech"):
-            return _open_caltech(name, root, download).divide(seed)[split != "train"]
-        return _open_imagenet(split, root / name)
+        kind = getattr(theirs, _KINDS[name])
+        if name == "imagenet":
+            return _open_imagenet(kind, split, root / name)
+        if name in CALTECH:
+            kind(str(root), download=download)
+            return _open_caltech(name, root).divide()[split != "train"]
+        data, part = kind(root, train=split == "train", download=download), "train" if split == "train" else "test"
+        names = [f"{data.classes[label]}/{part}_{row:05d}" for row, label in enumerate(data.targets)]
+        return open_arrays(data.data, data.targets, data.classes, names, f"{name}, {part} images")
     except InputError:
         raise
     except ModuleNotFoundError as error:
         raise missing_extra(error, f"reading {name}", "train") from error
     except Exception as error:  # torchvision raises errors of any type on damaged archives
-        address, archive = _SITES[name]
-        hint = " and downloading is switched off" * (not download) if name != "imagenet" else " and it needs an account"
+        hint = (
+            ", whose download needs an account" if name == "imagenet" else "" if download else ", without downloading"
+        )
         raise InputError(
-            f"{name} cannot be read below {display_name(root)}: {' '.join(str(error).split())}{hint}; fetch it from "
-            f"{address}, and put the archive there as {archive}"
+            f"{name} cannot be read below {display_name(root)}{hint}: {' '.join(str(error).split())}; see "
+            f"https://docs.pytorch.org/vision/stable/datasets.html ({_KINDS[name]}), and put its archive there"
         ) from error
 
 
-def _open_cifar(name: str, split: str, root: Path, download: bool) -> ImageDataset:
-    from torchvision.datasets import CIFAR10, CIFAR100
-
-    kind = CIFAR10 if name == "cifar10" else CIFAR100
-    data = kind(root, train=split == "train", download=download or (root / kind.filename).is_file())
-    part = "train" if split == "train" else "test"
-    names = [f"{data.classes[label]}/{part}_{row:05d}" for row, label in enumerate(data.targets)]
-    where = f"{name}, {part} images"
-    return open_arrays(data.data, data.targets, data.classes, names, where, where)
-
-
-def _open_caltech(name: str, root: Path, download: bool) -> ImageDataset:
-    from torchvision.datasets import Caltech101, Caltech256
-
-    kind: type[Caltech101] | type[Caltech256] = Caltech101 if name == "caltech101" else Caltech256
-    data = kind(str(root), download=download or (root / _SITES[name][1]).is_file())
-    below, pattern, wanted = CALTECH[name]
-    images: dict[str, list[str]] = {category: [] for category in data.categories}
-    for label, number in zip(data.y, data.index, strict=True):
-        category = data.categories[label]
-        images[category].append(f"{category}/{pattern.format(label=label + 1, number=number)}")
-    missing = [file for files in images.values() for file in files if not (root / below / file).is_file()]
-    if missing or len(data) != wanted:  # torchvision looks at the folder's name alone
+def _open_caltech(name: str, root: Path) -> ImageDataset:
+    below, wanted = CALTECH[name]
+    images = {
+        category: sorted(f"{category}/{file.name}" for file in (root / below / category).glob("*.jpg"))
+        for category in subfolders(root / below)
+        if category != "BACKGROUND_Google"
+    }
+    data = open_files(root / below, images)
+    if len(data) != wanted:  # torchvision looks at the folder's name alone
         raise InputError(
-            f"{display_name(root / below)} holds {len(data) - len(missing):,} of the {wanted:,} images of {name}; "
-            "remove it to have it unpacked or downloaded again"
+            f"{data.where} holds {len(data):,} of the {wanted:,} images of {name}; remove it to have it unpacked again"
         )
-    return open_files(root / below, images, name)
+    return data
 
 
-def _open_imagenet(split: str, folder: Path) -> ImageDataset:
-    from torchvision.datasets.imagenet import ImageNet, load_meta_file
+def _open_imagenet(kind: Any, split: str, folder: Path) -> ImageDataset:
+    from torchvision.datasets.imagenet import load_meta_file
 
     if not (folder / split).is_dir() or not (folder / "meta.bin").is_file():
-        ImageNet(folder, split)  # unpacks the archives
+        kind(folder, split)  # unpacks the archives
     data = open_folder(folder / split)
     synonyms = {wnid: ", ".join(names) for wnid, names in load_meta_file(folder)[0].items()}
     wrong = sorted(synonyms.keys() ^ set(data.classes))
     wrong += [entry.name for entry in list_folder(folder / split) if entry.is_file()]  # half unpacked
     if wrong:
-        raise InputError(
-            f"{display_name(folder / split)} is not whole: {name_some(wrong)} should be there and is not, or should "
-            "not; remove the folder to have it unpacked again"
-        )
+        raise InputError(f"{data.where} is not whole: see {name_some(wrong)}; remove it to have it unpacked again")
     shared = Counter(synonyms.values())  # both cranes
     titles = (f"{synonyms[wnid]} ({wnid})" if shared[synonyms[wnid]] > 1 else synonyms[wnid] for wnid in data.classes)
     return replace(data, classes=tuple(titles))
@@ -140,48 +129,28 @@ def _open_imagenet(split: str, folder: Path) -> ImageDataset:
 
 # Through `datasets` ---------------------------------------------------------------------------------------------------
 
-PREFIXES = ("hfds/", "wds/")
-"""Before a set of the Hub, a folder of .parquet files, or tar files of WebDataset."""
-
-_SAVED = ("dataset_dict.json", "dataset_info.json")
-"""Files that `save_to_disk` writes."""
+HUB = "hfds/"
+"""Before a set of the Hub."""
 
 _IMAGE_COLUMNS = ("image", "img", "jpg", "jpeg", "png", "webp")
 _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 """Usual names of columns; another one is taken if no other column could be meant."""
 
 
-def is_reference(named: object) -> bool:
-    """Return whether that is `hfds/…` or `wds/…`."""
-    return isinstance(named, str) and named.lower().startswith(PREFIXES) and bool(named.partition("/")[2].strip("/"))
-
-
-def holds_tables(path: Path) -> bool:
-    """Return whether that is a .tar or .parquet file, or a folder of such, or what `save_to_disk` wrote."""
-    if not is_folder(path):
-        return is_file(path) and path.suffix.lower() in (".tar", ".parquet")
-    if any((path / name).is_file() for name in _SAVED):
-        return True
-    return bool(_table_files(path)) and not any(child.is_dir() for child in path.iterdir())
-
-
-def _table_files(path: Path) -> list[Path]:
-    """Return the tar files of a folder, else its .parquet files; or the file itself."""
-    if not path.is_dir():
-        return [path] if path.is_file() else []
+def table_files(path: Path) -> list[Path]:
+    """Return a .tar or .parquet file, or the .tar files, else the .parquet files, of a folder without folders."""
+    if is_file(path):
+        return [path] if path.suffix.lower() in (".tar", ".parquet") else []
+    if not is_folder(path) or subfolders(path):
+        return []
     return sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
 
 
-def open_tables(named: str, root: Path | None, download: bool) -> dict[str, ImageDataset]:
-    """Open a set of the Hub, a .tar or .parquet file, a folder of such files, or what `save_to_disk` wrote.
+def open_tables(source: str, files: Sequence[Path], root: Path | None, download: bool) -> dict[str, ImageDataset]:
+    """Open .tar or .parquet files, or `hfds/ORG/NAME` of the Hub, by split; one split alone is `WHOLE`.
 
-    Args:
-        named: a path, a reference `hfds/…` or `wds/…`, or `hfds/ORG/NAME` of the Hub.
-        root: where the library keeps what it downloads and converts; None for its own cache.
-        download: whether a set of the Hub may be downloaded.
-
-    Returns:
-        Data sets by split; those of files by the names that these begin with. One split alone is `WHOLE`.
+    The names of files begin with their splits. `root` is the folder where the library keeps what it downloads and
+    converts; None for its own cache.
 
     Raises:
         InputError: there is no such set, a file is cut, or it holds no images with labels.
@@ -191,30 +160,20 @@ def open_tables(named: str, root: Path | None, download: bool) -> dict[str, Imag
         import datasets
     except ImportError as error:
         raise missing_extra(error, "reading sets of the Hub, parquet and tar", "data") from error
-    where = display_name(named)
-    rest = named.partition("/")[2] if is_reference(named) else named
-    path, cache = Path(rest).expanduser(), None if root is None else str(root.expanduser())
-    if not path.exists() and (named.lower().startswith("wds/") or not download):
-        raise InputError(f"{where}: there is no {display_name(path)}, or downloading is switched off")
+    where, cache = display_name(source), None if root is None else str(root.expanduser())
+    if not files and not download:
+        raise InputError(f"{where} is a set of the Hub, and downloading is switched off")
     splits: dict[str, list[str]] = {}
-    for file in _table_files(path):
-        if file.suffix == ".tar":
+    for file in files:
+        if file.suffix.lower() == ".tar":
             _check_tar(file)
         splits.setdefault(_split_of(file), []).append(str(file.absolute()))
+    kind = {".tar": "webdataset", ".parquet": "parquet"}[files[0].suffix.lower()] if files else source[len(HUB) :]
     with _explained(where):
-        if any((path / name).is_file() for name in _SAVED):
-            tables = datasets.load_from_disk(path)
-        elif splits:
-            kind = "webdataset" if _table_files(path)[0].suffix == ".tar" else "parquet"
-            tables = datasets.load_dataset(kind, data_files=splits, cache_dir=cache)
-        else:
-            tables = datasets.load_dataset(rest, cache_dir=cache)
-    if not isinstance(tables, datasets.DatasetDict):
-        tables = {WHOLE: tables}
-    beside = (path if path.is_dir() else path.parent) / "classes.txt"
-    classes = beside.read_text("utf-8").splitlines() if path.exists() and beside.is_file() else None
-    title = title_of(path) if path.exists() else where
-    parts = {split: _open(rows, f"{where}, {split}", f"{title}, {split}", classes) for split, rows in tables.items()}
+        tables = datasets.load_dataset(kind, data_files=splits or None, cache_dir=cache)
+    beside = files[0].parent / "classes.txt" if files else None
+    classes = beside.read_text("utf-8").splitlines() if beside and beside.is_file() else None
+    parts = {split: _open_table(rows, f"{where}, {split}", classes) for split, rows in tables.items()}
     return parts if len(parts) > 1 else dict.fromkeys((WHOLE,), *parts.values())
 
 
@@ -229,8 +188,7 @@ def _explained(where: str) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = " ".join(f"{type(cause).__name__}: {cause}".split())
         raise InputError(
-            f"{where} cannot be read by the library datasets: {reason}; check the name: ORG/NAME of the Hub, or whole "
-            ".parquet or .tar files"
+            f"{where} cannot be read by the library datasets: {reason}; check its name or files"
         ) from error
 
 
@@ -243,39 +201,40 @@ def _split_of(file: Path) -> str:
 def _check_tar(file: Path) -> None:
     """Raise `InputError` if a tar ends before its end mark: Python's tarfile reads one that was cut without a word."""
     try:
-        with tarfile.open(file) as archive:
-            for _ in archive:
-                pass
-            end = archive.offset
-        with file.open("rb") as stream:
-            stream.seek(end)
-            whole = stream.read(tarfile.BLOCKSIZE) == tarfile.NUL * tarfile.BLOCKSIZE
+        with tarfile.open(file) as archive, file.open("rb") as stream:
+            archive.getmembers()
+            stream.seek(archive.offset)
+            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("it was cut, and lacks the mark of its end")
     except (OSError, tarfile.TarError, EOFError) as error:
         raise InputError(f"{display_name(file)} is damaged: {error}; make or download it again") from error
-    if not whole:
-        raise InputError(f"{display_name(file)} is cut: it lacks the mark of a tar's end; make or download it again")
 
 
-def _open(rows: datasets.Dataset, where: str, title: str, classes: list[str] | None) -> ImageDataset:
+def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -> ImageDataset:
     """Open a table in the order of its rows; images are read when they are asked for."""
     import datasets
 
     with _explained(where):
         image = _column(rows.features, _IMAGE_COLUMNS, datasets.Image, where)
         label = _column(rows.features, _LABEL_COLUMNS, datasets.ClassLabel, where)
-        labels, known = _number(rows[label][:], rows.features[label], classes, where)
+        labels = rows[label][:]
+        known = getattr(rows.features[label], "names", classes)  # of a ClassLabel
+        if labels and all(isinstance(name, str) for name in labels):
+            known = sorted(set(labels))
+            labels = [*map({name: number for number, name in enumerate(known)}.get, labels)]
+        if not all(isinstance(number, int) and number >= 0 for number in labels):  # -1 stands for none
+            raise InputError(f"{where} has labels that are neither integers from 0 on nor names; each image needs one")
+        numbers = np.array(labels, np.int64)
         rows = rows.cast_column(image, datasets.Image(decode=False))
-        names = _names(rows, image, labels, known)
+        names = _names(rows, image, numbers, known)
         images = rows.select_columns([image])
 
     def stored(key: int) -> bytes:
-        try:
+        with _explained(f"{where}: {names[key]}"):
             held = images[key][image]
             return held["bytes"] or Path(held["path"]).read_bytes()
-        except Exception as error:  # of what Arrow and datasets do not like in a row
-            raise InputError(f"{where}: {names[key]} cannot be read: {type(error).__name__}: {error}") from error
 
-    return label_images(stored, len(labels), labels, known, names, where, title, "a table of image files")
+    return label_images(stored, len(labels), numbers, known, names, where)
 
 
 def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where: str) -> str:
@@ -283,27 +242,9 @@ def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where
     found = [name for name in usual if name in features]
     typed = [name for name, feature in features.items() if isinstance(feature, kind)]
     if not found and len(typed) != 1:
-        columns = ", ".join(display_name(name) for name in features)
-        raise InputError(
-            f"{where} has no column that must be the {kind.__name__}; it has {columns}; call it {' or '.join(usual)}"
-        )
+        columns = ", ".join(map(display_name, features))
+        raise InputError(f"{where} has no {kind.__name__} column among {columns}; call it {' or '.join(usual)}")
     return (found or typed)[0]
-
-
-def _number(
-    labels: list[Any], feature: Any, classes: list[str] | None, where: str
-) -> tuple[np.ndarray[Any, Any], list[str] | None]:
-    """Return labels as integers, and the classes' names; texts are numbered in their order, as folders are."""
-    if any(label is None or label == -1 for label in labels):
-        raise InputError(f"{where} has images without a label; name a set whose images all have one")
-    names = getattr(feature, "names", None)  # of a ClassLabel
-    if labels and all(isinstance(label, str) for label in labels):
-        names = sorted(set(labels))
-        numbers = {name: number for number, name in enumerate(names)}
-        labels = [numbers[label] for label in labels]
-    if not all(isinstance(label, int) for label in labels):
-        raise InputError(f"{where} has labels that are neither integers nor names; each image needs one class")
-    return np.array(labels, np.int64), classes if names is None else list(names)
 
 
 def _names(rows: datasets.Dataset, image: str, labels: np.ndarray[Any, Any], classes: list[str] | None) -> list[str]:
@@ -314,7 +255,5 @@ def _names(rows: datasets.Dataset, image: str, labels: np.ndarray[Any, Any], cla
         keys = zip(folders, rows["__key__"], strict=True)
         return [f"{key}.jpg" if "/" in key else f"{folder}/{key}.jpg" for folder, key in keys]
     paths = [path for chunk in rows.data.column(image).chunks for path in chunk.field("path").to_pylist()]
-    if len(paths) != len(folders):  # some of the rows were selected
-        return numbered
     names = [f"{folder}/{Path(path or '').name}" for folder, path in zip(folders, paths, strict=True)]
     return names if all(paths) and len(set(names)) == len(names) else numbered

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import IntEnum
-from itertools import chain
+from itertools import chain, islice
 from threading import Lock
 from typing import TypeVar, final
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -25,12 +23,16 @@ from zoo.errors import InputError
 from zoo.progress import LONG, progress
 
 Item = TypeVar("Item")
+Read = TypeVar("Read")
 
 NAMED = 5
-"""How many damaged images are named."""
+"""Damaged images that are named."""
 
 _AT_ONCE = 256
 """Images handed to the threads at once: enough to keep them busy, few enough to stop soon at an error."""
+
+_AHEAD = 2
+"""Batches that are read ahead: with one the reader would wait for a large file."""
 
 
 @final
@@ -39,13 +41,13 @@ class Damage:
     """The images of a split that could not be decoded so far; each counts once.
 
     Attributes:
-        limit: how many are skipped before it is an error.
-        reasons: row of the data set → the message, which names the image.
+        limit: the number that is skipped before it is an error.
+        reasons: number of the image → the message, which names it.
     """
 
     limit: int
     reasons: dict[int, str] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock, repr=False, compare=False)
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def count(self) -> int:
@@ -54,44 +56,50 @@ class Damage:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The first few messages; each names an image and what is wrong with it."""
-        return tuple(self.reasons[row] for row in sorted(self.reasons)[:NAMED])
+        """The first few messages; each names an image and its fault."""
+        return tuple(self.reasons[key] for key in sorted(self.reasons)[:NAMED])
 
-    def add(self, row: int, reason: str) -> None:
+    def add(self, key: int, reason: str) -> None:
         """Count an image; raises `InputError` beyond the limit."""
         with self._lock:  # several batches may be read at once
-            self.reasons[row] = reason
-            count, names = self.count, self.names
-        if count > self.limit:
-            named = "; ".join(names) + ("; …" if count > NAMED else "")
-            raise InputError(
-                f"over {self.limit} damaged images, which is as many as are skipped: {named}. "
-                "Repair or remove them, or raise the limit (max_damaged)"
-            )
+            self.reasons[key] = reason
+            if self.count > self.limit:
+                raise InputError(
+                    f"over {self.limit} damaged images: {'; '.join(self.names)}. Repair or remove them, or raise the "
+                    "limit (max_damaged)"
+                )
 
     def notes(self, which: str) -> list[str]:
-        """Say which images are left out; nothing if all were sound."""
-        if not self.count:
-            return []
-        more = f"; and {self.count - len(self.names)} more" if self.count > len(self.names) else ""
-        return [f"{self.count} damaged {which} images are left out: {'; '.join(self.names)}{more}"]
+        """Name the images that are left out; empty if all were sound."""
+        more = "; …" * (self.count > NAMED)
+        return [f"{self.count} damaged {which} images are left out: {'; '.join(self.names)}{more}"][: self.count]
 
 
-class ImageSplit(Dataset[tuple[Tensor, int]], ABC):
-    """One split of a data set: a map-style torch data set of images of one size, in a fixed order.
+@final
+class ImageSplit(Dataset[tuple[Tensor, int]]):
+    """One split of a data set: a map-style torch data set of square images of one size, in a fixed order.
+
+    Args:
+        data: the images.
+        transform: size, interpolation and crop.
+        damage: the images that could not be decoded so far.
+        pixels: (n, 3, H, W) uint8, the images decoded; None to decode them whenever they are read.
 
     Attributes:
+        data, damage, pixels: as above.
         classes: names in label order.
         labels: (n,) int64.
         size: (height, width) of the images.
-        damage: what could not be decoded so far.
-        origin: where the images are from, how they are stored and resized; one line, for logs and cards.
+        origin: file or folder, number and size of the images; one line, for logs and cards.
     """
 
-    def __init__(
-        self, classes: tuple[str, ...], labels: Tensor, size: tuple[int, int], damage: Damage, origin: str
-    ) -> None:
-        self.classes, self.labels, self.size, self.damage, self.origin = classes, labels, size, damage, origin
+    def __init__(self, data: ImageDataset, transform: Transform, damage: Damage, pixels: Tensor | None = None) -> None:
+        self.data, self.damage, self.pixels, self._transform = data, damage, pixels, transform
+        self.classes, self.labels, side = data.classes, data.labels, transform.preprocessing.size
+        self.size = side, side
+        left_out = f", {damage.count} damaged ones left out" if damage.count else ""
+        images = f"{len(data):,} images of {len(data.classes)} classes, at {side}×{side} pixels"
+        self.origin = f"{data.where}: {images}{left_out}"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -100,10 +108,9 @@ class ImageSplit(Dataset[tuple[Tensor, int]], ABC):
         """Return an image, (3, H, W) uint8, and its label; raises `InputError` if it is damaged."""
         pixels, labels = self.read(torch.tensor([row]))
         if not len(labels):
-            raise InputError(self.damage.reasons.get(row, f"image {row} of {self.origin} is damaged"))
+            raise InputError(self.damage.reasons[int(self.data.keys[row])])
         return pixels[0], int(labels[0])
 
-    @abstractmethod
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images of those rows and their labels, in that order, without the damaged ones.
 
@@ -116,202 +123,130 @@ class ImageSplit(Dataset[tuple[Tensor, int]], ABC):
         Raises:
             InputError: more images are damaged than `damage.limit`.
         """
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Return a hash of classes, names, labels, stored lengths and size; of data in memory also of all bytes.
-
-        It is the same for the same data on every machine.
-        """
-
-
-@final
-class MemorySplit(ImageSplit):
-    """A split that was decoded once and is kept as bytes, without damaged images.
-
-    Args:
-        pixels: (n, 3, H, W) uint8.
-        labels: (n,) int64.
-        classes: names in label order.
-        origin: where from, how stored.
-        identity: the fingerprint.
-        damage: what was left out.
-    """
-
-    def __init__(
-        self, pixels: Tensor, labels: Tensor, classes: tuple[str, ...], origin: str, identity: str, damage: Damage
-    ) -> None:
-        height, width = pixels.shape[2:]
-        super().__init__(classes, labels, (height, width), damage, origin)
-        self.pixels, self._identity = pixels, identity
-
-    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self.pixels[rows], self.labels[rows]
-
-    def fingerprint(self) -> str:
-        return self._identity
-
-
-@final
-class StreamedSplit(ImageSplit):
-    """A split that is decoded whenever it is read, for data that do not fit in memory."""
-
-    def __init__(self, data: ImageDataset, transform: Transform, max_damaged: int) -> None:
-        size = (transform.preprocessing.size,) * 2
-        super().__init__(data.classes, data.labels, size, Damage(max_damaged), describe(data, transform))
-        self._data, self._transform = data, transform
-
-    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        kept = list(decode(self._data, self._transform, rows, self.damage))
+        if self.pixels is not None:
+            return self.pixels[rows], self.labels[rows]
+        kept = list(self._decode(rows))
         if not kept:
             return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
-        return torch.stack([pixels for _, pixels, _ in kept]), self.labels[[row for row, _, _ in kept]]
+        return torch.stack([pixels for _, pixels in kept]), self.labels[[row for row, _ in kept]]
+
+    def decoded(self) -> ImageSplit:
+        """Return the split with its sound images decoded, in memory; shows a progress bar if that takes long.
+
+        Raises:
+            InputError: more images are damaged than `damage.limit`, or all.
+        """
+        data, side = self.data, self.size[0]
+        pixels = torch.empty((len(data), 3, side, side), dtype=torch.uint8)
+        cropped = self._transform.preprocessing.crop_pct != 1.0
+        if data.pixels is not None and data.pixels.shape[1:] == (side, side, 3) and not cropped:
+            for rows in torch.arange(len(data)).split(_AT_ONCE):
+                pixels[rows] = torch.from_numpy(data.pixels[data.keys[rows].numpy()]).permute(0, 3, 1, 2)
+            return ImageSplit(data, self._transform, self.damage, pixels)
+        kept: list[int] = []
+        with progress(f"decoding {data.where}", len(data), visible=len(data) >= LONG) as advance:
+            for row, image in self._decode(torch.arange(len(data))):
+                pixels[len(kept)] = image
+                kept.append(row)
+                advance(1)
+        if not kept:
+            raise InputError(f"all {len(data)} images of {data.where} are damaged: {'; '.join(self.damage.names)}")
+        return ImageSplit(data.select(torch.tensor(kept)), self._transform, self.damage, pixels[: len(kept)])
+
+    def select(self, rows: Tensor) -> ImageSplit:
+        """Return those rows alone."""
+        data = self.data.select(rows, f"a sample of {len(self):,}")
+        return ImageSplit(data, self._transform, self.damage, None if self.pixels is None else self.pixels[rows])
 
     def fingerprint(self) -> str:
-        return self._data.fingerprint(self.size)
+        """Return a hash of classes, names, labels and size, and of all pixels if they are in memory."""
+        digest = hashlib.sha256(repr((self.classes, self.size)).encode())
+        for row, label in enumerate(self.labels.tolist()):
+            digest.update(f"{self.data.name(row)}\0{label}\n".encode(errors="backslashreplace"))
+        if self.pixels is not None:
+            digest.update(self.pixels.numpy().data)
+        return digest.hexdigest()[:32]
 
+    def _decode(self, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Yield each sound row and its pixels, decoded on all cores."""
 
-@final
-class LimitedSplit(ImageSplit):
-    """Some rows of another split."""
+        def decode(row: int) -> Tensor | InputError:
+            try:
+                return self._transform.square(self.data[row][0])
+            except InputError as error:
+                return error
 
-    def __init__(self, whole: ImageSplit, rows: Tensor) -> None:
-        origin = f"{whole.origin}; {len(rows):,} of them"
-        super().__init__(whole.classes, whole.labels[rows], whole.size, whole.damage, origin)
-        self._whole, self._rows = whole, rows
-
-    def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        return self._whole.read(self._rows[rows])
-
-    def fingerprint(self) -> str:
-        return f"{self._whole.fingerprint()}:{len(self._rows)}"
+        keys = self.data.keys[rows].tolist()
+        known = [row for row, key in zip(rows.tolist(), keys, strict=True) if key not in self.damage.reasons]
+        decoded = chain.from_iterable(read_ahead(iter(known), decode, _AT_ONCE))
+        for row, made in zip(known, decoded, strict=True):
+            if isinstance(made, InputError):
+                self.damage.add(int(self.data.keys[row]), str(made))
+            else:
+                yield row, made
 
 
 @final
 @dataclass(frozen=True)
 class DataSplits:
-    """What a training needs: images to learn from, and images to be measured on, with the same classes.
+    """Images to learn from and images to be measured on, with the same classes.
 
     Attributes:
         train: to learn from.
         val: to be measured on.
-        size_reason: why the images have their size, in words that a sentence goes on with.
+        size_reason: reason for the images' size, as the end of a sentence.
+
+    Raises:
+        InputError: their classes differ.
     """
 
     train: ImageSplit
     val: ImageSplit
     size_reason: str = "as the data were given"
 
-
-# Decoding -------------------------------------------------------------------------------------------------------------
-
-
-def decode_split(data: ImageDataset, transform: Transform, max_damaged: int) -> MemorySplit:
-    """Decode a whole split, with a progress bar if it takes long.
-
-    Raises:
-        InputError: more than `max_damaged` images are damaged, or all.
-    """
-    damage, side = Damage(max_damaged), transform.preprocessing.size
-    contents = hashlib.sha256()
-    pixels, left = torch.empty((len(data), 3, side, side), dtype=torch.uint8), data
-    if data.pixels is not None and data.pixels.shape[1:] == (side, side, 3) and _is_whole(transform):
-        for rows in torch.arange(len(data)).split(_AT_ONCE):
-            stored = np.ascontiguousarray(data.pixels[data.keys[rows].numpy()])
-            contents.update(stored.data)
-            pixels[rows[0] : rows[-1] + 1] = torch.from_numpy(stored).permute(0, 3, 1, 2)
-    else:
-        kept: list[int] = []
-        with progress(f"decoding {data.where}", len(data), visible=len(data) >= LONG) as advance:
-            for row, image, digest in decode(data, transform, torch.arange(len(data)), damage, hashed=True):
-                pixels[len(kept)] = image
-                kept.append(row)
-                contents.update(digest)
-                advance(1)
-        if not kept:
-            raise InputError(f"all {len(data)} images of {data.where} are damaged: {'; '.join(damage.names)}")
-        pixels, left = pixels[: len(kept)], data.select(torch.tensor(kept))
-    origin = describe(left, transform) + (f", {damage.count} damaged ones left out" if damage.count else "")
-    identity = left.fingerprint((side, side), contents.digest())
-    return MemorySplit(pixels, left.labels, left.classes, origin, identity, damage)
+    def __post_init__(self) -> None:
+        if self.val.classes != self.train.classes:
+            raise InputError(
+                f"the validation split has the classes {', '.join(self.val.classes)}, "
+                f"the training split {', '.join(self.train.classes)}; they must be the same, in the same order"
+            )
 
 
-def _is_whole(transform: Transform) -> bool:
-    return transform.preprocessing.crop_pct == 1.0
+def read_ahead(
+    items: Iterator[Item], read: Callable[[Item], Read], batch_size: int
+) -> Generator[list[Read], None, None]:
+    """Yield batches of `read(item)`, in the items' order; the next two batches are read meanwhile, in threads."""
+    workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="decoding")
+    waiting: deque[list[Future[list[Read]]]] = deque()
 
+    def read_group(group: Sequence[Item]) -> list[Read]:
+        return [read(item) for item in group]
 
-def decode(
-    data: ImageDataset, transform: Transform, rows: Tensor, damage: Damage, hashed: bool = False
-) -> Iterator[tuple[int, Tensor, bytes]]:
-    """Decode those rows in order, on all cores; damaged images are counted and skipped.
+    def collect(groups: list[Future[list[Read]]]) -> list[Read]:
+        return list(chain.from_iterable(group.result() for group in groups))
 
-    Yields:
-        Row, pixels (3, size, size) uint8, and a digest of what is stored, empty unless `hashed`.
-    """
-
-    def decode_one(row: int) -> tuple[Tensor, bytes] | InputError:
-        try:
-            image, content = data.image_and_content(row)
-            digest = hashlib.blake2b(content, digest_size=16).digest() if hashed else b""
-            return transform.square(image), digest
-        except InputError as error:
-            return error
-
-    workers = cores()
-    with ThreadPoolExecutor(workers) as threads:
-        for at_once in rows.split(_AT_ONCE):
-            sound = [row for row in at_once.tolist() if row not in damage.reasons]
-            groups = share_among(sound, workers)
-            decoded = chain.from_iterable(threads.map(lambda group: [decode_one(row) for row in group], groups))
-            for row, made in zip(sound, decoded, strict=True):
-                if isinstance(made, InputError):
-                    damage.add(row, str(made))
-                else:
-                    yield row, *made
-
-
-def share_among(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
-    """Divide items into groups to hand to threads: several small images each, since handing over costs as much."""
-    step = min(16, 1 + len(items) // (4 * workers))
-    return [items[start : start + step] for start in range(0, len(items), step)]
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use, if the system tells."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def describe(data: ImageDataset, transform: Transform) -> str:
-    """Say where the images are from, how many, how stored, at which size and how cropped: one line."""
-    stated = transform.preprocessing
-    cropped = "" if _is_whole(transform) else f", the central {stated.crop_pct:.1%} of each side"
-    return (
-        f"{data.title}: {len(data):,} images of {len(data.classes)} classes, stored as {data.stored_as}, "
-        f"at {stated.size}×{stated.size} pixels{cropped}"
-    )
+    try:
+        while batch := list(islice(items, batch_size)):
+            step = min(16, 1 + len(batch) // (4 * workers))  # handing over a small image costs as much as reading it
+            groups = [batch[start : start + step] for start in range(0, len(batch), step)]
+            waiting.append([threads.submit(read_group, group) for group in groups])
+            if len(waiting) > _AHEAD:
+                yield collect(waiting.popleft())
+        yield from map(collect, waiting)
+    finally:  # also if the caller stops early
+        threads.shutdown(cancel_futures=True)
 
 
 # Drawing --------------------------------------------------------------------------------------------------------------
 
 
-class Purpose(IntEnum):
-    """What a seed is for, so that no two draws share one."""
-
-    ORDER = 0
-    AUGMENTATION = 1
-    MODEL = 2
-    LIMIT = 3
+_LIMIT_SEED = 453_097_933
+"""Fixed, so that samples and the figures measured on them are the same in every run."""
 
 
-def derive_seed(purpose: Purpose, *position: int) -> int:
-    """Return a seed of 32 bits: a function of what it is for and of the place in the run, and of nothing else."""
-    # numpy's SeedSequence takes (1,) and (1, 0) for the same: the length goes in too.
-    sequence = np.random.SeedSequence((int(purpose), len(position), *position))
-    return int(sequence.generate_state(1)[0])
-
-
-def limit_images(data: ImageSplit, images: int | None, split_seed: int = 3407) -> ImageSplit:
-    """Return as many images, drawn class by class in turn, the same ones for any seed of the run; all for None.
+def limit_images(data: ImageSplit, images: int | None) -> ImageSplit:
+    """Return as many images, drawn class by class in turn, the same ones in every run; all for None.
 
     Raises:
         InputError: fewer than one a class, or more than there are.
@@ -321,21 +256,12 @@ def limit_images(data: ImageSplit, images: int | None, split_seed: int = 3407) -
     least = len(data.labels.unique())  # a weight may have more classes than these images
     if not least <= images <= len(data):
         raise InputError(f"a limit of {images} images is out of range; valid: {least} (one a class) to {len(data)}")
-    return LimitedSplit(data, spread_rows(data.labels, images, split_seed))
+    return data.select(spread_rows(data.labels, images))
 
 
-def spread_rows(labels: Tensor, count: int, split_seed: int = 3407) -> Tensor:
-    """Draw rows class by class in turn.
-
-    Args:
-        labels: (n,) int64.
-        count: how many rows.
-        split_seed: of what is drawn.
-
-    Returns:
-        (min(n, count),) int64, ascending.
-    """
-    generator = torch.Generator().manual_seed(derive_seed(Purpose.LIMIT, split_seed))
+def spread_rows(labels: Tensor, count: int) -> Tensor:
+    """Draw at most `count` rows class by class in turn: labels (n,) int64 → (min(n, count),) int64, ascending."""
+    generator = torch.Generator().manual_seed(_LIMIT_SEED)
     shuffled = torch.randperm(len(labels), generator=generator)
     turns = torch.empty(len(labels), dtype=torch.int64)
     for label in labels.unique().tolist():

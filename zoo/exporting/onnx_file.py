@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,8 +19,7 @@ from torch.onnx import OnnxExporterError
 
 from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data.images import display_name
-from zoo.errors import InputError, ModelNameError, missing_extra
+from zoo.errors import InputError, ModelNameError, check_target, missing_extra, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
 from zoo.hub.read import LIBRARY
@@ -113,15 +111,6 @@ def example_images(model: ImageClassifier, image_size: int, count: int) -> Tenso
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)
 
 
-@contextmanager
-def writing_to(out: Path) -> Iterator[None]:
-    """Raise `InputError` in the place of an error of the file system."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
-
-
 @final
 @dataclass(frozen=True)
 class Exported:
@@ -170,7 +159,7 @@ def export_onnx(
         InputError: the file exists or cannot be written, or the network cannot be expressed
             in it. Nothing half-written remains.
     """
-    check_onnx_target(out, force)
+    check_target(out, ".onnx", force)
     if batch is not None and batch < 1:
         raise InputError(f"batch={batch} is out of range; valid: 1 or more, or None for any number of images")
     # Two images for any number: of one, torch would make a constant.
@@ -188,18 +177,6 @@ def export_onnx(
         for value in (converted.graph.input[0], converted.graph.output[0])
     )
     return Exported(str(out), str(model.spec), input_shape, output_shape, OPSET, len(data))
-
-
-def check_onnx_target(out: Path, force: bool) -> None:
-    """Raise `InputError` if an ONNX file cannot or must not be written."""
-    name = display_name(out)
-    with writing_to(out):
-        if out.suffix.lower() != ".onnx":
-            raise InputError(f"{name!r} does not end with .onnx; try {name}.onnx")
-        if not out.parent.is_dir():
-            raise InputError(f"the folder of {name} does not exist; make it first")
-        if out.is_dir() or (out.exists() and not force):
-            raise InputError(f"{name} exists already; --force overwrites a file, or choose another name with --out")
 
 
 def to_onnx(

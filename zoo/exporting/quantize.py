@@ -15,8 +15,8 @@ import torch
 
 from zoo.catalog import StoredWeight
 from zoo.data import DataSplits, ImageSplit
-from zoo.errors import InputError, missing_extra
-from zoo.exporting.onnx_file import INPUT, writing_to
+from zoo.errors import InputError, missing_extra, writing_to
+from zoo.exporting.onnx_file import INPUT
 from zoo.files import replace_bytes
 
 try:

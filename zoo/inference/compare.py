@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
@@ -15,8 +15,7 @@ from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
-from zoo.inference.runs import started_from
-from zoo.names import LocalFolder
+from zoo.inference.runs import read_run
 from zoo.profiling import profile
 from zoo.progress import progress
 
@@ -107,8 +106,8 @@ def compare_models(
     with progress("comparing", len(models), visible=show_progress) as advance:
         for opened, hybrid in models:
             size, classes = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None)
-            image_size = options.image_size or size
-            rows.append(_compare(opened, data, options, image_size, classes, limit, evaluate, device))
+            shape = options.image_size or size, classes
+            rows.append(_compare(opened, data, options, shape, limit, evaluate, device))
             advance(1)
     return rows
 
@@ -131,29 +130,26 @@ def _with_controls(
     for opened in asked.values():
         chosen[opened.loads] = opened, None
         control = _control_of(opened) if controls else None
-        if control is not None and not _is_among(control, opened, asked.values()):
+        if control is not None and not any(_stands_for(model, control, opened) for model in asked.values()):
             chosen.setdefault(control.loads, (control, opened))
     return list(chosen.values())
 
 
-def _is_among(control: OpenedModel, hybrid: OpenedModel, asked: Iterable[OpenedModel]) -> bool:
-    """Tell whether a control was named itself: that weight, or one of its variant and data if no record names one."""
-    models, own = list(asked), control.weight
-    weights = {model.weight.sha256: model.weight.name for model in models if model.weight}
-    if own is not None and own.sha256 in weights:
+def _stands_for(model: OpenedModel, control: OpenedModel, hybrid: OpenedModel) -> bool:
+    """Return whether a model that was named is the control: its weight, or one of its variant and the same data."""
+    one, own = model.weight, control.weight
+    if one and own and one.sha256 == own.sha256:
         return True
-    recorded = hybrid.weight.control if hybrid.weight else ""
-    if recorded:  # and not at hand under its own name
-        return (own is None or own.name != recorded) and recorded in weights.values()
-    same = [model.weight for model in models if model.spec.untagged() == control.spec.untagged()]
-    own_data = hybrid.weight
-    return any(weight is None or own_data is None or _share_data(weight, own_data) for weight in same)
+    if hybrid.weight and hybrid.weight.control:
+        return one is not None and one.name == hybrid.weight.control and (own is None or own.name != one.name)
+    same = model.spec.untagged() == control.spec.untagged()
+    return same and (one is None or hybrid.weight is None or _share_data(one, hybrid.weight))
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
-    """Find the control: the weight that the run started from or the record names, one of the same data, or untrained.
+    """Find the control: the weight that the run started from, that the record names, or of the same data; or untrained.
 
-    Only weights that were trained on the same data stand beside a weight. None if there is no control.
+    None if there is no control.
     """
     family = opened.registry.load("family", opened.spec.family)()
     variant = family.control(dict(opened.spec.fields))
@@ -180,16 +176,15 @@ def _share_data(one: StoredWeight, other: StoredWeight) -> bool:
 
 
 def _begun_from(opened: OpenedModel) -> str:
-    """Return what loads the control that the run in a folder started from; '' if it is no longer there."""
-    weight, source = opened.weight, opened.source
-    begun = started_from(source.path) if isinstance(source, LocalFolder) else None
-    if begun is None or not begun.load or weight is None or weight.control != weight.started_from:
+    """Return the reference of the control that the run in a folder started from; '' if it has changed or moved."""
+    begun, weight = read_run(opened).get("started_from") or {}, opened.weight
+    if not begun.get("load") or weight is None or weight.control != weight.started_from:
         return ""
     try:
-        control = open_model(begun.load, **opened.places).weight
+        control = open_model(begun["load"], **opened.places).weight
     except (ModelNameError, WeightError, HubError):
         return ""
-    return begun.load if control is not None and control.sha256 == begun.sha256 else ""
+    return str(begun["load"]) if control is not None and control.sha256 == begun["sha256"] else ""
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -199,28 +194,29 @@ def _compare(
     opened: OpenedModel,
     data: str | Path | None,
     options: DataOptions,
-    image_size: int | None,
-    num_classes: int | None,
+    shape: tuple[int | None, int | None],
     limit: int,
     evaluate: bool,
     device: str,
 ) -> ComparedModel:
-    weight = opened.weight
+    weight, (image_size, num_classes) = opened.weight, shape
     preprocessing = opened.preprocessing(image_size)
     if data is None:
         counted = profile(opened, preprocessing.size, num_classes=num_classes, device=device)
         activity = weight.activity if weight else None
-        energy = activity.energy_uj if activity else None
-        rate = activity.spike_rate if activity else None
+        energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
     else:
-        prepare = Transform(preprocessing)
-        images = (prepare(image) for image, _ in sample_images(data, limit, options))
+        prepare, sample = Transform(preprocessing), sample_images(data, limit, options)
+        images = (prepare(sample[row][0]) for row in range(len(sample)))
         counted = profile(opened, num_classes=num_classes, images=images, device=device)
         energy = None if counted.energy_pj is None else counted.energy_pj / 1e6
-        rate = None if counted.activity is None else counted.activity.spike_rate
+        rate = counted.activity.spike_rate if counted.activity else None
     top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
     if evaluate and data is not None and opened.weight_name:
-        top1, measured_on = _measure(opened, data, options, device)
+        from zoo.inference.evaluate import measure_weight  # needs the extra `train`
+
+        measured = measure_weight(opened.loads, data, options=options, device=device, **opened.places)
+        top1, measured_on = measured.evaluation.top["top1"], measured.data
     return ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_in_words,
@@ -233,25 +229,6 @@ def _compare(
         spike_rate=rate,
         top1=top1,
         measured_on=measured_on,
-        control=None if counted.control is None else counted.control.name,
+        control=counted.control.name if counted.control else None,
         num_classes=counted.num_classes,
     )
-
-
-def _measure(opened: OpenedModel, data: str | Path, options: DataOptions, device: str) -> tuple[float, str]:
-    """Return top-1 and the images that it was measured on."""
-    from zoo.inference.evaluate import measure_weight  # needs the extra `train`
-
-    places = opened.places
-    measured = measure_weight(
-        opened.loads,
-        data,
-        options=options,
-        device=device,
-        endpoint=places["endpoint"],
-        cache_dir=places["cache_dir"],
-        token=places["token"],
-        registry=places["registry"],
-        catalog=places["catalog"],
-    )
-    return measured.evaluation.top["top1"], measured.data

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, Unpack, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.catalog import Catalog, StoredWeight
+from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.data import DataOptions, ImageSplit, load_data, load_split
-from zoo.data.datasets import InHand, open_in_hand
+from zoo.data.datasets import InHand, name_some, open_in_hand
 from zoo.data.images import Transform
 from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
 from zoo.errors import InputError, MemoryLimitError, missing_extra
-from zoo.factory import OpenedModel, open_model
+from zoo.factory import OpenedModel, Places, open_model
 from zoo.inference.processes import Processes
-from zoo.inference.runs import measured_with, trained_on
-from zoo.names import LocalFolder
+from zoo.inference.runs import read_run
 from zoo.progress import Advance, progress, silent
-from zoo.registry import Registry
 from zoo.weights import stated_preprocessing
 
 try:
@@ -41,11 +38,16 @@ Precision = Literal["no", "bf16", "fp16"]
 METRIC_DIGITS = 4
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
+MOST = 250
+"""Images at once of at most 64×64 pixels, and of larger ones as many as have the same pixels. The released weights were
+measured so. The number never follows from free memory: another one rounds differently in the last bits, and a figure
+must be the same on every machine."""
+
 
 @final
 @dataclass(frozen=True)
 class ClassScore:
-    """One class.
+    """Figures of one class.
 
     Attributes:
         name: of the class.
@@ -66,7 +68,7 @@ class Evaluation:
     """Figures of a network on a split.
 
     Attributes:
-        images: how many.
+        images: number of images.
         classes: names in the order of the logits.
         top: `top1`, and `top5` if there are more than five classes, in percent.
         loss: mean cross-entropy, in nats.
@@ -119,18 +121,16 @@ def evaluate(
     data: ImageSplit,
     *,
     batch_size: int | None = None,
-    trained: int | None = None,
     precision: Precision = "no",
     share: tuple[int, int] = (0, 1),
     after_batch: Advance = silent,
 ) -> Evaluation:
-    """Classify a split, in eval mode; the model's modes are as before afterwards.
+    """Classify a split, in eval mode; the model's modes are restored afterwards.
 
     Args:
         model: with as many classes as the data.
         data: whose classes are in the order of the logits.
-        batch_size: images at once; None for 250, or of large images as many as take 1 GiB: see `choose_batch`.
-        trained: images of a training step that is known to fit, which bounds that choice.
+        batch_size: images at once; None for `MOST`.
         precision: float32 ('no'), or autocast.
         share: (this process, processes): each takes its part of the batches, and all get the result of all.
         after_batch: called with the number of its images.
@@ -145,18 +145,30 @@ def evaluate(
             f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}; "
             "evaluate it on data of its own classes"
         )
+    at_once = batch_size or max(1, min(MOST, MOST * 64**2 // math.prod(data.size)))
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
-    metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, share[1] > 1).items()}
+    shared = share[1] > 1
+    metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, shared).items()}
+    losses = MeanMetric(sync_on_compute=shared).to(device)
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
     with in_float32(model), model.evaluating(), autocast:
-        at_once = batch_size or choose_batch(model, data.size, trained)
         for rows in torch.arange(len(data)).split(at_once)[share[0] :: share[1]]:
-            with telling_shortage(model, len(rows), data.size, asked=batch_size is not None):
+            with _explained(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 if len(labels):
-                    _update(metrics, model(transform.scale(pixels.to(device))).float(), labels.to(device))
+                    logits, targets = model(transform.scale(pixels.to(device))).float(), labels.to(device)
+                    for metric in metrics.values():
+                        metric.update(logits, targets)
+                    losses.update(functional.cross_entropy(logits, targets, reduction="none"))
             after_batch(len(labels))
-    return _conclude(metrics, data.classes, at_once)
+    confusion = metrics["confusion"].compute().cpu()
+    images = int(confusion.sum())
+    if not images:
+        raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
+    # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
+    tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
+    top = {name: 100 * round(share * images) / images for name, share in tops.items()}
+    return Evaluation(images, data.classes, top, float(losses.compute()), confusion, at_once)
 
 
 @contextmanager
@@ -175,28 +187,8 @@ def _metrics(classes: int, shared: bool) -> dict[str, Metric]:
     tops = [k for k in (1, 5) if k == 1 or k < classes]
     common: dict[str, Any] = {"num_classes": classes, "sync_on_compute": shared}
     return {f"top{k}": MulticlassAccuracy(top_k=k, average="micro", **common) for k in tops} | {
-        "loss": MeanMetric(sync_on_compute=shared),
-        "confusion": MulticlassConfusionMatrix(**common),
+        "confusion": MulticlassConfusionMatrix(**common)
     }
-
-
-def _update(metrics: dict[str, Metric], logits: Tensor, labels: Tensor) -> None:
-    for name, metric in metrics.items():
-        if name == "loss":
-            metric.update(functional.cross_entropy(logits, labels, reduction="none"))
-        else:
-            metric.update(logits, labels)
-
-
-def _conclude(metrics: dict[str, Metric], classes: tuple[str, ...], batch_size: int) -> Evaluation:
-    confusion = metrics["confusion"].compute().cpu()
-    images = int(confusion.sum())
-    if not images:
-        raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
-    # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
-    tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
-    top = {name: 100 * round(share * images) / images for name, share in tops.items()}
-    return Evaluation(images, classes, top, float(metrics["loss"].compute()), confusion, batch_size)
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
@@ -205,105 +197,25 @@ def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float
     return {name: round(value, METRIC_DIGITS) for name, value in (evaluation.top | loss).items()}
 
 
-# Images at once -------------------------------------------------------------------------------------------------------
-
-MOST = 250
-"""Images at once, if they fit. The released weights were measured so."""
-
-BUDGET = 1 << 30
-"""Bytes of activations up to which images fit. A training step of a batch of usual size takes more."""
-
-_BYTES = 4  # of a float32, also under autocast, so that the number of images is the same in every precision
-
-_SHORTAGE = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")
-"""In what torch says if no memory is left on the CPU."""
-
-
-def choose_batch(model: ImageClassifier, size: tuple[int, int], trained: int | None = None) -> int:
-    """Choose how many images of (height, width) pixels to classify at once: 250, or as many as take 1 GiB.
-
-    The number follows from the network and the image size alone, never from the memory that is free at the moment:
-    another number rounds differently in the last bits, and a figure must be the same on every machine.
-
-    Args:
-        model: in eval mode, without gradients.
-        size: of the images.
-        trained: images of a training step that is known to fit. If 250 are over the budget, there are no more than
-            these: without gradients an image takes a part of what it takes in training.
-
-    Raises:
-        InputError: the images are too small for the model.
-    """
-    fitting = max(1, min(MOST, BUDGET // bytes_of_one(model, size)))
-    return fitting if fitting == MOST or trained is None else max(1, min(fitting, trained))
-
-
-def bytes_of_one(model: ImageClassifier, size: tuple[int, int]) -> int:
-    """Measure the activations of an image of (height, width) pixels, at their peak without gradients.
-
-    That is what the largest layer takes and gives, in float32; what the layers before it gave is free again. One black
-    image goes through the network; hooks of the network's owner do not see it.
-    """
-    most = 1
-
-    def see(module: nn.Module, value: Any, returned: Any) -> None:
-        nonlocal most
-        most = max(most, _values(value) + _values(returned))
-
-    device = next(model.parameters()).device
-    with _hooked(model, see), telling_shortage(model, 1, size):
-        model(torch.zeros(1, model.in_chans, *size, device=device))
-    return _BYTES * most
-
-
-def _values(value: Any) -> int:
-    if isinstance(value, Tensor):
-        return value.numel()
-    return sum(map(_values, value)) if isinstance(value, tuple | list) else 0
-
-
 @contextmanager
-def _hooked(model: nn.Module, see: Callable[[nn.Module, Any, Any], None]) -> Iterator[None]:
-    """Give every layer this forward hook and no other; torch has no public way to silence the others."""
-    own = [(module, module._forward_hooks, module._forward_pre_hooks) for module in model.modules()]
-    try:
-        for module, _, _ in own:
-            module._forward_hooks, module._forward_pre_hooks = OrderedDict(), OrderedDict()
-            module.register_forward_hook(see)
-        yield
-    finally:
-        for module, hooks, pre_hooks in own:
-            module._forward_hooks, module._forward_pre_hooks = hooks, pre_hooks
-
-
-@contextmanager
-def telling_shortage(model: ImageClassifier, images: int, size: tuple[int, int], asked: bool = False) -> Iterator[None]:
-    """Make a `MemoryLimitError` of running out of memory, which says how many images were too many.
-
-    Args:
-        model: that classifies them.
-        images: at once.
-        size: (height, width) of each.
-        asked: the number was asked for, and may be more than usual.
-    """
+def _explained(model: ImageClassifier, images: int, size: tuple[int, int]) -> Iterator[None]:
+    """Make a `MemoryLimitError` of running out of memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
-        text = f"{model.spec}: {images} images" if images > 1 else f"{model.spec}: one image"
         advice = f"choose --eval-batch-size {images // 2} or less" if images > 1 else "choose smaller images"
-        if asked and images > 1:
-            advice += ", or leave the option out"
         raise MemoryLimitError(
-            f"{text} of {size[1]}×{size[0]} pixels at once need{'' if images > 1 else 's'} more memory than there is "
+            f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels at once need more memory than there is "
             f"({reason_of(error)}); {advice}"
         ) from error
 
 
 def is_shortage(error: Exception) -> bool:
     """Return whether Python, torch's allocator on the CPU, or the one of a GPU found no memory."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in _SHORTAGE)
+    words = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")  # of torch on the CPU
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
 
 
 def reason_of(error: Exception) -> str:
@@ -328,10 +240,10 @@ class Measurement:
     Attributes:
         name: of the weight.
         sha256: of its file.
-        recorded: the figures that its record states; none if no catalog lists it.
-        data: where the images are from.
+        recorded: the figures in its record; none if no catalog lists it.
+        data: source of the images.
         evaluation: the figures.
-        notes: what a reader must know.
+        notes: for the reader.
     """
 
     name: str
@@ -358,29 +270,24 @@ def measure_weight(
     device: str = "cpu",
     processes: Processes | None = None,
     show_progress: bool = False,
-    endpoint: str | None = None,
-    cache_dir: Path | str | None = None,
-    token: str | None = None,
-    registry: Registry | None = None,
-    catalog: Catalog | None = None,
+    **places: Unpack[Places],
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
 
     Data that hold one undivided set of images are taken whole; but those that the weight's own run divided are divided
-    again, so that what it was trained on is left out.
+    again, so that its training images are left out.
 
     Args:
         name: `variant.tag`, `local-dir:` or `hf-hub:`; a variant alone means its first weight.
         data: as for `load_split`.
-        split: which one, if the data have both.
-        options: how the data are read; the weight's image size by default.
-        batch_size: images at once; None for 250, or of large images as many as take 1 GiB, and of a run's folder no
-            more than the run itself was measured with.
+        split: the one to measure, if the data have both.
+        options: for reading the data; the weight's image size by default.
+        batch_size: images at once; None for 250, fewer if they are large.
         precision: float32 ('no'), or autocast.
         device: where to compute.
         processes: among which the batches are shared; all get the measurement of all.
         show_progress: show a bar on a terminal.
-        endpoint, cache_dir, token, registry, catalog: as for `create_model`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
         ModelNameError, WeightError, HubError: as `create_model` does.
@@ -391,15 +298,7 @@ def measure_weight(
     options, processes = options or DataOptions(), processes or Processes()
     named = data if isinstance(data, str | Path) else open_in_hand(data)
     with processes.first_ahead():
-        opened = open_model(
-            name,
-            required=True,
-            endpoint=endpoint,
-            cache_dir=cache_dir,
-            token=token,
-            registry=registry,
-            catalog=catalog,
-        )
+        opened = open_model(name, required=True, **places)
         images, notes = _load(opened, named, split, options)
         model = opened.build(pretrained=True, device=usable_device(device))
     images = limit_images(images, options.limit)
@@ -409,7 +308,6 @@ def measure_weight(
             model,
             images,
             batch_size=batch_size,
-            trained=measured_with(opened.source.path) if isinstance(opened.source, LocalFolder) else None,
             precision=precision,
             share=(processes.index, processes.count),
             after_batch=advance,
@@ -425,8 +323,8 @@ def _load(
     opened: OpenedModel, data: Any, split: Literal["train", "val"], options: DataOptions
 ) -> tuple[ImageSplit, list[str]]:
     stated = opened.preprocessing(options.image_size)
-    if isinstance(opened.source, LocalFolder) and trained_on(opened.source.path) == identify_data(data):
-        splits = load_data(data, options, image_size=stated.size, limit=None, limit_val=None)
+    if read_run(opened).get("asked", {}).get("data") == identify_data(data):
+        splits = load_data(data, options, image_size=stated.size, limit=None)
         if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val
             return chosen, [f"of the data that it was trained on, the {split} part"]
@@ -440,6 +338,5 @@ def _remarks(weight: StoredWeight | None, evaluation: Evaluation, images: ImageS
         notes.append(f"its control, the network without spikes to compare it with, is {weight.control}{begun}")
     without = [score.name for score in evaluation.scores() if not score.images]
     if without:
-        rest = f" and {len(without) - 5} more" if len(without) > 5 else ""
-        notes.append(f"no images of {len(without)} classes that the model knows: {', '.join(without[:5])}{rest}")
+        notes.append(f"no images of {len(without)} classes that the model knows: {name_some(without)}")
     return notes

@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, final
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
-from zoo.data.images import Transform, display_name, find_images
-from zoo.data.splits import cores, share_among
+from zoo.data.images import CHANNELS, Transform, display_name, find_images, from_levels
+from zoo.data.splits import read_ahead
 from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
 from zoo.inference.processes import Processes
 from zoo.weights import labels_of, stated_preprocessing
 
-Item = TypeVar("Item")
-Read = TypeVar("Read")
-
 ImageSource: TypeAlias = Path | str | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""
-
-_AHEAD = 2
-"""Batches that are decoded ahead of the network: with one it would wait for a large file."""
 
 
 @final
@@ -68,7 +59,7 @@ class Prediction:
 @final
 @dataclass(frozen=True)
 class Failure:
-    """The reason for which one file has no prediction.
+    """A file without a prediction.
 
     Attributes:
         file: as it was given.
@@ -140,7 +131,7 @@ def predict(
         images: one or many of: the path of an image file or of a folder with images, a PIL image, an array of uint8
             levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor of uint8 levels (C, H, W) or (N, C, H, W), a
             tensor of floats that `zoo.transform(model)` made.
-        top: how many labels each answer ranks; of fewer classes all.
+        top: number of labels that each answer ranks; of fewer classes all.
         batch_size: images that go through the network at once; probabilities differ by it in their last bits.
         device: where to compute, such as `cuda`; None for where the network is.
 
@@ -152,10 +143,9 @@ def predict(
         ModelNameError, HubError, WeightError: as `create_model` does.
     """
     network = _network(model, device)
-    preprocessing, labels = stated_preprocessing(network), labels_of(network)
-    count = min(top, len(labels))
-    _check_arguments(network, preprocessing, labels, count, batch_size)
-    answers = Predictions(_predict(network, list_images(images), preprocessing, labels, count, batch_size))
+    count = min(top, network.num_classes)
+    _check_arguments(network, count, batch_size)
+    answers = Predictions(_predict(network, list_images(images), count, batch_size))
     if isinstance(images, Path | str) and len(answers) == 1 and isinstance(answers[0], Failure):
         raise InputError(answers[0].error)
     return answers
@@ -188,8 +178,6 @@ def unwrapped(model: object, function: str) -> ImageClassifier:
 def predict_files(
     model: ImageClassifier,
     files: Iterable[Path | str | Failure],
-    preprocessing: Preprocessing,
-    labels: Sequence[str],
     top: int = 3,
     batch_size: int = PREDICTED_AT_ONCE,
     processes: Processes | None = None,
@@ -197,12 +185,10 @@ def predict_files(
     """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
 
     Args:
-        model: with 3 input channels; images go to its device and type.
-        files: decoded in threads, two batches of `batch_size` ahead of the network; those that cannot be read become
-            a `Failure` in their place, and a `Failure` among them is passed on.
-        preprocessing: of the model's weight.
-        labels: a name for every class.
-        top: how many labels each prediction ranks, 1 to the number of classes.
+        model: with 3 input channels; images are prepared as its weight wants them.
+        files: read in threads, ahead of the network; those that cannot be read become a `Failure` in their place, and
+            a `Failure` among them is passed on.
+        top: number of labels that each prediction ranks, 1 to the number of classes.
         batch_size: 1 or more; probabilities differ by it in their last bits.
         processes: among which the batches are shared; all are given the same files.
 
@@ -213,54 +199,37 @@ def predict_files(
     Raises:
         InputError: at once, for arguments that do not fit the model.
     """
-    _check_arguments(model, preprocessing, labels, top, batch_size)
+    _check_arguments(model, top, batch_size)
     items = (file if isinstance(file, Failure) else Named(Path(file), Path(file)) for file in files)
     if processes is None or processes.count == 1:
-        return _predict(model, items, preprocessing, labels, top, batch_size)
-    return _predict_shared(model, list(items), preprocessing, labels, top, batch_size, processes)
+        return _predict(model, items, top, batch_size)
+    return _predict_shared(model, list(items), top, batch_size, processes)
 
 
 def _predict_shared(
-    model: ImageClassifier,
-    images: Sequence[Named | Failure],
-    preprocessing: Preprocessing,
-    labels: Sequence[str],
-    top: int,
-    batch_size: int,
-    processes: Processes,
+    model: ImageClassifier, images: Sequence[Named | Failure], top: int, batch_size: int, processes: Processes
 ) -> Iterator[Prediction | Failure]:
     """Take a batch for each process, then gather their answers, until there are no images left."""
     rounds = range(0, len(images), batch_size * processes.count)
     own = [images[start + processes.index * batch_size :][:batch_size] for start in rounds]
-    answers = _predict(model, chain.from_iterable(own), preprocessing, labels, top, batch_size)
+    answers = _predict(model, chain.from_iterable(own), top, batch_size)
     for batch in own:
         yield from processes.gather([*islice(answers, len(batch))])
 
 
-def _check_arguments(
-    model: ImageClassifier, preprocessing: Preprocessing, labels: Sequence[str], top: int, batch_size: int
-) -> None:
-    if len(labels) != model.num_classes:
-        raise InputError(f"{model.spec} has {model.num_classes} classes, but {len(labels)} labels were given")
-    if not 1 <= top <= len(labels):
-        raise InputError(f"top={top} is out of range; valid: 1 to {len(labels)}, the classes of {model.spec}")
+def _check_arguments(model: ImageClassifier, top: int, batch_size: int) -> None:
+    if not 1 <= top <= model.num_classes:
+        raise InputError(f"top={top} is out of range; valid: 1 to {model.num_classes}, the classes of {model.spec}")
     if batch_size < 1:
         raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more")
     if model.in_chans != 3:
         raise InputError(f"images are read as RGB, but {model.spec} has in_chans={model.in_chans}; build it with 3")
-    if preprocessing.size < model.min_image_size:
-        raise InputError(f"size={preprocessing.size} is too small; {model.spec} takes {model.min_image_size} or more")
 
 
 def _predict(
-    model: ImageClassifier,
-    images: Iterator[Named | Failure],
-    preprocessing: Preprocessing,
-    labels: Sequence[str],
-    top: int,
-    batch_size: int,
+    model: ImageClassifier, images: Iterator[Named | Failure], top: int, batch_size: int
 ) -> Iterator[Prediction | Failure]:
-    prepare = Transform(preprocessing)
+    prepare, labels = Transform(stated_preprocessing(model)), labels_of(model)
 
     def read(item: Named | Failure) -> tuple[Path | str, Tensor] | Failure:
         if isinstance(item, Failure):
@@ -271,47 +240,39 @@ def _predict(
             return Failure(item.name, str(error))
 
     for batch in read_ahead(images, read, batch_size):
-        good = [item[1] for item in batch if not isinstance(item, Failure)]
-        answers = iter(_rank(_logits(model, _stacked(good)), top) if good else ())
+        good = [item for item in batch if not isinstance(item, Failure)]
+        logits = _logits(model, [image for _, image in good]) if good else torch.empty(0, model.num_classes)
+        answers = _answers([name for name, _ in good], logits, labels, top)
         for item in batch:
-            yield item if isinstance(item, Failure) else _answer(item[0], next(answers), labels)
+            yield item if isinstance(item, Failure) else next(answers)
 
 
-def _stacked(images: Sequence[Tensor]) -> Tensor:
+def _logits(model: ImageClassifier, images: Sequence[Tensor]) -> Tensor:
+    """N times (3, H, W) → (N, classes) float32 on the CPU."""
     shapes = {tuple(image.shape) for image in images}
     if len(shapes) > 1:
         raise InputError(
             f"tensors of the shapes {', '.join(map(str, sorted(shapes)))} do not make one batch; bring them to one "
             "size by zoo.transform(model), or give each its own call"
         )
-    return torch.stack(list(images))
-
-
-def _logits(model: ImageClassifier, images: Tensor) -> Tensor:
-    """(N, 3, H, W) → (N, classes) float32 on the CPU."""
     weights = next(model.parameters())
     with model.evaluating():
-        logits: Tensor = model(images.to(weights.device, weights.dtype))
+        logits: Tensor = model(torch.stack(list(images)).to(weights.device, weights.dtype))
         return logits.float().cpu()
 
 
-_Ranked = tuple[list[int], list[float]]
-"""The classes that an answer ranks, and their probabilities."""
-
-
-def _rank(logits: Tensor, top: int) -> list[_Ranked | None]:
-    """(N, classes) → for each image its classes and probabilities, of equal ones the earlier class first; or None."""
+def _answers(
+    files: Sequence[Path | str], logits: Tensor, labels: Sequence[str], top: int
+) -> Iterator[Prediction | Failure]:
+    """(N, classes) → the answer of each file: its most probable classes, of equal ones the earlier first."""
     probabilities, order = logits.softmax(1).sort(dim=1, descending=True, stable=True)
     ranked = zip(order[:, :top].tolist(), probabilities[:, :top].tolist(), strict=True)
-    return [pair if good else None for pair, good in zip(ranked, logits.isfinite().all(1).tolist(), strict=True)]
-
-
-def _answer(file: Path | str, ranked: _Ranked | None, labels: Sequence[str]) -> Prediction | Failure:
-    """Return the answer of one file; a failure if its logits are not finite."""
-    if ranked is None:
-        reason = "the model's answer is not finite (NaN or infinity); its weights or its dtype are at fault"
-        return Failure(file, f"{display_name(file)}: {reason}")
-    return Prediction(file, tuple((labels[index], probability) for index, probability in zip(*ranked, strict=True)))
+    for file, (classes, shares), finite in zip(files, ranked, logits.isfinite().all(1).tolist(), strict=True):
+        if finite:
+            yield Prediction(file, tuple((labels[index], share) for index, share in zip(classes, shares, strict=True)))
+        else:
+            reason = "the model's answer is not finite (NaN or infinity); its weights or its dtype are at fault"
+            yield Failure(file, f"{display_name(file)}: {reason}")
 
 
 # Images of any form ---------------------------------------------------------------------------------------------------
@@ -332,92 +293,40 @@ class Named:
 
 
 def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[Named]:
-    """Yield every single image of what was given, in its order: folders are walked, batches are taken apart.
-
-    Raises:
-        InputError: for what is not an image in any of the forms that `zoo.predict` takes.
-    """
+    """Yield every single image, in order: folders are walked, batches are taken apart; raises `InputError`."""
     several = not isinstance(images, Path | str | Image.Image | np.ndarray | Tensor)
     if several and not isinstance(images, Iterable):
         raise InputError(f"images are paths, PIL images, arrays or tensors, not {type(images).__name__}")
-    count = 0
+    number = 0
     for source in images if several else [images]:  # type: ignore[union-attr]
-        for image in _single(source, count):
-            yield Named(image if isinstance(image, Path) else f"image {count}", image)
-            count += 1
+        for image in _single(source, f"image {number}"):
+            yield Named(image if isinstance(image, Path) else f"image {number}", image)
+            number += 1
 
 
-def _single(source: Any, number: int) -> Iterator[Path | Image.Image | Tensor]:
+def _single(source: Any, name: str) -> Iterable[Path | Image.Image | Tensor]:
     if isinstance(source, Path | str):
-        yield from find_images([source])
-    elif isinstance(source, Image.Image):
-        yield source
-    elif isinstance(source, np.ndarray):
-        yield from _from_array(source, number)
-    elif isinstance(source, Tensor):
-        yield from _from_tensor(source, number)
-    else:
-        raise InputError(
-            f"image {number} is a {type(source).__name__}; valid: a path, a PIL image, an array or a tensor"
-        )
+        return find_images([source])
+    if isinstance(source, Image.Image):
+        return [source]
+    if isinstance(source, np.ndarray):
+        return _from_array(source, name)
+    if isinstance(source, Tensor):
+        return _from_tensor(source, name)
+    raise InputError(f"{name} is a {type(source).__name__}; valid: a path, a PIL image, an array or a tensor")
 
 
-def _from_array(array: np.ndarray[Any, Any], number: int) -> Iterator[Image.Image]:
-    if array.dtype != np.uint8:
-        raise InputError(f"array {number} holds {array.dtype}; valid: uint8 levels from 0 to 255, (H, W, 3) or (H, W)")
-    colour = array.ndim == 4 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
-    if array.ndim not in (2, 3, 4) or (colour and array.shape[-1] not in (1, 3, 4)):
-        raise InputError(f"array {number} is {array.shape}; valid: (H, W), (H, W, 3), (N, H, W) or (N, H, W, 3)")
-    single = array.ndim == 2 or (array.ndim == 3 and colour)
-    for image in [array] if single else array:
-        yield Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1:] == (1,) else image))
+def _from_array(array: np.ndarray[Any, Any], name: str) -> Iterator[Image.Image]:
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)
+    for image in [array] if single or array.ndim not in (3, 4) else array:
+        yield from_levels(image, name)
 
 
-def _from_tensor(tensor: Tensor, number: int) -> Iterator[Image.Image | Tensor]:
+def _from_tensor(tensor: Tensor, name: str) -> Iterator[Image.Image | Tensor]:
     if tensor.dim() not in (3, 4) or not (tensor.dtype == torch.uint8 or tensor.is_floating_point()):
         raise InputError(
-            f"tensor {number} is {tuple(tensor.shape)} of {tensor.dtype}; valid: (C, H, W) or (N, C, H, W), of uint8 "
+            f"{name} is a tensor {tuple(tensor.shape)} of {tensor.dtype}; valid: (C, H, W) or (N, C, H, W), of uint8 "
             "levels, or of floats that zoo.transform made"
         )
     for image in tensor[None] if tensor.dim() == 3 else tensor:
-        if image.dtype == torch.uint8:
-            yield from _from_array(image.permute(1, 2, 0).cpu().numpy(), number)
-        else:
-            yield image
-
-
-def read_ahead(
-    items: Iterator[Item], read: Callable[[Item], Read], batch_size: int
-) -> Generator[list[Read], None, None]:
-    """Yield batches of what `read` makes of the items, in their order; the next two are read meanwhile, in threads.
-
-    Args:
-        items: taken two batches ahead, in this thread. What taking one raises comes after the batches before it.
-        read: called in other threads, in no certain order.
-        batch_size: items of a batch; the last one may have fewer.
-    """
-    workers = cores()
-
-    def read_group(group: Sequence[Item]) -> list[Read]:
-        return [read(item) for item in group]
-
-    def collect(groups: list[Future[list[Read]]]) -> list[Read]:
-        return list(chain.from_iterable(group.result() for group in groups))
-
-    waiting: deque[list[Future[list[Read]]]] = deque()
-    threads = ThreadPoolExecutor(workers, thread_name_prefix="decoding")
-    try:
-        while True:
-            try:
-                batch = list(islice(items, batch_size))
-            except InputError:
-                yield from map(collect, waiting)
-                raise
-            if not batch:
-                break
-            waiting.append([threads.submit(read_group, group) for group in share_among(batch, workers)])
-            if len(waiting) > _AHEAD:
-                yield collect(waiting.popleft())
-        yield from map(collect, waiting)
-    finally:  # also if the reader stops early
-        threads.shutdown(cancel_futures=True)
+        yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)

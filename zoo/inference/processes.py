@@ -1,4 +1,4 @@
-"""Several processes that share one answer, such as those of torchrun, by accelerate.
+"""Several processes that share the work, such as those of torchrun, by accelerate.
 
 Batches are shared out whole, so that an image goes through the network beside the same images as in one process, and
 rounds alike.
@@ -28,7 +28,7 @@ class Processes:
 
     Attributes:
         index: its number, from 0; the first one prints.
-        count: how many there are.
+        count: number of processes.
         state: accelerate's; None for a process alone.
     """
 
@@ -42,20 +42,11 @@ class Processes:
         return str(self.state.device) if self.state is not None and chosen == "cuda" else chosen
 
     def first_ahead(self) -> AbstractContextManager[Any]:
-        """Let the first process run the block before the others: what it downloads, they find."""
+        """Let the first process run the block before the others, which find its downloads."""
         return nullcontext() if self.state is None else self.state.main_process_first()
 
-    def of_first(self, items: Sequence[Item]) -> list[Item]:
-        """Return in all processes what the first one has."""
-        box = [list(items)]
-        if self.state is not None:
-            from accelerate.utils import broadcast_object_list
-
-            broadcast_object_list(box)
-        return box[0]
-
     def gather(self, items: Sequence[Item]) -> list[Item]:
-        """Return in the first process what all have, in the order of the processes; in the others nothing."""
+        """Return the items of all processes, in their order, in the first process; in the others nothing."""
         if self.state is None:
             return list(items)
         from accelerate.utils import gather_object
@@ -66,10 +57,7 @@ class Processes:
 
 @contextmanager
 def joined(device: str = "cpu") -> Iterator[Processes]:
-    """Connect the processes that torchrun tells of in the environment; one alone without it.
-
-    Args:
-        device: where they compute.
+    """Connect the processes that torchrun states in the environment; one alone without it.
 
     Raises:
         InputError: the environment is not that of torchrun.

@@ -19,8 +19,7 @@ from zoo.contracts.device import usable_device
 from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.data.images import display_name
-from zoo.errors import InputError
+from zoo.errors import InputError, check_target, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_file
 
@@ -301,30 +300,15 @@ class _Pen:
         self.text((corner[0], corner[1] + side + 5), caption, 14, _FAINT, width=side + _GAP // 2)
 
 
-def check_target(out: Path, force: bool) -> None:
-    """Raise `InputError` where a PNG cannot or must not be written."""
-    name = display_name(out)
-    if out.suffix.lower() != ".png":
-        raise InputError(f"the picture is a PNG, but {name!r} does not end with .png; try {name}.png")
-    if out.is_dir():
-        raise InputError(f"{name} is a folder; name a file, such as {name}/show.png")
-    if not out.parent.is_dir():
-        raise InputError(f"the folder of {name} does not exist; make it first")
-    if out.exists() and not force:
-        raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
-
-
 def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
     """Write a PNG beside its place and rename it, so that there is never half a file.
 
     Raises:
         InputError: the file exists and `force` is not set, or it cannot be written.
     """
-    check_target(out, force)
-    try:
+    check_target(out, ".png", force)
+    with writing_to(out):
         replace_file(out, lambda file: picture.save(file, "PNG"))
-    except OSError as error:
-        raise InputError(f"{display_name(out)} cannot be written: {error.strerror or error}") from error
 
 
 # Layers in words -----------------------------------------------------------------------------------------------------

@@ -9,19 +9,35 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from zoo.data import ImageSplit
-from zoo.data.splits import Purpose, derive_seed
 from zoo.errors import InputError
 
 LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
+
+
+class Purpose(IntEnum):
+    """Use of a seed, so that no two draws share one."""
+
+    ORDER = 0
+    AUGMENTATION = 1
+    MODEL = 2
+
+
+def derive_seed(purpose: Purpose, *position: int) -> int:
+    """Return a seed of 32 bits that follows from its use and the position in the run alone."""
+    # numpy's SeedSequence takes (1,) and (1, 0) for the same: the length goes in too.
+    sequence = np.random.SeedSequence((int(purpose), len(position), *position))
+    return int(sequence.generate_state(1)[0])
 
 
 @final

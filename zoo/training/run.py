@@ -25,7 +25,8 @@ from zoo.contracts.device import AUTO
 from zoo.data import DataOptions, DataSplits, ImageSplit
 from zoo.data.datasets import InHand, open_in_hand
 from zoo.data.images import Transform
-from zoo.data.load import identify_data, prepare_data
+from zoo.data.load import identify_data, load_data
+from zoo.data.splits import limit_images
 from zoo.errors import (
     DivergenceError,
     InputError,
@@ -126,8 +127,7 @@ def train(
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for a GPU with CUDA if there is one.
         workers: threads that read ahead; 0 for none.
         validate_every: epochs between two measurements on the validation split; 0 measures once, at the end.
-        eval_batch_size: validation images at once; None for 250, or of large images as many as fit: see
-            `zoo.inference.evaluate.choose_batch`.
+        eval_batch_size: validation images at once; None for 250, fewer if they are larger than 64×64 pixels.
         observers: told of the progress; None for a display on stderr.
         trackers: experiment trackers, by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
         endpoint, cache_dir, token, registry, catalog: of the model and of its control, as for `create_model`.
@@ -165,7 +165,7 @@ def train(
     check_folder(folder, resume)
     accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder)
     with accelerator.local_main_process_first():  # which downloads, if needed
-        splits = prepare_data(given, options or DataOptions(), opened)
+        splits = _load(given, options or DataOptions(), opened)
     check_names(splits.train.classes)
     with opened_control(control, opened) as begun_by:
         beginning = build(opened, splits.train.classes, settings.seed, begun_by)
@@ -210,6 +210,15 @@ def train(
         if resume:  # a default of more epochs does not extend a finished run
             training.resume(further=isinstance(recipe, Recipe) or "epochs" in (changes or {}))
         return _Run(training, beginning, splits, stop, observing, asked, registry).go()
+
+
+def _load(given: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
+    """Load the data of a run; its images get the size of the weight that it begins with, if there is one."""
+    if isinstance(given, DataSplits):
+        return replace(given, train=limit_images(given.train, options.limit))
+    size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
+    splits = load_data(given, options, image_size=size or options.image_size)
+    return splits if size is None else replace(splits, size_reason=f"that of {opened.weight_name}, its beginning")
 
 
 @final
@@ -573,7 +582,6 @@ class _Run:
                 training.network,
                 self.splits.val,
                 batch_size=self.asked["eval_batch_size"],
-                trained=training.plan.part,
                 share=(accelerator.process_index, accelerator.num_processes),
                 after_batch=self._after_batch,
             )

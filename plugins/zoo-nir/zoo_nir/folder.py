@@ -25,8 +25,8 @@ from zoo.catalog import StoredWeight
 from zoo.cli.output import print_rows, say
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import display_name
-from zoo.errors import InputError, shorten, suggest
-from zoo.exporting import describe_network, example_images, writing_to
+from zoo.errors import InputError, shorten, suggest, writing_to
+from zoo.exporting import describe_network, example_images
 from zoo.files import folder_beside
 from zoo_nir.graph import block_graph
 
