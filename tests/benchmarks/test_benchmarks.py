@@ -82,6 +82,7 @@ def test_a_command_measures_and_writes(module: str, data: Path, tmp_path: Path) 
     assert len(written["rows"]) == count
 
 
+@pytest.mark.slow
 def test_a_second_call_of_the_accuracy_benchmark_trains_nothing(data: Path, tmp_path: Path) -> None:
     command = ("accuracy.__main__", *ACCURACY, "--data", data, "--out", tmp_path)
     assert run(*command).exit_code == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import operator
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import pytest
@@ -96,13 +95,6 @@ def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
     assert torch.equal(exported.module()(more), neuron(more))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NEURONS)
-@pytest.mark.parametrize("setting", [{"v_reset": None}, {"detach_reset": True}], ids=str)
-def test_neurons_with_other_settings_compile_too(name: str, setting: dict[str, Any]) -> None:
-    assert_steps_alike(default_registry().load("neuron", name)(**setting), torch.rand(4, 2, 6) * 2)
-
-
 @pytest.mark.parametrize("name", ["rate", "bpd"])
 def test_decoders_compile(name: str) -> None:
     assert_steps_alike(default_registry().load("decoder", name)(), (torch.rand(8, 2, 3, 4) < 0.5).float())
@@ -135,28 +127,6 @@ def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
         for shape in ((2, 3, SIDE, SIDE), (1, 3, SIDE + 8, SIDE)):
             x = torch.rand(shape)
             assert torch.equal(run(x), model(x))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("encoder", BIT_PLANES)
-@pytest.mark.parametrize("size", ["resnet_b2_m2_d2", "vgg_b2_m2_d2"])
-def test_every_encoder_decoder_and_neuron_compiles_and_exports(size: str, encoder: str) -> None:
-    x = torch.rand(2, 3, 32, 32)
-    for decoder, neuron in product(("rate", "bpd"), NEURONS):
-        torch.compiler.reset()
-        model = zoo.create_model(f"has8_{size}_{encoder}_{decoder}_{neuron}", num_classes=3).train()
-        assert_steps_alike(model, x)
-        with torch.no_grad():
-            assert torch.equal(torch.export.export(model.eval(), (x,)).module()(x), model(x))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["rate", "ttfs", "phase"])
-def test_baselines_compile_with_every_timestep(encoder: str) -> None:
-    model, x = zoo.create_model(f"sew_resnet18_{encoder}", num_classes=3).eval(), torch.rand(2, 3, 32, 32)
-    with torch.no_grad():
-        assert torch.equal(compiled(model)(x), model(x))
-    functional.cross_entropy(compiled(model.train())(x), torch.tensor([0, 1])).backward()
 
 
 @pytest.mark.slow

@@ -106,33 +106,6 @@ def test_shifts_to_the_right_are_exact_for_every_integer(dtype: torch.dtype, ten
 
 # Blocks and networks --------------------------------------------------------------------------------------------------
 
-BLOCKS = {
-    "has8_resnet_b4_m2_d2_ste_bpd": ("stages.1.1", "stages.0.0", "stages.2.0"),
-    "has8_vgg_b2_m2_d1_fourier_rate_plif": ("stages.0.0", "stages.1.0"),
-    "sew_resnet18_phase": ("stages.1.0", "stages.0.1"),
-    "ann_resnet18": ("stem", "stages.1.0"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "block"),
-    [(name, block) for name, blocks in BLOCKS.items() for block in blocks],
-)
-def test_blocks_agree_on_their_own_inputs(name: str, block: str) -> None:
-    """To 1e-4; but a membrane potential at its threshold may round to either side, and then a spike differs."""
-    model, inputs = tiny(name), []
-    module = model.get_submodule(block)
-    hook = module.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone()))
-    with torch.no_grad():
-        model(torch.rand(2, 3, SIDE, SIDE))
-        hook.remove()
-        expected = module(inputs[0].clone())
-    found = by_onnxruntime(as_onnx(module, inputs[0]), inputs[0])
-    same = (found - expected).abs() <= 1e-4 * expected.abs().max()
-    assert same.float().mean() > (0.998 if model.spiking_module_names else 0.999999)
-    assert len(expected.unique()) > 1
-
 
 @pytest.mark.parametrize(
     "name",

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
-from spikingjelly.activation_based import neuron
 from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpCounter
 from torch import Tensor, nn
 
 import zoo
 from tests.profiling.test_synapses import pairs
-from zoo.contracts import Decoder, Encoder, Neuron
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError
 from zoo.profiling import OperationCounts, Part, profile
 from zoo.profiling.counting import Recorder, count_macs
-from zoo.registry import Registry
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 
@@ -197,66 +194,6 @@ def test_a_single_small_image_is_counted_once() -> None:
 
 
 # Plugins and unknown layers -------------------------------------------------------------------------------------------
-
-
-class Thirds(Encoder):
-    """Three timesteps, thresholds 0.25, 0.5 and 0.75."""
-
-    api_version = 1
-    code: ClassVar[str] = "thirds"
-    differentiable = True
-
-    @property
-    def timesteps(self) -> int:
-        return 3
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.stack([(x > level).to(x.dtype) for level in (0.25, 0.5, 0.75)])
-
-
-class Fresh(Neuron):
-    """Fires if the current exceeds 0; wraps one of spikingjelly's nodes, which is not counted once more."""
-
-    api_version = 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = neuron.IFNode(step_mode="m")
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.inner.reset()
-        self.inner(x)
-        self.inner.reset()
-        return (x > 0).to(x.dtype)
-
-
-class Weighted(Decoder):
-    """A weighted sum of three planes."""
-
-    api_version = 1
-    codes = None
-    timesteps = 3
-
-    def forward(self, spikes: Tensor) -> Tensor:
-        return (spikes * torch.tensor([0.5, 0.3, 0.2]).reshape(3, *[1] * (spikes.dim() - 1))).sum(0)
-
-
-def test_a_third_partys_components_are_counted_too(registry: Registry) -> None:
-    registry.register("encoder", "thirds", Thirds)
-    registry.register("neuron", "fresh", Fresh)
-    registry.register("decoder", "weighted", Weighted)
-    name = "has8_vgg_b1_m1_d1_thirds_weighted_fresh"
-    counted = activity_of(zoo.create_model(name, num_classes=5, registry=registry), torch.rand(1, 3, 4, 4))
-    work = elementwise(counted)
-    encoded, neurons, decoded = 48 + 12 + 3, 3 * (48 + 12 + 1024 + 512 + 5), 12 + 3 + 5
-    assert work["range step"] == (encoded, 2 * encoded)
-    assert work["other encoder"] == (0, 3 * encoded)
-    assert work["leaky or other neuron"] == (neurons, 2 * neurons)
-    assert work["other decoder"] == (3 * decoded, 0)
-    assert "integrate-and-fire neuron" not in work
-    assert [each.kind for each in counted.rates].count("Fresh") == 5
-    assert not [each for each in counted.rates if each.kind == "IFNode"]
-    assert not counted.uncounted
 
 
 def test_an_unknown_layer_is_listed_and_never_taken_for_0_in_silence() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -40,11 +38,6 @@ class Anticipates(GoodNeuron):
         return self.fire(x + x.mean(0))
 
 
-class Reversed(GoodNeuron):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fire(x.flip(0)).flip(0)
-
-
 class Forgets(GoodNeuron):
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.fire(step[None]) for step in x]) if len(x) else x
@@ -66,48 +59,9 @@ class Remembers(GoodNeuron):
         return self.fire(x)
 
 
-class CarriesABuffer(GoodNeuron):
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("v", torch.zeros(()), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.v = x[-1].detach()
-        return self.fire(x)
-
-
 class Centred(GoodNeuron):
     def forward(self, x: Tensor) -> Tensor:
         return self.fire(x - x.mean(1, keepdim=True) if self.training else x)
-
-
-class Graded(GoodNeuron):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fire(x) * 1.5
-
-
-class Silent(GoodNeuron):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fire(x - 1e9)
-
-
-class _Overflowing(torch.autograd.Function):
-    """A sigmoid's slope, written as it stands in textbooks."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor) -> Tensor:
-        ctx.save_for_backward(v)
-        return (v >= 0).to(v.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        e = torch.exp(-4 * ctx.saved_tensors[0])
-        return grads[0] * 4 * e / (1 + e) ** 2
-
-
-class Overflows(GoodNeuron):
-    def forward(self, x: Tensor) -> Tensor:
-        return _Overflowing.apply(x - 1)
 
 
 class LooseParameter(GoodNeuron):
@@ -125,26 +79,14 @@ class Unsaved(GoodNeuron):
         return self.fire(x * self.gain)
 
 
-class Unpickled(GoodNeuron):
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale = lambda x: x
-
-
 NEURONS: list[Defect] = [
     (Anticipates, "later_inputs_change_no_earlier_spike", "change spikes before it"),
-    (Reversed, "later_inputs_change_no_earlier_spike", "process the steps in order"),
     (Forgets, "earlier_inputs_change_later_spikes", "carry the membrane potential"),
     (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
     (Remembers, "a_forward_leaves_no_state", "leaves something behind"),
-    (CarriesABuffer, "a_forward_leaves_no_state", "changes v"),
     (Centred, "batch_mates_change_nothing", "other samples of its batch"),
-    (Graded, "spikes_are_zeros_and_ones", "spikes are 0 or 1"),
-    (Silent, "spikes_are_zeros_and_ones", "set `scale` in the test"),
-    (Overflows, "gradient_of_strong_currents", "NaN or infinite"),
     (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
     (Unsaved, "the_state_dict_holds_everything", "register_buffer"),
-    (Unpickled, "a_copy_is_the_same", "pickle"),
 ]
 
 
@@ -161,34 +103,10 @@ class GoodEncoder(Encoder):
         return (bounded.round().detach() + (bounded - bounded.detach()))[None]
 
 
-class Keeps(GoodEncoder):
-    """Keeps its inputs deep inside an attribute."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept = [SimpleNamespace(of={"batches": deque()})]
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.kept[0].of["batches"].append(x.detach())
-        return super().forward(x)
-
-
 class Seeds(GoodEncoder):
     def forward(self, x: Tensor) -> Tensor:
         torch.manual_seed(0)
         return super().forward(x)
-
-
-class DrawsInVain(GoodEncoder):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x + 0 * torch.rand_like(x))
-
-
-class WaryOfImages(GoodEncoder):
-    repeatable = True
-
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x + 0.5 * torch.rand_like(x) if self.training and x.ndim > 2 else x)
 
 
 class Doubled(GoodEncoder):
@@ -221,10 +139,7 @@ class NoSurrogate(GoodEncoder):
 
 
 ENCODERS: list[Defect] = [
-    (Keeps, "a_forward_leaves_no_state", "leaves something behind"),
     (Seeds, "equal_inputs_give_equal_answers", "draws random numbers"),
-    (DrawsInVain, "equal_inputs_give_equal_answers", "draws random numbers"),
-    (WaryOfImages, "repeatable_planes_repeat_in_training_mode", "images give other planes"),
     (Doubled, "planes_hold_zeros_and_ones", "spikes are 0 or 1"),
     (TooMany, "planes_have_the_declared_shape", "return (2, 3, 5)"),
     (InPlace, "the_input_is_left_unchanged", "in place"),
@@ -283,13 +198,6 @@ class WrongConvolution(GoodBackbone):
         return ("bn",)
 
 
-class SharedBlocks(GoodBackbone):
-    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
-        first, *rest = super().stages()
-        block = first[0].analog()
-        return [[BlockPlan(lambda: block, first[0].spiking, first[0].out_channels)], *rest]
-
-
 class Choosy(GoodBackbone):
     def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
         super().__init__(base, mult, depth, in_chans)
@@ -301,7 +209,6 @@ BACKBONES: list[Defect] = [
     (WrongWidth, "stages_and_branches", "`out_channels` is 65"),
     (WrongReduction, "feature_info_is_true", "feature_info says"),
     (WrongConvolution, "named_modules_exist", "first convolution"),
-    (SharedBlocks, "stages_and_branches", "same module twice"),
     (Choosy, "stages_and_branches", "4"),
 ]
 
