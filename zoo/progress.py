@@ -39,7 +39,7 @@ def progress(
 ) -> Iterator[Advance]:
     """Show a bar on stderr while the block runs, if that is a terminal and this is the first process of a machine.
 
-    Bars may be nested: the inner one is shown below the outer one, and goes when its block ends.
+    Bars may be nested; the inner one is shown below the outer one.
 
     Example:
         >>> from zoo.progress import progress
@@ -50,11 +50,11 @@ def progress(
     Args:
         doing: text beside the bar.
         total: number of items; None if it is unknown.
-        visible: False shows nothing, such as for little work.
-        is_bytes: items are bytes, shown in kB, MB or GB.
+        visible: False for little work.
+        is_bytes: show kB, MB or GB.
 
     Yields:
-        What to call with the number of items just done.
+        A function to call with the number of items just done.
     """
     if not (visible and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"):
         yield silent

@@ -12,9 +12,9 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, final
+from typing import Any, final
 
 import torch
 from pydantic import ValidationError
@@ -25,16 +25,7 @@ from zoo.catalog import Conversion, Figures, Preprocessing, StoredWeight, compla
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.errors import (
-    ComponentError,
-    ModelNameError,
-    OptionError,
-    SaveError,
-    WeightError,
-    ZooError,
-    shorten,
-    suggest,
-)
+from zoo.errors import ComponentError, ModelNameError, OptionError, SaveError, WeightError, ZooError, shorten, suggest
 from zoo.factory import build_model, describe_model
 from zoo.files import is_file, replace_files, write_folder
 from zoo.hub.read import Hub
@@ -49,13 +40,9 @@ CONVERTED_TAG = "converted"
 MAX_DOWNLOAD = 1 << 30
 """Bytes of a checkpoint that is downloaded: twice as much as a ResNet-152 in double precision."""
 
-_ENTRIES = ("state_dict", "model")
-"""Keys under which training scripts keep the state dict, beside the optimiser and the rest."""
-_NETWORK = "arch"
-"""Key under which timm's and torchvision's training scripts keep the name of the network."""
+_UNSTATED = dict.fromkeys(("license", "dataset", "dataset_license", "dataset_attribution"), NOT_STATED)
 _FORBIDDEN = re.compile(r"Unsupported global: GLOBAL (\S+)")
 """Words of torch's restricted reader about a name that is not on its list."""
-_Kind = TypeVar("_Kind")
 
 
 # Folders
@@ -96,13 +83,6 @@ class ModelFolder:
         except OSError as error:
             raise SaveError(f"{path} cannot be written: {error}") from error
 
-    def with_metrics(self, metrics: Mapping[str, float], registry: Registry | None = None) -> ModelFolder:
-        """Return the same folder, its record with these figures in percent; raises `SaveError`."""
-        weight = _validated(self.weight.model_dump() | {"metrics": dict(metrics)}, self.weight.name)
-        spec = weight.spec_of(parse_name(weight.variant, registry))
-        model = describe_model(spec, weight.num_classes, weight.in_chans, registry)
-        return ModelFolder(weight, {**self.files, weights.CONFIG: make_config(model, weight)})
-
 
 def check_new_folder(path: Path) -> None:
     """Raise `SaveError` if something would be written over."""
@@ -123,48 +103,8 @@ def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
 # Records
 
 
-@final
-@dataclass(frozen=True)
-class Statement:
-    """What only the owner of weights knows; names and meanings are those of `StoredWeight`.
-
-    Attributes:
-        license: of the weights; never assumed.
-        labels: a name for every class, in the order of the logits.
-        preprocessing: how images are prepared, with the pixels a side that it was trained with.
-        dataset: what it was trained on; dataset_id names it on the Hub, the others say whose it is.
-        recipe, epochs, seed: how it was trained.
-        metrics: `top1` and the like, in percent, measured on unseen images.
-        limits: what it should not be used for.
-        control, started_from: names of weights.
-        converted: the file that the weights were converted from.
-    """
-
-    license: str
-    labels: Sequence[str]
-    preprocessing: Preprocessing | Mapping[str, Any]
-    dataset: str
-    dataset_id: str = ""
-    dataset_license: str = NOT_STATED
-    dataset_attribution: str = NOT_STATED
-    dataset_note: str = ""
-    recipe: str = ""
-    epochs: int | None = None
-    seed: int | None = None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    limits: str = ""
-    control: str = ""
-    started_from: str = ""
-    converted: Conversion | None = None
-
-
 def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
-    """Return the record with what its owner says at publishing; raises `SaveError`.
-
-    Args:
-        weight: of a folder.
-        stated: field → text; what is left out stays as recorded.
-    """
+    """Return the record with what its owner says at publishing, field → text; raises `SaveError`."""
     return _validated(weight.model_dump() | dict(stated), weight.name)
 
 
@@ -193,24 +133,22 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def make_folder(
-    name: str, data: bytes, origin: str, statement: Statement, registry: Registry | None = None
-) -> ModelFolder:
+def make_folder(name: str, data: bytes, origin: str, registry: Registry | None = None, **stated: Any) -> ModelFolder:
     """Make a folder that loads of weights and what is stated of them, without a card.
 
     Args:
         name: `variant.tag`.
         data: of model.safetensors.
         origin: what errors call them.
-        statement: what cannot be counted.
         registry: components to use; the installed ones by default.
+        **stated: fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
 
     Raises:
-        SaveError: no tag, or labels that are not the classes.
+        SaveError: no tag, labels that are not the classes, or a field that the schema refuses.
         WeightError: not a safetensors file, or not of that model.
         ModelNameError: the name is wrong.
     """
-    return fold_built(_rebuild(name, data, origin, registry), data, origin, statement, registry)
+    return fold_built(_rebuild(name, data, origin, registry), data, origin, registry, **stated)
 
 
 def _rebuild(
@@ -229,30 +167,35 @@ def _rebuild(
 
 
 def fold_built(
-    model: ImageClassifier, data: bytes, origin: str, statement: Statement, registry: Registry | None
+    model: ImageClassifier, data: bytes, origin: str, registry: Registry | None = None, **stated: Any
 ) -> ModelFolder:
-    """Make the folder of a network that its name builds, and of its packed weights, without verifying them."""
-    spec, stated = model.spec, vars(statement) | {"labels": list(statement.labels)}
+    """Make the folder of a network and its packed weights; other arguments and errors are those of `make_folder`."""
+    spec = model.spec
     if len(stated["labels"]) != model.num_classes:
         raise SaveError(f"{origin} has {model.num_classes} classes, but {len(stated['labels'])} labels were given")
-    preprocessing = statement.preprocessing
+    preprocessing = stated["preprocessing"]
     size = preprocessing.size if isinstance(preprocessing, Preprocessing) else preprocessing["size"]
-    content: dict[str, Any] = {
-        "variant": spec.text,
-        "tag": spec.tag,
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "size": len(data),
-        "in_chans": model.in_chans,
-        "spec": spec.untagged().to_json(),
-        # What was registered in this process has no distribution that could be named; publishing refuses it.
-        "providers": {
-            each.distribution: str(each.version)
-            for each in providers_of(spec, registry)
-            if each.distribution != NOTEBOOK
-        },
-        "figures": measure(model, size),
-    }
-    weight = _validated(content | stated, str(spec))
+    content: dict[str, Any] = (
+        {"recipe": "", "metrics": {}}
+        | _UNSTATED
+        | stated
+        | {
+            "variant": spec.text,
+            "tag": spec.tag,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+            "in_chans": model.in_chans,
+            "spec": spec.untagged().to_json(),
+            # What was registered in this process has no distribution that could be named; publishing refuses it.
+            "providers": {
+                each.distribution: str(each.version)
+                for each in providers_of(spec, registry)
+                if each.distribution != NOTEBOOK
+            },
+            "figures": measure(model, size),
+        }
+    )
+    weight = _validated(content, str(spec))
     return ModelFolder(weight, {weights.MODEL: data, weights.CONFIG: make_config(model, weight)})
 
 
@@ -316,7 +259,10 @@ def save(
         InputError: the image size is too small for the network.
         OptionError: `model` is not a network of the zoo.
     """
-    made = describe_saved(model, labels, license, dataset, metrics, tag, image_size, registry, Path(folder), overwrite)
+    if not overwrite:
+        check_new_folder(Path(folder))
+    stated: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
+    made = describe_saved(model, labels, tag, image_size, registry, **stated)
     made.write(Path(folder), overwrite=overwrite)
     return made.weight
 
@@ -324,103 +270,43 @@ def save(
 def describe_saved(
     model: ImageClassifier,
     labels: Sequence[str] | None = None,
-    license: str = NOT_STATED,
-    dataset: str = NOT_STATED,
-    metrics: Mapping[str, float] | None = None,
     tag: str = DEFAULT_TAG,
     image_size: int | None = None,
     registry: Registry | None = None,
-    folder: Path | None = None,
-    overwrite: bool = False,
+    **stated: Any,
 ) -> ModelFolder:
-    """Make the folder that `save` writes; takes and raises as `save` does."""
+    """Make the folder that `save` writes, and verify that it round-trips; takes and raises as `save` does."""
     if not isinstance(model, ImageClassifier):
         raise OptionError(f"save takes a network of the zoo, not {type(model).__name__}; build one by create_model")
-    if folder is not None and not overwrite:
-        check_new_folder(folder)
-    elif folder is not None and folder.exists() and not folder.is_dir():
-        raise SaveError(f"{folder} is a file; name a folder")
-    stated = weights.stated_preprocessing(model).model_dump()
-    statement = Statement(
-        license=license,
-        labels=weights.labels_of(model) if labels is None else labels,
-        preprocessing=stated if image_size is None else stated | {"size": image_size},
-        dataset=dataset,
-        metrics=dict(metrics or {}),
-    )
-    return fold(model, f"{model.spec.untagged()}.{check_tag(tag)}", statement, registry)
-
-
-def fold(model: ImageClassifier, name: str, statement: Statement, registry: Registry | None = None) -> ModelFolder:
-    """Serialise a model and verify that it round-trips.
-
-    Args:
-        model: with its final weights.
-        name: `variant.tag`.
-        statement: what cannot be counted.
-        registry: components that it is made of; the installed ones by default.
-
-    Raises:
-        SaveError: as `save` does.
-    """
     origin, state = str(model.spec), model.state_dict()
     if not model.num_classes:
         raise SaveError(f"{origin} has no classes; give it a last layer by reset_classifier(n), then save it")
     if any(value.is_meta for value in state.values()):
         raise SaveError(f"{origin} is on the meta device, which holds no values; build it on 'cpu'")
-    bad = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise SaveError(
-            f"{origin} holds NaN or infinity in {', '.join(bad[:3])}{more}; a network with such weights answers "
-            "nothing: go back to weights from before, and train with a lower learning rate"
-        )
     data = weights.pack(state, model.spec)
     try:
-        rebuilt = _rebuild(name, data, origin, registry, model.spec.options)
+        rebuilt = _rebuild(f"{model.spec.untagged()}.{check_tag(tag)}", data, origin, registry, model.spec.options)
     except WeightError as error:
-        raise SaveError(
-            f"{origin} is not the network of its name any more ({error}); save it before fuse(), pruning, or an "
-            "exchange of layers"
-        ) from error
+        said = "would not load again; save finite weights, before fuse(), pruning, or an exchange of layers"
+        raise SaveError(f"{origin} {said} ({error})") from error
     if rebuilt.timesteps != model.timesteps:
         raise SaveError(
             f"{origin} runs {model.timesteps} timesteps, its name and options stand for {rebuilt.timesteps}; build it "
             "by create_model with the options that it has"
         )
-    return fold_built(rebuilt, data, origin, statement, registry)
+    preprocessing = weights.stated_preprocessing(model).model_dump()
+    return fold_built(
+        rebuilt,
+        data,
+        origin,
+        registry,
+        labels=list(weights.labels_of(model) if labels is None else labels),
+        preprocessing=preprocessing if image_size is None else preprocessing | {"size": image_size},
+        **stated,
+    )
 
 
 # Foreign checkpoints
-
-
-@final
-@dataclass(frozen=True)
-class ForeignCheckpoint:
-    """A checkpoint of other code, read without running any.
-
-    Attributes:
-        state: its tensors by key.
-        origin: what errors call it.
-        file: which file it is, for the record of the weight.
-        name: as its publisher calls it; '' for a file.
-        called: the name of its file without the ending, and the name that it holds under `arch`.
-    """
-
-    state: Mapping[str, Tensor]
-    origin: str
-    file: Conversion
-    name: str = ""
-    called: tuple[str, ...] = ()
-
-
-@final
-@dataclass(frozen=True)
-class ConvertedFolder:
-    """A checkpoint in the zoo's terms, and the folder made of it."""
-
-    converted: Converted
-    folder: ModelFolder
 
 
 def convert(
@@ -463,41 +349,31 @@ def convert(
         SaveError: `out` exists, or cannot be written; the checkpoint holds NaN. Nothing half-written remains.
     """
     check_new_folder(out)
-    hub = Hub(endpoint, cache_dir, token)
-    made = convert_checkpoint(converter, checkpoint, hub, image_size=image_size, registry=registry, options=options)
-    made.folder.write(out)
-    return made.converted
-
-
-def convert_checkpoint(
-    converter: str,
-    checkpoint: Path | str,
-    hub: Hub | None = None,
-    *,
-    image_size: int | None = None,
-    registry: Registry | None = None,
-    options: Mapping[str, str] | None = None,
-) -> ConvertedFolder:
-    """Convert without writing anything; takes and raises as `convert` does."""
     registry = registry or default_registry()
     component = registry.find("converter", converter)
     kind = component.load()
-    for option in sorted((options or {}).keys() - kind.options):
+    for option in sorted(options.keys() - kind.options):
         raise OptionError(f"converter {component.name!r} has no option {option!r}{suggest(option, kind.options)}")
+    path, name = Path(checkpoint), ""
     with _blaming(component, str(checkpoint)):
-        made: Converter = kind(**options or {})
-        named = isinstance(checkpoint, str) and not is_file(Path(checkpoint))
-        located = made.locate(str(checkpoint)) if named else None
-    opened = _open_file(Path(checkpoint)) if located is None else _download(located, str(checkpoint), hub or Hub())
-    with _blaming(component, opened.origin):
-        for called in opened.called:
-            made.check_name(called)
-        converted = _expected(component, made.convert(opened.state), Converted)
-        stated = _expected(component, made.describe(converted, opened.name), Stated)
-    converted = replace(converted, note=" ".join(filter(None, (converted.note, stated.note))))
-    return ConvertedFolder(
-        converted, fold_converted(converted, opened.origin, registry, image_size, stated, opened.file)
-    )
+        made: Converter = kind(**options)
+        located = None if is_file(path) else made.locate(str(checkpoint))
+    if located is None:
+        state, arch = read_foreign(path)
+        origin, called = str(path), [path.stem, arch] if arch else [path.stem]
+        file = Conversion(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    else:
+        name = str(checkpoint)
+        called = [name]
+        origin, state, file = _download(located, Hub(endpoint, cache_dir, token))
+    with _blaming(component, origin):
+        for each in called:
+            made.check_name(each)
+        converted = made.convert(state)
+        stated = made.describe(converted, name)
+        converted = replace(converted, note=" ".join(filter(None, (converted.note, stated.note))))
+    fold_converted(converted, origin, registry, image_size, stated, file).write(out)
+    return converted
 
 
 def fold_converted(
@@ -520,9 +396,13 @@ def fold_converted(
         raise ModelNameError(f"{converted.spec_name} has a tag, but weights get theirs when they are published")
     described = describe_model(spec, converted.num_classes, converted.in_chans, registry)
     weights.check_fit(converted.state, described, f"the checkpoint {origin}")
-    statement = Statement(
+    return make_folder(
+        str(spec.tagged(CONVERTED_TAG)),
+        weights.pack(converted.state, spec),
+        origin,
+        registry,
         license=stated.license or NOT_STATED,
-        labels=stated.labels or weights.default_labels(converted.num_classes),
+        labels=list(stated.labels or weights.default_labels(converted.num_classes)),
         preprocessing={
             "size": image_size or stated.image_size or SMALL_IMAGE_SIZE,
             "interpolation": stated.interpolation,
@@ -535,8 +415,6 @@ def fold_converted(
         recipe="converted",
         converted=file,
     )
-    data = weights.pack(converted.state, spec)
-    return make_folder(str(spec.tagged(CONVERTED_TAG)), data, origin, statement, registry)
 
 
 @contextmanager
@@ -553,39 +431,45 @@ def _blaming(component: Component, origin: str) -> Iterator[None]:
         raise ComponentError(f"converter {component.name!r} of {component.origin} {said}") from error
 
 
-def _expected(component: Component, given: object, due: type[_Kind]) -> _Kind:
-    if not isinstance(given, due):
-        said = f"gives {type(given).__name__}, where zoo.contracts.converter.{due.__name__} is due"
-        raise ComponentError(f"converter {component.name!r} of {component.origin} {said}")
-    return given
-
-
-def _open_file(path: Path) -> ForeignCheckpoint:
-    content = _read_content(path)
-    state = _state_of(content, str(path))
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    said = content.get(_NETWORK)
-    called = (path.stem, said) if isinstance(said, str) else (path.stem,)
-    return ForeignCheckpoint(state, str(path), Conversion(name=path.name, sha256=digest), called=called)
-
-
-def _download(file: HubFile, name: str, hub: Hub) -> ForeignCheckpoint:
+def _download(file: HubFile, hub: Hub) -> tuple[str, dict[str, Tensor], Conversion]:
     revision = None if file.revision is None else check_revision(file.revision)
     pinned = hub.pin(HubRepository(check_repository(file.repo_id), revision))
     data = hub.fetch(pinned, file.filename, MAX_DOWNLOAD)
     origin = f"{file.filename} of {pinned}"
     record = Conversion(name=f"{pinned}/{file.filename}", sha256=hashlib.sha256(data).hexdigest())
-    return ForeignCheckpoint(_state_of(weights.parse_weight(data, origin), origin), origin, record, name, (name,))
+    return origin, weights.parse_weight(data, origin), record
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint by key, without a common `module.` prefix; no code in it is ever run.
+def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Read a checkpoint of other code, without running any code in it.
+
+    Returns:
+        Its tensors by key, without a common `module.` prefix: a state dict, or the one under `state_dict` or `model`
+        beside the optimiser and the rest. And the name of the network, which timm's and torchvision's training scripts
+        keep under `arch`; '' without one.
 
     Raises:
         WeightError: no such file, unreadable, holding anything but tensors, or needing code to be read.
     """
-    return _state_of(_read_content(path), str(path))
+    content = _read_content(path)
+    state, arch = content, ""
+    if isinstance(content, Mapping):
+        arch = content.get("arch")
+        nested = (content[entry] for entry in ("state_dict", "model") if isinstance(content.get(entry), Mapping))
+        state = next(nested, content)
+    if not isinstance(state, Mapping) or not state:
+        kind = type(content).__name__
+        raise WeightError(f"{path} holds {kind}, which is no state dict; save model.state_dict() and convert that")
+    for key, value in state.items():
+        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+        if not (isinstance(key, str) and plain):
+            raise WeightError(
+                f"{path} is not a state dict: its entry {key!r} is {type(value).__name__}; valid: dense tensors "
+                "alone, or such a dict under 'state_dict' or 'model'"
+            )
+    prefix = "module." if all(key.startswith("module.") for key in state) else ""
+    tensors = {key.removeprefix(prefix): value.detach() for key, value in state.items()}
+    return tensors, arch if isinstance(arch, str) else ""
 
 
 def _read_content(path: Path) -> Any:
@@ -605,30 +489,3 @@ def _read_content(path: Path) -> Any:
             f"{path} is damaged, or needs code to be run, which the zoo refuses ({reason}); "
             "on the machine that wrote it, save the tensors alone: torch.save(model.state_dict(), path)"
         ) from error
-
-
-def _state_of(content: Any, origin: str) -> dict[str, Tensor]:
-    if isinstance(content, Mapping):
-        nested = (content[entry] for entry in _ENTRIES if isinstance(content.get(entry), Mapping))
-        content = next(nested, content)
-    if not isinstance(content, Mapping) or not content:
-        raise WeightError(
-            f"{origin} holds {_in_words(content)}, which is not a state dict; save model.state_dict() and convert that"
-        )
-    for key, value in content.items():
-        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-        if not (isinstance(key, str) and plain):
-            raise WeightError(
-                f"{origin} is not a state dict: its entry {key!r} is {_in_words(value)}; valid: tensors alone, "
-                f"or such a dict under {' or '.join(map(repr, _ENTRIES))}"
-            )
-    prefix = "module." if all(key.startswith("module.") for key in content) else ""
-    return {key.removeprefix(prefix): value.detach() for key, value in content.items()}
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor ({'meta, without values' if value.is_meta else value.layout})"
-    if isinstance(value, Mapping):
-        return f"a dict of {', '.join(sorted(map(str, value))[:5]) or 'nothing'}"
-    return type(value).__name__

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 import zoo
 from zoo.catalog import StoredWeight
-from zoo.saving import Statement, make_folder
+from zoo.saving import make_folder
 from zoo.weights import describe, write_config
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -100,10 +100,9 @@ def tiny() -> tuple[StoredWeight, bytes]:
     """An untrained weight of `TINY` and its bytes."""
     torch.manual_seed(0)
     data = save(zoo.create_model(TINY, num_classes=len(LABELS)).state_dict())
-    statement = Statement(
-        "MIT", LABELS, {"size": SIZE}, "Noise", dataset_id="alice/noise", recipe="none", metrics={"top1": 33.0}
-    )
-    return make_folder(f"{TINY}.noise", data, "a test's weight", statement).weight, data
+    stated: dict[str, Any] = {"license": "MIT", "labels": LABELS, "dataset": "Noise", "dataset_id": "alice/noise"}
+    stated |= {"preprocessing": {"size": SIZE}, "recipe": "none", "metrics": {"top1": 33.0}}
+    return make_folder(f"{TINY}.noise", data, "a test's weight", **stated).weight, data
 
 
 def tiny_config() -> dict[str, Any]:

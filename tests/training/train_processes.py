@@ -1,8 +1,4 @@
-"""`zoo train` in processes of their own, to be interrupted and killed.
-
-Most are forked from a server that has imported everything and computed nothing, so that killing ten of them does not
-mean importing torch ten times; what they run is the command itself.
-"""
+"""`zoo train` in processes of its own, to be interrupted and killed, forked from a server that imported all."""
 
 from __future__ import annotations
 
@@ -10,21 +6,19 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
-NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 PATIENCE = 120.0
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["zoo.training", "zoo.cli"])
 
 
-def arguments(data: Path, out: Path, *more: str, name: str = NAME, epochs: int = 6) -> list[str]:
+def arguments(data: Path, out: Path, *more: str, epochs: int) -> list[str]:
     """Of a small run on one thread."""
     settings = ("--epochs", str(epochs), "--batch-size", "8", "--precision", "no", "--threads", "1")
-    return ["train", name, "--data", str(data), "--out", str(out), *settings, *more]
+    return ["train", "has8_resnet_b2_m2_d1_ste_bpd", "--data", str(data), "--out", str(out), *settings, *more]
 
 
 def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
@@ -41,16 +35,10 @@ def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
 class TrainProcess:
     """One process of the command; what it printed is in a file."""
 
-    def __init__(
-        self,
-        given: list[str],
-        log: Path,
-        environment: dict[str, str] | None = None,
-        target: Callable[[list[str], str, dict[str, str]], None] = _main,
-    ) -> None:
+    def __init__(self, given: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
         self._log = log
         log.write_bytes(b"")
-        self._process: ForkServerProcess = _SERVER.Process(target=target, args=(given, str(log), environment or {}))
+        self._process: ForkServerProcess = _SERVER.Process(target=_main, args=(given, str(log), environment or {}))
         self._process.start()
 
     @property
@@ -67,12 +55,12 @@ class TrainProcess:
             time.sleep(0.01)
 
     def send(self, number: int) -> None:
-        """A signal, where it is still there."""
+        """A signal, if it still runs."""
         if self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, number)
 
     def end(self) -> int:
         """Its exit status, once it has ended; minus a signal that killed it."""
         self._process.join(PATIENCE)
-        assert self._process.exitcode is not None, f"it goes on and on: {self.text}"
+        assert self._process.exitcode is not None, f"it does not end: {self.text}"
         return self._process.exitcode

@@ -18,7 +18,7 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 import zoo
-from tests.hub.hub_weights import LABELS, STATEMENT, TINY, tiny, tiny_folder
+from tests.hub.hub_weights import LABELS, STATED, TINY, tiny, tiny_folder
 from zoo.errors import NewHeadWarning, OptionError, WeightError
 from zoo.names import LocalFolder
 from zoo.saving import make_folder
@@ -110,7 +110,7 @@ def test_what_is_no_safetensors_file_is_refused(make: Callable[[Path, Path], byt
     with pytest.raises(WeightError, match="not a safetensors file"):
         zoo.create_model(TINY, checkpoint_path=file)
     with pytest.raises(WeightError, match="not a safetensors file"):
-        make_folder(f"{TINY}.bad", file.read_bytes(), "it", STATEMENT)
+        make_folder(f"{TINY}.bad", file.read_bytes(), "it", **STATED)
     assert not marker.exists()
 
 
@@ -186,7 +186,7 @@ def test_one_value_that_is_not_finite_is_enough_and_its_tensor_is_named(tmp_path
         with pytest.raises(WeightError, match=f"{key} holds NaN or infinity"):
             zoo.create_model(TINY, num_classes=classes, checkpoint_path=plain(tmp_path, tensors))
     with pytest.raises(WeightError, match=f"{key} holds NaN or infinity"):
-        make_folder(f"{TINY}.bad", save(tensors), "it", STATEMENT)
+        make_folder(f"{TINY}.bad", save(tensors), "it", **STATED)
 
 
 def test_what_the_networks_type_cannot_hold_is_not_made_infinite(tmp_path: Path) -> None:

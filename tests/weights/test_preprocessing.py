@@ -18,7 +18,7 @@ from zoo.catalog import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import InputError
 from zoo.exporting.onnx_file import export_onnx
-from zoo.saving import Statement, make_folder
+from zoo.saving import make_folder
 from zoo.weights import pack
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,8 +28,9 @@ NAME = "ann_resnet_b2_m2_d1"
 def folder_of(path: Path, **stated: Any) -> str:
     torch.manual_seed(0)
     model = zoo.create_model(NAME, num_classes=3)
-    statement = Statement("MIT", ["a", "b", "c"], {"size": 32} | stated, "noise")
-    make_folder(f"{NAME}.made", pack(model.state_dict(), model.spec), "it", statement).write(path)
+    said: dict[str, Any] = {"license": "MIT", "labels": ["a", "b", "c"], "dataset": "noise"}
+    said["preprocessing"] = {"size": 32} | stated
+    make_folder(f"{NAME}.made", pack(model.state_dict(), model.spec), "it", **said).write(path)
     return f"local-dir:{path}"
 
 

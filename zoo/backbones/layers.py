@@ -125,24 +125,13 @@ _GUARDED: dict[type[nn.Module], type[Any]] = {nn.Conv2d: GuardedConv2d, layer.Co
 def guard_convolutions(network: nn.Module) -> None:
     """Let a network convolve by kernels whose gradients are sound, in place, wherever its layers come from.
 
-    Its convolutions with a stride stay the objects that they are, with their parameters, names and hooks; see
-    `unguarded_convolutions` for those that are left.
+    Its convolutions with a stride stay the objects that they are, with their parameters, names and hooks. Subclasses
+    of torch's and spikingjelly's, such as timm's with padding `same`, are left alone.
     """
     for module in network.modules():
         guarded = _GUARDED.get(type(module))
         if guarded is not None and cast(nn.Conv2d, module).stride != (1, 1):
             module.__class__ = guarded
-
-
-def unguarded_convolutions(network: nn.Module) -> list[str]:
-    """Names of the convolutions with a stride whose class is neither torch's, nor spikingjelly's, nor the zoo's."""
-    return [
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d)
-        and module.stride != (1, 1)
-        and not isinstance(module, (GuardedConv2d, GuardedSpikingConv2d))
-    ]
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:

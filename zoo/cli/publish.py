@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from zoo.catalog import StoredWeight
     from zoo.hub.read import Hub
     from zoo.names import Source
-    from zoo.saving import Statement
 
 _OF_A_CHECKPOINT = ("--license", "--labels", "--image-size", "--dataset")
 _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "--dataset-attribution")
@@ -161,9 +160,8 @@ def _field(option: str) -> str:
     return option.removeprefix("--").replace("-", "_")
 
 
-def _statement(stated: Mapping[str, Any]) -> Statement:
-    from zoo.saving import Statement
-
+def _fields(stated: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the record that options set."""
     missing = [option for option in _OF_A_CHECKPOINT if option not in stated]
     if missing:
         raise SaveError(f"--checkpoint needs {', '.join(missing)} too; the file does not say it")
@@ -171,7 +169,7 @@ def _statement(stated: Mapping[str, Any]) -> Statement:
     fields["labels"] = _labels(fields["labels"])
     fields["metrics"] = _metrics(fields.pop("metric", []))
     fields["preprocessing"] = {"size": fields.pop("image_size")}
-    return Statement(**fields)
+    return fields
 
 
 def _labels(text: str) -> list[str]:
@@ -215,7 +213,7 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
             data = checkpoint.read_bytes()
         except OSError as error:
             raise SaveError(f"{checkpoint} cannot be read: {error}") from error
-        made = make_folder(name, data, str(checkpoint), _statement(stated))
+        made = make_folder(name, data, str(checkpoint), **_fields(stated))
         return _Order(made.weight, PlainFile(checkpoint), data)
     listed = read_catalog(catalog) if is_file(catalog) else None
     is_listed = listed is not None and name.partition(".")[0] in listed.weights

@@ -23,100 +23,60 @@ _of_recipe = partial(typer.Option, rich_help_panel="Settings of the recipe, repl
 _of_model = partial(typer.Option, metavar="KEY=VALUE", rich_help_panel="Options of the model, not in its name")
 _of_run = partial(typer.Option, rich_help_panel="The run")
 _of_data = partial(typer.Option, rich_help_panel="The data")
+Settings = list[str] | None
 
 _NAME = (
     "Any valid model name. With a .tag, or as local-dir:DIR or hf-hub:ORG/NAME@COMMIT, training starts from that "
     "weight, with a new last layer."
 )
-_CONTROL = (
-    "A weight of the same network without spikes to start from. A has8 network takes its analog branches and head from "
-    "it, a sew or snn network its layers. A name, a folder, hf-hub:…, timm:resnet18.a1_in1k, or a file as "
-    "torchvision:FILE or timm:FILE."
+_RECIPE = (
+    "modern, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: modern; "
+    "from a weight finetune)"
 )
-_RESUME = (
-    "Continue the run in --out, or start it. An interrupted run ends at the weights of an uninterrupted one, bit for "
-    "bit. A finished run is extended if --epochs asks for more: from its weights and optimiser, its schedule computed "
-    "over all epochs. A cosine, at zero after --epochs 2, so rises to half its highest rate with --epochs 4, and the "
-    "result differs from 4 epochs at once. Until it ends, the folder keeps its weight."
+_CONTROL = (
+    "A weight of the same network without spikes to start from: a name, a folder, or hf-hub:…. A has8 network takes "
+    "its analog branches and head from it, a sew or snn network its layers."
 )
 _EVAL_BATCH = "Validation images at once.  (default: 250; fewer if they are larger than 64×64 pixels)"
-_IMAGE_SIZE = (
-    "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; from a weight, its own)"
-)
+_IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
+_TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
+_ROOT = "The folder of the data sets named above; missing ones are downloaded to it."
 
 
 def train_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help=_NAME)],
     data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)],
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RECIPE",
-            help="modern, finetune, quantised, bundled, paper-small, paper-imagenet, or a YAML file.  (default: "
-            "modern; from a weight finetune)",
-        ),
-    ] = None,
+    recipe: Annotated[str | None, typer.Option(metavar="RECIPE", help=_RECIPE)] = None,
     epochs: Annotated[int | None, _of_recipe(metavar="N", help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, _of_recipe(metavar="N", help="Images of one step, over all processes.")] = None,
     learning_rate: Annotated[float | None, _of_recipe(metavar="RATE", help="The highest of the schedule.")] = None,
     seed: Annotated[int | None, _of_recipe(metavar="N", help="Of initialisation, order and augmentation.")] = None,
-    precision: Annotated[
-        str | None, _of_recipe(metavar="no|bf16|fp16", help="The type of numbers to compute in; no means float32.")
-    ] = None,
-    compile: Annotated[
-        bool, _of_recipe("--compile", help="Run the network through torch.compile: the first steps take minutes.")
-    ] = False,
-    settings: Annotated[
-        list[str] | None,
-        _of_recipe("--set", metavar="KEY=VALUE", help="Any other setting, such as clip_norm=1; may be repeated."),
-    ] = None,
-    set_neuron: Annotated[
-        list[str] | None, _of_model(help="Of the neurons, such as tau=4; may be repeated. `zoo info NAME` lists them.")
-    ] = None,
-    set_encoder: Annotated[list[str] | None, _of_model(help="Of the encoder; may be repeated.")] = None,
-    set_decoder: Annotated[list[str] | None, _of_model(help="Of the decoder; may be repeated.")] = None,
-    set_family: Annotated[
-        list[str] | None,
-        _of_model(help="Of the family, such as gain=0, with which a has8 network begins as its control; repeatable."),
-    ] = None,
-    out: Annotated[
-        Path | None, _of_run(metavar="DIR", help="The folder of the run.  (default: runs/NAME.TAG-RECIPE)")
-    ] = None,
+    precision: Annotated[str | None, _of_recipe(metavar="no|bf16", help="Numbers to compute in; no: float32.")] = None,
+    compile: Annotated[bool, _of_recipe("--compile", help="Run torch.compile: the first steps take minutes.")] = False,
+    settings: Annotated[Settings, _of_recipe("--set", metavar="KEY=VALUE", help="Any other one; repeatable.")] = None,
+    set_neuron: Annotated[Settings, _of_model(help="Of the neurons, such as tau=4: see `zoo info NAME`.")] = None,
+    set_encoder: Annotated[Settings, _of_model(help="Of the encoder, such as timesteps=4.")] = None,
+    set_decoder: Annotated[Settings, _of_model(help="Of the decoder.")] = None,
+    set_family: Annotated[Settings, _of_model(help="gain=0: a has8 network begins as its control.")] = None,
+    out: Annotated[Path | None, _of_run(metavar="DIR", help="Its folder.  (default: runs/NAME.TAG-RECIPE)")] = None,
     tag: Annotated[str | None, _of_run(metavar="TAG", help="Of the weight.  (default: the data's name)")] = None,
     control: Annotated[str | None, _of_run(metavar="NAME", help=_CONTROL)] = None,
-    resume: Annotated[bool, _of_run("--resume", help=_RESUME)] = False,
-    validate_every: Annotated[
-        int,
-        _of_run(min=0, metavar="N", help="Measure on the validation split every N epochs, not only at the end."),
-    ] = 0,
+    resume: Annotated[bool, _of_run("--resume", help="Continue the run in --out, or start it.")] = False,
+    validate_every: Annotated[int, _of_run(min=0, metavar="N", help="Epochs between measurements; 0: one.")] = 0,
     eval_batch_size: Annotated[int | None, _of_run(min=1, metavar="N", help=_EVAL_BATCH)] = None,
-    accumulate: Annotated[
-        int, _of_run(min=1, metavar="N", help="Parts in which a process computes one step, to save memory.")
-    ] = 1,
-    device: Annotated[
-        str,
-        _of_run(metavar=DEVICES, help="auto takes a GPU with CUDA if there is one. Several processes take a GPU each."),
-    ] = "auto",
+    accumulate: Annotated[int, _of_run(min=1, metavar="N", help="Parts of a step in a process, to save memory.")] = 1,
+    device: Annotated[str, _of_run(metavar=DEVICES, help="auto: a GPU with CUDA if any. A GPU a process.")] = "auto",
     threads: Annotated[int, _of_run(min=0, metavar="N", help="CPU threads of torch; 0 leaves its choice.")] = 0,
     workers: Annotated[int, _of_run(min=0, metavar="N", help="Threads that read images ahead.")] = 1,
-    log_with: Annotated[
-        list[str] | None,
-        _of_run(
-            metavar="TRACKER",
-            help="A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)",
-        ),
-    ] = None,
+    log_with: Annotated[Settings, _of_run(metavar="TRACKER", help=_TRACKER)] = None,
     image_size: Annotated[int | None, _of_data(metavar="PIXELS", min=1, max=MAX_IMAGE_SIZE, help=_IMAGE_SIZE)] = None,
     limit_images: Annotated[
-        int | None, _of_data(min=1, metavar="N", help="Train on N images only, as many of every class.")
+        int | None, _of_data(min=1, metavar="N", help="Train on N images, all classes alike.")
     ] = None,
-    data_root: Annotated[
-        Path | None,
-        _of_data(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
-    ] = None,
+    data_root: Annotated[Path | None, _of_data(metavar="DIR", help=_ROOT)] = None,
     no_download: Annotated[bool, _of_data("--no-download", help="Never download a data set.")] = False,
     max_damaged: Annotated[
-        int, _of_data(min=0, metavar="N", help="Damaged images that may be left out; one more is an error.")
+        int, _of_data(min=0, metavar="N", help="Damaged images to skip; one more is an error.")
     ] = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
@@ -128,11 +88,10 @@ def train_command(
     DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish local-dir:DIR
     --license …`, zoo.create_model("local-dir:DIR"). Beside it lie metrics.csv,
     curves.png, TensorBoard's events and run.json, which says
-    everything that was set. Validation images are measured once, at the end,
-    when the weight is on disk already.
+    everything that was set. Validation images are measured once, at the end.
 
-    Every epoch is saved, and Ctrl-C or SIGTERM saves within one; --resume
-    continues, to the same weights bit for bit. Several processes or machines:
+    Every epoch is saved, and Ctrl-C or SIGTERM saves within one. A resumed run
+    is bit-identical to an uninterrupted one. Several processes or machines:
     torchrun --nproc-per-node 2 -m zoo train …, with GPUs also accelerate launch;
     a step still has the recipe's batch size, divided among them.
     """
@@ -143,21 +102,13 @@ def train_command(
     keep_freed_memory()
     from accelerate import PartialState
 
-    from zoo.training import DataOptions, train
-    from zoo.training.observers import Display
+    from zoo.training import DataOptions, Display, train
 
-    changes: dict[str, Any] = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "precision": precision,
-        "compile": compile or None,
-    }
-    changes = {key: value for key, value in changes.items() if value is not None}
-    changes |= {key.replace("-", "_"): value for key, value in _settings(settings, "--set", "clip_norm=1").items()}
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    given |= {"precision": precision, "compile": compile or None}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    changes |= {key.replace("-", "_"): value for key, value in _read(settings, "--set").items()}
     display = Display()
-    options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
     result = train(
         model_reference(name),
         data,
@@ -168,12 +119,12 @@ def train_command(
         tag=tag,
         control=None if control is None else model_reference(control),
         model_options={
-            "neuron": _settings(set_neuron, "--set-neuron", "tau=4"),
-            "encoder": _settings(set_encoder, "--set-encoder", "timesteps=4"),
-            "decoder": _settings(set_decoder, "--set-decoder", "name=value"),
-            "family": _settings(set_family, "--set-family", "gain=0"),
+            "neuron": _read(set_neuron, "--set-neuron"),
+            "encoder": _read(set_encoder, "--set-encoder"),
+            "decoder": _read(set_decoder, "--set-decoder"),
+            "family": _read(set_family, "--set-family"),
         },
-        options=options,
+        options=DataOptions(image_size, data_root, not no_download, max_damaged, limit_images),
         accumulate=accumulate,
         device=device,
         workers=workers,
@@ -188,9 +139,9 @@ def train_command(
         _print(result, as_json, display.shown)
 
 
-def _settings(texts: list[str] | None, option: str, example: str) -> dict[str, Any]:
+def _read(texts: Settings, option: str) -> dict[str, Any]:
     """Read `clip_norm=1` as YAML would."""
-    return {key: yaml.safe_load(value) for key, value in key_values(texts or [], example, option).items()}
+    return {key: yaml.safe_load(value) for key, value in key_values(texts or [], "KEY=VALUE", option).items()}
 
 
 def _print(result: TrainingResult, as_json: bool, shown: Sequence[str]) -> None:

@@ -153,7 +153,7 @@ def evaluate(
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
     with in_float32(model), model.evaluating(), autocast:
         for rows in torch.arange(len(data)).split(at_once)[share[0] :: share[1]]:
-            with _explained(model, len(rows), data.size):
+            with telling_shortage(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 if len(labels):
                     logits, targets = model(transform.scale(pixels.to(device))).float(), labels.to(device)
@@ -198,14 +198,16 @@ def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float
 
 
 @contextmanager
-def _explained(model: ImageClassifier, images: int, size: tuple[int, int]) -> Iterator[None]:
-    """Make a `MemoryLimitError` of running out of memory."""
+def telling_shortage(
+    model: ImageClassifier, images: int, size: tuple[int, int], option: str = "--eval-batch-size"
+) -> Iterator[None]:
+    """Make a `MemoryLimitError` of running out of memory; `option` sets the number of images."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_shortage(error):
             raise
-        advice = f"choose --eval-batch-size {images // 2} or less" if images > 1 else "choose smaller images"
+        advice = f"choose {option} {images // 2} or less" if images > 1 else "choose smaller images"
         raise MemoryLimitError(
             f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels at once need more memory than there is "
             f"({reason_of(error)}); {advice}"

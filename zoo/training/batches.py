@@ -6,12 +6,13 @@ So a checkpoint needs no state of a random generator, and several processes draw
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
-from typing import final
+from itertools import islice
+from typing import TypeVar, final
 
 import numpy as np
 import torch
@@ -20,9 +21,12 @@ from torch.nn import functional
 
 from zoo.data import ImageSplit
 from zoo.errors import InputError
+from zoo.training.recipe import Recipe
 
 LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
+Job = TypeVar("Job")
+Done = TypeVar("Done")
 
 
 class Purpose(IntEnum):
@@ -72,10 +76,6 @@ class Plan:
         start = step * self.batch_size + micro * self.part
         return _permutation(self.images, derive_seed(Purpose.ORDER, self.seed, epoch))[start : start + self.part]
 
-    def seed_of(self, purpose: Purpose, epoch: int, step: int, micro: int) -> int:
-        """The seed of the random numbers of one micro-batch."""
-        return derive_seed(purpose, self.seed, epoch, step, micro)
-
 
 @lru_cache(maxsize=2)
 def _permutation(images: int, seed: int) -> Tensor:
@@ -88,18 +88,12 @@ def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Pl
     Raises:
         InputError: micro-batches of unequal size, or of fewer than two images.
     """
-    if batch_size % micro_batches:
-        near = batch_size - batch_size % micro_batches or micro_batches
+    size = min(batch_size, images - images % micro_batches)
+    if batch_size % micro_batches or size < LEAST * micro_batches:
+        near = max(LEAST * micro_batches, batch_size - batch_size % micro_batches)
         raise InputError(
-            f"a batch of {batch_size} images cannot be split into {micro_batches} equal parts "
-            f"(processes times accumulated batches); choose --batch-size {near}"
-        )
-    size = min(batch_size, images)
-    size -= size % micro_batches
-    if size < LEAST * micro_batches:
-        raise InputError(
-            f"{images} images in batches of {batch_size} make micro-batches of fewer than {LEAST} images "
-            f"({micro_batches} of them a step); add images, or use fewer processes and accumulated batches"
+            f"a batch of {size} images cannot be split into {micro_batches} equal parts (processes times accumulated "
+            f"batches) of {LEAST} or more; choose --batch-size {near}, or add images"
         )
     return Plan(images, size, micro_batches, seed)
 
@@ -107,91 +101,68 @@ def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Pl
 @final
 @dataclass(frozen=True)
 class MicroBatch:
-    """The images of one forward and backward pass.
-
-    Attributes:
-        pixels: (N, 3, H, W) uint8, without damaged images.
-        labels: (N,) int64.
-        seed: of the random numbers that the model and the mixing of images draw.
-    """
+    """Pixels (N, 3, H, W) uint8 and labels (N,) int64 of one forward pass, and the seed of what it draws."""
 
     pixels: Tensor
     labels: Tensor
     seed: int
 
 
-@final
-class Feeder:
-    """Reads the micro-batches of one process, in threads while the step before them is computed.
+def read_steps(
+    data: ImageSplit, plan: Plan, recipe: Recipe, own: range, position: tuple[int, int], workers: int
+) -> Iterator[list[MicroBatch]]:
+    """Yield this process's micro-batches, by their numbers `own`, of every step left of an epoch.
 
     Args:
-        data: the training split.
-        plan: of all processes.
-        share: numbers of this process's micro-batches of each step.
-        flip, max_shift: as in a recipe.
-        workers: threads; 0 reads a batch when it is needed.
-        pinned: keep batches in page-locked memory, which a GPU copies while it computes.
+        data, plan, recipe: of the run.
+        own: numbers of this process's micro-batches in each step.
+        position: (epoch, first step).
+        workers: threads that read while the steps before are computed; 0 for none.
+
+    Raises:
+        InputError: too many damaged images.
     """
+    epoch, first = position
 
-    def __init__(
-        self, data: ImageSplit, plan: Plan, share: Sequence[int], flip: bool, max_shift: int, workers: int, pinned: bool
-    ) -> None:
-        self._data, self._plan, self._share = data, plan, tuple(share)
-        self._flip, self._max_shift, self._workers, self._pinned = flip, max_shift, workers, pinned
-
-    def steps(self, epoch: int, first: int) -> Iterator[list[MicroBatch]]:
-        """The micro-batches of the steps `first`, … of an epoch.
-
-        Raises:
-            InputError: too many damaged images; the message says where.
-        """
-        jobs = [(step, micro) for step in range(first, self._plan.steps) for micro in self._share]
-        batches = self._ahead(epoch, jobs) if self._workers else (self._make(epoch, *job) for job in jobs)
-        for _ in range(first, self._plan.steps):
-            yield [next(batches) for _ in self._share]
-
-    def _ahead(self, epoch: int, jobs: Sequence[tuple[int, int]]) -> Iterator[MicroBatch]:
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="zoo-images")
-        waiting: deque[Future[MicroBatch]] = deque()
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(self._make, epoch, *job))
-                if len(waiting) > max(self._workers, len(self._share)):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _make(self, epoch: int, step: int, micro: int) -> MicroBatch:
-        rows = self._plan.rows(epoch, step, micro)
-        pixels, labels = self._data.read(rows)
+    def read(job: tuple[int, int]) -> MicroBatch:
+        rows = plan.rows(epoch, *job)
+        pixels, labels = data.read(rows)
         if len(labels) < LEAST:
             raise InputError(
-                f"epoch {epoch + 1}, step {step + 1}: of {len(rows)} images {len(rows) - len(labels)} are damaged "
-                f"({', '.join(self._data.damage.names[-3:])}); remove those, or raise the batch size"
+                f"epoch {epoch + 1}, step {job[0] + 1}: of {len(rows)} images {len(rows) - len(labels)} are damaged "
+                f"({', '.join(data.damage.names[-3:])}); remove those, or raise the batch size"
             )
-        drawn = torch.Generator().manual_seed(self._plan.seed_of(Purpose.AUGMENTATION, epoch, step, micro))
-        pixels = augment(pixels, self._flip, self._max_shift, drawn)
-        if self._pinned:
-            pixels, labels = pixels.pin_memory(), labels.pin_memory()
-        return MicroBatch(pixels, labels, self._plan.seed_of(Purpose.MODEL, epoch, step, micro))
+        drawn = torch.Generator().manual_seed(derive_seed(Purpose.AUGMENTATION, plan.seed, epoch, *job))
+        pixels = augment(pixels, recipe.flip, recipe.max_shift, drawn)
+        return MicroBatch(pixels, labels, derive_seed(Purpose.MODEL, plan.seed, epoch, *job))
+
+    steps = range(first, plan.steps)
+    batches = _read_ahead(read, ((step, micro) for step in steps for micro in own), workers)
+    for _ in steps:
+        yield list(islice(batches, len(own)))
+
+
+def _read_ahead(read: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> Iterator[Done]:
+    """`map(read, jobs)`, by that many threads that are one job ahead each."""
+    if not workers:
+        yield from map(read, jobs)
+        return
+    left = iter(jobs)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="zoo-images")
+    try:
+        waiting = deque(pool.submit(read, job) for job in islice(left, workers + 1))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(read, job) for job in islice(left, 1))
+            yield done
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator) -> Tensor:
-    """Mirror each image with probability ½ and move it by up to `max_shift` pixels, filling with black.
+    """Mirror each image of (N, C, H, W) with probability ½ and move it by up to `max_shift` pixels, filling with black.
 
-    All images of a batch at once, which transforms.v2 cannot draw separately, and from a generator of its own, which
-    threads need.
-
-    Args:
-        x: (N, C, H, W).
-        flip: mirror images.
-        max_shift: pixels, in each direction.
-        generator: of the random choices.
-
-    Returns:
-        (N, C, H, W).
+    transforms.v2 would change all images of a batch alike, and draw from the generator that threads share.
     """
     n, channels, height, width = x.shape
     if flip:

@@ -6,6 +6,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -16,7 +17,8 @@ from torch import Tensor
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import InputError, WeightError
-from zoo.training.observers import EpochRow, Totals, write_file
+from zoo.files import replace_bytes
+from zoo.training.observers import EpochRow, Totals
 from zoo.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -35,46 +37,35 @@ class Checkpoint(BaseModel):
     Attributes:
         identity: of the run.
         epoch, step: whole epochs done, and steps done in the next one.
-        model, optimizer, scaler: state dicts; the scaler is fp16's.
+        model, optimizer: state dicts.
         averaged: the moving average of the weights, if the recipe has one.
         totals: sums of the epoch so far.
         rows: one for each epoch done.
-        finished: numbers of epochs after which the run had finished before it was extended.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     identity: dict[str, JsonValue]
     epoch: NonNegativeInt
     step: NonNegativeInt
     model: dict[str, Tensor]
-    averaged: dict[str, Tensor] | None = None
+    averaged: dict[str, Tensor] | None
     optimizer: dict[str, Any]
-    scaler: dict[str, Any] | None
     totals: Totals
     rows: list[EpochRow]
-    finished: list[int]
-
-    @property
-    def ended(self) -> bool:
-        """Is this the end of the run it belongs to?"""
-        return self.step == 0 and self.epoch == self.identity.get("epochs")
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file atomically; raises `TrainingError` if it cannot be written."""
+    """Replace the file atomically."""
     content = dict(checkpoint) | {"totals": asdict(checkpoint.totals), "rows": [asdict(row) for row in checkpoint.rows]}
-    write_file(path, lambda file: torch.save(content, file))
+    buffer = BytesIO()  # torch.save hides the reason if a file cannot be written
+    torch.save(content, buffer)
+    replace_bytes(path, buffer.getvalue())
 
 
-def read_checkpoint(path: Path, identity: Identity, further: bool = False) -> Checkpoint:
+def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
     """Read the checkpoint of this run, without running any code in it.
-
-    Args:
-        path: the file.
-        identity: of this run.
-        further: accept a finished run of fewer epochs, to extend it.
 
     Raises:
         WeightError: the file is damaged, or not a checkpoint of this version.
@@ -87,7 +78,17 @@ def read_checkpoint(path: Path, identity: Identity, further: bool = False) -> Ch
         checkpoint = Checkpoint.model_validate(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
         raise unfit(path, error) from error
-    _check_identity(checkpoint, identity, path, further)
+    before = checkpoint.identity
+    changed = [
+        f"{key} ({_short(before.get(key))}, now {_short(identity.get(key))})"
+        for key in {**identity, **before}
+        if before.get(key) != identity.get(key)
+    ]
+    if changed:
+        raise InputError(
+            f"{path} was made with other settings: {', '.join(changed)}; use those again, or choose another folder "
+            "(--out). A new run starts from the weight of a finished one if its folder is given as the model"
+        )
     return checkpoint
 
 
@@ -100,55 +101,20 @@ def unfit(path: Path, error: Exception) -> WeightError:
     )
 
 
-def identify(
-    model: ImageClassifier,
-    data: ImageSplit,
-    validation: ImageSplit | None,
-    recipe: Recipe,
-    micro_batches: int,
-    initial_sha256: str,
-) -> Identity:
-    """Describe a run by what its result depends on; this may read all images."""
-    facts: dict[str, JsonValue] = {
+def _short(value: JsonValue) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def identify(model: ImageClassifier, data: ImageSplit, recipe: Recipe, micro_batches: int) -> Identity:
+    """Describe a run by what its result depends on."""
+    return {
         **recipe.model_dump(mode="json"),
         "model": str(model.spec.untagged()),
         "options": json.dumps(model.spec.options, sort_keys=True),
-        "initial weights": initial_sha256,
         "classes": list(data.classes),
         "images": len(data),
         "image size": list(data.size),
         "data fingerprint": data.fingerprint(),
         "number of micro-batches": micro_batches,
     }
-    if validation is not None:
-        facts["validation data fingerprint"] = validation.fingerprint()
-    return facts
-
-
-def _check_identity(checkpoint: Checkpoint, identity: Identity, path: Path, further: bool) -> None:
-    before, now = checkpoint.identity, identity
-    old, new = before.get("epochs"), now["epochs"]
-    longer = isinstance(old, int) and isinstance(new, int) and old < new
-    if further and longer and checkpoint.ended:
-        before = before | {"epochs": new}
-    changed = [
-        f"{key} ({_short(before.get(key))}, now {_short(now.get(key))})"
-        for key in {**now, **before}
-        if before.get(key) != now.get(key)
-    ]
-    if not changed:
-        return
-    advice = ""
-    if longer and checkpoint.ended:
-        advice = f". The run has finished; --epochs {new} extends it"
-    elif longer:
-        advice = f". Only a finished run can be extended: finish it with --epochs {old} first"
-    raise InputError(
-        f"{path} was made with other settings: {', '.join(changed)}; use those again, or choose another folder "
-        f"(--out){advice}"
-    )
-
-
-def _short(value: JsonValue) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,68 +14,42 @@ from zoo.families.thresholds import QuantisedReLU
 from zoo.profiling.counting import NEURONS
 
 
-@final
-@dataclass(frozen=True)
-class Fault:
-    """A layer and its fault.
+def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
+    """Name the first layer whose output is not finite, or the first whose gradient is not; else that of largest output.
 
-    Attributes:
-        text: for a message.
-        certain: False if all values were finite, and the layer is only the one with the largest output.
+    `losses` are computed one after another by running batches through the network again; gradients are overwritten.
     """
-
-    text: str
-    certain: bool = True
-
-
-def find_fault(model: nn.Module, compute_loss: Callable[[], Tensor]) -> Fault:
-    """Find the first layer whose output is not finite; else the first, going backward, whose gradient is not.
-
-    The batch is computed once more with a hook on every layer. Gradients of the parameters are overwritten.
-
-    Args:
-        model: the network.
-        compute_loss: runs the batch through it.
-    """
-    output: list[str] = []
-    gradient: list[str] = []
-    largest, largest_name = -1.0, ""
+    outputs, gradients = list[tuple[float, str]](), list[tuple[float, str]]()
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def see_gradient(grad: Tensor) -> None:
-            if not bool(grad.isfinite().all()):
-                gradient.append(name)
+        def see_gradient(gradient: Tensor) -> None:
+            gradients.append((float(gradient.abs().max()), name))
 
-        def see(module: nn.Module, args: Any, value: Any) -> None:
-            nonlocal largest, largest_name
-            if not isinstance(value, Tensor) or not value.numel():
-                return
-            if not bool(value.isfinite().all()):
-                output.append(name)
-            if float(extreme := value.detach().abs().max()) > largest:
-                largest, largest_name = float(extreme), name
-            if value.requires_grad:
-                value.register_hook(see_gradient)
+        def see(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.numel():
+                outputs.append((float(output.detach().abs().max()), name))
+                if output.requires_grad:
+                    output.register_hook(see_gradient)
 
         return see
 
-    model.zero_grad(set_to_none=True)
-    leaves = {name: module for name, module in model.named_modules() if not list(module.children())}
     with ExitStack() as stack:
-        for name, module in leaves.items():
-            stack.callback(module.register_forward_hook(watch(name)).remove)
-        loss = compute_loss()
-        if not output:
+        for name, module in model.named_modules():
+            if not list(module.children()):
+                stack.callback(module.register_forward_hook(watch(name)).remove)
+        for loss in losses:
+            if (layer := _first_infinite(outputs)) is not None:
+                return f"layer {layer}: its output is not finite"
+            model.zero_grad(set_to_none=True)
             loss.backward()
-    if output:
-        return Fault(f"layer {output[0]}: its output is not finite")
-    if gradient:
-        return Fault(f"layer {gradient[0]}: the gradient of its output is not finite")
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not bool(parameter.grad.isfinite().all()):
-            layer, _, own = name.rpartition(".")
-            return Fault(f"layer {layer}: the gradient of its {own} is not finite")
-    return Fault(f"layer {largest_name}: its output, up to {largest:.3g}, is the largest", certain=False)
+            if (layer := _first_infinite(gradients)) is not None:
+                return f"layer {layer}: the gradient of its output is not finite"
+    largest, layer = max(outputs)
+    return f"layer {layer}: its output, up to {largest:.3g}, is the largest"
+
+
+def _first_infinite(values: list[tuple[float, str]]) -> str | None:
+    return next((name for value, name in values if not math.isfinite(value)), None)
 
 
 @contextmanager
@@ -89,46 +63,32 @@ def scaled_surrogates(model: nn.Module, scale: float) -> Iterator[None]:
         return tuple(None if grad is None else grad * scale for grad in inner)
 
     with ExitStack() as stack:
-        if scale != 1:
-            for module in model.modules():
-                if isinstance(module, Encoder):
-                    stack.callback(module.register_full_backward_hook(shrink).remove)
+        for module in model.modules() if scale != 1 else ():
+            if isinstance(module, Encoder):
+                stack.callback(module.register_full_backward_hook(shrink).remove)
         yield
 
 
 @contextmanager
-def layer_rates(model: nn.Module, wanted: bool = True) -> Iterator[list[Tensor]]:
-    """Collect the spikes per neuron and timestep of every neuron layer's calls, scalars with their gradients.
+def spike_rates(model: nn.Module, wanted: bool = True) -> Iterator[list[tuple[Tensor, int]]]:
+    """Collect (spikes per neuron and timestep, values) of every neuron layer's calls; the rates have their gradient.
 
-    For a quantised activation it is the rate of the neurons that it stands for, its mean over θ.
+    The rate of a quantised activation is that of the neurons that it stands for, its mean over θ.
     """
-    rates: list[Tensor] = []
+    rates: list[tuple[Tensor, int]] = []
 
-    def keep(neuron: nn.Module, args: Any, spikes: Tensor) -> None:
-        rates.append(spikes.float().mean())
-
-    def keep_share(activation: QuantisedReLU, args: Any, y: Tensor) -> None:
-        rates.append(y.float().mean() / activation.scale)
+    def keep(layer: nn.Module, args: Any, output: Tensor) -> None:
+        scale = layer.scale if isinstance(layer, QuantisedReLU) else 1
+        rates.append((output.float().mean() / scale, output.numel()))
 
     with ExitStack() as stack:
         for module in model.modules() if wanted else ():
-            if isinstance(module, NEURONS):
+            if isinstance(module, (*NEURONS, QuantisedReLU)):
                 stack.callback(module.register_forward_hook(keep).remove)
-            elif isinstance(module, QuantisedReLU):
-                stack.callback(module.register_forward_hook(keep_share).remove)
         yield rates
 
 
-@contextmanager
-def spike_counts(model: nn.Module, wanted: bool = True) -> Iterator[list[tuple[int, int]]]:
-    """Collect (spikes, values that could have been one) of every neuron layer's calls."""
-    counts: list[tuple[int, int]] = []
-
-    def keep(neuron: nn.Module, args: Any, spikes: Tensor) -> None:
-        counts.append((int(spikes.detach().count_nonzero()), spikes.numel()))
-
-    with ExitStack() as stack:
-        for module in model.modules() if wanted else ():
-            if isinstance(module, NEURONS):
-                stack.callback(module.register_forward_hook(keep).remove)
-        yield counts
+def mean_rate(rates: list[tuple[Tensor, int]]) -> float | None:
+    """Spikes per neuron and timestep over all layers; None without neurons."""
+    values = sum(count for _, count in rates)
+    return sum(float(rate.detach()) * count for rate, count in rates) / values if values else None

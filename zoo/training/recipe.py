@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from torch import nn
 from torchvision.transforms import v2
 
+from zoo.catalog import complaints
 from zoo.errors import CatalogError, missing_extra, shorten, suggest
 
 try:
@@ -24,17 +25,13 @@ except ModuleNotFoundError as error:
     raise missing_extra(error, "training", "train") from error
 
 _FOLDER = resources.files("zoo.training").joinpath("recipes")
-_SUFFIXES = (".yaml", ".yml")
 _WARMUP_SHARE = 5
 _LARGEST_SEED = 2**63 - 1
 
 
 @final
 class Recipe(BaseModel):
-    """All settings of a run that its result depends on.
-
-    The default of a field leaves out what it names, or is what torch and timm do anyway.
-    """
+    """The settings of a run that its result depends on; a default leaves a feature out, or is torch's and timm's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -54,8 +51,6 @@ class Recipe(BaseModel):
         default=False, description="the schedule begins after the warm-up, at the full rate, instead of beneath it"
     )
     schedule: Literal["cosine", "step", "constant"]
-    cycles: int = Field(default=1, ge=1, description="cosines, each from the full rate to zero")
-    cycle_growth: int = Field(default=1, ge=1, description="length of a cosine over the length of the one before")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     surrogate_scale: float = Field(
         default=1.0, gt=0, le=1, description="factor on the gradient that every encoder returns"
@@ -81,14 +76,12 @@ class Recipe(BaseModel):
         default=1.0, gt=0, le=1, description="smallest share of an image that torchvision's RandomResizedCrop keeps"
     )
     randaugment: int = Field(default=0, ge=0, description="operations on an image, by torchvision's RandAugment")
-    randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of each operation")
     mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
     cutmix: float = Field(default=0.0, ge=0, description="α of CutMix, by timm; 0 for none")
     mix_share: float = Field(default=1.0, gt=0, le=1, description="share of the batches that are mixed")
-    precision: Literal["no", "bf16", "fp16"]
+    precision: Literal["no", "bf16"]
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     compile: bool = Field(default=False, description="run the network through torch.compile")
-    loss_limit: float = Field(default=1e4, gt=0, description="a loss above it has exploded: the run stops")
     seed: int = Field(ge=0, le=_LARGEST_SEED)
 
     @field_validator("precision", mode="before")
@@ -107,13 +100,6 @@ class Recipe(BaseModel):
     def warmup(self) -> float:
         """Epochs of warm-up in a run of this length: a trial of few epochs does more than warm up."""
         return min(self.warmup_epochs, self.epochs / _WARMUP_SHARE)
-
-    @property
-    def loss_terms(self) -> str:
-        """The terms of the training loss that the validation loss lacks: `label smoothing 0.1, spike penalty 10`."""
-        names = ("label_smoothing", "mixup", "cutmix", "spike_penalty")
-        values = {name: getattr(self, name) for name in names} | {"teacher": self.distillation if self.teacher else 0}
-        return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items() if value)
 
 
 def recipe_names() -> list[str]:
@@ -137,7 +123,18 @@ def load_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> R
         CatalogError: unknown, unreadable or malformed, or a change that is not valid; the message names the setting.
     """
     text = str(name)
-    return change_recipe(text, _parse(_read(text), text), changes or {})
+    if not text.endswith((".yaml", ".yml")) and text not in recipe_names():
+        raise CatalogError(
+            f"unknown recipe {shorten(text)}{suggest(text, recipe_names())}; a file of your own ends in .yaml"
+        )
+    file = _FOLDER.joinpath(f"{text}.yaml") if text in recipe_names() else Path(text)
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CatalogError(f"recipe {text} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise CatalogError(f"recipe {text} is not a list of settings; zoo/training/recipes/modern.yaml shows one")
+    return change_recipe(text, content, changes or {})
 
 
 def change_recipe(name: str, content: Mapping[str, Any], changes: Mapping[str, Any]) -> Recipe:
@@ -148,34 +145,7 @@ def change_recipe(name: str, content: Mapping[str, Any], changes: Mapping[str, A
     try:
         return Recipe.model_validate({**content, **changes})
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}, not {e['input']!r}" if e["loc"] else e["msg"]
-            for e in error.errors()
-        )
-        raise CatalogError(f"recipe {name}: {problems}") from error
-
-
-def _read(name: str) -> str:
-    if name.endswith(_SUFFIXES):
-        try:
-            return Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CatalogError(f"recipe {name} cannot be read: {error}") from error
-    if name not in recipe_names():
-        raise CatalogError(
-            f"unknown recipe {shorten(name)}{suggest(name, recipe_names())}; a file of your own ends in .yaml"
-        )
-    return _FOLDER.joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-
-
-def _parse(text: str, name: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CatalogError(f"recipe {name} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise CatalogError(f"recipe {name} is not a list of settings; zoo/training/recipes/modern.yaml shows one")
-    return content
+        raise CatalogError(f"recipe {name}: {complaints(error)}") from error
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -184,7 +154,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         raise CatalogError(f"timm has no optimizer {recipe.optimizer!r}{suggest(recipe.optimizer, list_optimizers())}")
     betas: dict[str, Any] = {} if recipe.betas is None else {"betas": recipe.betas}
     try:
-        optimizer = create_optimizer_v2(
+        return create_optimizer_v2(
             model,
             opt=recipe.optimizer,
             lr=recipe.learning_rate,
@@ -195,25 +165,17 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         )
     except (TypeError, ValueError) as error:
         raise CatalogError(f"the optimizer {recipe.optimizer} does not take the recipe's settings: {error}") from error
-    if betas and "betas" not in optimizer.defaults:  # timm drops an option that an optimiser does not take
-        raise CatalogError(f"the optimizer {recipe.optimizer} has no betas; leave them out of the recipe")
-    return optimizer
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """Build the schedule, stepped by the number of updates; an epoch has `steps` of them."""
-    growths = [recipe.cycle_growth**i for i in range(recipe.cycles)]
-    scheduled = recipe.epochs - (recipe.warmup if recipe.warmup_first else 0)
     schedule, _ = create_scheduler_v2(
         optimizer,
         sched=recipe.schedule,
-        num_epochs=scheduled / sum(growths),  # of the first cosine
+        num_epochs=recipe.epochs - (recipe.warmup if recipe.warmup_first else 0),
         warmup_epochs=recipe.warmup,
         warmup_lr=recipe.learning_rate * recipe.warmup_start,
         warmup_prefix=recipe.warmup_first,
-        cycle_mul=float(recipe.cycle_growth),
-        cycle_decay=1.0,
-        cycle_limit=recipe.cycles,
         step_on_epochs=False,
         updates_per_epoch=steps,
     )
@@ -239,5 +201,5 @@ def build_augmentation(recipe: Recipe, size: tuple[int, int]) -> v2.Transform | 
     if recipe.crop_share < 1:
         transforms.append(v2.RandomResizedCrop(size, scale=(recipe.crop_share, 1.0), antialias=True))
     if recipe.randaugment:
-        transforms.append(v2.RandAugment(recipe.randaugment, recipe.randaugment_magnitude))
+        transforms.append(v2.RandAugment(recipe.randaugment))
     return v2.Compose(transforms) if transforms else None
