@@ -53,7 +53,11 @@ def _write_part(path: Path, write: Callable[[IO[bytes]], object], stack: ExitSta
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """Replace a file by these bytes, as `replace_file` does."""
-    replace_file(path, lambda file: file.write(content))
+    replace_file(path, _writing(content))
+
+
+def _writing(content: bytes) -> Callable[[IO[bytes]], int]:
+    return lambda file: file.write(content)
 
 
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -71,7 +75,7 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         for name, content in contents.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            parts.append((_write_part(target, lambda file, content=content: file.write(content), stack), target))
+            parts.append((_write_part(target, _writing(content), stack), target))
         for part, target in parts:
             os.replace(part, target)
     for parent in {target.parent for _, target in parts}:

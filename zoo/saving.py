@@ -454,7 +454,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
     content = _read_content(path)
     state, arch = content, ""
     if isinstance(content, Mapping):
-        arch = content.get("arch")
+        arch = str(content.get("arch", ""))
         nested = (content[entry] for entry in ("state_dict", "model") if isinstance(content.get(entry), Mapping))
         state = next(nested, content)
     if not isinstance(state, Mapping) or not state:
@@ -469,7 +469,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
             )
     prefix = "module." if all(key.startswith("module.") for key in state) else ""
     tensors = {key.removeprefix(prefix): value.detach() for key, value in state.items()}
-    return tensors, arch if isinstance(arch, str) else ""
+    return tensors, arch
 
 
 def _read_content(path: Path) -> Any:

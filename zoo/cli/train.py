@@ -104,9 +104,9 @@ def train_command(
 
     from zoo.training import DataOptions, Display, train
 
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     given |= {"precision": precision, "compile": compile or None}
-    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    changes = {key: value for key, value in given.items() if value is not None}
     changes |= {key.replace("-", "_"): value for key, value in _read(settings, "--set").items()}
     display = Display()
     result = train(

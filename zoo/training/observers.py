@@ -76,7 +76,7 @@ class Totals:
         self.steps += 1
         self.seconds += seconds
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Any]:
         """Means over the steps, or over the images."""
         return {
             "train_loss": self.loss / self.steps,

@@ -69,8 +69,9 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
         if len(opened.labels) == len(classes):
             model.reset_classifier(len(classes))
     source, digest = opened.source, opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
-    local = isinstance(source, LocalFolder)
-    loads = f"local-dir:{source.path.resolve()}" if local else opened.loads
+    loads = opened.loads
+    if isinstance(source, LocalFolder):
+        loads = f"local-dir:{source.path.resolve()}"
     return Start(model, (f"starts from {opened.weight_name} with {head}",), opened.weight_name, digest, loads)
 
 
