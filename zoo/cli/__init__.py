@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -30,7 +31,7 @@ from zoo.cli.show import show_command
 from zoo.cli.train import train_command
 from zoo.errors import install_extra
 
-EXAMPLES = {
+EXAMPLES: dict[Callable[..., None], str] = {
     list_command: "list resnet_b8 --encoder ste",
     info_command: "info has8_resnet_b8_m2_d4_ste_bpd.cifar10",
     predict_command: "predict holiday/ cat.jpg --top 5",

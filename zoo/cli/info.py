@@ -1,4 +1,4 @@
-"""`zoo info`: all that is known of a name."""
+"""`zoo info`: parts, size and weights of a model."""
 
 from __future__ import annotations
 
@@ -26,16 +26,15 @@ def info_command(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Say all that is known of a model: its parts, size and weights, and the code that loads it."""
+    """Show a model's parts, size and weights, and the code that loads it."""
     info = zoo.model_info(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
     if as_json:
         print(json.dumps(info))
     else:
-        print_info(info)
+        _print_info(info)
 
 
-def print_info(info: Mapping[str, Any]) -> None:
-    """What `zoo.model_info` says, under headings, with the code that loads the model."""
+def _print_info(info: Mapping[str, Any]) -> None:
     from rich.text import Text
 
     console = rich_console()
@@ -52,7 +51,7 @@ def print_info(info: Mapping[str, Any]) -> None:
 
 
 def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Headings with (label, value) rows."""
+    """Yield headings, each with (label, value) rows."""
     parts = [(c["kind"], f"{c['name']:<12} {c['distribution']} {c['version'] or ''}") for c in info["components"]]
     kinds = {c["kind"] for c in info["components"]}
     yield "parts", parts + [(field, str(value)) for field, value in info["fields"].items() if field not in kinds]
@@ -82,7 +81,7 @@ def _option(name: str, given: Mapping[str, Any]) -> str:
 
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
-    """Labels and values of one weight, as in `WeightRecord`."""
+    """Write the record of one weight as labels and values."""
     from zoo.catalog import EnergyRange, in_words
 
     figures, preprocessing, labels = weight["figures"], weight["preprocessing"], weight["labels"]
@@ -123,7 +122,7 @@ def _prepared(preprocessing: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _training(weight: Mapping[str, Any]) -> Iterator[str]:
-    """What is known of how it was trained, as its card says it."""
+    """Describe how a weight was trained."""
     yield weight["recipe"] or "not stated"
     if weight["epochs"] is not None:
         yield f"{weight['epochs']} epoch" + "s" * (weight["epochs"] > 1)

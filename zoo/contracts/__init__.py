@@ -1,7 +1,6 @@
-"""What an encoder, decoder, neuron, backbone, family, converter and model of energy must offer.
+"""Contracts of encoders, decoders, neurons, backbones, families, converters and models of energy.
 
-Families are described without torch, so that names can be parsed and listed without loading it;
-the tensor contracts are imported on first use.
+Families need no torch, so that names are parsed and listed without it; the others are imported on first use.
 """
 
 from __future__ import annotations
@@ -58,30 +57,22 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Converted": "zoo.contracts.converter",
-    "Converter": "zoo.contracts.converter",
-    "HubFile": "zoo.contracts.converter",
-    "Stated": "zoo.contracts.converter",
-    "EnergyModel": "zoo.contracts.energy",
-    "Operations": "zoo.contracts.energy",
-    "Picojoules": "zoo.contracts.energy",
-    "Prices": "zoo.contracts.energy",
-    "BINARY_LSB_FIRST": "zoo.contracts.encoder",
-    "Backbone": "zoo.contracts.backbone",
-    "BlockPlan": "zoo.contracts.backbone",
-    "ClassifierHead": "zoo.contracts.backbone",
-    "Decoder": "zoo.contracts.decoder",
-    "Encoder": "zoo.contracts.encoder",
-    "FeatureInfo": "zoo.contracts.classifier",
-    "ImageClassifier": "zoo.contracts.classifier",
-    "Neuron": "zoo.contracts.neuron",
-    "NeuronFactory": "zoo.contracts.neuron",
-    "PairBuilder": "zoo.contracts.backbone",
+    name: f"zoo.contracts.{module}"
+    for module, names in {
+        "backbone": ("Backbone", "BlockPlan", "ClassifierHead", "PairBuilder"),
+        "classifier": ("FeatureInfo", "ImageClassifier"),
+        "converter": ("Converted", "Converter", "HubFile", "Stated"),
+        "decoder": ("Decoder",),
+        "encoder": ("BINARY_LSB_FIRST", "Encoder"),
+        "energy": ("EnergyModel", "Operations", "Picojoules", "Prices"),
+        "neuron": ("Neuron", "NeuronFactory"),
+    }.items()
+    for name in names
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a contract of tensors when it is first used, so that names are parsed without torch."""
+    """Import a contract on first use (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,4 +1,4 @@
-"""What a backbone must offer: pairs of blocks that are not built yet, and a head."""
+"""Contract of a backbone: pairs of blocks that are not built yet, and a head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zoo.contracts.neuron import NeuronFactory
 @final
 @dataclass(frozen=True)
 class BlockPlan:
-    """One pair of blocks, not built yet: a family builds the branches that it uses.
+    """A pair of blocks that is not built yet; a family builds the branches that it uses.
 
     Attributes:
         analog: makes the branch (N, C, H, W) → (N, out_channels, H', W').
@@ -38,31 +38,30 @@ class ClassifierHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """(N, num_features, H, W) → (N, num_classes), or (N, hidden_size) with `pre_logits`; the map unpooled."""
+        """Map (N, num_features, H, W) to (N, num_classes), or to (N, hidden_size) with `pre_logits`."""
 
     @abstractmethod
     def reset_classes(self, num_classes: int) -> None:
-        """New last layer(s), none for 0 classes; not named `reset`, which spikingjelly's `reset_net` calls."""
+        """Make new last layers, none for 0 classes. (spikingjelly's `reset_net` would call a method `reset`.)"""
 
     @abstractmethod
     def classifier(self) -> nn.Module:
-        """The layer(s) whose shape depends on the number of classes."""
+        """Return the layers whose shape depends on the number of classes."""
 
     @abstractmethod
     def classifier_names(self) -> tuple[str, ...]:
-        """Their names inside this head."""
+        """Name these layers inside this head."""
 
 
 PairBuilder = Callable[[Callable[[], nn.Module], Callable[[NeuronFactory], nn.Module]], nn.Module]
-"""Given how to make an analog and a spiking branch, the module in which a family uses them."""
+"""Makes the module in which a family uses an analog and a spiking branch, from a function that makes each."""
 
 
 class Backbone(ABC):
     """Builds the paired analog and spiking blocks, stage by stage, from base width b, multiplier m, depth d.
 
     Attributes:
-        pixels_last: whether activations may lie in memory pixel by pixel (channels_last) on the CPU, which is faster; a
-            convolution rounds its own way in either order.
+        pixels_last: allow channels_last activations on the CPU, which is faster but rounds differently.
     """
 
     api_version: ClassVar[int]
@@ -73,28 +72,28 @@ class Backbone(ABC):
 
     @abstractmethod
     def stages(self) -> Sequence[Sequence[BlockPlan]]:
-        """The blocks of every stage, the stem being the first stage where there is one."""
+        """Plan the blocks of every stage; a stem is the first stage."""
 
     @abstractmethod
     def reductions(self) -> Sequence[int]:
-        """Input pixels per feature pixel after every stage."""
+        """List the input pixels per feature pixel after every stage."""
 
     @abstractmethod
     def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
-        """The classifier; `pair` is for heads that have two branches."""
+        """Build the classifier; `pair` is for heads with two branches."""
 
     @abstractmethod
     def first_convs(self) -> tuple[str, ...]:
-        """Names, inside the first block of the first stage, of the convolutions that see the image."""
+        """Name the convolutions that see the image, inside the first block of the first stage."""
 
     @property
     def min_image_size(self) -> int:
-        """The fewest pixels a side that every stage can still make something of."""
+        """Fewest pixels a side that every stage can process."""
         return 1
 
     @final
     def feature_info(self) -> list[FeatureInfo]:
-        """Channels, reduction and module name after every stage."""
+        """List channels, reduction and module name after every stage."""
         return [
             FeatureInfo(num_chs=blocks[-1].out_channels, reduction=reduction, module=f"stages.{i}")
             for i, (blocks, reduction) in enumerate(zip(self.stages(), self.reductions(), strict=True))

@@ -1,4 +1,4 @@
-"""What a network of the zoo must offer: pixels (N, C, H, W) to logits (N, classes), and timm's methods."""
+"""Contract of a network: pixels (N, C, H, W) to logits (N, classes), and timm's methods."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FeatureInfo(TypedDict):
-    """One feature level, in timm's words."""
+    """A feature level, in timm's terms."""
 
     num_chs: int
     reduction: int
@@ -29,7 +29,7 @@ class FeatureInfo(TypedDict):
 
 @final
 class _Evaluation:
-    """The threads that evaluate a network, and the modules that are in training mode otherwise; a copy has none."""
+    """Threads that evaluate a network, and modules to return to training mode after them; not copied."""
 
     def __init__(self) -> None:
         self._lock, self._threads = Lock(), 0
@@ -57,10 +57,9 @@ class _Evaluation:
 
 
 class ImageClassifier(nn.Module, ABC):
-    """Pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes): what timm's users expect of a model.
+    """Maps pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes), with timm's methods.
 
-    A subclass hands `__init__` what is known before the layers are built. It sets `num_features`,
-    `head_hidden_size` and `feature_info` itself, as they follow from its layers.
+    A subclass sets `num_features`, `head_hidden_size` and `feature_info` itself, since they follow from its layers.
 
     Attributes:
         spec: the parsed name.
@@ -70,8 +69,8 @@ class ImageClassifier(nn.Module, ABC):
         head_hidden_size: width of `forward_head(…, pre_logits=True)`.
         feature_info: channels, reduction and module of every level of `forward_intermediates`.
         min_image_size: fewest pixels a side.
-        grad_checkpointing: whether blocks are recomputed in the backward pass; see `set_grad_checkpointing`.
-        pretrained_cfg: what is known of the weights, in timm's words.
+        grad_checkpointing: see `set_grad_checkpointing`.
+        pretrained_cfg: facts of the weights, in timm's terms.
     """
 
     spec: Spec
@@ -94,38 +93,38 @@ class ImageClassifier(nn.Module, ABC):
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, in_chans, H, W) → (N, num_features, H', W')."""
+        """Map images (N, in_chans, H, W) to features (N, num_features, H', W')."""
 
     @abstractmethod
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The feature map → logits (N, num_classes), or (N, head_hidden_size)."""
+        """Map features to logits (N, num_classes), or to (N, head_hidden_size) with `pre_logits`."""
 
     @abstractmethod
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
-        """The feature maps (N, C_i, H_i, W_i) of levels 0…last."""
+        """Return the feature maps (N, C_i, H_i, W_i) of levels 0…last."""
 
     @abstractmethod
     def get_classifier(self) -> nn.Module:
-        """The layer(s) whose shape depends on the number of classes."""
+        """Return the layers whose shape depends on the number of classes."""
 
     @abstractmethod
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """New, freshly initialised last layer(s), of the network's dtype and device.
+        """Make new, freshly initialised last layers, of the network's dtype and device.
 
         Args:
             num_classes: 0 removes them.
-            global_pool: 'avg'; with 0 classes also '', which removes the pooling too; None keeps what there is, but
-                classes that come back bring 'avg' back.
+            global_pool: 'avg'; with 0 classes also '', which removes the pooling too; None keeps it, or restores 'avg'
+                with new classes.
 
         Raises:
-            OptionError, CompositionError: for another number.
-            InputError: for another pooling; the model is unchanged.
+            OptionError, CompositionError: another number.
+            InputError: another pooling; the model is unchanged.
         """
 
     @property
     @abstractmethod
     def classifier_names(self) -> tuple[str, ...]:
-        """Module names of the last layer(s)."""
+        """Module names of the last layers."""
 
     @property
     @abstractmethod
@@ -135,7 +134,7 @@ class ImageClassifier(nn.Module, ABC):
     @property
     @abstractmethod
     def spiking_module_names(self) -> tuple[str, ...]:
-        """The outermost modules that run T times; none in a network without spikes."""
+        """Names of the outermost modules that run T times; none in a network without spikes."""
 
     @property
     @abstractmethod
@@ -145,37 +144,32 @@ class ImageClassifier(nn.Module, ABC):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass instead of keeping their activations.
 
-        Gradients are the same; running statistics of batch norms take in every batch twice.
+        Gradients are the same; running statistics of batch norms see every batch twice.
         """
         self.grad_checkpointing = enable
 
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
         """Fold batch norms into the convolutions before them, in place, for faster inference; returns the network.
 
-        A second call changes nothing, and neither does the first if nothing can be folded. Outputs of a hybrid differ
-        by more than rounding, since a rounded value may flip a bit plane: by up to 0.9 of a logit for
-        `has8_resnet_b8_m2_d4_ste_bpd.cifar10`, one answer of 64. Of a batch norm's 2C parameters C remain, the
-        convolution's bias, so `state_dict` has other keys: weights are loaded first. Training goes on without batch
-        norms. A convolution's weight lies in memory as its maps do (channels_last): safetensors stores
-        `value.contiguous()` of it.
+        Outputs of a hybrid differ by more than rounding, since a rounded value may flip a bit plane: by up to 0.9 of a
+        logit for `has8_resnet_b8_m2_d4_ste_bpd.cifar10`, one answer of 64. `state_dict` has other keys afterwards, so
+        load weights first. Weights of convolutions lie channels_last: store `value.contiguous()` in safetensors.
 
         Args:
-            dtype: torch.bfloat16 or torch.float16: convolutions and linear layers are rounded to it here, once, and
-                cast their own input, as autocast does on every call. Outputs are those under autocast bit for bit.
-                None leaves them in float32.
+            dtype: torch.bfloat16 or torch.float16 to round convolutions and linear layers to it once; they cast their
+                own input, and outputs equal those under autocast bit for bit. None leaves them in float32.
 
         Raises:
-            InputError: in training mode, or where a batch norm keeps no statistics, or another dtype; nothing is
-                changed then.
+            InputError: in training mode, for a batch norm without statistics, or another dtype; nothing is changed.
         """
         return self
 
-    # As in transformers and timm. These reach up to the loader, the writer and the publisher, imported on use.
+    # As in transformers and timm; loader, writer and publisher are imported on use.
 
     @classmethod
     @final
     def from_pretrained(cls, name: Path | str, *, revision: str | None = None, **keywords: Any) -> ImageClassifier:
-        """Load what `save_pretrained`, `push_to_hub` or `zoo publish` wrote, verified as `zoo.create_model` does.
+        """Load and verify a network that `save_pretrained`, `push_to_hub` or `zoo publish` wrote.
 
         Example:
             >>> import zoo
@@ -185,9 +179,9 @@ class ImageClassifier(nn.Module, ABC):
             ['cat', 'dog']
 
         Args:
-            name: a folder, or `org/name` of a repository; also what `create_model` takes.
+            name: a folder, `org/name` of a repository, or a name for `zoo.create_model`.
             revision: commit of the repository, 40 hexadecimal digits; None for the newest, with a warning.
-            **keywords: further ones of `zoo.create_model`.
+            **keywords: of `zoo.create_model`.
 
         Raises:
             ModelNameError, HubError, WeightError: as `zoo.create_model` does.
@@ -241,7 +235,7 @@ class ImageClassifier(nn.Module, ABC):
 
     @final
     def check_image(self, x: Tensor) -> None:
-        """Raise `InputError` for what is not a tensor of images: type, rank, channels or size."""
+        """Raise `InputError` if x has another type, rank, number of channels or size than images."""
         if isinstance(x, Proxy):  # torch.fx traces the operations; there is no image yet
             return
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -257,15 +251,15 @@ class ImageClassifier(nn.Module, ABC):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Run the block in eval mode without gradients; then put every module back into its own mode.
+        """Run the block in eval mode without gradients; afterwards every module has its own mode again.
 
-        Threads may evaluate one network at once: the first sets the mode, the last one puts it back.
+        Threads may evaluate one network at once: the first sets the mode, the last restores it.
         """
         with self._evaluation.begin(self), torch.no_grad():
             yield
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (N, in_chans, H, W) in [0, 1] → logits (N, num_classes)."""
+        """Map images (N, in_chans, H, W) in [0, 1] to logits (N, num_classes)."""
         return self.forward_head(self.forward_features(x))
 
     def forward_intermediates(
@@ -277,18 +271,18 @@ class ImageClassifier(nn.Module, ABC):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Feature maps of chosen levels, with timm's signature.
+        """Return feature maps of chosen levels, with timm's signature.
 
         Args:
             x: (N, in_chans, H, W).
             indices: the last n levels, these levels (negative from the end), or all.
             norm: no effect; there is no norm layer after the last block.
-            stop_early: the highest chosen level is the final feature map; what lies above is not computed.
+            stop_early: compute no level above the highest chosen one, which is then the final feature map.
             output_fmt: 'NCHW' alone.
             intermediates_only: leave out the final feature map.
 
         Raises:
-            InputError: for another format or an index out of range.
+            InputError: another format, or an index out of range.
         """
         if output_fmt != "NCHW":
             raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
@@ -299,7 +293,7 @@ class ImageClassifier(nn.Module, ABC):
 
     @final
     def levels(self, indices: int | Sequence[int] | None) -> list[int]:
-        """Levels from 0 that `indices` means, as `forward_intermediates` takes it; raises `InputError`."""
+        """Return levels from 0 for the `indices` of `forward_intermediates`; raises `InputError`."""
         count = len(self.feature_info)
         if indices is None:
             return list(range(count))

@@ -1,4 +1,4 @@
-"""The contract of a converter of foreign checkpoints. Imports no torch."""
+"""Contract of a converter of foreign checkpoints. Imports no torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class HubFile:
-    """A published checkpoint on the Hugging Face Hub.
+    """A published .safetensors file on the Hugging Face Hub.
 
     Attributes:
         repo_id: `org/name`.
-        filename: inside it, a .safetensors.
-        revision: its commit of 40 hexadecimal digits; None for the newest.
+        filename: inside it.
+        revision: its commit, 40 hexadecimal digits; None for the newest.
     """
 
     repo_id: str
@@ -30,15 +30,15 @@ class HubFile:
 @final
 @dataclass(frozen=True)
 class Stated:
-    """What is known of a checkpoint beside its tensors; the defaults stand for what its publisher does not state.
+    """Facts of a checkpoint beside its tensors; the defaults stand for those that its publisher does not state.
 
     Attributes:
         license: of the weights.
         labels: a name for every class, in the order of the logits.
-        dataset: what it was trained on.
+        dataset: that it was trained on.
         image_size: pixels a side that it was trained with.
-        interpolation, crop_pct, mean, std: how images are prepared, as in `zoo.catalog.Preprocessing`.
-        note: what a user must know of this.
+        interpolation, crop_pct, mean, std: preparation of images, as in `zoo.catalog.Preprocessing`.
+        note: for users.
     """
 
     license: str = ""
@@ -58,11 +58,11 @@ class Converted:
     """A checkpoint in the zoo's terms.
 
     Attributes:
-        spec_name: the name of the model that it is of, without tag.
+        spec_name: name of its model, without tag.
         num_classes: logits.
         in_chans: image channels.
-        state: the whole state dict under that model's own keys.
-        note: what a user must know of the result, such as a difference of arithmetic; '' for nothing.
+        state: the whole state dict under that model's keys.
+        note: for users, such as a difference of arithmetic; '' for none.
     """
 
     spec_name: str
@@ -73,12 +73,12 @@ class Converted:
 
 
 class Converter(ABC):
-    """Renames the state dict of somebody else's model.
+    """Renames the keys of a state dict that other code wrote.
 
-    It sees tensors alone: the file is read by `zoo.saving`, which runs no code that a checkpoint holds.
+    It sees tensors alone: `zoo.saving` reads the file, without running code that a checkpoint may hold.
 
     Attributes:
-        options: names of the keyword arguments that its constructor takes; all are strings, none is required.
+        options: keyword arguments of its constructor; all are strings, none is required.
     """
 
     api_version: ClassVar[int]
@@ -86,45 +86,44 @@ class Converter(ABC):
 
     @abstractmethod
     def convert(self, state: Mapping[str, Tensor]) -> Converted:
-        """The same values under the zoo's keys.
+        """Return the same values under the zoo's keys.
 
         Args:
             state: key → tensor, without a common `module.` prefix.
 
         Raises:
-            WeightError: it is not a checkpoint of the kind that it reads; the message names what is missing.
-            InputError: an option has a value that it cannot have.
+            WeightError: it is a checkpoint of another kind; the message names what is missing.
+            InputError: an option has an invalid value.
         """
 
     def locate(self, name: str) -> HubFile | None:
-        """Where the checkpoint lies that its publisher calls `name`; asked where there is no file of that name.
+        """Find a checkpoint by its publisher's name; called if there is no file of that name.
 
         Returns:
-            None for what is not such a name, which is then taken for a file.
+            None if it is no such name; it is then taken for a file.
 
         Raises:
-            InputError: it is like one, but the publisher has no such checkpoint.
+            InputError: it resembles one, but the publisher has no such checkpoint.
         """
         return None
 
     def check_name(self, called: str) -> None:
-        """Refuse by its name what the tensors do not tell apart; by default nothing is refused.
+        """Refuse by its name a checkpoint that its tensors do not tell apart; by default none.
 
         Args:
-            called: the name of the file without its ending, what the checkpoint itself says under `arch`, or what
-                `locate` was given.
+            called: name of the file without its ending, the checkpoint's own `arch`, or the name given to `locate`.
 
         Raises:
-            WeightError: it names a network with the keys and shapes of one that is converted, and another forward.
+            WeightError: it is a network with these keys and shapes, but another forward pass.
         """
         return None
 
     def describe(self, converted: Converted, name: str) -> Stated:
-        """What is known of the checkpoint beside its tensors.
+        """State the facts of a checkpoint beside its tensors.
 
         Args:
-            converted: what `convert` made of it.
-            name: as `locate` was given it; '' for a file.
+            converted: result of `convert`.
+            name: as given to `locate`; '' for a file.
 
         Raises:
             InputError, WeightError: an option or the name does not fit the tensors.

@@ -1,4 +1,4 @@
-"""What a decoder must offer."""
+"""Contract of a decoder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from zoo.errors import CompositionError
 
 
 class Decoder(nn.Module, ABC):
-    """(T, N, C, …) → (N, C, …).
+    """Maps spikes (T, N, C, …) to values (N, C, …).
 
     Attributes:
-        codes: the codes it can read; None for any.
-        timesteps: the T it needs; None for any.
-        options: names of the keyword arguments that its constructor takes; none is required.
-        prices: what it is charged with; by default a multiplication for every spike.
+        codes: codes that it reads; None for any.
+        timesteps: T that it needs; None for any.
+        options: keyword arguments of its constructor; none is required.
+        prices: operations that it is charged with; by default a multiplication for every spike.
     """
 
     api_version: ClassVar[int]
@@ -34,7 +34,7 @@ class Decoder(nn.Module, ABC):
 
     @final
     def check(self, encoder: Encoder) -> None:
-        """Raise `CompositionError` where this decoder cannot read what `encoder` emits."""
+        """Raise `CompositionError` if this decoder cannot read the code or the T of `encoder`."""
         if self.codes is not None and encoder.code not in self.codes:
             raise CompositionError(
                 f"{type(self).__name__} reads the code {' or '.join(sorted(self.codes))}, but "
@@ -43,10 +43,5 @@ class Decoder(nn.Module, ABC):
         if self.timesteps is not None and encoder.timesteps != self.timesteps:
             raise CompositionError(
                 f"{type(self).__name__} needs T = {self.timesteps}, but {type(encoder).__name__} "
-                f"emits T = {encoder.timesteps}; "
-                f"choose an encoder with T = {self.timesteps}"
+                f"emits T = {encoder.timesteps}; choose an encoder with T = {self.timesteps}"
             )
-
-    def extra_repr(self) -> str:
-        codes = "any" if self.codes is None else sorted(self.codes)
-        return f"codes={codes}, timesteps={self.timesteps or 'any'}"

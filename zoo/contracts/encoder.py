@@ -1,4 +1,4 @@
-"""What an encoder must offer. Shapes: N batch, T timesteps, C channels; … any trailing dimensions, also none."""
+"""Contract of an encoder. Shapes: N batch, T timesteps, C channels; … any trailing dimensions, also none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from zoo.contracts.price import ENCODER_PRICES, Price
 
 BINARY_LSB_FIRST = "binary-lsb-first"
-"""The code of bit planes: plane t is bit t of an integer, the least significant first."""
+"""Code of bit planes: plane t is bit t of an integer, the least significant first."""
 
 BINARY_MSB_FIRST = "binary-msb-first"
 """The same bits, the most significant first."""
@@ -20,15 +20,14 @@ CONSTANT = "constant"
 
 
 class Encoder(nn.Module, ABC):
-    """(N, C, …) real → (T, N, C, …) in {0, 1}, of the input's dtype; with the code `CONSTANT`, real values.
+    """Maps values (N, C, …) to planes (T, N, C, …) in {0, 1} of the input's dtype; real ones with code `CONSTANT`.
 
     Attributes:
-        code: what the planes mean, in the words that decoders name (`BINARY_LSB_FIRST`).
-        differentiable: whether a gradient of the input's shape comes back.
-        options: names of the keyword arguments that its constructor takes; none is required.
-        repeatable: whether the same x gives the same planes in training mode too, bit for bit, as it has to in eval
-            mode.
-        prices: what it is charged with; by default the range step, and a comparison in every timestep.
+        code: of the planes, as decoders name it (`BINARY_LSB_FIRST`).
+        differentiable: True if it has a gradient of the input's shape.
+        options: keyword arguments of its constructor; none is required.
+        repeatable: True if equal inputs give equal planes in training mode too, as they must in eval mode.
+        prices: operations that it is charged with; by default the range step and a comparison in every timestep.
     """
 
     api_version: ClassVar[int]
@@ -41,11 +40,8 @@ class Encoder(nn.Module, ABC):
     @property
     @abstractmethod
     def timesteps(self) -> int:
-        """T, the number of planes that `forward` emits."""
+        """T, the number of planes."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Encode x; a sample's planes depend on that sample alone."""
-
-    def extra_repr(self) -> str:
-        return f"code={self.code!r}, timesteps={self.timesteps}, differentiable={self.differentiable}"

@@ -1,4 +1,4 @@
-"""The contract of a model of energy: picojoules from what images set off in a network. Imports no torch."""
+"""Contract of a model of energy: picojoules from operations that were counted. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True)
 class SynapticLayer:
-    """A convolution or linear layer; whole numbers over all images and timesteps.
+    """A convolution or linear layer; counts are sums over all images and timesteps.
 
     Attributes:
-        name: the module's.
+        name: of the module.
         branch: 'analog' or 'spiking'.
         operation: 'AC' if every input was 0 or 1, else 'MAC'.
-        reason: why.
+        reason: for the operation.
         dense: multiply-accumulates with every weight, zeros and padding too.
         used: pairs of a nonzero input and a weight.
-        counted: what it is charged with: `used` accumulates, or `dense` multiply-accumulates.
+        counted: `used` accumulates, or `dense` multiply-accumulates.
         nonzero: nonzero inputs.
         outputs: values returned.
     """
@@ -48,10 +48,10 @@ class SpikeRate:
     """Spikes of a neuron layer or an encoder, over all images.
 
     Attributes:
-        name: the module's.
-        kind: its class.
-        encoder: whether it is an encoder; the network's mean rate is that of its neurons.
-        spikes: how many.
+        name: of the module.
+        kind: class of the module.
+        encoder: True for an encoder, which the network's mean rate leaves out.
+        spikes: number of spikes.
         values: neurons times timesteps times images.
     """
 
@@ -68,38 +68,37 @@ class SpikeRate:
 
 
 class Operations(Protocol):
-    """What a number of images set off in a network, summed over images and timesteps."""
+    """Counts of a network, summed over images and timesteps.
+
+    Attributes:
+        images: number of images.
+        synapses: convolutions and linear layers.
+        rates: encoders and neuron layers.
+        other: work outside convolutions and linear layers.
+        repeated: part of `other` that every timestep repeats.
+    """
 
     @property
-    def images(self) -> int:
-        """The number of images."""
-
+    def images(self) -> int: ...
     @property
-    def synapses(self) -> tuple[SynapticLayer, ...]:
-        """Every convolution and linear layer."""
-
+    def synapses(self) -> tuple[SynapticLayer, ...]: ...
     @property
-    def rates(self) -> tuple[SpikeRate, ...]:
-        """Every encoder and neuron layer."""
-
+    def rates(self) -> tuple[SpikeRate, ...]: ...
     @property
-    def other(self) -> Work:
-        """All work outside convolutions and linear layers."""
-
+    def other(self) -> Work: ...
     @property
-    def repeated(self) -> Work:
-        """The part of `other` that every timestep repeats."""
+    def repeated(self) -> Work: ...
 
 
 @final
 @dataclass(frozen=True)
 class Picojoules:
-    """The energy of one image, on average.
+    """Average energy of an image.
 
     Attributes:
-        total: all of it.
-        spikes: the part that grows with the number of spikes.
-        timesteps: the part that grows with T at the same spike rate.
+        total: of all operations.
+        spikes: part that grows with the number of spikes.
+        timesteps: part that grows with T at the same spike rate.
     """
 
     total: float
@@ -125,11 +124,11 @@ class Prices:
     access: float = 0.0
 
     def arithmetic(self, work: Work) -> float:
-        """Energy of work that no spike triggers."""
+        """Return the energy of work that no spike triggers."""
         return self.mac * work.macs + self.ac * work.acs
 
     def layer(self, layer: SynapticLayer) -> float:
-        """Energy of a convolution or linear layer.
+        """Return the energy of a convolution or linear layer.
 
         A spike is read once; for each of its weights the weight is read, and the membrane potential read and written. A
         multiply-accumulate reads a weight and an input, and an output is written once (Lemaire and others, 2022).
@@ -139,7 +138,7 @@ class Prices:
         return self.mac * layer.dense + self.access * (2 * layer.dense + layer.outputs)
 
     def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image, averaged over all images.
+        """Return the energy of one image, averaged over all images.
 
         Example:
             >>> from types import SimpleNamespace
@@ -159,16 +158,15 @@ class Prices:
 class EnergyModel(ABC):
     """A published model of energy: one more row in `zoo profile`, under the name of its entry point.
 
-    One object is made for each network that is measured. A model that follows from counted operations implements
-    `estimate` alone, usually as `Prices(…).estimate(operations)`; one that counts for itself runs the network in
-    `measure`.
+    One object is made for each network. A model of counted operations implements `estimate` alone, usually as
+    `Prices(…).estimate(operations)`; one that counts for itself runs the network in `measure`.
 
     Attributes:
-        source: who published its prices, and its rules if they are not ours.
+        source: publication of its prices, and of its rules if they are not ours.
         prices: in words.
-        charges: what it counts.
-        leaves_out: what it does not count.
-        saturates: whether energy grows more slowly than the number of spikes.
+        charges: operations that it counts.
+        leaves_out: operations that it does not count.
+        saturates: True if energy grows more slowly than the number of spikes.
     """
 
     api_version: ClassVar[int]
@@ -186,10 +184,10 @@ class EnergyModel(ABC):
 
     @abstractmethod
     def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image.
+        """Return the energy of one image.
 
         Args:
-            operations: what all images set off.
+            operations: counts over all images.
 
         Raises:
             CompositionError: the model does not apply to this network; the message says why.

@@ -1,4 +1,4 @@
-"""The contract of a family: its name fields, and how components become a network. Imports no torch."""
+"""Contract of a family: the fields of its names, and the network that components become. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ MAX_CHANNELS = 4096
 
 
 class Components(Protocol):
-    """What a family needs of the registry: the class behind a component's name."""
+    """The registry, as families see it."""
 
     def load(self, kind: str, name: str) -> type[Any]:
-        """The class; raises a `ComponentError` or `UnknownComponentError`."""
+        """Load the class behind a name; raises a `ComponentError` or `UnknownComponentError`."""
 
 
 @final
 @dataclass(frozen=True)
 class BuildRequest:
-    """What a family gets to build a network from.
+    """Input of `Family.build`.
 
     Attributes:
         spec: the parsed name.
-        components: where to load the components that it names.
+        components: loads the components of the name.
         num_classes: logits; 0 for none.
         in_chans: image channels.
     """
@@ -49,14 +49,14 @@ class BuildRequest:
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Those of `Family.options` that were given."""
+        """Given options of the family, out of `Family.options`."""
         return self.spec.options.get("family", {})
 
     def component(self, kind: str) -> Callable[..., Any]:
-        """The class that the name has for this kind ('encoder', 'neuron', …), with the options given for it.
+        """Load the name's class of a kind ('encoder', 'neuron', …) and bind its given options.
 
         Raises:
-            OptionError: the class does not declare an option of that name.
+            OptionError: the class declares no option of that name.
             ComponentError, UnknownComponentError: as `Components.load` does.
         """
         self._asked.add(kind)
@@ -70,13 +70,11 @@ class BuildRequest:
         return partial(cls, **given) if given else cls
 
     def check_all_used(self) -> None:
-        """Raise `OptionError` where options were given to what the network does not have, or the family ignores."""
+        """Raise `OptionError` if a kind that the network lacks, or that the family ignores, was given options."""
         for kind in self.spec.options.keys() - self._asked - {"family"}:
             if self.spec.get(kind) is None:
-                raise OptionError(f"{self.spec} has no {kind}, so there is nothing that {kind}_options could change")
-            raise OptionError(
-                f"the family {self.spec.family!r} gives no options to its {kind}; leave {kind}_options out"
-            )
+                raise OptionError(f"{self.spec} has no {kind}; leave {kind}_options out")
+            raise OptionError(f"family {self.spec.family!r} gives no options to its {kind}; leave {kind}_options out")
 
 
 WITHOUT_SPIKES = "An image classifier without spikes"
@@ -85,11 +83,11 @@ WITHOUT_SPIKES = "An image classifier without spikes"
 @final
 @dataclass(frozen=True)
 class About:
-    """What a model card says of a network, in Markdown.
+    """Description of a network on its model card, in Markdown.
 
     Attributes:
-        summary: a sentence or more on what kind of network it is.
-        paper: what it follows, such as `the HAS-8 paper`; empty for none.
+        summary: the kind of network, in sentences.
+        paper: that it follows, such as `the HAS-8 paper`; empty for none.
         citation: of that paper; empty for none.
     """
 
@@ -104,12 +102,12 @@ class PublishedWeights:
     """Weights that a network's own publisher keeps on the Hugging Face Hub, and no catalog lists.
 
     Attributes:
-        tag: what they are called.
+        tag: their name.
         architecture: the publisher's name of the network.
-        file: where they lie, beside a config.json of timm's form.
-        prefix: what the network's keys have in front of the file's.
-        num_classes, in_chans: of the network that they are of.
-        stated: how images are prepared, what the classes are called, and the licence.
+        file: their file, beside a config.json of timm's form.
+        prefix: of the network's keys, in front of the file's.
+        num_classes, in_chans: of their network.
+        stated: preparation of images, labels, licence.
     """
 
     tag: str
@@ -125,10 +123,9 @@ class Family(ABC):
     """Parses its own remainder of a name and builds the network that it describes.
 
     Attributes:
-        named_by: fields whose value is a name in another distribution, with that distribution; like components they
-            are shown with its version, which is stored with weights.
-        examples: names of its smallest networks, each behind `family_`, which the conformance kit tries where a test
-            names none; a `GrammarFamily` needs none, for the kit makes one of every grammar.
+        named_by: fields whose value is a name in another distribution → that distribution; its version is stored with
+            weights, as a component's is.
+        examples: smallest names behind `family_`, for the conformance kit; a `GrammarFamily` needs none.
     """
 
     api_version: ClassVar[int]
@@ -137,18 +134,18 @@ class Family(ABC):
 
     @abstractmethod
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
-        """Fields of the name after `family_`; raises `ModelNameError`."""
+        """Parse the name behind `family_` into fields; raises `ModelNameError`."""
 
     @abstractmethod
     def format(self, fields: Mapping[str, Value]) -> str:
-        """The canonical remainder, so that parse(format(fields)) == fields."""
+        """Write fields as the canonical remainder: parse(format(fields)) == fields."""
 
     @abstractmethod
     def build(self, request: BuildRequest) -> ImageClassifier:
-        """The network, freshly initialised; raises `CompositionError`."""
+        """Build the network, freshly initialised; raises `CompositionError`."""
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
-        """What a model card says of the network; by default whether it spikes, and the docstring's first paragraph.
+        """Describe the network for a model card; by default with the docstring's first paragraph.
 
         Args:
             fields: of its name.
@@ -159,28 +156,28 @@ class Family(ABC):
         return About(f"{kind}: {summary.rstrip('.')}." if summary else f"{kind}.")
 
     def control(self, fields: Mapping[str, Value]) -> str | None:
-        """The name of the same network without spikes, which a comparison shows beside it; None where there is none."""
+        """Name the same network without spikes, for comparisons; None if there is none."""
         return None
 
     def names(self) -> tuple[str, ...]:
-        """Every name behind `family_`, where they can be listed; none where there are too many. Imports no torch."""
+        """List all names behind `family_`; none if there are too many. Imports no torch."""
         return ()
 
     def published(self, fields: Mapping[str, Value], tag: str | None) -> PublishedWeights | None:
-        """The weights that the network's own publisher has of it; by default None, for there is no such publisher.
+        """Find the weights of the network's own publisher; None if it has no such publisher.
 
         Args:
             fields: of its name.
-            tag: what they are called; None for the publisher's default.
+            tag: of the weights; None for the publisher's default.
 
         Raises:
-            ModelNameError: the publisher has none, or none of that tag.
+            ModelNameError: the publisher has no such weights.
         """
         return None
 
     @property
     def options(self) -> frozenset[str]:
-        """Names of the further keyword arguments that `create_model` may pass on."""
+        """Names of further keyword arguments of `create_model`."""
         return frozenset()
 
 
@@ -192,13 +189,13 @@ class GrammarFamily(Family):
     @final
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
         texts = remainder.split("_")
-        grammar = self._grammar(len(texts))
+        grammar = min(self.grammars, key=lambda each: min(abs(len(texts) - length) for length in each.lengths))
         try:
             fields = grammar.parse(texts, known)
         except ModelNameError as error:
-            forms = " | ".join(grammar.pattern for grammar in self.grammars)
-            if len(self.grammars) == 1 or "the form is" in str(error):
+            if len(self.grammars) == 1:
                 raise
+            forms = " | ".join(each.pattern for each in self.grammars)
             raise type(error)(f"{error}; the forms are {forms}") from None
         self.check(dict(fields))
         return fields
@@ -211,15 +208,8 @@ class GrammarFamily(Family):
         raise ModelNameError(f"no name has exactly the fields {sorted(fields)}")
 
     def names(self) -> tuple[str, ...]:
-        """Those of the grammars in which every part is one of a fixed set of words."""
+        """List the names of grammars whose parts are all fixed words."""
         return tuple(name for grammar in self.grammars for name in grammar.names)
 
     def check(self, fields: Mapping[str, Value]) -> None:
-        """Raise `ModelNameError` for values that are valid one by one but not together."""
-
-    def _grammar(self, length: int) -> Grammar:
-        for grammar in self.grammars:
-            if length in grammar.lengths:
-                return grammar
-        long_enough = [grammar for grammar in self.grammars if length <= max(grammar.lengths)]
-        return min(long_enough or self.grammars, key=lambda g: min(abs(length - n) for n in g.lengths))
+        """Raise `ModelNameError` if values do not go together."""

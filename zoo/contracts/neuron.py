@@ -1,4 +1,4 @@
-"""What a neuron must offer."""
+"""Contract of a neuron."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from zoo.contracts.price import NEURON_PRICES, Price
 
 
 class Neuron(nn.Module, ABC):
-    """(T, N, …) real → (T, N, …) in {0, 1}, starting from rest on every call and leaving no state behind.
+    """Maps currents (T, N, …) to spikes (T, N, …) in {0, 1}, from rest on every call, without state between calls.
 
     Attributes:
-        options: names of the keyword arguments that its constructor takes; none is required.
-        prices: what it is charged with; by default what a leaky one is.
+        options: keyword arguments of its constructor; none is required.
+        prices: operations that it is charged with; by default those of a leaky one.
     """
 
     api_version: ClassVar[int]
@@ -25,7 +25,7 @@ class Neuron(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Spikes of T timesteps of input current; equal inputs give equal outputs."""
+        """Return the spikes of T timesteps of input current; equal inputs give equal outputs."""
 
 
 NeuronFactory = Callable[[], nn.Module]

@@ -1,4 +1,4 @@
-"""The one rule of precision: intensities and membrane potentials are float32 at least, whatever a model's dtype is."""
+"""Precision of intensities and membrane potentials: float32 at least, whatever a model's dtype."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x, widened where it is narrower.
+    """Widen x to float32 if it is narrower.
 
     In bfloat16 255·x would be rounded twice, in float16 a range could overflow, and in both a small current would
     not add to a potential.

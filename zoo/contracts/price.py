@@ -1,4 +1,4 @@
-"""What an encoder, a decoder or a neuron is charged with when operations are counted. Imports no torch.
+"""Operations that an encoder, a decoder or a neuron is charged with. Imports no torch.
 
 A component declares its `prices`; one that declares none is charged with the default of its kind. A comparison counts
 as an accumulate (it is a subtraction), a multiplication on its own as a multiply-accumulate. Convolutions and linear
@@ -32,13 +32,13 @@ NOTHING = Work()
 @final
 @dataclass(frozen=True)
 class Price:
-    """The price of one operation; T timesteps hold T times the values.
+    """Price of one operation; T timesteps hold T times the values.
 
     Attributes:
-        operation: its name in reports.
+        operation: name in reports.
         read: for every value that it reads: an encoder activations, a decoder spikes, a neuron currents.
         written: for every value that it writes.
-        reason: why so.
+        reason: for the price.
     """
 
     operation: str
@@ -47,7 +47,7 @@ class Price:
     reason: str = ""
 
 
-# What more than one component does; for anything else a component makes a price of its own.
+# Prices that components share; others make their own.
 
 RANGE_STEP = Price(
     "range step",
