@@ -21,7 +21,6 @@ from zoo.catalog import Preprocessing
 from zoo.data.images import (
     MAX_PIXELS,
     Transform,
-    display_name,
     find_images,
     fit,
     read_image,
@@ -197,10 +196,6 @@ def test_a_bad_file_is_an_error_that_names_it(tmp_path: Path, content: Any) -> N
             read_image(name)
 
 
-def test_names_are_shown_on_one_printable_line() -> None:
-    assert display_name("a\nb\x1b[31m\udcff é.png") == r"a\nb\x1b[31m\udcff é.png"
-
-
 # Preparing ------------------------------------------------------------------------------------------------------------
 
 
@@ -221,13 +216,6 @@ def test_an_image_of_any_shape_keeps_its_centre(size: tuple[int, int]) -> None:
     x = Transform(Preprocessing(size=10))(Image.new("RGB", size, (255, 0, 51)))
     assert x.shape == (3, 10, 10)
     torch.testing.assert_close(x[:, 5, 5], torch.tensor([1.0, 0.0, 0.2]))
-
-
-@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos"])
-def test_resizing_is_antialiased(method: str) -> None:
-    board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
-    x = Transform(Preprocessing.model_validate({"size": 32, "interpolation": method}))(Image.fromarray(board))
-    assert (x[:, 2:-2, 2:-2] - 0.5).abs().max() < 0.02
 
 
 @pytest.mark.parametrize("crop_pct", [0.875, 0.95])

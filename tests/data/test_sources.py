@@ -65,8 +65,8 @@ def test_all_forms_hold_the_same_images_in_the_same_order(form: str, pets: Path,
     assert same(whole, load_data(data))
     assert same(whole, load_data(data, in_memory_bytes=0))  # decoded when it is read
     assert load_data(data).train.fingerprint() == load_data(data).train.fingerprint()
-    assert load_split(data, "val").classes == ("cat", "dog")
-    assert len(load_split(data, "val")) == 26  # what is not divided is measured whole
+    turned = load_split(data, "val", classes=("fox", "dog", "cat"))  # what is not divided is measured whole
+    assert turned.labels.tolist() == [2] * 12 + [1] * 14
 
 
 @pytest.mark.slow
@@ -134,14 +134,13 @@ def test_folders_are_read_as_torchvision_does_without_loops_and_hidden_files(tmp
     (deep / "X.JPEG").write_bytes(encoded(False, 50))
     (deep / "loop").symlink_to(source / "ünï", target_is_directory=True)
     (source / "ünï" / "self").symlink_to("self")
-    for name in ("with space/.hidden.jpg", "with space/notes.txt", "readme.png"):
-        (source / name).write_bytes(b"junk")
     (source / ".cache").mkdir()
+    for name in ("with space/.hidden.jpg", "with space/notes.txt", "readme.png", ".cache/a.png"):
+        (source / name).write_bytes(b"junk")
     folder(tmp_path / "store", {"linked": 2})
     (source / "z").symlink_to(tmp_path / "store" / "linked", target_is_directory=True)
     found = load_split(source, "train")
-    assert Counter(found.labels.tolist()) == {0: 4, 1: 2, 2: 4, 3: 2} or len(found) == 12
-    assert found.damage.count == 0
+    assert (len(found), found.damage.count) == (12, 0)
     assert same(load_data(source), load_data(pack(source, tmp_path / "odd.npz").file))
     classes = folder(tmp_path / "vehicles", {"bus": 5, "car": 5, "train": 5})
     assert load_data(classes).train.classes == ("bus", "car", "train")
@@ -162,10 +161,7 @@ def test_damaged_images_are_counted_named_and_left_out(form: str, memory: int, p
         pixels, labels = split.read(torch.arange(len(split)))
         assert labels.tolist() == [0] * 11 + [1] * 13
         assert split.damage.count == 2
-    assert [name in reason for name, reason in zip(("00001.jpg", "00000.jpg"), split.damage.names, strict=True)] == [
-        True,
-        True,
-    ]
+    assert all(name in told for name, told in zip(("00001.jpg", "00000.jpg"), split.damage.names, strict=True))
     with pytest.raises(InputError, match=r"over 1 damaged images.*00001.jpg.*00000.jpg"):
         load_split(data, "val", in_memory_bytes=memory, max_damaged=1).read(torch.arange(26))
     made = pack(data, tmp_path / "sound.npz")
@@ -194,35 +190,27 @@ def test_a_file_that_was_cut_is_an_error(form: str, share: float, pets: Path, tm
 def _made(kind: str, path: Path) -> None:
     pixels = np.random.default_rng(3).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
-    if kind == "deep":
-        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(path, "PNG")
-    elif kind == "cmyk":
-        image.convert("CMYK").save(path, "JPEG")
-    elif kind == "animated":
-        image.save(path, "GIF", save_all=True, append_images=[image.rotate(90)])
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "gone":
-        path.symlink_to("nowhere.jpg")
-    elif kind == "bomb":
-        path.write_bytes(b"P5 40000 40000 255\n")
-    else:
-        path.write_bytes(encoded(False, 1)[:-99] if kind == "cut" else b"\x89PNG\r\n\x1a\nnoise")
+    match kind:
+        case "deep":
+            Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(path, "PNG")
+        case "cmyk":
+            image.convert("CMYK").save(path, "JPEG")
+        case "animated":
+            image.save(path, "GIF", save_all=True, append_images=[image.rotate(90)])
+        case "pipe":
+            os.mkfifo(path)
+        case "gone":
+            path.symlink_to("nowhere.jpg")
+        case _:
+            bad = {"empty": b"", "bomb": b"P5 40000 40000 255\n", "cut": encoded(False, 1)[:-99], "noise": b"\x89PNG"}
+            path.write_bytes(bad[kind])
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("memory", [2**31, 0])
-@pytest.mark.parametrize(
-    ("kind", "sound"),
-    [("deep", 1), ("cmyk", 1), ("animated", 1)]
-    + [(kind, 0) for kind in ("empty", "pipe", "gone", "bomb", "cut", "noise")],
-)
-def test_every_file_is_read_or_counted(kind: str, sound: int, memory: int, tmp_path: Path) -> None:
-    source = folder(tmp_path / "all", {"a": 2, "b": 2})
+@pytest.mark.parametrize("kind", ["deep", "cmyk", "animated", "empty", "pipe", "gone", "bomb", "cut", "noise"])
+def test_every_file_is_read_or_counted(kind: str, memory: int, tmp_path: Path) -> None:
+    source, sound = folder(tmp_path / "all", {"a": 2, "b": 2}), kind in ("deep", "cmyk", "animated")
     _made(kind, source / "a" / "odd.jpg")
     split = load_split(source, "val", image_size=16, in_memory_bytes=memory)
     pixels, _ = split.read(torch.arange(len(split)))
@@ -244,35 +232,32 @@ def test_files_that_vanish_while_they_are_read_are_counted(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path) -> None:
-    def refuses(source: Any, message: str) -> None:
+    one, some = folder(tmp_path / "one", {"cat": 3}), folder(tmp_path / "some", {"a": 2, "b": 0, "c": 0})
+    both = folder(tmp_path / "both" / "train", {"a": 2, "b": 2}).parent
+    refused = {
+        tmp_path / "nowhere": "nowhere is not a folder",
+        "cifar11": "did you mean 'cifar10'",
+        "hf://datasets/ab/cd": "hfds/ORG/NAME",
+        pets / "cat": "cat holds no class folders",
+        one: "at least two|two or more",
+        some: "no images of 'b', 'c'",
+        both: "no val split",
+    }
+    for source, message in refused.items():
         with pytest.raises(InputError, match=message):
             load_data(source)
-
-    refuses(tmp_path / "nowhere", "nowhere is not a folder")
-    refuses("cifar11", "did you mean 'cifar10'")
-    refuses("hf://datasets/ab/cd", "hfds/ORG/NAME")
-    (tmp_path / "empty").mkdir()
-    refuses(tmp_path / "empty", "empty holds no class folders")
-    refuses(pets / "cat", "cat holds no class folders")
-    refuses(folder(tmp_path / "one", {"cat": 3}), "has 1 classes; valid: two")
-    refuses(folder(tmp_path / "some", {"a": 2, "b": 0, "c": 0}), "no images of 'b', 'c'")
-    refuses(folder(tmp_path / "both" / "train", {"a": 2, "b": 2}).parent, "no val split")
-    folder(tmp_path / "both" / "val", {"a": 2, "x": 2})
-    refuses(tmp_path / "both", "lacks: 'x'")
-    for file in (tmp_path / "both" / "train" / "b").iterdir():
+    folder(both / "val", {"a": 2, "x": 2})
+    with pytest.raises(InputError, match="lacks: 'x'"):
+        load_data(both)
+    shutil.rmtree(both / "val" / "x")
+    for file in (both / "train" / "b").iterdir():
         file.write_bytes(b"junk")
-    shutil.rmtree(tmp_path / "both" / "val" / "x")
-    refuses(tmp_path / "both", "all images of 'b' are damaged")
-    with pytest.raises(InputError, match="has 2 of its 2 classes that the model lacks: 'cat', 'dog'; did you mean"):
+    with pytest.raises(InputError, match="all images of 'b' are damaged"):
+        load_data(both)
+    with pytest.raises(InputError, match="the model lacks: 'cat', 'dog'; did you mean"):
         load_split(pets, "val", classes=("cats", "dogs"))
     with pytest.raises(InputError, match="downloading is switched off"):
         load_data("hfds/no/such", download=False)
-
-
-def test_labels_follow_the_order_that_is_asked_for(pets: Path) -> None:
-    split = load_split(pets, "val", classes=("fox", "dog", "cat"))
-    assert split.classes == ("fox", "dog", "cat")
-    assert split.labels.tolist() == [2] * 12 + [1] * 14
 
 
 # Sizes and fingerprints -----------------------------------------------------------------------------------------------

@@ -6,13 +6,12 @@ import csv
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, NoDownload, model_reference
 from zoo.cli.output import in_units, rich_console, say
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -47,11 +46,8 @@ def compare_command(
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Leave out the networks without spikes that stand beside the hybrids.")
     ] = False,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
-    ] = None,
-    no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
     device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, model_reference
-from zoo.cli.output import say
+from zoo.cli.options import (
+    DATA_HELP,
+    CacheDir,
+    DataRoot,
+    Device,
+    Endpoint,
+    Json,
+    MaxDamaged,
+    NoDownload,
+    model_reference,
+)
+from zoo.cli.output import print_rows, say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.errors import printable
 from zoo.kernels.memory import keep_freed_memory
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from zoo.inference.evaluate import Evaluation, Measurement
+    from zoo.inference.evaluate import Measurement
 
 _MATRIX = 20
 """Classes up to which the whole confusion matrix is printed; above, the most frequent mistakes."""
@@ -50,15 +56,15 @@ def eval_command(
         str,
         typer.Option(metavar="DATA", help=DATA_HELP),
     ],
-    split: Annotated[_Split, typer.Option(help="The split to measure, where the data have both.")] = _Split.VAL,
+    split: Annotated[_Split, typer.Option(help="The split to measure, if the data have both.")] = _Split.VAL,
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--eval-batch-size",
             min=1,
             metavar="N",
-            help="Images at once; another number rounds differently in the last bits.  (default: 250; of large images "
-            "as many as take 1 GiB)",
+            help="Images at once; another number rounds differently in the last bits.  (default: 250; fewer if they "
+            "are larger than 64×64 pixels)",
         ),
     ] = None,
     precision: Annotated[
@@ -76,14 +82,9 @@ def eval_command(
     limit_images: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Measure N images only, as many of every class.")
     ] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
-    ] = None,
-    no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
-    max_damaged: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Damaged images that may be left out; one more is an error.")
-    ] = 100,
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
+    max_damaged: MaxDamaged = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -135,66 +136,33 @@ def eval_command(
 
 
 def _print(measured: Measurement) -> None:
-    from rich.console import Console
-    from rich.text import Text
-
-    console, evaluation, recorded = Console(highlight=False), measured.evaluation, measured.recorded
-    name, data = printable(measured.name), printable(measured.data)
-    console.print(Text.assemble((name, "bold"), f" on {data}"), soft_wrap=True)
-    for note in measured.notes:
-        say(f"note: {note}")
-    console.print()
+    evaluation, recorded = measured.evaluation, measured.recorded
+    say(f"{measured.name} on {measured.data}", *(f"note: {note}" for note in measured.notes), "", sep="\n")
     for name, value in evaluation.top.items():
         known = f"   recorded {recorded[name]:.4f}" if name in recorded else ""
         say(f"{name:<6} {value:9.4f} %{known}")
-    say(f"loss   {evaluation.loss:9.4f}")
-    _print_classes(evaluation, console)
-    _print_confusion(evaluation, console)
-
-
-def _print_classes(evaluation: Evaluation, console: Console) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
     scores, title = evaluation.scores(), "classes"
     if len(scores) > _TABLE:
-        measured = [score for score in scores if score.recall is not None]
-        scores = sorted(measured, key=lambda score: score.recall or 0.0)[:_TABLE]
+        found = [score for score in scores if score.recall is not None]
+        scores = sorted(found, key=lambda score: score.recall or 0.0)[:_TABLE]
         title = f"the {_TABLE} classes with the lowest recall, of {len(evaluation.classes):,}"
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("class", overflow="fold")
-    for column in ("images", "precision, %", "recall, %"):
-        table.add_column(column, justify="right")
-    for score in scores:
-        figures = ("–" if percent is None else f"{percent:.2f}" for percent in (score.precision, score.recall))
-        table.add_row(Text(printable(score.name)), f"{score.images:,}", *figures)
-    say("", title, sep="\n")
-    console.print(table)
-
-
-def _print_confusion(evaluation: Evaluation, console: Console) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
-
-    classes = evaluation.classes
-    if len(classes) > _MATRIX:
-        title = "confusion: the most frequent mistakes"
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("true", "predicted"):
-            table.add_column(column, overflow="fold")
-        table.add_column("images", justify="right")
-        for true, predicted, count in evaluation.mistakes():
-            table.add_row(Text(printable(true)), Text(printable(predicted)), f"{count:,}")
+    say(f"loss   {evaluation.loss:9.4f}", "", title, sep="\n")
+    figures = [
+        {"class": score.name, "images": f"{score.images:,}", "precision, %": score.precision, "recall, %": score.recall}
+        for score in scores
+    ]
+    print_rows([{key: _two_digits(value) for key, value in row.items()} for row in figures], as_json=False)
+    if len(evaluation.classes) > _MATRIX:
+        say("", "confusion: the most frequent mistakes", sep="\n")
+        rows = [dict(zip(("true", "predicted", "images"), each, strict=True)) for each in evaluation.mistakes()]
     else:
-        title = "confusion: rows: true, columns: predicted"
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        table.add_column("")
-        for number in range(len(classes)):
-            table.add_column(str(number), justify="right")
-        for number, (name, row) in enumerate(zip(classes, evaluation.confusion.tolist(), strict=True)):
-            cells = (Text(str(count), "bold" if place == number else "") for place, count in enumerate(row))
-            table.add_row(Text(printable(f"{number} {name}")), *cells)
-    say(title)
-    console.print(table)
+        say("", "confusion: rows: true, columns: predicted", sep="\n")
+        rows = [
+            {"class": f"{number} {name}", **{str(place): count for place, count in enumerate(counts)}}
+            for number, (name, counts) in enumerate(zip(evaluation.classes, evaluation.confusion.tolist(), strict=True))
+        ]
+    print_rows([{key: str(value) for key, value in row.items()} for row in rows], as_json=False)
+
+
+def _two_digits(value: str | float | None) -> str | None:
+    return f"{value:.2f}" if isinstance(value, float) else value

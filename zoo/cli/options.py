@@ -47,6 +47,13 @@ DATA_HELP = (
     "WebDataset, or a folder of either; hfds/ORG/NAME, a set of the Hugging Face Hub."
 )
 """Help of DATA, for all commands that take it."""
+DataRoot = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder of the data sets named above, also for their downloads.")
+]
+NoDownload = Annotated[bool, typer.Option("--no-download", help="Never download a data set.")]
+MaxDamaged = Annotated[
+    int, typer.Option(metavar="N", min=0, help="Damaged images that may be left out; one more is an error.")
+]
 DEVICES = "auto|cpu|cuda|cuda:1|mps"
 """Values of --device, as help shows them."""
 Device = Annotated[

@@ -14,7 +14,9 @@ from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, model_refer
 from zoo.cli.output import print_answer, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError, ModelNameError, printable
+from zoo.names import parse_reference
 from zoo.progress import progress
+from zoo.registry import parse_name
 
 if TYPE_CHECKING:
     from zoo.inference.predict import Failure
@@ -93,53 +95,31 @@ def split_arguments(arguments: Sequence[str], model: str | None) -> tuple[str | 
         InputError: a model stands among the images, or the first argument is neither a model nor an image.
     """
     images = list(arguments)
-    if model is None and images:
-        if _is_model(images[0]):
-            model = images.pop(0)
-        else:
-            _check_first(images[0])
-    for text in images:
-        if _is_model(text):
-            shown = printable(text)
-            raise InputError(
-                f"{shown} is a model, but stands among the images; name one model: zoo predict {shown} IMAGE…"
-            )
+    if model is None and images and _is_model(images[0], must=True):
+        model = images.pop(0)
+    for text in filter(_is_model, images):
+        raise InputError(
+            f"{printable(text)} is a model, but stands among the images; name one model: "
+            f"zoo predict {printable(text)} IMAGE…"
+        )
     return model, [Path(text) for text in images]
 
 
-def _is_model(text: str) -> bool:
-    from zoo.names import parse_reference
-    from zoo.registry import parse_name
+def _is_model(text: str, must: bool = False) -> bool:
+    """Return whether that names a model; `must` raises `InputError` for a wrong name that cannot be an image."""
     from zoo.weights import MODEL, RUN
 
     if parse_reference(text) is not None:
         return True
-    if _exists(text):
+    if os.path.exists(text):
         return any((Path(text) / name).is_file() for name in (MODEL, RUN))
     try:
         parse_name(text)
-    except ModelNameError:
+    except ModelNameError as error:
+        if must and os.sep not in text and len(Path(text).suffix) not in (4, 5):  # of an image that is missing
+            raise InputError(f"{printable(text)} is neither an image, a folder, nor a model: {error}") from error
         return False
     return True
-
-
-def _check_first(text: str) -> None:
-    """Raise `InputError` if that can only be meant as the name of a model."""
-    from zoo.registry import parse_name
-
-    if _exists(text) or os.sep in text or len(Path(text).suffix) in (4, 5):  # of an image that is missing
-        return
-    try:
-        parse_name(text)
-    except ModelNameError as error:
-        raise InputError(f"{printable(text)} is neither an image, a folder, nor a model: {error}") from error
-
-
-def _exists(text: str) -> bool:
-    try:
-        return os.path.exists(text)
-    except ValueError:  # a null byte
-        return False
 
 
 def _listed(images: Sequence[Path]) -> list[Path | Failure]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, Device, Endpoint, Json, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, NoDownload, model_reference
 from zoo.cli.output import counted, rich_console, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -64,11 +63,8 @@ def profile_command(
             help=f"Count on N images of --data, spread over the classes.  (default: {DEFAULT_LIMIT})",
         ),
     ] = None,
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder of the data sets named above; missing ones are downloaded to it."),
-    ] = None,
-    no_download: Annotated[bool, typer.Option("--no-download", help="Never download a data set.")] = False,
+    data_root: DataRoot = None,
+    no_download: NoDownload = False,
     layers: Annotated[
         bool, typer.Option("--layers", help="Show every layer too, and how each operation is charged.")
     ] = False,

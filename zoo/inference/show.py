@@ -1,4 +1,4 @@
-"""A picture of what the network sees: its input, the planes that its first encoder makes of it, its spike rates."""
+"""A picture of a network at work: its input, the planes of its first encoder, its spike rates."""
 
 from __future__ import annotations
 
@@ -53,16 +53,9 @@ CHANNELS = {
 def network_to_show(
     name: str, device: str = "cpu", **places: Unpack[Places]
 ) -> tuple[ImageClassifier, Preprocessing, str]:
-    """The network of a name, how to prepare an image for it, and a word on its weights: the name's, or none.
+    """Return the network of a name, the preparation of its images, and its weights in words; raises as `create_model`.
 
-    Args:
-        name: as for `create_model`.
-        device: where the network is, such as `cuda`.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
-
-    Raises:
-        InputError: a device that this machine lacks.
-        ModelNameError: an unknown tag; and what else `create_model` raises.
+    `places` are `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
     """
     place = usable_device(device)
     opened = open_model(name, listed=True, **places)
@@ -76,13 +69,13 @@ def network_to_show(
 @final
 @dataclass(frozen=True)
 class Recording:
-    """What one image sets off in a network.
+    """Activity of a network for one image.
 
     Attributes:
         image: the input, (3, H, W) in [0, 1].
-        planes: what the first encoder makes of it, (T, 3, H, W) in {0, 1}; with direct coding the share of the
-            first neurons' channels that spike, brightened, in [0, 1].
-        code: what these planes mean, the encoder's own word.
+        planes: output of the first encoder, (T, 3, H, W) in {0, 1}; with direct coding the share of the first
+            neurons' channels that spike, brightened, in [0, 1].
+        code: meaning of these planes, the encoder's own word.
         rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
         probabilities: of the classes, (classes,), the softmax of the logits; None where they are not known.
     """
@@ -95,9 +88,7 @@ class Recording:
 
 
 def record(model: ImageClassifier, image: Tensor) -> Recording:
-    """Run one image, (3, H, W) in [0, 1], in eval mode, and note its planes and every spike rate.
-
-    The model is left as it was: hooks are removed, also after an error, and modules are in their modes.
+    """Run one image, (3, H, W) in [0, 1], in eval mode, and record its planes and every spike rate.
 
     Raises:
         InputError: the model has no spikes, or the image does not fit it.
@@ -132,7 +123,7 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
 
 @contextmanager
 def watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Inside, `note` gets the name and the output of each of these modules whenever it runs; afterwards none."""
+    """Call `note` inside the block with the name and the output of each of these modules whenever it runs."""
 
     def hook_of(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda module, inputs, output: note(name, output)
@@ -153,7 +144,7 @@ def is_binary(code: str) -> bool:
 
 
 def plane_captions(code: str, count: int) -> list[str]:
-    """A caption for each of T planes; those of a binary code say which end is which."""
+    """Return a caption for each of T planes; those of a binary code name both ends."""
     ends = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}.get(code)
     captions = [f"plane {t}" if ends else f"timestep {t}" for t in range(count)]
     if ends and count > 1:
@@ -163,7 +154,7 @@ def plane_captions(code: str, count: int) -> list[str]:
 
 
 def ranked(recording: Recording, labels: Sequence[str], most: int = 3) -> list[tuple[str, float]]:
-    """(label, probability) of the most probable classes, the first one first."""
+    """Return (label, probability) of the most probable classes, the first one first."""
     if recording.probabilities is None:
         return []
     values, classes = recording.probabilities.sort(descending=True, stable=True)
@@ -173,12 +164,9 @@ def ranked(recording: Recording, labels: Sequence[str], most: int = 3) -> list[t
 def draw(
     recording: Recording, title: str, subtitle: str = "", prediction: Sequence[tuple[str, float]] = ()
 ) -> Image.Image:
-    """The picture: input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB.
+    """Draw input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB.
 
-    Args:
-        recording: what is drawn.
-        title, subtitle: its headings.
-        prediction: (label, probability), the most probable first, shown below the input; none for an untrained network.
+    `prediction` has (label, probability), the most probable first, for the place below the input.
     """
     count, size = len(recording.planes), recording.image.shape[-1]
     columns = 4 if count <= 12 else 8
@@ -213,7 +201,7 @@ def draw(
 
 
 def _draw_key(pen: _Pen, top: int) -> None:
-    """What the colours of the planes mean."""
+    """Draw the key to the colours of the planes."""
     pen.text((_MARGIN, top), "colours of the planes: a spike in", 14, _FAINT)
     for number, (colour, channels) in enumerate(CHANNELS.items()):
         x, y = _MARGIN + number % 2 * (_INPUT // 2), top + 24 + number // 2 * 20
@@ -222,12 +210,12 @@ def _draw_key(pen: _Pen, top: int) -> None:
 
 
 def _tile(room: int, size: int) -> int:
-    """The largest whole multiple of `size` pixels in the room there is, so that pixels stay square."""
+    """Return the largest whole multiple of `size` pixels in the room there is, so that pixels stay square."""
     return room // size * size if size <= room else room
 
 
 def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
-    """The bar chart below `top`, with an axis from 0 to the next tenth above the highest rate."""
+    """Draw the bar chart below `top`, with an axis from 0 to the next tenth above the highest rate."""
     pen.text((_MARGIN, top), "Spike rate of every layer", 20)
     explained = f"mean spikes per neuron per timestep, over {len(recording.planes)} timesteps"
     pen.text((_MARGIN, top + 28), explained, 15, _FAINT)
@@ -267,7 +255,7 @@ class _Pen:
         width: int | None = None,
         anchor: str = "la",
     ) -> None:
-        """One line, shortened in the middle to `width` pixels."""
+        """Write one line, shortened in the middle to `width` pixels."""
         font = self._fonts.setdefault(size, ImageFont.load_default(size))
         text = text.encode("ascii", "replace").decode("ascii")
         length = len(text)
@@ -278,22 +266,22 @@ class _Pen:
         self._draw.text(place, line, fill=colour, font=font, anchor=anchor)
 
     def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
-        """A thin grey line."""
+        """Draw a thin grey line."""
         self._draw.line((*start, *end), fill=_LINE)
 
     def bar(self, start: tuple[int, int], end: tuple[int, int], fraction: float) -> None:
-        """A bar over `fraction` of the way from left to right, on a pale track."""
+        """Draw a bar over `fraction` of the way from left to right, on a pale track."""
         self._draw.rectangle((start[0], start[1], end[0], end[1]), fill=_TRACK)
         if fraction > 0:
             x = start[0] + max(1, round((end[0] - start[0]) * fraction))
             self._draw.rectangle((start[0], start[1], x, end[1]), fill=_BAR)
 
     def swatch(self, corner: tuple[int, int], colour: str) -> None:
-        """A small framed square."""
+        """Draw a small framed square."""
         self._draw.rectangle((*corner, corner[0] + 13, corner[1] + 13), fill=colour, outline=_LINE)
 
     def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:
-        """An image (3, H, W) in [0, 1], enlarged without smoothing, framed, its caption below."""
+        """Draw an image (3, H, W) in [0, 1], enlarged without smoothing, framed, its caption below."""
         levels = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         self._picture.paste(Image.fromarray(levels).resize((side, side), Image.Resampling.NEAREST), corner)
         self._draw.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + side, corner[1] + side), outline=_LINE)
@@ -301,11 +289,7 @@ class _Pen:
 
 
 def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
-    """Write a PNG beside its place and rename it, so that there is never half a file.
-
-    Raises:
-        InputError: the file exists and `force` is not set, or it cannot be written.
-    """
+    """Write a PNG, whole or not at all; raises `InputError` if it exists and `force` is not set, or on a full disk."""
     check_target(out, ".png", force)
     with writing_to(out):
         replace_file(out, lambda file: picture.save(file, "PNG"))
@@ -318,11 +302,9 @@ _SHORTCUTS = ("shortcut", "downsample")
 
 
 def layers_in_words(names: Iterable[str]) -> dict[str, str]:
-    """Name of a layer of neurons → the same in words, different for every name; stages and blocks count from 1.
+    """Map names of layers of neurons, in the order of execution, to words; stages and blocks count from 1.
 
-    Args:
-        names: of modules, in the order of execution. One that lies neither in stages nor in a named part of the network
-            stays as it is.
+    A name that lies neither in stages nor in a named part of the network stays as it is.
     """
     places = {name: _place(name) for name in names}
     shares, numbers = Counter(places.values()), Counter[str]()
