@@ -238,9 +238,9 @@ class Transform:
 def fit(image: Image.Image, size: tuple[int, int], interpolation: str, crop_pct: float = 1.0) -> Image.Image:
     """Resize the shorter side, with antialiasing, and crop the centre, to (width, height).
 
-    With a `crop_pct` below 1 and a square size it is what timm and torchvision do, to the last bit: all is resized to
-    whole pixels, and then the centre is cut out. Else, and if that would be too large, the centre is resampled from
-    the whole image, so that a very long one costs no memory. `crop_pct` is the share of the resized side that is kept.
+    A `crop_pct` below 1, the share of the resized side that is kept, gives the pixels of timm and torchvision: all is
+    resized, and the centre cut out. Else, or if that would be too large, the centre is resampled alone, so that a very
+    long image costs no memory.
     """
     filtered = Image.Resampling[interpolation.upper()]
     shorter = math.floor(min(size) / crop_pct)

@@ -56,7 +56,7 @@ class ComparedModel:
     num_classes: int
 
     def to_json(self) -> dict[str, Any]:
-        """One JSON object."""
+        """Return one object, as `zoo compare --json` prints it."""
         return dict(vars(self))
 
 
@@ -80,7 +80,7 @@ def compare_models(
     Args:
         names: as for `create_model`; a name without a tag stands for its first weight, or for an untrained network.
         data: images to count spikes and energy on, and with `evaluate` to measure top-1 on.
-        data_options: how the data are read; of each weight's own image size by default.
+        data_options: for reading the data; of each weight's own image size by default.
         limit: images that spikes and energy are counted on, spread over the classes.
         evaluate: measure top-1 on the labelled images of `data` that are not for training.
         controls: show the control of each too: the weight that its record names, else one that was trained on the same

@@ -200,14 +200,14 @@ def predict_files(
         InputError: at once, for arguments that do not fit the model.
     """
     _check_arguments(model, top, batch_size)
-    items = (file if isinstance(file, Failure) else Named(Path(file), Path(file)) for file in files)
+    items = (file if isinstance(file, Failure) else (Path(file), Path(file)) for file in files)
     if processes is None or processes.count == 1:
         return _predict(model, items, top, batch_size)
     return _predict_shared(model, list(items), top, batch_size, processes)
 
 
 def _predict_shared(
-    model: ImageClassifier, images: Sequence[Named | Failure], top: int, batch_size: int, processes: Processes
+    model: ImageClassifier, images: Sequence[_Named | Failure], top: int, batch_size: int, processes: Processes
 ) -> Iterator[Prediction | Failure]:
     """Take a batch for each process, then gather their answers, until there are no images left."""
     rounds = range(0, len(images), batch_size * processes.count)
@@ -227,17 +227,18 @@ def _check_arguments(model: ImageClassifier, top: int, batch_size: int) -> None:
 
 
 def _predict(
-    model: ImageClassifier, images: Iterator[Named | Failure], top: int, batch_size: int
+    model: ImageClassifier, images: Iterator[_Named | Failure], top: int, batch_size: int
 ) -> Iterator[Prediction | Failure]:
     prepare, labels = Transform(stated_preprocessing(model)), labels_of(model)
 
-    def read(item: Named | Failure) -> tuple[Path | str, Tensor] | Failure:
+    def read(item: _Named | Failure) -> tuple[Path | str, Tensor] | Failure:
         if isinstance(item, Failure):
             return item
+        name, image = item
         try:
-            return item.name, item.image if isinstance(item.image, Tensor) else prepare(item.image)
+            return name, image if isinstance(image, Tensor) else prepare(image)
         except InputError as error:
-            return Failure(item.name, str(error))
+            return Failure(name, str(error))
 
     for batch in read_ahead(images, read, batch_size):
         good = [item for item in batch if not isinstance(item, Failure)]
@@ -278,21 +279,11 @@ def _answers(
 # Images of any form ---------------------------------------------------------------------------------------------------
 
 
-@final
-@dataclass(frozen=True)
-class Named:
-    """One image that is still to be prepared.
-
-    Attributes:
-        name: its path, or `image 3` if it has none.
-        image: what was given.
-    """
-
-    name: Path | str
-    image: Path | Image.Image | Tensor
+_Named = tuple[Path | str, Path | Image.Image | Tensor]
+"""An image that is still to be prepared, behind its path, or `image 3` if it has none."""
 
 
-def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[Named]:
+def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[_Named]:
     """Yield every single image, in order: folders are walked, batches are taken apart; raises `InputError`."""
     several = not isinstance(images, Path | str | Image.Image | np.ndarray | Tensor)
     if several and not isinstance(images, Iterable):
@@ -300,7 +291,7 @@ def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[Named]:
     number = 0
     for source in images if several else [images]:  # type: ignore[union-attr]
         for image in _single(source, f"image {number}"):
-            yield Named(image if isinstance(image, Path) else f"image {number}", image)
+            yield image if isinstance(image, Path) else f"image {number}", image
             number += 1
 
 
