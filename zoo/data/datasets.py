@@ -220,7 +220,8 @@ def open_arrays(
     Raises:
         InputError: these do not fit together.
     """
-    images = np.asarray(images)
+    if not isinstance(images, np.ndarray):
+        raise InputError(f"{where}: images is a {type(images).__name__}; valid: a numpy array (N, H, W, C) of uint8")
     sound = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] in CHANNELS
     if not sound or not 1 <= images.shape[1] * images.shape[2] <= MAX_PIXELS:
         raise InputError(
