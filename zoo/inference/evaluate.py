@@ -205,24 +205,16 @@ def telling_shortage(
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_shortage(error):
+        words = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")  # of torch on the CPU
+        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
+        if not short:
             raise
+        reason = str(error).partition("\n")[0] or type(error).__name__  # without the rest of torch's advice
         advice = f"choose {option} {images // 2} or less" if images > 1 else "choose smaller images"
         raise MemoryLimitError(
             f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels at once need more memory than there is "
-            f"({reason_of(error)}); {advice}"
+            f"({reason}); {advice}"
         ) from error
-
-
-def is_shortage(error: Exception) -> bool:
-    """Return whether Python, torch's allocator on the CPU, or the one of a GPU found no memory."""
-    words = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")  # of torch on the CPU
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
-
-
-def reason_of(error: Exception) -> str:
-    """Return the first line of the message, without the rest of torch's advice."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def check_batch(images: int | None) -> None:
