@@ -1,7 +1,7 @@
 """Energy ranges of a catalog's weights: `python -m tools.record_energy registry.yaml --data DATA`.
 
 Every weight of the file that has a control is profiled on the same images, and its `energy_range` is written into the
-file anew; all other lines stay as they are. Images are spread evenly over the validation split, none drawn by chance.
+file; all other lines stay as they are. Images are spread evenly over the validation split.
 """
 
 from __future__ import annotations

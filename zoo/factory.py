@@ -315,7 +315,7 @@ def open_model(name: str, *, required: bool = False, listed: bool = False, **pla
 @final
 @dataclass(frozen=True)
 class Stock:
-    """Where models come from.
+    """The sources of models.
 
     Attributes:
         hub: repositories.
@@ -369,7 +369,7 @@ class Stock:
         return self._open_stored(weights.read_config(config, str(pinned)), pinned)
 
     def _open_stored(self, weight: StoredWeight, source: Source) -> OpenedModel:
-        """What a config.json stands for; its spec must be what its name says."""
+        """Resolve a config.json, whose spec must be what its name says."""
         place = str(source)
         try:
             spec = parse_name(weight.variant, self.registry)
@@ -393,13 +393,13 @@ class Stock:
 @final
 @dataclass(frozen=True)
 class OpenedModel:
-    """What a name resolved to, and all that is needed to build it.
+    """A resolved name, with all that is needed to build it.
 
     Attributes:
         spec: of the network.
-        stock: where it came from.
+        stock: its sources.
         weight: the record of its weight; None if the name has none.
-        source: where the bytes of the weight lie.
+        source: of the bytes of the weight.
         referenced: a repository or folder was named, not a model.
         published: weights that the network's own publisher has, if no record lists one.
     """
@@ -426,7 +426,7 @@ class OpenedModel:
 
     @property
     def loads(self) -> str:
-        """What `create_model` takes for it: a repository at its commit, a folder, or the name."""
+        """The argument of `create_model` for it: a repository at its commit, a folder, or the name."""
         return str(self.source) if self.referenced else str(self.spec)
 
     @property
@@ -443,7 +443,7 @@ class OpenedModel:
         return self.weight.labels if self.weight else ()
 
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
-        """How images are prepared for its weight, but to `image_size` if that is given."""
+        """Return how images are prepared for its weight, at `image_size` if that is given."""
         stated = self.weight.preprocessing if self.weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
         if self.published is not None:
             stated = weights.preprocessing_of_published(self.published)
@@ -451,7 +451,7 @@ class OpenedModel:
 
     @property
     def weights_in_words(self) -> str:
-        """What `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
+        """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
         tag = self.weight.tag if self.weight else self.spec.tag
         return f"weights {tag}" if self.weight_name else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 

@@ -1,4 +1,4 @@
-"""Small published weights for the tests, and what is left behind where something failed."""
+"""Small published weights for the tests, and processes with limits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tiny(tag: str = "noise") -> tuple[StoredWeight, bytes]:
 
 @cache
 def tiny_folder(reference: str, tag: str = "noise") -> ModelFolder:
-    """What is published of it."""
+    """The folder that is published of it."""
     weight, data = tiny(tag)
     return assemble(weight, PlainFile(Path("model.safetensors")), reference, data=data)
 
@@ -75,7 +75,7 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a child process came to: an error's class and text, or a result."""
+    """The end of a child process: an error's class and text, or a result."""
 
     error: str = ""
     message: str = ""

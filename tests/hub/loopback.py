@@ -263,7 +263,7 @@ class _Handler(BaseHTTPRequestHandler):
             return {"files": [self._upload_mode(file["path"], commit) for file in json.loads(self.body)["files"]]}
         if action == "commit":
             return self._commit(repository)
-        siblings = [{"rfilename": path} | self._blob(path, data) for path, data in sorted(commit.files.items())]
+        siblings = [{"rfilename": path} | _sibling(path, data) for path, data in sorted(commit.files.items())]
         about = {"id": name, "sha": commit.oid, "private": repository.private, "siblings": siblings, "tags": []}
         return about | (self.hub.take("index", name) or {})
 
@@ -297,14 +297,6 @@ class _Handler(BaseHTTPRequestHandler):
             message = f'"license" must be one of {sorted(LICENSES)}'
             raise RefusedError(400, "Invalid metadata", errors=[{"message": message}], warnings=[])
         return {"errors": [], "warnings": []}
-
-    def _blob(self, path: str, data: bytes) -> dict[str, Any]:
-        if "blobs" not in self.query:
-            return {}
-        entry = _entry(path, data)
-        return {"size": entry["size"], "blobId": entry["oid"]} | (
-            {"lfs": {"sha256": sha256(data), "size": len(data), "pointerSize": 130}} if is_large(path) else {}
-        )
 
     def _upload_mode(self, path: str, commit: Commit) -> dict[str, Any]:
         answer = {"path": path, "uploadMode": "lfs" if is_large(path) else "regular", "shouldIgnore": False}
@@ -400,8 +392,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
 
+def _sibling(path: str, data: bytes) -> dict[str, Any]:
+    """A file as the index lists it."""
+    lfs = {"lfs": {"sha256": sha256(data), "size": len(data), "pointerSize": 130}} if is_large(path) else {}
+    return {"size": len(data), "blobId": git_hash(data), **lfs}
+
+
 def _entry(path: str, data: bytes) -> dict[str, Any]:
-    """As tree and index list a file."""
+    """A file as the tree lists it."""
     listed: dict[str, Any] = {"oid": git_hash(data), "size": len(data)}
     return listed | ({"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 130}} if is_large(path) else {})
 

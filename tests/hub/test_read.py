@@ -95,7 +95,6 @@ def test_the_token_stays_with_the_hub_and_out_of_messages(hub: LoopbackHub) -> N
 
 
 def test_an_endpoint_of_its_own_has_a_cache_of_its_own(hub: LoopbackHub, pinned: str) -> None:
-    """What one server said of a commit is not believed of another's."""
     zoo.create_model(pinned)
     other = LoopbackHub()
     with pytest.raises(HubError, match="no such repository"):

@@ -33,7 +33,7 @@ def test_it_is_timms_own_network(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_network_costs_the_same_whoever_wrote_it() -> None:
+def test_resnet18_costs_what_torchvisions_does() -> None:
     theirs, torchvisions = zoo.profile("timm_resnet18"), zoo.profile("ann_resnet18")
     assert theirs.params == torchvisions.params == 11689512
     # fvcore counts timm's adaptive pooling, a value of the last map each; the zoo pools by a mean, which it does not.

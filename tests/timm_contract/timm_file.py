@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Ran:
-    """What became of timm's tests.
+    """The outcomes of timm's tests.
 
     Attributes:
         outcomes: test function → model → 'passed', or what went wrong.

@@ -1,4 +1,4 @@
-"""What hands expect of a network: from_pretrained and its like, feature maps, torch.hub, and a quiet generator."""
+"""Conventions of other libraries: from_pretrained and its like, feature maps, torch.hub, and a quiet generator."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_a_photograph_is_cropped_as_timm_does(crop_pct: float, interpolation: An
 
 
 def test_eval_crops_as_the_record_states(tmp_path: Path) -> None:
-    """What `zoo eval` measures is what the network says of images that timm's own transform prepared."""
+    """`zoo eval` measures what the network says of images that timm's own transform prepared."""
     from timm.data import create_transform
 
     from zoo.inference.evaluate import measure_weight

@@ -1,4 +1,4 @@
-"""`zoo convert`: somebody else's checkpoint as a folder of the zoo."""
+"""`zoo convert`: write a foreign checkpoint as a folder of the zoo."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zoo.contracts.sizes import MAX_IMAGE_SIZE
 
 def convert_command(
     converter: Annotated[
-        str, typer.Argument(metavar="CONVERTER", help="Whose checkpoint it is: timm, torchvision, or a plugin's.")
+        str, typer.Argument(metavar="CONVERTER", help="The converter: timm, torchvision, or a plugin's.")
     ],
     checkpoint: Annotated[
         str,

@@ -136,7 +136,11 @@ def publish_command(
             raise SaveError(f"{option} is empty; write it out, or leave the option out")
     if catalog.exists():
         read_file(catalog)  # before anything is sent: the pin must have a place
-    orders = _all_orders(catalog, stated) if everything else [_order(str(name), checkpoint, catalog, hub, stated)]
+    if everything:
+        _refuse(stated, f"--all publishes every weight with its record in {catalog}")
+        orders = [_Order(record, record.location) for record in read_file(catalog).weights]
+    else:
+        orders = [_order(str(name), checkpoint, catalog, hub, stated)]
     failed = False
     for order in orders:
         repository = repo_id or (f"{namespace}/{order.weight.name}" if namespace else None)
@@ -234,18 +238,6 @@ def _refuse(options: Collection[str], why: str) -> None:
             f"{', '.join(options)}: {why}; leave it out, or state everything of the file itself, "
             "by NAME.TAG --checkpoint FILE"
         )
-
-
-def _all_orders(catalog: Path, stated: Mapping[str, Any]) -> list[_Order]:
-    from zoo.catalog import read_file
-
-    _refuse(stated, f"--all publishes every weight with its record in {catalog}")
-    records = read_file(catalog).weights
-    if not records:
-        raise SaveError(
-            f"{catalog} lists no weights, so there is nothing to publish; name a catalog with weights (--catalog)"
-        )
-    return [_Order(record, record.location) for record in records]
 
 
 def _publish_one(

@@ -1,1 +1,1 @@
-"""Other people's checkpoints → the zoo's names and keys: timm's and torchvision's ResNets."""
+"""Converters of timm's and torchvision's ResNets to the zoo's names and keys."""

@@ -1,4 +1,4 @@
-"""The keys and shapes of a published network, and the checkpoint that is compared with them, key by key."""
+"""Compare a checkpoint with the keys and shapes of published networks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int | None, ...]
-"""The shape of a tensor; None where any size from 1 on will do."""
+"""The shape of a tensor; None for any size from 1 on."""
 
 _COUNTER = ".num_batches_tracked"
-"""What old checkpoints lack; a network in eval mode does not read it."""
+"""Old checkpoints lack it; a network in eval mode does not read it."""
 
 
 @final
@@ -33,7 +33,7 @@ class Layout:
     shapes: Mapping[str, Shape]
 
     def distance(self, state: Mapping[str, Tensor]) -> tuple[int, int]:
-        """How many tensors of a checkpoint it lacks or has in another shape, and how many of its own are not there.
+        """Count a checkpoint's tensors that do not fit, and the layout's own that are missing.
 
         The first counts for more, so that the beginning of a deep network is not taken for a shallow one.
         """
@@ -42,13 +42,13 @@ class Layout:
 
 
 def norm_shapes(key: str, width: int) -> dict[str, Shape]:
-    """The keys of a batch norm."""
+    """Return the keys of a batch norm with their shapes."""
     shapes: dict[str, Shape] = {f"{key}.{name}": (width,) for name in ("weight", "bias", "running_mean", "running_var")}
     return shapes | {key + _COUNTER: ()}
 
 
 def fits(tensor: Tensor, shape: Shape) -> bool:
-    """Whether a tensor has that shape."""
+    """Compare a tensor with a shape."""
     sizes = tuple(tensor.shape)
     return len(sizes) == len(shape) and all(
         size > 0 if wanted is None else size == wanted for size, wanted in zip(sizes, shape, strict=True)
@@ -56,12 +56,12 @@ def fits(tensor: Tensor, shape: Shape) -> bool:
 
 
 def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publisher: str) -> Layout:
-    """The layout that a checkpoint has, told from its keys and shapes alone.
+    """Find the layout of a checkpoint by its keys and shapes.
 
     Args:
         state: of the checkpoint.
-        layouts: of all the networks that it may be of.
-        publisher: whose networks they are, for messages.
+        layouts: of the networks that it may be of.
+        publisher: owner of these networks, for messages.
 
     Raises:
         WeightError: it has none of them; the message names the first wrong key of the nearest one.
@@ -77,14 +77,15 @@ def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publis
 
 
 def _first_wrong_key(state: Mapping[str, Tensor], layout: Layout) -> str | None:
-    """The first key of the layout that is missing or has another shape; else one that the layout does not have."""
+    """Describe the first missing or misshapen key of the layout; else one that the layout does not have."""
     unknown = sorted(state.keys() - layout.shapes.keys())
     for key, shape in layout.shapes.items():
         if key not in state and not key.endswith(_COUNTER):
             nearest = difflib.get_close_matches(key, unknown, n=1, cutoff=0)
             return f"{key} is missing" + "".join(f"; {_foreign(name, layout)}" for name in nearest)
         if key in state and not fits(state[key], shape):
-            return f"{key} has the shape {tuple(state[key].shape)}, and {in_words(shape)} is expected"
+            wanted = ", ".join("any" if size is None else str(size) for size in shape)
+            return f"{key} has the shape {tuple(state[key].shape)}, and ({wanted}) is expected"
     return _foreign(unknown[0], layout) if unknown else None
 
 
@@ -92,13 +93,8 @@ def _foreign(key: str, layout: Layout) -> str:
     return f"it has {shorten(key, 120)}, which {layout.name} does not have"
 
 
-def in_words(shape: Shape) -> str:
-    """`(64, any, 7, 7)`."""
-    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
-
-
 def renamed(state: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Tensor]:
-    """The values under our keys, numbers with a fraction as float32; a batch norm without a counter starts at 0.
+    """Return the values under our keys, floats as float32; a batch norm without a counter starts at 0.
 
     Args:
         state: of the checkpoint.

@@ -1,7 +1,4 @@
-"""ResNet-18 to ResNet-152 as torchvision lays them out, and as the zoo does: `ann_resnet50_b64_m2_d4` and its like.
-
-timm and torchvision have the same keys and shapes.
-"""
+"""Convert ResNet-18 to ResNet-152 of timm and torchvision, which share keys and shapes."""
 
 from __future__ import annotations
 
@@ -29,8 +26,8 @@ class Form:
 
     Attributes:
         blocks: of each of its four stages.
-        bottleneck: whether a block has three convolutions, and is four times as wide at its end.
-        backbone: what the zoo calls it.
+        bottleneck: a block has three convolutions, and is four times as wide at its end.
+        backbone: its name in the zoo.
     """
 
     blocks: tuple[int, int, int, int]
@@ -39,7 +36,7 @@ class Form:
 
     @property
     def spec_name(self) -> str:
-        """The name of the network in the zoo."""
+        """Name of the network in the zoo."""
         return f"ann_{self.backbone}_b64_m2_d4"
 
 
@@ -57,24 +54,24 @@ FORMS: Mapping[str, Form] = MappingProxyType(
 
 LOOK_ALIKES: Mapping[str, str] = MappingProxyType(
     {
-        "resnetaa50": "averages neighbouring pixels where resnet50 strides",
-        "resnetblur18": "blurs where resnet18 strides",
-        "resnetblur50": "blurs where resnet50 strides",
+        "resnetaa50": "averages neighbouring pixels before it strides",
+        "resnetblur18": "blurs before it strides",
+        "resnetblur50": "blurs before it strides",
     }
 )
-"""Networks of timm with the keys and shapes of one above and another forward, by name: what is different."""
+"""Networks of timm with the keys and shapes of one above and another forward: name → difference."""
 
 
 _SPIKING = re.compile(r"(?<![a-z0-9])(?:sew|ms|snn|spik[a-z]*)[-_]?(resnet-?\d+)")
 
 
 def refuse_look_alike(called: str) -> None:
-    """Raise `WeightError` for the name of a network, or of a file of it, whose tensors alone would convert wrongly.
+    """Raise `WeightError` for the name of a network or file whose tensors alone would convert wrongly.
 
     Example:
         >>> refuse_look_alike("resnetblur50-84f4748f")
         Traceback (most recent call last):
-        zoo.errors.WeightError: resnetblur50 blurs where resnet50 strides, and its tensors do not show it; ...
+        zoo.errors.WeightError: resnetblur50 blurs before it strides, and its tensors do not show it; ...
     """
     if spiking := _SPIKING.search(called.lower()):
         raise WeightError(
@@ -90,7 +87,7 @@ def refuse_look_alike(called: str) -> None:
 
 
 def residual_shapes(form: Form) -> dict[str, Shape]:
-    """Key → shape, in torchvision's order; image channels and classes are any."""
+    """Return key → shape in torchvision's order; image channels and classes are any."""
     shapes: dict[str, Shape] = {"conv1.weight": (STEM_WIDTH, None, 7, 7)} | norm_shapes("bn1", STEM_WIDTH)
     width_in = STEM_WIDTH
     for i, count in enumerate(form.blocks):
@@ -117,7 +114,7 @@ def _block_shapes(block: str, width_in: int, width: int, bottleneck: bool) -> di
 
 
 def our_key(key: str) -> str:
-    """torchvision's key → that of the network without spikes: a convolution, its norm and its ReLU take three places.
+    """Translate torchvision's key; in our blocks a convolution, its norm and its ReLU take three places.
 
     Example:
         >>> our_key("layer2.0.bn2.running_mean")
@@ -137,11 +134,11 @@ def our_key(key: str) -> str:
 
 
 def convert_residual(state: Mapping[str, Tensor], publisher: str) -> Converted:
-    """A ResNet of timm's or torchvision's as the zoo's network without spikes, its form told from the shapes.
+    """Convert a ResNet to the zoo's network without spikes; its form follows from the shapes.
 
     Args:
         state: key → tensor.
-        publisher: whose it is, for messages.
+        publisher: timm or torchvision, for messages.
 
     Raises:
         WeightError: it is none of them; the message names the first wrong key.
@@ -156,10 +153,10 @@ def convert_residual(state: Mapping[str, Tensor], publisher: str) -> Converted:
 
 
 def published_name(converted: Converted) -> str:
-    """`resnet50`, of what `convert_residual` made."""
+    """Return the publisher's name of a converted network: `resnet50`."""
     return next(name for name, form in FORMS.items() if form.spec_name == converted.spec_name)
 
 
 def of_channels(values: Sequence[float], count: int) -> tuple[float, ...]:
-    """As a record wants them: a number for each channel, or their mean for all."""
+    """Return a number for each channel, or the mean for all, as a record states them."""
     return tuple(values) if len(values) == count else (sum(values) / len(values),)

@@ -1,4 +1,4 @@
-"""timm's ResNets: `zoo convert timm resnet18.a1_in1k --out DIR`, or a file of one."""
+"""Convert timm's ResNets: `zoo convert timm resnet18.a1_in1k --out DIR`, or a file of one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASSUMED = (
 
 @final
 class TimmConverter(Converter):
-    """resnet18, 34, 50, 101 and 152; the form is told from the shapes, the preparation of images from timm.
+    """resnet18, 34, 50, 101 and 152: the form by shapes, the preparation of images from timm.
 
     The option `weights` says which of timm's weights a file holds, such as `resnet18.a1_in1k`.
     """
@@ -35,11 +35,11 @@ class TimmConverter(Converter):
         self.weights = weights
 
     def locate(self, name: str) -> HubFile | None:
-        """Where timm's `resnet18.a1_in1k` lies, or `resnet18.a1_in1k@COMMIT`; None for what looks like a path.
+        """Locate `resnet18.a1_in1k` or `resnet18.a1_in1k@COMMIT`; None for a path.
 
         Raises:
             InputError: timm has no such weights, or they are of another network than these ResNets.
-            WeightError: of one that only looks like one of these.
+            WeightError: they are of one that only looks like one of these.
         """
         if "/" in name or "\\" in name or name.endswith(_ENDINGS):
             return None
@@ -53,7 +53,7 @@ class TimmConverter(Converter):
         refuse_look_alike(called)
 
     def describe(self, converted: Converted, name: str) -> Stated:
-        """What timm's pretrained_cfg states: licence and labels of named weights alone, the rest of any.
+        """Return what timm's pretrained_cfg states; licence and labels only if the weights are named.
 
         Raises:
             InputError: timm has no such weights.
@@ -75,7 +75,7 @@ class TimmConverter(Converter):
 
 
 def _cfg(name: str) -> Any:
-    """timm's pretrained_cfg of a name with or without a tag; raises `InputError` and `WeightError`."""
+    """Return the pretrained_cfg of a name with or without a tag; raises `InputError` and `WeightError`."""
     timm = import_timm("the converter timm")
     refuse_look_alike(name)
     network, _, tag = name.partition(".")

@@ -1,7 +1,8 @@
-"""torchvision's ResNets: `zoo convert torchvision resnet18-f37072fd.pth --out DIR`."""
+"""Convert torchvision's ResNets: `zoo convert torchvision resnet18-f37072fd.pth --out DIR`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
@@ -21,7 +22,7 @@ DEFAULT = "IMAGENET1K_V1"
 
 @final
 class TorchvisionConverter(Converter):
-    """resnet18, 34, 50, 101 and 152; the form is told from the shapes, the preparation of images from torchvision.
+    """resnet18, 34, 50, 101 and 152: the form by shapes, the preparation of images from torchvision.
 
     The option `weights` names the weights: `IMAGENET1K_V1` or, from resnet50 on, `IMAGENET1K_V2`.
     """
@@ -39,7 +40,7 @@ class TorchvisionConverter(Converter):
         refuse_look_alike(called)
 
     def describe(self, converted: Converted, name: str) -> Stated:
-        """As the weights' own transforms state it; labels where the weights are named and have as many classes.
+        """Return what the weights' transforms state; labels if the weights are named and have as many classes.
 
         Raises:
             InputError: torchvision has no weights of that name for that network.
@@ -52,19 +53,16 @@ class TorchvisionConverter(Converter):
         if chosen not in known:
             raise InputError(f"torchvision has no weights {chosen!r} of {network}{suggest(chosen, known)}")
         transforms, categories = known[chosen].transforms(), known[chosen].meta["categories"]
-        labelled = self.weights != "" and len(categories) == converted.num_classes
-        note = "" if self.weights else ASSUMED.format(weights=f"{network} {chosen}")
+        labels: tuple[str, ...] = ()
+        if self.weights and len(categories) == converted.num_classes:
+            shared = Counter(categories)  # with its number behind a label that several classes have
+            labels = tuple(f"{each} ({i})" if shared[each] > 1 else each for i, each in enumerate(categories))
         return Stated(
-            labels=distinct(categories) if labelled else (),
+            labels=labels,
             image_size=transforms.crop_size[0],
             interpolation=transforms.interpolation.value,
             crop_pct=transforms.crop_size[0] / transforms.resize_size[0],
             mean=of_channels(transforms.mean, converted.in_chans),
             std=of_channels(transforms.std, converted.in_chans),
-            note=note,
+            note="" if self.weights else ASSUMED.format(weights=f"{network} {chosen}"),
         )
-
-
-def distinct(labels: list[str]) -> tuple[str, ...]:
-    """The labels, with the number of the class behind one that several classes have."""
-    return tuple(f"{label} ({i})" if labels.count(label) > 1 else label for i, label in enumerate(labels))

@@ -51,7 +51,7 @@ def assemble(
 
     Args:
         weight: the record.
-        source: where its bytes lie.
+        source: of its bytes.
         reference: what the card's snippet loads: `hf-hub:org/name` or `local-dir:.`.
         hub: for a source there.
         data: the bytes, if they were read already; checked all the same.
@@ -240,7 +240,7 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
 @final
 @dataclass(frozen=True)
 class Published:
-    """Where a weight is now.
+    """A published weight.
 
     Attributes:
         repository: at the commit that holds it.
@@ -349,7 +349,7 @@ def check_pin(catalog: Path, weight: StoredWeight) -> None:
 
 
 def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> None:
-    """Record in `catalog` where a weight was published; comments and layout stay, and the file is whole at any moment.
+    """Pin a published weight in `catalog`; comments and layout stay, and the file is replaced atomically.
 
     A weight of a package keeps that source and gets `published`; one of the Hub gets the new commit; one that the file
     does not list is added at its end.

@@ -117,8 +117,8 @@ class Hub:
         place = f"{repository}/{filename}"
         with translated(place, self.address):
             kept = self._kept(f"{self.address} {place}") if sha256 is None else self._folder() / sha256
-            if kept.is_file():
-                data = kept.read_bytes() if kept.stat().st_size <= limit else b""
+            if kept.is_file() and kept.stat().st_size <= limit:
+                data = kept.read_bytes()
                 if sha256 in (None, hashlib.sha256(data).hexdigest()):
                     return data
             entry = files_of(self.index(repository)).get(filename)
