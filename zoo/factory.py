@@ -284,10 +284,16 @@ class Places(TypedDict, total=False):
     token: str | None
     registry: Registry | None
     catalog: Catalog | None
-    options: Options | None
 
 
-def open_model(name: str, *, required: bool = False, listed: bool = False, **places: Unpack[Places]) -> OpenedModel:
+def open_model(
+    name: str,
+    *,
+    required: bool = False,
+    listed: bool = False,
+    options: Options | None = None,
+    **places: Unpack[Places],
+) -> OpenedModel:
     """Resolve a name or reference, once: nothing is built, and no weight is read yet.
 
     Example:
@@ -300,8 +306,8 @@ def open_model(name: str, *, required: bool = False, listed: bool = False, **pla
         name: as for `create_model`.
         required: a name without a tag must have a weight.
         listed: a name without a tag stands for its first weight, if one is listed.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`; and `options` of
-            components, by their kind: `{"neuron": {"tau": 4.0}}`.
+        options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
+        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
         ModelNameError, MissingPluginError, HubError, WeightError: as `create_model` does.
@@ -309,7 +315,7 @@ def open_model(name: str, *, required: bool = False, listed: bool = False, **pla
     hub = Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
     stock = Stock(hub, places.get("registry") or default_registry(), places.get("catalog"))
     opened = stock.open(name, required, listed)
-    return replace(opened, spec=opened.spec.with_options(places.get("options") or {}))
+    return replace(opened, spec=opened.spec.with_options(options or {}))
 
 
 @final

@@ -11,7 +11,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -43,17 +42,6 @@ _MAX_PUBLISHED_BYTES = 1 << 32
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # torch's own errors are about sizes: a shape of no elements may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
-
-
-@final
-@dataclass(frozen=True)
-class PlainFile(Source):
-    """One safetensors file."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
 
 
 # config.json
@@ -162,18 +150,13 @@ def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) ->
             raise WeightError(f"{weight.name}: {file} cannot be read ({error.strerror})") from error
     else:
         raise TypeError(f"no published weight lies in {source!r}")
-    check_bytes(data, weight, str(source), advice)
-    return data
-
-
-def check_bytes(data: bytes, weight: StoredWeight, place: str, advice: str) -> None:
-    """Raise `WeightError` if bytes from `place` are not those of the record."""
     digest = hashlib.sha256(data).hexdigest()
     if (len(data), digest) != (weight.size, weight.sha256):
         raise WeightError(
-            f"{weight.name}: {place} is not the published file: {len(data)} bytes, sha256 {digest[:12]}…, "
+            f"{weight.name}: {source} is not the published file: {len(data)} bytes, sha256 {digest[:12]}…, "
             f"expected {weight.size} bytes, sha256 {weight.sha256[:12]}…; {advice}"
         )
+    return data
 
 
 def parse_weight(data: bytes, name: str) -> dict[str, Tensor]:

@@ -18,15 +18,13 @@ import torch
 from PIL import Image
 
 import zoo
-from tests.hostile.made_hostile import tiny
+from tests.hub.hub_weights import tiny_folder
 from zoo.errors import InputError
 from zoo.exporting import export_onnx
 from zoo.files import remove_parts, replace_bytes, replace_file
-from zoo.hub.publish import assemble
 from zoo.inference.show import save_picture
 from zoo.scaffold import create
 from zoo.training.run import claim_folder
-from zoo.weights import PlainFile
 
 LIMIT = 700
 """Bytes of a file: less than any of these writes."""
@@ -42,8 +40,7 @@ def onnx(out: Path) -> None:
 
 
 def published(out: Path) -> None:
-    weight, data = tiny()
-    assemble(weight, PlainFile(Path("x")), "hf-hub:alice/tiny", data=data).write(out)
+    tiny_folder("hf-hub:alice/tiny").write(out)
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
@@ -80,7 +77,7 @@ def in_child(work: Callable[[], object]) -> tuple[str, str]:
 @pytest.mark.parametrize("name", [*FILES, "published", "zoo-sparkle"])
 def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path) -> None:
     if name == "published":
-        tiny()  # what it makes once is not what is tested
+        tiny_folder("hf-hub:alice/tiny")  # what it makes once is not what is tested
     kind, message = in_child(lambda: WRITERS[name](tmp_path / name))
     assert kind in ("InputError", "SaveError"), message
     assert "cannot be written" in message

@@ -19,9 +19,8 @@ from safetensors.torch import save
 
 import zoo
 from zoo.catalog import StoredWeight
-from zoo.hub.publish import assemble
+from zoo.hub.publish import add_card
 from zoo.saving import ModelFolder, make_folder
-from zoo.weights import PlainFile
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")
@@ -40,18 +39,23 @@ STATED: dict[str, Any] = {
 
 
 @cache
-def tiny(tag: str = "noise") -> tuple[StoredWeight, bytes]:
+def tiny_saved(tag: str = "noise") -> ModelFolder:
     """An untrained weight of `TINY`; another tag has other bytes."""
     torch.manual_seed(sum(tag.encode()))
     data = save(zoo.create_model(TINY, num_classes=len(LABELS)).state_dict())
-    return make_folder(f"{TINY}.{tag}", data, "a test's weight", **STATED).weight, data
+    return make_folder(f"{TINY}.{tag}", data, "a test's weight", **STATED)
+
+
+def tiny(tag: str = "noise") -> tuple[StoredWeight, bytes]:
+    """Its record and its bytes."""
+    made = tiny_saved(tag)
+    return made.weight, made.files["model.safetensors"]
 
 
 @cache
 def tiny_folder(reference: str, tag: str = "noise") -> ModelFolder:
     """The folder that is published of it."""
-    weight, data = tiny(tag)
-    return assemble(weight, PlainFile(Path("model.safetensors")), reference, data=data)
+    return add_card(tiny_saved(tag), reference)
 
 
 def tiny_files(**changed: bytes) -> dict[str, bytes]:

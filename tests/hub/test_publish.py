@@ -22,9 +22,8 @@ from zoo.cli import app
 from zoo.errors import CatalogError, HubError, SaveError, WeightError
 from zoo.hub.publish import assemble, publish, write_pin
 from zoo.hub.read import Hub
-from zoo.names import HubRepository
+from zoo.names import HubRepository, LocalFolder
 from zoo.saving import ModelFolder
-from zoo.weights import PlainFile
 
 REPO = "alice/tiny"
 FOLDER = tiny_folder(f"hf-hub:{REPO}")
@@ -53,7 +52,8 @@ def test_one_commit_of_exactly_the_files(hub: LoopbackHub, token: str) -> None:
     again = send(hub, token)
     assert (again.repository, again.changed, len(hub.commits(REPO))) == (published.repository, False, 2)
     weight = tiny()[0].model_copy(update={"metrics": {"top1": 34.0}})
-    said = send(hub, token, assemble(weight, PlainFile(Path("x")), f"hf-hub:{REPO}", data=tiny()[1]))
+    files = FOLDER.files | {"config.json": FOLDER.files["config.json"].replace(b"33.25", b"34.0")}
+    said = send(hub, token, ModelFolder(weight, files))
     assert said.changed  # what is said of the same bytes may change
     assert sum("/storage/" in path for path in changes(hub)) == 1
 
@@ -139,11 +139,6 @@ def test_private_means_private(hub: LoopbackHub, token: str) -> None:
 # Before anything is sent
 
 
-def assembled(changed: dict[str, Any], data: bytes = tiny()[1]) -> ModelFolder:
-    record = StoredWeight.model_validate(tiny()[0].model_dump() | changed)
-    return assemble(record, PlainFile(Path("x")), f"hf-hub:{REPO}", data=data)
-
-
 FIGURES = tiny()[0].figures.model_dump()
 PICKLE = {"sha256": hashlib.sha256(b"pickle").hexdigest(), "size": 6}
 
@@ -159,9 +154,13 @@ PICKLE = {"sha256": hashlib.sha256(b"pickle").hexdigest(), "size": 6}
         ({}, tiny("other")[1], WeightError, "not the published file"),
     ],
 )
-def test_a_claim_that_is_wrong(changed: dict[str, Any], data: bytes, error: type[Exception], words: str) -> None:
+def test_a_claim_that_is_wrong(
+    tmp_path: Path, changed: dict[str, Any], data: bytes, error: type[Exception], words: str
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(data)
+    record = StoredWeight.model_validate(tiny()[0].model_dump() | changed)
     with pytest.raises(error, match=words):
-        assembled(changed, data)
+        assemble(record, LocalFolder(tmp_path), f"hf-hub:{REPO}")
 
 
 def test_a_record_of_the_catalog_is_published_without_its_source() -> None:

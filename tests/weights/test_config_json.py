@@ -69,7 +69,7 @@ def record(**keys: Any) -> Change:
         (record(in_chans=4), WeightError, r"stages\.0\.0\.analog\.conv\.weight"),
         (record(preprocessing={"size": 8, "mean": [0.1, 0.2]}), WeightError, "mean"),
         (record(metrics={"top1": 810}), WeightError, "top1"),
-        (record(labels=["a", "b\ud800", "c"]), WeightError, "labels"),
+        (record(labels=["a", "b\ud800", "c"]), WeightError, "surrogates"),
         (record(size=10**30), WeightError, "not the published file"),
         (record(sha256="0" * 64), WeightError, "not the published file"),
     ],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
 
@@ -19,7 +20,7 @@ from zoo.files import is_file
 if TYPE_CHECKING:
     from zoo.catalog import StoredWeight
     from zoo.hub.read import Hub
-    from zoo.names import Source
+    from zoo.saving import ModelFolder
 
 _OF_A_CHECKPOINT = ("--license", "--labels", "--image-size", "--dataset")
 _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "--dataset-attribution")
@@ -29,11 +30,10 @@ _OF_A_FOLDER = ("--license", "--dataset", "--dataset-id", "--dataset-license", "
 @final
 @dataclass(frozen=True)
 class _Order:
-    """One weight to publish: its record, the source of its bytes, and the bytes if they were read already."""
+    """One weight to publish: its record, and the function that makes its folder for a reference."""
 
     weight: StoredWeight
-    source: Source
-    data: bytes | None = None
+    make: Callable[[str], ModelFolder]
 
 
 def _option(panel: str, metavar: str | None, help: str, *names: str, **more: Any) -> Any:
@@ -104,6 +104,7 @@ def publish_command(
     `zoo site` into a static Space instead.
     """
     from zoo.catalog import read_file
+    from zoo.hub.publish import assemble
     from zoo.hub.read import Hub
 
     options: dict[str, Any] = {
@@ -138,7 +139,7 @@ def publish_command(
         read_file(catalog)  # before anything is sent: the pin must have a place
     if everything:
         _refuse(stated, f"--all publishes every weight with its record in {catalog}")
-        orders = [_Order(record, record.location) for record in read_file(catalog).weights]
+        orders = [_Order(each, partial(assemble, each, each.location, hub=hub)) for each in read_file(catalog).weights]
     else:
         orders = [_order(str(name), checkpoint, catalog, hub, stated)]
     failed = False
@@ -208,9 +209,9 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
     """Resolve NAME: a checkpoint with what is stated of it, a folder, or a weight that has its record."""
     from zoo.catalog import read_catalog
     from zoo.factory import Stock
+    from zoo.hub.publish import add_card, assemble
     from zoo.names import LocalFolder
     from zoo.saving import make_folder, restate
-    from zoo.weights import PlainFile
 
     if checkpoint is not None:
         try:
@@ -218,7 +219,7 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
         except OSError as error:
             raise SaveError(f"{checkpoint} cannot be read: {error}") from error
         made = make_folder(name, data, str(checkpoint), **_fields(stated))
-        return _Order(made.weight, PlainFile(checkpoint), data)
+        return _Order(made.weight, partial(add_card, made))
     listed = read_catalog(catalog) if is_file(catalog) else None
     is_listed = listed is not None and name.partition(".")[0] in listed.weights
     opened = Stock(hub, given_catalog=listed if is_listed else None).open(model_reference(name), required=True)
@@ -226,9 +227,11 @@ def _order(name: str, checkpoint: Path | None, catalog: Path, hub: Hub, stated: 
         raise SaveError(f"{opened.weight_name} is in no catalog: its own publisher keeps it, and it is published there")
     if isinstance(opened.source, LocalFolder):
         _refuse([option for option in stated if option not in _OF_A_FOLDER], f"the config.json of {name} records that")
-        return _Order(restate(opened.weight, {_field(option): text for option, text in stated.items()}), opened.source)
-    _refuse(stated, f"{opened.weight.name} is published with the record of its catalog or repository")
-    return _Order(opened.weight, opened.source)
+        weight = restate(opened.weight, {_field(option): text for option, text in stated.items()})
+    else:
+        _refuse(stated, f"{opened.weight.name} is published with the record of its catalog or repository")
+        weight = opened.weight
+    return _Order(weight, partial(assemble, weight, opened.source, hub=hub))
 
 
 def _refuse(options: Collection[str], why: str) -> None:
@@ -244,11 +247,11 @@ def _publish_one(
     order: _Order, repository: str | None, hub: Hub, private: bool, local: Path | None, catalog: Path
 ) -> dict[str, Any]:
     """Publish, or write the folder `local`; returns a row that says what became of it."""
-    from zoo.hub.publish import assemble, check_pin, publish, write_pin
+    from zoo.hub.publish import check_pin, publish, write_pin
     from zoo.names import check_repository
 
     reference = f"hf-hub:{check_repository(repository)}" if repository else "local-dir:."
-    folder = assemble(order.weight, order.source, reference, hub, order.data)
+    folder = order.make(reference)
     row: dict[str, Any] = {"name": order.weight.name, "sha256": order.weight.sha256}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
     if local is not None:

@@ -27,7 +27,6 @@ from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import REVISION, HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
-from zoo.weights import PlainFile
 
 CARD = "README.md"
 TASK = "image-classification"
@@ -44,9 +43,7 @@ _HUB_LICENSES = frozenset(
 # The folder
 
 
-def assemble(
-    weight: StoredWeight, source: Source, reference: str, hub: Hub | None = None, data: bytes | None = None
-) -> ModelFolder:
+def assemble(weight: StoredWeight, source: Source, reference: str, hub: Hub | None = None) -> ModelFolder:
     """Make the folder of a weight, after checking every claim of its record that can be checked here.
 
     Args:
@@ -54,17 +51,36 @@ def assemble(
         source: of its bytes.
         reference: what the card's snippet loads: `hf-hub:org/name` or `local-dir:.`.
         hub: for a source there.
-        data: the bytes, if they were read already; checked all the same.
 
     Raises:
         SaveError: no licence, or figures that are not the model's.
         ModelNameError, WeightError, HubError: as `create_model` does.
     """
+    if isinstance(weight, WeightRecord):
+        weight = weight.stored()
+    spec = weight.spec_of(parse_name(weight.variant))
+    data = weights.read_weight(weight, source, hub)
+    model = build_model(spec, weight.num_classes, weight.in_chans)
+    state = weights.parse_weight(data, weight.name)
+    weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
+    counted = measure(model, weight.figures.image_size)
+    for (name, recorded), (_, measured) in zip(weight.figures, counted, strict=True):
+        if recorded != measured:
+            raise SaveError(f"{weight.name}: {name} is {measured}, the record says {recorded}; correct the record")
+    files = {weights.MODEL: data, weights.CONFIG: make_config(model, weight)}
+    return add_card(ModelFolder(weight, files), reference)
+
+
+def add_card(folder: ModelFolder, reference: str) -> ModelFolder:
+    """Add the model card to a folder.
+
+    Raises:
+        SaveError: no licence, or a component that is in no distribution.
+    """
+    weight = folder.weight
     if weight.license.strip().lower() in _NO_LICENSE:
         advice = "state the weights' own, such as MIT or CC-BY-4.0 (zoo publish --license MIT)"
         raise SaveError(f"{weight.name} names no licence; {advice}")
-    if isinstance(weight, WeightRecord):
-        weight = weight.stored()
     spec = weight.spec_of(parse_name(weight.variant))
     for component in providers_of(spec):
         if component.distribution == NOTEBOOK:
@@ -72,13 +88,8 @@ def assemble(
                 f"{weight.name}: {component.kind} {component.name!r} exists in this process alone, which registered "
                 "it; put it into a distribution (zoo plugins new), then publish"
             )
-    if data is None:
-        data = weights.read_weight(weight, source, hub)
-    else:
-        weights.check_bytes(data, weight, str(source), "make its record again")
-    model = _rebuild(weight, spec, data)
     card = write_card(weight, spec, reference, control_of(weight, spec))
-    return ModelFolder(weight, {weights.MODEL: data, weights.CONFIG: make_config(model, weight), CARD: card})
+    return ModelFolder(weight, {**folder.files, CARD: card})
 
 
 def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None) -> WeightRecord | None:
@@ -96,18 +107,6 @@ def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None)
 def _measured_on(weight: StoredWeight) -> tuple[object, ...]:
     data = weight.dataset, weight.dataset_note, weight.labels
     return *data, weight.in_chans, weight.preprocessing, weight.figures.image_size
-
-
-def _rebuild(weight: StoredWeight, spec: Spec, data: bytes) -> ImageClassifier:
-    """Build the network of a weight; raises `SaveError` if its figures are not the recorded ones."""
-    model = build_model(spec, weight.num_classes, weight.in_chans)
-    state = weights.parse_weight(data, weight.name)
-    weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
-    counted = measure(model, weight.figures.image_size)
-    for (name, recorded), (_, measured) in zip(weight.figures, counted, strict=True):
-        if recorded != measured:
-            raise SaveError(f"{weight.name}: {name} is {measured}, the record says {recorded}; correct the record")
-    return model
 
 
 # The card
@@ -291,10 +290,8 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
 def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = False, **stated: Any) -> Published:
     """Publish a network of this process, with what is `stated` of it; takes and raises as `save` and `publish` do."""
     check_repository(repo_id)
-    saved = describe_saved(model, **stated)
-    data = saved.files[weights.MODEL]
-    source = PlainFile(Path(weights.MODEL))
-    return publish(assemble(saved.weight, source, f"hf-hub:{repo_id}", hub, data), repo_id, hub, private=private)
+    folder = add_card(describe_saved(model, **stated), f"hf-hub:{repo_id}")
+    return publish(folder, repo_id, hub, private=private)
 
 
 def _commit(folder: ModelFolder, head: HubRepository, hub: Hub) -> str:

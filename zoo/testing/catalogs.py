@@ -55,7 +55,7 @@ def _verify(record: WeightRecord) -> None:
     counted = count_classes(describe_model(spec), parse_weight(data, record.name), record.source)
     stated = (len(record.labels), record.in_chans)
     assert stated == counted, f"{record.name}: {stated} labels and channels, but the file is of {counted}"
-    assemble(record, record.location, f"package:{record.name}", data=data)
+    assemble(record, record.location, f"package:{record.name}")
 
 
 class WeightTests(CatalogTests):
