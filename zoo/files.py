@@ -19,17 +19,10 @@ _KEPT = 40
 def replace_file(
     path: Path, write: Callable[[IO[bytes]], object], check: Callable[[Path], object] = lambda part: None
 ) -> None:
-    """Let `write` fill a new file beside `path`, then rename it; if that fails or is killed, the old one stays.
+    """Let `write` fill a new file beside `path` and `check` look at it, then rename it.
 
-    A link at `path` is replaced, not followed; the mode of an existing file is kept.
-
-    Args:
-        path: of the file.
-        write: fills it.
-        check: looks at the new file before it is renamed; what it raises leaves the old file as it was.
-
-    Raises:
-        OSError: the disk is full, or the file cannot be written.
+    If any of this fails or is killed, the old file stays. A link at `path` is replaced, not followed; the mode of an
+    existing file is kept. Raises `OSError` if the file cannot be written.
     """
     with ExitStack() as stack:
         part = _write_part(path, write, stack)
@@ -61,14 +54,10 @@ def _writing(content: bytes) -> Callable[[IO[bytes]], int]:
 
 
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Replace files of a folder in the order given, once all of them are written beside.
+    """Replace files of a folder, path inside it → bytes, in the order given, once all of them are written beside.
 
-    Args:
-        folder: made if needed; other files in it stay.
-        contents: path inside the folder → bytes.
-
-    Raises:
-        OSError: one cannot be written; then the folder holds what it held.
+    The folder is made if needed, and other files in it stay. If one cannot be written, which raises `OSError`, the
+    folder holds what it held.
     """
     with ExitStack() as stack:
         parts = []
@@ -93,12 +82,7 @@ def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
 def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
     """Make a folder beside `path` that takes its place at the end; if something fails, nothing has changed.
 
-    Args:
-        path: nothing, or an empty folder.
-        replace: remove a folder at `path` that holds something.
-
-    Raises:
-        OSError: it cannot be made, or holds something.
+    `replace` removes a folder at `path` that holds something, which raises `OSError` otherwise.
     """
     beside = path.with_name(f".{path.name[:_KEPT]}-{secrets.token_hex(8)}")
     beside.mkdir()

@@ -1,8 +1,4 @@
-"""Saving: a network → a folder that loads (`zoo.save`), and foreign checkpoints → such a folder (`convert`).
-
-What can be counted is counted; the rest its owner states. A folder is complete, or not there. Needs no Hub, but to
-download a checkpoint by its publisher's name.
-"""
+"""Save networks (`zoo.save`) and foreign checkpoints (`convert`) as folders that load."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from zoo import weights
-from zoo.catalog import Conversion, Figures, Preprocessing, StoredWeight, complaints
+from zoo.catalog import Conversion, Figures, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, Converter, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
@@ -62,13 +58,10 @@ class ModelFolder:
     files: Mapping[str, bytes]
 
     def write(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write a folder; it is complete, or as it was.
+        """Write a new or empty folder; it is complete, or as it was.
 
-        Args:
-            path: a new folder, or an empty one.
-            overwrite: replace these files in a folder that may hold others. The config comes last: whenever that is
-                interrupted, the folder loads as it did before, or as it does afterwards, or is refused, since its
-                config names other weights.
+        `overwrite` replaces these files in a folder that may hold others. The config comes last: if that is
+        interrupted, the folder loads as before or as afterwards, or is refused, since its config names other weights.
 
         Raises:
             SaveError: it holds files already, or cannot be written.
@@ -87,12 +80,12 @@ class ModelFolder:
 def check_new_folder(path: Path) -> None:
     """Raise `SaveError` if something would be written over."""
     try:
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            return
-        what = "is not empty" if path.is_dir() else "is a file"
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
     except OSError as error:
         raise SaveError(f"{path} cannot be read ({error.strerror}); name another folder") from error
-    raise SaveError(f"{path} {what}; name a folder that is empty or does not exist yet")
+    if taken:
+        what = "is not empty" if path.is_dir() else "is a file"
+        raise SaveError(f"{path} {what}; name a folder that is empty or does not exist yet")
 
 
 def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
@@ -134,12 +127,12 @@ def check_tag(tag: str) -> str:
 
 
 def make_folder(name: str, data: bytes, origin: str, registry: Registry | None = None, **stated: Any) -> ModelFolder:
-    """Make a folder that loads of weights and what is stated of them, without a card.
+    """Make a folder that loads, without a card.
 
     Args:
         name: `variant.tag`.
         data: of model.safetensors.
-        origin: what errors call them.
+        origin: place of the data, for errors.
         registry: components to use; the installed ones by default.
         **stated: fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
 
@@ -173,28 +166,22 @@ def fold_built(
     spec = model.spec
     if len(stated["labels"]) != model.num_classes:
         raise SaveError(f"{origin} has {model.num_classes} classes, but {len(stated['labels'])} labels were given")
-    preprocessing = stated["preprocessing"]
-    size = preprocessing.size if isinstance(preprocessing, Preprocessing) else preprocessing["size"]
-    content: dict[str, Any] = (
-        {"recipe": "", "metrics": {}}
-        | _UNSTATED
-        | stated
-        | {
-            "variant": spec.text,
-            "tag": spec.tag,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "size": len(data),
-            "in_chans": model.in_chans,
-            "spec": spec.untagged().to_json(),
-            # What was registered in this process has no distribution that could be named; publishing refuses it.
-            "providers": {
-                each.distribution: str(each.version)
-                for each in providers_of(spec, registry)
-                if each.distribution != NOTEBOOK
-            },
-            "figures": measure(model, size),
-        }
-    )
+    # What was registered in this process has no distribution that could be named; publishing refuses it.
+    providers = (each for each in providers_of(spec, registry) if each.distribution != NOTEBOOK)
+    content: dict[str, Any] = {
+        "recipe": "",
+        "metrics": {},
+        **_UNSTATED,
+        **stated,
+        "variant": spec.text,
+        "tag": spec.tag,
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+        "in_chans": model.in_chans,
+        "spec": spec.untagged().to_json(),
+        "providers": {each.distribution: str(each.version) for each in providers},
+        "figures": measure(model, dict(stated["preprocessing"])["size"]),
+    }
     weight = _validated(content, str(spec))
     return ModelFolder(weight, {weights.MODEL: data, weights.CONFIG: make_config(model, weight)})
 
@@ -233,8 +220,8 @@ def save(
         >>> zoo.create_model("local-dir:saved").num_classes
         2
 
-    The folder holds model.safetensors and config.json; `zoo predict`, `zoo eval` and `zoo publish` take it too. It is
-    complete, or not there: nothing half-written remains.
+    The folder holds model.safetensors and config.json; `zoo predict`, `zoo eval` and `zoo publish` take it too.
+    Nothing half-written remains.
 
     Args:
         model: a network as `create_model` builds it, of float values, on any device, trained or not.

@@ -52,6 +52,15 @@ def test_the_analog_branches_and_the_head_are_the_controls(control: TrainingResu
     assert (begun.sha256, begun.control) == (control.weight.sha256, control.weight.name)
 
 
+@pytest.mark.parametrize(("classes", "kept"), [(("dark", "bright"), True), (("bright", "dark"), False)])
+def test_the_head_is_kept_for_the_same_classes_alone(
+    control: TrainingResult, classes: tuple[str, ...], kept: bool
+) -> None:
+    before = zoo.create_model(control.reference).get_parameter("head.fc.weight")
+    after = build(_open(control.reference), classes, 1).model.get_parameter("head.fc.weight")
+    assert torch.equal(before, after) == kept
+
+
 @pytest.mark.parametrize(
     ("analog", "spiking"),
     [("ann_resnet18", "sew_resnet18_phase"), ("ann_resnet_b2_m2_d1", "snn_resnet_b2_m2_d1_ste_bpd")],

@@ -85,10 +85,9 @@ def train_command(
     """Train a model on images: a folder of your own photographs, or a data set.
 
     The result, in --out, is a folder that everything else takes: `zoo predict
-    DIR photo.jpg`, `zoo eval DIR --data …`, `zoo publish local-dir:DIR
-    --license …`, zoo.create_model("local-dir:DIR"). Beside it lie metrics.csv,
-    curves.png, TensorBoard's events and run.json, which says
-    everything that was set. Validation images are measured once, at the end.
+    DIR photo.jpg`, `zoo eval DIR --data …`, zoo.create_model("local-dir:DIR").
+    It also holds metrics.csv, curves.png, TensorBoard's events and run.json
+    with every setting. Validation images are measured once, at the end.
 
     Every epoch is saved, and Ctrl-C or SIGTERM saves within one. A resumed run
     is bit-identical to an uninterrupted one. Several processes or machines:
@@ -108,6 +107,7 @@ def train_command(
     given |= {"precision": precision, "compile": compile or None}
     changes = {key: value for key, value in given.items() if value is not None}
     changes |= {key.replace("-", "_"): value for key, value in _read(settings, "--set").items()}
+    parts = {"neuron": set_neuron, "encoder": set_encoder, "decoder": set_decoder, "family": set_family}
     display = Display()
     result = train(
         model_reference(name),
@@ -118,12 +118,7 @@ def train_command(
         resume=resume,
         tag=tag,
         control=None if control is None else model_reference(control),
-        model_options={
-            "neuron": _read(set_neuron, "--set-neuron"),
-            "encoder": _read(set_encoder, "--set-encoder"),
-            "decoder": _read(set_decoder, "--set-decoder"),
-            "family": _read(set_family, "--set-family"),
-        },
+        model_options={kind: _read(texts, f"--set-{kind}") for kind, texts in parts.items()},
         options=DataOptions(image_size, data_root, not no_download, max_damaged, limit_images),
         accumulate=accumulate,
         device=device,
