@@ -91,6 +91,7 @@ def test_every_line_of_a_guide_runs(guide: Path, hub: LoopbackHub, tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_page_about_neurons_shows_what_its_code_prints() -> None:
     page = blocks(DOCS / "concepts" / "neurons.md")
     (shown,) = (text for language, text in page if language == "text")
@@ -127,6 +128,7 @@ def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
     assert "#b22222" in read(picture)
 
 
+@pytest.mark.slow
 def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
     command = [sys.executable, str(DOCS / "draw_model.py"), "--out", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import re
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.cli.commands import TINY, in_terminal, objects, process, run
+from tests.cli.commands import TINY, in_terminal, objects, run
 from zoo import catalog
 from zoo.cli import app
 from zoo.errors import install_extra
@@ -31,19 +30,13 @@ def test_list_and_help_start_without_torch() -> None:
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert not {{'torch', 'spikingjelly', 'numpy', 'PIL'}} & set(sys.modules)"
     )
-    for arguments in (["list", "--family", "has8"], ["--help"], ["list", "--components"], ["--version"]):
+    for arguments in (["list", "--components"], ["--help"]):
         command = [sys.executable, "-c", code.format(argv=["zoo", *arguments])]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
 
 # list -----------------------------------------------------------------------------------------------------------------
-
-
-def test_list_prints_names_alone_if_no_terminal_reads_them() -> None:
-    done = process("list")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == zoo.list_models()
 
 
 @pytest.mark.parametrize(
@@ -104,15 +97,6 @@ def test_components_are_listed_with_their_provider_and_docstring() -> None:
     assert run("list", "--components", "--encoder", "ste").exit_code == 2
 
 
-def test_a_part_that_needs_an_extra_says_so_before_it_is_used() -> None:
-    code = "import sys; sys.modules['timm'] = None; from zoo.cli import main; main()"
-    command = [sys.executable, "-c", code, "list", "--components", "timm", "--json"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    for row in map(json.loads, done.stdout.splitlines()):
-        assert row["state"] == "incomplete"
-        assert install_extra("timm") in row["error"]
-
-
 # info -----------------------------------------------------------------------------------------------------------------
 
 
@@ -140,18 +124,10 @@ def test_info_of_a_folder_says_how_to_load_just_that(stored: Callable[..., Path]
     assert info["loads"] == f"local-dir:{folder}"
 
 
-def test_info_of_a_name_without_weights() -> None:
-    text = run("info", "has8_resnet_b32_m2_d4_fourier_bpd").stdout
-    assert f"{zoo.model_info('has8_resnet_b32_m2_d4_fourier_bpd')['params']:,}" in text
-    assert "pretrained=True" not in text
-    (info,) = objects(run("info", TINY, "--json"))
-    assert info == json.loads(json.dumps(zoo.model_info(TINY)))
-
-
 # Errors ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["has8_resnet_b32_m2_d4_fourrier_bpd", f"{TINY}.nothing", "../etc/passwd", "x" * 9999])
+@pytest.mark.parametrize("name", [f"{TINY}.nothing", "../etc/passwd", "x" * 9999])
 @pytest.mark.parametrize("command", ["info", "predict", "show"])
 def test_a_wrong_name_is_an_error_of_one_line(command: str, name: str) -> None:
     result = run(command, name) if command == "info" else run(command, "--model", name)
@@ -160,40 +136,16 @@ def test_a_wrong_name_is_an_error_of_one_line(command: str, name: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_an_error_of_one_line_and_a_reader_that_has_gone_is_none() -> None:
-    command = [sys.executable, "-m", "zoo", "list", "vgg_b24"]
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(command, check=False, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
+def test_a_reader_that_has_gone_is_no_error() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
+    command = [sys.executable, "-m", "zoo", "list", "vgg_b24"]
     done = subprocess.run(command, check=False, stdout=theirs, stderr=subprocess.PIPE, text=True)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (1, "")
 
 
 # plugins and help -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_broken_plugin_is_shown_with_its_traceback(tmp_path: Path) -> None:
-    info = tmp_path / "zoo_sad-2.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-sad\nVersion: 2.0\n", encoding="utf-8")
-    points = "[zoo.encoders]\nsad = zoo_sad:Sad\n[zoo.decoders]\nbpd = zoo_sad:Other\n"
-    (info / "entry_points.txt").write_text(points, encoding="utf-8")
-    (tmp_path / "zoo_sad.py").write_text("raise RuntimeError('so sad')\n", encoding="utf-8")
-    done = process("plugins", "--verbose", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 1
-    for said in ("RuntimeError: so sad", "Traceback", "decoder 'bpd' is claimed by", "zoo-sad 2.0 (zoo_sad:Other)"):
-        assert said in done.stdout
-    rows = [json.loads(line) for line in process("plugins", "--json", PYTHONPATH=str(tmp_path)).stdout.splitlines()]
-    states = {(row["name"], row["distribution"]): row["state"] for row in rows}
-    assert states["bpd", "has8-zoo"] == "conflict"
-    assert states["sad", "zoo-sad"] == states["bpd", "zoo-sad"] == "broken"
 
 
 def test_a_plugin_whose_folder_is_here_is_to_be_installed_first(
@@ -216,8 +168,9 @@ def test_every_command_has_help_with_an_example_and_without_types_of_python(comm
 
 
 @pytest.mark.parametrize(("command", "extra"), [("train", "train"), ("export", "export")])
-def test_help_names_the_install_that_there_is(command: str, extra: str) -> None:
-    assert f"Needs: {install_extra(extra)}" in process(command, "--help", COLUMNS="300").stdout
+def test_help_names_the_install_that_there_is(command: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    assert f"Needs: {install_extra(extra)}" in run(command, "--help").stdout
 
 
 def test_version() -> None:

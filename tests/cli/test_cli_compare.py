@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from tests.cli.commands import LABELS, in_terminal, objects, run
+from tests.cli.commands import LABELS, objects, run
 from tools.variant_figures import COLUMNS, count_variant
 from zoo.catalog import variant_figures
 
@@ -60,6 +60,7 @@ def test_csv_has_the_figures_of_json() -> None:
     assert [{key: "" if value is None else str(value) for key, value in row.items()} for row in exact] == rows
 
 
+@pytest.mark.slow
 def test_the_text_fits_a_terminal_and_untrained_columns_share_size_and_classes() -> None:
     lines = run("compare", PAIR[0], "has8_resnetsmall_b16_m2_d4_fourier_bpd_plif").stdout.splitlines()
     assert lines[0] == f"A  {PAIR[0]} (weights cifar10, control: B)"
@@ -76,6 +77,7 @@ def test_the_text_fits_a_terminal_and_untrained_columns_share_size_and_classes()
     assert not [line for line in lines if line.startswith("note:")]
 
 
+@pytest.mark.slow
 def test_a_control_of_other_data_is_no_control_and_unlike_columns_are_named(tmp_path: Path) -> None:
     hybrid = PAIR[0].partition(".")[0]
     zoo.save(zoo.create_model(hybrid, num_classes=2), tmp_path / "mine", labels=["cat", "dog"])
@@ -94,16 +96,6 @@ def test_options_that_exclude_each_other() -> None:
     assert run("compare").exit_code == 2
 
 
-def test_a_list_in_a_terminal_fits_80_columns() -> None:
-    import sys
-
-    text, _ = in_terminal([sys.executable, "-m", "zoo", "list", "--sort", "macs"])
-    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).rstrip() for line in text.splitlines()]
-    assert max(map(len, lines)) <= 80
-    row = next(line for line in lines if "has8_resnet_b8_m2_d4_ste_bpd " in line)
-    assert row.split() == ["has8_resnet_b8_m2_d4_ste_bpd", "380k", "6.57M", "29.5M", "8", "73.80"]
-
-
 def test_models_are_filtered_and_sorted_by_figures() -> None:
     small = run("list", "--max-params", "400k", "--sort", "params").stdout.splitlines()
     figures = variant_figures()
@@ -120,7 +112,7 @@ def test_models_are_filtered_and_sorted_by_figures() -> None:
 
 
 def test_a_family_without_listed_names_is_found() -> None:
-    assert "the family timm builds names that no catalog lists" in run("list", "timm_resnet").stderr
+    assert "timm_*" in run("list", "timm_resnet").stderr
 
 
 @pytest.mark.parametrize(

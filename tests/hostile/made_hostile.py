@@ -1,9 +1,8 @@
-"""What a hostile publisher could write: texts, a small weight to put them into, and a look at what came out."""
+"""Texts that a terminal would obey, and a small weight to put them into."""
 
 from __future__ import annotations
 
 import json
-import random
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,79 +19,11 @@ TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 SIZE = 8
 LABELS = ("ant", "bee", "cow")
 
-MARKUP = (
-    "<script>alert(1)</script>",
-    "<ScRiPt src=//x.org/y.js>",
-    "<img src=x onerror=alert(1)>",
-    "</td></table><h1>",
-    "<!-- ",
-    "-->",
-    "&lt;script&gt;",
-    "&#60;script&#62;",
-    "[click](https://evil.example/login)",
-    "[click]: https://evil.example",
-    "![beacon](https://evil.example/x.png)",
-    "<https://evil.example>",
-    "https://evil.example/login",
-    "www.evil.example",
-    "me@evil.example",
-    "[[x]]",
-    "[^1]",
-    "# Heading",
-    "\n# Heading\n",
-    "\n\nHeading\n=======\n",
-    "\n---\n",
-    "---",
-    "===",
-    "\n- item\n",
-    "1. item",
-    "2) item",
-    "> quote",
-    "\n\n    code\n",
-    "```",
-    "~~~",
-    "\n```python\nimport os\n```\n",
-    "`",
-    "``",
-    "`code`",
-    "`a\\`",
-    "**bold**",
-    "__bold__",
-    "*",
-    "_",
-    "~~gone~~",
-    "$$x$$",
-    "|",
-    "a | b",
-    "\\",
-    "\\\\",
-    "\\|",
-    "{{ 7 * 191 }}",
-    "{% raw %}",
-    "{# gone #}",
-    "plain words",
-    "é ü 木",
-    ".",
-    ":",
-    "'",
-    '"',
-    "!!python/object:os.system",
-    ": [} & * ?",
-    "no",
-    "1e3",
-)
 CONTROL = (
     *("\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "\x85", "\x00", "\x08", "\x7f", "\r", "\n", "\t"),
     *("\u202e", "\u2066", "\u200f", "\u2028", "\u2029", "\ufeff", "\u00ad", "\U000e0041"),
 )
-SURROGATES = ("\ud800", "\udcff", "\udfff")
 TEXTS = ("license", "dataset", "dataset_license", "dataset_attribution", "dataset_note", "recipe", "limits")
-
-
-def hostile_text(rng: random.Random, *, surrogates: bool = False) -> str:
-    """One to six pieces, with or without blanks between."""
-    kinds = MARKUP + CONTROL + (SURROGATES if surrogates else ())
-    return rng.choice(("", " ")).join(rng.choice(kinds) for _ in range(rng.randint(1, 6)))
 
 
 @cache

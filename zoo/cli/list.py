@@ -118,7 +118,8 @@ def _list_models(
     further = unlisted_components() if not rows or (pattern.strip("*") == "" and not restricted) else []
     if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
-        say(*(_in_a_line(*each) for each in further), sep="\n", file=sys.stderr)
+        for each in further:
+            say(_in_a_line(*each), file=sys.stderr)
     elif as_json:
         catalog = default_catalog()
         print_rows([_as_object(row, catalog) for row in rows], as_json)
@@ -126,9 +127,10 @@ def _list_models(
     elif table:
         print_rows([_in_short(row) for row in rows], as_json)
         say()
-        say("Any other valid name can be built too, of the parts that `zoo list --components`")
-        say("shows. `zoo info NAME` shows all of a weight. Figures of names without one are for")
-        say("10 classes at 32 pixels a side.", *(_in_a_line(*each) for each in further), sep="\n")
+        say("Any other valid name can be built too, of the parts in `zoo list --components`.")
+        say("`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels.")
+        for each in further:
+            say(_in_a_line(*each))
     else:
         say(*(row.name for row in rows), sep="\n")
 

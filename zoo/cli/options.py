@@ -152,7 +152,9 @@ class Commands(PlainFlags, TyperGroup):
             warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # of Pillow; ours is an error
             try:
                 default_registry()  # damaged metadata stops pydantic and torch too, but without a name
-                return super().invoke(ctx)
+                result = super().invoke(ctx)
+                print(end="", flush=True)  # errors of the last output belong here, not to the interpreter's exit
+                return result
             except TrainingStoppedError as error:
                 say(f"stopped: {str(error).removeprefix('stopped ')}", file=sys.stderr, flush=True)
                 raise typer.Exit(128 + error.signal) from error
