@@ -83,6 +83,9 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         image = decode_image(stored, name) if isinstance(stored, bytes) else to_rgb(stored, name)
         return image, int(self.labels[row])
 
+    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+        return (self[row] for row in range(len(self)))
+
     def name(self, row: int) -> str:
         """Return `class/file` of an image."""
         return self.names[int(self.keys[row])]

@@ -206,8 +206,8 @@ def _compare(
         activity = weight.activity if weight else None
         energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
     else:
-        prepare, sample = Transform(preprocessing), sample_images(data, limit, options)
-        images = (prepare(sample[row][0]) for row in range(len(sample)))
+        prepare = Transform(preprocessing)
+        images = (prepare(image) for image, _ in sample_images(data, limit, options))
         counted = profile(opened, num_classes=num_classes, images=images, device=device)
         energy = None if counted.energy_pj is None else counted.energy_pj / 1e6
         rate = counted.activity.spike_rate if counted.activity else None
