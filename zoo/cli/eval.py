@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,17 +32,6 @@ _TABLE = 50
 """Classes up to which all are listed; above, those with the lowest recall."""
 
 
-class _Split(StrEnum):
-    TRAIN = "train"
-    VAL = "val"
-
-
-class _Precision(StrEnum):
-    NO = "no"
-    BF16 = "bf16"
-    FP16 = "fp16"
-
-
 def eval_command(
     name: Annotated[
         str,
@@ -52,11 +40,10 @@ def eval_command(
             help="A weight as `zoo list --pretrained` names it, a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
         ),
     ],
-    data: Annotated[
-        str,
-        typer.Option(metavar="DATA", help=DATA_HELP),
-    ],
-    split: Annotated[_Split, typer.Option(help="The split to measure, if the data have both.")] = _Split.VAL,
+    data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)],
+    split: Annotated[
+        Literal["train", "val"], typer.Option(help="The split to measure, if the data have both.")
+    ] = "val",
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -68,11 +55,9 @@ def eval_command(
         ),
     ] = None,
     precision: Annotated[
-        _Precision,
-        typer.Option(
-            help="The type of numbers to compute in; no means float32, in which the recorded figures are measured."
-        ),
-    ] = _Precision.NO,
+        Literal["no", "bf16", "fp16"],
+        typer.Option(help="Type of numbers; no means float32, in which the recorded figures are measured."),
+    ] = "no",
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(metavar="N", min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
@@ -117,10 +102,10 @@ def eval_command(
         measured = measure_weight(
             model_reference(name),
             data,
-            split=split.value,
+            split=split,
             options=options,
             batch_size=batch_size,
-            precision=precision.value,
+            precision=precision,
             device=processes.device(device),
             processes=processes,
             endpoint=endpoint,
@@ -158,11 +143,11 @@ def _print(measured: Measurement) -> None:
     else:
         say("", "confusion: rows: true, columns: predicted", sep="\n")
         rows = [
-            {"class": f"{number} {name}", **{str(place): count for place, count in enumerate(counts)}}
+            {"name": f"{number} {name}", **{str(place): count for place, count in enumerate(counts)}}
             for number, (name, counts) in enumerate(zip(evaluation.classes, evaluation.confusion.tolist(), strict=True))
         ]
     print_rows([{key: str(value) for key, value in row.items()} for row in rows], as_json=False)
 
 
-def _two_digits(value: str | float | None) -> str | None:
-    return f"{value:.2f}" if isinstance(value, float) else value
+def _two_digits(value: str | float | None) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else value or ""
