@@ -1,11 +1,11 @@
-"""Speed and memory of HAS-8 beside its floor, the published arithmetic, two peers and onnxruntime.
+"""Speed and memory of HAS-8 beside its floor, the published arithmetic and onnxruntime.
 
 - floor: the same convolutions, norms and linear layers alone, same shapes, same order, forward and backward, in torch's
   default layout or in channels_last, whichever is faster;
 - plain: the published arithmetic, written from the equations (benchmarks/common/plain_has8.py);
 - fused: ours after `fuse()`, for inference; in bfloat16 it rounds weights to that too;
 - compiled: ours by torch.compile, with `--compiled` (minutes a network);
-- sew_resnet18: spikingjelly's at T = 8; resnet18: torchvision's.
+- sew_resnet18: spikingjelly's at T = 8, on a GPU alone.
 
 Subjects of one model, size, task, type and number of threads take turns; a figure is the least of its rounds, which
 other programs disturb least. At one thread it is the processor's time, at more the time on the clock. Then one image,
@@ -65,8 +65,9 @@ app = typer.Typer(add_completion=False)
 
 
 def subjects(about: Mapping[str, Any], compiled: bool) -> dict[str, Work]:
-    """Everything that is timed together, by name. Floor and peers know no encoder."""
-    found = {name: Work(name, encoder=ENCODERS[0], **about) for name in (*LAYOUTS, "sew_resnet18", "resnet18")}
+    """Everything that is timed together, by name. Floor and peer know no encoder."""
+    alone = LAYOUTS if about["device"] == "cpu" else (*LAYOUTS, "sew_resnet18")
+    found = {name: Work(name, encoder=ENCODERS[0], **about) for name in alone}
     for encoder, subject in itertools.product(ENCODERS, ("ours", "plain", "ours fused", "ours compiled")):
         if (subject == "ours fused" and about["training"]) or (subject == "ours compiled" and not compiled):
             continue

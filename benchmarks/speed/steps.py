@@ -1,4 +1,4 @@
-"""What the speed benchmark times: a forward or training step of a network, its bare layers, the plain one, two peers.
+"""Steps that the speed benchmark times: forward or training, of a network, its bare layers, the plain one, a peer.
 
 A training step is forward, cross-entropy and backward, without an optimiser, which is the same for all. Run as a script
 it prints the peak memory of one step in a process of its own:
@@ -26,7 +26,6 @@ from spikingjelly.activation_based import neuron, surrogate
 from spikingjelly.activation_based.model import sew_resnet
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import resnet18
 
 import zoo
 from benchmarks.common.plain_has8 import PlainHas8
@@ -45,7 +44,7 @@ Step = Callable[[], None]
 class Work:
     """One figure's subject (see benchmarks/speed/__main__.py) and setting.
 
-    Peers have no use for `model` and `encoder`; `timesteps` is the SEW peer's.
+    The SEW peer has no use for `model` and `encoder`; `timesteps` is its own.
     """
 
     subject: str
@@ -59,7 +58,7 @@ class Work:
     timesteps: int = 8
 
     def autocast(self) -> AbstractContextManager[None]:
-        """bfloat16 where it is asked for."""
+        """Autocast to bfloat16 if `dtype` says so."""
         return torch.autocast(self.device, torch.bfloat16, enabled=self.dtype == "bfloat16")
 
 
@@ -88,14 +87,12 @@ def parse_size(model: str) -> tuple[str, int, int, int]:
 
 
 def build_network(work: Work) -> nn.Module:
-    """The network of any subject but the floor: plain, a peer, or ours as it is, fused, or compiled."""
+    """Build any subject but the floor: plain, the peer, or ours as it is, fused, or compiled."""
     torch.manual_seed(0)
     if work.subject == "plain":
         return PlainHas8(*parse_size(work.model), work.encoder, CLASSES)
     if work.subject == "sew_resnet18":
         return SewPeer(work.timesteps)
-    if work.subject == "resnet18":
-        return resnet18(num_classes=CLASSES)
     model = zoo.create_model(f"has8_{work.model}_{work.encoder}_bpd", num_classes=CLASSES)
     if work.subject == "ours fused":
         return model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)

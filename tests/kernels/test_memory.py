@@ -16,7 +16,7 @@ from zoo.kernels.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():
-    return [torch.ones(48 << 18) for _ in range(int(sys.argv[2]))]
+    return [torch.ones(48 << 18) for _ in range(4)]
 for _ in range(24):
     step()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -25,8 +25,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def faults_of_a_step(how: str, blocks: int = 4) -> int:
-    done = subprocess.run([sys.executable, "-c", STEPS, how, str(blocks)], capture_output=True, text=True, check=True)
+def faults_of_a_step(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", STEPS, how], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
@@ -36,10 +36,3 @@ def test_a_settled_step_meets_no_fresh_page() -> None:
     kept = faults_of_a_step("keep")
     assert kept < 100
     assert faults_of_a_step("plain") > 10 * max(kept, 5)  # 49,152 of 4 KiB, 96 of 2 MiB
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other systems have their own malloc")
-def test_more_than_a_threshold_can_say_is_kept_too() -> None:
-    """2 GiB is the most that a threshold can say; this is 2.4."""
-    assert faults_of_a_step("keep", 51) < 100

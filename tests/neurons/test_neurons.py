@@ -81,15 +81,6 @@ def currents(shape: tuple[int, ...], seed: int = 0, dtype: torch.dtype = torch.f
 # --- Against spikingjelly ---
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("shape", [(8, 2, 3, 4, 4), (8, 5), (1, 3, 2), (3, 1, 1, 7), (16, 2, 9)])
-@pytest.mark.parametrize("name", NAMES)
-def test_equals_spikingjellys_node(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    node, theirs = make(name).to(dtype), reference(name).to(dtype)
-    spikes = assert_same_node(node, theirs, currents(shape, dtype=dtype))
-    assert 0 < spikes.mean() < 1  # the comparison saw firing and silence
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_fires_exactly_at_the_threshold(name: str) -> None:
     # From rest, the IF neuron reaches 1 with a current of 1, the two with τ = 2 with a current of 2.
@@ -99,31 +90,21 @@ def test_fires_exactly_at_the_threshold(name: str) -> None:
     assert make(name)(under[None]).item() == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_equals_spikingjellys_node_on_strided_input(name: str) -> None:
-    x = currents((6, 3, 8, 10))
-    for strided in (x.transpose(0, 1), x[:, :, ::2], x.permute(1, 0, 3, 2), x[:, :1].expand(-1, 4, -1, -1)):
-        assert not strided.is_contiguous()
-        grad = currents(tuple(strided.shape), seed=1).transpose(-1, -2).contiguous().transpose(-1, -2)
-        node, theirs = make(name), reference(name)
-        leaf, leaf_theirs = strided.detach().requires_grad_(), strided.detach().requires_grad_()
-        spikes, want = node(leaf), theirs(leaf_theirs)
-        assert torch.equal(spikes, want)
-        assert_near(torch.autograd.grad(spikes, leaf, grad)[0], torch.autograd.grad(want, leaf_theirs, grad)[0])
-
-
 @settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
-    shape=st.tuples(st.integers(1, 10), st.integers(1, 3), st.integers(1, 9)),
+    shape=st.lists(st.integers(1, 16), min_size=2, max_size=4),
     name=st.sampled_from(NAMES),
     threshold=st.sampled_from([0.25, 1.0, 1.7]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-def test_equals_spikingjellys_node_at_any_size_and_threshold(
-    seed: int, shape: tuple[int, int, int], name: str, threshold: float
+def test_equals_spikingjellys_node(
+    seed: int, shape: list[int], name: str, threshold: float, dtype: torch.dtype
 ) -> None:
-    node, theirs = make(name, v_threshold=threshold), reference(name, v_threshold=threshold)
-    assert_same_node(node, theirs, currents(shape, seed), may_cancel=True)
+    x = currents(tuple(shape), seed, dtype)
+    node, theirs = make(name, v_threshold=threshold).to(dtype), reference(name, v_threshold=threshold).to(dtype)
+    spikes = assert_same_node(node, theirs, x, may_cancel=True)
+    assert x.numel() < 200 or 0 < spikes.mean() < 1  # the comparison saw firing and silence
 
 
 @pytest.mark.parametrize("w", [-2.0, 0.5, 3.0])
@@ -133,20 +114,6 @@ def test_plif_follows_its_weight(w: float) -> None:
         node.w.fill_(w)
         theirs.w.fill_(w)
     assert_same_node(node, theirs, currents((8, 4, 50)))
-
-
-def test_plif_with_a_frozen_weight_or_input() -> None:
-    node, x = make("plif"), currents((8, 4, 50))
-    node(x).sum().backward()
-    want = node.w.grad.clone()
-    assert want != 0
-    x.requires_grad_()
-    node.w.grad = None
-    node.w.requires_grad_(False)
-    node(x).sum().backward()
-    assert node.w.grad is None
-    assert x.grad is not None
-    assert x.grad.abs().max() > 0
 
 
 # --- Other element types ---

@@ -50,8 +50,8 @@ def eval_command(
             "--eval-batch-size",
             min=1,
             metavar="N",
-            help="Images at once; another number rounds differently in the last bits.  (default: 250; fewer if they "
-            "are larger than 64×64 pixels)",
+            help="Images at once. Another number rounds differently, which flips bit planes: up to 0.2 of a hybrid's "
+            "logit.  (default: 250; fewer if they are larger than 64×64 pixels)",
         ),
     ] = None,
     precision: Annotated[

@@ -73,8 +73,8 @@ class Evaluation:
         top: `top1`, and `top5` if there are more than five classes, in percent.
         loss: mean cross-entropy, in nats.
         confusion: (classes, classes) int64; row the true class, column the predicted one.
-        batch_size: images that were classified at once. Another number rounds differently in the last bits, and may
-            move an image that stands on an edge.
+        batch_size: images that were classified at once. Another number rounds differently, which flips bit planes of
+            a hybrid and may change the answer for an image on an edge.
     """
 
     images: int
