@@ -106,7 +106,7 @@ def ratios_of(found: Mapping[str, float], training: bool) -> dict[str, dict[str,
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """What a row is of."""
+    """Name a row."""
     task = "training" if row["training"] else "inference"
     return f"{row['model']} {row['size']}×{row['batch']} {task} {row['dtype']}"
 

@@ -203,7 +203,7 @@ def step_of(network: nn.Module, x: Tensor, work: Work) -> Step:
 
 
 def build_step(work: Work) -> Step:
-    """What is to be timed; it returns when the device is done."""
+    """Build the step to be timed; it returns when the device is done."""
     if work.subject.startswith("floor"):
         last = work.subject == "floor channels_last"
         step = floor_step(work, torch.channels_last if last else torch.contiguous_format)
@@ -238,14 +238,14 @@ def peak_of_step(work: Work) -> int:
         before = torch.cuda.memory_allocated()
         step()
         return torch.cuda.max_memory_allocated() - before
-    CLEAR_REFS.write_text("5", encoding="ascii")  # the peak starts anew
+    CLEAR_REFS.write_text("5", encoding="ascii")  # resets the peak
     before = _status("VmRSS")
     step()
     return _status("VmHWM") - before
 
 
 def peak_memory(work: Work, threads: int) -> int | None:
-    """The same in a fresh process; None where the system keeps no resettable peak (Linux alone does)."""
+    """Measure it in a fresh process; None if the system keeps no resettable peak (Linux alone does)."""
     if work.device == "cpu" and not CLEAR_REFS.exists():
         return None
     environment: Mapping[str, str] = os.environ | EXACT_MALLOC | {"OMP_NUM_THREADS": str(threads)}

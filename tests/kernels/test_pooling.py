@@ -61,7 +61,7 @@ def test_values_and_gradients_are_those_of_torch(
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("last", [False, True])
 def test_every_pixel_gets_a_gradient_of_its_own(window: tuple[int, int, int], last: bool) -> None:
-    """Of the memory that the gradient is written to nothing shows: also where no window reaches."""
+    """Old memory does not show through, not even in pixels that no window reaches."""
     pool, x = SpikingAvgPool2d(*window), spikes(1, 3, 7, 8, last=last)
     dirty = [torch.full((8, 3, 7, 8), float("nan")) for _ in range(8)]
     del dirty

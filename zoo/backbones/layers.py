@@ -88,9 +88,9 @@ class Conv2d(GuardedConv2d):
 
     torch hands a single small image to another CPU kernel than a batch (ATen's `use_mkldnn`). The last bit that
     differs is enough to flip a bit plane behind it, and a flipped plane 7 is half the range: so a single small
-    image is convolved as a batch of two. Not while tracing, where operations are counted.
+    image is convolved as a batch of two. Not while tracing, which counts operations.
 
-    What is left: linear layers, and on one thread 1×1 convolutions, still round by their number of rows.
+    Linear layers, and on one thread 1×1 convolutions, still round by their number of rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,10 +123,10 @@ _GUARDED: dict[type[nn.Module], type[Any]] = {nn.Conv2d: GuardedConv2d, layer.Co
 
 
 def guard_convolutions(network: nn.Module) -> None:
-    """Let a network convolve by kernels whose gradients are sound, in place, wherever its layers come from.
+    """Make a network convolve by kernels whose gradients are sound, in place.
 
-    Its convolutions with a stride stay the objects that they are, with their parameters, names and hooks. Subclasses
-    of torch's and spikingjelly's, such as timm's with padding `same`, are left alone.
+    Its convolutions with a stride stay the same objects, with their parameters, names and hooks. Subclasses of torch's
+    and spikingjelly's, such as timm's with padding `same`, are left alone.
     """
     for module in network.modules():
         guarded = _GUARDED.get(type(module))

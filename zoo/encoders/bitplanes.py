@@ -109,7 +109,7 @@ class _StraightThroughPlanes(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, torch.dtype], output: Tensor) -> None:
-        """The slope is everywhere the same."""
+        """Save nothing: the slope is the same everywhere."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -162,7 +162,7 @@ def straight_through_planes(x: Tensor) -> Tensor:
 
 
 class BitPlaneEncoder(Encoder):
-    """What all bit-plane encoders share: T = 8, least significant plane first."""
+    """Base of the bit-plane encoders: T = 8, least significant plane first."""
 
     api_version = 1
     code = BINARY_LSB_FIRST

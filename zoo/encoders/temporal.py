@@ -79,7 +79,7 @@ def phase_spikes(x: Tensor, timesteps: int) -> Tensor:
 
 
 class TemporalEncoder(Encoder):
-    """What the baselines' codings share: any T up to a bound, the range step, no gradient."""
+    """Base of the baselines' codings: any T up to a bound, the range step, no gradient."""
 
     api_version = 1
     differentiable = False
@@ -121,7 +121,7 @@ class RateEncoder(TemporalEncoder):
 
 @final
 class TtfsEncoder(TemporalEncoder):
-    """Time to first spike: one spike a value, early where it is bright."""
+    """Time to first spike: one spike a value, early if it is bright."""
 
     code = "ttfs"
     repeatable = True

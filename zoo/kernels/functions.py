@@ -1,4 +1,4 @@
-"""The kernels as differentiable functions of tensors, and when they serve.
+"""The kernels as differentiable functions of tensors, and the check of when they serve.
 
 They compute what the definitions in zoo.encoders, zoo.neurons and zoo.decoders compute. The definitions run everywhere
 else: without a compiled library, on a GPU, in float64, under the transforms of torch.func, and while torch compiles,
@@ -37,11 +37,11 @@ _WORTH_THREADS = 1 << 15
 """Values from which several threads are worth their start."""
 
 Definition = Callable[..., Tensor]
-"""What a kernel stands for, of the same tensors, differentiable any number of times."""
+"""The computation that a kernel replaces: the same tensors in, differentiable any number of times."""
 
 
 def serves(x: Tensor) -> bool:
-    """Whether x is a plain, non-empty CPU tensor of a type that the kernels read, and nothing but results is asked."""
+    """True if x is a plain, non-empty CPU tensor of a type that the kernels read, outside tracing and transforms."""
     return (
         type(x) in (Tensor, nn.Parameter)
         and x.dtype in TYPES
@@ -57,7 +57,7 @@ def serves(x: Tensor) -> bool:
 
 @contextmanager
 def only_definitions() -> Iterator[None]:
-    """No kernel serves in here: for who counts torch's operations, whether kernels were built or not."""
+    """Switch the kernels off within the block, so that torch sees every operation that it is to count."""
     token = _only_definitions.set(True)
     try:
         yield
@@ -66,7 +66,7 @@ def only_definitions() -> Iterator[None]:
 
 
 def serves_over_time(x: Tensor) -> bool:
-    """The same of (T, N, …) x."""
+    """True if `serves` does for x, (T, N, …), and T is not too large."""
     return serves(x) and len(x) <= MOST_TIMESTEPS
 
 
@@ -97,7 +97,7 @@ def _like(x: Tensor, grad: Tensor) -> Tensor:
 
 
 def _again(definition: Definition, sources: Sequence[Tensor], grad: Tensor) -> list[Tensor | None]:
-    """Gradients of the definition that can be differentiated again."""
+    """Differentiate the definition, so that the gradients can be differentiated again."""
     inputs = [each if each.requires_grad else each.detach().requires_grad_() for each in sources]
     return list(torch.autograd.grad(definition(*inputs), inputs, grad, create_graph=True, allow_unused=True))
 

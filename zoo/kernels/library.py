@@ -76,7 +76,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def describe() -> str:
-    """What `zoo --version` says of them."""
+    """Describe the kernels for `zoo --version`."""
     if library() is not None:
         return "compiled kernels"
     if os.environ.get(SWITCH) == "0":

@@ -1,4 +1,4 @@
-"""What this process does with memory that it has freed.
+"""Keep the memory that a process has freed.
 
 glibc gives a large block back to the system when it is freed. The next step then gets fresh pages, and the system
 clears every one of them: on the CPU that takes longer than a neuron's arithmetic on them.

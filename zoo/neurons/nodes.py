@@ -35,7 +35,7 @@ def _settings(v_threshold: float, v_reset: float | None, detach_reset: bool, alp
 
 
 def _has_paper_settings(node: Any) -> bool:
-    """Hard reset to 0, in the gradient too, arctan surrogate, input decayed where there is a leak."""
+    """Hard reset to 0, in the gradient too, arctan surrogate, input decayed if there is a leak."""
     return bool(
         node.v_reset == 0.0
         and not node.detach_reset
@@ -142,7 +142,7 @@ class LeakyNode(StatelessNode):
     """A node with a membrane time constant.
 
     Args:
-        tau: membrane time constant τ in timesteps, above 1; its first value where it is learned.
+        tau: membrane time constant τ in timesteps, above 1; its first value if it is learned.
         v_threshold, v_reset, detach_reset, alpha: as of `IFNeuron`.
     """
 
