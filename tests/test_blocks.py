@@ -1,4 +1,4 @@
-"""What a plugin may import of the zoo: contracts, blocks, the kit, errors and names."""
+"""Plugins import contracts, blocks, the kit, errors and names of the zoo, and nothing else."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ class StoredWeight(Record):
 
     @property
     def robustness_in_words(self) -> str:
-        """`of 2,000 validation images as they are 84.3 %, noise 0.1 57.2 %; …`; empty where none was measured."""
+        """`of 2,000 validation images as they are 84.3 %, noise 0.1 57.2 %; …`; empty if not measured."""
         if self.robustness_images is None:
             return ""
         parts = [", ".join(f"{what} {top1:.1f} %" for what, top1 in self.robustness.items())]
@@ -275,12 +275,12 @@ class StoredWeight(Record):
 
 @final
 class WeightRecord(StoredWeight):
-    """One weight of a catalog, with where it lies.
+    """One weight of a catalog, with its source.
 
     Attributes:
         source: `package:module/file.safetensors` or `hf-hub:org/name`.
         revision: of a source on the Hub.
-        published: where the same bytes lie on the Hub too, as `hf-hub:org/name@revision`; written by `zoo publish`.
+        published: the same bytes on the Hub, as `hf-hub:org/name@revision`; written by `zoo publish`.
     """
 
     source: str
@@ -307,7 +307,7 @@ class WeightRecord(StoredWeight):
         return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
 
     def stored(self) -> StoredWeight:
-        """Return the record without where the weight lies."""
+        """Return the record without its source."""
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
 
 

@@ -449,17 +449,14 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
     check_characters(name)
     variant, tag = split_tag(name)
     family_name, _, remainder = variant.partition("_")
-    if family_name not in registry.names("family"):
-        families = registry.plain_names("family")
-        raise unknown_component("family", family_name, f"{suggest(family_name, families)} (in {shorten(name)})")
-    component = registry.find("family", family_name)
-    with _defects_of(component, f"cannot read {shorten(name, 120)}"):
-        try:
+    try:
+        component = registry.find("family", family_name)
+        with _defects_of(component, f"cannot read {shorten(name, 120)}"):
             family = component.load()()
             fields = family.parse(remainder, registry.names)
             return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
-        except ModelNameError as error:
-            raise type(error)(f"{error} (in {shorten(name, 120)})") from None
+    except ModelNameError as error:
+        raise type(error)(f"{error} (in {shorten(name, 120)})") from None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How the tests of the command line call it."""
+"""Calls of the command line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def objects(result: Result) -> list[dict]:
 
 
 def in_terminal(command: list[str], stdout: int | None = None, columns: int = 100) -> tuple[str, str]:
-    """What a process writes to the terminal, without bold and the like, and to `stdout` where that is a pipe."""
+    """Run a process; returns its text in a terminal, without bold and the like, and in `stdout` if that is a pipe."""
     ours, theirs = pty.openpty()
     environment = os.environ | {"COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
     piped = theirs if stdout is None else stdout

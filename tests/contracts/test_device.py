@@ -1,4 +1,4 @@
-"""Where torch computes: what was asked for, or an error that names what there is."""
+"""The device to compute on, or an error that names the devices of this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal gets of texts from strangers: no character that moves, hides or reorders anything."""
+"""Untrusted texts reach a terminal without a character that moves, hides or reorders anything."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def folder(tmp_path: Path) -> str:
 
 
 def output(*arguments: str, status: int = 0) -> str:
-    """What a command prints, of which a terminal obeys nothing."""
+    """Run a command; checks that a terminal obeys nothing of its output, and returns it."""
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == status, done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)

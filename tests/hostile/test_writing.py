@@ -1,4 +1,4 @@
-"""What is written is whole or not there: on a full disk, and through links that point to other files."""
+"""Writing is atomic on a full disk, and never follows a link to another file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is installed beside it, the zoo goes on: plugins and catalogs, each broken in its own way, in processes."""
+"""Plugins and catalogs, each broken in its own way, break nothing else; in processes of their own."""
 
 from __future__ import annotations
 

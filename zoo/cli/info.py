@@ -60,7 +60,7 @@ def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, st
         for kind, names in info["takes"].items()
     ]
     if options:
-        yield "options (name=value where set)", options
+        yield "options (name=value if set)", options
     sides = info["min_image_size"]
     size = {
         "parameters": f"{info['params']:,}",
