@@ -29,7 +29,7 @@
 #endif
 
 /* Of the functions' arguments; library.py asks for it. */
-EXPORT int zoo_interface(void) { return 2; }
+EXPORT int zoo_interface(void) { return 3; }
 
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32 };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
@@ -343,28 +343,22 @@ EXPORT int zoo_planes_backward(
 /* Neurons -----------------------------------------------------------------------------------------------------------*/
 
 typedef struct {
-    int kind;   /* of charge */
-    int soft;   /* whether a spike subtracts the threshold instead of clearing the potential */
-    float gain, threshold, start, alpha;
+    int kind;  /* of charge */
+    float gain, threshold, alpha;
 } neuron_t;
-
-INLINE float after(const neuron_t *neuron, float h, float spike) {
-    return neuron->soft ? h - spike * neuron->threshold : h * (1 - spike);
-}
 
 #define STEP(CHARGED)                                          \
     for (int i = 0; i < n; i++) {                              \
         float potential = CHARGED;                             \
         float fired = potential >= threshold ? 1.0f : 0.0f;    \
         h[i] = potential, s[i] = fired;                        \
-        v[i] = soft ? potential - fired * threshold : potential * (1 - fired); \
+        v[i] = potential * (1 - fired);                        \
     }
 
 /* Fills h (n) and s (n) of one timestep and moves v (n) on. */
 INLINE void step(const neuron_t *neuron, const float *__restrict__ x, float *__restrict__ v, float *__restrict__ h,
                  float *__restrict__ s, int n) {
     float gain = neuron->gain, threshold = neuron->threshold;
-    int soft = neuron->soft;
     if (neuron->kind == INTEGRATE)
         STEP(v[i] + x[i])
     else if (neuron->kind == DIVIDE)
@@ -378,7 +372,7 @@ CLONED static void block_fire(
     void *spikes
 ) {
     float scratch[BLOCK], v[BLOCK], h[BLOCK], result[BLOCK];
-    for (int i = 0; i < n; i++) v[i] = neuron->start;
+    for (int i = 0; i < n; i++) v[i] = 0;
     for (index_t t = 0; t < timesteps; t++, start += stride) {
         float *s = place(spikes, type, start, result);
         step(neuron, widen(x, type, start, n, scratch), v, h, s, n);
@@ -405,7 +399,7 @@ CLONED static void block_fire_backward(
     float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha);
     float threshold = neuron->threshold, gain = neuron->gain;
     double lanes[LANES] = {0};
-    for (int i = 0; i < n; i++) v[i] = neuron->start, carry[i] = 0;
+    for (int i = 0; i < n; i++) v[i] = carry[i] = 0;
     for (index_t t = 0; t < timesteps; t++)
         step(neuron, widen(x, type, start + t * stride, n, scratch), v, h[t], spike, n);
     for (index_t t = timesteps - 1; t >= 0; t--) {
@@ -414,8 +408,8 @@ CLONED static void block_fire_backward(
         for (int i = 0; i < n; i++) {  /* dL/dh takes the place of the carried dL/dv */
             float over = potential[i] - threshold, scaled = steep * over, fired = potential[i] >= threshold ? 1 : 0;
             float slope = 1 / (1 + scaled * scaled) * half;  /* rounded as torch's reciprocal times half */
-            float arriving = grad[i] - carry[i] * (neuron->soft ? threshold : potential[i]);
-            carry[i] = arriving * slope + carry[i] * (neuron->soft ? 1 : 1 - fired);
+            float arriving = grad[i] - carry[i] * potential[i];
+            carry[i] = arriving * slope + carry[i] * (1 - fired);
         }
         if (neuron->kind == INTEGRATE) {
             for (int i = 0; i < n; i++) target[i] = carry[i];
@@ -425,7 +419,7 @@ CLONED static void block_fire_backward(
             const float *current = widen(x, type, start + t * stride, n, scratch);
             for (int i = 0; i < n; i++) {
                 float last = t ? h[t - 1][i] : 0;
-                v[i] = t ? after(neuron, last, last >= threshold ? 1.0f : 0.0f) : neuron->start;
+                v[i] = last * (1 - (last >= threshold ? 1.0f : 0.0f));
             }
             for (int i = 0; i < n; i += LANES)
                 for (int j = 0, m = (int)least(LANES, n - i); j < m; j++)

@@ -21,10 +21,8 @@ class NeuronSettings(Structure):
 
     _fields_: ClassVar = [
         ("kind", c_int),
-        ("soft", c_int),
         ("gain", c_float),
         ("threshold", c_float),
-        ("start", c_float),
         ("alpha", c_float),
     ]
 
@@ -39,7 +37,7 @@ class Window(Structure):
     ]
 
 
-_INTERFACE = 2
+_INTERFACE = 3
 """`zoo_interface` of kernels.c. A library of another one was built before the sources changed."""
 
 _TENSOR, _SIZE = c_void_p, c_int64

@@ -60,7 +60,7 @@ def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
         return fired(x, lambda v, current: v + current, threshold, alpha)
 
     if serves_over_time(x):
-        return functions.fire(x, None, NeuronSettings(functions.INTEGRATE, 0, 1, threshold, 0, alpha), definition)
+        return functions.fire(x, None, NeuronSettings(functions.INTEGRATE, 1, threshold, alpha), definition)
     return definition(x)
 
 
@@ -81,7 +81,7 @@ def lif_spikes(x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float
         return fired(x, lambda v, current: v + (current - v) / tau, threshold, alpha)
 
     if serves_over_time(x):
-        return functions.fire(x, None, NeuronSettings(functions.DIVIDE, 0, tau, threshold, 0, alpha), definition)
+        return functions.fire(x, None, NeuronSettings(functions.DIVIDE, tau, threshold, alpha), definition)
     return definition(x)
 
 
@@ -103,6 +103,6 @@ def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0
 
     gain = w.sigmoid()
     if serves_over_time(x) and gain.dtype == torch.float32:
-        settings = NeuronSettings(functions.MULTIPLY, 0, float(gain.detach()), threshold, 0, alpha)
+        settings = NeuronSettings(functions.MULTIPLY, float(gain.detach()), threshold, alpha)
         return functions.fire(x, gain, settings, definition)
     return definition(x, gain)
