@@ -60,13 +60,6 @@ def test_bpd_of_the_256_levels_is_exact_and_not_the_published_one(coding: dict[s
     assert (found - coding["bpd_of_levels"]).abs().max() > 0.8
 
 
-@pytest.mark.parametrize("plane", range(8))
-def test_bpd_plane_t_is_bit_t(plane: int) -> None:
-    spikes = torch.zeros(8, 1, 2)
-    spikes[plane, 0, 1] = 1
-    assert torch.equal(BitPlaneDecoder()(spikes), torch.tensor([[0.0, 2.0**plane / 255]]))
-
-
 @fast
 @given(timesteps=st.integers(1, 40), shape=st.sampled_from(SHAPES), seed=st.integers(0, 2**31))
 def test_rate_is_the_mean_over_any_number_of_steps(timesteps: int, shape: tuple[int, ...], seed: int) -> None:

@@ -261,10 +261,6 @@ def test_bfloat16_gradient_is_the_float32_one_rounded(name: str) -> None:
     assert torch.equal(input_gradient(name, x, grad), want)
 
 
-def test_order_scale_is_gamma() -> None:
-    assert tuple(surrogates.order_scale(k) for k in range(8)) == GAMMA
-
-
 @pytest.mark.parametrize("name", WAVES)
 def test_wave_agrees_with_the_plane_amid_its_runs(name: str) -> None:
     for plane in range(8):

@@ -28,8 +28,8 @@ def gradient(pool: torch.nn.Module, x: Tensor, upstream: Tensor) -> Tensor:
 
 @given(
     window=st.sampled_from(WINDOWS),
-    height=st.integers(2, 9),
-    width=st.integers(2, 9),
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
     channels=st.sampled_from([1, 3, 16]),
     dtype=st.sampled_from(DTYPES),
     last=st.booleans(),
@@ -43,8 +43,6 @@ def test_values_and_gradients_are_those_of_torch(
     last: bool,
 ) -> None:
     pool, plain = SpikingAvgPool2d(*window), SpikingAvgPool2d(*window).plain()
-    if min(height, width) < window[0]:
-        height, width = height + window[0], width + window[0]
     x = spikes(2, channels, height, width, dtype=dtype, last=last)
     y = pool(x)
     assert torch.equal(y, plain(x))

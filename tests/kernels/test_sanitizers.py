@@ -32,8 +32,7 @@ def test_no_kernel_leaves_its_memory_or_the_language(tmp_path: Path) -> None:
     subprocess.run(
         ["gcc", *flags, *checks, str(SOURCE), "-o", str(tmp_path / "_kernels.compiled.so"), "-lm"], check=True
     )
-    asked = ["gcc", "-print-file-name=libasan.so"]
-    preload = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    preload = subprocess.check_output(["gcc", "-print-file-name=libasan.so"], text=True).strip()
     environment = os.environ | {"LD_PRELOAD": preload, "ASAN_OPTIONS": "detect_leaks=0", "ZOO_KERNELS": "1"}
     command = [sys.executable, "-c", RUN, str(tmp_path), *TESTS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 from collections.abc import Callable
 from itertools import product
 from typing import Any
@@ -131,14 +129,6 @@ def test_bfloat16_keeps_its_membrane_in_float32(name: str) -> None:
     assert_near(dx.float(), wide_dx, 2**-8)  # one rounding to bfloat16
 
 
-def test_bfloat16_accumulates_what_bfloat16_could_not() -> None:
-    # 1/512 + 0.75 is not representable in bfloat16: a bfloat16 membrane would stay at 0.75 for ever.
-    x = torch.full((129, 1), 2.0**-9, dtype=torch.bfloat16)
-    x[0] = 0.75
-    spikes = IFNeuron()(x)
-    assert spikes.flatten().nonzero().tolist() == [[128]]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_meta_device_gives_the_shape(name: str) -> None:
     with torch.device("meta"):
@@ -185,27 +175,6 @@ def test_a_call_starts_from_rest(name: str, setting: dict[str, Any]) -> None:
     assert torch.equal(node(x), want)
 
 
-@pytest.mark.parametrize("setting", [{}, {"v_reset": None}, {"detach_reset": True}])
-@pytest.mark.parametrize("name", NAMES)
-def test_copies_after_a_call_are_the_same_neuron(name: str, setting: dict[str, Any]) -> None:
-    node, x = make(name, **setting), currents((8, 4, 10)).requires_grad_()
-    want = node(x)
-    for copied in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):  # noqa: S301
-        assert type(copied) is type(node)
-        assert rest(copied)
-        assert torch.equal(copied(x), want)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_backward_may_run_after_another_call(name: str) -> None:
-    node, grad = make(name), currents((8, 2, 10), seed=2)
-    x, other = currents((8, 2, 10)).requires_grad_(), currents((8, 3, 7), seed=3).requires_grad_()
-    spikes = node(x)
-    node(other).sum().backward()
-    (found,) = torch.autograd.grad(spikes, x, grad)
-    assert torch.equal(found, run(node, x, grad)[1])
-
-
 # --- spikingjelly's settings are honoured ---
 
 SETTINGS: list[dict[str, Any]] = [
@@ -246,16 +215,6 @@ def test_recorded_voltages_are_those_of_spikingjelly(name: str) -> None:
     assert rest(node)
     node(x[:, :1])
     assert torch.equal(node.v_seq, theirs.v_seq[:, :1])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_is_a_spikingjelly_node(name: str) -> None:
-    node = make(name)
-    assert isinstance(node, neuron.BaseNode)
-    assert isinstance(node, type(reference(name)))
-    assert (node.step_mode, node.v_threshold, node.v_reset, node.detach_reset) == ("m", 1.0, 0.0, False)
-    assert type(node.surrogate_function) is surrogate.ATan
-    assert node.surrogate_function.alpha == 2.0
 
 
 # --- The definition ---
