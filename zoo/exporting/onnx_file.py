@@ -222,7 +222,7 @@ def to_onnx(
 
 
 _aten = torch.ops.aten
-_SHIFTS = (
+_SHIFTS: tuple[Callable[..., Any], ...] = (
     *(_aten.__rshift__.Tensor, _aten.__rshift__.Scalar),
     *(_aten.bitwise_right_shift.Tensor, _aten.bitwise_right_shift.Tensor_Scalar),
 )
