@@ -72,7 +72,7 @@ def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ste", "rate", *(pytest.param(name, marks=pytest.mark.slow) for name in (*BIT_PLANES[:-1], "ttfs", "phase"))],
+    ["ste", *(pytest.param(name, marks=pytest.mark.slow) for name in (*BIT_PLANES[:-1], "rate", "ttfs", "phase"))],
 )
 def test_encoders_compile(name: str) -> None:
     encoder = default_registry().load("encoder", name)().train(name != "rate")
@@ -84,7 +84,7 @@ def test_encoders_compile(name: str) -> None:
         assert torch.equal(exported(more), encoder(more))
 
 
-@pytest.mark.parametrize("name", [pytest.param("if", marks=pytest.mark.slow), "lif", "plif"])
+@pytest.mark.parametrize("name", ["lif", *(pytest.param(name, marks=pytest.mark.slow) for name in ("if", "plif"))])
 def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
     neuron, x = default_registry().load("neuron", name)(), torch.rand(4, 2, 6) * 2
     assert_steps_alike(neuron, x)

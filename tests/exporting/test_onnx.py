@@ -55,9 +55,8 @@ def as_onnx(module: nn.Module, x: Tensor, *, any_batch: bool = False) -> bytes:
 # Components -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["ste", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fourier", "rate", "ttfs", "phase"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ste", "fourier", "rate", "ttfs", "phase"])
 def test_encoders_emit_the_same_spikes(name: str) -> None:
     encoder = default_registry().load("encoder", name)()
     data = as_onnx(encoder, torch.rand(2, 3, 7), any_batch=True)
@@ -65,7 +64,8 @@ def test_encoders_emit_the_same_spikes(name: str) -> None:
         assert torch.equal(by_onnxruntime(data, x), encoder(x))
 
 
-@pytest.mark.parametrize("name", ["if", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lif", "plif"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["if", "lif", "plif"])
 def test_neurons_emit_the_same_spikes(name: str) -> None:
     neuron = default_registry().load("neuron", name)()
     data, x = as_onnx(neuron, torch.rand(8, 2, 6)), torch.randn(8, 2, 6) * 2
@@ -74,6 +74,7 @@ def test_neurons_emit_the_same_spikes(name: str) -> None:
     assert 0 < spikes.mean() < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rate", "bpd"])
 def test_decoders_agree(name: str) -> None:
     decoder, x = default_registry().load("decoder", name)(), torch.rand(8, 2, 3, 4).round()

@@ -23,6 +23,7 @@ def export(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["export", *map(str, arguments)])
 
 
+@pytest.mark.slow
 def test_layers_are_in_integers_and_agree_with_those_in_float32(tmp_path: Path) -> None:
     data, out = write_noise(tmp_path / "noise.npz", BUNDLED, 100), tmp_path / "small.onnx"
     result = export(BUNDLED, "--out", out, "--batch", "dynamic", "--quantize", "int8", "--data", data, "--json")

@@ -19,21 +19,10 @@ TABLES = yaml.safe_load((Path(__file__).parents[1] / "paper" / "tables.yaml").re
 MEASURED = TABLES["measured_on_the_published_code"]
 
 
-_SLOW = {
-    "has8_vgg_b24_m2_d4",
-    "has8_resnet_b64_m2_d4",
-    "has8_resnet_b32_m2_d4",
-    "sew_resnet18",
-    "sew_resnet50",
-    "ann_resnet50",
-}
-"""A smaller network of the same family is counted in every run."""
-
-
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name
+        name if name == "ann_resnet18" else pytest.param(name, marks=pytest.mark.slow)
         for name in MEASURED["fvcore_per_timestep_gmacs"]
     ],
 )

@@ -21,16 +21,7 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 """Facts that a component's own test file would give."""
 
-QUICK = {
-    "encoder ste",
-    "encoder fourier",
-    "encoder ttfs",
-    "encoder direct",
-    "decoder bpd",
-    "decoder rate",
-    "backbone resnetsmall",
-}
-QUICK |= {"neuron if", "neuron plif", "family has8", "converter timm"}
+QUICK = {"encoder ste", "encoder direct", "decoder bpd", "neuron plif", "backbone resnetsmall", "family has8"}
 """One of each sort; the others are like them and slower."""
 
 for component in default_registry().components():
