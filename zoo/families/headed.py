@@ -24,7 +24,7 @@ class HeadedClassifier(ImageClassifier):
     head: ClassifierHead
 
     def run_blocks(self, blocks: nn.Module, x: Tensor) -> Tensor:
-        """x through the blocks of one stage, each recomputed in the backward pass where that is switched on."""
+        """Run x through the blocks of one stage, each recomputed in the backward pass if that is switched on."""
         if not (self.grad_checkpointing and self.training):
             return cast(Tensor, blocks(x))  # the stage itself is called, so that its hooks see its feature map
         for block in cast(nn.Sequential, blocks):

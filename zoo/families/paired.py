@@ -27,6 +27,22 @@ class PixelsLast(nn.Module):
 
 
 @final
+@dataclass(frozen=True)
+class Pairing:
+    """How a family uses a pair: which branches, and with which coding."""
+
+    analog: bool
+    encoder: Callable[[], Encoder] | None = None
+    decoder: Callable[[], Decoder] | None = None
+    neuron: NeuronFactory | None = None
+    gain: float | None = None
+
+    def __call__(self, analog: Callable[[], nn.Module], spiking: Callable[[NeuronFactory], nn.Module]) -> PairedBlock:
+        """Build the branches in use, each with a coder of its own."""
+        return PairedBlock(self, analog, spiking)
+
+
+@final
 class PairedBlock(nn.Module):
     """analog(x) + gain · decode(spiking(encode(x))), or the one of the two that there is.
 
@@ -37,17 +53,18 @@ class PairedBlock(nn.Module):
 
     def __init__(
         self,
-        analog: nn.Module | None,
-        spiking: nn.Module | None,
-        encoder: Encoder | None,
-        decoder: Decoder | None,
-        gain: float | None = None,
+        pairing: Pairing,
+        analog: Callable[[], nn.Module],
+        spiking: Callable[[NeuronFactory], nn.Module],
         pixels_last: bool = False,
     ) -> None:
         super().__init__()
-        self.register_parameter("gain", None if gain is None else nn.Parameter(torch.tensor(gain)))
-        self.analog, self.spiking = analog, spiking
-        self.encoder, self.decoder = encoder, decoder
+        gain = None if pairing.gain is None else nn.Parameter(torch.tensor(pairing.gain))
+        self.register_parameter("gain", gain)
+        self.analog = analog() if pairing.analog else None
+        self.spiking = spiking(pairing.neuron) if pairing.neuron else None
+        self.encoder = pairing.encoder() if pairing.encoder else None
+        self.decoder = pairing.decoder() if pairing.decoder else None
         self.layout = PixelsLast() if pixels_last else nn.Identity()
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
@@ -67,37 +84,12 @@ class PairedBlock(nn.Module):
 
 
 @final
-@dataclass(frozen=True)
-class Pairing:
-    """How a family uses a pair: which branches, and with which coding."""
-
-    analog: bool
-    encoder: Callable[[], Encoder] | None = None
-    decoder: Callable[[], Decoder] | None = None
-    neuron: NeuronFactory | None = None
-    gain: float | None = None
-
-    def __call__(
-        self, analog: Callable[[], nn.Module], spiking: Callable[[NeuronFactory], nn.Module], pixels_last: bool = False
-    ) -> PairedBlock:
-        """Build the branches in use, each with a coder of its own."""
-        return PairedBlock(
-            analog() if self.analog else None,
-            spiking(self.neuron) if self.neuron else None,
-            self.encoder() if self.encoder else None,
-            self.decoder() if self.decoder else None,
-            self.gain,
-            pixels_last,
-        )
-
-
-@final
 class PairedNetwork(StagedClassifier):
     """Stages of paired blocks and a head, whatever the backbone."""
 
     def __init__(self, spec: Spec, backbone: Backbone, pairing: Pairing, num_classes: int) -> None:
         def block(plan: BlockPlan) -> PairedBlock:
-            return pairing(plan.analog, plan.spiking, backbone.pixels_last)
+            return PairedBlock(pairing, plan.analog, plan.spiking, backbone.pixels_last)
 
         timesteps = pairing.encoder().timesteps if pairing.encoder else 1
         super().__init__(spec, backbone, block, pairing, num_classes, timesteps)
