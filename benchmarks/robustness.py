@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 from torchvision.transforms.v2 import functional as alter
 
@@ -81,7 +81,7 @@ The number is the noise's standard deviation, the blur's in pixels, what contras
 
 
 @contextmanager
-def silenced(model: torch.nn.Module, branch: Branch) -> Iterator[int]:
+def silenced(model: nn.Module, branch: Branch) -> Iterator[int]:
     """Every block with its branch of that kind giving 0; yields how many blocks that are.
 
     Blocks without the other branch keep theirs, since nothing would be left.
@@ -99,36 +99,48 @@ def silenced(model: torch.nn.Module, branch: Branch) -> Iterator[int]:
             hook.remove()
 
 
-def coded_blocks(model: torch.nn.Module) -> list[PairedBlock]:
+def coded_blocks(model: nn.Module) -> list[PairedBlock]:
     """Blocks that have both an analog and a spiking branch."""
     blocks = [module for module in model.modules() if isinstance(module, PairedBlock)]
     return [block for block in blocks if block.analog is not None and block.decoder is not None]
 
 
+class Constant(nn.Module):
+    """The same map for every image, (C, …) → (N, C, …)."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
+        return self.value.expand(len(x), *self.value.shape)
+
+
 @contextmanager
 def mean_replaced(model: ImageClassifier, pixels: Tensor) -> Iterator[int]:
-    """Replace the decoded output of every spiking branch by its mean over `pixels`; yields how many branches that are.
+    """Replace every spiking branch by its mean decoded output over `pixels`; yields how many branches that are.
 
     Silencing a branch removes its offset too, which later layers count on. This keeps the offset and removes what the
     branch says about an image.
     """
-    decoders = [block.decoder for block in coded_blocks(model) if block.decoder is not None]
-    sums: dict[torch.nn.Module, Tensor] = {}
+    blocks = coded_blocks(model)
+    sums: dict[nn.Module | None, Tensor] = {}
 
-    def add(decoder: torch.nn.Module, inputs: Any, output: Tensor) -> None:
+    def add(decoder: nn.Module, inputs: Any, output: Tensor) -> None:
         total = output.double().sum(0)
         sums[decoder] = sums[decoder] + total if decoder in sums else total
 
     with ExitStack() as stack:
-        for decoder in decoders:
-            stack.callback(decoder.register_forward_hook(add).remove)
+        for block in blocks:
+            stack.callback(block.get_submodule("decoder").register_forward_hook(add).remove)
         classify(model, pixels)
-    means = {decoder: (total / len(pixels)).float() for decoder, total in sums.items()}
     with ExitStack() as stack:
-        for decoder in decoders:
-            hook = decoder.register_forward_hook(lambda module, _, output: means[module].expand_as(output))
-            stack.callback(hook.remove)
-        yield len(decoders)
+        for block in blocks:
+            constant = Constant((sums[block.decoder] / len(pixels)).float())
+            for part, module in (("encoder", nn.Identity()), ("decoder", nn.Identity()), ("spiking", constant)):
+                stack.callback(setattr, block, part, getattr(block, part))
+                setattr(block, part, module)
+        yield len(blocks)
 
 
 @torch.no_grad()
