@@ -150,7 +150,7 @@ def build(
         drop_rate: 0; there is no dropout.
         features_only: return a module that gives the feature maps (N, C_i, H_i, W_i) of some levels.
         out_indices: these levels, as for `forward_intermediates`; None for all.
-        feature_cls: 'getter', which calls `forward_intermediates`; timm's other ways return (T, N, …) of spiking layers.
+        feature_cls: 'getter' alone; timm's other ways would return (T, N, …) of spiking layers.
         **options: `device`, `dtype`, and those of the family, such as `timesteps` of `sew`.
 
     Raises:
