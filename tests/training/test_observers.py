@@ -69,7 +69,7 @@ def test_a_file_in_place_of_the_events_is_named(tmp_path: Path) -> None:
     data = load_data(packed(tmp_path / "one.npz", 20))
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").write_text("mine", encoding="utf-8")
-    with pytest.raises(TrainingError, match="tensorboard cannot be written"):
+    with pytest.raises(TrainingError, match="tensorboard"):
         train(TINY, data, changes=CHANGES, out=tmp_path / "run")
     assert (tmp_path / "run" / "tensorboard").read_text(encoding="utf-8") == "mine"
 

@@ -231,7 +231,11 @@ class Trackers(Observer):
         self._steps = run.plan.steps
         # Events of an earlier process after its last checkpoint are dropped, since they are computed again.
         options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + run.step + 1}}
-        self._accelerator.init_trackers(EVENTS, init_kwargs=options)
+        try:
+            self._accelerator.init_trackers(EVENTS, init_kwargs=options)
+        except OSError:
+            self._accelerator.trackers = []  # one did not start, and cannot be finished
+            raise
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         place = (epoch - 1) * self._steps + step
