@@ -1,4 +1,4 @@
-"""`zoo eval`: how well a weight classifies images that it has not seen."""
+"""`zoo eval`: figures of a weight on labelled images."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def eval_command(
     predicted as it, precision the percentage of the images predicted as it
     that are of it.
 
-    A folder that `zoo train` divided itself is divided again: what the weight
-    was trained on is left out. torchrun --nproc-per-node N -m zoo eval … shares
+    A folder that `zoo train` divided itself is divided again: the training
+    images of the weight are left out. torchrun --nproc-per-node N -m zoo eval … shares
     the images among N processes.
     """
     if threads:

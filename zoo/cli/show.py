@@ -24,7 +24,7 @@ def show_command(
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Draw what the network sees: the input, its spikes (bit planes), its answer, and the spike rate of every layer.
+    """Draw an image in a network: its spikes (bit planes), the answer, and the spike rate of every layer.
 
     A model without trained weights is shown as it is initialised, and the
     picture says so. The model, unless --model names one:

@@ -56,7 +56,7 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
     Attributes:
         stored: number → bytes of an image file, or a PIL image; raises `InputError` if it cannot be read.
-        names: by number, `class/file`; independent of where the data lie.
+        names: by number, `class/file`; the same in any folder.
         keys: (n,) int64, numbers of the images.
         labels: (n,) int64.
         classes: names in label order.
@@ -164,7 +164,7 @@ def name_some(names: Sequence[str], most: int = 5) -> str:
 def open_folder(folder: Path) -> ImageDataset:
     """Open a folder of class folders, with images at any depth in these, sorted; raises `InputError` if one is empty.
 
-    Links are followed, but not back to a folder that they lie in; what is hidden is left out.
+    Links are followed, but not back to a folder that they lie in; hidden files and folders are left out.
     """
     images = {name: sorted(walk_images(folder / name, f"{name}/")) for name in subfolders(folder)}
     empty = [name for name, files in images.items() if not files]
@@ -286,7 +286,7 @@ Arrays: TypeAlias = tuple[Any, Any]
 """(N, H, W, C) uint8 and (N,) integers, as numpy arrays; or these and the names of the classes, in label order."""
 
 InHand: TypeAlias = "Arrays | Dataset[Any] | Mapping[str, Arrays | Dataset[Any]]"
-"""What `open_in_hand` takes; a mapping has it for `train` and for `val`."""
+"""Data of a Python program; a mapping has them for `train` and for `val`."""
 
 
 def open_in_hand(data: object) -> dict[str, ImageDataset]:

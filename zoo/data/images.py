@@ -292,7 +292,7 @@ def is_image_name(name: str) -> bool:
 
 
 def list_folder(folder: Path | str) -> list[os.DirEntry[str]]:
-    """Return what lies in a folder, without what is hidden; raises `InputError` if it cannot be listed."""
+    """Return the entries of a folder that are not hidden; raises `InputError` if it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]

@@ -85,7 +85,7 @@ def compare_models(
         evaluate: measure top-1 on the labelled images of `data` that are not for training.
         controls: show the control of each too: the weight that its record names, else one that was trained on the same
             data, else an untrained network. One that is among `names` is shown at its own place.
-        device: where to compute, such as `cuda`.
+        device: to compute on, such as `cuda`.
         show_progress: show a bar on a terminal.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 

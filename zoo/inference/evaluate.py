@@ -1,4 +1,4 @@
-"""Measure how well a network classifies: top-k accuracy, loss, precision, recall and confusion of classes."""
+"""Measure a network: top-k accuracy, loss, precision, recall and confusion of classes."""
 
 from __future__ import annotations
 
@@ -278,7 +278,7 @@ def measure_weight(
         options: for reading the data; the weight's image size by default.
         batch_size: images at once; None for 250, fewer if they are large.
         precision: float32 ('no'), or autocast.
-        device: where to compute.
+        device: to compute on.
         processes: among which the batches are shared; all get the measurement of all.
         show_progress: show a bar on a terminal.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.

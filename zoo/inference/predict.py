@@ -133,13 +133,13 @@ def predict(
             tensor of floats that `zoo.transform(model)` made.
         top: number of labels that each answer ranks; of fewer classes all.
         batch_size: images that go through the network at once; probabilities differ by it in their last bits.
-        device: where to compute, such as `cuda`; None for where the network is.
+        device: such as `cuda`; None for the network's own.
 
     Returns:
         A list with a `Prediction` for each image. A file that cannot be read has a `Failure` in its place.
 
     Raises:
-        InputError: what was given is not an image, or a single file cannot be read; arguments that do not fit.
+        InputError: something is no image, a single file cannot be read, or arguments do not fit.
         ModelNameError, HubError, WeightError: as `create_model` does.
     """
     network = _network(model, device)

@@ -77,7 +77,7 @@ class Recording:
             neurons' channels that spike, brightened, in [0, 1].
         code: meaning of these planes, the encoder's own word.
         rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
-        probabilities: of the classes, (classes,), the softmax of the logits; None where they are not known.
+        probabilities: of the classes, (classes,), the softmax of the logits; None if they are not known.
     """
 
     image: Tensor
@@ -298,7 +298,7 @@ def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
 # Layers in words -----------------------------------------------------------------------------------------------------
 
 _SHORTCUTS = ("shortcut", "downsample")
-"""What begins the name of a module on a block's shortcut, ours and spikingjelly's."""
+"""Beginnings of the names of modules on a block's shortcut, ours and spikingjelly's."""
 
 
 def layers_in_words(names: Iterable[str]) -> dict[str, str]:
