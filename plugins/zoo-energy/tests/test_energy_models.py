@@ -244,6 +244,7 @@ def test_a_hybrid_contains_its_control_and_has_no_break_even() -> None:
 # Whole networks -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_spikingjellys_own_functions_say_the_same() -> None:
     from spikingjelly.activation_based.op_counter import (
         SpikeSimEnergyConfig,
@@ -268,6 +269,7 @@ def test_spikingjellys_own_functions_say_the_same() -> None:
         assert found[name] == pytest.approx(energy / 2)
 
 
+@pytest.mark.slow
 def test_the_share_of_timesteps_is_found_in_groups_that_are_never_called() -> None:
     """`stages` of a SEW-ResNet only holds its blocks: all but the last layer runs in every timestep."""
     found = profile("sew_resnet18_rate", images=torch.rand(2, 3, 32, 32), num_classes=3).estimates
