@@ -234,7 +234,7 @@ def test_files_that_vanish_while_they_are_read_are_counted(tmp_path: Path) -> No
 def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path) -> None:
     one, some = folder(tmp_path / "one", {"cat": 3}), folder(tmp_path / "some", {"a": 2, "b": 0, "c": 0})
     both = folder(tmp_path / "both" / "train", {"a": 2, "b": 2}).parent
-    refused = {
+    refused: dict[str | Path, str] = {
         tmp_path / "nowhere": "nowhere is not a folder",
         "cifar11": "did you mean 'cifar10'",
         "hf://datasets/ab/cd": "hfds/ORG/NAME",

@@ -160,7 +160,8 @@ def test_equal_logits_keep_the_order_of_the_classes_and_others_that_are_not_fini
 
 
 def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, files: list[Path]) -> None:
-    for changes in ({"top": 0}, {"top": 11}, {"batch_size": 0}):
+    refused: list[dict[str, Any]] = [{"top": 0}, {"top": 11}, {"batch_size": 0}]
+    for changes in refused:
         with pytest.raises(InputError):
             predict_files(model, [], **changes)
     with pytest.raises(InputError, match="in_chans=1"):

@@ -33,7 +33,7 @@ def test_a_wheel_works_and_passes_its_own_tests(
     for weight in list((site / package).glob("*.safetensors"))[:1]:
         done = run_python(["-m", "zoo", "predict", "--model", weight.stem, "--json"], site, OFFLINE)
         assert '"cat"' in done.stdout, done.stderr
-    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", plugin / "tests"]
+    arguments: list[str | Path] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", plugin / "tests"]
     done = run_python(arguments, site, OFFLINE, tmp_path)  # away from the source tree
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.figure
+import numpy as np
 import pytest
 
 from tests.data.made_data import packed
@@ -60,7 +61,7 @@ def test_curves_have_both_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
     draw_curves([ROW], "a run", tmp_path / "curves.png")
-    lines = [{line.get_color(): line.get_ydata()[0] for line in axes.get_lines()} for axes in drawn[0].axes]
+    lines = [{line.get_color(): np.asarray(line.get_ydata())[0] for line in axes.get_lines()} for axes in drawn[0].axes]
     assert lines == [{COLOURS["ann"]: 1.04567, COLOURS["has8"]: 1.2}, {COLOURS["ann"]: 76.0321, COLOURS["has8"]: 70.0}]
     assert (tmp_path / "curves.png").is_file()
 

@@ -282,7 +282,7 @@ def number_names(labels: np.ndarray[Any, Any], classes: Sequence[str] | None) ->
 
 # Data of a Python program ---------------------------------------------------------------------------------------------
 
-Arrays: TypeAlias = tuple[Any, Any]
+Arrays: TypeAlias = "tuple[Any, Any] | tuple[Any, Any, Sequence[str]]"
 """(N, H, W, C) uint8 and (N,) integers, as numpy arrays; or these and the names of the classes, in label order."""
 
 InHand: TypeAlias = "Arrays | Dataset[Any] | Mapping[str, Arrays | Dataset[Any]]"

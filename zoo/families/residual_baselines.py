@@ -31,7 +31,8 @@ class ResidualBaseline(HeadedClassifier):
         self.encoder = encoder
         self.stem = nn.Sequential(OrderedDict((n, network.get_submodule(n)) for n in ("conv1", "bn1", act, "maxpool")))
         if in_chans != 3:
-            conv = self.stem.conv1 = type(network.conv1)(in_chans, 64, 7, stride=2, padding=3, bias=False)
+            convolution = cast("type[nn.Conv2d]", type(network.conv1))
+            conv = self.stem.conv1 = convolution(in_chans, 64, 7, stride=2, padding=3, bias=False)
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
         self.stages = nn.Sequential(*(network.get_submodule(f"layer{i}") for i in (1, 2, 3, 4)))
         width = self.num_features = self.head_hidden_size = cast(nn.Linear, network.fc).in_features
