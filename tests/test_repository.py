@@ -68,9 +68,11 @@ def test_every_part_of_the_package_is_in_the_architecture() -> None:
 
 
 def test_every_page_is_in_the_contents() -> None:
+    """`commands` is written when the documentation is built."""
     contents = re.findall(r"```\{toctree\}\n(.*?)```", read(DOCS / "index.md"), re.S)
     listed = {line for body in contents for line in body.splitlines() if line and not line.startswith(":")}
-    assert listed == {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")} - {"index"}
+    pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")}
+    assert listed == pages - {"index"} | {"commands"}
 
 
 @pytest.mark.slow

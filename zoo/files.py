@@ -22,7 +22,7 @@ def replace_file(
     """Let `write` fill a new file beside `path` and `check` look at it, then rename it.
 
     If any of this fails or is killed, the old file stays. A link at `path` is replaced, not followed; the mode of an
-    existing file is kept. Raises `OSError` if the file cannot be written.
+    existing file is kept, and folders above it are made. Raises `OSError` if the file cannot be written.
     """
     with ExitStack() as stack:
         part = _write_part(path, write, stack)
@@ -33,6 +33,7 @@ def replace_file(
 
 def _write_part(path: Path, write: Callable[[IO[bytes]], object], stack: ExitStack) -> Path:
     """The content of `path` in a new file beside it, which is removed with the stack."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name[:_KEPT]}.{secrets.token_hex(8)}.part")
     stack.callback(part.unlink, missing_ok=True)
     with part.open("xb") as file:  # never through a link, nor into an existing file
@@ -63,7 +64,6 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         parts = []
         for name, content in contents.items():
             target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
             parts.append((_write_part(target, _writing(content), stack), target))
         for part, target in parts:
             os.replace(part, target)
