@@ -47,7 +47,9 @@ def check(now: dict[str, Any], golden: dict[str, Any], name: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "resnet50" in name else ()) for name in NETWORKS]
+)
 def test_a_network_answers_as_before(name: str) -> None:
     golden = NETWORK_VALUES[name]
     now = described(made_network(name), golden["phase"])

@@ -111,9 +111,9 @@ def test_shifts_to_the_right_are_exact_for_every_integer(dtype: torch.dtype, ten
 @pytest.mark.parametrize(
     "name",
     [
-        "snn_vgg_b2_m1_d1_ste_bpd",
+        pytest.param("snn_vgg_b2_m1_d1_ste_bpd", marks=pytest.mark.slow),
         pytest.param("has8_vgg_b2_m1_d1_ste_bpd", marks=pytest.mark.slow),
-        pytest.param("ann_vgg_b2_m2_d1", marks=pytest.mark.slow),
+        "ann_vgg_b2_m2_d1",
         pytest.param("sew_resnet18_phase", marks=pytest.mark.slow),
         pytest.param("has8_resnet_b2_m2_d2_fourier_rate_plif", marks=pytest.mark.slow),
         pytest.param("snn_vgg_b2_m1_d1_ste_bpd_lif", marks=pytest.mark.slow),
