@@ -190,8 +190,10 @@ class ImageClassifier(nn.Module, ABC):
         from zoo.files import is_folder
 
         text = str(name)
-        if ":" not in text or is_folder(Path(text)):
-            text = f"local-dir:{text}" if is_folder(Path(text)) else f"hf-hub:{text}"
+        if isinstance(name, Path) or is_folder(Path(text)):
+            text = f"local-dir:{text}"
+        elif "/" in text and ":" not in text:
+            text = f"hf-hub:{text}"
         return create_model(text if revision is None else f"{text}@{revision}", **keywords)
 
     @final
