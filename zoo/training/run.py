@@ -172,7 +172,7 @@ def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, op
         return replace(given, train=limit_images(given.train, options.limit))
     size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
     splits = load_data(given, options, image_size=size or options.image_size)
-    return splits if size is None else replace(splits, size_reason=f"that of {opened.weight_name}, its beginning")
+    return splits if size is None else replace(splits, size_reason=f"the size that {opened.weight_name} takes")
 
 
 @final
