@@ -20,7 +20,6 @@ from zoo.backbones.layers import Conv2d
 from zoo.contracts import ImageClassifier
 from zoo.families.paired import PairedBlock
 
-
 SAME_ROUNDING = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() != "AVX512",
     reason="the vectors were made with AVX-512; other kernels round the last bit differently, which flips planes",
