@@ -22,7 +22,7 @@ from torch.nn.functional import conv2d
 
 from zoo.contracts.backbone import ClassifierHead
 from zoo.kernels import functions
-from zoo.kernels.functions import TYPES, serves
+from zoo.kernels.functions import TYPES, operations_are_counted, serves
 
 MANY_CHANNELS, _FEW_PIXELS = 384, 4
 """Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, by a quarter to a third faster."""
@@ -57,7 +57,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Convolve x, (N, C, H, W) → (N, C', H', W'), with sound gradients, within rounding as torch does."""
     if conv.stride == (1, 1) and x.shape[2:] != (1, 1):
         return nn.Conv2d.forward(conv, x)
-    if x.device.type != "cpu" or torch.jit.is_tracing():  # type: ignore[attr-defined] # which counts operations
+    if x.device.type != "cpu" or operations_are_counted():
         return nn.Conv2d.forward(conv, x)
     plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
     if plain and conv.kernel_size == (1, 1) and conv.padding == (0, 0):

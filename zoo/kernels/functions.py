@@ -65,6 +65,11 @@ def only_definitions() -> Iterator[None]:
         _only_definitions.reset(token)
 
 
+def operations_are_counted() -> bool:
+    """True while tracing, which counts operations, and within `only_definitions`."""
+    return torch.jit.is_tracing() or _only_definitions.get()  # type: ignore[attr-defined]
+
+
 def serves_over_time(x: Tensor) -> bool:
     """True if `serves` does for x, (T, N, …), and T is not too large."""
     return serves(x) and len(x) <= MOST_TIMESTEPS

@@ -45,7 +45,7 @@ def countable(network: nn.Module) -> Iterator[None]:
     def leave(module: nn.Module, args: Any, output: Any) -> None:
         hidden.pop().__exit__(None, None, None)
 
-    with only_definitions(), ExitStack() as stack:
+    with ExitStack() as stack:
         for neuron in (module for module in network.modules() if isinstance(module, Neuron)):
             stack.callback(neuron.register_forward_pre_hook(enter).remove)
             stack.callback(neuron.register_forward_hook(leave).remove)
@@ -68,7 +68,7 @@ class Measured(EnergyModel, ABC):
         if self.refusal:
             return
         alone = len(images) == 1
-        with self.network.evaluating():
+        with self.network.evaluating(), only_definitions():
             energy = self.run(images.repeat(2, 1, 1, 1) if alone else images)
         share = 0.5 if alone else 1.0
         self._total += share * energy.total
