@@ -17,6 +17,7 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9", "https_pro
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
 def test_a_wheel_works_and_passes_its_own_tests(
     plugin: Path, build_wheel: Callable[[Path], Path], install: Callable[[list[Path], Path], Path], tmp_path: Path
@@ -33,7 +34,7 @@ def test_a_wheel_works_and_passes_its_own_tests(
     for weight in list((site / package).glob("*.safetensors"))[:1]:
         done = run_python(["-m", "zoo", "predict", "--model", weight.stem, "--json"], site, OFFLINE)
         assert '"cat"' in done.stdout, done.stderr
-    arguments: list[str | Path] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", plugin / "tests"]
+    arguments: list[str | Path] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", plugin / "tests"]
     done = run_python(arguments, site, OFFLINE, tmp_path)  # away from the source tree
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
 
