@@ -65,7 +65,7 @@ def test_an_installed_zoo_classifies_its_photograph_offline(wheel: Path, tmp_pat
     (site,) = folder.glob("lib/python*/site-packages")
     flags = ("--no-deps", "--quiet", "--no-compile", "--target", str(site))
     _run(sys.executable, "-m", "pip", "install", *flags, wheel, cwd=tmp_path)
-    (site / "zz_parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
+    (site / "zz_parent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n", encoding="utf-8")
     python = folder / "bin" / "python"
     assert _run(python, "-c", "import zoo; print(zoo.__file__)", cwd=tmp_path).startswith(str(folder))
     (line,) = _run(python, "-m", "zoo", "predict", "--json", cwd=tmp_path).strip().splitlines()

@@ -14,7 +14,12 @@ from tests.plugins.installed import WORKS, put, run_python
 ROOT = Path(__file__).parents[2]
 PLUGINS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 _NO_NETWORK = "http://127.0.0.1:9"
-OFFLINE = {"HF_HUB_OFFLINE": "1", "http_proxy": _NO_NETWORK, "https_proxy": _NO_NETWORK, "no_proxy": "127.0.0.1,localhost"}
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "http_proxy": _NO_NETWORK,
+    "https_proxy": _NO_NETWORK,
+    "no_proxy": "127.0.0.1,localhost",
+}
 
 
 @pytest.mark.slow

@@ -99,9 +99,9 @@ def train_command(
 
         torch.set_num_threads(threads)
     keep_freed_memory()
-    from accelerate import PartialState
+    from zoo.training import DataOptions, Display, train  # says which extra is missing
 
-    from zoo.training import DataOptions, Display, train
+    from accelerate import PartialState  # isort: skip
 
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     given |= {"precision": precision, "compile": compile or None}
