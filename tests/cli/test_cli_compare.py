@@ -123,6 +123,7 @@ def test_listed_figures_are_the_networks(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_listed_figure_is_the_networks() -> None:
     names = zoo.list_models()
     assert set(variant_figures()) <= set(names)  # `python -m tools.variant_figures` adds those that are missing

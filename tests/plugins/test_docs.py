@@ -77,7 +77,9 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
     pip += ["--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--no-deps", "--no-index", "--no-compile", build_wheel(ROOT)], check=True)
     (site,) = venv.glob("lib/python*/site-packages")
-    (site / "zz_parent.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
+    sources = [folder.parent for folder in README.parent.glob("*/pyproject.toml")]  # some are installed editable
+    lines = [sysconfig.get_paths()["purelib"], *map(str, sources)]
+    (site / "zz_parent.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
     script = venv / "bin" / "pip"
     command = f'command=$1; shift\nexec "{venv}/bin/python" -m pip "$command" --no-build-isolation "$@"'
     script.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
