@@ -99,9 +99,7 @@ def train_command(
 
         torch.set_num_threads(threads)
     keep_freed_memory()
-    from zoo.training import DataOptions, Display, train  # says which extra is missing
-
-    from accelerate import PartialState  # isort: skip
+    from zoo.training import DataOptions, Display, train
 
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     given |= {"precision": precision, "compile": compile or None}
@@ -130,6 +128,8 @@ def train_command(
         endpoint=endpoint,
         cache_dir=cache_dir,
     )
+    from accelerate import PartialState
+
     if PartialState().is_main_process:
         _print(result, as_json, display.shown)
 
