@@ -66,7 +66,9 @@ def only_definitions() -> Iterator[None]:
 
 
 def operations_are_counted() -> bool:
-    """True while tracing, which counts operations, and within `only_definitions`."""
+    """True while tracing, which counts operations, and within `only_definitions`; False in compiled code."""
+    if torch.compiler.is_compiling():  # which can't read a ContextVar
+        return False
     return torch.jit.is_tracing() or _only_definitions.get()  # type: ignore[attr-defined]
 
 
