@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ import zoo
 from zoo.contracts.device import chosen_device, usable_device
 from zoo.errors import InputError
 from zoo.inference.compare import compare_models
-from zoo.inference.processes import Processes
 from zoo.inference.show import network_to_show
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
@@ -39,19 +37,10 @@ def test_every_function_with_a_device_refuses_it_alike(ask: Callable[[str], obje
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_auto_is_a_gpu_where_there_is_one_and_each_process_takes_its_own(
-    there: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_is_a_gpu_if_there_is_one(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
     assert usable_device("cpu") == "cpu"
     assert chosen_device("auto") == ("cuda" if there else "cpu")
-    second = Processes(index=3, count=4, state=SimpleNamespace(device=torch.device("cuda:1")))
-    assert [second.device(name) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
-        "cuda:1" if there else "cpu",
-        "cuda:1",
-        "cuda:0",
-        "cpu",
-    ]
 
 
 def test_an_untrained_network_is_shown_the_same_whatever_the_device() -> None:

@@ -90,14 +90,6 @@ def test_a_class_without_images_has_no_recall() -> None:
         evaluate(_answering(torch.eye(3)), _split([0], 4))
 
 
-def test_precision_is_asked_for() -> None:
-    model, seen = zoo.create_model(NAME, num_classes=3), []
-    model.get_submodule("stages.0.0.analog.conv").register_forward_hook(lambda m, args, out: seen.append(out.dtype))
-    evaluate(model, _split([0, 1, 2], 3))
-    evaluate(model, _split([0, 1, 2], 3), precision="bf16")
-    assert seen == [torch.float32, torch.bfloat16]
-
-
 # Weights --------------------------------------------------------------------------------------------------------------
 
 

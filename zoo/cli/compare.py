@@ -64,8 +64,6 @@ def compare_command(
     """
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json are two forms of the same; choose one")
-    if evaluate and data is None:
-        raise typer.BadParameter("--eval measures on --data; name a folder, a packed .npz or a data set")
     from zoo.data import DataOptions
     from zoo.inference.compare import compare_models
 
@@ -78,7 +76,6 @@ def compare_command(
         evaluate=evaluate,
         controls=not no_controls,
         device=device,
-        show_progress=True,
         endpoint=endpoint,
         cache_dir=cache_dir,
     )

@@ -54,12 +54,7 @@ def eval_command(
             "logit.  (default: 250; fewer if they are larger than 64×64 pixels)",
         ),
     ] = None,
-    precision: Annotated[
-        Literal["no", "bf16", "fp16"],
-        typer.Option(help="Type of numbers; no means float32, in which the recorded figures are measured."),
-    ] = "no",
     device: Device = "cpu",
-    threads: Annotated[int, typer.Option(metavar="N", min=0, help="CPU threads of torch; 0 leaves its choice.")] = 0,
     image_size: Annotated[
         int | None,
         typer.Option(metavar="PIXELS", min=1, max=MAX_IMAGE_SIZE, help="Pixels a side.  (default: the weight's own)"),
@@ -85,35 +80,22 @@ def eval_command(
     that are of it.
 
     A folder that `zoo train` divided itself is divided again: the training
-    images of the weight are left out. torchrun --nproc-per-node N -m zoo eval … shares
-    the images among N processes.
+    images of the weight are left out.
     """
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
     keep_freed_memory()
     from zoo.data import DataOptions
     from zoo.inference.evaluate import measure_weight
-    from zoo.inference.processes import joined
 
-    options = DataOptions(image_size, data_root, not no_download, max_damaged, limit_images)
-    with joined(device) as processes:
-        measured = measure_weight(
-            model_reference(name),
-            data,
-            split=split,
-            options=options,
-            batch_size=batch_size,
-            precision=precision,
-            device=processes.device(device),
-            processes=processes,
-            endpoint=endpoint,
-            cache_dir=cache_dir,
-            show_progress=True,
-        )
-    if processes.index:
-        return
+    measured = measure_weight(
+        model_reference(name),
+        data,
+        split=split,
+        options=DataOptions(image_size, data_root, not no_download, max_damaged, limit_images),
+        batch_size=batch_size,
+        device=device,
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+    )
     if as_json:
         print(json.dumps(measured.to_json()))
     else:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-import zoo
 from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, model_reference
 from zoo.cli.output import print_answer, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
@@ -18,13 +17,8 @@ from zoo.names import parse_reference
 from zoo.progress import progress
 from zoo.registry import parse_name
 
-if TYPE_CHECKING:
-    from zoo.inference.predict import Failure
-
 DEFAULT_MODEL = "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10"
-"""The model of predict and show unless one is named; if it is not listed, the first weight that is."""
-
-DEFAULT_TOP = 3
+"""The model of predict and show unless one is named."""
 
 
 def predict_command(
@@ -37,10 +31,7 @@ def predict_command(
         ),
     ] = None,
     model: Model = None,
-    top: Annotated[
-        int | None,
-        typer.Option(metavar="K", help=f"How many classes to name for each image.  (default: {DEFAULT_TOP})"),
-    ] = None,
+    top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name for each image.")] = 3,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -68,32 +59,27 @@ def predict_command(
     A file that cannot be read is reported by its name, the others are still
     classified, and the exit status is 1. The model, unless one is named:
     has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
-    torchrun --nproc-per-node N -m zoo predict … shares the images among N
-    processes; one of them prints.
     """
+    from zoo.contracts.device import usable_device
+    from zoo.data.images import find_images, sample_photographs
     from zoo.factory import open_model
-    from zoo.inference.processes import joined
+    from zoo.inference.predict import iterate_answers
 
     name, images = split_arguments(arguments or [], model)
-    reference, failed = model_reference(name or default_model()), False
-    with joined(device) as processes:
-        with processes.first_ahead():
-            opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
-            from zoo.contracts.device import usable_device
-            from zoo.inference.predict import predict_files
-
-            network = opened.build(pretrained=True, device=usable_device(processes.device(device)))
-        if fuse:
-            network.eval().fuse()
-        files = _listed(images)
-        count = min(DEFAULT_TOP, network.num_classes) if top is None else top
-        answers = predict_files(network, files, count, batch_size, processes)
-        if not as_json and processes.index == 0:
-            say(opened.weight_name)
-        with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
-            for answer in answers:
-                failed |= not print_answer(answer, opened.weight_name, as_json)
-                advance(1)
+    reference = model_reference(name or DEFAULT_MODEL)
+    opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
+    files = find_images(images) if images else sample_photographs()
+    network = opened.build(pretrained=True, device=usable_device(device))
+    if fuse:
+        network.eval().fuse()
+    answers = iterate_answers(network, files, top, batch_size)
+    if not as_json:
+        say(opened.weight_name)
+    failed = False
+    with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
+        for answer in answers:
+            failed |= not print_answer(answer, opened.weight_name, as_json)
+            advance(1)
     if failed:
         raise typer.Exit(1)
 
@@ -130,27 +116,3 @@ def _is_model(text: str, must: bool = False) -> bool:
             raise InputError(f"{printable(text)} is neither an image, a folder, nor a model: {error}") from error
         return False
     return True
-
-
-def _listed(images: Sequence[Path]) -> list[Path | Failure]:
-    """Return every image file that was named or lies in a folder that was named; an empty folder is a failure."""
-    from zoo.data.images import find_images, sample_photographs
-    from zoo.inference.predict import Failure
-
-    if not images:
-        return [*sample_photographs()]
-    files: list[Path | Failure] = []
-    for path in images:
-        try:
-            files += find_images([path])
-        except InputError as error:  # the rest is still classified
-            files.append(Failure(path, str(error)))
-    return files
-
-
-def default_model() -> str:
-    """Return the model that predicts and shows unless one is named."""
-    names = zoo.list_models(pretrained=True)
-    if not names:
-        raise InputError("the catalog lists no trained weights; reinstall has8-zoo, or name a model with --model")
-    return DEFAULT_MODEL if DEFAULT_MODEL in names else names[0]

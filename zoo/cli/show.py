@@ -9,7 +9,7 @@ import typer
 
 from zoo.cli.options import CacheDir, Device, Endpoint, Model, model_reference
 from zoo.cli.output import say
-from zoo.cli.predict import default_model
+from zoo.cli.predict import DEFAULT_MODEL
 from zoo.errors import check_target
 
 
@@ -38,7 +38,7 @@ def show_command(
     from zoo.weights import labels_of
 
     check_target(out, ".png", force)
-    reference = model_reference(model or default_model())
+    reference = model_reference(model or DEFAULT_MODEL)
     network, preprocessing, weights = network_to_show(reference, device, endpoint=endpoint, cache_dir=cache_dir)
     activity = record(network, Transform(preprocessing)(pixels))
     answer = ranked(activity, labels_of(network)) if network.pretrained_cfg.get("label_names") else []

@@ -15,7 +15,6 @@ from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.factory import OpenedModel, Places, open_model
-from zoo.inference.runs import read_run
 from zoo.profiling import profile
 from zoo.progress import progress
 
@@ -69,7 +68,6 @@ def compare_models(
     evaluate: bool = False,
     controls: bool = True,
     device: str = "cpu",
-    show_progress: bool = False,
     **places: Unpack[Places],
 ) -> list[ComparedModel]:
     """Compare cost and accuracy of models, the control of each behind it.
@@ -86,7 +84,6 @@ def compare_models(
         controls: show the control of each too: the weight that its record names, else one that was trained on the same
             data, else an untrained network. One that is among `names` is shown at its own place.
         device: to compute on, such as `cuda`.
-        show_progress: show a bar on a terminal.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
@@ -103,7 +100,7 @@ def compare_models(
     shapes = {_shape_of(opened) for opened, _ in models} - {None}
     common = shapes.pop() if len(shapes) == 1 else None
     rows = []
-    with progress("comparing", len(models), visible=show_progress) as advance:
+    with progress("comparing", len(models)) as advance:
         for opened, hybrid in models:
             size, classes = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None)
             shape = options.image_size or size, classes
@@ -136,21 +133,13 @@ def _with_controls(
 
 
 def _stands_for(model: OpenedModel, control: OpenedModel, hybrid: OpenedModel) -> bool:
-    """Return whether a model that was named is the control: its weight, or one of its variant and the same data."""
-    one, own = model.weight, control.weight
-    if one and own and one.sha256 == own.sha256:
-        return True
-    if hybrid.weight and hybrid.weight.control:
-        return one is not None and one.name == hybrid.weight.control and (own is None or own.name != one.name)
+    """Return whether a model that was named is a control of the hybrid: of the same variant, and of the same data."""
     same = model.spec.untagged() == control.spec.untagged()
-    return same and (one is None or hybrid.weight is None or _share_data(one, hybrid.weight))
+    return same and (model.weight is None or hybrid.weight is None or _share_data(model.weight, hybrid.weight))
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
-    """Find the control: the weight that the run started from, that the record names, or of the same data; or untrained.
-
-    None if there is no control.
-    """
+    """Find the control: the weight that the record names, else one of the same data, else untrained; None without."""
     family = opened.registry.load("family", opened.spec.family)()
     variant = family.control(dict(opened.spec.fields))
     if variant is None:
@@ -159,9 +148,8 @@ def _control_of(opened: OpenedModel) -> OpenedModel | None:
     weight = opened.weight
     if weight is None:
         return untrained
-    names = [_begun_from(opened), weight.control]
-    names += [record.name for record in opened.stock.catalog.weights_of(untrained.spec)]
-    for name in filter(None, names):
+    listed = [record.name for record in opened.stock.catalog.weights_of(untrained.spec)]
+    for name in filter(None, (weight.control, *listed)):
         try:
             control = open_model(name, listed=True, **opened.places)
         except (ModelNameError, WeightError, HubError):  # it was moved, or its distribution is not installed
@@ -173,18 +161,6 @@ def _control_of(opened: OpenedModel) -> OpenedModel | None:
 
 def _share_data(one: StoredWeight, other: StoredWeight) -> bool:
     return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
-
-
-def _begun_from(opened: OpenedModel) -> str:
-    """Return the reference of the control that the run in a folder started from; '' if it has changed or moved."""
-    begun, weight = read_run(opened).get("started_from") or {}, opened.weight
-    if not begun.get("load") or weight is None or weight.control != weight.started_from:
-        return ""
-    try:
-        control = open_model(begun["load"], **opened.places).weight
-    except (ModelNameError, WeightError, HubError):
-        return ""
-    return str(begun["load"]) if control is not None and control.sha256 == begun["sha256"] else ""
 
 
 # Figures --------------------------------------------------------------------------------------------------------------

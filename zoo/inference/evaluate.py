@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.data import DataOptions, ImageSplit, load_data, load_split
@@ -23,10 +23,9 @@ from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
 from zoo.errors import InputError, MemoryLimitError, missing_extra
 from zoo.factory import OpenedModel, Places, open_model
-from zoo.inference.processes import Processes
-from zoo.inference.runs import read_run
-from zoo.progress import Advance, progress, silent
-from zoo.weights import stated_preprocessing
+from zoo.names import LocalFolder
+from zoo.progress import LONG, progress
+from zoo.weights import RUN, stated_preprocessing
 
 try:
     from torchmetrics import MeanMetric, Metric
@@ -34,9 +33,7 @@ try:
 except ModuleNotFoundError as error:
     raise missing_extra(error, "measuring accuracy", "train") from error
 
-Precision = Literal["no", "bf16", "fp16"]
 METRIC_DIGITS = 4
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 MOST = 250
 """Images at once of at most 64×64 pixels, and of larger ones as many as have the same pixels. The released weights were
@@ -121,19 +118,15 @@ def evaluate(
     data: ImageSplit,
     *,
     batch_size: int | None = None,
-    precision: Precision = "no",
     share: tuple[int, int] = (0, 1),
-    after_batch: Advance = silent,
 ) -> Evaluation:
-    """Classify a split, in eval mode; the model's modes are restored afterwards.
+    """Classify a split in float32 and eval mode; the model's modes are restored afterwards.
 
     Args:
         model: with as many classes as the data.
         data: whose classes are in the order of the logits.
         batch_size: images at once; None for `MOST`.
-        precision: float32 ('no'), or autocast.
         share: (this process, processes): each takes its part of the batches, and all get the result of all.
-        after_batch: called with the number of its images.
 
     Raises:
         InputError: other classes than the model's, an image too small for it, or no images at once.
@@ -150,9 +143,10 @@ def evaluate(
     shared = share[1] > 1
     metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, shared).items()}
     losses = MeanMetric(sync_on_compute=shared).to(device)
-    autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision != "no")
-    with in_float32(model), model.evaluating(), autocast:
-        for rows in torch.arange(len(data)).split(at_once)[share[0] :: share[1]]:
+    own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
+    bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
+    with in_float32(model), model.evaluating(), bar as advance:
+        for rows in own:
             with telling_shortage(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 if len(labels):
@@ -160,7 +154,7 @@ def evaluate(
                     for metric in metrics.values():
                         metric.update(logits, targets)
                     losses.update(functional.cross_entropy(logits, targets, reduction="none"))
-            after_batch(len(labels))
+            advance(len(rows))
     confusion = metrics["confusion"].compute().cpu()
     images = int(confusion.sum())
     if not images:
@@ -260,10 +254,7 @@ def measure_weight(
     split: Literal["train", "val"] = "val",
     options: DataOptions | None = None,
     batch_size: int | None = None,
-    precision: Precision = "no",
     device: str = "cpu",
-    processes: Processes | None = None,
-    show_progress: bool = False,
     **places: Unpack[Places],
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
@@ -277,10 +268,7 @@ def measure_weight(
         split: the one to measure, if the data have both.
         options: for reading the data; the weight's image size by default.
         batch_size: images at once; None for 250, fewer if they are large.
-        precision: float32 ('no'), or autocast.
         device: to compute on.
-        processes: among which the batches are shared; all get the measurement of all.
-        show_progress: show a bar on a terminal.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
@@ -288,25 +276,17 @@ def measure_weight(
         InputError: the data cannot be used, or have classes that the weight lacks.
         MemoryLimitError: so many images at once need more memory than there is.
     """
-    check_batch(batch_size)
-    options, processes = options or DataOptions(), processes or Processes()
+    options = options or DataOptions()
+    opened = open_model(name, required=True, **places)
     named = data if isinstance(data, str | Path) else open_in_hand(data)
-    with processes.first_ahead():
-        opened = open_model(name, required=True, **places)
-        images, notes = _load(opened, named, split, options)
-        model = opened.build(pretrained=True, device=usable_device(device))
+    images, notes = _load(opened, named, split, options)
     images = limit_images(images, options.limit)
-    own = len(range(processes.index, len(images), processes.count))
-    with progress("classifying", own, visible=show_progress and processes.index == 0) as advance:
-        evaluation = evaluate(
-            model,
-            images,
-            batch_size=batch_size,
-            precision=precision,
-            share=(processes.index, processes.count),
-            after_batch=advance,
-        )
-    notes += _remarks(opened.weight, evaluation, images)
+    model = opened.build(pretrained=True, device=usable_device(device))
+    evaluation = evaluate(model, images, batch_size=batch_size)
+    notes += images.damage.notes("evaluated")
+    without = [score.name for score in evaluation.scores() if not score.images]
+    if without:
+        notes.append(f"no images of {len(without)} classes that the model knows: {name_some(without)}")
     sha256, recorded = str(model.pretrained_cfg.get("sha256", "")), {}
     if opened.weight is not None:
         sha256, recorded = opened.weight.sha256, opened.weight.metrics
@@ -317,7 +297,7 @@ def _load(
     opened: OpenedModel, data: Any, split: Literal["train", "val"], options: DataOptions
 ) -> tuple[ImageSplit, list[str]]:
     stated = opened.preprocessing(options.image_size)
-    if read_run(opened).get("asked", {}).get("data") == identify_data(data):
+    if _trained_on(opened) == identify_data(data):
         splits = load_data(data, options, image_size=stated.size, limit=None)
         if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val
@@ -325,12 +305,14 @@ def _load(
     return load_split(data, split, options, classes=opened.labels, preprocessing=stated), []
 
 
-def _remarks(weight: StoredWeight | None, evaluation: Evaluation, images: ImageSplit) -> list[str]:
-    notes = images.damage.notes("evaluated")
-    if weight is not None and weight.control:
-        begun = ", which it started from" if weight.control == weight.started_from else ""
-        notes.append(f"its control, the network without spikes to compare it with, is {weight.control}{begun}")
-    without = [score.name for score in evaluation.scores() if not score.images]
-    if without:
-        notes.append(f"no images of {len(without)} classes that the model knows: {name_some(without)}")
-    return notes
+def _trained_on(opened: OpenedModel) -> str | None:
+    """Return the data of the run whose folder was opened, as its run.json identifies them; None without one."""
+    if not isinstance(opened.source, LocalFolder):
+        return None
+    file = opened.source.path / RUN
+    if not file.is_file():
+        return None
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["asked"]["data"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it again") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -21,7 +20,6 @@ from zoo.data.images import CHANNELS, Transform, display_name, find_images, from
 from zoo.data.splits import read_ahead
 from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
-from zoo.inference.processes import Processes
 from zoo.weights import labels_of, stated_preprocessing
 
 ImageSource: TypeAlias = Path | str | Image.Image | np.ndarray[Any, Any] | Tensor
@@ -142,10 +140,7 @@ def predict(
         InputError: something is no image, a single file cannot be read, or arguments do not fit.
         ModelNameError, HubError, WeightError: as `create_model` does.
     """
-    network = _network(model, device)
-    count = min(top, network.num_classes)
-    _check_arguments(network, count, batch_size)
-    answers = Predictions(_predict(network, list_images(images), count, batch_size))
+    answers = Predictions(iterate_answers(_network(model, device), images, top, batch_size))
     if isinstance(images, Path | str) and len(answers) == 1 and isinstance(answers[0], Failure):
         raise InputError(answers[0].error)
     return answers
@@ -175,65 +170,34 @@ def unwrapped(model: object, function: str) -> ImageClassifier:
     return wrapped
 
 
-def predict_files(
+def iterate_answers(
     model: ImageClassifier,
-    files: Iterable[Path | str | Failure],
+    images: ImageSource | Iterable[ImageSource],
     top: int = 3,
     batch_size: int = PREDICTED_AT_ONCE,
-    processes: Processes | None = None,
 ) -> Iterator[Prediction | Failure]:
-    """Classify image files, in eval mode and without gradients; the model's modes are restored after each batch.
+    """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does.
 
-    Args:
-        model: with 3 input channels; images are prepared as its weight wants them.
-        files: read in threads, ahead of the network; those that cannot be read become a `Failure` in their place, and
-            a `Failure` among them is passed on.
-        top: number of labels that each prediction ranks, 1 to the number of classes.
-        batch_size: 1 or more; probabilities differ by it in their last bits.
-        processes: among which the batches are shared; all are given the same files.
-
-    Returns:
-        One answer a file, in the order of the files, as soon as its batch is done, and with several processes those of
-        the batches beside it. Only the first process has answers; the others have none.
-
-    Raises:
-        InputError: at once, for arguments that do not fit the model.
+    Images are read in threads ahead of the network, which runs in eval mode and without gradients; its modes are
+    restored after each batch.
     """
-    _check_arguments(model, top, batch_size)
-    items = (file if isinstance(file, Failure) else (Path(file), Path(file)) for file in files)
-    if processes is None or processes.count == 1:
-        return _predict(model, items, top, batch_size)
-    return _predict_shared(model, list(items), top, batch_size, processes)
-
-
-def _predict_shared(
-    model: ImageClassifier, images: Sequence[_Named | Failure], top: int, batch_size: int, processes: Processes
-) -> Iterator[Prediction | Failure]:
-    """Take a batch for each process, then gather their answers, until there are no images left."""
-    rounds = range(0, len(images), batch_size * processes.count)
-    own = [images[start + processes.index * batch_size :][:batch_size] for start in rounds]
-    answers = _predict(model, chain.from_iterable(own), top, batch_size)
-    for batch in own:
-        yield from processes.gather([*islice(answers, len(batch))])
-
-
-def _check_arguments(model: ImageClassifier, top: int, batch_size: int) -> None:
-    if not 1 <= top <= model.num_classes:
-        raise InputError(f"top={top} is out of range; valid: 1 to {model.num_classes}, the classes of {model.spec}")
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more")
-    if model.in_chans != 3:
-        raise InputError(f"images are read as RGB, but {model.spec} has in_chans={model.in_chans}; build it with 3")
+    for what, value in (("top", top), ("batch_size", batch_size)):
+        if value < 1:
+            raise InputError(f"{what}={value} is out of range; valid: 1 or more")
+    if model.in_chans != 3 or not model.num_classes:
+        raise InputError(
+            f"{model.spec} has in_chans={model.in_chans} and num_classes={model.num_classes}; images are read as RGB, "
+            "and named by classes: build it with 3, and one or more"
+        )
+    return _predict(model, list_images(images), top, batch_size)
 
 
 def _predict(
-    model: ImageClassifier, images: Iterator[_Named | Failure], top: int, batch_size: int
+    model: ImageClassifier, images: Iterator[_Named], top: int, batch_size: int
 ) -> Iterator[Prediction | Failure]:
     prepare, labels = Transform(stated_preprocessing(model)), labels_of(model)
 
-    def read(item: _Named | Failure) -> tuple[Path | str, Tensor] | Failure:
-        if isinstance(item, Failure):
-            return item
+    def read(item: _Named) -> tuple[Path | str, Tensor] | Failure:
         name, image = item
         try:
             return name, image if isinstance(image, Tensor) else prepare(image)

@@ -28,7 +28,6 @@ from zoo.factory import OpenedModel, open_model
 from zoo.files import remove_parts, replace_bytes
 from zoo.inference.evaluate import Evaluation, check_batch, evaluate, rounded
 from zoo.names import Options
-from zoo.progress import LONG, progress
 from zoo.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
 from zoo.training.checkpoint import CHECKPOINT
 from zoo.training.loop import StopRequest, Training, broadcast, make_accelerator
@@ -333,14 +332,12 @@ class _Run:
         """Measure the network on the validation split, and write the figures into the last row."""
         training, accelerator, val = self.training, self.training.accelerator, self.splits.val
         training.share_statistics()
-        with progress("validating", len(val), visible=len(val) >= LONG) as advance:
-            evaluation = evaluate(
-                training.network,
-                val,
-                batch_size=self.asked["eval_batch_size"],
-                share=(accelerator.process_index, accelerator.num_processes),
-                after_batch=advance,
-            )
+        evaluation = evaluate(
+            training.network,
+            val,
+            batch_size=self.asked["eval_batch_size"],
+            share=(accelerator.process_index, accelerator.num_processes),
+        )
         training.rows[-1].val.update(rounded(evaluation))
         for observer in self.observers:
             observer.validated(training.rows[-1], training.rows)

@@ -11,7 +11,7 @@ import typer
 
 from zoo.cli.options import Json, PlainCommand
 from zoo.cli.output import say
-from zoo.cli.predict import default_model
+from zoo.cli.predict import DEFAULT_MODEL
 from zoo.progress import progress
 
 app = typer.Typer()
@@ -65,7 +65,7 @@ def site(
     from zoo_site.demo import make_demo
     from zoo_site.npm import REGISTRY
 
-    made = make_demo(default_model(), npm_registry or REGISTRY, cache_dir) if demo else None
+    made = make_demo(DEFAULT_MODEL, npm_registry or REGISTRY, cache_dir) if demo else None
     count = sum(map(len, default_catalog().weights.values()))
     with progress("running weights", count, visible=not no_rates) as advance:
         built = build_site(rates=not no_rates, demo=made, after_weight=advance)
