@@ -48,7 +48,6 @@ from zoo.names import (
     PackageFile,
     Source,
     Spec,
-    Value,
     check_characters,
     option_problem,
     parse_reference,
@@ -353,21 +352,7 @@ def complaints(error: ValidationError) -> str:
 
 # Files ----------------------------------------------------------------------------------------------------------------
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
-
-
-@final
-class _UniqueKeys(_Loader):
-    """Refuses a mapping with one key twice, of which PyYAML silently keeps one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Make a mapping of a node; see PyYAML."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := sorted({key for key in keys if keys.count(key) > 1}):
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"the key {shorten(twice[0])} stands twice in the mapping of line {line}")
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if PyYAML was built with libyaml
 
 
 def expand_names(pattern: str) -> list[str]:
@@ -392,7 +377,7 @@ def read_file(path: Path) -> CatalogFile:
         CatalogError: not YAML, or not of the schema; the message names the file and the field.
     """
     try:
-        return CatalogFile.model_validate(yaml.load(path.read_bytes(), Loader=_UniqueKeys))
+        return CatalogFile.model_validate(yaml.load(path.read_bytes(), Loader=_LOADER))
     except ValidationError as error:
         raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
     except Exception as error:  # PyYAML's constructors raise many a built-in one
@@ -502,8 +487,7 @@ def default_catalog() -> Catalog:
         except (CatalogError, ComponentError) as error:
             if isinstance(error, CatalogError):
                 component.fail(str(error))
-            reason = str(component.error).splitlines()[-1]
-            warnings.warn(f"the catalog of {component.origin} is left out: {reason}", ZooWarning, stacklevel=2)
+            warnings.warn(f"the catalog of {component.origin} is left out: {component.error}", ZooWarning, stacklevel=2)
     return catalog
 
 
@@ -587,8 +571,7 @@ def list_models(
     """
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
-    rows = list_rows(filter, parts, pretrained, bounds, sort, registry=registry, catalog=catalog)
-    return [row.name for row in rows]
+    return [row.name for row in list_rows(filter, parts, pretrained, bounds, sort, registry, catalog)]
 
 
 def list_rows(
@@ -597,20 +580,10 @@ def list_rows(
     pretrained: bool,
     bounds: Mapping[str, float | None],
     sort: str | None,
-    *,
     registry: Registry | None = None,
     catalog: Catalog | None = None,
 ) -> list[ListedModel]:
-    """List the models that `list_models` names, with their figures.
-
-    Args:
-        filter: shell pattern.
-        parts: kind → name of a component; None for any.
-        pretrained: list weights instead of variants.
-        bounds: `max_params`, `max_macs`, `min_top1`; None for none.
-        sort: a figure, or None.
-        registry, catalog: the installed ones by default.
-    """
+    """List the models that `list_models` names, with their figures; `parts` and `bounds` are its arguments by name."""
     if not isinstance(filter, str):
         raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
     if sort is not None and sort not in SORTED_BY:
@@ -618,8 +591,7 @@ def list_rows(
     registry, catalog = registry or default_registry(), catalog or default_catalog()
     chosen = {kind: name for kind, name in parts.items() if name is not None}
     for kind, name in chosen.items():
-        if name not in registry.names(kind):
-            registry.find(kind, name)  # raises the error that names the valid ones
+        registry.find(kind, name)  # raises the error that names the valid ones
     rows = []
     for variant in catalog.names:
         if chosen and not _matches(variant, chosen, registry):
@@ -640,7 +612,7 @@ def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
         spec = parse_name(name, registry)
     except (ModelNameError, ComponentError):  # a missing or broken plugin hides its own models, not the others
         return False
-    fields: dict[str, Value] = {"family": spec.family, **dict(spec.fields)}
+    fields = {"family": spec.family} | dict(spec.fields)
     return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
 
 

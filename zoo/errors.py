@@ -157,19 +157,14 @@ def known_plugins() -> Mapping[str, list[str]]:
     return table
 
 
-def unknown_component(kind: str, name: str, valid: str) -> UnknownComponentError:
-    """Make the error for a name that is not registered: `MissingPluginError` if a known plugin would bring it.
-
-    Args:
-        kind: such as `encoder`.
-        name: as it was written, `distribution:name` too.
-        valid: end of the message if no known plugin brings it, from `suggest`.
-    """
+def unknown_component(kind: str, name: str, registered: Iterable[str]) -> UnknownComponentError:
+    """Make the error for a name that is not registered: `MissingPluginError` if a known plugin would bring it."""
     owner, _, plain = name.rpartition(":")
     for known, brings in known_plugins().items():
         if f"{kind} {plain}" in brings and owner in ("", known) and not is_installed(known):
             return MissingPluginError(f"unknown {kind} {shorten(name)}: it is in {_missing(known)}")
-    return UnknownComponentError(f"unknown {kind} {shorten(name)}{valid}")
+    alike = [each for each in registered if (":" in each) == (":" in name)]
+    return UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, alike)}")
 
 
 def missing_weight(variant: str, tag: str | None) -> str | None:

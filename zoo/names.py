@@ -166,8 +166,7 @@ class ComponentPart(NamePart):
     def parse(self, text: str, known: ComponentNames) -> str:
         names = list(known(self.name))
         if text not in names:
-            alike = [name for name in names if (":" in name) == (":" in text)]
-            raise unknown_component(self.name, text, suggest(text, alike))
+            raise unknown_component(self.name, text, names)
         return text
 
 

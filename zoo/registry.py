@@ -14,11 +14,11 @@ import importlib.util
 import inspect
 import os
 import re
-import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -56,7 +56,7 @@ NOTEBOOK = "(registered here)"
 """Distribution shown for components that `zoo.register` added in this process."""
 
 DISABLE = "ZOO_DISABLE_PLUGINS"
-"""Environment variable: distributions, names or `distribution:name` to switch off, separated by commas."""
+"""Environment variable: plugins to switch off, separated by commas."""
 
 CATALOG_FILE = "registry.yaml"
 """File in a package that the group `zoo.catalogs` names."""
@@ -64,15 +64,12 @@ CATALOG_FILE = "registry.yaml"
 NAME = re.compile(r"[a-z][a-z0-9]*")
 """Form of a component's name."""
 
-_PLAIN_NAME = re.compile(r"[a-z][a-z0-9-]*")
-"""Form of a command's name or of a model of energy's: neither is part of a model's name."""
-
 C = TypeVar("C", bound=type)
 
 
 def name_problem(kind: str, name: str) -> str | None:
     """Describe what is wrong with a component's name; None if it is valid."""
-    if kind == "catalog" or (_PLAIN_NAME if kind in ("command", "energy_model") else NAME).fullmatch(name):
+    if kind in ("catalog", "command", "energy_model") or NAME.fullmatch(name):  # those are no part of a model's name
         return None
     return f"{shorten(name)} is not a component name: lower-case letters and digits, a letter first, no underscore"
 
@@ -88,12 +85,11 @@ class State(StrEnum):
     AVAILABLE = "available"
     LOADED = "loaded"
     BROKEN = "broken"
-    INCOMPATIBLE = "incompatible"
     CONFLICT = "conflict"
     DISABLED = "disabled"
 
 
-UNUSABLE = (State.BROKEN, State.INCOMPATIBLE, State.DISABLED)
+UNUSABLE = (State.BROKEN, State.DISABLED)
 
 
 @final
@@ -109,7 +105,8 @@ class Component:
         target: `module:attribute`.
         importer: imports `target`.
         state: what is known so far.
-        error: the reason if it cannot be used, with traceback.
+        error: the reason if it cannot be used.
+        cause: the exception that its import raised.
     """
 
     kind: str
@@ -120,6 +117,7 @@ class Component:
     importer: Callable[[], Any] = field(default=lambda: None, repr=False, compare=False)
     state: State = State.AVAILABLE
     error: str | None = None
+    cause: BaseException | None = field(default=None, repr=False, compare=False)
     _loaded: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -130,9 +128,15 @@ class Component:
     @property
     def summary(self) -> str | None:
         """First line of its docstring, read from its source without an import; None if there is none."""
-        with suppress(ImportError, OSError, SyntaxError, ValueError, RecursionError):
-            return _summary(self.target)
-        return None
+        module, _, name = self.target.partition(":")
+        try:
+            spec = _find_module(module)
+            source = ast.parse(Path(spec.origin).read_bytes() if spec and spec.origin else b"")
+        except (OSError, SyntaxError, ValueError):
+            return None
+        classes = [node for node in source.body if isinstance(node, ast.ClassDef) and node.name == name]
+        docs = [ast.get_docstring(node) or "" for node in (classes if name else [source])]
+        return "".join(docs).partition("\n")[0] or None
 
     def load(self) -> Any:
         """Import and check the component, once.
@@ -143,77 +147,56 @@ class Component:
         Raises:
             ComponentError: it cannot be imported, breaks its contract, is switched off, or is of another API version.
         """
-        if self._loaded is not None:
-            return self._loaded
-        if self.state in UNUSABLE:
-            raise self._failure()
-        try:
-            target = self.importer()
-            problem = _problem(self.kind, target, self.target)
-        except (Exception, SystemExit) as error:  # a defect of the plugin
-            problem = State.BROKEN, _traceback(error)
-        if self._loaded is not None:  # meanwhile, by another thread or by its own module
-            return self._loaded
-        if problem is not None:
-            self.fail(problem[1], problem[0])
-            raise self._failure()
-        self._loaded, self.state = target, State.LOADED
-        return target
+        if self._loaded is None and self.state not in UNUSABLE:
+            try:
+                target = self.importer()
+                problem = _problem(self.kind, target, self.target)
+            except (Exception, SystemExit) as error:  # a defect of the plugin
+                problem, self.cause = f"{type(error).__name__}: {error}", error
+            if problem is None:
+                self._loaded, self.state = target, State.LOADED
+            else:
+                self.fail(problem)
+        if self._loaded is None:
+            told = f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}"
+            raise ComponentError(told) from self.cause
+        return self._loaded
 
     def fail(self, reason: str, state: State = State.BROKEN) -> None:
         """Mark it as unusable, with the reason."""
         self.error, self.state, self._loaded = reason, state, None
 
-    def _failure(self) -> ComponentError:
-        return ComponentError(f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}")
 
-
-def _traceback(error: BaseException) -> str:
-    """Format the traceback; its last line can stand alone, and names file and line of a syntax error."""
-    text = "".join(traceback.format_exception(error)).rstrip()
-    summary = " ".join("".join(traceback.format_exception_only(error)).split())
-    if isinstance(error, SyntaxError) and error.filename:
-        summary = f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    return text if text.splitlines()[-1] == summary else f"{text}\n{summary}"
-
-
-def _problem(kind: str, found: Any, target: str) -> tuple[State, str] | None:
+def _problem(kind: str, found: Any, target: str) -> str | None:
     """Say how an imported object breaks the contract of its kind; None if it keeps it."""
     if kind == "catalog":  # a file, validated when it is read
         return None
     if kind == "command":
         import typer
 
-        return None if isinstance(found, typer.Typer) else (State.BROKEN, f"{target} is not a typer.Typer")
+        return None if isinstance(found, typer.Typer) else f"{target} is not a typer.Typer"
     from zoo import contracts
 
     contract: type[Any] = getattr(contracts, kind.title().replace("_", ""))
     if not (inspect.isclass(found) and issubclass(found, contract)):
-        return State.BROKEN, f"{target} is not a subclass of zoo.contracts.{contract.__name__}"
+        return f"{target} is not a subclass of zoo.contracts.{contract.__name__}"
     version = getattr(found, "api_version", None)
     if version != contracts.API_VERSION:
-        request = "declares no api_version" if version is None else f"asks for API version {version!r}"
-        advice = f"set `api_version = {contracts.API_VERSION}` in the class, or install matching versions"
-        return State.INCOMPATIBLE, f"{target} {request}, this zoo offers {contracts.API_VERSION}; {advice}"
+        return f"{target} declares api_version {version!r}; this zoo offers {contracts.API_VERSION}"
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if kind in ("encoder", "decoder", "energy_model"):
         declared = {name for base in found.__mro__ for name in vars(base)}
         missing += sorted(name for name in inspect.get_annotations(contract) if name not in declared)
-    return (State.BROKEN, f"{target} lacks {', '.join(missing)}") if missing else None
+    return f"{target} lacks {', '.join(missing)}" if missing else None
 
 
-def _summary(target: str) -> str | None:
-    module, _, name = target.partition(":")
-    top, *inner = module.split(".")
-    found = importlib.util.find_spec(top)  # of an outermost package nothing is run
-    if found is None or found.origin is None:
-        return None
-    places = [Path(folder, *inner) for folder in found.submodule_search_locations or ()]
-    files = [file for place in places for file in (place / "__init__.py", place.with_name(f"{place.name}.py"))]
-    file = next((file for file in files if file.is_file()), Path(found.origin))
-    body = ast.parse(file.read_bytes())
-    nodes = [node for node in body.body if isinstance(node, ast.ClassDef) and node.name == name] if name else [body]
-    return next(iter((ast.get_docstring(nodes[0]) or "").splitlines()), None) if nodes else None
+def _find_module(name: str) -> ModuleSpec | None:
+    """Find a module without importing it or the packages around it."""
+    top, *inner = name.split(".")
+    spec = importlib.util.find_spec(top)
+    for part in inner:
+        spec = spec and PathFinder.find_spec(part, spec.submodule_search_locations or [])
+    return spec
 
 
 def package_file(package: str, path: str) -> Path:
@@ -222,10 +205,9 @@ def package_file(package: str, path: str) -> Path:
     Raises:
         ModuleNotFoundError: there is no such package, or it lacks that file.
     """
-    top, *inner = package.split(".")
-    spec = importlib.util.find_spec(top)
+    spec = _find_module(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
-        if (file := Path(folder, *inner, path)).is_file():
+        if (file := Path(folder, path)).is_file():
             return file
     raise ModuleNotFoundError(f"package {package!r} holds no {path}", name=package)
 
@@ -247,8 +229,7 @@ def installed_points() -> list[importlib.metadata.EntryPoint]:
                 distribution.entry_points  # noqa: B018 (parsed at every access)
             except Exception as error:
                 place = f"{distribution.metadata['Name']} in {distribution.locate_file('')}"
-                told = f"the metadata of {place} is damaged, reinstall it: {type(error).__name__}: {error}"
-                raise ComponentError(told) from error
+                raise ComponentError(f"the metadata of {place} is damaged, reinstall it: {error}") from error
         raise
     return [point for group in GROUPS.values() for point in points.select(group=group)]
 
@@ -258,7 +239,7 @@ def scan(points: Iterable[importlib.metadata.EntryPoint], disabled: Collection[s
 
     Args:
         points: those of other groups are passed over.
-        disabled: distributions, names, or `distribution:name` that stay visible but cannot be used.
+        disabled: distributions whose components stay visible but cannot be used.
     """
     kinds = {group: kind for kind, group in GROUPS.items()}
     described = functools.cache(_described)  # metadata is parsed at every access
@@ -266,7 +247,7 @@ def scan(points: Iterable[importlib.metadata.EntryPoint], disabled: Collection[s
         kind, (distribution, version) = kinds[point.group], described(point.dist)
         importer = functools.partial(package_file, point.value, CATALOG_FILE) if kind == "catalog" else point.load
         component = Component(kind, point.name, distribution, version, point.value, importer)
-        if any(_switches_off(entry, component) for entry in disabled):
+        if distribution in map(normalise, disabled):
             component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)
         elif problem := name_problem(kind, point.name):
             component.fail(problem)
@@ -278,13 +259,6 @@ def _described(distribution: importlib.metadata.Distribution | None) -> tuple[st
     if distribution is None or not distribution.metadata["Name"]:
         return "(unknown)", None
     return normalise(distribution.metadata["Name"]), distribution.version
-
-
-def _switches_off(entry: str, component: Component) -> bool:
-    owner, colon, name = entry.rpartition(":")
-    if colon:
-        return (normalise(owner), name) == (component.distribution, component.name)
-    return entry == component.name or normalise(entry) == component.distribution
 
 
 # The registry ---------------------------------------------------------------------------------------------------------
@@ -301,8 +275,8 @@ class Registry:
 
     def components(self, kind: str | None = None) -> list[Component]:
         """List all components, broken ones too, by kind and name."""
-        kinds = [self._kind(kind)] if kind else [self._kind(group) for group in GROUPS]
-        return [component for names in kinds for _, claims in sorted(names.items()) for component in claims]
+        kinds = [kind] if kind else GROUPS
+        return [component for each in kinds for _, claims in sorted(self._kind(each).items()) for component in claims]
 
     def names(self, kind: str) -> list[str]:
         """List the names of one kind, plain and as `distribution:name`."""
@@ -328,8 +302,7 @@ class Registry:
         owner, colon, plain = name.rpartition(":")
         claims = [c for c in self._kind(kind).get(plain, []) if not colon or c.distribution == normalise(owner)]
         if not claims:
-            known = self.names(kind) if colon else self.plain_names(kind)
-            raise unknown_component(kind, name, suggest(name, known))
+            raise unknown_component(kind, name, self.names(kind))
         enabled = _enabled(claims)
         if len(enabled) > 1:
             raise ComponentError(_clash(enabled))
@@ -345,13 +318,6 @@ class Registry:
         if component.error is None and len(claims) > 1 and component.kind != "catalog":
             return State.CONFLICT, _clash(claims)
         return component.state, component.error
-
-    def check(self) -> list[Component]:
-        """Import and return all components, so that the state of each is known."""
-        for component in self.components():
-            with suppress(ComponentError):  # kept in its state and error
-                component.load()
-        return self.components()
 
     def register(self, kind: str, name: str, cls: type[Any]) -> None:
         """Add a class of this process.
@@ -387,8 +353,8 @@ def _clash(claims: Iterable[Component]) -> str:
 @functools.cache
 def default_registry() -> Registry:
     """Return the registry of the installed distributions, read once a process."""
-    disabled = [entry.strip() for entry in os.environ.get(DISABLE, "").split(",") if entry.strip()]
-    return Registry(scan(installed_points(), disabled))
+    disabled = os.environ.get(DISABLE, "").split(",")
+    return Registry(scan(installed_points(), [name.strip() for name in disabled]))
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:

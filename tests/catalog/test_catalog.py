@@ -24,7 +24,6 @@ TEXT = OURS.read_text(encoding="utf-8")
 START = "version: 1\nvariants:\n"
 BAD: dict[str, str | bytes] = {
     "unclosed": "version: 1\nvariants: [",
-    "twice": START + "  - {names: sew_resnet18_rate, note: a, note: b}",
     "future": "version: 2\nvariants: []",
     "unknown-key": "version: 1\nvariants: []\nextra: 1",
     "half-a-record": "version: 1\nvariants: []\nweights: [{variant: x}]",

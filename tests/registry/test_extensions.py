@@ -59,7 +59,7 @@ def _installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         (["broken"], 2, "RuntimeError: boom"),
         (["notapp"], 2, "is not a typer.Typer"),
         (["list", "--help"], 0, "--encoder"),
-        (["cuont"], 2, "No such command 'cuont'. Did you mean"),
+        (["cuont"], 2, "did you mean 'count'?"),
         (["--help"], 0, "Count to a number."),
     ],
 )

@@ -65,17 +65,10 @@ def test_a_plugin_that_fails_at_import_is_shown_and_breaks_no_other(registry: Re
     registry = Registry([*registry.components(), bad])
     zoo.create_model(TINY.format("ste"), num_classes=2, registry=registry)
     for _ in range(2):  # the second use says the same
-        with pytest.raises(ComponentError, match=r"zoo-bad 1.0 \(bad:Thing\)"):
+        with pytest.raises(ComponentError, match=rf"zoo-bad 1.0 \(bad:Thing\).*{type(error).__name__}") as caught:
             registry.load("encoder", "bad")
+        assert caught.value.__cause__ is error
     assert bad.state is State.BROKEN
-    assert type(error).__name__ in str(bad.error).splitlines()[-1]
-
-
-class _Undecided:
-    """An API version that cannot be compared, as an array cannot."""
-
-    def __ne__(self, other: object) -> bool:
-        raise ValueError("truth value of an array")
 
 
 def _encoder(*left_out: str, **attributes: Any) -> type:
@@ -85,23 +78,22 @@ def _encoder(*left_out: str, **attributes: Any) -> type:
 
 
 @pytest.mark.parametrize(
-    ("found", "state", "told"),
+    ("found", "told"),
     [
-        (None, State.BROKEN, "zoo.contracts.Encoder"),
-        (torch.nn.Identity, State.BROKEN, "zoo.contracts.Encoder"),
-        (StraightThroughEncoder(), State.BROKEN, "zoo.contracts.Encoder"),
-        (_encoder(api_version=_Undecided()), State.BROKEN, "truth value of an array"),
-        (_encoder("timesteps"), State.BROKEN, "timesteps"),
-        (_encoder("code"), State.BROKEN, "code"),
-        (_encoder(api_version=2), State.INCOMPATIBLE, "2"),
-        (_encoder("api_version"), State.INCOMPATIBLE, "api_version"),
+        (None, "zoo.contracts.Encoder"),
+        (torch.nn.Identity, "zoo.contracts.Encoder"),
+        (StraightThroughEncoder(), "zoo.contracts.Encoder"),
+        (_encoder("timesteps"), "timesteps"),
+        (_encoder("code"), "code"),
+        (_encoder(api_version=2), "api_version 2"),
+        (_encoder("api_version"), "api_version"),
     ],
 )
-def test_a_broken_contract_is_named(found: Any, state: State, told: str, registry: Registry) -> None:
+def test_a_broken_contract_is_named(found: Any, told: str, registry: Registry) -> None:
     component = _component("odd", "zoo-odd", found)
     with pytest.raises(ComponentError, match=told):
         Registry([component]).load("encoder", "odd")
-    assert component.state is state
+    assert component.state is State.BROKEN
     with pytest.raises(ComponentError):
         registry.register("encoder", "odd", found)
     assert "odd" not in registry.plain_names("encoder")
@@ -150,12 +142,10 @@ def test_a_malformed_name_is_visible_and_unusable(registry: Registry, name: str)
         registry.register("encoder", name, StraightThroughEncoder)
 
 
-def test_points_are_scanned_once_and_switched_off_by_distribution_name_or_both() -> None:
+def test_points_are_scanned_once_and_switched_off_by_distribution() -> None:
     points = list(importlib.metadata.distribution("has8-zoo").entry_points.select(group="zoo.decoders")) * 2
-    for entry, expected in (("bpd", {"bpd"}), ("Has8.Zoo", {"bpd", "rate"}), ("has8_zoo:rate", {"rate"}), ("x", set())):
-        components = list(scan(points, [entry]))
-        assert len(components) == 2
-        assert {c.name for c in components if c.state is State.DISABLED} == expected
+    for entry, state in (("Has8.Zoo", State.DISABLED), ("x", State.AVAILABLE), ("", State.AVAILABLE)):
+        assert [component.state for component in scan(points, [entry])] == [state, state]
 
 
 def test_register_works_in_this_registry_alone_and_never_overwrites(registry: Registry) -> None:

@@ -20,7 +20,7 @@ from zoo.cli.eval import eval_command
 from zoo.cli.export import export_command
 from zoo.cli.info import info_command
 from zoo.cli.list import list_command
-from zoo.cli.options import Commands, PlainCommand
+from zoo.cli.options import Commands
 from zoo.cli.output import say
 from zoo.cli.pack import pack_command
 from zoo.cli.plugins import plugins_app
@@ -29,7 +29,6 @@ from zoo.cli.profile import profile_command
 from zoo.cli.publish import publish_command
 from zoo.cli.show import show_command
 from zoo.cli.train import train_command
-from zoo.errors import install_extra
 
 EXAMPLES: dict[Callable[..., None], str] = {
     list_command: "list resnet_b8 --encoder ste",
@@ -46,9 +45,6 @@ EXAMPLES: dict[Callable[..., None], str] = {
     convert_command: "convert has8 best.pth --out converted/",
 }
 """Commands in the order of help, each with its example."""
-
-NEEDS = {train_command: "train", eval_command: "train", export_command: "export"}
-"""Extras of has8-zoo that commands need."""
 
 app = typer.Typer(
     name="zoo",
@@ -85,9 +81,7 @@ def zoo_command(
 
 
 for command, example in EXAMPLES.items():
-    needs = install_extra(NEEDS[command]).replace("[", r"\[") if command in NEEDS else ""
-    epilog = f"Needs: {needs}\n\n" * bool(needs) + f"Example: zoo {example}"
-    app.command(example.split()[0], cls=PlainCommand, epilog=epilog)(command)
+    app.command(example.split()[0], epilog=f"Example: zoo {example}")(command)
 app.add_typer(plugins_app, name="plugins")
 
 

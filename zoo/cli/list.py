@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,21 +15,8 @@ from zoo.registry import Component, default_registry
 if TYPE_CHECKING:
     from zoo.catalog import Catalog, ListedModel
 
-_OF_A_WEIGHT = frozenset({"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"})
+_OF_A_WEIGHT = {"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"}
 """Keys of each weight in an object of `--json`."""
-
-_UNITS = {"K": 1e3, "M": 1e6, "G": 1e9}
-
-
-class SortedBy(StrEnum):
-    """Figures that `zoo list` sorts by."""
-
-    NAME = "name"
-    PARAMS = "params"
-    MACS_PER_TIMESTEP = "macs_per_timestep"
-    MACS = "macs"
-    TIMESTEPS = "timesteps"
-    TOP1 = "top1"
 
 
 def _part(help: str) -> Any:
@@ -48,24 +34,24 @@ def list_command(
     neuron: Annotated[str | None, _part("With this neuron only, such as lif.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
     sort: Annotated[
-        SortedBy | None,
+        str | None,
         typer.Option(
             metavar="FIGURE",
-            help=f"Sort by {', '.join(SortedBy)}: top1 from the highest down, the others from the lowest up.  "
-            "(default: top1 in a terminal, else as the catalog lists them)",
+            help="Sort by name, params, macs_per_timestep, macs, timesteps (the lowest first) or top1 (the highest "
+            "first).  (default: top1 in a terminal, else as the catalog lists them)",
         ),
     ] = None,
     max_params: Annotated[
-        str | None, typer.Option(metavar="N", help="With at most N parameters, such as 500k, 2.5M.")
+        float | None, typer.Option(metavar="N", help="With at most N parameters, such as 2.5e6.")
     ] = None,
     max_macs: Annotated[
-        str | None, typer.Option(metavar="N", help="With at most N MACs an image, all timesteps, such as 100M, 1.8G.")
+        float | None, typer.Option(metavar="N", help="With at most N MACs an image, all timesteps.")
     ] = None,
     min_top1: Annotated[
-        float | None, typer.Option(metavar="PERCENT", min=0, max=100, help="With a top-1 accuracy of at least PERCENT.")
+        float | None, typer.Option(metavar="PERCENT", help="With a top-1 accuracy of at least PERCENT.")
     ] = None,
     components: Annotated[
-        bool, typer.Option("--components", help="List the parts that names are made of, and who provides them.")
+        bool, typer.Option("--components", help="List the parts of names instead, and who provides them.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -80,24 +66,11 @@ def list_command(
     """
     pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
-    bounds = {"max_params": _count(max_params), "max_macs": _count(max_macs), "min_top1": min_top1}
-    if not components:
-        _list_models(pattern, parts, pretrained, bounds, sort and sort.value, as_json)
-    elif pretrained or sort or any(parts.values()) or any(bound is not None for bound in bounds.values()):
-        raise typer.BadParameter("--components takes a FILTER and --json only; leave the options about models out")
-    else:
+    bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
+    if components:
         _list_components(pattern, as_json)
-
-
-def _count(text: str | None) -> float | None:
-    """Parse `2.5M` into 2,500,000."""
-    if text is None:
-        return None
-    unit = _UNITS.get(text[-1:].upper(), 1)
-    try:
-        return float(text[:-1] if unit > 1 else text) * unit
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a number; valid: such as 500000, 500k, 2.5M, 1.8G") from None
+    else:
+        _list_models(pattern, parts, pretrained, bounds, sort, as_json)
 
 
 def _list_models(
@@ -115,27 +88,28 @@ def _list_models(
     restricted = pretrained or any(parts.values()) or any(bound is not None for bound in bounds.values())
     if not restricted:
         rows += map(ListedModel, names_of_families(pattern))
-    further = unlisted_components() if not rows or (pattern.strip("*") == "" and not restricted) else []
+    whole = pattern.strip("*") == "" and not restricted
+    further = [_pattern(*each) for each in unlisted_components()] if whole or not rows else []
+    lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in further]
     if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
-        for each in further:
-            say(_in_a_line(*each), file=sys.stderr)
+        say(*lines, sep="\n", file=sys.stderr)
     elif as_json:
         catalog = default_catalog()
         print_rows([_as_object(row, catalog) for row in rows], as_json)
-        print_rows([_pattern_object(*each) for each in further], as_json)
+        print_rows(further, as_json)
     elif table:
         print_rows([_in_short(row) for row in rows], as_json)
         say()
         say("Any other valid name can be built too, of the parts in `zoo list --components`.")
         say("`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels.")
-        for each in further:
-            say(_in_a_line(*each))
+        say(*lines, sep="\n")
     else:
         say(*(row.name for row in rows), sep="\n")
 
 
-def _pattern_object(pattern: str, component: Component) -> dict[str, Any]:
+def _pattern(pattern: str, component: Component) -> dict[str, Any]:
+    """Describe names that no catalog lists, such as `sj_*`."""
     return {
         "pattern": pattern,
         "kind": component.kind,
@@ -145,18 +119,13 @@ def _pattern_object(pattern: str, component: Component) -> dict[str, Any]:
     }
 
 
-def _in_a_line(pattern: str, component: Component) -> str:
-    """Describe names that no catalog lists, in 80 columns: `sj_*  family of zoo-spikingjelly: …`."""
-    sentence = (component.summary or "not described").partition(". ")[0].removesuffix(".")
-    line = f"{pattern:<8} {component.kind} of {component.distribution}: {sentence}"
-    return line if len(line) <= 80 else f"{line[:79].rstrip()}…"
-
-
 def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
     variant, _, tag = row.name.partition(".")
+    from zoo.catalog import SORTED_BY
+
     records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
-    figures = {figure.value: row.get(figure) for figure in list(SortedBy)[1:]}
-    weights = [record.model_dump(include=set(_OF_A_WEIGHT)) for record in records]
+    figures = {figure: row.get(figure) for figure in SORTED_BY[1:]}
+    weights = [record.model_dump(include=_OF_A_WEIGHT) for record in records]
     return {"name": row.name, "note": catalog.notes.get(variant, ""), **figures, "weights": weights}
 
 
@@ -179,8 +148,4 @@ def _list_components(pattern: str, as_json: bool) -> None:
         state, error = registry.status(each)
         row = {"kind": each.kind, "name": each.name, "distribution": each.distribution, "version": each.version}
         rows.append(row | {"state": str(state), "about": each.summary} | ({"error": error} if as_json else {}))
-    if as_json or in_terminal():
-        print_rows(rows, as_json)
-    else:
-        for row in rows:
-            say(*(str(value or "") for value in row.values()), sep="\t")
+    print_rows(rows, as_json)

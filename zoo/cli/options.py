@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import errno
-import functools
 import logging
 import signal
 import sys
 import warnings
-from abc import ABC
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, final
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
-from typer.main import get_group
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
 from zoo.cli.output import complain, say
 from zoo.errors import (
     ComponentError,
-    MissingPluginError,
     ModelNameError,
     TrainingStoppedError,
     ZooError,
@@ -96,32 +93,8 @@ def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dic
     return pairs
 
 
-class PlainFlags(ABC):  # noqa: B024 (a mixin)
-    """Help that shows no type beside a flag or an argument."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        """List the parameters; see typer."""
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
-        for param in params:
-            if isinstance(param, TyperArgument):
-                param.display_type_rich = lambda ctx: None  # type: ignore[method-assign]
-            elif isinstance(param, TyperOption) and param.is_flag and param.metavar is None:
-                param.metavar = ""
-        return params
-
-
 @final
-class PlainCommand(PlainFlags, TyperCommand):
-    """A command of `zoo` or of a plugin."""
-
-
-@final
-class PlainGroup(PlainFlags, TyperGroup):
-    """A group of commands below `zoo`."""
-
-
-@final
-class Commands(PlainFlags, TyperGroup):
+class Commands(TyperGroup):
     """The command `zoo`: its own commands, those of plugins, and errors as one line with exit status 2.
 
     Any exception but the zoo's own and the operating system's is a defect, and shows its traceback.
@@ -138,9 +111,7 @@ class Commands(PlainFlags, TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Name a command; see typer. An unknown one of a known plugin says what to install."""
         if args and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
-            error = unknown_component("command", args[0], "")
-            if isinstance(error, MissingPluginError):
-                raise error
+            raise unknown_component("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
@@ -177,20 +148,13 @@ def _plugin_command(name: str) -> Any:
     registry = default_registry()
     if name not in registry.names("command"):
         return None
+    component = registry.find("command", name)
     try:
-        app = registry.load("command", name)
-    except ComponentError as error:
-        failing = functools.partial(_fail, str(error))
-        return TyperCommand(name, callback=failing, short_help="cannot be used: see `zoo plugins`")
-    group = get_group(app)
-    single = len(group.commands) == 1 and app.registered_callback is None
-    command: Any = next(iter(group.commands.values())) if single else group
+        command: Any = get_command(component.load())
+    except ComponentError:
+        return TyperCommand(name, callback=component.load, short_help="cannot be used: see `zoo plugins`")
     command.name = name
     return command
-
-
-def _fail(message: str) -> None:
-    raise ComponentError(message)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:

@@ -37,10 +37,7 @@ def complain(message: str) -> None:
 
 
 def in_one_line(message: str) -> str:
-    """Join the lines of a message; of a traceback in it only the last line stays, which can stand alone."""
-    before, traceback, after = message.partition("Traceback (most recent call last):")
-    if traceback:
-        message = f"{before}{after.strip().splitlines()[-1]}"
+    """Join the lines of a message."""
     return " ".join(message.split())
 
 
@@ -57,10 +54,7 @@ def rich_console() -> Console:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
-    """Print rows of the same keys: JSON, one object a line, or a table whose columns are the keys.
-
-    Columns of numbers are never folded, and `name` only if there is no column of words.
-    """
+    """Print rows of the same keys: JSON, one object a line, or a table whose columns are the keys."""
     if as_json:
         for row in rows:
             print(json.dumps(row))
@@ -70,25 +64,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     from rich.text import Text
 
     table = Table(box=SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = [*rows[0]] if rows else []
-    words = [column for column in columns if column != "name" and not _of_numbers(column, rows)]
-    for column in columns:
-        name = column == "name"
-        left = name or column in words
-        table.add_column(
-            column,
-            no_wrap=bool(words) if name else not left,
-            overflow="fold",
-            style="bold" if name else "",
-            justify="left" if left else "right",
-        )
+    for column in rows[0] if rows else ():
+        numbers = all(str(row[column])[:1] in ("", *"0123456789") for row in rows)
+        style = "bold" if column == "name" else ""
+        table.add_column(column, style, no_wrap=numbers, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if value is None else printable(str(value))) for value in row.values()))
     rich_console().print(table)
-
-
-def _of_numbers(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    return all(isinstance(row[column], str) and row[column][:1] in ("", *"0123456789") for row in rows)
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

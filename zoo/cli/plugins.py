@@ -7,57 +7,48 @@ import sys
 import tempfile
 import textwrap
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from xml.etree import ElementTree
 
 import typer
 
-from zoo.cli.options import Json, PlainCommand, PlainGroup
+from zoo.cli.options import Json
 from zoo.cli.output import counted, in_one_line, print_rows, say
-from zoo.errors import MissingExtraError, UnknownComponentError, install_extra, suggest
-from zoo.files import is_file
+from zoo.errors import ComponentError, MissingExtraError, UnknownComponentError, install_extra, shorten, suggest
 from zoo.registry import NOTEBOOK, OURS, State, default_registry
 
 Row = dict[str, str]
 OUTCOMES = ("passed", "failed", "skipped")
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "-W", "ignore")
 
-plugins_app = typer.Typer(
-    cls=PlainGroup,
-    invoke_without_command=True,
-    no_args_is_help=False,
-    rich_markup_mode="rich",
-    epilog="Example: zoo plugins --verbose",
-)
+plugins_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich", epilog="Example: zoo plugins")
 
 
 @plugins_app.callback()
-def plugins_command(
-    context: typer.Context,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Show whole tracebacks, not only their last lines.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
+def plugins_command(context: typer.Context, as_json: Json = False) -> None:
     """Show the provider of every component and its state; check and write plugins.
 
     Alone it imports every component. States: loaded, broken (its import fails,
-    or it is not such a component), incompatible (written for another API
-    version), conflict (several distributions claim its name), disabled (by the
-    environment variable ZOO_DISABLE_PLUGINS: distributions or names, separated
-    by commas). Exit status 1 if a component cannot be used.
+    or it is not such a component of this API version), conflict (several
+    distributions claim its name), disabled (by the environment variable
+    ZOO_DISABLE_PLUGINS: distributions, separated by commas). Exit status 1 if
+    a component cannot be used.
     """
     if context.invoked_subcommand is None:
-        _list(verbose, as_json)
+        _list(as_json)
 
 
-def _list(verbose: bool, as_json: bool) -> None:
+def _list(as_json: bool) -> None:
     from zoo.catalog import default_catalog
 
     registry = default_registry()
     default_catalog()  # marks malformed catalogs of plugins
-    checked = [(c, *registry.status(c)) for c in registry.check()]
+    for component in registry.components():
+        with suppress(ComponentError):  # kept in its state and error
+            component.load()
+    checked = [(c, *registry.status(c)) for c in registry.components()]
     rows = [
         {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
         | ({"target": c.target, "error": reason} if as_json else {})
@@ -66,13 +57,12 @@ def _list(verbose: bool, as_json: bool) -> None:
     print_rows(rows, as_json)
     unusable = [(c, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
     for component, reason in () if as_json else unusable:
-        lines = reason.strip().splitlines()
-        say("", f"{component.kind} {component.name} of {component.origin}:", *lines[0 if verbose else -1 :], sep="\n")
+        say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason), sep="\n")
     if unusable:
         raise typer.Exit(1)
 
 
-@plugins_app.command("check", cls=PlainCommand, epilog="Example: zoo plugins check zoo-gray")
+@plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")
 def check_command(
     distribution: Annotated[
         str | None, typer.Argument(metavar="DIST", help="An installed distribution; without one, every plugin.")
@@ -152,14 +142,12 @@ def _to_check(distribution: str | None) -> list[str]:
     if distribution is None:
         return sorted(known - {OURS})
     if distribution not in known:
-        name = Path(distribution).name
-        here = f"; the folder {name} is here: pip install -e ./{name} first, then zoo plugins check {name}"
-        advice = here if is_file(Path(name, "pyproject.toml")) else suggest(distribution, known)
-        raise UnknownComponentError(f"no installed distribution {distribution!r} offers components{advice}")
+        told = f"no installed distribution {shorten(distribution)} offers components"
+        raise UnknownComponentError(f"{told}{suggest(distribution, known)}")
     return [distribution]
 
 
-@plugins_app.command("new", cls=PlainCommand, epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
+@plugins_app.command("new", epilog="Example: zoo plugins new zoo-sparkle --kind neuron")
 def new_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
     kind: Annotated[

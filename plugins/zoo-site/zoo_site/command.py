@@ -9,17 +9,17 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import Json, PlainCommand
+from zoo.cli.options import Json
 from zoo.cli.output import say
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.progress import progress
 
-app = typer.Typer()
+app = typer.Typer(add_completion=False)
 
 _DEMO = "Of --demo"
 
 
-@app.command(cls=PlainCommand, epilog="Example: zoo site --out site/")
+@app.command(epilog="Example: zoo site --out site/")
 def site(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder to write; it must be empty, or not there yet.")
