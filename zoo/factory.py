@@ -29,6 +29,7 @@ from zoo.errors import (
     MissingPluginError,
     ModelNameError,
     NewHeadWarning,
+    CompositionError,
     OptionError,
     UnknownComponentError,
     UnpinnedWarning,
@@ -262,8 +263,11 @@ def build_model(
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
     request = BuildRequest(spec, registry, classes, channels)
-    model: ImageClassifier = family.build(request)
-    request.check_all_used()
+    try:
+        model: ImageClassifier = family.build(request)
+        request.check_all_used()
+    except (OptionError, CompositionError) as error:
+        raise type(error)(f"{spec}: {error}") from error
     guard_convolutions(model)
     return model
 

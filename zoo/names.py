@@ -81,7 +81,7 @@ class Spec:
         merged = self.options
         for kind, given in options.items():
             if problem := option_problem(kind, given):
-                raise OptionError(problem)
+                raise OptionError(f"{self}: {problem}")
             merged[kind] = merged.get(kind, {}) | dict(given)
         settings = ((kind, tuple(sorted(given.items()))) for kind, given in sorted(merged.items()) if given)
         return replace(self, settings=tuple(settings))

@@ -66,14 +66,14 @@ class BuildRequest:
         for option in given:
             if option not in cls.options:
                 told = suggest(option, cls.options) or "; it takes none"
-                raise OptionError(f"{self.spec}: {kind} {name!r} does not take the option {option!r}{told}")
+                raise OptionError(f"{kind} {name!r} does not take the option {option!r}{told}")
         return partial(cls, **given) if given else cls
 
     def check_all_used(self) -> None:
         """Raise `OptionError` if a kind that the network lacks, or that the family ignores, was given options."""
         for kind in self.spec.options.keys() - self._asked - {"family"}:
             if self.spec.get(kind) is None:
-                raise OptionError(f"{self.spec} has no {kind}; leave {kind}_options out")
+                raise OptionError(f"it has no {kind}; leave {kind}_options out")
             raise OptionError(f"family {self.spec.family!r} gives no options to its {kind}; leave {kind}_options out")
 
 

@@ -49,7 +49,7 @@ class AnnFamily(GrammarFamily):
             from zoo.families.residual_baselines import torchvision_resnet
 
             if levels is not None:
-                raise OptionError(f"{request.spec} is torchvision's own network and has no option 'levels'")
+                raise OptionError("torchvision's own network has no option 'levels'")
             return torchvision_resnet(request.spec, request.num_classes, request.in_chans)
         from zoo.families.paired import Pairing
         from zoo.families.thresholds import QuantisedReLU, replace_activations

@@ -80,7 +80,7 @@ class CodedFamily(GrammarFamily, ABC):
         probe = encoder()
         if not probe.differentiable:
             raise CompositionError(
-                f"{spec}: encoder {spec['encoder']!r} has no surrogate gradient, and {spec.family} encodes in every "
+                f"encoder {spec['encoder']!r} has no surrogate gradient, and {spec.family} encodes in every "
                 "block, so nothing below the last block would learn; choose a bit-plane encoder such as 'ste', or the "
                 "family 'sew'"
             )

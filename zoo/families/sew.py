@@ -60,9 +60,9 @@ class SewFamily(GrammarFamily):
     def build(self, request: BuildRequest) -> ImageClassifier:
         spec = request.spec
         if request.options and "timesteps" not in request.components.load("encoder", str(spec["encoder"])).options:
-            raise OptionError(f"{spec}: encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
+            raise OptionError(f"encoder {spec['encoder']!r} has no option 'timesteps'; its T is fixed")
         if request.options and "timesteps" in spec.options.get("encoder", {}):
-            raise OptionError(f"{spec}: timesteps and encoder_options both give T; leave one out")
+            raise OptionError("timesteps and encoder_options both give T; leave one out")
         encoder, neuron = request.component("encoder")(**request.options), request.component("neuron")
         if spec.get("network"):
             from zoo.families.residual_baselines import sew_resnet

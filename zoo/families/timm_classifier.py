@@ -141,17 +141,17 @@ def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifi
     """
     name, options = str(spec["network"]), {"num_classes": num_classes, "in_chans": in_chans}
     with torch.device("meta"):
-        least = _least_image_size(spec, timm.create_model(name, **options).eval(), in_chans)
+        least = _least_image_size(timm.create_model(name, **options).eval(), in_chans)
     return TimmClassifier(spec, timm.create_model(name, **options), least, in_chans)
 
 
-def _least_image_size(spec: Spec, net: Any, in_chans: int) -> int:
+def _least_image_size(net: Any, in_chans: int) -> int:
     """Check the network and its feature map; return 1, or a multiple of its coarsest reduction."""
     cfg, wanted = net.pretrained_cfg, "the family timm wants convolutional networks, such as timm_resnet18"
     if cfg["fixed_input_size"]:
-        raise CompositionError(f"{spec} takes images of {cfg['input_size'][1]} pixels a side alone; {wanted}")
+        raise CompositionError(f"it takes images of {cfg['input_size'][1]} pixels a side alone; {wanted}")
     if not (_names(cfg["classifier"]) and _names(cfg["first_conv"])):
-        raise CompositionError(f"{spec}: timm names no classifier or no first convolution of it; {wanted}")
+        raise CompositionError(f"timm names no classifier or no first convolution of it; {wanted}")
     coarsest, side = max(level["reduction"] for level in net.feature_info), cfg["input_size"][1]
     for least in (1, *range(coarsest, side, coarsest), side):
         x = torch.empty(1, in_chans, least, least)
@@ -163,9 +163,9 @@ def _least_image_size(spec: Spec, net: Any, in_chans: int) -> int:
             failure = error
             continue
         if not (isinstance(features, Tensor) and features.dim() == 4 and features.shape[1] == net.num_features):
-            raise CompositionError(f"{spec} has no feature map (N, {net.num_features}, H, W) before its head; {wanted}")
+            raise CompositionError(f"it has no feature map (N, {net.num_features}, H, W) before its head; {wanted}")
         return int(least)
-    raise CompositionError(f"{spec} fails on images of {side} pixels: {failure}")
+    raise CompositionError(f"it fails on images of {side} pixels: {failure}")
 
 
 def _names(named: str | Sequence[str] | None) -> tuple[str, ...]:
