@@ -127,27 +127,25 @@ def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraErro
 
 def install_extra(extra: str) -> str:
     """Return the command that installs an extra of this zoo, from its source tree if it was installed from one."""
-    tree, editable = _source_tree()
+    tree = _source_tree()
     if tree is None:
         return f"pip install 'has8-zoo[{extra}]'"
-    return f"pip install {'-e ' if editable else ''}'.[{extra}]' in {shlex.quote(str(tree))}"
+    return f"pip install -e '.[{extra}]' in {shlex.quote(str(tree))}"
 
 
 def install_plugin(distribution: str) -> str:
     """Return the command that installs a plugin, from this zoo's source tree if it is there."""
-    tree, _ = _source_tree()
+    tree = _source_tree()
     if tree is not None and (tree / "plugins" / distribution).is_dir():
         return f"pip install ./plugins/{distribution} in {shlex.quote(str(tree))}"
     return f"pip install {shlex.quote(distribution)}"
 
 
-def _source_tree() -> tuple[Path | None, bool]:
-    """Return the folder that pip installed has8-zoo from (None for an index), and whether the install is editable."""
+def _source_tree() -> Path | None:
+    """Return the folder that pip installed has8-zoo from; None if it came from an index."""
     stored = json.loads(importlib.metadata.distribution("has8-zoo").read_text("direct_url.json") or "{}")
-    if "dir_info" not in stored:
-        return None, False
-    tree = Path(url2pathname(urlsplit(stored["url"]).path))
-    return (tree if (tree / "registry.yaml").is_file() else None), stored["dir_info"].get("editable", False)
+    tree = Path(url2pathname(urlsplit(stored.get("url", "file:///")).path))
+    return tree if (tree / "registry.yaml").is_file() else None
 
 
 @functools.cache
@@ -168,12 +166,7 @@ def unknown_component(kind: str, name: str, registered: Iterable[str]) -> Unknow
 
 
 def missing_weight(variant: str, tag: str | None) -> str | None:
-    """Return `NAME is in zoo-…, which is not installed; …` if a known plugin brings that weight.
-
-    Args:
-        variant: a model's name without distributions and without a tag.
-        tag: which weight; None for any.
-    """
+    """Return `NAME is in zoo-…, which is not installed; …` if a known plugin brings that weight; tag None is any."""
     for known, brings in known_plugins().items():
         for weight in brings:
             found = weight.startswith(f"{variant}.") if tag is None else weight == f"{variant}.{tag}"
@@ -248,10 +241,6 @@ def check_target(out: Path, suffix: str, force: bool) -> None:
     with writing_to(out):
         if out.suffix.lower() != suffix:
             raise InputError(f"{name!r} does not end with {suffix}; try {name}{suffix}")
-        if out.is_dir():
-            raise InputError(f"{name} is a folder; name a file in it, such as {name}/new{suffix}")
-        if not out.parent.is_dir():
-            raise InputError(f"the folder of {name} does not exist; make it first")
         if out.exists() and not force:
             raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
 

@@ -26,10 +26,10 @@ from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import (
+    CompositionError,
     MissingPluginError,
     ModelNameError,
     NewHeadWarning,
-    CompositionError,
     OptionError,
     UnknownComponentError,
     UnpinnedWarning,

@@ -272,16 +272,9 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9
 _PACKAGE = re.compile(r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)/([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors)")
 
 
-class Source(ABC):
-    """Place that holds one weight; `str` gives the text that `parse_source` reads."""
-
-    @abstractmethod
-    def __str__(self) -> str: ...
-
-
 @final
 @dataclass(frozen=True)
-class PackageFile(Source):
+class PackageFile:
     """A file of an installed package: `package:zoo/pretrained/name.safetensors`."""
 
     module: str
@@ -293,7 +286,7 @@ class PackageFile(Source):
 
 @final
 @dataclass(frozen=True)
-class HubRepository(Source):
+class HubRepository:
     """Repository of the Hugging Face Hub at one commit; without one, at the newest of `main`."""
 
     repo_id: str
@@ -305,13 +298,17 @@ class HubRepository(Source):
 
 @final
 @dataclass(frozen=True)
-class LocalFolder(Source):
+class LocalFolder:
     """A folder with config.json and model.safetensors, as `zoo publish --to-dir` and `zoo train` write it."""
 
     path: Path
 
     def __str__(self) -> str:
         return f"local-dir:{self.path}"
+
+
+Source = PackageFile | HubRepository | LocalFolder
+"""Place that holds one weight; `str` gives the text that `parse_source` reads."""
 
 
 def check_repository(repo_id: str) -> str:

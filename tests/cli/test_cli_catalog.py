@@ -101,7 +101,7 @@ def test_components_are_listed_with_their_provider_and_docstring() -> None:
 def test_info_says_everything_and_how_to_load_it(scratch: str) -> None:
     text = run("info", scratch).stdout
     record = catalog.default_catalog().weight(zoo.parse_name(scratch))
-    for said in (record.sha256, "has8-zoo 0.1.0", "12.35 %", "noise", "CC0-1.0", "MIT", "seed 7", "56,789", "cat"):
+    for said in (record.sha256, "has8-zoo 0.1.0", "12.35 %", "noise", "CC0-1.0", "MIT", "seed: 7", "56,789", "cat"):
         assert said in text, said
     names: dict = {}
     exec("\n".join(line.strip() for line in text.splitlines()[-2:]), names)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.contracts.device import chosen_device, usable_device
+from zoo.contracts.device import usable_device
 from zoo.errors import InputError
 from zoo.inference.compare import compare_models
 from zoo.inference.show import network_to_show
@@ -38,9 +38,11 @@ def test_every_function_with_a_device_refuses_it_alike(ask: Callable[[str], obje
 
 @pytest.mark.parametrize("there", [False, True])
 def test_auto_is_a_gpu_if_there_is_one(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    assert usable_device("cpu") == "cpu"
-    assert chosen_device("auto") == ("cuda" if there else "cpu")
+    monkeypatch.setattr(torch, "zeros", lambda size, device: asked.append(device) or torch.ones(size))
+    usable_device("auto")
+    assert asked == ["cuda" if there else "cpu"]
 
 
 def test_an_untrained_network_is_shown_the_same_whatever_the_device() -> None:

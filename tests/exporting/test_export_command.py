@@ -106,7 +106,3 @@ def test_without_its_plugin_an_option_names_it(
     assert result.exit_code == 2
     assert "install it with: pip install" in result.stderr
     assert not (tmp_path / "x").exists()
-
-
-def test_help_shows_the_extra_in_brackets() -> None:
-    assert "[export]" in run("--help").stdout

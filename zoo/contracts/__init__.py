@@ -56,27 +56,14 @@ __all__ = [
     "Work",
 ]
 
-_HOMES = {
-    name: f"zoo.contracts.{module}"
-    for module, names in {
-        "backbone": ("Backbone", "BlockPlan", "ClassifierHead", "PairBuilder"),
-        "classifier": ("FeatureInfo", "ImageClassifier"),
-        "converter": ("Converted", "Converter", "HubFile", "Stated"),
-        "decoder": ("Decoder",),
-        "encoder": ("BINARY_LSB_FIRST", "Encoder"),
-        "energy": ("EnergyModel", "Operations", "Picojoules", "Prices"),
-        "neuron": ("Neuron", "NeuronFactory"),
-    }.items()
-    for name in names
-}
-
 
 def __getattr__(name: str) -> Any:
     """Import a contract on first use (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    for module in ("backbone", "classifier", "decoder", "encoder", "neuron", "converter", "energy"):
+        if name in __all__ and name in (found := vars(importlib.import_module(f"zoo.contracts.{module}"))):
+            return found[name]
+    raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *__all__})

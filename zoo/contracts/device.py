@@ -10,20 +10,14 @@ AUTO = "auto"
 """The first GPU with CUDA, or the CPU if there is none."""
 
 
-def chosen_device(name: str) -> str:
-    """Replace `auto` by `cuda` or `cpu`; any other name stays."""
-    if name != AUTO:
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def usable_device(name: str) -> str:
     """Return a device that torch can compute on, chosen for `auto`.
 
     Raises:
         InputError: torch knows no such device, or this machine lacks it.
     """
-    name = chosen_device(name)
+    if name == AUTO:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=name).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
