@@ -26,7 +26,7 @@ from benchmarks.common.seeds import summarise_seeds, tell_seeds
 from zoo.blocks import BitPlaneEncoder, bit_plane_decode, straight_through_planes
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
-from zoo.data import DataSplits, load_data
+from zoo.data import DataOptions, DataSplits, load_data
 from zoo.errors import InputError
 from zoo.kernels.memory import keep_freed_memory
 from zoo.training import Recipe, load_recipe, train
@@ -169,7 +169,7 @@ def main(
     register_descending()
     changes = {"epochs": epochs, "batch_size": 64, "learning_rate": 1e-3}
     recipe = load_recipe("modern", changes)
-    splits = load_data(data, limit=images)
+    splits = load_data(data, DataOptions(limit=images))
     budget = {"images": images, "val_images": len(splits.val), "recipe": "modern", **changes}
     done = read_done(out / "neurons.json", budget)
     for experiment in EXPERIMENTS:

@@ -23,7 +23,7 @@ import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
 from zoo.catalog import default_catalog, in_digits
-from zoo.data import DataSplits, load_data
+from zoo.data import DataOptions, DataSplits, load_data
 from zoo.errors import InputError
 from zoo.profiling import profile
 from zoo.training import Recipe, load_recipe, train
@@ -169,7 +169,7 @@ def main(
     """Train on, measure, print, write; exit status 1 where no penalty halves the spike rate."""
     torch.set_num_threads(1)
     budget = Budget(images, epochs, recipe, learning_rate, seed, counted)
-    splits = load_data(data, limit=images)
+    splits = load_data(data, DataOptions(limit=images))
     pixels, _ = read_images(data, counted)
     with tempfile.TemporaryDirectory() as scratch:
         rows = []

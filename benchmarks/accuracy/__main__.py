@@ -194,7 +194,7 @@ def main(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
     # The same images for every seed, of all classes alike.
-    limited = DataSplits(limit_images(whole.train, images), limit_images(whole.val, val_images), whole.size_reason)
+    limited = DataSplits(limit_images(whole.train, images), limit_images(whole.val, val_images))
     budget = Budget(limited, settings, threads)
     refused: dict[str, str] = {}
     for each, seed, outcome in make_runs(chosen, budget, ledger, macs_size, work):

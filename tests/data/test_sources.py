@@ -24,11 +24,12 @@ from typer.testing import CliRunner
 
 from tests.data.made_data import arrays, encoded, folder, npz_of_files, packed, parquet, tar
 from zoo.cli import app
-from zoo.data import DataSplits, ImageSplit, load_data, load_split, open_arrays, pack
+from zoo.data import DataOptions, DataSplits, ImageSplit, load_data, load_split, open_arrays, pack
 from zoo.data.load import sample_images
 from zoo.errors import InputError
 from zoo.training import train
 
+STREAMED = DataOptions(in_memory_bytes=0)
 FORMS: dict[str, Callable[[Path, Path], Any]] = {
     "folder": lambda source, tmp: source,
     "parquet": lambda source, tmp: parquet(source, tmp / "rows" / "data.parquet"),
@@ -63,7 +64,7 @@ def same(first: DataSplits, second: DataSplits) -> bool:
 def test_all_forms_hold_the_same_images_in_the_same_order(form: str, pets: Path, tmp_path: Path) -> None:
     whole, data = load_data(pets), FORMS[form](pets, tmp_path)
     assert same(whole, load_data(data))
-    assert same(whole, load_data(data, in_memory_bytes=0))  # decoded when it is read
+    assert same(whole, load_data(data, STREAMED))  # decoded when it is read
     assert load_data(data).train.fingerprint() == load_data(data).train.fingerprint()
     turned = load_split(data, "val", classes=("fox", "dog", "cat"))  # what is not divided is measured whole
     assert turned.labels.tolist() == [2] * 12 + [1] * 14
@@ -92,7 +93,7 @@ def test_splits_are_found_by_name(form: str, tmp_path: Path) -> None:
     assert same(whole, load_data(table))
     assert pack(table, tmp_path / "both.npz").images == {"train": 9, "val": 3}
     assert same(whole, load_data(tmp_path / "both.npz"))
-    with pytest.raises(InputError, match="unknown split"):
+    with pytest.raises(InputError, match="no test split"):
         load_split(table, "test")  # type: ignore[arg-type]
 
 
@@ -119,7 +120,7 @@ HELD_OUT = [
 ]
 
 
-def test_folders_are_read_as_torchvision_does_without_loops_and_hidden_files(tmp_path: Path) -> None:
+def test_folders_are_read_as_torchvision_does_without_hidden_files(tmp_path: Path) -> None:
     from torchvision.datasets import ImageFolder
 
     source = folder(tmp_path / "[red]", {"ünï": 3, "with space": 4, os.fsdecode(b"\xff"): 2})
@@ -132,7 +133,6 @@ def test_folders_are_read_as_torchvision_does_without_loops_and_hidden_files(tmp
     deep = source / "ünï" / "2019" / "may"
     deep.mkdir(parents=True)
     (deep / "X.JPEG").write_bytes(encoded(False, 50))
-    (deep / "loop").symlink_to(source / "ünï", target_is_directory=True)
     (source / "ünï" / "self").symlink_to("self")
     (source / ".cache").mkdir()
     for name in ("with space/.hidden.jpg", "with space/notes.txt", "readme.png", ".cache/a.png"):
@@ -156,21 +156,22 @@ def test_damaged_images_are_counted_named_and_left_out(form: str, memory: int, p
     (pets / "cat" / "00001.jpg").write_bytes(whole[: len(whole) // 2])
     (pets / "dog" / "00000.jpg").write_bytes(b"junk")
     data = FORMS[form](pets, tmp_path)
-    split = load_split(data, "val", in_memory_bytes=memory)
+    split = load_split(data, "val", DataOptions(in_memory_bytes=memory))
     for _ in range(2):  # each counts once
         pixels, labels = split.read(torch.arange(len(split)))
         assert labels.tolist() == [0] * 11 + [1] * 13
         assert split.damage.count == 2
-    assert all(name in told for name, told in zip(("00001.jpg", "00000.jpg"), split.damage.names, strict=True))
-    with pytest.raises(InputError, match=r"over 1 damaged images.*00001.jpg.*00000.jpg"):
-        load_split(data, "val", in_memory_bytes=memory, max_damaged=1).read(torch.arange(26))
+    for name, told in zip(("cat/00001.jpg", "dog/00000.jpg"), split.damage.names, strict=True):
+        assert told.startswith(name)
+    with pytest.raises(InputError, match=r"over 1 damaged images: cat/00001.jpg.*dog/00000.jpg"):
+        load_split(data, "val", DataOptions(in_memory_bytes=memory, max_damaged=1)).read(torch.arange(26))
     made = pack(data, tmp_path / "sound.npz")
     assert (made.images, made.damaged) == ({"all": 24}, 2)
     assert contents(load_split(made.file, "val")) == [
         (("cat", "dog")[label], image.numpy().tobytes()) for image, label in zip(pixels, labels, strict=True)
     ]
     with pytest.raises(InputError, match="over 0 damaged images"):
-        pack(data, tmp_path / "none.npz", max_damaged=0)
+        pack(data, tmp_path / "none.npz", DataOptions(max_damaged=0))
     assert not list(tmp_path.glob("none*"))
 
 
@@ -212,22 +213,22 @@ def _made(kind: str, path: Path) -> None:
 def test_every_file_is_read_or_counted(kind: str, memory: int, tmp_path: Path) -> None:
     source, sound = folder(tmp_path / "all", {"a": 2, "b": 2}), kind in ("deep", "cmyk", "animated")
     _made(kind, source / "a" / "odd.jpg")
-    split = load_split(source, "val", image_size=16, in_memory_bytes=memory)
+    split = load_split(source, "val", DataOptions(image_size=16, in_memory_bytes=memory))
     pixels, _ = split.read(torch.arange(len(split)))
     assert (len(pixels), split.damage.count) == (4 + sound, 1 - sound)
-    assert all("odd.jpg" in name for name in split.damage.names)
+    assert all(name.startswith("a/odd.jpg ") for name in split.damage.names)
 
 
 def test_files_that_vanish_while_they_are_read_are_counted(tmp_path: Path) -> None:
     source = folder(tmp_path / "all", {"a": 6, "b": 6})
-    split = load_split(source, "val", image_size=16, in_memory_bytes=0)
+    split = load_split(source, "val", STREAMED)
     for file in source.glob("a/0000[0-2].jpg"):
         file.unlink()
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(split.read, torch.arange(12).repeat(40).split(12)))
     assert all(len(pixels) == 9 and torch.equal(pixels, read[0][0]) for pixels, _ in read)
     assert split.damage.count == 3
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match=r"^a/00000\.jpg cannot be read: No such file"):
         split[0]
 
 
@@ -241,7 +242,7 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
         pets / "cat": "cat holds no class folders",
         one: "at least two|two or more",
         some: "no images of 'b', 'c'",
-        both: "no val split",
+        both: "both has 1 classes",
     }
     for source, message in refused.items():
         with pytest.raises(InputError, match=message):
@@ -252,12 +253,12 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
     shutil.rmtree(both / "val" / "x")
     for file in (both / "train" / "b").iterdir():
         file.write_bytes(b"junk")
-    with pytest.raises(InputError, match="all images of 'b' are damaged"):
+    with pytest.raises(InputError, match="no sound images of 'b'"):
         load_data(both)
     with pytest.raises(InputError, match="the model lacks: 'cat', 'dog'; did you mean"):
         load_split(pets, "val", classes=("cats", "dogs"))
     with pytest.raises(InputError, match="downloading is switched off"):
-        load_data("hfds/no/such", download=False)
+        load_data("hfds/no/such", DataOptions(download=False))
 
 
 # Sizes and fingerprints -----------------------------------------------------------------------------------------------
@@ -284,12 +285,12 @@ def test_small_images_are_not_enlarged_and_all_others_get_224(
     data = load_data(FORMS[form](source, tmp_path))
     assert data.train.size == data.val.size == (expected, expected)
     assert f"at {expected}×{expected} pixels" in data.train.origin
-    assert load_split(source, "val", image_size=20).size == (20, 20)
+    assert load_split(source, "val", DataOptions(image_size=20)).size == (20, 20)
 
 
 def test_the_fingerprint_tells_other_data(pets: Path) -> None:
     def fingerprint(**options: Any) -> str:
-        return load_split(pets, "val", **options).fingerprint()
+        return load_split(pets, "val", DataOptions(**options)).fingerprint()
 
     seen = {fingerprint(), fingerprint(image_size=8), fingerprint(in_memory_bytes=0)}
     file = pets / "dog" / "00004.jpg"
@@ -343,10 +344,8 @@ def test_grey_and_transparent_arrays_become_rgb(tmp_path: Path, channels: int, s
         {"labels": np.zeros(6, np.int64)},
         {"labels": LABELS + 1, "classes": ["a", "b"]},
         {"classes": ["a", "a"]},
-        {"classes": [1, 2]},
-        {"names": ["\ud800"] * 6},
         {"split": ["train"] * 5},
-        {"split": ["train"] * 6},
+        {"split": ["test", "val"] * 3},
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -391,7 +390,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> N
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(content[: data.draw(st.sampled_from([len(content), len(content) // 2, 3, 0]))])
     try:
-        assert load_split(damaged, "val", in_memory_bytes=0).classes
+        assert load_split(damaged, "val", STREAMED).classes
     except InputError as error:
         assert re.fullmatch(r".*damaged\.npz.*", str(error))  # noqa: PT017
 
@@ -408,8 +407,7 @@ class Pairs(Dataset[tuple[Any, Any]]):
         return len(self.items)
 
     def __getitem__(self, row: int) -> Any:
-        item = self.items[row]
-        return item() if callable(item) else item
+        return self.items[row]
 
 
 class Endless(IterableDataset[Any]):
@@ -436,9 +434,7 @@ def test_torch_data_sets_are_read_by_their_classes() -> None:
         (IMAGES.tolist(), LABELS),
         Pairs((IMAGES[0] / 255, 0)),
         Pairs((IMAGES[0], "cat")),
-        Pairs(IMAGES[0]),
         Pairs((None, 0)),
-        Pairs((IMAGES[0], 0), lambda: 1 / 0),
         Endless(),
     ],
 )

@@ -29,7 +29,7 @@ def run(*arguments: str | Path) -> Result:
 def _split(labels: list[int], classes: int) -> ImageSplit:
     pixels = np.random.default_rng(0).integers(0, 256, (len(labels), 8, 8, 3), dtype=np.uint8)
     names = [f"class {i}" for i in range(classes)]
-    return load_split((pixels, np.array(labels), names), "val", classes=names, image_size=8)
+    return load_split((pixels, np.array(labels), names), "val", classes=names)
 
 
 def _answering(logits: Tensor) -> zoo.contracts.ImageClassifier:

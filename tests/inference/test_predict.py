@@ -18,7 +18,7 @@ from torch import nn
 import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import sample_photographs
-from zoo.data.splits import read_ahead
+from zoo.data.splits import map_ahead
 from zoo.errors import InputError, ModelNameError, OptionError
 from zoo.inference.predict import Failure, Prediction, iterate_answers
 
@@ -213,23 +213,20 @@ def slow_at_first(number: int) -> int:
     return number
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 100])
-def test_batches_come_in_order_whichever_is_done_first(batch_size: int) -> None:
-    batches = list(read_ahead(iter(range(20)), slow_at_first, batch_size))
-    assert [number for batch in batches for number in batch] == list(range(20))
-    assert all(len(batch) == batch_size for batch in batches[:-1])
+def test_items_come_in_order_whichever_is_done_first() -> None:
+    assert list(map_ahead(slow_at_first, range(20), 7)) == list(range(20))
 
 
-def test_two_batches_are_read_ahead_and_errors_are_raised_in_their_place() -> None:
+def test_few_items_are_read_ahead_and_errors_are_raised_in_their_place() -> None:
     taken: list[int] = []
-    batches = read_ahead((taken.append(i) or i for i in range(10)), slow_at_first, 1)  # type: ignore[func-returns-value]
+    results = map_ahead(slow_at_first, (taken.append(i) or i for i in range(10)), 3)  # type: ignore[func-returns-value]
     assert not taken
-    next(batches)
-    assert taken == [0, 1, 2]
-    assert any(thread.name.startswith("decoding") for thread in threading.enumerate())
-    batches.close()
-    assert not any(thread.name.startswith("decoding") for thread in threading.enumerate())
-    reading = read_ahead(iter(range(6)), lambda number: 1 // (4 - number), 2)
-    assert len([next(reading), next(reading)]) == 2
+    next(results)
+    assert taken == [0, 1, 2, 3]
+    assert any(thread.name.startswith("reading") for thread in threading.enumerate())
+    results.close()
+    assert not any(thread.name.startswith("reading") for thread in threading.enumerate())
+    reading = map_ahead(lambda number: 1 // (4 - number), range(6), 2)
+    assert len([next(reading) for _ in range(4)]) == 4
     with pytest.raises(ZeroDivisionError):
         next(reading)

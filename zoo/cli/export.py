@@ -131,12 +131,12 @@ def export_command(
     if data is None:
         exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
     else:
-        from zoo.data import load_data
+        from zoo.data import DataOptions, load_data
         from zoo.exporting.quantize import quantize_onnx
 
         if weight is None:
             raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")
-        splits = load_data(data, image_size=size)
+        splits = load_data(data, DataOptions(image_size=size))
         with TemporaryDirectory() as folder:
             whole = Path(folder) / "float32.onnx"
             exported = export_onnx(model, whole, weight, image_size=size, batch=images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,7 @@ def pack_command(
 
     made = pack(data, out, DataOptions(image_size, data_root, not no_download, max_damaged), replace_file=force)
     if as_json:
-        print(json.dumps(made.to_json()))
+        print(json.dumps(asdict(made), default=str))
         return
     images = " and ".join(f"{count:,} ({split})" for split, count in made.images.items())
     side = made.image_size

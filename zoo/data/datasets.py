@@ -1,11 +1,10 @@
-"""Data sets: labelled images of any size in a fixed order, of folders, arrays, encoded bytes and torch's data sets."""
+"""Data sets: labelled images of any size in a fixed order, of folders, arrays and torch's data sets."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -20,20 +19,17 @@ from torch.utils.data import Dataset, IterableDataset
 
 from zoo.data.images import (
     CHANNELS,
-    MAX_PIXELS,
     SUFFIXES,
     decode_image,
     display_name,
     from_levels,
-    is_image_name,
-    list_folder,
     read_file,
     stored_size,
+    subfolders,
     to_rgb,
     walk_images,
 )
 from zoo.errors import InputError, shorten, suggest
-from zoo.progress import LONG, progress
 
 SPLIT_SEED = 3407
 """Seed of the division 80/20."""
@@ -56,13 +52,11 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
     Attributes:
         stored: number → bytes of an image file, or a PIL image; raises `InputError` if it cannot be read.
-        names: by number, `class/file`; the same in any folder.
+        names: by number, `class/file`; the same in any folder. Errors call images by them.
         keys: (n,) int64, numbers of the images.
         labels: (n,) int64.
         classes: names in label order.
         where: file or folder, for messages.
-        numbered: the classes are named by the numbers of labels that came without names.
-        pixels: (N, H, W, C) uint8, of which `stored` gives rows; None for images of other kinds.
     """
 
     stored: Callable[[int], bytes | Image.Image]
@@ -71,20 +65,15 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
     labels: Tensor
     classes: tuple[str, ...]
     where: str
-    numbered: bool = False
-    pixels: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, row: int) -> tuple[Image.Image, int]:
         """Return an image and its label; raises `InputError` if it is damaged."""
-        stored, name = self.stored(int(self.keys[row])), f"{self.where}: {display_name(self.name(row))}"
+        stored, name = self.stored(int(self.keys[row])), display_name(self.name(row))
         image = decode_image(stored, name) if isinstance(stored, bytes) else to_rgb(stored, name)
         return image, int(self.labels[row])
-
-    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
-        return (self[row] for row in range(len(self)))
 
     def name(self, row: int) -> str:
         """Return `class/file` of an image."""
@@ -93,7 +82,7 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
     def sides(self, row: int) -> tuple[int, int]:
         """Return both sides of an image, in any order, of a file from its header; raises `InputError` if damaged."""
         stored = self.stored(int(self.keys[row]))
-        return stored_size(stored, self.name(row)) if isinstance(stored, bytes) else stored.size
+        return stored_size(stored, display_name(self.name(row))) if isinstance(stored, bytes) else stored.size
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
         """Return those rows alone; `part` names them in messages."""
@@ -101,12 +90,12 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         return replace(self, keys=self.keys[rows], labels=self.labels[rows], where=where)
 
     def relabel(self, classes: Sequence[str], owner: str) -> ImageDataset:
-        """Return the same images with the label order of `classes`; labels without names count as its numbers.
+        """Return the same images with the label order of `classes`; classes named by numbers count as its numbers.
 
         Raises `InputError` if a class of the data is not among `classes`, which are those of `owner`.
         """
         wanted, where = {name: label for label, name in enumerate(classes)}, self.where
-        if self.numbered and not wanted.keys() & set(self.classes):
+        if all(map(str.isdecimal, self.classes)) and not wanted.keys() & set(self.classes):
             wanted = {str(label): label for label in range(len(classes))}
             where = f"{where}, labels by number"
         unknown = [name for name in self.classes if name not in wanted]
@@ -117,14 +106,14 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
                 f"{name_some(unknown)}{hint}"
             )
         table = torch.tensor([wanted[name] for name in self.classes], dtype=torch.int64)
-        return replace(self, labels=table[self.labels], classes=tuple(classes), where=where, numbered=False)
+        return replace(self, labels=table[self.labels], classes=tuple(classes), where=where)
 
     def check_classes(self) -> None:
         """Raise `InputError` if there are fewer than two classes, or a class without an image."""
         counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         if len(counts) < 2 or 0 in counts:
             empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
-            without = f", and no images of {name_some(empty)}" if empty else ""
+            without = f", and no sound images of {name_some(empty)}" if empty else ""
             raise InputError(f"{self.where} has {len(counts)} classes{without}; valid: two or more, each with an image")
 
     def divide(self, seed: int = SPLIT_SEED) -> tuple[ImageDataset, ImageDataset]:
@@ -149,7 +138,7 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
 
 def _rank(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(f"{seed}/{name}".encode(errors="backslashreplace")).digest()
 
 
 def name_some(names: Sequence[str], most: int = 5) -> str:
@@ -164,9 +153,9 @@ def name_some(names: Sequence[str], most: int = 5) -> str:
 def open_folder(folder: Path) -> ImageDataset:
     """Open a folder of class folders, with images at any depth in these, sorted; raises `InputError` if one is empty.
 
-    Links are followed, but not back to a folder that they lie in; hidden files and folders are left out.
+    Links are followed; hidden files and folders are left out.
     """
-    images = {name: sorted(walk_images(folder / name, f"{name}/")) for name in subfolders(folder)}
+    images = {name: [f"{name}/{file}" for file in walk_images(folder / name)] for name in subfolders(folder)}
     empty = [name for name, files in images.items() if not files]
     if empty or not images:
         there = f"no images of {name_some(empty)}" if empty else "no class folders"
@@ -182,23 +171,13 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]]) -> ImageDatase
     names = [name for files in images.values() for name in files]
     counts = torch.tensor([len(files) for files in images.values()])
     return ImageDataset(
-        stored=lambda key: read_file(folder / names[key]),
+        stored=lambda key: read_file(folder / names[key], display_name(names[key])),
         names=names,
         keys=torch.arange(len(names)),
         labels=torch.repeat_interleave(torch.arange(len(images)), counts),
         classes=tuple(images),
         where=display_name(folder),
     )
-
-
-def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without hidden ones; links count."""
-    return sorted(entry.name for entry in list_folder(folder) if os.path.isdir(entry.path))
-
-
-def holds_images(folder: Path) -> bool:
-    """Return whether image files lie in the folder itself."""
-    return any(is_image_name(entry.name) and not os.path.isdir(entry.path) for entry in list_folder(folder))
 
 
 # Arrays ---------------------------------------------------------------------------------------------------------------
@@ -223,19 +202,12 @@ def open_arrays(
     Raises:
         InputError: these do not fit together.
     """
-    if not isinstance(images, np.ndarray):
-        raise InputError(f"{where}: images is a {type(images).__name__}; valid: a numpy array (N, H, W, C) of uint8")
-    sound = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] in CHANNELS
-    if not sound or not 1 <= images.shape[1] * images.shape[2] <= MAX_PIXELS:
+    shape, kind = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+    if kind != np.uint8 or len(shape) != 4 or shape[3] not in CHANNELS or 0 in shape[1:]:
         raise InputError(
-            f"{where}: images is {images.dtype} of shape {images.shape}; valid: uint8 of shape (N, H, W, C), "
-            f"C of 1, 3 or 4, with 1 to {MAX_PIXELS:,} pixels"
+            f"{where}: images is {kind} of shape {shape}; valid: uint8 of shape (N, H, W, C), C of 1, 3 or 4"
         )
-
-    def stored(key: int) -> Image.Image:
-        return from_levels(images[key], f"image {key} of {where}")
-
-    return replace(label_images(stored, len(images), labels, classes, names, where), pixels=images)
+    return label_images(lambda key: from_levels(images[key], where), len(images), labels, classes, names, where)
 
 
 def label_images(
@@ -257,27 +229,23 @@ def label_images(
     if images and (labels.min() < 0 or (known is not None and labels.max() >= len(known))):
         valid = "0 and more" if known is None else f"0 to {len(known) - 1}, as classes are named"
         raise InputError(f"{where}: labels go from {labels.min()} to {labels.max()}; valid: {valid}")
-    if names is None:
-        names = number_names(labels, known)
     if known is None:
         numbers, labels = np.unique(labels, return_inverse=True)
+        known = tuple(map(str, numbers.tolist()))
     return ImageDataset(
         stored=stored,
-        names=names,
+        names=number_names(labels, known) if names is None else names,
         keys=torch.arange(images),
         labels=torch.from_numpy(labels.astype(np.int64)),
-        classes=tuple(map(str, numbers.tolist())) if known is None else known,
+        classes=known,
         where=where,
-        numbered=known is None,
     )
 
 
-def number_names(labels: np.ndarray[Any, Any], classes: Sequence[str] | None) -> list[str]:
+def number_names(labels: np.ndarray[Any, Any], classes: Sequence[str]) -> list[str]:
     """Name images `class/00000.jpg` by their number in the class; files that are named so are divided alike."""
-    counts: defaultdict[int, Iterator[int]] = defaultdict(count)
-    return [
-        f"{label if classes is None else classes[label]}/{next(counts[label]):05d}.jpg" for label in labels.tolist()
-    ]
+    numbers: defaultdict[int, count[int]] = defaultdict(count)
+    return [f"{classes[label]}/{next(numbers[label]):05d}.jpg" for label in labels.tolist()]
 
 
 # Data of a Python program ---------------------------------------------------------------------------------------------
@@ -299,16 +267,16 @@ def open_in_hand(data: object) -> dict[str, ImageDataset]:
         InputError: it is none of these, or holds something else than images and labels.
     """
     given = data if isinstance(data, Mapping) else {WHOLE: data}
-    return {str(split): _open_one(part, f" {split}" if split else "") for split, part in given.items()}
+    return {str(split): _open_one(part, f"the {split}".strip()) for split, part in given.items()}
 
 
-def _open_one(data: object, split: str) -> ImageDataset:
+def _open_one(data: object, which: str) -> ImageDataset:
     if isinstance(data, ImageDataset):
         return data
     if isinstance(data, tuple | list) and len(data) in (2, 3):
-        return open_arrays(data[0], data[1], data[2] if len(data) == 3 else None, where=f"the{split} arrays")
+        return open_arrays(*data[:2], *data[2:], where=f"{which} arrays")
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-        return _open_dataset(data, f"the{split} {type(data).__name__}")
+        return _open_dataset(data, f"{which} {type(data).__name__}")
     raise InputError(
         f"data are a {type(data).__name__}; valid: a path, a name, DataSplits, arrays (images, labels), a map-style "
         "torch Dataset with __getitem__ and __len__, or a mapping of train and val to such arrays or data sets"
@@ -318,24 +286,13 @@ def _open_one(data: object, split: str) -> ImageDataset:
 def _open_dataset(dataset: Dataset[Any], where: str) -> ImageDataset:
     length, lock = len(dataset), Lock()  # type: ignore[arg-type]
 
-    def item(key: int) -> tuple[Image.Image, int]:
-        try:
-            with lock:  # it may not bear threads
-                image, label = dataset[key]
-            if isinstance(image, Tensor):
-                image = image.permute(1, 2, 0).cpu().numpy()
-            image = image if isinstance(image, Image.Image) else from_levels(image, "the image")
-            return image, int(label.item() if isinstance(label, Tensor) else label.__index__())
-        except Exception as error:  # of code that is not ours
-            raise InputError(
-                f"item {key} of {where} is no pair of image and label: {type(error).__name__}: {error}; valid: a PIL "
-                "image, an array (H, W, C) or a tensor (C, H, W) of uint8, C of 1, 3 or 4, and an integer"
-            ) from error
+    def item(key: int) -> tuple[Image.Image, Any]:
+        with lock:  # it may not bear threads
+            image, label = dataset[key]
+        if isinstance(image, Tensor):
+            image = image.cpu().numpy().transpose(1, 2, 0) if image.dim() == 3 else image.cpu().numpy()
+        return image if isinstance(image, Image.Image) else from_levels(image, f"item {key} of {where}"), label
 
-    labels = []
-    with progress(f"reading {where}", length, visible=length >= LONG) as advance:
-        for key in range(length):
-            labels.append(item(key)[1])
-            advance(1)
+    labels = [item(key)[1] for key in range(length)]
     classes = getattr(dataset, "classes", None)  # torchvision's name for them; data sets need not have any
     return label_images(lambda key: item(key)[0], length, labels, classes, None, where)

@@ -12,28 +12,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from zoo.data.datasets import (
-    WHOLE,
     ImageDataset,
     label_images,
-    name_some,
     number_names,
     open_arrays,
     open_files,
     open_folder,
-    subfolders,
 )
-from zoo.data.images import display_name, list_folder
+from zoo.data.images import display_name, read_file, subfolders
 from zoo.errors import InputError, missing_extra
-from zoo.files import is_file, is_folder
 
 if TYPE_CHECKING:
     import datasets
 
 CALLED = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
 """Names of a split's folder or file, the first that is there counts: `test` is used if there is no `val`."""
+
+
+def split_of(file: Path) -> str:
+    """Return the split that a file's name begins with, as in train-0000.tar; else `train`."""
+    known = [name for names in CALLED.values() for name in names]
+    return next((name for name in known if re.match(rf"{name}(?![a-z])", file.stem.lower())), "train")
+
 
 # By name --------------------------------------------------------------------------------------------------------------
 
@@ -87,12 +88,10 @@ def open_named(name: str, split: str, root: Path, download: bool) -> ImageDatase
     except ModuleNotFoundError as error:
         raise missing_extra(error, f"reading {name}", "train") from error
     except Exception as error:  # torchvision raises errors of any type on damaged archives
-        hint = (
-            ", whose download needs an account" if name == "imagenet" else "" if download else ", without downloading"
-        )
         raise InputError(
-            f"{name} cannot be read below {display_name(root)}{hint}: {' '.join(str(error).split())}; see "
-            f"https://docs.pytorch.org/vision/stable/datasets.html ({_KINDS[name]}), and put its archive there"
+            f"{name} cannot be read below {display_name(root)}{'' if download else ', without downloading'}: "
+            f"{' '.join(str(error).split())}; see https://docs.pytorch.org/vision/stable/datasets.html "
+            f"({_KINDS[name]}), and put its archive there"
         ) from error
 
 
@@ -118,10 +117,10 @@ def _open_imagenet(kind: Any, split: str, folder: Path) -> ImageDataset:
         kind(folder, split)  # unpacks the archives
     data = open_folder(folder / split)
     synonyms = {wnid: ", ".join(names) for wnid, names in load_meta_file(folder)[0].items()}
-    wrong = sorted(synonyms.keys() ^ set(data.classes))
-    wrong += [entry.name for entry in list_folder(folder / split) if entry.is_file()]  # half unpacked
-    if wrong:
-        raise InputError(f"{data.where} is not whole: see {name_some(wrong)}; remove it to have it unpacked again")
+    if synonyms.keys() != set(data.classes):
+        raise InputError(
+            f"{data.where} holds {len(data.classes):,} of {len(synonyms):,} classes; remove it to unpack it again"
+        )
     shared = Counter(synonyms.values())  # both cranes
     titles = (f"{synonyms[wnid]} ({wnid})" if shared[synonyms[wnid]] > 1 else synonyms[wnid] for wnid in data.classes)
     return replace(data, classes=tuple(titles))
@@ -137,20 +136,10 @@ _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 """Usual names of columns; another one is taken if no other column could be meant."""
 
 
-def table_files(path: Path) -> list[Path]:
-    """Return a .tar or .parquet file, or the .tar files, else the .parquet files, of a folder without folders."""
-    if is_file(path):
-        return [path] if path.suffix.lower() in (".tar", ".parquet") else []
-    if not is_folder(path) or subfolders(path):
-        return []
-    return sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
-
-
 def open_tables(source: str, files: Sequence[Path], root: Path | None, download: bool) -> dict[str, ImageDataset]:
-    """Open .tar or .parquet files, or `hfds/ORG/NAME` of the Hub, by split; one split alone is `WHOLE`.
+    """Open .tar or .parquet files, or `hfds/ORG/NAME` of the Hub, by split.
 
-    The names of files begin with their splits. `root` is the folder where the library keeps what it downloads and
-    converts; None for its own cache.
+    `root` is the folder where the library keeps what it downloads and converts; None for its own cache.
 
     Raises:
         InputError: there is no such set, a file is cut, or it holds no images with labels.
@@ -167,14 +156,13 @@ def open_tables(source: str, files: Sequence[Path], root: Path | None, download:
     for file in files:
         if file.suffix.lower() == ".tar":
             _check_tar(file)
-        splits.setdefault(_split_of(file), []).append(str(file.absolute()))
+        splits.setdefault(split_of(file), []).append(str(file.absolute()))
     kind = {".tar": "webdataset", ".parquet": "parquet"}[files[0].suffix.lower()] if files else source[len(HUB) :]
+    classes = files[0].parent / "classes.txt" if files else None
+    known = classes.read_text("utf-8").splitlines() if classes and classes.is_file() else None
     with _explained(where):
         tables = datasets.load_dataset(kind, data_files=splits or None, cache_dir=cache)
-    beside = files[0].parent / "classes.txt" if files else None
-    classes = beside.read_text("utf-8").splitlines() if beside and beside.is_file() else None
-    parts = {split: _open_table(rows, f"{where}, {split}", classes) for split, rows in tables.items()}
-    return parts if len(parts) > 1 else dict.fromkeys((WHOLE,), *parts.values())
+        return {split: _open_table(rows, f"{where}, {split}", known) for split, rows in tables.items()}
 
 
 @contextmanager
@@ -190,12 +178,6 @@ def _explained(where: str) -> Iterator[None]:
         raise InputError(
             f"{where} cannot be read by the library datasets: {reason}; check its name or files"
         ) from error
-
-
-def _split_of(file: Path) -> str:
-    """Return the split that a file's name begins with, as in train-0000.tar; else `train`."""
-    known = [name for names in CALLED.values() for name in names]
-    return next((name for name in known if re.match(rf"{name}(?![a-z])", file.stem.lower())), "train")
 
 
 def _check_tar(file: Path) -> None:
@@ -214,27 +196,23 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
     """Open a table in the order of its rows; images are read when they are asked for."""
     import datasets
 
-    with _explained(where):
-        image = _column(rows.features, _IMAGE_COLUMNS, datasets.Image, where)
-        label = _column(rows.features, _LABEL_COLUMNS, datasets.ClassLabel, where)
-        labels = rows[label][:]
-        known = getattr(rows.features[label], "names", classes)  # of a ClassLabel
-        if labels and all(isinstance(name, str) for name in labels):
-            known = sorted(set(labels))
-            labels = [*map({name: number for number, name in enumerate(known)}.get, labels)]
-        if not all(isinstance(number, int) and number >= 0 for number in labels):  # -1 stands for none
-            raise InputError(f"{where} has labels that are neither integers from 0 on nor names; each image needs one")
-        numbers = np.array(labels, np.int64)
-        rows = rows.cast_column(image, datasets.Image(decode=False))
-        names = _names(rows, image, numbers, known)
-        images = rows.select_columns([image])
+    image = _column(rows.features, _IMAGE_COLUMNS, datasets.Image, where)
+    label = _column(rows.features, _LABEL_COLUMNS, datasets.ClassLabel, where)
+    labels = rows[label][:]
+    known = getattr(rows.features[label], "names", classes)  # of a ClassLabel
+    if labels and all(isinstance(name, str) for name in labels):
+        known = sorted(set(labels))
+        labels = [*map({name: number for number, name in enumerate(known)}.get, labels)]
+    rows = rows.cast_column(image, datasets.Image(decode=False))
+    images = rows.select_columns([image])
 
     def stored(key: int) -> bytes:
-        with _explained(f"{where}: {names[key]}"):
-            held = images[key][image]
-            return held["bytes"] or Path(held["path"]).read_bytes()
+        held = images[key][image]
+        return held["bytes"] or read_file(held["path"], display_name(names[key]))
 
-    return label_images(stored, len(labels), numbers, known, names, where)
+    data = label_images(stored, len(labels), labels, known, None, where)
+    names = _names(rows, image, data)
+    return replace(data, names=names)
 
 
 def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where: str) -> str:
@@ -247,9 +225,9 @@ def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where
     return (found or typed)[0]
 
 
-def _names(rows: datasets.Dataset, image: str, labels: np.ndarray[Any, Any], classes: list[str] | None) -> list[str]:
+def _names(rows: datasets.Dataset, image: str, data: ImageDataset) -> list[str]:
     """Return `class/file` if the rows tell a file name for every image, different in its class, else `class/number`."""
-    numbered = number_names(labels, classes)
+    numbered = number_names(data.labels.numpy(), data.classes)
     folders = [name.rpartition("/")[0] for name in numbered]
     if "__key__" in rows.column_names:  # of WebDataset, which may tell a folder too
         keys = zip(folders, rows["__key__"], strict=True)

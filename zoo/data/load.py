@@ -5,33 +5,16 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, final
+from typing import Literal, TypeAlias, TypeVar, final
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.data.datasets import (
-    WHOLE,
-    ImageDataset,
-    InHand,
-    holds_images,
-    name_some,
-    open_files,
-    open_folder,
-    open_in_hand,
-    subfolders,
-)
-from zoo.data.images import Transform, display_name, walk_images
-from zoo.data.libraries import (
-    CALLED,
-    HUB,
-    dataset_names,
-    default_root,
-    open_named,
-    open_tables,
-    table_files,
-)
+from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand
+from zoo.data.images import Transform, display_name, subfolders, walk_images
+from zoo.data.libraries import CALLED, HUB, dataset_names, default_root, open_named, open_tables, split_of
 from zoo.data.packed import Pack, open_packed, write_pack
 from zoo.data.splits import Damage, DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest
@@ -41,6 +24,9 @@ Split = Literal["train", "val"]
 
 LARGEST = 224
 """Pixels a side above which images are resized: the paper's size."""
+
+_TABLES = (".tar", ".parquet")
+_SPLITS = tuple(name for names in CALLED.values() for name in names)
 
 Part = TypeVar("Part")
 
@@ -71,7 +57,10 @@ class DataOptions:
     in_memory_bytes: int = 2 << 30
 
 
-def load_data(source: Source, options: DataOptions | None = None, **changes: Any) -> DataSplits:
+DEFAULTS = DataOptions()
+
+
+def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
     """Load the images to train on and those to be measured on.
 
     `source` is one of
@@ -79,8 +68,9 @@ def load_data(source: Source, options: DataOptions | None = None, **changes: Any
     - a name of `dataset_names()`; a folder of that name is `./cifar10`;
     - a folder with a folder a class, which is divided 80/20, class by class; or with `train/` and `val/` (or `valid/`,
       `validation/`, `test/`) of such folders;
-    - an .npz as `open_packed` reads it; a .parquet file, a .tar of WebDataset, or a folder of either; `hfds/ORG/NAME`,
-      a set of the Hugging Face Hub. Without two splits they are divided 80/20;
+    - an .npz as `open_packed` reads it, or a folder with `train.npz` and `val.npz`; a .parquet file, a .tar of
+      WebDataset, or a folder of either; `hfds/ORG/NAME`, a set of the Hugging Face Hub. Without two splits they are
+      divided 80/20;
     - arrays `(images, labels)` or `(images, labels, classes)`, a map-style torch `Dataset`, or a mapping of `train` and
       `val` to such.
 
@@ -99,29 +89,25 @@ def load_data(source: Source, options: DataOptions | None = None, **changes: Any
     Args:
         source: the data.
         options: how they are read.
-        **changes: of the options, such as `image_size=64`.
 
     Raises:
         InputError: there is no such data, they hold one class, no images or an empty class, val has classes that train
             lacks, a source is cut or damaged, or too many images are damaged.
         MissingExtraError: sets of the Hub, parquet and tar need `pip install 'has8-zoo[data]'`.
     """
-    options = replace(options or DataOptions(), **changes)
-    train, val = _divided(_open(source, ("train", "val"), options))
-    side, reason = choose_size([train, val], options.image_size)
-    kept, measured = _prepare((train, val), Preprocessing(size=side), options)
-    _check_left(train, kept)
-    return DataSplits(limit_images(kept, options.limit), measured, reason)
+    parts = _divided(_open(source, ("train", "val"), options))
+    train, val = _prepare(parts, Preprocessing(size=choose_size(parts, options.image_size)), options)
+    train.data.check_classes()
+    return DataSplits(limit_images(train, options.limit), val)
 
 
 def load_split(
     source: Source,
     split: Split,
-    options: DataOptions | None = None,
+    options: DataOptions = DEFAULTS,
     *,
     classes: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
-    **changes: Any,
 ) -> ImageSplit:
     """Load one split, as `load_data` does; data that are not divided are taken whole, and no limit counts.
 
@@ -130,28 +116,24 @@ def load_split(
         split: `train` or `val`.
         options: as for `load_data`.
         classes: label order of the result, which may hold more classes than the data; None for the data's own. If the
-            data have labels without names, and no number is one of these classes, they are their numbers.
+            data's classes are numbers, and none is one of these, they number these classes.
         preprocessing: of a weight: size, interpolation and crop of the images, instead of `image_size`.
-        **changes: of the options.
 
     Raises:
         InputError: as for `load_data`, or the data have a class that `classes` lacks.
         MissingExtraError: as for `load_data`.
     """
-    options = replace(options or DataOptions(), **changes)
     (data,) = _open(source, (split,), options).values()
     if classes is None:
         data.check_classes()
     else:
         data = data.relabel(classes, "the model")
     if preprocessing is None:
-        preprocessing = Preprocessing(size=choose_size([data], options.image_size)[0])
+        preprocessing = Preprocessing(size=choose_size([data], options.image_size))
     return _prepare([data], preprocessing, options)[0]
 
 
-def pack(
-    source: Source, out: Path, options: DataOptions | None = None, *, replace_file: bool = False, **changes: Any
-) -> Pack:
+def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_file: bool = False) -> Pack:
     """Write any data, decoded, into one .npz, as `open_packed` reads it.
 
     A training on it sees the same pixels in the same order, divided the same way, as one on `source` with the same
@@ -162,34 +144,33 @@ def pack(
         out: the file.
         options: as for `load_data`.
         replace_file: replace a file that exists.
-        **changes: of the options.
 
     Raises:
         InputError: `source` cannot be used, as `load_data` says; `out` exists, or cannot be written. Nothing
             half-written is left.
     """
-    options = replace(options or DataOptions(), **changes)
     check_target(out, ".npz", replace_file)
     parts = _open(source, ("train", "val"), options)
-    if WHOLE in parts:
-        parts[WHOLE].check_classes()
-    else:
-        parts["train"], parts["val"] = _divided(parts)
-    side, _ = choose_size(list(parts.values()), options.image_size)
-    splits = _prepare(parts.values(), Preprocessing(size=side), replace(options, in_memory_bytes=sys.maxsize))
-    for data, split in zip(parts.values(), splits, strict=True):
-        _check_left(data, split)
+    if WHOLE not in parts:
+        parts = dict(zip(parts, _divided(parts), strict=True))
+    preprocessing = Preprocessing(size=choose_size(parts.values(), options.image_size))
+    splits = _prepare(parts.values(), preprocessing, replace(options, in_memory_bytes=sys.maxsize))
+    splits[0].data.check_classes()
     return write_pack(dict(zip(parts, splits, strict=True)), out)
 
 
-def sample_images(source: Source, limit: int, options: DataOptions | None = None) -> ImageDataset:
+def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -> ImageDataset:
     """Open at most `limit` images, spread over the classes; of data with a validation split, of that.
 
     `source` is as for `load_split`; or an image file, or a folder with images that are not sorted into classes.
     """
-    data = _open_loose(source)
-    if data is None:
-        (data,) = _open(source, ("val",), options or DataOptions()).values()
+    path = _path_of(source)
+    if path is not None and is_file(path) and path.suffix.lower() not in (".npz", *_TABLES):
+        data = open_files(path.parent, {"": [path.name]})
+    elif path is not None and is_folder(path) and not subfolders(path) and not _files(path):
+        data = open_files(path, {"": walk_images(path)})
+    else:
+        (data,) = _open(source, ("val",), options).values()
     return data.select(spread_rows(data.labels, limit))
 
 
@@ -211,61 +192,65 @@ def identify_data(data: object) -> str:
 # Opening --------------------------------------------------------------------------------------------------------------
 
 
+def _path_of(source: Source) -> Path | None:
+    """Return the path that data lie at; None for data in memory, by name and of the Hub."""
+    if not isinstance(source, str | Path) or source in dataset_names() or str(source).startswith(HUB):
+        return None
+    return Path(source).expanduser()
+
+
 def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
     """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided."""
-    unknown = [split for split in wanted if split not in CALLED]
-    if unknown:
-        raise InputError(f"unknown split {unknown[0]!r}; valid: {', '.join(CALLED)}")
-    path = Path(source).expanduser() if isinstance(source, str | Path) else None
-    if path is None:
+    path = _path_of(source)
+    if not isinstance(source, str | Path):
         parts = open_in_hand(source)
-    elif str(source).startswith(HUB) or (tables := table_files(path)):
-        parts = open_tables(str(source), [] if str(source).startswith(HUB) else tables, options.root, options.download)
     elif source in dataset_names():
         root = (options.root or default_root()).expanduser()
         return {name: open_named(str(source), name, root, options.download) for name in wanted}
-    elif is_file(path):
-        parts = open_packed(path)
+    elif path is None:
+        parts = open_tables(str(source), [], options.root, options.download)
+    elif files := _files(path):
+        if files[0].suffix.lower() in _TABLES:
+            parts = open_tables(str(source), files, options.root, options.download)
+        else:
+            parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
     elif is_folder(path):
-        there = _split_places(path)
-        found = [_find(there, name, source) for name in wanted if there]  # all exist before one is read
-        opened = [open_folder(place) if place.is_dir() else _open_undivided(place) for place in found]
-        return dict(zip(wanted, opened, strict=True)) if there else {WHOLE: open_folder(path)}
+        there = {name: path / name for name in subfolders(path) if name in _SPLITS}
+        if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
+            return {WHOLE: open_folder(path)}
+        return {name: open_folder(_find(there, name, source)) for name in wanted}
     else:
         raise InputError(
             f"{display_name(path)} is not a folder, a file or a data set by name; a set of the Hub is named "
             f"hfds/ORG/NAME, and other addresses are not read{suggest(str(source), dataset_names())}"
         )
-    return parts if WHOLE in parts else {name: _find(parts, name, source) for name in wanted}
+    if len(parts) == 1:
+        return dict.fromkeys((WHOLE,), *parts.values())
+    return {name: _find(parts, name, source) for name in wanted}
 
 
-def _split_places(folder: Path) -> dict[str, Path]:
-    """Find train.npz and the like, else folders that are called as splits are."""
-    called = [name for names in CALLED.values() for name in names]
-    packed = {name: folder / f"{name}.npz" for name in called if is_file(folder / f"{name}.npz")}
-    there = subfolders(folder)
-    alone = set(called).issuperset(there)  # else one with images in itself is a class, such as train beside bus
-    folders = [name for name in there if name in called and (alone or not holds_images(folder / name))]
-    return packed or {name: folder / name for name in folders}
+def _files(path: Path) -> list[Path]:
+    """Return a file, the .npz files of a folder that are named as splits, or the .tar or .parquet files in it."""
+    if is_file(path):
+        return [path]
+    if not is_folder(path):
+        return []
+    packed = [path / f"{name}.npz" for name in _SPLITS if is_file(path / f"{name}.npz")]
+    if packed or subfolders(path):
+        return packed
+    return sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
 
 
 def _find(parts: Mapping[str, Part], split: str, source: Source) -> Part:
     """Return a split under any of its names."""
-    for name in CALLED[split]:
+    for name in CALLED.get(split, ()):
         if name in parts:
             return parts[name]
     where = display_name(source) if isinstance(source, str | Path) else "the mapping"
     raise InputError(
-        f"{where} has {name_some(list(parts))}, but no {split} split, which may be called {', '.join(CALLED[split])}; "
+        f"{where} has {name_some(list(parts))}, but no {split} split; valid: {', '.join(_SPLITS)}; "
         "data without any split are divided 80/20"
     )
-
-
-def _open_undivided(file: Path) -> ImageDataset:
-    parts = open_packed(file)
-    if WHOLE not in parts:
-        raise InputError(f"{display_name(file)} is divided itself, into {name_some(list(parts))}; name it alone")
-    return parts[WHOLE]
 
 
 def _divided(parts: Mapping[str, ImageDataset]) -> tuple[ImageDataset, ImageDataset]:
@@ -277,42 +262,25 @@ def _divided(parts: Mapping[str, ImageDataset]) -> tuple[ImageDataset, ImageData
     return parts["train"], parts["val"].relabel(parts["train"].classes, parts["train"].where)
 
 
-def _open_loose(source: Source) -> ImageDataset | None:
-    """Open image files that are not sorted into class folders; None for everything else."""
-    if not isinstance(source, str | Path) or source in dataset_names():
-        return None
-    path = Path(source).expanduser()
-    if is_file(path) and path.suffix.lower() not in (".npz", ".tar", ".parquet"):
-        return open_files(path.parent, {"": [path.name]})
-    if is_folder(path) and holds_images(path):
-        return open_files(path, {"": sorted(walk_images(path))})
-    return None
-
-
 # Preparing ------------------------------------------------------------------------------------------------------------
 
 
-def choose_size(parts: Sequence[ImageDataset], image_size: int | None = None) -> tuple[int, str]:
-    """Choose `image_size`; else 224 if an image has a longer side; else the smallest shorter side; and say the reason.
+def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) -> int:
+    """Choose `image_size`; else 224 if an image has a longer side; else the smallest shorter side.
 
-    Headers are read until a side is over 224. Raises `InputError` if no image can be read.
+    Headers are read until a side is over 224; images whose header is damaged do not count.
     """
     if image_size is not None:
-        return check_count("image_size", image_size, 1, MAX_IMAGE_SIZE), "as asked for"
-    smallest, reason = LARGEST + 1, ""
+        return check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)
+    smallest = LARGEST
     for data in parts:
-        for row in range(len(data) if data.pixels is None else 1):  # pixels are all of one size
-            try:
+        for row in range(len(data)):
+            with suppress(InputError):  # counted when it is decoded
                 sides = data.sides(row)
-            except InputError as error:
-                reason = str(error)
-                continue
-            if max(sides) > LARGEST:
-                return LARGEST, f"since an image of the data has a side over {LARGEST}"
-            smallest = min(smallest, *sides)
-    if smallest > LARGEST:
-        raise InputError(f"none of the images of {parts[0].where} can be read: {reason}")
-    return smallest, "the smallest shorter side among the data's images"
+                if max(sides) > LARGEST:
+                    return LARGEST
+                smallest = min(smallest, *sides)
+    return smallest
 
 
 def _prepare(parts: Collection[ImageDataset], preprocessing: Preprocessing, options: DataOptions) -> list[ImageSplit]:
@@ -321,12 +289,3 @@ def _prepare(parts: Collection[ImageDataset], preprocessing: Preprocessing, opti
     splits = [ImageSplit(data, transform, Damage(limit)) for data in parts]
     fit = sum(map(len, parts)) * 3 * preprocessing.size**2 <= options.in_memory_bytes
     return [split.decoded() for split in splits] if fit else splits
-
-
-def _check_left(data: ImageDataset, split: ImageSplit) -> None:
-    """Raise `InputError` if all images of a class were damaged."""
-    lost = sorted(set(data.labels.tolist()) - set(split.labels.tolist()))
-    if lost:
-        raise InputError(
-            f"{data.where}: all images of {data.classes[lost[0]]!r} are damaged: {'; '.join(split.damage.names)}"
-        )

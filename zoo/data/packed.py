@@ -13,7 +13,7 @@ import torch
 
 from zoo.data.datasets import WHOLE, ImageDataset, label_images, open_arrays
 from zoo.data.images import display_name
-from zoo.data.splits import NAMED, ImageSplit
+from zoo.data.splits import ImageSplit
 from zoo.errors import InputError, writing_to
 from zoo.files import replace_file
 
@@ -51,21 +51,18 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
 
 
 def _open(arrays: Mapping[str, Array], where: str) -> dict[str, ImageDataset]:
-    encoded = "jpeg" in arrays
-    count = len(arrays["offsets"]) - 1 if encoded else len(arrays["images"])
+    count = len(arrays["offsets"]) - 1 if "jpeg" in arrays else len(arrays["images"])
     for name, kinds in _ROWS.items():
         array = arrays.get(name)
         if array is not None and (array.shape != (count,) or array.dtype.kind not in kinds):
             valid = f"{count} {'texts' if kinds == 'U' else 'integers'} in a row, one for each image"
             raise InputError(f"{where}: {name} is {array.dtype} of shape {array.shape}; valid: {valid}")
     classes = arrays["classes"].tolist() if "classes" in arrays else None
-    if classes is not None and not all(isinstance(name, str) for name in classes):
-        raise InputError(f"{where}: classes is {arrays['classes'].dtype}; valid: one row of names, each once")
-    if encoded:
-        return {WHOLE: _open_encoded(arrays, list(classes or []), where)}
-    names = arrays["names"].tolist() if "names" in arrays else None
-    "".join(names or []).encode(errors="surrogateescape")  # raises for what is not text
-    whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
+    if "jpeg" in arrays:
+        whole = _open_encoded(arrays, classes, where)
+    else:
+        names = arrays["names"].tolist() if "names" in arrays else None
+        whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
     if "split" not in arrays:
         return {WHOLE: whole}
     return {
@@ -74,7 +71,7 @@ def _open(arrays: Mapping[str, Array], where: str) -> dict[str, ImageDataset]:
     }
 
 
-def _open_encoded(arrays: Mapping[str, Array], classes: list[str], where: str) -> ImageDataset:
+def _open_encoded(arrays: Mapping[str, Array], classes: list[str] | None, where: str) -> ImageDataset:
     data, offsets, labels = arrays["jpeg"], arrays["offsets"], arrays["labels"]
     rising = offsets.dtype.kind in "iu" and offsets[0] == 0 and not (offsets[1:] < offsets[:-1]).any()
     if data.dtype != np.uint8 or data.shape != (offsets[-1],) or not rising:
@@ -87,8 +84,8 @@ def _open_encoded(arrays: Mapping[str, Array], classes: list[str], where: str) -
     listed = label_images(stored, len(labels), labels, classes, None, where)
     if "numbers" not in arrays:
         return listed
-    pairs = zip(labels.tolist(), arrays["numbers"].tolist(), strict=True)
-    return replace(listed, names=[f"{classes[label]}/{number:05d}.jpg" for label, number in pairs])
+    pairs = zip(listed.labels.tolist(), arrays["numbers"].tolist(), strict=True)
+    return replace(listed, names=[f"{listed.classes[label]}/{number:05d}.jpg" for label, number in pairs])
 
 
 # Writing --------------------------------------------------------------------------------------------------------------
@@ -116,10 +113,6 @@ class Pack:
     damaged: int
     notes: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return one object, as `zoo pack --json` prints it."""
-        return vars(self) | {"file": str(self.file), "classes": list(self.classes), "notes": list(self.notes)}
-
 
 def write_pack(splits: Mapping[str, ImageSplit], out: Path) -> Pack:
     """Write decoded splits of the same classes into an .npz as `open_packed` reads it; the same images, the same bytes.
@@ -127,18 +120,14 @@ def write_pack(splits: Mapping[str, ImageSplit], out: Path) -> Pack:
     Raises:
         InputError: the file cannot be written. Nothing half-written is left.
     """
-    parts, first = list(splits.values()), next(iter(splits.values()))
-    labels = np.concatenate([part.labels.numpy() for part in parts])
+    parts = list(splits.values())
+    pixels = torch.cat([part.pixels for part in parts if part.pixels is not None])
     arrays = {
-        "images": np.concatenate(
-            [part.pixels.permute(0, 2, 3, 1).numpy() for part in parts if part.pixels is not None]
-        ),
-        "labels": labels,
+        "images": pixels.permute(0, 2, 3, 1).numpy(),
+        "labels": np.concatenate([part.labels.numpy() for part in parts]),
         "names": np.array([part.data.name(row) for part in parts for row in range(len(part))]),
-        "classes": np.array(first.classes),
+        "classes": np.array(parts[0].classes),
     }
-    if first.data.numbered:
-        arrays["labels"] = np.array([int(name) for name in arrays.pop("classes")], np.int64)[labels]
     if WHOLE not in splits:
         arrays["split"] = np.repeat(list(splits), [len(part) for part in parts])
     with writing_to(out):
@@ -148,10 +137,10 @@ def write_pack(splits: Mapping[str, ImageSplit], out: Path) -> Pack:
     return Pack(
         file=out,
         images={split or "all": len(part) for split, part in splits.items()},
-        classes=first.classes,
-        image_size=first.size[0],
+        classes=parts[0].classes,
+        image_size=parts[0].size[0],
         bytes=out.stat().st_size,
         sha256=digest,
         damaged=sum(part.damage.count for part in parts),
-        notes=tuple(name for part in parts for name in part.damage.names)[:NAMED],
+        notes=tuple(name for part in parts for name in part.damage.names),
     )

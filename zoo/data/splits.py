@@ -6,11 +6,10 @@ import hashlib
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from threading import Lock
+from itertools import islice
 from typing import TypeVar, final
 
 import torch
@@ -28,11 +27,8 @@ Read = TypeVar("Read")
 NAMED = 5
 """Damaged images that are named."""
 
-_AT_ONCE = 256
-"""Images handed to the threads at once: enough to keep them busy, few enough to stop soon at an error."""
-
-_AHEAD = 2
-"""Batches that are read ahead: with one the reader would wait for a large file."""
+_AHEAD = 512
+"""Images that are decoded ahead: enough to keep the threads busy, few enough to stop soon at an error."""
 
 
 @final
@@ -47,7 +43,6 @@ class Damage:
 
     limit: int
     reasons: dict[int, str] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock, repr=False)
 
     @property
     def count(self) -> int:
@@ -59,20 +54,12 @@ class Damage:
         """The first few messages; each names an image and its fault."""
         return tuple(self.reasons[key] for key in sorted(self.reasons)[:NAMED])
 
-    def add(self, key: int, reason: str) -> None:
-        """Count an image; raises `InputError` beyond the limit."""
-        with self._lock:  # several batches may be read at once
-            self.reasons[key] = reason
-            if self.count > self.limit:
-                raise InputError(
-                    f"over {self.limit} damaged images: {'; '.join(self.names)}. Repair or remove them, or raise the "
-                    "limit (max_damaged)"
-                )
-
     def notes(self, which: str) -> list[str]:
         """Name the images that are left out; empty if all were sound."""
-        more = "; …" * (self.count > NAMED)
-        return [f"{self.count} damaged {which} images are left out: {'; '.join(self.names)}{more}"][: self.count]
+        if not self.count:
+            return []
+        more = "; …" if self.count > NAMED else ""
+        return [f"{self.count} damaged {which} images are left out: {'; '.join(self.names)}{more}"]
 
 
 @final
@@ -106,10 +93,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return an image, (3, H, W) uint8, and its label; raises `InputError` if it is damaged."""
-        pixels, labels = self.read(torch.tensor([row]))
-        if not len(labels):
-            raise InputError(self.damage.reasons[int(self.data.keys[row])])
-        return pixels[0], int(labels[0])
+        image, label = self.data[row]
+        return self._transform.square(image) if self.pixels is None else self.pixels[row], label
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images of those rows and their labels, in that order, without the damaged ones.
@@ -136,22 +121,15 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         Raises:
             InputError: more images are damaged than `damage.limit`, or all.
         """
-        data, side = self.data, self.size[0]
-        pixels = torch.empty((len(data), 3, side, side), dtype=torch.uint8)
-        cropped = self._transform.preprocessing.crop_pct != 1.0
-        if data.pixels is not None and data.pixels.shape[1:] == (side, side, 3) and not cropped:
-            for rows in torch.arange(len(data)).split(_AT_ONCE):
-                pixels[rows] = torch.from_numpy(data.pixels[data.keys[rows].numpy()]).permute(0, 3, 1, 2)
-            return ImageSplit(data, self._transform, self.damage, pixels)
-        kept: list[int] = []
-        with progress(f"decoding {data.where}", len(data), visible=len(data) >= LONG) as advance:
-            for row, image in self._decode(torch.arange(len(data))):
+        pixels, kept = torch.empty((len(self), 3, *self.size), dtype=torch.uint8), list[int]()
+        with progress(f"decoding {self.data.where}", len(self), visible=len(self) >= LONG) as advance:
+            for row, image in self._decode(torch.arange(len(self))):
                 pixels[len(kept)] = image
                 kept.append(row)
                 advance(1)
         if not kept:
-            raise InputError(f"all {len(data)} images of {data.where} are damaged: {'; '.join(self.damage.names)}")
-        return ImageSplit(data.select(torch.tensor(kept)), self._transform, self.damage, pixels[: len(kept)])
+            raise InputError(f"all images of {self.data.where} are damaged: {'; '.join(self.damage.names)}")
+        return ImageSplit(self.data.select(torch.tensor(kept)), self._transform, self.damage, pixels[: len(kept)])
 
     def select(self, rows: Tensor) -> ImageSplit:
         """Return those rows alone."""
@@ -168,22 +146,24 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         return digest.hexdigest()[:32]
 
     def _decode(self, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Yield each sound row and its pixels, decoded on all cores."""
+        """Yield each sound row and its pixels, decoded on all cores; the others are counted."""
 
-        def decode(row: int) -> Tensor | InputError:
+        def decode(row: int) -> tuple[int, Tensor | InputError]:
             try:
-                return self._transform.square(self.data[row][0])
+                return row, self._transform.square(self.data[row][0])
             except InputError as error:
-                return error
+                return row, error
 
-        keys = self.data.keys[rows].tolist()
-        known = [row for row, key in zip(rows.tolist(), keys, strict=True) if key not in self.damage.reasons]
-        decoded = chain.from_iterable(read_ahead(iter(known), decode, _AT_ONCE))
-        for row, made in zip(known, decoded, strict=True):
-            if isinstance(made, InputError):
-                self.damage.add(int(self.data.keys[row]), str(made))
-            else:
+        for row, made in map_ahead(decode, rows.tolist(), _AHEAD):
+            if not isinstance(made, InputError):
                 yield row, made
+                continue
+            self.damage.reasons[int(self.data.keys[row])] = str(made)
+            if self.damage.count > self.damage.limit:
+                raise InputError(
+                    f"{self.data.where} has over {self.damage.limit} damaged images: {'; '.join(self.damage.names)}. "
+                    "Repair or remove them, or raise the limit (max_damaged)"
+                )
 
 
 @final
@@ -194,7 +174,6 @@ class DataSplits:
     Attributes:
         train: to learn from.
         val: to be measured on.
-        size_reason: reason for the images' size, as the end of a sentence.
 
     Raises:
         InputError: their classes differ.
@@ -202,7 +181,6 @@ class DataSplits:
 
     train: ImageSplit
     val: ImageSplit
-    size_reason: str = "as the data were given"
 
     def __post_init__(self) -> None:
         if self.val.classes != self.train.classes:
@@ -212,28 +190,18 @@ class DataSplits:
             )
 
 
-def read_ahead(
-    items: Iterator[Item], read: Callable[[Item], Read], batch_size: int
-) -> Generator[list[Read], None, None]:
-    """Yield batches of `read(item)`, in the items' order; the next two batches are read meanwhile, in threads."""
-    workers = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads = ThreadPoolExecutor(workers, thread_name_prefix="decoding")
-    waiting: deque[list[Future[list[Read]]]] = deque()
-
-    def read_group(group: Sequence[Item]) -> list[Read]:
-        return [read(item) for item in group]
-
-    def collect(groups: list[Future[list[Read]]]) -> list[Read]:
-        return list(chain.from_iterable(group.result() for group in groups))
-
+def map_ahead(
+    read: Callable[[Item], Read], items: Iterable[Item], ahead: int, workers: int | None = None
+) -> Iterator[Read]:
+    """Yield `read(item)` of every item, in order; the next `ahead` ones are read meanwhile, in threads, one a core."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    threads, left = ThreadPoolExecutor(workers or cores, thread_name_prefix="reading"), iter(items)
     try:
-        while batch := list(islice(items, batch_size)):
-            step = min(16, 1 + len(batch) // (4 * workers))  # handing over a small image costs as much as reading it
-            groups = [batch[start : start + step] for start in range(0, len(batch), step)]
-            waiting.append([threads.submit(read_group, group) for group in groups])
-            if len(waiting) > _AHEAD:
-                yield collect(waiting.popleft())
-        yield from map(collect, waiting)
+        waiting = deque(threads.submit(read, item) for item in islice(left, ahead))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(threads.submit(read, item) for item in islice(left, 1))
+            yield done
     finally:  # also if the caller stops early
         threads.shutdown(cancel_futures=True)
 

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Unpack, final
 
@@ -298,7 +298,7 @@ def _load(
 ) -> tuple[ImageSplit, list[str]]:
     stated = opened.preprocessing(options.image_size)
     if _trained_on(opened) == identify_data(data):
-        splits = load_data(data, options, image_size=stated.size, limit=None)
+        splits = load_data(data, replace(options, image_size=stated.size, limit=None))
         if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val
             return chosen, [f"of the data that it was trained on, the {split} part"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, final
 
@@ -17,7 +18,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.data.images import CHANNELS, Transform, display_name, find_images, from_levels
-from zoo.data.splits import read_ahead
+from zoo.data.splits import map_ahead
 from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
 from zoo.weights import labels_of, stated_preprocessing
@@ -204,7 +205,8 @@ def _predict(
         except InputError as error:
             return Failure(name, str(error))
 
-    for batch in read_ahead(images, read, batch_size):
+    answered = map_ahead(read, images, 3 * batch_size)
+    while batch := list(islice(answered, batch_size)):
         good = [item for item in batch if not isinstance(item, Failure)]
         logits = _logits(model, [image for _, image in good]) if good else torch.empty(0, model.num_classes)
         answers = _answers([name for name, _ in good], logits, labels, top)

@@ -5,14 +5,12 @@ So a checkpoint needs no state of a random generator, and several processes draw
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from itertools import islice
-from typing import TypeVar, final
+from typing import final
 
 import numpy as np
 import torch
@@ -20,13 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.data import ImageSplit
+from zoo.data.splits import map_ahead
 from zoo.errors import InputError
 from zoo.training.recipe import Recipe
 
 LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
-Job = TypeVar("Job")
-Done = TypeVar("Done")
 
 
 class Purpose(IntEnum):
@@ -137,26 +134,10 @@ def read_steps(
         return MicroBatch(pixels, labels, derive_seed(Purpose.MODEL, plan.seed, epoch, *job))
 
     steps = range(first, plan.steps)
-    batches = _read_ahead(read, ((step, micro) for step in steps for micro in own), workers)
+    jobs = ((step, micro) for step in steps for micro in own)
+    batches = map_ahead(read, jobs, workers + 1, workers) if workers else map(read, jobs)
     for _ in steps:
         yield list(islice(batches, len(own)))
-
-
-def _read_ahead(read: Callable[[Job], Done], jobs: Iterable[Job], workers: int) -> Iterator[Done]:
-    """`map(read, jobs)`, by that many threads that are one job ahead each."""
-    if not workers:
-        yield from map(read, jobs)
-        return
-    left = iter(jobs)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="zoo-images")
-    try:
-        waiting = deque(pool.submit(read, job) for job in islice(left, workers + 1))
-        while waiting:
-            done = waiting.popleft().result()
-            waiting.extend(pool.submit(read, job) for job in islice(left, 1))
-            yield done
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator) -> Tensor:

@@ -170,8 +170,7 @@ def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, op
     if isinstance(given, DataSplits):
         return replace(given, train=limit_images(given.train, options.limit))
     size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
-    splits = load_data(given, options, image_size=size or options.image_size)
-    return splits if size is None else replace(splits, size_reason=f"the size that {opened.weight_name} takes")
+    return load_data(given, replace(options, image_size=size or options.image_size))
 
 
 @final
@@ -384,7 +383,6 @@ class _Run:
                 "train": splits.train.origin,
                 "val": splits.val.origin,
                 "image_size": splits.train.size[0],
-                "size_reason": splits.size_reason,
             },
             "processes": accelerator.num_processes,
             "accumulated_batches": accelerator.gradient_accumulation_steps,
@@ -407,7 +405,7 @@ class _Run:
 
     def _notes(self) -> list[str]:
         recipe, plan, splits = self.training.recipe, self.training.plan, self.splits
-        notes = [f"images of {splits.train.size[0]} pixels a side: {splits.size_reason}", *self.start.notes]
+        notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes]
         notes += splits.train.damage.notes("training") + splits.val.damage.notes("validation")
         if plan.batch_size < recipe.batch_size:
             notes.append(

@@ -59,7 +59,7 @@ def seen(page: Page) -> np.ndarray:
 
 
 def prepared(file: Path) -> np.ndarray:
-    return np.asarray(fit(read_image(file), (SIZE, SIZE), "bicubic"))
+    return np.asarray(fit(read_image(file), SIZE, "bicubic"))
 
 
 def test_resizing_is_pillows_to_the_last_bit(demo: Page) -> None:
@@ -69,7 +69,7 @@ def test_resizing_is_pillows_to_the_last_bit(demo: Page) -> None:
         text = base64.b64encode(levels.tobytes()).decode()
         for size in (SIZE, 48):
             ours = np.array(demo.evaluate(RESIZE, [text, width, height, size, TALL_FIRST]), dtype=np.uint8)
-            pillows = np.asarray(fit(Image.fromarray(levels), (size, size), "bicubic"))
+            pillows = np.asarray(fit(Image.fromarray(levels), size, "bicubic"))
             np.testing.assert_array_equal(ours, pillows.flatten(), err_msg=f"{width} by {height}")
 
 
