@@ -90,7 +90,7 @@ FAULTS = [
     Fault("weights.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
     # checkpoints and evaluation
     Fault("training/checkpoint.py", "if before.get(key) != identity.get(key)", 'if key == "model"', RUNS),
-    Fault("training/loop.py", "self.rows = read.epoch, read.step,", "self.rows = read.epoch, 0,", RUNS),
+    Fault("training/loop.py", "self.rows = read.epoch, read.rows", "self.rows = 0, read.rows", RUNS),
     Fault("training/loop.py", "            self.optimizer.load_state_dict(read.optimizer)\n", "", RUNS),
     Fault("contracts/classifier.py", "                model.eval()\n", "", ("tests/inference/test_predict.py",)),
 ]  # fmt: skip

@@ -82,18 +82,6 @@ class DivergenceError(TrainingError):
     """Loss or gradients of a training run are not finite, or have grown out of bounds."""
 
 
-class TrainingStoppedError(ZooError):
-    """A training run was stopped by a signal; its checkpoint is saved, and `resume` continues it.
-
-    Attributes:
-        signal: number of the signal; the process ends with status 128 + signal.
-    """
-
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
-        self.signal = signal
-
-
 class MissingExtraError(ZooError, ModuleNotFoundError):
     """A call needs an optional distribution; the message says what to `pip install`.
 

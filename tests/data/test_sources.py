@@ -75,7 +75,7 @@ def test_all_forms_train_to_the_same_losses(pets: Path, tmp_path: Path) -> None:
     losses = set()
     for form in ("folder", "parquet", "tar", "npz", "pack", "arrays"):
         data, changes = FORMS[form](pets, tmp_path), {"epochs": 1, "batch_size": 8, "seed": 5}
-        result = train("has8_resnet_b1_m1_d1_ste_bpd", data, changes=changes, out=tmp_path / form, workers=0)
+        result = train("has8_resnet_b1_m1_d1_ste_bpd", data, changes=changes, out=tmp_path / form)
         losses.add((result.rows[-1].train_loss, result.evaluation.loss))
     assert len(losses) == 1
 

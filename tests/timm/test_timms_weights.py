@@ -147,7 +147,7 @@ def test_eval_and_train_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, p
     assert trained.exit_code == 0, trained.output
     said = " ".join(trained.output.split())
     assert f"starts from {name} with a new head for 2 classes" in said
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["started_from"]["sha256"] == sha256
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"]["initial weights"] == sha256
 
 
 def test_commands_that_need_a_record_say_so_and_a_count_needs_no_network(hub: LoopbackHub) -> None:

@@ -36,7 +36,6 @@ def training(
     out: Path,
     name: str = NAME,
     accumulate: int = 1,
-    workers: int = 1,
     observers: Sequence[Observer] = (),
     teacher: ImageClassifier | None = None,
     **changes: object,
@@ -45,9 +44,12 @@ def training(
     recipe = made_recipe(**changes)
     accelerator = make_accelerator(recipe.precision, accumulate)
     model = zoo.create_model(name, num_classes=2)
-    return Training(
-        model, data, recipe, out, accelerator=accelerator, workers=workers, observers=observers, teacher=teacher
-    )
+    return Training(model, data, recipe, out, accelerator=accelerator, observers=observers, teacher=teacher)
+
+
+def finish(run: Training) -> None:
+    """All epochs, without measuring."""
+    run.run(lambda: None)
 
 
 def states(run: Training) -> dict[str, torch.Tensor]:

@@ -77,15 +77,15 @@ def test_spikes_alone_take_all_layers_of_their_control(analog: str, spiking: str
 def test_the_record_names_the_control_and_comparison_takes_one_of_the_same_data(
     control: TrainingResult, data: DataSplits, tmp_path: Path
 ) -> None:
-    result = train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", control=control.reference, workers=0)
+    result = train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", control=control.reference)
     assert (result.weight.control, result.weight.started_from) == (control.weight.name, control.weight.name)
     assert "its analog branches and head start from ann_resnet_b2_m2_d1" in result.weight.recipe
     with pytest.raises(InputError, match="initial weights"):  # another beginning is another run
-        train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", resume=True, workers=0)
+        train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", resume=True)
     names = [row.name for row in compare_models([result.reference, control.reference])]
     assert names == [result.weight.name, control.weight.name]
     assert [row.name for row in compare_models([result.reference])] == [result.weight.name, CONTROL]
-    tuned = train(result.reference, data, changes=QUICK, out=tmp_path / "tuned", workers=0)
+    tuned = train(result.reference, data, changes=QUICK, out=tmp_path / "tuned")
     assert (tuned.weight.control, tuned.weight.started_from) == ("", result.weight.name)
 
 
@@ -137,7 +137,7 @@ def test_spikes_alone_go_on_from_a_quantised_control(control: TrainingResult, da
     changes = QUICK | {"calibration": 8, "spike_penalty": 1.0, "ema": 0.5, "teacher": control.reference}
     options = {"family": {"levels": 3}}
     quantised = train(
-        CONTROL, data, changes=changes, out=tmp_path / "q", control=control.reference, model_options=options, workers=0
+        CONTROL, data, changes=changes, out=tmp_path / "q", control=control.reference, model_options=options
     )
     assert quantised.weight.spec["options"] == options
     waiting = {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"}
@@ -148,7 +148,6 @@ def test_spikes_alone_go_on_from_a_quantised_control(control: TrainingResult, da
         out=tmp_path / "s",
         control=quantised.reference,
         model_options={"encoder": {"timesteps": 3}, "neuron": waiting},
-        workers=0,
     )
     analog, spikes = (zoo.create_model(result.reference) for result in (quantised, spiking))
     taken = {key.replace(".analog.", ".spiking."): value for key, value in analog.state_dict().items()}

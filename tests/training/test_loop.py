@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 import zoo
-from tests.training.made_runs import NAME, Losses, assert_same, states, training
+from tests.training.made_runs import NAME, Losses, assert_same, finish, states, training
 from zoo.data import ImageSplit
 from zoo.data.splits import limit_images
 from zoo.errors import DivergenceError, InputError, MemoryLimitError
@@ -56,7 +56,7 @@ def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None
     decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
     expected = []
     for micro in range(2):
-        pixels, labels = few.read(run.plan.rows(0, 0, micro))
+        pixels, labels = few.read(run.plan.order(0)[0, micro])
         loss = functional.cross_entropy(twin(pixels.float() / 255), labels)
         (loss / 2).backward()
         expected.append(float(loss.detach()))
@@ -77,17 +77,18 @@ def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None
 
 def test_epochs_take_every_image_in_another_order() -> None:
     plan = make_plan(24, 8, 2, seed=3)
-    orders = [torch.cat([plan.rows(epoch, s, m) for s in range(plan.steps) for m in range(2)]) for epoch in (0, 1, 0)]
-    assert [order.sort().values.tolist() for order in orders] == [list(range(24))] * 3
+    orders = [plan.order(epoch) for epoch in (0, 1, 0)]
+    assert [order.shape for order in orders] == [(3, 2, 4)] * 3
+    assert [order.flatten().sort().values.tolist() for order in orders] == [list(range(24))] * 3
     assert not torch.equal(orders[0], orders[1])
     assert torch.equal(orders[0], orders[2])
 
 
-def test_training_learns_and_threads_change_nothing(data: ImageSplit, tmp_path: Path) -> None:
+def test_training_learns_and_is_reproducible(data: ImageSplit, tmp_path: Path) -> None:
     finals = []
-    for workers in (0, 3):
-        run = training(data, tmp_path / str(workers), "ann_resnet_b2_m2_d1", workers=workers, epochs=8, max_shift=2)
-        run.run()
+    for number in range(2):
+        run = training(data, tmp_path / str(number), "ann_resnet_b2_m2_d1", epochs=8, max_shift=2)
+        finish(run)
         finals.append(states(run))
     assert_same(*finals)
     assert run.rows[-1].train_loss < run.rows[0].train_loss
@@ -112,7 +113,7 @@ def test_a_trained_model_is_measured_in_float32_and_eval_mode(data: ImageSplit, 
 def test_the_spike_rate_is_that_of_the_last_step(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path, epochs=1, learning_rate=1e-12)  # the weights stay
     inputs, counted = seen_by(run.network), list[tuple[int, int]]()
-    run.run()
+    finish(run)
     for module in run.network.modules():
         if isinstance(module, zoo.contracts.Neuron):
             module.register_forward_hook(lambda m, args, out: counted.append((int(out.sum()), out.numel())))
@@ -120,7 +121,7 @@ def test_the_spike_rate_is_that_of_the_last_step(data: ImageSplit, tmp_path: Pat
     expected = sum(spikes for spikes, _ in counted) / sum(values for _, values in counted)
     assert run.rows[0].spike_rate == pytest.approx(expected, rel=1e-3)
     analog = training(data, tmp_path / "ann", "ann_resnet_b2_m2_d1", epochs=1)
-    analog.run()
+    finish(analog)
     assert analog.rows[0].spike_rate is None
 
 
@@ -128,7 +129,7 @@ def test_a_network_that_pays_for_spikes_fires_less(data: ImageSplit, tmp_path: P
     rows = []
     for penalty in (0.0, 20.0):
         run = training(data, tmp_path / str(penalty), epochs=5, spike_penalty=penalty, learning_rate=0.01)
-        run.run()
+        finish(run)
         rows.append(run.rows)
     free, paying = rows
     assert free[-1].spike_rate is not None
@@ -156,7 +157,9 @@ def test_a_teacher_and_a_moving_average(data: ImageSplit, tmp_path: Path) -> Non
     raw, average = whole.model.state_dict(), whole.network.state_dict()
     assert raw.keys() == average.keys()
     assert not torch.equal(raw["head.fc.weight"], average["head.fc.weight"])
-    started(tmp_path / "parts").run_epoch()
+    part = started(tmp_path / "parts")
+    part.run_epoch()
+    part.save()
     resumed = started(tmp_path / "parts")
     resumed.resume()
     resumed.run_epoch()
@@ -171,7 +174,7 @@ def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monke
     finals = []
     for name in ("compiled", "eager"):
         run = training(data, tmp_path / name, epochs=1, compile=name == "compiled")
-        run.run()
+        finish(run)
         finals.append(states(run))
     for key, value in finals[0].items():
         assert torch.allclose(value, finals[1][key], atol=1e-5), key
@@ -204,9 +207,9 @@ def test_augmenting_mirrors_and_moves_whole_images() -> None:
 def test_changed_images_are_drawn_by_the_seed(data: ImageSplit, tmp_path: Path, changing: dict[str, Any]) -> None:
     inputs = []
     for number in range(2):
-        run = training(data, tmp_path / str(number), epochs=1, workers=number, **STILL, **changing)
+        run = training(data, tmp_path / str(number), epochs=1, **STILL, **changing)
         inputs.append(seen_by(run.network))
-        run.run()
+        finish(run)
     assert all(map(torch.equal, *inputs))
     images = torch.cat(inputs[0])
     changed = sum(not (originals(data) == image).all((1, 2, 3)).any() for image in images)
@@ -216,7 +219,7 @@ def test_changed_images_are_drawn_by_the_seed(data: ImageSplit, tmp_path: Path, 
 def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path, "ann_resnet_b1_m1_d1", epochs=10, cutmix=1.0, mix_share=0.5, **STILL)
     seen = seen_by(run.network)
-    run.run()
+    finish(run)
     unmixed = [all((originals(data) == image).all((1, 2, 3)).any() for image in batch) for batch in seen]
     assert 0.2 < sum(unmixed) / len(unmixed) < 0.8
 
@@ -240,6 +243,7 @@ def test_a_penalty_needs_spikes(data: ImageSplit, tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path)
     run.run_epoch()
+    run.save()
     good = run.checkpoint.read_bytes()
     with torch.no_grad():
         run.network.get_parameter("stages.0.0.analog.conv.weight").view(-1)[0] = math.nan
@@ -276,17 +280,6 @@ def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path, m
     monkeypatch.setattr("zoo.training.loop.LOSS_LIMIT", 0.01)
     with pytest.raises(DivergenceError, match=r"layer \S+: its output, up to"):
         training(data, tmp_path).run_epoch()
-
-
-def test_a_norm_too_large_for_float32_is_clipped_all_the_same(data: ImageSplit, tmp_path: Path) -> None:
-    run = training(data, tmp_path, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip_norm=1.0)
-    module = run.network.get_submodule("stages.1.0.analog")
-    module.register_forward_hook(lambda m, args, out: GradientTimes.apply(out, 1e22))
-    before = states(run)
-    run.run_epoch()
-    assert 1e19 < run.rows[0].grad_norm < math.inf
-    moved = [float((p.detach() - before[name]).norm()) for name, p in run.network.named_parameters()]
-    assert 0 < max(moved) < 3 * 0.5
 
 
 def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path: Path) -> None:

@@ -34,7 +34,10 @@ def test_the_line_of_an_epoch_fits_80_columns(
     display.started(training(data, tmp_path), ["a note"])
     display.epoch_ended(ROW, ())
     shown = capsys.readouterr().err.splitlines()
-    assert shown[-1] == "epoch 10/3  loss 1.046 top-1 76.0 % norm 12 spikes 0.035 lr 0.0007 1204/s"
+    assert shown[-2:] == [
+        "epoch 10/3  loss 1.046 top-1 76.0 % norm 12 spikes 0.035 lr 0.0007 1204/s",
+        "epoch 10  validation: top-1 70, loss 1.2",
+    ]
     assert "note: a note" in shown
 
 

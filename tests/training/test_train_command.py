@@ -195,7 +195,7 @@ def test_a_class_folder_of_another_encoding_is_named(tmp_path: Path) -> None:
 def test_more_looks_at_validation_are_told_and_change_nothing(tmp_path: Path) -> None:
     data = load_data(packed(tmp_path / "one.npz", 20))
     changes = {"epochs": 3, "batch_size": 8, "precision": "no"}
-    result = train(TINY, data, changes=changes, out=tmp_path / "run", validate_every=1, workers=0)
+    result = train(TINY, data, changes=changes, out=tmp_path / "run", validate_every=1)
     assert [set(row.val) for row in result.rows] == [{"top1", "loss"}] * 3
     assert any("more than once" in note for note in result.notes)
     assert result.weight.name == f"{TINY}.trained"

@@ -20,7 +20,6 @@ from zoo.cli.output import complain, say
 from zoo.errors import (
     ComponentError,
     ModelNameError,
-    TrainingStoppedError,
     ZooError,
     ZooWarning,
     shorten,
@@ -126,9 +125,6 @@ class Commands(TyperGroup):
                 result = super().invoke(ctx)
                 print(end="", flush=True)  # errors of the last output belong here, not to the interpreter's exit
                 return result
-            except TrainingStoppedError as error:
-                say(f"stopped: {str(error).removeprefix('stopped ')}", file=sys.stderr, flush=True)
-                raise typer.Exit(128 + error.signal) from error
             except ZooError as error:
                 complain(str(error))
                 raise typer.Exit(2) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -37,7 +36,6 @@ _CONTROL = (
     "A weight of the same network without spikes to start from: a name, a folder, or hf-hub:…. A has8 network takes "
     "its analog branches and head from it, a sew or snn network its layers."
 )
-_EVAL_BATCH = "Validation images at once.  (default: 250; fewer if they are larger than 64×64 pixels)"
 _IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
 _TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
 _ROOT = "The folder of the data sets named above; missing ones are downloaded to it."
@@ -63,11 +61,9 @@ def train_command(
     control: Annotated[str | None, _of_run(metavar="NAME", help=_CONTROL)] = None,
     resume: Annotated[bool, _of_run("--resume", help="Continue the run in --out, or start it.")] = False,
     validate_every: Annotated[int, _of_run(min=0, metavar="N", help="Epochs between measurements; 0: one.")] = 0,
-    eval_batch_size: Annotated[int | None, _of_run(min=1, metavar="N", help=_EVAL_BATCH)] = None,
     accumulate: Annotated[int, _of_run(min=1, metavar="N", help="Parts of a step in a process, to save memory.")] = 1,
     device: Annotated[str, _of_run(metavar=DEVICES, help="auto: a GPU with CUDA if any. A GPU a process.")] = "auto",
     threads: Annotated[int, _of_run(min=0, metavar="N", help="CPU threads of torch; 0 leaves its choice.")] = 0,
-    workers: Annotated[int, _of_run(min=0, metavar="N", help="Threads that read images ahead.")] = 1,
     log_with: Annotated[Settings, _of_run(metavar="TRACKER", help=_TRACKER)] = None,
     image_size: Annotated[int | None, _of_data(metavar="PIXELS", min=1, max=MAX_IMAGE_SIZE, help=_IMAGE_SIZE)] = None,
     limit_images: Annotated[
@@ -89,8 +85,8 @@ def train_command(
     It also holds metrics.csv, curves.png, TensorBoard's events and run.json
     with every setting. Validation images are measured once, at the end.
 
-    Every epoch is saved, and Ctrl-C or SIGTERM saves within one. A resumed run
-    is bit-identical to an uninterrupted one. Several processes or machines:
+    Every epoch is saved, and --resume continues after the last one. A resumed
+    run is bit-identical to an uninterrupted one. Several processes or machines:
     torchrun --nproc-per-node 2 -m zoo train …, with GPUs also accelerate launch;
     a step still has the recipe's batch size, divided among them.
     """
@@ -99,14 +95,13 @@ def train_command(
 
         torch.set_num_threads(threads)
     keep_freed_memory()
-    from zoo.training import DataOptions, Display, train
+    from zoo.training import DataOptions, train
 
     given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
     given |= {"precision": precision, "compile": compile or None}
     changes = {key: value for key, value in given.items() if value is not None}
     changes |= {key.replace("-", "_"): value for key, value in _read(settings, "--set").items()}
     parts = {"neuron": set_neuron, "encoder": set_encoder, "decoder": set_decoder, "family": set_family}
-    display = Display()
     result = train(
         model_reference(name),
         data,
@@ -120,10 +115,7 @@ def train_command(
         options=DataOptions(image_size, data_root, not no_download, max_damaged, limit_images),
         accumulate=accumulate,
         device=device,
-        workers=workers,
         validate_every=validate_every,
-        eval_batch_size=eval_batch_size,
-        observers=[display],
         trackers=log_with or ["tensorboard"],
         endpoint=endpoint,
         cache_dir=cache_dir,
@@ -131,7 +123,7 @@ def train_command(
     from accelerate import PartialState
 
     if PartialState().is_main_process:
-        _print(result, as_json, display.shown)
+        _print(result, as_json)
 
 
 def _read(texts: Settings, option: str) -> dict[str, Any]:
@@ -139,8 +131,7 @@ def _read(texts: Settings, option: str) -> dict[str, Any]:
     return {key: yaml.safe_load(value) for key, value in key_values(texts or [], "KEY=VALUE", option).items()}
 
 
-def _print(result: TrainingResult, as_json: bool, shown: Sequence[str]) -> None:
-    """Print the result, and the notes that were not `shown` at the start."""
+def _print(result: TrainingResult, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_json()))
         return
@@ -148,7 +139,7 @@ def _print(result: TrainingResult, as_json: bool, shown: Sequence[str]) -> None:
 
     figures = ", ".join(f"{figure_in_words(name)} {value:.2f} %" for name, value in result.evaluation.top.items())
     say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
-    for note in (note for note in result.notes if note not in shown):
+    for note in result.notes:
         say(f"note: {note}")
     say(f"  zoo predict {result.folder} photo.jpg")
     if result.missing:

@@ -17,9 +17,8 @@ Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python::
     result.rows                                    # one for each epoch, as in metrics.csv
     zoo.create_model(result.reference)             # local-dir:runs/photos
 
-Progress is shown on stderr; `observers=[]` silences it. A run that explodes raises `zoo.errors.DivergenceError`;
-SIGINT and SIGTERM raise `zoo.errors.TrainingStoppedError` once all is saved. To load data once for many runs, pass the
-result of `load_data` in place of a name.
+Progress is shown on stderr; `observers=[]` silences it. A run that explodes raises `zoo.errors.DivergenceError`. To
+load data once for many runs, pass the result of `load_data` in place of a name.
 """
 
 from zoo.data import DataOptions, DataSplits, ImageSplit, load_data, load_split

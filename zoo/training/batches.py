@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
-from functools import lru_cache
-from itertools import islice
+from itertools import islice, product
 from typing import final
 
 import numpy as np
@@ -24,21 +22,14 @@ from zoo.training.recipe import Recipe
 
 LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
+_ORDER, _AUGMENTATION, _MODEL = range(3)
+"""Uses of a seed, so that no two draws share one."""
 
 
-class Purpose(IntEnum):
-    """Use of a seed, so that no two draws share one."""
-
-    ORDER = 0
-    AUGMENTATION = 1
-    MODEL = 2
-
-
-def derive_seed(purpose: Purpose, *position: int) -> int:
+def derive_seed(use: int, *position: int) -> int:
     """Return a seed of 32 bits that follows from its use and the position in the run alone."""
     # numpy's SeedSequence takes (1,) and (1, 0) for the same: the length goes in too.
-    sequence = np.random.SeedSequence((int(purpose), len(position), *position))
-    return int(sequence.generate_state(1)[0])
+    return int(np.random.SeedSequence((use, len(position), *position)).generate_state(1)[0])
 
 
 @final
@@ -63,20 +54,11 @@ class Plan:
         """Whole batches of an epoch; the remainder consists of other images in every epoch."""
         return self.images // self.batch_size
 
-    @property
-    def part(self) -> int:
-        """Images of a micro-batch."""
-        return self.batch_size // self.micro_batches
-
-    def rows(self, epoch: int, step: int, micro: int) -> Tensor:
-        """The rows of one micro-batch, (part,) int64; epochs, steps and micro-batches count from 0."""
-        start = step * self.batch_size + micro * self.part
-        return _permutation(self.images, derive_seed(Purpose.ORDER, self.seed, epoch))[start : start + self.part]
-
-
-@lru_cache(maxsize=2)
-def _permutation(images: int, seed: int) -> Tensor:
-    return torch.randperm(images, generator=torch.Generator().manual_seed(seed))
+    def order(self, epoch: int) -> Tensor:
+        """Return the rows of an epoch's micro-batches, (steps, micro_batches, rows) int64; epochs count from 0."""
+        generator = torch.Generator().manual_seed(derive_seed(_ORDER, self.seed, epoch))
+        rows = torch.randperm(self.images, generator=generator)
+        return rows[: self.steps * self.batch_size].reshape(self.steps, self.micro_batches, -1)
 
 
 def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Plan:
@@ -105,38 +87,25 @@ class MicroBatch:
     seed: int
 
 
-def read_steps(
-    data: ImageSplit, plan: Plan, recipe: Recipe, own: range, position: tuple[int, int], workers: int
-) -> Iterator[list[MicroBatch]]:
-    """Yield this process's micro-batches, by their numbers `own`, of every step left of an epoch.
-
-    Args:
-        data, plan, recipe: of the run.
-        own: numbers of this process's micro-batches in each step.
-        position: (epoch, first step).
-        workers: threads that read while the steps before are computed; 0 for none.
+def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: int) -> Iterator[list[MicroBatch]]:
+    """Yield this process's micro-batches, by their numbers `own`, of every step; threads read those of the next steps.
 
     Raises:
         InputError: too many damaged images.
     """
-    epoch, first = position
+    order = plan.order(epoch)
 
     def read(job: tuple[int, int]) -> MicroBatch:
-        rows = plan.rows(epoch, *job)
-        pixels, labels = data.read(rows)
+        pixels, labels = data.read(order[job])
         if len(labels) < LEAST:
-            raise InputError(
-                f"epoch {epoch + 1}, step {job[0] + 1}: of {len(rows)} images {len(rows) - len(labels)} are damaged "
-                f"({', '.join(data.damage.names[-3:])}); remove those, or raise the batch size"
-            )
-        drawn = torch.Generator().manual_seed(derive_seed(Purpose.AUGMENTATION, plan.seed, epoch, *job))
+            damaged = ", ".join(data.damage.names[-3:])
+            raise InputError(f"only {len(labels)} images of a batch are sound ({damaged}); remove the damaged ones")
+        drawn = torch.Generator().manual_seed(derive_seed(_AUGMENTATION, plan.seed, epoch, *job))
         pixels = augment(pixels, recipe.flip, recipe.max_shift, drawn)
-        return MicroBatch(pixels, labels, derive_seed(Purpose.MODEL, plan.seed, epoch, *job))
+        return MicroBatch(pixels, labels, derive_seed(_MODEL, plan.seed, epoch, *job))
 
-    steps = range(first, plan.steps)
-    jobs = ((step, micro) for step in steps for micro in own)
-    batches = map_ahead(read, jobs, workers + 1, workers) if workers else map(read, jobs)
-    for _ in steps:
+    batches = map_ahead(read, product(range(plan.steps), own), 2 * len(own))
+    for _ in range(plan.steps):
         yield list(islice(batches, len(own)))
 
 

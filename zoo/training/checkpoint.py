@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt
@@ -18,7 +17,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.errors import InputError, WeightError
 from zoo.files import replace_bytes
-from zoo.training.observers import EpochRow, Totals
+from zoo.training.observers import EpochRow
 from zoo.training.recipe import Recipe
 
 CHECKPOINT = "checkpoint.pt"
@@ -29,38 +28,33 @@ Identity = Mapping[str, JsonValue]
 
 @final
 class Checkpoint(BaseModel):
-    """The state of a run between two steps.
+    """The state of a run between two epochs.
 
     Everything random in a step follows from (seed, epoch, step, micro-batch) and the schedule from the recipe, so the
-    position is all that is kept of them.
+    number of epochs is all that is kept of them.
 
     Attributes:
         identity: of the run.
-        epoch, step: whole epochs done, and steps done in the next one.
+        epoch: whole epochs done.
         model, optimizer: state dicts.
         averaged: the moving average of the weights, if the recipe has one.
-        totals: sums of the epoch so far.
         rows: one for each epoch done.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-    format: Literal[3] = 3
     identity: dict[str, JsonValue]
     epoch: NonNegativeInt
-    step: NonNegativeInt
     model: dict[str, Tensor]
     averaged: dict[str, Tensor] | None
     optimizer: dict[str, Any]
-    totals: Totals
     rows: list[EpochRow]
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Replace the file atomically."""
-    content = dict(checkpoint) | {"totals": asdict(checkpoint.totals), "rows": [asdict(row) for row in checkpoint.rows]}
     buffer = BytesIO()  # torch.save hides the reason if a file cannot be written
-    torch.save(content, buffer)
+    torch.save(dict(checkpoint) | {"rows": [asdict(row) for row in checkpoint.rows]}, buffer)
     replace_bytes(path, buffer.getvalue())
 
 
@@ -72,15 +66,12 @@ def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
         InputError: it belongs to a run with other settings, which the message names.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if damaged := archive.testzip():  # torch does not compare checksums
-                raise zipfile.BadZipFile(f"{damaged} is damaged")
         checkpoint = Checkpoint.model_validate(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
         raise unfit(path, error) from error
     before = checkpoint.identity
     changed = [
-        f"{key} ({_short(before.get(key))}, now {_short(identity.get(key))})"
+        f"{key} ({before.get(key)!s:.40}, now {identity.get(key)!s:.40})"
         for key in {**identity, **before}
         if before.get(key) != identity.get(key)
     ]
@@ -99,11 +90,6 @@ def unfit(path: Path, error: Exception) -> WeightError:
         f"{path} is damaged, or not a checkpoint of this version of `zoo train` ({type(error).__name__}: {reason}); "
         "restore the file, or start in another folder (--out)"
     )
-
-
-def _short(value: JsonValue) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
 
 
 def identify(model: ImageClassifier, data: ImageSplit, recipe: Recipe, micro_batches: int) -> Identity:

@@ -69,13 +69,14 @@ def scaled_surrogates(model: nn.Module, scale: float) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def spike_rates(model: nn.Module, wanted: bool = True) -> Iterator[list[tuple[Tensor, int]]]:
-    """Collect (spikes per neuron and timestep, values) of every neuron layer's calls; the rates have their gradient.
+Rates = list[tuple[Tensor, int]]
+"""(spikes per neuron and timestep, number of values) of every call of a neuron layer; the rates have their gradient."""
 
-    The rate of a quantised activation is that of the neurons that it stands for, its mean over θ.
-    """
-    rates: list[tuple[Tensor, int]] = []
+
+@contextmanager
+def spike_rates(model: nn.Module, wanted: bool) -> Iterator[Rates]:
+    """Collect the rates; that of a quantised activation is of the neurons that it stands for, its mean over θ."""
+    rates: Rates = []
 
     def keep(layer: nn.Module, args: Any, output: Tensor) -> None:
         scale = layer.scale if isinstance(layer, QuantisedReLU) else 1
@@ -88,7 +89,7 @@ def spike_rates(model: nn.Module, wanted: bool = True) -> Iterator[list[tuple[Te
         yield rates
 
 
-def mean_rate(rates: list[tuple[Tensor, int]]) -> float | None:
+def mean_rate(rates: Rates) -> float | None:
     """Spikes per neuron and timestep over all layers; None without neurons."""
     values = sum(count for _, count in rates)
     return sum(float(rate.detach()) * count for rate, count in rates) / values if values else None

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any, final
 
 from zoo.errors import missing_extra, printable
@@ -46,6 +47,7 @@ class StepFigures:
         hits: images classified correctly.
         images: images seen.
         lr: learning rate of the step.
+        spike_rate: spikes per neuron and timestep, in the last step of an epoch; else None, as without neurons.
     """
 
     loss: float
@@ -53,38 +55,7 @@ class StepFigures:
     hits: int
     images: int
     lr: float
-
-
-@final
-@dataclass
-class Totals:
-    """Sums over the steps of an epoch so far."""
-
-    loss: float = 0.0
-    grad_norm: float = 0.0
-    hits: int = 0
-    images: int = 0
-    steps: int = 0
-    seconds: float = 0.0
-
-    def add(self, step: StepFigures, seconds: float) -> None:
-        """Add a step."""
-        self.loss += step.loss
-        self.grad_norm += step.grad_norm
-        self.hits += step.hits
-        self.images += step.images
-        self.steps += 1
-        self.seconds += seconds
-
-    def figures(self) -> dict[str, Any]:
-        """Means over the steps, or over the images."""
-        return {
-            "train_loss": self.loss / self.steps,
-            "train_top1": 100 * self.hits / self.images,
-            "grad_norm": self.grad_norm / self.steps,
-            "images_per_second": self.images / self.seconds if self.seconds else 0.0,
-            "seconds": self.seconds,
-        }
+    spike_rate: float | None
 
 
 @final
@@ -97,7 +68,7 @@ class EpochRow:
         step: optimiser steps since the beginning of the run.
         train_loss: mean over steps of the loss that is minimised, with all its terms.
         train_top1: percent, on the augmented images, while the weights changed.
-        lr: learning rate of the last step.
+        lr: mean learning rate of the steps.
         grad_norm: mean before clipping.
         spike_rate: spikes per neuron and timestep in the last step; None without neurons.
         images_per_second, seconds: of training alone.
@@ -119,6 +90,22 @@ class EpochRow:
         """Flat; validation figures begin with `val_`."""
         content = asdict(self)
         return content | {f"val_{name}": value for name, value in content.pop("val").items()}
+
+
+def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> EpochRow:
+    """Make the row of an epoch that took `steps`."""
+    images = sum(step.images for step in steps)
+    return EpochRow(
+        epoch=epoch,
+        step=epoch * len(steps),
+        train_loss=mean(step.loss for step in steps),
+        train_top1=100 * sum(step.hits for step in steps) / images,
+        lr=mean(step.lr for step in steps),
+        grad_norm=mean(step.grad_norm for step in steps),
+        spike_rate=steps[-1].spike_rate,
+        images_per_second=images / seconds,
+        seconds=seconds,
+    )
 
 
 # Observers ------------------------------------------------------------------------------------------------------------
@@ -143,10 +130,7 @@ class Observer(ABC):  # noqa: B024
         """After a step; epoch and step count from 1."""
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:  # noqa: B027
-        """After an epoch was saved; `row` is the last of `rows`."""
-
-    def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:  # noqa: B027
-        """After the network was measured on the validation split; `row`, the last of `rows`, has the figures."""
+        """After an epoch was saved, and measured if that was due; `row` is the last of `rows`."""
 
     def closed(self) -> None:  # noqa: B027
         """At the end, also after an error."""
@@ -154,25 +138,20 @@ class Observer(ABC):  # noqa: B024
 
 @final
 class Display(Observer):
-    """Progress on stderr: a line after every epoch, and in a terminal a bar.
-
-    Attributes:
-        shown: the notes that were printed at the start.
-    """
+    """Progress on stderr: a line after every epoch, and in a terminal a bar."""
 
     def __init__(self) -> None:
         self._bar = ExitStack()
-        self.shown: Sequence[str] = ()
 
     def started(self, run: Training, notes: Sequence[str]) -> None:
-        self._epochs, steps, self.shown = run.recipe.epochs, run.plan.steps, notes
+        self._epochs, steps = run.recipe.epochs, run.plan.steps
         self._say(f"{run.network.spec}: {self._epochs} × {steps} steps of {run.plan.batch_size} images")
         for note in notes:
             self._say(f"note: {note}")
-        if run.epoch or run.step:
-            self._say(f"resuming after epoch {run.epoch}, step {run.step} of the next")
+        if run.epoch:
+            self._say(f"resuming after epoch {run.epoch}")
         self._advance = self._bar.enter_context(progress("training", self._epochs * steps))
-        self._advance(run.epoch * steps + run.step)
+        self._advance(run.epoch * steps)
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         self._advance(1)
@@ -183,10 +162,9 @@ class Display(Observer):
             f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.3f} top-1 {row.train_top1:.1f} % "
             f"norm {row.grad_norm:.2g}{spikes} lr {row.lr:.2g} {row.images_per_second:.0f}/s"
         )
-
-    def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        figures = ", ".join(f"{figure_in_words(name)} {value:.4g}" for name, value in row.val.items())
-        self._say(f"epoch {row.epoch}  validation: {figures}")
+        if row.val:
+            figures = ", ".join(f"{figure_in_words(name)} {value:.4g}" for name, value in row.val.items())
+            self._say(f"epoch {row.epoch}  validation: {figures}")
 
     def closed(self) -> None:
         self._bar.close()
@@ -216,9 +194,6 @@ class MetricsFile(Observer):
         writer.writerows(contents)
         replace_bytes(self._path, text.getvalue().encode())
 
-    def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        self.epoch_ended(row, rows)
-
 
 @final
 class Trackers(Observer):
@@ -230,12 +205,8 @@ class Trackers(Observer):
     def started(self, run: Training, notes: Sequence[str]) -> None:
         self._steps = run.plan.steps
         # Events of an earlier process after its last checkpoint are dropped, since they are computed again.
-        options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + run.step + 1}}
-        try:
-            self._accelerator.init_trackers(EVENTS, init_kwargs=options)
-        except OSError:
-            self._accelerator.trackers = []  # one did not start, and cannot be finished
-            raise
+        options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + 1}}
+        self._accelerator.init_trackers(EVENTS, init_kwargs=options)
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         place = (epoch - 1) * self._steps + step
@@ -245,13 +216,9 @@ class Trackers(Observer):
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         self._log("epoch", row.to_json(), row.step)
 
-    def validated(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        self._log("epoch", {f"val_{name}": value for name, value in row.val.items()}, row.step)
-
     def closed(self) -> None:
         for tracker in self._accelerator.trackers:
             tracker.finish()
-        self._accelerator.trackers = []
 
     def _log(self, group: str, values: Mapping[str, float | None], step: int) -> None:
         known = {f"{group}/{name}": value for name, value in values.items() if value is not None}

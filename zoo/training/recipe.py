@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, final
+from typing import Any, Literal, Self, final
 
 import torch
 import yaml
@@ -41,9 +41,6 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0, description="the highest")
     weight_decay: float = Field(ge=0)
     decay_all: bool = Field(default=False, description="weight decay on biases and batch norms too")
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = Field(
-        default=None, description="of Adam and its kin"
-    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
     warmup_epochs: float = Field(ge=0, description="of linear rise; at most a fifth of the epochs")
     warmup_start: float = Field(default=0.01, gt=0, le=1, description="share of the learning rate that it starts from")
@@ -152,7 +149,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the optimiser over all parameters; raises `CatalogError` for settings that timm does not take."""
     if recipe.optimizer not in list_optimizers():
         raise CatalogError(f"timm has no optimizer {recipe.optimizer!r}{suggest(recipe.optimizer, list_optimizers())}")
-    betas: dict[str, Any] = {} if recipe.betas is None else {"betas": recipe.betas}
     try:
         return create_optimizer_v2(
             model,
@@ -161,7 +157,6 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             weight_decay=recipe.weight_decay,
             momentum=recipe.momentum,
             filter_bias_and_bn=not recipe.decay_all,
-            **betas,
         )
     except (TypeError, ValueError) as error:
         raise CatalogError(f"the optimizer {recipe.optimizer} does not take the recipe's settings: {error}") from error

@@ -8,14 +8,11 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property
-from hashlib import sha256
 from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
 import torch
-from filelock import FileLock, Timeout
 
 from zoo.catalog import Preprocessing, StoredWeight
 from zoo.contracts.device import AUTO
@@ -26,11 +23,11 @@ from zoo.data.splits import limit_images
 from zoo.errors import DivergenceError, InputError, TrainingError, printable
 from zoo.factory import OpenedModel, open_model
 from zoo.files import remove_parts, replace_bytes
-from zoo.inference.evaluate import Evaluation, check_batch, evaluate, rounded
+from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
-from zoo.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
+from zoo.saving import ModelFolder, check_tag, fold_built, without_folders
 from zoo.training.checkpoint import CHECKPOINT
-from zoo.training.loop import StopRequest, Training, broadcast, make_accelerator
+from zoo.training.loop import Training, make_accelerator
 from zoo.training.observers import CURVES, Display, EpochRow, MetricsFile, Observer, Trackers, draw_curves
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.training.start import Start, build, calibrate_scales, find_teacher
@@ -55,9 +52,7 @@ def train(
     options: DataOptions | None = None,
     accumulate: int = 1,
     device: str = AUTO,
-    workers: int = 1,
     validate_every: int = 0,
-    eval_batch_size: int | None = None,
     observers: Sequence[Observer] | None = None,
     trackers: Sequence[str] = TENSORBOARD,
     endpoint: str | None = None,
@@ -80,9 +75,7 @@ def train(
         options: for reading the data; of splits, the limits alone count.
         accumulate: micro-batches of a process in one step.
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for a GPU with CUDA if there is one.
-        workers: threads that read ahead; 0 for none.
         validate_every: epochs between two measurements on the validation split; 0 measures once, at the end.
-        eval_batch_size: validation images at once; None for 250, fewer if they are larger than 64×64 pixels.
         observers: told of the progress; None for a display on stderr.
         trackers: experiment trackers, by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
         endpoint, cache_dir: of the model and of its control, as for `create_model`.
@@ -97,10 +90,8 @@ def train(
         InputError: the data cannot be used, the folder holds another run, or this machine lacks the device.
         DivergenceError: the loss or the gradient exploded; the message names step and layer.
         TrainingError: a file cannot be written.
-        TrainingStoppedError: SIGINT or SIGTERM came; all is saved.
         MemoryLimitError: a step or validation needs more memory than there is; what was saved stays.
     """
-    check_batch(eval_batch_size)
     opened = open_model(name, endpoint=endpoint, cache_dir=cache_dir, options=model_options)
     label, settings = _load_settings(recipe, opened, changes or {})
     given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
@@ -113,7 +104,21 @@ def train(
     classes = splits.train.classes
     start = build(opened, classes, settings.seed, opened.stock.open(control) if control else None)
     calibrate_scales(start.model, splits.train, settings.calibration)
-    teacher = find_teacher(settings.teacher, opened, classes)
+    start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
+    shown = [Display()] if observers is None else observers
+    observing = [MetricsFile(folder), Trackers(accelerator), *shown] if accelerator.is_main_process else []
+    training = Training(
+        start.model,
+        splits.train,
+        settings,
+        folder,
+        accelerator=accelerator,
+        observers=observing,
+        begun_with={"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()},
+        teacher=find_teacher(settings.teacher, opened, classes),
+    )
+    if resume:
+        training.resume()
     asked = {
         "begin": name,
         "control": control,
@@ -121,44 +126,16 @@ def train(
         "recipe": label,
         "changes": dict(changes or {}),
         "validate_every": validate_every,
-        "eval_batch_size": eval_batch_size,
     }
-    start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
-    with ExitStack() as stack:
-        observing: list[Observer] = []
-        if accelerator.is_main_process:
-            stack.callback(claim_folder(folder, resume).release)
-            remove_parts(folder)  # of a run that was killed while it saved
-            shown = [Display()] if observers is None else observers
-            observing = [MetricsFile(folder), Trackers(accelerator), *shown]
-        accelerator.wait_for_everyone()
-        for observer in observing:
-            stack.callback(observer.closed)
-        stop = stack.enter_context(StopRequest().listening())
-        training = Training(
-            start.model,
-            splits.train,
-            settings,
-            folder,
-            accelerator=accelerator,
-            workers=workers,
-            observers=observing,
-            stop=stop,
-            begun_with={"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()},
-            teacher=teacher,
-        )
-        if resume:
-            training.resume()
-        try:
-            return _Run(training, start, splits, folder, observing, asked).go()
-        except OSError as error:
-            raise TrainingError(f"{folder} cannot be written ({error}); make room, continue with --resume") from error
+    try:
+        return _Run(training, start, splits, folder, observing, asked).go()
+    except OSError as error:
+        raise TrainingError(f"{folder} cannot be written ({error}); make room, continue with --resume") from error
 
 
 def _load_settings(
     recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]
 ) -> tuple[str, Recipe]:
-    """Name and settings of the recipe, with the changes."""
     if isinstance(recipe, Recipe):
         return "custom", change_recipe("custom", recipe.model_dump(), changes)
     label = recipe or (FINE_TUNING_RECIPE if opened.weight_name else DEFAULT_RECIPE)
@@ -256,7 +233,7 @@ def _default_folder(weight: str, recipe: str) -> Path:
     return Path("runs", re.sub(r"[^\w.-]+", "-", f"{weight}-{Path(recipe).stem}"))
 
 
-def _check_folder(out: Path, resume: bool, data: object = None) -> None:
+def _check_folder(out: Path, resume: bool, data: object) -> None:
     """Raise `InputError` if `out` holds what this run must not replace, or is one of the class folders of its data."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; choose another folder (--out)")
@@ -269,24 +246,6 @@ def _check_folder(out: Path, resume: bool, data: object = None) -> None:
     undivided = isinstance(data, str | Path) and Path(data).is_dir() and not any(Path(data).glob("train*"))
     if undivided and out.resolve().is_relative_to(Path(str(data)).resolve()):
         raise InputError(f"{out} lies in {data}, where a folder is a class; choose a folder elsewhere (--out)")
-
-
-def claim_folder(out: Path, resume: bool) -> FileLock:
-    """Lock the folder for this process until `release`, or the process's end.
-
-    Raises:
-        InputError: it holds something else than a run to resume, or another process trains in it.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another process is training in {out}; wait for it, or choose another folder") from error
-    except OSError as error:
-        raise InputError(f"{out} cannot be written: {error}; choose another folder (--out)") from error
-    _check_folder(out, resume)  # again: another process may have finished a run in it meanwhile
-    return lock
 
 
 # The run --------------------------------------------------------------------------------------------------------------
@@ -308,18 +267,20 @@ class _Run:
         """Train, measure, write."""
         training, main = self.training, self.training.accelerator.is_main_process
         if main:
-            assert self._draft  # a network that cannot be saved fails here, before it is trained
+            self._make_model()  # a network that cannot be saved fails here, before it is trained
             self._write_run()
-        for observer in self.observers:
-            observer.started(training, self._notes())
-        training.run(self.measure, self.asked["validate_every"])
-        evaluation = self.measure()
+            remove_parts(self.folder)  # of a run that was killed while it saved
+        with ExitStack() as stack:
+            for observer in self.observers:
+                observer.started(training, self._notes())
+                stack.callback(observer.closed)
+            evaluation = training.run(self._measure, self.asked["validate_every"])
         if not math.isfinite(evaluation.loss):
             raise DivergenceError(
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower --learning-rate, or --set clip_norm=1 or less"
             )
-        weight = broadcast(training.accelerator, self._write_weights(evaluation) if main else None)
+        weight = training.broadcast(self._write_model(evaluation) if main else None)
         assert weight is not None  # the first process wrote it
         result = TrainingResult(self.folder, weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if main:
@@ -327,24 +288,17 @@ class _Run:
             self._write_run(result)
         return result
 
-    def measure(self) -> Evaluation:
+    def _measure(self) -> Evaluation:
         """Measure the network on the validation split, and write the figures into the last row."""
-        training, accelerator, val = self.training, self.training.accelerator, self.splits.val
+        training, accelerator = self.training, self.training.accelerator
         training.share_statistics()
-        evaluation = evaluate(
-            training.network,
-            val,
-            batch_size=self.asked["eval_batch_size"],
-            share=(accelerator.process_index, accelerator.num_processes),
-        )
+        share = (accelerator.process_index, accelerator.num_processes)
+        evaluation = evaluate(training.network, self.splits.val, share=share)
         training.rows[-1].val.update(rounded(evaluation))
-        for observer in self.observers:
-            observer.validated(training.rows[-1], training.rows)
         return evaluation
 
-    @cached_property
-    def _draft(self) -> StoredWeight:
-        """The record of the weight that the run makes, without figures and with the hash of the present one."""
+    def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
+        """Make the files of the network as it is."""
         network, recipe = self.training.network, self.training.recipe
         train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
         return fold_built(
@@ -360,36 +314,26 @@ class _Run:
             seed=recipe.seed,
             control=self.start.control,
             started_from=self.start.name,
-        ).weight
+            metrics={} if evaluation is None else rounded(evaluation, tops_alone=True),
+        )
 
-    def _write_weights(self, evaluation: Evaluation) -> StoredWeight:
-        """Write model.safetensors and config.json; returns the record."""
-        network = self.training.network
-        data = pack(network.state_dict(), network.spec)
-        facts = {"sha256": sha256(data).hexdigest(), "size": len(data)}
-        weight = self._draft.model_copy(update=facts | {"metrics": rounded(evaluation, tops_alone=True)})
-        files = {MODEL: data, CONFIG: make_config(network, weight)}
-        ModelFolder(weight, files).write(self.folder, overwrite=True)
-        return weight
+    def _write_model(self, evaluation: Evaluation) -> StoredWeight:
+        made = self._make_model(evaluation)
+        made.write(self.folder, overwrite=True)
+        return made.weight
 
     def _write_run(self, result: TrainingResult | None = None) -> None:
         """Write run.json: what was asked for, from the beginning on, and the result, at the end."""
-        training, accelerator, splits, start = self.training, self.training.accelerator, self.splits, self.start
+        training, accelerator = self.training, self.training.accelerator
         content = {
             "asked": dict(self.asked),
             "settings": training.recipe.model_dump(mode="json"),
             "identity": training.identity,
-            "data": {
-                "train": splits.train.origin,
-                "val": splits.val.origin,
-                "image_size": splits.train.size[0],
-            },
             "processes": accelerator.num_processes,
             "accumulated_batches": accelerator.gradient_accumulation_steps,
             "device": str(accelerator.device),
             "threads": torch.get_num_threads(),
             "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
-            "started_from": {"name": start.name, "sha256": start.sha256, "load": start.loads} if start.name else {},
         }
         if result is not None:
             content["result"] = result.to_json()

@@ -14,7 +14,6 @@ from zoo.data.images import Transform
 from zoo.errors import InputError
 from zoo.factory import OpenedModel
 from zoo.families.thresholds import calibrate
-from zoo.names import LocalFolder
 from zoo.profiling.counting import branch_of
 from zoo.weights import stated_preprocessing
 
@@ -29,7 +28,6 @@ class Start:
         notes: for the reader.
         name: of the weight that it started from, `variant.tag`; '' for none.
         sha256: of that weight.
-        loads: its reference for `create_model` on this machine.
         control: the same name if it is a weight of the network without spikes; '' for none.
     """
 
@@ -37,21 +35,14 @@ class Start:
     notes: tuple[str, ...] = ()
     name: str = ""
     sha256: str = ""
-    loads: str = ""
     control: str = ""
 
 
 def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None) -> Start:
-    """Build the network for these classes: freshly initialised, or the weight's body with a new head.
+    """Build the network for these classes: freshly initialised, the weight's body with a new head, or from a control.
 
-    If the classes are the weight's own, in its order, the head is kept.
-
-    Args:
-        opened: the model or weight.
-        classes: of the data.
-        seed: of the initialisation.
-        control: a weight of the network without spikes, whose tensors are taken: those of the analog branches and the
-            head, or all of them if both networks have the same layers.
+    The head is kept if the classes are the weight's own, in its order. Of a weight of the network without spikes, the
+    analog branches and the head are taken, or all layers if both networks have the same.
 
     Raises:
         InputError: `control` is not a weight of the network without spikes, or `opened` is a weight itself.
@@ -68,11 +59,8 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
         head = f"a new head for {len(classes)} classes"
         if len(opened.labels) == len(classes):
             model.reset_classifier(len(classes))
-    source, digest = opened.source, opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
-    loads = opened.loads
-    if isinstance(source, LocalFolder):
-        loads = f"local-dir:{source.path.resolve()}"
-    return Start(model, (f"starts from {opened.weight_name} with {head}",), opened.weight_name, digest, loads)
+    digest = opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
+    return Start(model, (f"starts from {opened.weight_name} with {head}",), opened.weight_name, digest)
 
 
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
