@@ -28,7 +28,6 @@ def packed(path: Path, count: int = 24, damaged: Collection[int] = (), **changes
         "jpeg": np.frombuffer(b"".join(files), np.uint8),
         "offsets": np.cumsum([0, *map(len, files)]),
         "labels": np.arange(count) % 2,
-        "numbers": np.arange(count) // 2,
         "classes": np.array(["dark", "bright"]),
     }
     np.savez(path, allow_pickle=True, **(arrays | changes))
@@ -80,14 +79,13 @@ def tar(source: Path, out: Path) -> Path:
 
 
 def npz_of_files(source: Path, out: Path) -> Path:
-    """The files of a folder, encoded as they are, in an .npz; they must be numbered in their class."""
-    contents, labels, names, classes = files_of(source)
+    """The files of a folder, encoded as they are, in an .npz."""
+    contents, labels, _, classes = files_of(source)
     np.savez(
         out,
         jpeg=np.frombuffer(b"".join(contents), np.uint8),
         offsets=np.cumsum([0, *map(len, contents)]),
         labels=np.array(labels),
-        numbers=np.array([int(Path(name).stem) for name in names]),
         classes=np.array(classes),
     )
     return out

@@ -7,6 +7,7 @@ import io
 import pickle
 import shutil
 import tarfile
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ from torchvision.datasets import CIFAR10, CIFAR100, imagenet
 from tests.data.made_data import encoded
 from zoo.data import DataOptions, dataset_names, libraries, load_data, load_split
 from zoo.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **keywords: Any) -> None:
+        raise OSError("there is no network")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
 
 def md5(content: bytes) -> str:
@@ -55,7 +64,7 @@ def test_cifar_is_read_from_files_or_their_archive_and_never_if_altered(
 ) -> None:
     files, name = cifar(kind, monkeypatch), kind.__name__.lower()
     write(tmp_path / "files" / kind.base_folder, files)
-    data = load_data(name, DataOptions(root=tmp_path / "files", download=False))
+    data = load_data(name, DataOptions(root=tmp_path / "files"))
     assert len(data.train.classes) == 3
     assert (len(data.train), len(data.val)) == (6 * len(kind.train_list), 6)
     first = pickle.loads(files[kind.train_list[0][0]])["data"]  # noqa: S301
@@ -72,8 +81,8 @@ def test_cifar_is_read_from_files_or_their_archive_and_never_if_altered(
 
     (tmp_path / "files" / kind.base_folder / kind.test_list[0][0]).write_bytes(b"altered")
     for root in (tmp_path / "files", tmp_path / "nowhere"):
-        with pytest.raises(InputError, match=rf"{name} cannot be read .*without downloading"):
-            load_data(name, DataOptions(root=root, download=False))
+        with pytest.raises(InputError, match=f"{name} cannot be read"):
+            load_data(name, DataOptions(root=root))
 
 
 @pytest.mark.parametrize("name", ["caltech101", "caltech256"])
@@ -90,13 +99,13 @@ def test_caltech_is_divided_and_its_gaps_are_an_error(
     if name == "caltech101":
         write(tmp_path, {f"{folder}/BACKGROUND_Google/image_0001.jpg": b"no class"})
     monkeypatch.setitem(libraries.CALTECH, name, (folder, 10))
-    data = load_data(name, DataOptions(root=tmp_path, download=False, image_size=16))
+    data = load_data(name, DataOptions(root=tmp_path, image_size=16))
     assert (data.train.classes, len(data.train), len(data.val)) == (tuple(names), 8, 2)
     monkeypatch.setitem(libraries.CALTECH, name, (folder, 11))
     with pytest.raises(InputError, match=f"10 of the 11 images of {name}"):
-        load_data(name, DataOptions(root=tmp_path, download=False))
-    with pytest.raises(InputError, match="without downloading"):
-        load_data(name, DataOptions(root=tmp_path / "nowhere", download=False))
+        load_data(name, DataOptions(root=tmp_path))
+    with pytest.raises(InputError, match=f"{name} cannot be read"):
+        load_data(name, DataOptions(root=tmp_path / "nowhere"))
 
 
 def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path) -> None:

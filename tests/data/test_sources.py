@@ -35,7 +35,7 @@ FORMS: dict[str, Callable[[Path, Path], Any]] = {
     "parquet": lambda source, tmp: parquet(source, tmp / "rows" / "data.parquet"),
     "tar": lambda source, tmp: tar(source, tmp / "tars" / "all.tar"),
     "npz": lambda source, tmp: npz_of_files(source, tmp / "encoded.npz"),
-    "pack": lambda source, tmp: pack(source, tmp / "pack.npz").file,
+    "pack": lambda source, tmp: pack(source, tmp / "pack.npz")["file"],
     "arrays": lambda source, tmp: arrays(source),
 }
 
@@ -91,7 +91,7 @@ def test_splits_are_found_by_name(form: str, tmp_path: Path) -> None:
     whole, table = load_data(tmp_path / "files"), tmp_path / "table"
     assert (len(whole.train), len(whole.val)) == (9, 3)
     assert same(whole, load_data(table))
-    assert pack(table, tmp_path / "both.npz").images == {"train": 9, "val": 3}
+    assert pack(table, tmp_path / "both.npz")["images"] == {"train": 9, "val": 3}
     assert same(whole, load_data(tmp_path / "both.npz"))
     with pytest.raises(InputError, match="no test split"):
         load_split(table, "test")  # type: ignore[arg-type]
@@ -102,13 +102,13 @@ def test_the_division_is_fixed_by_names_and_seed_alone(tmp_path: Path) -> None:
     source = folder(tmp_path / "all", {"a": 20, "b": 30, "c": 2})
     data = sample_images(source, 99)
     train, val = data.divide(3407)
-    assert [val.name(row) for row in range(len(val))] == HELD_OUT
-    assert sorted(train.keys.tolist() + val.keys.tolist()) == list(range(52))
+    assert [*val.names] == HELD_OUT
+    assert sorted([*train.names, *val.names]) == data.names
     moved = Path(shutil.copytree(source, tmp_path / "elsewhere"))
     (moved / "b" / "new.jpg").write_bytes(encoded(True, 99))
     grown = sample_images(moved, 99).divide(3407)[1]
-    assert len({grown.name(row) for row in range(len(grown))} ^ set(HELD_OUT)) <= 2  # at most one comes and one goes
-    assert [val.name(row) for row in range(11)] != [data.divide(1)[1].name(row) for row in range(11)]
+    assert len({*grown.names} ^ set(HELD_OUT)) <= 2  # at most one comes and one goes
+    assert val.names != data.divide(1)[1].names
     with pytest.raises(InputError, match="one image of 'b'"):
         load_data(folder(tmp_path / "single", {"a": 2, "b": 1}))
 
@@ -140,8 +140,8 @@ def test_folders_are_read_as_torchvision_does_without_hidden_files(tmp_path: Pat
     folder(tmp_path / "store", {"linked": 2})
     (source / "z").symlink_to(tmp_path / "store" / "linked", target_is_directory=True)
     found = load_split(source, "train")
-    assert (len(found), found.damage.count) == (12, 0)
-    assert same(load_data(source), load_data(pack(source, tmp_path / "odd.npz").file))
+    assert (len(found), len(found.damaged)) == (12, 0)
+    assert same(load_data(source), load_data(pack(source, tmp_path / "odd.npz")["file"]))
     classes = folder(tmp_path / "vehicles", {"bus": 5, "car": 5, "train": 5})
     assert load_data(classes).train.classes == ("bus", "car", "train")
 
@@ -160,19 +160,14 @@ def test_damaged_images_are_counted_named_and_left_out(form: str, memory: int, p
     for _ in range(2):  # each counts once
         pixels, labels = split.read(torch.arange(len(split)))
         assert labels.tolist() == [0] * 11 + [1] * 13
-        assert split.damage.count == 2
-    for name, told in zip(("cat/00001.jpg", "dog/00000.jpg"), split.damage.names, strict=True):
-        assert told.startswith(name)
-    with pytest.raises(InputError, match=r"over 1 damaged images: cat/00001.jpg.*dog/00000.jpg"):
-        load_split(data, "val", DataOptions(in_memory_bytes=memory, max_damaged=1)).read(torch.arange(26))
+        assert len(split.damaged) == 2
+    assert all(told.startswith(f"{name} ") for name, told in split.damaged.items())
+    assert re.match("2 damaged own images are left out: cat/00001.jpg .*; dog/00000.jpg ", *split.damage_notes("own"))
     made = pack(data, tmp_path / "sound.npz")
-    assert (made.images, made.damaged) == ({"all": 24}, 2)
-    assert contents(load_split(made.file, "val")) == [
+    assert (made["images"], made["damaged"]) == ({"all": 24}, 2)
+    assert contents(load_split(made["file"], "val")) == [
         (("cat", "dog")[label], image.numpy().tobytes()) for image, label in zip(pixels, labels, strict=True)
     ]
-    with pytest.raises(InputError, match="over 0 damaged images"):
-        pack(data, tmp_path / "none.npz", DataOptions(max_damaged=0))
-    assert not list(tmp_path.glob("none*"))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.55, 0.7])
@@ -215,8 +210,8 @@ def test_every_file_is_read_or_counted(kind: str, memory: int, tmp_path: Path) -
     _made(kind, source / "a" / "odd.jpg")
     split = load_split(source, "val", DataOptions(image_size=16, in_memory_bytes=memory))
     pixels, _ = split.read(torch.arange(len(split)))
-    assert (len(pixels), split.damage.count) == (4 + sound, 1 - sound)
-    assert all(name.startswith("a/odd.jpg ") for name in split.damage.names)
+    assert (len(pixels), len(split.damaged)) == (4 + sound, 1 - sound)
+    assert all(name.startswith("a/odd.jpg ") for name in split.damaged.values())
 
 
 def test_files_that_vanish_while_they_are_read_are_counted(tmp_path: Path) -> None:
@@ -227,7 +222,7 @@ def test_files_that_vanish_while_they_are_read_are_counted(tmp_path: Path) -> No
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(split.read, torch.arange(12).repeat(40).split(12)))
     assert all(len(pixels) == 9 and torch.equal(pixels, read[0][0]) for pixels, _ in read)
-    assert split.damage.count == 3
+    assert len(split.damaged) == 3
     with pytest.raises(InputError, match=r"^a/00000\.jpg cannot be read: No such file"):
         split[0]
 
@@ -257,8 +252,6 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
         load_data(both)
     with pytest.raises(InputError, match="the model lacks: 'cat', 'dog'; did you mean"):
         load_split(pets, "val", classes=("cats", "dogs"))
-    with pytest.raises(InputError, match="downloading is switched off"):
-        load_data("hfds/no/such", DataOptions(download=False))
 
 
 # Sizes and fingerprints -----------------------------------------------------------------------------------------------
@@ -361,8 +354,6 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, A
         {"labels": np.arange(24) % 2 + 7},
         {"labels": np.arange(23) % 2},
         {"labels": np.zeros((24, 2), int)},
-        {"numbers": np.arange(3)},
-        {"numbers": np.array(["x"] * 24)},
         {"offsets": np.zeros(25, int)},
         {"offsets": np.arange(25)[::-1]},
         {"offsets": np.array([0, *[-(2**63)] * 23, 2**63 - 1])},
@@ -475,6 +466,5 @@ def test_the_command_packs(pets: Path, tmp_path: Path) -> None:
     assert "exists already" in run(pets, "--out", out).stderr
     assert run(pets, "--out", out, "--force").exit_code == 0
     assert out.read_bytes() == first  # the same images make the same file
-    for arguments in ((pets, "--out", tmp_path / "a.zip"), (pets, "--out", tmp_path / "no" / "a.npz")):
-        assert run(*arguments).exit_code == 2
+    assert run(pets, "--out", tmp_path / "a.zip").exit_code == 2
     assert {path.name for path in tmp_path.iterdir()} <= {"pets", "pets.npz", "cache"}

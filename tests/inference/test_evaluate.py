@@ -128,7 +128,7 @@ def test_other_data_are_taken_whole_their_classes_by_name(trained: Path, tmp_pat
 
 def test_many_classes_are_shortened(tmp_path: Path) -> None:
     names = [f"kind{i:02d}" for i in range(60)]
-    data = packed(tmp_path / "many.npz", 60, labels=np.arange(60), numbers=np.zeros(60, int), classes=np.array(names))
+    data = packed(tmp_path / "many.npz", 60, labels=np.arange(60), classes=np.array(names))
     out = tmp_path / "model"
     zoo.save(zoo.create_model("ann_resnet_b1_m1_d1", num_classes=60), out, labels=names, image_size=16, license="MIT")
     found = json.loads(run("eval", out, "--data", data, "--json").stdout)

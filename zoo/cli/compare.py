@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, NoDownload, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, model_reference
 from zoo.cli.output import in_units, rich_console, say
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -47,7 +47,6 @@ def compare_command(
         bool, typer.Option("--no-controls", help="Leave out the networks without spikes that stand beside the hybrids.")
     ] = False,
     data_root: DataRoot = None,
-    no_download: NoDownload = False,
     device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
@@ -71,7 +70,7 @@ def compare_command(
     rows = compare_models(
         references,
         data,
-        data_options=DataOptions(image_size, data_root, not no_download),
+        data_options=DataOptions(image_size, data_root),
         limit=limit,
         evaluate=evaluate,
         controls=not no_controls,

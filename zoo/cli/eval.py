@@ -14,8 +14,6 @@ from zoo.cli.options import (
     Device,
     Endpoint,
     Json,
-    MaxDamaged,
-    NoDownload,
     model_reference,
 )
 from zoo.cli.output import print_rows, say
@@ -63,8 +61,6 @@ def eval_command(
         int | None, typer.Option(min=1, metavar="N", help="Measure N images only, as many of every class.")
     ] = None,
     data_root: DataRoot = None,
-    no_download: NoDownload = False,
-    max_damaged: MaxDamaged = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -90,7 +86,7 @@ def eval_command(
         model_reference(name),
         data,
         split=split,
-        options=DataOptions(image_size, data_root, not no_download, max_damaged, limit_images),
+        options=DataOptions(image_size, data_root, limit_images),
         batch_size=batch_size,
         device=device,
         endpoint=endpoint,

@@ -46,10 +46,6 @@ DATA_HELP = (
 DataRoot = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Folder of the data sets named above, also for their downloads.")
 ]
-NoDownload = Annotated[bool, typer.Option("--no-download", help="Never download a data set.")]
-MaxDamaged = Annotated[
-    int, typer.Option(metavar="N", min=0, help="Damaged images that may be left out; one more is an error.")
-]
 DEVICES = "auto|cpu|cuda|cuda:1|mps"
 """Values of --device, as help shows them."""
 Device = Annotated[

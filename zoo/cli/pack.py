@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, DataRoot, Json, MaxDamaged, NoDownload
-from zoo.cli.output import counted, say
+from zoo.cli.options import DATA_HELP, DataRoot, Json
+from zoo.cli.output import say
 
 
 def pack_command(
@@ -26,8 +25,6 @@ def pack_command(
         ),
     ] = None,
     data_root: DataRoot = None,
-    no_download: NoDownload = False,
-    max_damaged: MaxDamaged = 100,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -40,12 +37,12 @@ def pack_command(
     """
     from zoo.data import DataOptions, pack
 
-    made = pack(data, out, DataOptions(image_size, data_root, not no_download, max_damaged), replace_file=force)
+    made = pack(data, out, DataOptions(image_size, data_root), replace_file=force)
     if as_json:
-        print(json.dumps(asdict(made), default=str))
+        print(json.dumps(made))
         return
-    images = " and ".join(f"{count:,} ({split})" for split, count in made.images.items())
-    side = made.image_size
-    say(f"{out}: {images} images of {len(made.classes)} classes, {side}×{side} pixels, {made.bytes / 2**20:,.1f} MiB")
-    if made.damaged:
-        say(f"note: {counted(made.damaged, 'damaged image')} left out: {'; '.join(made.notes)}")
+    images = " and ".join(f"{count:,} ({split})" for split, count in made["images"].items())
+    size, side = f"{made['bytes'] / 2**20:,.1f} MiB", made["image_size"]
+    say(f"{out}: {images} images of {len(made['classes'])} classes, {side}×{side} pixels, {size}")
+    for note in made["notes"]:
+        say(f"note: {note}")

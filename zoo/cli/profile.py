@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, NoDownload, model_reference
+from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, model_reference
 from zoo.cli.output import counted, rich_console, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -64,7 +64,6 @@ def profile_command(
         ),
     ] = None,
     data_root: DataRoot = None,
-    no_download: NoDownload = False,
     layers: Annotated[
         bool, typer.Option("--layers", help="Show every layer too, and how each operation is charged.")
     ] = False,
@@ -96,7 +95,7 @@ def profile_command(
         from zoo.data.load import sample_images
 
         prepare = Transform(opened.preprocessing(image_size))
-        options = DataOptions(root=data_root, download=not no_download)
+        options = DataOptions(root=data_root)
         sample = sample_images(data, limit or DEFAULT_LIMIT, options)
         with progress("counting", len(sample)) as advance:
             images = (prepare(image) for image in _counted((image for image, _ in sample), advance))

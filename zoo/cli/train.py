@@ -70,10 +70,6 @@ def train_command(
         int | None, _of_data(min=1, metavar="N", help="Train on N images, all classes alike.")
     ] = None,
     data_root: Annotated[Path | None, _of_data(metavar="DIR", help=_ROOT)] = None,
-    no_download: Annotated[bool, _of_data("--no-download", help="Never download a data set.")] = False,
-    max_damaged: Annotated[
-        int, _of_data(min=0, metavar="N", help="Damaged images to skip; one more is an error.")
-    ] = 100,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -112,7 +108,7 @@ def train_command(
         tag=tag,
         control=None if control is None else model_reference(control),
         model_options={kind: _read(texts, f"--set-{kind}") for kind, texts in parts.items()},
-        options=DataOptions(image_size, data_root, not no_download, max_damaged, limit_images),
+        options=DataOptions(image_size, data_root, limit_images),
         accumulate=accumulate,
         device=device,
         validate_every=validate_every,

@@ -51,9 +51,8 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         (('cat', 'dog'), 4, (<PIL.Image.Image image mode=RGB size=8x8>, 1))
 
     Attributes:
-        stored: number → bytes of an image file, or a PIL image; raises `InputError` if it cannot be read.
-        names: by number, `class/file`; the same in any folder. Errors call images by them.
-        keys: (n,) int64, numbers of the images.
+        stored: row → bytes of an image file, or a PIL image; raises `InputError` if it cannot be read.
+        names: `class/file` of every image; the same in any folder. Errors call images by them.
         labels: (n,) int64.
         classes: names in label order.
         where: file or folder, for messages.
@@ -61,7 +60,6 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
     stored: Callable[[int], bytes | Image.Image]
     names: Sequence[str]
-    keys: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     where: str
@@ -71,23 +69,25 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
     def __getitem__(self, row: int) -> tuple[Image.Image, int]:
         """Return an image and its label; raises `InputError` if it is damaged."""
-        stored, name = self.stored(int(self.keys[row])), display_name(self.name(row))
+        stored, name = self.stored(row), display_name(self.names[row])
         image = decode_image(stored, name) if isinstance(stored, bytes) else to_rgb(stored, name)
         return image, int(self.labels[row])
 
-    def name(self, row: int) -> str:
-        """Return `class/file` of an image."""
-        return self.names[int(self.keys[row])]
-
     def sides(self, row: int) -> tuple[int, int]:
         """Return both sides of an image, in any order, of a file from its header; raises `InputError` if damaged."""
-        stored = self.stored(int(self.keys[row]))
-        return stored_size(stored, display_name(self.name(row))) if isinstance(stored, bytes) else stored.size
+        stored = self.stored(row)
+        return stored_size(stored, display_name(self.names[row])) if isinstance(stored, bytes) else stored.size
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
         """Return those rows alone; `part` names them in messages."""
-        where = f"{self.where}, {part}" if part else self.where
-        return replace(self, keys=self.keys[rows], labels=self.labels[rows], where=where)
+        chosen = rows.tolist()
+        return replace(
+            self,
+            stored=lambda row: self.stored(chosen[row]),
+            names=[self.names[row] for row in chosen],
+            labels=self.labels[rows],
+            where=f"{self.where}, {part}" if part else self.where,
+        )
 
     def relabel(self, classes: Sequence[str], owner: str) -> ImageDataset:
         """Return the same images with the label order of `classes`; classes named by numbers count as its numbers.
@@ -127,7 +127,7 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
             rows = (self.labels == label).nonzero().flatten().tolist()
             if len(rows) == 1:
                 raise InputError(f"{self.where} is divided 80/20, and has one image of {shorten(name)}; add another")
-            rows.sort(key=lambda row: _rank(seed, self.name(row)))
+            rows.sort(key=lambda row: _rank(seed, self.names[row]))
             held.update(rows[: max(1, round(len(rows) / 5))])
         kept = torch.tensor([row not in held for row in range(len(self))])
         part = f"of each class, seed {seed}"
@@ -171,9 +171,8 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]]) -> ImageDatase
     names = [name for files in images.values() for name in files]
     counts = torch.tensor([len(files) for files in images.values()])
     return ImageDataset(
-        stored=lambda key: read_file(folder / names[key], display_name(names[key])),
+        stored=lambda row: read_file(folder / names[row], display_name(names[row])),
         names=names,
-        keys=torch.arange(len(names)),
         labels=torch.repeat_interleave(torch.arange(len(images)), counts),
         classes=tuple(images),
         where=display_name(folder),
@@ -207,7 +206,7 @@ def open_arrays(
         raise InputError(
             f"{where}: images is {kind} of shape {shape}; valid: uint8 of shape (N, H, W, C), C of 1, 3 or 4"
         )
-    return label_images(lambda key: from_levels(images[key], where), len(images), labels, classes, names, where)
+    return label_images(lambda row: from_levels(images[row], where), len(images), labels, classes, names, where)
 
 
 def label_images(
@@ -235,7 +234,6 @@ def label_images(
     return ImageDataset(
         stored=stored,
         names=number_names(labels, known) if names is None else names,
-        keys=torch.arange(images),
         labels=torch.from_numpy(labels.astype(np.int64)),
         classes=known,
         where=where,

@@ -64,11 +64,11 @@ def default_root() -> Path:
     return Path(os.environ.get("ZOO_DATA") or Path.home() / ".cache" / "has8-zoo" / "datasets")
 
 
-def open_named(name: str, split: str, root: Path, download: bool) -> ImageDataset:
+def open_named(name: str, split: str, root: Path) -> ImageDataset:
     """Open `train` or `val` of a data set of torchvision; of CIFAR val is the test images, Caltech is divided 80/20.
 
     An archive that lies below `root` is checked and unpacked without the network. Raises `InputError` if the data set
-    is not there, or not whole, and cannot be downloaded.
+    is not whole, or neither there nor to be downloaded.
     """
     try:
         from torchvision import datasets as theirs
@@ -78,9 +78,9 @@ def open_named(name: str, split: str, root: Path, download: bool) -> ImageDatase
         if name == "imagenet":
             return _open_imagenet(kind, split, root / name)
         if name in CALTECH:
-            kind(str(root), download=download)
+            kind(str(root), download=True)
             return _open_caltech(name, root).divide()[split != "train"]
-        data, part = kind(root, train=split == "train", download=download), "train" if split == "train" else "test"
+        data, part = kind(root, train=split == "train", download=True), "train" if split == "train" else "test"
         names = [f"{data.classes[label]}/{part}_{row:05d}" for row, label in enumerate(data.targets)]
         return open_arrays(data.data, data.targets, data.classes, names, f"{name}, {part} images")
     except InputError:
@@ -89,9 +89,8 @@ def open_named(name: str, split: str, root: Path, download: bool) -> ImageDatase
         raise missing_extra(error, f"reading {name}", "train") from error
     except Exception as error:  # torchvision raises errors of any type on damaged archives
         raise InputError(
-            f"{name} cannot be read below {display_name(root)}{'' if download else ', without downloading'}: "
-            f"{' '.join(str(error).split())}; see https://docs.pytorch.org/vision/stable/datasets.html "
-            f"({_KINDS[name]}), and put its archive there"
+            f"{name} cannot be read below {display_name(root)}: {' '.join(str(error).split())}; put its archive there, "
+            f"see https://docs.pytorch.org/vision/stable/datasets.html ({_KINDS[name]})"
         ) from error
 
 
@@ -136,7 +135,7 @@ _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 """Usual names of columns; another one is taken if no other column could be meant."""
 
 
-def open_tables(source: str, files: Sequence[Path], root: Path | None, download: bool) -> dict[str, ImageDataset]:
+def open_tables(source: str, files: Sequence[Path], root: Path | None) -> dict[str, ImageDataset]:
     """Open .tar or .parquet files, or `hfds/ORG/NAME` of the Hub, by split.
 
     `root` is the folder where the library keeps what it downloads and converts; None for its own cache.
@@ -150,8 +149,6 @@ def open_tables(source: str, files: Sequence[Path], root: Path | None, download:
     except ImportError as error:
         raise missing_extra(error, "reading sets of the Hub, parquet and tar", "data") from error
     where, cache = display_name(source), None if root is None else str(root.expanduser())
-    if not files and not download:
-        raise InputError(f"{where} is a set of the Hub, and downloading is switched off")
     splits: dict[str, list[str]] = {}
     for file in files:
         if file.suffix.lower() == ".tar":
@@ -206,9 +203,9 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
     rows = rows.cast_column(image, datasets.Image(decode=False))
     images = rows.select_columns([image])
 
-    def stored(key: int) -> bytes:
-        held = images[key][image]
-        return held["bytes"] or read_file(held["path"], display_name(names[key]))
+    def stored(row: int) -> bytes:
+        held = images[row][image]
+        return held["bytes"] or read_file(held["path"], display_name(names[row]))
 
     data = label_images(stored, len(labels), labels, known, None, where)
     names = _names(rows, image, data)

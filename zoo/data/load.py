@@ -8,15 +8,15 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar, final
+from typing import Any, Literal, TypeAlias, TypeVar, final
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand
 from zoo.data.images import Transform, display_name, subfolders, walk_images
 from zoo.data.libraries import CALLED, HUB, dataset_names, default_root, open_named, open_tables, split_of
-from zoo.data.packed import Pack, open_packed, write_pack
-from zoo.data.splits import Damage, DataSplits, ImageSplit, limit_images, spread_rows
+from zoo.data.packed import open_packed, write_pack
+from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest
 from zoo.files import is_file, is_folder
 
@@ -43,16 +43,12 @@ class DataOptions:
         image_size: pixels a side; None for the size of the weight that a run begins with, else for 224 if an image is
             larger, else for the smallest shorter side.
         root: folder of named data sets, also for downloads; None for ZOO_DATA, else ~/.cache/has8-zoo/datasets.
-        download: missing data sets may be downloaded.
-        max_damaged: images of a split that are skipped before it is an error.
         limit: training images to use, all classes alike; None for all.
         in_memory_bytes: splits that together take no more are decoded once; others whenever they are read.
     """
 
     image_size: int | None = None
     root: Path | None = None
-    download: bool = True
-    max_damaged: int = 100
     limit: int | None = None
     in_memory_bytes: int = 2 << 30
 
@@ -92,7 +88,7 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
 
     Raises:
         InputError: there is no such data, they hold one class, no images or an empty class, val has classes that train
-            lacks, a source is cut or damaged, or too many images are damaged.
+            lacks, a source is cut or damaged, or all images of a class are.
         MissingExtraError: sets of the Hub, parquet and tar need `pip install 'has8-zoo[data]'`.
     """
     parts = _divided(_open(source, ("train", "val"), options))
@@ -133,7 +129,7 @@ def load_split(
     return _prepare([data], preprocessing, options)[0]
 
 
-def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_file: bool = False) -> Pack:
+def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_file: bool = False) -> dict[str, Any]:
     """Write any data, decoded, into one .npz, as `open_packed` reads it.
 
     A training on it sees the same pixels in the same order, divided the same way, as one on `source` with the same
@@ -144,6 +140,10 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
         out: the file.
         options: as for `load_data`.
         replace_file: replace a file that exists.
+
+    Returns:
+        What `zoo pack --json` prints: `file`, `images` by split (`all` if they are not divided), `classes`,
+        `image_size`, `bytes`, `sha256`, the number of `damaged` images, and `notes` that name them.
 
     Raises:
         InputError: `source` cannot be used, as `load_data` says; `out` exists, or cannot be written. Nothing
@@ -206,12 +206,12 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
         parts = open_in_hand(source)
     elif source in dataset_names():
         root = (options.root or default_root()).expanduser()
-        return {name: open_named(str(source), name, root, options.download) for name in wanted}
+        return {name: open_named(str(source), name, root) for name in wanted}
     elif path is None:
-        parts = open_tables(str(source), [], options.root, options.download)
+        parts = open_tables(str(source), [], options.root)
     elif files := _files(path):
         if files[0].suffix.lower() in _TABLES:
-            parts = open_tables(str(source), files, options.root, options.download)
+            parts = open_tables(str(source), files, options.root)
         else:
             parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
     elif is_folder(path):
@@ -285,7 +285,6 @@ def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) 
 
 def _prepare(parts: Collection[ImageDataset], preprocessing: Preprocessing, options: DataOptions) -> list[ImageSplit]:
     """Keep splits in memory if all of them together fit, else decode them whenever they are read."""
-    limit, transform = check_count("max_damaged", options.max_damaged, 0, 10**9), Transform(preprocessing)
-    splits = [ImageSplit(data, transform, Damage(limit)) for data in parts]
+    splits = [ImageSplit(data, Transform(preprocessing)) for data in parts]
     fit = sum(map(len, parts)) * 3 * preprocessing.size**2 <= options.in_memory_bytes
     return [split.decoded() for split in splits] if fit else splits

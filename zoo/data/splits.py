@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar, final
 
@@ -24,42 +22,11 @@ from zoo.progress import LONG, progress
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
-NAMED = 5
+_NAMED = 5
 """Damaged images that are named."""
 
 _AHEAD = 512
 """Images that are decoded ahead: enough to keep the threads busy, few enough to stop soon at an error."""
-
-
-@final
-@dataclass
-class Damage:
-    """The images of a split that could not be decoded so far; each counts once.
-
-    Attributes:
-        limit: the number that is skipped before it is an error.
-        reasons: number of the image → the message, which names it.
-    """
-
-    limit: int
-    reasons: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def count(self) -> int:
-        """Images that could not be decoded."""
-        return len(self.reasons)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The first few messages; each names an image and its fault."""
-        return tuple(self.reasons[key] for key in sorted(self.reasons)[:NAMED])
-
-    def notes(self, which: str) -> list[str]:
-        """Name the images that are left out; empty if all were sound."""
-        if not self.count:
-            return []
-        more = "; …" if self.count > NAMED else ""
-        return [f"{self.count} damaged {which} images are left out: {'; '.join(self.names)}{more}"]
 
 
 @final
@@ -69,22 +36,29 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
     Args:
         data: the images.
         transform: size, interpolation and crop.
-        damage: the images that could not be decoded so far.
         pixels: (n, 3, H, W) uint8, the images decoded; None to decode them whenever they are read.
+        damaged: name → message of each image that could not be decoded so far.
 
     Attributes:
-        data, damage, pixels: as above.
+        data, pixels, damaged: as above.
         classes: names in label order.
         labels: (n,) int64.
         size: (height, width) of the images.
         origin: file or folder, number and size of the images; one line, for logs and cards.
     """
 
-    def __init__(self, data: ImageDataset, transform: Transform, damage: Damage, pixels: Tensor | None = None) -> None:
-        self.data, self.damage, self.pixels, self._transform = data, damage, pixels, transform
+    def __init__(
+        self,
+        data: ImageDataset,
+        transform: Transform,
+        pixels: Tensor | None = None,
+        damaged: dict[str, str] | None = None,
+    ) -> None:
+        self.data, self.pixels, self._transform = data, pixels, transform
+        self.damaged = {} if damaged is None else damaged
         self.classes, self.labels, side = data.classes, data.labels, transform.preprocessing.size
         self.size = side, side
-        left_out = f", {damage.count} damaged ones left out" if damage.count else ""
+        left_out = f", {len(self.damaged)} damaged ones left out" if self.damaged else ""
         images = f"{len(data):,} images of {len(data.classes)} classes, at {side}×{side} pixels"
         self.origin = f"{data.where}: {images}{left_out}"
 
@@ -93,8 +67,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return an image, (3, H, W) uint8, and its label; raises `InputError` if it is damaged."""
-        image, label = self.data[row]
-        return self._transform.square(image) if self.pixels is None else self.pixels[row], label
+        pixels = self._transform.square(self.data[row][0]) if self.pixels is None else self.pixels[row]
+        return pixels, int(self.labels[row])
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images of those rows and their labels, in that order, without the damaged ones.
@@ -104,9 +78,6 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
         Returns:
             (M, 3, H, W) uint8 and (M,) int64, M ≤ N.
-
-        Raises:
-            InputError: more images are damaged than `damage.limit`.
         """
         if self.pixels is not None:
             return self.pixels[rows], self.labels[rows]
@@ -116,11 +87,7 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         return torch.stack([pixels for _, pixels in kept]), self.labels[[row for row, _ in kept]]
 
     def decoded(self) -> ImageSplit:
-        """Return the split with its sound images decoded, in memory; shows a progress bar if that takes long.
-
-        Raises:
-            InputError: more images are damaged than `damage.limit`, or all.
-        """
+        """Return the split with its sound images decoded, in memory; raises `InputError` if there are none."""
         pixels, kept = torch.empty((len(self), 3, *self.size), dtype=torch.uint8), list[int]()
         with progress(f"decoding {self.data.where}", len(self), visible=len(self) >= LONG) as advance:
             for row, image in self._decode(torch.arange(len(self))):
@@ -128,19 +95,25 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
                 kept.append(row)
                 advance(1)
         if not kept:
-            raise InputError(f"all images of {self.data.where} are damaged: {'; '.join(self.damage.names)}")
-        return ImageSplit(self.data.select(torch.tensor(kept)), self._transform, self.damage, pixels[: len(kept)])
+            raise InputError(f"{self.data.where} has no sound images: {'; '.join(self.damage_notes('its'))}")
+        return ImageSplit(self.data.select(torch.tensor(kept)), self._transform, pixels[: len(kept)], self.damaged)
+
+    def damage_notes(self, which: str) -> list[str]:
+        """Count and name the images that were left out so far; empty if all were sound."""
+        named = "; ".join([self.damaged[name] for name in sorted(self.damaged)][:_NAMED])
+        more = "; …" if len(self.damaged) > _NAMED else ""
+        return [f"{len(self.damaged)} damaged {which} images are left out: {named}{more}"] if named else []
 
     def select(self, rows: Tensor) -> ImageSplit:
         """Return those rows alone."""
         data = self.data.select(rows, f"a sample of {len(self):,}")
-        return ImageSplit(data, self._transform, self.damage, None if self.pixels is None else self.pixels[rows])
+        return ImageSplit(data, self._transform, None if self.pixels is None else self.pixels[rows], self.damaged)
 
     def fingerprint(self) -> str:
         """Return a hash of classes, names, labels and size, and of all pixels if they are in memory."""
         digest = hashlib.sha256(repr((self.classes, self.size)).encode())
-        for row, label in enumerate(self.labels.tolist()):
-            digest.update(f"{self.data.name(row)}\0{label}\n".encode(errors="backslashreplace"))
+        for name, label in zip(self.data.names, self.labels.tolist(), strict=True):
+            digest.update(f"{name}\0{label}\n".encode(errors="backslashreplace"))
         if self.pixels is not None:
             digest.update(self.pixels.numpy().data)
         return digest.hexdigest()[:32]
@@ -155,15 +128,10 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
                 return row, error
 
         for row, made in map_ahead(decode, rows.tolist(), _AHEAD):
-            if not isinstance(made, InputError):
+            if isinstance(made, InputError):
+                self.damaged[self.data.names[row]] = str(made)
+            else:
                 yield row, made
-                continue
-            self.damage.reasons[int(self.data.keys[row])] = str(made)
-            if self.damage.count > self.damage.limit:
-                raise InputError(
-                    f"{self.data.where} has over {self.damage.limit} damaged images: {'; '.join(self.damage.names)}. "
-                    "Repair or remove them, or raise the limit (max_damaged)"
-                )
 
 
 @final
@@ -193,9 +161,8 @@ class DataSplits:
 def map_ahead(
     read: Callable[[Item], Read], items: Iterable[Item], ahead: int, workers: int | None = None
 ) -> Iterator[Read]:
-    """Yield `read(item)` of every item, in order; the next `ahead` ones are read meanwhile, in threads, one a core."""
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    threads, left = ThreadPoolExecutor(workers or cores, thread_name_prefix="reading"), iter(items)
+    """Yield `read(item)` of every item, in order; the next `ahead` ones are read meanwhile, in threads."""
+    threads, left = ThreadPoolExecutor(workers, thread_name_prefix="reading"), iter(items)
     try:
         waiting = deque(threads.submit(read, item) for item in islice(left, ahead))
         while waiting:

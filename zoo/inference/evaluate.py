@@ -283,7 +283,7 @@ def measure_weight(
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device))
     evaluation = evaluate(model, images, batch_size=batch_size)
-    notes += images.damage.notes("evaluated")
+    notes += images.damage_notes("evaluated")
     without = [score.name for score in evaluation.scores() if not score.images]
     if without:
         notes.append(f"no images of {len(without)} classes that the model knows: {name_some(without)}")

@@ -91,14 +91,14 @@ def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: 
     """Yield this process's micro-batches, by their numbers `own`, of every step; threads read those of the next steps.
 
     Raises:
-        InputError: too many damaged images.
+        InputError: fewer than two images of a batch are sound.
     """
     order = plan.order(epoch)
 
     def read(job: tuple[int, int]) -> MicroBatch:
         pixels, labels = data.read(order[job])
         if len(labels) < LEAST:
-            damaged = ", ".join(data.damage.names[-3:])
+            damaged = ", ".join([*data.damaged.values()][-3:])
             raise InputError(f"only {len(labels)} images of a batch are sound ({damaged}); remove the damaged ones")
         drawn = torch.Generator().manual_seed(derive_seed(_AUGMENTATION, plan.seed, epoch, *job))
         pixels = augment(pixels, recipe.flip, recipe.max_shift, drawn)

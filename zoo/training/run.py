@@ -350,7 +350,7 @@ class _Run:
     def _notes(self) -> list[str]:
         recipe, plan, splits = self.training.recipe, self.training.plan, self.splits
         notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes]
-        notes += splits.train.damage.notes("training") + splits.val.damage.notes("validation")
+        notes += splits.train.damage_notes("training") + splits.val.damage_notes("validation")
         if plan.batch_size < recipe.batch_size:
             notes.append(
                 f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
