@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import zoo
-from zoo.contracts.family import BuildRequest, Family
 from zoo.errors import CompositionError, OptionError, WeightError
-from zoo.names import ComponentNames, Spec, Value
+from zoo.names import Spec
 from zoo.neurons.nodes import StatelessNode
-from zoo.registry import Registry
 
 LIF = "has8_resnet_b1_m1_d1_ste_bpd_lif"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -138,29 +136,6 @@ def test_info_shows_what_can_be_set() -> None:
     info = zoo.model_info(LIF)
     assert info["takes"]["neuron"] == ["alpha", "detach_reset", "tau", "v_reset", "v_threshold"]
     assert (info["takes"]["family"], info["options"]) == (["gain"], {})
-
-
-class Deaf(Family):
-    """A family that gives its neurons no options."""
-
-    api_version: ClassVar[int] = 1
-
-    def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
-        return (("neuron", "lif"),)
-
-    def format(self, fields: Any) -> str:
-        return "lif"
-
-    def build(self, request: BuildRequest) -> Any:
-        request.components.load("neuron", "lif")
-        return zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2)
-
-
-def test_options_that_a_family_would_ignore_are_refused(registry: Registry) -> None:
-    registry.register("family", "deaf", Deaf)
-    zoo.create_model("deaf_lif", registry=registry)
-    with pytest.raises(OptionError, match="gives no options to its neuron"):
-        zoo.create_model("deaf_lif", registry=registry, neuron_options={"tau": 4.0})
 
 
 _VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()

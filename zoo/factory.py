@@ -264,8 +264,10 @@ def build_model(
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
     request = BuildRequest(spec, registry, classes, channels)
     try:
+        for kind in spec.options.keys() - {"family"}:
+            if spec.get(kind) is None:
+                raise OptionError(f"it has no {kind}; leave {kind}_options out")
         model: ImageClassifier = family.build(request)
-        request.check_all_used()
     except (OptionError, CompositionError) as error:
         raise type(error)(f"{spec}: {error}") from error
     guard_convolutions(model)

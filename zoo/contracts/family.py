@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, final
@@ -45,7 +45,6 @@ class BuildRequest:
     components: Components
     num_classes: int
     in_chans: int
-    _asked: set[str] = field(default_factory=set)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -59,7 +58,6 @@ class BuildRequest:
             OptionError: the class declares no option of that name.
             ComponentError, UnknownComponentError: as `Components.load` does.
         """
-        self._asked.add(kind)
         name = str(self.spec[kind])
         cls: Any = self.components.load(kind, name)
         given = self.spec.options.get(kind, {})
@@ -68,13 +66,6 @@ class BuildRequest:
                 told = suggest(option, cls.options) or "; it takes none"
                 raise OptionError(f"{kind} {name!r} does not take the option {option!r}{told}")
         return partial(cls, **given) if given else cls
-
-    def check_all_used(self) -> None:
-        """Raise `OptionError` if a kind that the network lacks, or that the family ignores, was given options."""
-        for kind in self.spec.options.keys() - self._asked - {"family"}:
-            if self.spec.get(kind) is None:
-                raise OptionError(f"it has no {kind}; leave {kind}_options out")
-            raise OptionError(f"family {self.spec.family!r} gives no options to its {kind}; leave {kind}_options out")
 
 
 WITHOUT_SPIKES = "An image classifier without spikes"
