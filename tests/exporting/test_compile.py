@@ -23,15 +23,8 @@ MODELS = (
     "has8_resnet_b1_m1_d1_fourier_bpd",
     "has8_vgg_b1_m1_d1_ste_rate_plif",
     "snn_vgg_b1_m1_d1_tanh_bpd_lif",
-    "ann_resnet_b1_m1_d1",
-    "ann_resnet18",
-    "sew_resnet18_phase",
-    "has8_resnet34_b1_m1_d4_ste_bpd",
-    "has8_resnet50_b1_m1_d4_sigmoid_rate_lif",  # resnet101 and resnet152 have more of the same blocks
-    "ann_vgg_b1_m1_d1",
     "ann_resnet50",
-    "sew_resnet34_phase_plif",
-    "sew_resnet50_phase_lif",
+    "sew_resnet18_phase",
     "timm_resnet10t",
 )
 
@@ -132,9 +125,8 @@ def test_fused_networks_compile_for_another_batch_and_image_size() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("name", ["has8_resnet_b1_m1_d1_ste_bpd", "has8_vgg_b1_m1_d1_ste_rate_plif"])
-def test_code_made_by_inductor_gives_the_same_step_within_rounding(name: str) -> None:
-    model, x = tiny(name), torch.rand(4, 3, SIDE, SIDE)
+def test_code_made_by_inductor_gives_the_same_step_within_rounding() -> None:
+    model, x = tiny(MODELS[1]), torch.rand(4, 3, SIDE, SIDE)
     fast: Any = torch.compile(copy.deepcopy(model), fullgraph=True)
     grads = []
     for network in (model, fast):

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 import zoo
-from zoo.cli.options import CacheDir, Endpoint, Json, model_reference
+from zoo.cli.options import AnyModel, CacheDir, Endpoint, Json, model_reference
 from zoo.cli.output import rich_console
 from zoo.errors import printable
 
 
 def info_command(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|DIR",
-            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
-        ),
-    ],
+    name: AnyModel,
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,

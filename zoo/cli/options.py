@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from zoo.cli.output import complain, say
+from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import (
     ComponentError,
     ModelNameError,
@@ -35,6 +36,22 @@ Model = Annotated[
     typer.Option(
         metavar="NAME",
         help="Model, as `zoo list` names it; or a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
+    ),
+]
+AnyModel = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME|DIR",
+        help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(
+        metavar="PIXELS",
+        min=1,
+        max=MAX_PROFILED_SIZE,
+        help=f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)",
     ),
 ]
 DATA_HELP = (

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, model_reference
+from zoo.cli.options import (
+    DATA_HELP,
+    AnyModel,
+    CacheDir,
+    DataRoot,
+    Device,
+    Endpoint,
+    ImageSize,
+    Json,
+    model_reference,
+)
 from zoo.cli.output import counted, rich_console, say
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import printable
 from zoo.progress import Advance, progress
 
@@ -19,8 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from rich.table import Table
 
-    from zoo.contracts import Work
-    from zoo.profiling import OperationCounts, Picojoules, Profile
+    from zoo.profiling import Picojoules, Profile
 
 DEFAULT_LIMIT = 32
 WIDTH = 100
@@ -28,22 +36,8 @@ WIDTH = 100
 
 
 def profile_command(
-    name: Annotated[
-        str,
-        typer.Argument(
-            metavar="NAME|DIR",
-            help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
-        ),
-    ],
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS",
-            min=1,
-            max=MAX_PROFILED_SIZE,
-            help=f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE})",
-        ),
-    ] = None,
+    name: AnyModel,
+    image_size: ImageSize = None,
     num_classes: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="Number of classes.  (default: the weight's own, or 1000 without one)"),
@@ -77,9 +71,8 @@ def profile_command(
     Parameters and multiply-accumulates (MACs) of one image, as fvcore counts
     them: "all timesteps" is what is really computed; "per timestep" is the
     paper's convention, analog + spiking / T. With --data also spikes,
-    synaptic operations and energy; of data with a validation split, its images
-    are taken. What could not be counted is listed. The plugin zoo-energy adds
-    further published models of energy.
+    synaptic operations and energy, on validation images if there are any.
+    The plugin zoo-energy adds further published models of energy.
     """
     from zoo.factory import open_model
     from zoo.profiling import profile
@@ -98,33 +91,24 @@ def profile_command(
         options = DataOptions(root=data_root)
         sample = sample_images(data, limit or DEFAULT_LIMIT, options)
         with progress("counting", len(sample)) as advance:
-            images = (prepare(image) for image in _counted((image for image, _ in sample), advance))
+            images = map(prepare, _counted(sample, advance))
             cost = profile(opened, num_classes=num_classes, images=images, device=device)
     if as_json:
         print(json.dumps(cost.to_json()))
         return
     console = rich_console()
     console.width = console.width if console.is_terminal else 2 * WIDTH  # a pipe takes rows of any length
-    for part in _report(cost, layers):
+    for part in (*_summary(cost), *_energy(cost), *(_layers(cost) if layers else ())):
         if isinstance(part, str):
             say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
         else:
             console.print(part)
 
 
-def _counted(items: Iterable[Image], advance: Advance) -> Iterator[Image]:
-    for item in items:
+def _counted(sample: Iterable[tuple[Image, Any]], advance: Advance) -> Iterator[Image]:
+    for image, _ in sample:
         advance(1)
-        yield item
-
-
-def _report(profile: Profile, with_layers: bool) -> Iterator[str | Table]:
-    """Yield paragraphs and tables: the summary, then the energy, then layer by layer."""
-    yield from _summary(profile)
-    if profile.activity is not None:
-        yield from _energy(profile, profile.activity)
-    if with_layers:
-        yield from _details(profile)
+        yield image
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: int = 1) -> Table:
@@ -165,38 +149,39 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
     yield f"not counted by fvcore: {left_out or 'nothing'}"
 
 
-def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table]:
+def _energy(profile: Profile) -> Iterator[str | Table]:
+    if profile.activity is None:
+        return
     from zoo.catalog import in_digits
     from zoo.profiling import CONTAINS_CONTROL, Part
-    from zoo.profiling.energy import FLOAT32
+    from zoo.profiling.energy import FLOAT32, FORMULA, SOURCE
 
-    def bill(label: str, work: Work, images: int) -> tuple[str | float, ...]:
-        return label, work.macs / images, work.acs / images, f"{FLOAT32.arithmetic(work) / images / 1e6:,.3f} µJ"
-
+    activity = profile.activity
     rate, images, work = activity.spike_rate, activity.images, activity.work()
-    spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
-    labels = {
-        Part.SYNAPSES: "convolutions, linear layers",
-        Part.CODING: "range, encoders, decoders",
-        Part.NEURONS: "neurons",
-        Part.REST: "rest",
+    works = {
+        "convolutions, linear layers": work[Part.SYNAPSES],
+        "range, encoders, decoders": work[Part.CODING],
+        "neurons": work[Part.NEURONS],
+        "rest": work[Part.REST],
+        "total": activity.total,
     }
-    rows = [*(bill(label, work[part], images) for part, label in labels.items()), bill("total", activity.total, images)]
-    if profile.control is not None and (theirs := profile.control.activity) is not None:
-        rows.append(bill("control's total", theirs.total, theirs.images))
+    if profile.control is not None and profile.control.activity is not None:
+        works["control's total"] = profile.control.activity.total
+    spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
     yield ""
     yield f"{counted(images, 'image')}, {spikes}; one image takes, on average:"
-    yield _table(("", "MACs", "ACs", "energy"), rows)
+    yield _table(
+        ("", "MACs", "ACs", "energy"),
+        [
+            (label, each.macs / images, each.acs / images, _microjoules(FLOAT32.arithmetic(each) / images))
+            for label, each in works.items()
+        ],
+    )
     yield ""
     yield _table(
         ("model of energy", "network", "control", "ratio"),
         [
-            (
-                each.name,
-                _microjoules(each.network),
-                _microjoules(each.control),
-                (each.ratio and in_digits(each.ratio)) or "",
-            )
+            (each.name, _total(each.network), _total(each.control), in_digits(each.ratio) if each.ratio else "")
             for each in profile.estimates
         ],
     )
@@ -211,57 +196,57 @@ def _energy(profile: Profile, activity: OperationCounts) -> Iterator[str | Table
             f"It would cost what its control costs at a spike rate (now {rate:.4g}; all layers' spikes change alike) "
             f"or at T timesteps (now {profile.timesteps}), each with the other as it is:"
         )
-        yield _table(("", "spike rate", "timesteps"), [point.in_words for point in profile.break_even], words=3)
+        points = [
+            (
+                each.model,
+                _point("rate", each.spike_rate, each.spike_rate_note),
+                _point("T =", each.timesteps, each.timesteps_note),
+            )
+            for each in profile.break_even
+        ]
+        yield _table(("", "spike rate", "timesteps"), points, words=3)
     yield ""
     if profile.caveat:
         yield profile.caveat
-    yield profile.basis
+    yield f"{FORMULA}; {SOURCE}"
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
     yield f"not counted: {', '.join(left_out) or 'nothing'}"
 
 
-def _microjoules(energy: Picojoules | None) -> str:
-    return "" if energy is None else f"{energy.total / 1e6:,.3f} µJ"
+def _microjoules(picojoules: float) -> str:
+    return f"{picojoules / 1e6:,.3f} µJ"
 
 
-def _details(profile: Profile) -> Iterator[str | Table]:
-    """Yield what `--layers` adds: every layer, and how its operations are charged."""
-    yield ""
-    yield "Layers; MACs and outputs of one image, all timesteps"
-    yield _table(
-        ("layer", "kind", "branch", "parameters", "MACs", "outputs"),
-        [
-            (each.name or "(network)", each.kind, each.branch, each.params, each.macs, each.outputs)
-            for each in profile.layers
-        ],
-        words=3,
-    )
-    activity = profile.activity
+def _total(energy: Picojoules | None) -> str:
+    return "" if energy is None else _microjoules(energy.total)
+
+
+def _point(word: str, value: float | None, note: str) -> str:
+    return note if value is None else f"{word} {value:.3g}" + (f" ({note})" if note else "")
+
+
+def _layers(profile: Profile) -> Iterator[str | Table]:
+    """Yield what `--layers` adds: every layer, and with images how its operations are charged."""
+    activity, header = profile.activity, ("layer", "kind", "branch", "parameters", "MACs", "outputs")
+    rows = [
+        (each.name or "(network)", each.kind, each.branch, each.params, each.macs, each.outputs)
+        for each in profile.layers
+    ]
     if activity is None:
+        yield "Layers; MACs and outputs of one image, all timesteps"
+        yield _table(header, rows, words=3)
         return
-    reasons = list(dict.fromkeys(layer.reason for layer in activity.synapses))
-    charges = {layer.name: f"{layer.operation} ({reasons.index(layer.reason) + 1})" for layer in activity.synapses}
-    images = activity.images
-    yield ""
-    yield "Synaptic operations of one image, on average"
-    yield _table(
-        ("layer", "counted as", "dense MACs", "nonzero pairs", "charged"),
-        [(s.name, charges[s.name], s.dense / images, s.used / images, s.counted / images) for s in activity.synapses],
-        words=2,
-    )
+    images, rates = activity.images, {each.name: f"{each.rate:.4f}" for each in activity.rates}
+    reasons = list(dict.fromkeys(each.reason for each in activity.synapses))
+    charges = {
+        each.name: f"{each.counted / images:,.0f} {each.operation} ({reasons.index(each.reason) + 1})"
+        for each in activity.synapses
+    }
+    yield "Layers; MACs, outputs and charged operations of one image, all timesteps; spikes per neuron and timestep"
+    more = [(*row, charges.get(str(row[0]), ""), rates.get(str(row[0]), "")) for row in rows]
+    yield _table((*header, "charged", "spike rate"), more, words=3)
     yield from (f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
     yield ""
     yield "Everything else of one image, on average"
     works = [item for part in activity.elementwise.values() for item in part.items()]
-    rows = [(price.operation, work.macs / images, work.acs / images) for price, work in works]
-    yield _table(("operation", "MACs", "ACs"), rows)
-    if activity.rates:
-        yield ""
-        yield "Spikes of all images; the rate is per neuron and timestep"
-        rates = [(rate.name, rate.kind, f"{rate.rate:.4f}", rate.spikes) for rate in activity.rates]
-        yield _table(("layer", "kind", "spike rate", "spikes"), rates, words=2)
-    yield ""
-    for estimate in profile.estimates:
-        model = estimate.model
-        scope = f"Charges {model.charges}. Leaves out {model.leaves_out}"
-        yield f"{estimate.name}: {model.prices}. {scope}. Source: {model.source}"
+    yield _table(("operation", "MACs", "ACs"), [(p.operation, w.macs / images, w.acs / images) for p, w in works])

@@ -33,21 +33,14 @@ INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
 
 
 def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
-    """Build the network of a name, and return the weight that is in it: the name's, or None if it is untrained.
-
-    Args:
-        name: as for `create_model`.
-        **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+    """Build the network of a name, and return the weight that is in it; None if it is untrained.
 
     Raises:
-        ModelNameError: the name or tag is wrong, or the weight has no record; and what else `create_model` raises.
+        ModelNameError: the weight has no record; and what `create_model` raises.
     """
     opened = open_model(name, listed=True, **places)
     if opened.published is not None:
-        raise ModelNameError(
-            f"{opened.weight_name} is published without a record, which the file is to hold; "
-            "build it by create_model, write it by zoo.save, and export that folder"
-        )
+        raise ModelNameError(f"{opened.weight_name} is published without a record; export a folder that zoo.save wrote")
     return opened.build_settled(), opened.weight
 
 
@@ -114,16 +107,7 @@ def example_images(model: ImageClassifier, image_size: int, count: int) -> Tenso
 @final
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written.
-
-    Attributes:
-        file: its path.
-        name: of the network.
-        input_shape: (N, C, H, W); N is 'batch' for any number of images.
-        output_shape: (N, classes), or (N, features) without classes.
-        opset: of ONNX.
-        size: bytes.
-    """
+    """An ONNX file: shapes (N, C, H, W) and (N, classes), N 'batch' for any number of images; size in bytes."""
 
     file: str
     name: str
@@ -150,14 +134,13 @@ def export_onnx(
     Args:
         model: the network; every module's mode is restored afterwards.
         out: a file that ends with .onnx.
-        weight: its weights, for the file's metadata; None for an untrained network.
+        weight: for the file's metadata; None for an untrained network.
         image_size: pixels a side, the only one that the file takes.
         batch: images at once; None for any number.
         force: write over a file that exists.
 
     Raises:
-        InputError: the file exists or cannot be written, or the network cannot be expressed
-            in it. Nothing half-written remains.
+        InputError: the file cannot be written, or ONNX cannot express the network. Nothing half-written remains.
     """
     check_target(out, ".onnx", force)
     if batch is not None and batch < 1:
@@ -182,14 +165,7 @@ def export_onnx(
 def to_onnx(
     module: nn.Module, x: Tensor, what: str, *, any_batch: bool, outputs: Sequence[str] = (OUTPUT,)
 ) -> ModelProto:
-    """Convert a module of one tensor, in its current mode.
-
-    Args:
-        module: a whole network or a part of one.
-        x: an input of it.
-        what: its name, for errors.
-        any_batch: let its first axis, the images, have any length; else that of `x`.
-        outputs: names of what it returns, a tensor or a tuple of tensors.
+    """Convert a module of one tensor x, in its current mode; with `any_batch`, the first axis takes any length.
 
     Raises:
         InputError: an operation has no counterpart in it.
@@ -211,10 +187,8 @@ def to_onnx(
                 verbose=False,
             )
     except OnnxExporterError as error:
-        cause: BaseException = error
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise InputError(f"{what} cannot be expressed in ONNX: {str(cause).strip().partition(chr(10))[0]}") from error
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(f"{what} cannot be expressed in ONNX: {reason}") from error
     assert program is not None
     converted = program.model_proto
     _strip(converted)
@@ -240,14 +214,12 @@ def _shift_right() -> Callable[..., Any]:
     op: Any = opset18  # typed for numbers of one kind at a time, and these are traced values
 
     def shift_right(x: Any, places: Any) -> Any:
-        # ONNX shifts unsigned numbers alone, so of a negative one the complement is shifted.
-        if x.dtype.is_integer() and not x.dtype.is_signed():
+        if not x.dtype.is_signed():
             return op.BitShift(x, op.Cast(places, to=x.dtype), direction="RIGHT")
-        wide = op.Cast(x, to=ir.DataType.INT64)
-        sign = op.Neg(op.Cast(op.Less(wide, 0), to=ir.DataType.INT64))
-        positive = op.Cast(op.BitwiseXor(wide, sign), to=ir.DataType.UINT64)
-        shifted = op.BitShift(positive, op.Cast(places, to=ir.DataType.UINT64), direction="RIGHT")
-        return op.Cast(op.BitwiseXor(op.Cast(shifted, to=ir.DataType.INT64), sign), to=x.dtype)
+        # ONNX shifts unsigned numbers alone; in float64 the quotient is exact up to 2^53.
+        power = op.Pow(op.Constant(value_float=0.5), op.Cast(places, to=ir.DataType.DOUBLE))
+        quotient = op.Mul(op.Cast(x, to=ir.DataType.DOUBLE), op.Cast(power, to=ir.DataType.DOUBLE))
+        return op.Cast(op.Floor(quotient), to=x.dtype)
 
     return shift_right
 

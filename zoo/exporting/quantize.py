@@ -35,17 +35,7 @@ _ANY_BATCH = 16
 @final
 @dataclass(frozen=True)
 class Quantized:
-    """A quantised file and its accuracy.
-
-    Attributes:
-        file: its path.
-        size: bytes.
-        float_size: bytes of the file in float32.
-        calibration_images: training images that the ranges of activations come from.
-        images: validation images that accuracy was measured with, spread evenly over the split.
-        float_top1: percent, of the file in float32.
-        top1: percent, of the file in 8-bit integers.
-    """
+    """A quantised file: bytes and top-1 of both files in percent, training images calibrated with, images measured."""
 
     file: str
     size: int
@@ -71,24 +61,28 @@ def quantize_onnx(
         exported: the file in float32.
         out: the file to write; if anything fails it stays as it is.
         weight: its weights; its labels are the data's classes.
-        splits: training images to calibrate with, validation images to measure both files with.
+        splits: training images to calibrate with, validation images to measure both files with, in the file's size.
         calibration_images: how many of the former at most.
         images: how many of the latter at most.
 
     Raises:
-        InputError: the data have other classes or another size than the file, fewer images than it takes at once, or
-            the file cannot be written.
+        InputError: the data have other classes, or fewer images than the file takes at once; or it cannot be written.
     """
+    if splits.train.classes != weight.labels:
+        raise InputError(f"the data have other classes than {weight.name}; calibrate on data like its own")
     source = onnx.load(exported)
-    batch = _check(source, weight, splits)
-    calibration, measured = _spread(splits.train, calibration_images, batch), _spread(splits.val, images, batch)
+    fewest = min(len(splits.train), len(splits.val))
+    batch = source.graph.input[0].type.tensor_type.shape.dim[0].dim_value or min(_ANY_BATCH, fewest)
+    if batch > fewest:
+        raise InputError(f"the file takes {batch} images at once, and a split has {fewest}")
+    reader = _Reader(splits.train, calibration_images, batch)
     with TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
         quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(quantised),
-            _Reader(splits.train, calibration, batch),
+            reader,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             per_channel=True,
@@ -101,38 +95,17 @@ def quantize_onnx(
         result.metadata_props.add(key=prop.key, value=prop.value)
     result.metadata_props.add(key="zoo.quantized", value="int8")
     data, before = result.SerializeToString(deterministic=True), exported.read_bytes()
-    tops = [_top1(file, splits.val, measured, batch) for file in (before, data)]
+    (float_top1, _), (top1, measured) = (_top1(file, splits.val, images, batch) for file in (before, data))
     with writing_to(out):
         replace_bytes(out, data)
-    return Quantized(str(out), len(data), len(before), len(calibration), len(measured), *tops)
+    return Quantized(str(out), len(data), len(before), reader.images, measured, float_top1, top1)
 
 
-def _check(source: onnx.ModelProto, weight: StoredWeight, splits: DataSplits) -> int:
-    """Return how many images go at once; raise `InputError` if the data do not fit the file."""
-    if splits.train.classes != weight.labels:
-        raise InputError(
-            f"the data have other classes than {weight.name}, which has {len(weight.labels)}: "
-            f"{', '.join(weight.labels[:5])}{', …' * (len(weight.labels) > 5)}; calibrate on data like its own"
-        )
-    fixed, _, *size = (axis.dim_value for axis in source.graph.input[0].type.tensor_type.shape.dim)
-    if splits.train.size != tuple(size):
-        raise InputError(f"the images have {splits.train.size} pixels, the file takes {size}; choose that image size")
-    fewest = min(len(splits.train), len(splits.val))
-    if fixed > fewest:
-        raise InputError(f"the file takes {fixed} images at once, and a split has {fewest}")
-    return fixed or min(_ANY_BATCH, fewest)
-
-
-def _spread(split: ImageSplit, most: int, batch: int) -> torch.Tensor:
-    """Rows spread evenly, a whole number of batches of them."""
+def _batches(split: ImageSplit, most: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pixels (batch, C, H, W) in [0, 1] and labels, spread evenly; a batch with a damaged image is left out."""
     count = max(1, min(most, len(split)) // batch) * batch
-    return torch.arange(count) * len(split) // count
-
-
-def _batches(split: ImageSplit, rows: torch.Tensor, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pixels (batch, C, H, W) float32 in [0, 1] and labels (batch,); a batch with a damaged image is left out."""
-    for some in rows.split(batch):
-        pixels, labels = split.read(some)
+    for rows in (torch.arange(count) * len(split) // count).split(batch):
+        pixels, labels = split.read(rows)
         if len(labels) == batch:
             yield (pixels.float() / 255).numpy(), labels.numpy()
 
@@ -141,20 +114,22 @@ def _batches(split: ImageSplit, rows: torch.Tensor, batch: int) -> Iterator[tupl
 class _Reader(CalibrationDataReader):
     """onnxruntime asks for one batch after the other."""
 
-    def __init__(self, split: ImageSplit, rows: torch.Tensor, batch: int) -> None:
-        self._batches = _batches(split, rows, batch)
+    def __init__(self, split: ImageSplit, most: int, batch: int) -> None:
+        self._batches = _batches(split, most, batch)
+        self.images = 0
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next batch by the name of the input; None at the end."""
-        pixels, _ = next(self._batches, (None, None))
+        pixels, labels = next(self._batches, (None, ()))
+        self.images += len(labels)
         return None if pixels is None else {INPUT: pixels}
 
 
-def _top1(data: bytes, split: ImageSplit, rows: torch.Tensor, batch: int) -> float:
-    """Percent of these images that a file gets right."""
+def _top1(data: bytes, split: ImageSplit, most: int, batch: int) -> tuple[float, int]:
+    """Percent of images that a file gets right, and how many they are."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     right, images = 0, 0
-    for pixels, labels in _batches(split, rows, batch):
+    for pixels, labels in _batches(split, most, batch):
         right += int((session.run(None, {INPUT: pixels})[0].argmax(1) == labels).sum())
         images += len(labels)
-    return 100 * right / images if images else math.nan
+    return 100 * right / images if images else math.nan, images

@@ -74,13 +74,7 @@ class Cost:
 class Layer:
     """A module without children, an encoder, decoder or neuron, or another module with parameters or MACs of its own.
 
-    Attributes:
-        name: the module's.
-        kind: its class.
-        branch: 'spiking', or 'analog' for what lies outside the spiking branch.
-        params: its own.
-        macs: as fvcore counts them, all timesteps of one image.
-        outputs: values that it returns for one image, all timesteps.
+    MACs are fvcore's and, as outputs, those of one image in all timesteps; parameters are the module's own.
     """
 
     name: str
@@ -89,21 +83,6 @@ class Layer:
     params: int
     macs: int
     outputs: int
-
-
-@final
-class MacCounts(NamedTuple):
-    """MACs of one image as fvcore counts them.
-
-    Attributes:
-        by_module: by name; '' for all.
-        products: of convolutions, linear layers and products of matrices.
-        unsupported: the operations that it left out, with numbers of calls.
-    """
-
-    by_module: Mapping[str, int]
-    products: int
-    unsupported: dict[str, int]
 
 
 def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
@@ -118,31 +97,35 @@ def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
     return torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
 
 
-def count_macs(model: ImageClassifier, image_size: int) -> MacCounts:
+def count_macs(model: ImageClassifier, image_size: int) -> FlopCountAnalysis:
     """Count one image with fvcore; every module's mode is restored afterwards."""
     with model.evaluating():
         analysis = FlopCountAnalysis(model, blank_image(model, image_size))
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        by_module, by_operator = analysis.by_module(), analysis.by_operator()
-        products = sum(int(by_operator.get(name, 0)) for name in _PRODUCTS)
-        unsupported = dict(analysis.unsupported_ops())
-    return MacCounts({name: int(macs) for name, macs in by_module.items()}, products, unsupported)
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
+    return analysis
 
 
-def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE, counts: MacCounts | None = None) -> Cost:
+def count_products(analysis: FlopCountAnalysis) -> int:
+    """Sum the MACs of convolutions, linear layers and products of matrices."""
+    return sum(int(macs) for name, macs in analysis.by_operator().items() if name in _PRODUCTS)
+
+
+def count_cost(
+    model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE, analysis: FlopCountAnalysis | None = None
+) -> Cost:
     """Count one image of `image_size` pixels a side; every module's mode is restored afterwards.
 
     Args:
         model: the network.
         image_size: pixels a side.
-        counts: of that size, if they are there already.
+        analysis: `count_macs` of that size, if it is there already.
 
     Raises:
         InputError: the model is on the meta device, or needs a larger image.
     """
-    counts = counts or count_macs(model, image_size)
-    total = counts.by_module[""]
-    spiking = sum(counts.by_module[name] for name in model.spiking_module_names)
+    analysis = analysis or count_macs(model, image_size)
+    by_module = analysis.by_module()
+    total, spiking = int(by_module[""]), sum(int(by_module[name]) for name in model.spiking_module_names)
     return Cost(
         params=sum(p.numel() for p in model.parameters()),
         image_size=image_size,
@@ -151,25 +134,19 @@ def count_cost(model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE, cou
         macs_analog=total - spiking,
         macs_spiking=spiking,
         macs_per_timestep=round(total - spiking + spiking / model.timesteps),
-        unsupported=counts.unsupported,
+        unsupported=dict(analysis.unsupported_ops()),
     )
 
 
 def list_layers(model: ImageClassifier, macs: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:
-    """List every layer in the order of the network; their parameters and MACs add up to the network's.
-
-    Args:
-        model: the network.
-        macs: by module name.
-        outputs: values returned for one image, by module name.
-    """
+    """List every layer in the order of the network, from MACs and outputs by module name; they add up to its own."""
     layers: list[Layer] = []
     inside: str | None = None  # prefix of the parts of an encoder, decoder or neuron: a surrogate is not a layer
     for name, module in model.named_modules():
         prefix = f"{name}." if name else ""
         inner = [f"{prefix}{child}" for child, _ in module.named_children()]
         params = sum(p.numel() for p in module.parameters(recurse=False))
-        own_macs = macs.get(name, 0) - sum(macs.get(child, 0) for child in inner)
+        own_macs = int(macs.get(name, 0) - sum(macs.get(child, 0) for child in inner))
         coder_or_neuron = isinstance(module, (Encoder, Decoder, *NEURONS))
         part = inside is not None and name.startswith(inside)
         if coder_or_neuron or (not inner and not part) or params or own_macs:
@@ -210,18 +187,6 @@ RELU = Price("ReLU", Work(acs=1), reason="a comparison with 0")
 LEAKY_RELU = Price("leaky ReLU", Work(1, 1), reason="a comparison with 0 and a multiplication")
 MOVE = Price("view, copy, concatenation", reason="moves values, computes none")
 
-PRICES: dict[Part, tuple[Price, ...]] = {
-    Part.CODING: (*ENCODER_PRICES, *DECODER_PRICES),
-    Part.NEURONS: NEURON_PRICES,
-    Part.REST: (
-        *(FOLDED_NORM, FOLDED_SCALE, QUANTISED, NORM, ADDITION, PRODUCT, MAXIMUM, MEAN, SUM, RELU, LEAKY_RELU, MOVE),
-    ),
-}
-"""Prices that do not depend on the installed components: the defaults of those that declare none, and the rest.
-
-A price counts every value read or written; of overlapping windows, every value of every window is read.
-"""
-
 _OPERATORS: dict[Price, tuple[str, ...]] = {
     ADDITION: ("add", "add_", "sub", "sub_"),
     PRODUCT: ("mul", "mul_", "div", "div_"),
@@ -237,6 +202,15 @@ _OPERATORS: dict[Price, tuple[str, ...]] = {
         *("_to_copy", "_unsafe_view"),
     ),
 }
+PRICES = (
+    *(*ENCODER_PRICES, *DECODER_PRICES, *NEURON_PRICES),
+    *(FOLDED_NORM, FOLDED_SCALE, QUANTISED, NORM, *_OPERATORS),
+)
+"""Prices that do not depend on the installed components: the defaults of those that declare none, and the rest.
+
+A price counts every value read or written; of overlapping windows, every value of every window is read.
+"""
+
 _BY_OPERATOR = {getattr(torch.ops.aten, name): price for price, names in _OPERATORS.items() for name in names}
 _WINDOWED = (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.avg_pool2d)
 """Operators whose second argument is a window, (k,) or (k, k)."""
@@ -335,13 +309,7 @@ def convolution_pairs(layer: nn.Module, x: Tensor) -> int:
 
 @final
 class Uncounted(NamedTuple):
-    """An operation without a price.
-
-    Attributes:
-        module: the innermost module in which it ran; '' for the network itself.
-        kind: that module's class.
-        operation: as torch names it, `aten.gelu`.
-    """
+    """An operation without a price, as torch names it, and the innermost module in which it ran, '' for the network."""
 
     module: str
     kind: str
@@ -379,7 +347,7 @@ class OperationCounts:
     @property
     def other(self) -> Work:
         """All work outside convolutions and linear layers."""
-        return sum((work for part, work in self.work().items() if part is not Part.SYNAPSES), Work())
+        return sum((work for works in self.elementwise.values() for work in works.values()), Work())
 
     @property
     def synaptic(self) -> Work:
@@ -390,7 +358,7 @@ class OperationCounts:
     @property
     def total(self) -> Work:
         """All work."""
-        return sum(self.work().values(), Work())
+        return self.synaptic + self.other
 
     def work(self) -> dict[Part, Work]:
         """All work, by part."""
@@ -428,8 +396,8 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self._model = model
         self._names = {module: name for name, module in model.named_modules()}
-        self._stack: list[nn.Module] = []
-        self._whole = 0  # modules of the stack that are charged as a whole
+        self._whole = {module for module in self._names if isinstance(module, _WHOLE)}
+        self._stack: list[nn.Module] = []  # modules that run now, the innermost last
         self._layer_output: Tensor | None = None  # of the last convolution or linear layer
         self._synapses: dict[str, Synapses] = {}
         self._rates: dict[str, SpikeRate] = {}
@@ -441,11 +409,12 @@ class Recorder(TorchDispatchMode):
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Count every forward pass inside, in eval mode; no hook stays."""
+        self._stack.clear()  # an exception leaves it as it was
+        self._layer_output = None
         with ExitStack() as stack:
             for module in self._names:
                 stack.callback(module.register_forward_pre_hook(self._enter).remove)
                 stack.callback(module.register_forward_hook(self._leave, with_kwargs=True).remove)
-            stack.callback(self._forget)
             stack.enter_context(only_definitions())  # a compiled kernel is no operator of torch: it would not be seen
             stack.enter_context(self._model.evaluating())
             stack.enter_context(self)
@@ -459,41 +428,34 @@ class Recorder(TorchDispatchMode):
         work = {part: dict(works) for part, works in self._work.items()}
         return OperationCounts(images, tuple(synapses), tuple(rates), work, self._repeated, dict(self._uncounted))
 
-    def _forget(self) -> None:
-        self._stack.clear()
-        self._layer_output = None
-        self._whole = 0
+    @property
+    def _depth(self) -> int:
+        """Number of running modules charged as a whole, without norms around others: timm's call their activation."""
+        *outer, inner = self._stack
+        return sum(each in self._whole and not isinstance(each, NORMS) for each in outer) + (inner in self._whole)
 
     # Modules ----------------------------------------------------------------------------------------------------------
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...]) -> None:
-        self._whole -= self._in_a_norm()
         self._stack.append(module)
-        self._whole += isinstance(module, _WHOLE)
 
     def _leave(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         y = _first_tensor((output,))
         if y is not None:
             self.outputs[self._names[module]] += y.numel()
-        if isinstance(module, _WHOLE):
+        if module in self._whole:
             x = _first_tensor((*args, *kwargs.values()))
             assert x is not None
             assert y is not None
             self._charge(module, x, y)
-            self._whole -= 1
         self._stack.pop()
-        self._whole += self._in_a_norm()
-
-    def _in_a_norm(self) -> bool:
-        """Tell whether the module called now belongs to a norm, such as timm's activations: it is charged by itself."""
-        return bool(self._stack) and isinstance(self._stack[-1], NORMS)
 
     def _charge(self, module: nn.Module, x: Tensor, y: Tensor) -> None:
         name = self._names[module]
         if isinstance(module, LAYERS):
             self._synapses.setdefault(name, Synapses(branch_of(name, self._model))).add(module, x, y)
             self._layer_output = y
-        elif self._whole == 1:  # else inside an encoder, decoder or neuron, which is charged as a whole
+        elif self._depth == 1:  # else inside an encoder, decoder or neuron, which is charged as a whole
             if isinstance(module, (Encoder, *NEURONS)):
                 seen = self._rates.get(name, SpikeRate(name, type(module).__name__, isinstance(module, Encoder), 0, 0))
                 spikes = seen.spikes + int(y.count_nonzero())
@@ -506,7 +468,7 @@ class Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self._stack and not self._whole:
+        if self._stack and not self._depth:
             self._see(func.overloadpacket, args, result)
         return result
 

@@ -136,14 +136,9 @@ _ROUNDING = 1e-9
 @final
 @dataclass(frozen=True)
 class Estimate:
-    """Estimate of one model of energy.
+    """One model's energy of an image, of a network and of its control.
 
-    Attributes:
-        name: the model's.
-        model: its class.
-        network: of one image; None if the model does not run on it.
-        control: the same of the network without spikes; None also if there is none.
-        refusal: why the model does not run.
+    Either is None if the model does not run on it; `refusal` then says why the network's is.
     """
 
     name: str
@@ -173,24 +168,18 @@ class Estimate:
 def estimate_all(
     counts: Sequence[OperationCounts], models: Sequence[Mapping[str, EnergyModel]]
 ) -> tuple[Estimate, ...]:
-    """Return every model's estimate of a network, and of its control if a second one is given.
-
-    Args:
-        counts: of the network, and of its control.
-        models: of each of them, by name.
-    """
+    """Return every model's estimate from counts and models of a network, and of its control if there is one."""
     estimates = []
     for name, model in models[0].items():
-        energies: list[Picojoules | None] = []
-        refusals = []
+        energies: list[Picojoules | str] = []
         for own, each in zip(models, counts, strict=True):
             try:
                 energies.append(own[name].estimate(each))
             except CompositionError as error:
-                energies.append(None)
-                refusals.append(str(error))
-        network, control, *_ = (*energies, None)
-        estimates.append(Estimate(name, type(model), network, control, refusals[0] if refusals else ""))
+                energies.append(str(error))
+        network, control = (each if isinstance(each, Picojoules) else None for each in (*energies, None)[:2])
+        refusal = next((each for each in energies if isinstance(each, str)), "")
+        estimates.append(Estimate(name, type(model), network, control, refusal))
     return tuple(estimates)
 
 
@@ -199,7 +188,7 @@ def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
     models = {
         each.name: (each.network.total / 1e6, each.control.total / 1e6)
         for each in estimates
-        if each.ratio is not None and each.network is not None and each.control is not None
+        if each.network is not None and each.control is not None and each.control.total
     }
     return EnergyRange(models=models) if models else None
 
@@ -207,14 +196,9 @@ def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
 @final
 @dataclass(frozen=True)
 class BreakEven:
-    """Point at which a network would cost what its control costs, under one model, all else equal.
+    """Spike rate at today's T, and T at today's spike rate, at which a network would cost what its control costs.
 
-    Attributes:
-        model: its name.
-        spike_rate: spikes per neuron and timestep at today's T; all layers' spikes change alike, encoders' too.
-        spike_rate_note: why there is none, or that it is a bound.
-        timesteps: T at today's spike rate.
-        timesteps_note: why there is none.
+    Spikes of all layers change alike, encoders' too. A note says why there is no such point, or that it is a bound.
     """
 
     model: str
@@ -223,25 +207,9 @@ class BreakEven:
     timesteps: float | None
     timesteps_note: str
 
-    @property
-    def in_words(self) -> tuple[str, str, str]:
-        """Model, spike rate and T, as a table shows them."""
-        rate, time = self.spike_rate_note, self.timesteps_note
-        if self.spike_rate is not None:
-            rate = f"{rate} rate {self.spike_rate:.3g}".strip()
-        if self.timesteps is not None:
-            time = f"T = {self.timesteps:.3g}" + (f" ({time})" if time else "")
-        return self.model, rate, time
-
 
 def break_even(estimates: Sequence[Estimate], spike_rate: float, timesteps: int) -> tuple[BreakEven, ...]:
-    """Find the break-even of every model that runs on both networks.
-
-    Args:
-        estimates: of `estimate_all`.
-        spike_rate: today's, above 0.
-        timesteps: today's T.
-    """
+    """Find the break-even of every model that runs on both networks, from today's spike rate, above 0, and T."""
     points = []
     for estimate in estimates:
         network, control = estimate.network, estimate.control
@@ -250,26 +218,20 @@ def break_even(estimates: Sequence[Estimate], spike_rate: float, timesteps: int)
         left = control.total - network.total
         rate = spike_rate * (1 + left / network.spikes) if network.spikes else None
         time = timesteps * (1 + left / network.timesteps) if network.timesteps else None
-        rate, rate_note = _judge_rate(rate)
-        if rate is not None and estimate.model.saturates:
+        rate_note = time_note = ""
+        if rate is None:
+            rate_note = "does not depend on spikes"
+        elif rate < 0:
+            rate, rate_note = None, "costs more even without a spike"
+        elif rate > 1:
+            rate, rate_note = None, "costs less at every rate"
+        elif estimate.model.saturates:
             rate_note = "at most" if rate < spike_rate else "at least"
-        points.append(BreakEven(estimate.name, rate, rate_note, *_judge_timesteps(time)))
+        if time is None:
+            time_note = "does not depend on T"
+        elif time < 0:
+            time, time_note = None, "what runs once costs more already"
+        elif time < 1 - _ROUNDING:
+            time_note = "less than one timestep"
+        points.append(BreakEven(estimate.name, rate, rate_note, time, time_note))
     return tuple(points)
-
-
-def _judge_rate(rate: float | None) -> tuple[float | None, str]:
-    if rate is None:
-        return None, "does not depend on spikes"
-    if rate < 0:
-        return None, "costs more even without a spike"
-    if rate > 1:
-        return None, "costs less at every rate"
-    return rate, ""
-
-
-def _judge_timesteps(timesteps: float | None) -> tuple[float | None, str]:
-    if timesteps is None:
-        return None, "does not depend on T"
-    if timesteps < 0:
-        return None, "what runs once costs more already"
-    return timesteps, "less than one timestep" if timesteps < 1 - _ROUNDING else ""

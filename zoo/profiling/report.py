@@ -26,12 +26,11 @@ from zoo.profiling.counting import (
     branch_of,
     count_cost,
     count_macs,
+    count_products,
     list_layers,
 )
 from zoo.profiling.energy import (
     FLOAT32,
-    FORMULA,
-    SOURCE,
     BreakEven,
     Estimate,
     break_even,
@@ -143,43 +142,39 @@ class Profile(Cost):
             return ""
         return f"{UNTRAINED}: its spikes, and what follows from them, say nothing of a trained network"
 
-    @property
-    def basis(self) -> str:
-        """Formula and source of `energy_pj`."""
-        return f"{FORMULA}; {SOURCE}"
-
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
         return {
             "name": self.name,
             "weights": self.weights,
             "num_classes": self.num_classes,
-            **self._cost_json(),
+            **_cost_json(self),
             "params_analog": self.params_analog,
             "params_spiking": self.params_spiking,
             "size_bytes": self.size_bytes,
             "activations": self.activations,
             "first_count": self.first_count,
             "energy_ratio": self.energy_ratio,
-            "energy_ratios": None if self.energy_range is None else self.energy_range.ratios,
+            "energy_ratios": self.energy_range and self.energy_range.ratios,
             "statement": self.statement,
             "caveat": self.caveat,
-            "control": None if self.control is None else self.control.as_control(),
+            "control": self.control
+            and {
+                "name": self.control.name,
+                **_cost_json(self.control),
+                "energy": self.control.activity and energy_json(self.control.activity),
+            },
             "layers": [asdict(layer) for layer in self.layers],
-            "activity": None if self.activity is None else self.activity.to_json(),
-            "energy": None if self.activity is None else energy_json(self.activity),
+            "activity": self.activity and self.activity.to_json(),
+            "energy": self.activity and energy_json(self.activity),
             "energy_models": [estimate.to_json() for estimate in self.estimates],
             "contains_control": self.contains_control,
             "break_even": [asdict(point) for point in self.break_even],
         }
 
-    def as_control(self) -> dict[str, Any]:
-        """Name, cost and energy alone, as JSON: what another profile shows beside itself."""
-        energy = None if self.activity is None else energy_json(self.activity)
-        return {"name": self.name, **self._cost_json(), "energy": energy}
 
-    def _cost_json(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in fields(Cost)}
+def _cost_json(cost: Cost) -> dict[str, Any]:
+    return {field.name: getattr(cost, field.name) for field in fields(Cost)}
 
 
 def profile(
@@ -261,10 +256,10 @@ def profile(
 
 def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profile:
     """Count what does not depend on images."""
-    counts, recorder = count_macs(network, size), Recorder(network)
+    analysis, recorder = count_macs(network, size), Recorder(network)
     with recorder.watching():
         network(blank_image(network, size))
-    cost = count_cost(network, size, counts)
+    cost = count_cost(network, size, analysis)
     spiking = sum(p.numel() for name, p in network.named_parameters() if branch_of(name, network) == "spiking")
     return Profile(
         **vars(cost),
@@ -275,8 +270,8 @@ def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profi
         weights=weights,
         num_classes=network.num_classes,
         activations=sum(layer.outputs for layer in recorder.counts(1).synapses),
-        first_count=counts.products,
-        layers=list_layers(network, counts.by_module, recorder.outputs),
+        first_count=count_products(analysis),
+        layers=list_layers(network, analysis.by_module(), recorder.outputs),
     )
 
 
