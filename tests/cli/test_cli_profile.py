@@ -62,13 +62,12 @@ def test_layer_by_layer_with_every_model(photos: Path) -> None:
     assert max(map(len, text.splitlines())) <= 100
     lines = [" ".join(line.split()) for line in text.splitlines()]
     joined = " ".join(lines)
-    assert any(re.fullmatch(r"stages\.0\.0\.spiking\.conv \w*Conv2d spiking 81 41,472 1,536", line) for line in lines)
-    assert any(line.startswith("stages.0.0.spiking.conv AC (1) 41,472") for line in lines)
+    assert any(
+        re.match(r"stages\.0\.0\.spiking\.conv \w*Conv2d 81 41,472 1,536 [\d,]+ AC \(1\)", line) for line in lines
+    )
     assert "(1) every input is 0 or 1" in lines
-    assert any(line.startswith("stages.0.0.encoder StraightThroughEncoder 0.") for line in lines)
+    assert any(re.match(r"stages\.0\.0\.encoder StraightThroughEncoder .* rate 0\.\d{4}$", line) for line in lines)
     assert [line for line in lines if line.startswith("integrate-and-fire neuron 0 ")]
-    for row in cost["energy_models"]:
-        assert f"{row['name']}: {row['prices']}. Charges {row['charges']}. Leaves out {row['leaves_out']}" in joined
     assert cost["break_even"]
     for point in cost["break_even"]:
         assert point["timesteps"] is None or f"T = {point['timesteps']:.3g}" in joined

@@ -23,7 +23,7 @@ from zoo.errors import InputError
 from zoo.exporting import export_onnx
 from zoo.files import remove_parts, replace_bytes, replace_file
 from zoo.inference.show import save_picture
-from zoo.scaffold import create
+from zoo.scaffold import draft
 
 LIMIT = 700
 """Bytes of a file: less than any of these writes."""
@@ -46,7 +46,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "show.png": picture,
     "model.onnx": onnx,
     "published": published,
-    "zoo-sparkle": lambda out: create("zoo-sparkle", out.parent),
+    "zoo-sparkle": lambda out: draft("zoo-sparkle").write(out.parent),
 }
 FILES = ["show.png", pytest.param("model.onnx", marks=pytest.mark.slow)]
 

@@ -22,7 +22,7 @@ import zoo
 from tests.plugins.installed import run_python
 from zoo.errors import ComponentError, InputError, UnknownComponentError
 from zoo.registry import GROUPS
-from zoo.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, create, draft
+from zoo.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, draft
 
 ROOT = Path(__file__).parents[2]
 NAMES = st.from_regex(r"[Zz]{2}([A-Za-z0-9._-]{0,40}[A-Za-z0-9])?", fullmatch=True)
@@ -33,7 +33,7 @@ COMPONENTS = st.from_regex(r"zz[a-z0-9]{0,22}", fullmatch=True)
 @given(NAMES, COMPONENTS, st.sampled_from(KINDS))
 def test_every_valid_name_makes_a_valid_distribution(name: str, component: str, kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        made = create(name, Path(folder), kind, component)
+        made = draft(name, kind, component).write(Path(folder))
         assert [made] == list(Path(folder).iterdir())
         assert made.name == canonicalize_name(name, validate=True)
         project = tomllib.loads((made / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -54,7 +54,7 @@ def test_every_valid_name_makes_a_valid_distribution(name: str, component: str, 
 @pytest.mark.parametrize("name", ["", "-a", "a b", "../x", "1zoo", "a" * (MAX_DISTRIBUTION + 1), "torch", "json"])
 def test_what_is_no_name_writes_nothing(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        create(name, tmp_path)
+        draft(name).write(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -72,20 +72,20 @@ def test_what_is_no_component_writes_nothing(
     kind: str, component: str | None, error: type[Exception], tmp_path: Path
 ) -> None:
     with pytest.raises(error):
-        create("zoo-sparkle", tmp_path, kind, component)
+        draft("zoo-sparkle", kind, component).write(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
-    made = create("zoo-sparkle", tmp_path)
+    made = draft("zoo-sparkle").write(tmp_path)
     file = made / "zoo_sparkle" / "__init__.py"
     file.write_text("mine", encoding="utf-8")
     with pytest.raises(InputError, match="zoo-sparkle"):
-        create("zoo-sparkle", tmp_path, "encoder")
+        draft("zoo-sparkle", "encoder").write(tmp_path)
     assert file.read_text(encoding="utf-8") == "mine"
     assert [made] == list(tmp_path.iterdir())
     with pytest.raises(InputError, match="missing"):
-        create("zoo-sparkle", tmp_path / "missing")
+        draft("zoo-sparkle").write(tmp_path / "missing")
 
 
 @pytest.mark.parametrize("folder", [Path("two words"), Path("/tmp/it's")])
@@ -121,6 +121,7 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
 def test_linters_find_nothing(kind: str, tmp_path: Path, mypy_cache: Path) -> None:
     made = draft("zoo-sparkle", kind).write(tmp_path)

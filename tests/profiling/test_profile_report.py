@@ -22,7 +22,7 @@ BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd"
 
 
 def test_energy_is_4_6_pj_a_mac_and_0_9_pj_an_ac() -> None:
-    work = {Part.REST: {PRICES[Part.REST][0]: Work(10, 20)}, Part.CODING: {PRICES[Part.CODING][0]: Work(0, 10)}}
+    work = {Part.REST: {PRICES[-1]: Work(10, 20)}, Part.CODING: {PRICES[0]: Work(0, 10)}}
     counts = OperationCounts(4, (), (), work, Work(), {})
     assert counts.total == counts.other == Work(10, 30)
     written = energy_json(counts)
@@ -104,8 +104,6 @@ def test_weights_are_loaded_if_images_need_them() -> None:
     assert (by_name.weights, by_network.weights) == ("weights cifar10", "as given")
     assert by_name.caveat == by_network.caveat == ""
     assert by_name.activity == by_network.activity
-    untrained = profile(zoo.create_model(BUNDLED, num_classes=10), images=images)
-    assert untrained.activity != by_name.activity
 
 
 def test_other_channels_types_and_batches_larger_than_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +120,7 @@ def test_every_price_stands_in_the_documentation() -> None:
     page = (Path(__file__).parents[2] / "docs" / "concepts" / "profile.md").read_text(encoding="utf-8")
     kinds = ("encoder", "decoder", "neuron")
     ours = [each for each in default_registry().components() if each.distribution == "has8-zoo" and each.kind in kinds]
-    prices: set[Price] = {price for each in ours for price in each.load().prices}.union(*PRICES.values())
+    prices: set[Price] = {price for each in ours for price in each.load().prices}.union(PRICES)
     assert len({price.operation for price in prices}) == len(prices)
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("|")]
     table = {row[0]: row[1:] for row in rows}

@@ -14,14 +14,12 @@ import yaml
 import zoo
 from tests.testing import defects
 from tests.testing.defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAMILIES, NEURONS
-from zoo import testing
 from zoo.catalog import catalog_path
 from zoo.registry import default_registry
-from zoo.testing import ComponentTests, DecoderTests, NeuronTests, WeightTests
+from zoo.testing import SUITES, ComponentTests, DecoderTests, NeuronTests, WeightTests
 
 KINDS = {"neuron": NEURONS, "encoder": ENCODERS, "decoder": DECODERS, "backbone": BACKBONES, "family": FAMILIES}
 KINDS["converter"] = CONVERTERS
-SUITES = {suite.kind: suite for suite in (getattr(testing, name) for name in testing.__all__)}
 
 
 @pytest.fixture
@@ -79,7 +77,7 @@ def test_an_exemption_is_a_strict_xfail_of_that_suite_alone() -> None:
     marks = {mark.name: mark.kwargs for mark in Exempt.test_spikes_are_zeros_and_ones.pytestmark}  # type: ignore[attr-defined]
     assert marks["xfail"] == {"reason": "graded spikes, on purpose", "strict": True}
     assert not hasattr(NeuronTests.test_spikes_are_zeros_and_ones, "pytestmark")
-    with pytest.raises(TypeError, match="no_such_check"):
+    with pytest.raises(AttributeError, match="no_such_check"):
         type("Wrong", (NeuronTests,), {"exempt": {"no_such_check": "?"}})
 
 
@@ -92,23 +90,18 @@ def test_a_suite_without_a_name_or_with_a_wrong_one_says_so(name: str, said: str
 
 # Catalogs and weights -------------------------------------------------------------------------------------------------
 
-RECIPE = Path(zoo.__file__).parent / "training" / "recipes" / "finetune.yaml"
-
 
 class Distribution(WeightTests):
-    """A package of the zoo's own weights, with a recipe; it is written before every check."""
+    """A package of the zoo's own weights; its registry.yaml is written before every check."""
 
     name = "mine"
 
     def __init__(self, folder: Path) -> None:
         self.package = folder / "package_of_weights"
         shutil.copytree(Path(zoo.__file__).parent / "pretrained", self.package)
-        (self.package / "recipes").mkdir()
-        shutil.copy(RECIPE, self.package / "recipes" / "quick.yaml")
         self.written: list[dict[str, Any]] = copy.deepcopy(yaml.safe_load(catalog_path().read_text("utf-8"))["weights"])
         for record in self.written:
             record["source"] = f"package:{self.package.name}/{Path(record['source']).name}"
-            record["recipe"] = "recipes/quick.yaml"
 
     @property
     def component(self) -> Any:
@@ -138,8 +131,6 @@ def test_weights_in_order_pass(distribution: Distribution) -> None:
         ({"sha256": "0" * 64}, "its_weights_are_what_it_says", "published"),
         ({"labels": ["cat"]}, "its_weights_are_what_it_says", "labels and channels"),
         ({"source": "package:nowhere/a.safetensors"}, "its_files_are_listed", "list the file"),
-        ({"recipe": "modern"}, "its_recipes_are_in_the_package", "names none of"),
-        ({"recipe": "recipes/slow.yaml"}, "its_recipes_are_in_the_package", "slow.yaml"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

@@ -227,26 +227,29 @@ def _point(word: str, value: float | None, note: str) -> str:
 
 def _layers(profile: Profile) -> Iterator[str | Table]:
     """Yield what `--layers` adds: every layer, and with images how its operations are charged."""
-    activity, header = profile.activity, ("layer", "kind", "branch", "parameters", "MACs", "outputs")
-    rows = [
-        (each.name or "(network)", each.kind, each.branch, each.params, each.macs, each.outputs)
-        for each in profile.layers
-    ]
-    if activity is None:
-        yield "Layers; MACs and outputs of one image, all timesteps"
-        yield _table(header, rows, words=3)
-        return
-    images, rates = activity.images, {each.name: f"{each.rate:.4f}" for each in activity.rates}
-    reasons = list(dict.fromkeys(each.reason for each in activity.synapses))
-    charges = {
-        each.name: f"{each.counted / images:,.0f} {each.operation} ({reasons.index(each.reason) + 1})"
-        for each in activity.synapses
-    }
-    yield "Layers; MACs, outputs and charged operations of one image, all timesteps; spikes per neuron and timestep"
-    more = [(*row, charges.get(str(row[0]), ""), rates.get(str(row[0]), "")) for row in rows]
-    yield _table((*header, "charged", "spike rate"), more, words=3)
-    yield from (f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
+    activity = profile.activity
+    reasons: list[str] = []
+    beside: dict[str, str] = {}
+    if activity is not None:
+        reasons = list(dict.fromkeys(each.reason for each in activity.synapses))
+        beside = {each.name: f"rate {each.rate:.4f}" for each in activity.rates} | {
+            each.name: f"{each.counted / activity.images:,.0f} {each.operation} ({reasons.index(each.reason) + 1})"
+            for each in activity.synapses
+        }
     yield ""
-    yield "Everything else of one image, on average"
-    works = [item for part in activity.elementwise.values() for item in part.items()]
-    yield _table(("operation", "MACs", "ACs"), [(p.operation, w.macs / images, w.acs / images) for p, w in works])
+    yield "Layers of one image, all timesteps; with --data, what is charged or spikes per neuron and timestep"
+    yield _table(
+        ("layer", "kind", "parameters", "MACs", "outputs", "charged"),
+        [
+            (each.name or "(network)", each.kind, each.params, each.macs, each.outputs, beside.get(each.name, ""))
+            for each in profile.layers
+        ],
+        words=2,
+    )
+    yield from (f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
+    if activity is not None:
+        yield ""
+        yield "Everything else of one image, on average"
+        works = [item for part in activity.elementwise.values() for item in part.items()]
+        rows = [(price.operation, work.macs / activity.images, work.acs / activity.images) for price, work in works]
+        yield _table(("operation", "MACs", "ACs"), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
 import keyword
 import re
@@ -34,14 +33,8 @@ MODELS = {
 KINDS = tuple(MODELS)
 """Kinds of plugins that can be made."""
 
-COMMON = {
-    ".github/workflows/test.yml": "common/test.yml.jinja",
-    ".gitignore": "common/gitignore.jinja",
-    "LICENSE": "common/LICENSE.jinja",
-    "README.md": "common/README.md.jinja",
-    "pyproject.toml": "common/pyproject.toml.jinja",
-}
-"""Path → template of the files that every plugin has."""
+COMMON = {"test.yml": ".github/workflows/test.yml", "gitignore": ".gitignore"}
+"""Paths of files that every plugin has, if they are not the template's name."""
 
 MAX_DISTRIBUTION = 64
 MAX_COMPONENT = 24
@@ -50,7 +43,7 @@ MAX_COMPONENT = 24
 OURS = ("has8", "zoo", "weights")
 """Leading words of a distribution that its component does not repeat: `zoo-sparkle` offers `sparkle`."""
 
-RESERVED = frozenset({"build", "dist", "test_conformance", "tests"})
+RESERVED = frozenset({"build", "dist", "tests"})
 """Package names that would collide with other folders of the new plugin."""
 
 _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -59,13 +52,7 @@ _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 @final
 @dataclass(frozen=True)
 class PluginDraft:
-    """A distribution that is not written yet; `draft` makes one of valid names.
-
-    Attributes:
-        distribution: normalised name (`zoo-sparkle`), also of the folder.
-        kind: one of `KINDS`.
-        component: as it stands in a model's name (`sparkle`).
-    """
+    """A distribution that is not written yet, of the kind `kind`, whose component is called `component` in names."""
 
     distribution: str
     kind: str
@@ -106,10 +93,12 @@ class PluginDraft:
             keep_trailing_newline=True,
             autoescape=False,
         )
-        templates = dict(COMMON)
+        templates = {}
         for template in environment.list_templates():
-            folder, _, file = template.removesuffix(".jinja").rpartition("/")
-            if folder == self.kind:
+            folder, _, file = template.removesuffix(".jinja").partition("/")
+            if folder == "common":
+                templates[COMMON.get(file, file)] = template
+            elif folder == self.kind:
                 templates[f"{'tests' if file.startswith('test_') else self.package}/{file}"] = template
         major, minor = zoo.__version__.split(".")[:2]
         given = {
@@ -132,7 +121,7 @@ class PluginDraft:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; make it first, or name one that there is")
         try:
-            if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+            if target.is_file() or (target.is_dir() and any(target.iterdir())):
                 raise InputError(f"{target} exists and is not empty; nothing is written over: move it, or rename yours")
             write_folder(target, {path: text.encode() for path, text in self.files().items()})
         except OSError as error:
@@ -140,11 +129,7 @@ class PluginDraft:
         return target
 
     def next_commands(self, written: Path) -> list[str]:
-        """List commands to type next: install it, test it, see it.
-
-        Args:
-            written: the folder that `write` returned.
-        """
+        """List commands to type next, for the folder that `write` returned: install it, test it, see it."""
         place = str(written) if written.is_absolute() else f"./{written}"
         return [
             f"pip install -e {shlex.quote(f'{place}[test]')}",
@@ -167,17 +152,10 @@ def draft(name: str, kind: str = "neuron", component: str | None = None) -> Plug
         ComponentError: the component's name is not valid, or is taken.
     """
     if kind not in KINDS:
-        valid = f"valid: {', '.join(KINDS)}"
-        raise UnknownComponentError(
-            f"no plugin of kind {shorten(str(kind))} can be made{suggest(str(kind), KINDS)}; {valid}"
-        )
+        near, valid = suggest(kind, KINDS), ", ".join(KINDS)
+        raise UnknownComponentError(f"no plugin of kind {shorten(kind)} can be made{near}; valid: {valid}")
     distribution = _distribution_name(name)
     return PluginDraft(distribution, kind, _component_name(component, distribution))
-
-
-def create(name: str, folder: Path, kind: str = "neuron", component: str | None = None) -> Path:
-    """Write a complete distribution with one working component to `folder`/`name`; raises as `draft` and `write`."""
-    return draft(name, kind, component).write(folder)
 
 
 def _distribution_name(text: str) -> str:
@@ -191,12 +169,8 @@ def _distribution_name(text: str) -> str:
     package = name.replace("-", "_")
     if _is_pythons(package) or package in RESERVED:
         raise InputError(f"package {package!r} would hide another one; choose another name, such as 'zoo-{name}'")
-    try:
-        version = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        version = ""
-    if version or importlib.util.find_spec(package) is not None:
-        raise InputError(f"{name} {version} is installed already; uninstall it, or choose another name")
+    if importlib.util.find_spec(package) is not None:
+        raise InputError(f"{name} is installed already; uninstall it, or choose another name")
     return name
 
 

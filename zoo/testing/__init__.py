@@ -33,15 +33,30 @@ __all__ = [
     "FamilyTests",
     "NeuronTests",
     "WeightTests",
+    "suites_of",
 ]
+
+SUITES: dict[str, type[ComponentTests]] = {
+    "backbone": BackboneTests,
+    "catalog": CatalogTests,  # WeightTests asks for more than a catalog owes
+    "command": CommandTests,
+    "converter": ConverterTests,
+    "decoder": DecoderTests,
+    "encoder": EncoderTests,
+    "energy_model": EnergyModelTests,
+    "family": FamilyTests,
+    "neuron": NeuronTests,
+}
+"""Kind of component → its suite."""
 
 
 def suites_of(distribution: str) -> dict[str, type[ComponentTests]]:
-    """Make a test class for every component of an installed distribution, by class name `Test__KIND__NAME`."""
-    suites = {suite.kind: suite for suite in (globals()[name] for name in __all__)}
-    suites["catalog"] = CatalogTests  # WeightTests asks for more than a catalog owes
+    """Make a test class for every component of an installed distribution, by class name `Test__KIND__NAME`.
+
+    In a test file `globals().update(suites_of("zoo-sparkle"))` does without a class for each.
+    """
     return {
-        f"Test__{each.kind}__{each.name}": type("Suite", (suites[each.kind],), {"name": f"{distribution}:{each.name}"})
+        f"Test__{each.kind}__{each.name}": type("Suite", (SUITES[each.kind],), {"name": f"{distribution}:{each.name}"})
         for each in default_registry().components()
         if each.distribution == distribution
     }

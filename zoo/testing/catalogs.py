@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import torch
@@ -59,17 +58,7 @@ def _verify(record: WeightRecord) -> None:
 
 
 class WeightTests(CatalogTests):
-    """A distribution of weights: registry.yaml, weight files and the recipes they were trained by in one package.
-
-    Attributes:
-        largest_megabytes: limit for all weight files of the package together.
-    """
-
-    largest_megabytes: ClassVar[float] = 60
-
-    def folder(self) -> Path:
-        """Return the package's folder."""
-        return Path(self.load()).parent
+    """A distribution of weights: registry.yaml and weight files in one package."""
 
     def test_its_weights_load_by_name(self) -> None:
         """Every weight is listed and, asked for by its name, classifies a batch into as many classes as it says."""
@@ -82,27 +71,11 @@ class WeightTests(CatalogTests):
             assert logits.shape == (2, len(record.labels)), f"{record.name}: one label a class"
 
     def test_its_files_are_listed(self) -> None:
-        """Every weight file of the package belongs to a record; together they fit into a wheel."""
-        files = sorted(self.folder().glob("*.safetensors"))
+        """Every weight file of the package belongs to a record."""
+        files = sorted(path.name for path in Path(self.load()).parent.glob("*.safetensors"))
         listed = {record.source for record in self.records()}
-        unlisted = [file.name for file in files if f"package:{self.component.target}/{file.name}" not in listed]
+        unlisted = [file for file in files if f"package:{self.component.target}/{file}" not in listed]
         assert not unlisted, f"no record has the source {', '.join(unlisted)}; list the file or leave it out"
-        size = sum(file.stat().st_size for file in files) / 1e6
-        assert size <= self.largest_megabytes, f"the weight files take {size:.1f} MB; publish them on the Hub"
-
-    def test_its_recipes_are_in_the_package(self) -> None:
-        """Every record names recipes of the package, each of which can be read."""
-        from zoo.training import load_recipe
-
-        recipes = {f"recipes/{path.name}": path for path in (self.folder() / "recipes").glob("*.yaml")}
-        if not recipes:
-            pytest.skip("the package holds no recipes/*.yaml")
-        for path in recipes.values():
-            load_recipe(path)
-        for record in self.records():
-            named = {word.strip(",;") for word in record.recipe.split() if word.startswith("recipes/")}
-            assert named, f"the recipe of {record.name} names none of {', '.join(recipes)}"
-            assert named <= recipes.keys(), f"the recipe of {record.name} names {named - recipes.keys()}"
 
 
 class ConverterTests(ClassTests):

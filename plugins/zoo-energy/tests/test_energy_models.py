@@ -21,7 +21,7 @@ from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
 from zoo.profiling.counting import Recorder
 from zoo.profiling.energy import energy_models, estimate_all, range_of
-from zoo.testing import EnergyModelTests
+from zoo.testing import suites_of
 
 IMAGE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, None]
 """The corner meets one of the four taps of a 2×2 kernel, the centre all four."""
@@ -90,24 +90,7 @@ def totals(estimates: Iterable[Estimate]) -> dict[str, float]:
     return {each.name: each.network.total for each in estimates if each.network is not None}
 
 
-class TestLoihi(EnergyModelTests):
-    name = "loihi-synapses"
-
-
-class TestSpikeSimDense(EnergyModelTests):
-    name = "spikesim-dense"
-
-
-class TestSpikeSimEvent(EnergyModelTests):
-    name = "spikesim-event"
-
-
-class TestSpikingjellyCompute(EnergyModelTests):
-    name = "spikingjelly-compute"
-
-
-class TestSpikingjellyMemory(EnergyModelTests):
-    name = "spikingjelly-memory"
+globals().update(suites_of("zoo-energy"))  # the zoo's conformance kit on every model
 
 
 # T = 2 timesteps of four outputs and four taps. Spikes and weights that meet: (1 + 4) · 2. Currents are 1.2 where the

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from zoo.testing import ConverterTests, FamilyTests
+from zoo.testing import FamilyTests, suites_of
+
+globals().update({name: suite for name, suite in suites_of("zoo-spikingjelly").items() if "converter" in name})
 
 
 class TestSpikingjelly(FamilyTests):
     name = "sj"
     names = ("sj_spikformerti", "sj_maxformercifar")
     image_size = 16
-
-
-class TestSew(ConverterTests):
-    name = "sew"
-
-
-class TestSpikformer(ConverterTests):
-    name = "spikformer"
-
-
-class TestQkformer(ConverterTests):
-    name = "qkformer"
-
-
-class TestSdt(ConverterTests):
-    name = "sdt"
-
-
-class TestMsResNet(ConverterTests):
-    name = "msresnet"
-
-
-class TestStep(ConverterTests):
-    name = "step"
