@@ -28,6 +28,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from torchvision.transforms.v2 import functional as alter
 
 from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
+from tools.put_block import put_block
 from zoo.catalog import WeightRecord, default_catalog, read_file
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit, load_data
@@ -35,7 +36,6 @@ from zoo.data.images import Transform
 from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
 from zoo.files import replace_bytes
-from zoo.hub.publish import put_block
 from zoo.weights import stated_preprocessing
 
 BATCH, BINS = 250, 15

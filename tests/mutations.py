@@ -86,7 +86,7 @@ FAULTS = [
     Fault("weights.py", "(len(data), digest) != (weight.size, weight.sha256)", "len(data) != weight.size", WEIGHTS),
     Fault("weights.py", "    _check_finite(place, state, own)\n", "", WEIGHTS),
     Fault("weights.py", "* (channels / in_chans)", "* (in_chans / channels)", ("tests/test_factory.py", *WEIGHTS)),
-    Fault("weights.py", 'if section.get("format") not in (1, 2):', "if False:", WEIGHTS),
+    Fault("weights.py", "format: Literal[2]", "format: int", WEIGHTS),
     Fault("weights.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
     # checkpoints and evaluation
     Fault("training/checkpoint.py", "if before.get(key) != identity.get(key)", 'if key == "model"', RUNS),

@@ -12,12 +12,12 @@ from typing import Annotated
 import torch
 import typer
 
+from tools.put_block import put_block
 from zoo.catalog import EnergyRange, WeightRecord, read_file
 from zoo.data import ImageSplit, load_split
 from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.files import replace_bytes
-from zoo.hub.publish import put_block
 from zoo.profiling import profile
 from zoo.registry import default_registry, parse_name
 

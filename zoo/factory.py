@@ -6,11 +6,8 @@ takes it from there, and builds from there.
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,10 +18,9 @@ from torch import Tensor, nn
 
 from zoo import weights
 from zoo.backbones.layers import guard_convolutions
-from zoo.catalog import Catalog, Preprocessing, StoredWeight, default_catalog
+from zoo.catalog import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import (
     CompositionError,
     MissingPluginError,
@@ -35,12 +31,12 @@ from zoo.errors import (
     UnpinnedWarning,
     WeightError,
     check_count,
+    check_flag,
     install_plugin,
     is_installed,
     shorten,
     suggest,
 )
-from zoo.files import is_folder
 from zoo.hub.read import Hub
 from zoo.names import (
     HubRepository,
@@ -67,7 +63,6 @@ def create_model(
     in_chans: int | None = None,
     *,
     features_only: Literal[True],
-    out_indices: int | Sequence[int] | None = None,
     **keywords: Any,
 ) -> FeatureMaps: ...
 
@@ -79,20 +74,8 @@ def create_model(
     num_classes: int | None = None,
     in_chans: int | None = None,
     *,
-    checkpoint_path: Path | str | None = None,
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
-    cache_dir: Path | str | None = None,
-    endpoint: str | None = None,
-    token: str | None = None,
-    registry: Registry | None = None,
-    catalog: Catalog | None = None,
-    encoder_options: Mapping[str, OptionValue] | None = None,
-    decoder_options: Mapping[str, OptionValue] | None = None,
-    neuron_options: Mapping[str, OptionValue] | None = None,
     features_only: Literal[False] = False,
-    out_indices: None = None,
-    **options: OptionValue,
+    **keywords: Any,
 ) -> ImageClassifier: ...
 
 
@@ -174,7 +157,7 @@ def create_model(
     given = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
     opened = open_model(
         name,
-        required=_is_true(pretrained),
+        required=pretrained is not None and check_flag("pretrained", pretrained),
         endpoint=endpoint,
         cache_dir=cache_dir,
         token=token,
@@ -241,7 +224,6 @@ def build_model(
     num_classes: int,
     in_chans: int = DEFAULT_CHANNELS,
     registry: Registry | None = None,
-    keywords: Collection[str] = (),
 ) -> ImageClassifier:
     """Build the freshly initialised network of a spec, with the spec's options.
 
@@ -249,7 +231,6 @@ def build_model(
         spec: a parsed name.
         num_classes, in_chans: as for `create_model`.
         registry: components to build from; the installed ones by default.
-        keywords: of the caller: an unknown option may be one of them, misspelt.
 
     Raises:
         OptionError, CompositionError, ComponentError: as `create_model` does.
@@ -258,8 +239,7 @@ def build_model(
     family = registry.load("family", spec.family)()
     unknown = sorted(set(spec.options.get("family", {})) - family.options)
     if unknown:
-        valid = {*family.options, *keywords}
-        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], valid, cutoff=0.75)}")
+        raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], family.options)}")
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
     request = BuildRequest(spec, registry, classes, channels)
@@ -292,6 +272,181 @@ class Places(TypedDict, total=False):
     catalog: Catalog | None
 
 
+@final
+@dataclass(frozen=True)
+class OpenedModel:
+    """A resolved name, with all that is needed to build it.
+
+    Attributes:
+        spec: of the network.
+        places: that it was looked for in.
+        weight: the record of its weight; None if the name has none.
+        source: of the bytes of the weight.
+        published: weights that the network's own publisher has, if no record lists one.
+    """
+
+    spec: Spec
+    places: Places = field(default_factory=Places)
+    weight: StoredWeight | None = None
+    source: Source | None = None
+    published: PublishedWeights | None = None
+
+    @property
+    def registry(self) -> Registry:
+        """Components to build from."""
+        return self.places.get("registry") or default_registry()
+
+    @property
+    def catalog(self) -> Catalog:
+        """Listed weights."""
+        return self.places.get("catalog") or default_catalog()
+
+    @property
+    def hub(self) -> Hub:
+        """The Hub that it comes from."""
+        return Hub(self.places.get("endpoint"), self.places.get("cache_dir"), self.places.get("token"))
+
+    @property
+    def known(self) -> StoredWeight | PublishedWeights | None:
+        """What is known of its weight; None without one."""
+        return self.weight or self.published
+
+    @property
+    def is_listed(self) -> bool:
+        """False for a repository or folder, which was named by its place."""
+        return self.weight is None or isinstance(self.weight, WeightRecord)
+
+    @property
+    def loads(self) -> str:
+        """The argument of `create_model` for it: a repository at its commit, a folder, or the name."""
+        return str(self.spec) if self.is_listed else str(self.source)
+
+    @property
+    def weight_name(self) -> str:
+        """Name of its weight, listed or its own publisher's; '' if it has none."""
+        published = str(self.spec) if self.published else ""
+        return self.weight.name if self.weight else published
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for every class of its weight; none without a weight."""
+        if self.published is not None:
+            return self.published.stated.labels or weights.default_labels(self.published.num_classes)
+        return self.weight.labels if self.weight else ()
+
+    def preprocessing(self, image_size: int | None = None) -> Preprocessing:
+        """Return how images are prepared for its weight, at `image_size` if that is given."""
+        stated = weights.preprocessing_of(self.known)
+        return stated if image_size is None else stated.model_copy(update={"size": image_size})
+
+    @property
+    def weights_in_words(self) -> str:
+        """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
+        return f"weights {self.known.tag}" if self.known else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+
+    def build(
+        self,
+        pretrained: bool | None = None,
+        num_classes: int | None = None,
+        in_chans: int | None = None,
+        *,
+        checkpoint_path: Path | str | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        warn: bool = False,
+        **options: OptionValue,
+    ) -> ImageClassifier:
+        """Build the network; arguments and errors are those of `create_model`.
+
+        Args:
+            warn: give a `NewHeadWarning` if the last layer is not the weight's.
+        """
+        if checkpoint_path is not None and (pretrained or self.known):
+            raise OptionError(
+                f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
+                f"without a weight: {self.spec.untagged()}"
+            )
+        trained = pretrained is not False and self.known is not None
+        loaded = self._read(trained, checkpoint_path)
+        spec = (self.spec if trained else self.spec.untagged()).with_options({"family": options})
+        classes = loaded.num_classes if num_classes is None else num_classes
+        channels = loaded.in_chans if in_chans is None else in_chans
+        is_whole = loaded.state is not None and classes in (0, loaded.num_classes)  # no layer stays random
+        place = torch.device(device or "cpu")
+        # A device as context costs a tenth of all the rest.
+        with (
+            torch.random.fork_rng([place] if place.type == "cuda" else []) if is_whole else nullcontext(),
+            nullcontext() if device is None else place,
+        ):
+            model = build_model(spec, classes, channels, self.registry)
+        if dtype is not None:
+            model = model.to(dtype=dtype)
+        model.pretrained_cfg = weights.describe(model, self.known if trained else None, **loaded.facts)
+        if loaded.state is None:
+            return model
+        weights.load(model, loaded.state, loaded.place, loaded.num_classes, loaded.in_chans)
+        if warn and not is_whole:
+            warnings.warn(
+                f"{loaded.place} has a last layer for {loaded.num_classes} classes; the one for {model.num_classes} is "
+                "new and random, and differs on every call: train it, or leave num_classes out",
+                NewHeadWarning,
+                stacklevel=3,  # the caller of create_model
+            )
+        return model
+
+    def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
+        """Build the same network on every call: with its weight, if there is one, and all else from a fixed seed.
+
+        torch's generator is left as it was.
+
+        Args:
+            pretrained: False leaves the weight out.
+            **keywords: further ones of `build`.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(UNTRAINED_SEED)
+            return self.build(pretrained, **keywords)
+
+    def _read(self, trained: bool, checkpoint_path: Path | str | None) -> _Loaded:
+        """Read the tensors to load, if any, with the classes and channels of their network."""
+        if checkpoint_path is not None:
+            state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
+            described = describe_model(self.spec, registry=self.registry)
+            return _Loaded(*weights.count_classes(described, state, place), state, place)
+        if self.known is None:
+            return _Loaded()
+        counts = self.known.num_classes, self.known.in_chans
+        if self.published is not None and trained:
+            state, facts = weights.read_published(self.published, self.hub)
+            return _Loaded(*counts, state, facts["source"], facts)
+        if self.weight is None or self.source is None or (self.is_listed and not trained):
+            return _Loaded(*counts)
+        data = weights.read_weight(self.weight, self.source, self.hub)
+        state = weights.parse_weight(data, self.weight.name)
+        if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
+            weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
+        return _Loaded(*counts, state if trained else None, self.weight.name, {"source": str(self.source)})
+
+
+@final
+@dataclass(frozen=True)
+class _Loaded:
+    """Tensors to load into a network.
+
+    Attributes:
+        num_classes, in_chans: of the network that they belong to.
+        state: key → tensor; None for a network that stays untrained.
+        place: what messages call them.
+        facts: further entries of `pretrained_cfg`.
+    """
+
+    num_classes: int = DEFAULT_CLASSES
+    in_chans: int = DEFAULT_CHANNELS
+    state: Mapping[str, Tensor] | None = None
+    place: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
 def open_model(
     name: str,
     *,
@@ -318,287 +473,57 @@ def open_model(
     Raises:
         ModelNameError, MissingPluginError, HubError, WeightError: as `create_model` does.
     """
-    hub = Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
-    stock = Stock(hub, places.get("registry") or default_registry(), places.get("catalog"))
-    opened = stock.open(name, required, listed)
+    reference = parse_reference(name) if isinstance(name, str) else None
+    opened = _open_reference(reference, places) if reference else _open_name(name, required, listed, places)
     return replace(opened, spec=opened.spec.with_options(options or {}))
 
 
-@final
-@dataclass(frozen=True)
-class Stock:
-    """The sources of models.
+def _open_name(name: str, required: bool, listed: bool, places: Places) -> OpenedModel:
+    try:
+        spec = parse_name(name, places.get("registry"))
+    except ModelNameError as error:
+        if "/" not in str(name):
+            raise
+        raise type(error)(f"{error}; write a repository as hf-hub:org/name, and a folder as local-dir:path") from error
+    opened = OpenedModel(spec, places)
+    if not (required or spec.tag or (listed and opened.catalog.weights_of(spec))):
+        return opened
+    if not any(spec.tag in (None, record.tag) for record in opened.catalog.weights_of(spec)):
+        family = opened.registry.load("family", spec.family)()
+        published = family.published(dict(spec.fields), spec.tag)
+        if published is not None:
+            return replace(opened, spec=spec.tagged(published.tag), published=published)
+    record = opened.catalog.weight(spec)
+    check_providers(spec, record.providers, record.name, opened.registry)
+    return replace(opened, spec=record.spec_of(spec), weight=record, source=record.location)
 
-    Attributes:
-        hub: repositories.
-        registry: components.
-        given_catalog: listed weights; None for the installed ones, which are read when a name needs them.
-    """
 
-    hub: Hub = field(default_factory=Hub)
-    registry: Registry = field(default_factory=default_registry)
-    given_catalog: Catalog | None = None
-
-    @property
-    def catalog(self) -> Catalog:
-        """Listed weights."""
-        return self.given_catalog or default_catalog()
-
-    def open(self, name: str, required: bool = False, listed: bool = False) -> OpenedModel:
-        """Resolve a name; takes and raises as `open_model` does."""
-        reference = parse_reference(name) if isinstance(name, str) else None
-        if isinstance(reference, LocalFolder):
-            return self._open_stored(weights.read_folder(reference.path), reference)
-        if reference is not None:
-            return self._open_repository(reference)
-        try:
-            spec = parse_name(name, self.registry)
-        except ModelNameError as error:
-            hint = _meant_reference(name) if isinstance(name, str) else ""
-            if not hint:
-                raise
-            raise type(error)(f"{error}; {hint}") from error
-        if not (required or spec.tag or (listed and self.catalog.weights_of(spec))):
-            return OpenedModel(spec, self)
-        if not any(spec.tag in (None, record.tag) for record in self.catalog.weights_of(spec)):
-            family = self.registry.load("family", spec.family)()
-            published = family.published(dict(spec.fields), spec.tag)
-            if published is not None:
-                return OpenedModel(spec.tagged(published.tag), self, published=published)
-        record = self.catalog.weight(spec)
-        check_providers(spec, record.providers, record.name, self.registry)
-        return OpenedModel(record.spec_of(spec), self, record, record.location)
-
-    def _open_repository(self, reference: HubRepository) -> OpenedModel:
-        pinned = self.hub.pin(reference)
+def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> OpenedModel:
+    """Resolve a config.json, whose spec must be what its name says."""
+    source: Source = reference
+    if isinstance(reference, LocalFolder):
+        weight = weights.read_folder(reference.path)
+    else:
+        hub = Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
+        source = pinned = hub.pin(reference)
         if reference.revision is None:
-            warnings.warn(
-                f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever",
-                UnpinnedWarning,
-                stacklevel=_level_of_caller(),
-            )
-        config = self.hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES)
-        return self._open_stored(weights.read_config(config, str(pinned)), pinned)
-
-    def _open_stored(self, weight: StoredWeight, source: Source) -> OpenedModel:
-        """Resolve a config.json, whose spec must be what its name says."""
-        place = str(source)
-        try:
-            spec = parse_name(weight.variant, self.registry)
-        except UnknownComponentError as error:
-            missing = {name: version for name, version in weight.providers.items() if not is_installed(name)}
-            if not missing:
-                advice = "if it was registered by zoo.register where this weight was made, register it here first"
-                raise type(error)(f"{place}: {error}; {advice}") from error
-            packages = ", ".join(f"{name} (it was made with {version})" for name, version in missing.items())
-            commands = ", ".join(install_plugin(name) for name in missing)
-            raise MissingPluginError(f"{place} needs {packages}; install with: {commands} ({error})") from error
-        check_providers(spec, weight.providers, place, self.registry)
-        stored = weight.spec_of(spec)
-        if weight.spec != stored.untagged().to_json():
-            raise WeightError(
-                f"{place}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
-            )
-        return OpenedModel(stored, self, weight, source, referenced=True)
-
-
-@final
-@dataclass(frozen=True)
-class OpenedModel:
-    """A resolved name, with all that is needed to build it.
-
-    Attributes:
-        spec: of the network.
-        stock: its sources.
-        weight: the record of its weight; None if the name has none.
-        source: of the bytes of the weight.
-        referenced: a repository or folder was named, not a model.
-        published: weights that the network's own publisher has, if no record lists one.
-    """
-
-    spec: Spec
-    stock: Stock = field(default_factory=Stock)
-    weight: StoredWeight | None = None
-    source: Source | None = None
-    referenced: bool = False
-    published: PublishedWeights | None = None
-
-    @property
-    def registry(self) -> Registry:
-        """Components to build from."""
-        return self.stock.registry
-
-    @property
-    def places(self) -> Places:
-        """Keywords of `create_model` and `open_model` for other models from the same places."""
-        hub, catalog = self.stock.hub, self.stock.given_catalog
-        return Places(
-            endpoint=hub.endpoint, cache_dir=hub.cache_dir, token=hub.token, registry=self.registry, catalog=catalog
+            message = f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever"
+            warnings.warn(message, UnpinnedWarning, stacklevel=4)  # the caller of create_model
+        weight = weights.read_config(hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES), str(pinned))
+    registry = places.get("registry") or default_registry()
+    try:
+        spec = parse_name(weight.variant, registry)
+    except UnknownComponentError as error:
+        missing = [name for name in weight.providers if not is_installed(name)]
+        if not missing:
+            advice = "if it was registered by zoo.register where this weight was made, register it here first"
+            raise type(error)(f"{source}: {error}; {advice}") from error
+        commands = ", ".join(install_plugin(name) for name in missing)
+        raise MissingPluginError(f"{source} needs {', '.join(missing)}; install with: {commands} ({error})") from error
+    check_providers(spec, weight.providers, str(source), registry)
+    stored = weight.spec_of(spec)
+    if weight.spec != stored.untagged().to_json():
+        raise WeightError(
+            f"{source}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         )
-
-    @property
-    def loads(self) -> str:
-        """The argument of `create_model` for it: a repository at its commit, a folder, or the name."""
-        return str(self.source) if self.referenced else str(self.spec)
-
-    @property
-    def weight_name(self) -> str:
-        """Name of its weight, listed or its own publisher's; '' if it has none."""
-        published = str(self.spec) if self.published else ""
-        return self.weight.name if self.weight else published
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """A name for every class of its weight; none without a weight."""
-        if self.published is not None:
-            return self.published.stated.labels or weights.default_labels(self.published.num_classes)
-        return self.weight.labels if self.weight else ()
-
-    def preprocessing(self, image_size: int | None = None) -> Preprocessing:
-        """Return how images are prepared for its weight, at `image_size` if that is given."""
-        stated = self.weight.preprocessing if self.weight else Preprocessing(size=DEFAULT_IMAGE_SIZE)
-        if self.published is not None:
-            stated = weights.preprocessing_of_published(self.published)
-        return stated if image_size is None else stated.model_copy(update={"size": image_size})
-
-    @property
-    def weights_in_words(self) -> str:
-        """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
-        tag = self.weight.tag if self.weight else self.spec.tag
-        return f"weights {tag}" if self.weight_name else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
-
-    def build(
-        self,
-        pretrained: bool | None = None,
-        num_classes: int | None = None,
-        in_chans: int | None = None,
-        *,
-        checkpoint_path: Path | str | None = None,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        warn: bool = False,
-        **options: OptionValue,
-    ) -> ImageClassifier:
-        """Build the network; arguments and errors are those of `create_model`.
-
-        Args:
-            warn: give a `NewHeadWarning` if the last layer is not the weight's.
-        """
-        if checkpoint_path is not None and (_is_true(pretrained) or self.weight_name):
-            raise OptionError(
-                f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
-                f"without a weight: {self.spec.untagged()}"
-            )
-        trained = pretrained is not False and bool(self.weight_name)
-        loaded = self._read(trained, checkpoint_path)
-        spec = (self.spec if trained else self.spec.untagged()).with_options({"family": options})
-        classes = loaded.num_classes if num_classes is None else num_classes
-        channels = loaded.in_chans if in_chans is None else in_chans
-        is_whole = loaded.state is not None and classes in (0, loaded.num_classes)  # no layer stays random
-        place = torch.device(device or "cpu")
-        # A device as context costs a tenth of all the rest.
-        with (
-            torch.random.fork_rng([place] if place.type == "cuda" else []) if is_whole else nullcontext(),
-            nullcontext() if device is None else place,
-        ):
-            model = build_model(spec, classes, channels, self.registry, _keywords() if options else ())
-        if dtype is not None:
-            model = model.to(dtype=dtype)
-        model.pretrained_cfg = weights.describe(model, self.weight if trained else None, self.source)
-        if loaded.state is None:
-            return model
-        weights.load(model, loaded.state, loaded.place, loaded.num_classes, loaded.in_chans)
-        if self.published is not None and loaded.source is not None:
-            model.pretrained_cfg = weights.describe_published(model, self.published, loaded.source, loaded.sha256)
-        if warn and not is_whole:
-            warnings.warn(
-                f"{loaded.place} has a last layer for {loaded.num_classes} classes; the one for {model.num_classes} is "
-                "new and random, and differs on every call: train it, or leave num_classes out",
-                NewHeadWarning,
-                stacklevel=_level_of_caller(),
-            )
-        return model
-
-    def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
-        """Build the same network on every call: with its weight, if there is one, and all else from a fixed seed.
-
-        torch's generator is left as it was.
-
-        Args:
-            pretrained: False leaves the weight out.
-            **keywords: further ones of `build`.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(UNTRAINED_SEED)
-            return self.build(bool(self.weight_name) if pretrained is None else pretrained, **keywords)
-
-    def _read(self, trained: bool, checkpoint_path: Path | str | None) -> _Loaded:
-        """Read the tensors to load, if any, with the classes and channels of their network."""
-        if checkpoint_path is not None:
-            state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
-            described = describe_model(self.spec, registry=self.registry)
-            return _Loaded(*weights.count_classes(described, state, place), state, place)
-        known = self.published or self.weight
-        if known is None:
-            return _Loaded()
-        counts = known.num_classes, known.in_chans
-        if self.published is not None and trained:
-            state, repository, sha256 = weights.read_published(self.published, self.stock.hub)
-            return _Loaded(*counts, state, str(repository), repository, sha256)
-        if self.weight is None or self.source is None or not (trained or self.referenced):
-            return _Loaded(*counts)
-        data = weights.read_weight(self.weight, self.source, self.stock.hub)
-        state = weights.parse_weight(data, self.weight.name)
-        if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
-            weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
-        return _Loaded(*counts, state if trained else None, self.weight.name)
-
-
-@final
-@dataclass(frozen=True)
-class _Loaded:
-    """Tensors to load into a network.
-
-    Attributes:
-        num_classes, in_chans: of the network that they belong to.
-        state: key → tensor; None for a network that stays untrained.
-        place: what messages call them.
-        source, sha256: of a publisher's file.
-    """
-
-    num_classes: int = DEFAULT_CLASSES
-    in_chans: int = DEFAULT_CHANNELS
-    state: Mapping[str, Tensor] | None = None
-    place: str = ""
-    source: Source | None = None
-    sha256: str = ""
-
-
-def _is_true(pretrained: bool | None) -> bool:
-    """Return a flag of `create_model`; raises `OptionError` for a tag."""
-    if pretrained is not None and not isinstance(pretrained, bool):
-        raise OptionError(f"pretrained must be True or False, not {pretrained!r}; choose weights by tag: name.tag")
-    return bool(pretrained)
-
-
-def _keywords() -> frozenset[str]:
-    """Names of the arguments of `create_model`, beside the options of families."""
-    return frozenset(inspect.signature(create_model).parameters) - {"name", "options"}
-
-
-def _meant_reference(text: str) -> str:
-    """Return the reference that a text probably stands for, as the end of an error; '' if none."""
-    place = re.sub(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|/$", "", text)
-    if place and is_folder(Path(place)):
-        return f"for the folder of that name write {shorten(f'local-dir:{place}', 120)}"
-    if re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}(@[0-9a-f]{40})?", place, re.ASCII):
-        return f"for a repository of the Hub write hf-hub:{place}"
-    return ""
-
-
-def _level_of_caller() -> int:
-    """The stack level of the first caller outside the zoo, as the function that warns sees it."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "zoo":
-        level, frame = level + 1, frame.f_back
-    return level
+    return OpenedModel(stored, places, weight, source)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
@@ -26,7 +24,6 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
-from zoo.files import is_file
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, LocalFolder, PackageFile, Source, Spec
 from zoo.registry import package_file
@@ -37,6 +34,7 @@ RUN = "run.json"
 """Written by `zoo train` from its start on; config.json comes at the end."""
 MAX_CONFIG_BYTES = 8 << 20
 """A million labels fit."""
+NO_MODEL = "local-dir: names a folder that `zoo publish --to-dir` wrote, or a finished run of `zoo train`"
 _MAX_PUBLISHED_BYTES = 1 << 32
 """timm's largest convolutional networks have about half of it."""
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -51,8 +49,15 @@ _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
 class ZooSection(Record):
     """The part of a config.json that the zoo reads, under the key `zoo`."""
 
-    format: Literal[1, 2] = Field(description="raised when an older zoo could not read it; 2: mean, std, options")
+    format: Literal[2] = Field(description="raised when an older zoo could not read it")
     weight: StoredWeight
+
+
+@final
+class _Config(BaseModel):
+    """A config.json; its other keys are timm's."""
+
+    zoo: ZooSection
 
 
 def write_config(weight: StoredWeight, cfg: Mapping[str, Any], num_features: int) -> bytes:
@@ -77,47 +82,29 @@ def write_config(weight: StoredWeight, cfg: Mapping[str, Any], num_features: int
 
 
 def read_config(data: bytes, origin: str) -> StoredWeight:
-    """Read the stored weight of a config.json.
-
-    Raises:
-        WeightError: not a config, or of another format; the message names `origin`.
-    """
-    if len(data) > MAX_CONFIG_BYTES:
-        raise WeightError(f"{origin}: {CONFIG} has {len(data):,} bytes; valid: up to {MAX_CONFIG_BYTES:,}")
+    """Read the stored weight of a config.json; raises `WeightError`, which names `origin`, for any other content."""
     try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise WeightError(f"{origin}: {CONFIG} is not JSON ({error})") from error
-    section = content.get("zoo") if isinstance(content, dict) else None
-    if not isinstance(section, dict):
-        raise WeightError(f"{origin}: {CONFIG} has no key 'zoo'; it was not written by `zoo publish` or `zoo train`")
-    if section.get("format") not in (1, 2):
-        raise WeightError(
-            f"{origin}: {CONFIG} is of format {section.get('format')!r}, this zoo reads 1 and 2; "
-            "update it with: pip install --upgrade has8-zoo"
-        )
-    try:
-        return ZooSection.model_validate(section).weight
+        return _Config.model_validate_json(data).zoo.weight
     except ValidationError as error:
-        raise WeightError(f"{origin}: {CONFIG} does not follow the schema: {complaints(error)}") from error
+        raise WeightError(
+            f"{origin}: {CONFIG} is not one that `zoo publish` or `zoo train` writes today: {complaints(error)}; "
+            "if a newer one wrote it, update with: pip install --upgrade has8-zoo"
+        ) from error
 
 
 def read_folder(folder: Path) -> StoredWeight:
     """Read the stored weight of a folder; raises `WeightError` if it holds none."""
-    file = folder / CONFIG
+    return read_config(_read_file(folder / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
+
+
+def _read_file(file: Path, limit: int, advice: str) -> bytes:
+    """Read a file of at most so many bytes; raises `WeightError`."""
     try:
-        with file.open("rb") as opened:
-            data = opened.read(MAX_CONFIG_BYTES + 1)
-    except (OSError, ValueError) as error:
-        if is_file(folder / RUN):
-            raise WeightError(
-                f"{folder} holds a run that has not finished; continue it: zoo train … --out {folder} --resume"
-            ) from error
-        raise WeightError(
-            f"{file} cannot be read ({getattr(error, 'strerror', None) or error}); local-dir: names a folder that "
-            "`zoo publish --to-dir` or `zoo train` wrote"
-        ) from error
-    return read_config(data, f"local-dir:{folder}")
+        if (size := file.stat().st_size) > limit:
+            raise WeightError(f"{file} has {size:,} bytes; valid: up to {limit:,}; {advice}")
+        return file.read_bytes()
+    except OSError as error:
+        raise WeightError(f"{file} cannot be read ({error.strerror}); {advice}") from error
 
 
 # Bytes → tensors
@@ -130,31 +117,23 @@ def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) ->
         WeightError: missing, or not the recorded bytes.
         HubError: the Hub cannot be reached, or refuses.
     """
-    advice = "reinstall the distribution that holds it"
     if isinstance(source, HubRepository):
         data = (hub or Hub()).fetch(source, MODEL, weight.size, weight.sha256)
+    elif isinstance(source, LocalFolder):
+        data = _read_file(source.path / MODEL, weight.size, f"publish or copy {source.path} again")
     elif isinstance(source, PackageFile):
         try:
-            data = package_file(source.module, source.path).read_bytes()
-        except (ModuleNotFoundError, OSError) as error:
-            raise WeightError(
-                f"{weight.name}: {source.path} is not in package {source.module!r}; reinstall it ({error})"
-            ) from error
-    elif isinstance(source, LocalFolder):
-        file = source.path / MODEL
-        advice = f"config.json beside it names another file; publish or copy {source.path} again"
-        try:
-            with file.open("rb") as opened:  # allocates neither more than was recorded nor more than there is
-                data = opened.read(min(os.fstat(opened.fileno()).st_size, weight.size + 1))
-        except OSError as error:
-            raise WeightError(f"{weight.name}: {file} cannot be read ({error.strerror})") from error
+            file = package_file(source.module, source.path)
+        except ModuleNotFoundError as error:
+            raise WeightError(f"{weight.name} lies in package {source.module!r}; install it ({error})") from error
+        data = _read_file(file, weight.size, f"reinstall the package {source.module!r}")
     else:
         raise TypeError(f"no published weight lies in {source!r}")
     digest = hashlib.sha256(data).hexdigest()
     if (len(data), digest) != (weight.size, weight.sha256):
         raise WeightError(
             f"{weight.name}: {source} is not the published file: {len(data)} bytes, sha256 {digest[:12]}…, "
-            f"expected {weight.size} bytes, sha256 {weight.sha256[:12]}…; {advice}"
+            f"expected {weight.size} bytes, sha256 {weight.sha256[:12]}…; install, publish or copy it again"
         )
     return data
 
@@ -171,19 +150,17 @@ def read_plain_file(file: Path | str) -> dict[str, Tensor]:
     """Read the tensors of a safetensors file that no catalog knows; a pickle is never opened.
 
     Raises:
-        WeightError: missing, or not a safetensors file; of a pickle it says how to convert it.
+        WeightError: missing, or not a safetensors file; it says how to convert a pickle.
     """
     try:
         return load_file(file)
     except _UNREADABLE as error:
-        advice = "other formats can hold code and are not read"
-        if Path(file).suffix in (".pt", ".pth", ".bin", ".ckpt"):
-            safe = Path(file).with_suffix(".safetensors")
-            advice = (
-                "a pickle can hold code. Write its tensors once: safetensors.torch.save_file(torch.load"
-                f"({str(file)!r}, weights_only=True), {str(safe)!r}), or see `zoo convert --help` for other networks"
-            )
-        raise WeightError(f"{file} is not a safetensors file ({_reason(error)}); {advice}") from error
+        safe = str(Path(file).with_suffix(".safetensors"))
+        raise WeightError(
+            f"{file} is not a safetensors file ({_reason(error)}); a pickle can hold code. Write its tensors once: "
+            f"safetensors.torch.save_file(torch.load({str(file)!r}, weights_only=True), {safe!r}), "
+            "or see `zoo convert --help` for other networks"
+        ) from error
     except (OSError, ValueError) as error:
         raise WeightError(f"{file} cannot be read: {error}") from error
 
@@ -272,24 +249,13 @@ def _is_alike(own: Tensor, stored: Tensor) -> bool:
 
 
 def _check_finite(place: str, state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
-    """Raise `WeightError` for the first tensor with a value that is not finite, or that the model's type cannot hold.
-
-    Lowest and highest are found in one pass without a copy; both are NaN if any value is.
-    """
+    """Raise `WeightError` for the first tensor with a value that is not finite in the model's type."""
     for key, value in state.items():
-        if not value.is_floating_point() or not value.numel():
-            continue  # a count of batches, say
-        low, high = (float(bound) for bound in torch.aminmax(value))
-        if not -math.inf < low <= high < math.inf:
-            raise WeightError(
-                f"{place}: {key} holds NaN or infinity; weights are finite numbers: take an earlier checkpoint, or "
-                "train again with a lower learning rate"
-            )
         dtype = own.get(key, value).dtype
-        if dtype.is_floating_point and max(-low, high) > torch.finfo(dtype).max:
+        if value.is_floating_point() and not value.to(dtype).isfinite().all():
             raise WeightError(
-                f"{place}: {key} holds {max(low, high, key=abs):g}, but {dtype} reaches ±{torch.finfo(dtype).max:g}; "
-                "load it with dtype=torch.float32"
+                f"{place}: {key} holds NaN, infinity, or more than {dtype} can; weights are finite numbers: take an "
+                "earlier checkpoint, or load it in another dtype"
             )
 
 
@@ -316,78 +282,52 @@ def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place
 # Weights that a network's own publisher keeps
 
 
-def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Tensor], HubRepository, str]:
+def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Fetch the weights of a network's publisher at their newest commit.
 
     Returns:
-        The tensors by our keys, the repository at that commit, and the file's sha256.
+        The tensors by our keys, and their `source` and `sha256` for `describe`.
 
     Raises:
         HubError: the Hub cannot be reached, or refuses.
         WeightError: not a safetensors file.
     """
-    repository = hub.pin(HubRepository(published.file.repo_id, published.file.revision), remember=True)
+    repository = hub.pin(HubRepository(published.file.repo_id, published.file.revision))
     data = hub.fetch(repository, published.file.filename, _MAX_PUBLISHED_BYTES)
     state = parse_weight(data, f"{published.file.filename} of {repository}")
-    return {published.prefix + key: value for key, value in state.items()}, repository, hashlib.sha256(data).hexdigest()
+    facts = {"source": str(repository), "sha256": hashlib.sha256(data).hexdigest()}
+    return {published.prefix + key: value for key, value in state.items()}, facts
 
 
 # In timm's words
 
 
-def describe(model: ImageClassifier, weight: StoredWeight | None, source: Source | None = None) -> dict[str, Any]:
-    """Make a model's `pretrained_cfg`: where its weights come from, if any, and how to prepare an image."""
-    cfg = _describe_network(model)
-    return cfg if weight is None else _for_classes(cfg | describe_weight(weight) | {"source": str(source)}, model)
+def describe(model: ImageClassifier, known: StoredWeight | PublishedWeights | None, **facts: str) -> dict[str, Any]:
+    """Make a model's `pretrained_cfg`.
+
+    Args:
+        model: it may have another number of classes than its weight, and has no labels then.
+        known: the weight that is in it; None if it is untrained.
+        **facts: further entries, such as `source`.
+    """
+    cfg = {"architecture": model.spec.text, **describe_images(known, model.num_classes, model.in_chans)}
+    cfg |= describe_layers(model)
+    if known is None:
+        return cfg
+    cfg |= describe_weight(known) | facts
+    other = cfg["num_classes"] != model.num_classes
+    return cfg | {"num_classes": model.num_classes, "label_names": []} if other else cfg
 
 
-def describe_published(
-    model: ImageClassifier, published: PublishedWeights, source: Source, sha256: str
-) -> dict[str, Any]:
-    """Make the `pretrained_cfg` of a model with its publisher's weights."""
-    cfg = _describe_network(model) | {
-        "tag": published.tag,
-        "license": published.stated.license or None,
-        "num_classes": published.num_classes,
-        "label_names": list(published.stated.labels),
-        **_describe_images(preprocessing_of_published(published), published.in_chans),
-        "source": str(source),
-        "sha256": sha256,
-    }
-    return _for_classes(cfg, model)
-
-
-def describe_untrained(num_classes: int, in_chans: int) -> dict[str, Any]:
-    """Describe a network without weights in timm's words."""
-    images = _describe_images(Preprocessing(size=DEFAULT_IMAGE_SIZE), in_chans)
-    return {"num_classes": num_classes, "fixed_input_size": False, **images}
-
-
-def describe_weight(weight: StoredWeight) -> dict[str, Any]:
-    """Describe what a weight was trained for, and how to prepare an image for it."""
-    return {
-        "tag": weight.tag,
-        "license": weight.license,
-        "num_classes": weight.num_classes,
-        "label_names": list(weight.labels),
-        **_describe_images(weight.preprocessing, weight.in_chans),
-    }
-
-
-def describe_layers(model: ImageClassifier) -> dict[str, Any]:
-    """Name the layers whose shapes depend on classes and channels."""
-    named = (("classifier", model.classifier_names), ("first_conv", model.first_conv_names))
-    return {key: names[0] if len(names) == 1 else names for key, names in named}
-
-
-def _describe_network(model: ImageClassifier) -> dict[str, Any]:
-    untrained = describe_untrained(model.num_classes, model.in_chans)
-    return {"architecture": model.spec.text} | untrained | describe_layers(model)
-
-
-def _describe_images(preprocessing: Preprocessing, in_chans: int) -> dict[str, Any]:
+def describe_images(known: StoredWeight | PublishedWeights | None, num_classes: int, in_chans: int) -> dict[str, Any]:
+    """Describe the classes of a weight and how images are prepared for it; of an untrained network those given."""
+    if known is not None:
+        num_classes, in_chans = known.num_classes, known.in_chans
+    preprocessing = preprocessing_of(known)
     mean, std = preprocessing.of_channels(in_chans)
     return {
+        "num_classes": num_classes,
+        "fixed_input_size": False,
         "input_size": (in_chans, preprocessing.size, preprocessing.size),
         "interpolation": preprocessing.interpolation,
         "crop_pct": preprocessing.crop_pct,
@@ -397,15 +337,25 @@ def _describe_images(preprocessing: Preprocessing, in_chans: int) -> dict[str, A
     }
 
 
-def _for_classes(cfg: dict[str, Any], model: ImageClassifier) -> dict[str, Any]:
-    """Leave out the labels of a weight whose last layer the model does not have."""
-    other = cfg["num_classes"] != model.num_classes
-    return cfg | {"num_classes": model.num_classes, "label_names": []} if other else cfg
+def describe_weight(known: StoredWeight | PublishedWeights) -> dict[str, Any]:
+    """Name the tag, licence and classes of a weight."""
+    stated = known.stated if isinstance(known, PublishedWeights) else known
+    return {"tag": known.tag, "license": stated.license or None, "label_names": list(stated.labels)}
 
 
-def preprocessing_of_published(published: PublishedWeights) -> Preprocessing:
-    """Return how images are prepared for a publisher's weights."""
-    stated = published.stated
+def describe_layers(model: ImageClassifier) -> dict[str, Any]:
+    """Name the layers whose shapes depend on classes and channels."""
+    named = (("classifier", model.classifier_names), ("first_conv", model.first_conv_names))
+    return {key: names[0] if len(names) == 1 else names for key, names in named}
+
+
+def preprocessing_of(known: StoredWeight | PublishedWeights | None) -> Preprocessing:
+    """Return how images are prepared for a weight, or for an untrained network."""
+    if isinstance(known, StoredWeight):
+        return known.preprocessing
+    if known is None:
+        return Preprocessing(size=DEFAULT_IMAGE_SIZE)
+    stated = known.stated
     return Preprocessing.model_validate(
         {
             "size": stated.image_size or DEFAULT_IMAGE_SIZE,
@@ -440,7 +390,7 @@ def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) 
         >>> stated_preprocessing(zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd.cifar10")).size
         32
     """
-    cfg = describe_untrained(model.num_classes, model.in_chans) | model.pretrained_cfg
+    cfg = describe_images(None, model.num_classes, model.in_chans) | model.pretrained_cfg
     return Preprocessing(
         size=image_size or max(int(cfg["input_size"][-1]), model.min_image_size),
         interpolation=cfg["interpolation"],

@@ -51,7 +51,7 @@ def test_the_cfg_says_what_the_record_says() -> None:
     record = default_catalog().weights[B8][0]
     cfg = get_pretrained_cfg(f"{B8}.cifar10")
     assert cfg == get_pretrained_cfg(B8)
-    assert (cfg.num_classes, cfg.label_names, cfg.license) == (10, record.labels, "MIT")
+    assert (cfg.num_classes, cfg.label_names, cfg.license) == (10, list(record.labels), "MIT")
     assert (cfg.input_size, cfg.mean, cfg.std) == ((3, 32, 32), (0.0,) * 3, (1.0,) * 3)
     assert cfg.file == record.source
 

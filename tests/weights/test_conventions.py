@@ -76,7 +76,7 @@ def test_feature_maps_as_in_timm() -> None:
     assert maps.feature_info.channels() == [level.shape[1] for level in levels]
     assert [32 // reduction for reduction in maps.feature_info.reduction()] == [level.shape[2] for level in levels]
     with pytest.raises(OptionError, match="features_only"):
-        zoo.create_model(TINY, out_indices=(1,))  # type: ignore[call-overload]
+        zoo.create_model(TINY, out_indices=(1,))
 
 
 def test_torch_hub_finds_create_model() -> None:

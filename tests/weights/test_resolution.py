@@ -130,20 +130,9 @@ def test_the_commands_take_endpoint_and_cache(
     assert not hub.requests
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("alice/tiny", "hf-hub:alice/tiny"),
-        ("https://huggingface.co/alice/tiny", "hf-hub:alice/tiny"),
-        ("runs", "local-dir:runs"),
-    ],
-)
-def test_a_reference_without_its_scheme_is_suggested(
-    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs").mkdir()
-    with pytest.raises(ValueError, match=words):
+@pytest.mark.parametrize("text", ["alice/tiny", "https://huggingface.co/alice/tiny", "runs/mine"])
+def test_a_reference_without_its_scheme_is_told_both(text: str) -> None:
+    with pytest.raises(ValueError, match=r"hf-hub:.*local-dir:"):
         zoo.create_model(text)
 
 

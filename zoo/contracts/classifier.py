@@ -233,7 +233,7 @@ class ImageClassifier(nn.Module, ABC):
         from zoo.hub.read import Hub
 
         hub = Hub(endpoint, token=token)
-        return str(push(self, repo_id, hub, private=private, license=license, **stated).repository)
+        return str(push(self, repo_id, hub, private=private, license=license, **stated))
 
     @final
     def check_image(self, x: Tensor) -> None:

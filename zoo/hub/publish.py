@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import html
-import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import jinja2
-import yaml
 from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData
 from markupsafe import Markup
 
@@ -24,7 +21,7 @@ from zoo.errors import CatalogError, HubError, InputError, SaveError, WeightErro
 from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
-from zoo.names import REVISION, HubRepository, Source, Spec, check_repository
+from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
 
@@ -236,23 +233,7 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
 # The commit
 
 
-@final
-@dataclass(frozen=True)
-class Published:
-    """A published weight.
-
-    Attributes:
-        repository: at the commit that holds it.
-        url: its page.
-        changed: False if the repository held exactly these files already.
-    """
-
-    repository: HubRepository
-    url: str
-    changed: bool
-
-
-def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = False) -> Published:
+def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = False) -> tuple[HubRepository, bool]:
     """Put a folder into a repository in one commit; the repository is made if it does not exist.
 
     The same folder again changes nothing; after an interrupted upload, what arrived is not sent again.
@@ -262,6 +243,9 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
         repo_id: `org/name`.
         hub: with a token that may write.
         private: a repository that is made for it is private; one that exists must be.
+
+    Returns:
+        The repository at the commit that holds the folder; and False if it held exactly these files already.
 
     Raises:
         ModelNameError: (ValueError) no such repository can be.
@@ -278,38 +262,24 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
         raise SaveError(f"{repo_id} exists and is public; make it private there first, or choose another name")
     head = HubRepository(repo_id, str(index.sha))
     _check_same_weight(folder, head, files_of(index), hub)
-    repository = HubRepository(repo_id, _commit(folder, head, hub))
-    arrived = files_of(hub.index(repository))
-    missing = sorted(folder.files.keys() - arrived.keys())
-    lfs = arrived[weights.MODEL].lfs if not missing else None
-    if missing or lfs is None or lfs.sha256 != folder.weight.sha256:
-        raise HubError(f"{repository}: the Hub lists other bytes of {', '.join(missing) or weights.MODEL} than sent")
-    return Published(repository, f"{hub.address}/{repo_id}", repository.revision != head.revision)
+    # Buffers: the client sends them by LFS, a file or bytes by Xet, whose answers cannot be looked at.
+    operations = [CommitOperationAdd(path, BytesIO(content)) for path, content in folder.files.items()]
+    with translated(repo_id, hub.address):
+        commit = hub.api.create_commit(
+            repo_id, operations, commit_message=folder.weight.name, parent_commit=head.revision
+        )
+    pinned = HubRepository(repo_id, commit.oid)
+    arrived = files_of(hub.index(pinned)).get(weights.MODEL)
+    if arrived is None or arrived.lfs is None or arrived.lfs.sha256 != folder.weight.sha256:
+        raise HubError(f"{pinned}: the Hub lists other bytes of {weights.MODEL} than sent")
+    return pinned, pinned != head
 
 
-def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = False, **stated: Any) -> Published:
+def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = False, **stated: Any) -> HubRepository:
     """Publish a network of this process, with what is `stated` of it; takes and raises as `save` and `publish` do."""
     check_repository(repo_id)
     folder = add_card(describe_saved(model, **stated), f"hf-hub:{repo_id}")
-    return publish(folder, repo_id, hub, private=private)
-
-
-def _commit(folder: ModelFolder, head: HubRepository, hub: Hub) -> str:
-    """Commit after `head`; returns `head`'s own commit if nothing differs."""
-    # Buffers: the client sends them by LFS, a file or bytes by Xet, whose answers cannot be looked at.
-    operations = [CommitOperationAdd(path, BytesIO(content)) for path, content in folder.files.items()]
-    with translated(head.repo_id, hub.address):
-        try:
-            commit = hub.api.create_commit(
-                head.repo_id, operations, commit_message=folder.weight.name, parent_commit=head.revision
-            )
-        except ValueError as error:
-            if not str(error).startswith("Invalid metadata"):
-                raise
-            raise SaveError(f"{head.repo_id}: {printable(_one_line(str(error))[:1000])}") from error
-        if not REVISION.fullmatch(commit.oid):
-            raise ValueError("it names no commit; look at the repository's page before you publish again")
-    return commit.oid
+    return publish(folder, repo_id, hub, private=private)[0]
 
 
 def _check_same_weight(folder: ModelFolder, head: HubRepository, files: Mapping[str, object], hub: Hub) -> None:
@@ -333,114 +303,41 @@ def _check_same_weight(folder: ModelFolder, head: HubRepository, files: Mapping[
 
 # The pin
 
-_NEW_CATALOG = (
-    "# Weights published from here; the schema is that of has8-zoo's registry.yaml.\nversion: 1\n\nweights:\n"
-)
 
-
-def check_pin(catalog: Path, weight: StoredWeight) -> None:
-    """Raise what `write_pin` would, as far as it shows before a weight is published."""
-    if not catalog.resolve().parent.is_dir():
-        raise SaveError(f"{catalog} cannot be written: there is no folder {catalog.parent}")
-    _listed(catalog, weight)
-
-
-def write_pin(catalog: Path, weight: StoredWeight, place: HubRepository) -> None:
-    """Pin a published weight in `catalog`; comments and layout stay, and the file is replaced atomically.
-
-    A weight of a package keeps that source and gets `published`; one of the Hub gets the new commit; one that the file
-    does not list is added at its end.
+def listed_in(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
+    """Return the record of that name in a registry.yaml; None if there is none, or no such file.
 
     Raises:
         CatalogError: the file is not a catalog.
-        SaveError: it cannot be changed; it is as it was.
+        SaveError: it lists other bytes under that name.
     """
-    catalog = catalog.resolve()  # a link stays one
-    try:
-        record = _listed(catalog, weight)
-        if _is_pinned(record, place):
-            return
-        text = catalog.read_bytes().decode() if catalog.exists() else _NEW_CATALOG
-        changed = _append(text, weight, place) if record is None else _change(text, record, place)
-
-        def check(part: Path) -> None:
-            if not _is_pinned(_listed(part, weight), place):
-                raise InputError("it is not laid out as the zoo writes it")
-
-        replace_file(catalog, lambda file: file.write(changed.encode()), check)
-    except (OSError, InputError, CatalogError) as error:
-        advice = f"add the pin by hand: {weight.name} is {place}"
-        raise SaveError(f"{catalog} cannot be changed ({error}); {advice}") from error
-
-
-def _is_pinned(record: WeightRecord | None, place: HubRepository) -> bool:
-    return record is not None and str(place) in (record.published, str(record.location))
-
-
-def _append(text: str, weight: StoredWeight, place: HubRepository) -> str:
-    """Add a record at the end of the file, whose last key is `weights`."""
-    stored = weight.model_dump(mode="json", include=set(StoredWeight.model_fields), exclude_none=True)
-    item = stored | {"source": f"hf-hub:{place.repo_id}", "revision": place.revision}
-    text_of_item = json.dumps(item, ensure_ascii=False)
-    readable = printable(text_of_item) == text_of_item  # otherwise written as escapes
-    added = yaml.safe_dump([item], sort_keys=False, allow_unicode=readable, width=110)
-    if not re.search(r"^weights:", text, re.MULTILINE):
-        text = f"{text.rstrip()}\n\nweights:\n"
-    return f"{text.rstrip()}\n" + "".join(f"  {line}\n" for line in added.splitlines())
-
-
-def _change(text: str, record: WeightRecord, place: HubRepository) -> str:
-    fields = {"published": str(place)}
-    if record.revision is not None:
-        fields = {"source": f"hf-hub:{place.repo_id}", "revision": str(place.revision)}
-    for key, value in fields.items():
-        # a commit of digits alone is a number to YAML
-        text = put_block(text, record, key, value=value if yaml.safe_load(value) == value else f"'{value}'")
-    return text
-
-
-def _listed(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
-    """The record of that name; raises `SaveError` if it lists other bytes."""
     records = read_file(catalog).weights if catalog.exists() else ()
     record = next((each for each in records if each.name == weight.name), None)
     if record is not None and record.sha256 != weight.sha256:
-        raise SaveError(f"the catalog lists other bytes as {weight.name}; give the new weight a tag of its own")
+        raise SaveError(f"{catalog} lists other bytes as {weight.name}; give the new weight a tag of its own")
     return record
 
 
-def put_block(text: str, record: WeightRecord, key: str, lines: Sequence[str] = (), value: object = None) -> str:
-    """Set one field of a record in the text of a registry.yaml; all other lines, comments too, stay as they are.
-
-    Args:
-        text: of the file.
-        record: one that it lists.
-        key: a field of the record; it takes the place of the one that is there.
-        lines: that follow the key, indented as if the key were not.
-        value: that stands beside the key, of a field without lines.
+def write_pin(catalog: Path, record: WeightRecord, place: HubRepository) -> None:
+    """Write where a listed weight is published behind its sha256; every other byte of the registry.yaml stays.
 
     Raises:
-        InputError: the record does not begin with variant and tag, one a line.
+        SaveError: the file cannot be changed; it is as it was.
     """
-    newline = "\r\n" if "\r\n" in text else "\n"
-    rows = text.splitlines()
-    heads = [
-        (row, match[1])
-        for row, line in enumerate(rows)
-        if (match := re.fullmatch(r"( *)- variant: (\S+)", line)) and match[2] == record.variant
-        if row + 1 < len(rows) and rows[row + 1].strip() == f"tag: {record.tag}"
-    ]
-    if len(heads) != 1:
-        raise InputError(f"{record.name} is not one `- variant:` with its `tag:` in the next line; write it so")
-    first, outer = heads[0]
-    last = first + 1
-    while last < len(rows) and (rows[last].startswith(f"{outer} ") or not rows[last].strip()):
-        last += 1
-    while not rows[last - 1].strip():
-        last -= 1
-    kept, dropping = [], False
-    for line in rows[first:last]:
-        if line.startswith(f"{outer}  ") and line[len(outer) + 2] not in " -":
-            dropping = line.startswith(f"{outer}  {key}:")
-        kept += [] if dropping else [line]
-    written = [f"{outer}  {line}" for line in (f"{key}:" if value is None else f"{key}: {value}", *lines)]
-    return newline.join([*rows[:first], *kept, *written, *rows[last:], ""])
+    catalog = catalog.resolve()  # a link stays one
+    line = f"published: {place}"
+
+    def check(part: Path) -> None:
+        read = listed_in(part, record)
+        if read is None or read.published != str(place):
+            raise InputError("sha256 does not stand on a line of its own")
+
+    try:
+        text = catalog.read_bytes().decode()
+        if record.published is not None:
+            changed = text.replace(f"published: {record.published}", line)
+        else:
+            changed = re.sub(rf"(?m)^( *)sha256: ['\"]?{record.sha256}['\"]?(\r?\n)", rf"\g<0>\1{line}\2", text)
+        replace_file(catalog, lambda file: file.write(changed.encode()), check)
+    except (OSError, InputError, CatalogError) as error:
+        raise SaveError(f"{catalog} cannot be changed ({error}); write it behind the sha256 by hand: {line}") from error

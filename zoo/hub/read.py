@@ -7,7 +7,6 @@ first use, since that takes longer than building a small model.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from zoo.errors import HubError, WeightError, ZooError
+from zoo.errors import HubError, WeightError, ZooError, printable
 from zoo.files import replace_bytes
 from zoo.names import REVISION, HubRepository
 
@@ -53,13 +52,10 @@ class Hub:
 
     @property
     def api(self) -> HfApi:
-        """The client at this address; raises `HubError` for a token that no header can hold."""
-        from huggingface_hub import HfApi, get_token
+        """The client at this address."""
+        from huggingface_hub import HfApi
 
-        token = self.token or get_token()
-        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-            raise HubError("the token (HF_TOKEN or token=) holds a character that no token has; " + _LOG_IN)
-        return HfApi(self.address, token=token, library_name=LIBRARY, library_version=version(LIBRARY))
+        return HfApi(self.address, token=self.token, library_name=LIBRARY, library_version=version(LIBRARY))
 
     def index(self, repository: HubRepository) -> ModelInfo:
         """Ask for a repository at its commit, or at `main`: the commit, and size and hash of every file.
@@ -75,27 +71,22 @@ class Hub:
                 raise ValueError(f"it answers with the commit {info.sha!r}")
             return info
 
-    def pin(self, repository: HubRepository, *, remember: bool = False) -> HubRepository:
-        """Give a repository the commit that its `main` is at now.
-
-        Args:
-            repository: returned as it is if it has a commit.
-            remember: keep the commit in the cache, and take the kept one with HF_HUB_OFFLINE.
+    def pin(self, repository: HubRepository) -> HubRepository:
+        """Give a repository the commit that its `main` is at now; with HF_HUB_OFFLINE, when it was last asked.
 
         Raises:
-            HubError: out of reach, no such repository; offline without a kept commit.
+            HubError: out of reach, no such repository; offline, and never asked before.
         """
         from huggingface_hub import constants
 
         if repository.revision is not None:
             return repository
         kept = self._kept(f"{self.address} {repository.repo_id}@main")
-        if remember and constants.is_offline_mode() and kept.is_file():
+        if constants.is_offline_mode() and kept.is_file():
             return HubRepository(repository.repo_id, kept.read_text("ascii"))
         commit = str(self.index(repository).sha)
-        if remember:
-            with translated(str(kept), self.address):
-                replace_bytes(kept, commit.encode())
+        with translated(str(kept), self.address):
+            replace_bytes(kept, commit.encode())
         return HubRepository(repository.repo_id, commit)
 
     def fetch(self, repository: HubRepository, filename: str, limit: int, sha256: str | None = None) -> bytes:
@@ -191,25 +182,13 @@ def _explain(error: BaseException, address: str) -> str:
     import httpx2
     from huggingface_hub import errors
 
-    advice: tuple[tuple[type[BaseException], str], ...] = (
-        (errors.GatedRepoError, f"gated; ask for access at its page on {address}, then {_LOG_IN}"),
-        (errors.RepositoryNotFoundError, f"{address} has no such repository, or it is private; {_LOG_IN}"),
-        (errors.RevisionNotFoundError, f"{address} has no such revision of it"),
-        (errors.EntryNotFoundError, "no such file in it; is it a model that `zoo publish` made?"),
-        (errors.OfflineModeIsEnabled, "not in the cache, and HF_HUB_OFFLINE is set"),
-        (errors.LocalTokenNotFoundError, "no token; " + _LOG_IN),
-    )
-    for kind, text in advice:
-        if isinstance(error, kind):
-            return text
-    said = " ".join("".join(c if c.isprintable() else " " for c in str(error)[:400]).split())
+    said = printable(" ".join(str(error).split()))[:400] or type(error).__name__
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
-        hints = {401: _LOG_IN, 403: "use a token with write access", 412: "it has changed meanwhile; run it again"}
-        return f"{address} answered {status} ({said}); {hints.get(status, 'try again later')}"
+        hints = {401: _LOG_IN, 403: _LOG_IN, 404: _LOG_IN, 412: "it has changed meanwhile; run it again"}
+        return f"{address} answered {said}; {hints.get(status, 'try again later')}"
     if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL):
         return f"{address} cannot be reached ({type(error).__name__}); check the address and the network"
     if isinstance(error, OSError):
-        full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-        return f"no space left ({said}); free some, or name a cache_dir" if full else said or type(error).__name__
-    return f"{address} does not answer as a Hub does ({type(error).__name__}: {said}); check the address"
+        return said
+    return f"{address} does not answer as a Hub does ({type(error).__name__}: {said}); check the address and HF_TOKEN"

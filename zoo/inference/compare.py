@@ -111,7 +111,7 @@ def compare_models(
 
 def _shape_of(opened: OpenedModel) -> tuple[int, int] | None:
     """Return image size and number of classes of its weight; None for an untrained network."""
-    known = opened.published or opened.weight
+    known = opened.known
     return None if known is None else (opened.preprocessing().size, known.num_classes)
 
 
@@ -148,7 +148,7 @@ def _control_of(opened: OpenedModel) -> OpenedModel | None:
     weight = opened.weight
     if weight is None:
         return untrained
-    listed = [record.name for record in opened.stock.catalog.weights_of(untrained.spec)]
+    listed = [record.name for record in opened.catalog.weights_of(untrained.spec)]
     for name in filter(None, (weight.control, *listed)):
         try:
             control = open_model(name, listed=True, **opened.places)

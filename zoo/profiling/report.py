@@ -238,7 +238,7 @@ def profile(
             catalog=catalog,
         )
     if isinstance(model, OpenedModel):
-        registry, catalog = model.registry, model.stock.given_catalog
+        registry, catalog = model.registry, model.places.get("catalog")
     network, weights, own_size = _network(model, num_classes, trained=images is not None)
     network = network if place is None else network.to(place)
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)

@@ -102,7 +102,7 @@ def train(
     with accelerator.local_main_process_first():  # which downloads, if needed
         splits = _load_data(given, options or DataOptions(), opened)
     classes = splits.train.classes
-    start = build(opened, classes, settings.seed, opened.stock.open(control) if control else None)
+    start = build(opened, classes, settings.seed, open_model(control, **opened.places) if control else None)
     calibrate_scales(start.model, splits.train, settings.calibration)
     start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
     shown = [Display()] if observers is None else observers

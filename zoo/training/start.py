@@ -12,7 +12,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
 from zoo.errors import InputError
-from zoo.factory import OpenedModel
+from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
 from zoo.profiling.counting import branch_of
 from zoo.weights import stated_preprocessing
@@ -89,7 +89,7 @@ def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) 
     """Build the weight that a recipe names as teacher, in eval mode; raises `InputError` if it has other classes."""
     if name is None:
         return None
-    teacher = opened.stock.open(name)
+    teacher = open_model(name, **opened.places)
     if teacher.labels != tuple(classes):
         raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
     return teacher.build(pretrained=True, in_chans=3).eval().requires_grad_(False)
