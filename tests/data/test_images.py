@@ -21,7 +21,6 @@ from zoo.catalog import Preprocessing
 from zoo.data.images import (
     Transform,
     find_images,
-    fit,
     read_image,
     sample_photographs,
     stored_size,
@@ -73,12 +72,6 @@ def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
     image.putpixel((2, 0), (0, 0, 0, 128))
     for mode in ("RGBA", "LA"):
         np.testing.assert_allclose(grey(saved(image.convert(mode), tmp_path / "a.png"))[0], [0, 255, 127], atol=1)
-    palette = Image.new("P", (2, 1))
-    palette.putpalette([200, 0, 0, 0, 0, 90])
-    palette.putpixel((1, 0), 1)
-    assert saved(palette, tmp_path / "p.png", transparency=0)[0].tolist() == [[255] * 3, [0, 0, 90]]
-    plain = Image.new("RGB", (1, 1), (1, 2, 3))
-    assert saved(plain, tmp_path / "rgb.png", transparency=(1, 2, 3))[0].tolist() == [[255] * 3]
 
 
 def test_cmyk_and_animated_images(tmp_path: Path) -> None:
@@ -117,17 +110,6 @@ def _with_exif(block: bytes) -> bytes:
     Image.fromarray(COLOURS).save(file, "PNG")
     chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
     return file.getvalue()[:33] + chunk + file.getvalue()[33:]
-
-
-@pytest.mark.parametrize("kind", [5, 11, 12])
-def test_a_text_stored_as_a_number_does_not_keep_an_image_from_being_turned(tmp_path: Path, kind: int) -> None:
-    """Pillow reads such a tag, and cannot write it again."""
-    value = {5: struct.pack("<LL", 1, 3), 11: struct.pack("<f", 1.5), 12: struct.pack("<d", 1.5)}[kind]
-    inline = value if len(value) == 4 else struct.pack("<L", 38)
-    block = b"II*\0" + struct.pack("<LH", 8, 2) + struct.pack("<HHL", 0x010F, kind, 1) + inline
-    block += struct.pack("<HHLHH", 0x0112, 3, 1, 6, 0) + bytes(4) + value
-    (tmp_path / "a.png").write_bytes(_with_exif(block))
-    assert (STORED[6](np.asarray(read_image(tmp_path / "a.png"))) == COLOURS).all()
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -210,15 +192,6 @@ def test_an_image_of_any_shape_keeps_its_centre(size: tuple[int, int]) -> None:
     x = Transform(Preprocessing(size=10))(Image.new("RGB", size, (255, 0, 51)))
     assert x.shape == (3, 10, 10)
     torch.testing.assert_close(x[:, 5, 5], torch.tensor([1.0, 0.0, 0.2]))
-
-
-@pytest.mark.parametrize("crop_pct", [0.875, 0.95])
-def test_a_crop_is_torchvisions(crop_pct: float) -> None:
-    from torchvision.transforms import v2
-
-    image = read_image(sample_photographs()[0]).crop((0, 0, 301, 257))
-    theirs = v2.Compose([v2.Resize(int(64 / crop_pct), v2.InterpolationMode.BICUBIC), v2.CenterCrop(64)])(image)
-    assert np.array_equal(np.asarray(fit(image, 64, "bicubic", crop_pct)), np.asarray(theirs))
 
 
 # Finding --------------------------------------------------------------------------------------------------------------

@@ -311,10 +311,10 @@ IMAGES, LABELS = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astyp
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_grey_and_transparent_arrays_become_rgb(tmp_path: Path, channels: int, save: Any) -> None:
+def test_grey_and_transparent_arrays_become_rgb(tmp_path: Path, channels: int) -> None:
     images = np.asfortranarray(np.random.default_rng(1).integers(0, 256, (6, 16, 16, channels)).astype(np.uint8))
-    save(tmp_path / "a.npz", images=images, labels=LABELS, split=np.repeat(["train", "val"], [4, 2]))
+    splits = np.repeat(["train", "val"], [4, 2])
+    np.savez_compressed(tmp_path / "a.npz", images=images, labels=LABELS, split=splits)
     for data in (load_data(tmp_path / "a.npz").train, load_split((images[:4], LABELS[:4]), "train")):
         assert data.classes == ("0", "1")
         for image, pixels in zip(images, data.read(torch.arange(4))[0].numpy(), strict=False):
@@ -351,9 +351,7 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, A
 @pytest.mark.parametrize(
     "changes",
     [
-        {"labels": np.arange(24) % 2 + 7},
         {"labels": np.arange(23) % 2},
-        {"labels": np.zeros((24, 2), int)},
         {"offsets": np.zeros(25, int)},
         {"offsets": np.arange(25)[::-1]},
         {"offsets": np.array([0, *[-(2**63)] * 23, 2**63 - 1])},

@@ -131,11 +131,8 @@ def test_many_classes_are_shortened(tmp_path: Path) -> None:
     data = packed(tmp_path / "many.npz", 60, labels=np.arange(60), classes=np.array(names))
     out = tmp_path / "model"
     zoo.save(zoo.create_model("ann_resnet_b1_m1_d1", num_classes=60), out, labels=names, image_size=16, license="MIT")
-    found = json.loads(run("eval", out, "--data", data, "--json").stdout)
-    assert (found["images"], len(found["classes"]), len(found["confusion"])) == (60, 60, 60)
     text = run("eval", out, "--data", data).stdout
     assert "the 50 classes with the lowest recall, of 60" in text
-    assert "the most frequent mistakes" in text
     assert len(text.splitlines()) < 90
 
 
@@ -149,4 +146,3 @@ def test_a_weight_of_the_catalog_is_measured_by_its_name(tmp_path: Path) -> None
     assert found.evaluation.confusion.sum(1).nonzero().flatten().tolist() == [0, 9]
     with pytest.raises(ValueError, match="has no pretrained weights"):
         measure_weight(NAME, data)
-    assert measure_weight("has8_resnet_b8_m2_d4_ste_bpd", data, device="cpu", batch_size=2).evaluation.images == 6

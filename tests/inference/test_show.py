@@ -12,18 +12,14 @@ from zoo.catalog import Preprocessing
 from zoo.contracts import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError
-from zoo.inference.predict import Prediction
 from zoo.inference.show import (
     COLOURS,
     Recording,
     draw,
-    layers_in_words,
     network_to_show,
     plane_captions,
-    ranked,
     record,
 )
-from zoo.weights import labels_of
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 PHOTOGRAPH = Transform(Preprocessing(size=32))(sample_photographs()[0])
@@ -83,15 +79,6 @@ def test_planes_and_bars_are_drawn_to_scale_and_explained() -> None:
     assert (pixels[:500, 320:] == told[:500, 320:]).all()  # the planes stay where they are
 
 
-def test_the_answer_is_that_of_predict() -> None:
-    weight = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
-    network, preprocessing, _ = network_to_show(weight)
-    answer = ranked(record(network, Transform(preprocessing)(sample_photographs()[0])), labels_of(network))
-    (predicted,) = zoo.predict(weight, sample_photographs()[0])
-    assert isinstance(predicted, Prediction)
-    assert dict(answer) == pytest.approx(dict(predicted.ranked), rel=1e-5)
-
-
 def test_a_network_without_weights_is_always_the_same() -> None:
     first, preprocessing, said = network_to_show("snn_resnet_b1_m1_d1_ste_bpd")
     torch.rand(5)
@@ -100,16 +87,3 @@ def test_a_network_without_weights_is_always_the_same() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     network, preprocessing, _ = network_to_show("has8_vgg_b1_m1_d5_ste_bpd")
     assert preprocessing.size == network.min_image_size == 64
-
-
-def test_layers_are_named_in_words() -> None:
-    words = {
-        "stages.0.0.spiking.act": "stage 1, block 1",
-        "stages.1.0.spiking.body.2": "stage 2, block 1, neurons 1",
-        "stages.1.0.spiking.body.5": "stage 2, block 1, neurons 2",
-        "stages.1.0.spiking.shortcut.2": "stage 2, block 1, shortcut",
-        "stages.0.1.downsample_sn": "stage 1, block 2, shortcut",
-        "head.mlp.spiking.act": "head",
-        "conv.3.node": "conv.3.node",
-    }
-    assert layers_in_words(words) == words

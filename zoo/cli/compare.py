@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 from collections.abc import Iterator
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Annotated
@@ -50,9 +48,6 @@ def compare_command(
     device: Device = "cpu",
     endpoint: Endpoint = None,
     cache_dir: CacheDir = None,
-    as_csv: Annotated[
-        bool, typer.Option("--csv", help="Comma-separated values with exact figures, instead of text.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare models: parameters, operations, energy, spikes, accuracy.
@@ -61,8 +56,6 @@ def compare_command(
     Without --data, accuracy, energy and spikes are those that a weight's record
     states. Energy is arithmetic alone at 45 nm, without memory traffic.
     """
-    if as_csv and as_json:
-        raise typer.BadParameter("--csv and --json are two forms of the same; choose one")
     from zoo.data import DataOptions
     from zoo.inference.compare import compare_models
 
@@ -80,11 +73,7 @@ def compare_command(
     )
     if as_json:
         for row in rows:
-            print(json.dumps(row.to_json()))
-    elif as_csv:
-        table = csv.DictWriter(sys.stdout, list(rows[0].to_json()), lineterminator="\n")
-        table.writeheader()
-        table.writerows(row.to_json() for row in rows)
+            print(json.dumps(vars(row)))
     else:
         _print(rows)
 

@@ -23,9 +23,6 @@ from zoo.kernels.memory import keep_freed_memory
 if TYPE_CHECKING:
     from zoo.inference.evaluate import Measurement
 
-_MATRIX = 20
-"""Classes up to which the whole confusion matrix is printed; above, the most frequent mistakes."""
-
 _TABLE = 50
 """Classes up to which all are listed; above, those with the lowest recall."""
 
@@ -115,16 +112,9 @@ def _print(measured: Measurement) -> None:
         for score in scores
     ]
     print_rows([{key: _two_digits(value) for key, value in row.items()} for row in figures], as_json=False)
-    if len(evaluation.classes) > _MATRIX:
-        say("", "confusion: the most frequent mistakes", sep="\n")
-        rows = [dict(zip(("true", "predicted", "images"), each, strict=True)) for each in evaluation.mistakes()]
-    else:
-        say("", "confusion: rows: true, columns: predicted", sep="\n")
-        rows = [
-            {"name": f"{number} {name}", **{str(place): count for place, count in enumerate(counts)}}
-            for number, (name, counts) in enumerate(zip(evaluation.classes, evaluation.confusion.tolist(), strict=True))
-        ]
-    print_rows([{key: str(value) for key, value in row.items()} for row in rows], as_json=False)
+    say("", "the most frequent mistakes", sep="\n")
+    mistakes = evaluation.mistakes()
+    print_rows([{"true": true, "predicted": wrong, "images": str(count)} for true, wrong, count in mistakes], False)
 
 
 def _two_digits(value: str | float | None) -> str:

@@ -34,13 +34,14 @@ def show_command(
 
     file = image or sample_photographs()[0]
     pixels = read_image(file)
-    from zoo.inference.show import draw, network_to_show, ranked, record, save_picture
-    from zoo.weights import labels_of
+    from zoo.inference.predict import Prediction, predict
+    from zoo.inference.show import draw, network_to_show, record, save_picture
 
     check_target(out, ".png", force)
     reference = model_reference(model or DEFAULT_MODEL)
     network, preprocessing, weights = network_to_show(reference, device, endpoint=endpoint, cache_dir=cache_dir)
     activity = record(network, Transform(preprocessing)(pixels))
-    answer = ranked(activity, labels_of(network)) if network.pretrained_cfg.get("label_names") else []
+    answers = predict(network, pixels) if network.pretrained_cfg.get("label_names") else []
+    answer = [pair for each in answers if isinstance(each, Prediction) for pair in each.ranked]
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}", answer), out, force)
     say(f"{out}: {network.spec}, {weights}")

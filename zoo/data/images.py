@@ -18,7 +18,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from zoo.errors import InputError, printable
+from zoo.errors import InputError, ZooError, printable
 from zoo.files import is_folder
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 
 # Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are not photographs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+_ADVICE = "save or download it again"
 
 
 def display_name(path: Path | str) -> str:
@@ -71,13 +72,13 @@ def read_file(path: Path | str, name: str) -> bytes:
 
 def decode_image(content: bytes, name: str) -> Image.Image:
     """Decode the content of a file, as `read_image` does; errors call it `name`."""
-    with _explained(name), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with reading(name, _ADVICE), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         return _rgb(image, name)
 
 
 def to_rgb(image: Image.Image, name: str) -> Image.Image:
     """Turn a PIL image of any mode upright and to RGB; raises `InputError`, which calls it `name`."""
-    with _explained(name):
+    with reading(name, _ADVICE):
         return _rgb(image, name)
 
 
@@ -94,23 +95,22 @@ def from_levels(levels: Any, name: str) -> Image.Image:
 
 def stored_size(content: bytes, name: str) -> tuple[int, int]:
     """Return the two sides of an image as they are stored, turned or not, from its header."""
-    with _explained(name), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with reading(name, _ADVICE), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         return image.size
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Make an `InputError` of everything that Pillow raises."""
+def reading(what: str, advice: str) -> Iterator[None]:
+    """Make an `InputError` of everything that a library raises: on damaged bytes errors may be of any type."""
     try:
         yield
-    except InputError:
+    except ZooError:
         raise
-    except UnidentifiedImageError:
-        known = ", ".join(_FORMATS)
-        raise InputError(f"{name} is not an image, or its first bytes are damaged; readable are {known}") from None
-    except Exception as error:  # Pillow raises errors of any type on damaged bytes, and other ones with every version
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name} is truncated or damaged ({reason}); save or download it again") from error
+    except Exception as error:
+        cause = error.__cause__ or error
+        reason = f"it is none of {', '.join(_FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(cause)
+        reason = " ".join(f"{type(cause).__name__}: {reason}".split())
+        raise InputError(f"{what} cannot be read: {reason}; {advice}") from error
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,7 @@ from zoo.data.datasets import (
     open_files,
     open_folder,
 )
-from zoo.data.images import display_name, read_file, subfolders
+from zoo.data.images import display_name, read_file, reading, subfolders
 from zoo.errors import InputError, missing_extra
 
 if TYPE_CHECKING:
@@ -59,22 +57,18 @@ def dataset_names() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
-def default_root() -> Path:
-    """Return the folder where data sets are kept: ZOO_DATA, else ~/.cache/has8-zoo/datasets."""
-    return Path(os.environ.get("ZOO_DATA") or Path.home() / ".cache" / "has8-zoo" / "datasets")
-
-
 def open_named(name: str, split: str, root: Path) -> ImageDataset:
     """Open `train` or `val` of a data set of torchvision; of CIFAR val is the test images, Caltech is divided 80/20.
 
     An archive that lies below `root` is checked and unpacked without the network. Raises `InputError` if the data set
     is not whole, or neither there nor to be downloaded.
     """
-    try:
-        from torchvision import datasets as theirs
+    from torchvision import datasets as theirs
 
+    kind = getattr(theirs, _KINDS[name])
+    advice = "put its archive there, see https://docs.pytorch.org/vision/stable/datasets.html"
+    with reading(f"{name} below {display_name(root)}", advice):
         root.mkdir(parents=True, exist_ok=True)
-        kind = getattr(theirs, _KINDS[name])
         if name == "imagenet":
             return _open_imagenet(kind, split, root / name)
         if name in CALTECH:
@@ -83,15 +77,6 @@ def open_named(name: str, split: str, root: Path) -> ImageDataset:
         data, part = kind(root, train=split == "train", download=True), "train" if split == "train" else "test"
         names = [f"{data.classes[label]}/{part}_{row:05d}" for row, label in enumerate(data.targets)]
         return open_arrays(data.data, data.targets, data.classes, names, f"{name}, {part} images")
-    except InputError:
-        raise
-    except ModuleNotFoundError as error:
-        raise missing_extra(error, f"reading {name}", "train") from error
-    except Exception as error:  # torchvision raises errors of any type on damaged archives
-        raise InputError(
-            f"{name} cannot be read below {display_name(root)}: {' '.join(str(error).split())}; put its archive there, "
-            f"see https://docs.pytorch.org/vision/stable/datasets.html ({_KINDS[name]})"
-        ) from error
 
 
 def _open_caltech(name: str, root: Path) -> ImageDataset:
@@ -113,7 +98,10 @@ def _open_imagenet(kind: Any, split: str, folder: Path) -> ImageDataset:
     from torchvision.datasets.imagenet import load_meta_file
 
     if not (folder / split).is_dir() or not (folder / "meta.bin").is_file():
-        kind(folder, split)  # unpacks the archives
+        try:
+            kind(folder, split)  # unpacks the archives
+        except ModuleNotFoundError as error:  # scipy, which reads their list of classes
+            raise missing_extra(error, "reading imagenet", "train") from error
     data = open_folder(folder / split)
     synonyms = {wnid: ", ".join(names) for wnid, names in load_meta_file(folder)[0].items()}
     if synonyms.keys() != set(data.classes):
@@ -157,36 +145,20 @@ def open_tables(source: str, files: Sequence[Path], root: Path | None) -> dict[s
     kind = {".tar": "webdataset", ".parquet": "parquet"}[files[0].suffix.lower()] if files else source[len(HUB) :]
     classes = files[0].parent / "classes.txt" if files else None
     known = classes.read_text("utf-8").splitlines() if classes and classes.is_file() else None
-    with _explained(where):
+    with reading(where, "check its name or files"):
         tables = datasets.load_dataset(kind, data_files=splits or None, cache_dir=cache)
         return {split: _open_table(rows, f"{where}, {split}", known) for split, rows in tables.items()}
 
 
-@contextmanager
-def _explained(where: str) -> Iterator[None]:
-    """Make an `InputError` of everything that the library raises, and the libraries below it."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        cause = error.__cause__ or error
-        reason = " ".join(f"{type(cause).__name__}: {cause}".split())
-        raise InputError(
-            f"{where} cannot be read by the library datasets: {reason}; check its name or files"
-        ) from error
-
-
 def _check_tar(file: Path) -> None:
     """Raise `InputError` if a tar ends before its end mark: Python's tarfile reads one that was cut without a word."""
-    try:
-        with tarfile.open(file) as archive, file.open("rb") as stream:
+    with reading(display_name(file), "make or download it again"), file.open("rb") as stream:
+        with tarfile.open(fileobj=stream) as archive:
             archive.getmembers()
-            stream.seek(archive.offset)
-            if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("it was cut, and lacks the mark of its end")
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise InputError(f"{display_name(file)} is damaged: {error}; make or download it again") from error
+            end = archive.offset
+        stream.seek(end)
+        if stream.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("it was cut, and lacks the mark of its end")
 
 
 def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -> ImageDataset:

@@ -14,7 +14,7 @@ from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand
 from zoo.data.images import Transform, display_name, subfolders, walk_images
-from zoo.data.libraries import CALLED, HUB, dataset_names, default_root, open_named, open_tables, split_of
+from zoo.data.libraries import CALLED, HUB, dataset_names, open_named, open_tables, split_of
 from zoo.data.packed import open_packed, write_pack
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest
@@ -42,7 +42,7 @@ class DataOptions:
     Attributes:
         image_size: pixels a side; None for the size of the weight that a run begins with, else for 224 if an image is
             larger, else for the smallest shorter side.
-        root: folder of named data sets, also for downloads; None for ZOO_DATA, else ~/.cache/has8-zoo/datasets.
+        root: folder of named data sets, also for downloads; None for ~/.cache/has8-zoo/datasets.
         limit: training images to use, all classes alike; None for all.
         in_memory_bytes: splits that together take no more are decoded once; others whenever they are read.
     """
@@ -59,20 +59,9 @@ DEFAULTS = DataOptions()
 def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
     """Load the images to train on and those to be measured on.
 
-    `source` is one of
-
-    - a name of `dataset_names()`; a folder of that name is `./cifar10`;
-    - a folder with a folder a class, which is divided 80/20, class by class; or with `train/` and `val/` (or `valid/`,
-      `validation/`, `test/`) of such folders;
-    - an .npz as `open_packed` reads it, or a folder with `train.npz` and `val.npz`; a .parquet file, a .tar of
-      WebDataset, or a folder of either; `hfds/ORG/NAME`, a set of the Hugging Face Hub. Without two splits they are
-      divided 80/20;
-    - arrays `(images, labels)` or `(images, labels, classes)`, a map-style torch `Dataset`, or a mapping of `train` and
-      `val` to such.
-
-    Every image becomes RGB, upright, 8 bits a channel, as `zoo predict` reads it. Square images of one size that is not
-    over 224 stay as they are. All others have their shorter side resized and their centre cropped: to 224 if a side of
-    any of them is longer, else to the smallest shorter side.
+    Data without a validation split are divided 80/20, class by class. Every image becomes RGB, upright and square: its
+    shorter side is resized and its centre cropped, to 224 if a side of any image is longer, else to the smallest
+    shorter side.
 
     Example:
         >>> import numpy as np
@@ -83,7 +72,10 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
         (16, 4, ('cat', 'dog'))
 
     Args:
-        source: the data.
+        source: a folder with a folder a class, or with such folders for `train` and `val`; an .npz, .tar or .parquet
+            file, or a folder of these; a name of `dataset_names()`; `hfds/ORG/NAME` of the Hugging Face Hub; arrays
+            `(images, labels)` or `(images, labels, classes)`, a map-style torch `Dataset`, or a mapping of `train` and
+            `val` to such. docs/data.md has the details.
         options: how they are read.
 
     Raises:
@@ -205,7 +197,7 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
     if not isinstance(source, str | Path):
         parts = open_in_hand(source)
     elif source in dataset_names():
-        root = (options.root or default_root()).expanduser()
+        root = (options.root or Path("~/.cache/has8-zoo/datasets")).expanduser()
         return {name: open_named(str(source), name, root) for name in wanted}
     elif path is None:
         parts = open_tables(str(source), [], options.root)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from zoo.data.datasets import WHOLE, ImageDataset, label_images, open_arrays
-from zoo.data.images import display_name
+from zoo.data.images import display_name, reading
 from zoo.data.splits import ImageSplit
 from zoo.errors import InputError, writing_to
 from zoo.files import replace_file
@@ -31,19 +31,10 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
         InputError: there is no such file, it is something else, or its arrays do not fit together.
     """
     where = display_name(path)
-    try:
+    with reading(where, "it must be an .npz with the arrays images, or jpeg and offsets, and labels"):
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS if name in file.files}
         return _open(arrays, where)
-    except InputError:
-        raise
-    except Exception as error:  # numpy and zipfile raise errors of any type on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"{where} is not an .npz with the arrays images, or jpeg and offsets, and labels ({reason}); data are also "
-            "a folder with a folder of images for every class, a .parquet or .tar file, or a data set by name, such as "
-            "cifar10"
-        ) from error
 
 
 def _open(arrays: Mapping[str, Array], where: str) -> dict[str, ImageDataset]:

@@ -158,11 +158,9 @@ class DataSplits:
             )
 
 
-def map_ahead(
-    read: Callable[[Item], Read], items: Iterable[Item], ahead: int, workers: int | None = None
-) -> Iterator[Read]:
+def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -> Iterator[Read]:
     """Yield `read(item)` of every item, in order; the next `ahead` ones are read meanwhile, in threads."""
-    threads, left = ThreadPoolExecutor(workers, thread_name_prefix="reading"), iter(items)
+    threads, left = ThreadPoolExecutor(thread_name_prefix="reading"), iter(items)
     try:
         waiting = deque(threads.submit(read, item) for item in islice(left, ahead))
         while waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack, final
+from typing import Unpack, final
 
 from zoo.catalog import StoredWeight
 from zoo.contracts.device import usable_device
@@ -53,10 +53,6 @@ class ComparedModel:
     measured_on: str
     control: str | None
     num_classes: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return one object, as `zoo compare --json` prints it."""
-        return dict(vars(self))
 
 
 def compare_models(

@@ -132,7 +132,8 @@ def evaluate(
         InputError: other classes than the model's, an image too small for it, or no images at once.
         MemoryLimitError: that many images at once need more memory than there is.
     """
-    check_batch(batch_size)
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more (--eval-batch-size)")
     if len(data.classes) != model.num_classes:
         raise InputError(
             f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}; "
@@ -209,12 +210,6 @@ def telling_shortage(
             f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels at once need more memory than there is "
             f"({reason}); {advice}"
         ) from error
-
-
-def check_batch(images: int | None) -> None:
-    """Raise `InputError` for fewer than one image at once."""
-    if images is not None and images < 1:
-        raise InputError(f"{images} images at once are out of range; valid: 1 or more (--eval-batch-size)")
 
 
 # Weights --------------------------------------------------------------------------------------------------------------

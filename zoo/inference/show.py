@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ _INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", COLOURS["se
 _WIDTH, _MARGIN, _GAP = 1200, 36, 16  # pixels
 _INPUT = 272  # side of the input's tile
 _ROW = 24  # height of a bar's row
-_WORDS, _NAMES = 236, 420  # width of the column of layers in words, and with their names behind
+_NAMES = 320  # width of the column of layers
 _VALUES = 64  # width of the column of rates
 _CAPTION = 24  # height of a caption
 _KEY = 24 + 4 * 20  # height of the key to the colours
@@ -77,14 +76,12 @@ class Recording:
             neurons' channels that spike, brightened, in [0, 1].
         code: meaning of these planes, the encoder's own word.
         rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
-        probabilities: of the classes, (classes,), the softmax of the logits; None if they are not known.
     """
 
     image: Tensor
     planes: Tensor
     code: str
     rates: dict[str, float]
-    probabilities: Tensor | None = None
 
 
 def record(model: ImageClassifier, image: Tensor) -> Recording:
@@ -115,10 +112,10 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
         stack.enter_context(watching(neurons, note_rate))
         stack.enter_context(watching(encoders, note_planes))
         stack.enter_context(model.evaluating())
-        logits: Tensor = model(image[None].to(weights.device, weights.dtype))
+        model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
     means = {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()}
-    return Recording(image, first, code, means, logits[0].float().softmax(0).cpu())
+    return Recording(image, first, code, means)
 
 
 @contextmanager
@@ -151,14 +148,6 @@ def plane_captions(code: str, count: int) -> list[str]:
         captions[0] += f" ({ends[0]} significant)"
         captions[-1] += f" ({ends[1]} significant)"
     return captions
-
-
-def ranked(recording: Recording, labels: Sequence[str], most: int = 3) -> list[tuple[str, float]]:
-    """Return (label, probability) of the most probable classes, the first one first."""
-    if recording.probabilities is None:
-        return []
-    values, classes = recording.probabilities.sort(descending=True, stable=True)
-    return [(labels[i], p) for i, p in zip(classes[:most].tolist(), values[:most].tolist(), strict=True)]
 
 
 def draw(
@@ -205,7 +194,7 @@ def _draw_key(pen: _Pen, top: int) -> None:
     pen.text((_MARGIN, top), "colours of the planes: a spike in", 14, _FAINT)
     for number, (colour, channels) in enumerate(CHANNELS.items()):
         x, y = _MARGIN + number % 2 * (_INPUT // 2), top + 24 + number // 2 * 20
-        pen.swatch((x, y), colour)
+        pen.draw.rectangle((x, y, x + 13, y + 13), fill=colour, outline=_LINE)
         pen.text((x + 20, y - 1), channels, 13, _FAINT)
 
 
@@ -225,16 +214,15 @@ def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
     bottom = first + len(recording.rates) * _ROW
     for step in range(6):
         x = start + (end - start) * step // 5
-        pen.line((x, first - 4), (x, bottom))
+        pen.draw.line((x, first - 4, x, bottom), fill=_LINE)
         pen.text((x, first - 22), f"{highest * step / 5:.2g}", 13, _FAINT, anchor="ma")
-    words = layers_in_words(recording.rates)
     for row, (name, rate) in enumerate(recording.rates.items()):
         y = first + row * _ROW
-        named = words[name] != name
-        pen.text((_MARGIN, y + 3), words[name], 14, width=(_WORDS if named else _NAMES) - _GAP)
-        if named:
-            pen.text((_MARGIN + _WORDS, y + 5), name, 11, _FAINT, width=_NAMES - _WORDS - _GAP)
-        pen.bar((start, y + 4), (end, y + _ROW - 4), rate / highest)
+        pen.text((_MARGIN, y + 3), name, 14, width=_NAMES - _GAP)
+        pen.draw.rectangle((start, y + 4, end, y + _ROW - 4), fill=_TRACK)
+        if rate:
+            length = max(1, round((end - start) * rate / highest))
+            pen.draw.rectangle((start, y + 4, start + length, y + _ROW - 4), fill=_BAR)
         pen.text((end + 12, y + 3), f"{rate:.3f}", 14, _FAINT)
 
 
@@ -243,7 +231,7 @@ class _Pen:
     """Draws on one picture, in Pillow's own font (of Latin letters alone)."""
 
     def __init__(self, picture: Image.Image) -> None:
-        self._picture, self._draw = picture, ImageDraw.Draw(picture)
+        self._picture, self.draw = picture, ImageDraw.Draw(picture)
         self._fonts: dict[int, Any] = {}
 
     def text(
@@ -260,31 +248,16 @@ class _Pen:
         text = text.encode("ascii", "replace").decode("ascii")
         length = len(text)
         line = text
-        while width is not None and length > 4 and self._draw.textlength(line, font) > width:
+        while width is not None and length > 4 and self.draw.textlength(line, font) > width:
             length -= 1
             line = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
-        self._draw.text(place, line, fill=colour, font=font, anchor=anchor)
-
-    def line(self, start: tuple[int, int], end: tuple[int, int]) -> None:
-        """Draw a thin grey line."""
-        self._draw.line((*start, *end), fill=_LINE)
-
-    def bar(self, start: tuple[int, int], end: tuple[int, int], fraction: float) -> None:
-        """Draw a bar over `fraction` of the way from left to right, on a pale track."""
-        self._draw.rectangle((start[0], start[1], end[0], end[1]), fill=_TRACK)
-        if fraction > 0:
-            x = start[0] + max(1, round((end[0] - start[0]) * fraction))
-            self._draw.rectangle((start[0], start[1], x, end[1]), fill=_BAR)
-
-    def swatch(self, corner: tuple[int, int], colour: str) -> None:
-        """Draw a small framed square."""
-        self._draw.rectangle((*corner, corner[0] + 13, corner[1] + 13), fill=colour, outline=_LINE)
+        self.draw.text(place, line, fill=colour, font=font, anchor=anchor)
 
     def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:
         """Draw an image (3, H, W) in [0, 1], enlarged without smoothing, framed, its caption below."""
         levels = (pixels.detach().float().cpu().clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
         self._picture.paste(Image.fromarray(levels).resize((side, side), Image.Resampling.NEAREST), corner)
-        self._draw.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + side, corner[1] + side), outline=_LINE)
+        self.draw.rectangle((corner[0] - 1, corner[1] - 1, corner[0] + side, corner[1] + side), outline=_LINE)
         self.text((corner[0], corner[1] + side + 5), caption, 14, _FAINT, width=side + _GAP // 2)
 
 
@@ -293,33 +266,3 @@ def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
     check_target(out, ".png", force)
     with writing_to(out):
         replace_file(out, lambda file: picture.save(file, "PNG"))
-
-
-# Layers in words -----------------------------------------------------------------------------------------------------
-
-_SHORTCUTS = ("shortcut", "downsample")
-"""Beginnings of the names of modules on a block's shortcut, ours and spikingjelly's."""
-
-
-def layers_in_words(names: Iterable[str]) -> dict[str, str]:
-    """Map names of layers of neurons, in the order of execution, to words; stages and blocks count from 1.
-
-    A name that lies neither in stages nor in a named part of the network stays as it is.
-    """
-    places = {name: _place(name) for name in names}
-    shares, numbers = Counter(places.values()), Counter[str]()
-    words = {}
-    for name, place in places.items():
-        numbers[place] += 1
-        words[name] = f"{place}, neurons {numbers[place]}" if shares[place] > 1 else place
-    return words if len(set(words.values())) == len(words) else {name: name for name in words}
-
-
-def _place(name: str) -> str:
-    parts = name.split(".")
-    shortcut = ", shortcut" if any(part.startswith(_SHORTCUTS) for part in parts) else ""
-    if parts[0] == "stages" and len(parts) > 1 and parts[1].isdecimal():
-        stage = f"stage {int(parts[1]) + 1}"
-        block = f", block {int(parts[2]) + 1}" if len(parts) > 2 and parts[2].isdecimal() else ""
-        return f"{stage}{block}{shortcut}"
-    return f"{parts[0]}{shortcut}" if parts[0] in ("stem", "head", "encoder") else name

@@ -14,7 +14,7 @@ from zoo_site.demo import Demo
 
 from zoo.catalog import Catalog, WeightRecord, catalog_path, read_file
 from zoo.contracts.encoder import BINARY_LSB_FIRST
-from zoo.inference.show import layers_in_words, plane_captions
+from zoo.inference.show import plane_captions
 
 ROOT = Path(__file__).parents[3]
 
@@ -70,7 +70,7 @@ var ort = {
 @pytest.fixture(scope="session")
 def stand_in(records: dict[str, WeightRecord]) -> Demo:
     """The page's parts without a network and without a runtime: quick to make and without the internet."""
-    layers = layers_in_words(["stem.spiking.act", "stages.0.0.spiking.body.2", "stages.0.0.spiking.body.5"])
+    layers = {"stem.spiking.act": "stem", "stages.0.0.spiking.body.2": "stages.0.0.spiking.body.2", "head.act": "head"}
     weight = records["has8_resnet_b8_m2_d4_ste_bpd.cifar10"]
     captions = tuple(plane_captions(BINARY_LSB_FIRST, 8))
     return Demo(weight.name, tuple(weight.labels), 32, layers, captions, b"network", STAND_IN, b"\0asm")

@@ -26,7 +26,7 @@ from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
 from zoo.exporting import Normalised, describe_onnx, example_images, network_to_export, to_onnx
-from zoo.inference.show import CHANNELS, layers_in_words, plane_captions, watching
+from zoo.inference.show import CHANNELS, plane_captions, watching
 from zoo.weights import stated_preprocessing
 from zoo_site.npm import REGISTRY, DownloadError, NpmPackage, read_package
 
@@ -52,7 +52,7 @@ class Demo:
         weight: name of the network's weight.
         labels: of its classes.
         size: pixels a side that it takes.
-        layers: layer of neurons → the same in words, in the order of the network's rates.
+        layers: layer of neurons → its title, in the order of the network's rates.
         captions: of the planes.
         network: the ONNX file.
         script: onnxruntime-web as a classic script.
@@ -123,7 +123,7 @@ def make_demo(
         weight=weight,
         labels=tuple(stored.labels),
         size=stored.preprocessing.size,
-        layers=layers_in_words(told.layers),
+        layers={name: name for name in told.layers},
         captions=tuple(plane_captions(told.code, told.timesteps)),
         network=told.data,
         script=classic_script(files[MODULE]),
