@@ -129,7 +129,7 @@ def export_onnx(
     """Write a network as one ONNX file, in eval mode: pixels in [0, 1], (N, C, H, W) → logits (N, classes).
 
     The file applies the mean and std of the weight itself. Rounding differs between runtimes, and in a hybrid network
-    it flips a few bit planes: logits differ slightly.
+    it flips a few bit planes: logits of such an image differ by up to one, a few answers in a thousand change.
 
     Args:
         model: the network; every module's mode is restored afterwards.
