@@ -12,7 +12,6 @@ from typer.testing import CliRunner, Result
 
 from zoo.catalog import default_catalog
 from zoo.cli import app
-from zoo.hub.publish import assemble
 from zoo.registry import parse_name
 
 SMALL, SPIKING = "ann_vgg_b1_m1_d1", "snn_vgg_b1_m1_d1_ste_bpd"
@@ -41,22 +40,6 @@ def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
         "size": out.stat().st_size,
     }
     assert metadata(out)["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
-
-
-@pytest.mark.slow
-def test_a_published_folder_is_exported_too(tmp_path: Path) -> None:
-    record = default_catalog().weight(parse_name(BUNDLED))
-    folder, out = tmp_path / "published", tmp_path / "model.onnx"
-    assemble(record, record.location, f"local-dir:{folder}").write(folder)
-    result = run(folder, "--out", out, "--image-size", "24", "--batch", "2")
-    assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines() == [
-        f"{BUNDLED}: pixels 2 × 3 × 24 × 24 → logits 2 × 10",
-        f"{out}: {out.stat().st_size:,} bytes, ONNX opset 18",
-    ]
-    told = metadata(out)
-    assert told["zoo.sha256"] == record.sha256
-    assert json.loads(told["zoo.preprocessing"])["size"] == 24
 
 
 def test_a_network_without_weights_says_so_and_replaces_a_file_by_force(tmp_path: Path) -> None:

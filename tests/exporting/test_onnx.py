@@ -167,31 +167,7 @@ def test_the_same_network_gives_the_same_bytes_which_tell_nothing_of_the_machine
     assert told == {"zoo.name": SMALL, "zoo.version": zoo.__version__}
 
 
-@pytest.mark.slow
-def test_fused_networks_and_networks_without_classes_export(tmp_path: Path) -> None:
-    model, x = tiny("ann_resnet18").fuse(), torch.rand(1, 3, SIDE, SIDE)
-    model.reset_classifier(0)
-    assert export_onnx(model, tmp_path / "model.onnx", image_size=SIDE).output_shape == (1, 512)
-    data = (tmp_path / "model.onnx").read_bytes()
-    assert "BatchNormalization" not in {node.op_type for node in onnx.load_from_string(data).graph.node}
-    with torch.no_grad():
-        torch.testing.assert_close(by_onnxruntime(data, x), model(x), rtol=1e-4, atol=1e-5)
-
-
 # Refusals -------------------------------------------------------------------------------------------------------------
-
-
-def test_files_are_not_written_over_unless_told_to(tmp_path: Path) -> None:
-    model, out = zoo.create_model(SMALL, num_classes=2), tmp_path / "model.onnx"
-    out.write_text("mine")
-    (tmp_path / "folder.onnx").mkdir()
-    for wrong in (out, tmp_path / "model.pt", tmp_path / f"{'n' * 260}.onnx"):
-        with pytest.raises(InputError, match=wrong.name[:20]):
-            export_onnx(model, wrong, image_size=8)
-    with pytest.raises(InputError, match="folder"):
-        export_onnx(model, tmp_path / "folder.onnx", image_size=8, force=True)
-    assert out.read_text() == "mine"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "model.onnx"]
 
 
 def test_sizes_that_do_not_fit_are_refused_before_anything_is_computed(tmp_path: Path) -> None:

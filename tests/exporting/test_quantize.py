@@ -40,17 +40,6 @@ def test_layers_are_in_integers_and_agree_with_those_in_float32(tmp_path: Path) 
     assert about["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
 
 
-@pytest.mark.slow
-def test_a_run_is_quantised_with_its_own_data(tmp_path: Path) -> None:
-    data, out = packed(tmp_path / "kinds.npz", 60), tmp_path / "small.onnx"
-    run = ["train", "ann_resnet_b2_m2_d1", "--data", str(data), "--out", str(tmp_path / "run")]
-    trained = CliRunner().invoke(app, [*run, "--epochs", "3", "--batch-size", "8", "--precision", "no"])
-    assert trained.exit_code == 0, trained.output
-    text = export(tmp_path / "run", "--out", out, "--quantize", "int8", "--data", data).stdout
-    assert "calibrated on 48 training images" in text
-    assert "of 12 validation images" in text
-
-
 def test_data_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     data, out = packed(tmp_path / "kinds.npz", 20), tmp_path / "model.onnx"
     assert "go together" in export(BUNDLED, "--out", out, "--quantize", "int8").output

@@ -65,12 +65,6 @@ def test_a_declared_price_is_charged_and_no_price_costs_nothing(kind: str) -> No
     assert OWN not in work_of(kind, ()).get(part, {})
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_contract_states_the_default(kind: str) -> None:
-    _, _, contract, prices = KINDS[kind]
-    assert contract.prices == prices  # type: ignore[attr-defined]
-
-
 def test_nodes_of_spikingjelly_declare_nothing_and_are_known() -> None:
     assert prices_of(neuron.IFNode(), False) == (Part.NEURONS, (INTEGRATION,))
     for node in (neuron.LIFNode(), neuron.ParametricLIFNode(), neuron.EIFNode()):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResidualBackbone
-from zoo.contracts import BlockPlan, BuildRequest, Decoder, Encoder, Family, GrammarFamily, ImageClassifier, Neuron
+from zoo.contracts import BuildRequest, Decoder, Encoder, Family, GrammarFamily, ImageClassifier, Neuron
 from zoo.contracts.converter import Converted, Converter
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
@@ -70,15 +70,6 @@ class LooseParameter(GoodNeuron):
         self.leak = nn.Parameter(torch.tensor(0.5))
 
 
-class Unsaved(GoodNeuron):
-    def __init__(self) -> None:
-        super().__init__()
-        self.gain = float(torch.rand(()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fire(x * self.gain)
-
-
 NEURONS: list[Defect] = [
     (Anticipates, "later_inputs_change_no_earlier_spike", "change spikes before it"),
     (Forgets, "earlier_inputs_change_later_spikes", "carry the membrane potential"),
@@ -86,7 +77,6 @@ NEURONS: list[Defect] = [
     (Remembers, "a_forward_leaves_no_state", "leaves something behind"),
     (Centred, "batch_mates_change_nothing", "other samples of its batch"),
     (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
-    (Unsaved, "the_state_dict_holds_everything", "register_buffer"),
 ]
 
 
@@ -123,16 +113,6 @@ class InPlace(GoodEncoder):
         return super().forward(x.clamp_(0, 1))
 
 
-class Single(GoodEncoder):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x).float()
-
-
-class OnTheCpu(GoodEncoder):
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x + torch.zeros(1, device="cpu"))
-
-
 class NoSurrogate(GoodEncoder):
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1).round()[None].detach()
@@ -143,8 +123,6 @@ ENCODERS: list[Defect] = [
     (Doubled, "planes_hold_zeros_and_ones", "spikes are 0 or 1"),
     (TooMany, "planes_have_the_declared_shape", "return (2, 3, 5)"),
     (InPlace, "the_input_is_left_unchanged", "in place"),
-    (Single, "other_number_types", "return result.to(x.dtype)"),
-    (OnTheCpu, "meta_device", "device"),
     (NoSurrogate, "gradient", "surrogate gradient"),
 ]
 
@@ -183,11 +161,6 @@ class GoodBackbone(ResidualBackbone):
     api_version = 1
 
 
-class WrongWidth(GoodBackbone):
-    def stages(self) -> list[list[BlockPlan]]:  # type: ignore[misc]
-        return [[BlockPlan(p.analog, p.spiking, p.out_channels + 1) for p in stage] for stage in super().stages()]
-
-
 class WrongReduction(GoodBackbone):
     def reductions(self) -> list[int]:  # type: ignore[misc]
         return [2 * each for each in super().reductions()]
@@ -198,18 +171,9 @@ class WrongConvolution(GoodBackbone):
         return ("bn",)
 
 
-class Choosy(GoodBackbone):
-    def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
-        super().__init__(base, mult, depth, in_chans)
-        if depth > 3:
-            raise IndexError(depth)
-
-
 BACKBONES: list[Defect] = [
-    (WrongWidth, "stages_and_branches", "`out_channels` is 65"),
     (WrongReduction, "feature_info_is_true", "feature_info says"),
     (WrongConvolution, "named_modules_exist", "first convolution"),
-    (Choosy, "stages_and_branches", "4"),
 ]
 
 
