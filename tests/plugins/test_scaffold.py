@@ -64,7 +64,6 @@ def test_what_is_no_name_writes_nothing(name: str, tmp_path: Path) -> None:
         ("nuron", None, UnknownComponentError),
         ("neuron", "lif", ComponentError),
         ("neuron", "Up_per", ComponentError),
-        ("neuron", "class", ComponentError),
         ("neuron", "z" * (MAX_COMPONENT + 1), ComponentError),
     ],
 )

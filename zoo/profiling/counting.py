@@ -3,10 +3,9 @@
 fvcore counts the MACs of one image (paper, table 3): eval mode, batch 1; `macs` covers all T timesteps,
 `macs_per_timestep` is analog + spiking / T. What lies in neither branch counts as analog.
 
-A `Recorder` counts operations while images pass through. Convolutions and linear layers are counted by the pairs of a
-nonzero input and a weight; encoders, decoders and neurons declare their prices (zoo/contracts/price.py); everything
-else has a price here, and an operation without one is listed. spikingjelly's `SynOpCounter` counts the same pairs if
-inputs are binary, but it judges every call by itself and leaves out layers of real values.
+A `Recorder` counts operations while images pass through: of convolutions and linear layers the pairs of a nonzero input
+and a weight; of encoders, decoders and neurons the prices that they declare (zoo/contracts/price.py); all else has a
+price here, and an operation without one is listed.
 """
 
 from __future__ import annotations
@@ -239,12 +238,10 @@ def prices_of(module: nn.Module, folded: bool) -> tuple[Part, tuple[Price, ...]]
 @final
 @dataclass
 class Synapses:
-    """Work of one layer over all batches so far, exact.
+    """Work of one layer over all batches so far, exact; counts as in `SynapticLayer`.
 
     Attributes:
         branch: in the spiking one a spike may be worth another value than 1, which folds into the weights.
-        dense: multiply-accumulates with every weight, those with zeros and with padding too, as fvcore counts.
-        used: pairs of a nonzero input and a weight, padding left out.
         unit: the value of a spike; None before the first one.
         binary: every input seen is 0 or the unit.
     """
@@ -291,12 +288,7 @@ class Synapses:
 
 
 def convolution_pairs(layer: nn.Module, x: Tensor) -> int:
-    """Count the pairs of a nonzero input and a weight; stride, padding, dilation and groups exact.
-
-    Args:
-        layer: Conv1d, Conv2d or Conv3d.
-        x: (…, C, *space).
-    """
+    """Count the pairs of a nonzero input (…, C, *space) and a weight; stride, padding, dilation and groups exact."""
     conv = cast(nn.Conv2d, layer)
     x = x.reshape(-1, *x.shape[-len(conv.kernel_size) - 1 :])
     nonzero = (x != 0).sum(0, keepdim=True).cpu().double()

@@ -35,12 +35,7 @@ def model_info(
         ('ste', 8, 379882)
 
     Args:
-        name: as for `create_model`.
-        endpoint: this and the following as for `create_model`.
-        cache_dir: the folder of downloads.
-        token: for private repositories.
-        registry: components that names are made of.
-        catalog: lists weights.
+        name: this and what follows as for `create_model`.
 
     Raises:
         ModelNameError: as `create_model`; or an unknown tag.

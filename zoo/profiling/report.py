@@ -16,7 +16,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_count
-from zoo.factory import UNTRAINED, OpenedModel, open_model
+from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.profiling.counting import (
     Cost,
     Layer,
@@ -59,8 +59,7 @@ class Profile(Cost):
         params_analog: of the analog branch, and of what lies in neither.
         params_spiking: of the spiking branch.
         size_bytes: parameters and buffers.
-        activations: outputs of convolutions and linear layers for one image, all timesteps; what fvcore's
-            `ActivationCountAnalysis` counts.
+        activations: outputs of convolutions and linear layers for one image, all timesteps.
         first_count: MACs of convolutions, linear layers and products of matrices alone.
         layers: every layer.
         control: the profile of the network without spikes, by images of the same size; None if there is none.
@@ -203,40 +202,27 @@ def profile(
         'ann_resnet_b8_m2_d4'
 
     Args:
-        model: a network, a name as `create_model` takes it, or what `zoo.factory.open_model` made of one. Weights, of
-            the tag or the first listed, are loaded only if there are images; a network without any is initialised
-            from a fixed seed.
+        model: a network; or a name as `create_model` takes it. Weights are loaded only if there are images; a network
+            without any is initialised from a fixed seed.
         image_size: pixels a side; by default the images' own, without images the weight's, or 224.
         num_classes: for a name; by default its weight's own, or 1000.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and pass
             in batches of bounded memory.
         device: where to compute, such as `cuda`; by default the device of a network, and for a name the CPU. A network
             is moved there.
-        endpoint: this and the following as for `create_model`.
-        cache_dir: the folder of downloads.
-        token: for private repositories.
-        registry: components to build from, also the control.
-        catalog: lists weights.
+        endpoint: this and what follows as for `create_model`.
 
     Raises:
         InputError: the model is on the meta device, the machine lacks `device`, or an image or `image_size` does not
             fit; what else `create_model` raises.
-        OptionError: `model` is neither a network nor a name, `image_size` is not an integer, or `num_classes` goes with
-            a network.
+        OptionError: an argument has the wrong type, or `num_classes` goes with a network.
     """
     if image_size is not None:
         image_size = check_count("image_size", image_size, 1, MAX_PROFILED_SIZE)
     place = None if device is None else usable_device(device)
     if isinstance(model, str):
-        model = open_model(
-            model,
-            listed=True,
-            endpoint=endpoint,
-            cache_dir=cache_dir,
-            token=token,
-            registry=registry,
-            catalog=catalog,
-        )
+        places = Places(endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
+        model = open_model(model, listed=True, **places)
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.places.get("catalog")
     network, weights, own_size = _network(model, num_classes, trained=images is not None)
@@ -281,9 +267,7 @@ def _network(
     """Return the network to profile, a word on its weights, and the size of its images."""
     if isinstance(model, ImageClassifier):
         if num_classes is not None:
-            raise OptionError(
-                f"num_classes={num_classes!r} goes with a name; this {model.spec} has {model.num_classes} already"
-            )
+            raise OptionError(f"num_classes={num_classes!r} goes with a name; {model.spec} has {model.num_classes}")
         return model, "as given", stated_preprocessing(model).size
     if not isinstance(model, OpenedModel):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")

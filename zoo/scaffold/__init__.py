@@ -6,7 +6,6 @@ import importlib.util
 import keyword
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -167,10 +166,10 @@ def _distribution_name(text: str) -> str:
             f"hyphen last, up to {MAX_DISTRIBUTION}, such as 'zoo-sparkle'"
         )
     package = name.replace("-", "_")
-    if _is_pythons(package) or package in RESERVED:
-        raise InputError(f"package {package!r} would hide another one; choose another name, such as 'zoo-{name}'")
-    if importlib.util.find_spec(package) is not None:
-        raise InputError(f"{name} is installed already; uninstall it, or choose another name")
+    if keyword.iskeyword(package) or package in RESERVED or importlib.util.find_spec(package) is not None:
+        raise InputError(
+            f"package {package!r} is there already or reserved; choose another name, such as 'zoo-my-{name}'"
+        )
     return name
 
 
@@ -181,18 +180,10 @@ def _component_name(wanted: str | None, distribution: str) -> str:
         words = words[1:]
     name = "".join(words) if wanted is None else wanted
     advice = "name the component with --component" if wanted is None else "choose another"
-    if not (NAME.fullmatch(name) and len(name) <= MAX_COMPONENT) or _is_pythons(name):
-        raise ComponentError(
-            f"{shorten(name)} is not a component name; {advice}; valid: lower-case letters and digits, a letter first, "
-            f"up to {MAX_COMPONENT}, and no word of Python's own, such as 'sparkle'"
-        )
+    if not (NAME.fullmatch(name) and len(name) <= MAX_COMPONENT):
+        valid = f"lower-case letters and digits, a letter first, up to {MAX_COMPONENT}, such as 'sparkle'"
+        raise ComponentError(f"{shorten(name)} is not a component name; {advice}; valid: {valid}")
     for rival in default_registry().components():
         if rival.name == name:
-            raise ComponentError(
-                f"{name!r} is the {rival.kind} of {rival.origin} already; {advice}, such as 'my{name}'"
-            )
+            raise ComponentError(f"{name!r} is the {rival.kind} of {rival.origin} already; {advice}")
     return name
-
-
-def _is_pythons(name: str) -> bool:
-    return keyword.iskeyword(name) or name in sys.stdlib_module_names
