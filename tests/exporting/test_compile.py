@@ -17,8 +17,6 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.registry import default_registry
 
 SIDE = 16
-BIT_PLANES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
-NEURONS = ("if", "lif", "plif")
 MODELS = (
     "has8_resnet_b1_m1_d1_fourier_bpd",
     "has8_vgg_b1_m1_d1_ste_rate_plif",
@@ -65,7 +63,7 @@ def assert_steps_alike(module: nn.Module, x: Tensor) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ste", *(pytest.param(name, marks=pytest.mark.slow) for name in (*BIT_PLANES[:-1], "rate", "ttfs", "phase"))],
+    ["ste", *(pytest.param(name, marks=pytest.mark.slow) for name in ("fourier", "tanhraw", "rate", "ttfs", "phase"))],
 )
 def test_encoders_compile(name: str) -> None:
     encoder = default_registry().load("encoder", name)().train(name != "rate")
@@ -86,11 +84,6 @@ def test_neurons_compile_and_export_as_a_plain_loop(name: str) -> None:
     assert all(each is operator.getitem or str(each).startswith("aten.") for each in operations)
     more = torch.rand(4, 5, 6) * 2
     assert torch.equal(exported.module()(more), neuron(more))
-
-
-@pytest.mark.parametrize("name", ["rate", "bpd"])
-def test_decoders_compile(name: str) -> None:
-    assert_steps_alike(default_registry().load("decoder", name)(), (torch.rand(8, 2, 3, 4) < 0.5).float())
 
 
 @pytest.mark.slow

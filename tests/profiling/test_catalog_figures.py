@@ -5,14 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 import zoo
 from zoo.catalog import WeightRecord, default_catalog
-from zoo.contracts import Work
-from zoo.profiling import Part, count_cost
-from zoo.profiling.counting import Recorder
-from zoo.profiling.energy import FLOAT32
+from zoo.profiling import count_cost
 
 RECORDS = [record for records in default_catalog().weights.values() for record in records]
 
@@ -35,20 +31,3 @@ def test_the_documentation_shows_the_energy_that_the_catalog_records() -> None:
     lines = [" ".join(line.split()) for line in page.splitlines()]
     assert f"total {counted.macs:,} {counted.acs:,} {counted.energy_uj:.3f} µJ" in lines
     assert [line for line in lines if line.endswith(f"{counted.control_energy_uj:.3f} µJ")]
-
-
-def test_energy_of_the_bundled_pair_is_that_of_its_record() -> None:
-    """Accumulates in synapses depend on the image; MACs and the control's energy do not."""
-    record = default_catalog().weight(zoo.parse_name("has8_resnet_b8_m2_d4_ste_bpd.cifar10"))
-    counts = []
-    for name in (record.name, "ann_resnet_b8_m2_d4"):
-        model = zoo.create_model(name, num_classes=10)
-        recorder = Recorder(model)
-        with recorder.watching():
-            model(torch.rand(1, 3, 32, 32))
-        counts.append(recorder.counts(1))
-    hybrid, control = counts
-    assert record.activity is not None
-    assert hybrid.total.macs == record.activity.macs
-    assert hybrid.work()[Part.REST] == Work(32_832, 375_360)
-    assert FLOAT32.arithmetic(control.total) == pytest.approx(1e6 * record.activity.control_energy_uj, rel=1e-5)

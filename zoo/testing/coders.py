@@ -51,14 +51,12 @@ class EncoderTests(OptionTests):
     """(N, C, …) real → (T, N, C, …) in {0, 1}.
 
     Attributes:
-        decoder: the decoder that inverts it, decode(encode(k / (levels − 1))) = k / (levels − 1); None for none.
-        levels: how many numbers the round trip keeps apart.
+        decoder: the decoder that inverts it, decode(encode(k / 255)) = k / 255; None for none.
     """
 
     kind = "encoder"
     answer_batch_dim: ClassVar[int] = 1
     decoder: str | None = None
-    levels: int = 256
 
     def example(self) -> Tensor:
         return uniform((3, 2, 4, 4), -0.5, 1.5)
@@ -106,15 +104,15 @@ class EncoderTests(OptionTests):
             check_finite(gradient(encoder, x, _upstream), f"the gradient of {what}")
 
     def test_round_trip(self) -> None:
-        """decode(encode(k / (levels − 1))) = k / (levels − 1), if a decoder is declared."""
+        """decode(encode(k / 255)) = k / 255, if a decoder is declared."""
         if self.decoder is None:
             pytest.skip('no decoder declared; name the one that inverts this encoder: `decoder = "…"`')
         encoder, decoder = self.build().eval(), default_registry().load("decoder", self.decoder)().eval()
         decoder.check(encoder)
         for dtype in (torch.float32, torch.float64):
-            x = (torch.arange(self.levels, dtype=dtype) / (self.levels - 1))[None]
+            x = (torch.arange(256, dtype=dtype) / 255)[None]
             lost = ((run(decoder, run(encoder, x)) - x).abs() > 1e-6).sum().item()
-            assert not lost, f"{lost} of {self.levels} levels are lost; do both order the planes alike?"
+            assert not lost, f"{lost} of 256 levels are lost; do both order the planes alike?"
 
     def test_it_learns_in_a_model(self) -> None:
         """Its name composes a has8 model, and a training step gives every parameter a finite gradient."""
