@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from rich.table import Table
 
+    from zoo.data.datasets import ImageDataset
     from zoo.profiling import Picojoules, Profile
 
 DEFAULT_LIMIT = 32
@@ -105,10 +106,10 @@ def profile_command(
             console.print(part)
 
 
-def _counted(sample: Iterable[tuple[Image, Any]], advance: Advance) -> Iterator[Image]:
-    for image, _ in sample:
+def _counted(sample: ImageDataset, advance: Advance) -> Iterator[Image]:
+    for index in range(len(sample)):
         advance(1)
-        yield image
+        yield sample[index][0]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: int = 1) -> Table:
