@@ -111,6 +111,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     assert 'id="zoo.create_model"' in read(tmp_path / "out" / "api.html")
 
 
+@pytest.mark.slow
 def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
     """A part stands above what it imports; imports for types alone do not count, and a circle is red."""
     package = tmp_path / "tiny"

@@ -88,7 +88,7 @@ def test_measuring_needs_data() -> None:
 
 
 def test_models_are_filtered_and_sorted_by_figures() -> None:
-    small = run("list", "--max-params", "400k", "--sort", "params").stdout.splitlines()
+    small = run("list", "--max-params", "4e5", "--sort", "params").stdout.splitlines()
     figures = variant_figures()
     assert small == sorted(small, key=lambda name: figures[name].params)
     assert {name for name, cost in figures.items() if cost.params <= 400_000} == set(small)
@@ -106,9 +106,7 @@ def test_a_family_without_listed_names_is_found() -> None:
     assert "timm_*" in run("list", "timm_resnet").stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["has8_resnet_b8_m2_d4_ste_bpd", "snn_resnetsmall_b8_m2_d4_ste_bpd_plif", "ann_resnet18"]
-)
+@pytest.mark.parametrize("name", ["has8_resnet_b8_m2_d4_ste_bpd"])
 def test_listed_figures_are_the_networks(name: str) -> None:
     assert tuple(map(int, list(count_variant(name).values())[1:])) == counted(name)
 

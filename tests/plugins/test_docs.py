@@ -160,8 +160,3 @@ def test_the_page_names_all_that_there_is() -> None:
     assert all(f"`{kind}`" in TEXT for kind in KINDS)
     listed = set(re.findall(r"^\| \[(zoo-[\w-]+)\]", TEXT, re.M))
     assert listed == {folder.name for folder in README.parent.iterdir() if (folder / "pyproject.toml").is_file()}
-
-
-def test_every_linked_file_exists() -> None:
-    for link in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
-        assert (README.parent / link).exists(), link

@@ -183,6 +183,7 @@ def test_a_broken_family_hides_its_own_models_alone(importer: Callable[[], Any],
         parse_name("sew_resnet18_rate", registry)
 
 
+@pytest.mark.slow
 def test_a_model_with_weights_takes_few_modules() -> None:
     code = """
 import sys, zoo
@@ -221,6 +222,7 @@ def test_damaged_metadata_of_any_distribution_is_named(tmp_path: Path, points: s
     assert (done.returncode, "other-thing" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done
 
 
+@pytest.mark.slow
 def test_a_model_is_built_with_the_distributions_that_it_was_saved_with(tmp_path: Path) -> None:
     for name, power in (("zoo-one", 0.5), ("zoo-two", 2.0)):
         module = name.replace("-", "_")
