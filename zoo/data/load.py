@@ -159,7 +159,7 @@ def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -
     path = _path_of(source)
     if path is not None and is_file(path) and path.suffix.lower() not in (".npz", *_TABLES):
         data = open_files(path.parent, {"": [path.name]})
-    elif path is not None and is_folder(path) and not subfolders(path) and not _files(path):
+    elif path is not None and is_folder(path) and not (subfolders(path) or _files(path)) and walk_images(path):
         data = open_files(path, {"": walk_images(path)})
     else:
         (data,) = _open(source, ("val",), options).values()
