@@ -49,10 +49,6 @@ def read(file: Path) -> Any:
 
 
 SMALL = ("--images", 20, "--epochs", 1)
-ACCURACY = (
-    *(*SMALL, "--val-images", 20, "--batch-size", 10, "--macs-size", 32, "--control-seeds", 1),
-    *("--only", "ann_resnet_b32_m2_d4"),
-)
 COMMANDS = {
     "models_table": ("models_table", 2, "ann_resnet_b1_m1_d1@3", "has8_resnet_b1_m1_d1_ste_bpd", "--image-size", 8),
     "robustness": ("robustness", 2, HYBRID, "--images", 10, "--data", "DATA"),
@@ -80,19 +76,6 @@ def test_a_command_measures_and_writes(module: str, data: Path, tmp_path: Path) 
     assert written["benchmark"] == name
     assert {"cpu", "cores", "python", "torch"} <= written["machine"].keys()
     assert len(written["rows"]) == count
-
-
-@pytest.mark.slow
-def test_a_second_call_of_the_accuracy_benchmark_trains_nothing(data: Path, tmp_path: Path) -> None:
-    command = ("accuracy.__main__", *ACCURACY, "--data", data, "--out", tmp_path)
-    assert run(*command).exit_code == 0
-    first = (tmp_path / "accuracy.jsonl").read_bytes()
-    (tmp_path / "accuracy.jsonl").write_bytes(first + first[:20])  # what a killed process leaves
-    assert run(*command).exit_code == 0
-    assert (tmp_path / "accuracy.jsonl").read_bytes() == first
-    assert not list((tmp_path / "runs").iterdir())
-    assert len(read(tmp_path / "accuracy.json")["rows"]) == 1
-    assert (tmp_path / "accuracy.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_kept_results_say_which_command_made_them() -> None:

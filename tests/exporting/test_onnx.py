@@ -74,13 +74,6 @@ def test_neurons_emit_the_same_spikes(name: str) -> None:
     assert 0 < spikes.mean() < 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["rate", "bpd"])
-def test_decoders_agree(name: str) -> None:
-    decoder, x = default_registry().load("decoder", name)(), torch.rand(8, 2, 3, 4).round()
-    torch.testing.assert_close(by_onnxruntime(as_onnx(decoder, x), x), decoder(x), rtol=0, atol=1e-6)
-
-
 class _Shift(nn.Module):
     def __init__(self, places: Any) -> None:
         super().__init__()

@@ -68,14 +68,11 @@ class ClassTests(ComponentTests):
 
     def option_defaults(self) -> dict[str, Any]:
         """Return the default of each option, a keyword argument of the constructor."""
-        parameters = inspect.signature(self.load()).parameters
-        defaults = {name: parameters[name].default for name in sorted(self.load().options) if name in parameters}
-        wrong = [
-            name
-            for name in self.load().options
-            if defaults.get(name, inspect.Parameter.empty) is inspect.Parameter.empty
-        ]
-        assert not wrong, f"option {wrong} is no keyword argument of the constructor with a default"
+        cls = self.load()
+        taken = inspect.signature(cls).parameters
+        defaults = {name: taken[name].default for name in sorted(cls.options) if name in taken}
+        wrong = cls.options - {name for name, value in defaults.items() if value is not inspect.Parameter.empty}
+        assert not wrong, f"{', '.join(sorted(wrong))}: no keyword argument of {cls.__name__} with a default"
         return defaults
 
     def test_it_declares_its_own_api_version(self) -> None:
