@@ -125,7 +125,8 @@ def mypy_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_linters_find_nothing(kind: str, tmp_path: Path, mypy_cache: Path) -> None:
     made = draft("zoo-sparkle", kind).write(tmp_path)
     long = draft("z" * MAX_DISTRIBUTION, kind, "z" * MAX_COMPONENT).write(tmp_path)
-    ruff = (["ruff", "check"], ["ruff", "format", "--check"])
-    for folder, command in [(made, ["mypy", "--cache-dir", mypy_cache]), *((f, c) for f in (made, long) for c in ruff)]:
+    checks = [(made, ["mypy", "--cache-dir", str(mypy_cache)])]
+    checks += [(each, ["ruff", *words]) for each in (made, long) for words in (["check"], ["format", "--check"])]
+    for folder, command in checks:
         done = subprocess.run([sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
