@@ -57,10 +57,10 @@ def test_figures_are_those_counted_by_hand() -> None:
     for true, order in zip(labels, ranked, strict=True):
         matrix[true, order[0]] += 1
     assert torch.equal(found.confusion, matrix)
-    scores = {score.name: score for score in found.scores()}
-    assert (scores["class 0"].images, scores["class 0"].recall, scores["class 0"].precision) == (2, 50.0, 50.0)
-    assert (scores["class 2"].recall, scores["class 2"].precision) == (0.0, None)
-    assert scores["class 6"].precision == 50.0
+    scores = {score["name"]: score for score in found.scores()}
+    assert scores["class 0"] == {"name": "class 0", "images": 2, "recall": 50.0, "precision": 50.0}
+    assert (scores["class 2"]["recall"], scores["class 2"]["precision"]) == (0.0, None)
+    assert scores["class 6"]["precision"] == 50.0
     assert found.mistakes(2) == [("class 0", "class 1", 1), ("class 2", "class 3", 1)]
     assert len(found.mistakes()) == 4
     assert json.loads(json.dumps(found.to_json()))["confusion"] == matrix.tolist()
@@ -85,7 +85,7 @@ def test_a_limit_counts_the_classes_that_have_images() -> None:
 
 def test_a_class_without_images_has_no_recall() -> None:
     found = evaluate(_answering(torch.eye(3)[:2]), _split([0, 1], 3))
-    assert found.scores()[2].recall is None
+    assert found.scores()[2]["recall"] is None
     with pytest.raises(InputError, match="has 3 classes, the data 4"):
         evaluate(_answering(torch.eye(3)), _split([0], 4))
 

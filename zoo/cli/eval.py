@@ -103,19 +103,24 @@ def _print(measured: Measurement) -> None:
         say(f"{name:<6} {value:9.4f} %{known}")
     scores, title = evaluation.scores(), "classes"
     if len(scores) > _TABLE:
-        found = [score for score in scores if score.recall is not None]
-        scores = sorted(found, key=lambda score: score.recall or 0.0)[:_TABLE]
+        found = [score for score in scores if score["recall"] is not None]
+        scores = sorted(found, key=lambda score: score["recall"])[:_TABLE]
         title = f"the {_TABLE} classes with the lowest recall, of {len(evaluation.classes):,}"
     say(f"loss   {evaluation.loss:9.4f}", "", title, sep="\n")
     figures = [
-        {"class": score.name, "images": f"{score.images:,}", "precision, %": score.precision, "recall, %": score.recall}
+        {
+            "class": score["name"],
+            "images": f"{score['images']:,}",
+            "precision, %": _two_digits(score["precision"]),
+            "recall, %": _two_digits(score["recall"]),
+        }
         for score in scores
     ]
-    print_rows([{key: _two_digits(value) for key, value in row.items()} for row in figures], as_json=False)
+    print_rows(figures, as_json=False)
     say("", "the most frequent mistakes", sep="\n")
     mistakes = evaluation.mistakes()
     print_rows([{"true": true, "predicted": wrong, "images": str(count)} for true, wrong, count in mistakes], False)
 
 
-def _two_digits(value: str | float | None) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else value or ""
+def _two_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

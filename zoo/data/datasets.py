@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -38,6 +38,9 @@ WHOLE = ""
 """Name of a split that is not divided."""
 
 
+Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
+
+
 @final
 @dataclass(frozen=True)
 class ImageDataset(Dataset[tuple[Image.Image, int]]):
@@ -51,14 +54,14 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         (('cat', 'dog'), 4, (<PIL.Image.Image image mode=RGB size=8x8>, 1))
 
     Attributes:
-        stored: row → bytes of an image file, or a PIL image; raises `InputError` if it cannot be read.
+        stored: row → bytes of an image file, levels (H, W, C), or a PIL image; raises `InputError` if it is unreadable.
         names: `class/file` of every image; the same in any folder. Errors call images by them.
         labels: (n,) int64.
         classes: names in label order.
         where: file or folder, for messages.
     """
 
-    stored: Callable[[int], bytes | Image.Image]
+    stored: Callable[[int], Stored]
     names: Sequence[str]
     labels: Tensor
     classes: tuple[str, ...]
@@ -70,13 +73,20 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
     def __getitem__(self, row: int) -> tuple[Image.Image, int]:
         """Return an image and its label; raises `InputError` if it is damaged."""
         stored, name = self.stored(row), display_name(self.names[row])
-        image = decode_image(stored, name) if isinstance(stored, bytes) else to_rgb(stored, name)
-        return image, int(self.labels[row])
+        if isinstance(stored, bytes):
+            return decode_image(stored, name), int(self.labels[row])
+        image = from_levels(stored, name) if isinstance(stored, np.ndarray) else stored
+        return to_rgb(image, name), int(self.labels[row])
+
+    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+        return (self[row] for row in range(len(self)))
 
     def sides(self, row: int) -> tuple[int, int]:
         """Return both sides of an image, in any order, of a file from its header; raises `InputError` if damaged."""
         stored = self.stored(row)
-        return stored_size(stored, display_name(self.names[row])) if isinstance(stored, bytes) else stored.size
+        if isinstance(stored, bytes):
+            return stored_size(stored, display_name(self.names[row]))
+        return stored.shape[:2] if isinstance(stored, np.ndarray) else stored.size
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
         """Return those rows alone; `part` names them in messages."""
@@ -201,16 +211,17 @@ def open_arrays(
     Raises:
         InputError: these do not fit together.
     """
-    shape, kind = getattr(images, "shape", ()), getattr(images, "dtype", type(images).__name__)
+    shape: tuple[int, ...] = getattr(images, "shape", ())
+    kind = getattr(images, "dtype", type(images).__name__)
     if kind != np.uint8 or len(shape) != 4 or shape[3] not in CHANNELS or 0 in shape[1:]:
         raise InputError(
             f"{where}: images is {kind} of shape {shape}; valid: uint8 of shape (N, H, W, C), C of 1, 3 or 4"
         )
-    return label_images(lambda row: from_levels(images[row], where), len(images), labels, classes, names, where)
+    return label_images(lambda row: images[row], len(images), labels, classes, names, where)
 
 
 def label_images(
-    stored: Callable[[int], bytes | Image.Image],
+    stored: Callable[[int], Stored],
     images: int,
     labels: Any,
     classes: Iterable[Any] | None,
@@ -272,7 +283,7 @@ def _open_one(data: object, which: str) -> ImageDataset:
     if isinstance(data, ImageDataset):
         return data
     if isinstance(data, tuple | list) and len(data) in (2, 3):
-        return open_arrays(*data[:2], *data[2:], where=f"{which} arrays")
+        return open_arrays(data[0], data[1], data[2] if len(data) == 3 else None, where=f"{which} arrays")
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return _open_dataset(data, f"{which} {type(data).__name__}")
     raise InputError(

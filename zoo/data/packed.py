@@ -38,12 +38,12 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
 
 
 def _open(arrays: Mapping[str, Array], where: str) -> dict[str, ImageDataset]:
-    listed = [arrays[name].tolist() if name in arrays else None for name in ("classes", "names")]
+    classes, names = (arrays[name].tolist() if name in arrays else None for name in ("classes", "names"))
     if "jpeg" in arrays:
         stored, count = _encoded(arrays["jpeg"], arrays["offsets"], where)
-        whole = label_images(stored, count, arrays["labels"], *listed, where)
+        whole = label_images(stored, count, arrays["labels"], classes, names, where)
     else:
-        whole = open_arrays(arrays["images"], arrays["labels"], *listed, where)
+        whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
     for name in ("names", "split"):
         array = arrays.get(name)
         if array is not None and (array.shape != (len(whole),) or array.dtype.kind != "U"):

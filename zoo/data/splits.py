@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -67,8 +68,7 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         """Return an image, (3, H, W) uint8, and its label; raises `InputError` if it is damaged."""
-        pixels = self._transform.square(self.data[row][0]) if self.pixels is None else self.pixels[row]
-        return pixels, int(self.labels[row])
+        return self._square(row) if self.pixels is None else self.pixels[row], int(self.labels[row])
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images of those rows and their labels, in that order, without the damaged ones.
@@ -118,12 +118,19 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
             digest.update(self.pixels.numpy().data)
         return digest.hexdigest()[:32]
 
+    def _square(self, row: int) -> Tensor:
+        stored = self.data.stored(row)
+        whole = self._transform.preprocessing.crop_pct == 1.0
+        if isinstance(stored, np.ndarray) and stored.shape == (*self.size, 3) and whole:  # much faster than Pillow
+            return torch.from_numpy(stored.copy()).permute(2, 0, 1)
+        return self._transform.square(self.data[row][0])
+
     def _decode(self, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield each sound row and its pixels, decoded on all cores; the others are counted."""
 
         def decode(row: int) -> tuple[int, Tensor | InputError]:
             try:
-                return row, self._transform.square(self.data[row][0])
+                return row, self._square(row)
             except InputError as error:
                 return row, error
 
@@ -158,7 +165,7 @@ class DataSplits:
             )
 
 
-def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -> Iterator[Read]:
+def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -> Generator[Read, None, None]:
     """Yield `read(item)` of every item, in order; the next `ahead` ones are read meanwhile, in threads."""
     threads, left = ThreadPoolExecutor(thread_name_prefix="reading"), iter(items)
     try:

@@ -28,7 +28,7 @@ from zoo.progress import LONG, progress
 from zoo.weights import RUN, stated_preprocessing
 
 try:
-    from torchmetrics import MeanMetric, Metric
+    from torchmetrics import MeanMetric, MetricCollection
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 except ModuleNotFoundError as error:
     raise missing_extra(error, "measuring accuracy", "train") from error
@@ -39,24 +39,6 @@ MOST = 250
 """Images at once of at most 64×64 pixels, and of larger ones as many as have the same pixels. The released weights were
 measured so. The number never follows from free memory: another one rounds differently in the last bits, and a figure
 must be the same on every machine."""
-
-
-@final
-@dataclass(frozen=True)
-class ClassScore:
-    """Figures of one class.
-
-    Attributes:
-        name: of the class.
-        images: of it.
-        recall: percent of them that were predicted as it; None without images.
-        precision: percent of the images predicted as it that are of it; None if none was.
-    """
-
-    name: str
-    images: int
-    recall: float | None
-    precision: float | None
 
 
 @final
@@ -81,12 +63,13 @@ class Evaluation:
     confusion: Tensor
     batch_size: int
 
-    def scores(self) -> list[ClassScore]:
-        """Return the figures class by class."""
-        right, true, predicted = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
+    def scores(self) -> list[dict[str, Any]]:
+        """Return `name`, `images`, `recall` and `precision` of every class, in percent; None without such images."""
+        columns = self.confusion.diag(), self.confusion.sum(1), self.confusion.sum(0)
+        rows = zip(self.classes, *(column.tolist() for column in columns), strict=True)
         return [
-            ClassScore(name, int(true[i]), _percent(right[i], true[i]), _percent(right[i], predicted[i]))
-            for i, name in enumerate(self.classes)
+            {"name": name, "images": true, "recall": _percent(right, true), "precision": _percent(right, predicted)}
+            for name, right, true, predicted in rows
         ]
 
     def mistakes(self, most: int = 10) -> list[tuple[str, str, int]]:
@@ -104,13 +87,13 @@ class Evaluation:
             "batch_size": self.batch_size,
             **self.top,
             "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
-            "classes": [vars(score) for score in self.scores()],
+            "classes": self.scores(),
             "confusion": self.confusion.tolist(),
         }
 
 
-def _percent(part: Tensor, whole: Tensor) -> float | None:
-    return 100 * int(part) / int(whole) if int(whole) else None
+def _percent(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None
 
 
 def evaluate(
@@ -142,7 +125,7 @@ def evaluate(
     at_once = batch_size or max(1, min(MOST, MOST * 64**2 // math.prod(data.size)))
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     shared = share[1] > 1
-    metrics = {name: metric.to(device) for name, metric in _metrics(model.num_classes, shared).items()}
+    metrics = _metrics(model.num_classes, shared).to(device)
     losses = MeanMetric(sync_on_compute=shared).to(device)
     own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
@@ -152,17 +135,16 @@ def evaluate(
                 pixels, labels = data.read(rows)
                 if len(labels):
                     logits, targets = model(transform.scale(pixels.to(device))).float(), labels.to(device)
-                    for metric in metrics.values():
-                        metric.update(logits, targets)
+                    metrics.update(logits, targets)
                     losses.update(functional.cross_entropy(logits, targets, reduction="none"))
             advance(len(rows))
-    confusion = metrics["confusion"].compute().cpu()
+    tops = metrics.compute()
+    confusion = tops.pop("confusion").cpu()
     images = int(confusion.sum())
     if not images:
         raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
     # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
-    tops = {name: float(metric.compute()) for name, metric in metrics.items() if name.startswith("top")}
-    top = {name: 100 * round(share * images) / images for name, share in tops.items()}
+    top = {name: 100 * round(float(part) * images) / images for name, part in tops.items()}
     return Evaluation(images, data.classes, top, float(losses.compute()), confusion, at_once)
 
 
@@ -177,13 +159,12 @@ def in_float32(model: nn.Module) -> Iterator[None]:
             model.forward = wrapped
 
 
-def _metrics(classes: int, shared: bool) -> dict[str, Metric]:
-    """Return metrics by name; a top-k over all classes is always right, so there is none."""
-    tops = [k for k in (1, 5) if k == 1 or k < classes]
+def _metrics(classes: int, shared: bool) -> MetricCollection:
+    """Return the metrics; a top-k over all classes is always right, so there is none."""
     common: dict[str, Any] = {"num_classes": classes, "sync_on_compute": shared}
-    return {f"top{k}": MulticlassAccuracy(top_k=k, average="micro", **common) for k in tops} | {
-        "confusion": MulticlassConfusionMatrix(**common)
-    }
+    tops = [k for k in (1, 5) if k == 1 or k < classes]
+    metrics = {f"top{k}": MulticlassAccuracy(top_k=k, average="micro", **common) for k in tops}
+    return MetricCollection(metrics | {"confusion": MulticlassConfusionMatrix(**common)}, compute_groups=False)
 
 
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
@@ -279,7 +260,7 @@ def measure_weight(
     model = opened.build(pretrained=True, device=usable_device(device))
     evaluation = evaluate(model, images, batch_size=batch_size)
     notes += images.damage_notes("evaluated")
-    without = [score.name for score in evaluation.scores() if not score.images]
+    without = [score["name"] for score in evaluation.scores() if not score["images"]]
     if without:
         notes.append(f"no images of {len(without)} classes that the model knows: {name_some(without)}")
     sha256, recorded = str(model.pretrained_cfg.get("sha256", "")), {}
