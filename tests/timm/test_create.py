@@ -183,6 +183,11 @@ def test_stopping_early_the_highest_chosen_level_is_final() -> None:
 @pytest.mark.parametrize("name", [VGG, THEIRS])
 def test_a_reset_classifier_is_in_the_networks_mode_and_brings_pooling_back(name: str) -> None:
     model, x = timm.create_model(name).eval(), torch.rand(1, 3, 32, 32)
+    model.pretrained_cfg["label_names"] = ["cat", "dog"]
+    model.reset_classifier(model.num_classes)
+    assert model.pretrained_cfg["label_names"] == ["cat", "dog"]
+    model.reset_classifier(2)
+    assert "label_names" not in model.pretrained_cfg
     model.reset_classifier(0, "")
     model.reset_classifier(0)
     assert torch.equal(logits(model, x), model.forward_features(x))

@@ -111,6 +111,8 @@ class ImageClassifier(nn.Module, ABC):
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Make new, freshly initialised last layers, of the network's dtype and device.
 
+        With another number of classes the labels in `pretrained_cfg` are dropped.
+
         Args:
             num_classes: 0 removes them.
             global_pool: 'avg'; with 0 classes also '', which removes the pooling too; None keeps it, or restores 'avg'

@@ -59,6 +59,8 @@ class HeadedClassifier(ImageClassifier):
         self.head.global_pool = pool
         trunk = next(self.parameters())
         self.head.to(device=trunk.device, dtype=trunk.dtype).train(self.training)
+        if classes != self.num_classes:
+            self.pretrained_cfg.pop("label_names", None)
         self.num_classes = classes
 
     def drop_above(self, last: int) -> None:

@@ -87,6 +87,8 @@ class TimmClassifier(ImageClassifier):
         if global_pool not in (None, "avg") and (classes or global_pool):
             raise InputError(f"global_pool={global_pool!r} is not available; valid: 'avg', None, or '' with 0 classes")
         self.net.reset_classifier(classes, "avg" if classes else global_pool)
+        if classes != self.num_classes:
+            self.pretrained_cfg.pop("label_names", None)
         self._read_sizes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
