@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
@@ -64,33 +63,20 @@ def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publis
         publisher: owner of these networks, for messages.
 
     Raises:
-        WeightError: it has none of them; the message names the first wrong key of the nearest one.
+        WeightError: it has none of them; the message names the first wrong keys of the nearest one.
     """
     nearest = min(layouts, key=lambda layout: layout.distance(state))
-    wrong = _first_wrong_key(state, nearest)
-    if wrong is None:
-        return nearest
-    if nearest.distance(state) == (len(state), len(nearest.shapes)):
+    missing = [key for key in nearest.shapes if key not in state and not key.endswith(_COUNTER)]
+    misshapen = [key for key, shape in nearest.shapes.items() if key in state and not fits(state[key], shape)]
+    unknown = sorted(state.keys() - nearest.shapes.keys())
+    problems = [f"{key} is missing" for key in missing[:1]]
+    problems += [f"{key} has the shape {tuple(state[key].shape)}, not {nearest.shapes[key]}" for key in misshapen[:1]]
+    problems += [f"it has {shorten(key, 120)}" for key in unknown[:1]]
+    if problems:
         names = ", ".join(layout.name for layout in layouts)
-        raise WeightError(f"it is not a checkpoint of {publisher} ({names}): {wrong}")
-    raise WeightError(f"it is nearest to {nearest.name} of {publisher}, but {wrong}")
-
-
-def _first_wrong_key(state: Mapping[str, Tensor], layout: Layout) -> str | None:
-    """Describe the first missing or misshapen key of the layout; else one that the layout does not have."""
-    unknown = sorted(state.keys() - layout.shapes.keys())
-    for key, shape in layout.shapes.items():
-        if key not in state and not key.endswith(_COUNTER):
-            nearest = difflib.get_close_matches(key, unknown, n=1, cutoff=0)
-            return f"{key} is missing" + "".join(f"; {_foreign(name, layout)}" for name in nearest)
-        if key in state and not fits(state[key], shape):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            return f"{key} has the shape {tuple(state[key].shape)}, and ({wanted}) is expected"
-    return _foreign(unknown[0], layout) if unknown else None
-
-
-def _foreign(key: str, layout: Layout) -> str:
-    return f"it has {shorten(key, 120)}, which {layout.name} does not have"
+        told = f"it is no checkpoint of {publisher} ({names}); it is nearest to {nearest.name}, but "
+        raise WeightError(told + "; ".join(problems))
+    return nearest
 
 
 def renamed(state: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Tensor]:

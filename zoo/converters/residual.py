@@ -6,15 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
+from zoo.contracts.converter import Converted, Converter
 from zoo.converters.layout import Layout, Shape, choose_layout, norm_shapes, renamed
 from zoo.errors import WeightError, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from zoo.contracts.converter import Converted
 
 STEM_WIDTH = 64
 
@@ -133,30 +132,44 @@ def our_key(key: str) -> str:
     return f"stages.{stage}.{index}.analog.body.{place}.{name}"
 
 
-def convert_residual(state: Mapping[str, Tensor], publisher: str) -> Converted:
-    """Convert a ResNet to the zoo's network without spikes; its form follows from the shapes.
+def of_channels(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return a number for each channel, or the mean for all, as a record states them."""
+    return tuple(values) if len(values) == count else (sum(values) / len(values),)
 
-    Args:
-        state: key → tensor.
-        publisher: timm or torchvision, for messages.
 
-    Raises:
-        WeightError: it is none of them; the message names the first wrong key.
+class ResNetConverter(Converter):
+    """Converts a ResNet to the zoo's network without spikes: the form by shapes, the preparation of images by weights.
+
+    The option `weights` says which of the publisher's weights a file holds, such as `resnet18.a1_in1k` of timm's.
     """
-    from zoo.contracts.converter import Converted
 
-    layouts = [Layout(name, residual_shapes(form)) for name, form in FORMS.items()]
-    layout = choose_layout(state, layouts, publisher)
-    ours = renamed(state, {key: our_key(key) for key in layout.shapes})
-    classes, in_chans = len(state["fc.weight"]), state["conv1.weight"].shape[1]
-    return Converted(FORMS[layout.name].spec_name, classes, in_chans, ours)
+    api_version = 1
+    options = frozenset({"weights"})
+    publisher: ClassVar[str]
+
+    def __init__(self, weights: str = "") -> None:
+        self.weights = weights
+
+    @final
+    def convert(self, state: Mapping[str, Tensor]) -> Converted:
+        layouts = [Layout(name, residual_shapes(form)) for name, form in FORMS.items()]
+        layout = choose_layout(state, layouts, self.publisher)
+        ours = renamed(state, {key: our_key(key) for key in layout.shapes})
+        classes, in_chans = len(state["fc.weight"]), state["conv1.weight"].shape[1]
+        return Converted(FORMS[layout.name].spec_name, classes, in_chans, ours)
+
+    @final
+    def check_name(self, called: str) -> None:
+        refuse_look_alike(called)
+
+    def assumed(self, weights: str) -> str:
+        """Return the note for a file whose weights were not named."""
+        return (
+            f"The file does not say how images were prepared: as {self.publisher}'s {weights} states it. "
+            "Name other weights by --set weights=…"
+        )
 
 
 def published_name(converted: Converted) -> str:
     """Return the publisher's name of a converted network: `resnet50`."""
     return next(name for name, form in FORMS.items() if form.spec_name == converted.spec_name)
-
-
-def of_channels(values: Sequence[float], count: int) -> tuple[float, ...]:
-    """Return a number for each channel, or the mean for all, as a record states them."""
-    return tuple(values) if len(values) == count else (sum(values) / len(values),)

@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
-from zoo.contracts.converter import Converted, Converter, HubFile, Stated
-from zoo.converters.residual import FORMS, convert_residual, of_channels, published_name, refuse_look_alike
+from zoo.contracts.converter import Converted, HubFile, Stated
+from zoo.converters.residual import FORMS, ResNetConverter, of_channels, published_name, refuse_look_alike
 from zoo.errors import InputError, WeightError, suggest
 from zoo.families.timm_family import FILE, import_timm, stated_by_timm
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 _ENDINGS = (".pt", ".pth", ".bin", ".tar", ".safetensors")
-ASSUMED = (
-    "The file does not say how images were prepared: as timm's {weights} states it. "
-    "Name other weights by --set weights=…"
-)
 
 
 @final
-class TimmConverter(Converter):
-    """resnet18, 34, 50, 101 and 152: the form by shapes, the preparation of images from timm.
+class TimmConverter(ResNetConverter):
+    """resnet18, 34, 50, 101 and 152 of timm; by its file, or by timm's name of its weights."""
 
-    The option `weights` says which of timm's weights a file holds, such as `resnet18.a1_in1k`.
-    """
-
-    api_version = 1
-    options = frozenset({"weights"})
-
-    def __init__(self, weights: str = "") -> None:
-        self.weights = weights
+    publisher = "timm"
 
     def locate(self, name: str) -> HubFile | None:
         """Locate `resnet18.a1_in1k` or `resnet18.a1_in1k@COMMIT`; None for a path.
@@ -45,12 +30,6 @@ class TimmConverter(Converter):
             return None
         plain, _, revision = name.partition("@")
         return HubFile(_cfg(plain).hf_hub_id, FILE, revision or None)
-
-    def convert(self, state: Mapping[str, Tensor]) -> Converted:
-        return convert_residual(state, "timm")
-
-    def check_name(self, called: str) -> None:
-        refuse_look_alike(called)
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """Return what timm's pretrained_cfg states; licence and labels only if the weights are named.
@@ -67,7 +46,7 @@ class TimmConverter(Converter):
             raise WeightError(f"{weights} is a {cfg.architecture}, but these are the tensors of a {network}")
         stated = stated_by_timm(cfg)
         if not given:
-            stated = replace(stated, license="", note=ASSUMED.format(weights=weights))
+            stated = replace(stated, license="", note=self.assumed(weights))
         if not given or cfg.num_classes != converted.num_classes:
             stated = replace(stated, labels=(), dataset="")
         mean, std = (of_channels(values, converted.in_chans) for values in (stated.mean, stated.std))

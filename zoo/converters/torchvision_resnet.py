@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, final
+from typing import final
 
-from zoo.contracts.converter import Converted, Converter, Stated
-from zoo.converters.residual import convert_residual, of_channels, published_name, refuse_look_alike
+from zoo.contracts.converter import Converted, Stated
+from zoo.converters.residual import ResNetConverter, of_channels, published_name
 from zoo.errors import InputError, suggest
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-ASSUMED = (
-    "The file does not say how images were prepared: as torchvision's {weights} states it. "
-    "Name other weights by --set weights=…"
-)
 DEFAULT = "IMAGENET1K_V1"
 
 
 @final
-class TorchvisionConverter(Converter):
-    """resnet18, 34, 50, 101 and 152: the form by shapes, the preparation of images from torchvision.
+class TorchvisionConverter(ResNetConverter):
+    """resnet18, 34, 50, 101 and 152 of torchvision.
 
-    The option `weights` names the weights: `IMAGENET1K_V1` or, from resnet50 on, `IMAGENET1K_V2`.
+    Its weights are `IMAGENET1K_V1` or, from resnet50 on, `IMAGENET1K_V2`.
     """
 
-    api_version = 1
-    options = frozenset({"weights"})
-
-    def __init__(self, weights: str = "") -> None:
-        self.weights = weights
-
-    def convert(self, state: Mapping[str, Tensor]) -> Converted:
-        return convert_residual(state, "torchvision")
-
-    def check_name(self, called: str) -> None:
-        refuse_look_alike(called)
+    publisher = "torchvision"
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """Return what the weights' transforms state; labels if the weights are named and have as many classes.
@@ -64,5 +46,5 @@ class TorchvisionConverter(Converter):
             crop_pct=transforms.crop_size[0] / transforms.resize_size[0],
             mean=of_channels(transforms.mean, converted.in_chans),
             std=of_channels(transforms.std, converted.in_chans),
-            note="" if self.weights else ASSUMED.format(weights=f"{network} {chosen}"),
+            note="" if self.weights else self.assumed(f"{network} {chosen}"),
         )
