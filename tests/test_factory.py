@@ -50,12 +50,6 @@ def test_refusals(name: str, options: dict[str, Any], error: type[Exception], me
         zoo.create_model(name, **options)
 
 
-def test_unknown_options_are_type_errors_and_names_value_errors() -> None:
-    assert issubclass(OptionError, TypeError)
-    for error in (ModelNameError, CompositionError):
-        assert issubclass(error, ValueError)
-
-
 def test_defaults() -> None:
     model = zoo.create_model(TINY, device="meta")
     assert (model.num_classes, model.in_chans, model.timesteps) == (1000, 3, 8)
@@ -137,15 +131,6 @@ def test_other_channels_adapt_exactly_the_first_convolutions(
         assert torch.equal(value, adapt_channels(source, in_chans) if key in stems else source), key
 
 
-def test_adapted_channels_keep_the_size_of_outputs() -> None:
-    weight = torch.rand(5, 3, 7, 7)
-    grey = torch.rand(1, 1, 16, 16)
-    expected = torch.nn.functional.conv2d(grey.repeat(1, 3, 1, 1), weight)
-    for in_chans in (1, 6, 9):
-        same = grey.repeat(1, in_chans, 1, 1)
-        torch.testing.assert_close(torch.nn.functional.conv2d(same, adapt_channels(weight, in_chans)), expected)
-
-
 def _altered(record: WeightRecord, **changes: Any) -> WeightRecord:
     return WeightRecord.model_validate(record.model_dump() | changes)
 
@@ -159,15 +144,6 @@ def test_a_component_named_with_its_distribution_has_the_same_weights(published:
     assert catalog.weight(parse_name(TINY.replace("ste", "has8-zoo:ste"))).tag == "made"
     with pytest.raises(ModelNameError):
         catalog.weight(replace(parse_name(TINY), text=TINY.replace("ste", "zoo-other:ste")))
-
-
-def test_a_weight_trained_under_such_a_name_belongs_to_the_plain_one_too(published: tuple[WeightRecord, Any]) -> None:
-    name = TINY.replace("ste", "has8-zoo:ste")
-    record = _altered(published[0], variant=name, spec=parse_name(name).to_json())
-    catalog = _catalog(record)
-    assert catalog.names == [TINY]
-    assert [catalog.weight(parse_name(asked)) for asked in (TINY, name)] == [record, record]
-    assert _created(record).num_classes == 4
 
 
 def test_altered_or_missing_bytes_are_refused(published: tuple[WeightRecord, Any], tmp_path: Path) -> None:
@@ -196,12 +172,6 @@ def test_a_tag_chooses_and_the_first_is_the_default(published: tuple[WeightRecor
         catalog.weight(parse_name(TINY + ".othre"))
     with pytest.raises(ValueError, match="listed twice"):
         _catalog(one, one)
-
-
-def test_a_weight_loads_under_its_components_full_names() -> None:
-    plain = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd", pretrained=True)
-    full = zoo.create_model("has8_resnet_b8_m2_d4_has8-zoo:ste_has8-zoo:bpd", pretrained=True)
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), full.parameters(), strict=True))
 
 
 def test_pretrained_needs_no_tag_and_takes_other_heads() -> None:

@@ -27,7 +27,6 @@ from zoo.errors import (
     ModelNameError,
     NewHeadWarning,
     OptionError,
-    UnknownComponentError,
     UnpinnedWarning,
     WeightError,
     check_count,
@@ -116,14 +115,12 @@ def create_model(
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
             `hf-hub:org/name@revision` with a 40-hex revision, or `local-dir:path`.
-        pretrained: load published weights: those of the tag, or the variant's first. None: if the name asks for them,
-            by a tag or as a repository or folder. Of `timm_…` timm's own weights, downloaded at timm's newest commit:
-            its default, or those of the tag. False: the network of the weight, with as many classes and channels, but
-            untrained; its name has no tag, and its `pretrained_cfg` claims no weight.
-        num_classes: logits; None for the weight's own, or 1000 without weights; 0 for none. With another number than
-            the weight's the last layer is new and random, and a `NewHeadWarning` says so.
-        in_chans: image channels; None for the weight's own, or 3. With another number than the weight's the first
-            convolutions are adapted.
+        pretrained: load published weights: those of the tag, or the variant's first; of `timm_…` timm's own. None: if
+            the name asks for them, by a tag or as a repository or folder. False: the network of the weight, with as
+            many classes and channels, but untrained.
+        num_classes: logits; None for the weight's own, or 1000; 0 for none. With another number than the weight's the
+            last layer is new and random, and a `NewHeadWarning` says so.
+        in_chans: image channels; None for the weight's own, or 3. Of another number the first convolutions are adapted.
         checkpoint_path: a safetensors file with all tensors of this network, instead of published weights.
         device: where to build ('meta' allocates nothing).
         dtype: parameters' type.
@@ -132,9 +129,8 @@ def create_model(
         token: for private repositories; None for the stored one.
         registry: components to build from; the installed ones by default.
         catalog: listed weights; the installed ones by default.
-        encoder_options, decoder_options, neuron_options: keyword arguments of the components, such as
-            `neuron_options={"tau": 4.0, "v_threshold": 0.5}`. `zoo info NAME` shows which ones there are. They are
-            stored with a weight, and one that is given here replaces the stored one.
+        encoder_options, decoder_options, neuron_options: keyword arguments of the components, which `zoo info NAME`
+            shows. They are stored with a weight, and one that is given here replaces the stored one.
         features_only: return a `FeatureMaps`, which gives the feature maps (N, C_i, H_i, W_i) of some levels.
         out_indices: these levels, as in `forward_intermediates`; None for all.
         **options: of the family; `timesteps` of `sew`, `gain` of `has8`.
@@ -143,9 +139,8 @@ def create_model(
         A model from pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes).
 
     Raises:
-        ModelNameError: (ValueError) the name, tag or reference is wrong; the message names the nearest valid ones.
-        MissingPluginError: (ModelNameError) a part of the name, or what is stored, needs a distribution that is not
-            installed; the message says how to install it.
+        ModelNameError: (ValueError) the name, tag or reference is wrong.
+        MissingPluginError: (ModelNameError) it needs a distribution that is not installed.
         CompositionError: (ValueError) the components do not fit together.
         OptionError: (TypeError) an option that the family or the component does not take.
         ComponentError: a plugin that the name needs is broken.
@@ -220,10 +215,7 @@ class FeatureLevels:
 
 
 def build_model(
-    spec: Spec,
-    num_classes: int,
-    in_chans: int = DEFAULT_CHANNELS,
-    registry: Registry | None = None,
+    spec: Spec, num_classes: int, in_chans: int = DEFAULT_CHANNELS, registry: Registry | None = None
 ) -> ImageClassifier:
     """Build the freshly initialised network of a spec, with the spec's options.
 
@@ -511,15 +503,10 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
             warnings.warn(message, UnpinnedWarning, stacklevel=4)  # the caller of create_model
         weight = weights.read_config(hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES), str(pinned))
     registry = places.get("registry") or default_registry()
-    try:
-        spec = parse_name(weight.variant, registry)
-    except UnknownComponentError as error:
-        missing = [name for name in weight.providers if not is_installed(name)]
-        if not missing:
-            advice = "if it was registered by zoo.register where this weight was made, register it here first"
-            raise type(error)(f"{source}: {error}; {advice}") from error
+    if missing := [name for name in weight.providers if not is_installed(name)]:
         commands = ", ".join(install_plugin(name) for name in missing)
-        raise MissingPluginError(f"{source} needs {', '.join(missing)}; install with: {commands} ({error})") from error
+        raise MissingPluginError(f"{source} was made with {', '.join(missing)}; install with: {commands}")
+    spec = parse_name(weight.variant, registry)
     check_providers(spec, weight.providers, str(source), registry)
     stored = weight.spec_of(spec)
     if weight.spec != stored.untagged().to_json():

@@ -11,7 +11,6 @@ import pytest
 import timm
 import torch
 import torchvision
-from PIL import Image
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -24,7 +23,6 @@ from zoo.cli import app
 from zoo.converters.layout import Layout
 from zoo.converters.residual import FORMS, LOOK_ALIKES, our_key, residual_shapes
 from zoo.converters.timm_resnet import TimmConverter
-from zoo.converters.torchvision_resnet import TorchvisionConverter
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.saving import convert
 from zoo.weights import read_config
@@ -107,27 +105,6 @@ def test_a_file_converts_to_the_same_logits(name: str, spec: str, suffix: str, t
     assert weight.preprocessing.size == 224
 
 
-@pytest.mark.slow
-def test_what_was_converted_is_profiled_measured_and_published(tmp_path: Path) -> None:
-    save_file(copied(random_resnet("resnet18", num_classes=3)), tmp_path / "mine.safetensors")
-    convert("timm", tmp_path / "mine.safetensors", tmp_path / "out", image_size=32)
-    for name in ("class 0", "class 1", "class 2"):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        Image.new("RGB", (40, 36), (9, 99, 199)).save(tmp_path / "images" / name / "0.png")
-    place = f"local-dir:{tmp_path / 'out'}"
-    stated = ["--license", "MIT", "--dataset", "Pets"]
-    for arguments in (
-        ["profile", place, "--json"],
-        ["eval", place, "--data", str(tmp_path / "images"), "--json"],
-        ["publish", place, *stated, "--dry-run", "--to-dir", str(tmp_path / "published")],
-    ):
-        done = CliRunner().invoke(app, arguments)
-        assert done.exit_code == 0, done.output
-    assert (tmp_path / "published" / "README.md").is_file()
-    again = zoo.create_model(f"local-dir:{tmp_path / 'published'}").state_dict()
-    assert all(torch.equal(value, again[key]) for key, value in zoo.create_model(place).state_dict().items())
-
-
 def test_named_weights_state_licence_labels_and_preparation(checkpoint: Path, tmp_path: Path) -> None:
     converted = convert("timm", checkpoint, tmp_path / "out", weights=NAMED)
     weight = record(tmp_path / "out")
@@ -159,13 +136,6 @@ def test_torchvision_prepares_images_as_its_weights_state_it(
     prepared = weight.preprocessing
     assert (prepared.size, prepared.interpolation, prepared.crop_pct) == (224, interpolation, crop_pct)
     assert (prepared.mean, prepared.std, weight.labels[0]) == (MEAN, STD, label)
-
-
-def test_torchvisions_second_weights_are_cropped_otherwise() -> None:
-    network = random_resnet("resnet50", num_classes=3)
-    converter = TorchvisionConverter("IMAGENET1K_V2")
-    stated = converter.describe(converter.convert(network.state_dict()), "")
-    assert (stated.crop_pct, stated.labels) == (224 / 232, ())
 
 
 def test_other_channels_have_the_mean_of_the_means() -> None:
@@ -250,14 +220,6 @@ def test_a_look_alike_is_refused_by_the_name_of_its_file_or_what_the_file_says(
     with pytest.raises(WeightError, match=said):
         convert(converter, tmp_path / file, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("name", LOOK_ALIKES)
-def test_a_look_alike_is_refused_by_timms_name(name: str, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(WeightError, match=name):
-        convert("timm", name, tmp_path / "out")
-    with pytest.raises(WeightError, match=name):
-        convert("timm", checkpoint, tmp_path / "out", weights=name)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_files, tiny_folder
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog import StoredWeight, WeightRecord, catalog_path, default_catalog, read_file
+from zoo.catalog import StoredWeight, WeightRecord, catalog_path, read_file
 from zoo.cli import app
 from zoo.errors import HubError, SaveError, WeightError
 from zoo.hub.publish import assemble, listed_in, publish, write_pin
@@ -157,11 +157,6 @@ def test_a_claim_that_is_wrong(
     record = StoredWeight.model_validate(tiny()[0].model_dump() | changed)
     with pytest.raises(error, match=words):
         assemble(record, LocalFolder(tmp_path), f"hf-hub:{REPO}")
-
-
-def test_a_record_of_the_catalog_is_published_without_its_source() -> None:
-    record = default_catalog().weights["ann_resnet_b8_m2_d4"][0]
-    assert assemble(record, record.location, f"hf-hub:{REPO}").weight == record.stored()
 
 
 # The pin

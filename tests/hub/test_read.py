@@ -94,14 +94,6 @@ def test_the_token_stays_with_the_hub_and_out_of_messages(hub: LoopbackHub) -> N
     assert len(hub.requests) == requests
 
 
-def test_an_endpoint_of_its_own_has_a_cache_of_its_own(hub: LoopbackHub, pinned: str) -> None:
-    zoo.create_model(pinned)
-    other = LoopbackHub()
-    with pytest.raises(HubError, match="Repository Not Found"):
-        zoo.create_model(pinned, endpoint=other.endpoint)
-    other.stop()
-
-
 # Wrong bytes
 
 

@@ -83,13 +83,6 @@ def test_the_cfg_names_layers_of_both_branches_and_the_map() -> None:
     assert odd.pretrained_cfg["pool_size"] is None
 
 
-def test_the_unpooled_map_by_an_option() -> None:
-    x = torch.rand(1, 3, 32, 32)
-    model = timm.create_model(B8, pretrained=True, num_classes=0, global_pool="")
-    assert torch.equal(logits(model, x), model.forward_features(x))
-    assert logits(timm.create_model(B8, num_classes=0), x).shape == (1, model.num_features)
-
-
 @pytest.mark.parametrize(
     ("options", "error", "told"),
     [
@@ -112,12 +105,6 @@ def test_a_name_without_weights_and_an_unknown_tag_say_so() -> None:
         timm.create_model(VGG, pretrained=True)
     with pytest.raises(RuntimeError, match="imagenet"):
         timm.create_model(f"{B8}.imagenet")
-
-
-def test_options_of_the_family_and_of_timms_own_train_script_arrive() -> None:
-    assert timm.create_model("sew_resnet18_rate", timesteps=3, device="meta").timesteps == 3
-    model = timm.create_model(VGG, drop_rate=0.0, dtype=torch.bfloat16, num_classes=3)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
 @pytest.mark.parametrize("place", ["file", "state_dict"])
@@ -167,17 +154,6 @@ def test_a_pruned_network_ends_at_its_level_and_gets_a_new_head(name: str) -> No
     assert torch.equal(logits(kept, x), logits(model, x))
     with pytest.raises(InputError, match="outside"):
         kept.prune_intermediate_layers([99])
-
-
-def test_stopping_early_the_highest_chosen_level_is_final() -> None:
-    model, x = timm.create_model(VGG).eval(), torch.rand(1, 3, 32, 32)
-    ran: list[int] = []
-    for level, stage in enumerate(model.stages):
-        stage.register_forward_hook(lambda *_, level=level: ran.append(level))
-    with torch.no_grad():
-        final, (one,) = model.forward_intermediates(x, [1], stop_early=True)
-    assert torch.equal(final, one)
-    assert ran == [0, 1]
 
 
 @pytest.mark.parametrize("name", [VGG, THEIRS])

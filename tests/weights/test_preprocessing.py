@@ -53,16 +53,6 @@ def test_a_record_keeps_mean_std_and_crop(tmp_path: Path) -> None:
     assert content["pretrained_cfg"]["mean"] == list(MEAN), "timm reads it too"
 
 
-def test_images_are_normalised_as_torchvision_does() -> None:
-    from torchvision.transforms import v2
-
-    plain = Transform(Preprocessing(size=32))(photograph())
-    stated = Transform(Preprocessing(size=32, mean=MEAN, std=STD))(photograph())
-    torch.testing.assert_close(stated, v2.functional.normalize(plain, list(MEAN), list(STD)))
-    assert plain.min() >= 0
-    assert plain.max() <= 1
-
-
 @pytest.mark.parametrize(
     "wrong", [{"std": (0.0,)}, {"mean": ()}, {"crop_pct": 0}, {"crop_pct": 1.5}, {"mean": (math.nan,)}]
 )
@@ -105,28 +95,3 @@ def test_a_photograph_is_cropped_as_timm_does(crop_pct: float, interpolation: An
     image = read_image(sample_photographs()[0]).crop((0, 0, 301, 257))
     for picture in (image, image.transpose(Image.Transpose.ROTATE_90)):
         torch.testing.assert_close(ours(picture), theirs(picture), rtol=0, atol=1e-5)
-
-
-def test_eval_crops_as_the_record_states(tmp_path: Path) -> None:
-    """`zoo eval` measures what the network says of images that timm's own transform prepared."""
-    from timm.data import create_transform
-
-    from zoo.inference.evaluate import measure_weight
-
-    reference = folder_of(tmp_path / "kept", mean=MEAN, std=STD, crop_pct=0.8, interpolation="bilinear")
-    theirs = create_transform(
-        (3, 32, 32), interpolation="bilinear", crop_pct=0.8, mean=MEAN, std=STD, is_training=False
-    )
-    images, labels = [], []
-    for label, name in enumerate("abc"):
-        (tmp_path / "images" / name).mkdir(parents=True)
-        for number in range(2):
-            picture = photograph(60 + 20 * label, 70 + 10 * number)
-            picture.save(tmp_path / "images" / name / f"{number}.png")
-            images.append(theirs(picture))
-            labels.append(label)
-    with torch.no_grad():
-        logits = zoo.create_model(reference).eval()(torch.stack(images))
-    expected = float(torch.nn.functional.cross_entropy(logits, torch.tensor(labels)))
-    measured = measure_weight(reference, tmp_path / "images")
-    assert measured.evaluation.loss == pytest.approx(expected, rel=1e-3)

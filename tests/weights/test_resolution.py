@@ -19,9 +19,7 @@ from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.cli import app
 from zoo.errors import HubError, MissingPluginError
 from zoo.exporting import network_to_export
-from zoo.factory import open_model
 from zoo.inference.show import network_to_show
-from zoo.registry import Registry, default_registry
 from zoo.training import measure_weight
 from zoo.weights import parse_weight
 
@@ -98,15 +96,6 @@ def test_a_catalog_of_ones_own(private: str, places: dict[str, Any], data: Path)
     catalog = Catalog([(CatalogFile(version=1, weights=(WeightRecord.model_validate(content),)), "a test")])
     for use in ("create", "eval"):
         assert USES[use](f"{TINY}.noise", data, places | {"catalog": catalog})
-
-
-def test_components_of_ones_own() -> None:
-    own = Registry(default_registry().components())
-    own.register("encoder", "mine", default_registry().load("encoder", "ste"))
-    name = TINY.replace("ste", "mine")
-    assert str(open_model(name, registry=own).spec) == name
-    with pytest.raises(ValueError, match="mine"):
-        open_model(name)
 
 
 @pytest.mark.slow
