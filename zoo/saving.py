@@ -60,16 +60,15 @@ class ModelFolder:
     def write(self, path: Path, *, overwrite: bool = False) -> None:
         """Write a new or empty folder; it is complete, or as it was.
 
-        `overwrite` replaces these files in a folder that may hold others. The config comes last: if that is
-        interrupted, the folder loads as before or as afterwards, or is refused, since its config names other weights.
+        `overwrite` replaces these files in a folder that may hold others. If that is interrupted, the folder loads as
+        before or as afterwards, or is refused, since its config names other weights.
 
         Raises:
             SaveError: it holds files already, or cannot be written.
         """
         try:
             if overwrite:
-                last = sorted(self.files.items(), key=lambda item: item[0] == weights.CONFIG)
-                replace_files(path, dict(last))
+                replace_files(path, self.files)
             else:
                 check_new_folder(path)
                 write_folder(path, self.files)
@@ -126,14 +125,22 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def make_folder(name: str, data: bytes, origin: str, registry: Registry | None = None, **stated: Any) -> ModelFolder:
-    """Make a folder that loads, without a card.
+def make_folder(
+    name: str,
+    data: bytes,
+    origin: str,
+    registry: Registry | None = None,
+    options: Options | None = None,
+    **stated: Any,
+) -> ModelFolder:
+    """Make a folder that loads, without a card, from the network that `create_model` makes of these bytes.
 
     Args:
         name: `variant.tag`.
         data: of model.safetensors.
         origin: place of the data, for errors.
         registry: components to use; the installed ones by default.
+        options: of components, by their kind.
         **stated: fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
 
     Raises:
@@ -141,13 +148,6 @@ def make_folder(name: str, data: bytes, origin: str, registry: Registry | None =
         WeightError: not a safetensors file, or not of that model.
         ModelNameError: the name is wrong.
     """
-    return fold_built(_rebuild(name, data, origin, registry), data, origin, registry, **stated)
-
-
-def _rebuild(
-    name: str, data: bytes, origin: str, registry: Registry | None, options: Options | None = None
-) -> ImageClassifier:
-    """The network that `create_model` makes of these bytes; torch's generator is left as it was."""
     spec = parse_name(name, registry).with_options(options or {})
     if spec.tag is None:
         raise SaveError(f"{name} needs a tag that names these weights, as in {name}.mine")
@@ -156,7 +156,7 @@ def _rebuild(
     with torch.random.fork_rng(devices=[]):
         model = build_model(spec, classes, channels, registry)
     weights.load(model, state, origin, classes, channels)
-    return model
+    return fold_built(model, data, origin, registry, **stated)
 
 
 def fold_built(
@@ -262,7 +262,7 @@ def describe_saved(
     registry: Registry | None = None,
     **stated: Any,
 ) -> ModelFolder:
-    """Make the folder that `save` writes, and verify that it round-trips; takes and raises as `save` does."""
+    """Make the folder that `save` writes of a network that it rebuilds; takes and raises as `save` does."""
     if not isinstance(model, ImageClassifier):
         raise OptionError(f"save takes a network of the zoo, not {type(model).__name__}; build one by create_model")
     origin, state = str(model.spec), model.state_dict()
@@ -270,27 +270,21 @@ def describe_saved(
         raise SaveError(f"{origin} has no classes; give it a last layer by reset_classifier(n), then save it")
     if any(value.is_meta for value in state.values()):
         raise SaveError(f"{origin} is on the meta device, which holds no values; build it on 'cpu'")
-    data = weights.pack(state, model.spec)
+    preprocessing = weights.stated_preprocessing(model).model_dump()
     try:
-        rebuilt = _rebuild(f"{model.spec.untagged()}.{check_tag(tag)}", data, origin, registry, model.spec.options)
+        return make_folder(
+            f"{model.spec.untagged()}.{check_tag(tag)}",
+            weights.pack(state, model.spec),
+            origin,
+            registry,
+            model.spec.options,
+            labels=list(weights.labels_of(model) if labels is None else labels),
+            preprocessing=preprocessing if image_size is None else preprocessing | {"size": image_size},
+            **stated,
+        )
     except WeightError as error:
         said = "would not load again; save finite weights, before fuse(), pruning, or an exchange of layers"
         raise SaveError(f"{origin} {said} ({error})") from error
-    if rebuilt.timesteps != model.timesteps:
-        raise SaveError(
-            f"{origin} runs {model.timesteps} timesteps, its name and options stand for {rebuilt.timesteps}; build it "
-            "by create_model with the options that it has"
-        )
-    preprocessing = weights.stated_preprocessing(model).model_dump()
-    return fold_built(
-        rebuilt,
-        data,
-        origin,
-        registry,
-        labels=list(weights.labels_of(model) if labels is None else labels),
-        preprocessing=preprocessing if image_size is None else preprocessing | {"size": image_size},
-        **stated,
-    )
 
 
 # Foreign checkpoints
@@ -323,17 +317,11 @@ def convert(
         registry: components to use; the installed ones by default.
         **options: of the converter, such as `encoder` and `decoder`.
 
-    Returns:
-        What was written; `note` is for the user to read.
-
     Raises:
-        UnknownComponentError, ComponentError: no such converter, or it is broken, also in what it does.
-        OptionError: it has no such option.
-        WeightError: the file cannot be read without running code, or is not a checkpoint of that kind.
-        InputError: an option has a value that it cannot have, or the publisher has no such checkpoint.
-        HubError: the Hub cannot be reached, or refuses.
-        ModelNameError, CompositionError: the options make no model.
-        SaveError: `out` exists, or cannot be written; the checkpoint holds NaN. Nothing half-written remains.
+        UnknownComponentError, ComponentError: no such converter, or it is broken.
+        OptionError, InputError, ModelNameError, CompositionError: the options, or their values, make no model.
+        WeightError, HubError: the checkpoint cannot be read without running code, is of another kind, or not found.
+        SaveError: `out` exists, or cannot be written. Nothing half-written remains.
     """
     check_new_folder(out)
     registry = registry or default_registry()
@@ -341,18 +329,17 @@ def convert(
     kind = component.load()
     for option in sorted(options.keys() - kind.options):
         raise OptionError(f"converter {component.name!r} has no option {option!r}{suggest(option, kind.options)}")
-    path, name = Path(checkpoint), ""
+    path = Path(checkpoint)
     with _blaming(component, str(checkpoint)):
         made: Converter = kind(**options)
         located = None if is_file(path) else made.locate(str(checkpoint))
     if located is None:
         state, arch = read_foreign(path)
-        origin, called = str(path), [path.stem, arch] if arch else [path.stem]
+        origin, called, name = str(path), [path.stem, *([arch] if arch else ())], ""
         file = Conversion(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     else:
-        name = str(checkpoint)
-        called = [name]
         origin, state, file = _download(located, Hub(endpoint, cache_dir, token))
+        called, name = [str(checkpoint)], str(checkpoint)
     with _blaming(component, origin):
         for each in called:
             made.check_name(each)
@@ -371,12 +358,7 @@ def fold_converted(
     stated: Stated | None = None,
     file: Conversion | None = None,
 ) -> ModelFolder:
-    """Make the folder of a converted checkpoint, whose state is exactly its model's: every key and every shape.
-
-    Raises:
-        ModelNameError, CompositionError: the name is wrong.
-        WeightError: the state is not the model's, or holds NaN or infinity.
-    """
+    """Make the folder of a converted checkpoint, whose state is exactly its model's: every key and every shape."""
     stated = stated or Stated()
     spec = parse_name(converted.spec_name, registry)
     if spec.tag is not None:
@@ -431,9 +413,8 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
     """Read a checkpoint of other code, without running any code in it.
 
     Returns:
-        Its tensors by key, without a common `module.` prefix: a state dict, or the one under `state_dict` or `model`
-        beside the optimiser and the rest. And the name of the network, which timm's and torchvision's training scripts
-        keep under `arch`; '' without one.
+        Its tensors by key, without a common `module.` prefix: a state dict, or the one under `state_dict` or `model`.
+        And the name of the network, which timm's and torchvision's training scripts keep under `arch`, or ''.
 
     Raises:
         WeightError: no such file, unreadable, holding anything but tensors, or needing code to be read.
@@ -445,18 +426,15 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
         nested = (content[entry] for entry in ("state_dict", "model") if isinstance(content.get(entry), Mapping))
         state = next(nested, content)
     if not isinstance(state, Mapping) or not state:
-        kind = type(content).__name__
-        raise WeightError(f"{path} holds {kind}, which is no state dict; save model.state_dict() and convert that")
+        raise WeightError(f"{path} holds no tensors but {type(state).__name__}; save model.state_dict(), convert that")
     for key, value in state.items():
-        plain = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-        if not (isinstance(key, str) and plain):
+        if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
             raise WeightError(
                 f"{path} is not a state dict: its entry {key!r} is {type(value).__name__}; valid: dense tensors "
                 "alone, or such a dict under 'state_dict' or 'model'"
             )
     prefix = "module." if all(key.startswith("module.") for key in state) else ""
-    tensors = {key.removeprefix(prefix): value.detach() for key, value in state.items()}
-    return tensors, arch
+    return {key.removeprefix(prefix): value.detach() for key, value in state.items()}, arch
 
 
 def _read_content(path: Path) -> Any:

@@ -101,13 +101,6 @@ def test_what_would_not_load_again_is_refused(what: str, tmp_path: Path) -> None
     assert not [*tmp_path.iterdir()]
 
 
-def test_a_network_that_is_not_of_its_options_any_more_is_refused(tmp_path: Path) -> None:
-    model = zoo.create_model("sew_resnet18_ttfs", num_classes=2, timesteps=2)
-    model.spec = zoo.parse_name("sew_resnet18_ttfs")
-    with pytest.raises(SaveError, match="timesteps"):
-        zoo.save(model, tmp_path / "saved")
-
-
 @pytest.mark.parametrize(
     "stated",
     [

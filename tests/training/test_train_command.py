@@ -117,6 +117,12 @@ def test_a_run_that_learned_something_is_worth_publishing(trained: Path) -> None
     assert "9" in few
 
 
+def test_publishing_a_run_says_what_it_lacks(trained: Path, tmp_path: Path) -> None:
+    done = run("publish", trained, "--to-dir", tmp_path / "card", "--license", "MIT")
+    assert done.exit_code == 0, done.output
+    assert "training steps: 6" in done.stdout
+
+
 def test_a_run_whose_validation_explodes_writes_no_weight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.training.loop.LOSS_LIMIT", 1e38)
     few = folder(tmp_path / "few", {"night": 4, "noon": 4})

@@ -82,7 +82,7 @@ def publish_command(
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
     weight, source = _open(name, endpoint, stated)
     folder = assemble(weight, source, reference, hub)
-    row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256}
+    row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
     if to_dir is not None:
         folder.write(to_dir)
@@ -120,6 +120,17 @@ def _open(name: str, endpoint: str | None, stated: dict[str, str]) -> tuple[Any,
     return restate(opened.weight, stated) if stated else opened.weight, opened.source
 
 
+def _missing(source: Any) -> list[str]:
+    """Return the reasons of `zoo train` not to publish the weight of a run yet."""
+    from zoo.names import LocalFolder
+    from zoo.weights import RUN
+
+    if not isinstance(source, LocalFolder) or not (source.path / RUN).is_file():
+        return []
+    result = json.loads((source.path / RUN).read_text(encoding="utf-8")).get("result", {})
+    return list(result.get("missing", ()))
+
+
 def _print(row: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(row), flush=True)
@@ -132,3 +143,5 @@ def _print(row: dict[str, Any], as_json: bool) -> None:
         say(f"  {size:>13,} bytes  {path}")
     if "load" in row:
         say(f'  zoo.create_model("{row["load"]}")', flush=True)
+    if row["missing"]:
+        say(f"not worth publishing yet: {'; '.join(row['missing'])}")
