@@ -57,7 +57,8 @@ def export_command(
 
     ONNX: pixels in [0, 1] go in, logits come out; name, sha256, preprocessing
     and labels are in the file. Every runtime rounds its own way, which flips a
-    few bit planes: a few images in a thousand are classified otherwise.
+    few bit planes: a few images in a thousand are classified otherwise. torch
+    takes a minute to write it, and shows no progress.
 
     NIR (neuroir.org), by the plugin zoo-nir: one .nir file for each spiking
     block, batch norms folded, read again and compared with the network. What
@@ -95,10 +96,11 @@ def export_command(
 
         if weight is None:
             raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")
+        splits = load_data(data, DataOptions(image_size=size))  # before the export, which takes a minute
         with TemporaryDirectory() as folder:
             whole = Path(folder) / "float32.onnx"
             exported = export_onnx(model, whole, weight, image_size=size, batch=images)
-            quantised = quantize_onnx(whole, out, weight, load_data(data, DataOptions(image_size=size)))
+            quantised = quantize_onnx(whole, out, weight, splits)
         exported = replace(exported, file=quantised.file, size=quantised.size)
     if as_json:
         print(json.dumps(asdict(exported) | ({} if quantised is None else {"quantized": asdict(quantised)})))
