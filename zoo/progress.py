@@ -39,22 +39,11 @@ def progress(
 ) -> Iterator[Advance]:
     """Show a bar on stderr while the block runs, if that is a terminal and this is the first process of a machine.
 
-    Bars may be nested; the inner one is shown below the outer one.
-
     Example:
         >>> from zoo.progress import progress
         >>> with progress("decoding", 3) as advance:
         ...     for _ in range(3):
         ...         advance(1)
-
-    Args:
-        doing: text beside the bar.
-        total: number of items; None if it is unknown.
-        visible: False for little work.
-        is_bytes: show kB, MB or GB.
-
-    Yields:
-        A function to call with the number of items just done.
     """
     if not (visible and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"):
         yield silent

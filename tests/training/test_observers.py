@@ -10,17 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib.figure
-import numpy as np
 import pytest
 
 from tests.data.made_data import packed
 from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
 from zoo.errors import InputError, TrainingError, install_extra
-from zoo.inference.show import COLOURS
 from zoo.training import Display, load_data, train
-from zoo.training.observers import EpochRow, draw_curves
+from zoo.training.observers import EpochRow
 
 TINY = "ann_resnet_b1_m1_d1"
 CHANGES: dict[str, Any] = {"epochs": 1, "batch_size": 8, "precision": "no"}
@@ -52,21 +49,6 @@ def test_train_from_python_shows_progress_and_has_a_short_repr(
     train(TINY, data, changes=CHANGES, out=tmp_path / "silent", observers=[], trackers=[])
     assert capsys.readouterr().err == ""
     assert not (tmp_path / "silent" / "tensorboard").exists()
-
-
-def test_curves_have_both_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[matplotlib.figure.Figure] = []
-    save = matplotlib.figure.Figure.savefig
-
-    def keep(self: matplotlib.figure.Figure, *given: Any, **more: Any) -> None:
-        drawn.append(self)
-        save(self, *given, **more)
-
-    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
-    draw_curves([ROW], "a run", tmp_path / "curves.png")
-    lines = [{line.get_color(): np.asarray(line.get_ydata())[0] for line in axes.get_lines()} for axes in drawn[0].axes]
-    assert lines == [{COLOURS["ann"]: 1.04567, COLOURS["has8"]: 1.2}, {COLOURS["ann"]: 76.0321, COLOURS["has8"]: 70.0}]
-    assert (tmp_path / "curves.png").is_file()
 
 
 def test_a_file_in_place_of_the_events_is_named(tmp_path: Path) -> None:

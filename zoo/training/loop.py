@@ -156,10 +156,10 @@ class Training:
         loss, hits, images, rates = 0.0, 0.0, 0.0, Rates()
         last = step == self.plan.steps
         for batch in batches:
-            with self.accelerator.accumulate(self.model), spike_rates(self._model, last) as counted:
-                part, logits, labels = self._loss(batch, self.model if last else self._fast)
+            with self.accelerator.accumulate(self.model):
+                part, logits, labels, counted = self._loss(batch, self.model if last else self._fast, last)
                 self.accelerator.backward(part)
-            rates += counted
+            rates += counted if last else ()
             loss += float(part.detach()) / len(batches)
             hits += int((logits.argmax(1) == labels).sum())
             images += len(labels)
@@ -176,8 +176,8 @@ class Training:
         rate = float(self.optimizer.param_groups[0]["lr"])
         return StepFigures(loss, norm, int(hits), int(images), rate, mean_rate(rates))
 
-    def _loss(self, batch: MicroBatch, model: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss, logits and labels of a micro-batch; all that is random in them follows from its seed."""
+    def _loss(self, batch: MicroBatch, model: nn.Module, counting: bool) -> tuple[Tensor, Tensor, Tensor, Rates]:
+        """Loss, logits, labels and spike rates of a micro-batch; all that is random in them follows from its seed."""
         recipe, device = self.recipe, self.accelerator.device
         pixels, labels = batch.pixels.to(device), batch.labels.to(device)
         set_seed(batch.seed)
@@ -188,7 +188,7 @@ class Training:
         if self._mix is not None:
             x, labels = x[: len(x) // 2 * 2], labels[: len(x) // 2 * 2]  # images are mixed in pairs
             (x, targets), smoothing = self._mix(x, labels), 0.0  # the targets are smooth already
-        with spike_rates(self._model, recipe.spike_penalty > 0) as rates:
+        with spike_rates(self._model, counting or recipe.spike_penalty > 0) as rates:
             logits = model(x).float()
         loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)
         if self._teacher is not None:
@@ -199,12 +199,12 @@ class Training:
             if not rates:
                 raise InputError(f"{self._model.spec} has no spiking neurons; leave spike_penalty at 0")
             loss = loss + recipe.spike_penalty * torch.stack([rate for rate, _ in rates]).mean()
-        return loss, logits, labels
+        return loss, logits, labels, rates
 
     def _fail(self, step: int, what: str, batches: Sequence[MicroBatch]) -> NoReturn:
         """Raise `DivergenceError` with the layer at fault; nothing is saved."""
         saved = f"The last checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
-        layer = find_fault(self._model, (self._loss(batch, self._model)[0] for batch in batches))
+        layer = find_fault(self._model, (self._loss(batch, self._model, False)[0] for batch in batches))
         raise DivergenceError(
             f"epoch {self.epoch + 1}, step {step} of {self.plan.steps}: {what}; {layer}. {saved}. Try a lower "
             "--learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
