@@ -38,8 +38,13 @@ def test_every_function_with_a_device_refuses_it_alike(ask: Callable[[str], obje
 
 @pytest.mark.parametrize("there", [False, True])
 def test_auto_is_a_gpu_if_there_is_one(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    asked: list[str] = []
+
+    def zeros(size: int, device: str) -> torch.Tensor:
+        asked.append(device)
+        return torch.ones(size)
+
     monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
-    monkeypatch.setattr(torch, "zeros", lambda size, device: asked.append(device) or torch.ones(size))
+    monkeypatch.setattr(torch, "zeros", zeros)
     usable_device("auto")
     assert asked == ["cuda" if there else "cpu"]

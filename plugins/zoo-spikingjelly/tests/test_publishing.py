@@ -1,4 +1,4 @@
-"""A checkpoint of one of these networks goes through `zoo publish --dry-run`, `zoo info` and back into the network."""
+"""A saved network goes through `zoo publish`, `zoo info` and back into a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import zoo
@@ -25,15 +24,13 @@ def test_info_says_who_provides_it() -> None:
     assert info["components"][0]["distribution"] == "zoo-spikingjelly"
 
 
-def test_a_checkpoint_is_checked_written_and_loaded_again(tmp_path: Path) -> None:
+def test_a_network_is_checked_written_and_loaded_again(tmp_path: Path) -> None:
     trained = zoo.create_model("sj_spikformerti", num_classes=3).eval()
-    file, folder = tmp_path / "mine.safetensors", tmp_path / "folder"
-    save_file(trained.state_dict(), file)
-    stated = ("--license", "MIT", "--labels", "cat,dog,owl", "--image-size", "16", "--dataset", "three animals")
-    name = "sj_spikformerti.mine"
-    _run("publish", name, "--checkpoint", str(file), *stated, "--dry-run", "--to-dir", str(folder))
+    saved, folder = tmp_path / "saved", tmp_path / "folder"
+    trained.save_pretrained(saved, labels=["cat", "dog", "owl"], image_size=16, tag="mine")
+    _run("publish", str(saved), "--license", "MIT", "--dataset", "three animals", "--to-dir", str(folder))
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert name in card
+    assert "sj_spikformerti.mine" in card
     assert "zoo-spikingjelly" in card
     loaded = zoo.create_model(f"local-dir:{folder}").eval()
     x = torch.rand(2, 3, 16, 16)
