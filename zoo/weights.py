@@ -24,6 +24,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
+from zoo.files import is_file
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, LocalFolder, PackageFile, Source, Spec
 from zoo.registry import package_file
@@ -94,6 +95,10 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
 
 def read_folder(folder: Path) -> StoredWeight:
     """Read the stored weight of a folder; raises `WeightError` if it holds none."""
+    if is_file(folder / RUN) and not is_file(folder / CONFIG):
+        raise WeightError(
+            f"{folder} holds a run that has not finished; continue it: zoo train … --out {folder} --resume"
+        )
     return read_config(_read_file(folder / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
 
 

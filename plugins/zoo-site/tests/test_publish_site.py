@@ -95,7 +95,7 @@ def test_a_token_that_only_reads_is_refused_before_anything_is_made(
     hub: LoopbackHub, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "read"))
-    assert "write access" in publish(folder, "--site", SPACE, code=2).stderr
+    assert "permissions" in publish(folder, "--site", SPACE, code=2).stderr
     assert hub.repositories == {}
 
 
@@ -112,5 +112,5 @@ def test_other_folders_and_options_are_refused(tmp_path: Path, folder: Path) -> 
     other = " ".join(publish(tmp_path, "--site", SPACE, code=2).stderr.split())
     assert "index.html, results.json, README.md is missing" in other
     assert "--site takes" in " ".join(
-        publish(folder, "--site", SPACE, "--all", code=2).output.replace("│", " ").split()
+        publish(folder, "--site", SPACE, "--license", "MIT", code=2).output.replace("│", " ").split()
     )
