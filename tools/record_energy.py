@@ -15,7 +15,7 @@ import typer
 from tools.put_block import put_block
 from zoo.catalog import EnergyRange, WeightRecord, read_file
 from zoo.data import ImageSplit, load_split
-from zoo.errors import InputError
+from zoo.errors import InputError, import_plugin
 from zoo.factory import create_model
 from zoo.files import replace_bytes
 from zoo.profiling import profile
@@ -64,6 +64,7 @@ def main(
     count: Annotated[int, typer.Option(min=1, help="Images, spread evenly over the split.")] = COUNT,
 ) -> None:
     """Measure and write the energy range of every weight that has a control."""
+    import_plugin("zoo-energy", "zoo_energy", "a range over all models of energy")
     torch.set_num_threads(1)
     records = {record.name: record for record in read_file(catalog).weights}
     unknown = sorted(set(names or ()) - set(records))
