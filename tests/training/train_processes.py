@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from multiprocessing.context import ForkServerProcess
@@ -26,6 +27,7 @@ def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a script runs the tests in the background
     sys.argv = ["zoo", *given]
     from zoo.cli import main
 
