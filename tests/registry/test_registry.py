@@ -237,7 +237,7 @@ def test_a_model_is_built_with_the_distributions_that_it_was_saved_with(tmp_path
     done = run_python(code, tmp_path / "zoo-one")
     assert done.returncode == 0, done.stderr
     refused = run_python(f"import zoo; zoo.create_model('local-dir:{saved}')", tmp_path / "zoo-two").stderr
-    assert all(told in refused for told in ("MissingPluginError", "zoo-one", "zoo-two 1.0")), refused
+    assert all(told in refused for told in ("MissingPluginError", "zoo-one")), refused
 
 
 def test_a_component_of_this_process_replaces_no_plugin(registry: Registry) -> None:
