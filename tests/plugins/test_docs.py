@@ -96,7 +96,7 @@ def test_every_block_runs_in_order(environment: Environment) -> None:
     home = environment.run("python", "-c", "import zoo; print(zoo.__file__)").stdout.strip()
     assert Path(home).is_relative_to(environment.bin.parent)
     with pytest.raises(MissingPluginError, match=f"pip install .*{NEW}"):  # here the plugin is not installed
-        zoo.create_model(f"local-dir:{next(environment.folder.glob('*.mine'))}")
+        zoo.create_model(f"local-dir:{environment.folder / 'published'}")
 
 
 def _succeeds(environment: Environment, *command: str) -> None:
