@@ -80,6 +80,15 @@ def test_what_a_config_may_not_say(folder: Path, change: Change, error: type[Zoo
         zoo.create_model(f"local-dir:{folder}")
 
 
+@pytest.mark.parametrize("number", [1, 3, "2"])
+def test_another_format_is_refused(folder: Path, number: object) -> None:
+    content = json.loads((folder / "config.json").read_bytes())
+    content["zoo"]["format"] = number
+    (folder / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(WeightError, match="format"):
+        zoo.create_model(f"local-dir:{folder}")
+
+
 @pytest.mark.parametrize(
     "change",
     [

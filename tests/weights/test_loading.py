@@ -22,7 +22,7 @@ from tests.hub.hub_weights import LABELS, STATED, TINY, tiny, tiny_folder
 from zoo.errors import NewHeadWarning, OptionError, WeightError
 from zoo.names import LocalFolder
 from zoo.saving import make_folder
-from zoo.weights import parse_weight, read_weight
+from zoo.weights import adapt_channels, parse_weight, read_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 FIRST = "stages.1.0.analog.body.0.weight"
@@ -196,3 +196,11 @@ def test_what_the_networks_type_cannot_hold_is_not_made_infinite(tmp_path: Path)
     assert zoo.create_model(TINY, checkpoint_path=file).num_classes == len(LABELS)
     with pytest.raises(WeightError, match=f"{FIRST}.*float16"):
         zoo.create_model(TINY, checkpoint_path=file, dtype=torch.float16)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 6])
+def test_a_stem_answers_equal_channels_alike_whatever_their_number(channels: int) -> None:
+    weight = torch.ones(5, 3, 3, 3, dtype=torch.float64)
+    adapted = adapt_channels(weight, channels)
+    assert adapted.shape == (5, channels, 3, 3)
+    torch.testing.assert_close(adapted.sum(1), weight.sum(1))
