@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 import zoo
 from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import Catalog, CatalogFile, WeightRecord
-from zoo.cli import app
 from zoo.errors import HubError, MissingPluginError
 from zoo.exporting import network_to_export
 from zoo.inference.show import network_to_show
@@ -96,27 +94,6 @@ def test_a_catalog_of_ones_own(private: str, places: dict[str, Any], data: Path)
     catalog = Catalog([(CatalogFile(version=1, weights=(WeightRecord.model_validate(content),)), "a test")])
     for use in ("create", "eval"):
         assert USES[use](f"{TINY}.noise", data, places | {"catalog": catalog})
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("command", ["info", "predict", "show", "profile", "eval", "export"])
-def test_the_commands_take_endpoint_and_cache(
-    command: str, elsewhere: LoopbackHub, hub: LoopbackHub, data: Path, tmp_path: Path
-) -> None:
-    name, image = f"hf-hub:{REPO}@{elsewhere.put(REPO, tiny_files())}", str(data / "ant" / "0.png")
-    arguments = {
-        "info": [name],
-        "predict": [image, "--model", name],
-        "show": [image, "--model", name, "--out", str(tmp_path / "seen.png")],
-        "profile": [name, "--data", image],
-        "eval": [name, "--data", str(data)],
-        "export": [name, "--out", str(tmp_path / "tiny.onnx")],
-    }[command]
-    place = ["--endpoint", elsewhere.endpoint, "--cache-dir", str(tmp_path / "cache")]
-    result = CliRunner().invoke(app, [command, *arguments, *place])
-    assert result.exit_code == 0, result.output
-    assert files_below(tmp_path / "cache")
-    assert not hub.requests
 
 
 @pytest.mark.parametrize("text", ["alice/tiny", "https://huggingface.co/alice/tiny", "runs/mine"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, CacheDir, DataRoot, Device, Endpoint, Json, model_reference
+from zoo.cli.options import DATA_HELP, DataRoot, Device, Json, model_reference
 from zoo.cli.output import in_units, rich_console, say
 from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
 from zoo.errors import printable
@@ -46,8 +46,6 @@ def compare_command(
     ] = False,
     data_root: DataRoot = None,
     device: Device = "cpu",
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Compare models: parameters, operations, energy, spikes, accuracy.
@@ -68,8 +66,6 @@ def compare_command(
         evaluate=evaluate,
         controls=not no_controls,
         device=device,
-        endpoint=endpoint,
-        cache_dir=cache_dir,
     )
     if as_json:
         for row in rows:

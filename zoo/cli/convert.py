@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Endpoint, Json, key_values
+from zoo.cli.options import Json, key_values
 from zoo.cli.output import counted, say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 
@@ -41,8 +41,6 @@ def convert_command(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the converter; may be repeated."),
     ] = None,
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Convert a checkpoint that was trained with other code.
@@ -59,17 +57,7 @@ def convert_command(
     options = {name: value for name, value in coding.items() if value is not None} | key_values(
         settings or [], "KEY=VALUE"
     )
-    converted = convert(
-        converter,
-        checkpoint,
-        out,
-        image_size=image_size,
-        endpoint=endpoint,
-        cache_dir=cache_dir,
-        token=None,
-        registry=None,
-        **options,
-    )
+    converted = convert(converter, checkpoint, out, image_size=image_size, token=None, registry=None, **options)
     row = {
         "name": converted.spec_name,
         "num_classes": converted.num_classes,

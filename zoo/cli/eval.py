@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo.cli.options import (
-    DATA_HELP,
-    CacheDir,
-    DataRoot,
-    Device,
-    Endpoint,
-    Json,
-    model_reference,
-)
+from zoo.cli.options import DATA_HELP, DataRoot, Device, Json, model_reference
 from zoo.cli.output import print_rows, say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.kernels.memory import keep_freed_memory
@@ -58,8 +50,6 @@ def eval_command(
         int | None, typer.Option(min=1, metavar="N", help="Measure N images only, as many of every class.")
     ] = None,
     data_root: DataRoot = None,
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Measure a weight on labelled images: top-1, top-5, loss, precision and recall, confusion.
@@ -86,8 +76,6 @@ def eval_command(
         options=DataOptions(image_size, data_root, limit_images),
         batch_size=batch_size,
         device=device,
-        endpoint=endpoint,
-        cache_dir=cache_dir,
     )
     if as_json:
         print(json.dumps(measured.to_json()))

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from zoo.cli.options import AnyModel, CacheDir, Endpoint, ImageSize, Json, model_reference
+from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target, import_plugin
@@ -49,8 +49,6 @@ def export_command(
         typer.Option(metavar="DATA", help="Images as `zoo train` takes them, for --quantize."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     r"""Write a model as ONNX, or its spiking blocks as NIR graphs.
@@ -80,7 +78,7 @@ def export_command(
 
     if nir is None:
         check_target(out, ".onnx", force)
-    model, weight = network_to_export(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
+    model, weight = network_to_export(model_reference(name))
     size = image_size or (DEFAULT_IMAGE_SIZE if weight is None else weight.preprocessing.size)
     if nir is not None:
         blocks = nir.export_nir(model, out, weight, image_size=size, blocks=block or [], force=force)

@@ -7,19 +7,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import zoo
-from zoo.cli.options import AnyModel, CacheDir, Endpoint, Json, model_reference
+from zoo.cli.options import AnyModel, Json, model_reference
 from zoo.cli.output import rich_console
 from zoo.errors import printable
 
 
 def info_command(
     name: AnyModel,
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Show a model's parts, size and weights, and the code that loads it."""
-    info = zoo.model_info(model_reference(name), endpoint=endpoint, cache_dir=cache_dir)
+    info = zoo.model_info(model_reference(name))
     if as_json:
         print(json.dumps(info))
     else:

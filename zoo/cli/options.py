@@ -68,16 +68,6 @@ DEVICES = "auto|cpu|cuda|cuda:1|mps"
 Device = Annotated[
     str, typer.Option(metavar=DEVICES, help="Where to compute; auto takes a GPU with CUDA if there is one.")
 ]
-_HUB = "Of a model on the Hugging Face Hub"
-Endpoint = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="Another Hub than HF_ENDPOINT or huggingface.co.", rich_help_panel=_HUB),
-]
-CacheDir = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="Folder for files of the Hub.  (default: in HF_HOME)", rich_help_panel=_HUB),
-]
-"""There is no --token: it comes from HF_TOKEN or `hf auth login`, since others can read a command line."""
 
 
 def model_reference(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Device, Endpoint, Json, Model, model_reference
+from zoo.cli.options import Device, Json, Model, model_reference
 from zoo.cli.output import print_answer, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError, ModelNameError, printable
@@ -50,8 +50,6 @@ def predict_command(
             "0.9 and change one answer of 64.",
         ),
     ] = False,
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Classify images; without any, the photographs that come with the package.
@@ -67,7 +65,7 @@ def predict_command(
 
     name, images = split_arguments(arguments or [], model)
     reference = model_reference(name or DEFAULT_MODEL)
-    opened = open_model(reference, required=True, endpoint=endpoint, cache_dir=cache_dir)
+    opened = open_model(reference, required=True)
     files = find_images(images) if images else sample_photographs()
     network = opened.build(pretrained=True, device=usable_device(device))
     if fuse:

@@ -9,17 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import (
-    DATA_HELP,
-    AnyModel,
-    CacheDir,
-    DataRoot,
-    Device,
-    Endpoint,
-    ImageSize,
-    Json,
-    model_reference,
-)
+from zoo.cli.options import DATA_HELP, AnyModel, DataRoot, Device, ImageSize, Json, model_reference
 from zoo.cli.output import counted, rich_console, say
 from zoo.errors import printable
 from zoo.progress import Advance, progress
@@ -63,8 +53,6 @@ def profile_command(
         bool, typer.Option("--layers", help="Show every layer too, and how each operation is charged.")
     ] = False,
     device: Device = "cpu",
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Count the cost of a model, beside the same network without spikes.
@@ -80,7 +68,7 @@ def profile_command(
 
     if data is None and limit is not None:
         raise typer.BadParameter("--limit goes with --data")
-    opened = open_model(model_reference(name), listed=True, endpoint=endpoint, cache_dir=cache_dir)
+    opened = open_model(model_reference(name), listed=True)
     if data is None:
         cost = profile(opened, image_size, num_classes=num_classes, device=device)
     else:

@@ -34,9 +34,6 @@ def publish_command(
     site: Annotated[str | None, _option(_PLACE, "ORG/NAME", _SITE)] = None,
     private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     dry_run: Annotated[bool, _option(_PLACE, None, "Check everything, and send nothing.", "--dry-run")] = False,
-    endpoint: Annotated[
-        str | None, _option(_PLACE, "URL", "The address of another Hub than HF_ENDPOINT or huggingface.co.")
-    ] = None,
     catalog: Annotated[
         Path, _option(_PLACE, "FILE", "The catalog that gets the commit, if it lists the weight.")
     ] = Path("registry.yaml"),
@@ -68,10 +65,10 @@ def publish_command(
         "dataset_attribution": dataset_attribution,
     }
     stated = {field: text for field, text in fields.items() if text is not None}
-    hub = Hub(endpoint)
+    hub = Hub()
     if site is not None:
         if stated or repo_id or to_dir:
-            raise typer.BadParameter("--site takes a folder of `zoo site`, --private, --dry-run and --endpoint alone")
+            raise typer.BadParameter("--site takes a folder of `zoo site`, --private and --dry-run alone")
         plugin = import_plugin("zoo-site", "zoo_site.publish", "--site")
         plugin.publish_folder(name, site, hub, private=private, dry_run=dry_run, as_json=as_json)
         return
@@ -80,7 +77,7 @@ def publish_command(
     if not (repo_id or to_dir or dry_run):
         raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
-    weight, source = _open(name, endpoint, stated)
+    weight, source = _open(name, stated)
     folder = assemble(weight, source, reference, hub)
     row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
@@ -105,13 +102,13 @@ def publish_command(
     _print(row, as_json)
 
 
-def _open(name: str, endpoint: str | None, stated: dict[str, str]) -> tuple[Any, Any]:
+def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
     """Return the record of a weight, with what is stated of a folder, and the source of its bytes."""
     from zoo.factory import open_model
     from zoo.names import LocalFolder
     from zoo.saving import restate
 
-    opened = open_model(model_reference(name), required=True, endpoint=endpoint)
+    opened = open_model(model_reference(name), required=True)
     if opened.weight is None:
         raise SaveError(f"{opened.weight_name} is in no catalog: its own publisher keeps it, and it is published there")
     if stated and not isinstance(opened.source, LocalFolder):

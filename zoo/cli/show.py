@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zoo.cli.options import CacheDir, Device, Endpoint, Model, model_reference
+from zoo.cli.options import Device, Model, model_reference
 from zoo.cli.output import say
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.errors import check_target
@@ -21,8 +21,6 @@ def show_command(
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the picture, a PNG.")] = Path("show.png"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite that file if it exists.")] = False,
     device: Device = "cpu",
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
 ) -> None:
     """Draw an image in a network: its spikes (bit planes), the answer, and the spike rate of every layer.
 
@@ -39,7 +37,7 @@ def show_command(
 
     check_target(out, ".png", force)
     reference = model_reference(model or DEFAULT_MODEL)
-    network, preprocessing, weights = network_to_show(reference, device, endpoint=endpoint, cache_dir=cache_dir)
+    network, preprocessing, weights = network_to_show(reference, device)
     activity = record(network, Transform(preprocessing)(pixels))
     answers = predict(network, pixels) if network.pretrained_cfg.get("label_names") else []
     answer = [pair for each in answers if isinstance(each, Prediction) for pair in each.ranked]

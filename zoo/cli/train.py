@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import DATA_HELP, DEVICES, CacheDir, Endpoint, Json, key_values, model_reference
+from zoo.cli.options import DATA_HELP, DEVICES, Json, key_values, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.kernels.memory import keep_freed_memory
@@ -70,8 +70,6 @@ def train_command(
         int | None, _of_data(min=1, metavar="N", help="Train on N images, all classes alike.")
     ] = None,
     data_root: Annotated[Path | None, _of_data(metavar="DIR", help=_ROOT)] = None,
-    endpoint: Endpoint = None,
-    cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on images: a folder of your own photographs, or a data set.
@@ -113,8 +111,6 @@ def train_command(
         device=device,
         validate_every=validate_every,
         trackers=log_with or ["tensorboard"],
-        endpoint=endpoint,
-        cache_dir=cache_dir,
     )
     from accelerate import PartialState
 
