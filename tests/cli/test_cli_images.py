@@ -85,7 +85,7 @@ def test_the_model_comes_first_or_by_its_option(scratch: str, tmp_path: Path) ->
 
 def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: Callable[..., Path]) -> None:
     run_folder = stored()
-    Image.open(CAT).save(run_folder / "curves.png")
+    Image.open(CAT).save(run_folder / "picture.png")
     rows = objects(run("predict", run_folder, CAT, "--json"))
     assert [row["file"] for row in rows] == [str(CAT)]
     result = run("predict", CAT, run_folder)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from zoo.errors import InputError, WeightError
 from zoo.training import Observer, train
-from zoo.training.checkpoint import read_checkpoint
+from zoo.training.loop import read_checkpoint
 
 NAME = "ann_resnet_b2_m2_d1"
 CHANGES = {"epochs": 3, "batch_size": 4, "precision": "no"}

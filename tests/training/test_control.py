@@ -19,7 +19,7 @@ from zoo.inference.compare import compare_models
 from zoo.registry import parse_name
 from zoo.training import TrainingResult, load_data, train
 from zoo.training.hooks import scaled_surrogates
-from zoo.training.start import build
+from zoo.training.run import build
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "no"}

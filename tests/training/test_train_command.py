@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner, Result
 
@@ -80,7 +79,6 @@ def test_the_folder_has_everything(trained: Path, photos: Path) -> None:
     assert all(float(row[key]) >= 0 for row in rows for key in measured)
     assert rows[0]["val_top1"] == ""  # looked at once, at the end
     assert float(rows[1]["val_top1"]) == round(run_file["result"]["top1"], 4)
-    assert Image.open(trained / "curves.png").width > 1000
     events = EventAccumulator(str(trained / "tensorboard")).Reload()
     losses = events.Scalars("epoch/train_loss")
     assert [event.step for event in losses] == [3, 6]
@@ -182,7 +180,7 @@ def test_a_folder_that_is_no_place_for_a_run(photos: Path, tmp_path: Path) -> No
     (tmp_path / "file").touch()
     for out, said in (
         (tmp_path, "holds config.json"),
-        (tmp_path / "file", "is a file"),
+        (tmp_path / "file", "cannot be written"),
         (photos / "runs" / "mine", "is a class"),
     ):
         done = run("train", NAME, "--data", photos, "--out", out)

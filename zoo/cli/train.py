@@ -76,8 +76,8 @@ def train_command(
 
     The result, in --out, is a folder that everything else takes: `zoo predict
     DIR photo.jpg`, `zoo eval DIR --data …`, zoo.create_model("local-dir:DIR").
-    It also holds metrics.csv, curves.png, TensorBoard's events and run.json
-    with every setting. Validation images are measured once, at the end.
+    It also holds metrics.csv, TensorBoard's events, and run.json with every
+    setting. Validation images are measured once, at the end.
 
     Every epoch is saved, and --resume continues after the last one. A resumed
     run is bit-identical to an uninterrupted one. Several processes or machines:
@@ -127,9 +127,7 @@ def _print(result: TrainingResult, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.to_json()))
         return
-    from zoo.training.observers import figure_in_words
-
-    figures = ", ".join(f"{figure_in_words(name)} {value:.2f} %" for name, value in result.evaluation.top.items())
+    figures = ", ".join(f"{name.replace('top', 'top-')} {value:.2f} %" for name, value in result.evaluation.top.items())
     say(f"{result.weight.name}: {figures}, loss {result.evaluation.loss:.4f} on {result.evaluation.images:,} images")
     for note in result.notes:
         say(f"note: {note}")

@@ -4,21 +4,14 @@ Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python::
 
     from zoo.training import DataOptions, train
 
-    result = train(
-        "has8_resnet_b8_m2_d4_ste_bpd",            # any name; with a .tag, from that weight with a new last layer
-        "photos/",                                 # a folder, an .npz, a name, hfds/…, (images, labels), a Dataset
-        recipe="modern",                           # or finetune, paper-small, …, a YAML file, a Recipe
-        changes={"epochs": 3, "seed": 7},          # settings of the recipe to replace
-        out="runs/photos",                         # the folder of the run
-        resume=True,                               # continue, or start
-        options=DataOptions(limit=5000),           # a budget of training images, all classes alike
-    )
+    changes = {"epochs": 3, "seed": 7}             # of the recipe
+    result = train("has8_resnet_b8_m2_d4_ste_bpd", "photos/", recipe="modern", changes=changes, out="runs/photos")
     result.metrics                                 # {"top1": …, "top5": …, "loss": …} of the validation split
     result.rows                                    # one for each epoch, as in metrics.csv
     zoo.create_model(result.reference)             # local-dir:runs/photos
 
-Progress is shown on stderr; `observers=[]` silences it. A run that explodes raises `zoo.errors.DivergenceError`. To
-load data once for many runs, pass the result of `load_data` in place of a name.
+Progress is shown on stderr; `observers=[]` silences it. To load data once for many runs, pass the result of `load_data`
+in place of a name.
 """
 
 from zoo.data import DataOptions, DataSplits, ImageSplit, load_data, load_split

@@ -22,8 +22,7 @@ from zoo.training.recipe import Recipe
 
 LEAST = 2
 """Images of a micro-batch: a batch norm over one pixel needs two."""
-_ORDER, _AUGMENTATION, _MODEL = range(3)
-"""Uses of a seed, so that no two draws share one."""
+_ORDER, _AUGMENTATION, _MODEL = range(3)  # uses of a seed, so that no two draws share one
 
 
 def derive_seed(use: int, *position: int) -> int:
@@ -39,7 +38,7 @@ class Plan:
 
     Attributes:
         images: in the split.
-        batch_size: images of one optimiser step, over all its micro-batches.
+        batch_size: images of one optimiser step.
         micro_batches: parts that a step is computed in: processes times accumulated batches.
         seed: of the run.
     """
@@ -64,8 +63,7 @@ class Plan:
 def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Plan:
     """Plan the steps; if there are fewer images than a batch, each epoch is one step of all of them.
 
-    Raises:
-        InputError: micro-batches of unequal size, or of fewer than two images.
+    Raises `InputError` for micro-batches of unequal size, or of fewer than two images.
     """
     size = min(batch_size, images - images % micro_batches)
     if batch_size % micro_batches or size < LEAST * micro_batches:
@@ -90,8 +88,7 @@ class MicroBatch:
 def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: int) -> Iterator[list[MicroBatch]]:
     """Yield this process's micro-batches, by their numbers `own`, of every step; threads read those of the next steps.
 
-    Raises:
-        InputError: fewer than two images of a batch are sound.
+    Raises `InputError` if fewer than two images of a batch are sound.
     """
     order = plan.order(epoch)
 

@@ -19,15 +19,18 @@ def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
 
     `losses` are computed one after another by running batches through the network again; gradients are overwritten.
     """
-    outputs, gradients = list[tuple[float, str]](), list[tuple[float, str]]()
+    faults, outputs = list[str](), list[tuple[float, str]]()
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def see_gradient(gradient: Tensor) -> None:
-            gradients.append((float(gradient.abs().max()), name))
+            if not gradient.isfinite().all():
+                faults.append(f"layer {name}: the gradient of its output is not finite")
 
         def see(module: nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output.numel():
                 outputs.append((float(output.detach().abs().max()), name))
+                if not math.isfinite(outputs[-1][0]):
+                    faults.append(f"layer {name}: its output is not finite")
                 if output.requires_grad:
                     output.register_hook(see_gradient)
 
@@ -38,18 +41,10 @@ def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
             if not list(module.children()):
                 stack.callback(module.register_forward_hook(watch(name)).remove)
         for loss in losses:
-            if (layer := _first_infinite(outputs)) is not None:
-                return f"layer {layer}: its output is not finite"
             model.zero_grad(set_to_none=True)
             loss.backward()
-            if (layer := _first_infinite(gradients)) is not None:
-                return f"layer {layer}: the gradient of its output is not finite"
     largest, layer = max(outputs)
-    return f"layer {layer}: its output, up to {largest:.3g}, is the largest"
-
-
-def _first_infinite(values: list[tuple[float, str]]) -> str | None:
-    return next((name for value, name in values if not math.isfinite(value)), None)
+    return faults[0] if faults else f"layer {layer}: its output, up to {largest:.3g}, is the largest"
 
 
 @contextmanager

@@ -1,15 +1,19 @@
-"""The training loop: epochs of steps, in one process or in several by accelerate."""
+"""The training loop and its checkpoint: epochs of steps, in one process or in several by accelerate."""
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
+from io import BytesIO
 from pathlib import Path
-from typing import NoReturn, TypeVar, cast, final
+from typing import Any, NoReturn, TypeVar, cast, final
 
 import torch
+from pydantic import BaseModel, ConfigDict, JsonValue, NonNegativeInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,11 +21,11 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO, usable_device
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
-from zoo.errors import DivergenceError, InputError, missing_extra
+from zoo.errors import DivergenceError, InputError, WeightError, missing_extra
+from zoo.files import replace_bytes
 from zoo.inference.evaluate import telling_shortage
 from zoo.profiling.counting import NORMS
 from zoo.training.batches import MicroBatch, make_plan, read_epoch
-from zoo.training.checkpoint import CHECKPOINT, Checkpoint, Identity, identify, read_checkpoint, unfit, write_checkpoint
 from zoo.training.hooks import Rates, find_fault, mean_rate, scaled_surrogates, spike_rates
 from zoo.training.observers import EpochRow, Observer, StepFigures, summarise
 from zoo.training.recipe import Recipe, build_augmentation, build_mixup, build_optimizer, build_schedule
@@ -30,7 +34,7 @@ from zoo.weights import stated_preprocessing
 try:
     from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, GradientState
-    from accelerate.utils import broadcast_object_list, patch_environment, set_seed
+    from accelerate.utils import broadcast, broadcast_object_list, patch_environment, set_seed
     from timm.utils import ModelEmaV3
 except ModuleNotFoundError as error:
     raise missing_extra(error, "training", "train") from error
@@ -38,6 +42,60 @@ except ModuleNotFoundError as error:
 Shared = TypeVar("Shared")
 LOSS_LIMIT = 1e4
 """A loss above it has exploded: the run stops."""
+CHECKPOINT = "checkpoint.pt"
+Identity = Mapping[str, JsonValue]
+"""All that the result of a run depends on, by the names that messages use."""
+
+
+# The checkpoint -------------------------------------------------------------------------------------------------------
+
+
+@final
+class Checkpoint(BaseModel):
+    """The state of a run after `epoch` whole epochs; `averaged` is the moving average of the weights.
+
+    What is random in a step follows from (seed, epoch, step, micro-batch), and the schedule from the recipe.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    identity: dict[str, JsonValue]
+    epoch: NonNegativeInt
+    model: dict[str, Tensor]
+    averaged: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+    rows: list[EpochRow]
+
+
+def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
+    """Read the checkpoint of this run, without running any code in it; raises what `Training.resume` does."""
+    try:
+        checkpoint = Checkpoint.model_validate(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
+        raise _unfit(path, error) from error
+    before = checkpoint.identity
+    changed = [
+        f"{key} ({before.get(key)!s:.40}, now {identity.get(key)!s:.40})"
+        for key in {**identity, **before}
+        if before.get(key) != identity.get(key)
+    ]
+    if changed:
+        raise InputError(
+            f"{path} was made with other settings: {', '.join(changed)}; use those again, or choose another folder "
+            "(--out). A new run starts from the weight of a finished one if its folder is given as the model"
+        )
+    return checkpoint
+
+
+def _unfit(path: Path, error: Exception) -> WeightError:
+    reason = str(error).strip().partition("\n")[0]
+    return WeightError(
+        f"{path} is damaged, or not a checkpoint of this version of `zoo train` ({type(error).__name__}: {reason}); "
+        "restore the file, or start in another folder (--out)"
+    )
+
+
+# The loop -------------------------------------------------------------------------------------------------------------
 
 
 @final
@@ -45,7 +103,7 @@ class Training:
     """One run: model, optimiser, schedule and position.
 
     Every step takes `batch_size` images, in micro-batches: processes × accumulated ones. Batch norm takes its
-    statistics in each of them; gradients are averaged over all.
+    statistics in each of them; gradients are averaged over all. Raises `InputError` for batches that cannot be split.
 
     Args:
         model: as many classes as the data; it is trained in place.
@@ -54,19 +112,13 @@ class Training:
         out: folder of the checkpoint.
         accelerator: by `make_accelerator`; a plain one by default.
         observers: told of the progress, in the first process.
-        begun_with: what else the result depends on, by name; a part of the run's identity.
+        begun_with: what else the result depends on.
         teacher: in eval mode; its outputs are the recipe's `distillation` part of the target.
 
     Attributes:
-        epoch: whole epochs done.
-        rows: one for each of them.
+        epoch, rows: whole epochs done, and their figures.
         plan: the steps of an epoch.
-        identity: all that the result depends on.
         checkpoint: the file from which the run can be resumed.
-
-    Raises:
-        InputError: batches that cannot be split.
-        CatalogError: an optimiser that timm does not have.
     """
 
     def __init__(
@@ -88,7 +140,17 @@ class Training:
         micro_batches = self.accelerator.num_processes * accumulated
         self._own = range(first * accumulated, (first + 1) * accumulated)
         self.plan = make_plan(len(data), recipe.batch_size, micro_batches, recipe.seed)
-        self.identity = {**identify(model, data, recipe, micro_batches), **(begun_with or {})}
+        self.identity: Identity = {
+            **recipe.model_dump(mode="json"),
+            "model": str(model.spec.untagged()),
+            "options": json.dumps(model.spec.options, sort_keys=True),
+            "classes": list(data.classes),
+            "images": len(data),
+            "image size": list(data.size),
+            "data fingerprint": data.fingerprint(),
+            "number of micro-batches": micro_batches,
+            **(begun_with or {}),
+        }
         self.checkpoint = out / CHECKPOINT
         self._transform = Transform(stated_preprocessing(model))
         self._augment, self._mix = build_augmentation(recipe, data.size), build_mixup(recipe, model.num_classes)
@@ -108,19 +170,12 @@ class Training:
         """The model that is measured and saved: the moving average of the weights if the recipe has one."""
         return self._model if self._average is None else cast(ImageClassifier, self._average.module)
 
-    # The loop ---------------------------------------------------------------------------------------------------------
-
     def run(self, measure: Callable[[], Shared], every: int = 0) -> Shared:
         """Train for all epochs that are left, with a checkpoint after each; returns what is measured at the end.
 
         Args:
             measure: measures the network, and writes the figures into the last row.
             every: epochs between two measurements; 0 for one at the end.
-
-        Raises:
-            DivergenceError: the loss exploded, or a gradient is not finite; the last checkpoint is from before that.
-            MemoryLimitError: a step needs more memory than there is.
-            InputError: too many images are damaged, or a penalty on spikes for a network without any.
         """
         while self.epoch < self.recipe.epochs:
             self.run_epoch()
@@ -202,7 +257,6 @@ class Training:
         return loss, logits, labels, rates
 
     def _fail(self, step: int, what: str, batches: Sequence[MicroBatch]) -> NoReturn:
-        """Raise `DivergenceError` with the layer at fault; nothing is saved."""
         saved = f"The last checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "Nothing was saved yet"
         layer = find_fault(self._model, (self._loss(batch, self._model, False)[0] for batch in batches))
         raise DivergenceError(
@@ -214,20 +268,20 @@ class Training:
         for observer in self._observers:
             observer.epoch_ended(self.rows[-1], self.rows)
 
-    # Checkpoints ------------------------------------------------------------------------------------------------------
-
     def save(self) -> None:
         """Replace the checkpoint, in the first process; the others wait."""
         if self.accelerator.is_main_process:
-            checkpoint = Checkpoint(
-                identity=self.identity,
-                epoch=self.epoch,
-                model=self._model.state_dict(),
-                averaged=None if self._average is None else self._average.module.state_dict(),
-                optimizer=self.optimizer.state_dict(),
-                rows=self.rows,
-            )
-            write_checkpoint(self.checkpoint, checkpoint)
+            state = {
+                "identity": self.identity,
+                "epoch": self.epoch,
+                "model": self._model.state_dict(),
+                "averaged": None if self._average is None else self._average.module.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "rows": [asdict(row) for row in self.rows],
+            }
+            buffer = BytesIO()  # torch.save hides the reason if a file cannot be written
+            torch.save(state, buffer)
+            replace_bytes(self.checkpoint, buffer.getvalue())
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> None:
@@ -247,10 +301,8 @@ class Training:
                 self._average.module.load_state_dict(read.averaged or {}, strict=True)
             self.optimizer.load_state_dict(read.optimizer)
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise unfit(self.checkpoint, error) from error
+            raise _unfit(self.checkpoint, error) from error
         self.epoch, self.rows = read.epoch, read.rows
-
-    # Processes --------------------------------------------------------------------------------------------------------
 
     def _add_up(self, *values: float) -> list[float]:
         """Sum each over all processes."""
@@ -261,16 +313,11 @@ class Training:
 
     def broadcast(self, value: Shared) -> Shared:
         """Return the first process's value, in all of them."""
-        values = [value]
-        if self.accelerator.num_processes > 1:
-            broadcast_object_list(values)
-        return values[0]
+        return cast(Shared, broadcast_object_list([value])[0])
 
     def share_statistics(self) -> None:
         """Give every process the first one's batch norm statistics, which are saved, and so to be measured."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.network.buffers():
-                torch.distributed.broadcast(buffer, src=0)
+        broadcast([*self.network.buffers()])
 
 
 def make_accelerator(
@@ -278,8 +325,7 @@ def make_accelerator(
 ) -> Accelerator:
     """Make accelerate's engine for this process; raises `InputError` if the machine lacks the device or a tracker.
 
-    accelerate keeps the precision and device of its first engine; each run has its own, so these are reset, and the
-    processes stay connected. Of `cuda` each process takes a GPU of its own; `cuda:1` is for one process.
+    accelerate keeps the precision and device of its first engine, so these are reset; the processes stay connected.
     """
     chosen = torch.device(usable_device(device))
     on_cpu = chosen.type == "cpu"

@@ -1,12 +1,10 @@
-"""Progress of a run: its figures, the observers that receive them, and the files that they write."""
+"""Progress of a run: its figures, and the observers that show and write them."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 import sys
-from abc import ABC
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -14,23 +12,16 @@ from pathlib import Path
 from statistics import fmean as mean
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.errors import missing_extra, printable
-from zoo.files import replace_bytes, replace_file
-from zoo.inference.show import COLOURS
+from zoo.errors import printable
+from zoo.files import replace_bytes
 from zoo.progress import progress
-
-try:
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-except ModuleNotFoundError as error:
-    raise missing_extra(error, "curves.png", "train") from error
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from zoo.training.loop import Training
 
-METRICS, CURVES, EVENTS = "metrics.csv", "curves.png", "tensorboard"
+METRICS, EVENTS = "metrics.csv", "tensorboard"
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -44,8 +35,7 @@ class StepFigures:
     Attributes:
         loss: mean over the micro-batches.
         grad_norm: of all parameters, before clipping.
-        hits: images classified correctly.
-        images: images seen.
+        hits, images: those classified correctly, and all.
         lr: learning rate of the step.
         spike_rate: spikes per neuron and timestep, in the last step of an epoch; else None, as without neurons.
     """
@@ -111,7 +101,7 @@ def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> Epoch
 # Observers ------------------------------------------------------------------------------------------------------------
 
 
-class Observer(ABC):  # noqa: B024
+class Observer:
     """Receives the progress of a run, in its first process; override what you need.
 
     Example:
@@ -123,16 +113,16 @@ class Observer(ABC):  # noqa: B024
         ...         self.losses.append(figures.loss)
     """
 
-    def started(self, run: Training, notes: Sequence[str]) -> None:  # noqa: B027
+    def started(self, run: Training, notes: Sequence[str]) -> None:
         """Before the first step; `run` has the recipe, the plan of steps and the position, `notes` are for the user."""
 
-    def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:  # noqa: B027
+    def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         """After a step; epoch and step count from 1."""
 
-    def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:  # noqa: B027
+    def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         """After an epoch was saved, and measured if that was due; `row` is the last of `rows`."""
 
-    def closed(self) -> None:  # noqa: B027
+    def closed(self) -> None:
         """At the end, also after an error."""
 
 
@@ -163,7 +153,7 @@ class Display(Observer):
             f"norm {row.grad_norm:.2g}{spikes} lr {row.lr:.2g} {row.images_per_second:.0f}/s"
         )
         if row.val:
-            figures = ", ".join(f"{figure_in_words(name)} {value:.4g}" for name, value in row.val.items())
+            figures = ", ".join(f"{name.replace('top', 'top-')} {value:.4g}" for name, value in row.val.items())
             self._say(f"epoch {row.epoch}  validation: {figures}")
 
     def closed(self) -> None:
@@ -171,11 +161,6 @@ class Display(Observer):
 
     def _say(self, line: str) -> None:
         print(printable(line), file=sys.stderr, flush=True)
-
-
-def figure_in_words(name: str) -> str:
-    """Turn `top1` into `top-1`; other names stay."""
-    return re.sub(r"^top(\d+)$", r"top-\1", name)
 
 
 @final
@@ -223,20 +208,3 @@ class Trackers(Observer):
     def _log(self, group: str, values: Mapping[str, float | None], step: int) -> None:
         known = {f"{group}/{name}": value for name, value in values.items() if value is not None}
         self._accelerator.log(known, step=step)
-
-
-def draw_curves(rows: Sequence[EpochRow], title: str, path: Path) -> None:
-    """Draw loss and accuracy by epoch as a PNG; metrics.csv has the other figures too."""
-    figure = Figure(figsize=(10.4, 4.4))
-    figure.suptitle(title)
-    panels = figure.subplots(1, 2)
-    for axes, figure_name, words in zip(panels, ("loss", "top1"), ("loss, nats", "top-1 accuracy, %"), strict=True):
-        train = [(row.epoch, getattr(row, f"train_{figure_name}")) for row in rows]
-        val = [(row.epoch, row.val[figure_name]) for row in rows if figure_name in row.val]
-        axes.plot(*zip(*train, strict=True), marker=".", color=COLOURS["ann"], label="training, all terms, augmented")
-        if val:
-            axes.plot(*zip(*val, strict=True), marker=".", color=COLOURS["has8"], label="validation")
-        axes.set(xlabel="epoch", ylabel=words)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend()
-    replace_file(path, lambda file: figure.savefig(file, format="png", dpi=120))

@@ -15,27 +15,25 @@ from typing import Any, final
 import torch
 
 from zoo.catalog import Preprocessing, StoredWeight
+from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO
-from zoo.data import DataOptions, DataSplits
+from zoo.data import DataOptions, DataSplits, ImageSplit
 from zoo.data.datasets import InHand, open_in_hand
+from zoo.data.images import Transform
 from zoo.data.load import identify_data, load_data
 from zoo.data.splits import limit_images
 from zoo.errors import DivergenceError, InputError, TrainingError, printable
 from zoo.factory import OpenedModel, open_model
+from zoo.families.thresholds import calibrate
 from zoo.files import remove_parts, replace_bytes
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
+from zoo.profiling.counting import branch_of
 from zoo.saving import ModelFolder, check_tag, fold_built, without_folders
-from zoo.training.checkpoint import CHECKPOINT
-from zoo.training.loop import Training, make_accelerator
-from zoo.training.observers import CURVES, Display, EpochRow, MetricsFile, Observer, Trackers, draw_curves
+from zoo.training.loop import CHECKPOINT, Training, make_accelerator
+from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Trackers
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
-from zoo.training.start import Start, build, calibrate_scales, find_teacher
 from zoo.weights import CONFIG, MODEL, RUN, pack, stated_preprocessing
-
-DEFAULT_RECIPE, FINE_TUNING_RECIPE = "modern", "finetune"
-TENSORBOARD = ("tensorboard",)
-_FEW_STEPS = 10
 
 
 def train(
@@ -54,7 +52,7 @@ def train(
     device: str = AUTO,
     validate_every: int = 0,
     observers: Sequence[Observer] | None = None,
-    trackers: Sequence[str] = TENSORBOARD,
+    trackers: Sequence[str] = ("tensorboard",),
     endpoint: str | None = None,
     cache_dir: Path | str | None = None,
 ) -> TrainingResult:
@@ -77,7 +75,7 @@ def train(
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for a GPU with CUDA if there is one.
         validate_every: epochs between two measurements on the validation split; 0 measures once, at the end.
         observers: told of the progress; None for a display on stderr.
-        trackers: experiment trackers, by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
+        trackers: by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
         endpoint, cache_dir: of the model and of its control, as for `create_model`.
 
     Returns:
@@ -89,14 +87,18 @@ def train(
         CatalogError: the recipe is unknown or malformed.
         InputError: the data cannot be used, the folder holds another run, or this machine lacks the device.
         DivergenceError: the loss or the gradient exploded; the message names step and layer.
-        TrainingError: a file cannot be written.
-        MemoryLimitError: a step or validation needs more memory than there is; what was saved stays.
+        TrainingError, MemoryLimitError: a file cannot be written, or memory is short; what was saved stays.
     """
     opened = open_model(name, endpoint=endpoint, cache_dir=cache_dir, options=model_options)
-    label, settings = _load_settings(recipe, opened, changes or {})
+    changes = dict(changes or {})
+    if isinstance(recipe, Recipe):
+        label, settings = "custom", change_recipe("custom", recipe.model_dump(), changes)
+    else:
+        label = str(recipe or ("finetune" if opened.weight_name else "modern"))
+        settings = load_recipe(label, changes)
     given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
     tag = check_tag(tag or default_tag(given))
-    folder = Path(out) if out is not None else _default_folder(f"{opened.spec.text}.{tag}", label)
+    folder = Path(out or Path("runs", re.sub(r"[^\w.-]+", "-", f"{opened.spec.text}.{tag}-{Path(label).stem}")))
     _check_folder(folder, resume, given)
     accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder)
     with accelerator.local_main_process_first():  # which downloads, if needed
@@ -124,22 +126,13 @@ def train(
         "control": control,
         "data": identify_data(given),
         "recipe": label,
-        "changes": dict(changes or {}),
+        "changes": changes,
         "validate_every": validate_every,
     }
     try:
         return _Run(training, start, splits, folder, observing, asked).go()
     except OSError as error:
         raise TrainingError(f"{folder} cannot be written ({error}); make room, continue with --resume") from error
-
-
-def _load_settings(
-    recipe: str | Path | Recipe | None, opened: OpenedModel, changes: Mapping[str, Any]
-) -> tuple[str, Recipe]:
-    if isinstance(recipe, Recipe):
-        return "custom", change_recipe("custom", recipe.model_dump(), changes)
-    label = recipe or (FINE_TUNING_RECIPE if opened.weight_name else DEFAULT_RECIPE)
-    return str(label), load_recipe(label, changes)
 
 
 def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
@@ -156,7 +149,7 @@ class TrainingResult:
     """A finished run.
 
     Attributes:
-        folder: with model.safetensors, config.json, run.json, metrics.csv, curves.png and the checkpoint.
+        folder: with model.safetensors, config.json, run.json, metrics.csv and the checkpoint.
         weight: the record in config.json.
         evaluation: of the final weights, on the validation split.
         rows: one for each epoch.
@@ -175,7 +168,7 @@ class TrainingResult:
 
     @property
     def reference(self) -> str:
-        """The name by which `create_model`, `zoo predict --model` and `zoo publish` load the weight."""
+        """The name by which `create_model` and all commands load the weight."""
         return f"local-dir:{self.folder}"
 
     @property
@@ -188,15 +181,12 @@ class TrainingResult:
         """Reasons not to publish the weight yet; empty for one that learned something."""
         steps, top1 = self.rows[-1].step, self.evaluation.top["top1"]
         guessed = 100 * int(self.evaluation.confusion.sum(1).max()) / self.evaluation.images
-        few = f"training steps: {steps}, too few to learn from; take more epochs, or more images"
-        poor = (
-            f"its top-1 of {top1:.2f} % is not above the {guessed:.2f} % of always naming the most frequent class; "
-            "train longer, or on more images"
-        )
-        return (few,) * (steps < _FEW_STEPS) + (poor,) * (top1 <= guessed)
+        few = f"training steps: {steps}, too few to learn from"
+        poor = f"its top-1 of {top1:.2f} % is not above the {guessed:.2f} % of always naming the most frequent class"
+        return (few,) * (steps < 10) + (poor,) * (top1 <= guessed)
 
     def to_json(self) -> dict[str, Any]:
-        """The summary that `zoo train --json` prints."""
+        """Return what `zoo train --json` prints."""
         last = self.rows[-1]
         return {
             "name": self.weight.name,
@@ -219,6 +209,83 @@ class TrainingResult:
         }
 
 
+# The network that a run starts from ----------------------------------------------------------------------------------
+
+
+@final
+@dataclass(frozen=True)
+class Start:
+    """A network before its first step, the weight in it, and `control`, the same weight if it is its control's."""
+
+    model: ImageClassifier
+    notes: tuple[str, ...] = ()
+    name: str = ""
+    sha256: str = ""
+    control: str = ""
+
+
+def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None) -> Start:
+    """Build the network for these classes: freshly initialised, the weight's body with a new head, or from a control.
+
+    The head is kept if the classes are the weight's own, in its order. Of a weight of the network without spikes, the
+    analog branches and the head are taken, or all layers if both networks have the same; of any other weight, or if
+    `opened` is a weight itself, it raises `InputError`.
+    """
+    torch.manual_seed(seed)
+    if not opened.weight_name:
+        model = opened.build(num_classes=len(classes), in_chans=3)
+        return Start(model) if control is None else _take_over(model, control, classes, seed)
+    if control is not None:
+        raise InputError(f"{opened.weight_name} is a weight already, and --control is for networks that start afresh")
+    model = opened.build(pretrained=True, num_classes=len(classes), in_chans=3)
+    head = "its head"
+    if opened.labels != tuple(classes):
+        head = f"a new head for {len(classes)} classes"
+        if len(opened.labels) == len(classes):
+            model.reset_classifier(len(classes))
+    digest = opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
+    return Start(model, (f"starts from {opened.weight_name} with {head}",), opened.weight_name, digest)
+
+
+def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
+    """Replace the network's tensors by those of its control's weight, by name."""
+    begun = build(control, classes, seed)
+    if not begun.name:
+        raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
+    own, theirs = model.state_dict(), begun.model.state_dict()
+    # A network of spikes alone has spiking layers in the place of the analog ones.
+    taken = {key if key in own else key.replace(".analog.", ".spiking."): value for key, value in theirs.items()}
+    strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
+    if strange:
+        raise InputError(
+            f"{control.spec} is not a control of {model.spec}, which has no {strange[0]} of that shape; "
+            "the control is named by `zoo profile`"
+        )
+    model.load_state_dict(own | taken, strict=True)
+    model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
+    beside = model.spiking_module_names and all(branch_of(key, model) == "analog" for key in taken)
+    part = "its analog branches and head start" if beside else "its layers start"
+    note = begun.notes[0].replace("starts", part)
+    return replace(begun, model=model, notes=(note,), control=begun.name)
+
+
+def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) -> ImageClassifier | None:
+    """Build the weight that a recipe names as teacher, in eval mode; raises `InputError` if it has other classes."""
+    if name is None:
+        return None
+    teacher = open_model(name, **opened.places)
+    if teacher.labels != tuple(classes):
+        raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
+    return teacher.build(pretrained=True, in_chans=3).eval().requires_grad_(False)
+
+
+def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:
+    """Set the scales of quantised and spiking activations by so many images, evenly spread over the split."""
+    rows = torch.linspace(0, len(data) - 1, min(images, len(data))).long()
+    if images and not calibrate(model, Transform(stated_preprocessing(model)).scale(data.read(rows)[0])):
+        raise InputError(f"calibration sets scales, and {model.spec} has none; it is for --set-family levels=…")
+
+
 # The folder -----------------------------------------------------------------------------------------------------------
 
 
@@ -229,20 +296,11 @@ def default_tag(source: object) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
 
 
-def _default_folder(weight: str, recipe: str) -> Path:
-    return Path("runs", re.sub(r"[^\w.-]+", "-", f"{weight}-{Path(recipe).stem}"))
-
-
 def _check_folder(out: Path, resume: bool, data: object) -> None:
     """Raise `InputError` if `out` holds what this run must not replace, or is one of the class folders of its data."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; choose another folder (--out)")
     present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
     if present and not (resume and RUN in present):
-        raise InputError(
-            f"{out} holds {', '.join(present)}; continue a run of `zoo train` with --resume, or choose another folder "
-            "(--out)"
-        )
+        raise InputError(f"{out} holds {', '.join(present)}; continue a run with --resume, or choose another --out")
     undivided = isinstance(data, str | Path) and Path(data).is_dir() and not any(Path(data).glob("train*"))
     if undivided and out.resolve().is_relative_to(Path(str(data)).resolve()):
         raise InputError(f"{out} lies in {data}, where a folder is a class; choose a folder elsewhere (--out)")
@@ -254,7 +312,7 @@ def _check_folder(out: Path, resume: bool, data: object) -> None:
 @final
 @dataclass
 class _Run:
-    """A training with its data and its folder."""
+    """A training with its data and its folder; `asked` goes into run.json."""
 
     training: Training
     start: Start
@@ -264,7 +322,6 @@ class _Run:
     asked: Mapping[str, Any]
 
     def go(self) -> TrainingResult:
-        """Train, measure, write."""
         training, main = self.training, self.training.accelerator.is_main_process
         if main:
             self._make_model()  # a network that cannot be saved fails here, before it is trained
@@ -280,12 +337,12 @@ class _Run:
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower --learning-rate, or --set clip_norm=1 or less"
             )
-        weight = training.broadcast(self._write_model(evaluation) if main else None)
-        assert weight is not None  # the first process wrote it
-        result = TrainingResult(self.folder, weight, evaluation, tuple(training.rows), tuple(self._notes()))
+        made = self._make_model(evaluation)
+        result = TrainingResult(self.folder, made.weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if main:
-            draw_curves(training.rows, f"{weight.name}, {self._recipe_text}", self.folder / CURVES)
+            made.write(self.folder, overwrite=True)
             self._write_run(result)
+        training.accelerator.wait_for_everyone()
         return result
 
     def _measure(self) -> Evaluation:
@@ -298,7 +355,6 @@ class _Run:
         return evaluation
 
     def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
-        """Make the files of the network as it is."""
         network, recipe = self.training.network, self.training.recipe
         train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
         return fold_built(
@@ -317,13 +373,8 @@ class _Run:
             metrics={} if evaluation is None else rounded(evaluation, tops_alone=True),
         )
 
-    def _write_model(self, evaluation: Evaluation) -> StoredWeight:
-        made = self._make_model(evaluation)
-        made.write(self.folder, overwrite=True)
-        return made.weight
-
     def _write_run(self, result: TrainingResult | None = None) -> None:
-        """Write run.json: what was asked for, from the beginning on, and the result, at the end."""
+        """Write run.json: what was asked for, and at the end the result."""
         training, accelerator = self.training, self.training.accelerator
         content = {
             "asked": dict(self.asked),
@@ -337,9 +388,7 @@ class _Run:
         }
         if result is not None:
             content["result"] = result.to_json()
-        text = json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n"
-        # A path may hold bytes of another encoding, as lone surrogates; written as \\udc…, they are JSON.
-        replace_bytes(self.folder / RUN, text.encode("utf-8", "backslashreplace"))
+        replace_bytes(self.folder / RUN, f"{json.dumps(content, indent=1, default=str)}\n".encode())
 
     @property
     def _recipe_text(self) -> str:
@@ -352,9 +401,10 @@ class _Run:
         notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes]
         notes += splits.train.damage_notes("training") + splits.val.damage_notes("validation")
         if plan.batch_size < recipe.batch_size:
-            notes.append(
-                f"{plan.images} images make one step of {plan.batch_size} an epoch, not of {recipe.batch_size}"
-            )
+            notes.append(f"{plan.images} images make one step of {plan.batch_size} an epoch")
+        cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), self.training.accelerator.device.type == "cpu"
+        if recipe.precision == "bf16" and on_cpu and "AVX512" not in cpu:
+            notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try --precision no")
         if self.asked["validate_every"]:
             notes.append("the validation split was measured more than once: the best of these figures is too high")
         return notes
