@@ -24,32 +24,6 @@ def saved(call: Callable[[], Any]) -> list[Tensor]:
     return kept
 
 
-class _Allocations(TorchDispatchMode):
-    """Notes the size of every new piece of memory, in bytes."""
-
-    def __init__(self, there: tuple[Tensor, ...]) -> None:
-        super().__init__()
-        self.sizes: list[int] = []
-        self._alive = list(there)  # or an address is given again
-        self._known = {each.untyped_storage().data_ptr() for each in there}
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        found = func(*args, **(kwargs or {}))
-        for each in found if isinstance(found, (tuple, list)) else (found,):
-            if isinstance(each, Tensor) and (storage := each.untyped_storage()).data_ptr() not in self._known:
-                self._known.add(storage.data_ptr())
-                self._alive.append(each)
-                self.sizes.append(storage.nbytes())
-        return found
-
-
-def allocated(call: Callable[[], Any], *there: Tensor) -> list[int]:
-    """Sizes in bytes, smallest first, of the memory that a call takes; `there` has its own already."""
-    with _Allocations(there) as mode:
-        call()
-    return sorted(mode.sizes)
-
-
 class _Survivors(TorchDispatchMode):
     """Notes every piece of memory that a result lies in, without keeping it."""
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import zoo.blocks
-
 ROOT = Path(__file__).parents[1]
 PUBLIC = {"zoo", "zoo.blocks", "zoo.contracts", "zoo.errors", "zoo.names", "zoo.testing"}
 PARTS = {"zoo-energy", "zoo-nir", "zoo-site"}
@@ -35,8 +33,3 @@ def test_plugins_import_what_is_public(file: Path) -> None:
 def test_new_plugins_import_what_is_public(file: Path) -> None:
     modules = re.findall(r"^\s*(?:from|import) (zoo[\w.]*)", file.read_text(encoding="utf-8"), re.MULTILINE)
     assert {name for name in modules if not name.startswith("zoo_")} <= PUBLIC
-
-
-def test_every_block_is_there() -> None:
-    assert all(getattr(zoo.blocks, name) is not None for name in zoo.blocks.__all__)
-    assert len(zoo.blocks.__all__) == len(set(zoo.blocks.__all__))

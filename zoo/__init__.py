@@ -12,16 +12,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo import contracts, errors
-    from zoo.catalog import list_models
-    from zoo.factory import create_model
-    from zoo.inference.predict import predict, transform
-    from zoo.kernels.memory import keep_freed_memory
-    from zoo.names import Spec
-    from zoo.profiling import profile
-    from zoo.profiling.model_info import model_info
-    from zoo.registry import list_components, parse_name, register
-    from zoo.saving import save
+    from zoo import contracts as contracts
+    from zoo import errors as errors
+    from zoo.catalog import list_models as list_models
+    from zoo.factory import create_model as create_model
+    from zoo.inference.predict import predict as predict
+    from zoo.inference.predict import transform as transform
+    from zoo.kernels.memory import keep_freed_memory as keep_freed_memory
+    from zoo.names import Spec as Spec
+    from zoo.profiling import profile as profile
+    from zoo.profiling.model_info import model_info as model_info
+    from zoo.registry import list_components as list_components
+    from zoo.registry import parse_name as parse_name
+    from zoo.registry import register as register
+    from zoo.saving import save as save
 
 _HOMES = {
     "Spec": "zoo.names",
@@ -41,22 +45,7 @@ _HOMES = {
 }
 
 __version__ = "0.1.0"
-__all__ = [
-    "Spec",
-    "contracts",
-    "create_model",
-    "errors",
-    "keep_freed_memory",
-    "list_components",
-    "list_models",
-    "model_info",
-    "parse_name",
-    "predict",
-    "profile",
-    "register",
-    "save",
-    "transform",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -8,56 +8,35 @@ another version.
 
 from __future__ import annotations
 
-from zoo.backbones.layers import (
-    Conv2d,
-    PooledLinearHead,
-    conv,
-    pooled,
-    spiking_avg_pool,
-    spiking_conv,
-    spiking_linear,
-    spiking_norm,
-)
-from zoo.backbones.resnet import ResNetBackbone
-from zoo.backbones.vgg import AnalogVggBlock, PairedMlpHead, SpikingVggBlock
-from zoo.contracts.precision import at_least_float32
-from zoo.converters.layout import Layout, choose_layout, norm_shapes, renamed
-from zoo.converters.residual import FORMS as RESNET_FORMS
-from zoo.converters.residual import residual_shapes
-from zoo.decoders.averages import bit_plane_decode
-from zoo.encoders.bitplanes import BitPlaneEncoder, bit_planes, straight_through_planes, unit_range
-from zoo.families.headed import HeadedClassifier
-from zoo.neurons.nodes import ALPHA, IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
+from zoo.backbones.layers import Conv2d as Conv2d
+from zoo.backbones.layers import PooledLinearHead as PooledLinearHead
+from zoo.backbones.layers import conv as conv
+from zoo.backbones.layers import pooled as pooled
+from zoo.backbones.layers import spiking_avg_pool as spiking_avg_pool
+from zoo.backbones.layers import spiking_conv as spiking_conv
+from zoo.backbones.layers import spiking_linear as spiking_linear
+from zoo.backbones.layers import spiking_norm as spiking_norm
+from zoo.backbones.resnet import ResNetBackbone as ResNetBackbone
+from zoo.backbones.vgg import AnalogVggBlock as AnalogVggBlock
+from zoo.backbones.vgg import PairedMlpHead as PairedMlpHead
+from zoo.backbones.vgg import SpikingVggBlock as SpikingVggBlock
+from zoo.contracts.precision import at_least_float32 as at_least_float32
+from zoo.converters.layout import Layout as Layout
+from zoo.converters.layout import choose_layout as choose_layout
+from zoo.converters.layout import norm_shapes as norm_shapes
+from zoo.converters.layout import renamed as renamed
+from zoo.converters.residual import FORMS
+from zoo.converters.residual import residual_shapes as residual_shapes
+from zoo.decoders.averages import bit_plane_decode as bit_plane_decode
+from zoo.encoders.bitplanes import BitPlaneEncoder as BitPlaneEncoder
+from zoo.encoders.bitplanes import bit_planes as bit_planes
+from zoo.encoders.bitplanes import straight_through_planes as straight_through_planes
+from zoo.encoders.bitplanes import unit_range as unit_range
+from zoo.families.headed import HeadedClassifier as HeadedClassifier
+from zoo.neurons.nodes import ALPHA as ALPHA
+from zoo.neurons.nodes import IFNeuron as IFNeuron
+from zoo.neurons.nodes import LIFNeuron as LIFNeuron
+from zoo.neurons.nodes import ParametricLIFNeuron as ParametricLIFNeuron
+from zoo.neurons.nodes import StatelessNode as StatelessNode
 
-__all__ = [
-    "ALPHA",
-    "RESNET_FORMS",
-    "AnalogVggBlock",
-    "BitPlaneEncoder",
-    "Conv2d",
-    "HeadedClassifier",
-    "IFNeuron",
-    "LIFNeuron",
-    "Layout",
-    "PairedMlpHead",
-    "ParametricLIFNeuron",
-    "PooledLinearHead",
-    "ResNetBackbone",
-    "SpikingVggBlock",
-    "StatelessNode",
-    "at_least_float32",
-    "bit_plane_decode",
-    "bit_planes",
-    "choose_layout",
-    "conv",
-    "norm_shapes",
-    "pooled",
-    "renamed",
-    "residual_shapes",
-    "spiking_avg_pool",
-    "spiking_conv",
-    "spiking_linear",
-    "spiking_norm",
-    "straight_through_planes",
-    "unit_range",
-]
+RESNET_FORMS = FORMS

@@ -42,19 +42,8 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.names import (
-    TAG,
-    HubRepository,
-    PackageFile,
-    Source,
-    Spec,
-    check_characters,
-    option_problem,
-    parse_reference,
-    parse_source,
-    plain_name,
-)
-from zoo.registry import CATALOG_FILE, OURS, UNUSABLE, Component, Registry, State, default_registry, parse_name
+from zoo.names import TAG, HubRepository, Source, Spec, check_characters, parse_source, plain_name
+from zoo.registry import CATALOG_FILE, OURS, Component, Registry, default_registry, parse_name
 
 # Schema ---------------------------------------------------------------------------------------------------------------
 
@@ -233,12 +222,8 @@ class StoredWeight(Record):
                 raise ValueError(f"preprocessing.{name} has {count} numbers; valid: 1, or in_chans={self.in_chans}")
         if self.spec.get("name") != self.variant:
             raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
-        options = self.spec.get("options", {})
-        if not isinstance(options, dict) or not all(options.values()):
+        if not isinstance(self.spec.get("options", {}), dict):
             raise ValueError("spec.options is not a mapping of kinds to options, such as {'neuron': {'tau': 4.0}}")
-        for kind, given in options.items():
-            if problem := option_problem(kind, given):
-                raise ValueError(f"spec.options: {problem}")
         self.model_dump_json()  # a ValueError for half of a surrogate pair, which no file can hold
         return self
 
@@ -284,19 +269,13 @@ class WeightRecord(StoredWeight):
 
     source: str
     revision: Revision | None = None
-    published: str | None = None
+    published: str | None = Field(default=None, pattern=r"^hf-hub:[^@]+@[0-9a-f]{40}$")
 
     @model_validator(mode="after")
     def _source_is_safe(self) -> WeightRecord:
         located = parse_source(self.source)
         if isinstance(located, HubRepository) and (self.revision is None or located.revision is not None):
             raise ValueError("a source on the Hub is hf-hub:org/name, with its 40-hex commit as `revision`")
-        if isinstance(located, PackageFile) and self.revision is not None:
-            raise ValueError("a package: source has no revision; its sha256 says which bytes it means")
-        if self.published is not None:
-            pin = parse_reference(self.published)
-            if not isinstance(pin, HubRepository) or pin.revision is None:
-                raise ValueError(f"published {self.published!r} is not of the form hf-hub:org/name@revision")
         return self
 
     @property
@@ -402,12 +381,18 @@ def catalog_path() -> Path:
 
 @final
 class Catalog:
-    """Validated files, seen as one; earlier ones come first."""
+    """Validated files, seen as one; earlier ones come first.
+
+    Attributes:
+        notes: name of a variant → what the file says of it.
+        weights: name of a variant → its weights, the default first.
+        origins: `variant.tag` → the distribution that lists it, or the path of a file that was read.
+    """
 
     def __init__(self, files: Iterable[tuple[CatalogFile, str]] = ()) -> None:
         self.notes: dict[str, str] = {}
         self.weights: dict[str, list[WeightRecord]] = {}
-        self._origins: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
         for content, origin in files:
             self.add(content, origin)
 
@@ -424,9 +409,7 @@ class Catalog:
         listed = {record.name: record.sha256 for records in self.weights.values() for record in records}
         for record in content.weights:
             if listed.get(record.name, record.sha256) != record.sha256:
-                raise CatalogError(
-                    f"{origin} lists other bytes as {record.name} than {self._origins[record.name]} does"
-                )
+                raise CatalogError(f"{origin} lists other bytes as {record.name} than {self.origins[record.name]} does")
         for group in content.variants:
             for name in expand_names(group.names):
                 self.notes.setdefault(name, group.note)
@@ -435,7 +418,7 @@ class Catalog:
             self.notes.setdefault(variant, "")
             if record.name not in listed:
                 self.weights.setdefault(variant, []).append(record)
-                self._origins[record.name] = origin
+                self.origins[record.name] = origin
 
     @property
     def names(self) -> list[str]:
@@ -467,10 +450,6 @@ class Catalog:
         have = f"; variants with weights: {', '.join(others)}" if others else ""
         raise ModelNameError(f"{lacks}{have}; pretrained=False builds it untrained")
 
-    def origin_of(self, record: WeightRecord) -> str:
-        """Return the distribution that lists a weight, or the path of a file that was read."""
-        return self._origins[record.name]
-
 
 @functools.cache
 def default_catalog() -> Catalog:
@@ -480,13 +459,10 @@ def default_catalog() -> Catalog:
     """
     catalog = Catalog([(read_file(catalog_path()), OURS)])
     for component in default_registry().components("catalog"):
-        if component.state is State.DISABLED:
-            continue
         try:
             catalog.add(read_file(component.load()), component.distribution)
         except (CatalogError, ComponentError) as error:
-            if isinstance(error, CatalogError):
-                component.fail(str(error))
+            component.error = component.error or str(error)
             warnings.warn(f"the catalog of {component.origin} is left out: {component.error}", ZooWarning, stacklevel=2)
     return catalog
 
@@ -604,7 +580,11 @@ def list_rows(
             best = max((each.metrics["top1"] for each in weights if "top1" in each.metrics), default=None)
             rows.append(ListedModel(variant, variant_figures().get(variant), best))
     rows = [row for row in rows if _is_within(row, bounds)]
-    return rows if sort is None else sorted(rows, key=lambda row: _place(row, sort))
+    if sort is None:
+        return rows
+    known = [row for row in rows if row.get(sort) is not None]
+    known.sort(key=lambda row: row.get(sort), reverse=sort == "top1")
+    return known + [row for row in rows if row.get(sort) is None]
 
 
 def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
@@ -626,18 +606,11 @@ def _is_within(row: ListedModel, bounds: Mapping[str, float | None]) -> bool:
     return True
 
 
-def _place(row: ListedModel, sort: str) -> tuple[bool, Any]:
-    value = row.get(sort)
-    if value is None:
-        return True, 0
-    return False, -value if sort == "top1" else value
-
-
 def unlisted_components() -> list[tuple[str, Component]]:
     """List families without a listed name and components of plugins, with the shell pattern of names they build."""
     registry, catalog = default_registry(), default_catalog()
     listed = {name.partition("_")[0] for name in catalog.names}
-    usable = [c for c in registry.components() if c.kind in _PATTERNS and c.state not in UNUSABLE]
+    usable = [c for c in registry.components() if c.kind in _PATTERNS and c.error is None]
     unlisted = [c for c in usable if (c.name not in listed if c.kind == "family" else c.distribution != OURS)]
     return [(_PATTERNS[component.kind].format(component.name), component) for component in unlisted]
 

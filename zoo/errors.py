@@ -51,7 +51,7 @@ class InputError(ZooError, ValueError):
 
 
 class ComponentError(ZooError, ValueError):
-    """A component cannot be used: broken, of another API version, switched off, or claimed by several distributions."""
+    """A component cannot be used: broken, of another API version, or claimed by several distributions."""
 
 
 class CatalogError(ZooError, ValueError):
@@ -116,9 +116,7 @@ def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraErro
 def install_extra(extra: str) -> str:
     """Return the command that installs an extra of this zoo, from its source tree if it was installed from one."""
     tree = _source_tree()
-    if tree is None:
-        return f"pip install 'has8-zoo[{extra}]'"
-    return f"pip install -e '.[{extra}]' in {shlex.quote(str(tree))}"
+    return f"pip install -e '.[{extra}]' in {shlex.quote(str(tree))}" if tree else f"pip install 'has8-zoo[{extra}]'"
 
 
 def install_plugin(distribution: str) -> str:
@@ -182,12 +180,8 @@ def _missing(distribution: str) -> str:
 
 
 def is_installed(distribution: str) -> bool:
-    """Return whether a distribution of that name is installed."""
-    try:
-        importlib.metadata.version(distribution)
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return False
-    return True
+    """Return True if a distribution of that name is installed."""
+    return next(iter(importlib.metadata.distributions(name=distribution)), None) is not None
 
 
 # Checks of arguments --------------------------------------------------------------------------------------------------
@@ -242,26 +236,17 @@ def writing_to(out: Path) -> Iterator[None]:
         raise InputError(f"{printable(str(out))} cannot be written: {error.strerror or error}") from error
 
 
-def suggest(wanted: str, valid: Iterable[str], cutoff: float = 0.5) -> str:
-    """Return `; did you mean 'x'?` for a near miss, else all valid choices.
-
-    Args:
-        wanted: what was written.
-        valid: valid choices.
-        cutoff: least similarity of a near miss, from 0 to 1.
-    """
+def suggest(wanted: str, valid: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for a near miss, else all valid choices."""
     choices = sorted(set(valid))
-    close = difflib.get_close_matches(wanted[:100], choices, n=1, cutoff=cutoff)
-    if close:
+    if close := difflib.get_close_matches(wanted[:100], choices, n=1):
         return f"; did you mean {close[0]!r}?"
     return "; valid: " + ", ".join(choices) if choices else ""
 
 
 def shorten(text: str, limit: int = 60) -> str:
     """Return `repr(text)`, cut if it is longer than `limit` characters."""
-    if len(text) <= limit:
-        return repr(text)
-    return f"{text[: limit // 2]!r}…({len(text)} characters)"
+    return repr(text) if len(text) <= limit else f"{text[: limit // 2]!r}…({len(text)} characters)"
 
 
 _HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")

@@ -417,7 +417,7 @@ class OpenedModel:
         state = weights.parse_weight(data, self.weight.name)
         if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
             weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
-        return _Loaded(*counts, state if trained else None, self.weight.name, {"source": str(self.source)})
+        return _Loaded(*counts, state, self.weight.name, {"source": str(self.source)}) if trained else _Loaded(*counts)
 
 
 @final

@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from operator import methodcaller
 from pathlib import Path
 from typing import IO
 
@@ -47,11 +48,7 @@ def _write_part(path: Path, write: Callable[[IO[bytes]], object], stack: ExitSta
 
 def replace_bytes(path: Path, content: bytes) -> None:
     """Replace a file by these bytes, as `replace_file` does."""
-    replace_file(path, _writing(content))
-
-
-def _writing(content: bytes) -> Callable[[IO[bytes]], int]:
-    return lambda file: file.write(content)
+    replace_files(path.parent, {path.name: content})
 
 
 def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
@@ -64,7 +61,7 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
         parts = []
         for name, content in contents.items():
             target = folder / name
-            parts.append((_write_part(target, _writing(content), stack), target))
+            parts.append((_write_part(target, methodcaller("write", content), stack), target))
         for part, target in parts:
             os.replace(part, target)
     for parent in {target.parent for _, target in parts}:

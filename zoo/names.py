@@ -80,8 +80,15 @@ class Spec:
         """
         merged = self.options
         for kind, given in options.items():
-            if problem := option_problem(kind, given):
-                raise OptionError(f"{self}: {problem}")
+            argument = "options" if kind == "family" else f"{kind}_options"
+            if not isinstance(given, Mapping):
+                told = f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(given))}"
+                raise OptionError(f"{self}: {told}")
+            for name, value in given.items():
+                plain = value is None or isinstance(value, str | bool | int | float)
+                if not isinstance(name, str) or not plain or (isinstance(value, float) and not math.isfinite(value)):
+                    told = f"{argument}: {name}={value!r:.60} cannot be stored"
+                    raise OptionError(f"{self}: {told}; valid: finite numbers, texts, booleans, None")
             merged[kind] = merged.get(kind, {}) | dict(given)
         settings = ((kind, tuple(sorted(given.items()))) for kind, given in sorted(merged.items()) if given)
         return replace(self, settings=tuple(settings))
@@ -100,19 +107,6 @@ class Spec:
         """Serialise the architecture to a JSON object; the key `options` is there if some were given."""
         content = {"name": self.text, "tag": self.tag, "family": self.family, "fields": dict(self.fields)}
         return content | ({"options": self.options} if self.settings else {})
-
-
-def option_problem(kind: str, given: Any) -> str:
-    """Describe what is wrong with options of a kind; '' if they can be stored."""
-    argument = "options" if kind == "family" else f"{kind}_options"
-    if not isinstance(given, Mapping):
-        return f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(given))}"
-    for name, value in given.items():
-        plain = value is None or isinstance(value, str | bool | int | float)
-        if not isinstance(name, str) or not plain or (isinstance(value, float) and not math.isfinite(value)):
-            told = f"{argument}: {name}={value!r:.60} cannot be stored"
-            return f"{told}; valid: finite numbers, texts, booleans, None"
-    return ""
 
 
 def plain_name(text: str) -> str:

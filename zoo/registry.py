@@ -12,17 +12,14 @@ import functools
 import importlib.metadata
 import importlib.util
 import inspect
-import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, TypeVar, final
 
-from zoo.contracts.family import About
 from zoo.errors import (
     ComponentError,
     MissingPluginError,
@@ -55,9 +52,6 @@ OURS = "has8-zoo"
 NOTEBOOK = "(registered here)"
 """Distribution shown for components that `zoo.register` added in this process."""
 
-DISABLE = "ZOO_DISABLE_PLUGINS"
-"""Environment variable: plugins to switch off, separated by commas."""
-
 CATALOG_FILE = "registry.yaml"
 """File in a package that the group `zoo.catalogs` names."""
 
@@ -86,10 +80,6 @@ class State(StrEnum):
     LOADED = "loaded"
     BROKEN = "broken"
     CONFLICT = "conflict"
-    DISABLED = "disabled"
-
-
-UNUSABLE = (State.BROKEN, State.DISABLED)
 
 
 @final
@@ -104,8 +94,7 @@ class Component:
         version: of that distribution; None if unknown.
         target: `module:attribute`.
         importer: imports `target`.
-        state: what is known so far.
-        error: the reason if it cannot be used.
+        error: the reason if it cannot be used, as far as that is known.
         cause: the exception that its import raised.
     """
 
@@ -115,10 +104,16 @@ class Component:
     version: str | None
     target: str
     importer: Callable[[], Any] = field(default=lambda: None, repr=False, compare=False)
-    state: State = State.AVAILABLE
     error: str | None = None
     cause: BaseException | None = field(default=None, repr=False, compare=False)
     _loaded: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def state(self) -> State:
+        """State that is known so far, from this component alone."""
+        if self.error is not None:
+            return State.BROKEN
+        return State.AVAILABLE if self._loaded is None else State.LOADED
 
     @property
     def origin(self) -> str:
@@ -145,26 +140,19 @@ class Component:
             The class; for a catalog the path of its file, for a command its typer app.
 
         Raises:
-            ComponentError: it cannot be imported, breaks its contract, is switched off, or is of another API version.
+            ComponentError: it cannot be imported, breaks its contract, or is of another API version.
         """
-        if self._loaded is None and self.state not in UNUSABLE:
+        if self.state is State.AVAILABLE:
             try:
-                target = self.importer()
-                problem = _problem(self.kind, target, self.target)
+                found = self.importer()
+                self.error = _problem(self.kind, found, self.target)
+                self._loaded = found
             except (Exception, SystemExit) as error:  # a defect of the plugin
-                problem, self.cause = f"{type(error).__name__}: {error}", error
-            if problem is None:
-                self._loaded, self.state = target, State.LOADED
-            else:
-                self.fail(problem)
-        if self._loaded is None:
+                self.error, self.cause = f"{type(error).__name__}: {error}", error
+        if self.error is not None:
             told = f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}"
             raise ComponentError(told) from self.cause
         return self._loaded
-
-    def fail(self, reason: str, state: State = State.BROKEN) -> None:
-        """Mark it as unusable, with the reason."""
-        self.error, self.state, self._loaded = reason, state, None
 
 
 def _problem(kind: str, found: Any, target: str) -> str | None:
@@ -215,43 +203,15 @@ def package_file(package: str, path: str) -> Path:
 # Scanning -------------------------------------------------------------------------------------------------------------
 
 
-def installed_points() -> list[importlib.metadata.EntryPoint]:
-    """List the entry points in the zoo's groups.
-
-    Raises:
-        ComponentError: Python cannot read those of some distribution; pydantic and torch would fail on it too.
-    """
-    try:
-        points = importlib.metadata.entry_points()
-    except Exception:
-        for distribution in importlib.metadata.distributions():
-            try:
-                distribution.entry_points  # noqa: B018 (parsed at every access)
-            except Exception as error:
-                place = f"{distribution.metadata['Name']} in {distribution.locate_file('')}"
-                raise ComponentError(f"the metadata of {place} is damaged, reinstall it: {error}") from error
-        raise
-    return [point for group in GROUPS.values() for point in points.select(group=group)]
-
-
-def scan(points: Iterable[importlib.metadata.EntryPoint], disabled: Collection[str] = ()) -> Iterator[Component]:
-    """Make components of entry points without importing anything.
-
-    Args:
-        points: those of other groups are passed over.
-        disabled: distributions whose components stay visible but cannot be used.
-    """
+def scan(points: Iterable[importlib.metadata.EntryPoint]) -> Iterator[Component]:
+    """Make components of entry points in the zoo's groups without importing anything."""
     kinds = {group: kind for kind, group in GROUPS.items()}
     described = functools.cache(_described)  # metadata is parsed at every access
-    for point in dict.fromkeys(point for point in points if point.group in kinds):
+    for point in dict.fromkeys(points):
         kind, (distribution, version) = kinds[point.group], described(point.dist)
         importer = functools.partial(package_file, point.value, CATALOG_FILE) if kind == "catalog" else point.load
-        component = Component(kind, point.name, distribution, version, point.value, importer)
-        if distribution in map(normalise, disabled):
-            component.fail(f"switched off by the environment variable {DISABLE}", State.DISABLED)
-        elif problem := name_problem(kind, point.name):
-            component.fail(problem)
-        yield component
+        problem = name_problem(kind, point.name)
+        yield Component(kind, point.name, distribution, version, point.value, importer, problem)
 
 
 def _described(distribution: importlib.metadata.Distribution | None) -> tuple[str, str | None]:
@@ -303,10 +263,9 @@ class Registry:
         claims = [c for c in self._kind(kind).get(plain, []) if not colon or c.distribution == normalise(owner)]
         if not claims:
             raise unknown_component(kind, name, self.names(kind))
-        enabled = _enabled(claims)
-        if len(enabled) > 1:
-            raise ComponentError(_clash(enabled))
-        return (enabled or claims)[0]
+        if len(claims) > 1:
+            raise ComponentError(_clash(claims))
+        return claims[0]
 
     def load(self, kind: str, name: str) -> Any:
         """Load the class behind a name; raises as `find` and `Component.load` do."""
@@ -314,7 +273,7 @@ class Registry:
 
     def status(self, component: Component) -> tuple[State, str | None]:
         """Return a component's state and its reason, considering the others that claim its name."""
-        claims = _enabled(self._components[component.kind][component.name])
+        claims = self._components[component.kind][component.name]
         if component.error is None and len(claims) > 1 and component.kind != "catalog":
             return State.CONFLICT, _clash(claims)
         return component.state, component.error
@@ -339,10 +298,6 @@ class Registry:
         self._kind(kind)[name] = [component]
 
 
-def _enabled(claims: Iterable[Component]) -> list[Component]:
-    return [claim for claim in claims if claim.state is not State.DISABLED]
-
-
 def _clash(claims: Iterable[Component]) -> str:
     claims = sorted(claims, key=lambda claim: claim.distribution)  # the same message whatever the order of sys.path
     origins = " and ".join(claim.origin for claim in claims)
@@ -353,8 +308,8 @@ def _clash(claims: Iterable[Component]) -> str:
 @functools.cache
 def default_registry() -> Registry:
     """Return the registry of the installed distributions, read once a process."""
-    disabled = os.environ.get(DISABLE, "").split(",")
-    return Registry(scan(installed_points(), [name.strip() for name in disabled]))
+    points = importlib.metadata.entry_points()
+    return Registry(scan(point for group in GROUPS.values() for point in points.select(group=group)))
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:
@@ -417,32 +372,16 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
     family_name, _, remainder = variant.partition("_")
     try:
         component = registry.find("family", family_name)
-        with _defects_of(component, f"cannot read {shorten(name, 120)}"):
-            family = component.load()()
-            fields = family.parse(remainder, registry.names)
-            return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
+        family = component.load()()
+        fields = family.parse(remainder, registry.names)
+        return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
     except ModelNameError as error:
         raise type(error)(f"{error} (in {shorten(name, 120)})") from None
-
-
-@contextmanager
-def _defects_of(component: Component, problem: str) -> Iterator[None]:
-    """Turn any other exception than the zoo's own into a `ComponentError` that names the plugin."""
-    try:
-        yield
     except ZooError:
         raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        raise ComponentError(f"{component.kind} {component.name!r} of {component.origin} {problem}: {said}") from error
-
-
-def about_model(spec: Spec, timesteps: int) -> About:
-    """Return what the family says of a network on its model card; raises `ComponentError` if it fails."""
-    component = default_registry().find("family", spec.family)
-    with _defects_of(component, f"cannot describe {spec}"):
-        about: About = component.load()().about(dict(spec.fields), timesteps)
-        return about
+    except Exception as error:  # a defect of the plugin
+        said = f"cannot read {shorten(name, 120)}: {type(error).__name__}: {error}"
+        raise ComponentError(f"family {family_name!r} of {component.origin} {said}") from error
 
 
 def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -26,7 +26,7 @@ from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
 from zoo.files import is_file
 from zoo.hub.read import Hub
-from zoo.names import HubRepository, LocalFolder, PackageFile, Source, Spec
+from zoo.names import HubRepository, LocalFolder, Source, Spec
 from zoo.registry import package_file
 
 CONFIG = "config.json"
@@ -96,9 +96,7 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
 def read_folder(folder: Path) -> StoredWeight:
     """Read the stored weight of a folder; raises `WeightError` if it holds none."""
     if is_file(folder / RUN) and not is_file(folder / CONFIG):
-        raise WeightError(
-            f"{folder} holds a run that has not finished; continue it: zoo train … --out {folder} --resume"
-        )
+        raise WeightError(f"{folder} holds an unfinished run; continue it: zoo train … --out {folder} --resume")
     return read_config(_read_file(folder / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
 
 
@@ -126,14 +124,12 @@ def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) ->
         data = (hub or Hub()).fetch(source, MODEL, weight.size, weight.sha256)
     elif isinstance(source, LocalFolder):
         data = _read_file(source.path / MODEL, weight.size, f"publish or copy {source.path} again")
-    elif isinstance(source, PackageFile):
+    else:
         try:
             file = package_file(source.module, source.path)
         except ModuleNotFoundError as error:
             raise WeightError(f"{weight.name} lies in package {source.module!r}; install it ({error})") from error
         data = _read_file(file, weight.size, f"reinstall the package {source.module!r}")
-    else:
-        raise TypeError(f"no published weight lies in {source!r}")
     digest = hashlib.sha256(data).hexdigest()
     if (len(data), digest) != (weight.size, weight.sha256):
         raise WeightError(
@@ -203,10 +199,7 @@ def load(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_cl
     """
     adapted, own = dict(state), model.state_dict()
     if any(value.is_meta for value in (*own.values(), *state.values())):
-        raise WeightError(
-            f"{place} cannot be loaded on or from the meta device, which holds no values; build on 'cpu', or without "
-            "weights, by pretrained=False"
-        )
+        raise WeightError(f"{place}: the meta device holds no values; build on 'cpu', or with pretrained=False")
     if model.num_classes != num_classes:
         for key in (f"{name}.{part}" for name in model.classifier_names for part in ("weight", "bias")):
             adapted.pop(key, None)
@@ -258,10 +251,8 @@ def _check_finite(place: str, state: Mapping[str, Tensor], own: Mapping[str, Ten
     for key, value in state.items():
         dtype = own.get(key, value).dtype
         if value.is_floating_point() and not value.to(dtype).isfinite().all():
-            raise WeightError(
-                f"{place}: {key} holds NaN, infinity, or more than {dtype} can; weights are finite numbers: take an "
-                "earlier checkpoint, or load it in another dtype"
-            )
+            told = f"{place}: {key} holds NaN, infinity, or more than {dtype} can"
+            raise WeightError(f"{told}; take an earlier checkpoint, or load it in another dtype")
 
 
 def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place: str) -> tuple[int, int]:
@@ -315,22 +306,22 @@ def describe(model: ImageClassifier, known: StoredWeight | PublishedWeights | No
         known: the weight that is in it; None if it is untrained.
         **facts: further entries, such as `source`.
     """
-    cfg = {"architecture": model.spec.text, **describe_images(known, model.num_classes, model.in_chans)}
-    cfg |= describe_layers(model)
-    if known is None:
-        return cfg
-    cfg |= describe_weight(known) | facts
-    other = cfg["num_classes"] != model.num_classes
-    return cfg | {"num_classes": model.num_classes, "label_names": []} if other else cfg
+    described = describe_weight(known, model.num_classes, model.in_chans)
+    if described["num_classes"] != model.num_classes:
+        described |= {"num_classes": model.num_classes, "label_names": []}
+    return {"architecture": model.spec.text, **described, **describe_layers(model), **facts}
 
 
-def describe_images(known: StoredWeight | PublishedWeights | None, num_classes: int, in_chans: int) -> dict[str, Any]:
-    """Describe the classes of a weight and how images are prepared for it; of an untrained network those given."""
+def describe_weight(known: StoredWeight | PublishedWeights | None, num_classes: int, in_chans: int) -> dict[str, Any]:
+    """Describe a weight and how images are prepared for it; of an untrained network the classes and channels given."""
+    described: dict[str, Any] = {}
     if known is not None:
+        stated = known.stated if isinstance(known, PublishedWeights) else known
+        described = {"tag": known.tag, "license": stated.license or None, "label_names": list(stated.labels)}
         num_classes, in_chans = known.num_classes, known.in_chans
     preprocessing = preprocessing_of(known)
     mean, std = preprocessing.of_channels(in_chans)
-    return {
+    return described | {
         "num_classes": num_classes,
         "fixed_input_size": False,
         "input_size": (in_chans, preprocessing.size, preprocessing.size),
@@ -340,12 +331,6 @@ def describe_images(known: StoredWeight | PublishedWeights | None, num_classes: 
         "mean": mean,
         "std": std,
     }
-
-
-def describe_weight(known: StoredWeight | PublishedWeights) -> dict[str, Any]:
-    """Name the tag, licence and classes of a weight."""
-    stated = known.stated if isinstance(known, PublishedWeights) else known
-    return {"tag": known.tag, "license": stated.license or None, "label_names": list(stated.labels)}
 
 
 def describe_layers(model: ImageClassifier) -> dict[str, Any]:
@@ -360,16 +345,7 @@ def preprocessing_of(known: StoredWeight | PublishedWeights | None) -> Preproces
         return known.preprocessing
     if known is None:
         return Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    stated = known.stated
-    return Preprocessing.model_validate(
-        {
-            "size": stated.image_size or DEFAULT_IMAGE_SIZE,
-            "interpolation": stated.interpolation,
-            "crop_pct": stated.crop_pct,
-            "mean": _one_for_all(stated.mean),
-            "std": _one_for_all(stated.std),
-        }
-    )
+    return _read_preprocessing(known.stated.image_size or DEFAULT_IMAGE_SIZE, vars(known.stated))
 
 
 def labels_of(model: ImageClassifier) -> tuple[str, ...]:
@@ -395,16 +371,12 @@ def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) 
         >>> stated_preprocessing(zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd.cifar10")).size
         32
     """
-    cfg = describe_images(None, model.num_classes, model.in_chans) | model.pretrained_cfg
-    return Preprocessing(
-        size=image_size or max(int(cfg["input_size"][-1]), model.min_image_size),
-        interpolation=cfg["interpolation"],
-        crop_pct=cfg["crop_pct"],
-        mean=_one_for_all(cfg["mean"]),
-        std=_one_for_all(cfg["std"]),
-    )
+    cfg = describe_weight(None, model.num_classes, model.in_chans) | model.pretrained_cfg
+    return _read_preprocessing(image_size or max(int(cfg["input_size"][-1]), model.min_image_size), cfg)
 
 
-def _one_for_all(values: Sequence[float]) -> tuple[float, ...]:
-    """Values of the channels as a record writes them: one number if all are the same."""
-    return (float(values[0]),) if len(set(values)) == 1 else tuple(float(value) for value in values)
+def _read_preprocessing(size: int, stated: Mapping[str, Any]) -> Preprocessing:
+    """Take it out of other facts, with one number for mean and std if those of all channels are the same."""
+    equal = {key: tuple(stated[key])[: 1 if len(set(stated[key])) == 1 else None] for key in ("mean", "std")}
+    given = {key: stated[key] for key in ("interpolation", "crop_pct")}
+    return Preprocessing.model_validate({"size": size} | given | equal)

@@ -19,7 +19,7 @@ from zoo import testing
 from zoo.cli import app
 from zoo.contracts import API_VERSION
 from zoo.errors import MissingPluginError
-from zoo.registry import DISABLE, GROUPS
+from zoo.registry import GROUPS
 from zoo.scaffold import KINDS, draft
 
 ROOT = Path(__file__).parents[2]
@@ -155,7 +155,6 @@ def test_blocks_are_run_or_quoted() -> None:
 def test_the_page_names_all_that_there_is() -> None:
     assert set(re.findall(r"^\| `(zoo\.\w+)` \|", TEXT, re.M)) == set(GROUPS.values())
     assert f"`api_version = {API_VERSION}`" in TEXT
-    assert DISABLE in TEXT
     assert all(f"`{suite}`" in TEXT for suite in testing.__all__ if suite not in ("ComponentTests", "suites_of"))
     assert all(f"`{kind}`" in TEXT for kind in KINDS)
     listed = set(re.findall(r"^\| \[(zoo-[\w-]+)\]", TEXT, re.M))

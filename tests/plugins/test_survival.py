@@ -101,12 +101,3 @@ for part in ("raises_bpd", "fourier_bpd_exits", "ste_bpd", "newer_bpd"):
 def test_every_other_model_works_and_the_broken_ones_say_why(crowd: Path) -> None:
     done = run_python(USE, crowd)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_components_that_are_switched_off_are_no_problem(crowd: Path) -> None:
-    switches = [f"zoo-{name}" for name, (_, _, state, _) in MODULES.items() if state != "loaded" and name != "ste"]
-    switches += ["zoo-catalogs", "Zoo_Ste"]
-    done = run_python(["-m", "zoo", "plugins"], crowd, {"ZOO_DISABLE_PLUGINS": ", ".join(switches)})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not {"broken", "conflict"} & set(done.stdout.split())

@@ -142,10 +142,9 @@ def test_a_malformed_name_is_visible_and_unusable(registry: Registry, name: str)
         registry.register("encoder", name, StraightThroughEncoder)
 
 
-def test_points_are_scanned_once_and_switched_off_by_distribution() -> None:
-    points = list(importlib.metadata.distribution("has8-zoo").entry_points.select(group="zoo.decoders")) * 2
-    for entry, state in (("Has8.Zoo", State.DISABLED), ("x", State.AVAILABLE), ("", State.AVAILABLE)):
-        assert [component.state for component in scan(points, [entry])] == [state, state]
+def test_a_point_that_stands_twice_is_one_component() -> None:
+    points = list(importlib.metadata.distribution("has8-zoo").entry_points.select(group="zoo.decoders"))
+    assert list(scan(points * 2)) == list(scan(points))
 
 
 def test_register_works_in_this_registry_alone_and_never_overwrites(registry: Registry) -> None:
@@ -212,14 +211,6 @@ print(zoo.model_info("has8_resnet_b1_m1_d1_bright_bpd")["components"][2]["distri
 """
     done = run_python(code, tmp_path)
     assert done.stdout == "zoo-third\n", done.stderr
-
-
-@pytest.mark.parametrize("points", ["[zoo.encoders]\nnothing\n", b"[other]\n\xff = x:Y"])
-def test_damaged_metadata_of_any_distribution_is_named(tmp_path: Path, points: str | bytes) -> None:
-    """Python's own reader of entry points, which pydantic and torch call too, fails on it."""
-    put(tmp_path, "other-thing", points, {})
-    done = run_python(["-m", "zoo", "info", "has8_resnet_b8_m2_d4_ste_bpd"], tmp_path)
-    assert (done.returncode, "other-thing" in done.stderr, "Traceback" in done.stderr) == (2, True, False), done
 
 
 @pytest.mark.slow

@@ -32,9 +32,7 @@ def plugins_command(context: typer.Context, as_json: Json = False) -> None:
 
     Alone it imports every component. States: loaded, broken (its import fails,
     or it is not such a component of this API version), conflict (several
-    distributions claim its name), disabled (by the environment variable
-    ZOO_DISABLE_PLUGINS: distributions, separated by commas). Exit status 1 if
-    a component cannot be used.
+    distributions claim its name). Exit status 1 if a component cannot be used.
     """
     if context.invoked_subcommand is None:
         _list(as_json)
@@ -55,7 +53,7 @@ def _list(as_json: bool) -> None:
         for c, state, reason in checked
     ]
     print_rows(rows, as_json)
-    unusable = [(c, reason or "") for c, state, reason in checked if state not in (State.LOADED, State.DISABLED)]
+    unusable = [(c, reason or "") for c, state, reason in checked if state is not State.LOADED]
     for component, reason in () if as_json else unusable:
         say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason), sep="\n")
     if unusable:

@@ -22,7 +22,7 @@ from zoo.factory import build_model
 from zoo.files import replace_file
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import HubRepository, Source, Spec, check_repository
-from zoo.registry import NOTEBOOK, about_model, default_registry, parse_name, providers_of
+from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
 
 CARD = "README.md"
@@ -175,7 +175,7 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         reference=reference,
         install=" ".join(_install_words(weight.providers)),
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
-        about=about_model(spec, weight.figures.timesteps),
+        about=default_registry().load("family", spec.family)().about(dict(spec.fields), weight.figures.timesteps),
         titles={name: metric_title(name) for name in weight.metrics},
     )
     return f"---\n{metadata(weight, spec).to_yaml()}\n---\n\n{body}".encode()

@@ -32,7 +32,7 @@ from zoo.hub.read import Hub
 from zoo.names import HubRepository, plain_name
 from zoo.registry import parse_name
 from zoo.timm import has8_zoo
-from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_images, describe_layers, describe_weight
+from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers, describe_weight
 
 _NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule, PixelsLast)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
@@ -76,7 +76,7 @@ def _register(variants: Sequence[str]) -> None:
         if variant in entries:
             continue
         records = default_catalog().weights.get(variant, [])
-        untrained = PretrainedCfg(**describe_images(None, DEFAULT_CLASSES, DEFAULT_CHANNELS))
+        untrained = PretrainedCfg(**describe_weight(None, DEFAULT_CLASSES, DEFAULT_CHANNELS))
         cfgs |= {record.name: _weight_cfg(record) for record in records} or {variant: untrained}
     has8_zoo.default_cfgs |= generate_default_cfgs(cfgs)
     for variant in dict.fromkeys(name.partition(".")[0] for name in cfgs):
@@ -90,8 +90,7 @@ def _weight_cfg(record: WeightRecord) -> PretrainedCfg:
     hub = record.published or (str(record.location) if isinstance(record.location, HubRepository) else None)
     file = None if isinstance(record.location, HubRepository) else str(record.location)
     places = {"file": file, "hf_hub_id": hub and hub.removeprefix("hf-hub:")}
-    described = describe_images(record, record.num_classes, record.in_chans) | describe_weight(record)
-    return PretrainedCfg(**described | places)
+    return PretrainedCfg(**describe_weight(record, record.num_classes, record.in_chans), **places)
 
 
 def _make_entry(variant: str) -> Callable[..., nn.Module]:

@@ -90,7 +90,7 @@ def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
         except (ModelNameError, ComponentError) as error:
             left_out[record.name] = str(error)
             continue
-        results.append(Result(record, spec, catalog.origin_of(record), control))
+        results.append(Result(record, spec, catalog.origins[record.name], control))
     return results, left_out
 
 
