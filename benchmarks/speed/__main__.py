@@ -9,9 +9,10 @@
 
 Subjects of one model, size, task, type and number of threads take turns; a figure is the least of its rounds, which
 other programs disturb least. At one thread it is the processor's time, at more the time on the clock. Then one image,
-and 64, through the smallest weight's network, fused, beside onnxruntime. Peak memory is that of one step in a process
-of its own (benchmarks/speed/steps.py). Under 16 channels torch's own strided 1×1 convolution writes beside its memory
-in channels_last (zoo/backbones/layers.py): the floor of a narrower network than b16 cannot be measured.
+and 64, through the smallest weight's network, fused, and compiled by torch.compile, beside onnxruntime. Peak memory is
+that of one step in a process of its own (benchmarks/speed/steps.py). Under 16 channels torch's own strided 1×1
+convolution writes beside its memory in channels_last (zoo/backbones/layers.py): the floor of a network narrower
+than b16 cannot be measured.
 """
 
 from __future__ import annotations
@@ -144,12 +145,13 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def small_steps(batch: int, folder: Path) -> dict[str, Step]:
-    """A few images through the smallest weight's network: as it is, fused, and by onnxruntime, one thread each."""
+    """A few images through the smallest weight: as it is, fused, compiled, and by onnxruntime, one thread each."""
     import onnxruntime
 
     from zoo.exporting.onnx_file import to_onnx
 
     models = {"ours": zoo.create_model(SMALL).eval(), "fused": zoo.create_model(SMALL).eval().fuse()}
+    models["compiled"] = torch.compile(zoo.create_model(SMALL).eval().fuse(), dynamic=False)
     file, x = folder / "small.onnx", torch.rand(batch, 3, 32, 32)
     file.write_bytes(to_onnx(models["ours"], x, SMALL, any_batch=False).SerializeToString())
     options = onnxruntime.SessionOptions()
@@ -190,7 +192,7 @@ def main(
     repeats: Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")] = 5,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = False,
-    small: Annotated[bool, typer.Option(help="Measure one image and 64 beside onnxruntime.")] = True,
+    small: Annotated[bool, typer.Option(help="Measure one image and 64, compiled too.")] = True,
     quick: Annotated[bool, typer.Option(help="A tiny model, batch 2, one round: does it run?")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Out = RESULTS,

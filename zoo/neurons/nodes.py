@@ -36,12 +36,13 @@ def _settings(v_threshold: float, v_reset: float | None, detach_reset: bool, alp
 
 def _has_paper_settings(node: Any) -> bool:
     """Hard reset to 0, in the gradient too, arctan surrogate, input decayed if there is a leak."""
+    gradient = node.surrogate_function
     return bool(
         node.v_reset == 0.0
         and not node.detach_reset
         and not node.store_v_seq
-        and type(node.surrogate_function) is surrogate.ATan
-        and node.surrogate_function.spiking
+        and type(gradient) is surrogate.ATan
+        and gradient.spiking
         and (type(node) is IFNeuron or node.decay_input)
     )
 
