@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -55,15 +56,12 @@ def assemble(weight: StoredWeight, source: Source, reference: str, hub: Hub | No
     """
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
-    spec = weight.spec_of(parse_name(weight.variant))
     data = weights.read_weight(weight, source, hub)
-    model = build_model(spec, weight.num_classes, weight.in_chans)
+    model = build_model(weight.spec_of(parse_name(weight.variant)), weight.num_classes, weight.in_chans)
     state = weights.parse_weight(data, weight.name)
     weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
-    counted = measure(model, weight.figures.image_size)
-    for (name, recorded), (_, measured) in zip(weight.figures, counted, strict=True):
-        if recorded != measured:
-            raise SaveError(f"{weight.name}: {name} is {measured}, the record says {recorded}; correct the record")
+    if (counted := measure(model, weight.figures.image_size)) != weight.figures:
+        raise SaveError(f"{weight.name} has {counted}, the record says {weight.figures}; correct the record")
     files = {weights.MODEL: data, weights.CONFIG: make_config(model, weight)}
     return add_card(ModelFolder(weight, files), reference)
 
@@ -76,15 +74,12 @@ def add_card(folder: ModelFolder, reference: str) -> ModelFolder:
     """
     weight = folder.weight
     if weight.license.strip().lower() in _NO_LICENSE:
-        advice = "state the weights' own, such as MIT or CC-BY-4.0 (zoo publish --license MIT)"
-        raise SaveError(f"{weight.name} names no licence; {advice}")
+        raise SaveError(f"{weight.name} names no licence; state one, such as MIT (zoo publish --license MIT)")
     spec = weight.spec_of(parse_name(weight.variant))
     for component in providers_of(spec):
         if component.distribution == NOTEBOOK:
-            raise SaveError(
-                f"{weight.name}: {component.kind} {component.name!r} exists in this process alone, which registered "
-                "it; put it into a distribution (zoo plugins new), then publish"
-            )
+            said = f"{component.kind} {component.name!r} is registered in this process alone"
+            raise SaveError(f"{weight.name}: {said}; put it into a distribution (zoo plugins new), then publish")
     card = write_card(weight, spec, reference, control_of(weight, spec))
     return ModelFolder(weight, {**folder.files, CARD: card})
 
@@ -97,13 +92,9 @@ def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None)
     """
     name = default_registry().load("family", spec.family)().control(dict(spec.fields))
     records = (catalog or default_catalog()).weights.get(name, []) if name else []
-    wanted, purpose = weight.control or f"{name}.{spec.tag}", _measured_on(weight)
-    return next((record for record in records if record.name == wanted and _measured_on(record) == purpose), None)
-
-
-def _measured_on(weight: StoredWeight) -> tuple[object, ...]:
-    data = weight.dataset, weight.dataset_note, weight.labels
-    return *data, weight.in_chans, weight.preprocessing, weight.figures.image_size
+    wanted = weight.control or f"{name}.{spec.tag}"
+    alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "preprocessing", "figures.image_size")
+    return next((record for record in records if record.name == wanted and alike(record) == alike(weight)), None)
 
 
 # The card
@@ -120,20 +111,12 @@ def plain(text: object) -> Markup:
     It stays on its line and in its cell of a table; what a reader could not see is written out.
     """
     pieces = _CODE.split(printable(_one_line(str(text))))
-    return Markup("".join(piece if number % 2 else _escaped(piece, not number) for number, piece in enumerate(pieces)))
-
-
-def _escaped(text: str, first: bool) -> str:
-    marked = _MARKUP.sub(r"\\\g<0>", text)
-    return html.escape(_BEGINNING.sub(r"\g<0>\\", marked) if first else marked, quote=False)
+    pieces[::2] = [html.escape(_MARKUP.sub(r"\\\g<0>", piece), quote=False) for piece in pieces[::2]]
+    return Markup(_BEGINNING.sub(r"\g<0>\\", "".join(pieces)))
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") + "." * bool(text)
 
 
 @cache
@@ -150,7 +133,7 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "count": lambda number: f"{number:,}",
         "digits": lambda number, count: f"{number:.{count}f}",
-        "in_words": lambda name, value: in_words(name, value),
+        "in_words": in_words,
         "trusted": Markup,
     }
     return environment.get_template("card.md.jinja")
@@ -165,10 +148,10 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         reference: `hf-hub:org/name`, `local-dir:.` or a listed name, which `create_model` takes.
         control: the same network without spikes, trained alike, to stand beside it.
     """
+    note = weight.dataset_note.strip().rstrip(".")
     body = _template().render(
         weight=weight,
-        activity=weight.activity,
-        note=_sentence(weight.dataset_note.strip()),
+        note=f"{note[:1].upper()}{note[1:]}." if note else "",
         size=weight.preprocessing.size,
         resized=round(weight.preprocessing.size / weight.preprocessing.crop_pct),
         control=control,
@@ -194,14 +177,11 @@ def metric_title(name: str) -> str:
     return f"Top-{match[1]} accuracy" if match else _one_line(name)
 
 
-def _metric_type(name: str) -> str:
-    return "accuracy" if TOP_K.fullmatch(name) else _one_line(name)
-
-
 def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
     """Make the YAML at the top of the card: licence of the weights, library, tags, data, results as `model-index`."""
     license = weight.license.lower()
     known = license in _HUB_LICENSES
+    kinds = {name: "accuracy" if TOP_K.fullmatch(name) else _one_line(name) for name in weight.metrics}
     spiking = ["spiking-neural-network"] if weight.figures.timesteps > 1 else []
     components = [f"{kind}:{spec[kind]}" for kind in ("backbone", "encoder", "decoder", "neuron") if spec.get(kind)]
     slug = re.sub(r"[^a-z0-9]+", "-", weight.dataset.lower()).strip("-") or "unnamed"
@@ -211,7 +191,7 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
             task_name="Image classification",
             dataset_type=weight.dataset_id or slug,
             dataset_name=_one_line(weight.dataset),
-            metric_type=_metric_type(name),
+            metric_type=kinds[name],
             metric_name=metric_title(name),
             metric_value=value,
         )
@@ -224,7 +204,7 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
         pipeline_tag=TASK,
         tags=[TASK, *spiking, LIBRARY, spec.family, *components],
         datasets=[weight.dataset_id] if weight.dataset_id else None,
-        metrics=sorted({_metric_type(name) for name in weight.metrics}) or None,
+        metrics=sorted(set(kinds.values())) or None,
         model_name=weight.name if weight.metrics else None,
         eval_results=results or None,
     )
@@ -265,9 +245,8 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
     # Buffers: the client sends them by LFS, a file or bytes by Xet, whose answers cannot be looked at.
     operations = [CommitOperationAdd(path, BytesIO(content)) for path, content in folder.files.items()]
     with translated(repo_id, hub.address):
-        commit = hub.api.create_commit(
-            repo_id, operations, commit_message=folder.weight.name, parent_commit=head.revision
-        )
+        message = folder.weight.name
+        commit = hub.api.create_commit(repo_id, operations, commit_message=message, parent_commit=head.revision)
     pinned = HubRepository(repo_id, commit.oid)
     arrived = files_of(hub.index(pinned)).get(weights.MODEL)
     if arrived is None or arrived.lfs is None or arrived.lfs.sha256 != folder.weight.sha256:
@@ -277,16 +256,13 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
 
 def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = False, **stated: Any) -> HubRepository:
     """Publish a network of this process, with what is `stated` of it; takes and raises as `save` and `publish` do."""
-    check_repository(repo_id)
-    folder = add_card(describe_saved(model, **stated), f"hf-hub:{repo_id}")
+    folder = add_card(describe_saved(model, **stated), f"hf-hub:{check_repository(repo_id)}")
     return publish(folder, repo_id, hub, private=private)[0]
 
 
 def _check_same_weight(folder: ModelFolder, head: HubRepository, files: Mapping[str, object], hub: Hub) -> None:
     """Refuse to replace something else: the bytes behind a name never change."""
-    if weights.CONFIG not in files:
-        if weights.MODEL in files:
-            raise SaveError(f"{head.repo_id} holds a model without a {weights.CONFIG}; choose another repository")
+    if files.keys().isdisjoint((weights.CONFIG, weights.MODEL)):
         return
     try:
         data = hub.fetch(head, weights.CONFIG, weights.MAX_CONFIG_BYTES)
@@ -324,20 +300,18 @@ def write_pin(catalog: Path, record: WeightRecord, place: HubRepository) -> None
     Raises:
         SaveError: the file cannot be changed; it is as it was.
     """
-    catalog = catalog.resolve()  # a link stays one
     line = f"published: {place}"
 
     def check(part: Path) -> None:
-        read = listed_in(part, record)
-        if read is None or read.published != str(place):
+        if getattr(listed_in(part, record), "published", None) != str(place):
             raise InputError("sha256 does not stand on a line of its own")
 
     try:
         text = catalog.read_bytes().decode()
         if record.published is not None:
-            changed = text.replace(f"published: {record.published}", line)
+            text = text.replace(f"published: {record.published}", line)
         else:
-            changed = re.sub(rf"(?m)^( *)sha256: ['\"]?{record.sha256}['\"]?(\r?\n)", rf"\g<0>\1{line}\2", text)
-        replace_file(catalog, lambda file: file.write(changed.encode()), check)
+            text = re.sub(rf"(?m)^( *)sha256: ['\"]?{record.sha256}['\"]?(\r?\n)", rf"\g<0>\1{line}\2", text)
+        replace_file(catalog.resolve(), lambda file: file.write(text.encode()), check)  # a link stays one
     except (OSError, InputError, CatalogError) as error:
         raise SaveError(f"{catalog} cannot be changed ({error}); write it behind the sha256 by hand: {line}") from error

@@ -1,8 +1,8 @@
 """Read the Hugging Face Hub: one call for a repository's index, one streamed download for a file.
 
 The client makes a path of the server's ETag and checks no hash, so its cache is not used: files are kept under their
-sha256, or under a hash of the place that they came from, in the client's folder for assets. The client is imported on
-first use, since that takes longer than building a small model.
+sha256, or under a hash of the place that they came from, in the client's folder for assets. The client imports its own
+modules on first use, since that takes longer than building a small model; so does this one.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
+import huggingface_hub
+from huggingface_hub import constants
+
 from zoo.errors import HubError, WeightError, ZooError, printable
 from zoo.files import replace_bytes
 from zoo.names import REVISION, HubRepository
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import ModelInfo, RepoSibling
+    from huggingface_hub.hf_api import HfApi, ModelInfo, RepoSibling
 
 LIBRARY = "has8-zoo"
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
@@ -46,16 +48,14 @@ class Hub:
     @property
     def address(self) -> str:
         """The endpoint in use, without a trailing slash."""
-        from huggingface_hub import constants
-
         return (self.endpoint or constants.ENDPOINT).rstrip("/")
 
     @property
     def api(self) -> HfApi:
         """The client at this address."""
-        from huggingface_hub import HfApi
-
-        return HfApi(self.address, token=self.token, library_name=LIBRARY, library_version=version(LIBRARY))
+        return huggingface_hub.HfApi(
+            self.address, token=self.token, library_name=LIBRARY, library_version=version(LIBRARY)
+        )
 
     def index(self, repository: HubRepository) -> ModelInfo:
         """Ask for a repository at its commit, or at `main`: the commit, and size and hash of every file.
@@ -64,10 +64,9 @@ class Hub:
             HubError: out of reach, no such repository, or an answer that is not a Hub's.
         """
         with translated(str(repository), self.address):
-            info = self.api.model_info(
-                repository.repo_id, revision=repository.revision, files_metadata=True, timeout=10.0
-            )
-            if not REVISION.fullmatch(info.sha or "") or repository.revision not in (None, info.sha):
+            revision = repository.revision
+            info = self.api.model_info(repository.repo_id, revision=revision, files_metadata=True, timeout=10.0)
+            if not REVISION.fullmatch(info.sha or "") or revision not in (None, info.sha):
                 raise ValueError(f"it answers with the commit {info.sha!r}")
             return info
 
@@ -77,8 +76,6 @@ class Hub:
         Raises:
             HubError: out of reach, no such repository; offline, and never asked before.
         """
-        from huggingface_hub import constants
-
         if repository.revision is not None:
             return repository
         kept = self._kept(f"{self.address} {repository.repo_id}@main")
@@ -102,12 +99,11 @@ class Hub:
             HubError: the file cannot be had; nothing new is in the cache then.
             WeightError: the repository holds other bytes than `sha256`.
         """
-        from huggingface_hub import hf_hub_url
-        from huggingface_hub.file_download import http_get
+        from huggingface_hub.file_download import hf_hub_url, http_get
 
         place = f"{repository}/{filename}"
         with translated(place, self.address):
-            kept = self._kept(f"{self.address} {place}") if sha256 is None else self._folder() / sha256
+            kept = self._kept(f"{self.address} {place}", sha256)
             if kept.is_file() and kept.stat().st_size <= limit:
                 data = kept.read_bytes()
                 if sha256 in (None, hashlib.sha256(data).hexdigest()):
@@ -130,15 +126,11 @@ class Hub:
             replace_bytes(kept, data)
         return data
 
-    def _folder(self) -> Path:
-        from huggingface_hub import cached_assets_path, constants
-
+    def _kept(self, place: str, sha256: str | None = None) -> Path:
+        """The cached file of a sha256, or what a place held; that one's name is a hash of ours."""
         cache = Path(self.cache_dir or constants.HF_ASSETS_CACHE).expanduser()
-        return cached_assets_path(LIBRARY, "hub", "files", assets_dir=cache)
-
-    def _kept(self, place: str) -> Path:
-        """The cached file that a place held; its name is a hash of ours."""
-        return self._folder() / hashlib.sha256(place.encode()).hexdigest()
+        folder = huggingface_hub.cached_assets_path(LIBRARY, "hub", "files", assets_dir=cache)
+        return folder / (sha256 or hashlib.sha256(place.encode()).hexdigest())
 
 
 def files_of(index: ModelInfo) -> dict[str, RepoSibling]:
@@ -172,9 +164,7 @@ def translated(what: str, address: str) -> Iterator[None]:
     except (OSError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, TypeError, KeyError, AttributeError) as error:
         raise HubError(f"{what}: {_explain(error, address)}") from error
     except RuntimeError as error:  # the client's wrapping of a failed upload
-        if error.__cause__ is None:
-            raise
-        raise HubError(f"{what}: {_explain(error.__cause__, address)}") from error
+        raise HubError(f"{what}: {_explain(error.__cause__ or error, address)}") from error
 
 
 def _explain(error: BaseException, address: str) -> str:
