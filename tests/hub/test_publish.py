@@ -247,7 +247,6 @@ def test_a_listed_weight_is_sent_and_pinned(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "name a weight"),
         ((B8,), "say where it goes"),
         ((f"{TINY}.none", "--to-dir", "out"), "has no pretrained weights"),
         (("timm_test_resnet", "--to-dir", "out"), "its own publisher"),

@@ -10,7 +10,8 @@ import typer
 
 from zoo.cli.options import Json, model_reference
 from zoo.cli.output import say
-from zoo.errors import SaveError, import_plugin
+from zoo.errors import SaveError
+from zoo.names import LocalFolder, check_repository
 
 
 def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
@@ -18,20 +19,17 @@ def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
 
 
 _PLACE, _STATED = "Where it goes", "What you state of a folder; all else has its record already"
-_SITE = "Publish a folder NAME of zoo site, or the site of what is installed, as this static Space."
 _TO_DIR = "Write a new folder instead, without network; local-dir:DIR loads it."
 
 
 def publish_command(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder, such as one of zoo train."),
-    ] = None,
+        str, typer.Argument(metavar="NAME", help="name.tag of the catalog, or a folder, such as one of zoo train.")
+    ],
     repo_id: Annotated[
         str | None, _option(_PLACE, "ORG/NAME", "The repository; it is made if it does not exist.")
     ] = None,
     to_dir: Annotated[Path | None, _option(_PLACE, "DIR", _TO_DIR)] = None,
-    site: Annotated[str | None, _option(_PLACE, "ORG/NAME", _SITE)] = None,
     private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     dry_run: Annotated[bool, _option(_PLACE, None, "Check everything, and send nothing.", "--dry-run")] = False,
     catalog: Annotated[
@@ -50,34 +48,23 @@ def publish_command(
     figures are those of the model, a licence is named. One commit holds
     model.safetensors, config.json and README.md (the card), nothing else. The
     commit and sha256 are printed. The same command again changes nothing.
-    Log in once with `hf auth login`. --site ORG/NAME puts the pages of
-    `zoo site` into a static Space instead.
+    Log in once with `hf auth login`.
     """
     from zoo.hub.publish import assemble, listed_in, publish, write_pin
     from zoo.hub.read import Hub
-    from zoo.names import check_repository
 
-    fields = {
+    if not (repo_id or to_dir or dry_run):
+        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")
+    stated = {
         "license": license,
         "dataset": dataset,
         "dataset_id": dataset_id,
         "dataset_license": dataset_license,
         "dataset_attribution": dataset_attribution,
     }
-    stated = {field: text for field, text in fields.items() if text is not None}
-    hub = Hub()
-    if site is not None:
-        if stated or repo_id or to_dir:
-            raise typer.BadParameter("--site takes a folder of `zoo site`, --private and --dry-run alone")
-        plugin = import_plugin("zoo-site", "zoo_site.publish", "--site")
-        plugin.publish_folder(name, site, hub, private=private, dry_run=dry_run, as_json=as_json)
-        return
-    if not name:
-        raise typer.BadParameter("name a weight, as `zoo list --pretrained` does, or a folder")
-    if not (repo_id or to_dir or dry_run):
-        raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
-    weight, source = _open(name, stated)
+    weight, source = _open(name, {field: text for field, text in stated.items() if text is not None})
+    hub = Hub()
     folder = assemble(weight, source, reference, hub)
     row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
     row["files"] = {path: len(content) for path, content in folder.files.items()}
@@ -99,13 +86,15 @@ def publish_command(
             "load": str(pinned),
             "catalog": str(catalog) if record else None,
         }
-    _print(row, as_json)
+    if as_json:
+        print(json.dumps(row), flush=True)
+    else:
+        _print(row)
 
 
 def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
     """Return the record of a weight, with what is stated of a folder, and the source of its bytes."""
     from zoo.factory import open_model
-    from zoo.names import LocalFolder
     from zoo.saving import restate
 
     opened = open_model(model_reference(name), required=True)
@@ -119,26 +108,20 @@ def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
 
 def _missing(source: Any) -> list[str]:
     """Return the reasons of `zoo train` not to publish the weight of a run yet."""
-    from zoo.names import LocalFolder
     from zoo.weights import RUN
 
-    if not isinstance(source, LocalFolder) or not (source.path / RUN).is_file():
-        return []
-    result = json.loads((source.path / RUN).read_text(encoding="utf-8")).get("result", {})
-    return list(result.get("missing", ()))
+    run = source.path / RUN if isinstance(source, LocalFolder) else None
+    return list(json.loads(run.read_bytes()).get("result", {}).get("missing", ())) if run and run.is_file() else []
 
 
-def _print(row: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(row), flush=True)
-        return
-    say(f"{row['name']}: {row['state']}", flush=True)
+def _print(row: dict[str, Any]) -> None:
+    say(f"{row['name']}: {row['state']}")
     for key in ("repository", "folder", "revision", "sha256", "url", "catalog"):
         if row.get(key):
             say(f"  {key:<11}{row[key]}")
     for path, size in row["files"].items():
         say(f"  {size:>13,} bytes  {path}")
     if "load" in row:
-        say(f'  zoo.create_model("{row["load"]}")', flush=True)
+        say(f'  zoo.create_model("{row["load"]}")')
     if row["missing"]:
         say(f"not worth publishing yet: {'; '.join(row['missing'])}")

@@ -196,6 +196,3 @@ def test_the_command_writes_the_same_page(real: Demo, tmp_path: Path) -> None:
     assert done.exit_code == 0
     written = {path: (tmp_path / "out" / path).read_bytes() for path, _ in real.files()}
     assert written == dict(real.files())
-    dry = run("publish", tmp_path / "out", "--site", "me/zoo", "--dry-run")
-    assert dry.exit_code == 0
-    assert f"{sum(file.is_file() for file in (tmp_path / 'out').rglob('*'))} files" in dry.stdout

@@ -1,11 +1,10 @@
-"""`zoo publish --site`: a folder of pages becomes a static Space of the Hub, in one commit that holds nothing else."""
+"""`zoo site --publish`: a site becomes a static Space of the Hub, in one commit that holds nothing else."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -15,7 +14,6 @@ from zoo.cli.output import say
 from zoo.errors import HubError, SaveError
 from zoo.hub.read import Hub, translated
 from zoo.names import REVISION, check_repository
-from zoo_site.build import build_site
 
 MARK = "results.json"
 """File that marks a Space as a site of the zoo."""
@@ -113,28 +111,20 @@ def _check_arrived(files: Mapping[str, bytes], repo_id: str, revision: str, hub:
 
 # The command ----------------------------------------------------------------------------------------------------------
 
-MAX_BYTES = 200 * 2**20
-"""Of a whole site."""
-_NEEDED = ("index.html", "results.json", "README.md")
 
-
-def publish_folder(folder: str | None, repo_id: str, hub: Hub, *, private: bool, dry_run: bool, as_json: bool) -> None:
+def send(files: Mapping[str, bytes], repo_id: str, *, private: bool, dry_run: bool, as_json: bool) -> None:
     """Say how large a site is, then send it; with `dry_run` send nothing.
 
     Args:
-        folder: one of `zoo site`; None to build the site of what is installed now.
+        files: path → bytes.
         repo_id: `org/name` of the Space.
-        hub: how to reach the Hub.
         private: publish into a private Space.
         dry_run: only say what would be sent.
         as_json: print one JSON object.
 
     Raises:
-        SaveError: no such folder, or not one of `zoo site`.
-        HubError: as `publish_site` does.
+        SaveError, HubError: as `publish_site` does.
     """
-    check_repository(repo_id)
-    files = build_site().files if folder is None else dict(_read(Path(folder)))
     size = sum(map(len, files.values()))
     row: dict[str, Any] = {"space": repo_id, "files": len(files), "bytes": size}
     if not as_json:
@@ -142,26 +132,10 @@ def publish_folder(folder: str | None, repo_id: str, hub: Hub, *, private: bool,
     if dry_run:
         row["state"] = "not sent"
     else:
-        published = publish_site(files, repo_id, hub, private=private)
+        published = publish_site(files, repo_id, Hub(), private=private)
         state = "published" if published.changed else "unchanged"
         row |= {"state": state, "revision": published.revision, "url": published.url}
     if as_json:
         print(json.dumps(row))
     else:
         say(" ".join(str(row[key]) for key in ("state", "url", "revision") if key in row))
-
-
-def _read(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Path inside the folder → bytes; links are not followed."""
-    missing = [name for name in _NEEDED if not (folder / name).is_file()]
-    if missing:
-        raise SaveError(
-            f"{folder} is not a folder of `zoo site`: {', '.join(missing)} is missing; make one with "
-            "`zoo site --out DIR`, or leave NAME out to publish what is installed"
-        )
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    size = sum(path.stat().st_size for path in paths)
-    if size > MAX_BYTES:
-        raise SaveError(f"{folder} has {size:,} bytes; valid: up to {MAX_BYTES:,}; nothing was sent")
-    for path in paths:
-        yield path.relative_to(folder).as_posix(), path.read_bytes()
