@@ -10,7 +10,7 @@ import typer
 
 from zoo.cli.options import Json
 from zoo.cli.output import in_terminal, in_units, print_rows, say
-from zoo.registry import Component, default_registry
+from zoo.registry import default_registry
 
 if TYPE_CHECKING:
     from zoo.catalog import Catalog, ListedModel
@@ -19,37 +19,31 @@ _OF_A_WEIGHT = {"tag", "metrics", "dataset", "recipe", "epochs", "seed", "contro
 """Keys of each weight in an object of `--json`."""
 
 
-def _part(help: str) -> Any:
-    return typer.Option(metavar="NAME", help=help)
+def _option(help: str, metavar: str = "NAME") -> Any:
+    return typer.Option(metavar=metavar, help=help)
 
 
 def list_command(
     filter: Annotated[
         str, typer.Argument(metavar="FILTER", help="Part of a name, or a shell pattern such as 'has8_*_bpd'.")
     ] = "*",
-    family: Annotated[str | None, _part("Of this family only, such as has8.")] = None,
-    backbone: Annotated[str | None, _part("On this backbone only, such as resnet.")] = None,
-    encoder: Annotated[str | None, _part("With this encoder only, such as fourier.")] = None,
-    decoder: Annotated[str | None, _part("With this decoder only, such as bpd.")] = None,
-    neuron: Annotated[str | None, _part("With this neuron only, such as lif.")] = None,
+    family: Annotated[str | None, _option("Of this family only, such as has8.")] = None,
+    backbone: Annotated[str | None, _option("On this backbone only, such as resnet.")] = None,
+    encoder: Annotated[str | None, _option("With this encoder only, such as fourier.")] = None,
+    decoder: Annotated[str | None, _option("With this decoder only, such as bpd.")] = None,
+    neuron: Annotated[str | None, _option("With this neuron only, such as lif.")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Trained weights only, as name.tag.")] = False,
     sort: Annotated[
         str | None,
-        typer.Option(
-            metavar="FIGURE",
-            help="Sort by name, params, macs_per_timestep, macs, timesteps (the lowest first) or top1 (the highest "
-            "first).  (default: top1 in a terminal, else as the catalog lists them)",
+        _option(
+            "Sort by name, params, macs_per_timestep, macs, timesteps (the lowest first) or top1 (the highest first).  "
+            "(default: top1 in a terminal, else as the catalog lists them)",
+            "FIGURE",
         ),
     ] = None,
-    max_params: Annotated[
-        float | None, typer.Option(metavar="N", help="With at most N parameters, such as 2.5e6.")
-    ] = None,
-    max_macs: Annotated[
-        float | None, typer.Option(metavar="N", help="With at most N MACs an image, all timesteps.")
-    ] = None,
-    min_top1: Annotated[
-        float | None, typer.Option(metavar="PERCENT", help="With a top-1 accuracy of at least PERCENT.")
-    ] = None,
+    max_params: Annotated[float | None, _option("With at most N parameters, such as 2.5e6.", "N")] = None,
+    max_macs: Annotated[float | None, _option("With at most N MACs an image, all timesteps.", "N")] = None,
+    min_top1: Annotated[float | None, _option("With a top-1 accuracy of at least PERCENT.", "PERCENT")] = None,
     components: Annotated[
         bool, typer.Option("--components", help="List the parts of names instead, and who provides them.")
     ] = False,
@@ -65,67 +59,48 @@ def list_command(
     control and the hash of its file.
     """
     pattern = filter if any(c in filter for c in "*?[") else f"*{filter}*"
-    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
-    bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
     if components:
         _list_components(pattern, as_json)
-    else:
-        _list_models(pattern, parts, pretrained, bounds, sort, as_json)
-
-
-def _list_models(
-    pattern: str,
-    parts: dict[str, str | None],
-    pretrained: bool,
-    bounds: dict[str, float | None],
-    sort: str | None,
-    as_json: bool,
-) -> None:
+        return
     from zoo.catalog import ListedModel, default_catalog, list_rows, names_of_families, unlisted_components
 
+    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
     table = in_terminal() and not as_json
     rows = list_rows(pattern, parts, pretrained, bounds, sort or ("top1" if table else None))
     restricted = pretrained or any(parts.values()) or any(bound is not None for bound in bounds.values())
     if not restricted:
         rows += map(ListedModel, names_of_families(pattern))
     whole = pattern.strip("*") == "" and not restricted
-    further = [_pattern(*each) for each in unlisted_components()] if whole or not rows else []
+    further = [
+        {"pattern": of, "kind": c.kind, "component": c.name, "distribution": c.distribution, "about": c.summary}
+        for of, c in (unlisted_components() if whole or not rows else ())
+    ]
     lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in further]
     if not rows:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
         say(*lines, sep="\n", file=sys.stderr)
     elif as_json:
-        catalog = default_catalog()
-        print_rows([_as_object(row, catalog) for row in rows], as_json)
-        print_rows(further, as_json)
+        print_rows([*(_as_object(row, default_catalog()) for row in rows), *further], as_json)
     elif table:
         print_rows([_in_short(row) for row in rows], as_json)
-        say()
-        say("Any other valid name can be built too, of the parts in `zoo list --components`.")
-        say("`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels.")
-        say(*lines, sep="\n")
+        more = "Any other valid name can be built too, of the parts in `zoo list --components`."
+        size = "`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels."
+        say("", more, size, *lines, sep="\n")
     else:
         say(*(row.name for row in rows), sep="\n")
 
 
-def _pattern(pattern: str, component: Component) -> dict[str, Any]:
-    """Describe names that no catalog lists, such as `sj_*`."""
-    return {
-        "pattern": pattern,
-        "kind": component.kind,
-        "component": component.name,
-        "distribution": component.distribution,
-        "about": component.summary,
-    }
-
-
 def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
-    variant, _, tag = row.name.partition(".")
     from zoo.catalog import SORTED_BY
 
-    records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
+    variant, _, tag = row.name.partition(".")
+    weights = [
+        record.model_dump(include=_OF_A_WEIGHT)
+        for record in catalog.weights.get(variant, ())
+        if tag in ("", record.tag)
+    ]
     figures = {figure: row.get(figure) for figure in SORTED_BY[1:]}
-    weights = [record.model_dump(include=_OF_A_WEIGHT) for record in records]
     return {"name": row.name, "note": catalog.notes.get(variant, ""), **figures, "weights": weights}
 
 
