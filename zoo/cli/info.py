@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import zoo
@@ -12,47 +12,34 @@ from zoo.cli.output import rich_console
 from zoo.errors import printable
 
 
-def info_command(
-    name: AnyModel,
-    as_json: Json = False,
-) -> None:
+def info_command(name: AnyModel, as_json: Json = False) -> None:
     """Show a model's parts, size and weights, and the code that loads it."""
     info = zoo.model_info(model_reference(name))
     if as_json:
         print(json.dumps(info))
-    else:
-        _print_info(info)
-
-
-def _print_info(info: Mapping[str, Any]) -> None:
+        return
     from rich.text import Text
 
-    console = rich_console()
-    lines = [Text(printable(info["name"]), "bold"), Text(printable(info["note"]), "dim")]
-    for heading, rows in _sections(info):
-        lines.append(Text(f"\n{printable(heading)}", "bold"))
-        lines += [Text.assemble((f"  {label:<13} ", "dim"), printable(words)) for label, words in rows.items() if words]
+    lines = [(info["name"], "bold"), (info["note"], "dim")]
+    for heading, rows in _sections(info).items():
+        lines += [("", ""), (heading, "bold")] if rows else []
+        lines += [(f"  {label:<13} {words}", "") for label, words in rows.items() if words]
     listed = info["weights"] and info["loads"] == info["name"]  # a folder's or repository's own weight is loaded anyway
     arguments = json.dumps(info["loads"], ensure_ascii=False) + (", pretrained=True" if listed else "")
-    call = printable(f"  model = zoo.create_model({arguments})")
-    lines += [Text("\nload it", "bold"), Text("  import zoo"), Text(call)]
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    lines += [("", ""), ("load it", "bold"), ("  import zoo", ""), (f"  model = zoo.create_model({arguments})", "")]
+    console = rich_console()
+    for text, style in lines:
+        console.print(Text(printable(text), style), soft_wrap=True)
 
 
-def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield headings, each with its rows: label → words."""
+def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return heading → label → words."""
     fields = {field: str(value) for field, value in info["fields"].items()}
-    yield (
-        "parts",
-        fields | {c["kind"]: f"{c['name']:<12} {c['distribution']} {c['version']}" for c in info["components"]},
-    )
-    options = {}
-    for kind, names in info["takes"].items():
-        given = info["options"].get(kind, {})
-        options[kind] = ", ".join(f"{name}={given[name]}" if name in given else name for name in names)
-    if options:
-        yield "options (name=value if set)", options
+    parts = {c["kind"]: f"{c['name']:<12} {c['distribution']} {c['version']}" for c in info["components"]}
+    given = {kind: {name: f"{name}={value}" for name, value in each.items()} for kind, each in info["options"].items()}
+    options = {
+        kind: ", ".join(given.get(kind, {}).get(name, name) for name in names) for kind, names in info["takes"].items()
+    }
     size = {
         "parameters": f"{info['params']:,}",
         "classes": f"{info['num_classes']:,}",
@@ -60,11 +47,9 @@ def _sections(info: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
         "features": f"{info['num_features']:,}",
         "image size": f"at least {info['min_image_size']} pixels a side",
     }
-    yield "size", size
-    for weight in info["weights"]:
-        yield f"weights {weight['tag']}", _of_weight(weight)
-    if not info["weights"]:
-        yield "weights", {"none": "this name builds an untrained network"}
+    weights = {f"weights {weight['tag']}": _of_weight(weight) for weight in info["weights"]}
+    weights = weights or {"weights": {"none": "this name builds an untrained network"}}
+    return {"parts": fields | parts, "options (name=value if set)": options, "size": size, **weights}
 
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:

@@ -18,14 +18,7 @@ from typer.main import get_command
 
 from zoo.cli.output import complain, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.errors import (
-    ComponentError,
-    ModelNameError,
-    ZooError,
-    ZooWarning,
-    shorten,
-    unknown_component,
-)
+from zoo.errors import ComponentError, ModelNameError, ZooError, ZooWarning, shorten, unknown_component
 from zoo.files import is_folder
 from zoo.names import parse_reference
 from zoo.registry import default_registry, parse_name
@@ -34,8 +27,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line inste
 Model = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
-        help="Model, as `zoo list` names it; or a folder of `zoo train`, or hf-hub:ORG/NAME@COMMIT.",
+        metavar="NAME", help="Model, as `zoo list` names it; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT."
     ),
 ]
 AnyModel = Annotated[
@@ -103,21 +95,21 @@ class Commands(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """List the zoo's commands, then those of plugins; see typer."""
+        """List the zoo's commands, then those of plugins."""
         return [*super().list_commands(ctx), *default_registry().plain_names("command")]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Find a command of the zoo, or one of the group `zoo.commands`; see typer."""
+        """Find a command of the zoo, or one of the group `zoo.commands`."""
         return super().get_command(ctx, cmd_name) or _plugin_command(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Name a command; see typer. An unknown one of a known plugin says what to install."""
+        """Find the command of a line; an unknown one of a known plugin says what to install."""
         if args and self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
             raise unknown_component("command", args[0], self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; see typer."""
+        """Run a command."""
         for name in ("torch._library.triton", "torch.utils.flop_counter"):  # they warn if Triton is missing
             logging.getLogger(name).setLevel(logging.ERROR)
         with warnings.catch_warnings():

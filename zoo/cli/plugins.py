@@ -34,11 +34,8 @@ def plugins_command(context: typer.Context, as_json: Json = False) -> None:
     or it is not such a component of this API version), conflict (several
     distributions claim its name). Exit status 1 if a component cannot be used.
     """
-    if context.invoked_subcommand is None:
-        _list(as_json)
-
-
-def _list(as_json: bool) -> None:
+    if context.invoked_subcommand is not None:
+        return
     from zoo.catalog import default_catalog
 
     registry = default_registry()
@@ -74,7 +71,11 @@ def check_command(
     zoo.testing's suites checks more: it can name the decoder that inverts an
     encoder.
     """
-    chosen = _to_check(distribution)
+    known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}
+    if distribution not in {None, *known}:
+        told = f"no installed distribution {shorten(str(distribution))} offers components"
+        raise UnknownComponentError(f"{told}{suggest(str(distribution), known)}")
+    chosen = [distribution] if distribution else sorted(known - {OURS})
     if not chosen:
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
@@ -85,7 +86,7 @@ def check_command(
     else:
         first = {(row["kind"], row["name"]): row for row in reversed(failed)}
         for row in reversed(first.values()):
-            say(f"{row['kind']} {row['name']} fails {row['check']}".strip())
+            say(f"{row['kind']} {row['name']} fails {row['check']}")
             message = textwrap.wrap(in_one_line(row["message"]), 76, initial_indent="  ", subsequent_indent="  ")
             say(*message, "", sep="\n")
         counts = Counter(row["outcome"] for row in rows)
@@ -100,11 +101,11 @@ def check_distribution(distribution: str) -> list[Row]:
 
     Returns:
         One row a check: kind, name, check, outcome (passed, failed or skipped), message (the first cause of a
-        failure, or the reason of a skip). One row for a component that does not load, and one if the process ends
-        before pytest does.
+        failure, or the reason of a skip). One row for a component that does not load.
 
     Raises:
         MissingExtraError: pytest is not installed.
+        ComponentError: the process ends before pytest does.
     """
     code = f"from zoo.testing import suites_of\nglobals().update(suites_of({distribution!r}))\n"
     with tempfile.TemporaryDirectory() as folder:
@@ -117,7 +118,7 @@ def check_distribution(distribution: str) -> list[Row]:
             raise MissingExtraError(f"the conformance kit needs pytest; {install_extra('testing')}")
         if done.returncode not in (0, 1):
             said = f"pytest ended with status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"
-            return [{"kind": "", "name": distribution, "check": "", "outcome": "failed", "message": said}]
+            raise ComponentError(f"{distribution} cannot be checked; {said}")
         rows = [_row(case, distribution) for case in ElementTree.parse(report).iter("testcase")]
     unloaded = {row["name"] for row in rows if (row["check"], row["outcome"]) == ("it_loads", "failed")}
     return [row for row in rows if row["name"] not in unloaded or row["check"] == "it_loads"]
@@ -125,24 +126,13 @@ def check_distribution(distribution: str) -> list[Row]:
 
 def _row(case: ElementTree.Element, distribution: str) -> Row:
     _, kind, name = case.attrib["classname"].rpartition(".")[2].split("__", 2)
-    row = {"kind": kind, "name": f"{distribution}:{name}", "check": case.attrib["name"].removeprefix("test_")}
-    row |= {"outcome": "passed", "message": ""}
+    outcome, message = "passed", ""
     for child in case:
         if child.tag in ("failure", "error", "skipped"):
+            outcome = "skipped" if child.tag == "skipped" else "failed"
             message = child.attrib.get("message", "").removeprefix("AssertionError: ").partition("\nassert ")[0]
-            row |= {"outcome": "skipped" if child.tag == "skipped" else "failed", "message": message}
-    return row
-
-
-def _to_check(distribution: str | None) -> list[str]:
-    """Return the distribution, or all plugins; raises `UnknownComponentError`."""
-    known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}
-    if distribution is None:
-        return sorted(known - {OURS})
-    if distribution not in known:
-        told = f"no installed distribution {shorten(distribution)} offers components"
-        raise UnknownComponentError(f"{told}{suggest(distribution, known)}")
-    return [distribution]
+    check = case.attrib["name"].removeprefix("test_")
+    return {"kind": kind, "name": f"{distribution}:{name}", "check": check, "outcome": outcome, "message": message}
 
 
 @plugins_app.command("new", epilog="Example: zoo plugins new zoo-sparkle --kind neuron")

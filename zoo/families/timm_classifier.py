@@ -45,19 +45,15 @@ class TimmClassifier(ImageClassifier):
 
     def forward_features(self, x: Tensor) -> Tensor:
         self.check_image(x)
-        features: Tensor = self.net.forward_features(x)
-        return features
+        return self.net.forward_features(x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        logits: Tensor = self.net.forward_head(x, pre_logits=pre_logits)
-        return logits
+        return self.net.forward_head(x, pre_logits=pre_logits)
 
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
         self.check_image(x)
-        maps: list[Tensor] = self.net.forward_intermediates(
-            x, indices=list(range(last + 1)), stop_early=True, intermediates_only=True
-        )
-        return maps
+        indices = list(range(last + 1))
+        return self.net.forward_intermediates(x, indices=indices, stop_early=True, intermediates_only=True)
 
     def forward_intermediates(
         self,

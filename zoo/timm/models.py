@@ -60,26 +60,22 @@ def register_models(*names: str) -> list[str]:
 
 
 def register_catalog() -> None:
-    """Make every name of the catalog a model of timm; raises `ComponentError`."""
+    """Make every name of the catalog a model of timm; raises as `register_models` does."""
     for module in _NOT_TRACED:
         register_notrace_module(module)
     _register([name for name in default_catalog().names if ":" not in name])
 
 
 def _register(variants: Sequence[str]) -> None:
-    entries = {name: timm.model_entrypoint(name).__module__ for name in variants if timm.is_model(name)}
-    for variant, module in entries.items():
+    known = {variant: timm.model_entrypoint(variant).__module__ for variant in variants if timm.is_model(variant)}
+    for variant, module in known.items():
         if module != has8_zoo.__name__:
             raise ComponentError(f"timm has a model {variant!r} of {module} already, which the zoo does not replace")
-    cfgs: dict[str, PretrainedCfg] = {}
-    for variant in dict.fromkeys(variants):
-        if variant in entries:
-            continue
+    for variant in (each for each in dict.fromkeys(variants) if each not in known):
         records = default_catalog().weights.get(variant, [])
         untrained = PretrainedCfg(**describe_weight(None, DEFAULT_CLASSES, DEFAULT_CHANNELS))
-        cfgs |= {record.name: _weight_cfg(record) for record in records} or {variant: untrained}
-    has8_zoo.default_cfgs |= generate_default_cfgs(cfgs)
-    for variant in dict.fromkeys(name.partition(".")[0] for name in cfgs):
+        cfgs = {record.name: _weight_cfg(record) for record in records} or {variant: untrained}
+        has8_zoo.default_cfgs |= generate_default_cfgs(cfgs)
         entry = _make_entry(variant)
         setattr(has8_zoo, variant, entry)
         register_model(entry)
@@ -160,8 +156,7 @@ def build(
     if global_pool != "avg":
         model.reset_classifier(model.num_classes, global_pool)
     reduction, sides = model.feature_info[-1]["reduction"], cfg.input_size[1:]
-    divides = not any(side % reduction for side in sides)
-    pool_size = tuple(side // reduction for side in sides) if divides else None
+    pool_size = None if any(side % reduction for side in sides) else tuple(side // reduction for side in sides)
     features: dict[str, Any] = {}
     if features_only:
         features = {"features_only": True, "out_indices": tuple(model.levels(out_indices)), "feature_cls": feature_cls}
