@@ -20,11 +20,10 @@ from torch.utils.data import Dataset, IterableDataset
 from zoo.data.images import (
     CHANNELS,
     SUFFIXES,
-    decode_image,
+    Stored,
     display_name,
     from_levels,
     read_file,
-    stored_size,
     subfolders,
     to_rgb,
     walk_images,
@@ -36,9 +35,6 @@ SPLIT_SEED = 3407
 
 WHOLE = ""
 """Name of a split that is not divided."""
-
-
-Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
 
 
 @final
@@ -72,21 +68,10 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
     def __getitem__(self, row: int) -> tuple[Image.Image, int]:
         """Return an image and its label; raises `InputError` if it is damaged."""
-        stored, name = self.stored(row), display_name(self.names[row])
-        if isinstance(stored, bytes):
-            return decode_image(stored, name), int(self.labels[row])
-        image = from_levels(stored, name) if isinstance(stored, np.ndarray) else stored
-        return to_rgb(image, name), int(self.labels[row])
+        return to_rgb(self.stored(row), display_name(self.names[row])), int(self.labels[row])
 
     def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
         return (self[row] for row in range(len(self)))
-
-    def sides(self, row: int) -> tuple[int, int]:
-        """Return both sides of an image, in any order, of a file from its header; raises `InputError` if damaged."""
-        stored = self.stored(row)
-        if isinstance(stored, bytes):
-            return stored_size(stored, display_name(self.names[row]))
-        return stored.shape[:2] if isinstance(stored, np.ndarray) else stored.size
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
         """Return those rows alone; `part` names them in messages."""
@@ -104,10 +89,9 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
 
         Raises `InputError` if a class of the data is not among `classes`, which are those of `owner`.
         """
-        wanted, where = {name: label for label, name in enumerate(classes)}, self.where
-        if all(map(str.isdecimal, self.classes)) and not wanted.keys() & set(self.classes):
-            wanted = {str(label): label for label in range(len(classes))}
-            where = f"{where}, labels by number"
+        numbered = all(map(str.isdecimal, self.classes)) and not {*classes} & {*self.classes}
+        wanted = {str(label) if numbered else name: label for label, name in enumerate(classes)}
+        where = f"{self.where}, labels by number" if numbered else self.where
         unknown = [name for name in self.classes if name not in wanted]
         if unknown:
             hint = suggest(unknown[0], wanted) if len(wanted) <= 20 else ""
@@ -126,29 +110,25 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
             without = f", and no sound images of {name_some(empty)}" if empty else ""
             raise InputError(f"{self.where} has {len(counts)} classes{without}; valid: two or more, each with an image")
 
-    def divide(self, seed: int = SPLIT_SEED) -> tuple[ImageDataset, ImageDataset]:
-        """Divide into 80 % and 20 % of every class, at least one image each.
+    def divide(self) -> tuple[ImageDataset, ImageDataset]:
+        """Divide into 80 % and 20 % of every class, at least one image each; raises `InputError` for a single image.
 
-        The hash of `seed` and an image's name decides, no random generator: the parts are the same on all machines and
-        with all versions of all libraries, and a new image moves no other. Raises `InputError` for a single image.
+        The hash of the seed and an image's name decides: the parts are the same on all machines and with all versions
+        of all libraries, and a new image moves no other.
         """
         held: set[int] = set()
         for label, name in enumerate(self.classes):
             rows = (self.labels == label).nonzero().flatten().tolist()
             if len(rows) == 1:
                 raise InputError(f"{self.where} is divided 80/20, and has one image of {shorten(name)}; add another")
-            rows.sort(key=lambda row: _rank(seed, self.names[row]))
+            rows.sort(key=self._rank)
             held.update(rows[: max(1, round(len(rows) / 5))])
-        kept = torch.tensor([row not in held for row in range(len(self))])
-        part = f"of each class, seed {seed}"
-        return (
-            self.select(kept.nonzero().flatten(), f"80 % {part}"),
-            self.select((~kept).nonzero().flatten(), f"20 % {part}"),
-        )
+        part = f"of each class, seed {SPLIT_SEED}"
+        kept = [row for row in range(len(self)) if row not in held]
+        return self.select(torch.tensor(kept), f"80 % {part}"), self.select(torch.tensor(sorted(held)), f"20 % {part}")
 
-
-def _rank(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode(errors="backslashreplace")).digest()
+    def _rank(self, row: int) -> bytes:
+        return hashlib.sha256(f"{SPLIT_SEED}/{self.names[row]}".encode(errors="backslashreplace")).digest()
 
 
 def name_some(names: Sequence[str], most: int = 5) -> str:
@@ -230,31 +210,19 @@ def label_images(
 ) -> ImageDataset:
     """Return stored images with their labels; see `open_arrays`."""
     labels, known = np.asarray(labels), None if classes is None else tuple(map(str, classes))
-    if labels.shape != (images,) or labels.dtype.kind not in "iu":
+    if labels.shape != (images,) or labels.dtype.kind not in "iu" or (images and labels.min() < 0):
         raise InputError(
-            f"{where}: labels is {labels.dtype} of shape {labels.shape}; valid: {images} integers in a row"
+            f"{where}: labels is {labels.dtype} of shape {labels.shape}; valid: {images} integers in a row, from 0 on"
         )
-    if known is not None and len(set(known)) != len(known):
-        raise InputError(f"{where}: classes must be one row of names, each once")
-    if images and (labels.min() < 0 or (known is not None and labels.max() >= len(known))):
-        valid = "0 and more" if known is None else f"0 to {len(known) - 1}, as classes are named"
-        raise InputError(f"{where}: labels go from {labels.min()} to {labels.max()}; valid: {valid}")
     if known is None:
         numbers, labels = np.unique(labels, return_inverse=True)
         known = tuple(map(str, numbers.tolist()))
-    return ImageDataset(
-        stored=stored,
-        names=number_names(labels, known) if names is None else names,
-        labels=torch.from_numpy(labels.astype(np.int64)),
-        classes=known,
-        where=where,
-    )
-
-
-def number_names(labels: np.ndarray[Any, Any], classes: Sequence[str]) -> list[str]:
-    """Name images `class/00000.jpg` by their number in the class; files that are named so are divided alike."""
-    numbers: defaultdict[int, count[int]] = defaultdict(count)
-    return [f"{classes[label]}/{next(numbers[label]):05d}.jpg" for label in labels.tolist()]
+    if len(set(known)) != len(known) or (images and labels.max() >= len(known)):
+        raise InputError(f"{where}: classes must be one row of names, each once, and one for every label")
+    if names is None:  # by their number in the class: files that are named so are divided alike
+        counts: defaultdict[int, count[int]] = defaultdict(count)
+        names = [f"{known[label]}/{next(counts[label]):05d}.jpg" for label in labels.tolist()]
+    return ImageDataset(stored, names, torch.from_numpy(labels.astype(np.int64)), known, where)
 
 
 # Data of a Python program ---------------------------------------------------------------------------------------------
@@ -267,13 +235,9 @@ InHand: TypeAlias = "Arrays | Dataset[Any] | Mapping[str, Arrays | Dataset[Any]]
 
 
 def open_in_hand(data: object) -> dict[str, ImageDataset]:
-    """Open arrays, a map-style torch data set of images and labels, or a mapping of `train` and `val` to such.
+    """Open arrays, a map-style torch data set, or a mapping of `train` and `val` to such; raises `InputError`.
 
-    A data set is read through once for its labels. Items must be the same whenever they are read: flips and the like
-    are the recipe's. An attribute `classes`, as torchvision's have, names its classes.
-
-    Raises:
-        InputError: it is none of these, or holds something else than images and labels.
+    A data set is read through once for its labels. An attribute `classes`, as torchvision's have, names its classes.
     """
     given = data if isinstance(data, Mapping) else {WHOLE: data}
     return {str(split): _open_one(part, f"the {split}".strip()) for split, part in given.items()}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, final
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _ADVICE = "save or download it again"
 
+Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
+"""An image as a data set holds it: the bytes of a file, uint8 levels (H, W, C), or a PIL image of any mode."""
+
 
 def display_name(path: Path | str) -> str:
     """Return a path as one printable line."""
@@ -54,32 +57,46 @@ def read_image(path: Path | str) -> Image.Image:
             decodes.
     """
     name = display_name(path)
-    return decode_image(read_file(path, name), name)
+    return to_rgb(read_file(path, name), name)
 
 
 def read_file(path: Path | str, name: str) -> bytes:
-    """Read a regular file that errors call `name`; raises `InputError` if it is missing, empty or something else."""
+    """Read a regular file that errors call `name`; raises `InputError` if it is missing or something else."""
     try:
-        regular = stat.S_ISREG(os.stat(path).st_mode)  # reading a pipe would wait
-        content = Path(path).read_bytes() if regular else b""
+        if stat.S_ISREG(os.stat(path).st_mode):  # reading a pipe would wait
+            return Path(path).read_bytes()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{name} cannot be read: {reason}") from error
-    if not content:
-        raise InputError(f"{name} is {'empty' if regular else 'not a file'}; name an image file")
-    return content
+    raise InputError(f"{name} is not a file; name an image file")
 
 
-def decode_image(content: bytes, name: str) -> Image.Image:
-    """Decode the content of a file, as `read_image` does; errors call it `name`."""
-    with reading(name, _ADVICE), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        return _rgb(image, name)
-
-
-def to_rgb(image: Image.Image, name: str) -> Image.Image:
-    """Turn a PIL image of any mode upright and to RGB; raises `InputError`, which calls it `name`."""
+def to_rgb(stored: Stored, name: str) -> Image.Image:
+    """Decode an image to upright RGB, as `read_image` does; raises `InputError`, which calls it `name`."""
     with reading(name, _ADVICE):
-        return _rgb(image, name)
+        image = _upright(_opened(stored, name))
+        if image.mode == "F" or image.mode.startswith("I"):
+            levels = np.asarray(image)
+            if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
+                raise InputError(f"{name} holds floats or 32-bit levels; valid: 8 or 16 bits a channel")
+            image = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
+        if image.has_transparency_data:
+            page = Image.new("RGBA", image.size, "white")
+            page.alpha_composite(image.convert("RGBA"))
+            image = page
+        return image.convert("RGB")
+
+
+def stored_size(stored: Stored, name: str) -> tuple[int, int]:
+    """Return both sides of an image, turned or not, of a file from its header; raises `InputError` if damaged."""
+    with reading(name, _ADVICE):
+        return _opened(stored, name).size
+
+
+def _opened(stored: Stored, name: str) -> Image.Image:
+    if isinstance(stored, bytes):
+        return Image.open(io.BytesIO(stored), formats=_FORMATS)
+    return stored if isinstance(stored, Image.Image) else from_levels(stored, name)
 
 
 def from_levels(levels: Any, name: str) -> Image.Image:
@@ -91,12 +108,6 @@ def from_levels(levels: Any, name: str) -> Image.Image:
             f"{name} is {levels.dtype} of shape {levels.shape}; valid: uint8 levels (H, W) or (H, W, C), C of 1, 3 or 4"
         )
     return Image.fromarray(np.ascontiguousarray(levels[..., 0] if levels.shape[2] == 1 else levels))
-
-
-def stored_size(content: bytes, name: str) -> tuple[int, int]:
-    """Return the two sides of an image as they are stored, turned or not, from its header."""
-    with reading(name, _ADVICE), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-        return image.size
 
 
 @contextmanager
@@ -111,21 +122,6 @@ def reading(what: str, advice: str) -> Iterator[None]:
         reason = f"it is none of {', '.join(_FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(cause)
         reason = " ".join(f"{type(cause).__name__}: {reason}".split())
         raise InputError(f"{what} cannot be read: {reason}; {advice}") from error
-
-
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    image = _upright(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        levels = np.asarray(image)
-        if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
-            raise InputError(f"{name} holds floats or 32-bit levels; valid: 8 or 16 bits a channel")
-        image = Image.fromarray(np.rint(levels / 257).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        page = Image.new("RGBA", image.size, "white")
-        page.alpha_composite(image)
-        image = page
-    return image.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -155,8 +151,6 @@ class Transform:
     that are kept and `scale` for a batch of them. It divides bytes by 255 exactly;
     `torchvision.transforms.v2.ToDtype` multiplies by 1/255, which rounds 126 of 256 levels otherwise.
 
-    Attributes:
-        preprocessing: size, crop, interpolation, mean and std.
     """
 
     preprocessing: Preprocessing
@@ -176,16 +170,22 @@ class Transform:
         return self.scale(self.square(image))
 
     def square(self, image: Image.Image | Path | str) -> Tensor:
-        """Return the image resized and cropped, (3, size, size) uint8."""
+        """Return the image resized and cropped as timm does, (3, size, size) uint8."""
         if isinstance(image, Path | str):
             image = read_image(image)
         elif not isinstance(image, Image.Image):
             raise InputError(f"a transform takes a PIL image or a path, not {type(image).__name__}")
         elif image.mode != "RGB":
             image = to_rgb(image, "the image")
-        stated = self.preprocessing
-        if image.size != (stated.size, stated.size) or stated.crop_pct != 1.0:
-            image = fit(image, stated.size, stated.interpolation, stated.crop_pct)
+        size, stated = self.preprocessing.size, self.preprocessing
+        if stated.crop_pct != 1.0:
+            from torchvision.transforms.v2 import InterpolationMode, functional
+
+            mode = InterpolationMode(stated.interpolation)
+            image = functional.resize(image, [math.floor(size / stated.crop_pct)], mode)
+            image = functional.center_crop(image, [size, size])
+        elif image.size != (size, size):  # the square alone is resampled: a very long image costs no memory
+            image = ImageOps.fit(image, (size, size), Image.Resampling[stated.interpolation.upper()])
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
     def scale(self, pixels: Tensor) -> Tensor:
@@ -200,28 +200,11 @@ class Transform:
         return pixels.sub_(pixels.new_tensor(mean)[:, None, None]).div_(pixels.new_tensor(std)[:, None, None])
 
 
-def fit(image: Image.Image, size: int, interpolation: str, crop_pct: float = 1.0) -> Image.Image:
-    """Resize the shorter side to `size` / `crop_pct` and crop a square of `size` from the centre, as timm does.
-
-    Without a crop the square is resampled alone, so that a very long image costs no memory.
-    """
-    if crop_pct == 1.0:
-        return ImageOps.fit(image, (size, size), Image.Resampling[interpolation.upper()])
-    from torchvision.transforms.v2 import InterpolationMode, functional
-
-    resized = functional.resize(image, [math.floor(size / crop_pct)], InterpolationMode(interpolation))
-    return functional.center_crop(resized, [size, size])
-
-
 # Finding --------------------------------------------------------------------------------------------------------------
 
 
 def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """Replace each folder among the paths by the image files in and below it, sorted; others stay, also missing ones.
-
-    Raises:
-        InputError: a folder has no images, or cannot be listed.
-    """
+    """Replace each folder among the paths by the images in and below it, sorted; raises `InputError` without any."""
     images: list[Path] = []
     for path in map(Path, paths):
         inside = [path / name for name in walk_images(path)] if is_folder(path) else [path]
@@ -234,8 +217,7 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
 def walk_images(folder: Path) -> list[str]:
     """List the image files in and below a folder, sorted, as paths below it with slashes.
 
-    Links are followed. Unlike torchvision's ImageFolder it leaves hidden files and folders out, and raises `InputError`
-    for a folder that it cannot list instead of leaving its images out.
+    Links are followed; hidden files and folders are left out. Raises `InputError` for a folder that cannot be listed.
     """
     images = []
     for place, folders, files in os.walk(folder, onerror=_not_listed, followlinks=True):

@@ -10,14 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.data.datasets import (
-    ImageDataset,
-    label_images,
-    number_names,
-    open_arrays,
-    open_files,
-    open_folder,
-)
+from zoo.data.datasets import ImageDataset, label_images, open_arrays, open_files, open_folder
 from zoo.data.images import display_name, read_file, reading, subfolders
 from zoo.errors import InputError, missing_extra
 
@@ -27,11 +20,13 @@ if TYPE_CHECKING:
 CALLED = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
 """Names of a split's folder or file, the first that is there counts: `test` is used if there is no `val`."""
 
+SPLITS = (*CALLED["train"], *CALLED["val"])
+
 
 def split_of(file: Path) -> str:
     """Return the split that a file's name begins with, as in train-0000.tar; else `train`."""
-    known = [name for names in CALLED.values() for name in names]
-    return next((name for name in known if re.match(rf"{name}(?![a-z])", file.stem.lower())), "train")
+    known = re.match(rf"({'|'.join(SPLITS)})(?![a-z])", file.stem.lower())
+    return known[1] if known else "train"
 
 
 # By name --------------------------------------------------------------------------------------------------------------
@@ -98,10 +93,7 @@ def _open_imagenet(kind: Any, split: str, folder: Path) -> ImageDataset:
     from torchvision.datasets.imagenet import load_meta_file
 
     if not (folder / split).is_dir() or not (folder / "meta.bin").is_file():
-        try:
-            kind(folder, split)  # unpacks the archives
-        except ModuleNotFoundError as error:  # scipy, which reads their list of classes
-            raise missing_extra(error, "reading imagenet", "train") from error
+        kind(folder, split)  # unpacks the archives; scipy, of the extra train, reads their list of classes
     data = open_folder(folder / split)
     synonyms = {wnid: ", ".join(names) for wnid, names in load_meta_file(folder)[0].items()}
     if synonyms.keys() != set(data.classes):
@@ -124,13 +116,9 @@ _LABEL_COLUMNS = ("label", "labels", "cls", "fine_label")
 
 
 def open_tables(source: str, files: Sequence[Path], root: Path | None) -> dict[str, ImageDataset]:
-    """Open .tar or .parquet files, or `hfds/ORG/NAME` of the Hub, by split.
+    """Open .tar or .parquet files, or `hfds/ORG/NAME` of the Hub, by split; raises `InputError`, `MissingExtraError`.
 
     `root` is the folder where the library keeps what it downloads and converts; None for its own cache.
-
-    Raises:
-        InputError: there is no such set, a file is cut, or it holds no images with labels.
-        MissingExtraError: `datasets` is not installed.
     """
     try:
         import datasets
@@ -172,16 +160,14 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
     if labels and all(isinstance(name, str) for name in labels):
         known = sorted(set(labels))
         labels = [*map({name: number for number, name in enumerate(known)}.get, labels)]
-    rows = rows.cast_column(image, datasets.Image(decode=False))
-    images = rows.select_columns([image])
+    images = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    names = [f"{key}.jpg" for key in rows["__key__"]] if "__key__" in rows.column_names else None  # of WebDataset
 
     def stored(row: int) -> bytes:
         held = images[row][image]
-        return held["bytes"] or read_file(held["path"], display_name(names[row]))
+        return held["bytes"] or read_file(held["path"], display_name(held["path"]))
 
-    data = label_images(stored, len(labels), labels, known, None, where)
-    names = _names(rows, image, data)
-    return replace(data, names=names)
+    return label_images(stored, len(labels), labels, known, names, where)
 
 
 def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where: str) -> str:
@@ -192,15 +178,3 @@ def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where
         columns = ", ".join(map(display_name, features))
         raise InputError(f"{where} has no {kind.__name__} column among {columns}; call it {' or '.join(usual)}")
     return (found or typed)[0]
-
-
-def _names(rows: datasets.Dataset, image: str, data: ImageDataset) -> list[str]:
-    """Return `class/file` if the rows tell a file name for every image, different in its class, else `class/number`."""
-    numbered = number_names(data.labels.numpy(), data.classes)
-    folders = [name.rpartition("/")[0] for name in numbered]
-    if "__key__" in rows.column_names:  # of WebDataset, which may tell a folder too
-        keys = zip(folders, rows["__key__"], strict=True)
-        return [f"{key}.jpg" if "/" in key else f"{folder}/{key}.jpg" for folder, key in keys]
-    paths = [path for chunk in rows.data.column(image).chunks for path in chunk.field("path").to_pylist()]
-    names = [f"{folder}/{Path(path or '').name}" for folder, path in zip(folders, paths, strict=True)]
-    return names if all(paths) and len(set(names)) == len(names) else numbered

@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias, TypeVar, final
 from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand
-from zoo.data.images import Transform, display_name, subfolders, walk_images
-from zoo.data.libraries import CALLED, HUB, dataset_names, open_named, open_tables, split_of
+from zoo.data.images import Transform, display_name, find_images, stored_size, subfolders
+from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
 from zoo.data.packed import open_packed, write_pack
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest
@@ -26,7 +26,6 @@ LARGEST = 224
 """Pixels a side above which images are resized: the paper's size."""
 
 _TABLES = (".tar", ".parquet")
-_SPLITS = tuple(name for names in CALLED.values() for name in names)
 
 Part = TypeVar("Part")
 
@@ -60,8 +59,7 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
     """Load the images to train on and those to be measured on.
 
     Data without a validation split are divided 80/20, class by class. Every image becomes RGB, upright and square: its
-    shorter side is resized and its centre cropped, to 224 if a side of any image is longer, else to the smallest
-    shorter side.
+    shorter side is resized and its centre cropped.
 
     Example:
         >>> import numpy as np
@@ -122,10 +120,9 @@ def load_split(
 
 
 def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_file: bool = False) -> dict[str, Any]:
-    """Write any data, decoded, into one .npz, as `open_packed` reads it.
+    """Write any data, decoded, into one .npz; a training on it equals one on `source` at the same image size.
 
-    A training on it sees the same pixels in the same order, divided the same way, as one on `source` with the same
-    image size. All pixels are held in memory.
+    All pixels are held in memory.
 
     Args:
         source: as for `load_data`.
@@ -138,8 +135,7 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
         `image_size`, `bytes`, `sha256`, the number of `damaged` images, and `notes` that name them.
 
     Raises:
-        InputError: `source` cannot be used, as `load_data` says; `out` exists, or cannot be written. Nothing
-            half-written is left.
+        InputError: `source` cannot be used, as `load_data` says; `out` exists, or cannot be written.
     """
     check_target(out, ".npz", replace_file)
     parts = _open(source, ("train", "val"), options)
@@ -157,10 +153,8 @@ def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -
     `source` is as for `load_split`; or an image file, or a folder with images that are not sorted into classes.
     """
     path = _path_of(source)
-    if path is not None and is_file(path) and path.suffix.lower() not in (".npz", *_TABLES):
-        data = open_files(path.parent, {"": [path.name]})
-    elif path is not None and is_folder(path) and not (subfolders(path) or _files(path)) and walk_images(path):
-        data = open_files(path, {"": walk_images(path)})
+    if path and not _files(path) and (is_file(path) or (is_folder(path) and not subfolders(path))):
+        data = open_files(Path(), {"": [*map(str, find_images([path]))]})
     else:
         (data,) = _open(source, ("val",), options).values()
     return data.select(spread_rows(data.labels, limit))
@@ -207,14 +201,14 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
         else:
             parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
     elif is_folder(path):
-        there = {name: path / name for name in subfolders(path) if name in _SPLITS}
+        there = {name: path / name for name in subfolders(path) if name in SPLITS}
         if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
             return {WHOLE: open_folder(path)}
         return {name: open_folder(_find(there, name, source)) for name in wanted}
     else:
         raise InputError(
-            f"{display_name(path)} is not a folder, a file or a data set by name; a set of the Hub is named "
-            f"hfds/ORG/NAME, and other addresses are not read{suggest(str(source), dataset_names())}"
+            f"{display_name(path)} is not a folder, an .npz, .tar or .parquet file, or a data set by name; a set of "
+            f"the Hub is named hfds/ORG/NAME, and other addresses are not read{suggest(str(source), dataset_names())}"
         )
     if len(parts) == 1:
         return dict.fromkeys((WHOLE,), *parts.values())
@@ -222,15 +216,12 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a file, the .npz files of a folder that are named as splits, or the .tar or .parquet files in it."""
-    if is_file(path):
-        return [path]
+    """Return a packed file or table, the .npz files of a folder that are named as splits, or the tables in it."""
     if not is_folder(path):
-        return []
-    packed = [path / f"{name}.npz" for name in _SPLITS if is_file(path / f"{name}.npz")]
-    if packed or subfolders(path):
-        return packed
-    return sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
+        return [path] if path.suffix.lower() in (".npz", *_TABLES) and is_file(path) else []
+    packed = [path / f"{name}.npz" for name in SPLITS if is_file(path / f"{name}.npz")]
+    tables = [] if subfolders(path) else sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
+    return packed or tables
 
 
 def _find(parts: Mapping[str, Part], split: str, source: Source) -> Part:
@@ -239,10 +230,7 @@ def _find(parts: Mapping[str, Part], split: str, source: Source) -> Part:
         if name in parts:
             return parts[name]
     where = display_name(source) if isinstance(source, str | Path) else "the mapping"
-    raise InputError(
-        f"{where} has {name_some(list(parts))}, but no {split} split; valid: {', '.join(_SPLITS)}; "
-        "data without any split are divided 80/20"
-    )
+    raise InputError(f"{where} has {name_some(list(parts))}, but no {split} split; valid: {', '.join(SPLITS)}")
 
 
 def _divided(parts: Mapping[str, ImageDataset]) -> tuple[ImageDataset, ImageDataset]:
@@ -258,17 +246,14 @@ def _divided(parts: Mapping[str, ImageDataset]) -> tuple[ImageDataset, ImageData
 
 
 def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) -> int:
-    """Choose `image_size`; else 224 if an image has a longer side; else the smallest shorter side.
-
-    Headers are read until a side is over 224; images whose header is damaged do not count.
-    """
+    """Choose `image_size`; else 224 if a header tells of a longer side; else the smallest shorter side."""
     if image_size is not None:
         return check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)
     smallest = LARGEST
     for data in parts:
         for row in range(len(data)):
             with suppress(InputError):  # counted when it is decoded
-                sides = data.sides(row)
+                sides = stored_size(data.stored(row), data.names[row])
                 if max(sides) > LARGEST:
                     return LARGEST
                 smallest = min(smallest, *sides)

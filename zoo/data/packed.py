@@ -17,7 +17,6 @@ from zoo.errors import InputError, writing_to
 from zoo.files import replace_file
 
 Array = np.ndarray[Any, Any]
-
 _ARRAYS = ("images", "jpeg", "offsets", "labels", "classes", "names", "split")
 
 
@@ -25,10 +24,7 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
     """Open the splits of an .npz by their names; of one without an array `split`, all images as `WHOLE`.
 
     The file holds `images` (N, H, W, C) uint8, or `jpeg` (bytes of image files) and `offsets` (N + 1); `labels` (N,);
-    and maybe `classes`, `names` (N,) and `split` (N,). Other arrays are not read.
-
-    Raises:
-        InputError: there is no such file, it is something else, or its arrays do not fit together.
+    and maybe `classes`, `names` (N,) and `split` (N,). Raises `InputError` if it is damaged, or they do not fit.
     """
     where = display_name(path)
     with reading(where, "it must be an .npz with the arrays images, or jpeg and offsets, and labels"):
@@ -66,10 +62,9 @@ def _encoded(data: Array, offsets: Array, where: str) -> tuple[Callable[[int], b
 
 
 def write_pack(splits: Mapping[str, ImageSplit], out: Path) -> dict[str, Any]:
-    """Write decoded splits of the same classes into an .npz as `open_packed` reads it; the same images, the same bytes.
+    """Write decoded splits of the same classes into an .npz as `open_packed` reads it; raises `InputError`.
 
-    Raises:
-        InputError: the file cannot be written. Nothing half-written is left.
+    The same images make the same bytes.
     """
     parts = list(splits.values())
     pixels = torch.cat([part.pixels for part in parts if part.pixels is not None])

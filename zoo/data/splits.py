@@ -23,9 +23,6 @@ from zoo.progress import LONG, progress
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
-_NAMED = 5
-"""Damaged images that are named."""
-
 _AHEAD = 512
 """Images that are decoded ahead: enough to keep the threads busy, few enough to stop soon at an error."""
 
@@ -34,14 +31,10 @@ _AHEAD = 512
 class ImageSplit(Dataset[tuple[Tensor, int]]):
     """One split of a data set: a map-style torch data set of square images of one size, in a fixed order.
 
-    Args:
+    Attributes:
         data: the images.
-        transform: size, interpolation and crop.
         pixels: (n, 3, H, W) uint8, the images decoded; None to decode them whenever they are read.
         damaged: name → message of each image that could not be decoded so far.
-
-    Attributes:
-        data, pixels, damaged: as above.
         classes: names in label order.
         labels: (n,) int64.
         size: (height, width) of the images.
@@ -71,14 +64,7 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         return self._square(row) if self.pixels is None else self.pixels[row], int(self.labels[row])
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the images of those rows and their labels, in that order, without the damaged ones.
-
-        Args:
-            rows: (N,) int64, from 0 to `len(self) - 1`.
-
-        Returns:
-            (M, 3, H, W) uint8 and (M,) int64, M ≤ N.
-        """
+        """Return images (M, 3, H, W) uint8 and labels (M,) int64 of rows (N,), in that order, without damaged ones."""
         if self.pixels is not None:
             return self.pixels[rows], self.labels[rows]
         kept = list(self._decode(rows))
@@ -100,9 +86,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def damage_notes(self, which: str) -> list[str]:
         """Count and name the images that were left out so far; empty if all were sound."""
-        named = "; ".join([self.damaged[name] for name in sorted(self.damaged)][:_NAMED])
-        more = "; …" if len(self.damaged) > _NAMED else ""
-        return [f"{len(self.damaged)} damaged {which} images are left out: {named}{more}"] if named else []
+        told = [self.damaged[name] for name in sorted(self.damaged)][:5] + ["…"] * (len(self.damaged) > 5)
+        return [f"{len(self.damaged)} damaged {which} images are left out: {'; '.join(told)}"] if told else []
 
     def select(self, rows: Tensor) -> ImageSplit:
         """Return those rows alone."""
@@ -146,10 +131,6 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 class DataSplits:
     """Images to learn from and images to be measured on, with the same classes.
 
-    Attributes:
-        train: to learn from.
-        val: to be measured on.
-
     Raises:
         InputError: their classes differ.
     """
@@ -159,10 +140,7 @@ class DataSplits:
 
     def __post_init__(self) -> None:
         if self.val.classes != self.train.classes:
-            raise InputError(
-                f"the validation split has the classes {', '.join(self.val.classes)}, "
-                f"the training split {', '.join(self.train.classes)}; they must be the same, in the same order"
-            )
+            raise InputError("the splits have other classes, or another order of them; they must be the same")
 
 
 def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -> Generator[Read, None, None]:
@@ -178,9 +156,6 @@ def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -
         threads.shutdown(cancel_futures=True)
 
 
-# Drawing --------------------------------------------------------------------------------------------------------------
-
-
 _LIMIT_SEED = 453_097_933
 """Fixed, so that samples and the figures measured on them are the same in every run."""
 
@@ -188,8 +163,7 @@ _LIMIT_SEED = 453_097_933
 def limit_images(data: ImageSplit, images: int | None) -> ImageSplit:
     """Return as many images, drawn class by class in turn, the same ones in every run; all for None.
 
-    Raises:
-        InputError: fewer than one a class, or more than there are.
+    Raises `InputError` for fewer than one a class, or more than there are.
     """
     if images is None or images == len(data):
         return data

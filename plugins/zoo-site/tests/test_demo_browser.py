@@ -18,7 +18,7 @@ from site_helpers import PHONE, look
 from zoo_site.demo import TALL_FIRST, Demo
 
 from zoo.catalog import Preprocessing
-from zoo.data.images import Transform, fit, read_image, sample_photographs
+from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.encoders.bitplanes import bit_planes
 
 pytestmark = pytest.mark.slow  # each opens a page of 7 MB
@@ -58,8 +58,12 @@ def seen(page: Page) -> np.ndarray:
     return np.array(page.eval_on_selector("#input", PIXELS), dtype=np.uint8).reshape(SIZE, SIZE, 3)
 
 
+def fit(image: Image.Image, size: int) -> np.ndarray:
+    return Transform(Preprocessing(size=size)).square(image).permute(1, 2, 0).numpy()
+
+
 def prepared(file: Path) -> np.ndarray:
-    return np.asarray(fit(read_image(file), SIZE, "bicubic"))
+    return fit(read_image(file), SIZE)
 
 
 def test_resizing_is_pillows_to_the_last_bit(demo: Page) -> None:
@@ -69,7 +73,7 @@ def test_resizing_is_pillows_to_the_last_bit(demo: Page) -> None:
         text = base64.b64encode(levels.tobytes()).decode()
         for size in (SIZE, 48):
             ours = np.array(demo.evaluate(RESIZE, [text, width, height, size, TALL_FIRST]), dtype=np.uint8)
-            pillows = np.asarray(fit(Image.fromarray(levels), size, "bicubic"))
+            pillows = fit(Image.fromarray(levels), size)
             np.testing.assert_array_equal(ours, pillows.flatten(), err_msg=f"{width} by {height}")
 
 
