@@ -286,7 +286,7 @@ def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path:
     run = training(data, tmp_path)
 
     def fail(*_: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes.")
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
     run.network.register_forward_hook(fail)
     with pytest.raises(MemoryLimitError, match="--batch-size 4"):

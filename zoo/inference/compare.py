@@ -13,7 +13,7 @@ from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
-from zoo.errors import HubError, InputError, ModelNameError, WeightError
+from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import profile
 from zoo.progress import progress
@@ -117,21 +117,18 @@ def _shape_of(opened: OpenedModel) -> tuple[int, int] | None:
 def _with_controls(
     names: Sequence[str], controls: bool, **places: Unpack[Places]
 ) -> list[tuple[OpenedModel, OpenedModel | None]]:
-    """List each model once, followed by its control unless that one was named itself; a control with its hybrid."""
+    """List each model once, followed by its control unless one was named itself; a control with its hybrid."""
     asked = {opened.loads: opened for opened in (open_model(name, listed=True, **places) for name in names)}
     chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}
     for opened in asked.values():
         chosen[opened.loads] = opened, None
         control = _control_of(opened) if controls else None
-        if control is not None and not any(_stands_for(model, control, opened) for model in asked.values()):
+        if control is None:
+            continue
+        same = [model for model in asked.values() if model.spec.untagged() == control.spec.untagged()]
+        if not any(_share_data(model.weight, opened.weight) for model in same):
             chosen.setdefault(control.loads, (control, opened))
     return list(chosen.values())
-
-
-def _stands_for(model: OpenedModel, control: OpenedModel, hybrid: OpenedModel) -> bool:
-    """Return whether a model that was named is a control of the hybrid: of the same variant, and of the same data."""
-    same = model.spec.untagged() == control.spec.untagged()
-    return same and (model.weight is None or hybrid.weight is None or _share_data(model.weight, hybrid.weight))
 
 
 def _control_of(opened: OpenedModel) -> OpenedModel | None:
@@ -140,22 +137,18 @@ def _control_of(opened: OpenedModel) -> OpenedModel | None:
     variant = family.control(dict(opened.spec.fields))
     if variant is None:
         return None
-    untrained = open_model(variant, **opened.places)
-    weight = opened.weight
-    if weight is None:
+    untrained, weight = open_model(variant, **opened.places), opened.weight
+    listed = opened.catalog.weights_of(untrained.spec) if weight else []
+    alike = [record.name for record in listed if weight and _share_data(record, weight)]
+    if weight is None or not alike:
         return untrained
-    listed = [record.name for record in opened.catalog.weights_of(untrained.spec)]
-    for name in filter(None, (weight.control, *listed)):
-        try:
-            control = open_model(name, listed=True, **opened.places)
-        except (ModelNameError, WeightError, HubError):  # it was moved, or its distribution is not installed
-            continue
-        if control.weight is not None and _share_data(control.weight, weight):
-            return control
-    return untrained
+    return open_model(weight.control if weight.control in alike else alike[0], **opened.places)
 
 
-def _share_data(one: StoredWeight, other: StoredWeight) -> bool:
+def _share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:
+    """Return whether two weights are of the same data; an untrained network fits any."""
+    if one is None or other is None:
+        return True
     return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
 
 

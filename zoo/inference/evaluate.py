@@ -18,7 +18,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.data import DataOptions, ImageSplit, load_data, load_split
 from zoo.data.datasets import InHand, name_some, open_in_hand
-from zoo.data.images import Transform
+from zoo.data.images import Transform, display_name, reading
 from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
 from zoo.errors import InputError, MemoryLimitError, missing_extra
@@ -32,8 +32,6 @@ try:
     from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 except ModuleNotFoundError as error:
     raise missing_extra(error, "measuring accuracy", "train") from error
-
-METRIC_DIGITS = 4
 
 MOST = 250
 """Images at once of at most 64×64 pixels, and of larger ones as many as have the same pixels. The released weights were
@@ -170,7 +168,7 @@ def _metrics(classes: int, shared: bool) -> MetricCollection:
 def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float]:
     """Return top-k, and the loss, to four digits."""
     loss = {} if tops_alone else {"loss": evaluation.loss}
-    return {name: round(value, METRIC_DIGITS) for name, value in (evaluation.top | loss).items()}
+    return {name: round(value, 4) for name, value in (evaluation.top | loss).items()}
 
 
 @contextmanager
@@ -180,16 +178,14 @@ def telling_shortage(
     """Make a `MemoryLimitError` of running out of memory; `option` sets the number of images."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        words = ("DefaultCPUAllocator", "not enough memory", "bad_alloc")  # of torch on the CPU
-        short = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in str(error) for word in words)
-        if not short:
+    except RuntimeError as error:
+        from accelerate.utils.memory import should_reduce_batch_size
+
+        if not should_reduce_batch_size(error):
             raise
-        reason = str(error).partition("\n")[0] or type(error).__name__  # without the rest of torch's advice
         advice = f"choose {option} {images // 2} or less" if images > 1 else "choose smaller images"
         raise MemoryLimitError(
-            f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels at once need more memory than there is "
-            f"({reason}); {advice}"
+            f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels need more memory than there is; {advice}"
         ) from error
 
 
@@ -254,8 +250,7 @@ def measure_weight(
     """
     options = options or DataOptions()
     opened = open_model(name, required=True, **places)
-    named = data if isinstance(data, str | Path) else open_in_hand(data)
-    images, notes = _load(opened, named, split, options)
+    images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_hand(data), split, options)
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device))
     evaluation = evaluate(model, images, batch_size=batch_size)
@@ -263,9 +258,8 @@ def measure_weight(
     without = [score["name"] for score in evaluation.scores() if not score["images"]]
     if without:
         notes.append(f"no images of {len(without)} classes that the model knows: {name_some(without)}")
-    sha256, recorded = str(model.pretrained_cfg.get("sha256", "")), {}
-    if opened.weight is not None:
-        sha256, recorded = opened.weight.sha256, opened.weight.metrics
+    recorded = opened.weight.metrics if opened.weight else {}
+    sha256 = opened.weight.sha256 if opened.weight else str(model.pretrained_cfg.get("sha256", ""))
     return Measurement(opened.weight_name, sha256, recorded, images.origin, evaluation, tuple(notes))
 
 
@@ -283,12 +277,8 @@ def _load(
 
 def _trained_on(opened: OpenedModel) -> str | None:
     """Return the data of the run whose folder was opened, as its run.json identifies them; None without one."""
-    if not isinstance(opened.source, LocalFolder):
+    file = opened.source.path / RUN if isinstance(opened.source, LocalFolder) else None
+    if file is None or not file.is_file():
         return None
-    file = opened.source.path / RUN
-    if not file.is_file():
-        return None
-    try:
+    with reading(display_name(file), "`zoo train` writes it again"):
         return str(json.loads(file.read_text(encoding="utf-8"))["asked"]["data"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({type(error).__name__}); `zoo train` writes it again") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +24,9 @@ from zoo.weights import labels_of, stated_preprocessing
 
 ImageSource: TypeAlias = Path | str | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""
+
+_Named = tuple[Path | str, Path | Image.Image | Tensor]
+"""An image that is still to be prepared, behind its path, or `image 3` if it has none."""
 
 
 @final
@@ -58,12 +60,7 @@ class Prediction:
 @final
 @dataclass(frozen=True)
 class Failure:
-    """A file without a prediction.
-
-    Attributes:
-        file: as it was given.
-        error: the reason, naming the file.
-    """
+    """A file without a prediction, as it was given; `error` is the reason, naming it."""
 
     file: Path | str
     error: str
@@ -159,13 +156,7 @@ def unwrapped(model: object, function: str) -> ImageClassifier:
     """Return the network in `torch.compile` or DataParallel, or itself; raises `OptionError` for anything else."""
     wrapped = model
     while isinstance(wrapped, nn.Module) and not isinstance(wrapped, ImageClassifier):
-        dynamo = sys.modules.get("torch._dynamo")  # nothing is compiled before that is imported
-        if isinstance(wrapped, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            wrapped = wrapped.module
-        elif dynamo is not None and isinstance(wrapped, dynamo.OptimizedModule):
-            wrapped = wrapped._orig_mod
-        else:
-            break
+        wrapped = getattr(wrapped, "_orig_mod", getattr(wrapped, "module", None))
     if not isinstance(wrapped, ImageClassifier):
         raise OptionError(f"{function} takes a network of the zoo or a name, not {type(model).__name__}")
     return wrapped
@@ -177,11 +168,7 @@ def iterate_answers(
     top: int = 3,
     batch_size: int = PREDICTED_AT_ONCE,
 ) -> Iterator[Prediction | Failure]:
-    """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does.
-
-    Images are read in threads ahead of the network, which runs in eval mode and without gradients; its modes are
-    restored after each batch.
-    """
+    """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does."""
     for what, value in (("top", top), ("batch_size", batch_size)):
         if value < 1:
             raise InputError(f"{what}={value} is out of range; valid: 1 or more")
@@ -216,12 +203,8 @@ def _predict(
 
 def _logits(model: ImageClassifier, images: Sequence[Tensor]) -> Tensor:
     """N times (3, H, W) → (N, classes) float32 on the CPU."""
-    shapes = {tuple(image.shape) for image in images}
-    if len(shapes) > 1:
-        raise InputError(
-            f"tensors of the shapes {', '.join(map(str, sorted(shapes)))} do not make one batch; bring them to one "
-            "size by zoo.transform(model), or give each its own call"
-        )
+    if len({image.shape for image in images}) > 1:
+        raise InputError("tensors of several shapes do not make one batch; give each its own call")
     weights = next(model.parameters())
     with model.evaluating():
         logits: Tensor = model(torch.stack(list(images)).to(weights.device, weights.dtype))
@@ -245,15 +228,9 @@ def _answers(
 # Images of any form ---------------------------------------------------------------------------------------------------
 
 
-_Named = tuple[Path | str, Path | Image.Image | Tensor]
-"""An image that is still to be prepared, behind its path, or `image 3` if it has none."""
-
-
 def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[_Named]:
     """Yield every single image, in order: folders are walked, batches are taken apart; raises `InputError`."""
-    several = not isinstance(images, Path | str | Image.Image | np.ndarray | Tensor)
-    if several and not isinstance(images, Iterable):
-        raise InputError(f"images are paths, PIL images, arrays or tensors, not {type(images).__name__}")
+    several = isinstance(images, Iterable) and not isinstance(images, str | np.ndarray | Tensor)
     number = 0
     for source in images if several else [images]:  # type: ignore[union-attr]
         for image in _single(source, f"image {number}"):
@@ -261,29 +238,19 @@ def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[_Named]
             number += 1
 
 
-def _single(source: Any, name: str) -> Iterable[Path | Image.Image | Tensor]:
+def _single(source: Any, name: str) -> Iterator[Path | Image.Image | Tensor]:
     if isinstance(source, Path | str):
-        return find_images([source])
-    if isinstance(source, Image.Image):
-        return [source]
-    if isinstance(source, np.ndarray):
-        return _from_array(source, name)
-    if isinstance(source, Tensor):
-        return _from_tensor(source, name)
-    raise InputError(f"{name} is a {type(source).__name__}; valid: a path, a PIL image, an array or a tensor")
-
-
-def _from_array(array: np.ndarray[Any, Any], name: str) -> Iterator[Image.Image]:
-    single = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in CHANNELS)
-    for image in [array] if single or array.ndim not in (3, 4) else array:
-        yield from_levels(image, name)
-
-
-def _from_tensor(tensor: Tensor, name: str) -> Iterator[Image.Image | Tensor]:
-    if tensor.dim() not in (3, 4) or not (tensor.dtype == torch.uint8 or tensor.is_floating_point()):
+        yield from find_images([source])
+    elif isinstance(source, Image.Image):
+        yield source
+    elif isinstance(source, np.ndarray):
+        batch = source.ndim == 4 or (source.ndim == 3 and source.shape[2] not in CHANNELS)
+        for levels in source if batch else [source]:
+            yield from_levels(levels, name)
+    elif isinstance(source, Tensor) and source.dim() in (3, 4):
+        for image in source if source.dim() == 4 else [source]:
+            yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
+    else:
         raise InputError(
-            f"{name} is a tensor {tuple(tensor.shape)} of {tensor.dtype}; valid: (C, H, W) or (N, C, H, W), of uint8 "
-            "levels, or of floats that zoo.transform made"
+            f"{name} is a {type(source).__name__}; valid: a path, a PIL image, an array, a tensor of 3 or 4 dimensions"
         )
-    for image in tensor[None] if tensor.dim() == 3 else tensor:
-        yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)

@@ -22,9 +22,6 @@ from zoo.errors import InputError, check_target, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_file
 
-UNTRAINED_SIZE = SMALL_IMAGE_SIZE
-"""Pixels a side that a network without weights is shown, unless it needs more."""
-
 COLOURS = {"ann": "#0072B2", "has8": "#D55E00", "sew": "#009E73", "snn": "#CC79A7"}
 """Family → its colour in every picture and on the site, of Okabe and Ito's palette."""
 
@@ -54,15 +51,13 @@ def network_to_show(
 ) -> tuple[ImageClassifier, Preprocessing, str]:
     """Return the network of a name, the preparation of its images, and its weights in words; raises as `create_model`.
 
-    `places` are `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
+    A network without weights is shown 32 pixels a side, unless it needs more.
     """
     place = usable_device(device)
     opened = open_model(name, listed=True, **places)
     network = opened.build_settled().to(place)  # built on the CPU: untrained, it is the same everywhere
-    if opened.weight is not None:
-        return network, opened.weight.preprocessing, opened.weights_in_words
-    size = max(UNTRAINED_SIZE, network.min_image_size)
-    return network, Preprocessing(size=size), opened.weights_in_words
+    untrained = Preprocessing(size=max(SMALL_IMAGE_SIZE, network.min_image_size))
+    return network, opened.weight.preprocessing if opened.weight else untrained, opened.weights_in_words
 
 
 @final
@@ -131,18 +126,13 @@ def watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], Non
         yield
 
 
-NOISE = "The low planes look like noise: they hold the last bits of each pixel, which change from pixel to pixel."
-"""Caption of the planes of a binary code."""
-
-
-def is_binary(code: str) -> bool:
-    """Return whether planes are the bits of the input."""
-    return code in (BINARY_LSB_FIRST, BINARY_MSB_FIRST)
+_ENDS = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}
+_NOISE = "The low planes look like noise: they hold the last bits of each pixel, which change from pixel to pixel."
 
 
 def plane_captions(code: str, count: int) -> list[str]:
     """Return a caption for each of T planes; those of a binary code name both ends."""
-    ends = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}.get(code)
+    ends = _ENDS.get(code)
     captions = [f"plane {t}" if ends else f"timestep {t}" for t in range(count)]
     if ends and count > 1:
         captions[0] += f" ({ends[0]} significant)"
@@ -166,7 +156,7 @@ def draw(
     told = top + _tile(_INPUT, size) + _CAPTION + _GAP
     key = told + len(prediction) * _ROW + _GAP * bool(prediction)
     below = top + rows * (tile + _CAPTION + _GAP)
-    chart = max(below + _ROW * is_binary(recording.code), key + _KEY) + _GAP
+    chart = max(below + _ROW * (recording.code in _ENDS), key + _KEY) + _GAP
     picture = Image.new("RGB", (_WIDTH, chart + 84 + len(recording.rates) * _ROW + _MARGIN), "white")
     pen = _Pen(picture)
     pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
@@ -183,8 +173,8 @@ def draw(
     for t, caption in enumerate(plane_captions(recording.code, count)):
         corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
         pen.tile(corner, recording.planes[t], tile, caption)
-    if is_binary(recording.code):
-        pen.text((left, below - _GAP // 2), NOISE, 14, _FAINT, width=_WIDTH - left - _MARGIN)
+    if recording.code in _ENDS:
+        pen.text((left, below - _GAP // 2), _NOISE, 14, _FAINT, width=_WIDTH - left - _MARGIN)
     _draw_rates(pen, chart, recording)
     return picture
 
@@ -243,14 +233,11 @@ class _Pen:
         width: int | None = None,
         anchor: str = "la",
     ) -> None:
-        """Write one line, shortened in the middle to `width` pixels."""
+        """Write one line, cut to `width` pixels."""
         font = self._fonts.setdefault(size, ImageFont.load_default(size))
-        text = text.encode("ascii", "replace").decode("ascii")
-        length = len(text)
-        line = text
-        while width is not None and length > 4 and self.draw.textlength(line, font) > width:
-            length -= 1
-            line = f"{text[: length // 2]}...{text[len(text) - (length - length // 2) :]}"
+        line = text.encode("ascii", "replace").decode("ascii")
+        while width is not None and self.draw.textlength(line, font) > width:
+            line = f"{line[:-4]}..."
         self.draw.text(place, line, fill=colour, font=font, anchor=anchor)
 
     def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:
@@ -262,7 +249,7 @@ class _Pen:
 
 
 def save_picture(picture: Image.Image, out: Path, force: bool = False) -> None:
-    """Write a PNG, whole or not at all; raises `InputError` if it exists and `force` is not set, or on a full disk."""
+    """Write a PNG; raises `InputError` if it exists and `force` is not set, or on a full disk."""
     check_target(out, ".png", force)
     with writing_to(out):
         replace_file(out, lambda file: picture.save(file, "PNG"))
