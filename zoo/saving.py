@@ -6,8 +6,7 @@ import hashlib
 import re
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -19,26 +18,23 @@ from torch import Tensor
 from zoo import weights
 from zoo.catalog import Conversion, Figures, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.converter import Converted, Converter, HubFile, Stated
+from zoo.contracts.converter import Converted, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.errors import ComponentError, ModelNameError, OptionError, SaveError, WeightError, ZooError, shorten, suggest
+from zoo.errors import ModelNameError, OptionError, SaveError, WeightError, shorten, suggest
 from zoo.factory import build_model, describe_model
 from zoo.files import is_file, replace_files, write_folder
 from zoo.hub.read import Hub
 from zoo.names import TAG, HubRepository, Options, check_repository, check_revision
 from zoo.profiling import count_cost
-from zoo.registry import NOTEBOOK, Component, Registry, default_registry, parse_name, providers_of
+from zoo.registry import NOTEBOOK, Registry, default_registry, parse_name, providers_of
 
 NOT_STATED = "not stated"
 """Stands in a record for what its owner has not said."""
 DEFAULT_TAG = "saved"
-CONVERTED_TAG = "converted"
 MAX_DOWNLOAD = 1 << 30
 """Bytes of a checkpoint that is downloaded: twice as much as a ResNet-152 in double precision."""
 
 _UNSTATED = dict.fromkeys(("license", "dataset", "dataset_license", "dataset_attribution"), NOT_STATED)
-_FORBIDDEN = re.compile(r"Unsupported global: GLOBAL (\S+)")
-"""Words of torch's restricted reader about a name that is not on its list."""
 
 
 # Folders
@@ -61,10 +57,7 @@ class ModelFolder:
         """Write a new or empty folder; it is complete, or as it was.
 
         `overwrite` replaces these files in a folder that may hold others. If that is interrupted, the folder loads as
-        before or as afterwards, or is refused, since its config names other weights.
-
-        Raises:
-            SaveError: it holds files already, or cannot be written.
+        before or as afterwards, or is refused, since its config names other weights. Raises `SaveError`.
         """
         try:
             if overwrite:
@@ -78,13 +71,8 @@ class ModelFolder:
 
 def check_new_folder(path: Path) -> None:
     """Raise `SaveError` if something would be written over."""
-    try:
-        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    except OSError as error:
-        raise SaveError(f"{path} cannot be read ({error.strerror}); name another folder") from error
-    if taken:
-        what = "is not empty" if path.is_dir() else "is a file"
-        raise SaveError(f"{path} {what}; name a folder that is empty or does not exist yet")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise SaveError(f"{path} is a file or not empty; name a folder that is empty or does not exist yet")
 
 
 def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
@@ -107,21 +95,14 @@ def measure(model: ImageClassifier, image_size: int) -> Figures:
 
 
 def without_folders(text: str) -> str:
-    """Shorten absolute paths in a text to their last part: a card is read on other machines.
-
-    Example:
-        >>> without_folders("trained on /home/ann/photos: 60 images of 3 classes; measured on ~/more/val.npz")
-        'trained on photos: 60 images of 3 classes; measured on val.npz'
-    """
+    """Shorten paths in a text to their last part, `/home/ann/photos` to `photos`: a card is read on other machines."""
     return re.sub(r"(?<!\S)(?:~|\.{1,2}|[A-Za-z]:)?[/\\](?:[^/\\:;,]+[/\\])*([^/\\:;,]+)", r"\1", text)
 
 
 def check_tag(tag: str) -> str:
     """Return `tag` if a weight may have it; raises `ModelNameError`."""
     if not TAG.fullmatch(tag):
-        raise ModelNameError(
-            f"tag {shorten(tag)} is not valid; lower-case letters and digits, after the first '-' and '_' too"
-        )
+        raise ModelNameError(f"tag {shorten(tag)} is not valid; lower-case letters and digits, then '-' and '_' too")
     return tag
 
 
@@ -143,10 +124,7 @@ def make_folder(
         options: of components, by their kind.
         **stated: fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
 
-    Raises:
-        SaveError: no tag, labels that are not the classes, or a field that the schema refuses.
-        WeightError: not a safetensors file, or not of that model.
-        ModelNameError: the name is wrong.
+    Raises `SaveError`, `WeightError` and `ModelNameError` as `save` does.
     """
     spec = parse_name(name, registry).with_options(options or {})
     if spec.tag is None:
@@ -246,8 +224,6 @@ def save(
         InputError: the image size is too small for the network.
         OptionError: `model` is not a network of the zoo.
     """
-    if not overwrite:
-        check_new_folder(Path(folder))
     stated: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
     made = describe_saved(model, labels, tag, image_size, registry, **stated)
     made.write(Path(folder), overwrite=overwrite)
@@ -318,21 +294,18 @@ def convert(
         **options: of the converter, such as `encoder` and `decoder`.
 
     Raises:
-        UnknownComponentError, ComponentError: no such converter, or it is broken.
+        UnknownComponentError, ComponentError: no such converter, or it cannot be imported.
         OptionError, InputError, ModelNameError, CompositionError: the options, or their values, make no model.
         WeightError, HubError: the checkpoint cannot be read without running code, is of another kind, or not found.
         SaveError: `out` exists, or cannot be written. Nothing half-written remains.
     """
     check_new_folder(out)
     registry = registry or default_registry()
-    component = registry.find("converter", converter)
-    kind = component.load()
+    kind = registry.load("converter", converter)
     for option in sorted(options.keys() - kind.options):
-        raise OptionError(f"converter {component.name!r} has no option {option!r}{suggest(option, kind.options)}")
-    path = Path(checkpoint)
-    with _blaming(component, str(checkpoint)):
-        made: Converter = kind(**options)
-        located = None if is_file(path) else made.locate(str(checkpoint))
+        raise OptionError(f"converter {converter!r} has no option {option!r}{suggest(option, kind.options)}")
+    path, made = Path(checkpoint), kind(**options)
+    located = None if is_file(path) else made.locate(str(checkpoint))
     if located is None:
         state, arch = read_foreign(path)
         origin, called, name = str(path), [path.stem, *([arch] if arch else ())], ""
@@ -340,12 +313,14 @@ def convert(
     else:
         origin, state, file = _download(located, Hub(endpoint, cache_dir, token))
         called, name = [str(checkpoint)], str(checkpoint)
-    with _blaming(component, origin):
+    try:
         for each in called:
             made.check_name(each)
         converted = made.convert(state)
         stated = made.describe(converted, name)
-        converted = replace(converted, note=" ".join(filter(None, (converted.note, stated.note))))
+    except WeightError as error:
+        raise WeightError(f"{origin} cannot be converted by {converter!r}: {error}") from error
+    converted = replace(converted, note=" ".join(filter(None, (converted.note, stated.note))))
     fold_converted(converted, origin, registry, image_size, stated, file).write(out)
     return converted
 
@@ -366,7 +341,7 @@ def fold_converted(
     described = describe_model(spec, converted.num_classes, converted.in_chans, registry)
     weights.check_fit(converted.state, described, f"the checkpoint {origin}")
     return make_folder(
-        str(spec.tagged(CONVERTED_TAG)),
+        str(spec.tagged("converted")),
         weights.pack(converted.state, spec),
         origin,
         registry,
@@ -384,20 +359,6 @@ def fold_converted(
         recipe="converted",
         converted=file,
     )
-
-
-@contextmanager
-def _blaming(component: Component, origin: str) -> Iterator[None]:
-    """Name the converter in its errors; what a plugin raises beside the zoo's own is its own defect."""
-    try:
-        yield
-    except WeightError as error:
-        raise WeightError(f"{origin} cannot be converted by {component.name!r}: {error}") from error
-    except ZooError:
-        raise
-    except Exception as error:
-        said = f"fails on {origin} with {type(error).__name__}: {error}"
-        raise ComponentError(f"converter {component.name!r} of {component.origin} {said}") from error
 
 
 def _download(file: HubFile, hub: Hub) -> tuple[str, dict[str, Tensor], Conversion]:
@@ -419,14 +380,12 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
     Raises:
         WeightError: no such file, unreadable, holding anything but tensors, or needing code to be read.
     """
-    content = _read_content(path)
-    state, arch = content, ""
-    if isinstance(content, Mapping):
-        arch = str(content.get("arch", ""))
-        nested = (content[entry] for entry in ("state_dict", "model") if isinstance(content.get(entry), Mapping))
-        state = next(nested, content)
-    if not isinstance(state, Mapping) or not state:
-        raise WeightError(f"{path} holds no tensors but {type(state).__name__}; save model.state_dict(), convert that")
+    read = _read_content(path)
+    content = read if isinstance(read, Mapping) else {}
+    nested = (content[entry] for entry in ("state_dict", "model") if isinstance(content.get(entry), Mapping))
+    state = next(nested, content)
+    if not state:
+        raise WeightError(f"{path} holds no state dict; save model.state_dict(), convert that")
     for key, value in state.items():
         if not isinstance(key, str) or not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
             raise WeightError(
@@ -434,7 +393,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
                 "alone, or such a dict under 'state_dict' or 'model'"
             )
     prefix = "module." if all(key.startswith("module.") for key in state) else ""
-    return {key.removeprefix(prefix): value.detach() for key, value in state.items()}, arch
+    return {key.removeprefix(prefix): value.detach() for key, value in state.items()}, str(content.get("arch", ""))
 
 
 def _read_content(path: Path) -> Any:
@@ -448,7 +407,7 @@ def _read_content(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of other pickle protocols and of TorchScript, which both end below
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted reader raise anything at all
-        asked = _FORBIDDEN.search(str(error))
+        asked = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # of torch's restricted reader
         reason = f"it asks for {asked[1]}" if asked else type(error).__name__
         raise WeightError(
             f"{path} is damaged, or needs code to be run, which the zoo refuses ({reason}); "

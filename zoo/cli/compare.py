@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.cli.options import DATA_HELP, DataRoot, Device, Json, model_reference
-from zoo.cli.output import in_units, rich_console, say
-from zoo.contracts.sizes import COMPARED_ON, MAX_PROFILED_SIZE
+from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
+from zoo.cli.output import in_units, print_rows, say
+from zoo.contracts.sizes import COMPARED_ON
 from zoo.errors import printable
 
 if TYPE_CHECKING:
@@ -21,13 +21,10 @@ if TYPE_CHECKING:
 def compare_command(
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="NAME", help="Models, as `zoo list` names them; folders of `zoo train`; hf-hub:ORG/NAME."
-        ),
+        typer.Argument(metavar="NAME", help="Models, as `zoo list` names them; folders of models; hf-hub:ORG/NAME."),
     ],
     data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help=f"Images to count spikes and energy on. {DATA_HELP}"),
+        str | None, typer.Option(metavar="DATA", help=f"Images to count spikes and energy on. {DATA_HELP}")
     ] = None,
     evaluate: Annotated[
         bool, typer.Option("--eval", help="Measure top-1 on the labelled images of DATA too; needs the extra train.")
@@ -35,15 +32,8 @@ def compare_command(
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many images of DATA spikes and energy are counted on.")
     ] = COMPARED_ON,
-    image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS", min=1, max=MAX_PROFILED_SIZE, help="Pixels a side.  (default: each weight's own, or 224)"
-        ),
-    ] = None,
-    no_controls: Annotated[
-        bool, typer.Option("--no-controls", help="Leave out the networks without spikes that stand beside the hybrids.")
-    ] = False,
+    image_size: ImageSize = None,
+    no_controls: Annotated[bool, typer.Option("--no-controls", help="Leave out the networks without spikes.")] = False,
     data_root: DataRoot = None,
     device: Device = "cpu",
     as_json: Json = False,
@@ -76,21 +66,15 @@ def compare_command(
 
 def _print(rows: list[ComparedModel]) -> None:
     """Print a letter for each model, then a line for each figure: names are too long for columns."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     letters = [ascii_uppercase[i % 26] * (i // 26 + 1) for i in range(len(rows))]
     for number, (row, letter) in enumerate(zip(rows, letters, strict=True)):
         order = [*range(number + 1, len(rows)), *range(number)]  # a control that was not named stands right behind
         control = next((letters[i] for i in order if rows[i].name.partition(".")[0] == row.control), "")
         say(f"{letter}  {printable(row.name)} ({row.weights}{f', control: {control}' if control else ''})")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for letter in letters:
-        table.add_column(letter, justify="right")
-    for label, values in _figures(rows).items():
-        table.add_row(label, *(value or "–" for value in values))
-    rich_console().print(table)
+    say("")
+    figures = _figures(rows).items()
+    print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in figures], as_json=False)
+    say("")
     for note in _notes(rows, letters):
         say(note)
 

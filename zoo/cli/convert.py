@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from zoo.cli.options import Json, key_values
 from zoo.cli.output import counted, say
-from zoo.contracts.sizes import MAX_IMAGE_SIZE
 
 
 def convert_command(
-    converter: Annotated[
-        str, typer.Argument(metavar="CONVERTER", help="The converter: timm, torchvision, or a plugin's.")
-    ],
+    converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="timm, torchvision, or one of a plugin.")],
     checkpoint: Annotated[
         str,
         typer.Argument(
@@ -26,20 +23,12 @@ def convert_command(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is empty or does not exist yet.")],
-    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="The encoder that it was trained with.")] = None,
-    decoder: Annotated[str | None, typer.Option(metavar="NAME", help="The decoder that it was trained with.")] = None,
     image_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS",
-            min=1,
-            max=MAX_IMAGE_SIZE,
-            help="Pixels a side that it was trained with.  (default: what its publisher states, or 32)",
-        ),
+        int | None, typer.Option(metavar="PIXELS", help="Pixels a side.  (default: what its publisher states, or 32)")
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any other option of the converter; may be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the converter, as encoder=ste; repeatable."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,11 +42,8 @@ def convert_command(
     """
     from zoo.saving import convert
 
-    coding = {"encoder": encoder, "decoder": decoder}
-    options = {name: value for name, value in coding.items() if value is not None} | key_values(
-        settings or [], "KEY=VALUE"
-    )
-    converted = convert(converter, checkpoint, out, image_size=image_size, token=None, registry=None, **options)
+    options: dict[str, Any] = key_values(settings or [], "KEY=VALUE")
+    converted = convert(converter, checkpoint, out, image_size=image_size, **options)
     row = {
         "name": converted.spec_name,
         "num_classes": converted.num_classes,

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo.cli.options import DATA_HELP, DataRoot, Device, Json, model_reference
+from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
 from zoo.cli.output import print_rows, say
-from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.kernels.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.inference.evaluate import Measurement
-
-_TABLE = 50
-"""Classes up to which all are listed; above, those with the lowest recall."""
 
 
 def eval_command(
@@ -28,27 +24,20 @@ def eval_command(
         ),
     ],
     data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)],
-    split: Annotated[
-        Literal["train", "val"], typer.Option(help="The split to measure, if the data have both.")
-    ] = "val",
+    split: Annotated[Literal["train", "val"], typer.Option(help="The split to measure, if there are two.")] = "val",
     batch_size: Annotated[
         int | None,
         typer.Option(
             "--eval-batch-size",
             min=1,
             metavar="N",
-            help="Images at once. Another number rounds differently, which flips bit planes: up to 0.2 of a hybrid's "
-            "logit.  (default: 250; fewer if they are larger than 64×64 pixels)",
+            help="Images at once. Another number flips bit planes: up to 0.2 of a hybrid's logit.  (default: 250; "
+            "fewer if they are larger than 64×64 pixels)",
         ),
     ] = None,
     device: Device = "cpu",
-    image_size: Annotated[
-        int | None,
-        typer.Option(metavar="PIXELS", min=1, max=MAX_IMAGE_SIZE, help="Pixels a side.  (default: the weight's own)"),
-    ] = None,
-    limit_images: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Measure N images only, as many of every class.")
-    ] = None,
+    image_size: ImageSize = None,
+    limit_images: Annotated[int | None, typer.Option(metavar="N", help="Measure N images, all classes alike.")] = None,
     data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
@@ -89,26 +78,20 @@ def _print(measured: Measurement) -> None:
     for name, value in evaluation.top.items():
         known = f"   recorded {recorded[name]:.4f}" if name in recorded else ""
         say(f"{name:<6} {value:9.4f} %{known}")
-    scores, title = evaluation.scores(), "classes"
-    if len(scores) > _TABLE:
-        found = [score for score in scores if score["recall"] is not None]
-        scores = sorted(found, key=lambda score: score["recall"])[:_TABLE]
-        title = f"the {_TABLE} classes with the lowest recall, of {len(evaluation.classes):,}"
+    found = [score for score in evaluation.scores() if score["images"]]
+    worst = sorted(found, key=lambda score: score["recall"])[:50]
+    title = f"the {len(worst)} classes with the lowest recall, of {len(evaluation.classes):,}"
     say(f"loss   {evaluation.loss:9.4f}", "", title, sep="\n")
     figures = [
         {
             "class": score["name"],
             "images": f"{score['images']:,}",
-            "precision, %": _two_digits(score["precision"]),
-            "recall, %": _two_digits(score["recall"]),
+            "precision, %": "" if score["precision"] is None else f"{score['precision']:.2f}",
+            "recall, %": f"{score['recall']:.2f}",
         }
-        for score in scores
+        for score in worst
     ]
     print_rows(figures, as_json=False)
     say("", "the most frequent mistakes", sep="\n")
     mistakes = evaluation.mistakes()
     print_rows([{"true": true, "predicted": wrong, "images": str(count)} for true, wrong, count in mistakes], False)
-
-
-def _two_digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"

@@ -30,24 +30,15 @@ def export_command(
     image_size: ImageSize = None,
     batch: Annotated[
         str | None,
-        typer.Option(
-            metavar=f"N|{ANY_BATCH}", help=f"Images at once; {ANY_BATCH} takes any number. ONNX only.  (default: 1)"
-        ),
+        typer.Option(metavar=f"N|{ANY_BATCH}", help=f"Images at once; {ANY_BATCH}: any. ONNX only.  (default: 1)"),
     ] = None,
     block: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="MODULE", help="Write this spiking block only; may be repeated. NIR only.  (default: all)"
-        ),
+        list[str] | None, typer.Option(metavar="MODULE", help="Write this spiking block only; repeatable. NIR only.")
     ] = None,
     quantize: Annotated[
-        Literal["int8"] | None,
-        typer.Option(help="Store convolutions and linear layers as 8-bit integers. ONNX only; needs --data."),
+        Literal["int8"] | None, typer.Option(help="Store layers as 8-bit integers. ONNX only; needs --data.")
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="DATA", help="Images as `zoo train` takes them, for --quantize."),
-    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="As `zoo train` takes them, for --quantize.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what an earlier export wrote there.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -17,12 +17,7 @@ def pack_command(
     out: Annotated[Path, typer.Option(metavar="FILE", help="The .npz to write.")],
     image_size: Annotated[
         int | None,
-        typer.Option(
-            metavar="PIXELS",
-            min=1,
-            max=16384,
-            help="Pixels a side of all images.  (default: 224 if one is larger, else the smallest shorter side)",
-        ),
+        typer.Option(metavar="PIXELS", help="Pixels a side.  (default: 224 if one is larger, else the smallest side)"),
     ] = None,
     data_root: DataRoot = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,

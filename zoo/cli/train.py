@@ -12,7 +12,6 @@ import yaml
 
 from zoo.cli.options import DATA_HELP, DEVICES, Json, key_values, model_reference
 from zoo.cli.output import say
-from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.kernels.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -65,10 +64,8 @@ def train_command(
     device: Annotated[str, _of_run(metavar=DEVICES, help="auto: a GPU with CUDA if any. A GPU a process.")] = "auto",
     threads: Annotated[int, _of_run(min=0, metavar="N", help="CPU threads of torch; 0 leaves its choice.")] = 0,
     log_with: Annotated[Settings, _of_run(metavar="TRACKER", help=_TRACKER)] = None,
-    image_size: Annotated[int | None, _of_data(metavar="PIXELS", min=1, max=MAX_IMAGE_SIZE, help=_IMAGE_SIZE)] = None,
-    limit_images: Annotated[
-        int | None, _of_data(min=1, metavar="N", help="Train on N images, all classes alike.")
-    ] = None,
+    image_size: Annotated[int | None, _of_data(metavar="PIXELS", help=_IMAGE_SIZE)] = None,
+    limit_images: Annotated[int | None, _of_data(metavar="N", help="Train on N images, all classes alike.")] = None,
     data_root: Annotated[Path | None, _of_data(metavar="DIR", help=_ROOT)] = None,
     as_json: Json = False,
 ) -> None:
