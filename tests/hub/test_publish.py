@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import zoo
-from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_files, tiny_folder
+from tests.hub.hub_weights import LABELS, TINY, files_below, tiny, tiny_folder
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import StoredWeight, WeightRecord, catalog_path, read_file
 from zoo.cli import app
@@ -111,13 +111,13 @@ def test_a_card_that_the_hub_refuses(hub: LoopbackHub, token: str) -> None:
     "files",
     [
         dict(tiny_folder(f"hf-hub:{REPO}", "other").files),
-        tiny_files(config=b'{"architecture": "resnet18"}'),
+        {"config.json": b'{"architecture": "resnet18"}'},
         {"model.safetensors": b"x"},
     ],
 )
 def test_a_repository_that_holds_something_else_is_left(hub: LoopbackHub, token: str, files: dict[str, bytes]) -> None:
     before = hub.put(REPO, files)
-    with pytest.raises((SaveError, HubError), match=REPO):
+    with pytest.raises(SaveError, match=REPO):
         send(hub, token)
     assert (hub.commits(REPO)[-1].oid, changes(hub)) == (before, [])
 

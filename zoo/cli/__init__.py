@@ -8,43 +8,31 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import zoo
-from zoo.cli.compare import compare_command
-from zoo.cli.convert import convert_command
-from zoo.cli.eval import eval_command
-from zoo.cli.export import export_command
-from zoo.cli.info import info_command
-from zoo.cli.list import list_command
 from zoo.cli.options import Commands
 from zoo.cli.output import say
-from zoo.cli.pack import pack_command
 from zoo.cli.plugins import plugins_app
-from zoo.cli.predict import predict_command
-from zoo.cli.profile import profile_command
-from zoo.cli.publish import publish_command
-from zoo.cli.show import show_command
-from zoo.cli.train import train_command
 
-EXAMPLES: dict[Callable[..., None], str] = {
-    list_command: "list resnet_b8 --encoder ste",
-    info_command: "info has8_resnet_b8_m2_d4_ste_bpd.cifar10",
-    predict_command: "predict holiday/ cat.jpg --top 5",
-    show_command: "show cat.jpg --out cat_planes.png",
-    profile_command: "profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers",
-    compare_command: "compare has8_resnet_b8_m2_d4_ste_bpd has8_resnetsmall_b16_m2_d4_ste_bpd",
-    train_command: "train has8_resnet_b8_m2_d4_ste_bpd --data photos/",
-    eval_command: "eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10",
-    pack_command: "pack photos/ --out photos.npz",
-    export_command: "export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic",
-    publish_command: "publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8",
-    convert_command: "convert has8 best.pth --out converted/",
-}
-"""Commands in the order of help, each with its example."""
+EXAMPLES = (
+    "list resnet_b8 --encoder ste",
+    "info has8_resnet_b8_m2_d4_ste_bpd.cifar10",
+    "predict holiday/ cat.jpg --top 5",
+    "show cat.jpg --out cat_planes.png",
+    "profile has8_resnet_b8_m2_d4_ste_bpd --data photos/ --layers",
+    "compare has8_resnet_b8_m2_d4_ste_bpd has8_resnetsmall_b16_m2_d4_ste_bpd",
+    "train has8_resnet_b8_m2_d4_ste_bpd --data photos/",
+    "eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10",
+    "pack photos/ --out photos.npz",
+    "export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic",
+    "publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8",
+    "convert has8 best.pth --out converted/",
+)
+"""An example of every command, in the order of help; `zoo.cli.list` has `list_command`, and so on."""
 
 app = typer.Typer(
     name="zoo",
@@ -80,8 +68,10 @@ def zoo_command(
     """
 
 
-for command, example in EXAMPLES.items():
-    app.command(example.split()[0], epilog=f"Example: zoo {example}")(command)
+for example in EXAMPLES:
+    name = example.split()[0]
+    command = getattr(import_module(f"zoo.cli.{name}"), f"{name}_command")
+    app.command(name, epilog=f"Example: zoo {example}")(command)
 app.add_typer(plugins_app, name="plugins")
 
 

@@ -8,7 +8,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -18,10 +17,10 @@ from typer.main import get_command
 
 from zoo.cli.output import complain, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.errors import ComponentError, ModelNameError, ZooError, ZooWarning, shorten, unknown_component
+from zoo.errors import ComponentError, ZooError, ZooWarning, shorten, unknown_component
 from zoo.files import is_folder
 from zoo.names import parse_reference
-from zoo.registry import default_registry, parse_name
+from zoo.registry import default_registry
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
 Model = Annotated[
@@ -63,17 +62,8 @@ Device = Annotated[
 
 
 def model_reference(text: str) -> str:
-    """Turn the path of a folder into `local-dir:…` for `create_model`; anything else stays.
-
-    A folder in the current directory that could be a name as well is written ./folder.
-    """
-    if parse_reference(text) is not None or not is_folder(Path(text)):
-        return text
-    if len(Path(text).parts) == 1 and not text.startswith("."):
-        with suppress(ModelNameError):
-            parse_name(text)
-            return text
-    return f"local-dir:{text}"
+    """Turn the path of a folder into `local-dir:…` for `create_model`; anything else stays."""
+    return f"local-dir:{text}" if parse_reference(text) is None and is_folder(Path(text)) else text
 
 
 def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import textwrap
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -66,7 +65,7 @@ def check_command(
 ) -> None:
     """Run the conformance kit on the components of a distribution, without a test file.
 
-    Every component that fails shows its first cause, by pytest in another
+    Prints every check that fails, with its cause; pytest runs in another
     process. Exit status 1 if a check failed. A test file that subclasses
     zoo.testing's suites checks more: it can name the decoder that inverts an
     encoder.
@@ -84,11 +83,8 @@ def check_command(
     if as_json:
         print_rows(rows, as_json)
     else:
-        first = {(row["kind"], row["name"]): row for row in reversed(failed)}
-        for row in reversed(first.values()):
-            say(f"{row['kind']} {row['name']} fails {row['check']}")
-            message = textwrap.wrap(in_one_line(row["message"]), 76, initial_indent="  ", subsequent_indent="  ")
-            say(*message, "", sep="\n")
+        for row in failed:
+            say(f"{row['kind']} {row['name']} fails {row['check']}: {in_one_line(row['message'])}")
         counts = Counter(row["outcome"] for row in rows)
         components = counted(len({(row["kind"], row["name"]) for row in rows}), "component")
         say(f"{components}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))

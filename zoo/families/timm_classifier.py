@@ -88,10 +88,7 @@ class TimmClassifier(ImageClassifier):
         self._read_sizes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        try:
-            self.net.set_grad_checkpointing(enable)
-        except AssertionError as error:
-            raise CompositionError(f"{self.spec} cannot recompute its blocks: {error}") from error
+        self.net.set_grad_checkpointing(enable)  # timm's AssertionError if it cannot
         self.grad_checkpointing = enable
 
     def prune_intermediate_layers(
@@ -146,10 +143,8 @@ def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifi
 def _least_image_size(net: Any, in_chans: int) -> int:
     """Check the network and its feature map; return 1, or a multiple of its coarsest reduction."""
     cfg, wanted = net.pretrained_cfg, "the family timm wants convolutional networks, such as timm_resnet18"
-    if cfg["fixed_input_size"]:
-        raise CompositionError(f"it takes images of {cfg['input_size'][1]} pixels a side alone; {wanted}")
-    if not (_names(cfg["classifier"]) and _names(cfg["first_conv"])):
-        raise CompositionError(f"timm names no classifier or no first convolution of it; {wanted}")
+    if cfg["fixed_input_size"] or not (_names(cfg["classifier"]) and _names(cfg["first_conv"])):
+        raise CompositionError(f"it takes images of one size alone, or timm names no stem or head of it; {wanted}")
     coarsest, side = max(level["reduction"] for level in net.feature_info), cfg["input_size"][1]
     for least in (1, *range(coarsest, side, coarsest), side):
         x = torch.empty(1, in_chans, least, least)

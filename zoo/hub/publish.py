@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData
+from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData, ModelInfo
 from markupsafe import Markup
 
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import CatalogError, HubError, InputError, SaveError, WeightError, known_plugins, printable
+from zoo.errors import HubError, SaveError, known_plugins, printable
 from zoo.factory import build_model
-from zoo.files import replace_file
+from zoo.files import replace_bytes
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
@@ -240,16 +240,16 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
     index = hub.index(HubRepository(repo_id))
     if private and not index.private:
         raise SaveError(f"{repo_id} exists and is public; make it private there first, or choose another name")
+    if _sha256_of_model(index) != folder.weight.sha256 and files_of(index).keys() & folder.files.keys() - {CARD}:
+        raise SaveError(f"{repo_id} holds another model; published bytes never change: choose another repository")
     head = HubRepository(repo_id, str(index.sha))
-    _check_same_weight(folder, head, files_of(index), hub)
     # Buffers: the client sends them by LFS, a file or bytes by Xet, whose answers cannot be looked at.
     operations = [CommitOperationAdd(path, BytesIO(content)) for path, content in folder.files.items()]
     with translated(repo_id, hub.address):
         message = folder.weight.name
         commit = hub.api.create_commit(repo_id, operations, commit_message=message, parent_commit=head.revision)
     pinned = HubRepository(repo_id, commit.oid)
-    arrived = files_of(hub.index(pinned)).get(weights.MODEL)
-    if arrived is None or arrived.lfs is None or arrived.lfs.sha256 != folder.weight.sha256:
+    if _sha256_of_model(hub.index(pinned)) != folder.weight.sha256:
         raise HubError(f"{pinned}: the Hub lists other bytes of {weights.MODEL} than sent")
     return pinned, pinned != head
 
@@ -260,21 +260,10 @@ def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = Fals
     return publish(folder, repo_id, hub, private=private)[0]
 
 
-def _check_same_weight(folder: ModelFolder, head: HubRepository, files: Mapping[str, object], hub: Hub) -> None:
-    """Refuse to replace something else: the bytes behind a name never change."""
-    if files.keys().isdisjoint((weights.CONFIG, weights.MODEL)):
-        return
-    try:
-        data = hub.fetch(head, weights.CONFIG, weights.MAX_CONFIG_BYTES)
-        published = weights.read_config(data, head.repo_id)
-    except WeightError as error:
-        raise SaveError(f"{head.repo_id} holds another model ({error}); choose another repository") from error
-    record = folder.weight
-    if (published.name, published.sha256) != (record.name, record.sha256):
-        raise SaveError(
-            f"{head.repo_id} holds {published.name} (sha256 {published.sha256[:12]}…), not {record.name} "
-            f"({record.sha256[:12]}…); published bytes never change: choose another repository, or a new tag"
-        )
+def _sha256_of_model(index: ModelInfo) -> str | None:
+    """Return the sha256 that the Hub lists of model.safetensors; None if there is none, or none in LFS."""
+    entry = files_of(index).get(weights.MODEL)
+    return entry.lfs.sha256 if entry is not None and entry.lfs is not None else None
 
 
 # The pin
@@ -298,20 +287,14 @@ def write_pin(catalog: Path, record: WeightRecord, place: HubRepository) -> None
     """Write where a listed weight is published behind its sha256; every other byte of the registry.yaml stays.
 
     Raises:
-        SaveError: the file cannot be changed; it is as it was.
+        SaveError: its sha256 stands on no line of its own; the file is as it was.
+        OSError: the file cannot be written.
     """
-    line = f"published: {place}"
-
-    def check(part: Path) -> None:
-        if getattr(listed_in(part, record), "published", None) != str(place):
-            raise InputError("sha256 does not stand on a line of its own")
-
-    try:
-        text = catalog.read_bytes().decode()
-        if record.published is not None:
-            text = text.replace(f"published: {record.published}", line)
-        else:
-            text = re.sub(rf"(?m)^( *)sha256: ['\"]?{record.sha256}['\"]?(\r?\n)", rf"\g<0>\1{line}\2", text)
-        replace_file(catalog.resolve(), lambda file: file.write(text.encode()), check)  # a link stays one
-    except (OSError, InputError, CatalogError) as error:
-        raise SaveError(f"{catalog} cannot be changed ({error}); write it behind the sha256 by hand: {line}") from error
+    line, text = f"published: {place}", catalog.read_bytes().decode()
+    if record.published is not None:
+        changed = text.replace(f"published: {record.published}", line)
+    else:
+        changed = re.sub(rf"(?m)^( *)sha256: ['\"]?{record.sha256}['\"]?(\r?\n)", rf"\g<0>\1{line}\2", text)
+    if line not in changed:
+        raise SaveError(f"{catalog} has no line sha256: {record.sha256}; write behind it by hand: {line}")
+    replace_bytes(catalog.resolve(), changed.encode())  # a link stays one
