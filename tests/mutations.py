@@ -92,7 +92,7 @@ FAULTS = [
     Fault("training/loop.py", "if before.get(key) != identity.get(key)", 'if key == "model"', RUNS),
     Fault("training/loop.py", "self.rows = read.epoch, read.rows", "self.rows = 0, read.rows", RUNS),
     Fault("training/loop.py", "            self.optimizer.load_state_dict(read.optimizer)\n", "", RUNS),
-    Fault("contracts/classifier.py", "                model.eval()\n", "", ("tests/inference/test_predict.py",)),
+    Fault("contracts/classifier.py", "                self.eval()\n", "", ("tests/inference/test_predict.py",)),
 ]  # fmt: skip
 
 

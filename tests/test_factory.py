@@ -37,7 +37,7 @@ PACKAGE = "weights_{}"
         (TINY, {"num_classes": True}, OptionError, "num_classes must be an integer"),
         (TINY, {"in_chans": 0}, CompositionError, "in_chans=0 is out of range; valid: 1 to 4096"),
         (TINY, {"pretrained": "cifar10"}, OptionError, "pretrained must be True or False"),
-        (TINY, {"pretrained": True}, ModelNameError, "has no pretrained weights; variants with weights: "),
+        (TINY, {"pretrained": True}, ModelNameError, "has no pretrained weights; `zoo list --pretrained`"),
         (TINY + ".cifar10", {}, ModelNameError, "has no pretrained weights"),
         ("has8_resnet_b8_m2_d4_rate_bpd", {}, CompositionError, "encoder 'rate' has no surrogate gradient"),
         ("has8_resnet_b8_m2_d4_phase_rate", {}, CompositionError, "no surrogate gradient"),

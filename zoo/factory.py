@@ -1,8 +1,4 @@
-"""Build a network by name, with its published weights if the name asks for them.
-
-`open_model` resolves a name or reference once; what needs more than the network, such as the image size of its weight,
-takes it from there, and builds from there.
-"""
+"""Build a network by name, with its published weights if the name asks for them; `open_model` resolves it once."""
 
 from __future__ import annotations
 
@@ -37,16 +33,7 @@ from zoo.errors import (
     suggest,
 )
 from zoo.hub.read import Hub
-from zoo.names import (
-    HubRepository,
-    LocalFolder,
-    Options,
-    OptionValue,
-    PackageFile,
-    Source,
-    Spec,
-    parse_reference,
-)
+from zoo.names import HubRepository, LocalFolder, Options, OptionValue, PackageFile, Source, Spec, parse_reference
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 
 DEFAULT_CLASSES = 1000
@@ -176,6 +163,23 @@ def create_model(
 
 
 @final
+@dataclass(frozen=True)
+class FeatureLevels:
+    """Chosen levels of a network, with the methods that users of timm call."""
+
+    levels: tuple[FeatureInfo, ...]
+    out_indices: tuple[int, ...]
+
+    def channels(self) -> list[int]:
+        """Return C_i of every level."""
+        return [level["num_chs"] for level in self.levels]
+
+    def reduction(self) -> list[int]:
+        """Return how many image pixels a side of one pixel of the map covers."""
+        return [level["reduction"] for level in self.levels]
+
+
+@final
 class FeatureMaps(nn.Module):
     """A network that returns the feature maps of some levels, as timm's `features_only=True`.
 
@@ -187,31 +191,14 @@ class FeatureMaps(nn.Module):
     def __init__(self, model: ImageClassifier, out_indices: int | Sequence[int] | None = None) -> None:
         super().__init__()
         self.model = model
-        self.feature_info = FeatureLevels(model, model.levels(out_indices))
+        chosen = model.levels(out_indices)
+        self.feature_info = FeatureLevels(tuple(model.feature_info[level] for level in chosen), tuple(chosen))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Images (N, in_chans, H, W) in [0, 1] → a map (N, C_i, H_i, W_i) for each level, in the order asked for."""
         levels = self.feature_info.out_indices
-        maps = self.model.forward_intermediates(x, levels, stop_early=True, intermediates_only=True)
-        assert isinstance(maps, list)  # not the pair with the last map
-        return maps
-
-
-@final
-class FeatureLevels:
-    """Chosen levels of a network, with the methods that users of timm call."""
-
-    def __init__(self, model: ImageClassifier, levels: Sequence[int]) -> None:
-        self.out_indices = tuple(levels)
-        self._levels: list[FeatureInfo] = [model.feature_info[level] for level in levels]
-
-    def channels(self) -> list[int]:
-        """Return C_i of every level."""
-        return [level["num_chs"] for level in self._levels]
-
-    def reduction(self) -> list[int]:
-        """Return how many image pixels a side of one pixel of the map covers."""
-        return [level["reduction"] for level in self._levels]
+        maps = self.model.forward_stages(x, max(levels))
+        return [maps[level] for level in levels]
 
 
 def build_model(
@@ -264,6 +251,10 @@ class Places(TypedDict, total=False):
     catalog: Catalog | None
 
 
+def _hub_of(places: Places) -> Hub:
+    return Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
+
+
 @final
 @dataclass(frozen=True)
 class OpenedModel:
@@ -294,11 +285,6 @@ class OpenedModel:
         return self.places.get("catalog") or default_catalog()
 
     @property
-    def hub(self) -> Hub:
-        """The Hub that it comes from."""
-        return Hub(self.places.get("endpoint"), self.places.get("cache_dir"), self.places.get("token"))
-
-    @property
     def known(self) -> StoredWeight | PublishedWeights | None:
         """What is known of its weight; None without one."""
         return self.weight or self.published
@@ -316,8 +302,9 @@ class OpenedModel:
     @property
     def weight_name(self) -> str:
         """Name of its weight, listed or its own publisher's; '' if it has none."""
-        published = str(self.spec) if self.published else ""
-        return self.weight.name if self.weight else published
+        if self.weight is not None:
+            return self.weight.name
+        return str(self.spec) if self.published else ""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -409,11 +396,11 @@ class OpenedModel:
             return _Loaded()
         counts = self.known.num_classes, self.known.in_chans
         if self.published is not None and trained:
-            state, facts = weights.read_published(self.published, self.hub)
+            state, facts = weights.read_published(self.published, _hub_of(self.places))
             return _Loaded(*counts, state, facts["source"], facts)
         if self.weight is None or self.source is None or (self.is_listed and not trained):
             return _Loaded(*counts)
-        data = weights.read_weight(self.weight, self.source, self.hub)
+        data = weights.read_weight(self.weight, self.source, _hub_of(self.places))
         state = weights.parse_weight(data, self.weight.name)
         if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
             weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
@@ -423,14 +410,7 @@ class OpenedModel:
 @final
 @dataclass(frozen=True)
 class _Loaded:
-    """Tensors to load into a network.
-
-    Attributes:
-        num_classes, in_chans: of the network that they belong to.
-        state: key → tensor; None for a network that stays untrained.
-        place: what messages call them.
-        facts: further entries of `pretrained_cfg`.
-    """
+    """Tensors by key, or None, with classes and channels of their network, and further entries of `pretrained_cfg`."""
 
     num_classes: int = DEFAULT_CLASSES
     in_chans: int = DEFAULT_CHANNELS
@@ -496,7 +476,7 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     if isinstance(reference, LocalFolder):
         weight = weights.read_folder(reference.path)
     else:
-        hub = Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
+        hub = _hub_of(places)
         source = pinned = hub.pin(reference)
         if reference.revision is None:
             message = f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever"
@@ -504,7 +484,7 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
         weight = weights.read_config(hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES), str(pinned))
     registry = places.get("registry") or default_registry()
     if missing := [name for name in weight.providers if not is_installed(name)]:
-        commands = ", ".join(install_plugin(name) for name in missing)
+        commands = ", ".join(map(install_plugin, missing))
         raise MissingPluginError(f"{source} was made with {', '.join(missing)}; install with: {commands}")
     spec = parse_name(weight.variant, registry)
     check_providers(spec, weight.providers, str(source), registry)

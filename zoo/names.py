@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from zoo.errors import ModelNameError, OptionError, shorten, suggest, unknown_component
 
@@ -85,8 +84,8 @@ class Spec:
                 told = f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(given))}"
                 raise OptionError(f"{self}: {told}")
             for name, value in given.items():
-                plain = value is None or isinstance(value, str | bool | int | float)
-                if not isinstance(name, str) or not plain or (isinstance(value, float) and not math.isfinite(value)):
+                endless = isinstance(value, float) and not math.isfinite(value)
+                if endless or not (isinstance(name, str) and isinstance(value, OptionValue)):
                     told = f"{argument}: {name}={value!r:.60} cannot be stored"
                     raise OptionError(f"{self}: {told}; valid: finite numbers, texts, booleans, None")
             merged[kind] = merged.get(kind, {}) | dict(given)
@@ -114,30 +113,18 @@ def plain_name(text: str) -> str:
     return _DISTRIBUTION.sub("", text)
 
 
-class NamePart(ABC):
-    """One part of a family's name between underscores."""
-
-    name: str
-    default: Value | None
-
-    @abstractmethod
-    def parse(self, text: str, known: ComponentNames) -> Value:
-        """Parse `text` into a value; raises `ModelNameError` naming this part."""
-
-    def format(self, value: Value) -> str:
-        """Write a value as text."""
-        return str(value)
+# Parts of a family's name between underscores; their `parse` raises a `ModelNameError` that names the part.
 
 
 @final
 @dataclass(frozen=True)
-class NumberPart(NamePart):
+class NumberPart:
     """A positive integer behind a letter: `b32`."""
 
     name: str
     letter: str
     maximum: int
-    default: None = None
+    default: ClassVar[None] = None
 
     def parse(self, text: str, known: ComponentNames) -> int:
         if not re.fullmatch(rf"{self.letter}[1-9][0-9]*", text) or int(text[1:]) > self.maximum:
@@ -145,17 +132,15 @@ class NumberPart(NamePart):
             raise ModelNameError(f"expected {self.name} ({valid}), found {shorten(text)}")
         return int(text[1:])
 
-    def format(self, value: Value) -> str:
-        return f"{self.letter}{value}"
-
 
 @final
 @dataclass(frozen=True)
-class ComponentPart(NamePart):
+class ComponentPart:
     """The name of a registered component: `fourier`. With a default it may be left out."""
 
     name: str
     default: str | None = None
+    letter: ClassVar[str] = ""
 
     def parse(self, text: str, known: ComponentNames) -> str:
         names = list(known(self.name))
@@ -166,17 +151,21 @@ class ComponentPart(NamePart):
 
 @final
 @dataclass(frozen=True)
-class ChoicePart(NamePart):
+class ChoicePart:
     """One of a fixed set of words: `resnet18`."""
 
     name: str
     choices: tuple[str, ...]
-    default: None = None
+    default: ClassVar[None] = None
+    letter: ClassVar[str] = ""
 
     def parse(self, text: str, known: ComponentNames) -> str:
         if text not in self.choices:
             raise ModelNameError(f"unknown {self.name} {shorten(text)}{suggest(text, self.choices)}")
         return text
+
+
+NamePart = NumberPart | ComponentPart | ChoicePart
 
 
 @final
@@ -189,8 +178,7 @@ class Grammar:
     @property
     def lengths(self) -> range:
         """Numbers of parts that a remainder may have."""
-        required = sum(part.default is None for part in self.parts)
-        return range(required, len(self.parts) + 1)
+        return range(sum(part.default is None for part in self.parts), len(self.parts) + 1)
 
     @property
     def names(self) -> Iterator[str]:
@@ -204,7 +192,7 @@ class Grammar:
         """The form of the remainder, for messages: `backbone_b…_m…`."""
         words = []
         for part in self.parts:
-            word = f"{part.letter}…" if isinstance(part, NumberPart) else part.name
+            word = f"{part.letter}…" if part.letter else part.name
             words.append(f"[_{word}]" if part.default is not None else f"_{word}")
         return "".join(words)[1:]
 
@@ -218,14 +206,13 @@ class Grammar:
         if len(texts) > len(self.parts):
             raise ModelNameError(f"unexpected {shorten(texts[len(self.parts)])}; the form is {self.pattern}")
         left = self.parts[len(texts) :]
-        missing = [part.name for part in left if part.default is None]
-        if missing:
+        if missing := [part.name for part in left if part.default is None]:
             raise ModelNameError(f"missing {', '.join(missing)}; the form is {self.pattern}")
         return tuple(values + [(part.name, part.default) for part in left if part.default is not None])
 
     def format(self, fields: Mapping[str, Value]) -> str:
         """Write these values as the canonical remainder."""
-        texts = [part.format(fields[part.name]) for part in self.parts if fields[part.name] != part.default]
+        texts = [f"{part.letter}{fields[part.name]}" for part in self.parts if fields[part.name] != part.default]
         return "_".join(texts)
 
 
@@ -233,35 +220,28 @@ def check_characters(name: str) -> None:
     """Raise `ModelNameError` if `name` is empty, too long, or has characters that no name has."""
     if not isinstance(name, str):
         raise ModelNameError(f"a model name is a string, not {type(name).__name__}")
-    if len(name) > MAX_NAME_LENGTH:
-        raise ModelNameError(f"model name {shorten(name)} is longer than {MAX_NAME_LENGTH} characters")
     if not name:
         raise ModelNameError("empty model name; see list_models() or `zoo list`")
-    bad = _FOREIGN.search(name)
-    if bad:
+    if len(name) > MAX_NAME_LENGTH:
+        raise ModelNameError(f"model name {shorten(name)} is longer than {MAX_NAME_LENGTH} characters")
+    if bad := _FOREIGN.search(name):
         lower = name.lower()
         hint = f"; did you mean {lower!r}?" if name.isascii() and not _FOREIGN.search(lower) else ""
-        raise ModelNameError(
-            f"model name {shorten(name)} has {bad.group()!r} at position {bad.start()}; "
-            f"names are lower-case letters, digits and underscores{hint}"
-        )
+        told = f"model name {shorten(name)} has {bad.group()!r} at position {bad.start()}"
+        raise ModelNameError(f"{told}; names are lower-case letters, digits and underscores{hint}")
 
 
 def split_tag(name: str) -> tuple[str, str | None]:
     """Split `variant.tag` into (variant, tag or None); raises `ModelNameError` if the tag is malformed."""
     variant, dot, tag = name.partition(".")
     if dot and not TAG.fullmatch(tag):
-        raise ModelNameError(
-            f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag, as in {variant}.x"
-        )
+        raise ModelNameError(f"{shorten(tag)} is not a tag, in {shorten(name)}; the form is name.tag")
     return variant, tag if dot else None
 
 
 # References and sources -----------------------------------------------------------------------------------------------
 
-REVISION = re.compile(r"[0-9a-f]{40}")
-"""A commit. Branches and tags move, so a weight is never named by one."""
-
+REVISION = re.compile(r"[0-9a-f]{40}")  # a commit: branches and tags move
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 _PACKAGE = re.compile(r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)/([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors)")
 
@@ -308,20 +288,16 @@ Source = PackageFile | HubRepository | LocalFolder
 def check_repository(repo_id: str) -> str:
     """Return `repo_id` if it has the form of one; raises `ModelNameError`."""
     if not _REPOSITORY.fullmatch(repo_id) or ".." in repo_id or "--" in repo_id or repo_id.endswith((".", "-", ".git")):
-        raise ModelNameError(
-            f"{shorten(repo_id)} is not a repository of the Hub; the form is org/name: letters, digits, '-', '_', '.', "
-            "at most 96 each, without '--' or '..'"
-        )
+        form = "org/name: letters, digits, '-', '_', '.', at most 96 each, without '--' or '..'"
+        raise ModelNameError(f"{shorten(repo_id)} is not a repository of the Hub; the form is {form}")
     return repo_id
 
 
 def check_revision(revision: str) -> str:
     """Return `revision` if it is a commit; raises `ModelNameError`."""
     if not REVISION.fullmatch(revision):
-        raise ModelNameError(
-            f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case. Branches and tags move; "
-            "without '@…' the newest commit is taken and named"
-        )
+        told = f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case"
+        raise ModelNameError(f"{told}; without '@…' the newest commit is taken and named")
     return revision
 
 

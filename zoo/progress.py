@@ -9,16 +9,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from zoo.errors import printable
 
@@ -34,24 +25,12 @@ def silent(items: int) -> None:
 
 
 @contextmanager
-def progress(
-    doing: str, total: int | None = None, *, visible: bool = True, is_bytes: bool = False
-) -> Iterator[Advance]:
-    """Show a bar on stderr while the block runs, if that is a terminal and this is the first process of a machine.
-
-    Example:
-        >>> from zoo.progress import progress
-        >>> with progress("decoding", 3) as advance:
-        ...     for _ in range(3):
-        ...         advance(1)
-    """
+def progress(doing: str, total: int | None = None, *, visible: bool = True) -> Iterator[Advance]:
+    """Show a bar on stderr while the block runs, if that is a terminal and this is the first process of a machine."""
     if not (visible and sys.stderr.isatty() and os.environ.get("LOCAL_RANK", "0") == "0"):
         yield silent
         return
-    counts: tuple[ProgressColumn, ...] = (MofNCompleteColumn(),)
-    if is_bytes:
-        counts = (DownloadColumn(), TransferSpeedColumn())
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # What is printed meanwhile goes above the bar, but only if it goes to the terminal too.
     to_terminal = sys.stdout.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=to_terminal) as bar:

@@ -46,17 +46,10 @@ GROUPS = {
 }
 """Component kinds and their entry-point groups."""
 
-OURS = "has8-zoo"
-"""Distribution of the built-in components."""
-
-NOTEBOOK = "(registered here)"
-"""Distribution shown for components that `zoo.register` added in this process."""
-
-CATALOG_FILE = "registry.yaml"
-"""File in a package that the group `zoo.catalogs` names."""
-
-NAME = re.compile(r"[a-z][a-z0-9]*")
-"""Form of a component's name."""
+OURS = "has8-zoo"  # distribution of the built-in components
+NOTEBOOK = "(registered here)"  # distribution shown for components that `zoo.register` added in this process
+CATALOG_FILE = "registry.yaml"  # in a package that the group `zoo.catalogs` names
+NAME = re.compile(r"[a-z][a-z0-9]*")  # of a component
 
 C = TypeVar("C", bound=type)
 
@@ -396,24 +389,13 @@ def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component
 
 
 def check_providers(spec: Spec, stored: Iterable[str], place: str, registry: Registry | None = None) -> None:
-    """Check that the components of a stored network come from the distributions that it was made with.
-
-    Args:
-        spec: of the network.
-        stored: the recorded distributions.
-        place: of the record, for the message.
-        registry: the installed components by default.
-
-    Raises:
-        MissingPluginError: a component of that name belongs to another distribution.
-    """
+    """Raise `MissingPluginError` if a component comes from another distribution than those stored at `place`."""
     components = providers_of(spec, registry)
     expected = {normalise(name) for name in stored}
     strange = [c for c in components if c.distribution != NOTEBOOK and normalise(c.distribution) not in expected]
     missing = expected - {normalise(c.distribution) for c in components}
-    if not strange and not missing:
-        return
-    here = ", ".join(f"{c.kind} {c.name!r} of {c.origin}" for c in strange or components)
-    message = f"{place} was made with {', '.join(sorted(expected))}; here its name means {here}"
-    advice = ", ".join(install_plugin(name) for name in sorted(missing))
-    raise MissingPluginError(f"{message}" + (f"; install with: {advice}" if advice else ""))
+    if strange or missing:
+        here = ", ".join(f"{c.kind} {c.name!r} of {c.origin}" for c in strange or components)
+        message = f"{place} was made with {', '.join(sorted(expected))}; here its name means {here}"
+        advice = ", ".join(map(install_plugin, sorted(missing)))
+        raise MissingPluginError(message + (f"; install with: {advice}" if advice else ""))

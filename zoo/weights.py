@@ -31,13 +31,10 @@ from zoo.registry import package_file
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"
-RUN = "run.json"
-"""Written by `zoo train` from its start on; config.json comes at the end."""
-MAX_CONFIG_BYTES = 8 << 20
-"""A million labels fit."""
+RUN = "run.json"  # written by `zoo train` from its start on; config.json comes at the end
+MAX_CONFIG_BYTES = 8 << 20  # a million labels fit
 NO_MODEL = "local-dir: names a folder that `zoo publish --to-dir` wrote, or a finished run of `zoo train`"
-_MAX_PUBLISHED_BYTES = 1 << 32
-"""timm's largest convolutional networks have about half of it."""
+_MAX_PUBLISHED_BYTES = 1 << 32  # timm's largest convolutional networks have about half of it
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # torch's own errors are about sizes: a shape of no elements may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,28 +33,11 @@ class _Evaluation:
     """Threads that evaluate a network, and modules to return to training mode after them; not copied."""
 
     def __init__(self) -> None:
-        self._lock, self._threads = Lock(), 0
-        self._training: list[nn.Module] = []
+        self.lock, self.threads = Lock(), 0
+        self.training: list[nn.Module] = []
 
     def __reduce__(self) -> tuple[type[_Evaluation], tuple[()]]:
         return _Evaluation, ()
-
-    @contextmanager
-    def begin(self, model: nn.Module) -> Iterator[None]:
-        with self._lock:
-            if not self._threads:
-                self._training = [module for module in model.modules() if module.training]
-                model.eval()
-            self._threads += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._threads -= 1
-                if not self._threads:
-                    for module in self._training:
-                        module.training = True
-                    self._training = []
 
 
 class ImageClassifier(nn.Module, ABC):
@@ -73,22 +57,16 @@ class ImageClassifier(nn.Module, ABC):
         pretrained_cfg: facts of the weights, in timm's terms.
     """
 
-    spec: Spec
-    num_classes: int
-    in_chans: int
     num_features: int
     head_hidden_size: int
     feature_info: list[FeatureInfo]
-    min_image_size: int
-    grad_checkpointing: bool
-    pretrained_cfg: dict[str, Any]
 
     def __init__(self, spec: Spec, num_classes: int, in_chans: int, min_image_size: int = 1) -> None:
         super().__init__()
         self.spec, self.num_classes, self.in_chans = spec, num_classes, in_chans
         self.min_image_size = min_image_size
         self.grad_checkpointing = False
-        self.pretrained_cfg = {}
+        self.pretrained_cfg: dict[str, Any] = {}
         self._evaluation = _Evaluation()
 
     @abstractmethod
@@ -189,10 +167,9 @@ class ImageClassifier(nn.Module, ABC):
             ModelNameError, HubError, WeightError: as `zoo.create_model` does.
         """
         from zoo.factory import create_model
-        from zoo.files import is_folder
 
         text = str(name)
-        if isinstance(name, Path) or is_folder(Path(text)):
+        if isinstance(name, Path) or os.path.isdir(text):
             text = f"local-dir:{text}"
         elif "/" in text and ":" not in text:
             text = f"hf-hub:{text}"
@@ -234,8 +211,7 @@ class ImageClassifier(nn.Module, ABC):
         from zoo.hub.publish import push
         from zoo.hub.read import Hub
 
-        hub = Hub(endpoint, token=token)
-        return str(push(self, repo_id, hub, private=private, license=license, **stated))
+        return str(push(self, repo_id, Hub(endpoint, token=token), private=private, license=license, **stated))
 
     @final
     def check_image(self, x: Tensor) -> None:
@@ -248,10 +224,8 @@ class ImageClassifier(nn.Module, ABC):
         if x.dim() != 4 or x.shape[1] != self.in_chans:
             raise InputError(f"{self.spec} takes images (N, {self.in_chans}, H, W), not {tuple(x.shape)}")
         if min(x.shape[2:]) < self.min_image_size:
-            raise InputError(
-                f"{self.spec} needs at least {self.min_image_size} pixels a side, not "
-                f"{x.shape[2]}×{x.shape[3]}; resize the image or choose a smaller depth d"
-            )
+            need = f"{self.spec} needs at least {self.min_image_size} pixels a side, not {x.shape[2]}×{x.shape[3]}"
+            raise InputError(f"{need}; resize the image or choose a smaller depth d")
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -259,8 +233,21 @@ class ImageClassifier(nn.Module, ABC):
 
         Threads may evaluate one network at once: the first sets the mode, the last restores it.
         """
-        with self._evaluation.begin(self), torch.no_grad():
-            yield
+        evaluation = self._evaluation
+        with evaluation.lock:
+            if not evaluation.threads:
+                evaluation.training = [module for module in self.modules() if module.training]
+                self.eval()
+            evaluation.threads += 1
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            with evaluation.lock:
+                evaluation.threads -= 1
+                if not evaluation.threads:
+                    for module in evaluation.training:
+                        module.training = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, in_chans, H, W) in [0, 1] to logits (N, num_classes)."""

@@ -23,7 +23,7 @@ from zoo.contracts.family import GrammarFamily
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import CompositionError, InputError, MissingExtraError, MissingPluginError, ModelNameError, OptionError
 from zoo.factory import build_model
-from zoo.names import ChoicePart, ComponentPart, NamePart, NumberPart
+from zoo.names import ChoicePart, NamePart, NumberPart
 from zoo.registry import NOTEBOOK, default_registry, parse_name
 from zoo.testing.modules import ModuleTests
 from zoo.testing.suite import check_finite, run, seeded, uniform
@@ -262,9 +262,7 @@ class FamilyTests(ModelTests):
 def _example(part: NamePart) -> str | None:
     """Return a text for a part of a grammar; None if nothing is known of it."""
     if isinstance(part, NumberPart):
-        return part.format(min(2, part.maximum))
+        return f"{part.letter}{min(2, part.maximum)}"
     if isinstance(part, ChoicePart):
         return part.choices[0]
-    if isinstance(part, ComponentPart):
-        return part.default or STANDARD.get(part.name)
-    return None
+    return part.default or STANDARD.get(part.name)
