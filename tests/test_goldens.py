@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -79,32 +74,3 @@ def test_json_keeps_its_keys(command: str, tmp_path: Path) -> None:
     image.write_bytes(encoded(True, 1))
     now = printed_keys(commands(packed(tmp_path / "val.npz", 8), image)[command])
     assert set(KEYS[command]) - {"second_count"} <= now
-
-
-def _train(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    settings = ("--epochs", "6", "--batch-size", "8", "--precision", "no", "--threads", "1")
-    arguments = ("train", "has8_resnet_b2_m2_d1_ste_bpd", "--data", str(data), "--out", str(out), *settings, *more)
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "zoo", *arguments]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
-
-
-@pytest.mark.slow
-def test_a_resumed_run_is_bit_identical_to_an_uninterrupted_one(tmp_path: Path) -> None:
-    packed(tmp_path / "train.npz", 48)
-    packed(tmp_path / "val.npz", 10)
-    runs = {name: tmp_path / name for name in ("whole", "stopped")}
-    whole = _train(tmp_path, runs["whole"])
-    stopped = _train(tmp_path, runs["stopped"])
-    deadline = time.monotonic() + 120
-    while not (runs["stopped"] / "checkpoint.pt").exists() and stopped.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    stopped.send_signal(signal.SIGKILL)
-    stopped.wait()
-    resumed = _train(tmp_path, runs["stopped"], "--resume")
-    for process in (whole, resumed):
-        printed, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, printed
-    files = [run / "model.safetensors" for run in runs.values()]
-    assert files[0].read_bytes() == files[1].read_bytes()

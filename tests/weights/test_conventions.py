@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -121,14 +116,6 @@ def test_a_pickle_as_checkpoint_says_how_to_convert_it(tmp_path: Path) -> None:
     assert same(zoo.create_model(TINY, checkpoint_path=file.with_suffix(".safetensors")), made())
 
 
-def test_an_option_of_timms_gets_no_false_hint() -> None:
-    for option in ("drop_path_rate", "drop_rate", "scriptable"):
-        keywords: dict[str, Any] = {option: 0.1}
-        with pytest.raises(OptionError) as caught:
-            zoo.create_model(TINY, **keywords)
-        assert "did you mean" not in str(caught.value)
-
-
 def test_a_state_without_values_is_refused() -> None:
     model, empty = made(), made(device="meta").state_dict()
     for target, state in ((model, empty), (made(device="meta"), model.state_dict())):
@@ -146,34 +133,6 @@ def test_new_folders_respect_the_umask(tmp_path: Path) -> None:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
     assert (modes["deep"], modes["saved"], modes["config.json"]) == (0o750, 0o750, 0o640)
-
-
-SLOW_WRITER = """
-import os, sys, time
-import zoo.files as files
-write = files.replace_files
-def slow(folder, contents):
-    write(folder, contents)
-    print(folder, flush=True)
-    time.sleep(60)
-files.replace_files = slow
-sys.argv = ["zoo", *sys.argv[1:]]
-from zoo.cli import main
-main()
-"""
-
-
-@pytest.mark.slow
-def test_sigterm_leaves_no_hidden_folder(tmp_path: Path) -> None:
-    arguments = ["publish", B8, "--to-dir", str(tmp_path / "out")]
-    process = subprocess.Popen([sys.executable, "-c", SLOW_WRITER, *arguments], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline().strip()
-    process.send_signal(signal.SIGTERM)
-    begun = time.monotonic()
-    assert process.wait(30) == 128 + signal.SIGTERM
-    assert time.monotonic() - begun < 30
-    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_long_path_is_an_error_of_the_zoo(tmp_path: Path) -> None:
