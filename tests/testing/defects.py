@@ -76,7 +76,7 @@ NEURONS: list[Defect] = [
     (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
     (Remembers, "a_forward_leaves_no_state", "leaves something behind"),
     (Centred, "batch_mates_change_nothing", "other samples of its batch"),
-    (LooseParameter, "gradient_of_parameters", "no gradient reaches the parameter leak"),
+    (LooseParameter, "it_learns_in_a_model", "no gradient reaches stages.0.0.spiking.act.leak"),
 ]
 
 

@@ -14,11 +14,9 @@ Without a test file: `zoo plugins check [DISTRIBUTION]`. Needs pytest: `pip inst
 from __future__ import annotations
 
 from zoo.registry import default_registry
-from zoo.testing.catalogs import CatalogTests, ConverterTests, WeightTests
-from zoo.testing.coders import DecoderTests, EncoderTests
-from zoo.testing.extensions import CommandTests, EnergyModelTests
+from zoo.testing.components import DecoderTests, EncoderTests, NeuronTests
+from zoo.testing.distributions import CatalogTests, CommandTests, ConverterTests, EnergyModelTests, WeightTests
 from zoo.testing.models import BackboneTests, FamilyTests
-from zoo.testing.neurons import NeuronTests
 from zoo.testing.suite import ComponentTests
 
 __all__ = [

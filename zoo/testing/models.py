@@ -25,8 +25,7 @@ from zoo.errors import CompositionError, InputError, MissingExtraError, MissingP
 from zoo.factory import build_model
 from zoo.names import ChoicePart, NamePart, NumberPart
 from zoo.registry import NOTEBOOK, default_registry, parse_name
-from zoo.testing.modules import ModuleTests
-from zoo.testing.suite import check_finite, run, seeded, uniform
+from zoo.testing.suite import ModuleTests, check_finite, run, seeded, uniform
 
 CLASSES = 5
 MAX_DEPTH = 8
@@ -40,9 +39,9 @@ def compose(name: str, *, num_classes: int = CLASSES, in_chans: int = 3, seed: i
         return build_model(parse_name(name), num_classes, in_chans)
 
 
-def check_training_step(model: ImageClassifier, images: Tensor | None = None) -> None:
-    """Take a step in training mode: a finite loss, and a finite gradient in every parameter."""
-    images = uniform((2, 3, 16, 16)) if images is None else images
+def check_training_step(model: ImageClassifier, side: int = 16) -> None:
+    """Take a step in training mode on two images: a finite loss, and a finite gradient in every parameter."""
+    images = uniform((2, model.in_chans, side, side))
     loss = functional.cross_entropy(model.train()(images), torch.arange(len(images)) % model.num_classes)
     check_finite(loss[None], f"the loss of {model.spec}")
     loss.backward()
@@ -71,16 +70,15 @@ class ModelTests(ModuleTests):
     def example(self) -> Tensor:
         return uniform((3, 3, self.image_size, self.image_size))
 
-    def images(self, model: ImageClassifier) -> Tensor:
-        """Two images of the suite's size, or of the model's least size if that is larger."""
-        side = max(self.image_size, model.min_image_size)
-        return uniform((2, model.in_chans, side, side))
+    def side(self, model: ImageClassifier) -> int:
+        """The suite's size of images, or the model's least size if that is larger."""
+        return max(self.image_size, model.min_image_size)
 
     def test_logits_and_features(self) -> None:
         """Features, head and logits have the shapes that the model declares, for any number of classes."""
         for name in self.models():
             model = compose(name).eval()
-            x, hidden = self.images(model), model.head_hidden_size
+            x, hidden = uniform((2, 3, self.side(model), self.side(model))), model.head_hidden_size
             with torch.no_grad():
                 features = model.forward_features(x)
                 before = model.forward_head(features, pre_logits=True)
@@ -96,13 +94,12 @@ class ModelTests(ModuleTests):
         for name in self.models():
             model = compose(name).eval()
             coarsest = max(level["reduction"] for level in model.feature_info)
-            side = coarsest * ceil(max(self.image_size, model.min_image_size) / coarsest)
+            side = coarsest * ceil(self.side(model) / coarsest)
             with torch.no_grad():
                 levels = model.forward_intermediates(uniform((2, 3, side, side)), intermediates_only=True)
             for info, level in zip(model.feature_info, cast(list[Tensor], levels), strict=True):
                 model.get_submodule(info["module"])
-                expected = (info["num_chs"], side // info["reduction"], side // info["reduction"])
-                seen = tuple(level.shape[1:])
+                expected, seen = (info["num_chs"], *[side // info["reduction"]] * 2), tuple(level.shape[1:])
                 assert seen == expected, f"{name}: feature_info says {expected} at {side} pixels, seen: {seen}"
 
     def test_named_modules_exist(self) -> None:
@@ -125,9 +122,10 @@ class ModelTests(ModuleTests):
     def test_image_channels(self, channels: int) -> None:
         """Grey and multispectral images run; another number than built for is refused by self.check_image(x)."""
         model = compose(self.models()[0], in_chans=channels).eval()
-        assert run(model, self.images(model)).shape == (2, CLASSES)
+        side = self.side(model)
+        assert run(model, uniform((2, channels, side, side))).shape == (2, CLASSES)
         with pytest.raises(InputError):
-            model(uniform((2, channels + 1, self.image_size, self.image_size)))
+            model(uniform((2, channels + 1, side, side)))
 
     def test_every_image_size_that_it_claims(self) -> None:
         """From `min_image_size` up, odd and oblong too; below it an `InputError`."""
@@ -145,7 +143,7 @@ class ModelTests(ModuleTests):
         plain, thrifty = self.build(), self.build()
         thrifty.set_grad_checkpointing(True)
         for model in (plain, thrifty):
-            check_training_step(model, self.images(model))
+            check_training_step(model, self.side(model))
         for (name, one), two in zip(plain.named_parameters(), thrifty.parameters(), strict=True):
             torch.testing.assert_close(one.grad, two.grad, msg=f"with set_grad_checkpointing: gradient of {name}")
 
@@ -200,15 +198,17 @@ class FamilyTests(ModelTests):
     names: tuple[str, ...] = ()
 
     def models(self) -> Sequence[str]:
+        if self.names:
+            return self.names
         family = self.make()
-        names = self.names or tuple(f"{self.name}_{example}" for example in family.examples)
-        if not names and isinstance(family, GrammarFamily):
-            texts = [[_example(part) for part in grammar.parts] for grammar in family.grammars]
-            names = tuple("_".join([self.name, *map(str, each)]) for each in texts if None not in each)
+        examples = list(family.examples)
+        if not examples and isinstance(family, GrammarFamily):
+            examples = ["_".join(map(_example, grammar.parts)) for grammar in family.grammars]
+        names = [f"{self.name}_{example}" for example in examples]
         if not names:
             pytest.skip(f'no models named; add `names = ("{self.name}_…",)` to the test, or `examples` to the family')
         try:
-            for name in () if self.names else names:
+            for name in names:
                 parse_name(name)
         except (MissingPluginError, MissingExtraError) as error:
             pytest.skip(str(error))
@@ -259,10 +259,10 @@ class FamilyTests(ModelTests):
             assert (model.timesteps, len(model.spiking_module_names)) == (1, 0), f"the control {control!r} spikes"
 
 
-def _example(part: NamePart) -> str | None:
-    """Return a text for a part of a grammar; None if nothing is known of it."""
+def _example(part: NamePart) -> str:
+    """Return a text for a part of a grammar, the smallest that is known."""
     if isinstance(part, NumberPart):
         return f"{part.letter}{min(2, part.maximum)}"
     if isinstance(part, ChoicePart):
         return part.choices[0]
-    return part.default or STANDARD.get(part.name)
+    return part.default or STANDARD.get(part.name, part.name)

@@ -1,10 +1,13 @@
-"""Base of every suite, and the inputs and comparisons that checks share."""
+"""Base of every suite, checks of every nn.Module, and the inputs and comparisons that checks share."""
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
-from abc import ABC
+import json
+import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -13,12 +16,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.contracts import API_VERSION
 from zoo.registry import Component, default_registry
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 ENOUGH = 20
 """Values from which on a gradient may not be zero by chance: surrogates have flat places."""
+ROUNDING = 1e-5
+"""Tolerance for sums in another order, relative to the largest value."""
+
+training_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 
 
 class ComponentTests(ABC):  # noqa: B024
@@ -52,35 +58,15 @@ class ComponentTests(ABC):  # noqa: B024
         """Load the component's class; of a catalog its file."""
         return self.component.load()
 
-    def test_it_loads(self) -> None:
-        """Its entry point names what its kind asks for, written for this version of the API."""
-        self.load()
-
-
-class ClassTests(ComponentTests):
-    """Checks of every component that is a class, of any kind."""
-
     def make(self, seed: int = 0) -> Any:
         """Construct the component without arguments, drawing what is random from that seed."""
         cls = self.load()
         with seeded(seed):
             return cls()
 
-    def option_defaults(self) -> dict[str, Any]:
-        """Return the default of each option, a keyword argument of the constructor."""
-        cls = self.load()
-        taken = inspect.signature(cls).parameters
-        defaults = {name: taken[name].default for name in sorted(cls.options) if name in taken}
-        wrong = cls.options - {name for name, value in defaults.items() if value is not inspect.Parameter.empty}
-        assert not wrong, f"{', '.join(sorted(wrong))}: no keyword argument of {cls.__name__} with a default"
-        return defaults
-
-    def test_it_declares_its_own_api_version(self) -> None:
-        """Inherited from a class of the zoo, `api_version` would follow every new zoo without being tested on it."""
-        cls = self.load()
-        owner = next(base for base in cls.__mro__ if "api_version" in vars(base))
-        ours = owner.__module__.partition(".")[0] == cls.__module__.partition(".")[0]
-        assert ours, f"{cls.__name__} inherits `api_version` from {owner}; write `api_version = {API_VERSION}` in it"
+    def test_it_loads(self) -> None:
+        """Its entry point names what its kind asks for, written for this version of the API."""
+        self.load()
 
 
 def _expect_failure(method: Callable[..., None], reason: str) -> Callable[..., None]:
@@ -91,6 +77,134 @@ def _expect_failure(method: Callable[..., None], reason: str) -> Callable[..., N
         method(*args, **kwargs)
 
     return pytest.mark.xfail(reason=reason, strict=True)(copied)
+
+
+class OptionTests(ComponentTests):
+    """Checks of a component that takes options: an encoder, a decoder, a neuron, a converter."""
+
+    def test_options(self) -> None:
+        """`options` names keyword arguments of the constructor, each with a default that JSON can hold."""
+        cls = self.load()
+        taken = inspect.signature(cls).parameters
+        defaults = {name: taken[name].default for name in cls.options if name in taken}
+        wrong = cls.options - {name for name, value in defaults.items() if value is not inspect.Parameter.empty}
+        assert not wrong, f"{', '.join(sorted(wrong))}: no keyword argument of {cls.__name__} with a default"
+        json.dumps(defaults)
+
+
+class ModuleTests(ComponentTests):
+    """Checks of a part of a network: copying, saving, moving, repeating.
+
+    Attributes:
+        batch_statistics: True if a sample's answer may depend on its batch in training mode, as behind a batch norm.
+        batch_dim: of the input.
+        answer_batch_dim: of the answer.
+    """
+
+    batch_statistics: ClassVar[bool] = False
+    batch_dim: ClassVar[int] = 0
+    answer_batch_dim: ClassVar[int] = 0
+
+    def build(self, seed: int = 0) -> Any:
+        """Build a fresh module, in training mode, with what it draws at random drawn from that seed."""
+        return self.make(seed)
+
+    @abstractmethod
+    def example(self) -> Tensor:
+        """Return a float32 batch of three samples for it."""
+
+    def test_equal_inputs_give_equal_answers(self) -> None:
+        """In eval mode: no state between calls, nothing drawn at random, and torch's generator left alone."""
+        module, x = self.build().eval(), self.example()
+        with seeded(1):
+            before = torch.get_rng_state()
+            first = run(module, x)
+            assert torch.equal(before, torch.get_rng_state()), "a forward in eval mode draws random numbers"
+        run(module, x.narrow(self.batch_dim, 0, 1) * 3 - 1)
+        with seeded(2):
+            assert torch.equal(first, run(module, x)), "the same input gives another answer the second time"
+
+    def test_the_input_is_left_unchanged(self) -> None:
+        """Others see the same tensor: an analog branch reads what an encoder read. Work on a copy."""
+        x = self.example()
+        given = x.clone()
+        run(self.build().eval(), given)
+        assert torch.equal(given, x), "`forward` changes its input in place"
+
+    @training_modes
+    def test_batch_mates_change_nothing(self, training: bool) -> None:
+        """A sample's answer depends on that sample alone, also beside one far outside its range."""
+        if training and self.batch_statistics:
+            pytest.skip("batch norms see the whole batch in training mode")
+        x = self.example()
+        others = x.clone()
+        others.narrow(self.batch_dim, 1, 2).mul_(-7).add_(3)
+        answers = []
+        for batch in (x, others):
+            module = self.build().train(training)
+            with seeded(1):
+                answers.append((run(module, batch).select(self.answer_batch_dim, 0), torch.get_rng_state()))
+        (one, drawn), (two, also) = answers
+        # Unless how much is drawn depends on values, as Poisson numbers do.
+        assert not torch.equal(drawn, also) or torch.equal(one, two), (
+            "a sample's answer changes with the other samples of its batch; take minima, maxima and means over one "
+            "sample at a time (x.flatten(1).amin(1)), not over the batch"
+        )
+
+    @training_modes
+    def test_a_forward_leaves_no_state(self, training: bool) -> None:
+        """No tensor stays in an attribute and no buffer changes; in training mode buffers may move."""
+        module, x = self.build().train(training), self.example()
+        size, buffers = len(pickle.dumps(module)), {name: value.clone() for name, value in module.named_buffers()}
+        _ = module(x.clone().requires_grad_()) if training else run(module, x)
+        assert len(pickle.dumps(module)) == size, (
+            "a forward leaves something behind in an attribute; keep it in a local variable, or in ctx"
+        )
+        changed = [name for name, value in module.named_buffers() if not torch.equal(value, buffers[name])]
+        assert training or not changed, f"a forward changes {', '.join(changed)}; leave it as it was"
+
+    @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])  # noqa: S301
+    def test_a_copy_is_the_same(self, copied: Any) -> None:
+        """After a forward with a graph, as averages and data loaders copy: no lambdas or local classes inside."""
+        module, x = self.build().eval(), self.example()
+        module(x.clone().requires_grad_())
+        assert torch.equal(run(copied(module), x), run(module, x)), "a copy answers differently"
+
+    def test_the_state_dict_holds_everything(self) -> None:
+        """A state, loaded into a fresh module, gives the same answers: parameters and buffers are all it has."""
+        module, fresh, x = self.build(), self.build(seed=1), self.example()
+        with torch.no_grad(), seeded(5):  # so that a copied state is told from a fresh one
+            for parameter in module.parameters():
+                parameter.add_(0.1 * torch.rand_like(parameter))
+        fresh.load_state_dict(module.state_dict())
+        same = torch.equal(run(fresh.eval(), x), run(module.eval(), x))
+        assert same, "something that it computes with is neither a parameter nor a buffer (register_buffer)"
+
+    def test_meta_device(self) -> None:
+        """On the meta device, shape and type follow, as they must on a GPU."""
+        x = self.example()
+        expected = run(self.build().eval(), x)
+        with torch.device("meta"):
+            module = self.build().eval()
+        output = module(x.to("meta").requires_grad_())
+        followed = (output.is_meta, output.shape, output.dtype) == (True, expected.shape, expected.dtype)
+        assert followed, "`forward` looks at values, or makes tensors without device=x.device"
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_other_number_types(self, dtype: torch.dtype) -> None:
+        """float64 and bfloat16 come out as they went in, finite."""
+        output = run(self.build().eval().to(dtype), self.example().to(dtype))
+        assert output.dtype == dtype, f"`forward` gives {output.dtype} for {dtype}; return result.to(x.dtype)"
+        check_finite(output, f"the answer to {dtype} numbers")
+
+    def test_strided_inputs(self) -> None:
+        """Memory layout of the input changes nothing: reshape, not view, and no raw strides."""
+        module, x = self.build().eval(), self.example()
+        expected, output = run(module, x), run(module, x.transpose(0, -1).contiguous().transpose(0, -1))
+        torch.testing.assert_close(output, expected, rtol=0, atol=ROUNDING * float(expected.abs().max()))
+
+
+# Inputs and comparisons -----------------------------------------------------------------------------------------------
 
 
 @contextmanager
@@ -124,27 +238,27 @@ def run(module: nn.Module, x: Tensor) -> Tensor:
     return output
 
 
-def gradient(module: nn.Module, x: Tensor, upstream: Callable[[Tensor], Tensor] = torch.ones_like) -> Tensor:
-    """Return ∂(upstream · module(x))/∂x."""
+def gradient(module: nn.Module, x: Tensor) -> Tensor:
+    """Return ∂(u · module(x))/∂x for random positive u, so that what arrives cannot cancel by chance."""
     leaf = x.detach().clone().requires_grad_()
     output = module(leaf)
     assert output.requires_grad, (
         "no gradient comes back: `forward` leaves the graph (a comparison, round() or detach()); "
         "give it a torch.autograd.Function with a surrogate gradient"
     )
-    (grad,) = torch.autograd.grad(output, leaf, upstream(output), allow_unused=True)
+    upstream = uniform(output.shape, 0.5, 1.5, seed=2).to(output.dtype)
+    (grad,) = torch.autograd.grad(output, leaf, upstream, allow_unused=True)
     assert grad is not None, "`forward` does not use its input in the graph"
     return grad
 
 
-def check_gradient(grad: Tensor | None, x: Tensor, what: str = "") -> None:
+def check_gradient(grad: Tensor, x: Tensor) -> None:
     """Check for the shape and type of x, finite values, and of many values not all zero."""
-    what = what or f"an input of {tuple(x.shape)}, {x.dtype}"
-    assert grad is not None, f"no gradient reaches {what}; use it in `forward`, or leave it out"
+    what = f"the gradient of an input of {tuple(x.shape)}, {x.dtype},"
     same = (grad.shape, grad.dtype) == (x.shape, x.dtype)
-    assert same, f"the gradient of {what} has shape {tuple(grad.shape)} and type {grad.dtype}"
-    check_finite(grad, f"the gradient of {what}")
-    assert grad.numel() < ENOUGH or grad.any(), f"the gradient of {what} is zero everywhere; nothing below learns"
+    assert same, f"{what} has shape {tuple(grad.shape)} and type {grad.dtype}"
+    check_finite(grad, what)
+    assert grad.numel() < ENOUGH or grad.any(), f"{what} is zero everywhere; nothing below learns"
 
 
 def check_finite(tensor: Tensor, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Suites of catalogs, distributions of weights, and converters."""
+"""Suites of catalogs, distributions of weights, converters, commands, and models of energy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
 import zoo
 from zoo.catalog import WeightRecord, read_catalog, read_file
+from zoo.contracts import EnergyModel
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.errors import WeightError
+from zoo.errors import CompositionError, WeightError
 from zoo.factory import describe_model
 from zoo.names import PackageFile
 from zoo.registry import parse_name
-from zoo.testing.suite import ClassTests, ComponentTests
+from zoo.testing.suite import ComponentTests, OptionTests, uniform
 
 
 class CatalogTests(ComponentTests):
@@ -77,7 +79,7 @@ class WeightTests(CatalogTests):
         assert not unlisted, f"no record has the source {', '.join(unlisted)}; list the file or leave it out"
 
 
-class ConverterTests(ClassTests):
+class ConverterTests(OptionTests):
     """State dict of a model from elsewhere → a model's name and its state dict."""
 
     kind = "converter"
@@ -85,10 +87,6 @@ class ConverterTests(ClassTests):
     def checkpoint(self) -> Mapping[str, Tensor] | None:
         """Return a small state dict that it reads; None for none at hand."""
         return None
-
-    def test_options(self) -> None:
-        """`options` names keyword arguments of the constructor, each with a default."""
-        self.option_defaults()
 
     @pytest.mark.parametrize("state", [{}, {"no.such.weight": torch.zeros(2, 3)}], ids=["empty", "foreign"])
     def test_other_checkpoints_are_refused(self, state: dict[str, Tensor]) -> None:
@@ -104,3 +102,38 @@ class ConverterTests(ClassTests):
         if state is None:
             pytest.skip("no checkpoint; override `checkpoint()` to give a small one")
         fold_converted(self.make().convert(state), "the converted checkpoint", image_size=SMALL_IMAGE_SIZE)
+
+
+class CommandTests(ComponentTests):
+    """A command of `zoo` that a distribution adds."""
+
+    kind = "command"
+
+    def test_it_shows_its_help(self) -> None:
+        """`zoo NAME --help` works."""
+        result = CliRunner().invoke(self.load(), ["--help"])
+        assert result.exit_code == 0, f"--help ends with status {result.exit_code}: {result.output}"
+
+
+class EnergyModelTests(ComponentTests):
+    """A model of energy that a distribution adds."""
+
+    kind = "energy_model"
+
+    def test_energy_is_positive(self) -> None:
+        """A hybrid of the zoo costs energy, of which spikes and timesteps are parts."""
+        from zoo.profiling.counting import Recorder
+
+        network = zoo.create_model("has8_resnet_b1_m1_d1_ste_bpd", num_classes=2).eval()
+        model: EnergyModel = self.load()(network)
+        images, recorder = uniform((2, 3, 8, 8)), Recorder(network)
+        with recorder.watching():
+            network(images)
+        try:
+            model.measure(images)
+            energy = model.estimate(recorder.counts(len(images)))
+        except CompositionError as error:
+            pytest.skip(f"it does not apply to this network: {error}")
+        parts = max(energy.spikes, energy.timesteps)
+        assert 0 <= parts <= energy.total * (1 + 1e-9), f"{parts} pJ of {energy.total} grow with spikes or timesteps"
+        assert energy.total > 0, f"{energy.total} pJ for an image"

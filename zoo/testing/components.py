@@ -1,20 +1,21 @@
-"""Suites of encoders and decoders."""
+"""Suites of encoders, decoders and neurons."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
 from zoo.contracts.encoder import CONSTANT
-from zoo.errors import CompositionError, ModelNameError
+from zoo.errors import CompositionError
 from zoo.registry import default_registry
 from zoo.testing.models import check_training_step, compose
-from zoo.testing.modules import OptionTests
 from zoo.testing.suite import (
     DTYPES,
+    ModuleTests,
+    OptionTests,
     check_finite,
     check_gradient,
     gradient,
@@ -29,6 +30,9 @@ SHAPES = ((3, 5), (2, 3, 5, 4), (1, 4), (1, 1, 1, 1), (2, 1, 3, 2, 2), (0, 5), (
 """Vectors, images, a single sample, more dimensions, empty batches."""
 
 ANY_T = (1, 2, 7, 8, 10)
+
+CURRENTS = ((8, 3, 5), (4, 2, 3, 5, 4), (1, 2, 6), (8, 1, 4), (3, 0, 5), (3, 0, 2, 4, 4))
+STEPS = 8
 
 
 def difficult_values() -> dict[str, Tensor]:
@@ -47,7 +51,7 @@ def difficult_values() -> dict[str, Tensor]:
     }
 
 
-class EncoderTests(OptionTests):
+class EncoderTests(ModuleTests, OptionTests):
     """(N, C, …) real → (T, N, C, …) in {0, 1}.
 
     Attributes:
@@ -87,9 +91,7 @@ class EncoderTests(OptionTests):
             encoder = self.build().train(training)
             for what, x in difficult_values().items():
                 for dtype in DTYPES:
-                    planes = run(encoder, x.to(dtype))
-                    other = planes[(planes != 0) & (planes != 1)].unique()[:3].tolist()
-                    assert not other, f"`forward` gives planes with {other} for {what}, {dtype}; spikes are 0 or 1"
+                    check_spikes(run(encoder, x.to(dtype)), f"{what}, {dtype}")
 
     def test_gradient(self) -> None:
         """If `differentiable`, a gradient of the input's shape and type, not zero, finite for difficult values."""
@@ -99,9 +101,9 @@ class EncoderTests(OptionTests):
             assert not planes.requires_grad, "`differentiable` is False, but a gradient comes back; encode x.detach()"
             return
         for x in [uniform(shape) for shape in SHAPES] + [uniform((2, 3, 4, 4)).to(dtype) for dtype in DTYPES]:
-            check_gradient(gradient(encoder, x, _upstream), x)
+            check_gradient(gradient(encoder, x), x)
         for what, x in difficult_values().items():
-            check_finite(gradient(encoder, x, _upstream), f"the gradient of {what}")
+            check_finite(gradient(encoder, x), f"the gradient of {what}")
 
     def test_round_trip(self) -> None:
         """decode(encode(k / 255)) = k / 255, if a decoder is declared."""
@@ -116,26 +118,16 @@ class EncoderTests(OptionTests):
 
     def test_it_learns_in_a_model(self) -> None:
         """Its name composes a has8 model, and a training step gives every parameter a finite gradient."""
-        self._differentiable()
+        if not self.build().differentiable:
+            pytest.skip("the encoder is not differentiable and says so")
         check_training_step(compose(f"has8_resnet_b2_m2_d1_{self.name}_{self.decoder or 'rate'}"))
 
-    def _differentiable(self) -> Any:
-        encoder = self.build()
-        if not encoder.differentiable:
-            pytest.skip("the encoder is not differentiable and says so")
-        return encoder
 
-
-def _upstream(planes: Tensor) -> Tensor:
-    """Positive, so that what arrives cannot cancel by chance."""
-    return uniform(planes.shape, 0.5, 1.5, seed=2).to(planes.dtype)
-
-
-class DecoderTests(OptionTests):
+class DecoderTests(ModuleTests, OptionTests):
     """(T, N, C, …) → (N, C, …).
 
     Attributes:
-        encoder: an encoder whose planes it reads; None for one of the same name, or `ste`.
+        encoder: an encoder whose planes it reads; None for `ste` in a model, and no round trip.
     """
 
     kind = "decoder"
@@ -174,16 +166,101 @@ class DecoderTests(OptionTests):
         assert apart <= 1 / encoder.timesteps, f"decoding after {self.encoder!r} is off by up to {apart:.3g} in [0, 1]"
 
     def test_it_learns_in_a_model(self) -> None:
-        """Behind its encoder, one of its own name, or `ste`, a training step gives finite gradients."""
-        own = self.name.partition(":")[2] or self.name
-        for encoder in (self.encoder,) if self.encoder else (own, "ste"):
-            try:
-                model = compose(f"has8_resnet_b2_m2_d1_{encoder}_{self.name}")
-            except (CompositionError, ModelNameError):
-                continue
-            return check_training_step(model)
-        pytest.skip('no encoder with a gradient speaks its code; name one: `encoder = "…"`')
+        """Behind its encoder, or `ste`, a training step gives every parameter a finite gradient."""
+        try:
+            model = compose(f"has8_resnet_b2_m2_d1_{self.encoder or 'ste'}_{self.name}")
+        except CompositionError as error:
+            pytest.skip(f'{error}; name an encoder with a gradient whose planes it reads: `encoder = "…"`')
+        check_training_step(model)
 
     def _counts(self) -> tuple[int, ...]:
         declared = self.build().timesteps
         return ANY_T if declared is None else (declared,)
+
+
+class NeuronTests(ModuleTests, OptionTests):
+    """(T, N, …) real → (T, N, …) in {0, 1}, from rest on every call.
+
+    Attributes:
+        scale: standard deviation of the input currents that the checks use; choose it so that some of them make
+            the neuron fire and some do not.
+    """
+
+    kind = "neuron"
+    batch_dim: ClassVar[int] = 1
+    answer_batch_dim: ClassVar[int] = 1
+    scale: float = 2.0
+
+    def example(self) -> Tensor:
+        return self.currents((STEPS, 3, 4, 5))
+
+    def currents(self, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+        """Normal numbers of the suite's scale."""
+        return normal(shape, self.scale, seed)
+
+    def test_spikes_are_zeros_and_ones(self) -> None:
+        """One for each current and nothing else, in every number type, for strong currents; and both occur."""
+        for shape in CURRENTS:
+            actual = tuple(run(self.build(), self.currents(shape)).shape)
+            assert actual == shape, f"`forward` gives {actual} for currents of {shape}; return one spike for each"
+        neuron, x = self.build(), self.currents((STEPS, 4, 50))
+        share = run(neuron, x).mean().item()
+        assert 0 < share < 1, (
+            f"{share:.0%} of the currents of scale {self.scale:g} make it fire; set `scale` in the test so that some "
+            "do and some do not, or look at the threshold"
+        )
+        for dtype in DTYPES:
+            for scale in (1, 1e3):
+                check_spikes(run(neuron.to(dtype), (x * scale).to(dtype)), f"currents of scale {scale * self.scale:g}")
+
+    def test_later_inputs_change_no_earlier_spike(self) -> None:
+        """Time runs one way: spikes up to t depend on currents up to t alone, and so does T itself."""
+        neuron, x = self.build().eval(), self.currents((STEPS, 4, 50))
+        spikes = run(neuron, x)
+        for t in range(1, STEPS):
+            changed = x.clone()
+            changed[t:] = -3 * changed[t:] + 1
+            assert torch.equal(run(neuron, changed)[:t], spikes[:t]), (
+                f"currents from step {t} on change spikes before it; process the steps in order, dimension 0 first"
+            )
+            assert torch.equal(run(neuron, x[:t]), spikes[:t]), "do not let a step depend on T"
+
+    def test_earlier_inputs_change_later_spikes(self) -> None:
+        """It has a memory: the same current makes it fire or not, after different pasts."""
+        neuron, x = self.build().eval(), self.currents((STEPS, 4, 50))
+        past = x.clone()
+        past[:-1] = self.currents((STEPS - 1, 4, 50), seed=1)
+        assert not torch.equal(run(neuron, past)[-1], run(neuron, x)[-1]), (
+            "the last step's spikes do not depend on earlier steps; carry the membrane potential from step to step"
+        )
+
+    def test_gradient(self) -> None:
+        """Of the input's shape and type, not zero; finite far from the threshold too, where exp(-x) is not."""
+        inputs = [self.currents(shape) for shape in CURRENTS]
+        for x in inputs + [self.currents((STEPS, 3, 10)).to(dtype) for dtype in DTYPES]:
+            check_gradient(gradient(self.build().to(x.dtype), x), x)
+        strong = [torch.full((STEPS, 3, 10), factor * self.scale) for factor in (4, -4, 1e3, -1e3)]
+        for x in (x.to(dtype) for x in strong for dtype in DTYPES):
+            grad = gradient(self.build().to(x.dtype), x)
+            check_finite(grad, f"the gradient of currents up to {x.abs().max():g}")
+
+    def test_gradient_goes_back_through_time(self) -> None:
+        """From the last spikes to the first currents, and never forward."""
+        x = self.currents((4, 4, 50)).requires_grad_()
+        spikes = self.build()(x)
+        last, first = (torch.autograd.grad(spikes[step].sum(), x, retain_graph=True)[0] for step in (-1, 0))
+        assert last[0].any(), (
+            "no gradient goes from the last step's spikes to the first step's currents; "
+            "do not detach the membrane potential between steps"
+        )
+        assert not first[1:].any(), "the first step's spikes send a gradient to later currents"
+
+    def test_it_learns_in_a_model(self) -> None:
+        """Its name composes a has8 model, and a training step gives every parameter, its own too, a finite gradient."""
+        check_training_step(compose(f"has8_resnet_b2_m2_d1_ste_bpd_{self.name}"))
+
+
+def check_spikes(values: Tensor, what: str) -> None:
+    """Check that every value is 0 or 1."""
+    other = values[(values != 0) & (values != 1)].unique()[:3].tolist()
+    assert not other, f"`forward` gives {other} for {what}; spikes are 0 or 1"
