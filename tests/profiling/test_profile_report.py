@@ -23,8 +23,8 @@ BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd"
 
 def test_energy_is_4_6_pj_a_mac_and_0_9_pj_an_ac() -> None:
     work = {Part.REST: {PRICES[-1]: Work(10, 20)}, Part.CODING: {PRICES[0]: Work(0, 10)}}
-    counts = OperationCounts(4, (), (), work, Work(), {})
-    assert counts.total == counts.other == Work(10, 30)
+    counts = OperationCounts(4, (), (), Work(10, 30), Work(), work, {})
+    assert counts.total == Work(10, 30)
     written = energy_json(counts)
     assert written["total_pj"] == pytest.approx((46 + 27) / 4)
     assert (written["rest_pj"], written["neurons_pj"]) == (pytest.approx((46 + 18) / 4), 0)
@@ -156,7 +156,7 @@ def test_images_that_do_not_fit_are_refused(images: Any) -> None:
 @pytest.mark.parametrize(
     ("model", "keywords", "error", "said"),
     [
-        (CONTROL, {"image_size": 224, "images": torch.rand(1, 3, 8, 8)}, InputError, "8×8"),
+        (CONTROL, {"image_size": 224, "images": torch.rand(1, 3, 8, 8)}, InputError, r"\(3, 8, 8\)"),
         (CONTROL, {"image_size": 0}, CompositionError, "1 to 4096"),
         (CONTROL, {"image_size": "32"}, OptionError, "image_size"),
         (CONTROL, {"image_size": True}, OptionError, "image_size"),

@@ -127,16 +127,20 @@ def _stage(width_in: int, widths: Sequence[int], kernels: Sequence[int], stride:
 
 
 class ResidualBackbone(Backbone, ABC):
-    """Stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21); each kind says how many blocks a stage has.
+    """A stem, then stages i < d of width b·m^i and strides 1, 2, 2, … (eq. 21).
 
     Attributes:
         block_counts: blocks of each stage; None for two a stage and any depth.
-        bottleneck: whether a block is a bottleneck, four times as wide at its end.
+        bottleneck: True if a block is a bottleneck, four times as wide at its end.
+        stem_reduction: image pixels per pixel behind the stem.
+        first_stride: of the first stage. All others have 2.
     """
 
     api_version = 1
     block_counts: ClassVar[tuple[int, ...] | None] = None
     bottleneck: ClassVar[bool] = False
+    stem_reduction: ClassVar[int] = 4
+    first_stride: ClassVar[int] = 1
 
     def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
         super().__init__(base, mult, depth, in_chans)
@@ -146,21 +150,23 @@ class ResidualBackbone(Backbone, ABC):
                 f"it wants d{len(self.block_counts)}, not d{depth}"
             )
 
+    def stem(self) -> BlockPlan:
+        """Plan the paper's stem."""
+        return BlockPlan(partial(AnalogStem, self.in_chans), partial(SpikingStem, self.in_chans), STEM_WIDTH)
+
     @final
     def stages(self) -> list[list[BlockPlan]]:
-        stem = BlockPlan(partial(AnalogStem, self.in_chans), partial(SpikingStem, self.in_chans), STEM_WIDTH)
-        stages, width_in = [[stem]], STEM_WIDTH
+        stages = [[self.stem()]]
         for i, count in enumerate(self.block_counts or (2,) * self.depth):
-            width = self.base * self.mult**i
+            width, width_in = self.base * self.mult**i, stages[-1][-1].out_channels
             widths = (width, width, 4 * width) if self.bottleneck else (width, width)
             kernels = (1, 3, 1) if self.bottleneck else (3, 3)
-            stages.append(_stage(width_in, widths, kernels, 2 if i else 1, count))
-            width_in = widths[-1]
+            stages.append(_stage(width_in, widths, kernels, 2 if i else self.first_stride, count))
         return stages
 
     @final
     def reductions(self) -> list[int]:
-        return [4] + [4 * 2**i for i in range(self.depth)]
+        return [self.stem_reduction] + [self.stem_reduction * self.first_stride * 2**i for i in range(self.depth)]
 
     @final
     def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
@@ -173,43 +179,21 @@ class ResidualBackbone(Backbone, ABC):
 
 @final
 class ResNetBackbone(ResidualBackbone):
-    """Two basic blocks a stage; stages i < d of width b·m^i, strides 1, 2, 2, … (eq. 21)."""
+    """Two basic blocks a stage."""
 
 
-class SmallImageBackbone(Backbone, ABC):
-    """For images of 32 pixels or so: a 3×3 stem, b wide, without pooling; then stages i < d of width b·m^i.
+class SmallImageBackbone(ResidualBackbone, ABC):
+    """For images of 32 pixels or so: two basic blocks a stage behind a 3×3 stem, b wide, without pooling.
 
     The paper's stem makes 8 pixels of 32 before the first block; this one keeps all of them.
-
-    Attributes:
-        first_stride: of the first stage. All others have 2.
     """
 
-    api_version = 1
-    first_stride: ClassVar[int]
+    stem_reduction = 1
 
     @final
-    def stages(self) -> list[list[BlockPlan]]:
-        stem_shape = (self.in_chans, self.base)
-        stages = [[BlockPlan(partial(SmallAnalogStem, *stem_shape), partial(SmallSpikingStem, *stem_shape), self.base)]]
-        width_in = self.base
-        for i in range(self.depth):
-            width = self.base * self.mult**i
-            stages.append(_stage(width_in, (width, width), (3, 3), 2 if i else self.first_stride, 2))
-            width_in = width
-        return stages
-
-    @final
-    def reductions(self) -> list[int]:
-        return [1] + [self.first_stride * 2**i for i in range(self.depth)]
-
-    @final
-    def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
-        return PooledLinearHead(self.stages()[-1][-1].out_channels, num_classes, global_pool)
-
-    @final
-    def first_convs(self) -> tuple[str, ...]:
-        return ("conv",)
+    def stem(self) -> BlockPlan:
+        shape = (self.in_chans, self.base)
+        return BlockPlan(partial(SmallAnalogStem, *shape), partial(SmallSpikingStem, *shape), self.base)
 
 
 @final
@@ -222,8 +206,6 @@ class ResNetSmallBackbone(SmallImageBackbone):
 @final
 class ResNetFullBackbone(SmallImageBackbone):
     """Strides 1, 2, 2, …: the first stage keeps the image's full size, as ResNet-18 for CIFAR-10 commonly does."""
-
-    first_stride = 1
 
 
 @final

@@ -12,16 +12,14 @@ import typer
 from zoo.cli.options import DATA_HELP, AnyModel, DataRoot, Device, ImageSize, Json, model_reference
 from zoo.cli.output import counted, rich_console, say
 from zoo.errors import printable
-from zoo.progress import Advance, progress
+from zoo.progress import progress
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from rich.table import Table
+    from torch import Tensor
 
-    from zoo.data.datasets import ImageDataset
     from zoo.profiling import Picojoules, Profile
 
-DEFAULT_LIMIT = 32
 WIDTH = 100
 """Columns of a paragraph."""
 
@@ -41,13 +39,8 @@ def profile_command(
         ),
     ] = None,
     limit: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help=f"Count on N images of --data, spread over the classes.  (default: {DEFAULT_LIMIT})",
-        ),
-    ] = None,
+        int, typer.Option(min=1, metavar="N", help="Count on N images of --data, spread over the classes.")
+    ] = 32,
     data_root: DataRoot = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Show every layer too, and how each operation is charged.")
@@ -66,8 +59,6 @@ def profile_command(
     from zoo.factory import open_model
     from zoo.profiling import profile
 
-    if data is None and limit is not None:
-        raise typer.BadParameter("--limit goes with --data")
     opened = open_model(model_reference(name), listed=True)
     if data is None:
         cost = profile(opened, image_size, num_classes=num_classes, device=device)
@@ -77,10 +68,14 @@ def profile_command(
         from zoo.data.load import sample_images
 
         prepare = Transform(opened.preprocessing(image_size))
-        options = DataOptions(root=data_root)
-        sample = sample_images(data, limit or DEFAULT_LIMIT, options)
+        sample = sample_images(data, limit, DataOptions(root=data_root))
         with progress("counting", len(sample)) as advance:
-            images = map(prepare, _counted(sample, advance))
+
+            def image(index: int) -> Tensor:
+                advance(1)
+                return prepare(sample[index][0])
+
+            images = map(image, range(len(sample)))
             cost = profile(opened, num_classes=num_classes, images=images, device=device)
     if as_json:
         print(json.dumps(cost.to_json()))
@@ -92,12 +87,6 @@ def profile_command(
             say(*wrap(part, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), sep="\n")
         else:
             console.print(part)
-
-
-def _counted(sample: ImageDataset, advance: Advance) -> Iterator[Image]:
-    for index in range(len(sample)):
-        advance(1)
-        yield sample[index][0]
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: int = 1) -> Table:
@@ -142,18 +131,12 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
     if profile.activity is None:
         return
     from zoo.catalog import in_digits
-    from zoo.profiling import CONTAINS_CONTROL, Part
+    from zoo.profiling import CONTAINS_CONTROL
     from zoo.profiling.energy import FLOAT32, FORMULA, SOURCE
 
     activity = profile.activity
-    rate, images, work = activity.spike_rate, activity.images, activity.work()
-    works = {
-        "convolutions, linear layers": work[Part.SYNAPSES],
-        "range, encoders, decoders": work[Part.CODING],
-        "neurons": work[Part.NEURONS],
-        "rest": work[Part.REST],
-        "total": activity.total,
-    }
+    rate, images = activity.spike_rate, activity.images
+    works = {str(part): work for part, work in activity.work().items()} | {"total": activity.total}
     if profile.control is not None and profile.control.activity is not None:
         works["control's total"] = profile.control.activity.total
     spikes = "no spikes" if rate is None else f"{rate:.4g} spikes per neuron and timestep"
@@ -162,8 +145,8 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
     yield _table(
         ("", "MACs", "ACs", "energy"),
         [
-            (label, each.macs / images, each.acs / images, _microjoules(FLOAT32.arithmetic(each) / images))
-            for label, each in works.items()
+            (part, each.macs / images, each.acs / images, _microjoules(FLOAT32.arithmetic(each) / images))
+            for part, each in works.items()
         ],
     )
     yield ""
@@ -185,14 +168,10 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
             f"It would cost what its control costs at a spike rate (now {rate:.4g}; all layers' spikes change alike) "
             f"or at T timesteps (now {profile.timesteps}), each with the other as it is:"
         )
-        points = [
-            (
-                each.model,
-                _point("rate", each.spike_rate, each.spike_rate_note),
-                _point("T =", each.timesteps, each.timesteps_note),
-            )
-            for each in profile.break_even
-        ]
+        points = []
+        for each in profile.break_even:
+            at_rate = _point("rate", each.spike_rate, each.spike_rate_note)
+            points.append((each.model, at_rate, _point("T =", each.timesteps, each.timesteps_note)))
         yield _table(("", "spike rate", "timesteps"), points, words=3)
     yield ""
     if profile.caveat:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from zoo.contracts.price import Work
 
@@ -67,7 +67,8 @@ class SpikeRate:
         return self.spikes / self.values if self.values else 0.0
 
 
-class Operations(Protocol):
+@dataclass(frozen=True)
+class Operations:
     """Counts of a network, summed over images and timesteps.
 
     Attributes:
@@ -78,16 +79,11 @@ class Operations(Protocol):
         repeated: part of `other` that every timestep repeats.
     """
 
-    @property
-    def images(self) -> int: ...
-    @property
-    def synapses(self) -> tuple[SynapticLayer, ...]: ...
-    @property
-    def rates(self) -> tuple[SpikeRate, ...]: ...
-    @property
-    def other(self) -> Work: ...
-    @property
-    def repeated(self) -> Work: ...
+    images: int
+    synapses: tuple[SynapticLayer, ...]
+    rates: tuple[SpikeRate, ...]
+    other: Work
+    repeated: Work
 
 
 @final
@@ -141,8 +137,7 @@ class Prices:
         """Return the energy of one image, averaged over all images.
 
         Example:
-            >>> from types import SimpleNamespace
-            >>> operations = SimpleNamespace(images=2, synapses=(), rates=(), other=Work(10, 4), repeated=Work(0, 4))
+            >>> operations = Operations(images=2, synapses=(), rates=(), other=Work(10, 4), repeated=Work(0, 4))
             >>> Prices(mac=4.6, ac=0.9, synapse=0.9).estimate(operations)
             Picojoules(total=24.8, spikes=0.0, timesteps=1.8)
         """

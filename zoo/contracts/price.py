@@ -26,9 +26,6 @@ class Work:
         return Work(self.macs * times, self.acs * times)
 
 
-NOTHING = Work()
-
-
 @final
 @dataclass(frozen=True)
 class Price:
@@ -42,8 +39,8 @@ class Price:
     """
 
     operation: str
-    read: Work = NOTHING
-    written: Work = NOTHING
+    read: Work = Work()
+    written: Work = Work()
     reason: str = ""
 
 
@@ -56,9 +53,7 @@ RANGE_STEP = Price(
 )
 BINARY_DIGITS = Price("bit-plane encoder", Work(acs=1), reason="rounds; the binary digits are then there to be read")
 THRESHOLDS = Price(
-    "other encoder",
-    written=Work(acs=1),
-    reason="compares with a threshold in every timestep; assumed of a plugin's too",
+    "other encoder", Work(), Work(acs=1), "compares with a threshold in every timestep; assumed of a plugin's too"
 )
 SHIFTED_SUM = Price(
     "decoder",
@@ -75,8 +70,6 @@ LEAKY_INTEGRATION = Price(
 )
 
 ENCODER_PRICES = (RANGE_STEP, THRESHOLDS)
-"""Of an encoder that declares none."""
 DECODER_PRICES = (WEIGHTED_SUM,)
-"""Of a decoder that declares none."""
 NEURON_PRICES = (LEAKY_INTEGRATION,)
-"""Of a neuron that declares none."""
+"""Of encoders, decoders and neurons that declare none."""

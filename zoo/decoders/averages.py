@@ -20,13 +20,6 @@ _MOST_TIMESTEPS = 16
 """Of more, torch adds partial sums, which round otherwise than one sum does."""
 
 
-def rate_decode(spikes: Tensor) -> Tensor:
-    """D(S) = (1/T) Σ_t S_t, eq. 19. (T, N, C, …) → (N, C, …)."""
-    if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
-        return functions.weighted_sum(spikes, (1.0,) * len(spikes), len(spikes))
-    return spikes.mean(0)
-
-
 def bit_plane_decode(spikes: Tensor) -> Tensor:
     """D(S) = (1/255) Σ_k 2^k S_k, eq. 20, least significant plane first. (8, N, C, …) → (N, C, …).
 
@@ -40,7 +33,7 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
 @final
 class RateDecoder(Decoder):
-    """The mean over timesteps (eq. 19); takes any code and any T."""
+    """The mean over timesteps, D(S) = (1/T) Σ_t S_t (eq. 19); takes any code and any T."""
 
     api_version = 1
     codes = None
@@ -48,7 +41,9 @@ class RateDecoder(Decoder):
     prices = (SHIFTED_SUM,)
 
     def forward(self, spikes: Tensor) -> Tensor:
-        return rate_decode(spikes)
+        if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
+            return functions.weighted_sum(spikes, (1.0,) * len(spikes), len(spikes))
+        return spikes.mean(0)
 
 
 @final

@@ -17,67 +17,6 @@ from zoo.errors import check_count, check_flag
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def rate_spikes(x: Tensor, timesteps: int) -> Tensor:
-    """s_t ~ Bernoulli(x), independent draws from torch's generator.
-
-    Args:
-        x: (N, C, …) in [0, 1].
-        timesteps: T ≥ 1.
-
-    Returns:
-        (T, N, C, …) in {0, 1}.
-    """
-    return (torch.rand((timesteps, *x.shape), dtype=x.dtype, device=x.device) < x).to(x.dtype)
-
-
-def fixed_rate_spikes(x: Tensor, timesteps: int) -> Tensor:
-    """Rate coding against thresholds that depend on timestep and position alone, the same for every sample.
-
-    Position p starts at frac(p·φ) and steps through the strata t/T, so that T spikes hold a rate to 1/T.
-
-    Args:
-        x: (N, C, …) in [0, 1].
-        timesteps: T ≥ 1.
-
-    Returns:
-        (T, N, C, …) in {0, 1}.
-    """
-    position = torch.arange(math.prod(x.shape[1:]), dtype=torch.float64, device=x.device)
-    step = torch.arange(timesteps, dtype=torch.float64, device=x.device)
-    threshold = torch.frac(position * _GOLDEN + step[:, None] / timesteps)
-    return (threshold.reshape(timesteps, 1, *x.shape[1:]) < x).to(x.dtype)
-
-
-def ttfs_spikes(x: Tensor, timesteps: int) -> Tensor:
-    """One spike at t = round((T − 1)(1 − x)): bright is early.
-
-    Args:
-        x: (N, C, …) in [0, 1].
-        timesteps: T ≥ 1.
-
-    Returns:
-        (T, N, C, …) in {0, 1}, exactly one 1 along T.
-    """
-    when = torch.round((timesteps - 1) * (1 - x.double())).to(torch.int64)
-    steps = torch.arange(timesteps, device=x.device).reshape((-1,) + (1,) * x.dim())
-    return (steps == when).to(x.dtype)
-
-
-def phase_spikes(x: Tensor, timesteps: int) -> Tensor:
-    """⌊x·2^T⌋ clipped to 2^T − 1, most significant bit first; plane t stands for 2^−(1+t).
-
-    Args:
-        x: (N, C, …) in [0, 1]; 1 is allowed.
-        timesteps: T, 1 to 24.
-
-    Returns:
-        (T, N, C, …) in {0, 1}.
-    """
-    level = torch.floor(x.double() * 2**timesteps).to(torch.int64).clamp(max=2**timesteps - 1)
-    shifts = torch.arange(timesteps - 1, -1, -1, device=x.device)
-    return ((level >> shifts.reshape((-1,) + (1,) * x.dim())) & 1).to(x.dtype)
-
-
 class TemporalEncoder(Encoder):
     """Base of the baselines' codings: any T up to a bound, the range step, no gradient."""
 
@@ -105,7 +44,11 @@ class TemporalEncoder(Encoder):
 
 @final
 class RateEncoder(TemporalEncoder):
-    """Bernoulli spikes in training, fixed thresholds in eval mode; with `random=False` fixed thresholds always."""
+    """Bernoulli spikes in training, s_t ~ Bernoulli(x); fixed thresholds in eval mode, or always with `random=False`.
+
+    The thresholds depend on timestep and position alone, the same for every sample: position p starts at frac(p·φ) and
+    steps through the strata t/T, so that T spikes hold a rate to 1/T.
+    """
 
     code = "rate"
     options = TemporalEncoder.options | {"random"}
@@ -116,23 +59,30 @@ class RateEncoder(TemporalEncoder):
 
     def spikes(self, x: Tensor) -> Tensor:
         draws = self.training and self._random
-        return rate_spikes(x, self.timesteps) if draws else fixed_rate_spikes(x, self.timesteps)
+        if draws:
+            return (torch.rand((self.timesteps, *x.shape), dtype=x.dtype, device=x.device) < x).to(x.dtype)
+        position = torch.arange(math.prod(x.shape[1:]), dtype=torch.float64, device=x.device)
+        step = torch.arange(self.timesteps, dtype=torch.float64, device=x.device)
+        threshold = torch.frac(position * _GOLDEN + step[:, None] / self.timesteps)
+        return (threshold.reshape(self.timesteps, 1, *x.shape[1:]) < x).to(x.dtype)
 
 
 @final
 class TtfsEncoder(TemporalEncoder):
-    """Time to first spike: one spike a value, early if it is bright."""
+    """Time to first spike: exactly one spike a value, at t = round((T − 1)(1 − x)): bright is early."""
 
     code = "ttfs"
     repeatable = True
 
     def spikes(self, x: Tensor) -> Tensor:
-        return ttfs_spikes(x, self.timesteps)
+        when = torch.round((self.timesteps - 1) * (1 - x.double())).to(torch.int64)
+        steps = torch.arange(self.timesteps, device=x.device).reshape((-1,) + (1,) * x.dim())
+        return (steps == when).to(x.dtype)
 
 
 @final
 class PhaseEncoder(TemporalEncoder):
-    """Weighted phase: binary digits, most significant first."""
+    """Weighted phase: ⌊x·2^T⌋ clipped to 2^T − 1, most significant bit first; plane t stands for 2^−(1+t)."""
 
     code = BINARY_MSB_FIRST
     repeatable = True
@@ -140,4 +90,6 @@ class PhaseEncoder(TemporalEncoder):
     max_timesteps = 24
 
     def spikes(self, x: Tensor) -> Tensor:
-        return phase_spikes(x, self.timesteps)
+        level = torch.floor(x.double() * 2**self.timesteps).to(torch.int64).clamp(max=2**self.timesteps - 1)
+        shifts = torch.arange(self.timesteps - 1, -1, -1, device=x.device)
+        return ((level >> shifts.reshape((-1,) + (1,) * x.dim())) & 1).to(x.dtype)

@@ -11,7 +11,7 @@ price here, and an operation without one is listed.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +28,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
-from zoo.contracts.energy import SpikeRate, SynapticLayer
+from zoo.contracts.energy import Operations, SpikeRate, SynapticLayer
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, INTEGRATION, NEURON_PRICES, Price, Work
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
@@ -177,30 +177,25 @@ FOLDED_SCALE = Price(
 )
 QUANTISED = Price("quantised ReLU", Work(acs=2), reason="two comparisons; its scale folds into the weights")
 NORM = Price("other batch norm", Work(macs=1), reason="one scale and shift for every value")
-ADDITION = Price("addition", written=Work(acs=1), reason="residuals, and the sum of both branches")
-PRODUCT = Price("multiplication", written=Work(macs=1), reason="of tensors, value by value")
-MAXIMUM = Price("max pooling", Work(acs=1), reason="a comparison for every value of a window, borders counted whole")
-MEAN = Price("average pooling, mean", Work(acs=1), Work(macs=1), "adds every value of a window; one scaling at the end")
-SUM = Price("sum", Work(acs=1), reason="adds every value")
-RELU = Price("ReLU", Work(acs=1), reason="a comparison with 0")
-LEAKY_RELU = Price("leaky ReLU", Work(1, 1), reason="a comparison with 0 and a multiplication")
 MOVE = Price("view, copy, concatenation", reason="moves values, computes none")
 
-_OPERATORS: dict[Price, tuple[str, ...]] = {
-    ADDITION: ("add", "add_", "sub", "sub_"),
-    PRODUCT: ("mul", "mul_", "div", "div_"),
-    MAXIMUM: ("max_pool2d_with_indices",),
-    MEAN: ("avg_pool2d", "_adaptive_avg_pool2d", "mean"),
-    SUM: ("sum",),
-    RELU: ("relu", "relu_"),
-    LEAKY_RELU: ("leaky_relu", "leaky_relu_"),
-    MOVE: (
-        *("alias", "arange", "as_strided", "cat", "clone", "copy_", "detach", "empty", "empty_like", "expand", "full"),
-        *("lift_fresh", "ones", "ones_like", "permute", "select", "slice", "split", "split_with_sizes", "squeeze"),
-        *("stack", "t", "transpose", "unbind", "unsqueeze", "view", "zeros", "zeros_like", "_reshape_alias"),
-        *("_to_copy", "_unsafe_view"),
-    ),
+_OPERATORS = {
+    Price("addition", Work(), Work(acs=1), "residuals, and the sum of both branches"): "add add_ sub sub_",
+    Price("multiplication", Work(), Work(macs=1), "of tensors, value by value"): "mul mul_ div div_",
+    Price(
+        "max pooling", Work(acs=1), reason="a comparison for every value of a window, borders counted whole"
+    ): "max_pool2d_with_indices",
+    Price(
+        "average pooling, mean", Work(acs=1), Work(macs=1), "adds every value of a window; one scaling at the end"
+    ): "avg_pool2d _adaptive_avg_pool2d mean",
+    Price("sum", Work(acs=1), reason="adds every value"): "sum",
+    Price("ReLU", Work(acs=1), reason="a comparison with 0"): "relu relu_",
+    Price("leaky ReLU", Work(1, 1), reason="a comparison with 0 and a multiplication"): "leaky_relu leaky_relu_",
+    MOVE: "alias arange as_strided cat clone copy_ detach empty empty_like expand full lift_fresh ones ones_like "
+    "permute select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze view zeros zeros_like "
+    "_reshape_alias _to_copy _unsafe_view",
 }
+"""Price → names of torch's operators."""
 PRICES = (
     *(*ENCODER_PRICES, *DECODER_PRICES, *NEURON_PRICES),
     *(FOLDED_NORM, FOLDED_SCALE, QUANTISED, NORM, *_OPERATORS),
@@ -210,7 +205,7 @@ PRICES = (
 A price counts every value read or written; of overlapping windows, every value of every window is read.
 """
 
-_BY_OPERATOR = {getattr(torch.ops.aten, name): price for price, names in _OPERATORS.items() for name in names}
+_BY_OPERATOR = {getattr(torch.ops.aten, name): price for price, names in _OPERATORS.items() for name in names.split()}
 _WINDOWED = (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.avg_pool2d)
 """Operators whose second argument is a window, (k,) or (k, k)."""
 
@@ -220,10 +215,8 @@ _WHOLE = (*LAYERS, *NORMS, *NEURONS, Encoder, Decoder, QuantisedReLU)
 
 def prices_of(module: nn.Module, folded: bool) -> tuple[Part, tuple[Price, ...]]:
     """Return part and prices of a module that is charged as a whole; `folded`: its input is a layer's output."""
-    if isinstance(module, (Encoder, Decoder)):
-        return Part.CODING, module.prices
-    if isinstance(module, Neuron):
-        return Part.NEURONS, module.prices
+    if isinstance(module, (Encoder, Decoder, Neuron)):
+        return Part.NEURONS if isinstance(module, Neuron) else Part.CODING, module.prices
     if isinstance(module, neuron.BaseNode):
         # spikingjelly's own declare nothing. A subclass may do more than integrate; what IFNode itself does is known.
         return Part.NEURONS, (INTEGRATION,) if isinstance(module, neuron.IFNode) else NEURON_PRICES
@@ -271,20 +264,16 @@ class Synapses:
 
     def to_layer(self, name: str) -> SynapticLayer:
         """Return the counts under the layer's name: accumulates if all inputs were spikes, else MACs."""
+        if self.binary:
+            folded = "" if self.unit in (None, 1) else ", a constant of the layer that folds into the weights"
+            reason = "every input is 0" if self.unit is None else f"every input is 0 or {self.unit:.3g}{folded}"
+        elif self.branch == "analog":
+            reason = "input is real: analog branch"
+        else:
+            reason = f"input has other values than 0 and 1, from {self.lowest:.3g} to {self.highest:.3g}"
         operation, counted = ("AC", self.used) if self.binary else ("MAC", self.dense)
         counts = (self.dense, self.used, counted, self.nonzero, self.outputs)
-        return SynapticLayer(name, self.branch, operation, self._reason, *counts)
-
-    @property
-    def _reason(self) -> str:
-        if self.binary and self.unit is None:
-            return "every input is 0"
-        if self.binary:
-            folded = "" if self.unit == 1 else ", a constant of the layer that folds into the weights"
-            return f"every input is 0 or {self.unit:.3g}{folded}"
-        if self.branch == "analog":
-            return "input is real: analog branch"
-        return f"input has other values than 0 and 1, from {self.lowest:.3g} to {self.highest:.3g}"
+        return SynapticLayer(name, self.branch, operation, reason, *counts)
 
 
 def convolution_pairs(layer: nn.Module, x: Tensor) -> int:
@@ -310,23 +299,15 @@ class Uncounted(NamedTuple):
 
 @final
 @dataclass(frozen=True)
-class OperationCounts:
-    """Work of a number of images.
+class OperationCounts(Operations):
+    """Work of a number of images; every timestep repeats neurons, the spiking branch, spikes in and out of coders.
 
     Attributes:
-        images: how many.
-        synapses: every convolution and linear layer.
-        rates: every encoder and neuron layer.
-        elementwise: all other work, by part and price.
-        repeated: the part of it that every timestep repeats: neurons, the spiking branch, spikes in and out of coders.
+        elementwise: `other`, by part and price.
         uncounted: operations without a price, with numbers of calls.
     """
 
-    images: int
-    synapses: tuple[SynapticLayer, ...]
-    rates: tuple[SpikeRate, ...]
     elementwise: dict[Part, dict[Price, Work]]
-    repeated: Work
     uncounted: dict[Uncounted, int]
 
     @property
@@ -335,11 +316,6 @@ class OperationCounts:
         layers = [layer for layer in self.rates if not layer.encoder]
         values = sum(layer.values for layer in layers)
         return sum(layer.spikes for layer in layers) / values if values else None
-
-    @property
-    def other(self) -> Work:
-        """All work outside convolutions and linear layers."""
-        return sum((work for works in self.elementwise.values() for work in works.values()), Work())
 
     @property
     def synaptic(self) -> Work:
@@ -393,7 +369,7 @@ class Recorder(TorchDispatchMode):
         self._layer_output: Tensor | None = None  # of the last convolution or linear layer
         self._synapses: dict[str, Synapses] = {}
         self._rates: dict[str, SpikeRate] = {}
-        self._work: dict[Part, dict[Price, Work]] = {}
+        self._work: dict[Part, dict[Price, Work]] = defaultdict(lambda: defaultdict(Work))
         self._repeated = Work()
         self._uncounted: Counter[Uncounted] = Counter()
         self.outputs: Counter[str] = Counter()
@@ -414,11 +390,16 @@ class Recorder(TorchDispatchMode):
 
     def counts(self, images: int) -> OperationCounts:
         """Return what was seen of so many images, in the order of the network."""
-        order = {name: place for place, name in enumerate(self._names.values())}
-        synapses = [self._synapses[name].to_layer(name) for name in sorted(self._synapses, key=order.__getitem__)]
-        rates = [self._rates[name] for name in sorted(self._rates, key=order.__getitem__)]
-        work = {part: dict(works) for part, works in self._work.items()}
-        return OperationCounts(images, tuple(synapses), tuple(rates), work, self._repeated, dict(self._uncounted))
+        names = list(self._names.values())
+        return OperationCounts(
+            images=images,
+            synapses=tuple(self._synapses[name].to_layer(name) for name in names if name in self._synapses),
+            rates=tuple(self._rates[name] for name in names if name in self._rates),
+            other=sum((work for works in self._work.values() for work in works.values()), Work()),
+            repeated=self._repeated,
+            elementwise={part: dict(works) for part, works in self._work.items()},
+            uncounted=dict(self._uncounted),
+        )
 
     @property
     def _depth(self) -> int:
@@ -477,14 +458,13 @@ class Recorder(TorchDispatchMode):
         self._add(Part.REST, price, window * y.numel() if window else x.numel(), y.numel(), module)
 
     def _add(self, part: Part, price: Price, read: int, written: int, module: nn.Module) -> None:
-        works = self._work.setdefault(part, {})
-        works[price] = works.get(price, Work()) + price.read * read + price.written * written
+        self._work[part][price] += price.read * read + price.written * written
         # T timesteps hold T times the values.
         inside = isinstance(module, NEURONS) or branch_of(self._names[module], self._model) == "spiking"
-        reads, writes = isinstance(module, Decoder), isinstance(module, Encoder)
-        if not reads and not writes:
-            reads = writes = inside
-        self._repeated += price.read * (read * reads) + price.written * (written * writes)
+        if isinstance(module, Decoder) or (inside and not isinstance(module, Encoder)):
+            self._repeated += price.read * read
+        if isinstance(module, Encoder) or (inside and not isinstance(module, Decoder)):
+            self._repeated += price.written * written
 
 
 def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 from zoo.catalog import EnergyRange
 from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
@@ -18,16 +18,11 @@ from zoo.errors import ComponentError, CompositionError, ZooWarning
 from zoo.profiling.counting import OperationCounts, Part
 from zoo.registry import OURS, Registry, default_registry
 
-PJ_PER_MAC = 4.6
-"""A 32-bit floating-point multiplication, 3.7 pJ, and an addition."""
-PJ_PER_AC = 0.9
-"""A 32-bit floating-point addition."""
-
 HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 SOURCE = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm, 32-bit floating point)"
-FORMULA = f"energy = {PJ_PER_MAC} pJ × MACs + {PJ_PER_AC} pJ × ACs: arithmetic alone, no memory traffic"
-
-FLOAT32 = Prices(PJ_PER_MAC, PJ_PER_AC, PJ_PER_AC)
+FLOAT32 = Prices(mac=4.6, ac=0.9, synapse=0.9)
+"""32-bit floating point: a multiplication, 3.7 pJ, and an addition, 0.9 pJ."""
+FORMULA = f"energy = {FLOAT32.mac} pJ × MACs + {FLOAT32.ac} pJ × ACs: arithmetic alone, no memory traffic"
 
 
 def energy_json(counts: OperationCounts) -> dict[str, Any]:
@@ -38,8 +33,8 @@ def energy_json(counts: OperationCounts) -> dict[str, Any]:
         "total_pj": FLOAT32.arithmetic(counts.total) / counts.images,
         **{f"{part}_pj": FLOAT32.arithmetic(work[part]) / counts.images for part in Part},
         "operations": {str(part): asdict(work[part]) for part in Part},
-        "pj_per_mac": PJ_PER_MAC,
-        "pj_per_ac": PJ_PER_AC,
+        "pj_per_mac": FLOAT32.mac,
+        "pj_per_ac": FLOAT32.ac,
         "formula": FORMULA,
         "source": SOURCE,
     }
@@ -48,41 +43,44 @@ def energy_json(counts: OperationCounts) -> dict[str, Any]:
 # Models of energy -----------------------------------------------------------------------------------------------------
 
 
-@final
-class ArithmeticFloat32(EnergyModel):
-    """Arithmetic in 32-bit floating point."""
+class _Priced(EnergyModel):
+    """Energy from the counted operations alone."""
 
     api_version = 1
     source = HOROWITZ
+    costs: ClassVar[Prices]
+
+    @final
+    def estimate(self, operations: Operations) -> Picojoules:
+        """Energy of one image."""
+        return self.costs.estimate(operations)
+
+
+@final
+class ArithmeticFloat32(_Priced):
+    """Arithmetic in 32-bit floating point."""
+
+    costs = FLOAT32
     prices = "4.6 pJ a MAC, 0.9 pJ an AC"
     charges = "every operation, in 32-bit floating point"
     leaves_out = "memory traffic, state of neurons, leakage"
 
-    def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image."""
-        return FLOAT32.estimate(operations)
-
 
 @final
-class ArithmeticInt8(EnergyModel):
+class ArithmeticInt8(_Priced):
     """Arithmetic in 8-bit integers."""
 
-    api_version = 1
-    source = HOROWITZ
+    costs = Prices(0.23, 0.03, 0.03)
     prices = "0.23 pJ a MAC (multiplication 0.2, addition 0.03), 0.03 pJ an AC"
     charges = "every operation, as if in 8-bit integers, accumulators too"
     leaves_out = "memory traffic, state of neurons, leakage, wider accumulators, what quantising costs in accuracy"
 
-    def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image."""
-        return Prices(0.23, 0.03, 0.03).estimate(operations)
-
 
 @final
-class MemoryFloat32(EnergyModel):
+class MemoryFloat32(_Priced):
     """Arithmetic in 32-bit floating point, and traffic to on-chip memory."""
 
-    api_version = 1
+    costs = replace(FLOAT32, access=5.0)
     source = (
         f"{HOROWITZ}; an access: Han and others, 2015, arXiv:1506.02626, figure 1 (45 nm); what is accessed: after "
         "Lemaire and others, 2022, arXiv:2210.13107"
@@ -97,10 +95,6 @@ class MemoryFloat32(EnergyModel):
         "larger memories (DRAM: 640 pJ a word), reuse of what was read, addressing, traffic of pooling, additions, "
         "coders"
     )
-
-    def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image."""
-        return replace(FLOAT32, access=5.0).estimate(operations)
 
 
 def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyModel]]:
@@ -158,8 +152,8 @@ class Estimate:
         """One JSON object; picojoules of one image."""
         return {
             **describe_model(self.name, self.model),
-            "network_pj": None if self.network is None else self.network.total,
-            "control_pj": None if self.control is None else self.control.total,
+            "network_pj": self.network and self.network.total,
+            "control_pj": self.control and self.control.total,
             "ratio": self.ratio,
             "does_not_run": self.refusal or None,
         }
@@ -171,14 +165,15 @@ def estimate_all(
     """Return every model's estimate from counts and models of a network, and of its control if there is one."""
     estimates = []
     for name, model in models[0].items():
-        energies: list[Picojoules | str] = []
+        energies: list[Picojoules | None] = []
+        refusal = ""
         for own, each in zip(models, counts, strict=True):
             try:
                 energies.append(own[name].estimate(each))
             except CompositionError as error:
-                energies.append(str(error))
-        network, control = (each if isinstance(each, Picojoules) else None for each in (*energies, None)[:2])
-        refusal = next((each for each in energies if isinstance(each, str)), "")
+                energies.append(None)
+                refusal = refusal or str(error)
+        network, control = (*energies, None)[:2]
         estimates.append(Estimate(name, type(model), network, control, refusal))
     return tuple(estimates)
 
@@ -188,7 +183,7 @@ def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
     models = {
         each.name: (each.network.total / 1e6, each.control.total / 1e6)
         for each in estimates
-        if each.network is not None and each.control is not None and each.control.total
+        if each.network and each.control and each.control.total
     }
     return EnergyRange(models=models) if models else None
 
@@ -213,7 +208,7 @@ def break_even(estimates: Sequence[Estimate], spike_rate: float, timesteps: int)
     points = []
     for estimate in estimates:
         network, control = estimate.network, estimate.control
-        if network is None or control is None or not control.total:
+        if not (network and control and control.total):
             continue
         left = control.total - network.total
         rate = spike_rate * (1 + left / network.spikes) if network.spikes else None

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from zoo.catalog import Catalog, default_catalog
-from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, build_model, open_model
+from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, describe_model, open_model
 from zoo.names import Spec
 from zoo.registry import Registry, default_registry, providers_of
 
@@ -48,10 +46,8 @@ def model_info(
         weights = [(opened.weight, str(opened.source))]
     else:
         weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
-    classes = weights[0][0].num_classes if weights else DEFAULT_CLASSES
-    with torch.device("meta"):
-        channels = weights[0][0].in_chans if weights else DEFAULT_CHANNELS
-        model = build_model(spec, classes, channels, registry=registry)
+    counts = (weights[0][0].num_classes, weights[0][0].in_chans) if weights else (DEFAULT_CLASSES, DEFAULT_CHANNELS)
+    model = describe_model(spec, *counts, registry)
     return {
         "name": str(spec),
         "loads": opened.loads,
@@ -62,7 +58,7 @@ def model_info(
         "listed": spec.text in catalog.notes,
         "note": catalog.notes.get(spec.text, ""),
         "params": sum(p.numel() for p in model.parameters()),
-        "num_classes": classes,
+        "num_classes": model.num_classes,
         "timesteps": model.timesteps,
         "num_features": model.num_features,
         "min_image_size": model.min_image_size,

@@ -105,15 +105,14 @@ class Profile(Cost):
         """
         if self.control is None:
             return ""
-        control, bounds, arithmetic = self.control, self.energy_range, self.energy_ratio
-        if bounds is None or arithmetic is None:
-            ratio = self.macs / control.macs
+        control = f"its control {self.control.name}, which has no spikes"
+        if self.energy_range is None or self.energy_ratio is None:
+            ratio = self.macs / self.control.macs
             saved = f": {1 - ratio:.0%} less" if ratio < 1 else ""
-            times = f"{in_digits(ratio)} times the MACs"
-            return f"{self.name} costs {times} of its control {control.name}, which has no spikes{saved}"
+            return f"{self.name} costs {in_digits(ratio)} times the MACs of {control}{saved}"
         return (
-            f"{self.name} costs {bounds.in_words} times the energy of its control {control.name}, which has no spikes, "
-            f"depending on the model of energy; {in_digits(arithmetic)} times by 32-bit arithmetic alone"
+            f"{self.name} costs {self.energy_range.in_words} times the energy of {control}, depending on the model of "
+            f"energy; {in_digits(self.energy_ratio)} times by 32-bit arithmetic alone"
         )
 
     @property
@@ -143,25 +142,19 @@ class Profile(Cost):
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
+        nested = ("layers", "control", "activity", "estimates")
+        control = self.control
         return {
-            "name": self.name,
-            "weights": self.weights,
-            "num_classes": self.num_classes,
-            **_cost_json(self),
-            "params_analog": self.params_analog,
-            "params_spiking": self.params_spiking,
-            "size_bytes": self.size_bytes,
-            "activations": self.activations,
-            "first_count": self.first_count,
+            **{field.name: getattr(self, field.name) for field in fields(self) if field.name not in nested},
             "energy_ratio": self.energy_ratio,
             "energy_ratios": self.energy_range and self.energy_range.ratios,
             "statement": self.statement,
             "caveat": self.caveat,
-            "control": self.control
+            "control": control
             and {
-                "name": self.control.name,
-                **_cost_json(self.control),
-                "energy": self.control.activity and energy_json(self.control.activity),
+                "name": control.name,
+                **{field.name: getattr(control, field.name) for field in fields(Cost)},
+                "energy": control.activity and energy_json(control.activity),
             },
             "layers": [asdict(layer) for layer in self.layers],
             "activity": self.activity and self.activity.to_json(),
@@ -170,10 +163,6 @@ class Profile(Cost):
             "contains_control": self.contains_control,
             "break_even": [asdict(point) for point in self.break_even],
         }
-
-
-def _cost_json(cost: Cost) -> dict[str, Any]:
-    return {field.name: getattr(cost, field.name) for field in fields(Cost)}
 
 
 def profile(
@@ -297,18 +286,16 @@ def _open_images(
         raise InputError("there are no images; give at least one")
     side = image_size or (first.shape[-1] if isinstance(first, Tensor) and first.dim() else 0)
     in_unit_range = not stated_preprocessing(network).normalises
-    return (_check(image, number, side, in_unit_range) for number, image in enumerate(chain([first], rest))), side
 
+    def checked(image: Tensor) -> Tensor:
+        if not isinstance(image, Tensor) or not image.is_floating_point() or image.shape[1:] != (side, side):
+            seen = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(f"an image is {seen}; wanted: floating-point tensors (C, {side}, {side}), all alike")
+        if in_unit_range and not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
+            raise InputError("an image holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
+        return image
 
-def _check(image: Tensor, number: int, side: int, in_unit_range: bool) -> Tensor:
-    if not isinstance(image, Tensor) or not image.is_floating_point() or image.dim() != 3:
-        raise InputError(f"image {number} is not a floating-point tensor (C, H, W); images are (N, C, H, W)")
-    if image.shape[1:] != (side, side):
-        height, width = image.shape[1:]
-        raise InputError(f"image {number} has {height}×{width} pixels; wanted: {side}×{side}, all alike and square")
-    if in_unit_range and not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
-        raise InputError(f"image {number} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
-    return image
+    return map(checked, chain([first], rest)), side
 
 
 def _measure(
