@@ -95,7 +95,7 @@ def test_a_file_that_is_no_image_is_named(photos: Path) -> None:
     (photos / "1.png").write_bytes(b"no picture")
     result = run("profile", TINY, "--data", photos, "--image-size", "8")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "error: 1.png cannot be read" in result.stderr
+    assert "1.png cannot be read" in result.stderr
     empty = photos / "empty"
     empty.mkdir()
     assert str(empty) in run("profile", TINY, "--data", empty).stderr
