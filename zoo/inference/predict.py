@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -156,7 +157,13 @@ def unwrapped(model: object, function: str) -> ImageClassifier:
     """Return the network in `torch.compile` or DataParallel, or itself; raises `OptionError` for anything else."""
     wrapped = model
     while isinstance(wrapped, nn.Module) and not isinstance(wrapped, ImageClassifier):
-        wrapped = getattr(wrapped, "_orig_mod", getattr(wrapped, "module", None))
+        dynamo = sys.modules.get("torch._dynamo")  # nothing is compiled before that is imported
+        if isinstance(wrapped, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            wrapped = wrapped.module
+        elif dynamo is not None and isinstance(wrapped, dynamo.OptimizedModule):
+            wrapped = wrapped._orig_mod
+        else:
+            break
     if not isinstance(wrapped, ImageClassifier):
         raise OptionError(f"{function} takes a network of the zoo or a name, not {type(model).__name__}")
     return wrapped
