@@ -11,6 +11,7 @@ import yaml
 import zoo
 from tests.data.made_data import folder, packed
 from tools.record_energy import measure_range, put_range
+from tools.record_publication import main as record_publication
 from tools.record_run import record_run
 from zoo.catalog import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
 from zoo.data import load_split
@@ -67,6 +68,19 @@ def test_a_range_is_written_and_replaced_and_every_other_line_stays(path: Path) 
         assert changed == content
         comments = [[line for line in text.splitlines() if line.lstrip()[:1] == "#"] for text in (before, once)]
         assert comments[0] == comments[1]
+
+
+def test_a_published_commit_is_recorded_and_every_other_line_stays(tmp_path: Path) -> None:
+    catalog, place = tmp_path / "registry.yaml", f"hf-hub:me/b8@{'a' * 40}"
+    before = catalog_path().read_bytes().replace(b"\n", b"\r\n")
+    catalog.write_bytes(before)
+    for reference in (f"hf-hub:me/b8@{'b' * 40}", place, place):
+        record_publication(catalog, BUNDLED, reference)
+    assert catalog.read_bytes().replace(f"    published: {place}\r\n".encode(), b"") == before
+    assert [each.published for each in read_file(catalog).weights if each.published] == [place]
+    for name, reference in (("none.none", place), (BUNDLED, "hf-hub:me/b8")):
+        with pytest.raises(ValueError, match="does not list|hf-hub"):
+            record_publication(catalog, name, reference)
 
 
 def test_what_has_no_range_and_what_is_not_listed() -> None:

@@ -32,9 +32,9 @@ def publish_command(
     to_dir: Annotated[Path | None, _option(_PLACE, "DIR", _TO_DIR)] = None,
     private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     dry_run: Annotated[bool, _option(_PLACE, None, "Check everything, and send nothing.", "--dry-run")] = False,
-    catalog: Annotated[
-        Path, _option(_PLACE, "FILE", "The catalog that gets the commit, if it lists the weight.")
-    ] = Path("registry.yaml"),
+    catalog: Annotated[Path, _option(_PLACE, "FILE", "A catalog; if it lists the weight, then these bytes.")] = Path(
+        "registry.yaml"
+    ),
     license: Annotated[str | None, _option(_STATED, "NAME", "Licence, such as MIT; never assumed.")] = None,
     dataset: Annotated[str | None, _option(_STATED, "TEXT", "The data set that it was trained on.")] = None,
     dataset_id: Annotated[str | None, _option(_STATED, "ORG/NAME", "The name of that data set on the Hub.")] = None,
@@ -50,7 +50,7 @@ def publish_command(
     commit and sha256 are printed. The same command again changes nothing.
     Log in once with `hf auth login`.
     """
-    from zoo.hub.publish import assemble, listed_in, publish, write_pin
+    from zoo.hub.publish import assemble, listed_in, publish
     from zoo.hub.read import Hub
 
     if not (repo_id or to_dir or dry_run):
@@ -74,17 +74,15 @@ def publish_command(
     elif repo_id is None or dry_run:
         row |= {"state": "checked"}
     else:
-        record = listed_in(catalog, weight)  # before anything is sent
+        listed = listed_in(catalog, weight)  # raises before anything is sent
         pinned, changed = publish(folder, repo_id, hub, private=private)
-        if record is not None:
-            write_pin(catalog, record, pinned)
         row |= {
             "state": "published" if changed else "unchanged",
             "repository": repo_id,
             "revision": pinned.revision,
             "url": f"{hub.address}/{repo_id}",
             "load": str(pinned),
-            "catalog": str(catalog) if record else None,
+            "catalog": str(catalog) if listed else None,
         }
     if as_json:
         print(json.dumps(row), flush=True)
@@ -116,12 +114,14 @@ def _missing(source: Any) -> list[str]:
 
 def _print(row: dict[str, Any]) -> None:
     say(f"{row['name']}: {row['state']}")
-    for key in ("repository", "folder", "revision", "sha256", "url", "catalog"):
+    for key in ("repository", "folder", "revision", "sha256", "url"):
         if row.get(key):
             say(f"  {key:<11}{row[key]}")
     for path, size in row["files"].items():
         say(f"  {size:>13,} bytes  {path}")
     if "load" in row:
         say(f'  zoo.create_model("{row["load"]}")')
+    if row.get("catalog"):
+        say(f"record it: python -m tools.record_publication {row['catalog']} {row['name']} {row['load']}")
     if row["missing"]:
         say(f"not worth publishing yet: {'; '.join(row['missing'])}")

@@ -1,4 +1,4 @@
-"""Publish a weight: check it, write its folder with a model card, commit it, and pin the commit in a catalog."""
+"""Publish a weight: check it, write its folder with a model card, and commit it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_cata
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import HubError, SaveError, known_plugins, printable
 from zoo.factory import build_model
-from zoo.files import replace_bytes
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
@@ -266,7 +265,7 @@ def _sha256_of_model(index: ModelInfo) -> str | None:
     return entry.lfs.sha256 if entry is not None and entry.lfs is not None else None
 
 
-# The pin
+# The catalog
 
 
 def listed_in(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
@@ -281,20 +280,3 @@ def listed_in(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
     if record is not None and record.sha256 != weight.sha256:
         raise SaveError(f"{catalog} lists other bytes as {weight.name}; give the new weight a tag of its own")
     return record
-
-
-def write_pin(catalog: Path, record: WeightRecord, place: HubRepository) -> None:
-    """Write where a listed weight is published behind its sha256; every other byte of the registry.yaml stays.
-
-    Raises:
-        SaveError: its sha256 stands on no line of its own; the file is as it was.
-        OSError: the file cannot be written.
-    """
-    line, text = f"published: {place}", catalog.read_bytes().decode()
-    if record.published is not None:
-        changed = text.replace(f"published: {record.published}", line)
-    else:
-        changed = re.sub(rf"(?m)^( *)sha256: ['\"]?{record.sha256}['\"]?(\r?\n)", rf"\g<0>\1{line}\2", text)
-    if line not in changed:
-        raise SaveError(f"{catalog} has no line sha256: {record.sha256}; write behind it by hand: {line}")
-    replace_bytes(catalog.resolve(), changed.encode())  # a link stays one
