@@ -1,4 +1,4 @@
-"""Output of commands: lines, tables, predictions, errors; no torch here."""
+"""Output of commands: lines, tables, errors; no torch here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from zoo.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from zoo.inference.predict import Failure, Prediction
 
 
 def say(*texts: str, sep: str = " ", file: TextIO | None = None, flush: bool = False) -> None:
@@ -76,25 +74,3 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Write a number with its noun: `1 component`, `2 components`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
-def print_answer(answer: Prediction | Failure, model: str, as_json: bool) -> bool:
-    """Print the result for one file; returns whether it was classified.
-
-    A failure goes to stderr, or with `as_json` to stdout as an object with `file` and `error`.
-    """
-    from zoo.inference.predict import Failure
-
-    file = str(answer.file)
-    if isinstance(answer, Failure):
-        if as_json:
-            print(json.dumps({"file": file, "error": answer.error}), flush=True)
-        else:
-            complain(answer.error)
-        return False
-    if as_json:
-        ranked = [{"label": label, "probability": probability} for label, probability in answer.ranked]
-        print(json.dumps({"file": file, "model": model, "predictions": ranked}), flush=True)
-    else:
-        say("", file, *(f"{100 * chance:7.1f} %  {label}" for label, chance in answer.ranked), sep="\n", flush=True)
-    return True

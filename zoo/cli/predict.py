@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from zoo.cli.options import Device, Json, Model, model_reference
-from zoo.cli.output import print_answer, say
+from zoo.cli.output import complain, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.names import parse_reference
 from zoo.progress import progress
@@ -47,7 +48,7 @@ def predict_command(
     from zoo.contracts.device import usable_device
     from zoo.data.images import find_images, sample_photographs
     from zoo.factory import open_model
-    from zoo.inference.predict import iterate_answers
+    from zoo.inference.predict import Failure, iterate_answers
 
     images = list(arguments or [])
     if model is None and images and _is_model(images[0]):
@@ -63,7 +64,19 @@ def predict_command(
     failed = False
     with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
         for answer in answers:
-            failed |= not print_answer(answer, opened.weight_name, as_json)
+            file = str(answer.file)
+            if isinstance(answer, Failure):
+                failed = True
+                if as_json:
+                    print(json.dumps({"file": file, "error": answer.error}), flush=True)
+                else:
+                    complain(answer.error)
+            elif as_json:
+                ranked = [{"label": label, "probability": probability} for label, probability in answer.ranked]
+                print(json.dumps({"file": file, "model": opened.weight_name, "predictions": ranked}), flush=True)
+            else:
+                lines = (f"{100 * chance:7.1f} %  {label}" for label, chance in answer.ranked)
+                say("", file, *lines, sep="\n", flush=True)
             advance(1)
     if failed:
         raise typer.Exit(1)

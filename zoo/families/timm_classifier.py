@@ -29,6 +29,8 @@ class TimmClassifier(ImageClassifier):
     """
 
     net: Any
+    spiking_module_names = ()
+    timesteps = 1
 
     def __init__(self, spec: Spec, net: Any, min_image_size: int, in_chans: int) -> None:
         super().__init__(spec, net.num_classes, in_chans, min_image_size)
@@ -118,14 +120,6 @@ class TimmClassifier(ImageClassifier):
     @property
     def first_conv_names(self) -> tuple[str, ...]:
         return _names(self.net.pretrained_cfg["first_conv"])
-
-    @property
-    def spiking_module_names(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def timesteps(self) -> int:
-        return 1
 
 
 def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifier:
