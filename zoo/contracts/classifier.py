@@ -208,10 +208,12 @@ class ImageClassifier(nn.Module, ABC):
         Raises:
             SaveError, HubError: it cannot be published; then nothing has changed.
         """
-        from zoo.hub.publish import push
+        from zoo.hub.publish import add_card, publish
         from zoo.hub.read import Hub
+        from zoo.saving import describe_saved
 
-        return str(push(self, repo_id, Hub(endpoint, token=token), private=private, license=license, **stated))
+        folder = add_card(describe_saved(self, license=license, **stated), f"hf-hub:{repo_id}")
+        return str(publish(folder, repo_id, Hub(endpoint, token=token), private=private)[0])
 
     @final
     def check_image(self, x: Tensor) -> None:

@@ -9,7 +9,6 @@ from functools import cache
 from io import BytesIO
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData, ModelInfo
@@ -17,13 +16,12 @@ from markupsafe import Markup
 
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
-from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import HubError, SaveError, known_plugins, printable
 from zoo.factory import build_model
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
-from zoo.saving import NOT_STATED, ModelFolder, describe_saved, make_config, measure
+from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
 
 CARD = "README.md"
 TASK = "image-classification"
@@ -251,12 +249,6 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
     if _sha256_of_model(hub.index(pinned)) != folder.weight.sha256:
         raise HubError(f"{pinned}: the Hub lists other bytes of {weights.MODEL} than sent")
     return pinned, pinned != head
-
-
-def push(model: ImageClassifier, repo_id: str, hub: Hub, *, private: bool = False, **stated: Any) -> HubRepository:
-    """Publish a network of this process, with what is `stated` of it; takes and raises as `save` and `publish` do."""
-    folder = add_card(describe_saved(model, **stated), f"hf-hub:{check_repository(repo_id)}")
-    return publish(folder, repo_id, hub, private=private)[0]
 
 
 def _sha256_of_model(index: ModelInfo) -> str | None:
