@@ -53,28 +53,6 @@ def test_the_guard_sees_a_write_behind_a_block() -> None:
     assert "MemoryError" in done.stderr or done.returncode < 0, done.stderr
 
 
-_TRAINING = """
-import sys, torch, zoo
-from tests.backbones.guarded_memory import Neighbours
-torch.set_num_threads(2)
-name, side, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-for _ in range(int(sys.argv[4])):
-    model = zoo.create_model(name, num_classes=10).train()
-    neighbours = Neighbours()
-    model(torch.rand(batch, 3, side, side)).logsumexp(1).sum().backward()
-    neighbours.check()
-print("done")
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("side", "batch"), [(32, 3), (128, 5)])
-@pytest.mark.parametrize("name", ["ann_resnet_b4_m2_d4", "has8_resnet_b8_m2_d4_ste_bpd"])
-def test_training_steps_end_normally(name: str, side: int, batch: int) -> None:
-    done = run_guarded(_TRAINING, name, side, batch, 5)
-    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr[-500:]
-
-
 def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
     """What a network's strided convolutions are, and the side of the maps that they see."""
     layers: set[tuple[int, ...]] = set()

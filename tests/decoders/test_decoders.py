@@ -14,7 +14,7 @@ from torch import Tensor
 from zoo.contracts.encoder import Encoder
 from zoo.decoders.averages import BitPlaneDecoder, RateDecoder
 from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
-from zoo.encoders.temporal import PhaseEncoder, RateEncoder, TtfsEncoder
+from zoo.encoders.temporal import PhaseEncoder, RateEncoder, TemporalEncoder, TtfsEncoder
 from zoo.errors import CompositionError
 
 CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
@@ -28,23 +28,13 @@ def coding() -> dict[str, Tensor]:
         return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
-class FewPlanes(Encoder):
+class FewPlanes(TemporalEncoder):
     """Speaks bpd's code, in another number of planes."""
 
-    api_version = 1
     code = "binary-lsb-first"
-    differentiable = True
 
-    def __init__(self, timesteps: int) -> None:
-        super().__init__()
-        self._timesteps = timesteps
-
-    @property
-    def timesteps(self) -> int:
-        return self._timesteps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.new_zeros((self._timesteps, *x.shape))
+    def spikes(self, x: Tensor) -> Tensor:
+        return x.new_zeros((self.timesteps, *x.shape))
 
 
 def test_rate_of_the_256_levels_is_the_published_one(coding: dict[str, Tensor]) -> None:
@@ -79,14 +69,6 @@ def test_gradient_of_a_plane_is_its_weight(
     upstream = torch.rand(shape, dtype=torch.float64)
     (found,) = torch.autograd.grad(decoder()(spikes), spikes, upstream)
     torch.testing.assert_close(found, torch.einsum("t,...->t...", weight, upstream))
-
-
-@pytest.mark.parametrize("decoder", [RateDecoder, BitPlaneDecoder])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_dtype_and_empty_batches_pass_through(decoder: type[RateDecoder | BitPlaneDecoder], dtype: torch.dtype) -> None:
-    assert decoder()(torch.ones((8, 2, 3), dtype=dtype)).dtype == dtype
-    assert torch.equal(decoder()(torch.ones((8, 2, 3), dtype=dtype)), torch.ones((2, 3), dtype=dtype))
-    assert decoder()(torch.ones((8, 0, 3, 2, 2), dtype=dtype)).shape == (0, 3, 2, 2)
 
 
 def test_bpd_refuses_another_code() -> None:

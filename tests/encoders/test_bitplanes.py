@@ -12,13 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn import functional
 
 from zoo.contracts.encoder import Encoder
 from zoo.decoders.averages import BitPlaneDecoder
-from zoo.encoders import surrogates
 from zoo.encoders.bitplanes import StraightThroughEncoder, unit_range
-from zoo.factory import create_model
 from zoo.registry import default_registry
 
 CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
@@ -125,37 +122,12 @@ def test_range_step_maps_a_sample_by_its_own_extremes() -> None:
     torch.testing.assert_close(unit_range(x[..., None, None]), want[..., None, None])
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_batch_mates_change_nothing(name: str) -> None:
-    generator = torch.Generator().manual_seed(1)
-    inside, outside = torch.rand((2, 3, 4, 4), generator=generator), torch.randn((2, 3, 4, 4), generator=generator)
-    together = torch.cat([inside, 5 * outside])
-    grad = torch.randn((8, 4, 3, 4, 4), generator=generator)
-    assert torch.equal(unit_range(together)[:2], inside)
-    for each in (slice(0, 2), slice(2, 3)):
-        assert torch.equal(make(name)(together)[:, each], make(name)(together[each]))
-        # Not bit for bit: torch's vectorised sigmoid rounds the last few entries of a tensor differently.
-        alone = input_gradient(name, together[each], grad[:, each])
-        assert_near(input_gradient(name, together, grad)[each], alone, 1e-5)
-
-
 @pytest.mark.parametrize(
     ("constant", "want"), [(0.0, 0.0), (0.4, 0.4), (1.0, 1.0), (4.0, 1.0), (-3.0, 0.0), (1e30, 1.0), (-1e30, 0.0)]
 )
 def test_range_step_of_a_constant(constant: float, want: float) -> None:
     x = torch.full((2, 3, 2, 2), constant)
     assert torch.equal(unit_range(x), torch.full_like(x, want))
-
-
-@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (0, 5)])
-@pytest.mark.parametrize("name", ENCODERS)
-def test_empty_batch(name: str, shape: tuple[int, ...]) -> None:
-    x = torch.empty(shape, requires_grad=True)
-    planes = make(name)(x)
-    assert planes.shape == (8, *shape)
-    planes.sum().backward()
-    assert x.grad is not None
-    assert x.grad.shape == shape
 
 
 @pytest.mark.parametrize("values", [[-1.0, 0.2, 3.0], [0.1, 0.6, 2.0], [-2.0, 0.1, 0.7], [0.2, 0.5, 0.9]])
@@ -261,26 +233,6 @@ def test_bfloat16_gradient_is_the_float32_one_rounded(name: str) -> None:
     assert torch.equal(input_gradient(name, x, grad), want)
 
 
-@pytest.mark.parametrize("name", WAVES)
-def test_wave_agrees_with_the_plane_amid_its_runs(name: str) -> None:
-    for plane in range(8):
-        # The middle of a run of equal bits; five Fourier terms overshoot there by a few per cent.
-        runs = torch.arange(2 ** (8 - plane), dtype=torch.float64)
-        assert (WAVES[name](math.pi * (runs + 0.5)) - runs % 2).abs().max() < 0.07
-
-
-@pytest.mark.parametrize("scaled", [False, True])
-@pytest.mark.parametrize("plane", range(8))
-def test_fourier_slope_variance_over_the_intensity_range(plane: int, scaled: bool) -> None:
-    # 2^15 even samples of [0, 256) integrate a trigonometric polynomial of at most 2·9·128 turns exactly.
-    intensity = torch.arange(2**15, dtype=torch.float64) * (256 / 2**15)
-    grad = torch.zeros((8, *intensity.shape), dtype=torch.float64)
-    grad[plane] = 1
-    slope = surrogates.contract_slopes(intensity, grad, surrogates.fourier_slope, scaled)
-    want = 10 * plane**2 / 4**7 if scaled else 10 / 4**plane
-    assert float(slope.var(correction=0)) == pytest.approx(want, rel=1e-6)
-
-
 # --- Gradients of gradients ---
 
 
@@ -291,18 +243,3 @@ def test_second_derivative(name: str) -> None:
     grad.requires_grad_()
     # I moves by 255·eps: steps this small resolve plane 0, whose slope turns ten times a level.
     assert torch.autograd.gradgradcheck(make(name), (x,), (grad,), eps=1e-7, rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["fourier", "ste"])
-def test_second_order_gradient_through_a_whole_model(name: str) -> None:
-    torch.manual_seed(6)
-    model = create_model(f"has8_resnet_b4_m2_d1_{name}_bpd", num_classes=3)
-    x = torch.rand((2, 3, 16, 16), requires_grad=True)
-    loss = functional.cross_entropy(model(x), torch.tensor([0, 2]))
-    (gradient,) = torch.autograd.grad(loss, x, create_graph=True)
-    gradient.square().sum().backward()
-    for each, parameter in model.named_parameters():
-        assert parameter.grad is not None, each
-        assert bool(torch.isfinite(parameter.grad).all()), each
-    convs = [model.get_parameter(f"{each}.weight").grad for each in model.first_conv_names]
-    assert all(each is not None and math.isfinite(float(each.norm())) and each.norm() > 0 for each in convs)

@@ -68,16 +68,6 @@ def test_largest_number_of_steps(encoder: type[TemporalEncoder], largest: int) -
         encoder(timesteps=largest + 1)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_batch_mates_change_nothing(encoder: type[TemporalEncoder]) -> None:
-    coder = encoder().eval()
-    x, mates = pixels(0), 10 * pixels(1, (2, 2, 5, 4)) - 5
-    alone, together = coder(x), coder(torch.cat([mates, x]))
-    assert torch.equal(together[:, 2:], alone)
-    for i in range(len(x)):
-        assert torch.equal(coder(x[i : i + 1])[:, 0], alone[:, i])
-
-
 # --- Rate ---
 
 
@@ -115,15 +105,6 @@ def test_rate_without_chance_trains_on_the_spikes_that_it_is_measured_on() -> No
     assert torch.equal(coder(x), coder(x))
     with pytest.raises(OptionError, match="random must be True or False, not 'no'"):
         RateEncoder(random="no")  # type: ignore[arg-type]
-
-
-def test_rate_in_eval_mode_is_a_fixed_function() -> None:
-    coder, x = RateEncoder().eval(), pixels(2)
-    state = torch.get_rng_state()
-    first = coder(x)
-    assert torch.equal(coder(x), first)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(coder(x[:1].expand(3, -1, -1, -1)), first[:, :1].expand(-1, 3, -1, -1, -1))
 
 
 @fast

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import OptionError
 from zoo.families.thresholds import QuantisedReLU, calibrate, quantise
-from zoo.profiling import count_cost, profile
+from zoo.profiling import count_cost
 
 WAITING = {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"}
 BACKBONES = [
@@ -62,43 +59,6 @@ def test_encoders_other_than_direct_run_every_layer_over_time() -> None:
     assert network.timesteps == 10
     assert network.spiking_module_names[0] == "stages.0.0.spiking"
     assert [level.shape[1] for level in network.forward_stages(torch.rand(2, 3, 16, 16), 1)] == [4, 4]
-
-
-@pytest.mark.parametrize("size", ["resnetsmall_b4_m2_d2", "resnet_b4_m1_d1"])
-def test_operations_are_those_that_hooks_count(size: str) -> None:
-    _, spiking = pair(size, 4)
-    images = torch.rand(2, 3, 32, 32)
-    report = profile(spiking, 32, images=images)
-    counted = report.activity
-    assert counted is not None
-    macs, acs = _count_by_hooks(spiking, images)
-    assert (counted.synaptic.macs, counted.synaptic.acs) == (macs, acs)
-    stem, *others = counted.synapses
-    assert stem.operation == "MAC"
-    assert [layer.operation for layer in others[:-1]] == ["AC"] * (len(others) - 1)
-    assert not counted.uncounted
-
-
-def _count_by_hooks(network: ImageClassifier, images: Tensor) -> tuple[int, int]:
-    """MACs of the first convolution, once, and of the head; for all others every pair of a spike and a weight."""
-    totals = {"macs": 0, "acs": 0}
-
-    def see(layer: Any, args: tuple[Tensor], output: Tensor) -> None:
-        (x,) = args
-        if isinstance(layer, nn.Linear) or x.shape[1] == 3:
-            totals["macs"] += output.numel() * layer.weight[0].numel()
-            return
-        assert len(x.unique()) <= 2
-        ones = torch.ones_like(layer.weight[:1])
-        pairs = nn.functional.conv2d((x > 0).float(), ones, stride=layer.stride, padding=layer.padding)
-        totals["acs"] += int(pairs.double().sum()) * layer.out_channels
-
-    handles = [m.register_forward_hook(see) for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    with torch.no_grad():
-        network(images)
-    for handle in handles:
-        handle.remove()
-    return totals["macs"], totals["acs"]
 
 
 def test_direct_coding_charges_the_first_convolution_once() -> None:

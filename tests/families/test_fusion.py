@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -78,12 +77,6 @@ def pairs_seen(model: nn.Module, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     return seen
 
 
-def blocks(model: ImageClassifier) -> Iterator[tuple[str, nn.Module]]:
-    """The blocks of every stage."""
-    for name, stage in model.get_submodule("stages").named_children():
-        yield from ((f"stages.{name}.{block}", module) for block, module in stage.named_children())
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_batch_norm_is_folded_and_every_convolution_gives_what_both_gave(name: str) -> None:
     model, x = trained(name), torch.rand(2, 3, 32, 32)
@@ -99,22 +92,6 @@ def test_every_batch_norm_is_folded_and_every_convolution_gives_what_both_gave(n
         for conv, (before, after) in seen.items():
             found = model.get_submodule(conv)(before)
             torch.testing.assert_close(found, after, rtol=0, atol=1e-5 * float(after.abs().max()))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_blocks_agree_on_their_own_inputs(name: str) -> None:
-    """To 1e-5; but a membrane potential at its threshold may round to either side, and then a spike differs."""
-    model, x = trained(name), torch.rand(2, 3, 32, 32)
-    inputs: dict[str, Tensor] = {}
-    for block, module in blocks(model):
-        module.register_forward_pre_hook(lambda _, args, block=block: inputs.update({block: args[0].clone()}))
-    with torch.no_grad():
-        model(x)
-        fused = copy.deepcopy(model).fuse()
-        for block, before in list(inputs.items()):
-            plain, found = model.get_submodule(block)(before.clone()), fused.get_submodule(block)(before.clone())
-            same = (plain - found).abs() <= 1e-5 * plain.abs().max()
-            assert same.float().mean() > (0.998 if model.spiking_module_names else 0.999999), block
 
 
 @pytest.mark.slow

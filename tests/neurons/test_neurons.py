@@ -129,41 +129,11 @@ def test_bfloat16_keeps_its_membrane_in_float32(name: str) -> None:
     assert_near(dx.float(), wide_dx, 2**-8)  # one rounding to bfloat16
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_meta_device_gives_the_shape(name: str) -> None:
-    with torch.device("meta"):
-        node = make(name)
-        assert node(torch.empty(8, 2, 3)).shape == (8, 2, 3)
-
-
-@pytest.mark.parametrize("shape", [(8, 0, 3, 4, 4), (8, 0)])
-@pytest.mark.parametrize("name", NAMES)
-def test_empty_batch(name: str, shape: tuple[int, ...]) -> None:
-    x = torch.empty(shape, requires_grad=True)
-    spikes = make(name)(x)
-    assert spikes.shape == shape
-    spikes.sum().backward()
-    assert x.grad is not None
-    assert x.grad.shape == shape
-
-
 # --- No state ---
 
 
 def rest(node: Any) -> bool:
     return isinstance(node.v, float) and node.v == 0.0
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_call_leaves_nothing_behind(name: str) -> None:
-    node, x = make(name), currents((8, 4, 10)).requires_grad_()
-    first = node(x)
-    first.sum().backward()
-    assert rest(node)
-    assert torch.equal(node(x), first)
-    assert torch.equal(node(x[:, :1]), first[:, :1])
-    assert torch.equal(node(x.reshape(8, 20, 2)), first.reshape(8, 20, 2))
-    assert node.state_dict().keys() == ({"w"} if name == "plif" else set())
 
 
 @pytest.mark.parametrize("setting", [{}, {"v_reset": None}, {"detach_reset": True}])

@@ -50,9 +50,7 @@ class Detached(GoodNeuron):
 
 
 class Remembers(GoodNeuron):
-    def __init__(self) -> None:
-        super().__init__()
-        self.v: Tensor | float = 0.0
+    v: Tensor | float = 0.0
 
     def forward(self, x: Tensor) -> Tensor:
         self.v = x[-1].detach()
