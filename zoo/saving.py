@@ -28,11 +28,9 @@ from zoo.names import TAG, HubRepository, Options, check_repository, check_revis
 from zoo.profiling import count_cost
 from zoo.registry import NOTEBOOK, Registry, default_registry, parse_name, providers_of
 
-NOT_STATED = "not stated"
-"""Stands in a record for what its owner has not said."""
+NOT_STATED = "not stated"  # stands in a record for what its owner has not said
 DEFAULT_TAG = "saved"
-MAX_DOWNLOAD = 1 << 30
-"""Bytes of a checkpoint that is downloaded: twice as much as a ResNet-152 in double precision."""
+MAX_DOWNLOAD = 1 << 30  # bytes of a checkpoint: twice as much as a ResNet-152 in double precision
 
 _UNSTATED = dict.fromkeys(("license", "dataset", "dataset_license", "dataset_attribution"), NOT_STATED)
 
@@ -43,12 +41,7 @@ _UNSTATED = dict.fromkeys(("license", "dataset", "dataset_license", "dataset_att
 @final
 @dataclass(frozen=True)
 class ModelFolder:
-    """The files of a stored network, in memory.
-
-    Attributes:
-        weight: its record.
-        files: path inside the folder → bytes.
-    """
+    """A stored network in memory: its record, and its files, path inside the folder → bytes."""
 
     weight: StoredWeight
     files: Mapping[str, bytes]
@@ -107,24 +100,12 @@ def check_tag(tag: str) -> str:
 
 
 def make_folder(
-    name: str,
-    data: bytes,
-    origin: str,
-    registry: Registry | None = None,
-    options: Options | None = None,
-    **stated: Any,
+    name: str, data: bytes, origin: str, registry: Registry | None = None, options: Options | None = None, **stated: Any
 ) -> ModelFolder:
-    """Make a folder that loads, without a card, from the network that `create_model` makes of these bytes.
+    """Make a folder that loads, without a card, of `variant.tag` and the bytes of its model.safetensors.
 
-    Args:
-        name: `variant.tag`.
-        data: of model.safetensors.
-        origin: place of the data, for errors.
-        registry: components to use; the installed ones by default.
-        options: of components, by their kind.
-        **stated: fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
-
-    Raises `SaveError`, `WeightError` and `ModelNameError` as `save` does.
+    `stated` are fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
+    Errors call the bytes `origin`: `SaveError`, `WeightError` and `ModelNameError`, as of `save`.
     """
     spec = parse_name(name, registry).with_options(options or {})
     if spec.tag is None:
@@ -272,9 +253,6 @@ def convert(
     out: Path,
     *,
     image_size: int | None = None,
-    endpoint: str | None = None,
-    cache_dir: Path | str | None = None,
-    token: str | None = None,
     registry: Registry | None = None,
     **options: str,
 ) -> Converted:
@@ -289,7 +267,6 @@ def convert(
             what the publisher calls it, such as `resnet18.a1_in1k` of timm's, which is downloaded.
         out: a folder that is empty or does not exist yet.
         image_size: pixels a side that it was trained with; None for what the publisher states, or 32.
-        endpoint, cache_dir, token: of the Hub, as for `create_model`.
         registry: components to use; the installed ones by default.
         **options: of the converter, such as `encoder` and `decoder`.
 
@@ -311,7 +288,7 @@ def convert(
         origin, called, name = str(path), [path.stem, *([arch] if arch else ())], ""
         file = Conversion(name=path.name, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     else:
-        origin, state, file = _download(located, Hub(endpoint, cache_dir, token))
+        origin, state, file = _download(located)
         called, name = [str(checkpoint)], str(checkpoint)
     try:
         for each in called:
@@ -361,8 +338,8 @@ def fold_converted(
     )
 
 
-def _download(file: HubFile, hub: Hub) -> tuple[str, dict[str, Tensor], Conversion]:
-    revision = None if file.revision is None else check_revision(file.revision)
+def _download(file: HubFile) -> tuple[str, dict[str, Tensor], Conversion]:
+    hub, revision = Hub(), None if file.revision is None else check_revision(file.revision)
     pinned = hub.pin(HubRepository(check_repository(file.repo_id), revision))
     data = hub.fetch(pinned, file.filename, MAX_DOWNLOAD)
     origin = f"{file.filename} of {pinned}"

@@ -22,10 +22,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 import zoo
 from benchmarks.accuracy.configurations import Configuration
+from zoo.data import DataSplits
 from zoo.errors import CompositionError, DivergenceError, InputError, MemoryLimitError, TrainingError
 from zoo.errors import UnknownComponentError as Unknown
 from zoo.profiling import count_cost
-from zoo.training import DataSplits, Recipe, train
+from zoo.training import Recipe, train
 
 PAPER_IMAGE_SIZE = 224
 

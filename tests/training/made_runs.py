@@ -10,8 +10,8 @@ import torch
 import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
-from zoo.training import Observer, Recipe, Training, load_recipe
-from zoo.training.loop import make_accelerator
+from zoo.training import Observer, Recipe, load_recipe
+from zoo.training.loop import Training, make_accelerator
 from zoo.training.observers import StepFigures
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"

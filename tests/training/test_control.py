@@ -68,7 +68,7 @@ def test_spikes_alone_take_all_layers_of_their_control(analog: str, spiking: str
     control = zoo.create_model(analog, num_classes=2)
     zoo.save(control, tmp_path / "control", labels=["a", "b"])
     begun = build(_open(spiking), ("a", "b"), 1, _open(f"local-dir:{tmp_path / 'control'}"))
-    assert begun.notes[0].startswith(f"its layers start from {analog}")
+    assert begun.notes[0].startswith(f"starts from {analog}")
     state = begun.model.state_dict()
     for key, value in control.state_dict().items():
         assert torch.equal(state[key if key in state else key.replace(".analog.", ".spiking.")], value), key
@@ -79,7 +79,7 @@ def test_the_record_names_the_control_and_comparison_takes_one_of_the_same_data(
 ) -> None:
     result = train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", control=control.reference)
     assert (result.weight.control, result.weight.started_from) == (control.weight.name, control.weight.name)
-    assert "its analog branches and head start from ann_resnet_b2_m2_d1" in result.weight.recipe
+    assert "starts from ann_resnet_b2_m2_d1" in result.weight.recipe
     with pytest.raises(InputError, match="initial weights"):  # another beginning is another run
         train(HYBRID, data, changes=QUICK, out=tmp_path / "hybrid", resume=True)
     names = [row.name for row in compare_models([result.reference, control.reference])]

@@ -17,8 +17,9 @@ from tests.training.made_runs import NAME, Losses, assert_same, finish, states, 
 from zoo.data import ImageSplit
 from zoo.data.splits import limit_images
 from zoo.errors import DivergenceError, InputError, MemoryLimitError
-from zoo.training import Training, evaluate
+from zoo.training import evaluate
 from zoo.training.batches import augment, make_plan
+from zoo.training.loop import Training
 
 STILL: dict[str, Any] = {"flip": False, "max_shift": 0}
 

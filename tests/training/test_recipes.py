@@ -15,7 +15,8 @@ import zoo
 from tests.data.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
-from zoo.training import Recipe, Training, load_recipe, recipe_names
+from zoo.training import Recipe, load_recipe, recipe_names
+from zoo.training.loop import Training
 from zoo.training.recipe import build_optimizer, build_schedule
 
 RECIPES = Path(zoo.__file__).parent / "training" / "recipes"
@@ -160,4 +161,5 @@ def test_settings_reach_the_optimizer_and_the_schedule() -> None:
     assert rates.index(max(rates)) == 2
     for step in range(3, 15):
         assert rates[step - 1] == pytest.approx(0.01 * (1 + math.cos(math.pi * step / 15)) / 2, rel=1e-6)
-    assert load_recipe("modern", {"epochs": 1, "warmup_epochs": 1}).warmup == 0.2  # a fifth at most
+    trial = build_schedule(optimizer, load_recipe("modern", {"epochs": 1, "warmup_epochs": 1}), 20)
+    assert trial.warmup_t == 4  # a fifth at most

@@ -13,7 +13,8 @@ import torch
 import zoo
 from tests.data.made_data import packed
 from tests.training.train_processes import TrainProcess, arguments
-from zoo.training import evaluate, load_split
+from zoo.data import load_split
+from zoo.training import evaluate
 
 
 def _environments(processes: int) -> list[dict[str, str]]:

@@ -10,6 +10,8 @@ import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
+import torch
+
 PATIENCE = 120.0
 
 _SERVER = multiprocessing.get_context("forkserver")
@@ -18,7 +20,7 @@ _SERVER.set_forkserver_preload(["zoo.training", "zoo.cli"])
 
 def arguments(data: Path, out: Path, *more: str, epochs: int) -> list[str]:
     """Of a small run on one thread."""
-    settings = ("--epochs", str(epochs), "--batch-size", "8", "--precision", "no", "--threads", "1")
+    settings = ("--epochs", str(epochs), "--batch-size", "8", "--precision", "no")
     return ["train", "has8_resnet_b2_m2_d1_ste_bpd", "--data", str(data), "--out", str(out), *settings, *more]
 
 
@@ -28,6 +30,7 @@ def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
         os.dup2(file.fileno(), 2)
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a script runs the tests in the background
+    torch.set_num_threads(1)
     sys.argv = ["zoo", *given]
     from zoo.cli import main
 

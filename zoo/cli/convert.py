@@ -15,12 +15,7 @@ from zoo.cli.output import counted, say
 def convert_command(
     converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="timm, torchvision, or one of a plugin.")],
     checkpoint: Annotated[
-        str,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="A file of torch.save, or .safetensors; no code in it is run. Of timm also a name, such as "
-            "resnet18.a1_in1k or resnet18.a1_in1k@COMMIT, which is downloaded.",
-        ),
+        str, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save or .safetensors; of timm also a name.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is empty or does not exist yet.")],
     image_size: Annotated[
@@ -35,7 +30,8 @@ def convert_command(
     """Convert a checkpoint that was trained with other code.
 
     `zoo convert timm resnet18.a1_in1k --out DIR` makes ann_resnet_b64_m2_d4 of
-    timm's ResNet-18, which `zoo train … --control` takes. Further converters
+    timm's ResNet-18, which `zoo train … --control` takes; resnet18.a1_in1k@COMMIT
+    pins it. No code in a checkpoint is run. Further converters
     come with plugins: `zoo list --components` shows them. The authors' own
     checkpoints need zoo-has8-reference. The folder is loaded by
     zoo.create_model("local-dir:DIR").

@@ -46,13 +46,9 @@ def eval_command(
     The images' classes are matched to the weight's labels by name; one that the
     weight does not know is an error. Figures are percent; "recorded" is what
     the weight's own record says. --json prints one object with the whole
-    confusion matrix. Its rows are the true classes, its columns the
-    predicted ones. Recall is the percentage of a class's images that are
-    predicted as it, precision the percentage of the images predicted as it
-    that are of it.
-
-    A folder that `zoo train` divided itself is divided again: the training
-    images of the weight are left out.
+    confusion matrix: true classes in rows, predicted ones in columns. A folder
+    that `zoo train` divided itself is divided again: the training images of the
+    weight are left out.
     """
     keep_freed_memory()
     from zoo.data import DataOptions

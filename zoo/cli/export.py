@@ -46,15 +46,12 @@ def export_command(
 
     ONNX: pixels in [0, 1] go in, logits come out; name, sha256, preprocessing
     and labels are in the file. Every runtime rounds its own way, which flips a
-    few bit planes: a few images in a thousand are classified otherwise. torch
-    takes a minute to write it, and shows no progress.
+    few bit planes: a few images in a thousand are classified otherwise. It takes
+    a minute. --quantize int8: ranges come from training images of DATA, the
+    accuracy of both files from validation ones.
 
     NIR (neuroir.org), by the plugin zoo-nir: one .nir file for each spiking
-    block, batch norms folded, read again and compared with the network. What
-    NIR cannot express, such as max pooling, is refused by name.
-
-    --quantize int8 --data DATA: ranges come from training images, and the
-    accuracy of both files, in float32 and in integers, from validation ones.
+    block. What NIR cannot express, such as max pooling, is refused by name.
     """
     if form == "nir" and (batch is not None or quantize is not None):
         raise typer.BadParameter("--batch and --quantize are for ONNX")

@@ -34,9 +34,6 @@ def predict_command(
         int, typer.Option(metavar="N", min=1, help="Images at once. It moves a hybrid's logits by up to 0.2.")
     ] = PREDICTED_AT_ONCE,
     device: Device = "cpu",
-    fuse: Annotated[
-        bool, typer.Option("--fuse", help="Fold batch norms: faster, but moves a hybrid's logits by up to 0.9.")
-    ] = False,
     as_json: Json = False,
 ) -> None:
     """Classify images; without any, the photographs that come with the package.
@@ -56,8 +53,6 @@ def predict_command(
     opened = open_model(model_reference(model or DEFAULT_MODEL), required=True)
     files = find_images(images) if images else sample_photographs()
     network = opened.build(pretrained=True, device=usable_device(device))
-    if fuse:
-        network.eval().fuse()
     answers = iterate_answers(network, files, top, batch_size)
     if not as_json:
         say(opened.weight_name)

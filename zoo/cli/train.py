@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from zoo.cli.options import DATA_HELP, DEVICES, Json, key_values, model_reference
+from zoo.cli.options import DATA_HELP, DEVICES, DataRoot, Json, key_values, model_reference
 from zoo.cli.output import say
 from zoo.kernels.memory import keep_freed_memory
 
@@ -23,21 +23,17 @@ _of_run = partial(typer.Option, rich_help_panel="The run")
 _of_data = partial(typer.Option, rich_help_panel="The data")
 Settings = list[str] | None
 
-_NAME = (
-    "Any valid model name. With a .tag, or as local-dir:DIR or hf-hub:ORG/NAME@COMMIT, training starts from that "
-    "weight, with a new last layer."
-)
+_NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from that weight, with a new head."
 _RECIPE = (
     "modern, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: modern; "
     "from a weight finetune)"
 )
 _CONTROL = (
-    "A weight of the same network without spikes to start from: a name, a folder, or hf-hub:…. A has8 network takes "
-    "its analog branches and head from it, a sew or snn network its layers."
+    "A weight of the same network without spikes to start from: a has8 network takes its analog branches and head "
+    "from it, a sew or snn network its layers."
 )
 _IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
 _TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
-_ROOT = "The folder of the data sets named above; missing ones are downloaded to it."
 
 
 def train_command(
@@ -62,11 +58,10 @@ def train_command(
     validate_every: Annotated[int, _of_run(min=0, metavar="N", help="Epochs between measurements; 0: one.")] = 0,
     accumulate: Annotated[int, _of_run(min=1, metavar="N", help="Parts of a step in a process, to save memory.")] = 1,
     device: Annotated[str, _of_run(metavar=DEVICES, help="auto: a GPU with CUDA if any. A GPU a process.")] = "auto",
-    threads: Annotated[int, _of_run(min=0, metavar="N", help="CPU threads of torch; 0 leaves its choice.")] = 0,
     log_with: Annotated[Settings, _of_run(metavar="TRACKER", help=_TRACKER)] = None,
     image_size: Annotated[int | None, _of_data(metavar="PIXELS", help=_IMAGE_SIZE)] = None,
     limit_images: Annotated[int | None, _of_data(metavar="N", help="Train on N images, all classes alike.")] = None,
-    data_root: Annotated[Path | None, _of_data(metavar="DIR", help=_ROOT)] = None,
+    data_root: DataRoot = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on images: a folder of your own photographs, or a data set.
@@ -76,15 +71,10 @@ def train_command(
     It also holds metrics.csv, TensorBoard's events, and run.json with every
     setting. Validation images are measured once, at the end.
 
-    Every epoch is saved, and --resume continues after the last one. A resumed
-    run is bit-identical to an uninterrupted one. Several processes or machines:
-    torchrun --nproc-per-node 2 -m zoo train …, with GPUs also accelerate launch;
-    a step still has the recipe's batch size, divided among them.
+    Every epoch is saved, and --resume continues after the last one, bit for bit.
+    Several processes: torchrun --nproc-per-node 2 -m zoo train …, with GPUs also
+    accelerate launch; a step still has the recipe's batch size.
     """
-    if threads:
-        import torch
-
-        torch.set_num_threads(threads)
     keep_freed_memory()
     from zoo.training import DataOptions, train
 

@@ -14,28 +14,22 @@ Progress is shown on stderr; `observers=[]` silences it. To load data once for m
 in place of a name.
 """
 
-from zoo.data import DataOptions, DataSplits, ImageSplit, load_data, load_split
-from zoo.inference.evaluate import Evaluation, Measurement, evaluate, measure_weight
-from zoo.training.loop import Training
+from zoo.data import DataOptions, load_data
+from zoo.inference.evaluate import Evaluation, evaluate, measure_weight
 from zoo.training.observers import Display, Observer
 from zoo.training.recipe import Recipe, load_recipe, recipe_names
 from zoo.training.run import TrainingResult, train
 
 __all__ = [
     "DataOptions",
-    "DataSplits",
     "Display",
     "Evaluation",
-    "ImageSplit",
-    "Measurement",
     "Observer",
     "Recipe",
-    "Training",
     "TrainingResult",
     "evaluate",
     "load_data",
     "load_recipe",
-    "load_split",
     "measure_weight",
     "recipe_names",
     "train",

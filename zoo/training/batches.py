@@ -34,14 +34,7 @@ def derive_seed(use: int, *position: int) -> int:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """The steps of an epoch.
-
-    Attributes:
-        images: in the split.
-        batch_size: images of one optimiser step.
-        micro_batches: parts that a step is computed in: processes times accumulated batches.
-        seed: of the run.
-    """
+    """The steps of an epoch: `micro_batches` are the parts of a step, processes times accumulated batches."""
 
     images: int
     batch_size: int

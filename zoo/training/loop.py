@@ -105,15 +105,7 @@ class Training:
     Every step takes `batch_size` images, in micro-batches: processes × accumulated ones. Batch norm takes its
     statistics in each of them; gradients are averaged over all. Raises `InputError` for batches that cannot be split.
 
-    Args:
-        model: as many classes as the data; it is trained in place.
-        data: the training split.
-        recipe: all settings.
-        out: folder of the checkpoint.
-        accelerator: by `make_accelerator`; a plain one by default.
-        observers: told of the progress, in the first process.
-        begun_with: what else the result depends on.
-        teacher: in eval mode; its outputs are the recipe's `distillation` part of the target.
+    `begun_with` is what else the result depends on; outputs of `teacher`, in eval mode, are a part of the target.
 
     Attributes:
         epoch, rows: whole epochs done, and their figures.
@@ -173,9 +165,7 @@ class Training:
     def run(self, measure: Callable[[], Shared], every: int = 0) -> Shared:
         """Train for all epochs that are left, with a checkpoint after each; returns what is measured at the end.
 
-        Args:
-            measure: measures the network, and writes the figures into the last row.
-            every: epochs between two measurements; 0 for one at the end.
+        `measure` writes the figures into the last row, each time that `every` epochs have passed; 0: at the end alone.
         """
         while self.epoch < self.recipe.epochs:
             self.run_epoch()
@@ -218,7 +208,9 @@ class Training:
             loss += float(part.detach()) / len(batches)
             hits += int((logits.argmax(1) == labels).sum())
             images += len(labels)
-        loss, hits, images = self._add_up(loss / self.accelerator.num_processes, hits, images)
+        if (processes := self.accelerator.num_processes) > 1:
+            own = torch.tensor([loss / processes, hits, images], device=self.accelerator.device)
+            loss, hits, images = self.accelerator.reduce(own, reduction="sum").tolist()
         if not loss <= LOSS_LIMIT:
             self._fail(step, f"the loss is {loss:.4g}", batches)
         norm = float(nn.utils.clip_grad_norm_(self._model.parameters(), self.recipe.clip_norm or math.inf))
@@ -287,12 +279,10 @@ class Training:
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one; all processes take the first one's.
 
-        Raises:
-            InputError: it belongs to another run; the message names the settings that differ.
-            WeightError: it is damaged, or does not fit the model.
+        Raises `InputError` if it belongs to a run of other settings, which are named, `WeightError` if it is damaged.
         """
         reads = self.accelerator.is_main_process and self.checkpoint.is_file()
-        read = self.broadcast(read_checkpoint(self.checkpoint, self.identity) if reads else None)
+        [read] = broadcast_object_list([read_checkpoint(self.checkpoint, self.identity) if reads else None])
         if read is None:
             return
         try:
@@ -303,17 +293,6 @@ class Training:
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise _unfit(self.checkpoint, error) from error
         self.epoch, self.rows = read.epoch, read.rows
-
-    def _add_up(self, *values: float) -> list[float]:
-        """Sum each over all processes."""
-        if self.accelerator.num_processes == 1:
-            return list(values)
-        total: Tensor = self.accelerator.reduce(torch.tensor(values, device=self.accelerator.device), reduction="sum")
-        return total.tolist()
-
-    def broadcast(self, value: Shared) -> Shared:
-        """Return the first process's value, in all of them."""
-        return cast(Shared, broadcast_object_list([value])[0])
 
     def share_statistics(self) -> None:
         """Give every process the first one's batch norm statistics, which are saved, and so to be measured."""

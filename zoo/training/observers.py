@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from zoo.training.loop import Training
 
-METRICS, EVENTS = "metrics.csv", "tensorboard"
-
 
 # Figures --------------------------------------------------------------------------------------------------------------
 
@@ -168,7 +166,7 @@ class MetricsFile(Observer):
     """metrics.csv, one row an epoch, rewritten each time, so that a resumed run has each epoch once."""
 
     def __init__(self, out: Path) -> None:
-        self._path = out / METRICS
+        self._path = out / "metrics.csv"
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         contents = [row.to_json() for row in rows]
@@ -191,7 +189,7 @@ class Trackers(Observer):
         self._steps = run.plan.steps
         # Events of an earlier process after its last checkpoint are dropped, since they are computed again.
         options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + 1}}
-        self._accelerator.init_trackers(EVENTS, init_kwargs=options)
+        self._accelerator.init_trackers("tensorboard", init_kwargs=options)
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         place = (epoch - 1) * self._steps + step

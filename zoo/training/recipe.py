@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, final
+from typing import Annotated, Any, Literal, Self, final
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 from torchvision.transforms import v2
 
@@ -60,27 +60,16 @@ class Recipe(BaseModel):
     mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
     cutmix: float = Field(default=0.0, ge=0, description="α of CutMix, by timm; 0 for none")
     mix_share: float = Field(default=1.0, gt=0, le=1, description="share of the batches that are mixed")
-    precision: Literal["no", "bf16"]
+    precision: Annotated[Literal["no", "bf16"], BeforeValidator(lambda value: value or "no")]  # YAML: no is False
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     compile: bool = Field(default=False, description="run the network through torch.compile")
     seed: int = Field(ge=0, lt=2**63)
-
-    @field_validator("precision", mode="before")
-    @classmethod
-    def _no_is_a_word(cls, value: object) -> object:
-        """YAML 1.1 reads `no` as False."""
-        return "no" if value is False else value
 
     @model_validator(mode="after")
     def _hooks_are_not_compiled(self) -> Self:
         if self.compile and (self.spike_penalty or self.surrogate_scale != 1):
             raise ValueError("compile does not go with spike_penalty or surrogate_scale, which hook into every layer")
         return self
-
-    @property
-    def warmup(self) -> float:
-        """Epochs of warm-up, a fifth at most: a trial of few epochs does more than warm up."""
-        return min(self.warmup_epochs, self.epochs / 5)
 
 
 def recipe_names() -> list[str]:
@@ -89,16 +78,12 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """Load a recipe of the package by name, or one of your own by the path of its YAML file.
+    """Load a recipe of the package by name, or one of your own by the path of its YAML file, with `changes`.
 
     Example:
         >>> from zoo.training import load_recipe
         >>> load_recipe("modern", {"epochs": 3}).epochs
         3
-
-    Args:
-        name: `modern`, or a path that ends in .yaml.
-        changes: settings to replace.
 
     Raises:
         CatalogError: unknown, unreadable or malformed, or a change that is not valid; the message names the setting.
@@ -144,11 +129,12 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """Build the schedule, stepped by the number of updates; an epoch has `steps` of them."""
+    warmup = min(recipe.warmup_epochs, recipe.epochs / 5)  # a trial of few epochs does more than warm up
     schedule, _ = create_scheduler_v2(
         optimizer,
         sched=recipe.schedule,
-        num_epochs=recipe.epochs - (recipe.warmup if recipe.warmup_first else 0),
-        warmup_epochs=recipe.warmup,
+        num_epochs=recipe.epochs - (warmup if recipe.warmup_first else 0),
+        warmup_epochs=warmup,
         warmup_lr=recipe.learning_rate * recipe.warmup_start,
         warmup_prefix=recipe.warmup_first,
         step_on_epochs=False,

@@ -28,7 +28,6 @@ from zoo.families.thresholds import calibrate
 from zoo.files import remove_parts, replace_bytes
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
-from zoo.profiling.counting import branch_of
 from zoo.saving import ModelFolder, check_tag, fold_built, without_folders
 from zoo.training.loop import CHECKPOINT, Training, make_accelerator
 from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Trackers
@@ -263,10 +262,7 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
         )
     model.load_state_dict(own | taken, strict=True)
     model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
-    beside = model.spiking_module_names and all(branch_of(key, model) == "analog" for key in taken)
-    part = "its analog branches and head start" if beside else "its layers start"
-    note = begun.notes[0].replace("starts", part)
-    return replace(begun, model=model, notes=(note,), control=begun.name)
+    return replace(begun, model=model, control=begun.name)
 
 
 def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) -> ImageClassifier | None:
@@ -291,8 +287,7 @@ def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> N
 
 def default_tag(source: object) -> str:
     """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
-    path = Path(source) if isinstance(source, str | Path) else Path()
-    name = path.resolve().stem if path.exists() and path != Path() else path.name
+    name = Path(source).stem if isinstance(source, str | Path) else ""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
 
 
