@@ -82,8 +82,7 @@ def test_a_control_of_other_data_is_no_control_and_unlike_columns_are_named(tmp_
     assert ("image sizes differ" in text) == (mine["image_size"] != 32)
 
 
-def test_measuring_needs_data() -> None:
-    assert run("compare", PAIR[0], "--eval").exit_code == 2
+def test_nothing_is_not_compared() -> None:
     assert run("compare").exit_code == 2
 
 

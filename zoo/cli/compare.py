@@ -26,9 +26,6 @@ def compare_command(
     data: Annotated[
         str | None, typer.Option(metavar="DATA", help=f"Images to count spikes and energy on. {DATA_HELP}")
     ] = None,
-    evaluate: Annotated[
-        bool, typer.Option("--eval", help="Measure top-1 on the labelled images of DATA too; needs the extra train.")
-    ] = False,
     limit: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many images of DATA spikes and energy are counted on.")
     ] = COMPARED_ON,
@@ -53,7 +50,6 @@ def compare_command(
         data,
         data_options=DataOptions(image_size, data_root),
         limit=limit,
-        evaluate=evaluate,
         controls=not no_controls,
         device=device,
     )

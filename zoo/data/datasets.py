@@ -1,4 +1,4 @@
-"""Data sets: labelled images of any size in a fixed order, of folders, arrays and torch's data sets."""
+"""Data sets: labelled images of any size in a fixed order, of folders, arrays, .npz files and torch's data sets."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from zoo.data.images import (
     display_name,
     from_levels,
     read_file,
+    reading,
     subfolders,
     to_rgb,
     walk_images,
@@ -223,6 +224,53 @@ def label_images(
         counts: defaultdict[int, count[int]] = defaultdict(count)
         names = [f"{known[label]}/{next(counts[label]):05d}.jpg" for label in labels.tolist()]
     return ImageDataset(stored, names, torch.from_numpy(labels.astype(np.int64)), known, where)
+
+
+# Packed ---------------------------------------------------------------------------------------------------------------
+
+Array = np.ndarray[Any, Any]
+_ARRAYS = ("images", "jpeg", "offsets", "labels", "classes", "names", "split")
+
+
+def open_packed(path: Path) -> dict[str, ImageDataset]:
+    """Open the splits of an .npz by their names; of one without an array `split`, all images as `WHOLE`.
+
+    The file holds `images` (N, H, W, C) uint8, or `jpeg` (bytes of image files) and `offsets` (N + 1); `labels` (N,);
+    and maybe `classes`, `names` (N,) and `split` (N,). Raises `InputError` if it is damaged, or they do not fit.
+    """
+    where = display_name(path)
+    with reading(where, "it must be an .npz with the arrays images, or jpeg and offsets, and labels"):
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in _ARRAYS if name in file.files}
+        return _open_packed(arrays, where)
+
+
+def _open_packed(arrays: Mapping[str, Array], where: str) -> dict[str, ImageDataset]:
+    classes, names = (arrays[name].tolist() if name in arrays else None for name in ("classes", "names"))
+    if "jpeg" in arrays:
+        stored, count = _encoded(arrays["jpeg"], arrays["offsets"], where)
+        whole = label_images(stored, count, arrays["labels"], classes, names, where)
+    else:
+        whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
+    for name in ("names", "split"):
+        array = arrays.get(name)
+        if array is not None and (array.shape != (len(whole),) or array.dtype.kind != "U"):
+            raise InputError(f"{where}: {name} is {array.dtype} of shape {array.shape}; valid: a text for each image")
+    if "split" not in arrays:
+        return {WHOLE: whole}
+    return {
+        split: whole.select(torch.from_numpy((arrays["split"] == split).nonzero()[0]), f"the {split} part")
+        for split in dict.fromkeys(arrays["split"].tolist())
+    }
+
+
+def _encoded(data: Array, offsets: Array, where: str) -> tuple[Callable[[int], bytes], int]:
+    """Return the function from a row to an image's bytes, and the number of images."""
+    rising = offsets.dtype.kind in "iu" and offsets[0] == 0 and not (offsets[1:] < offsets[:-1]).any()
+    if data.dtype != np.uint8 or data.shape != (offsets[-1],) or not rising:
+        raise InputError(f"{where}: offsets must be integers that rise from 0 to the bytes of jpeg; the file is cut")
+    bounds = offsets.astype(np.int64)
+    return lambda row: data[bounds[row] : bounds[row + 1]].tobytes(), len(offsets) - 1
 
 
 # Data of a Python program ---------------------------------------------------------------------------------------------

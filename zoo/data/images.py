@@ -34,6 +34,17 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _ADVICE = "save or download it again"
 
+# By EXIF orientation. ImageOps.exif_transpose writes the EXIF again, which fails on tags that Pillow can only read.
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
 """An image as a data set holds it: the bytes of a file, uint8 levels (H, W, C), or a PIL image of any mode."""
 
@@ -74,7 +85,10 @@ def read_file(path: Path | str, name: str) -> bytes:
 def to_rgb(stored: Stored, name: str) -> Image.Image:
     """Decode an image to upright RGB, as `read_image` does; raises `InputError`, which calls it `name`."""
     with reading(name, _ADVICE):
-        image = _upright(_opened(stored, name))
+        image = _opened(stored, name)
+        image.load()  # and turned, if it is a TIFF: Pillow then takes the orientation out of what `getexif` gives
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        image = image if turn is None else image.transpose(turn)
         if image.mode == "F" or image.mode.startswith("I"):
             levels = np.asarray(image)
             if image.mode == "F" or levels.min() < 0 or levels.max() > 65535:
@@ -122,21 +136,6 @@ def reading(what: str, advice: str) -> Iterator[None]:
         reason = f"it is none of {', '.join(_FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(cause)
         reason = " ".join(f"{type(cause).__name__}: {reason}".split())
         raise InputError(f"{what} cannot be read: {reason}; {advice}") from error
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says.
-
-    On a copy without the rest of the EXIF: Pillow writes that again, which fails on tags that it can only read.
-    """
-    image.load()  # and turned, if it is a TIFF: Pillow then takes the orientation out of what `getexif` gives
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if orientation == 1:
-        return image
-    bare = image.copy()
-    bare.info = {key: value for key, value in image.info.items() if key == "transparency"}
-    bare.getexif()[ExifTags.Base.Orientation] = orientation
-    return ImageOps.exif_transpose(bare)
 
 
 # Preparing ------------------------------------------------------------------------------------------------------------

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar, final
 
+import numpy as np
+import torch
+
 from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand
+from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand, open_packed
 from zoo.data.images import Transform, display_name, find_images, stored_size, subfolders
 from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
-from zoo.data.packed import open_packed, write_pack
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
-from zoo.errors import InputError, check_count, check_target, suggest
+from zoo.errors import InputError, check_count, check_target, suggest, writing_to
 from zoo.files import is_file, is_folder
+from zoo.files import replace_file as write_file
 
 Split = Literal["train", "val"]
 
@@ -142,9 +145,32 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
     if WHOLE not in parts:
         parts = dict(zip(parts, _divided(parts), strict=True))
     preprocessing = Preprocessing(size=choose_size(parts.values(), options.image_size))
-    splits = _prepare(parts.values(), preprocessing, replace(options, in_memory_bytes=sys.maxsize))
-    splits[0].data.check_classes()
-    return write_pack(dict(zip(parts, splits, strict=True)), out)
+    made = _prepare(parts.values(), preprocessing, replace(options, in_memory_bytes=sys.maxsize))
+    made[0].data.check_classes()
+    splits = dict(zip(parts, made, strict=True))
+    pixels = torch.cat([split.pixels for split in made if split.pixels is not None])
+    arrays = {
+        "images": pixels.permute(0, 2, 3, 1).numpy(),
+        "labels": torch.cat([split.labels for split in made]).numpy(),
+        "names": np.array([name for split in made for name in split.data.names]),
+        "classes": np.array(made[0].classes),
+    }
+    if WHOLE not in parts:
+        arrays["split"] = np.repeat(list(parts), [len(split) for split in made])
+    with writing_to(out):
+        write_file(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        with out.open("rb") as written:
+            digest = hashlib.file_digest(written, "sha256").hexdigest()
+    return {
+        "file": str(out),
+        "images": {name or "all": len(split) for name, split in splits.items()},
+        "classes": list(made[0].classes),
+        "image_size": preprocessing.size,
+        "bytes": out.stat().st_size,
+        "sha256": digest,
+        "damaged": sum(len(split.damaged) for split in made),
+        "notes": [note for name, split in splits.items() for note in split.damage_notes(name or "packed")],
+    }
 
 
 def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -> ImageDataset:

@@ -34,7 +34,7 @@ class ComparedModel:
         image_size: pixels a side, of the MACs.
         energy_uj: microjoules an image, arithmetic at 45 nm; None if no images were counted.
         spike_rate: spikes per neuron and timestep; None without neurons, or if no images were counted.
-        top1: percent; None if it was not measured.
+        top1: percent, of the weight's record; None without one.
         measured_on: images that top-1 was measured on, in words.
         control: the network without spikes of the same blocks; None if there is none.
         num_classes: logits.
@@ -61,7 +61,6 @@ def compare_models(
     *,
     data_options: DataOptions | None = None,
     limit: int = COMPARED_ON,
-    evaluate: bool = False,
     controls: bool = True,
     device: str = "cpu",
     **places: Unpack[Places],
@@ -73,10 +72,9 @@ def compare_models(
 
     Args:
         names: as for `create_model`; a name without a tag stands for its first weight, or for an untrained network.
-        data: images to count spikes and energy on, and with `evaluate` to measure top-1 on.
+        data: images to count spikes and energy on.
         data_options: for reading the data; of each weight's own image size by default.
         limit: images that spikes and energy are counted on, spread over the classes.
-        evaluate: measure top-1 on the labelled images of `data` that are not for training.
         controls: show the control of each too: the weight that its record names, else one that was trained on the same
             data, else an untrained network. One that is among `names` is shown at its own place.
         device: to compute on, such as `cuda`.
@@ -88,8 +86,6 @@ def compare_models(
     """
     if not names:
         raise InputError("there is nothing to compare; name one model or more")
-    if evaluate and data is None:
-        raise InputError("top-1 is measured on data; name a folder, a packed file or a data set")
     device = usable_device(device)
     options = data_options or DataOptions()
     models = _with_controls(names, controls, **places)
@@ -100,7 +96,7 @@ def compare_models(
         for opened, hybrid in models:
             size, classes = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None)
             shape = options.image_size or size, classes
-            rows.append(_compare(opened, data, options, shape, limit, evaluate, device))
+            rows.append(_compare(opened, data, options, shape, limit, device))
             advance(1)
     return rows
 
@@ -161,7 +157,6 @@ def _compare(
     options: DataOptions,
     shape: tuple[int | None, int | None],
     limit: int,
-    evaluate: bool,
     device: str,
 ) -> ComparedModel:
     weight, (image_size, num_classes) = opened.weight, shape
@@ -176,12 +171,6 @@ def _compare(
         counted = profile(opened, num_classes=num_classes, images=images, device=device)
         energy = None if counted.energy_pj is None else counted.energy_pj / 1e6
         rate = counted.activity.spike_rate if counted.activity else None
-    top1, measured_on = (weight.metrics.get("top1"), weight.dataset) if weight else (None, "")
-    if evaluate and data is not None and opened.weight_name:
-        from zoo.inference.evaluate import measure_weight  # needs the extra `train`
-
-        measured = measure_weight(opened.loads, data, options=options, device=device, **opened.places)
-        top1, measured_on = measured.evaluation.top["top1"], measured.data
     return ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_in_words,
@@ -192,8 +181,8 @@ def _compare(
         image_size=counted.image_size,
         energy_uj=energy,
         spike_rate=rate,
-        top1=top1,
-        measured_on=measured_on,
+        top1=weight.metrics.get("top1") if weight else None,
+        measured_on=weight.dataset if weight else "",
         control=counted.control.name if counted.control else None,
         num_classes=counted.num_classes,
     )
