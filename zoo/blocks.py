@@ -21,11 +21,11 @@ from zoo.backbones.vgg import AnalogVggBlock as AnalogVggBlock
 from zoo.backbones.vgg import PairedMlpHead as PairedMlpHead
 from zoo.backbones.vgg import SpikingVggBlock as SpikingVggBlock
 from zoo.contracts.precision import at_least_float32 as at_least_float32
-from zoo.converters.layout import Layout as Layout
-from zoo.converters.layout import choose_layout as choose_layout
-from zoo.converters.layout import norm_shapes as norm_shapes
-from zoo.converters.layout import renamed as renamed
 from zoo.converters.residual import FORMS
+from zoo.converters.residual import Layout as Layout
+from zoo.converters.residual import choose_layout as choose_layout
+from zoo.converters.residual import norm_shapes as norm_shapes
+from zoo.converters.residual import renamed as renamed
 from zoo.converters.residual import residual_shapes as residual_shapes
 from zoo.decoders.averages import bit_plane_decode as bit_plane_decode
 from zoo.encoders.bitplanes import BitPlaneEncoder as BitPlaneEncoder

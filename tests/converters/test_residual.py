@@ -20,8 +20,7 @@ from tests.converters.published import copied, random_resnet
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import StoredWeight
 from zoo.cli import app
-from zoo.converters.layout import Layout
-from zoo.converters.residual import FORMS, LOOK_ALIKES, our_key, residual_shapes
+from zoo.converters.residual import FORMS, LOOK_ALIKES, Layout, our_key, residual_shapes
 from zoo.converters.timm_resnet import TimmConverter
 from zoo.errors import HubError, InputError, ModelNameError, WeightError
 from zoo.saving import convert

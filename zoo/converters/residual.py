@@ -1,4 +1,4 @@
-"""Convert ResNet-18 to ResNet-152 of timm and torchvision, which share keys and shapes."""
+"""Compare a checkpoint with keys and shapes of published networks; convert the ResNets of timm and torchvision."""
 
 from __future__ import annotations
 
@@ -9,59 +9,111 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, final
 
 from zoo.contracts.converter import Converted, Converter
-from zoo.converters.layout import Layout, Shape, choose_layout, norm_shapes, renamed
 from zoo.errors import WeightError, shorten
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-STEM_WIDTH = 64
+Shape = tuple[int | None, ...]
+"""The shape of a tensor; None for any size from 1 on."""
+
+_COUNTER = ".num_batches_tracked"
+"""Old checkpoints lack it; a network in eval mode does not read it."""
+
+
+@final
+@dataclass(frozen=True)
+class Layout:
+    """One published network: its publisher's name of it, and published key → shape."""
+
+    name: str
+    shapes: Mapping[str, Shape]
+
+    def distance(self, state: Mapping[str, Tensor]) -> tuple[int, int]:
+        """Count a checkpoint's tensors that do not fit, and the layout's own that are missing.
+
+        The first counts for more, so that the beginning of a deep network is not taken for a shallow one.
+        """
+        alike = sum(key in state and fits(state[key], shape) for key, shape in self.shapes.items())
+        return len(state) - alike, len(self.shapes) - alike
+
+
+def norm_shapes(key: str, width: int) -> dict[str, Shape]:
+    """Return the keys of a batch norm with their shapes."""
+    shapes: dict[str, Shape] = {f"{key}.{name}": (width,) for name in ("weight", "bias", "running_mean", "running_var")}
+    return shapes | {key + _COUNTER: ()}
+
+
+def fits(tensor: Tensor, shape: Shape) -> bool:
+    """Compare a tensor with a shape."""
+    sizes = zip(tensor.shape, shape, strict=False)
+    return tensor.dim() == len(shape) and all(size > 0 if want is None else size == want for size, want in sizes)
+
+
+def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publisher: str) -> Layout:
+    """Find the layout of a checkpoint by its keys and shapes.
+
+    Args:
+        state: of the checkpoint.
+        layouts: of the networks that it may be of.
+        publisher: owner of these networks, for messages.
+
+    Raises:
+        WeightError: it has none of them; the message names the first wrong keys of the nearest one.
+    """
+    nearest = min(layouts, key=lambda layout: layout.distance(state))
+    missing = [key for key in nearest.shapes if key not in state and not key.endswith(_COUNTER)]
+    misshapen = [key for key, shape in nearest.shapes.items() if key in state and not fits(state[key], shape)]
+    unknown = sorted(state.keys() - nearest.shapes.keys())
+    problems = [f"{key} is missing" for key in missing[:1]]
+    problems += [f"{key} has the shape {tuple(state[key].shape)}, not {nearest.shapes[key]}" for key in misshapen[:1]]
+    problems += [f"it has {shorten(key, 120)}" for key in unknown[:1]]
+    if problems:
+        names = ", ".join(layout.name for layout in layouts)
+        told = f"it is no checkpoint of {publisher} ({names}); it is nearest to {nearest.name}, but "
+        raise WeightError(told + "; ".join(problems))
+    return nearest
+
+
+def renamed(state: Mapping[str, Tensor], keys: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the values under our keys (published key → ours), floats as float32; a counter that lacks starts at 0."""
+    import torch
+
+    ours = {}
+    for key, own in keys.items():
+        value = state[key] if key in state else torch.zeros((), dtype=torch.int64)
+        ours[own] = value.float() if value.is_floating_point() else value
+    return ours
+
+
+# ResNets --------------------------------------------------------------------------------------------------------------
 
 
 @final
 @dataclass(frozen=True)
 class Form:
-    """The form of a ResNet.
+    """A ResNet, by its name at timm and torchvision."""
 
-    Attributes:
-        blocks: of each of its four stages.
-        bottleneck: a block has three convolutions, and is four times as wide at its end.
-        backbone: its name in the zoo.
-    """
-
-    blocks: tuple[int, int, int, int]
-    bottleneck: bool
-    backbone: str
+    name: str
 
     @property
     def spec_name(self) -> str:
         """Name of the network in the zoo."""
-        return f"ann_{self.backbone}_b64_m2_d4"
+        return f"ann_{'resnet' if self.name == 'resnet18' else self.name}_b64_m2_d4"
 
 
-FORMS: Mapping[str, Form] = MappingProxyType(
-    {
-        "resnet18": Form((2, 2, 2, 2), False, "resnet"),
-        "resnet34": Form((3, 4, 6, 3), False, "resnet34"),
-        "resnet50": Form((3, 4, 6, 3), True, "resnet50"),
-        "resnet101": Form((3, 4, 23, 3), True, "resnet101"),
-        "resnet152": Form((3, 8, 36, 3), True, "resnet152"),
-    }
-)
-"""By their names at timm and torchvision."""
-
+FORMS: Mapping[str, Form] = MappingProxyType({f"resnet{n}": Form(f"resnet{n}") for n in (18, 34, 50, 101, 152)})
 
 LOOK_ALIKES: Mapping[str, str] = MappingProxyType(
     {
-        "resnetaa50": "averages neighbouring pixels before it strides",
-        "resnetblur18": "blurs before it strides",
-        "resnetblur50": "blurs before it strides",
+        "resnetaa50": "averages neighbouring pixels before it strides (it is timm_resnetaa50 in the zoo)",
+        "resnetblur18": "blurs before it strides (it is timm_resnetblur18 in the zoo)",
+        "resnetblur50": "blurs before it strides (it is timm_resnetblur50 in the zoo)",
     }
 )
 """Networks of timm with the keys and shapes of one above and another forward: name → difference."""
 
-
-_SPIKING = re.compile(r"(?<![a-z0-9])(?:sew|ms|snn|spik[a-z]*)[-_]?(resnet-?\d+)")
+_SPIKING = r"(sew|ms|snn|spik[a-z]*)[-_]?resnet-?\d+"
 
 
 def refuse_look_alike(called: str) -> None:
@@ -70,46 +122,26 @@ def refuse_look_alike(called: str) -> None:
     Example:
         >>> refuse_look_alike("resnetblur50-84f4748f")
         Traceback (most recent call last):
-        zoo.errors.WeightError: resnetblur50 blurs before it strides, and its tensors do not show it; ...
+        zoo.errors.WeightError: 'resnetblur50-84f4748f' names a network that blurs before it strides, ...
     """
-    if spiking := _SPIKING.search(called.lower()):
-        raise WeightError(
-            f"{shorten(called)} names a spiking {spiking[1]}, whose tensors can be those of one without spikes; "
-            "`zoo convert sew`, of zoo-spikingjelly, reads it. If it was trained without spikes, rename the file"
-        )
-    for name, difference in LOOK_ALIKES.items():
+    spikes = {_SPIKING: "spikes (`zoo convert sew`, of zoo-spikingjelly, reads it)"}
+    for name, difference in (LOOK_ALIKES | spikes).items():
         if re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", called.lower()):
             raise WeightError(
-                f"{name} {difference}, and its tensors do not show it; the zoo has that network as timm_{name}, and "
-                f"converts {', '.join(FORMS)}"
+                f"{shorten(called)} names a network that {difference}, and its tensors do not show it; "
+                f"the zoo converts {', '.join(FORMS)}. If it is one of these, rename the file"
             )
 
 
 def residual_shapes(form: Form) -> dict[str, Shape]:
     """Return key → shape in torchvision's order; image channels and classes are any."""
-    shapes: dict[str, Shape] = {"conv1.weight": (STEM_WIDTH, None, 7, 7)} | norm_shapes("bn1", STEM_WIDTH)
-    width_in = STEM_WIDTH
-    for i, count in enumerate(form.blocks):
-        width = STEM_WIDTH * 2**i
-        width_out = 4 * width if form.bottleneck else width
-        for j in range(count):
-            block = f"layer{i + 1}.{j}"
-            shapes |= _block_shapes(block, width_in, width, form.bottleneck)
-            if width_in != width_out or (i and not j):
-                shapes[f"{block}.downsample.0.weight"] = (width_out, width_in, 1, 1)
-                shapes |= norm_shapes(f"{block}.downsample.1", width_out)
-            width_in = width_out
-    return shapes | {"fc.weight": (None, width_in), "fc.bias": (None,)}
+    import torch
+    from torchvision.models import get_model
 
-
-def _block_shapes(block: str, width_in: int, width: int, bottleneck: bool) -> dict[str, Shape]:
-    widths, kernels = ((width, width, 4 * width), (1, 3, 1)) if bottleneck else ((width, width), (3, 3))
-    shapes: dict[str, Shape] = {}
-    for k, (width_out, kernel) in enumerate(zip(widths, kernels, strict=True), 1):
-        shapes[f"{block}.conv{k}.weight"] = (width_out, width_in, kernel, kernel)
-        shapes |= norm_shapes(f"{block}.bn{k}", width_out)
-        width_in = width_out
-    return shapes
+    with torch.device("meta"):
+        shapes: dict[str, Shape] = {key: tuple(value.shape) for key, value in get_model(form.name).state_dict().items()}
+    width = shapes["fc.weight"][1]
+    return shapes | {"conv1.weight": (64, None, 7, 7), "fc.weight": (None, width), "fc.bias": (None,)}
 
 
 def our_key(key: str) -> str:

@@ -20,12 +20,7 @@ class TimmConverter(ResNetConverter):
     publisher = "timm"
 
     def locate(self, name: str) -> HubFile | None:
-        """Locate `resnet18.a1_in1k` or `resnet18.a1_in1k@COMMIT`; None for a path.
-
-        Raises:
-            InputError: timm has no such weights, or they are of another network than these ResNets.
-            WeightError: they are of one that only looks like one of these.
-        """
+        """Locate `resnet18.a1_in1k` or `resnet18.a1_in1k@COMMIT`; None for a path; raises as `_cfg` does."""
         if "/" in name or "\\" in name or name.endswith(_ENDINGS):
             return None
         plain, _, revision = name.partition("@")
@@ -34,9 +29,7 @@ class TimmConverter(ResNetConverter):
     def describe(self, converted: Converted, name: str) -> Stated:
         """Return what timm's pretrained_cfg states; licence and labels only if the weights are named.
 
-        Raises:
-            InputError: timm has no such weights.
-            WeightError: they are of another network than the tensors.
+        Raises `WeightError` for weights of another network than the tensors, `InputError` for those that timm lacks.
         """
         network = published_name(converted)
         given = name.partition("@")[0] or self.weights

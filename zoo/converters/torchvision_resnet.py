@@ -14,18 +14,14 @@ DEFAULT = "IMAGENET1K_V1"
 
 @final
 class TorchvisionConverter(ResNetConverter):
-    """resnet18, 34, 50, 101 and 152 of torchvision.
-
-    Its weights are `IMAGENET1K_V1` or, from resnet50 on, `IMAGENET1K_V2`.
-    """
+    """resnet18, 34, 50, 101 and 152 of torchvision; weights `IMAGENET1K_V1` or, from resnet50 on, `IMAGENET1K_V2`."""
 
     publisher = "torchvision"
 
     def describe(self, converted: Converted, name: str) -> Stated:
-        """Return what the weights' transforms state; labels if the weights are named and have as many classes.
+        """Return what the weights' transforms state; labels if they are named and have as many classes.
 
-        Raises:
-            InputError: torchvision has no weights of that name for that network.
+        Raises `InputError` if torchvision has no weights of that name for that network.
         """
         from torchvision.models import get_model_weights
 
