@@ -35,8 +35,7 @@ INPUT, OUTPUT, BATCH = "pixels", "logits", "batch"
 def network_to_export(name: str, **places: Unpack[Places]) -> tuple[ImageClassifier, StoredWeight | None]:
     """Build the network of a name, and return the weight that is in it; None if it is untrained.
 
-    Raises:
-        ModelNameError: the weight has no record; and what `create_model` raises.
+    Raises as `create_model` does, and `ModelNameError` for a weight without a record.
     """
     opened = open_model(name, listed=True, **places)
     if opened.published is not None:
@@ -167,8 +166,7 @@ def to_onnx(
 ) -> ModelProto:
     """Convert a module of one tensor x, in its current mode; with `any_batch`, the first axis takes any length.
 
-    Raises:
-        InputError: an operation has no counterpart in it.
+    Raises `InputError` if an operation has no counterpart in ONNX.
     """
     shapes = ({0: torch.export.Dim(BATCH)},) if any_batch else None
     shift_right = dict.fromkeys(_SHIFTS, _shift_right())  # torch's exporter refuses these, or gives another type

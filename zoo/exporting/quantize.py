@@ -75,14 +75,14 @@ def quantize_onnx(
     batch = source.graph.input[0].type.tensor_type.shape.dim[0].dim_value or min(_ANY_BATCH, fewest)
     if batch > fewest:
         raise InputError(f"the file takes {batch} images at once, and a split has {fewest}")
-    reader = _Reader(splits.train, calibration_images, batch)
+    calibration = list(_batches(splits.train, calibration_images, batch))
     with TemporaryDirectory() as folder:
         prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
         quant_pre_process(str(exported), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(quantised),
-            reader,
+            _Reader([{INPUT: pixels} for pixels, _ in calibration]),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(QUANTISED),
             per_channel=True,
@@ -90,15 +90,13 @@ def quantize_onnx(
             weight_type=QuantType.QInt8,
         )
         result = onnx.load(quantised)
-    del result.metadata_props[:]
-    for prop in source.metadata_props:
-        result.metadata_props.add(key=prop.key, value=prop.value)
-    result.metadata_props.add(key="zoo.quantized", value="int8")
+    about = {prop.key: prop.value for prop in source.metadata_props}
+    onnx.helper.set_model_props(result, about | {"zoo.quantized": "int8"})
     data, before = result.SerializeToString(deterministic=True), exported.read_bytes()
     (float_top1, _), (top1, measured) = (_top1(file, splits.val, images, batch) for file in (before, data))
     with writing_to(out):
         replace_bytes(out, data)
-    return Quantized(str(out), len(data), len(before), reader.images, measured, float_top1, top1)
+    return Quantized(str(out), len(data), len(before), len(calibration) * batch, measured, float_top1, top1)
 
 
 def _batches(split: ImageSplit, most: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -112,17 +110,14 @@ def _batches(split: ImageSplit, most: int, batch: int) -> Iterator[tuple[np.ndar
 
 @final
 class _Reader(CalibrationDataReader):
-    """onnxruntime asks for one batch after the other."""
+    """onnxruntime asks for one batch after the other, by the name of the input."""
 
-    def __init__(self, split: ImageSplit, most: int, batch: int) -> None:
-        self._batches = _batches(split, most, batch)
-        self.images = 0
+    def __init__(self, batches: list[dict[str, np.ndarray]]) -> None:
+        self._batches = iter(batches)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next batch by the name of the input; None at the end."""
-        pixels, labels = next(self._batches, (None, ()))
-        self.images += len(labels)
-        return None if pixels is None else {INPUT: pixels}
+        """Return the next batch; None at the end."""
+        return next(self._batches, None)
 
 
 def _top1(data: bytes, split: ImageSplit, most: int, batch: int) -> tuple[float, int]:
