@@ -233,9 +233,9 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
         tmp_path / "nowhere": "nowhere is not a folder",
         "cifar11": "did you mean 'cifar10'",
         "hf://datasets/ab/cd": "hfds/ORG/NAME",
-        pets / "cat": "cat holds no class folders",
+        pets / "cat": "cat holds no class folders with images",
         one: "at least two|two or more",
-        some: "no images of 'b', 'c'",
+        some: "no sound images of 'b', 'c'",
         both: "both has 1 classes",
     }
     for source, message in refused.items():

@@ -163,9 +163,9 @@ def test_arguments_that_do_not_fit_are_told_at_once(model: ImageClassifier, file
     refused: list[dict[str, Any]] = [{"top": 0}, {"batch_size": 0}]
     for changes in refused:
         with pytest.raises(InputError):
-            iterate_answers(model, [], **changes)
+            zoo.predict(model, [], **changes)
     with pytest.raises(InputError, match="in_chans=1"):
-        iterate_answers(zoo.create_model(TINY, num_classes=10, in_chans=1), [])
+        zoo.predict(zoo.create_model(TINY, num_classes=10, in_chans=1), [])
 
 
 # The model's modes ----------------------------------------------------------------------------------------------------

@@ -164,11 +164,6 @@ def our_key(key: str) -> str:
     return f"stages.{stage}.{index}.analog.body.{place}.{name}"
 
 
-def of_channels(values: Sequence[float], count: int) -> tuple[float, ...]:
-    """Return a number for each channel, or the mean for all, as a record states them."""
-    return tuple(values) if len(values) == count else (sum(values) / len(values),)
-
-
 class ResNetConverter(Converter):
     """Converts a ResNet to the zoo's network without spikes: the form by shapes, the preparation of images by weights.
 

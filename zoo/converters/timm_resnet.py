@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, final
 
 from zoo.contracts.converter import Converted, HubFile, Stated
-from zoo.converters.residual import FORMS, ResNetConverter, of_channels, published_name, refuse_look_alike
+from zoo.converters.residual import FORMS, ResNetConverter, published_name, refuse_look_alike
 from zoo.errors import InputError, WeightError, suggest
 from zoo.families.timm_family import FILE, import_timm, stated_by_timm
 
@@ -42,8 +42,7 @@ class TimmConverter(ResNetConverter):
             stated = replace(stated, license="", note=self.assumed(weights))
         if not given or cfg.num_classes != converted.num_classes:
             stated = replace(stated, labels=(), dataset="")
-        mean, std = (of_channels(values, converted.in_chans) for values in (stated.mean, stated.std))
-        return replace(stated, mean=mean, std=std)
+        return stated
 
 
 def _cfg(name: str) -> Any:

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import final
 
 from zoo.contracts.converter import Converted, Stated
-from zoo.converters.residual import ResNetConverter, of_channels, published_name
+from zoo.converters.residual import ResNetConverter, published_name
 from zoo.errors import InputError, suggest
 
 DEFAULT = "IMAGENET1K_V1"
@@ -40,7 +40,7 @@ class TorchvisionConverter(ResNetConverter):
             image_size=transforms.crop_size[0],
             interpolation=transforms.interpolation.value,
             crop_pct=transforms.crop_size[0] / transforms.resize_size[0],
-            mean=of_channels(transforms.mean, converted.in_chans),
-            std=of_channels(transforms.std, converted.in_chans),
+            mean=tuple(transforms.mean),
+            std=tuple(transforms.std),
             note="" if self.weights else self.assumed(f"{network} {chosen}"),
         )

@@ -142,17 +142,15 @@ def name_some(names: Sequence[str], most: int = 5) -> str:
 
 
 def open_folder(folder: Path) -> ImageDataset:
-    """Open a folder of class folders, with images at any depth in these, sorted; raises `InputError` if one is empty.
+    """Open a folder of class folders, with images at any depth in these, sorted; raises `InputError` without any.
 
     Links are followed; hidden files and folders are left out.
     """
     images = {name: [f"{name}/{file}" for file in walk_images(folder / name)] for name in subfolders(folder)}
-    empty = [name for name, files in images.items() if not files]
-    if empty or not images:
-        there = f"no images of {name_some(empty)}" if empty else "no class folders"
+    if not any(images.values()):
         raise InputError(
-            f"{display_name(folder)} holds {there}; each class's images must lie in a folder of its name, and their "
-            f"names end with one of {', '.join(SUFFIXES)}"
+            f"{display_name(folder)} holds no class folders with images; each class's images must lie in a folder of "
+            f"its name, and their names end with one of {', '.join(SUFFIXES)}"
         )
     return open_files(folder, images)
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, final
+from typing import Any, Literal, TypeAlias, final
 
 import numpy as np
 import torch
@@ -29,8 +29,6 @@ LARGEST = 224
 """Pixels a side above which images are resized: the paper's size."""
 
 _TABLES = (".tar", ".parquet")
-
-Part = TypeVar("Part")
 
 Source: TypeAlias = "str | Path | InHand"
 """Data as a user names them; see `load_data`."""
@@ -214,18 +212,16 @@ def _path_of(source: Source) -> Path | None:
 def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
     """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided."""
     path = _path_of(source)
+    files = _files(path) if path else []
     if not isinstance(source, str | Path):
         parts = open_in_hand(source)
     elif source in dataset_names():
         root = (options.root or Path("~/.cache/has8-zoo/datasets")).expanduser()
         return {name: open_named(str(source), name, root) for name in wanted}
-    elif path is None:
-        parts = open_tables(str(source), [], options.root)
-    elif files := _files(path):
-        if files[0].suffix.lower() in _TABLES:
-            parts = open_tables(str(source), files, options.root)
-        else:
-            parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
+    elif path is None or (files and files[0].suffix.lower() in _TABLES):
+        parts = open_tables(str(source), files, options.root)
+    elif files:
+        parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
     elif is_folder(path):
         there = {name: path / name for name in subfolders(path) if name in SPLITS}
         if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
@@ -250,7 +246,7 @@ def _files(path: Path) -> list[Path]:
     return packed or tables
 
 
-def _find(parts: Mapping[str, Part], split: str, source: Source) -> Part:
+def _find(parts: Mapping[str, Any], split: str, source: Source) -> Any:
     """Return a split under any of its names."""
     for name in CALLED.get(split, ()):
         if name in parts:

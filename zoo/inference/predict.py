@@ -176,20 +176,11 @@ def iterate_answers(
     batch_size: int = PREDICTED_AT_ONCE,
 ) -> Iterator[Prediction | Failure]:
     """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does."""
-    for what, value in (("top", top), ("batch_size", batch_size)):
-        if value < 1:
-            raise InputError(f"{what}={value} is out of range; valid: 1 or more")
+    if top < 1 or batch_size < 1:
+        raise InputError(f"top={top} or batch_size={batch_size} is out of range; valid: 1 or more")
     if model.in_chans != 3 or not model.num_classes:
-        raise InputError(
-            f"{model.spec} has in_chans={model.in_chans} and num_classes={model.num_classes}; images are read as RGB, "
-            "and named by classes: build it with 3, and one or more"
-        )
-    return _predict(model, list_images(images), top, batch_size)
-
-
-def _predict(
-    model: ImageClassifier, images: Iterator[_Named], top: int, batch_size: int
-) -> Iterator[Prediction | Failure]:
+        given = f"in_chans={model.in_chans} and num_classes={model.num_classes}"
+        raise InputError(f"{model.spec} has {given}; build it with 3, and one or more: images are RGB, and are named")
     prepare, labels = Transform(stated_preprocessing(model)), labels_of(model)
 
     def read(item: _Named) -> tuple[Path | str, Tensor] | Failure:
@@ -199,7 +190,7 @@ def _predict(
         except InputError as error:
             return Failure(name, str(error))
 
-    answered = map_ahead(read, images, 3 * batch_size)
+    answered = map_ahead(read, list_images(images), 3 * batch_size)
     while batch := list(islice(answered, batch_size)):
         good = [item for item in batch if not isinstance(item, Failure)]
         logits = _logits(model, [image for _, image in good]) if good else torch.empty(0, model.num_classes)

@@ -157,7 +157,7 @@ def draw(
     key = told + len(prediction) * _ROW + _GAP * bool(prediction)
     below = top + rows * (tile + _CAPTION + _GAP)
     chart = max(below + _ROW * (recording.code in _ENDS), key + _KEY) + _GAP
-    picture = Image.new("RGB", (_WIDTH, chart + 84 + len(recording.rates) * _ROW + _MARGIN), "white")
+    picture = Image.new("RGB", (_WIDTH, chart + 66 + len(recording.rates) * _ROW + _MARGIN), "white")
     pen = _Pen(picture)
     pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
     pen.text((_MARGIN, _MARGIN + 38), subtitle, 15, _FAINT, width=_WIDTH - 2 * _MARGIN)
@@ -194,20 +194,14 @@ def _tile(room: int, size: int) -> int:
 
 
 def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
-    """Draw the bar chart below `top`, with an axis from 0 to the next tenth above the highest rate."""
+    """Draw the bar chart below `top`; the longest bar is of the highest rate."""
     pen.text((_MARGIN, top), "Spike rate of every layer", 20)
     explained = f"mean spikes per neuron per timestep, over {len(recording.planes)} timesteps"
     pen.text((_MARGIN, top + 28), explained, 15, _FAINT)
     start, end = _MARGIN + _NAMES, _WIDTH - _MARGIN - _VALUES
-    highest = max(math.ceil(max(recording.rates.values()) * 10 - 1e-9), 1) / 10
-    first = top + 76
-    bottom = first + len(recording.rates) * _ROW
-    for step in range(6):
-        x = start + (end - start) * step // 5
-        pen.draw.line((x, first - 4, x, bottom), fill=_LINE)
-        pen.text((x, first - 22), f"{highest * step / 5:.2g}", 13, _FAINT, anchor="ma")
+    highest = max(recording.rates.values()) or 1
     for row, (name, rate) in enumerate(recording.rates.items()):
-        y = first + row * _ROW
+        y = top + 58 + row * _ROW
         pen.text((_MARGIN, y + 3), name, 14, width=_NAMES - _GAP)
         pen.draw.rectangle((start, y + 4, end, y + _ROW - 4), fill=_TRACK)
         if rate:
@@ -225,20 +219,14 @@ class _Pen:
         self._fonts: dict[int, Any] = {}
 
     def text(
-        self,
-        place: tuple[int, int],
-        text: str,
-        size: int,
-        colour: str = _INK,
-        width: int | None = None,
-        anchor: str = "la",
+        self, at: tuple[int, int], text: str, size: int, colour: str = _INK, width: int = _WIDTH, anchor: str = "la"
     ) -> None:
         """Write one line, cut to `width` pixels."""
         font = self._fonts.setdefault(size, ImageFont.load_default(size))
         line = text.encode("ascii", "replace").decode("ascii")
-        while width is not None and self.draw.textlength(line, font) > width:
+        while self.draw.textlength(line, font) > width:
             line = f"{line[:-4]}..."
-        self.draw.text(place, line, fill=colour, font=font, anchor=anchor)
+        self.draw.text(at, line, fill=colour, font=font, anchor=anchor)
 
     def tile(self, corner: tuple[int, int], pixels: Tensor, side: int, caption: str) -> None:
         """Draw an image (3, H, W) in [0, 1], enlarged without smoothing, framed, its caption below."""
