@@ -80,7 +80,7 @@ FAULTS = [
     Fault("neurons/functional.py", "_Step.apply(h - threshold, alpha)", "_Step.apply(h - 1.0, alpha)", NEURONS),
     Fault("neurons/functional.py", "v + (current - v) / tau", "v + current / tau", NEURONS),
     Fault("neurons/functional.py", "currents = at_least_float32(x)", "currents = x", NEURONS),
-    Fault("neurons/nodes.py", "    node.reset()\n    spikes: Tensor", "    spikes: Tensor", NEURONS),
+    Fault("neurons/nodes.py", "self.reset()\n        spikes: Tensor", "spikes: Tensor", NEURONS),
     Fault("neurons/integration.py", "v = v + currents.sum(0)", "v = v + currents.mean(0)", SOFT),
     # weights
     Fault("weights.py", "(len(data), digest) != (weight.size, weight.sha256)", "len(data) != weight.size", WEIGHTS),

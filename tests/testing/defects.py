@@ -120,7 +120,7 @@ ENCODERS: list[Defect] = [
     (Seeds, "equal_inputs_give_equal_answers", "draws random numbers"),
     (Doubled, "planes_hold_zeros_and_ones", "spikes are 0 or 1"),
     (TooMany, "planes_have_the_declared_shape", "return (2, 3, 5)"),
-    (InPlace, "the_input_is_left_unchanged", "in place"),
+    (InPlace, "equal_inputs_give_equal_answers", "in place"),
     (NoSurrogate, "gradient", "surrogate gradient"),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, final
+from typing import Any, cast, final
 
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor
@@ -47,16 +47,6 @@ def _has_paper_settings(node: Any) -> bool:
     )
 
 
-def _spikes_by_spikingjelly(node: Any, x: Tensor) -> Tensor:
-    """spikingjelly's own multi-step forward, from rest, leaving no state but a recording that was asked for."""
-    node.reset()
-    spikes: Tensor = node.multi_step_forward(at_least_float32(x))
-    recorded = node.v_seq
-    node.reset()
-    node.v_seq = recorded
-    return spikes.to(x.dtype)
-
-
 class StatelessNode(Neuron, neuron.BaseNode):
     """A spikingjelly node over (T, N, …) that starts from rest on every call.
 
@@ -74,11 +64,16 @@ class StatelessNode(Neuron, neuron.BaseNode):
     def fast_spikes(self, x: Tensor) -> Tensor:
         """Spikes at the paper's settings, by `zoo.neurons.functional`."""
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
         if _has_paper_settings(self):
-            return self.fast_spikes(x)
-        return _spikes_by_spikingjelly(self, x)
+            return cast(Tensor, self.fast_spikes(x))
+        self.reset()
+        spikes: Tensor = self.multi_step_forward(at_least_float32(x))
+        recorded = self.v_seq  # the only state that stays, if it was asked for
+        self.reset()
+        self.v_seq = recorded
+        return spikes.to(x.dtype)
 
 
 @final

@@ -39,12 +39,6 @@ MAX_DISTRIBUTION = 64
 MAX_COMPONENT = 24
 """A model's name has up to seven parts and 200 characters."""
 
-OURS = ("has8", "zoo", "weights")
-"""Leading words of a distribution that its component does not repeat: `zoo-sparkle` offers `sparkle`."""
-
-RESERVED = frozenset({"build", "dist", "tests"})
-"""Package names that would collide with other folders of the new plugin."""
-
 _DISTRIBUTION = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -92,13 +86,6 @@ class PluginDraft:
             keep_trailing_newline=True,
             autoescape=False,
         )
-        templates = {}
-        for template in environment.list_templates():
-            folder, _, file = template.removesuffix(".jinja").partition("/")
-            if folder == "common":
-                templates[COMMON.get(file, file)] = template
-            elif folder == self.kind:
-                templates[f"{'tests' if file.startswith('test_') else self.package}/{file}"] = template
         major, minor = zoo.__version__.split(".")[:2]
         given = {
             "plugin": self,
@@ -107,8 +94,14 @@ class PluginDraft:
             "requirement": f"has8-zoo>={major}.{minor},<{int(major) + 1}",
             "example": "ann_resnet_b8_m2_d4",
         }
-        rendered = {path: environment.get_template(each).render(given) for path, each in templates.items()}
-        return dict(sorted({**rendered, f"{self.package}/py.typed": ""}.items()))
+        files = {f"{self.package}/py.typed": ""}
+        for template in environment.list_templates():
+            folder, _, file = template.removesuffix(".jinja").partition("/")
+            if folder in ("common", self.kind):
+                place = "tests" if file.startswith("test_") else self.package
+                path = COMMON.get(file, file) if folder == "common" else f"{place}/{file}"
+                files[path] = environment.get_template(template).render(given)
+        return dict(sorted(files.items()))
 
     def write(self, folder: Path) -> Path:
         """Write everything to `folder`/`distribution`, or nothing, and return the new folder.
@@ -117,14 +110,10 @@ class PluginDraft:
             InputError: there is something already, or it cannot be written.
         """
         target = folder / self.distribution
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder; make it first, or name one that there is")
         try:
-            if target.is_file() or (target.is_dir() and any(target.iterdir())):
-                raise InputError(f"{target} exists and is not empty; nothing is written over: move it, or rename yours")
             write_folder(target, {path: text.encode() for path, text in self.files().items()})
         except OSError as error:
-            raise InputError(f"{target} cannot be written: {error}") from error
+            raise InputError(f"{target} cannot be written; nothing is written over: {error}") from error
         return target
 
     def next_commands(self, written: Path) -> list[str]:
@@ -166,19 +155,16 @@ def _distribution_name(text: str) -> str:
             f"hyphen last, up to {MAX_DISTRIBUTION}, such as 'zoo-sparkle'"
         )
     package = name.replace("-", "_")
-    if keyword.iskeyword(package) or package in RESERVED or importlib.util.find_spec(package) is not None:
-        raise InputError(
-            f"package {package!r} is there already or reserved; choose another name, such as 'zoo-my-{name}'"
-        )
+    taken = package in ("build", "dist", "tests") or importlib.util.find_spec(package) is not None
+    if taken or keyword.iskeyword(package):
+        raise InputError(f"package {package!r} is there already; choose another name, such as 'zoo-my-{name}'")
     return name
 
 
 def _component_name(wanted: str | None, distribution: str) -> str:
     """Return the component's name, or the one that goes with a distribution; free among all kinds."""
-    words = distribution.split("-")
-    while len(words) > 1 and words[0] in OURS:
-        words = words[1:]
-    name = "".join(words) if wanted is None else wanted
+    own = re.sub(r"^(has8-)?(zoo-)?(weights-)?", "", distribution).replace("-", "")
+    name = own if wanted is None else wanted
     advice = "name the component with --component" if wanted is None else "choose another"
     if not (NAME.fullmatch(name) and len(name) <= MAX_COMPONENT):
         valid = f"lower-case letters and digits, a letter first, up to {MAX_COMPONENT}, such as 'sparkle'"

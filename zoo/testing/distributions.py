@@ -37,25 +37,20 @@ class CatalogTests(ComponentTests):
 
     def test_its_weights_are_what_it_says(self) -> None:
         """Every weight in a package loads strictly; labels, spec and costs are the model's."""
+        from zoo.hub.publish import assemble  # the Hub's library is loaded for weights alone
+        from zoo.weights import count_classes, parse_weight, read_weight
+
         packed = [record for record in self.records() if isinstance(record.location, PackageFile)]
         if not packed:
             pytest.skip("no weight in a package; those on the Hub are verified when they are fetched")
         for record in packed:
-            _verify(record)
-
-
-def _verify(record: WeightRecord) -> None:
-    """Check a record as `zoo publish` does, and that it describes this network and no other."""
-    from zoo.hub.publish import assemble  # the Hub's library is loaded for weights alone
-    from zoo.weights import count_classes, parse_weight, read_weight
-
-    spec = record.spec_of(parse_name(record.variant)).untagged()
-    assert record.spec == spec.to_json(), f"{record.name}: write the spec that the name says, {spec.to_json()}"
-    data = read_weight(record, record.location)
-    counted = count_classes(describe_model(spec), parse_weight(data, record.name), record.source)
-    stated = (len(record.labels), record.in_chans)
-    assert stated == counted, f"{record.name}: {stated} labels and channels, but the file is of {counted}"
-    assemble(record, record.location, f"package:{record.name}")
+            spec = record.spec_of(parse_name(record.variant)).untagged()
+            assert record.spec == spec.to_json(), f"{record.name}: write the spec that the name says, {spec.to_json()}"
+            state = parse_weight(read_weight(record, record.location), record.name)
+            counted = count_classes(describe_model(spec), state, record.source)
+            stated = (len(record.labels), record.in_chans)
+            assert stated == counted, f"{record.name}: {stated} labels and channels, but the file is of {counted}"
+            assemble(record, record.location, f"package:{record.name}")
 
 
 class WeightTests(CatalogTests):

@@ -265,4 +265,4 @@ def _example(part: NamePart) -> str:
         return f"{part.letter}{min(2, part.maximum)}"
     if isinstance(part, ChoicePart):
         return part.choices[0]
-    return part.default or STANDARD.get(part.name, part.name)
+    return part.default or STANDARD[part.name]
