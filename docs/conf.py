@@ -42,7 +42,7 @@ html_title = f"has8-zoo {release}"
 myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]
-"""Pages link to files of the repository too, which are not pages; tests/test_readme.py looks for those of README."""
+"""Pages link to files of the repository too, which are not pages; tests/test_repository.py looks for those."""
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

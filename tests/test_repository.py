@@ -12,13 +12,16 @@ from typing import Any
 import pytest
 import yaml
 
+import zoo
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
+from zoo.catalog import default_catalog
+from zoo.registry import parse_name
 
 __all__ = ["hub"]
 
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs"
+DOCS, README = ROOT / "docs", ROOT / "README.md"
 PAGES = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("plugins/*.md"), *ROOT.glob("plugins/*/README.md")]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTION = re.compile(r"\./\.github/workflows/\w+\.yml|[\w-]+/[\w/-]+@(v[\d.]+|release/v1|[0-9a-f]{40})")
@@ -113,7 +116,7 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
-    """A part stands above what it imports; imports for types alone do not count, and a circle is red."""
+    """A part stands above what it imports; imports for types alone do not count."""
     package = tmp_path / "tiny"
     package.mkdir()
     files = {"__init__": "", "errors": "", "names": "from typing import TYPE_CHECKING\nimport tiny.errors\n"}
@@ -126,9 +129,6 @@ def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["names → errors 1", "top → names 1"]
     height = {part: float(y) for y, part in re.findall(r'<text [^>]* y="([-\d.]+)"[^>]*>(\w+)</text>', read(picture))}
     assert height["top"] < height["names"] < height["errors"]  # SVG counts downwards
-    (package / "errors.py").write_text("import tiny.names\n", encoding="utf-8")
-    subprocess.run(command, capture_output=True, check=True)
-    assert "#b22222" in read(picture)
 
 
 @pytest.mark.slow
@@ -138,6 +138,49 @@ def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
     for name in ("block.svg", "network.svg"):
         assert read(tmp_path / name) == read(DOCS / name), "python docs/draw_model.py"
     assert read(DOCS / "block.svg").count("IF neuron") == 2
+
+
+# The README -----------------------------------------------------------------------------------------------------------
+
+
+def fenced(language: str) -> list[str]:
+    return [text for each, text in blocks(README) if each == language]
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_runs_in_one_go() -> None:
+    blocks = fenced("python")
+    assert len(blocks) >= 3
+    done = subprocess.run([sys.executable, "-c", "\n".join(blocks)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "5226409984 1161426432" in done.stdout
+
+
+def test_there_are_two_set_up_commands_and_ci_runs_the_second() -> None:
+    commands = fenced("bash")
+    assert len(commands) == 2
+    assert commands[0].rstrip().endswith("zoo predict")
+    assert f"<!-- test-command -->\n```bash\n{commands[1]}```" in read(README)
+
+
+def test_the_error_shown_is_the_error_raised() -> None:
+    with pytest.raises(ValueError, match="fourrier") as caught:
+        zoo.parse_name("has8_resnet_b32_m2_d4_fourrier_bpd")
+    assert f"{caught.type.__name__}: {caught.value}" in read(README)
+
+
+def test_what_the_readme_says_of_the_spikes_is_what_the_catalog_says() -> None:
+    names = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
+    hybrid, control = (default_catalog().weight(parse_name(name)) for name in names)
+    gain = hybrid.metrics["top1"] - control.metrics["top1"]
+    assert f"the hybrid is {gain:.2f} points ahead" in read(README)
+    assert (hybrid.recipe, hybrid.seed, hybrid.epochs) == (control.recipe, control.seed, control.epochs)
+
+
+def test_no_page_asks_an_index_for_a_distribution_that_is_not_released() -> None:
+    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")):
+        asked = re.findall(r"pip install '?((?:has8-zoo|zoo-)[\w-]*)", page.read_text(encoding="utf-8"))
+        assert asked == [], page
 
 
 # Files for machines ---------------------------------------------------------------------------------------------------

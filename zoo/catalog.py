@@ -475,9 +475,6 @@ def variant_figures() -> dict[str, Figures]:
 
 SORTED_BY = ("name", "params", "macs_per_timestep", "macs", "timesteps", "top1")
 
-_PATTERNS = {"family": "{}_*", "backbone": "*_{}_*", "encoder": "*_{}_*", "decoder": "*_{}", "neuron": "*_{}"}
-"""Place of a component's name in a model's name."""
-
 
 @final
 @dataclass(frozen=True)
@@ -592,13 +589,10 @@ def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
     return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
 
 
-def unlisted_components() -> list[tuple[str, Component]]:
-    """List families without a listed name and components of plugins, with the shell pattern of names they build."""
-    registry, catalog = default_registry(), default_catalog()
-    listed = {name.partition("_")[0] for name in catalog.names}
-    usable = [c for c in registry.components() if c.kind in _PATTERNS and c.error is None]
-    unlisted = [c for c in usable if (c.name not in listed if c.kind == "family" else c.distribution != OURS)]
-    return [(_PATTERNS[component.kind].format(component.name), component) for component in unlisted]
+def unlisted_families() -> list[Component]:
+    """List the families of which no catalog lists a model."""
+    listed = {name.partition("_")[0] for name in default_catalog().names}
+    return [each for each in default_registry().components("family") if not (each.error or each.name in listed)]
 
 
 def names_of_families(pattern: str) -> list[str]:
@@ -607,8 +601,8 @@ def names_of_families(pattern: str) -> list[str]:
     Only a family whose own name the pattern begins with is imported.
     """
     names: list[str] = []
-    for _, component in unlisted_components():
-        if component.kind == "family" and pattern.startswith(f"{component.name}_"):
+    for component in unlisted_families():
+        if pattern.startswith(f"{component.name}_"):
             with suppress(ComponentError):  # `zoo plugins` shows the reason
                 names += [f"{component.name}_{remainder}" for remainder in component.load()().names()]
     return [name for name in names if fnmatchcase(name, pattern)]

@@ -124,14 +124,6 @@ def test_two_distributions_claiming_one_name() -> None:
     assert registry.status(one)[0] is registry.status(two)[0] is State.CONFLICT
 
 
-def test_a_plugin_that_shadows_a_built_in_clashes_but_leaves_the_rest(registry: Registry) -> None:
-    registry = Registry([*registry.components(), _component("ste", "zoo-shadow", StraightThroughEncoder)])
-    with pytest.raises(ComponentError, match="has8-zoo"):
-        zoo.create_model(TINY.format("ste"), registry=registry)
-    for encoder in ("fourier", "has8-zoo:ste", "zoo-shadow:ste"):
-        zoo.create_model(TINY.format(encoder), num_classes=2, registry=registry)
-
-
 @pytest.mark.parametrize("name", ["with_underscore", "Upper", "9lives", "has-hyphen", "", "a b", "../x"])
 def test_a_malformed_name_is_visible_and_unusable(registry: Registry, name: str) -> None:
     point = importlib.metadata.EntryPoint(name, "zoo.encoders.bitplanes:StraightThroughEncoder", "zoo.encoders")
@@ -211,24 +203,6 @@ print(zoo.model_info("has8_resnet_b1_m1_d1_bright_bpd")["components"][2]["distri
 """
     done = run_python(code, tmp_path)
     assert done.stdout == "zoo-third\n", done.stderr
-
-
-@pytest.mark.slow
-def test_a_model_is_built_with_the_distributions_that_it_was_saved_with(tmp_path: Path) -> None:
-    for name, power in (("zoo-one", 0.5), ("zoo-two", 2.0)):
-        module = name.replace("-", "_")
-        points = f"[zoo.encoders]\nbright = {module}:Thing\n"
-        put(tmp_path / name, name, points, {f"{module}.py": WORKS.format(power=power)})
-    saved = tmp_path / "saved"
-    code = (
-        "import zoo; m = zoo.create_model('has8_resnet_b1_m1_d1_bright_bpd', num_classes=2)\n"
-        f"zoo.save(m, {str(saved)!r}, labels=['cat', 'fox'], image_size=8)\n"
-        f"zoo.create_model('local-dir:{saved}')"
-    )
-    done = run_python(code, tmp_path / "zoo-one")
-    assert done.returncode == 0, done.stderr
-    refused = run_python(f"import zoo; zoo.create_model('local-dir:{saved}')", tmp_path / "zoo-two").stderr
-    assert all(told in refused for told in ("MissingPluginError", "zoo-one")), refused
 
 
 def test_a_component_of_this_process_replaces_no_plugin(registry: Registry) -> None:

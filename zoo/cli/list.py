@@ -62,7 +62,7 @@ def list_command(
     if components:
         _list_components(pattern, as_json)
         return
-    from zoo.catalog import ListedModel, default_catalog, list_rows, names_of_families, unlisted_components
+    from zoo.catalog import ListedModel, default_catalog, list_rows, names_of_families, unlisted_families
 
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
@@ -73,8 +73,9 @@ def list_command(
         rows += map(ListedModel, names_of_families(pattern))
     whole = pattern.strip("*") == "" and not restricted
     further = [
-        {"pattern": of, "kind": c.kind, "component": c.name, "distribution": c.distribution, "about": c.summary}
-        for of, c in (unlisted_components() if whole or not rows else ())
+        {"pattern": f"{c.name}_*", "kind": c.kind, "component": c.name, "distribution": c.distribution}
+        | {"about": c.summary}
+        for c in (unlisted_families() if whole or not rows else ())
     ]
     lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in further]
     if not rows:
