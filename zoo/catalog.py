@@ -330,11 +330,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one if 
 
 
 def expand_names(pattern: str) -> list[str]:
-    """Expand a brace pattern in the order of the shell: `b{8,16}_d{1..3}`.
-
-    Raises:
-        ModelNameError: it stands for more than 1,000 names, or for something that is no name.
-    """
+    """Expand a brace pattern to at most 1,000 names, in the order of the shell; raises `ModelNameError`."""
     try:
         names = bracex.expand(pattern) or [pattern]
     except bracex.ExpansionLimitException as error:
@@ -394,10 +390,6 @@ class Catalog:
     def add(self, content: CatalogFile, origin: str) -> None:
         """Add a file; a weight that is listed already stays as it is.
 
-        Args:
-            content: of the file.
-            origin: its distribution, or its path.
-
         Raises:
             CatalogError: it lists other bytes under a listed name; then nothing is added.
         """
@@ -425,11 +417,7 @@ class Catalog:
         return [r for r in self.weights.get(spec.plain_text, []) if spec.distributions <= r.providers.keys()]
 
     def weight(self, spec: Spec) -> WeightRecord:
-        """Return the weight of a spec's tag, or the first one.
-
-        Raises:
-            ModelNameError: there is none; the message names those that there are.
-        """
+        """Return the weight of a spec's tag, or the first one; raises `ModelNameError`."""
         listed = self.weights_of(spec)
         for record in listed:
             if spec.tag in (None, record.tag):
@@ -596,10 +584,7 @@ def unlisted_families() -> list[Component]:
 
 
 def names_of_families(pattern: str) -> list[str]:
-    """List names that match a pattern, of families that no catalog lists and that can enumerate theirs.
-
-    Only a family whose own name the pattern begins with is imported.
-    """
+    """List names that match a pattern, of families that no catalog lists; only one named in the pattern is imported."""
     names: list[str] = []
     for component in unlisted_families():
         if pattern.startswith(f"{component.name}_"):

@@ -162,17 +162,10 @@ def missing_weight(variant: str, tag: str | None) -> str | None:
 
 
 def import_plugin(distribution: str, module: str, feature: str) -> ModuleType:
-    """Import a module of a known plugin that an option of the zoo needs.
-
-    Raises:
-        MissingPluginError: the plugin is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != module.partition(".")[0]:
-            raise
-        raise MissingPluginError(f"{feature} is in {_missing(distribution)}") from error
+    """Import a module of a known plugin that an option of the zoo needs; raises `MissingPluginError`."""
+    if not is_installed(distribution):
+        raise MissingPluginError(f"{feature} is in {_missing(distribution)}")
+    return importlib.import_module(module)
 
 
 def _missing(distribution: str) -> str:

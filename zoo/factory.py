@@ -204,29 +204,18 @@ class FeatureMaps(nn.Module):
 def build_model(
     spec: Spec, num_classes: int, in_chans: int = DEFAULT_CHANNELS, registry: Registry | None = None
 ) -> ImageClassifier:
-    """Build the freshly initialised network of a spec, with the spec's options.
-
-    Args:
-        spec: a parsed name.
-        num_classes, in_chans: as for `create_model`.
-        registry: components to build from; the installed ones by default.
-
-    Raises:
-        OptionError, CompositionError, ComponentError: as `create_model` does.
-    """
+    """Build the freshly initialised network of a spec; arguments and errors are those of `create_model`."""
     registry = registry or default_registry()
     family = registry.load("family", spec.family)()
-    unknown = sorted(set(spec.options.get("family", {})) - family.options)
-    if unknown:
+    if unknown := sorted(spec.options.get("family", {}).keys() - family.options):
         raise OptionError(f"{spec} has no option {unknown[0]!r}{suggest(unknown[0], family.options)}")
     classes = check_count("num_classes", num_classes, 0, MAX_CLASSES)
     channels = check_count("in_chans", in_chans, 1, MAX_CHANNELS)
-    request = BuildRequest(spec, registry, classes, channels)
     try:
         for kind in spec.options.keys() - {"family"}:
             if spec.get(kind) is None:
                 raise OptionError(f"it has no {kind}; leave {kind}_options out")
-        model: ImageClassifier = family.build(request)
+        model: ImageClassifier = family.build(BuildRequest(spec, registry, classes, channels))
     except (OptionError, CompositionError) as error:
         raise type(error)(f"{spec}: {error}") from error
     guard_convolutions(model)
@@ -263,16 +252,14 @@ class OpenedModel:
     Attributes:
         spec: of the network.
         places: that it was looked for in.
-        weight: the record of its weight; None if the name has none.
-        source: of the bytes of the weight.
-        published: weights that the network's own publisher has, if no record lists one.
+        known: the record of its weight, or the weights of the network's own publisher; None for neither.
+        source: of the bytes of a record.
     """
 
     spec: Spec
     places: Places = field(default_factory=Places)
-    weight: StoredWeight | None = None
+    known: StoredWeight | PublishedWeights | None = None
     source: Source | None = None
-    published: PublishedWeights | None = None
 
     @property
     def registry(self) -> Registry:
@@ -285,9 +272,9 @@ class OpenedModel:
         return self.places.get("catalog") or default_catalog()
 
     @property
-    def known(self) -> StoredWeight | PublishedWeights | None:
-        """What is known of its weight; None without one."""
-        return self.weight or self.published
+    def weight(self) -> StoredWeight | None:
+        """The record of its weight; None if there is none."""
+        return self.known if isinstance(self.known, StoredWeight) else None
 
     @property
     def is_listed(self) -> bool:
@@ -304,14 +291,14 @@ class OpenedModel:
         """Name of its weight, listed or its own publisher's; '' if it has none."""
         if self.weight is not None:
             return self.weight.name
-        return str(self.spec) if self.published else ""
+        return str(self.spec) if self.known else ""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for every class of its weight; none without a weight."""
-        if self.published is not None:
-            return self.published.stated.labels or weights.default_labels(self.published.num_classes)
-        return self.weight.labels if self.weight else ()
+        if isinstance(self.known, PublishedWeights):
+            return self.known.stated.labels or weights.default_labels(self.known.num_classes)
+        return self.known.labels if self.known else ()
 
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
         """Return how images are prepared for its weight, at `image_size` if that is given."""
@@ -335,16 +322,9 @@ class OpenedModel:
         warn: bool = False,
         **options: OptionValue,
     ) -> ImageClassifier:
-        """Build the network; arguments and errors are those of `create_model`.
-
-        Args:
-            warn: give a `NewHeadWarning` if the last layer is not the weight's.
-        """
+        """Build as `create_model` does; `warn` gives a `NewHeadWarning` if the last layer is not the weight's."""
         if checkpoint_path is not None and (pretrained or self.known):
-            raise OptionError(
-                f"{self.loads} and checkpoint_path name two weights; leave checkpoint_path out, or name the model "
-                f"without a weight: {self.spec.untagged()}"
-            )
+            raise OptionError(f"{self.loads} and checkpoint_path name two weights; leave one of them out")
         trained = pretrained is not False and self.known is not None
         loaded = self._read(trained, checkpoint_path)
         spec = (self.spec if trained else self.spec.untagged()).with_options({"family": options})
@@ -365,23 +345,13 @@ class OpenedModel:
             return model
         weights.load(model, loaded.state, loaded.place, loaded.num_classes, loaded.in_chans)
         if warn and not is_whole:
-            warnings.warn(
-                f"{loaded.place} has a last layer for {loaded.num_classes} classes; the one for {model.num_classes} is "
-                "new and random, and differs on every call: train it, or leave num_classes out",
-                NewHeadWarning,
-                stacklevel=3,  # the caller of create_model
-            )
+            other = f"{loaded.place} has a last layer for {loaded.num_classes} classes; the one for {model.num_classes}"
+            told = f"{other} is new and random, and differs on every call: train it, or leave num_classes out"
+            warnings.warn(told, NewHeadWarning, stacklevel=3)  # the caller of create_model
         return model
 
     def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
-        """Build the same network on every call: with its weight, if there is one, and all else from a fixed seed.
-
-        torch's generator is left as it was.
-
-        Args:
-            pretrained: False leaves the weight out.
-            **keywords: further ones of `build`.
-        """
+        """Build the same network on every call, as `build` does, what its weight does not fill from a fixed seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(UNTRAINED_SEED)
             return self.build(pretrained, **keywords)
@@ -394,17 +364,17 @@ class OpenedModel:
             return _Loaded(*weights.count_classes(described, state, place), state, place)
         if self.known is None:
             return _Loaded()
-        counts = self.known.num_classes, self.known.in_chans
-        if self.published is not None and trained:
-            state, facts = weights.read_published(self.published, _hub_of(self.places))
-            return _Loaded(*counts, state, facts["source"], facts)
-        if self.weight is None or self.source is None or (self.is_listed and not trained):
+        counts, hub = (self.known.num_classes, self.known.in_chans), _hub_of(self.places)
+        if self.is_listed and not trained:
             return _Loaded(*counts)
-        data = weights.read_weight(self.weight, self.source, _hub_of(self.places))
-        state = weights.parse_weight(data, self.weight.name)
+        if isinstance(self.known, PublishedWeights):
+            state, facts = weights.read_published(self.known, hub)
+            return _Loaded(*counts, state, facts["source"], facts)
+        assert self.source is not None  # stands beside every record
+        state = weights.parse_weight(weights.read_weight(self.known, self.source, hub), self.known.name)
         if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
-            weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.weight.name)
-        return _Loaded(*counts, state, self.weight.name, {"source": str(self.source)}) if trained else _Loaded(*counts)
+            weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.known.name)
+        return _Loaded(*counts, state, self.known.name, {"source": str(self.source)}) if trained else _Loaded(*counts)
 
 
 @final
@@ -464,10 +434,10 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
         family = opened.registry.load("family", spec.family)()
         published = family.published(dict(spec.fields), spec.tag)
         if published is not None:
-            return replace(opened, spec=spec.tagged(published.tag), published=published)
+            return replace(opened, spec=spec.tagged(published.tag), known=published)
     record = opened.catalog.weight(spec)
     check_providers(spec, record.providers, record.name, opened.registry)
-    return replace(opened, spec=record.spec_of(spec), weight=record, source=record.location)
+    return replace(opened, spec=record.spec_of(spec), known=record, source=record.location)
 
 
 def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> OpenedModel:
@@ -490,7 +460,6 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     check_providers(spec, weight.providers, str(source), registry)
     stored = weight.spec_of(spec)
     if weight.spec != stored.untagged().to_json():
-        raise WeightError(
-            f"{source}: the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
-        )
+        told = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
+        raise WeightError(f"{source}: {told}")
     return OpenedModel(stored, places, weight, source)

@@ -59,13 +59,7 @@ class _Config(BaseModel):
 
 
 def write_config(weight: StoredWeight, cfg: Mapping[str, Any], num_features: int) -> bytes:
-    """Serialise a config.json: timm's keys at the top, ours under `zoo`.
-
-    Args:
-        weight: what is stored.
-        cfg: the model's `pretrained_cfg`.
-        num_features: channels of its feature map.
-    """
+    """Serialise a config.json: timm's keys at the top, out of a model's `pretrained_cfg`, ours under `zoo`."""
     timm = {key: value for key, value in cfg.items() if key not in ("architecture", "source", "label_names")}
     content = {
         "architecture": weight.variant,
@@ -253,16 +247,7 @@ def _check_finite(place: str, state: Mapping[str, Tensor], own: Mapping[str, Ten
 
 
 def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place: str) -> tuple[int, int]:
-    """Read classes and image channels off the shapes of a network's tensors.
-
-    Args:
-        described: that network with any number of classes, on the meta device too.
-        state: key → tensor.
-        place: what errors call them.
-
-    Raises:
-        WeightError: the tensors hold no such last layer or first convolution.
-    """
+    """Read classes and channels off the shapes of tensors of a network like `described`; raises `WeightError`."""
     counts = []
     for name, axis in ((described.classifier_names[-1], 0), (described.first_conv_names[0], 1)):
         tensor = state.get(f"{name}.weight")
@@ -276,10 +261,7 @@ def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place
 
 
 def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Fetch the weights of a network's publisher at their newest commit.
-
-    Returns:
-        The tensors by our keys, and their `source` and `sha256` for `describe`.
+    """Fetch the weights of a network's publisher at their newest commit, by our keys, with facts for `describe`.
 
     Raises:
         HubError: the Hub cannot be reached, or refuses.

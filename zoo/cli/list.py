@@ -73,9 +73,14 @@ def list_command(
         rows += map(ListedModel, names_of_families(pattern))
     whole = pattern.strip("*") == "" and not restricted
     further = [
-        {"pattern": f"{c.name}_*", "kind": c.kind, "component": c.name, "distribution": c.distribution}
-        | {"about": c.summary}
-        for c in (unlisted_families() if whole or not rows else ())
+        {
+            "pattern": f"{each.name}_*",
+            "kind": each.kind,
+            "component": each.name,
+            "distribution": each.distribution,
+            "about": each.summary,
+        }
+        for each in (unlisted_families() if whole or not rows else ())
     ]
     lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in further]
     if not rows:

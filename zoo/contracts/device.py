@@ -11,11 +11,7 @@ AUTO = "auto"
 
 
 def usable_device(name: str) -> str:
-    """Return a device that torch can compute on, chosen for `auto`.
-
-    Raises:
-        InputError: torch knows no such device, or this machine lacks it.
-    """
+    """Return a device that torch can compute on, chosen for `auto`; raises `InputError` if this machine lacks it."""
     if name == AUTO:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
