@@ -12,7 +12,6 @@ import re
 import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
@@ -464,24 +463,13 @@ def variant_figures() -> dict[str, Figures]:
 SORTED_BY = ("name", "params", "macs_per_timestep", "macs", "timesteps", "top1")
 
 
-@final
-@dataclass(frozen=True)
-class ListedModel:
-    """A row of `zoo list`: a variant, or one of its weights.
-
-    Attributes:
-        name: `variant`, or `variant.tag`.
-        figures: of the weight, or of the variant with 10 classes at 32 pixels a side; None if not known.
-        top1: percent, of a variant its best weight's; None if not measured.
-    """
-
-    name: str
-    figures: Figures | None = None
-    top1: float | None = None
-
-    def get(self, figure: str) -> Any:
-        """Return one of `SORTED_BY`; None if it is not known."""
-        return getattr(self, figure) if figure in ("name", "top1") else getattr(self.figures, figure, None)
+def figures_of(name: str, catalog: Catalog) -> dict[str, Any]:
+    """Return what models are sorted by, of a weight or a variant, whose top-1 is its best weight's; None if unknown."""
+    variant, _, tag = plain_name(name).partition(".")
+    records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
+    figures = records[0].figures if tag else variant_figures().get(variant)
+    top1 = max((record.metrics["top1"] for record in records if "top1" in record.metrics), default=None)
+    return {figure: getattr(figures, figure, None) for figure in SORTED_BY} | {"name": name, "top1": top1}
 
 
 def list_models(
@@ -493,8 +481,8 @@ def list_models(
     decoder: str | None = None,
     neuron: str | None = None,
     pretrained: bool = False,
-    max_params: int | None = None,
-    max_macs: int | None = None,
+    max_params: float | None = None,
+    max_macs: float | None = None,
     min_top1: float | None = None,
     sort: str | None = None,
     registry: Registry | None = None,
@@ -523,48 +511,29 @@ def list_models(
         UnknownComponentError: no installed distribution offers that component.
         OptionError: no such filter or order.
     """
-    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
-    bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
-    return [row.name for row in list_rows(filter, parts, pretrained, bounds, sort, registry, catalog)]
-
-
-def list_rows(
-    filter: str,
-    parts: Mapping[str, str | None],
-    pretrained: bool,
-    bounds: Mapping[str, float | None],
-    sort: str | None,
-    registry: Registry | None = None,
-    catalog: Catalog | None = None,
-) -> list[ListedModel]:
-    """List the models that `list_models` names, with their figures; `parts` and `bounds` are its arguments by name."""
     if sort is not None and sort not in SORTED_BY:
         raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), SORTED_BY)}")
     registry, catalog = registry or default_registry(), catalog or default_catalog()
+    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     chosen = {kind: name for kind, name in parts.items() if name is not None}
     for kind, name in chosen.items():
         registry.find(kind, name)  # raises the error that names the valid ones
-    rows = []
-    for variant in catalog.names:
-        if chosen and not _matches(variant, chosen, registry):
-            continue
-        weights = catalog.weights.get(variant, [])
-        if pretrained:
-            named = [each for each in weights if any(fnmatchcase(name, filter) for name in (each.name, variant))]
-            rows += [ListedModel(each.name, each.figures, each.metrics.get("top1")) for each in named]
-        elif fnmatchcase(variant, filter):
-            best = max((each.metrics["top1"] for each in weights if "top1" in each.metrics), default=None)
-            rows.append(ListedModel(variant, variant_figures().get(variant), best))
-    for bound, limit in bounds.items():
-        side, _, figure = bound.partition("_")
-        if limit is not None:  # an unknown figure keeps no bound
-            known = [(row, row.get(figure)) for row in rows if row.get(figure) is not None]
-            rows = [row for row, value in known if (value <= limit if side == "max" else value >= limit)]
+    names = [variant for variant in catalog.names if not chosen or _matches(variant, chosen, registry)]
+    if pretrained:
+        records = [(variant, record.name) for variant in names for record in catalog.weights.get(variant, [])]
+        names = [name for variant, name in records if fnmatchcase(name, filter) or fnmatchcase(variant, filter)]
+    else:
+        names = [variant for variant in names if fnmatchcase(variant, filter)]
+    figures = {name: figures_of(name, catalog) for name in names}
+    for figure, least, most in (("params", None, max_params), ("macs", None, max_macs), ("top1", min_top1, None)):
+        if least is not None or most is not None:  # an unknown figure is out of any bounds
+            known = [(name, figures[name][figure]) for name in names if figures[name][figure] is not None]
+            names = [name for name, value in known if (value <= most if least is None else value >= least)]
     if sort is None:
-        return rows
-    ordered = [row for row in rows if row.get(sort) is not None]
-    ordered.sort(key=lambda row: row.get(sort), reverse=sort == "top1")
-    return ordered + [row for row in rows if row.get(sort) is None]
+        return names
+    unknown = [name for name in names if figures[name][sort] is None]
+    ordered = (name for name in names if figures[name][sort] is not None)
+    return sorted(ordered, key=lambda name: figures[name][sort], reverse=sort == "top1") + unknown
 
 
 def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from zoo.cli.options import Json
 from zoo.cli.output import in_terminal, in_units, print_rows, say
 from zoo.registry import default_registry
-
-if TYPE_CHECKING:
-    from zoo.catalog import Catalog, ListedModel
 
 _OF_A_WEIGHT = {"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"}
 """Keys of each weight in an object of `--json`."""
@@ -62,15 +59,15 @@ def list_command(
     if components:
         _list_components(pattern, as_json)
         return
-    from zoo.catalog import ListedModel, default_catalog, list_rows, names_of_families, unlisted_families
+    from zoo.catalog import list_models, names_of_families, unlisted_families
 
-    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
-    bounds = {"max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
+    chosen: dict[str, Any] = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder}
+    chosen |= {"neuron": neuron, "max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
     table = in_terminal() and not as_json
-    rows = list_rows(pattern, parts, pretrained, bounds, sort or ("top1" if table else None))
-    restricted = pretrained or any(parts.values()) or any(bound is not None for bound in bounds.values())
+    names = list_models(pattern, pretrained=pretrained, sort=sort or ("top1" if table else None), **chosen)
+    restricted = pretrained or any(value is not None for value in chosen.values())
     if not restricted:
-        rows += map(ListedModel, names_of_families(pattern))
+        names += names_of_families(pattern)
     whole = pattern.strip("*") == "" and not restricted
     further = [
         {
@@ -80,45 +77,44 @@ def list_command(
             "distribution": each.distribution,
             "about": each.summary,
         }
-        for each in (unlisted_families() if whole or not rows else ())
+        for each in (unlisted_families() if whole or not names else ())
     ]
     lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in further]
-    if not rows:
+    if not names:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
         say(*lines, sep="\n", file=sys.stderr)
     elif as_json:
-        print_rows([*(_as_object(row, default_catalog()) for row in rows), *further], as_json)
+        print_rows([*map(_as_object, names), *further], as_json)
     elif table:
-        print_rows([_in_short(row) for row in rows], as_json)
+        print_rows([*map(_in_short, names)], as_json)
         more = "Any other valid name can be built too, of the parts in `zoo list --components`."
         size = "`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels."
         say("", more, size, *lines, sep="\n")
     else:
-        say(*(row.name for row in rows), sep="\n")
+        say(*names, sep="\n")
 
 
-def _as_object(row: ListedModel, catalog: Catalog) -> dict[str, Any]:
-    from zoo.catalog import SORTED_BY
+def _as_object(name: str) -> dict[str, Any]:
+    from zoo.catalog import default_catalog, figures_of
 
-    variant, _, tag = row.name.partition(".")
-    weights = [
-        record.model_dump(include=_OF_A_WEIGHT)
-        for record in catalog.weights.get(variant, ())
-        if tag in ("", record.tag)
-    ]
-    figures = {figure: row.get(figure) for figure in SORTED_BY[1:]}
-    return {"name": row.name, "note": catalog.notes.get(variant, ""), **figures, "weights": weights}
+    catalog, (variant, _, tag) = default_catalog(), name.partition(".")
+    records = (record for record in catalog.weights.get(variant, ()) if tag in ("", record.tag))
+    weights = [record.model_dump(include=_OF_A_WEIGHT) for record in records]
+    return {"name": name, "note": catalog.notes.get(variant, ""), **figures_of(name, catalog), "weights": weights}
 
 
-def _in_short(row: ListedModel) -> dict[str, str]:
+def _in_short(name: str) -> dict[str, str]:
     """Make a row that fits 80 columns."""
+    from zoo.catalog import default_catalog, figures_of
+
+    figures = figures_of(name, default_catalog())
     return {
-        "name": row.name,
-        "params": in_units(row.get("params")),
-        "MACs\nper T": in_units(row.get("macs_per_timestep")),
-        "MACs": in_units(row.get("macs")),
-        "T": str(row.get("timesteps") or ""),
-        "top-1": "" if row.top1 is None else f"{row.top1:.2f}",
+        "name": name,
+        "params": in_units(figures["params"]),
+        "MACs\nper T": in_units(figures["macs_per_timestep"]),
+        "MACs": in_units(figures["macs"]),
+        "T": str(figures["timesteps"] or ""),
+        "top-1": "" if figures["top1"] is None else f"{figures['top1']:.2f}",
     }
 
 
