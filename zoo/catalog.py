@@ -1,8 +1,4 @@
-"""registry.yaml of all installed distributions: its schema, and queries. Loads no torch.
-
-The records of the zoo and those of plugins (entry-point group `zoo.catalogs`) are one catalog. A plugin's file that
-cannot be used is left out with a warning.
-"""
+"""registry.yaml of all installed distributions (group `zoo.catalogs`): its schema, and queries. Loads no torch."""
 
 from __future__ import annotations
 
@@ -48,9 +44,7 @@ from zoo.registry import CATALOG_FILE, OURS, Component, Registry, default_regist
 # Schema ---------------------------------------------------------------------------------------------------------------
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Revision = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
-
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 TOP_K = re.compile(r"top(\d+)")  # metrics that are shares of images, in percent
@@ -262,7 +256,7 @@ class WeightRecord(StoredWeight):
     """
 
     source: str
-    revision: Revision | None = None
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     published: str | None = Field(default=None, pattern=r"^hf-hub:[^@]+@[0-9a-f]{40}$")
 
     @model_validator(mode="after")

@@ -93,16 +93,6 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
     _flush_folder(path.parent)
 
 
-def is_file(path: Path) -> bool:
-    """`path.is_file()`, False for a name that the file system cannot have."""
-    return os.path.isfile(path)
-
-
-def is_folder(path: Path) -> bool:
-    """`path.is_dir()`, False for a name that the file system cannot have."""
-    return os.path.isdir(path)
-
-
 def remove_parts(folder: Path) -> None:
     """Remove what killed writers left in a folder; only for its sole writer."""
     for file in folder.iterdir():

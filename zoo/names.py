@@ -1,7 +1,6 @@
 """Model name ⇄ spec: `has8_resnet_b32_m2_d4_fourier_bpd.cifar10` and its parts; references such as `local-dir:path`.
 
-A name is a family, a remainder that the family parses, and after a dot an optional tag of weights. Parsing
-loads no torch and allocates nothing that depends on a number in the name. Nothing here reads a file.
+A name is a family, a remainder that the family parses, and after a dot an optional tag of weights. Loads no torch.
 """
 
 from __future__ import annotations

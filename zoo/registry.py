@@ -1,8 +1,6 @@
 """Entry points become components: scanned without an import, each loaded on first use, a broken one isolated.
 
-A component is a class that a distribution names in one of the entry-point groups below. A plugin that raises, or was
-written for another API version, breaks no other: its component keeps the reason, `zoo plugins` shows it, and only a
-name that uses it raises.
+A plugin that raises, or was written for another API version, breaks no other: only a name that uses it raises.
 """
 
 from __future__ import annotations

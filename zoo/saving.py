@@ -8,6 +8,7 @@ import warnings
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from os.path import isfile
 from pathlib import Path
 from typing import Any, final
 
@@ -22,7 +23,7 @@ from zoo.contracts.converter import Converted, HubFile, Stated
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import ModelNameError, OptionError, SaveError, WeightError, shorten, suggest
 from zoo.factory import build_model, describe_model
-from zoo.files import is_file, replace_files, write_folder
+from zoo.files import replace_files, write_folder
 from zoo.hub.read import Hub
 from zoo.names import TAG, HubRepository, Options, check_repository, check_revision
 from zoo.profiling import count_cost
@@ -282,7 +283,7 @@ def convert(
     for option in sorted(options.keys() - kind.options):
         raise OptionError(f"converter {converter!r} has no option {option!r}{suggest(option, kind.options)}")
     path, made = Path(checkpoint), kind(**options)
-    located = None if is_file(path) else made.locate(str(checkpoint))
+    located = None if isfile(path) else made.locate(str(checkpoint))
     if located is None:
         state, arch = read_foreign(path)
         origin, called, name = str(path), [path.stem, *([arch] if arch else ())], ""
@@ -374,7 +375,7 @@ def read_foreign(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _read_content(path: Path) -> Any:
-    if not is_file(path):
+    if not isfile(path):
         raise WeightError(f"{shorten(str(path), 200)} is not a file; name a checkpoint (.pt, .pth, .safetensors)")
     if path.suffix == ".safetensors":
         return weights.read_plain_file(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -24,7 +25,6 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
-from zoo.files import is_file
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, LocalFolder, Source, Spec
 from zoo.registry import package_file
@@ -38,9 +38,6 @@ _MAX_PUBLISHED_BYTES = 1 << 32  # timm's largest convolutional networks have abo
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # torch's own errors are about sizes: a shape of no elements may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
-
-
-# config.json
 
 
 @final
@@ -86,7 +83,7 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
 
 def read_folder(folder: Path) -> StoredWeight:
     """Read the stored weight of a folder; raises `WeightError` if it holds none."""
-    if is_file(folder / RUN) and not is_file(folder / CONFIG):
+    if isfile(folder / RUN) and not isfile(folder / CONFIG):
         raise WeightError(f"{folder} holds an unfinished run; continue it: zoo train … --out {folder} --resume")
     return read_config(_read_file(folder / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
 
@@ -99,9 +96,6 @@ def _read_file(file: Path, limit: int, advice: str) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise WeightError(f"{file} cannot be read ({error.strerror}); {advice}") from error
-
-
-# Bytes → tensors
 
 
 def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) -> bytes:
@@ -168,9 +162,6 @@ def pack(state: Mapping[str, Tensor], spec: Spec) -> bytes:
     # Copies: safetensors takes no two tensors of one storage, which a network that shares layers has.
     copies = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in state.items()}
     return save(copies, metadata={"spec": json.dumps(spec.untagged().to_json())})
-
-
-# Tensors → network
 
 
 def load(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_classes: int, in_chans: int) -> None:
@@ -257,9 +248,6 @@ def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place
     return counts[0], counts[1]
 
 
-# Weights that a network's own publisher keeps
-
-
 def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Fetch the weights of a network's publisher at their newest commit, by our keys, with facts for `describe`.
 
@@ -272,9 +260,6 @@ def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Ten
     state = parse_weight(data, f"{published.file.filename} of {repository}")
     facts = {"source": str(repository), "sha256": hashlib.sha256(data).hexdigest()}
     return {published.prefix + key: value for key, value in state.items()}, facts
-
-
-# In timm's words
 
 
 def describe(model: ImageClassifier, known: StoredWeight | PublishedWeights | None, **facts: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from os.path import isdir
 from pathlib import Path
 from typing import Annotated, Any, final
 
@@ -18,7 +19,6 @@ from typer.main import get_command
 from zoo.cli.output import complain, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import ComponentError, ZooError, ZooWarning, shorten, unknown_component
-from zoo.files import is_folder
 from zoo.names import parse_reference
 from zoo.registry import default_registry
 
@@ -63,7 +63,7 @@ Device = Annotated[
 
 def model_reference(text: str) -> str:
     """Turn the path of a folder into `local-dir:…` for `create_model`; anything else stays."""
-    return f"local-dir:{text}" if parse_reference(text) is None and is_folder(Path(text)) else text
+    return f"local-dir:{text}" if parse_reference(text) is None and isdir(text) else text
 
 
 def key_values(texts: Sequence[str], example: str, option: str = "--set") -> dict[str, str]:

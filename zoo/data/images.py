@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, final
 
@@ -19,7 +20,6 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from zoo.errors import InputError, ZooError, printable
-from zoo.files import is_folder
 
 if TYPE_CHECKING:
     from zoo.catalog import Preprocessing
@@ -206,7 +206,7 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
     """Replace each folder among the paths by the images in and below it, sorted; raises `InputError` without any."""
     images: list[Path] = []
     for path in map(Path, paths):
-        inside = [path / name for name in walk_images(path)] if is_folder(path) else [path]
+        inside = [path / name for name in walk_images(path)] if isdir(path) else [path]
         if not inside:
             raise InputError(f"{display_name(path)} holds no images; their names end with one of {', '.join(SUFFIXES)}")
         images += inside

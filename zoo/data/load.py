@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
@@ -20,7 +21,6 @@ from zoo.data.images import Transform, display_name, find_images, stored_size, s
 from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
-from zoo.files import is_file, is_folder
 from zoo.files import replace_file as write_file
 
 Split = Literal["train", "val"]
@@ -177,7 +177,7 @@ def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -
     `source` is as for `load_split`; or an image file, or a folder with images that are not sorted into classes.
     """
     path = _path_of(source)
-    if path and not _files(path) and (is_file(path) or (is_folder(path) and not subfolders(path))):
+    if path and not _files(path) and (isfile(path) or (isdir(path) and not subfolders(path))):
         data = open_files(Path(), {"": [*map(str, find_images([path]))]})
     else:
         (data,) = _open(source, ("val",), options).values()
@@ -196,7 +196,7 @@ def identify_data(data: object) -> str:
     if not isinstance(data, str | Path):
         return ""
     path = Path(data).expanduser()
-    return str(path.resolve()) if is_file(path) or is_folder(path) else str(data)
+    return str(path.resolve()) if isfile(path) or isdir(path) else str(data)
 
 
 # Opening --------------------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
         parts = open_tables(str(source), files, options.root)
     elif files:
         parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
-    elif is_folder(path):
+    elif isdir(path):
         there = {name: path / name for name in subfolders(path) if name in SPLITS}
         if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
             return {WHOLE: open_folder(path)}
@@ -239,9 +239,9 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
 
 def _files(path: Path) -> list[Path]:
     """Return a packed file or table, the .npz files of a folder that are named as splits, or the tables in it."""
-    if not is_folder(path):
-        return [path] if path.suffix.lower() in (".npz", *_TABLES) and is_file(path) else []
-    packed = [path / f"{name}.npz" for name in SPLITS if is_file(path / f"{name}.npz")]
+    if not isdir(path):
+        return [path] if path.suffix.lower() in (".npz", *_TABLES) and isfile(path) else []
+    packed = [path / f"{name}.npz" for name in SPLITS if isfile(path / f"{name}.npz")]
     tables = [] if subfolders(path) else sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
     return packed or tables
 
