@@ -11,14 +11,9 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo.factory import open_model
 from zoo.registry import default_registry
-from zoo.weights import stated_preprocessing
 
-GLOBALS = {"stated_preprocessing": stated_preprocessing}
 FUNCTIONS = {name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))}
-
-EXAMPLES = [*FUNCTIONS.values(), open_model, stated_preprocessing]
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +28,10 @@ def test_every_public_function_has_an_example() -> None:
     assert not {name for name, function in FUNCTIONS.items() if ">>>" not in inspect.getdoc(function)}
 
 
-@pytest.mark.parametrize("function", EXAMPLES, ids=lambda function: function.__name__)
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS.keys())
 def test_the_example_does_what_it_shows(function: Callable[..., Any]) -> None:
     output: list[str] = []
     runner = doctest.DocTestRunner()
-    for example in doctest.DocTestFinder(recurse=False).find(function, function.__name__, globs=GLOBALS):
+    for example in doctest.DocTestFinder(recurse=False).find(function, function.__name__, globs={}):
         runner.run(example, out=output.append)
     assert not runner.failures, "".join(output)

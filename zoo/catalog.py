@@ -22,7 +22,6 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -128,18 +127,17 @@ class EnergyRange(Record):
     images: int | None = Field(default=None, ge=1, description="how many they are averages over")
     data: str = Field(default="", description="which images, and the command that counted")
 
-    def _by_ratio(self) -> list[tuple[float, str]]:
-        return sorted((network / control, model) for model, (network, control) in self.models.items())
-
     @property
     def ratios(self) -> tuple[float, float]:
         """Lowest and highest ratio of network to control."""
-        return self._by_ratio()[0][0], self._by_ratio()[-1][0]
+        ratios = [network / control for network, control in self.models.values()]
+        return min(ratios), max(ratios)
 
     @property
     def in_words(self) -> str:
         """`1.44 (arithmetic-int8) to 16.8 (loihi-synapses)`; a single model alone."""
-        ends = dict.fromkeys((self._by_ratio()[0], self._by_ratio()[-1]))
+        ratios = sorted((network / control, model) for model, (network, control) in self.models.items())
+        ends = dict.fromkeys((ratios[0], ratios[-1]))
         return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in ends)
 
 
@@ -284,12 +282,6 @@ class VariantGroup(Record):
     names: str
     note: str = ""
 
-    @field_validator("names")
-    @classmethod
-    def _are_names(cls, pattern: str) -> str:
-        expand_names(pattern)
-        return pattern
-
 
 @final
 class CatalogFile(Record):
@@ -300,7 +292,9 @@ class CatalogFile(Record):
     weights: tuple[WeightRecord, ...] = ()
 
     @model_validator(mode="after")
-    def _lists_each_weight_once(self) -> CatalogFile:
+    def _lists_names_and_each_weight_once(self) -> CatalogFile:
+        for group in self.variants:
+            expand_names(group.names)  # a ValueError for what is no name
         names = [record.name for record in self.weights]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"listed twice: {', '.join(sorted(twice))}")

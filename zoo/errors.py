@@ -83,11 +83,7 @@ class DivergenceError(TrainingError):
 
 
 class MissingExtraError(ZooError, ModuleNotFoundError):
-    """A call needs an optional distribution; the message says what to `pip install`.
-
-    Attributes:
-        name: the missing module, as in every `ModuleNotFoundError`.
-    """
+    """A call needs an optional distribution; the message says what to `pip install`."""
 
 
 class ZooWarning(UserWarning):

@@ -136,28 +136,14 @@ def create_model(
     """
     if out_indices is not None and not features_only:
         raise OptionError("out_indices chooses levels of features_only=True; add that, or leave it out")
+    required = pretrained is not None and check_flag("pretrained", pretrained)
     given = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
-    opened = open_model(
-        name,
-        required=pretrained is not None and check_flag("pretrained", pretrained),
-        endpoint=endpoint,
-        cache_dir=cache_dir,
-        token=token,
-        registry=registry,
-        catalog=catalog,
-        options={kind: chosen or {} for kind, chosen in given.items()},
-    )
-    if features_only and num_classes is None:
-        num_classes = 0
+    chosen = {kind: each or {} for kind, each in given.items()}
+    places = Places(endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
+    opened = open_model(name, required=required, options=chosen, **places)
+    classes = 0 if features_only and num_classes is None else num_classes
     model = opened.build(
-        pretrained,
-        num_classes,
-        in_chans,
-        checkpoint_path=checkpoint_path,
-        device=device,
-        dtype=dtype,
-        warn=True,
-        **options,
+        pretrained, classes, in_chans, checkpoint_path=checkpoint_path, device=device, dtype=dtype, warn=True, **options
     )
     return FeatureMaps(model, out_indices) if features_only else model
 
@@ -398,12 +384,6 @@ def open_model(
     **places: Unpack[Places],
 ) -> OpenedModel:
     """Resolve a name or reference, once: nothing is built, and no weight is read yet.
-
-    Example:
-        >>> from zoo.factory import open_model
-        >>> opened = open_model("has8_resnet_b8_m2_d4_ste_bpd", required=True)
-        >>> opened.weight.name, opened.weight.num_classes
-        ('has8_resnet_b8_m2_d4_ste_bpd.cifar10', 10)
 
     Args:
         name: as for `create_model`.

@@ -301,11 +301,7 @@ def check_revision(revision: str) -> str:
 
 
 def parse_reference(text: str) -> HubRepository | LocalFolder | None:
-    """Parse `hf-hub:org/name@revision` or `local-dir:path`; None for the name of a model.
-
-    Raises:
-        ModelNameError: (ValueError) a malformed reference.
-    """
+    """Parse `hf-hub:org/name@revision` or `local-dir:path`, None for any other text; raises `ModelNameError`."""
     scheme, colon, place = text.partition(":")
     if not colon or scheme not in ("hf-hub", "local-dir"):
         return None

@@ -179,11 +179,7 @@ def _find_module(name: str) -> ModuleSpec | None:
 
 
 def package_file(package: str, path: str) -> Path:
-    """Find a file of a package without importing it or the packages around it.
-
-    Raises:
-        ModuleNotFoundError: there is no such package, or it lacks that file.
-    """
+    """Find a file of a package without importing anything; raises `ModuleNotFoundError` if it is not there."""
     spec = _find_module(package)
     for folder in (spec.submodule_search_locations if spec else None) or ():
         if (file := Path(folder, path)).is_file():

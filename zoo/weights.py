@@ -168,16 +168,8 @@ def load(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_cl
     """Load the tensors of a network of `num_classes` and `in_chans` into a model of its variant.
 
     If the model has another number of classes, its last layer keeps its own values; if it has other channels, the first
-    convolutions are adapted. Every other key and shape must match exactly.
-
-    Args:
-        model: loaded in place.
-        state: key → tensor.
-        place: what errors call them.
-        num_classes, in_chans: of the network that the tensors belong to.
-
-    Raises:
-        WeightError: not fitting, or not finite; the message names the key.
+    convolutions are adapted. Otherwise a key or shape that differs, or a value that is not finite, is a `WeightError`
+    that names `place` and the key.
     """
     adapted, own = dict(state), model.state_dict()
     if any(value.is_meta for value in (*own.values(), *state.values())):
@@ -263,13 +255,7 @@ def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Ten
 
 
 def describe(model: ImageClassifier, known: StoredWeight | PublishedWeights | None, **facts: str) -> dict[str, Any]:
-    """Make a model's `pretrained_cfg`.
-
-    Args:
-        model: it may have another number of classes than its weight, and has no labels then.
-        known: the weight that is in it; None if it is untrained.
-        **facts: further entries, such as `source`.
-    """
+    """Make a model's `pretrained_cfg` from the weight that is in it, if any; it has no labels if its classes differ."""
     described = describe_weight(known, model.num_classes, model.in_chans)
     if described["num_classes"] != model.num_classes:
         described |= {"num_classes": model.num_classes, "label_names": []}
@@ -324,16 +310,9 @@ def default_labels(count: int) -> tuple[str, ...]:
 
 
 def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) -> Preprocessing:
-    """Return how images are prepared for a model, as its `pretrained_cfg` states it.
+    """Return how images are prepared for a model, as its `pretrained_cfg` states it; `image_size` replaces that one.
 
-    Args:
-        model: without a weight the image size is 224, or the smallest that it takes.
-        image_size: pixels a side, in place of the stated one.
-
-    Example:
-        >>> import zoo
-        >>> stated_preprocessing(zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd.cifar10")).size
-        32
+    Without a weight the image size is 224, or the smallest that the model takes.
     """
     cfg = describe_weight(None, model.num_classes, model.in_chans) | model.pretrained_cfg
     return _read_preprocessing(image_size or max(int(cfg["input_size"][-1]), model.min_image_size), cfg)
