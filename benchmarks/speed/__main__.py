@@ -150,7 +150,7 @@ def small_steps(batch: int, folder: Path) -> dict[str, Step]:
 
     from zoo.exporting.onnx_file import to_onnx
 
-    models = {"ours": zoo.create_model(SMALL).eval(), "fused": zoo.create_model(SMALL).eval().fuse()}
+    models: dict[str, Any] = {"ours": zoo.create_model(SMALL).eval(), "fused": zoo.create_model(SMALL).eval().fuse()}
     models["compiled"] = torch.compile(zoo.create_model(SMALL).eval().fuse(), dynamic=False)
     file, x = folder / "small.onnx", torch.rand(batch, 3, 32, 32)
     file.write_bytes(to_onnx(models["ours"], x, SMALL, any_batch=False).SerializeToString())

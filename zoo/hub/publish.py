@@ -145,10 +145,10 @@ def write_card(weight: StoredWeight, spec: Spec, reference: str, control: Stored
         reference: `hf-hub:org/name`, `local-dir:.` or a listed name, which `create_model` takes.
         control: the same network without spikes, trained alike, to stand beside it.
     """
-    note = weight.dataset_note.strip().rstrip(".")
+    note = weight.dataset_note.strip()
     body = _template().render(
         weight=weight,
-        note=f"{note[:1].upper()}{note[1:]}." if note else "",
+        note=f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else "",
         size=weight.preprocessing.size,
         resized=round(weight.preprocessing.size / weight.preprocessing.crop_pct),
         control=control,
