@@ -42,9 +42,7 @@ def profile_command(
         int, typer.Option(min=1, metavar="N", help="Count on N images of --data, spread over the classes.")
     ] = 32,
     data_root: DataRoot = None,
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Show every layer too, and how each operation is charged.")
-    ] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Show every layer too, and how it is charged.")] = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -194,7 +192,7 @@ def _point(word: str, value: float | None, note: str) -> str:
 
 
 def _layers(profile: Profile) -> Iterator[str | Table]:
-    """Yield what `--layers` adds: every layer, and with images how its operations are charged."""
+    """Yield what `--layers` adds: every layer, and with images how it is charged."""
     activity = profile.activity
     reasons: list[str] = []
     beside: dict[str, str] = {}
@@ -215,9 +213,3 @@ def _layers(profile: Profile) -> Iterator[str | Table]:
         words=2,
     )
     yield from (f"({number}) {reason}" for number, reason in enumerate(reasons, 1))
-    if activity is not None:
-        yield ""
-        yield "Everything else of one image, on average"
-        works = [item for part in activity.elementwise.values() for item in part.items()]
-        rows = [(price.operation, work.macs / activity.images, work.acs / activity.images) for price, work in works]
-        yield _table(("operation", "MACs", "ACs"), rows)
