@@ -33,7 +33,6 @@ BITPLANES = ("tests/encoders/test_bitplanes.py",)
 TEMPORAL = ("tests/encoders/test_temporal.py",)
 DECODERS = ("tests/decoders/test_decoders.py",)
 NEURONS = ("tests/neurons/test_neurons.py",)
-SOFT = ("tests/neurons/test_soft_reset.py",)
 WEIGHTS = ("tests/weights/test_loading.py", "tests/weights/test_config_json.py", "tests/weights/test_conventions.py")
 RUNS = ("tests/training/test_resuming.py",)
 
@@ -81,7 +80,7 @@ FAULTS = [
     Fault("neurons/functional.py", "v + (current - v) / tau", "v + current / tau", NEURONS),
     Fault("neurons/functional.py", "currents = at_least_float32(x)", "currents = x", NEURONS),
     Fault("neurons/nodes.py", "self.reset()\n        spikes: Tensor", "spikes: Tensor", NEURONS),
-    Fault("neurons/integration.py", "v = v + currents.sum(0)", "v = v + currents.mean(0)", SOFT),
+    Fault("neurons/integration.py", "v = v + currents.sum(0)", "v = v + currents.mean(0)", NEURONS),
     # weights
     Fault("weights.py", "(len(data), digest) != (weight.size, weight.sha256)", "len(data) != weight.size", WEIGHTS),
     Fault("weights.py", "    _check_finite(place, state, own)\n", "", WEIGHTS),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,15 +14,8 @@ from zoo.encoders.bitplanes import FourierEncoder, StraightThroughEncoder
 from zoo.encoders.temporal import PhaseEncoder, RateEncoder, TemporalEncoder, TtfsEncoder
 from zoo.errors import CompositionError
 
-CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
 SHAPES = [(3, 4), (2, 3, 5, 4), (2, 3, 4, 2, 2)]
 fast = settings(max_examples=30, deadline=None)
-
-
-@pytest.fixture(scope="module")
-def coding() -> dict[str, Tensor]:
-    with np.load(CODING) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
 class FewPlanes(TemporalEncoder):

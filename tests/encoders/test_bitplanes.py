@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder, unit_range
 from zoo.registry import default_registry
 
-CODING = Path(__file__).parents[2] / "plugins" / "zoo-has8-reference" / "tests" / "data" / "coding.npz"
 SURROGATES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw")
 ENCODERS = (*SURROGATES, "ste")
 GAMMA = (0, 1 / 64, 1 / 16, 3 / 16, 1 / 2, 5 / 4, 3, 7)
@@ -51,12 +49,6 @@ def expected_planes(x: Tensor) -> np.ndarray:
 
 
 # --- Golden vectors ---
-
-
-@pytest.fixture(scope="module")
-def coding() -> dict[str, Tensor]:
-    with np.load(CODING) as file:
-        return {name: torch.from_numpy(file[name]) for name in file.files}
 
 
 @pytest.mark.parametrize("name", ENCODERS)

@@ -66,15 +66,6 @@ def test_a_convolution_meets_the_nonzeros_of_every_window(
     assert counted.dense == conv(x).numel() * prod(kernel) * 2 // groups
 
 
-@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular", "zeros"])
-@pytest.mark.parametrize("padding", ["same", "valid", (1, 2)], ids=str)
-def test_other_paddings(padding: str | tuple, mode: Any) -> None:
-    conv = nn.Conv2d(2, 3, (2, 5), padding=padding, padding_mode=mode, bias=False)
-    with torch.no_grad():
-        conv.weight.fill_(1)
-        assert seen(conv, SPIKES[None]).used == int(conv(SPIKES[None]).sum())
-
-
 def test_time_and_batch_are_both_counted_in_one_or_three_dimensions_too() -> None:
     spikes = (torch.rand(3, 2, 4, 6, 6) < 0.3).float()
     spiking = layer.Conv2d(4, 5, 3, padding=1, step_mode="m")
