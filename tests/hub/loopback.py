@@ -14,7 +14,6 @@ import struct
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -54,8 +53,7 @@ def is_large(path: str) -> bool:
     return path.endswith((".safetensors", ".bin"))
 
 
-@dataclass(frozen=True)
-class Commit:
+class Commit(NamedTuple):
     """All files of a repository after one commit."""
 
     oid: str
@@ -63,27 +61,19 @@ class Commit:
     files: Mapping[str, bytes]
 
 
-@dataclass
 class Repository:
-    """A branch `main` and every commit ever made."""
+    """A branch `main` and every commit ever made, oldest first; the first one holds .gitattributes alone."""
 
-    name: str
-    private: bool = False
-    allowed: set[str] | None = None
-    history: list[Commit] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, name: str, private: bool = False) -> None:
+        self.name, self.private, self.owner = name, private, name.split("/")[-2]
+        self.allowed: set[str] | None = None
+        self.history: list[Commit] = []
         self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "initial commit")
-
-    @property
-    def owner(self) -> str:
-        return self.name.split("/")[-2]
 
     def commit(self, files: Mapping[str, bytes], title: str) -> Commit:
         listing = repr((self.name, len(self.history), sorted((path, sha256(data)) for path, data in files.items())))
-        made = Commit(hashlib.sha1(listing.encode()).hexdigest(), title, dict(files))
-        self.history.append(made)
-        return made
+        self.history.append(Commit(hashlib.sha1(listing.encode()).hexdigest(), title, dict(files)))
+        return self.history[-1]
 
     def at(self, revision: str) -> Commit:
         for commit in reversed(self.history):
@@ -92,23 +82,14 @@ class Repository:
         raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(NamedTuple):
     """A user's access token, whose role is 'read' or 'write'."""
 
     user: str
     role: str
 
     def may_write(self, repo: str) -> bool:
-        return self.role == "write" and repo.split("/")[-2] == self.user
-
-
-@dataclass
-class Fault:
-    kind: str
-    match: str
-    times: int
-    value: Any
+        return self == (repo.split("/")[-2], "write")
 
 
 class LoopbackHub:
@@ -128,7 +109,7 @@ class LoopbackHub:
         self.tokens: dict[str, Token] = {}
         self.requests: list[Request] = []
         self.downloads: list[str] = []
-        self._faults: list[Fault] = []
+        self.faults: list[list[Any]] = []
         handler = partial(_Handler, self)
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
         self.endpoint, self.storage = (f"http://127.0.0.1:{server.server_port}" for server in self._servers)
@@ -142,7 +123,6 @@ class LoopbackHub:
             server.server_close()
 
     def add_token(self, user: str, role: str = "write") -> str:
-        """A new token of a user."""
         secret = f"hf_{user}_{role}_{len(self.tokens)}"
         self.tokens[secret] = Token(user, role)
         return secret
@@ -154,12 +134,10 @@ class LoopbackHub:
             return repository.commit({**repository.at("main").files, **files}, "put").oid
 
     def files(self, repo: str, revision: str = "main") -> dict[str, bytes]:
-        """All files of a repository at a revision."""
         return dict(self.repositories[repo].at(revision).files)
 
     def commits(self, repo: str) -> list[Commit]:
-        """The history, oldest first; the first one holds .gitattributes alone."""
-        return list(self.repositories[repo].history)
+        return self.repositories[repo].history
 
     def gate(self, repo: str, *allowed: str) -> None:
         """Only these users and the owner may download from it."""
@@ -176,15 +154,15 @@ class LoopbackHub:
             match: part of what is disturbed.
             times: how often.
         """
-        self._faults.append(Fault(kind, match, times, value))
+        self.faults += [[kind, match, value]] * times
 
     def take(self, kind: str, text: str) -> Any:
-        """The value of the first pending fault that matches, which is then used once; None without one."""
+        """The value of the first pending fault that matches, which is then used up; None without one."""
         with self.lock:
-            for fault in self._faults:
-                if fault.kind == kind and fault.match in text and fault.times > 0:
-                    fault.times -= 1
-                    return fault.value
+            for fault in self.faults:
+                if fault[0] == kind and fault[1] in text:
+                    self.faults.remove(fault)
+                    return fault[2]
         return None
 
 
@@ -258,12 +236,12 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._repository("spaces/" * (kind == "spaces") + name, write=action in ("preupload", "commit"))
         commit = repository.at(revision or "main")
         if action == "tree":
-            return [{"type": "file", "path": path, **_entry(path, data)} for path, data in commit.files.items()]
+            return [_listed(path, data) for path, data in commit.files.items()]
         if action == "preupload":
             return {"files": [self._upload_mode(file["path"], commit) for file in json.loads(self.body)["files"]]}
         if action == "commit":
             return self._commit(repository)
-        siblings = [{"rfilename": path} | _sibling(path, data) for path, data in sorted(commit.files.items())]
+        siblings = [_listed(path, data) for path, data in sorted(commit.files.items())]
         about = {"id": name, "sha": commit.oid, "private": repository.private, "siblings": siblings, "tags": []}
         return about | (self.hub.take("index", name) or {})
 
@@ -392,16 +370,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
 
-def _sibling(path: str, data: bytes) -> dict[str, Any]:
-    """A file as the index lists it."""
-    lfs = {"lfs": {"sha256": sha256(data), "size": len(data), "pointerSize": 130}} if is_large(path) else {}
-    return {"size": len(data), "blobId": git_hash(data), **lfs}
-
-
-def _entry(path: str, data: bytes) -> dict[str, Any]:
-    """A file as the tree lists it."""
-    listed: dict[str, Any] = {"oid": git_hash(data), "size": len(data)}
-    return listed | ({"lfs": {"oid": sha256(data), "size": len(data), "pointerSize": 130}} if is_large(path) else {})
+def _listed(path: str, data: bytes) -> dict[str, Any]:
+    """A file as the index and the tree list it."""
+    listed: dict[str, Any] = {"rfilename": path, "path": path, "type": "file", "size": len(data)}
+    listed["blobId"] = listed["oid"] = git_hash(data)
+    lfs = {"sha256": sha256(data), "oid": sha256(data), "size": len(data), "pointerSize": 130}
+    return listed | ({"lfs": lfs} if is_large(path) else {})
 
 
 @contextmanager
@@ -409,9 +383,3 @@ def black_hole() -> Iterator[str]:
     """The endpoint of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-
-
-def refusing() -> str:
-    """An endpoint at which no server listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return f"http://127.0.0.1:{listening.getsockname()[1]}"

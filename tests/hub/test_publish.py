@@ -88,7 +88,7 @@ def test_whatever_breaks_the_next_call_finishes_it(
         send(hub, token)
     files = hub.files(REPO).keys()
     assert files in ({".gitattributes"}, {".gitattributes", "elsewhere.txt"}, {".gitattributes", *FOLDER.files})
-    hub._faults.clear()
+    hub.faults.clear()
     published, _ = send(hub, token)
     assert hub.files(REPO)["model.safetensors"] == tiny()[1]
     assert published.revision == hub.commits(REPO)[-1].oid

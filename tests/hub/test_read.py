@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
-from tests.hub.loopback import LoopbackHub, black_hole, refusing
+from tests.hub.loopback import LoopbackHub, black_hole
 from zoo.catalog import read_catalog
 from zoo.errors import HubError, MissingPluginError, UnpinnedWarning, WeightError
 from zoo.hub.read import Hub
@@ -227,7 +227,7 @@ def test_a_server_that_never_answers_is_given_up(hub: LoopbackHub) -> None:
 def test_a_server_in_trouble_and_one_that_is_not_there(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     hub.add_fault("fail", 503, "/api/", times=100)
-    for endpoint in (hub.endpoint, refusing(), "nowhere", "http://[", "http://127.0.0.1:99999"):
+    for endpoint in (hub.endpoint, "http://127.0.0.1:1", "nowhere", "http://[", "http://127.0.0.1:99999"):
         with pytest.raises(HubError, match=REPO):
             zoo.create_model(NOWHERE, endpoint=endpoint)
 
