@@ -66,7 +66,6 @@ class Repository:
 
     def __init__(self, name: str, private: bool = False) -> None:
         self.name, self.private, self.owner = name, private, name.split("/")[-2]
-        self.allowed: set[str] | None = None
         self.history: list[Commit] = []
         self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "initial commit")
 
@@ -138,10 +137,6 @@ class LoopbackHub:
 
     def commits(self, repo: str) -> list[Commit]:
         return self.repositories[repo].history
-
-    def gate(self, repo: str, *allowed: str) -> None:
-        """Only these users and the owner may download from it."""
-        self.repositories[repo].allowed = set(allowed)
 
     def add_fault(self, kind: str, value: Any = 0, match: str = "", times: int = 1) -> None:
         """Disturb the next requests whose URL, or 'namespace/name/path', holds `match`.
@@ -277,19 +272,15 @@ class _Handler(BaseHTTPRequestHandler):
         return {"errors": [], "warnings": []}
 
     def _upload_mode(self, path: str, commit: Commit) -> dict[str, Any]:
-        answer = {"path": path, "uploadMode": "lfs" if is_large(path) else "regular", "shouldIgnore": False}
-        if path in commit.files:
-            data = commit.files[path]
-            answer["oid"] = sha256(data) if is_large(path) else git_hash(data)
-        return answer
+        large = is_large(path)
+        held = {"oid": (sha256 if large else git_hash)(commit.files[path])} if path in commit.files else {}
+        return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, **held}
 
     def _batch(self) -> Any:
-        objects = []
-        for wanted in json.loads(self.body)["objects"]:
-            answer = {"oid": wanted["oid"], "size": wanted["size"], "authenticated": True}
+        objects = json.loads(self.body)["objects"]
+        for wanted in objects:
             if wanted["oid"] not in self.hub.objects:
-                answer["actions"] = {"upload": {"href": f"{self.hub.storage}/storage/{wanted['oid']}", "header": {}}}
-            objects.append(answer)
+                wanted["actions"] = {"upload": {"href": f"{self.hub.storage}/storage/{wanted['oid']}", "header": {}}}
         return {"transfer": "basic", "objects": objects}
 
     def _commit(self, repository: Repository) -> Any:
@@ -320,10 +311,6 @@ class _Handler(BaseHTTPRequestHandler):
         repo, _, rest = self.path_asked.strip("/").partition("/resolve/")
         revision, _, path = rest.partition("/")
         repository = self._repository(repo)
-        if repository.allowed is not None and (
-            self.token is None or self.token.user not in repository.allowed | {repository.owner}
-        ):
-            raise RefusedError(403 if self.token else 401, f"Access to model {repo} is restricted", "GatedRepo")
         commit = repository.at(revision)
         if path not in commit.files:
             raise RefusedError(404, "Entry not found", "EntryNotFound")

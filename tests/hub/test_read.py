@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_nothing(hub: LoopbackHub, pinned: str, tmp_path: Pat
     zoo.model_info(pinned)
     before = files_below(tmp_path / "hf_home")
     outcome = in_process(lambda: zoo.create_model(pinned), {resource.RLIMIT_FSIZE: 5000})
-    assert outcome.error == "HubError"
+    assert outcome.startswith("HubError")
     assert files_below(tmp_path / "hf_home") == before
 
 
@@ -201,7 +201,6 @@ def test_any_answer_is_an_error_of_the_zoo(hub: LoopbackHub, answer: bytes) -> N
         (f"{REPO}@{'a' * 40}", "Revision Not Found"),
         ("alice/secret", "hf auth login"),
         ("alice/half", r"model\.safetensors: no such file"),
-        ("alice/gated", "gated.*hf auth login"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::zoo.errors.UnpinnedWarning")
@@ -210,12 +209,8 @@ def test_a_repository_that_the_hub_does_not_have_or_give(
 ) -> None:
     hub.put("alice/secret", tiny_files(), private=True)
     hub.put("alice/half", {"config.json": tiny_files()["config.json"]})
-    hub.put("alice/gated", tiny_files())
-    hub.gate("alice/gated", "carol")
     with pytest.raises(HubError, match=words):
         zoo.create_model(f"hf-hub:{reference}")
-    if reference == "alice/gated":
-        assert is_tiny(zoo.create_model("hf-hub:alice/gated", token=hub.add_token("carol", "read")))
 
 
 @pytest.mark.slow

@@ -106,14 +106,14 @@ def test_absurd_values_are_refused_before_anything_is_allocated(
     (folder / "config.json").write_bytes(changed_config(change))
     limits = {resource.RLIMIT_AS: address_space() + ROOM}
     outcome = in_process(lambda: zoo.create_model(f"local-dir:{folder}", pretrained), limits)
-    assert outcome.error in ("WeightError", "ModelNameError"), outcome
-    assert len(outcome.message) < 5_000
+    assert outcome.startswith(("WeightError", "ModelNameError"))
+    assert len(outcome) < 5_000
 
 
 def test_the_measure_sees_what_is_allocated() -> None:
     name = "has8_resnet_b1024_m2_d3_ste_bpd"
     outcome = in_process(lambda: zoo.create_model(name), {resource.RLIMIT_AS: address_space() + ROOM})
-    assert outcome.error in ("RuntimeError", "MemoryError")
+    assert outcome.startswith(("RuntimeError", "MemoryError"))
 
 
 def only(section: object) -> bytes:
