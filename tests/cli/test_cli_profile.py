@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.cli.commands import TINY, in_terminal, objects, run
+from tests.cli.commands import TINY, objects, run
 
 
 @pytest.fixture
@@ -80,14 +79,6 @@ def test_a_folder_of_a_run(photos: Path, stored: Callable[..., Path]) -> None:
     (cost,) = objects(result)
     assert (cost["name"], cost["weights"], cost["num_classes"]) == (f"{TINY}.scratch", "weights scratch", 10)
     assert (cost["image_size"], cost["activity"]["images"]) == (32, 1)
-
-
-@pytest.mark.slow
-def test_a_progress_bar_is_shown_in_a_terminal_alone(photos: Path) -> None:
-    command = [sys.executable, "-m", "zoo", "profile", TINY, "--data", str(photos), "--image-size", "8"]
-    text, _ = in_terminal(command)
-    assert "counting" in text
-    assert "µJ" in text
 
 
 def test_a_file_that_is_no_image_is_named(photos: Path) -> None:
