@@ -24,13 +24,12 @@ def encoded(bright: bool, seed: int, size: tuple[int, int] = (16, 16), kind: str
 def packed(path: Path, count: int = 24, damaged: Collection[int] = (), **changes: np.ndarray) -> Path:
     """JPEGs of two kinds, dark and bright in turn, packed as CIFAR-10 is; `changes` replaces arrays."""
     files = [b"no image" if i in damaged else encoded(bool(i % 2), i) for i in range(count)]
-    arrays = {
-        "jpeg": np.frombuffer(b"".join(files), np.uint8),
-        "offsets": np.cumsum([0, *map(len, files)]),
-        "labels": np.arange(count) % 2,
-        "classes": np.array(["dark", "bright"]),
-    }
-    np.savez(path, allow_pickle=True, **(arrays | changes))
+    return _packed_files(path, files, **({"labels": np.arange(count) % 2, "classes": ["dark", "bright"]} | changes))
+
+
+def _packed_files(path: Path, files: list[bytes], **arrays: Any) -> Path:
+    encoded = {"jpeg": np.frombuffer(b"".join(files), np.uint8), "offsets": np.cumsum([0, *map(len, files)])}
+    np.savez(path, allow_pickle=True, **(encoded | arrays))
     return path
 
 
@@ -81,14 +80,7 @@ def tar(source: Path, out: Path) -> Path:
 def npz_of_files(source: Path, out: Path) -> Path:
     """The files of a folder, encoded as they are, in an .npz."""
     contents, labels, _, classes = files_of(source)
-    np.savez(
-        out,
-        jpeg=np.frombuffer(b"".join(contents), np.uint8),
-        offsets=np.cumsum([0, *map(len, contents)]),
-        labels=np.array(labels),
-        classes=np.array(classes),
-    )
-    return out
+    return _packed_files(out, contents, labels=labels, classes=classes)
 
 
 def arrays(source: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[str]]:

@@ -19,7 +19,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import ChainDataset, DataLoader, Dataset
 from typer.testing import CliRunner
 
 from tests.data.made_data import arrays, encoded, folder, npz_of_files, packed, parquet, tar
@@ -182,35 +182,23 @@ def test_a_file_that_was_cut_is_an_error(form: str, share: float, pets: Path, tm
         load_data(file)
 
 
-def _made(kind: str, path: Path) -> None:
-    pixels = np.random.default_rng(3).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    image = Image.fromarray(pixels)
-    match kind:
-        case "deep":
-            Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(path, "PNG")
-        case "cmyk":
-            image.convert("CMYK").save(path, "JPEG")
-        case "animated":
-            image.save(path, "GIF", save_all=True, append_images=[image.rotate(90)])
-        case "pipe":
-            os.mkfifo(path)
-        case "gone":
-            path.symlink_to("nowhere.jpg")
-        case _:
-            bad = {"empty": b"", "bomb": b"P5 40000 40000 255\n", "cut": encoded(False, 1)[:-99], "noise": b"\x89PNG"}
-            path.write_bytes(bad[kind])
+ODD: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.touch(),
+    "pipe": os.mkfifo,
+    "gone": lambda path: path.symlink_to("nowhere.jpg"),
+    "bomb": lambda path: path.write_bytes(b"P5 40000 40000 255\n"),
+}
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("memory", [2**31, 0])
-@pytest.mark.parametrize("kind", ["deep", "cmyk", "animated", "empty", "pipe", "gone", "bomb", "cut", "noise"])
-def test_every_file_is_read_or_counted(kind: str, memory: int, tmp_path: Path) -> None:
-    source, sound = folder(tmp_path / "all", {"a": 2, "b": 2}), kind in ("deep", "cmyk", "animated")
-    _made(kind, source / "a" / "odd.jpg")
+@pytest.mark.parametrize("kind", ODD)
+def test_every_odd_file_is_counted(kind: str, memory: int, tmp_path: Path) -> None:
+    source = folder(tmp_path / "all", {"a": 2, "b": 2})
+    ODD[kind](source / "a" / "odd.jpg")
     split = load_split(source, "val", DataOptions(image_size=16, in_memory_bytes=memory))
-    pixels, _ = split.read(torch.arange(len(split)))
-    assert (len(pixels), len(split.damaged)) == (4 + sound, 1 - sound)
-    assert all(name.startswith("a/odd.jpg ") for name in split.damaged.values())
+    assert len(split.read(torch.arange(len(split)))[0]) == 4
+    assert [name[:10] for name in split.damaged.values()] == ["a/odd.jpg "]
 
 
 def test_files_that_vanish_while_they_are_read_are_counted(tmp_path: Path) -> None:
@@ -350,7 +338,6 @@ def test_arrays_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, A
 @pytest.mark.parametrize(
     "changes",
     [
-        {"labels": np.arange(23) % 2},
         {"offsets": np.zeros(25, int)},
         {"offsets": np.arange(25)[::-1]},
         {"offsets": np.array([0, *[-(2**63)] * 23, 2**63 - 1])},
@@ -386,10 +373,8 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> N
 class Pairs(Dataset[tuple[Any, Any]]):
     """Items of any kind."""
 
-    def __init__(self, *items: Any, classes: Any = None) -> None:
+    def __init__(self, *items: Any) -> None:
         self.items = items
-        if classes is not None:
-            self.classes = classes
 
     def __len__(self) -> int:
         return len(self.items)
@@ -398,17 +383,12 @@ class Pairs(Dataset[tuple[Any, Any]]):
         return self.items[row]
 
 
-class Endless(IterableDataset[Any]):
-    """Items without an end."""
-
-    def __iter__(self) -> Any:
-        return iter(IMAGES)
-
-
 def test_torch_data_sets_are_read_by_their_classes() -> None:
     kinds = (Image.fromarray, lambda pixels: pixels, lambda pixels: torch.from_numpy(pixels).permute(2, 0, 1))
     items = [(kinds[row % 3](IMAGES[row]), torch.tensor(row % 2)) for row in range(6)]
-    data = load_split({"train": Pairs(*items, classes=["cat", "dog"]), "val": (IMAGES, LABELS)}, "train")
+    pairs = Pairs(*items)
+    pairs.classes = ["cat", "dog"]  # type: ignore[attr-defined]  # as torchvision's have
+    data = load_split({"train": pairs, "val": (IMAGES, LABELS)}, "train")
     assert data.classes == ("cat", "dog")
     assert np.array_equal(data.read(torch.arange(6))[0].permute(0, 2, 3, 1).numpy(), IMAGES)
     again = open_arrays(IMAGES, LABELS, ("cat", "dog"))
@@ -417,14 +397,7 @@ def test_torch_data_sets_are_read_by_their_classes() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [
-        3,
-        (IMAGES.tolist(), LABELS),
-        Pairs((IMAGES[0] / 255, 0)),
-        Pairs((IMAGES[0], "cat")),
-        Pairs((None, 0)),
-        Endless(),
-    ],
+    [3, (IMAGES.tolist(), LABELS), Pairs((IMAGES[0] / 255, 0)), Pairs((IMAGES[0], "cat")), ChainDataset([])],
 )
 def test_other_python_objects_are_refused(data: Any) -> None:
     with pytest.raises(InputError):

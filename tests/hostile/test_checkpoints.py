@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
+from tests.data.made_data import folder
 from zoo.errors import InputError, WeightError
 from zoo.training import Observer, train
 from zoo.training.loop import read_checkpoint
@@ -35,15 +34,9 @@ class Cut(Observer):
             raise PowerCut
 
 
-def photos(folder: Path) -> Path:
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 2)):
-        for kind in ("cat", "dog"):
-            (folder / split / kind).mkdir(parents=True, exist_ok=True)
-            for number in range(count):
-                pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(folder / split / kind / f"{number}.bmp")
-    return folder
+def photos(path: Path) -> Path:
+    folder(path / "train", {"cat": 6, "dog": 6})
+    return folder(path / "val", {"cat": 2, "dog": 2}).parent
 
 
 def resume(data: Path, out: Path, **more: Any) -> Any:
@@ -145,12 +138,12 @@ def test_the_state_of_every_optimizer_is_restored(data: Path, tmp_path: Path, op
     assert resumed.weight.sha256 == whole.weight.sha256
 
 
-@pytest.mark.parametrize("file", ["train/cat/3.bmp", "val/dog/1.bmp"])
+@pytest.mark.parametrize("file", ["train/cat/00003.jpg", "val/dog/00001.jpg"])
 def test_a_changed_pixel_is_noticed(stopped: Path, copied: Path, tmp_path: Path, file: str) -> None:
     data = photos(tmp_path / "data")
     path = data / file
     content = bytearray(path.read_bytes())
-    content[-7] ^= 255
+    content[-9] ^= 1
     times = path.stat().st_mtime_ns
     path.write_bytes(content)
     os.utime(path, ns=(times, times))

@@ -13,12 +13,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import zoo
-from tests.hostile.made_hostile import CONTROL, TEXTS, tiny, write_folder
+from tests.hub.hub_weights import changed_config, tiny, tiny_files
 from zoo import catalog
 from zoo.cli import app
 from zoo.errors import printable
 
-HOSTILE = "a" + "".join(CONTROL) + "z[red]"
+HOSTILE = (
+    "a\x1b[2J\x1b]0;title\x07\x9b31m\x85\x00\x08\x7f\r\n\t\u202e\u2066\u200f\u2028\u2029\ufeff\u00ad\U000e0041z[red]"
+)
+TEXTS = ("license", "dataset", "dataset_license", "dataset_attribution", "dataset_note", "recipe", "limits")
 LABELS = [HOSTILE, "\u202etxt.exe", "plain"]
 
 
@@ -40,9 +43,12 @@ def test_words_of_any_language_stay_as_they_are() -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
     """A weight whose every text is hostile, as a folder; its path."""
-    texts = dict.fromkeys(TEXTS, HOSTILE)
-    write_folder(tmp_path / "run", **texts, labels=LABELS, providers={"has8-zoo": HOSTILE})
-    return str(tmp_path / "run")
+    texts = dict.fromkeys(TEXTS, HOSTILE) | {"labels": LABELS, "providers": {"has8-zoo": HOSTILE}}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name, content in tiny_files(config=changed_config(lambda weight: weight.update(texts))).items():
+        (folder / name).write_bytes(content)
+    return str(folder)
 
 
 def output(*arguments: str, status: int = 0) -> str:

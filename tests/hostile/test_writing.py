@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import resource
 import secrets
 import shlex
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,15 +15,12 @@ import torch
 from PIL import Image
 
 import zoo
-from tests.hub.hub_weights import tiny_folder
+from tests.hub.hub_weights import Outcome, in_process, tiny_folder
 from zoo.errors import InputError
 from zoo.exporting import export_onnx
 from zoo.files import remove_parts, replace_bytes, replace_file
 from zoo.inference.show import save_picture
 from zoo.scaffold import draft
-
-LIMIT = 700
-"""Bytes of a file: less than any of these writes."""
 
 
 def picture(out: Path) -> None:
@@ -51,35 +45,18 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 FILES = ["show.png", pytest.param("model.onnx", marks=pytest.mark.slow)]
 
 
-def in_child(work: Callable[[], object]) -> tuple[str, str]:
-    """Class and text of what a process raises that can write no more than `LIMIT` bytes a file."""
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-
-    def run() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # an error then, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
-        try:
-            work()
-            theirs.send(("", ""))
-        except BaseException as error:
-            theirs.send((type(error).__name__, str(error)))
-        os._exit(0)
-
-    process = context.Process(target=run)
-    process.start()
-    told: tuple[str, str] = ours.recv()
-    process.join()
-    return told
+def on_a_full_disk(work: Callable[[], object]) -> Outcome:
+    """Run it where a file has at most 700 bytes, fewer than any of these writes."""
+    return in_process(work, {resource.RLIMIT_FSIZE: 700})
 
 
 @pytest.mark.parametrize("name", [*FILES, "published", "zoo-sparkle"])
 def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path) -> None:
     if name == "published":
         tiny_folder("hf-hub:alice/tiny")  # what it makes once is not what is tested
-    kind, message = in_child(lambda: WRITERS[name](tmp_path / name))
-    assert kind in ("InputError", "SaveError"), message
-    assert "cannot be written" in message
+    done = on_a_full_disk(lambda: WRITERS[name](tmp_path / name))
+    assert done.error in ("InputError", "SaveError"), done
+    assert "cannot be written" in done.message
     assert list(tmp_path.iterdir()) == []
 
 
@@ -87,7 +64,7 @@ def test_what_does_not_fit_is_told_and_nothing_remains(name: str, tmp_path: Path
 def test_what_was_there_before_is_still_there(name: str, tmp_path: Path) -> None:
     WRITERS[name](tmp_path / name)
     before = (tmp_path / name).read_bytes()
-    assert in_child(lambda: WRITERS[name](tmp_path / name))[0]
+    assert on_a_full_disk(lambda: WRITERS[name](tmp_path / name)).error
     assert (tmp_path / name).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
