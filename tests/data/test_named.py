@@ -17,7 +17,7 @@ import pytest
 import torch
 from torchvision.datasets import CIFAR10, CIFAR100, imagenet
 
-from tests.data.made_data import encoded
+from tests.data.made_data import folder
 from zoo.data import DataOptions, dataset_names, libraries, load_data, load_split
 from zoo.errors import InputError
 
@@ -89,19 +89,13 @@ def test_cifar_is_read_from_files_or_their_archive_and_never_if_altered(
 def test_caltech_is_divided_and_its_gaps_are_an_error(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, _ = libraries.CALTECH[name]
-    pattern = "image_{number:04d}.jpg" if name == "caltech101" else "{label:03d}_{number:04d}.jpg"
+    below, _ = libraries.CALTECH[name]
     names = ["Faces", "airplanes"] if name == "caltech101" else ["001.ak47", "002.bat"]
-    for label, category in enumerate(names, 1):
-        for number in range(1, 6):
-            file = pattern.format(label=label, number=number)
-            write(tmp_path, {f"{folder}/{category}/{file}": encoded(label == 1, number, (20, 16))})
-    if name == "caltech101":
-        write(tmp_path, {f"{folder}/BACKGROUND_Google/image_0001.jpg": b"no class"})
-    monkeypatch.setitem(libraries.CALTECH, name, (folder, 10))
+    folder(tmp_path / below, dict.fromkeys(names, 5) | ({"BACKGROUND_Google": 1} if name == "caltech101" else {}))
+    monkeypatch.setitem(libraries.CALTECH, name, (below, 10))
     data = load_data(name, DataOptions(root=tmp_path, image_size=16))
     assert (data.train.classes, len(data.train), len(data.val)) == (tuple(names), 8, 2)
-    monkeypatch.setitem(libraries.CALTECH, name, (folder, 11))
+    monkeypatch.setitem(libraries.CALTECH, name, (below, 11))
     with pytest.raises(InputError, match=f"10 of the 11 images of {name}"):
         load_data(name, DataOptions(root=tmp_path))
     with pytest.raises(InputError, match=f"{name} below .* cannot be read"):
@@ -111,8 +105,7 @@ def test_caltech_is_divided_and_its_gaps_are_an_error(
 def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path) -> None:
     root = tmp_path / "imagenet"
     for split, count in (("train", 2), ("val", 1)):
-        for wnid in ("n01", "n02", "n03"):
-            write(root / split / wnid, {f"{i}.JPEG": encoded(wnid == "n01", i) for i in range(count)})
+        folder(root / split, dict.fromkeys(("n01", "n02", "n03"), count))
     with pytest.raises(InputError, match=r"imagenet below .* cannot be read"):
         load_data("imagenet", DataOptions(root=tmp_path))
     names = {"n01": ("crane", "bird"), "n02": ("cat",), "n03": ("crane", "bird")}

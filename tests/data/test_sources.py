@@ -19,7 +19,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from torch.utils.data import ChainDataset, DataLoader, Dataset
+from torch.utils.data import ChainDataset, DataLoader, StackDataset
 from typer.testing import CliRunner
 
 from tests.data.made_data import arrays, encoded, folder, npz_of_files, packed, parquet, tar
@@ -370,23 +370,9 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> N
         assert re.fullmatch(r".*damaged\.npz.*", str(error))  # noqa: PT017
 
 
-class Pairs(Dataset[tuple[Any, Any]]):
-    """Items of any kind."""
-
-    def __init__(self, *items: Any) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, row: int) -> Any:
-        return self.items[row]
-
-
 def test_torch_data_sets_are_read_by_their_classes() -> None:
     kinds = (Image.fromarray, lambda pixels: pixels, lambda pixels: torch.from_numpy(pixels).permute(2, 0, 1))
-    items = [(kinds[row % 3](IMAGES[row]), torch.tensor(row % 2)) for row in range(6)]
-    pairs = Pairs(*items)
+    pairs = StackDataset([kinds[row % 3](IMAGES[row]) for row in range(6)], torch.from_numpy(LABELS))
     pairs.classes = ["cat", "dog"]  # type: ignore[attr-defined]  # as torchvision's have
     data = load_split({"train": pairs, "val": (IMAGES, LABELS)}, "train")
     assert data.classes == ("cat", "dog")
@@ -397,7 +383,13 @@ def test_torch_data_sets_are_read_by_their_classes() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [3, (IMAGES.tolist(), LABELS), Pairs((IMAGES[0] / 255, 0)), Pairs((IMAGES[0], "cat")), ChainDataset([])],
+    [
+        3,
+        (IMAGES.tolist(), LABELS),
+        StackDataset(IMAGES / 255, LABELS),
+        StackDataset(IMAGES, ["a"] * 6),
+        ChainDataset([]),
+    ],
 )
 def test_other_python_objects_are_refused(data: Any) -> None:
     with pytest.raises(InputError):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.benchmarks.noise import write_noise
+from tests.data.made_data import packed
 from zoo.catalog import default_catalog
 from zoo.cli import app
 from zoo.registry import parse_name
@@ -61,6 +64,9 @@ def test_a_network_without_weights_says_so_and_replaces_a_file_by_force(tmp_path
         ((SMALL, "--out", "{}/model.onnx", "--image-size", "2"), "too small"),
         ((SMALL,), "--out"),
         ((SMALL, "--out", "{}/model.onnx", "--format", "tflite"), "tflite"),
+        ((BUNDLED, "--out", "{}/model.onnx", "--quantize", "int8"), "go together"),
+        ((BUNDLED, "--out", "{}/model.onnx", "--data", "{}"), "go together"),
+        ((SMALL, "--out", "{}/model.onnx", "--quantize", "int8", "--data", "{}"), "untrained"),
         ((SMALL, "--out", "{}/model.onnx", "--block", "stem"), "for --format nir"),
         ((SPIKING, "--out", "{}/blocks", "--format", "nir", "--batch", "2"), "are for ONNX"),
     ],
@@ -82,3 +88,31 @@ def test_without_its_plugin_an_option_names_it(tmp_path: Path, monkeypatch: pyte
     assert result.exit_code == 2
     assert "install it with: pip install" in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+# 8-bit integers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_layers_are_in_integers_and_agree_with_those_in_float32(tmp_path: Path) -> None:
+    data, out = write_noise(tmp_path / "noise.npz", BUNDLED, 100), tmp_path / "small.onnx"
+    result = run(BUNDLED, "--out", out, "--batch", "dynamic", "--quantize", "int8", "--data", data, "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)["quantized"]
+    assert told["size"] == out.stat().st_size < 0.6 * told["float_size"]
+    assert abs(told["top1"] - told["float_top1"]) <= 15
+    assert told["images"] + told["calibration_images"] > 80
+    made = onnx.load(out)
+    shapes = [each for each in made.graph.initializer if len(each.dims) == 4]
+    assert {onnx.helper.tensor_dtype_to_np_dtype(each.data_type) for each in shapes} == {np.dtype(np.int8)}
+    about = metadata(out)
+    assert about["zoo.quantized"] == "int8"
+    assert about["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
+
+
+@pytest.mark.slow
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    data, out = packed(tmp_path / "kinds.npz", 20), tmp_path / "model.onnx"
+    result = run(BUNDLED, "--out", out, "--quantize", "int8", "--data", data)
+    assert "other classes" in " ".join(result.output.split())
+    assert not out.exists()
