@@ -115,6 +115,7 @@ def build(
     drop_rate: float = 0.0,
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
+    feature_cls: str = "getter",
     **options: Any,
 ) -> nn.Module:
     """Build a network of the zoo as timm does, or its feature maps alone.
@@ -132,6 +133,7 @@ def build(
         drop_rate: 0; there is no dropout.
         features_only: return a module that gives the feature maps (N, C_i, H_i, W_i) of some levels.
         out_indices: these levels, as for `forward_intermediates`; None for all.
+        feature_cls: 'getter' alone; timm's other ways would return (T, N, …) of spiking layers.
         **options: `device`, `dtype`, and those of the family, such as `timesteps` of `sew`.
 
     Raises:
@@ -141,6 +143,8 @@ def build(
     """
     if drop_rate:
         raise OptionError(f"{variant} has no dropout; drop_rate must be 0, not {drop_rate!r}")
+    if feature_cls != "getter":
+        raise OptionError(f"feature_cls={feature_cls!r} is not available; valid: 'getter'")
     cfg: PretrainedCfg = resolve_pretrained_cfg(variant, pretrained_cfg, pretrained_cfg_overlay)
     classes = cfg.num_classes if num_classes is None else num_classes
     channels = cfg.input_size[0] if in_chans is None else in_chans
@@ -155,8 +159,7 @@ def build(
     pool_size = None if any(side % reduction for side in sides) else tuple(side // reduction for side in sides)
     features: dict[str, Any] = {}
     if features_only:
-        # timm's other ways would return (T, N, …) of spiking layers.
-        features = {"features_only": True, "out_indices": tuple(model.levels(out_indices)), "feature_cls": "getter"}
+        features = {"features_only": True, "out_indices": tuple(model.levels(out_indices)), "feature_cls": feature_cls}
     return build_model_with_cfg(
         lambda **_: model,
         variant,
