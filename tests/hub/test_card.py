@@ -74,7 +74,14 @@ def test_a_claim_follows_the_record(changed: dict[str, Any], words: str) -> None
 
 
 @pytest.mark.parametrize(
-    "other", [{"dataset": "Pets"}, {"labels": ("cat", "dog")}, {"in_chans": 1}, {"preprocessing": {"size": 64}}]
+    "other",
+    [
+        {"dataset": "Pets"},
+        {"labels": ("cat", "dog")},
+        {"in_chans": 1},
+        {"preprocessing": {"size": 64}},
+        {"control": "ann_resnet_b8_m2_d4.elsewhere"},
+    ],
 )
 def test_no_control_that_was_measured_on_something_else(other: dict[str, Any]) -> None:
     hybrid = default_catalog().weights["has8_resnet_b8_m2_d4_ste_bpd"][0].stored()

@@ -66,24 +66,18 @@ def foreign() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize(("nested", "zipped"), [(False, True), (True, False), (True, True)])
-def test_state_dicts_are_read(
-    prefix: str, nested: bool, zipped: bool, foreign: dict[str, Tensor], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("form", ["legacy", "nested", "nested legacy", "safetensors"])
+def test_state_dicts_are_read(prefix: str, form: str, foreign: dict[str, Tensor], tmp_path: Path) -> None:
     content: dict[str, Any] = {prefix + key: value for key, value in foreign.items()}
-    content = {"epoch": 3, "state_dict": content, "best": 0.5} if nested else content
-    torch.save(content, tmp_path / "x.pth", _use_new_zipfile_serialization=zipped)
-    state, _ = read_foreign(tmp_path / "x.pth")
-    assert list(state) == list(foreign)
-    assert all(torch.equal(state[key], foreign[key]) and not state[key].requires_grad for key in foreign)
-
-
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_safetensors_are_read(prefix: str, foreign: dict[str, Tensor], tmp_path: Path) -> None:
-    save_file({prefix + key: value.detach() for key, value in foreign.items()}, tmp_path / "x.safetensors")
-    state, _ = read_foreign(tmp_path / "x.safetensors")
+    file = tmp_path / "x.safetensors" if form == "safetensors" else tmp_path / "x.pth"
+    if form == "safetensors":
+        save_file({key: value.detach() for key, value in content.items()}, file)
+    else:
+        content = {"epoch": 3, "state_dict": content, "best": 0.5} if "nested" in form else content
+        torch.save(content, file, _use_new_zipfile_serialization="legacy" not in form)
+    state, _ = read_foreign(file)
     assert state.keys() == foreign.keys()
-    assert all(torch.equal(state[key], foreign[key]) for key in foreign)
+    assert all(torch.equal(state[key], foreign[key]) and not state[key].requires_grad for key in foreign)
 
 
 class _Trap:
@@ -133,10 +127,10 @@ def test_damaged_files_are_named(name: str, content: bytes, tmp_path: Path) -> N
         read_foreign(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["none.pt", ".", "x" * 300])
-def test_what_is_no_file_is_named(name: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightError, match="is not a file"):
-        read_foreign(tmp_path / name)
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    for name in ("none.pt", ".", "x" * 300):
+        with pytest.raises(WeightError, match="is not a file"):
+            read_foreign(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +186,6 @@ def test_an_empty_folder_is_filled_and_a_full_one_left_alone(
     assert (tmp_path / "out" / "model.safetensors").stat() == before
     with pytest.raises(SaveError, match="is a file"):
         convert("toy", tmp_path / "x.pt", tmp_path / "x.pt", registry=toys)
-    with pytest.raises(SaveError, match="cannot be written"):
-        convert("toy", tmp_path / "x.pt", tmp_path / "x.pt" / "below", registry=toys)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +201,10 @@ def test_what_a_converter_makes_must_be_the_model(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_converters_refusal_names_the_file(toys: Registry, tmp_path: Path) -> None:
+def test_wrong_names_and_options(toys: Registry, foreign: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "x.pt")
     with pytest.raises(WeightError, match=r"x\.pt cannot be converted by 'toy'"):
         convert("toy", tmp_path / "x.pt", tmp_path / "out", registry=toys)
-    assert not (tmp_path / "out").exists()
-
-
-def test_wrong_names_and_options(toys: Registry, foreign: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(foreign, tmp_path / "x.pt")
     with pytest.raises(UnknownComponentError, match="unknown converter 'tow'; did you mean 'toy'"):
         convert("tow", tmp_path / "x.pt", tmp_path / "out", registry=toys)

@@ -9,14 +9,11 @@ import torch
 
 import zoo
 from tests.data.made_data import packed
-from zoo.catalog import default_catalog
 from zoo.contracts.encoder import Encoder
 from zoo.data import DataSplits
 from zoo.errors import InputError
-from zoo.factory import OpenedModel, open_model
-from zoo.hub.publish import control_of
+from zoo.factory import open_model
 from zoo.inference.compare import compare_models
-from zoo.registry import parse_name
 from zoo.training import TrainingResult, load_data, train
 from zoo.training.hooks import scaled_surrogates
 from zoo.training.run import build
@@ -36,13 +33,9 @@ def control(data: DataSplits, tmp_path_factory: pytest.TempPathFactory) -> Train
     return train(CONTROL, data, changes=QUICK, out=tmp_path_factory.mktemp("runs") / "control")
 
 
-def _open(name: str) -> OpenedModel:
-    return open_model(name)
-
-
 def test_the_analog_branches_and_the_head_are_the_controls(control: TrainingResult) -> None:
-    begun = build(_open(HYBRID), control.weight.labels, 1, _open(control.reference))
-    taken, fresh = zoo.create_model(control.reference).state_dict(), build(_open(HYBRID), ("a", "b"), 1).model
+    begun = build(open_model(HYBRID), control.weight.labels, 1, open_model(control.reference))
+    taken, fresh = zoo.create_model(control.reference).state_dict(), build(open_model(HYBRID), ("a", "b"), 1).model
     state = begun.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in taken.items())
     own = {key: value for key, value in fresh.state_dict().items() if key not in taken}
@@ -56,7 +49,7 @@ def test_the_head_is_kept_for_the_same_classes_alone(
     control: TrainingResult, classes: tuple[str, ...], kept: bool
 ) -> None:
     before = zoo.create_model(control.reference).get_parameter("head.fc.weight")
-    after = build(_open(control.reference), classes, 1).model.get_parameter("head.fc.weight")
+    after = build(open_model(control.reference), classes, 1).model.get_parameter("head.fc.weight")
     assert torch.equal(before, after) == kept
 
 
@@ -67,7 +60,7 @@ def test_the_head_is_kept_for_the_same_classes_alone(
 def test_spikes_alone_take_all_layers_of_their_control(analog: str, spiking: str, tmp_path: Path) -> None:
     control = zoo.create_model(analog, num_classes=2)
     zoo.save(control, tmp_path / "control", labels=["a", "b"])
-    begun = build(_open(spiking), ("a", "b"), 1, _open(f"local-dir:{tmp_path / 'control'}"))
+    begun = build(open_model(spiking), ("a", "b"), 1, open_model(f"local-dir:{tmp_path / 'control'}"))
     assert begun.notes[0].startswith(f"starts from {analog}")
     state = begun.model.state_dict()
     for key, value in control.state_dict().items():
@@ -89,27 +82,17 @@ def test_the_record_names_the_control_and_comparison_takes_one_of_the_same_data(
     assert (tuned.weight.control, tuned.weight.started_from) == ("", result.weight.name)
 
 
-def test_a_card_shows_the_control_that_the_record_names_or_none() -> None:
-    named = default_catalog().weights["has8_resnet_b8_m2_d4_ste_bpd"][0].stored()
-    record = named.model_copy(update={"control": ""})
-    spec = parse_name(record.variant).tagged(record.tag)
-    shown = control_of(record, spec)
-    assert control_of(record.model_copy(update={"control": "ann_resnet_b8_m2_d4.elsewhere"}), spec) is None
-    if shown is not None:
-        assert control_of(record.model_copy(update={"control": shown.name}), spec) == shown
-
-
 @pytest.mark.parametrize("name", ["has8_resnet_b4_m2_d1_ste_bpd", "sew_resnet_b4_m2_d1_direct"])
 def test_a_control_of_another_network_is_refused(name: str, control: TrainingResult) -> None:
     with pytest.raises(InputError, match=f"not a control of {name}"):
-        build(_open(name), ("a", "b"), 1, _open(control.reference))
+        build(open_model(name), ("a", "b"), 1, open_model(control.reference))
 
 
 def test_only_a_weight_is_a_control_and_only_a_fresh_network_has_one(control: TrainingResult) -> None:
     with pytest.raises(InputError, match="no weight"):
-        build(_open(HYBRID), ("a", "b"), 1, _open(CONTROL))
+        build(open_model(HYBRID), ("a", "b"), 1, open_model(CONTROL))
     with pytest.raises(InputError, match="--control"):
-        build(_open(control.reference), ("a", "b"), 1, _open(control.reference))
+        build(open_model(control.reference), ("a", "b"), 1, open_model(control.reference))
 
 
 def _input_gradient(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -41,17 +41,8 @@ def seen_by(network: nn.Module) -> list[torch.Tensor]:
 def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None:
     """The mean over micro-batches, clipped, with the schedule's rate."""
     few, losses = limit_images(data, 8), Losses()
-    run = training(
-        few,
-        tmp_path,
-        accumulate=2,
-        observers=[losses],
-        optimizer="momentum",
-        momentum=0.0,
-        clip_norm=0.1,
-        warmup_epochs=0,
-        **STILL,
-    )
+    changes: dict[str, Any] = {"optimizer": "momentum", "momentum": 0.0, "clip_norm": 0.1, "warmup_epochs": 0, **STILL}
+    run = training(few, tmp_path, accumulate=2, observers=[losses], **changes)
     twin = zoo.create_model(NAME, num_classes=2).train()
     twin.load_state_dict(run.network.state_dict())
     decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
@@ -187,18 +178,13 @@ def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monke
 def test_augmenting_mirrors_and_moves_whole_images() -> None:
     x = torch.arange(2 * 3 * 6 * 6, dtype=torch.float32).reshape(2, 3, 6, 6) + 1
     assert torch.equal(augment(x, flip=False, max_shift=0, generator=torch.Generator()), x)
+    padded = [functional.pad(image, (1, 1, 1, 1)) for image in (x[:1], x[:1].flip(3))]
+    places = [(image, dy, dx) for image in (0, 1) for dy in range(3) for dx in range(3)]
+    valid = [padded[image][:, :, dy : dy + 6, dx : dx + 6] for image, dy, dx in places]
     seen = set()
     for seed in range(40):
         moved = augment(x[:1], flip=True, max_shift=1, generator=torch.Generator().manual_seed(seed))
-        padded = {mirrored: functional.pad(x[:1].flip(3) if mirrored else x[:1], (1, 1, 1, 1)) for mirrored in (0, 1)}
-        [place] = [
-            (mirrored, dy, dx)
-            for mirrored in (0, 1)
-            for dy in range(3)
-            for dx in range(3)
-            if torch.equal(moved, padded[mirrored][:, :, dy : dy + 6, dx : dx + 6])
-        ]
-        seen.add(place)
+        seen.add([torch.equal(moved, each) for each in valid].index(True))
     assert len(seen) > 10
 
 
@@ -228,17 +214,14 @@ def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> No
 # Refused and stopped --------------------------------------------------------------------------------------------------
 
 
-def test_batches_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:
+def test_batches_and_penalties_that_cannot_be(data: ImageSplit, tmp_path: Path) -> None:
     assert training(data, tmp_path, batch_size=64).plan.batch_size == 24  # all images are one step
+    with pytest.raises(InputError, match="spike_penalty"):
+        training(data, tmp_path, "ann_resnet_b2_m2_d1", spike_penalty=0.5).run_epoch()
     with pytest.raises(InputError, match="--batch-size 6"):
         training(data, tmp_path, accumulate=3)
     with pytest.raises(InputError, match="--batch-size 16"):
         training(data, tmp_path, accumulate=8)
-
-
-def test_a_penalty_needs_spikes(data: ImageSplit, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="spike_penalty"):
-        training(data, tmp_path, "ann_resnet_b2_m2_d1", spike_penalty=0.5).run_epoch()
 
 
 def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_path: Path) -> None:
@@ -253,23 +236,10 @@ def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_pat
     assert run.checkpoint.read_bytes() == good
 
 
-class GradientTimes(torch.autograd.Function):
-    """The same values; the gradient is multiplied."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, factor: float) -> torch.Tensor:
-        ctx.factor = factor
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradients[0] * ctx.factor, None
-
-
 def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path: Path) -> None:
     run = training(data, tmp_path)
     module = run.network.get_submodule("stages.1.0.analog")
-    module.register_forward_hook(lambda m, args, out: GradientTimes.apply(out, math.inf))
+    module.register_forward_hook(lambda m, args, out: out.register_hook(lambda gradient: gradient * math.inf) and None)
     before = states(run)
     with pytest.raises(DivergenceError, match=r"norm is nan; layer stages\.\S+: the gradient"):
         run.run_epoch()

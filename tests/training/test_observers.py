@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.commands import in_terminal
 from tests.data.made_data import packed
 from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
@@ -89,21 +88,8 @@ def test_train_names_the_extra(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_progress_is_a_live_line_in_a_terminal(tmp_path: Path) -> None:
     arguments = ["--data", str(packed(tmp_path / "one.npz", 40)), "--out", str(tmp_path / "run"), "--epochs", "2"]
-    ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "zoo", "train", NAME, *arguments, "--batch-size", "8", "--precision", "no"]
-    with subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b"".join(iter(lambda: _read(ours), b"")).decode()
-    os.close(ours)
-    assert process.returncode == 0, shown
+    shown, _ = in_terminal(command, columns=80)
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
     assert re.search(r"training .* [4-8]/8 ", text)
     assert "epoch 2/2  loss" in text
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:
-        return b""

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from timm.scheduler.scheduler import Scheduler
 
 import zoo
@@ -75,15 +74,6 @@ def test_paper_imagenet_warms_up_and_anneals_once_from_the_full_rate() -> None:
     assert rates[-1] == pytest.approx(0, abs=1e-12)
 
 
-def test_a_recipe_has_a_reason_beside_every_number() -> None:
-    assert set(recipe_names()) >= {"bundled", "modern", "paper-imagenet", "paper-small"}
-    for name in recipe_names():
-        text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
-        for key in yaml.safe_load(text):
-            (line,) = [line for line in text.splitlines() if line.startswith(f"{key}:")]
-            assert len(line.partition("#")[2]) > 5, f"{name}: {key}"
-
-
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
     data = load_split(packed(tmp_path / "train.npz", 8), "train")
@@ -133,17 +123,11 @@ def test_a_wrong_setting_is_named(name: str, changes: dict[str, Any], said: str)
         load_recipe(name, changes)
 
 
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"optimizer": "adamv"}, "adamv not found"),
-        ({"optimizer": "sgd", "momentum": 0}, "Nesterov"),
-    ],
-)
-def test_an_optimizer_that_timm_does_not_build_is_named(changes: dict[str, Any], said: str) -> None:
+def test_an_optimizer_that_timm_does_not_build_is_named() -> None:
     model = zoo.create_model(NAME, num_classes=2)
-    with pytest.raises(CatalogError, match=said):
-        build_optimizer(model, load_recipe("modern", changes))
+    for changes, said in (({"optimizer": "adamv"}, "not found"), ({"optimizer": "sgd", "momentum": 0}, "Nesterov")):
+        with pytest.raises(CatalogError, match=said):
+            build_optimizer(model, load_recipe("modern", changes))
 
 
 def test_settings_reach_the_optimizer_and_the_schedule() -> None:

@@ -24,11 +24,10 @@ def arguments(data: Path, out: Path, *more: str, epochs: int) -> list[str]:
     return ["train", "has8_resnet_b2_m2_d1_ste_bpd", "--data", str(data), "--out", str(out), *settings, *more]
 
 
-def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
+def _main(given: list[str], log: str) -> None:
     with open(log, "wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored if a script runs the tests in the background
     torch.set_num_threads(1)
     sys.argv = ["zoo", *given]
@@ -40,10 +39,10 @@ def _main(given: list[str], log: str, environment: dict[str, str]) -> None:
 class TrainProcess:
     """One process of the command; what it printed is in a file."""
 
-    def __init__(self, given: list[str], log: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(self, given: list[str], log: Path) -> None:
         self._log = log
         log.write_bytes(b"")
-        self._process: ForkServerProcess = _SERVER.Process(target=_main, args=(given, str(log), environment or {}))
+        self._process: ForkServerProcess = _SERVER.Process(target=_main, args=(given, str(log)))
         self._process.start()
 
     @property
