@@ -85,22 +85,6 @@ def test_every_subject_makes_a_step(subject: str, training: bool) -> None:
     assert (not norms) is (subject == "ours fused")
 
 
-SECONDS = {"floor": 2.0, "floor channels_last": 1.0, "ours ste": 1.3, "ours fourier": 1.2, "plain ste": 2.6}
-SECONDS |= {"plain fourier": 3.0}
-
-
-def test_ratios_are_to_the_faster_layout_and_inference_is_judged_by_the_fused_network() -> None:
-    found = speed.ratios_of(SECONDS | {"ours fused ste": 1.2, "ours fused fourier": 1.4}, training=False)
-    assert found["ste"] == {"over_floor": 1.3, "fused_over_floor": 1.2, "speedup": pytest.approx(2.6 / 1.2)}
-    assert found["fourier"]["speedup"] == pytest.approx(2.5)
-    about = {"model": "resnet_b32_m2_d4", "size": 32, "batch": 64, "dtype": "float32"}
-    row = about | {"training": False, "ratios": {"1": found, "2": found}}
-    assert [missed.split(",")[0] for missed in speed.misses(row)] == [f"{speed.label(row)} fourier"] * 2
-    training = speed.ratios_of(SECONDS, training=True)
-    row |= {"training": True, "ratios": {"1": training}, "seconds": {"1": SECONDS}, "memory_over_plain": 0.4}
-    assert speed.cells(row)[1:] == ["1300 / 1200", "1.30 / 1.20", "– / –", "2.00 / 2.50", "0.40"]
-
-
 @pytest.mark.slow
 def test_the_smallest_run_writes_its_rows(tmp_path: Path) -> None:
     arguments = ["--quick", "--no-memory", "--no-small", "--threads", "1", "--out", str(tmp_path)]

@@ -76,13 +76,9 @@ def test_epochs_take_every_image_in_another_order() -> None:
     assert torch.equal(orders[0], orders[2])
 
 
-def test_training_learns_and_is_reproducible(data: ImageSplit, tmp_path: Path) -> None:
-    finals = []
-    for number in range(2):
-        run = training(data, tmp_path / str(number), "ann_resnet_b2_m2_d1", epochs=8, max_shift=2)
-        finish(run)
-        finals.append(states(run))
-    assert_same(*finals)
+def test_training_learns(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path, "ann_resnet_b2_m2_d1", epochs=8, max_shift=2)
+    finish(run)
     assert run.rows[-1].train_loss < run.rows[0].train_loss
     assert (run.rows[-1].epoch, run.rows[-1].step) == (8, 24)
 
