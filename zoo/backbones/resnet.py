@@ -19,48 +19,34 @@ STEM_WIDTH = 64
 
 @final
 class AnalogStem(nn.Sequential):
-    """7×7 convolution, batch norm, ReLU, 3×3 max pooling: (N, C, H, W) → (N, 64, H/4, W/4)."""
+    """7×7 convolution, batch norm, ReLU, 3×3 max pooling: (N, C, H, W) → (N, width, H/4, W/4).
 
-    def __init__(self, in_chans: int) -> None:
+    A `small` one has a 3×3 convolution and no pooling: → (N, width, H, W).
+    """
+
+    def __init__(self, in_chans: int, width: int, small: bool) -> None:
         super().__init__()
-        self.conv = conv(in_chans, STEM_WIDTH, 7, stride=2)
-        self.bn = nn.BatchNorm2d(STEM_WIDTH)
+        self.conv = conv(in_chans, width, 3) if small else conv(in_chans, width, 7, stride=2)
+        self.bn = nn.BatchNorm2d(width)
         self.act = nn.ReLU(inplace=True)
-        self.pool = nn.MaxPool2d(3, stride=2, padding=1)
+        if not small:
+            self.pool = nn.MaxPool2d(3, stride=2, padding=1)
 
 
 @final
 class SpikingStem(nn.Sequential):
-    """7×7 convolution, batch norm, neuron, 3×3 average pooling: (T, N, C, H, W) → (T, N, 64, H/4, W/4)."""
+    """7×7 convolution, batch norm, neuron, 3×3 average pooling: (T, N, C, H, W) → (T, N, width, H/4, W/4).
 
-    def __init__(self, in_chans: int, neuron: NeuronFactory) -> None:
+    A `small` one has a 3×3 convolution and no pooling: → (T, N, width, H, W).
+    """
+
+    def __init__(self, in_chans: int, width: int, small: bool, neuron: NeuronFactory) -> None:
         super().__init__()
-        self.conv = spiking_conv(in_chans, STEM_WIDTH, 7, stride=2)
-        self.bn = spiking_norm(STEM_WIDTH)
-        self.act = neuron()
-        self.pool = spiking_avg_pool(3, stride=2, padding=1)
-
-
-@final
-class SmallAnalogStem(nn.Sequential):
-    """3×3 convolution, batch norm, ReLU: (N, C, H, W) → (N, width, H, W)."""
-
-    def __init__(self, in_chans: int, width: int) -> None:
-        super().__init__()
-        self.conv = conv(in_chans, width, 3)
-        self.bn = nn.BatchNorm2d(width)
-        self.act = nn.ReLU(inplace=True)
-
-
-@final
-class SmallSpikingStem(nn.Sequential):
-    """3×3 convolution, batch norm, neuron: (T, N, C, H, W) → (T, N, width, H, W)."""
-
-    def __init__(self, in_chans: int, width: int, neuron: NeuronFactory) -> None:
-        super().__init__()
-        self.conv = spiking_conv(in_chans, width, 3)
+        self.conv = spiking_conv(in_chans, width, 3) if small else spiking_conv(in_chans, width, 7, stride=2)
         self.bn = spiking_norm(width)
         self.act = neuron()
+        if not small:
+            self.pool = spiking_avg_pool(3, stride=2, padding=1)
 
 
 @final
@@ -132,14 +118,15 @@ class ResidualBackbone(Backbone, ABC):
     Attributes:
         block_counts: blocks of each stage; None for two a stage and any depth.
         bottleneck: True if a block is a bottleneck, four times as wide at its end.
-        stem_reduction: image pixels per pixel behind the stem.
+        small_stem: True for images of 32 pixels or so: a 3×3 stem, b wide, without pooling. The paper's stem, 64 wide,
+            makes 8 pixels of 32 before the first block; this one keeps all of them.
         first_stride: of the first stage. All others have 2.
     """
 
     api_version = 1
     block_counts: ClassVar[tuple[int, ...] | None] = None
     bottleneck: ClassVar[bool] = False
-    stem_reduction: ClassVar[int] = 4
+    small_stem: ClassVar[bool] = False
     first_stride: ClassVar[int] = 1
 
     def __init__(self, base: int, mult: int, depth: int, in_chans: int) -> None:
@@ -150,13 +137,10 @@ class ResidualBackbone(Backbone, ABC):
                 f"it wants d{len(self.block_counts)}, not d{depth}"
             )
 
-    def stem(self) -> BlockPlan:
-        """Plan the paper's stem."""
-        return BlockPlan(partial(AnalogStem, self.in_chans), partial(SpikingStem, self.in_chans), STEM_WIDTH)
-
     @final
     def stages(self) -> list[list[BlockPlan]]:
-        stages = [[self.stem()]]
+        stem = (self.in_chans, self.base if self.small_stem else STEM_WIDTH, self.small_stem)
+        stages = [[BlockPlan(partial(AnalogStem, *stem), partial(SpikingStem, *stem), stem[1])]]
         for i, count in enumerate(self.block_counts or (2,) * self.depth):
             width, width_in = self.base * self.mult**i, stages[-1][-1].out_channels
             widths = (width, width, 4 * width) if self.bottleneck else (width, width)
@@ -166,7 +150,8 @@ class ResidualBackbone(Backbone, ABC):
 
     @final
     def reductions(self) -> list[int]:
-        return [self.stem_reduction] + [self.stem_reduction * self.first_stride * 2**i for i in range(self.depth)]
+        stem = 1 if self.small_stem else 4
+        return [stem] + [stem * self.first_stride * 2**i for i in range(self.depth)]
 
     @final
     def head(self, num_classes: int, global_pool: str, pair: PairBuilder) -> ClassifierHead:
@@ -182,30 +167,19 @@ class ResNetBackbone(ResidualBackbone):
     """Two basic blocks a stage."""
 
 
-class SmallImageBackbone(ResidualBackbone, ABC):
-    """For images of 32 pixels or so: two basic blocks a stage behind a 3×3 stem, b wide, without pooling.
-
-    The paper's stem makes 8 pixels of 32 before the first block; this one keeps all of them.
-    """
-
-    stem_reduction = 1
-
-    @final
-    def stem(self) -> BlockPlan:
-        shape = (self.in_chans, self.base)
-        return BlockPlan(partial(SmallAnalogStem, *shape), partial(SmallSpikingStem, *shape), self.base)
-
-
 @final
-class ResNetSmallBackbone(SmallImageBackbone):
-    """Strides 2, 2, 2, …: the first block halves the image, so that it costs a quarter of `resnetfull`."""
+class ResNetSmallBackbone(ResidualBackbone):
+    """A small stem, strides 2, 2, 2, …: the first block halves the image, at a quarter of the cost of `resnetfull`."""
 
+    small_stem = True
     first_stride = 2
 
 
 @final
-class ResNetFullBackbone(SmallImageBackbone):
-    """Strides 1, 2, 2, …: the first stage keeps the image's full size, as ResNet-18 for CIFAR-10 commonly does."""
+class ResNetFullBackbone(ResidualBackbone):
+    """A small stem: the first stage keeps the image's full size, as ResNet-18 for CIFAR-10 commonly does."""
+
+    small_stem = True
 
 
 @final
