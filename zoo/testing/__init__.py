@@ -34,18 +34,10 @@ __all__ = [
     "suites_of",
 ]
 
-SUITES: dict[str, type[ComponentTests]] = {
-    "backbone": BackboneTests,
-    "catalog": CatalogTests,  # WeightTests asks for more than a catalog owes
-    "command": CommandTests,
-    "converter": ConverterTests,
-    "decoder": DecoderTests,
-    "encoder": EncoderTests,
-    "energy_model": EnergyModelTests,
-    "family": FamilyTests,
-    "neuron": NeuronTests,
-}
-"""Kind of component → its suite."""
+_NETWORKS = (BackboneTests, DecoderTests, EncoderTests, FamilyTests, NeuronTests)
+_OTHERS = (CatalogTests, CommandTests, ConverterTests, EnergyModelTests)
+SUITES: dict[str, type[ComponentTests]] = {suite.kind: suite for suite in (*_NETWORKS, *_OTHERS)}
+"""Kind of component → its suite; `WeightTests` asks for more than a catalog owes."""
 
 
 def suites_of(distribution: str) -> dict[str, type[ComponentTests]]:
