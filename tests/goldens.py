@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import Tensor
 
 import zoo
@@ -124,10 +123,7 @@ def weight_network(record: Mapping[str, Any], file: Path) -> ImageClassifier:
         for kind, given in record["spec"].get("options", {}).items()
     }
     options |= options.pop("family", {})
-    model = zoo.create_model(record["variant"], num_classes=len(record["labels"]), **options)
-    state = model.state_dict()
-    model.load_state_dict({key: v.to(state[key].dtype) for key, v in load_file(file).items()}, strict=True)
-    return model.eval()
+    return zoo.create_model(record["variant"], checkpoint_path=file, **options).eval()
 
 
 OPEN_KEYS = {"unsupported", "energy_ratios", "models", "options", "settings", "providers", "by_model"}

@@ -53,12 +53,7 @@ def test_an_option_changes_what_a_neuron_does(neuron: str, options: dict[str, An
 @pytest.mark.parametrize(
     ("name", "options", "error", "words"),
     [
-        (
-            LIF,
-            {"neuron_options": {"tua": 3}},
-            OptionError,
-            "neuron 'lif' .* 'tua'; did you mean 'tau'",
-        ),
+        (LIF, {"neuron_options": {"tua": 3}}, OptionError, "neuron 'lif' .* 'tua'; did you mean 'tau'"),
         (LIF, {"encoder_options": {"timesteps": 4}}, OptionError, "encoder 'ste' does not take the option 'timesteps'"),
         (LIF, {"neuron_options": {"tau": 1}}, CompositionError, "tau=1 is out of range"),
         (LIF, {"neuron_options": {"tau": "4"}}, OptionError, "tau must be a number"),

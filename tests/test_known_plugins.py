@@ -80,11 +80,8 @@ def test_a_known_weight_is_an_error_with_its_install_line(name: str) -> None:
 
 
 def test_an_installed_distribution_is_not_told_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, name in (("neuron", "gray"), ("encoder", "grey"), ("encoder", "zoo-other:gray")):
+        assert type(unknown_component(kind, name, ["a"])) is UnknownComponentError
     monkeypatch.setattr("zoo.errors.known_plugins", lambda: {"has8-zoo": ["encoder gray", "has8_x.y"]})
     assert type(unknown_component("encoder", "gray", [])) is UnknownComponentError
     assert missing_weight("has8_x", "y") is None
-
-
-@pytest.mark.parametrize(("kind", "name"), [("neuron", "gray"), ("encoder", "grey"), ("encoder", "zoo-other:gray")])
-def test_other_kinds_names_and_owners_are_unknown(kind: str, name: str) -> None:
-    assert type(unknown_component(kind, name, ["a"])) is UnknownComponentError

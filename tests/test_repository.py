@@ -115,23 +115,6 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_structure_is_drawn_from_imports(tmp_path: Path) -> None:
-    """A part stands above what it imports; imports for types alone do not count."""
-    package = tmp_path / "tiny"
-    package.mkdir()
-    files = {"__init__": "", "errors": "", "names": "from typing import TYPE_CHECKING\nimport tiny.errors\n"}
-    files["top"] = "from tiny import names\n"
-    for name, text in files.items():
-        (package / f"{name}.py").write_text(text, encoding="utf-8")
-    picture = tmp_path / "structure.svg"
-    command = [sys.executable, str(DOCS / "structure.py"), "--package", str(package), "--out", str(picture)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["names → errors 1", "top → names 1"]
-    height = {part: float(y) for y, part in re.findall(r'<text [^>]* y="([-\d.]+)"[^>]*>(\w+)</text>', read(picture))}
-    assert height["top"] < height["names"] < height["errors"]  # SVG counts downwards
-
-
-@pytest.mark.slow
 def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
     command = [sys.executable, str(DOCS / "draw_model.py"), "--out", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, check=True)
@@ -181,6 +164,21 @@ def test_no_page_asks_an_index_for_a_distribution_that_is_not_released() -> None
     for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")):
         asked = re.findall(r"pip install '?((?:has8-zoo|zoo-)[\w-]*)", page.read_text(encoding="utf-8"))
         assert asked == [], page
+
+
+# Plugins --------------------------------------------------------------------------------------------------------------
+
+PUBLIC = {"zoo", "zoo.blocks", "zoo.contracts", "zoo.errors", "zoo.names", "zoo.testing"}
+PARTS = {"zoo-energy", "zoo-nir", "zoo-site"}
+"""They extend commands, profiling and exporting, for which there are no blocks; they are released with the zoo."""
+SOURCES = [file for file in ROOT.glob("plugins/*/zoo_*/**/*.py") if file.relative_to(ROOT).parts[1] not in PARTS]
+TEMPLATES = (ROOT / "zoo" / "scaffold" / "templates").rglob("*.jinja")
+
+
+@pytest.mark.parametrize("file", sorted([*SOURCES, *TEMPLATES]), ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_plugins_import_what_is_public(file: Path) -> None:
+    modules = re.findall(r"^\s*(?:from|import) (zoo[\w.]*)", read(file), re.M)
+    assert {name for name in modules if not name.startswith("zoo_")} <= PUBLIC
 
 
 # Files for machines ---------------------------------------------------------------------------------------------------

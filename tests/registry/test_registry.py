@@ -23,19 +23,10 @@ from zoo.errors import ComponentError, MissingPluginError, UnknownComponentError
 from zoo.families.sew import SewFamily
 from zoo.registry import Component, Registry, State, check_providers, default_registry, parse_name, scan
 
-EXPECTED = {
-    "family": ["ann", "has8", "sew", "snn", "timm"],
-    "backbone": ["resnet", "resnet101", "resnet152", "resnet34", "resnet50", "resnetfull", "resnetsmall", "vgg"],
-    "encoder": ["fourier", "fourierraw", "phase", "rate", "sigmoid", "sigmoidraw", "ste", "tanh", "tanhraw", "ttfs"],
-    "decoder": ["bpd", "rate"],
-    "neuron": ["if", "lif", "plif"],
-}
 TINY = "has8_resnet_b1_m1_d1_{}_bpd"
 
 
 def test_every_built_in_is_registered_loads_and_is_described() -> None:
-    for kind, names in EXPECTED.items():
-        assert set(names) <= set(zoo.list_components(kind))
     for component in default_registry().components():
         if component.distribution == "has8-zoo":
             cls = component.load()

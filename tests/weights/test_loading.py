@@ -19,10 +19,9 @@ from torch import Tensor
 
 import zoo
 from tests.hub.hub_weights import LABELS, STATED, TINY, tiny, tiny_folder
-from zoo.errors import NewHeadWarning, OptionError, WeightError
-from zoo.names import LocalFolder
+from zoo.errors import OptionError, WeightError
 from zoo.saving import make_folder
-from zoo.weights import adapt_channels, parse_weight, read_weight
+from zoo.weights import adapt_channels, parse_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 FIRST = "stages.1.0.analog.body.0.weight"
@@ -67,13 +66,6 @@ def test_a_tag_and_a_checkpoint_are_two_weights(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="two weights"):
         zoo.create_model(B8, pretrained=True, checkpoint_path=file)
     assert claims_nothing(zoo.create_model(B8, checkpoint_path=file))
-
-
-def test_a_new_head_on_a_checkpoint_is_told(tmp_path: Path) -> None:
-    file = plain(tmp_path, state())
-    with pytest.warns(NewHeadWarning, match="3 classes") as told:
-        model = zoo.create_model(TINY, num_classes=7, checkpoint_path=file)
-    assert (told[0].filename, model.num_classes) == (__file__, 7)
 
 
 # What is never opened
@@ -140,15 +132,6 @@ def test_any_tensor_is_read_or_refused(dtype: str, shape: list[int], size: int) 
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(WeightError, match="fuzzed"):
         parse_weight(data, "fuzzed")
-
-
-def test_a_folder_with_other_or_without_bytes(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(tiny("other")[1])
-    with pytest.raises(WeightError, match="not the published file"):
-        read_weight(tiny()[0], LocalFolder(tmp_path))
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(WeightError, match="cannot be read"):
-        read_weight(tiny()[0], LocalFolder(tmp_path))
 
 
 # What does not fit

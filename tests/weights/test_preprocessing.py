@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -31,11 +30,6 @@ def folder_of(path: Path, **stated: Any) -> str:
     said["preprocessing"] = {"size": 32} | stated
     make_folder(f"{NAME}.made", pack(model.state_dict(), model.spec), "it", **said).write(path)
     return f"local-dir:{path}"
-
-
-def photograph(width: int = 90, height: int = 60) -> Image.Image:
-    levels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    return Image.fromarray(levels).resize((width, height), Image.Resampling.BOX)
 
 
 def test_a_record_keeps_mean_std_and_crop(tmp_path: Path) -> None:
@@ -63,7 +57,7 @@ def test_impossible_preprocessing_is_refused(wrong: dict[str, Any]) -> None:
 
 def test_a_profile_takes_what_the_transform_gives(tmp_path: Path) -> None:
     model = zoo.create_model(folder_of(tmp_path / "kept", mean=MEAN, std=STD))
-    image = zoo.transform(model)(photograph())
+    image = zoo.transform(model)(sample_photographs()[0])
     assert image.min() < 0, "outside [0, 1]"
     assert zoo.profile(model, images=image[None]).activity is not None
 
