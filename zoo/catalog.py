@@ -206,8 +206,6 @@ class StoredWeight(Record):
             count = len(getattr(self.preprocessing, name))
             if count not in (1, self.in_chans):
                 raise ValueError(f"preprocessing.{name} has {count} numbers; valid: 1, or in_chans={self.in_chans}")
-        if self.spec.get("name") != self.variant:
-            raise ValueError(f"the spec is of {self.spec.get('name')!r}, not of {self.variant!r}")
         if not isinstance(self.spec.get("options", {}), dict):
             raise ValueError("spec.options is not a mapping of kinds to options, such as {'neuron': {'tau': 4.0}}")
         self.model_dump_json()  # a ValueError for half of a surrogate pair, which no file can hold
@@ -328,11 +326,7 @@ def expand_names(pattern: str) -> list[str]:
 
 
 def read_file(path: Path) -> CatalogFile:
-    """Read and validate a registry.yaml.
-
-    Raises:
-        CatalogError: not YAML, or not of the schema; the message names the file and the field.
-    """
+    """Read a registry.yaml; raises `CatalogError`, which names file and field, if it is not YAML of the schema."""
     try:
         return CatalogFile.model_validate(yaml.load(path.read_bytes(), Loader=_LOADER))
     except ValidationError as error:

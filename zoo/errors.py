@@ -238,8 +238,7 @@ def shorten(text: str, limit: int = 60) -> str:
     return repr(text) if len(text) <= limit else f"{text[: limit // 2]!r}…({len(text)} characters)"
 
 
-_HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")
-"""Spaces of French and Chinese, and the joiners that Persian and emoji are written with."""
+_HARMLESS = frozenset("\u00a0\u202f\u3000\u200c\u200d")  # spaces of French and Chinese, joiners of Persian and emoji
 
 
 def printable(text: str) -> str:

@@ -383,7 +383,7 @@ def open_model(
     options: Options | None = None,
     **places: Unpack[Places],
 ) -> OpenedModel:
-    """Resolve a name or reference, once: nothing is built, and no weight is read yet.
+    """Resolve a name or reference, once, with the errors of `create_model`: nothing is built, no weight read yet.
 
     Args:
         name: as for `create_model`.
@@ -391,9 +391,6 @@ def open_model(
         listed: a name without a tag stands for its first weight, if one is listed.
         options: of components, by their kind: `{"neuron": {"tau": 4.0}}`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
-
-    Raises:
-        ModelNameError, MissingPluginError, HubError, WeightError: as `create_model` does.
     """
     reference = parse_reference(name) if isinstance(name, str) else None
     opened = _open_reference(reference, places) if reference else _open_name(name, required, listed, places)

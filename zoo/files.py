@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import IO
 
 _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
-_KEPT = 40
-"""Characters of a file's name in its part's, so that a long name still fits."""
+_KEPT = 40  # characters of a file's name in its part's, so that a long name still fits
 
 
 def replace_file(

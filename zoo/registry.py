@@ -266,13 +266,7 @@ class Registry:
         return component.state, component.error
 
     def register(self, kind: str, name: str, cls: type[Any]) -> None:
-        """Add a class of this process.
-
-        Running a notebook cell again replaces its own class; nothing else is ever replaced.
-
-        Raises:
-            ComponentError: the name is taken, or the class breaks the contract of its kind.
-        """
+        """Add a class as the function `register` does; a cell of a notebook that runs again replaces its own class."""
         if problem := name_problem(kind, str(name)):
             raise ComponentError(problem)
         target = f"{getattr(cls, '__module__', '')}:{getattr(cls, '__qualname__', repr(cls))}"

@@ -74,7 +74,6 @@ CHANGES = [
     {"metrics": {"top1": float("nan")}},
     {"labels": ["a\ud800"] * 10},
     {"in_chans": 5, "preprocessing": {"size": 32, "mean": [0.0, 0.0], "std": [1.0]}},
-    {"spec": {"name": "another"}},
     {"options": 5},
     {"source": "package:../x.safetensors"},
     {"source": "https://example.org/x.safetensors"},

@@ -6,8 +6,7 @@ import torch
 
 from zoo.errors import InputError
 
-AUTO = "auto"
-"""The first GPU with CUDA, or the CPU if there is none."""
+AUTO = "auto"  # the first GPU with CUDA, or the CPU if there is none
 
 
 def usable_device(name: str) -> str:
