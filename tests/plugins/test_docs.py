@@ -7,9 +7,9 @@ import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -29,35 +29,20 @@ NEW = "zoo-sparkle"
 _BLOCK = re.compile(r"^(?:<!-- quote: (?P<quote>\S+) -->\n)?```(?P<language>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, its text, and the file that it is quoted from."""
-
-    language: str
-    text: str
-    quote: str | None
+BLOCKS = list(_BLOCK.finditer(TEXT))
+COMMANDS = {"bash": ("bash", "-euc"), "python": ("python", "-c"), "console": ("bash", "-c")}
 
 
-BLOCKS = [Block(found["language"], found["text"], found["quote"]) for found in _BLOCK.finditer(TEXT)]
-
-
-@dataclass(frozen=True)
-class Environment:
+class Environment(NamedTuple):
     """A virtual environment with the zoo's wheel, and the folder in which a reader types."""
 
     bin: Path
     folder: Path
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=self.folder, env=self.variables, timeout=250
-        )
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        """As an activated environment has them, without a network."""
+        """Run a command as in the activated environment, without a network."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "ZOO_", "PIP_"))}
-        return inherited | {
+        variables = inherited | {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "VIRTUAL_ENV": str(self.bin.parent),
             "PIP_NO_INDEX": "1",
@@ -66,6 +51,9 @@ class Environment:
             "HF_HUB_OFFLINE": "1",
             "COLUMNS": "200",
         }
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=self.folder, env=variables, timeout=250
+        )
 
 
 @pytest.fixture(scope="module")
@@ -89,55 +77,34 @@ def environment(build_wheel: Callable[[Path], Path], tmp_path_factory: pytest.Te
 
 @pytest.mark.slow
 def test_every_block_runs_in_order(environment: Environment) -> None:
-    ran = [block for block in BLOCKS if block.quote is None]
+    """Each command of a console prints what stands below it; behind a line `…`, its last lines are these."""
+    ran = [block for block in BLOCKS if block["quote"] is None]
     for block in ran:
-        _RUNNERS[block.language](environment, block.text)
-    assert [block.language for block in ran].count("bash") >= 5
+        program = COMMANDS[block["language"]]
+        if block["language"] != "console":
+            done = environment.run(*program, block["text"])
+            assert done.returncode == 0, f"{block['text']}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
+            continue
+        for part in re.split(r"^\$ ", block["text"], flags=re.M)[1:]:
+            command, _, expected = part.partition("\n")
+            done = environment.run(*program, command)
+            printed = done.stdout + done.stderr
+            dots, _, end = expected.partition("…\n")
+            assert printed.endswith(end) if dots == "" else printed == expected, f"{command}\n{printed}"
+            assert (done.returncode == 0) == ("rror: " not in expected), command
+    assert [block["language"] for block in ran].count("bash") >= 5
     home = environment.run("python", "-c", "import zoo; print(zoo.__file__)").stdout.strip()
     assert Path(home).is_relative_to(environment.bin.parent)
     with pytest.raises(MissingPluginError, match=f"pip install .*{NEW}"):  # here the plugin is not installed
         zoo.create_model(f"local-dir:{environment.folder / 'published'}")
 
 
-def _succeeds(environment: Environment, *command: str) -> None:
-    done = environment.run(*command)
-    assert done.returncode == 0, f"{command[-1]}\n{done.stdout[-4000:]}{done.stderr[-4000:]}"
-
-
-def _bash(environment: Environment, text: str) -> None:
-    _succeeds(environment, "bash", "-euc", text)
-
-
-def _python(environment: Environment, text: str) -> None:
-    _succeeds(environment, "python", "-c", text)
-
-
-def _console(environment: Environment, text: str) -> None:
-    """Each command prints what stands below it; behind a line `…`, its last lines are these."""
-    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
-        command, _, expected = part.partition("\n")
-        done = environment.run("bash", "-c", command)
-        printed = done.stdout + done.stderr
-        dots, _, end = expected.partition("…\n")
-        if dots == "":
-            assert printed.endswith(end), f"{command}\n{printed}"
-        else:
-            assert printed == expected, f"{command}\n{printed}"
-        assert (done.returncode == 0) == ("rror: " not in expected), command
-
-
-_RUNNERS = {"bash": _bash, "python": _python, "console": _console}
-
-
-def _source(path: str) -> str:
-    """The text of a file in plugins/, or of what `zoo plugins new zoo-sparkle` writes."""
-    folder, _, inside = path.partition("/")
-    return draft(NEW).files()[inside] if folder == NEW else (README.parent / path).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.quote], ids=lambda block: block.quote)
-def test_quotations_are_of_the_file(block: Block) -> None:
-    assert block.text in _source(str(block.quote))
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block["quote"]], ids=lambda block: block["quote"])
+def test_quotations_are_of_the_file(block: re.Match[str]) -> None:
+    """Of a file in plugins/, or of one that `zoo plugins new zoo-sparkle` writes."""
+    folder, _, inside = block["quote"].partition("/")
+    files = draft(NEW).files() if folder == NEW else {inside: (README.parent / block["quote"]).read_text("utf-8")}
+    assert block["text"] in files[inside]
 
 
 def test_what_writes_a_plugin_prints_what_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +114,7 @@ def test_what_writes_a_plugin_prints_what_is_quoted(tmp_path: Path, monkeypatch:
 
 
 def test_blocks_are_run_or_quoted() -> None:
-    assert {block.language for block in BLOCKS if block.quote is None} == _RUNNERS.keys()
+    assert {block["language"] for block in BLOCKS if block["quote"] is None} == COMMANDS.keys()
     assert TEXT.count("```") % 2 == 0
     assert len(re.findall(r"^ *```\w", TEXT, re.M)) == len(BLOCKS)
 
