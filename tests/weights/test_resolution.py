@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import zoo
+from tests.data.made_data import folder
 from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import Catalog, CatalogFile, WeightRecord
@@ -46,12 +45,7 @@ def places(elsewhere: LoopbackHub, tmp_path: Path) -> dict[str, Any]:
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Labelled images of the tiny weight's classes."""
-    for number, label in enumerate(LABELS):
-        for index in range(4):
-            file = tmp_path / "images" / label / f"{index}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((SIZE, SIZE, 3), 60 * number + index, np.uint8)).save(file)
-    return tmp_path / "images"
+    return folder(tmp_path / "images", dict.fromkeys(LABELS, 4))
 
 
 def same(model: torch.nn.Module) -> bool:
