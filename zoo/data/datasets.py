@@ -95,11 +95,8 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         where = f"{self.where}, labels by number" if numbered else self.where
         unknown = [name for name in self.classes if name not in wanted]
         if unknown:
-            hint = suggest(unknown[0], wanted) if len(wanted) <= 20 else ""
-            raise InputError(
-                f"{self.where} has {len(unknown)} of its {len(self.classes)} classes that {owner} lacks: "
-                f"{name_some(unknown)}{hint}"
-            )
+            told = f"{name_some(unknown)}{suggest(unknown[0], wanted) if len(wanted) <= 20 else ''}"
+            raise InputError(f"{self.where} has {len(unknown)} classes that {owner} lacks: {told}")
         table = torch.tensor([wanted[name] for name in self.classes], dtype=torch.int64)
         return replace(self, labels=table[self.labels], classes=tuple(classes), where=where)
 
@@ -138,9 +135,6 @@ def name_some(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(shorten(name) for name in names[:most]) + more
 
 
-# Folders --------------------------------------------------------------------------------------------------------------
-
-
 def open_folder(folder: Path) -> ImageDataset:
     """Open a folder of class folders, with images at any depth in these, sorted; raises `InputError` without any.
 
@@ -148,10 +142,8 @@ def open_folder(folder: Path) -> ImageDataset:
     """
     images = {name: [f"{name}/{file}" for file in walk_images(folder / name)] for name in subfolders(folder)}
     if not any(images.values()):
-        raise InputError(
-            f"{display_name(folder)} holds no class folders with images; each class's images must lie in a folder of "
-            f"its name, and their names end with one of {', '.join(SUFFIXES)}"
-        )
+        where = display_name(folder)
+        raise InputError(f"{where} holds no class folders with images; their names end with {', '.join(SUFFIXES)}")
     return open_files(folder, images)
 
 
@@ -166,9 +158,6 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]]) -> ImageDatase
         classes=tuple(images),
         where=display_name(folder),
     )
-
-
-# Arrays ---------------------------------------------------------------------------------------------------------------
 
 
 def open_arrays(
@@ -193,9 +182,7 @@ def open_arrays(
     shape: tuple[int, ...] = getattr(images, "shape", ())
     kind = getattr(images, "dtype", type(images).__name__)
     if kind != np.uint8 or len(shape) != 4 or shape[3] not in CHANNELS or 0 in shape[1:]:
-        raise InputError(
-            f"{where}: images is {kind} of shape {shape}; valid: uint8 of shape (N, H, W, C), C of 1, 3 or 4"
-        )
+        raise InputError(f"{where}: images is {kind} of shape {shape}; valid: uint8 (N, H, W, C), C of 1, 3 or 4")
     return label_images(lambda row: images[row], len(images), labels, classes, names, where)
 
 
@@ -210,9 +197,8 @@ def label_images(
     """Return stored images with their labels; see `open_arrays`."""
     labels, known = np.asarray(labels), None if classes is None else tuple(map(str, classes))
     if labels.shape != (images,) or labels.dtype.kind not in "iu" or (images and labels.min() < 0):
-        raise InputError(
-            f"{where}: labels is {labels.dtype} of shape {labels.shape}; valid: {images} integers in a row, from 0 on"
-        )
+        given = f"{labels.dtype} of shape {labels.shape}"
+        raise InputError(f"{where}: labels is {given}; valid: {images} integers in a row, from 0 on")
     if known is None:
         numbers, labels = np.unique(labels, return_inverse=True)
         known = tuple(map(str, numbers.tolist()))
@@ -223,8 +209,6 @@ def label_images(
         names = [f"{known[label]}/{next(counts[label]):05d}.jpg" for label in labels.tolist()]
     return ImageDataset(stored, names, torch.from_numpy(labels.astype(np.int64)), known, where)
 
-
-# Packed ---------------------------------------------------------------------------------------------------------------
 
 Array = np.ndarray[Any, Any]
 _ARRAYS = ("images", "jpeg", "offsets", "labels", "classes", "names", "split")
@@ -240,26 +224,20 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
     with reading(where, "it must be an .npz with the arrays images, or jpeg and offsets, and labels"):
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS if name in file.files}
-        return _open_packed(arrays, where)
-
-
-def _open_packed(arrays: Mapping[str, Array], where: str) -> dict[str, ImageDataset]:
-    classes, names = (arrays[name].tolist() if name in arrays else None for name in ("classes", "names"))
-    if "jpeg" in arrays:
-        stored, count = _encoded(arrays["jpeg"], arrays["offsets"], where)
-        whole = label_images(stored, count, arrays["labels"], classes, names, where)
-    else:
-        whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
-    for name in ("names", "split"):
-        array = arrays.get(name)
-        if array is not None and (array.shape != (len(whole),) or array.dtype.kind != "U"):
-            raise InputError(f"{where}: {name} is {array.dtype} of shape {array.shape}; valid: a text for each image")
-    if "split" not in arrays:
-        return {WHOLE: whole}
-    return {
-        split: whole.select(torch.from_numpy((arrays["split"] == split).nonzero()[0]), f"the {split} part")
-        for split in dict.fromkeys(arrays["split"].tolist())
-    }
+        classes, names = (arrays[name].tolist() if name in arrays else None for name in ("classes", "names"))
+        if "jpeg" in arrays:
+            stored, count = _encoded(arrays["jpeg"], arrays["offsets"], where)
+            whole = label_images(stored, count, arrays["labels"], classes, names, where)
+        else:
+            whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
+        for name in arrays.keys() & {"names", "split"}:
+            if arrays[name].shape != (len(whole),) or arrays[name].dtype.kind != "U":
+                raise InputError(f"{where}: {name} must be a text for each image")
+        if "split" not in arrays:
+            return {WHOLE: whole}
+        splits = arrays["split"]
+        rows = {split: torch.from_numpy((splits == split).nonzero()[0]) for split in dict.fromkeys(splits.tolist())}
+        return {split: whole.select(rows[split], f"the {split} part") for split in rows}
 
 
 def _encoded(data: Array, offsets: Array, where: str) -> tuple[Callable[[int], bytes], int]:
@@ -270,8 +248,6 @@ def _encoded(data: Array, offsets: Array, where: str) -> tuple[Callable[[int], b
     bounds = offsets.astype(np.int64)
     return lambda row: data[bounds[row] : bounds[row + 1]].tobytes(), len(offsets) - 1
 
-
-# Data of a Python program ---------------------------------------------------------------------------------------------
 
 Arrays: TypeAlias = "tuple[Any, Any] | tuple[Any, Any, Sequence[str]]"
 """(N, H, W, C) uint8 and (N,) integers, as numpy arrays; or these and the names of the classes, in label order."""
@@ -296,10 +272,8 @@ def _open_one(data: object, which: str) -> ImageDataset:
         return open_arrays(data[0], data[1], data[2] if len(data) == 3 else None, where=f"{which} arrays")
     if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
         return _open_dataset(data, f"{which} {type(data).__name__}")
-    raise InputError(
-        f"data are a {type(data).__name__}; valid: a path, a name, DataSplits, arrays (images, labels), a map-style "
-        "torch Dataset with __getitem__ and __len__, or a mapping of train and val to such arrays or data sets"
-    )
+    kind = type(data).__name__
+    raise InputError(f"data are a {kind}; valid: a path, a name, arrays, a map-style torch Dataset, a mapping of these")
 
 
 def _open_dataset(dataset: Dataset[Any], where: str) -> ImageDataset:

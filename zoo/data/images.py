@@ -118,9 +118,8 @@ def from_levels(levels: Any, name: str) -> Image.Image:
     levels = np.asarray(levels)
     levels = levels[..., None] if levels.ndim == 2 else levels
     if levels.dtype != np.uint8 or levels.ndim != 3 or levels.shape[2] not in CHANNELS or not levels.size:
-        raise InputError(
-            f"{name} is {levels.dtype} of shape {levels.shape}; valid: uint8 levels (H, W) or (H, W, C), C of 1, 3 or 4"
-        )
+        given = f"{levels.dtype} of shape {levels.shape}"
+        raise InputError(f"{name} is {given}; valid: uint8 levels (H, W) or (H, W, C), C of 1, 3 or 4")
     return Image.fromarray(np.ascontiguousarray(levels[..., 0] if levels.shape[2] == 1 else levels))
 
 

@@ -31,13 +31,7 @@ def split_of(file: Path) -> str:
 
 # By name --------------------------------------------------------------------------------------------------------------
 
-_KINDS = {
-    "cifar10": "CIFAR10",
-    "cifar100": "CIFAR100",
-    "caltech101": "Caltech101",
-    "caltech256": "Caltech256",
-    "imagenet": "ImageNet",
-}
+_KINDS = {kind.lower(): kind for kind in ("CIFAR10", "CIFAR100", "Caltech101", "Caltech256", "ImageNet")}
 """Classes of torchvision.datasets."""
 
 CALTECH = {
@@ -83,9 +77,7 @@ def _open_caltech(name: str, root: Path) -> ImageDataset:
     }
     data = open_files(root / below, images)
     if len(data) != wanted:  # torchvision looks at the folder's name alone
-        raise InputError(
-            f"{data.where} holds {len(data):,} of the {wanted:,} images of {name}; remove it to have it unpacked again"
-        )
+        raise InputError(f"{data.where} holds {len(data):,} of {wanted:,} images; remove it to unpack it again")
     return data
 
 
@@ -97,9 +89,8 @@ def _open_imagenet(kind: Any, split: str, folder: Path) -> ImageDataset:
     data = open_folder(folder / split)
     synonyms = {wnid: ", ".join(names) for wnid, names in load_meta_file(folder)[0].items()}
     if synonyms.keys() != set(data.classes):
-        raise InputError(
-            f"{data.where} holds {len(data.classes):,} of {len(synonyms):,} classes; remove it to unpack it again"
-        )
+        there = f"{len(data.classes):,} of {len(synonyms):,} classes"
+        raise InputError(f"{data.where} holds {there}; remove it to unpack it again")
     shared = Counter(synonyms.values())  # both cranes
     titles = (f"{synonyms[wnid]} ({wnid})" if shared[synonyms[wnid]] > 1 else synonyms[wnid] for wnid in data.classes)
     return replace(data, classes=tuple(titles))

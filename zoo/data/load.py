@@ -176,11 +176,7 @@ def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -
 
     `source` is as for `load_split`; or an image file, or a folder with images that are not sorted into classes.
     """
-    path = _path_of(source)
-    if path and not _files(path) and (isfile(path) or (isdir(path) and not subfolders(path))):
-        data = open_files(Path(), {"": [*map(str, find_images([path]))]})
-    else:
-        (data,) = _open(source, ("val",), options).values()
+    (data,) = _open(source, ("val",), options).values()
     return data.select(spread_rows(data.labels, limit))
 
 
@@ -199,39 +195,34 @@ def identify_data(data: object) -> str:
     return str(path.resolve()) if isfile(path) or isdir(path) else str(data)
 
 
-# Opening --------------------------------------------------------------------------------------------------------------
-
-
-def _path_of(source: Source) -> Path | None:
-    """Return the path that data lie at; None for data in memory, by name and of the Hub."""
-    if not isinstance(source, str | Path) or source in dataset_names() or str(source).startswith(HUB):
-        return None
-    return Path(source).expanduser()
-
-
 def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
-    """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided."""
-    path = _path_of(source)
-    files = _files(path) if path else []
+    """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided.
+
+    An image file, or a folder of images that are not sorted, is one class.
+    """
     if not isinstance(source, str | Path):
         parts = open_in_hand(source)
     elif source in dataset_names():
         root = (options.root or Path("~/.cache/has8-zoo/datasets")).expanduser()
         return {name: open_named(str(source), name, root) for name in wanted}
-    elif path is None or (files and files[0].suffix.lower() in _TABLES):
-        parts = open_tables(str(source), files, options.root)
-    elif files:
-        parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
+    elif str(source).startswith(HUB):
+        parts = open_tables(str(source), [], options.root)
+    elif files := _files(path := Path(source).expanduser()):
+        if files[0].suffix.lower() in _TABLES:
+            parts = open_tables(str(source), files, options.root)
+        else:
+            parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
+    elif isfile(path) or (isdir(path) and not subfolders(path)):
+        images = {"images without a class": [*map(str, find_images([path]))]}
+        return {WHOLE: replace(open_files(Path(), images), where=display_name(path))}
     elif isdir(path):
         there = {name: path / name for name in subfolders(path) if name in SPLITS}
         if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
             return {WHOLE: open_folder(path)}
         return {name: open_folder(_find(there, name, source)) for name in wanted}
     else:
-        raise InputError(
-            f"{display_name(path)} is not a folder, an .npz, .tar or .parquet file, or a data set by name; a set of "
-            f"the Hub is named hfds/ORG/NAME, and other addresses are not read{suggest(str(source), dataset_names())}"
-        )
+        known = f".npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(source), dataset_names())}"
+        raise InputError(f"{display_name(path)} is not a folder, {known}")
     if len(parts) == 1:
         return dict.fromkeys((WHOLE,), *parts.values())
     return {name: _find(parts, name, source) for name in wanted}
@@ -262,9 +253,6 @@ def _divided(parts: Mapping[str, ImageDataset]) -> tuple[ImageDataset, ImageData
         return parts[WHOLE].divide()
     parts["train"].check_classes()
     return parts["train"], parts["val"].relabel(parts["train"].classes, parts["train"].where)
-
-
-# Preparing ------------------------------------------------------------------------------------------------------------
 
 
 def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) -> int:

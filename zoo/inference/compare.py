@@ -107,9 +107,6 @@ def _shape_of(opened: OpenedModel) -> tuple[int, int] | None:
     return None if known is None else (opened.preprocessing().size, known.num_classes)
 
 
-# Controls -------------------------------------------------------------------------------------------------------------
-
-
 def _with_controls(
     names: Sequence[str], controls: bool, **places: Unpack[Places]
 ) -> list[tuple[OpenedModel, OpenedModel | None]]:
@@ -146,9 +143,6 @@ def _share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:
     if one is None or other is None:
         return True
     return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
-
-
-# Figures --------------------------------------------------------------------------------------------------------------
 
 
 def _compare(

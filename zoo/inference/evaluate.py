@@ -116,10 +116,8 @@ def evaluate(
     if batch_size is not None and batch_size < 1:
         raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more (--eval-batch-size)")
     if len(data.classes) != model.num_classes:
-        raise InputError(
-            f"{model.spec} has {model.num_classes} classes, the data {len(data.classes)}; "
-            "evaluate it on data of its own classes"
-        )
+        classes = f"{model.num_classes} classes, the data {len(data.classes)}"
+        raise InputError(f"{model.spec} has {classes}; evaluate it on data of its own classes")
     at_once = batch_size or max(1, min(MOST, MOST * 64**2 // math.prod(data.size)))
     device, transform = next(model.parameters()).device, Transform(stated_preprocessing(model))
     shared = share[1] > 1
@@ -184,12 +182,8 @@ def telling_shortage(
         if not should_reduce_batch_size(error):
             raise
         advice = f"choose {option} {images // 2} or less" if images > 1 else "choose smaller images"
-        raise MemoryLimitError(
-            f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels need more memory than there is; {advice}"
-        ) from error
-
-
-# Weights --------------------------------------------------------------------------------------------------------------
+        what = f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels"
+        raise MemoryLimitError(f"{what} need more memory than there is; {advice}") from error
 
 
 @final

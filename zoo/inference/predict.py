@@ -223,9 +223,6 @@ def _answers(
             yield Failure(file, f"{display_name(file)}: {reason}")
 
 
-# Images of any form ---------------------------------------------------------------------------------------------------
-
-
 def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[_Named]:
     """Yield every single image, in order: folders are walked, batches are taken apart; raises `InputError`."""
     several = isinstance(images, Iterable) and not isinstance(images, str | np.ndarray | Tensor)
@@ -249,6 +246,5 @@ def _single(source: Any, name: str) -> Iterator[Path | Image.Image | Tensor]:
         for image in source if source.dim() == 4 else [source]:
             yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
     else:
-        raise InputError(
-            f"{name} is a {type(source).__name__}; valid: a path, a PIL image, an array, a tensor of 3 or 4 dimensions"
-        )
+        valid = "a path, a PIL image, an array, a tensor of 3 or 4 dimensions"
+        raise InputError(f"{name} is a {type(source).__name__}; valid: {valid}")
