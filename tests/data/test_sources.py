@@ -30,6 +30,7 @@ from zoo.errors import InputError
 from zoo.training import train
 
 STREAMED = DataOptions(in_memory_bytes=0)
+Pairs: Any = StackDataset  # takes any sequences
 FORMS: dict[str, Callable[[Path, Path], Any]] = {
     "folder": lambda source, tmp: source,
     "parquet": lambda source, tmp: parquet(source, tmp / "rows" / "data.parquet"),
@@ -373,8 +374,8 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> N
 
 def test_torch_data_sets_are_read_by_their_classes() -> None:
     kinds = (Image.fromarray, lambda pixels: pixels, lambda pixels: torch.from_numpy(pixels).permute(2, 0, 1))
-    pairs = StackDataset([kinds[row % 3](IMAGES[row]) for row in range(6)], torch.from_numpy(LABELS))
-    pairs.classes = ["cat", "dog"]  # type: ignore[attr-defined]  # as torchvision's have
+    pairs = Pairs([kinds[row % 3](IMAGES[row]) for row in range(6)], torch.from_numpy(LABELS))
+    pairs.classes = ["cat", "dog"]  # as torchvision's have
     data = load_split({"train": pairs, "val": (IMAGES, LABELS)}, "train")
     assert data.classes == ("cat", "dog")
     assert np.array_equal(data.read(torch.arange(6))[0].permute(0, 2, 3, 1).numpy(), IMAGES)
@@ -387,8 +388,8 @@ def test_torch_data_sets_are_read_by_their_classes() -> None:
     [
         3,
         (IMAGES.tolist(), LABELS),
-        StackDataset(IMAGES / 255, LABELS),
-        StackDataset(IMAGES, ["a"] * 6),
+        Pairs(IMAGES / 255, LABELS),
+        Pairs(IMAGES, ["a"] * 6),
         ChainDataset([]),
     ],
 )
