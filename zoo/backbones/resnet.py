@@ -102,16 +102,6 @@ class SpikingResidual(nn.Module):
         return self.body(x) + self.shortcut(x)
 
 
-def _stage(width_in: int, widths: Sequence[int], kernels: Sequence[int], stride: int, count: int) -> list[BlockPlan]:
-    """A stage of `count` residual blocks, the first of which has the stride."""
-    blocks = []
-    for j in range(count):
-        shape = (width_in, widths, kernels, 1 if j else stride)
-        blocks.append(BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1]))
-        width_in = widths[-1]
-    return blocks
-
-
 class ResidualBackbone(Backbone, ABC):
     """A stem, then stages i < d of width b·m^i and strides 1, 2, 2, … (eq. 21).
 
@@ -145,7 +135,12 @@ class ResidualBackbone(Backbone, ABC):
             width, width_in = self.base * self.mult**i, stages[-1][-1].out_channels
             widths = (width, width, 4 * width) if self.bottleneck else (width, width)
             kernels = (1, 3, 1) if self.bottleneck else (3, 3)
-            stages.append(_stage(width_in, widths, kernels, 2 if i else self.first_stride, count))
+            stride, blocks = 2 if i else self.first_stride, []
+            for j in range(count):
+                shape = (width_in, widths, kernels, 1 if j else stride)
+                blocks.append(BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1]))
+                width_in = widths[-1]
+            stages.append(blocks)
         return stages
 
     @final

@@ -74,14 +74,6 @@ def _leaky() -> nn.Module:
     return nn.LeakyReLU(0.01, inplace=True)
 
 
-def _analog_mlp(num_features: int, num_classes: int) -> nn.Module:
-    return MlpBranch(num_features, num_classes, nn.Linear, _leaky)
-
-
-def _spiking_mlp(num_features: int, num_classes: int, neuron: NeuronFactory) -> nn.Module:
-    return MlpBranch(num_features, num_classes, spiking_linear, neuron)
-
-
 @final
 class PairedMlpHead(ClassifierHead):
     """Pooling to 1×1, then an MLP in both branches: encoded once, decoded once."""
@@ -90,9 +82,8 @@ class PairedMlpHead(ClassifierHead):
         super().__init__()
         self.num_features, self.hidden_size = num_features, HIDDEN[1]
         self.global_pool = global_pool
-        self.mlp = pair(
-            partial(_analog_mlp, num_features, num_classes), partial(_spiking_mlp, num_features, num_classes)
-        )
+        shape = (num_features, num_classes)
+        self.mlp = pair(partial(MlpBranch, *shape, nn.Linear, _leaky), partial(MlpBranch, *shape, spiking_linear))
 
     def _branches(self) -> dict[str, MlpBranch]:
         return {name: m for name, m in self.named_modules() if isinstance(m, MlpBranch)}

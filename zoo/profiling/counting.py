@@ -112,12 +112,7 @@ def count_products(analysis: FlopCountAnalysis) -> int:
 def count_cost(
     model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE, analysis: FlopCountAnalysis | None = None
 ) -> Cost:
-    """Count one image of `image_size` pixels a side; every module's mode is restored afterwards.
-
-    Args:
-        model: the network.
-        image_size: pixels a side.
-        analysis: `count_macs` of that size, if it is there already.
+    """Count one image of `image_size` pixels a side, from `analysis` if that is there already.
 
     Raises:
         InputError: the model is on the meta device, or needs a larger image.
