@@ -23,42 +23,23 @@ from zoo.names import parse_reference
 from zoo.registry import default_registry
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", help="Model, as `zoo list` names it; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT."
-    ),
-]
-AnyModel = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME|DIR",
-        help="Any valid model name, listed or not; a folder of zoo train; or hf-hub:ORG/NAME@COMMIT.",
-    ),
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(
-        metavar="PIXELS",
-        min=1,
-        max=MAX_PROFILED_SIZE,
-        help=f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)",
-    ),
-]
+_STORED = "a folder of zoo train; or hf-hub:ORG/NAME@COMMIT."
+Model = Annotated[str | None, typer.Option(metavar="NAME", help=f"Model, as `zoo list` names it; {_STORED}")]
+AnyModel = Annotated[str, typer.Argument(metavar="NAME|DIR", help=f"Any valid model name, listed or not; {_STORED}")]
+_SIZE = f"Pixels a side.  (default: the weight's own, or {DEFAULT_IMAGE_SIZE} without one)"
+ImageSize = Annotated[int | None, typer.Option(metavar="PIXELS", min=1, max=MAX_PROFILED_SIZE, help=_SIZE)]
 DATA_HELP = (
     "A folder with a folder of images for every class (or train/ and val/ with such folders); an .npz of images and "
     "labels, or of zoo pack; cifar10, cifar100, caltech101, caltech256, imagenet; a .parquet file, a .tar of "
     "WebDataset, or a folder of either; hfds/ORG/NAME, a set of the Hugging Face Hub."
 )
 """Help of DATA, for all commands that take it."""
-DataRoot = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Folder of the data sets named above, also for their downloads.")
-]
+_ROOT = "Folder of the data sets named above, also for their downloads."
+DataRoot = Annotated[Path | None, typer.Option(metavar="DIR", help=_ROOT)]
 DEVICES = "auto|cpu|cuda|cuda:1|mps"
 """Values of --device, as help shows them."""
-Device = Annotated[
-    str, typer.Option(metavar=DEVICES, help="Where to compute; auto takes a GPU with CUDA if there is one.")
-]
+_WHERE = "Where to compute; auto takes a GPU with CUDA if there is one."
+Device = Annotated[str, typer.Option(metavar=DEVICES, help=_WHERE)]
 
 
 def model_reference(text: str) -> str:
