@@ -10,6 +10,7 @@ import onnx
 import pytest
 from typer.testing import CliRunner, Result
 
+import zoo
 from tests.benchmarks.noise import write_noise
 from tests.data.made_data import packed
 from zoo.catalog import default_catalog
@@ -41,7 +42,11 @@ def test_a_listed_weight_is_exported_in_its_own_size(tmp_path: Path) -> None:
         "opset": 18,
         "size": out.stat().st_size,
     }
-    assert metadata(out)["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
+    told, weight = metadata(out), default_catalog().weight(parse_name(BUNDLED))
+    assert (told["zoo.name"], told["zoo.sha256"], told["zoo.license"]) == (BUNDLED, weight.sha256, "MIT")
+    assert (told["zoo.version"], json.loads(told["zoo.labels"])) == (zoo.__version__, list(weight.labels))
+    stated = {"size": 32, "mean": [0.0], "std": [1.0], "range": [0, 1], "channels": "RGB"}
+    assert json.loads(told["zoo.preprocessing"]) == weight.preprocessing.model_dump(mode="json") | stated
 
 
 def test_a_network_without_weights_says_so_and_replaces_a_file_by_force(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 import zoo
-from zoo.catalog import default_catalog
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, MissingExtraError
-from zoo.exporting import Exported, export_onnx, to_onnx
-from zoo.registry import default_registry, parse_name
+from zoo.exporting import export_onnx, to_onnx
+from zoo.registry import default_registry
 
 SIDE = 16
 
@@ -123,26 +121,6 @@ SMALL = "ann_vgg_b1_m1_d1"
 
 
 # The file -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_published_weight_is_described_in_the_file(tmp_path: Path) -> None:
-    name, out = "ann_resnet_b8_m2_d4.cifar10", tmp_path / "model.ONNX"
-    weight = default_catalog().weight(parse_name(name))
-    exported = export_onnx(zoo.create_model(name, pretrained=True), out, weight, image_size=40, batch=2)
-    shapes = ((2, 3, 40, 40), (2, 10))
-    assert exported == Exported(str(out), name, *shapes, opset=18, size=out.stat().st_size)
-    read = session(out.read_bytes())
-    told = read.get_modelmeta().custom_metadata_map
-    assert (told["zoo.name"], told["zoo.sha256"], told["zoo.license"]) == (name, weight.sha256, "MIT")
-    assert told["zoo.version"] == zoo.__version__
-    assert json.loads(told["zoo.labels"]) == list(weight.labels)
-    stated = {"size": 40, "mean": [0.0], "std": [1.0], "range": [0, 1], "channels": "RGB"}
-    assert json.loads(told["zoo.preprocessing"]) == weight.preprocessing.model_dump(mode="json") | stated
-    assert [(each.name, each.shape, each.type) for each in (*read.get_inputs(), *read.get_outputs())] == [
-        ("pixels", [2, 3, 40, 40], "tensor(float)"),
-        ("logits", [2, 10], "tensor(float)"),
-    ]
 
 
 @pytest.mark.slow
