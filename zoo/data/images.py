@@ -148,7 +148,6 @@ class Transform:
     `zoo.transform`, training, evaluation and export all prepare by this: whole, or its two halves, `square` for bytes
     that are kept and `scale` for a batch of them. It divides bytes by 255 exactly;
     `torchvision.transforms.v2.ToDtype` multiplies by 1/255, which rounds 126 of 256 levels otherwise.
-
     """
 
     preprocessing: Preprocessing
