@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -14,10 +13,10 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_folder
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog import StoredWeight, WeightRecord, catalog_path, read_file
+from zoo.catalog import StoredWeight, catalog_path
 from zoo.cli import app
 from zoo.errors import HubError, SaveError, WeightError
-from zoo.hub.publish import assemble, listed_in, publish
+from zoo.hub.publish import assemble, publish
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, LocalFolder
 from zoo.saving import ModelFolder
@@ -54,10 +53,10 @@ def test_one_commit_of_exactly_the_files(hub: LoopbackHub, token: str) -> None:
     assert sum("/storage/" in path for path in changes(hub)) == 1
 
 
-@pytest.mark.parametrize(("role", "words"), [(None, "log in"), ("unknown", "log in"), ("read", "log in")])
-def test_a_token_that_may_not_write(hub: LoopbackHub, role: str | None, words: str) -> None:
+@pytest.mark.parametrize("role", [None, "unknown", "read"])
+def test_a_token_that_may_not_write(hub: LoopbackHub, role: str | None) -> None:
     token = hub.add_token("alice", "read") if role == "read" else role
-    with pytest.raises(HubError, match=words) as caught:
+    with pytest.raises(HubError, match="log in") as caught:
         send(hub, token)
     assert hub.repositories == {}
     assert token is None or token not in f"{caught.value!r}"
@@ -136,7 +135,6 @@ def test_private_means_private(hub: LoopbackHub, token: str) -> None:
 
 
 FIGURES = tiny()[0].figures.model_dump()
-PICKLE = {"sha256": hashlib.sha256(b"pickle").hexdigest(), "size": 6}
 
 
 @pytest.mark.parametrize(
@@ -145,8 +143,6 @@ PICKLE = {"sha256": hashlib.sha256(b"pickle").hexdigest(), "size": 6}
         ({"figures": FIGURES | {"macs": FIGURES["macs"] + 1}}, tiny()[1], SaveError, "macs"),
         ({"license": "TODO"}, tiny()[1], SaveError, "licence"),
         ({"labels": ("a", "b")}, tiny()[1], WeightError, r"head\.fc\.bias"),
-        ({"in_chans": 1}, tiny()[1], WeightError, "shape"),
-        (PICKLE, b"pickle", WeightError, "safetensors"),
         ({}, tiny("other")[1], WeightError, "not the published file"),
     ],
 )
@@ -157,27 +153,6 @@ def test_a_claim_that_is_wrong(
     record = StoredWeight.model_validate(tiny()[0].model_dump() | changed)
     with pytest.raises(error, match=words):
         assemble(record, LocalFolder(tmp_path), f"hf-hub:{REPO}")
-
-
-# The catalog
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    """A copy of the zoo's own registry.yaml, which is full of comments."""
-    file = tmp_path / "registry.yaml"
-    file.write_bytes(catalog_path().read_bytes())
-    return file
-
-
-def record_in(catalog: Path) -> WeightRecord:
-    return next(record for record in read_file(catalog).weights if record.variant == B8)
-
-
-def test_other_bytes_never_take_a_listed_name(catalog: Path) -> None:
-    with pytest.raises(SaveError, match="other bytes"):
-        listed_in(catalog, record_in(catalog).model_copy(update={"sha256": "0" * 64}))
-    assert listed_in(catalog, tiny()[0]) is None
 
 
 # The command
@@ -197,9 +172,9 @@ def run(*arguments: str | Path, code: int = 0) -> Result:
     return result
 
 
-def test_a_listed_weight_is_sent_and_pinned(
-    hub: LoopbackHub, here: Path, catalog: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_listed_weight_is_sent(hub: LoopbackHub, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = tmp_path / "registry.yaml"
+    catalog.write_bytes(catalog_path().read_bytes())
     monkeypatch.setenv("HF_TOKEN", hub.add_token("alice", "write"))
     send_it = (f"{B8}.cifar10", "--repo-id", "alice/b8", "--catalog", catalog, "--json")
     assert json.loads(run(*send_it, "--dry-run").stdout)["state"] == "checked"

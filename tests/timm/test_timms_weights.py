@@ -17,12 +17,9 @@ from torch import nn
 
 import zoo
 from tests.cli.commands import objects, run
-from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
 from zoo.errors import HubError, WeightError
 from zoo.inference.predict import transform
-
-__all__ = ["hub"]
 
 NAME, TAG = "test_resnet", "r160_in1k"
 REPO = f"timm/{NAME}.{TAG}"

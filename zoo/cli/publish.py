@@ -50,7 +50,8 @@ def publish_command(
     commit and sha256 are printed. The same command again changes nothing.
     Log in once with `hf auth login`.
     """
-    from zoo.hub.publish import assemble, listed_in, publish
+    from zoo.catalog import read_file
+    from zoo.hub.publish import assemble, publish
     from zoo.hub.read import Hub
 
     if not (repo_id or to_dir or dry_run):
@@ -74,7 +75,10 @@ def publish_command(
     elif repo_id is None or dry_run:
         row |= {"state": "checked"}
     else:
-        listed = listed_in(catalog, weight)  # raises before anything is sent
+        records = read_file(catalog).weights if catalog.exists() else ()
+        listed = [record.sha256 for record in records if record.name == weight.name]
+        if listed not in ([], [weight.sha256]):
+            raise SaveError(f"{catalog} lists other bytes as {weight.name}; give the new weight a tag of its own")
         pinned, changed = publish(folder, repo_id, hub, private=private)
         row |= {
             "state": "published" if changed else "unchanged",

@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from operator import attrgetter
-from pathlib import Path
 
 import jinja2
 from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData, ModelInfo
 from markupsafe import Markup
 
 from zoo import weights
-from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words, read_file
+from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words
 from zoo.errors import HubError, SaveError, known_plugins, printable
 from zoo.factory import build_model
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
@@ -255,20 +254,3 @@ def _sha256_of_model(index: ModelInfo) -> str | None:
     """Return the sha256 that the Hub lists of model.safetensors; None if there is none, or none in LFS."""
     entry = files_of(index).get(weights.MODEL)
     return entry.lfs.sha256 if entry is not None and entry.lfs is not None else None
-
-
-# The catalog
-
-
-def listed_in(catalog: Path, weight: StoredWeight) -> WeightRecord | None:
-    """Return the record of that name in a registry.yaml; None if there is none, or no such file.
-
-    Raises:
-        CatalogError: the file is not a catalog.
-        SaveError: it lists other bytes under that name.
-    """
-    records = read_file(catalog).weights if catalog.exists() else ()
-    record = next((each for each in records if each.name == weight.name), None)
-    if record is not None and record.sha256 != weight.sha256:
-        raise SaveError(f"{catalog} lists other bytes as {weight.name}; give the new weight a tag of its own")
-    return record
