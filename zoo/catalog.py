@@ -248,7 +248,7 @@ class WeightRecord(StoredWeight):
     Attributes:
         source: `package:module/file.safetensors` or `hf-hub:org/name`.
         revision: of a source on the Hub.
-        published: the same bytes on the Hub, as `hf-hub:org/name@revision`; written by `zoo publish`.
+        published: the same bytes on the Hub, as `hf-hub:org/name@revision`; see tools/record_publication.py.
     """
 
     source: str

@@ -47,7 +47,7 @@ def test_a_wheel_works_and_passes_its_own_tests(
 
 @pytest.mark.slow
 def test_the_kit_runs_without_a_test_file(tmp_path: Path) -> None:
-    """`zoo plugins check` prints the first cause of each component that fails."""
+    """`zoo plugins check` prints every check that fails, with its cause."""
     works = WORKS.format(power=1)
     files = {"zoo_mine.py": works, "zoo_theirs.py": works.replace("return straight", "return 2 * straight")}
     points = "[zoo.encoders]\nworks = zoo_mine:Thing\nspoiled = zoo_theirs:Thing\ngone = zoo_gone:Thing\n"
