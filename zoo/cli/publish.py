@@ -32,9 +32,9 @@ def publish_command(
     to_dir: Annotated[Path | None, _option(_PLACE, "DIR", _TO_DIR)] = None,
     private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     dry_run: Annotated[bool, _option(_PLACE, None, "Check everything, and send nothing.", "--dry-run")] = False,
-    catalog: Annotated[Path, _option(_PLACE, "FILE", "A catalog that must not list other bytes under that name.")] = Path(
-        "registry.yaml"
-    ),
+    catalog: Annotated[
+        Path, _option(_PLACE, "FILE", "A catalog, which must not list other bytes under that name.")
+    ] = Path("registry.yaml"),
     license: Annotated[str | None, _option(_STATED, "NAME", "Licence, such as MIT; never assumed.")] = None,
     dataset: Annotated[str | None, _option(_STATED, "TEXT", "The data set that it was trained on.")] = None,
     dataset_id: Annotated[str | None, _option(_STATED, "ORG/NAME", "The name of that data set on the Hub.")] = None,
