@@ -110,7 +110,7 @@ def test_what_no_record_may_say(tmp_path: Path) -> None:
         ({"dataset": "\ud800"}, "surrogate"),
     ):
         with pytest.raises((SaveError, ModelNameError, InputError), match=said):
-            zoo.save(made(), tmp_path / "saved", **stated)  # type: ignore[arg-type]
+            zoo.save(made(), tmp_path / "saved", **stated)
     assert not [*tmp_path.iterdir()]
     with pytest.raises(OptionError, match="Linear"):
         zoo.save(torch.nn.Linear(2, 2), tmp_path / "saved")  # type: ignore[arg-type]
