@@ -20,8 +20,9 @@ from torch import Tensor
 import zoo
 from tests.hub.hub_weights import LABELS, STATED, TINY, tiny, tiny_folder
 from zoo.errors import OptionError, WeightError
+from zoo.names import LocalFolder
 from zoo.saving import make_folder
-from zoo.weights import adapt_channels, parse_weight
+from zoo.weights import adapt_channels, parse_weight, read_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 FIRST = "stages.1.0.analog.body.0.weight"
@@ -132,6 +133,15 @@ def test_any_tensor_is_read_or_refused(dtype: str, shape: list[int], size: int) 
 def test_any_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(WeightError, match="fuzzed"):
         parse_weight(data, "fuzzed")
+
+
+def test_a_folder_with_other_or_without_bytes(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(tiny("other")[1])
+    with pytest.raises(WeightError, match="not the published file"):
+        read_weight(tiny()[0], LocalFolder(tmp_path))
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(WeightError, match="cannot be read"):
+        read_weight(tiny()[0], LocalFolder(tmp_path))
 
 
 # What does not fit
