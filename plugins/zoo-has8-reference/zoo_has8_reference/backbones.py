@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import cast, final
+from typing import Any, final
 
-from torch import nn
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
 
-from zoo.blocks import AnalogVggBlock, Conv2d, PairedMlpHead, ResNetBackbone, SpikingVggBlock
+from zoo.blocks import AnalogVggBlock, PairedMlpHead, ResNetBackbone, SpikingVggBlock
 from zoo.contracts import Backbone, BlockPlan, ClassifierHead, NeuronFactory, PairBuilder
 
 SPIKING_MOMENTUM = math.sqrt(0.1)
 """Of the VGG's spiking batch norms; the analog ones have torch's 0.1."""
 
 
-def _with_torch_convolutions(make: Callable[[], nn.Module]) -> nn.Module:
-    """A block whose convolutions are torch's own, where the zoo's convolve a single small image as a batch of two."""
-    block = make()
-    for name, conv in list(block.named_modules()):
-        if isinstance(conv, Conv2d):
-            plain = nn.Conv2d(
-                conv.in_channels,
-                conv.out_channels,
-                cast("tuple[int, int]", conv.kernel_size),
-                cast("tuple[int, int]", conv.stride),
-                cast("tuple[int, int]", conv.padding),
-                bias=False,
-            )
-            plain.weight = conv.weight
-            block.set_submodule(name, plain)
+@final
+class PublishedConv2d(nn.Conv2d):
+    """torch's own convolution, in torch's default order: what the zoo guards rounds otherwise in the last bit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.contiguous())
+
+
+@final
+class PublishedSpikingConv2d(layer.Conv2d):
+    """The same of spikingjelly's, over (T, N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.contiguous())
+
+
+def _as_published(make: Callable[..., nn.Module], *arguments: Any) -> nn.Module:
+    """Make a block whose convolutions are torch's and spikingjelly's own."""
+    block = make(*arguments)
+    for module in block.modules():
+        if isinstance(module, layer.Conv2d):
+            module.__class__ = PublishedSpikingConv2d
+        elif isinstance(module, nn.Conv2d):
+            module.__class__ = PublishedConv2d
     return block
 
 
@@ -54,7 +63,10 @@ class ResNetReferenceBackbone(Backbone):
 
     def stages(self) -> list[list[BlockPlan]]:
         return [
-            [replace(plan, analog=partial(_with_torch_convolutions, plan.analog)) for plan in stage]
+            [
+                BlockPlan(partial(_as_published, plan.analog), partial(_as_published, plan.spiking), plan.out_channels)
+                for plan in stage
+            ]
             for stage in self._network.stages()
         ]
 
@@ -79,8 +91,9 @@ class VggReferenceBackbone(Backbone):
         stages, width_in = [], self.in_chans
         for i in range(self.depth + 1):
             width = self.in_chans * self.base * self.mult**i
-            analog = partial(_with_torch_convolutions, partial(AnalogVggBlock, width_in, width))
-            stages.append([BlockPlan(analog, partial(_spiking_vgg_block, width_in, width), width)])
+            analog = partial(_as_published, AnalogVggBlock, width_in, width)
+            spiking = partial(_as_published, _spiking_vgg_block, width_in, width)
+            stages.append([BlockPlan(analog, spiking, width)])
             width_in = width
         return stages
 
