@@ -32,11 +32,12 @@ def test_onnxruntime_computes_what_torch_computes(name: str, count: int, tmp_pat
     model, images = zoo.create_model(name).eval(), smooth_images(count)
     file = tmp_path / "spikes.onnx"
     export_onnx(model, file, image_size=32, batch=None)
-    (logits,) = onnxruntime.InferenceSession(file).run(None, {"pixels": images.numpy()})
+    options = onnxruntime.SessionOptions()  # the last level convolves blocks of channels, which rounds otherwise
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    (logits,) = onnxruntime.InferenceSession(file, options).run(None, {"pixels": images.numpy()})
     with torch.no_grad():
         expected = model(images)
-    close = torch.isclose(torch.from_numpy(logits), expected, atol=1e-3, rtol=1e-3).all(1)
-    assert int(close.sum()) >= 0.9 * count  # rounding moves a spike if a membrane potential lies at its threshold
+    torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", [SMALL, FULL])
