@@ -17,11 +17,14 @@ class Neuron(nn.Module, ABC):
     Attributes:
         options: keyword arguments of its constructor; none is required.
         prices: operations that it is charged with; by default those of a leaky one.
+        in_place: true if nothing else reads its input, which then, without gradients, may become the output's memory;
+            `fuse()` sets it behind the convolutions that it folds.
     """
 
     api_version: ClassVar[int]
     options: ClassVar[frozenset[str]] = frozenset()
     prices: ClassVar[tuple[Price, ...]] = NEURON_PRICES
+    in_place: bool = False
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

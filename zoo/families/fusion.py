@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from zoo.backbones.layers import MANY_CHANNELS, Conv2d, GuardedConv2d, GuardedSpikingConv2d
+from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.errors import InputError
 
@@ -42,7 +43,7 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
     """Fold batch norms, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
 
     A convolution stays the module that it was, with a new weight (out, in, h, w) and a bias (out,); an `nn.Identity`
-    takes the place of its norm.
+    takes the place of its norm. A neuron behind it may write its spikes over the convolution's output.
 
     Args:
         network: in eval mode.
@@ -59,15 +60,18 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
     for name, module in modules.items():
         if module.training:
             raise InputError(f"{name or 'the network'} is in training mode, which cannot be fused; call eval() first")
-    folded = dict(pair for pair in pairs if _is_plain(*map(modules.get, pair)))
     uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
-    folded = {conv: norm for conv, norm in folded.items() if uses[id(modules[conv])] == uses[id(modules[norm])] == 1}
+    once = [pair for pair in pairs if all(uses[id(modules.get(name))] == 1 for name in pair)]
+    folded = dict(pair for pair in once if _is_plain(*(modules[name] for name in pair)))
     for norm in folded.values():
         if modules[norm].running_mean is None:
             raise InputError(f"{norm} keeps no running statistics, so it works on the batch's, which cannot be folded")
     for conv, norm in folded.items():
         _fold(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm]))
         network.set_submodule(norm, nn.Identity().eval())
+    for norm, neuron in once:
+        if norm in folded.values() and isinstance(modules[neuron], Neuron):
+            cast(Neuron, modules[neuron]).in_place = True
     for module in network.modules() if dtype is not None else ():
         if type(module) in (*_CONVOLUTIONS, *_LINEAR):
             module.to(dtype)  # what autocast would do to them on every call
@@ -79,7 +83,7 @@ def _cast_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return (inputs[0].to(module.weight.dtype), *inputs[1:])
 
 
-def _is_plain(conv: nn.Module | None, norm: nn.Module | None) -> bool:
+def _is_plain(conv: nn.Module, norm: nn.Module) -> bool:
     # A pruned or reparametrised convolution computes its weight on every call: it is not a parameter.
     plain = type(conv) in _CONVOLUTIONS and type(norm) in _NORMS
     return plain and isinstance(cast(nn.Conv2d, conv).weight, nn.Parameter)

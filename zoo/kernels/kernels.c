@@ -23,15 +23,25 @@
 #endif
 #ifdef __GNUC__
 #define INLINE static inline __attribute__((always_inline))
+#define PREFETCH(address) __builtin_prefetch(address)
 #else
 #define INLINE static inline
+#define PREFETCH(address) ((void)(address))
 #define __restrict__ __restrict
+#endif
+/* A loop whose iterations are independent, though an output may lie over the input that it is computed from. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT __pragma(loop(ivdep))
 #endif
 
 /* Of the functions' arguments; library.py asks for it. */
 EXPORT int zoo_interface(void) { return 3; }
 
-enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32 };
+enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
 enum { INTEGRATE, DIVIDE, MULTIPLY };       /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
 enum { STRAIGHT, SIGMOID, TANH, FOURIER };  /* surrogates of the planes */
@@ -64,6 +74,12 @@ INLINE uint16_t float_to_bfloat(float x) {
     return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : rounded);
 }
 
+INLINE float load(const void *from, int type, index_t i) {
+    if (type == FLOAT32) return ((const float *)from)[i];
+    uint16_t bits = ((const uint16_t *)from)[i];
+    return type == BFLOAT16 ? from_bits((uint32_t)bits << 16) : half_to_float(bits);
+}
+
 /* n values as float32: where they lie, or widened into scratch. */
 INLINE const float *widen(const void *from, int type, index_t start, int n, float *__restrict__ scratch) {
     const uint16_t *narrow = (const uint16_t *)from + start;
@@ -88,12 +104,20 @@ INLINE void narrow(const float *__restrict__ from, void *to, int type, index_t s
         for (int i = 0; i < n; i++) target[i] = float_to_half(from[i]);
 }
 
-/* The same for zeros and ones, which are exact in each type. */
-INLINE void narrow_spikes(const float *__restrict__ from, void *to, int type, index_t start, int n) {
-    if (type == FLOAT32) return;
-    uint16_t *__restrict__ target = (uint16_t *)to + start, one = type == BFLOAT16 ? 0x3f80 : 0x3c00;
-    for (int i = 0; i < n; i++) target[i] = (uint16_t)((to_bits(from[i]) >> 23 & 1) * one);
+INLINE void store_spike(void *to, int type, index_t i, int fired) {
+    if (type == FLOAT32)
+        ((float *)to)[i] = fired ? 1.0f : 0.0f;
+    else
+        ((uint16_t *)to)[i] = fired ? (type == BFLOAT16 ? 0x3f80 : 0x3c00) : 0;
 }
+
+/* A loop over one type alone is vectorised: CALL with each in turn as TYPE. */
+#define FOR_TYPE(CALL)                                             \
+    switch (type) {                                                \
+        case FLOAT32: { enum { TYPE = FLOAT32 }; CALL; } break;    \
+        case BFLOAT16: { enum { TYPE = BFLOAT16 }; CALL; } break;  \
+        default: { enum { TYPE = FLOAT16 }; CALL; }                \
+    }
 
 /* Encoders ----------------------------------------------------------------------------------------------------------*/
 
@@ -347,40 +371,38 @@ typedef struct {
     float gain, threshold, alpha;
 } neuron_t;
 
-#define STEP(CHARGED)                                          \
-    for (int i = 0; i < n; i++) {                              \
-        float potential = CHARGED;                             \
-        float fired = potential >= threshold ? 1.0f : 0.0f;    \
-        h[i] = potential, s[i] = fired;                        \
-        v[i] = potential * (1 - fired);                        \
+#define STEP(CHARGED)                                              \
+    INDEPENDENT                                                    \
+    for (int i = 0; i < n; i++) {                                  \
+        float current = load(x, type, start + i), h = CHARGED;     \
+        if (spikes) store_spike(spikes, type, start + i, h >= threshold); \
+        if (charged) charged[i] = h;                               \
+        v[i] = h * (1 - (h >= threshold ? 1.0f : 0.0f));           \
     }
 
-/* Fills h (n) and s (n) of one timestep and moves v (n) on. */
-INLINE void step(const neuron_t *neuron, const float *__restrict__ x, float *__restrict__ v, float *__restrict__ h,
-                 float *__restrict__ s, int n) {
+/* One timestep of n values: v moves on, h goes to `charged` and spikes, from `start` on, to `spikes` unless NULL. */
+INLINE void step(
+    const neuron_t *neuron, const void *x, int type, index_t start, int n, float *__restrict__ v,
+    float *__restrict__ charged, void *spikes
+) {
     float gain = neuron->gain, threshold = neuron->threshold;
     if (neuron->kind == INTEGRATE)
-        STEP(v[i] + x[i])
+        STEP(v[i] + current)
     else if (neuron->kind == DIVIDE)
-        STEP(v[i] + (x[i] - v[i]) / gain)
+        STEP(v[i] + (current - v[i]) / gain)
     else
-        STEP(v[i] + (x[i] - v[i]) * gain)
+        STEP(v[i] + (current - v[i]) * gain)
 }
 
 CLONED static void block_fire(
     const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
     void *spikes
 ) {
-    float scratch[BLOCK], v[BLOCK], h[BLOCK], result[BLOCK];
-    for (int i = 0; i < n; i++) v[i] = 0;
-    for (index_t t = 0; t < timesteps; t++, start += stride) {
-        float *s = place(spikes, type, start, result);
-        step(neuron, widen(x, type, start, n, scratch), v, h, s, n);
-        narrow_spikes(s, spikes, type, start, n);
-    }
+    float v[BLOCK] = {0};
+    for (index_t t = 0; t < timesteps; t++) FOR_TYPE(step(neuron, x, TYPE, start + t * stride, n, v, NULL, spikes))
 }
 
-/* Currents x (timesteps, values) -> spikes (timesteps, values). */
+/* Currents x (timesteps, values) -> spikes (timesteps, values), which may be x. */
 EXPORT int zoo_fire(
     const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, void *spikes, int threads
 ) {
@@ -395,13 +417,13 @@ CLONED static void block_fire_backward(
     const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
     const void *grads, void *dx, double *dgain
 ) {
-    float scratch[BLOCK], wide[BLOCK], v[BLOCK], spike[BLOCK], carry[BLOCK], result[BLOCK], h[MOST_TIMESTEPS][BLOCK];
+    float scratch[BLOCK], wide[BLOCK], v[BLOCK], carry[BLOCK], result[BLOCK], h[MOST_TIMESTEPS][BLOCK];
     float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha);
     float threshold = neuron->threshold, gain = neuron->gain;
     double lanes[LANES] = {0};
     for (int i = 0; i < n; i++) v[i] = carry[i] = 0;
     for (index_t t = 0; t < timesteps; t++)
-        step(neuron, widen(x, type, start + t * stride, n, scratch), v, h[t], spike, n);
+        FOR_TYPE(step(neuron, x, TYPE, start + t * stride, n, v, h[t], NULL))
     for (index_t t = timesteps - 1; t >= 0; t--) {
         const float *grad = widen(grads, type, start + t * stride, n, wide), *potential = h[t];
         float *target = place(dx, type, start + t * stride, result);
@@ -495,50 +517,77 @@ typedef struct {
     index_t channels, height, width, out_height, out_width, kernel, stride, padding;
 } window_t;
 
-INLINE void add(const void *from, int type, index_t start, int n, float *__restrict__ total) {
-    float scratch[BLOCK];
-    const float *v = widen(from, type, start, n, scratch);
-    for (int i = 0; i < n; i++) total[i] += v[i];
+/* Rows or columns of a map. */
+typedef struct {
+    index_t first;
+    int count;
+} range_t;
+
+/* Those that the mean at `at` is taken over: of the window there, or, backward, of the windows that cover it. */
+INLINE range_t covered(const window_t *w, index_t at, index_t size, int backward) {
+    index_t first = backward ? at + w->padding - w->kernel : at * w->stride - w->padding;
+    index_t end = backward ? (at + w->padding) / w->stride + 1 : first + w->kernel;
+    if (backward) first = first < 0 ? 0 : first / w->stride + 1;
+    first = first < 0 ? 0 : first;
+    end = least(end, size);
+    return (range_t){first, end > first ? (int)(end - first) : 0};
 }
 
-/* One row of output pixels. */
-CLONED static void row_pool(const window_t *w, const void *x, int type, index_t image, index_t row, void *out) {
-    float total[BLOCK], result[BLOCK], factor = (float)(w->kernel * w->kernel);
-    index_t top = row * w->stride - w->padding, bottom = least(top + w->kernel, w->height);
-    for (index_t column = 0; column < w->out_width; column++) {
-        index_t left = column * w->stride - w->padding, right = least(left + w->kernel, w->width);
-        for (index_t c = 0; c < w->channels; c += BLOCK) {
-            int n = (int)least(BLOCK, w->channels - c);
-            for (int i = 0; i < n; i++) total[i] = 0;
-            for (index_t y = top < 0 ? 0 : top; y < bottom; y++)
-                for (index_t z = left < 0 ? 0 : left; z < right; z++)
-                    add(x, type, ((image * w->height + y) * w->width + z) * w->channels + c, n, total);
-            index_t to = ((image * w->out_height + row) * w->out_width + column) * w->channels + c;
-            float *target = place(out, type, to, result);
-            for (int i = 0; i < n; i++) target[i] = total[i] / factor;
-            narrow(target, out, type, to, n);
+#define MEAN(ROWS, COLUMNS)                                                                             \
+    for (int i = 0; i < n; i++) {                                                                       \
+        float sum = 0;                                                                                  \
+        for (int y = 0; y < (ROWS); y++)                                                                \
+            for (int z = 0; z < (COLUMNS); z++) sum += load(from, type, start + y * line + z * pixel + i); \
+        means[i] = sum / factor;                                                                        \
+    }
+
+/* Of n channels the sum over rows x columns pixels, over factor: in a register where the compiler knows the counts. */
+INLINE void mean(
+    const void *from, int type, index_t start, index_t line, index_t pixel, int rows, int columns, int n, float factor,
+    float *__restrict__ means
+) {
+    switch (rows > 3 || columns > 3 ? 0 : 4 * rows + columns) {
+        case 4 + 1: MEAN(1, 1) break;
+        case 4 + 2: MEAN(1, 2) break;
+        case 8 + 1: MEAN(2, 1) break;
+        case 8 + 2: MEAN(2, 2) break;
+        case 8 + 3: MEAN(2, 3) break;
+        case 12 + 2: MEAN(3, 2) break;
+        case 12 + 3: MEAN(3, 3) break;
+        default: MEAN(rows, columns)
+    }
+}
+
+/* One row of the map `to`, (images, height, width, channels), from the map `from`. */
+INLINE void row_of_means(
+    const window_t *w, const void *from, int type, index_t image, index_t row, int backward, void *to
+) {
+    float result[BLOCK], factor = (float)(w->kernel * w->kernel);
+    index_t channels = w->channels, to_height = backward ? w->height : w->out_height;
+    index_t height = backward ? w->out_height : w->height, width = backward ? w->out_width : w->width;
+    index_t to_width = backward ? w->width : w->out_width;
+    range_t rows = covered(w, row, height, backward);
+    index_t line = width * channels, size = type == FLOAT32 ? 4 : 2;
+    uintptr_t next = (uintptr_t)from + (image * height + rows.first + rows.count) * line * size;
+    if (!backward)  /* the rows that the next call adds: a page each or more, so no processor foresees them */
+        for (index_t i = 0; i < w->stride * line * size; i += CACHE_LINE) PREFETCH((const void *)(next + i));
+    for (index_t column = 0; column < to_width; column++) {
+        range_t columns = covered(w, column, width, backward);
+        index_t start = ((image * height + rows.first) * width + columns.first) * channels;
+        index_t target = ((image * to_height + row) * to_width + column) * channels;
+        for (index_t c = 0; c < channels; c += BLOCK) {
+            int n = (int)least(BLOCK, channels - c);
+            float *means = place(to, type, target + c, result);
+            mean(from, type, start + c, line, channels, rows.count, columns.count, n, factor, means);
+            narrow(means, to, type, target + c, n);
         }
     }
 }
 
-/* One row of input pixels' gradients. */
-CLONED static void row_pool_backward(const window_t *w, const void *grad, int type, index_t image, index_t row, void *dx) {
-    float total[BLOCK], result[BLOCK], factor = (float)(w->kernel * w->kernel);
-    for (index_t column = 0; column < w->width; column++) {
-        for (index_t c = 0; c < w->channels; c += BLOCK) {
-            int n = (int)least(BLOCK, w->channels - c);
-            for (int i = 0; i < n; i++) total[i] = 0;
-            index_t y = row + w->padding, z = column + w->padding;  /* in windows from y - kernel + 1 to y */
-            for (index_t p = y < w->kernel ? 0 : (y - w->kernel) / w->stride + 1; p <= y / w->stride; p++)
-                for (index_t q = z < w->kernel ? 0 : (z - w->kernel) / w->stride + 1; q <= z / w->stride; q++)
-                    if (p < w->out_height && q < w->out_width)
-                        add(grad, type, ((image * w->out_height + p) * w->out_width + q) * w->channels + c, n, total);
-            index_t to = ((image * w->height + row) * w->width + column) * w->channels + c;
-            float *target = place(dx, type, to, result);
-            for (int i = 0; i < n; i++) target[i] = total[i] / factor;
-            narrow(target, dx, type, to, n);
-        }
-    }
+CLONED static void row_pool(
+    const window_t *w, const void *from, int type, index_t image, index_t row, int backward, void *to
+) {
+    FOR_TYPE(row_of_means(w, from, TYPE, image, row, backward, to))
 }
 
 /* x (images, height, width, channels) -> (images, out_height, out_width, channels), or back with `backward`. */
@@ -547,11 +596,7 @@ EXPORT int zoo_pool(
 ) {
     index_t rows = backward ? window->height : window->out_height, items = images * rows;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (index_t item = 0; item < items; item++) {
-        if (backward)
-            row_pool_backward(window, x, type, item / rows, item % rows, out);
-        else
-            row_pool(window, x, type, item / rows, item % rows, out);
-    }
+    for (index_t item = 0; item < items; item++)
+        row_pool(window, x, type, item / rows, item % rows, backward, out);
     return 0;
 }

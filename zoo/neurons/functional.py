@@ -44,13 +44,14 @@ def fired(x: Tensor, charge: Charge, threshold: float, alpha: float) -> Tensor:
     return torch.stack(spikes).to(x.dtype)
 
 
-def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
+def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False) -> Tensor:
     """Integrate and fire: h_t = v_{t−1} + x_t; s_t = Θ(h_t − θ); v_t = h_t (1 − s_t), eq. 22.
 
     Args:
         x: (T, N, …), input currents.
         threshold: θ.
         alpha: steepness of the arctan surrogate.
+        in_place: x may be overwritten if no gradient is recorded.
 
     Returns:
         (T, N, …) spikes in {0, 1}, x's dtype.
@@ -60,11 +61,14 @@ def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
         return fired(x, lambda v, current: v + current, threshold, alpha)
 
     if serves_over_time(x):
-        return functions.fire(x, None, NeuronSettings(functions.INTEGRATE, 1, threshold, alpha), definition)
+        settings = NeuronSettings(functions.INTEGRATE, 1, threshold, alpha)
+        return functions.fire(x, None, settings, definition, in_place)
     return definition(x)
 
 
-def lif_spikes(x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
+def lif_spikes(
+    x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False
+) -> Tensor:
     """Leaky integrate and fire: h_t = v_{t−1} + (x_t − v_{t−1}) / τ; s, v as for IF.
 
     Args:
@@ -72,6 +76,7 @@ def lif_spikes(x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float
         tau: membrane time constant in timesteps, over 1.
         threshold: θ.
         alpha: steepness of the arctan surrogate.
+        in_place: x may be overwritten if no gradient is recorded.
 
     Returns:
         (T, N, …) spikes in {0, 1}, x's dtype.
@@ -81,11 +86,14 @@ def lif_spikes(x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float
         return fired(x, lambda v, current: v + (current - v) / tau, threshold, alpha)
 
     if serves_over_time(x):
-        return functions.fire(x, None, NeuronSettings(functions.DIVIDE, tau, threshold, alpha), definition)
+        settings = NeuronSettings(functions.DIVIDE, tau, threshold, alpha)
+        return functions.fire(x, None, settings, definition, in_place)
     return definition(x)
 
 
-def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0) -> Tensor:
+def plif_spikes(
+    x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False
+) -> Tensor:
     """Parametric LIF: h_t = v_{t−1} + (x_t − v_{t−1}) σ(w), w learned (doi:10.1109/ICCV48922.2021.00266).
 
     Args:
@@ -93,6 +101,7 @@ def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0
         w: scalar tensor; 1/σ(w) is the time constant.
         threshold: θ.
         alpha: steepness of the arctan surrogate.
+        in_place: x may be overwritten if no gradient is recorded.
 
     Returns:
         (T, N, …) spikes in {0, 1}, x's dtype.
@@ -104,5 +113,5 @@ def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0
     gain = w.sigmoid()
     if serves_over_time(x) and gain.dtype == torch.float32:
         settings = NeuronSettings(functions.MULTIPLY, float(gain.detach()), threshold, alpha)
-        return functions.fire(x, gain, settings, definition)
+        return functions.fire(x, gain, settings, definition, in_place)
     return definition(x, gain)

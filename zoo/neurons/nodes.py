@@ -131,7 +131,7 @@ class IFNeuron(StatelessNode, neuron.IFNode):
         return f"{super().extra_repr()}{said}"
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return if_spikes(x, self.v_threshold, self.surrogate_function.alpha)
+        return if_spikes(x, self.v_threshold, self.surrogate_function.alpha, in_place=self.in_place)
 
 
 class LeakyNode(StatelessNode):
@@ -167,7 +167,7 @@ class LIFNeuron(LeakyNode, neuron.LIFNode):
         neuron.LIFNode.__init__(self, tau=tau, **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return lif_spikes(x, self.tau, self.v_threshold, self.surrogate_function.alpha)
+        return lif_spikes(x, self.tau, self.v_threshold, self.surrogate_function.alpha, in_place=self.in_place)
 
 
 @final
@@ -178,4 +178,4 @@ class ParametricLIFNeuron(LeakyNode, neuron.ParametricLIFNode):
         neuron.ParametricLIFNode.__init__(self, init_tau=tau, **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return plif_spikes(x, self.w, self.v_threshold, self.surrogate_function.alpha)
+        return plif_spikes(x, self.w, self.v_threshold, self.surrogate_function.alpha, in_place=self.in_place)
