@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
@@ -20,6 +21,8 @@ from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.families.fusion import adjacent_layers, fuse_network
+from zoo.kernels.library import library
+from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import profile
 from zoo.weights import load
 
@@ -228,6 +231,45 @@ def test_unfused_weights_are_refused_and_fused_ones_load() -> None:
     x = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(another(x), fused(x))
+
+
+@pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+def test_spikes_take_the_place_of_currents_unless_gradients_need_them(dtype: torch.dtype | None) -> None:
+    model, x = trained(HYBRID), torch.rand(2, 3, 32, 32)
+    neurons = [module for module in model.modules() if isinstance(module, Neuron)]
+    overwritten: list[bool] = []
+
+    def note(neuron: nn.Module, given: tuple[Tensor], spikes: Tensor) -> None:
+        overwritten.append(given[0].data_ptr() == spikes.data_ptr())
+
+    for neuron in neurons:
+        neuron.register_forward_hook(note)
+    with torch.no_grad():
+        model(x)
+        logits = model.fuse(dtype)(x)
+    model(x)
+    count = len(neurons)
+    assert overwritten == [False] * count + [True] * count + [False] * count
+    for neuron in neurons:
+        neuron.in_place = False
+    with torch.no_grad():
+        assert torch.equal(model(x), logits)
+
+
+def test_currents_that_something_else_reads_stay() -> None:
+    shared = IFNeuron()
+    for network in (
+        nn.Sequential(IFNeuron()),
+        nn.Sequential(layer.Conv2d(4, 4, 1, step_mode="m"), IFNeuron()),
+        nn.Sequential(layer.BatchNorm2d(4, step_mode="m"), IFNeuron()),
+        nn.Sequential(
+            *(layer.Conv2d(4, 4, 1, step_mode="m"), layer.BatchNorm2d(4, step_mode="m"), shared),
+            nn.Sequential(nn.Identity(), shared),
+        ),
+    ):
+        fuse_network(network.eval(), adjacent_layers(network))
+        assert not any(module.in_place for module in network.modules() if isinstance(module, Neuron))
 
 
 class _Doubling(nn.Conv2d):

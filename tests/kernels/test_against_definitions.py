@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built
 
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
 NEURONS: dict[str, Callable[..., Tensor]] = {
-    "if": lambda x, w, *rest: if_spikes(x, *rest),
-    "lif": lambda x, w, *rest: lif_spikes(x, 2.0, *rest),
-    "lif of another tau": lambda x, w, *rest: lif_spikes(x, 3.3, *rest),
+    "if": lambda x, w, *rest, **how: if_spikes(x, *rest, **how),
+    "lif": lambda x, w, *rest, **how: lif_spikes(x, 2.0, *rest, **how),
+    "lif of another tau": lambda x, w, *rest, **how: lif_spikes(x, 3.3, *rest, **how),
     "plif": plif_spikes,
 }
 DECODERS = ("rate", "bpd")
@@ -190,6 +190,8 @@ def check_neuron(name: str, x: Tensor, grad: Tensor, w: float = 0.3, rest: tuple
     with only_definitions():
         expected, expected_dx, expected_dw = fire(name, x, grad, w, rest)
     assert_same(spikes, expected)
+    with torch.no_grad():
+        assert_same(NEURONS[name](x.clone(), torch.tensor(w), *rest, in_place=True), expected)
     assert_close(dx, expected_dx, x.dtype)
     terms = (expected_dx.double() * (x.double().abs() + rest[0])).abs().sum()
     terms += expected_dw.abs()  # half precision may round all of dx to 0

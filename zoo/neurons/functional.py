@@ -91,9 +91,7 @@ def lif_spikes(
     return definition(x)
 
 
-def plif_spikes(
-    x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False
-) -> Tensor:
+def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False) -> Tensor:
     """Parametric LIF: h_t = v_{t−1} + (x_t − v_{t−1}) σ(w), w learned (doi:10.1109/ICCV48922.2021.00266).
 
     Args:
