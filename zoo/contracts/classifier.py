@@ -134,7 +134,7 @@ class ImageClassifier(nn.Module, ABC):
         Outputs of a hybrid differ by more than rounding, since a rounded value may flip a bit plane: by up to 0.9 of a
         logit for `has8_resnet_b8_m2_d4_ste_bpd.cifar10`, one answer of 64. `state_dict` has other keys afterwards, so
         load weights first. Weights of convolutions lie channels_last: store `value.contiguous()` in safetensors.
-        Without gradients, spikes take the memory of a folded convolution's output: a hook that keeps that copies it.
+        Without gradients, spikes take the memory of a folded convolution's output: a hook that keeps it must copy it.
 
         Args:
             dtype: torch.bfloat16 or torch.float16 to round convolutions and linear layers to it once; they cast their
