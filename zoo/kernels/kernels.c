@@ -38,8 +38,8 @@
 #define INDEPENDENT __pragma(loop(ivdep))
 #endif
 
-/* Of the functions' arguments; library.py asks for it. */
-EXPORT int zoo_interface(void) { return 3; }
+/* Of the functions' arguments, and of which may overlap; library.py asks for it. */
+EXPORT int zoo_interface(void) { return 4; }
 
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
@@ -112,11 +112,11 @@ INLINE void store_spike(void *to, int type, index_t i, int fired) {
 }
 
 /* A loop over one type alone is vectorised: CALL with each in turn as TYPE. */
-#define FOR_TYPE(CALL)                                             \
-    switch (type) {                                                \
-        case FLOAT32: { enum { TYPE = FLOAT32 }; CALL; } break;    \
-        case BFLOAT16: { enum { TYPE = BFLOAT16 }; CALL; } break;  \
-        default: { enum { TYPE = FLOAT16 }; CALL; }                \
+#define FOR_TYPE(CALL)                                            \
+    switch (type) {                                               \
+        case FLOAT32: { enum { TYPE = FLOAT32 }; CALL; } break;   \
+        case BFLOAT16: { enum { TYPE = BFLOAT16 }; CALL; } break; \
+        default: { enum { TYPE = FLOAT16 }; CALL; }               \
     }
 
 /* Encoders ----------------------------------------------------------------------------------------------------------*/
@@ -371,13 +371,13 @@ typedef struct {
     float gain, threshold, alpha;
 } neuron_t;
 
-#define STEP(CHARGED)                                              \
-    INDEPENDENT                                                    \
-    for (int i = 0; i < n; i++) {                                  \
-        float current = load(x, type, start + i), h = CHARGED;     \
+#define STEP(CHARGED)                                                     \
+    INDEPENDENT                                                           \
+    for (int i = 0; i < n; i++) {                                         \
+        float current = load(x, type, start + i), h = CHARGED;            \
         if (spikes) store_spike(spikes, type, start + i, h >= threshold); \
-        if (charged) charged[i] = h;                               \
-        v[i] = h * (1 - (h >= threshold ? 1.0f : 0.0f));           \
+        if (charged) charged[i] = h;                                      \
+        v[i] = h * (1 - (h >= threshold ? 1.0f : 0.0f));                  \
     }
 
 /* One timestep of n values: v moves on, h goes to `charged` and spikes, from `start` on, to `spikes` unless NULL. */
@@ -533,12 +533,12 @@ INLINE range_t covered(const window_t *w, index_t at, index_t size, int backward
     return (range_t){first, end > first ? (int)(end - first) : 0};
 }
 
-#define MEAN(ROWS, COLUMNS)                                                                             \
-    for (int i = 0; i < n; i++) {                                                                       \
-        float sum = 0;                                                                                  \
-        for (int y = 0; y < (ROWS); y++)                                                                \
+#define MEAN(ROWS, COLUMNS)                                                                                \
+    for (int i = 0; i < n; i++) {                                                                          \
+        float sum = 0;                                                                                     \
+        for (int y = 0; y < (ROWS); y++)                                                                   \
             for (int z = 0; z < (COLUMNS); z++) sum += load(from, type, start + y * line + z * pixel + i); \
-        means[i] = sum / factor;                                                                        \
+        means[i] = sum / factor;                                                                           \
     }
 
 /* Of n channels the sum over rows x columns pixels, over factor: in a register where the compiler knows the counts. */
@@ -569,7 +569,7 @@ INLINE void row_of_means(
     range_t rows = covered(w, row, height, backward);
     index_t line = width * channels, size = type == FLOAT32 ? 4 : 2;
     uintptr_t next = (uintptr_t)from + (image * height + rows.first + rows.count) * line * size;
-    if (!backward)  /* the rows that the next call adds: a page each or more, so no processor foresees them */
+    if (!backward)  /* fetch the rows that the next call adds: each starts a page, which no processor foresees */
         for (index_t i = 0; i < w->stride * line * size; i += CACHE_LINE) PREFETCH((const void *)(next + i));
     for (index_t column = 0; column < to_width; column++) {
         range_t columns = covered(w, column, width, backward);

@@ -37,7 +37,7 @@ class Window(Structure):
     ]
 
 
-_INTERFACE = 3
+_INTERFACE = 4
 """`zoo_interface` of kernels.c. A library of another one was built before the sources changed."""
 
 _TENSOR, _SIZE = c_void_p, c_int64
