@@ -1,4 +1,4 @@
-"""Where spikes would pay: a hybrid's surcharge against its spike rate, and where spikes alone equal their controls.
+"""A hybrid's surcharge against its spike rate, and the rate at which spikes alone would equal their controls.
 
 Every line is a model of energy. Of a trained hybrid the first panel draws energy over that of its control while all of
 its spikes become fewer or more by one factor: it contains its control, so no line reaches 1. The other panels draw, for
@@ -7,7 +7,7 @@ their controls, against the timesteps T. Their batch norms are calibrated on tra
 random, so only the lines mean something, not how often they spike today. Run it as
 
     python -m benchmarks.energy_break_even --data DIR     # the folder with train.npz and val.npz
-    python -m benchmarks.energy_break_even --kept         # draws the kept figures anew
+    python -m benchmarks.energy_break_even --kept         # draws the kept figures again
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def measured(data: Path, count: int, calibrating: int) -> dict[str, Any]:
 
 
 def kept(out: Path) -> dict[str, Any]:
-    """What an earlier run wrote."""
+    """Read what an earlier run wrote."""
     file = out / f"{NAME}.json"
     if not file.is_file():
         raise InputError(f"{file} is missing; run this with --data DIR first")

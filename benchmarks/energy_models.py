@@ -5,7 +5,7 @@ both networks are trained weights of the catalog. Where `benchmarks.int8_control
 8-bit integers stands beside its energy. Run it as
 
     python -m benchmarks.energy_models --data DIR     # the folder with train/ and val/, or with val.npz
-    python -m benchmarks.energy_models --kept         # writes the table of the kept figures anew
+    python -m benchmarks.energy_models --kept         # writes the table of the kept figures again
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def listed_records(names: Sequence[str]) -> list[WeightRecord]:
 
 
 def row_of(record: WeightRecord, cost: Profile) -> dict[str, Any]:
-    """What is written of one network."""
+    """Figures of one network, as they are written."""
     assert cost.activity is not None
     assert cost.control is not None
     return {
@@ -65,7 +65,7 @@ def row_of(record: WeightRecord, cost: Profile) -> dict[str, Any]:
 
 
 def kept_rows(out: Path) -> dict[str, Any]:
-    """What an earlier run wrote, with each model of energy described as it is today."""
+    """Read what an earlier run wrote, with each model of energy described as it is today."""
     file = out / "energy_models.json"
     if not file.is_file():
         raise InputError(f"{file} is missing; run this with --data DIR first")
@@ -77,7 +77,7 @@ def kept_rows(out: Path) -> dict[str, Any]:
 
 
 def int8_lines(row: Mapping[str, Any], out: Path) -> list[str]:
-    """What the control in 8-bit integers costs and gets right; nothing where `benchmarks.int8_controls` was not run."""
+    """Cost and accuracy of the control in 8-bit integers; nothing where `benchmarks.int8_controls` was not run."""
     file = out / "int8_controls.json"
     measured = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
     control = f"{row['control']}.{row['name'].partition('.')[2]}"

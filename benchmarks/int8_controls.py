@@ -1,7 +1,7 @@
-"""What 8-bit integers cost a control in accuracy: the networks without spikes, exported in float32 and in int8.
+"""The accuracy that 8-bit integers cost a control: the networks without spikes, exported in float32 and in int8.
 
-Arithmetic in int8 is the cheapest that a hybrid is compared with (`arithmetic-int8`), and nobody pays less for a worse
-answer unawares: both ONNX files of `zoo export`, with and without `--quantize int8`, classify the same validation
+Arithmetic in int8 is the cheapest that a hybrid is compared with (`arithmetic-int8`), and that is fair only if the
+answers are as good: both ONNX files of `zoo export`, with and without `--quantize int8`, classify the same validation
 images in onnxruntime. Run it as
 
     python -m benchmarks.int8_controls --data DIR     # the folder with train.npz and val.npz

@@ -1,4 +1,4 @@
-"""The table of docs/models.md: size, cost and accuracy, counted anew from the models themselves.
+"""The table of docs/models.md: size, cost and accuracy, counted from the models themselves.
 
 Every hybrid has the network without its spiking branch beside it. Models are built one at a time, on the CPU.
 """
@@ -59,7 +59,7 @@ def split_classes(text: str) -> tuple[str, int]:
 
 
 def is_cifar10(dataset: str) -> bool:
-    """Whether a weight's data set is CIFAR-10, however it is spelt."""
+    """True if a weight's data set is CIFAR-10, however it is spelt."""
     return re.match(r"cifar10(?!\d)", re.sub(r"[\s_-]", "", dataset.lower())) is not None
 
 

@@ -1,4 +1,4 @@
-"""What holds the spiking branch back: its neuron, its leak, its reset, its threshold, the order of its planes.
+"""Experiments on the spiking branch: its neuron, its leak, its reset, its threshold, the order of its planes.
 
 Each experiment is one network, trained from scratch at a small budget with every seed, then measured on all validation
 images. Results are written after every run, and the same command goes on with those that are missing. Run it as

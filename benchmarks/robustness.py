@@ -1,4 +1,4 @@
-"""What each branch of a hybrid is worth, how far its probabilities can be trusted, and how it bears worse images.
+"""The worth of each branch of a hybrid, the calibration of its probabilities, and its accuracy on worse images.
 
 For every weight, on the same validation images: top-1 as they are; top-1 with one kind of branch giving 0 in every
 block; top-1 with every spiking branch replaced by its mean over these images, a constant map; the expected calibration

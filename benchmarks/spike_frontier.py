@@ -36,7 +36,7 @@ app = typer.Typer(add_completion=False)
 
 @dataclass(frozen=True)
 class Budget:
-    """What is spent on each run.
+    """The budget of each run.
 
     Attributes:
         images: training images, all classes alike; None for all.
@@ -68,7 +68,7 @@ def costs(reference: str, pixels: Tensor) -> dict[str, Any]:
 
 
 def finished_top1(out: Path, settings: Recipe) -> float | None:
-    """What a finished run in this folder measured; None where there is none.
+    """Figures of a finished run in this folder; None without one.
 
     Raises:
         InputError: the run had other settings.

@@ -36,7 +36,7 @@ KINDS = {
     "has8": ("hybrid: analog and spiking", "o", COLOURS["has8"]),
     "analog": ("no spikes; the line joins the best", "s", COLOURS["ann"]),
 }
-"""What a mark is, by family: words, mark, colour."""
+"""Words, mark and colour of each family."""
 PANELS = {
     "arithmetic-float32": "arithmetic, 32-bit floating point",
     "arithmetic-int8": "arithmetic, 8-bit integers",

@@ -48,7 +48,7 @@ def list_parts(package: Path) -> dict[str, list[Path]]:
 
 
 def read_imports(file: Path, package: Path) -> Iterator[Import]:
-    """What a file imports when it runs; what stands under `if TYPE_CHECKING:` never does."""
+    """List the modules that a file imports when it runs; what stands under `if TYPE_CHECKING:` never does."""
     within = file.relative_to(package.parent).parent.parts
     waiting: list[tuple[ast.AST, bool]] = [(ast.parse(file.read_text(encoding="utf-8"), str(file)), False)]
     while waiting:

@@ -1,4 +1,4 @@
-"""What a call keeps for the backward pass, and what memory it takes."""
+"""Memory that a call keeps for the backward pass, and that it takes."""
 
 from __future__ import annotations
 

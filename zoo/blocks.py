@@ -1,4 +1,4 @@
-"""What components are built from: all that a plugin may import beside the contracts.
+"""Building blocks of components: all that a plugin may import beside the contracts.
 
 Names and behaviour here are covered by `zoo.contracts.API_VERSION`: what would break a component of today comes with
 another version.

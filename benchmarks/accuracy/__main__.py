@@ -145,7 +145,7 @@ def main(
     epochs: Annotated[int | None, typer.Option(min=1, help="Of each run; the recipe's without.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Of each step; the recipe's without.")] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="no|bf16|fp16", help="As `zoo train` takes it; the recipe's without.")
+        str | None, typer.Option(metavar="no|bf16", help="As `zoo train` takes it; the recipe's without.")
     ] = None,
     neuron: Annotated[
         list[str], typer.Option(metavar="if|lif", help="Neurons of table 1's scaled rows; may be repeated.")

@@ -1,4 +1,4 @@
-"""What the accuracy benchmark trains: rows of the paper's tables 1 and 2, controls that they lack, and figures."""
+"""Networks of the accuracy benchmark: rows of the paper's tables 1 and 2, controls that they lack, and figures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The picture of the accuracy benchmark: a line for each network, its top-1 here beside the paper's.
 
-python -m benchmarks.accuracy.picture   # draws benchmarks/results/accuracy.png anew from accuracy.json
+python -m benchmarks.accuracy.picture   # draws benchmarks/results/accuracy.png again from accuracy.json
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zoo.inference.show import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OURS, PAPERS = COLOURS["ann"], COLOURS["has8"]  # filled and open for whoever sees no colours
+OURS, PAPERS = COLOURS["ann"], COLOURS["has8"]  # filled and open for readers who see no colours
 MARKS = {"if": "o", "lif": "^"}
 ENCODERS = {"sigmoid": "sigmoid", "tanh": "tanh", "fourier": "Fourier", "ste": "straight-through"}
 DECODERS = {"rate": "spikes averaged", "bpd": "spikes weighted as bits"}
@@ -27,7 +27,7 @@ NETWORKS = {"vgg": "VGG", "resnet": "ResNet"}
 
 
 def in_words(name: str) -> str:
-    """What a network of the table is, for someone who has not read the paper; the neurons are told by the mark.
+    """Describe a network of the table for a reader who has not seen the paper; the neurons are told by the mark.
 
     Example:
         >>> in_words("has8_vgg_b16_m2_d4_tanhraw_bpd")

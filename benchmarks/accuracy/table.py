@@ -101,7 +101,7 @@ def make_differences(rows: Sequence[Mapping[str, Any]], find: Find) -> list[dict
 
 
 def factors(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
-    """How many times the other's parameters and MACs."""
+    """Parameters and MACs as multiples of the other's."""
     return {key: row["cost"][key] / other["cost"][key] for key in ("params", "macs_per_timestep", "macs")}
 
 
@@ -166,7 +166,7 @@ def tell_budget(budget: Mapping[str, Any]) -> str:
 
 
 def statement(content: Mapping[str, Any], cpu: str) -> list[str]:
-    """What a reader must know before the first figure."""
+    """The notes that stand before the first figure."""
     budget, size = content["budget"], content["macs_image_size"]
     threads = "1 thread" if budget["threads"] == 1 else f"{budget['threads']} threads"
     error = 50 / math.sqrt(budget["val_images"])

@@ -11,7 +11,7 @@ from zoo.inference.show import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette; the dashes repeat the difference for whoever sees no colours.
+# Okabe and Ito's palette; the dashes repeat the difference for readers who see no colours.
 STYLES: dict[str, dict[str, Any]] = {
     "arithmetic-float32": {"color": COLOURS["ann"], "linestyle": "-"},
     "arithmetic-int8": {"color": "#56B4E9", "linestyle": "--"},

@@ -1,4 +1,4 @@
-"""Where results go, and what each result says about its machine and command; it loads no torch."""
+"""The results' folder, and what each result says about its machine and command; it loads no torch."""
 
 from __future__ import annotations
 

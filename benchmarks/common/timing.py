@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 Command = TypeVar("Command")
-"""What `interleave` hands to its measure: the arguments, for one."""
+"""An item that `interleave` hands to its measure: the arguments, for one."""
 
 Taken = TypeVar("Taken")
-"""What that gives back: seconds, for one."""
+"""The measure's result: seconds, for one."""
 
 
 def time_step(step: Callable[[], None]) -> tuple[float, float]:
@@ -37,7 +37,7 @@ def spread(taken: Sequence[tuple[float, float]]) -> dict[str, Any]:
 def interleave(
     commands: Mapping[str, Command], repeats: int, measure: Callable[[Command], Taken]
 ) -> dict[str, list[Taken]]:
-    """What every command takes, round by round; one warm-up round (bytecode, disk cache) is dropped."""
+    """Measure every command, round by round; one warm-up round (bytecode, disk cache) is dropped."""
     names = list(commands)
     found: dict[str, list[Taken]] = {name: [] for name in names}
     for turn in range(repeats + 1):

@@ -54,7 +54,7 @@ def test_the_guard_sees_a_write_behind_a_block() -> None:
 
 
 def _strided_layers(name: str, side: int) -> set[tuple[int, ...]]:
-    """What a network's strided convolutions are, and the side of the maps that they see."""
+    """List a network's strided convolutions, and the side of the maps that they see."""
     layers: set[tuple[int, ...]] = set()
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:

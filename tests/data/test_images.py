@@ -32,7 +32,7 @@ COLOURS = np.random.default_rng(0).integers(0, 2, (6, 9, 3), dtype=np.uint8) * 2
 
 
 def saved(image: Image.Image | np.ndarray[Any, Any], path: Path, **options: Any) -> np.ndarray[Any, Any]:
-    """What is read of an image, written to that path."""
+    """Write an image to that path and read it."""
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(path, **options)
     read = read_image(path)
     assert read.mode == "RGB"

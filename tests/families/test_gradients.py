@@ -1,4 +1,4 @@
-"""What networks keep for the backward pass, and torch.func: gradients of every image by itself."""
+"""Memory that networks keep for the backward pass, and torch.func: gradients of every image by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What images set off: whole small networks counted by hand, and nothing left behind in them."""
+"""Operations that images set off: whole small networks counted by hand, and nothing left behind in them."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def make() -> Iterator[Callable[..., ComponentTests]]:
 
 
 def first_failure(tests: ComponentTests, check: str) -> str:
-    """What a check says, of all its parameters; '' if it passes or is skipped."""
+    """Run a check with all its parameters and return what it says; '' if it passes or is skipped."""
     method = getattr(tests, f"test_{check}")
     marks = [mark for mark in getattr(method, "pytestmark", []) if mark.name == "parametrize"]
     for values in [(value,) for value in marks[0].args[1]] if marks else [()]:

@@ -1,4 +1,4 @@
-"""What a run shows and writes: lines and trackers."""
+"""Output of a run: lines and trackers."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class PixelsLast(nn.Module):
 @final
 @dataclass(frozen=True)
 class Pairing:
-    """How a family uses a pair: which branches, and with which coding."""
+    """The branches that a family uses of a pair, and their coding."""
 
     analog: bool
     encoder: Callable[[], Encoder] | None = None

@@ -21,7 +21,7 @@ from zoo.contracts import RANGE_STEP, Decoder, Encoder, Price, Work
 
 TIMESTEPS = 8
 CODE = "gray-lsb-first"
-"""What the planes mean. A decoder names the codes it can read, and the zoo compares the two when it builds."""
+"""The meaning of the planes. A decoder names the codes it can read, and the zoo compares the two when it builds."""
 
 
 def gray_planes(x: Tensor, dtype: torch.dtype) -> Tensor:

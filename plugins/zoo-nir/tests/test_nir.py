@@ -68,7 +68,7 @@ def called(model: ImageClassifier, names: list[str]) -> dict[str, tuple[Tensor, 
 
 
 def computed(graph: nir.NIRGraph, spikes: Tensor) -> Tensor:
-    """What a graph computes of spikes (T, N, …), by the equations of neuroir.org, a step of Euler for each timestep."""
+    """Run a graph on spikes (T, N, …) by the equations of neuroir.org, a step of Euler for each timestep."""
     values: dict[str, Tensor] = {}
     while "output" not in values:
         for name, node in graph.nodes.items():

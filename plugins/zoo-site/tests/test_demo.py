@@ -1,4 +1,4 @@
-"""What the page that classifies in the browser is made of, and which networks it takes."""
+"""The files of the page that classifies in the browser, and the networks that it takes."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_module_without_exports_at_its_end_is_refused() -> None:
 
 
 def of_runtime(folder: Path) -> dict[str, Any]:
-    """What `make_demo` is told to take a package of two small files for onnxruntime-web."""
+    """Settings by which `make_demo` takes a package of two small files for onnxruntime-web."""
     package = put(folder, packed({MODULE: b"var a={};export{a as env};", WASM: b"\0asm"}))
     return {"registry": folder.as_uri(), "cache": folder / "cache", "runtime": package}
 

@@ -54,7 +54,7 @@ def classify(page: Page, file: Path) -> None:
 
 
 def seen(page: Page) -> np.ndarray:
-    """What the network was given, (32, 32, 3) bytes."""
+    """The network's input, (32, 32, 3) bytes."""
     return np.array(page.eval_on_selector("#input", PIXELS), dtype=np.uint8).reshape(SIZE, SIZE, 3)
 
 

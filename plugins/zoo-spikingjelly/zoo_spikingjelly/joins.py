@@ -24,7 +24,7 @@ Shape = tuple[int | None, ...]
 @final
 @dataclass(frozen=True)
 class Join:
-    """What becomes one convolution of ours.
+    """Layers that become one convolution of ours.
 
     Attributes:
         ours: keys of our convolution and of our norm.

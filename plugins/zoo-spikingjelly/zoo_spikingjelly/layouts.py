@@ -144,7 +144,7 @@ def _plain_patches(width: int, places: Sequence[tuple[str, str]], *, our_bias: b
 
 
 def _neurons(prefix: str, names: Sequence[str]) -> dict[str, Shape]:
-    """What BrainCog's neurons hold: the threshold, and the slope of the gradient that stands in for the spike's."""
+    """State of BrainCog's neurons: the threshold, and the slope of the gradient that stands in for the spike's."""
     places = [f"{prefix}.{name}" if prefix else name for name in names]
     return {f"{place}.{value}": () for place in places for value in ("threshold", "act_fun.alpha")}
 

@@ -1,4 +1,4 @@
-// Filters and sorting of the table. Whoever else shows weights hears of it by the event "zoo:shown".
+// Filters and sorting of the table. Other scripts that show weights hear of it by the event "zoo:shown".
 (() => {
   "use strict";
 
