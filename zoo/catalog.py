@@ -32,7 +32,9 @@ from zoo.errors import (
     ComponentError,
     ModelNameError,
     OptionError,
+    ZooError,
     ZooWarning,
+    check_count,
     missing_weight,
     shorten,
     suggest,
@@ -76,7 +78,7 @@ class Preprocessing(Record):
     resize: Literal["shorter-side"] = "shorter-side"
     crop: Literal["center"] = "center"
     interpolation: Literal["bilinear", "bicubic", "lanczos"] = "bicubic"
-    crop_pct: float = Field(default=1.0, gt=0, le=1, description="the share of the resized side that the crop keeps")
+    crop_pct: float = Field(default=1.0, ge=0.1, le=1, description="the share of the resized side that the crop keeps")
     mean: tuple[float, ...] = Field(default=(0.0,), min_length=1, max_length=MAX_CHANNELS)
     std: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1, max_length=MAX_CHANNELS)
 
@@ -91,6 +93,12 @@ class Preprocessing(Record):
             values if len(values) == count else (sum(values) / len(values),) * count for values in (self.mean, self.std)
         )
         return mean, std
+
+    def at(self, image_size: int | None) -> Preprocessing:
+        """Return the same for images of another size; raises `OptionError` or `CompositionError`."""
+        if image_size is None:
+            return self
+        return self.model_copy(update={"size": check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)})
 
 
 @final
@@ -206,6 +214,8 @@ class StoredWeight(Record):
             count = len(getattr(self.preprocessing, name))
             if count not in (1, self.in_chans):
                 raise ValueError(f"preprocessing.{name} has {count} numbers; valid: 1, or in_chans={self.in_chans}")
+        if self.spec.get("name") != self.variant:
+            raise ValueError(f"spec.name is {self.spec.get('name')!r}, not the variant {self.variant!r}")
         if not isinstance(self.spec.get("options", {}), dict):
             raise ValueError("spec.options is not a mapping of kinds to options, such as {'neuron': {'tau': 4.0}}")
         self.model_dump_json()  # a ValueError for half of a surrogate pair, which no file can hold
@@ -493,6 +503,8 @@ def list_models(
         UnknownComponentError: no installed distribution offers that component.
         OptionError: no such filter or order.
     """
+    if not isinstance(filter, str):
+        raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
     if sort is not None and sort not in SORTED_BY:
         raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), SORTED_BY)}")
     registry, catalog = registry or default_registry(), catalog or default_catalog()
@@ -522,7 +534,7 @@ def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
     """Return True if a name has the chosen components; a missing or broken plugin hides its own models alone."""
     try:
         spec = parse_name(name, registry)
-    except (ModelNameError, ComponentError):
+    except ZooError:
         return False
     fields = {"family": spec.family} | dict(spec.fields)
     return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())

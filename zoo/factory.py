@@ -288,8 +288,7 @@ class OpenedModel:
 
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
         """Return how images are prepared for its weight, at `image_size` if that is given."""
-        stated = weights.preprocessing_of(self.known)
-        return stated if image_size is None else stated.model_copy(update={"size": image_size})
+        return weights.preprocessing_of(self.known).at(image_size)
 
     @property
     def weights_in_words(self) -> str:
@@ -435,7 +434,10 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
         raise MissingPluginError(f"{source} was made with {', '.join(missing)}; install with: {commands}")
     spec = parse_name(weight.variant, registry)
     check_providers(spec, weight.providers, str(source), registry)
-    stored = weight.spec_of(spec)
+    try:
+        stored = weight.spec_of(spec)
+    except OptionError as error:
+        raise WeightError(f"{source}: {error}") from error
     if weight.spec != stored.untagged().to_json():
         told = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         raise WeightError(f"{source}: {told}")

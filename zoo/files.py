@@ -16,18 +16,14 @@ _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 _KEPT = 40  # characters of a file's name in its part's, so that a long name still fits
 
 
-def replace_file(
-    path: Path, write: Callable[[IO[bytes]], object], check: Callable[[Path], object] = lambda part: None
-) -> None:
-    """Let `write` fill a new file beside `path` and `check` look at it, then rename it.
+def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a new file beside `path`, then rename it.
 
     If any of this fails or is killed, the old file stays. A link at `path` is replaced, not followed; the mode of an
     existing file is kept, and folders above it are made. Raises `OSError` if the file cannot be written.
     """
     with ExitStack() as stack:
-        part = _write_part(path, write, stack)
-        check(part)
-        os.replace(part, path)
+        os.replace(_write_part(path, write, stack), path)
     _flush_folder(path.parent)
 
 

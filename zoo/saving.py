@@ -20,8 +20,8 @@ from zoo import weights
 from zoo.catalog import Conversion, Figures, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, HubFile, Stated
-from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.errors import ModelNameError, OptionError, SaveError, WeightError, shorten, suggest
+from zoo.contracts.sizes import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
+from zoo.errors import ModelNameError, OptionError, SaveError, WeightError, check_count, shorten, suggest
 from zoo.factory import build_model, describe_model
 from zoo.files import replace_files, write_folder
 from zoo.hub.read import Hub
@@ -53,19 +53,21 @@ class ModelFolder:
         `overwrite` replaces these files in a folder that may hold others. If that is interrupted, the folder loads as
         before or as afterwards, or is refused, since its config names other weights. Raises `SaveError`.
         """
+        if not overwrite:
+            check_new_folder(path)
         try:
-            if overwrite:
-                replace_files(path, self.files)
-            else:
-                check_new_folder(path)
-                write_folder(path, self.files)
-        except OSError as error:
+            (replace_files if overwrite else write_folder)(path, self.files)
+        except (OSError, ValueError) as error:
             raise SaveError(f"{path} cannot be written: {error}") from error
 
 
 def check_new_folder(path: Path) -> None:
-    """Raise `SaveError` if something would be written over."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    """Raise `SaveError` if something would be written over, or is out of reach."""
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except (OSError, ValueError) as error:
+        raise SaveError(f"{path} cannot be written: {error}") from error
+    if taken:
         raise SaveError(f"{path} is a file or not empty; name a folder that is empty or does not exist yet")
 
 
@@ -84,7 +86,7 @@ def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
 
 def measure(model: ImageClassifier, image_size: int) -> Figures:
     """Count the figures of a record on this model."""
-    cost = count_cost(model, image_size)
+    cost = count_cost(model, check_count("image_size", image_size, 1, MAX_IMAGE_SIZE))
     return Figures.model_validate({name: getattr(cost, name) for name in Figures.model_fields})
 
 
@@ -203,7 +205,7 @@ def save(
         SaveError: the folder holds something, or cannot be written; weights hold NaN or infinity; the network is not
             the one of its name any more, as after `fuse()`; labels that are not the classes.
         ModelNameError: the tag is not one.
-        InputError: the image size is too small for the network.
+        InputError, CompositionError: the image size is too small for the network, or out of range.
         OptionError: `model` is not a network of the zoo.
     """
     stated: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
@@ -326,7 +328,7 @@ def fold_converted(
         license=stated.license or NOT_STATED,
         labels=list(stated.labels or weights.default_labels(converted.num_classes)),
         preprocessing={
-            "size": image_size or stated.image_size or SMALL_IMAGE_SIZE,
+            "size": (stated.image_size or SMALL_IMAGE_SIZE) if image_size is None else image_size,
             "interpolation": stated.interpolation,
             "crop_pct": stated.crop_pct,
             "mean": stated.mean,

@@ -91,11 +91,13 @@ def read_folder(folder: Path) -> StoredWeight:
 def _read_file(file: Path, limit: int, advice: str) -> bytes:
     """Read a file of at most so many bytes; raises `WeightError`."""
     try:
-        if (size := file.stat().st_size) > limit:
-            raise WeightError(f"{file} has {size:,} bytes; valid: up to {limit:,}; {advice}")
-        return file.read_bytes()
-    except OSError as error:
-        raise WeightError(f"{file} cannot be read ({error.strerror}); {advice}") from error
+        size = file.stat().st_size
+        data = file.read_bytes() if size <= limit else b""
+    except (OSError, ValueError) as error:  # a ValueError for a path that cannot exist
+        raise WeightError(f"{file} cannot be read ({getattr(error, 'strerror', error)}); {advice}") from error
+    if size > limit:
+        raise WeightError(f"{file} has {size:,} bytes; valid: up to {limit:,}; {advice}")
+    return data
 
 
 def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) -> bytes:
@@ -315,7 +317,7 @@ def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) 
     Without a weight the image size is 224, or the smallest that the model takes.
     """
     cfg = describe_weight(None, model.num_classes, model.in_chans) | model.pretrained_cfg
-    return _read_preprocessing(image_size or max(int(cfg["input_size"][-1]), model.min_image_size), cfg)
+    return _read_preprocessing(max(int(cfg["input_size"][-1]), model.min_image_size), cfg).at(image_size)
 
 
 def _read_preprocessing(size: int, stated: Mapping[str, Any]) -> Preprocessing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import time
 import warnings
@@ -108,6 +109,16 @@ def test_wrong_bytes_are_refused_and_not_kept(hub: LoopbackHub, pinned: str, tmp
         zoo.create_model(f"hf-hub:{REPO}@{revision}", cache_dir=tmp_path / "fresh")
 
 
+def test_no_published_bytes_take_the_place_of_another_repositorys(hub: LoopbackHub, pinned: str) -> None:
+    """Files are kept by their sha256, and by a hash of their place: a text that names a place has both."""
+    data = f"{Hub().address} {pinned}/config.json".encode()
+    config = changed_config(lambda weight: weight.update(sha256=hashlib.sha256(data).hexdigest(), size=len(data)))
+    revision = hub.put("mallory/spoiler", tiny_files(model=data, config=config))
+    with pytest.raises(WeightError):
+        zoo.create_model(f"hf-hub:mallory/spoiler@{revision}")
+    assert is_tiny(zoo.create_model(pinned))
+
+
 @pytest.mark.parametrize("name", ["model", "config"])
 def test_a_file_larger_than_it_may_be_is_not_downloaded(hub: LoopbackHub, name: str) -> None:
     data = tiny()[1] + b" " if name == "model" else b" " * (MAX_CONFIG_BYTES + 1)
@@ -147,6 +158,13 @@ def test_a_cut_download_is_finished_and_a_broken_one_leaves_nothing(
     hub.add_fault("cut download", 500, name)
     assert is_tiny(zoo.create_model(pinned))
     assert SHA256 in cached(tmp_path)
+
+
+@pytest.mark.parametrize("reference", [f"hf-hub:{REPO}", NOWHERE])
+def test_a_cache_that_is_a_file_is_named(hub: LoopbackHub, tmp_path: Path, reference: str) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(HubError, match=REPO):
+        zoo.create_model(reference, cache_dir=tmp_path / "cache")
 
 
 def test_a_full_disk_leaves_nothing(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:

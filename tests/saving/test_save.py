@@ -13,7 +13,7 @@ import torch
 
 import zoo
 from tests.hub.hub_weights import files_below, in_process
-from zoo.errors import InputError, ModelNameError, OptionError, SaveError, WeightError
+from zoo.errors import CompositionError, ModelNameError, OptionError, SaveError, WeightError
 from zoo.saving import make_folder, without_folders
 from zoo.weights import read_config
 
@@ -106,10 +106,11 @@ def test_what_no_record_may_say(tmp_path: Path) -> None:
         ({"tag": "No Tag"}, "tag"),
         ({"metrics": {"top1": 400.0}}, "top1"),
         ({"license": ""}, "license"),
-        ({"image_size": 0}, "size|pixels"),
+        ({"image_size": 0}, "image_size"),
+        ({"image_size": -1}, "image_size"),
         ({"dataset": "\ud800"}, "surrogate"),
     ):
-        with pytest.raises((SaveError, ModelNameError, InputError), match=said):
+        with pytest.raises((SaveError, ModelNameError, CompositionError), match=said):
             zoo.save(made(), tmp_path / "saved", **stated)
     assert not [*tmp_path.iterdir()]
     with pytest.raises(OptionError, match="Linear"):
@@ -133,6 +134,9 @@ def test_a_folder_is_not_written_over_unless_asked(tmp_path: Path) -> None:
     for place, overwrite in (("notes.txt", False), ("notes.txt", True), ("notes.txt/below", False)):
         with pytest.raises(SaveError, match=r"file|cannot be"):
             zoo.save(first, tmp_path / "saved" / place, overwrite=overwrite)
+    for path in ("a\0b", "n" * 300):
+        with pytest.raises(SaveError, match="cannot be written"):
+            zoo.save(first, tmp_path / path)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:

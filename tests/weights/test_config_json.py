@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 import zoo
 from tests.hub.hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
 from zoo.errors import ModelNameError, WeightError, ZooError
-from zoo.weights import MAX_CONFIG_BYTES, read_config
+from zoo.hub.publish import assemble
+from zoo.names import LocalFolder
+from zoo.weights import MAX_CONFIG_BYTES, read_config, read_folder
 
 ROOM = 2**28
 """Bytes that a refusal may take: a small part of what the smallest of the huge networks would."""
@@ -68,6 +70,9 @@ def record(**keys: Any) -> Change:
         (record(labels=["a"] * 4), WeightError, r"head\.fc\.bias"),
         (record(in_chans=4), WeightError, r"stages\.0\.0\.analog\.conv\.weight"),
         (record(preprocessing={"size": 8, "mean": [0.1, 0.2]}), WeightError, "mean"),
+        (record(preprocessing={"size": 8, "crop_pct": 1e-6}), WeightError, "crop_pct"),
+        (record(variant=f"{TINY}_if"), WeightError, r"spec\.name"),
+        (spec(options={"neuron": [1]}), WeightError, "^local-dir:.*neuron_options"),
         (record(metrics={"top1": 810}), WeightError, "top1"),
         (record(labels=["a", "b\ud800", "c"]), WeightError, "JSON"),
         (record(size=10**30), WeightError, "not the published file"),
@@ -78,6 +83,12 @@ def test_what_a_config_may_not_say(folder: Path, change: Change, error: type[Zoo
     (folder / "config.json").write_bytes(changed_config(change))
     with pytest.raises(error, match=words):
         zoo.create_model(f"local-dir:{folder}")
+
+
+@pytest.mark.parametrize("path", ["\ud800x", "n" * 300])
+def test_a_path_that_cannot_be_is_named(path: str) -> None:
+    with pytest.raises(WeightError, match="cannot be read"):
+        zoo.create_model(f"local-dir:{path}")
 
 
 @pytest.mark.parametrize("number", [1, 3, "2"])
@@ -99,13 +110,20 @@ def test_another_format_is_refused(folder: Path, number: object) -> None:
         record(limits="x" * MAX_CONFIG_BYTES),
     ],
 )
-@pytest.mark.parametrize("pretrained", [None, False])
+@pytest.mark.parametrize(
+    "open_folder",
+    [
+        lambda folder: zoo.create_model(f"local-dir:{folder}"),
+        lambda folder: zoo.create_model(f"local-dir:{folder}", False),
+        lambda folder: assemble(read_folder(folder), LocalFolder(folder), "local-dir:."),
+    ],
+)
 def test_absurd_values_are_refused_before_anything_is_allocated(
-    folder: Path, change: Change, pretrained: bool | None
+    folder: Path, change: Change, open_folder: Callable[[Path], object]
 ) -> None:
     (folder / "config.json").write_bytes(changed_config(change))
     limits = {resource.RLIMIT_AS: address_space() + ROOM}
-    outcome = in_process(lambda: zoo.create_model(f"local-dir:{folder}", pretrained), limits)
+    outcome = in_process(lambda: open_folder(folder), limits)
     assert outcome.startswith(("WeightError", "ModelNameError"))
     assert len(outcome) < 5_000
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 import zoo
 from zoo.catalog import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
+from zoo.errors import CompositionError, OptionError
 from zoo.exporting.onnx_file import export_onnx
 from zoo.saving import make_folder
 from zoo.weights import pack
@@ -48,11 +49,18 @@ def test_a_record_keeps_mean_std_and_crop(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"std": (0.0,)}, {"mean": ()}, {"crop_pct": 0}, {"crop_pct": 1.5}, {"mean": (math.nan,)}]
+    "wrong", [{"std": (0.0,)}, {"mean": ()}, {"crop_pct": 0.01}, {"crop_pct": 1.5}, {"mean": (math.nan,)}]
 )
 def test_impossible_preprocessing_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Preprocessing(size=32, **wrong)
+
+
+@pytest.mark.parametrize("size", [0, -5, 20_000, "32", 32.0])
+def test_an_impossible_image_size_is_refused(size: Any) -> None:
+    for model in ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", zoo.create_model(NAME)):
+        with pytest.raises((CompositionError, OptionError), match="image_size"):
+            zoo.transform(model, size)
 
 
 def test_a_profile_takes_what_the_transform_gives(tmp_path: Path) -> None:

@@ -90,7 +90,10 @@ class TimmClassifier(ImageClassifier):
         self._read_sizes()
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        self.net.set_grad_checkpointing(enable)  # timm's AssertionError if it cannot
+        try:
+            self.net.set_grad_checkpointing(enable)
+        except AssertionError as error:
+            raise CompositionError(f"{self.spec} cannot recompute its blocks: {error}") from error
         self.grad_checkpointing = enable
 
     def prune_intermediate_layers(

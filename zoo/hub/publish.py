@@ -16,7 +16,7 @@ from markupsafe import Markup
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words
 from zoo.errors import HubError, SaveError, known_plugins, printable
-from zoo.factory import build_model
+from zoo.factory import build_model, describe_model
 from zoo.hub.read import LIBRARY, Hub, files_of, translated
 from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
@@ -53,8 +53,10 @@ def assemble(weight: StoredWeight, source: Source, reference: str, hub: Hub | No
     if isinstance(weight, WeightRecord):
         weight = weight.stored()
     data = weights.read_weight(weight, source, hub)
-    model = build_model(weight.spec_of(parse_name(weight.variant)), weight.num_classes, weight.in_chans)
     state = weights.parse_weight(data, weight.name)
+    made_of = weight.spec_of(parse_name(weight.variant)), weight.num_classes, weight.in_chans
+    weights.check_fit(state, describe_model(*made_of), weight.name)
+    model = build_model(*made_of)
     weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
     if (counted := measure(model, weight.figures.image_size)) != weight.figures:
         raise SaveError(f"{weight.name} has {counted}, the record says {weight.figures}; correct the record")

@@ -78,11 +78,11 @@ class Hub:
         """
         if repository.revision is not None:
             return repository
-        kept = self._kept(f"{self.address} {repository.repo_id}@main")
-        if constants.is_offline_mode() and kept.is_file():
-            return HubRepository(repository.repo_id, kept.read_text("ascii"))
-        commit = str(self.index(repository).sha)
-        with translated(str(kept), self.address):
+        with translated(str(repository), self.address):
+            kept = self._kept(f"{self.address} {repository.repo_id}@main")
+            if constants.is_offline_mode() and kept.is_file():
+                return HubRepository(repository.repo_id, kept.read_text("ascii"))
+            commit = str(self.index(repository).sha)
             replace_bytes(kept, commit.encode())
         return HubRepository(repository.repo_id, commit)
 
@@ -127,10 +127,10 @@ class Hub:
         return data
 
     def _kept(self, place: str, sha256: str | None = None) -> Path:
-        """The cached file of a sha256, or what a place held; that one's name is a hash of ours."""
+        """The cached file of a sha256, or what a place held, under a name that no sha256 has."""
         cache = Path(self.cache_dir or constants.HF_ASSETS_CACHE).expanduser()
         folder = huggingface_hub.cached_assets_path(LIBRARY, "hub", "files", assets_dir=cache)
-        return folder / (sha256 or hashlib.sha256(place.encode()).hexdigest())
+        return folder / (sha256 or f"place-{hashlib.sha256(place.encode()).hexdigest()}")
 
 
 def files_of(index: ModelInfo) -> dict[str, RepoSibling]:
