@@ -24,6 +24,7 @@ from zoo.data.images import (
     read_image,
     sample_photographs,
     stored_size,
+    to_rgb,
 )
 from zoo.errors import InputError
 
@@ -101,7 +102,10 @@ def test_every_exif_orientation_comes_out_upright(tmp_path: Path, orientation: i
     exif[0x0112] = orientation
     options = {"lossless": True} if suffix == "webp" else {}
     stored = np.ascontiguousarray(STORED[orientation](COLOURS))
-    assert (saved(stored, tmp_path / f"a.{suffix}", exif=exif, **options) == COLOURS).all()
+    assert (saved(stored, path := tmp_path / f"a.{suffix}", exif=exif, **options) == COLOURS).all()
+    assert (np.asarray(to_rgb(read_image(path), "it")) == COLOURS).all()  # as data sets of data sets do
+    prepare = Transform(Preprocessing(size=6))
+    assert torch.equal(prepare(Image.open(path)), prepare(path))
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])

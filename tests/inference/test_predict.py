@@ -77,13 +77,14 @@ def test_every_form_of_a_photograph_has_the_same_answer(weight: ImageClassifier,
 
 def test_many_images_of_many_forms_are_answered_in_order(weight: ImageClassifier, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    gray = np.zeros((40, 60), np.uint8)
-    given: list[Any] = [CAT, gray, tmp_path / "bad.png", Image.new("L", (9, 9)), np.stack([gray, gray])]
+    (tmp_path / "cut.png").write_bytes(CAT.read_bytes()[:9999])
+    gray, cut = np.zeros((40, 60), np.uint8), Image.open(tmp_path / "cut.png")  # which reads its header alone
+    given: list[Any] = [CAT, gray, tmp_path / "bad.png", Image.new("L", (9, 9)), np.stack([gray, gray]), cut]
     answers = zoo.predict(weight, given, top=1)
-    names = [CAT, "image 1", tmp_path / "bad.png", "image 3", "image 4", "image 5"]
+    names = [CAT, "image 1", tmp_path / "bad.png", "image 3", "image 4", "image 5", "image 6"]
     assert [answer.file for answer in answers] == names
-    assert [isinstance(answer, Failure) for answer in answers] == [False, False, True, False, False, False]
-    assert len(repr(answers).splitlines()) == 6
+    assert [isinstance(answer, Failure) for answer in answers] == [False, False, True, False, False, False, True]
+    assert len(repr(answers).splitlines()) == 7
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ def to_rgb(stored: Stored, name: str) -> Image.Image:
             page = Image.new("RGBA", image.size, "white")
             page.alpha_composite(image.convert("RGBA"))
             image = page
-        return image.convert("RGB")
+        image = image.convert("RGB")
+        image.info = {}  # it is upright already, if it is read again
+        return image
 
 
 def stored_size(stored: Stored, name: str) -> tuple[int, int]:
@@ -168,12 +170,9 @@ class Transform:
 
     def square(self, image: Image.Image | Path | str) -> Tensor:
         """Return the image resized and cropped as timm does, (3, size, size) uint8."""
-        if isinstance(image, Path | str):
-            image = read_image(image)
-        elif not isinstance(image, Image.Image):
+        if not isinstance(image, Image.Image | Path | str):
             raise InputError(f"a transform takes a PIL image or a path, not {type(image).__name__}")
-        elif image.mode != "RGB":
-            image = to_rgb(image, "the image")
+        image = to_rgb(image, "the image") if isinstance(image, Image.Image) else read_image(image)
         size, stated = self.preprocessing.size, self.preprocessing
         if stated.crop_pct != 1.0:
             from torchvision.transforms.v2 import InterpolationMode, functional

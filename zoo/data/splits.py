@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.data.datasets import ImageDataset
-from zoo.data.images import Transform
+from zoo.data.datasets import ImageDataset, name_some
+from zoo.data.images import Transform, display_name, to_rgb
 from zoo.errors import InputError
 from zoo.progress import LONG, progress
 
@@ -108,7 +108,7 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         whole = self._transform.preprocessing.crop_pct == 1.0
         if isinstance(stored, np.ndarray) and stored.shape == (*self.size, 3) and whole:  # much faster than Pillow
             return torch.from_numpy(stored.copy()).permute(2, 0, 1)
-        return self._transform.square(self.data[row][0])
+        return self._transform.square(to_rgb(stored, display_name(self.data.names[row])))
 
     def _decode(self, rows: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Yield each sound row and its pixels, decoded on all cores; the others are counted."""
@@ -140,7 +140,8 @@ class DataSplits:
 
     def __post_init__(self) -> None:
         if self.val.classes != self.train.classes:
-            raise InputError("the splits have other classes, or another order of them; they must be the same")
+            classes = f"{name_some(self.train.classes)}; {name_some(self.val.classes)}"
+            raise InputError(f"the splits differ in their classes or the order of these, and must not: {classes}")
 
 
 def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -> Generator[Read, None, None]:

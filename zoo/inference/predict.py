@@ -133,7 +133,7 @@ def predict(
         device: such as `cuda`; None for the network's own.
 
     Returns:
-        A list with a `Prediction` for each image. A file that cannot be read has a `Failure` in its place.
+        A list with a `Prediction` for each image. One that cannot be read has a `Failure` in its place.
 
     Raises:
         InputError: something is no image, a single file cannot be read, or arguments do not fit.
