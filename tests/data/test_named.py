@@ -6,6 +6,7 @@ import hashlib
 import io
 import pickle
 import shutil
+import sys
 import tarfile
 import urllib.request
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from torchvision.datasets import CIFAR10, CIFAR100, imagenet
 
 from tests.data.made_data import folder
 from zoo.data import DataOptions, dataset_names, libraries, load_data, load_split
-from zoo.errors import InputError
+from zoo.errors import InputError, MissingExtraError
 
 
 @pytest.fixture(autouse=True)
@@ -102,17 +103,23 @@ def test_caltech_is_divided_and_its_gaps_are_an_error(
         load_data(name, DataOptions(root=tmp_path / "nowhere"))
 
 
-def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path) -> None:
+def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "imagenet"
     for split, count in (("train", 2), ("val", 1)):
         folder(root / split, dict.fromkeys(("n01", "n02", "n03"), count))
     with pytest.raises(InputError, match=r"imagenet below .* cannot be read"):
+        load_data("imagenet", DataOptions(root=tmp_path))
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(MissingExtraError, match=r"scipy.*\[train\]"):
         load_data("imagenet", DataOptions(root=tmp_path))
     names = {"n01": ("crane", "bird"), "n02": ("cat",), "n03": ("crane", "bird")}
     torch.save((names, ["n01"]), root / imagenet.META_FILE)
     data = load_data("imagenet", DataOptions(root=tmp_path))
     assert data.train.classes == ("crane, bird (n01)", "cat", "crane, bird (n03)")
     assert (len(data.train), len(data.val)) == (6, 3)
+    (root / "val" / "ILSVRC2012_val_00000001.JPEG").touch()  # torchvision was killed while it sorted them
+    with pytest.raises(InputError, match=r"val .* remove it"):
+        load_data("imagenet", DataOptions(root=tmp_path))
     shutil.rmtree(root / "train" / "n02")
     with pytest.raises(InputError, match="train holds 2 of 3 classes"):
         load_data("imagenet", DataOptions(root=tmp_path))

@@ -85,7 +85,12 @@ def _open_imagenet(kind: Any, split: str, folder: Path) -> ImageDataset:
     from torchvision.datasets.imagenet import load_meta_file
 
     if not (folder / split).is_dir() or not (folder / "meta.bin").is_file():
-        kind(folder, split)  # unpacks the archives; scipy, of the extra train, reads their list of classes
+        try:
+            kind(folder, split)  # unpacks the archives
+        except ImportError as error:  # of scipy, which reads their list of classes
+            raise missing_extra(error, "unpacking imagenet", "train") from error
+    if any(re.fullmatch(r"n\d+\.tar|ILSVRC\w+\.JPEG", file.name) for file in (folder / split).iterdir()):
+        raise InputError(f"{display_name(folder / split)} holds files outside of classes; remove it to unpack it again")
     data = open_folder(folder / split)
     synonyms = {wnid: ", ".join(names) for wnid, names in load_meta_file(folder)[0].items()}
     if synonyms.keys() != set(data.classes):
@@ -123,8 +128,8 @@ def open_tables(source: str, files: Sequence[Path], root: Path | None) -> dict[s
         splits.setdefault(split_of(file), []).append(str(file.absolute()))
     kind = {".tar": "webdataset", ".parquet": "parquet"}[files[0].suffix.lower()] if files else source[len(HUB) :]
     classes = files[0].parent / "classes.txt" if files else None
-    known = classes.read_text("utf-8").splitlines() if classes and classes.is_file() else None
-    with reading(where, "check its name or files"):
+    with reading(where, "check its name or files; classes.txt must be UTF-8"):
+        known = classes.read_text("utf-8-sig").splitlines() if classes and classes.is_file() else None
         tables = datasets.load_dataset(kind, data_files=splits or None, cache_dir=cache)
         return {split: _open_table(rows, f"{where}, {split}", known) for split, rows in tables.items()}
 
@@ -155,8 +160,9 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
     names = [f"{key}.jpg" for key in rows["__key__"]] if "__key__" in rows.column_names else None  # of WebDataset
 
     def stored(row: int) -> bytes:
-        held = images[row][image]
-        return held["bytes"] or read_file(held["path"], display_name(held["path"]))
+        held = images[row][image] or {"bytes": b""}
+        local = held["bytes"] is None and rows.info.builder_name == "imagefolder"  # other paths are the data's words
+        return read_file(held["path"], display_name(held["path"])) if local else held["bytes"] or b""
 
     return label_images(stored, len(labels), labels, known, names, where)
 
