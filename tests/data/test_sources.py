@@ -9,11 +9,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet_files
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -222,7 +225,9 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
         tmp_path / "nowhere": "nowhere is not a folder",
         "cifar11": "did you mean 'cifar10'",
         "hf://datasets/ab/cd": "hfds/ORG/NAME",
-        pets / "cat": "cat has 1 classes; valid: two or more",
+        "~nouser/photos": "nouser/photos is not a folder",
+        packed(tmp_path / "photos.npz").rename(tmp_path / "photos.zip"): "zip is not a folder",
+        pets / "cat": "cat has 1 classes; valid: two or more.* in a folder of the class",
         pets / "cat" / "00000.jpg": "jpg has 1 classes; valid: two or more",
         one: "at least two|two or more",
         some: "no sound images of 'b', 'c'",
@@ -241,6 +246,8 @@ def test_what_cannot_be_trained_on_is_refused_at_once(pets: Path, tmp_path: Path
         load_data(both)
     with pytest.raises(InputError, match="the model lacks: 'cat', 'dog'; did you mean"):
         load_split(pets, "val", classes=("cats", "dogs"))
+    with pytest.raises(InputError, match=r"'cat', 'dog'.*'dog', 'cat'"):
+        DataSplits(load_split(pets, "val"), load_split(pets, "val", classes=("dog", "cat")))
 
 
 # Sizes and fingerprints -----------------------------------------------------------------------------------------------
@@ -285,6 +292,13 @@ def test_the_fingerprint_tells_other_data(pets: Path) -> None:
     (pets / "dog").rename(pets / "fox")
     seen.add(fingerprint())
     assert len(seen) == 6
+
+
+def test_an_image_is_read_once() -> None:
+    data, read = open_arrays(IMAGES, LABELS), list[int]()
+    counted = replace(data, stored=lambda row: read.append(row) or data.stored(row))  # type: ignore[func-returns-value]
+    load_split(counted, "val", DataOptions(image_size=8, in_memory_bytes=0)).read(torch.arange(6))
+    assert sorted(read) == [*range(6)]
 
 
 def test_a_sample_spreads_over_the_classes(tmp_path: Path) -> None:
@@ -411,6 +425,30 @@ def test_labels_may_be_names_and_columns_be_called_otherwise(tmp_path: Path) -> 
     datasets.Dataset.from_dict({"label": ["a", "b"], "text": ["c", "d"]}).to_parquet(tmp_path / "data.parquet")
     with pytest.raises(InputError, match="no Image column among label, text"):
         load_split(tmp_path / "data.parquet", "val")
+
+
+def test_no_file_is_read_whose_path_a_table_names(pets: Path, tmp_path: Path) -> None:
+    """Rows without bytes are damaged; the files of a folder of the Hub are its images."""
+    path, kind = str(pets / "cat" / "00000.jpg"), pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    odd = [None, {"bytes": None, "path": path}, {"bytes": b"", "path": path}]
+    rows = [*odd, *({"bytes": encoded(bool(label), label), "path": path} for label in range(2))]
+    table = pa.table({"image": pa.array(rows, kind), "label": [0, 1, 0, 0, 1]})
+    (tmp_path / "table").mkdir()
+    parquet_files.write_table(table, file := tmp_path / "table" / "train.parquet")
+    for source in (file, f"hfds/{file.parent}"):
+        split = load_split(source, "train")
+        assert (len(split), len(split.damaged)) == (2, 3)
+    assert contents(load_split(f"hfds/{pets}", "train")) == contents(load_split(pets, "train"))
+
+
+def test_the_names_of_classes_are_utf8(pets: Path, tmp_path: Path) -> None:
+    file = tar(pets, tmp_path / "tars" / "all.tar")
+    names = file.with_name("classes.txt")
+    names.write_text("chat\nchien\n", encoding="utf-8-sig")
+    assert load_split(file, "val").classes == ("chat", "chien")
+    names.write_text("chat\nhéron\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"classes\.txt"):
+        load_split(file, "val")
 
 
 # zoo pack -------------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def pack_command(
     It holds the arrays images (N, H, W, 3) of bytes, labels, classes and names,
     and split if the data have a training and a validation split. The file may
     stand for DATA everywhere; a training on it has the losses of one on the data
-    themselves at the same image size.
+    themselves at the same image size, if all images are sound.
     """
     from zoo.data import DataOptions, pack
 

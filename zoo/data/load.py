@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from os.path import isdir, isfile
+from os.path import expanduser, isdir, isfile
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, final
 
@@ -17,7 +17,7 @@ import torch
 from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand, open_packed
-from zoo.data.images import Transform, display_name, find_images, stored_size, subfolders
+from zoo.data.images import SUFFIXES, Transform, display_name, find_images, stored_size, subfolders
 from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
@@ -121,9 +121,9 @@ def load_split(
 
 
 def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_file: bool = False) -> dict[str, Any]:
-    """Write any data, decoded, into one .npz; a training on it equals one on `source` at the same image size.
+    """Write any data, decoded, into one .npz; of sound images, a training on it equals one on `source` at that size.
 
-    All pixels are held in memory.
+    All pixels are held in memory. Damaged images are left out, and so the others may be divided otherwise.
 
     Args:
         source: as for `load_data`.
@@ -187,11 +187,12 @@ def identify_data(data: object) -> str:
         for split, part in data.items():
             content.update(repr((split, part.where, part.classes, part.labels.tolist())).encode())
             for row in range(len(part)):
-                content.update(part[row][0].tobytes())
+                with suppress(InputError):  # a damaged image, which is counted when it is decoded
+                    content.update(part[row][0].tobytes())
         return f"data in memory, {content.hexdigest()[:16]}"
     if not isinstance(data, str | Path):
         return ""
-    path = Path(data).expanduser()
+    path = Path(expanduser(data))
     return str(path.resolve()) if isfile(path) or isdir(path) else str(data)
 
 
@@ -207,12 +208,12 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
         return {name: open_named(str(source), name, root) for name in wanted}
     elif str(source).startswith(HUB):
         parts = open_tables(str(source), [], options.root)
-    elif files := _files(path := Path(source).expanduser()):
+    elif files := _files(path := Path(expanduser(source))):
         if files[0].suffix.lower() in _TABLES:
             parts = open_tables(str(source), files, options.root)
         else:
             parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
-    elif isfile(path) or (isdir(path) and not subfolders(path)):
+    elif (isfile(path) and path.suffix.lower() in SUFFIXES) or (isdir(path) and not subfolders(path)):
         images = {"images without a class": [*map(str, find_images([path]))]}
         return {WHOLE: replace(open_files(Path(), images), where=display_name(path))}
     elif isdir(path):
@@ -221,7 +222,7 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
             return {WHOLE: open_folder(path)}
         return {name: open_folder(_find(there, name, source)) for name in wanted}
     else:
-        known = f".npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(source), dataset_names())}"
+        known = f"image, .npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(source), dataset_names())}"
         raise InputError(f"{display_name(path)} is not a folder, {known}")
     if len(parts) == 1:
         return dict.fromkeys((WHOLE,), *parts.values())
