@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import StackDataset
 from typer.testing import CliRunner, Result
 
 import zoo
-from tests.data.made_data import folder, packed
+from tests.data.made_data import encoded, folder, packed
 from zoo.cli import app
 from zoo.data import ImageSplit, load_split
 from zoo.data.splits import limit_images
@@ -20,6 +23,7 @@ from zoo.errors import InputError
 from zoo.training import evaluate, measure_weight, train
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
+PAIRS: Any = StackDataset  # takes any sequences
 
 
 def run(*arguments: str | Path) -> Result:
@@ -124,6 +128,16 @@ def test_other_data_are_taken_whole_their_classes_by_name(trained: Path, tmp_pat
     found = json.loads(run("eval", trained, "--data", one, "--json").stdout)
     assert found["notes"] == ["no images of 1 classes that the model knows: 'night'"]
     assert found["confusion"][0] == [0, 0]
+
+
+def test_a_damaged_image_in_memory_is_left_out(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(encoded(False, 1)[:-99])
+    images = [Image.open(tmp_path / "cut.jpg"), *(Image.new("RGB", (16, 16), colour) for colour in ("black", "white"))]
+    pairs = PAIRS(images, [0, 0, 1])
+    pairs.classes = ["night", "noon"]
+    found = measure_weight(f"local-dir:{trained}", pairs)
+    assert found.evaluation.images == 2
+    assert "1 damaged" in found.notes[0]
 
 
 def test_many_classes_are_shortened(tmp_path: Path) -> None:

@@ -176,10 +176,11 @@ def telling_shortage(
     """Make a `MemoryLimitError` of running out of memory; `option` sets the number of images."""
     try:
         yield
-    except RuntimeError as error:
+    except (MemoryError, RuntimeError) as error:
         from accelerate.utils.memory import should_reduce_batch_size
 
-        if not should_reduce_batch_size(error):
+        short = isinstance(error, MemoryError) or "not enough memory" in str(error) or "bad_alloc" in str(error)
+        if not short and not should_reduce_batch_size(error):
             raise
         advice = f"choose {option} {images // 2} or less" if images > 1 else "choose smaller images"
         what = f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels"
@@ -261,7 +262,7 @@ def _load(
     opened: OpenedModel, data: Any, split: Literal["train", "val"], options: DataOptions
 ) -> tuple[ImageSplit, list[str]]:
     stated = opened.preprocessing(options.image_size)
-    if _trained_on(opened) == identify_data(data):
+    if (known := _trained_on(opened)) and known == identify_data(data):
         splits = load_data(data, replace(options, image_size=stated.size, limit=None))
         if splits.train.classes == opened.labels:
             chosen = splits.train if split == "train" else splits.val
