@@ -207,6 +207,13 @@ def test_a_share_of_the_batches_is_mixed(data: ImageSplit, tmp_path: Path) -> No
     assert 0.2 < sum(unmixed) / len(unmixed) < 0.8
 
 
+def test_a_teacher_of_other_pixels_is_refused(data: ImageSplit, tmp_path: Path) -> None:
+    teacher = zoo.create_model("ann_resnet_b2_m2_d1", num_classes=2).eval()
+    teacher.pretrained_cfg |= {"mean": (0.4, 0.5, 0.6)}
+    with pytest.raises(InputError, match=r"teacher .*0\.6"):
+        training(data, tmp_path, teacher=teacher)
+
+
 # Refused and stopped --------------------------------------------------------------------------------------------------
 
 
@@ -249,11 +256,20 @@ def test_a_loss_above_the_limit_has_exploded(data: ImageSplit, tmp_path: Path, m
         training(data, tmp_path).run_epoch()
 
 
-def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("std::bad_alloc"),
+        MemoryError("no memory is left for the scratch of a kernel"),
+    ],
+)
+def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path: Path, error: Exception) -> None:
     run = training(data, tmp_path)
 
     def fail(*_: object) -> None:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        raise error
 
     run.network.register_forward_hook(fail)
     with pytest.raises(MemoryLimitError, match="--batch-size 4"):

@@ -16,6 +16,7 @@ from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
 from zoo.errors import InputError, TrainingError, install_extra
 from zoo.training import Display, load_data, train
+from zoo.training.loop import make_accelerator
 from zoo.training.observers import EpochRow
 
 TINY = "ann_resnet_b1_m1_d1"
@@ -74,6 +75,7 @@ def test_trackers_are_those_of_accelerate(name: str, said: str, tmp_path: Path) 
     with pytest.raises(InputError, match=said):
         train(NAME, tmp_path / "photos", out=tmp_path / "run", trackers=[name])
     assert not (tmp_path / "run").exists()
+    assert make_accelerator("no", trackers=["all"], out=tmp_path).log_with
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_a_malformed_recipe_says_what_is_wrong(tmp_path: Path, content: str, sai
         ("none.yaml", {}, r"none\.yaml cannot be read"),
         ("modern", {"learningrate": 1}, "did you mean 'learning_rate'"),
         ("modern", {"seed": 2**63}, "seed '9223372036854775808'"),
-        ("modern", {"precision": "fp16"}, "precision.*'bf16'"),
+        *(("modern", {"precision": value}, "precision.*'bf16'") for value in ("fp16", "", None, 0)),
         ("modern", {"compile": True, "spike_penalty": 1.0}, "compile"),
     ],
 )
@@ -125,7 +125,12 @@ def test_a_wrong_setting_is_named(name: str, changes: dict[str, Any], said: str)
 
 def test_an_optimizer_that_timm_does_not_build_is_named() -> None:
     model = zoo.create_model(NAME, num_classes=2)
-    for changes, said in (({"optimizer": "adamv"}, "not found"), ({"optimizer": "sgd", "momentum": 0}, "Nesterov")):
+    for changes, said in (
+        ({"optimizer": "adamv"}, "did you mean 'adam"),
+        ({"optimizer": "fusedadam"}, "'fusedadam' cannot be built"),
+        ({"optimizer": "bnbadam"}, "'bnbadam' cannot be built"),
+        ({"optimizer": "sgd", "momentum": 0}, "Nesterov"),
+    ):
         with pytest.raises(CatalogError, match=said):
             build_optimizer(model, load_recipe("modern", changes))
 

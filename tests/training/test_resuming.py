@@ -93,7 +93,10 @@ def test_an_interrupted_run_continues(packs: Path, whole: Path, tmp_path: Path, 
 
 def test_every_setting_that_differs_is_named(data: ImageSplit, tmp_path: Path) -> None:
     training(data, tmp_path).save()
+    teacher = zoo.create_model(TINY, num_classes=2).eval()
+    teacher.pretrained_cfg |= {"sha256": "0" * 64}
     for changed, said in (
+        (lambda: training(data, tmp_path, teacher=teacher), r"teacher.*now 0000"),
         (lambda: training(data, tmp_path, epochs=9, seed=1), r"epochs \(3, now 9\), seed \(3407, now 1\)"),
         (lambda: training(data, tmp_path, NAME.replace("ste_bpd", "fourier_rate")), "model"),
         (lambda: training(data, tmp_path, accumulate=2), "number of micro-batches"),

@@ -20,6 +20,7 @@ from zoo.cli import app
 from zoo.data.images import Transform
 from zoo.training import Evaluation, TrainingResult, load_data, train
 from zoo.training.observers import EpochRow
+from zoo.training.run import default_tag
 from zoo.weights import read_folder
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
@@ -143,6 +144,8 @@ def test_a_name_with_a_weight_is_fine_tuned(trained: Path, tmp_path: Path) -> No
     [
         ((f"{NAME}.nothing",), "has no pretrained weights"),
         ((NAME, "--set", "clipnorm=1"), "did you mean 'clip_norm'?"),
+        ((NAME, "--set", "optimizer=[a"), "optimizer=[a"),
+        ((NAME, "--set-neuron", "tau={"), "tau={"),
         ((NAME, "--tag", "My photos"), "'My photos'"),
         (("has8_vgg_b1_m1_d4_ste_bpd", "--image-size", "16"), "32"),
     ],
@@ -162,12 +165,17 @@ def test_a_folder_that_is_no_place_for_a_run(photos: Path, tmp_path: Path) -> No
     (tmp_path / "file").touch()
     for out, said in (
         (tmp_path, "holds config.json"),
-        (tmp_path / "file", "cannot be written"),
+        (tmp_path / "file", "file is a file"),
         (photos / "runs" / "mine", "is a class"),
     ):
         done = run("train", NAME, "--data", photos, "--out", out)
         assert (done.exit_code, said in done.stderr) == (2, True), done.output
     assert not (photos / "runs").exists()
+
+
+def test_the_tag_is_the_datas_name(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos / "night")
+    assert [default_tag(data) for data in (".", "..", photos, "cifar10")] == ["night", "photos", "photos", "cifar10"]
 
 
 def test_a_class_folder_of_another_encoding_is_named(tmp_path: Path) -> None:

@@ -107,7 +107,11 @@ def train_command(
 
 def _read(texts: Settings, option: str) -> dict[str, Any]:
     """Read `clip_norm=1` as YAML would."""
-    return {key: yaml.safe_load(value) for key, value in key_values(texts or [], "KEY=VALUE", option).items()}
+    try:
+        return {key: yaml.safe_load(text) for key, text in key_values(texts or [], "KEY=VALUE", option).items()}
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError of a date such as 2001-13-40
+        given = ", ".join(texts or [])
+        raise typer.BadParameter(f"{option} {given} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _print(result: TrainingResult, as_json: bool) -> None:

@@ -141,10 +141,14 @@ class Training:
             "image size": list(data.size),
             "data fingerprint": data.fingerprint(),
             "number of micro-batches": micro_batches,
+            "teacher's weights": None if teacher is None else teacher.pretrained_cfg.get("sha256"),
             **(begun_with or {}),
         }
         self.checkpoint = out / CHECKPOINT
         self._transform = Transform(stated_preprocessing(model))
+        own, theirs = (stated_preprocessing(each).of_channels(3) for each in (model, teacher or model))
+        if own != theirs:
+            raise InputError(f"teacher {recipe.teacher} takes images of mean and std {theirs}, the network of {own}")
         self._augment, self._mix = build_augmentation(recipe, data.size), build_mixup(recipe, model.num_classes)
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         if recipe.channels_last:
@@ -323,6 +327,6 @@ def make_accelerator(
             )
         except ValueError as error:  # of a tracker that accelerate does not know
             raise InputError(str(error)) from error
-    for name in set(trackers) - set(map(str, accelerator.log_with)):
+    for name in set(trackers) - {"all", *map(str, accelerator.log_with)}:
         raise InputError(f"the tracker {name} needs its package; install it with: pip install {name}")
     return accelerator

@@ -18,7 +18,7 @@ from zoo.errors import CatalogError, missing_extra, shorten, suggest
 
 try:
     from timm.data.mixup import Mixup
-    from timm.optim import create_optimizer_v2
+    from timm.optim import create_optimizer_v2, list_optimizers
     from timm.scheduler import create_scheduler_v2
     from timm.scheduler.scheduler import Scheduler
 except ModuleNotFoundError as error:
@@ -60,7 +60,7 @@ class Recipe(BaseModel):
     mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
     cutmix: float = Field(default=0.0, ge=0, description="α of CutMix, by timm; 0 for none")
     mix_share: float = Field(default=1.0, gt=0, le=1, description="share of the batches that are mixed")
-    precision: Annotated[Literal["no", "bf16"], BeforeValidator(lambda value: value or "no")]  # YAML: no is False
+    precision: Annotated[Literal["no", "bf16"], BeforeValidator(lambda value: "no" if value is False else value)]
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     compile: bool = Field(default=False, description="run the network through torch.compile")
     seed: int = Field(ge=0, lt=2**63)
@@ -123,8 +123,9 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             momentum=recipe.momentum,
             filter_bias_and_bn=not recipe.decay_all,
         )
-    except (TypeError, ValueError) as error:
-        raise CatalogError(f"timm's optimizer {recipe.optimizer!r} cannot be built: {error}") from error
+    except (TypeError, ValueError, AssertionError, ImportError) as error:
+        valid = "" if recipe.optimizer.lower() in (names := list_optimizers()) else suggest(recipe.optimizer, names)
+        raise CatalogError(f"timm's optimizer {recipe.optimizer!r} cannot be built: {error}{valid}") from error
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:

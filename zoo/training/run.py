@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
+from os.path import abspath
 from pathlib import Path
 from typing import Any, final
 
@@ -287,12 +288,14 @@ def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> N
 
 def default_tag(source: object) -> str:
     """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
-    name = Path(source).stem if isinstance(source, str | Path) else ""
+    name = Path(abspath(source)).stem if isinstance(source, str | Path) else ""
     return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
 
 
 def _check_folder(out: Path, resume: bool, data: object) -> None:
     """Raise `InputError` if `out` holds what this run must not replace, or is one of the class folders of its data."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose a folder (--out)")
     present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
     if present and not (resume and RUN in present):
         raise InputError(f"{out} holds {', '.join(present)}; continue a run with --resume, or choose another --out")
