@@ -320,6 +320,7 @@ def fold_converted(
         raise ModelNameError(f"{converted.spec_name} has a tag, but weights get theirs when they are published")
     described = describe_model(spec, converted.num_classes, converted.in_chans, registry)
     weights.check_fit(converted.state, described, f"the checkpoint {origin}")
+    mean, std = (v if len(v) == converted.in_chans else (sum(v) / len(v),) for v in (stated.mean, stated.std))
     return make_folder(
         str(spec.tagged("converted")),
         weights.pack(converted.state, spec),
@@ -331,8 +332,8 @@ def fold_converted(
             "size": (stated.image_size or SMALL_IMAGE_SIZE) if image_size is None else image_size,
             "interpolation": stated.interpolation,
             "crop_pct": stated.crop_pct,
-            "mean": stated.mean,
-            "std": stated.std,
+            "mean": mean,
+            "std": std,
         },
         dataset=stated.dataset or NOT_STATED,
         dataset_note=converted.note,

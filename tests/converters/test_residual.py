@@ -137,9 +137,14 @@ def test_named_weights_state_licence_labels_and_preparation_and_others_get_a_not
     assert (stated.interpolation, stated.crop_pct) == prepared
 
 
-def test_other_channels_are_those_of_the_stem() -> None:
-    converted = TimmConverter().convert(random_resnet("resnet18", num_classes=3, in_chans=1).state_dict())
+@pytest.mark.parametrize("converter", ["timm", "torchvision"])
+def test_other_channels_are_those_of_the_stem(converter: str, tmp_path: Path) -> None:
+    save_file(random_resnet("resnet18", num_classes=3, in_chans=1).state_dict(), tmp_path / "x.safetensors")
+    converted = convert(converter, tmp_path / "x.safetensors", tmp_path / "out")
     assert (converted.in_chans, converted.num_classes) == (1, 3)
+    prepared = record(tmp_path / "out").preprocessing
+    assert (*prepared.mean, *prepared.std) == pytest.approx((sum(MEAN) / 3, sum(STD) / 3))
+    assert zoo.create_model(f"local-dir:{tmp_path / 'out'}").in_chans == 1
 
 
 def test_half_precision_and_old_files_without_counters_are_read(resnet18: nn.Module, tmp_path: Path) -> None:
@@ -181,7 +186,7 @@ def test_a_name_of_timms_is_downloaded_and_pinned(
     ("name", "error", "said"),
     [
         ("resnet18.a9_in1k", InputError, r"did you mean 'resnet18\.a"),
-        ("resnet26.bt_in1k", InputError, "neither a file nor"),
+        ("resnet26.bt_in1k", InputError, "that the zoo converts"),
         (f"{NAMED}@main", ModelNameError, "is not a commit"),
         ("absent/resnet18.pth", WeightError, "is not a file"),
     ],
@@ -190,6 +195,17 @@ def test_wrong_names_say_what_is_wrong(name: str, error: type[Exception], said: 
     with pytest.raises(error, match=said):
         convert("timm", name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("option", ["image_size", "out", "checkpoint", "converter", "registry"])
+def test_what_is_no_option_of_a_converter_is_refused(option: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["convert", "timm", "x.pth", "--out", str(tmp_path / "out"), "--set", f"{option}=x"])
+    assert (done.exit_code, f"no option {option!r}" in done.stderr) == (2, True), done.output
+
+
+def test_an_image_size_of_nothing_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["convert", "timm", str(checkpoint), "--out", str(tmp_path), "--image-size", "0"])
+    assert (done.exit_code, "image_size=0" in done.stderr) == (2, True), done.output
 
 
 def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path, tmp_path: Path) -> None:
@@ -209,6 +225,7 @@ def test_a_name_of_another_network_than_the_tensors_is_refused(checkpoint: Path,
         ("resnetblur18-1234abcd.pth", "", "timm_resnetblur18"),
         ("last.pth", "resnetblur18", "timm_resnetblur18"),
         ("spiking-resnet18-best.pth", "", "zoo convert sew"),
+        ("ms_resnet18.pth", "", "msresnet"),
         ("last.pth", "sew_resnet18", "zoo convert sew"),
     ],
 )

@@ -10,6 +10,7 @@ import typer
 
 from zoo.cli.options import Json, key_values
 from zoo.cli.output import counted, say
+from zoo.errors import OptionError
 
 
 def convert_command(
@@ -39,6 +40,8 @@ def convert_command(
     from zoo.saving import convert
 
     options: dict[str, Any] = key_values(settings or [], "KEY=VALUE")
+    if ours := options.keys() & {"converter", "checkpoint", "out", "image_size", "registry"}:
+        raise OptionError(f"converter {converter!r} has no option {min(ours)!r}; see --image-size and --out")
     converted = convert(converter, checkpoint, out, image_size=image_size, **options)
     row = {
         "name": converted.spec_name,

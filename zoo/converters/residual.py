@@ -124,7 +124,7 @@ def refuse_look_alike(called: str) -> None:
         Traceback (most recent call last):
         zoo.errors.WeightError: 'resnetblur50-84f4748f' names a network that blurs before it strides, ...
     """
-    spikes = "spikes (`zoo convert sew`, of zoo-spikingjelly, reads it)"
+    spikes = "spikes (`zoo convert sew` or `msresnet`, of zoo-spikingjelly, reads it)"
     for name, difference in {**LOOK_ALIKES, _SPIKING: spikes}.items():
         if re.search(rf"(?<![a-z0-9]){name}(?![a-z0-9])", called.lower()):
             raise WeightError(

@@ -51,7 +51,7 @@ def _cfg(name: str) -> Any:
     refuse_look_alike(name)
     network, _, tag = name.partition(".")
     if network not in FORMS:
-        raise InputError(f"{name!r} is neither a file nor one of timm's ResNets{suggest(network, FORMS)}")
+        raise InputError(f"{name!r} is no file, nor a ResNet of timm's that the zoo converts{suggest(network, FORMS)}")
     known = timm.models.get_arch_pretrained_cfgs(network)
     if tag and name not in known:
         raise InputError(f"timm has no weights {name!r}{suggest(name, known)}")
