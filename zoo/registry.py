@@ -153,7 +153,8 @@ def _problem(kind: str, found: Any, target: str) -> str | None:
     if kind == "command":
         import typer
 
-        return None if isinstance(found, typer.Typer) else f"{target} is not a typer.Typer"
+        usable = isinstance(found, typer.Typer) and typer.main.get_command(found)  # raises if it has no command
+        return None if usable else f"{target} is not a typer.Typer"
     from zoo import contracts
 
     contract: type[Any] = getattr(contracts, kind.title().replace("_", ""))

@@ -45,7 +45,8 @@ def _command(name: str, found: Any) -> Component:
 @pytest.fixture(autouse=True)
 def _installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"count": one, "many": several, "broken": RuntimeError("boom"), "notapp": count, "list": one}
-    extended = Registry([*registry.components(), *(_command(*each) for each in made.items())])
+    commands = [*made.items(), ("empty", typer.Typer()), ("twice", one), ("twice", several)]
+    extended = Registry([*registry.components(), *(_command(*each) for each in commands)])
     monkeypatch.setattr("zoo.cli.options.default_registry", lambda: extended)
 
 
@@ -58,6 +59,8 @@ def _installed(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
         (["many", "first"], 2, "error: no such thing"),
         (["broken"], 2, "RuntimeError: boom"),
         (["notapp"], 2, "is not a typer.Typer"),
+        (["twice"], 2, "claimed by"),
+        (["empty"], 2, "cannot be used"),
         (["list", "--help"], 0, "--encoder"),
         (["cuont"], 2, "did you mean 'count'?"),
         (["--help"], 0, "Count to a number."),

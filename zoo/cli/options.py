@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from os.path import isdir
 from pathlib import Path
 from typing import Annotated, Any, final
@@ -87,7 +88,6 @@ class Commands(TyperGroup):
             warnings.showwarning = _show_warning
             warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # of Pillow; ours is an error
             try:
-                default_registry()  # damaged metadata stops pydantic and torch too, but without a name
                 result = super().invoke(ctx)
                 print(end="", flush=True)  # errors of the last output belong here, not to the interpreter's exit
                 return result
@@ -110,11 +110,11 @@ def _plugin_command(name: str) -> Any:
     registry = default_registry()
     if name not in registry.names("command"):
         return None
-    component = registry.find("command", name)
+    load = partial(registry.load, "command", name)
     try:
-        command: Any = get_command(component.load())
+        command: Any = get_command(load())
     except ComponentError:
-        return TyperCommand(name, callback=component.load, short_help="cannot be used: see `zoo plugins`")
+        return TyperCommand(name, callback=load, short_help="cannot be used: see `zoo plugins`")
     command.name = name
     return command
 
