@@ -51,10 +51,21 @@ def test_the_kit_runs_without_a_test_file(tmp_path: Path) -> None:
     works = WORKS.format(power=1)
     files = {"zoo_mine.py": works, "zoo_theirs.py": works.replace("return straight", "return 2 * straight")}
     points = "[zoo.encoders]\nworks = zoo_mine:Thing\nspoiled = zoo_theirs:Thing\ngone = zoo_gone:Thing\n"
+    points += "[zoo.neurons]\nspoiled = zoo_gone:Thing\n"
     done = run_python(["-m", "zoo", "plugins", "check", "zoo-mine"], put(tmp_path / "site", "zoo-mine", points, files))
     assert done.returncode == 1, done.stderr
     assert "encoder zoo-mine:spoiled fails" in done.stdout
     assert "encoder zoo-mine:gone fails it_loads" in done.stdout
     assert "zoo_gone" in done.stdout
     assert "zoo-mine:works" not in done.stdout
-    assert "3 components: " in done.stdout
+    assert "4 components: " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_plugin_that_ends_the_process_fails_its_check(status: int, tmp_path: Path) -> None:
+    files = {"zoo_ends.py": f"import os\nos._exit({status})"}
+    site = put(tmp_path, "zoo-ends", "[zoo.encoders]\nends = zoo_ends:Thing\n", files)
+    done = run_python(["-m", "zoo", "plugins", "check", "zoo-ends", "--json"], site)
+    assert [json.loads(line)["outcome"] for line in done.stdout.splitlines()] == ["failed"], done.stderr
+    assert done.returncode == 1

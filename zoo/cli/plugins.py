@@ -97,11 +97,11 @@ def check_distribution(distribution: str) -> list[Row]:
 
     Returns:
         One row a check: kind, name, check, outcome (passed, failed or skipped), message (the first cause of a
-        failure, or the reason of a skip). One row for a component that does not load.
+        failure, or the reason of a skip). One row for a component that does not load, and for a distribution that
+        ends the process.
 
     Raises:
         MissingExtraError: pytest is not installed.
-        ComponentError: the process ends before pytest does.
     """
     code = f"from zoo.testing import suites_of\nglobals().update(suites_of({distribution!r}))\n"
     with tempfile.TemporaryDirectory() as folder:
@@ -112,12 +112,13 @@ def check_distribution(distribution: str) -> list[Row]:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
         if "No module named pytest" in done.stderr:
             raise MissingExtraError(f"the conformance kit needs pytest; {install_extra('testing')}")
-        if done.returncode not in (0, 1):
+        if done.returncode not in (0, 1) or not report.exists():
             said = f"pytest ended with status {done.returncode}: {(done.stdout + done.stderr)[-2000:]}"
-            raise ComponentError(f"{distribution} cannot be checked; {said}")
+            names = {"kind": "distribution", "name": distribution, "check": "pytest_ends"}
+            return [names | {"outcome": "failed", "message": said}]
         rows = [_row(case, distribution) for case in ElementTree.parse(report).iter("testcase")]
-    unloaded = {row["name"] for row in rows if (row["check"], row["outcome"]) == ("it_loads", "failed")}
-    return [row for row in rows if row["name"] not in unloaded or row["check"] == "it_loads"]
+    unloaded = {(row["kind"], row["name"]) for row in rows if (row["check"], row["outcome"]) == ("it_loads", "failed")}
+    return [row for row in rows if (row["kind"], row["name"]) not in unloaded or row["check"] == "it_loads"]
 
 
 def _row(case: ElementTree.Element, distribution: str) -> Row:
