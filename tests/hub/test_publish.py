@@ -184,7 +184,8 @@ def test_a_listed_weight_is_sent(hub: LoopbackHub, here: Path, tmp_path: Path, m
     again = json.loads(run(row["load"], "--repo-id", "alice/b8", "--json").stdout)
     assert (again["state"], again["load"], again["catalog"]) == ("unchanged", row["load"], None)
     catalog.write_text(catalog.read_text().replace(row["sha256"], "a" * 64))
-    run(f"{B8}.cifar10", "--repo-id", "alice/second", "--catalog", catalog, code=2)
+    for way in (("--repo-id", "alice/second"), ("--dry-run",)):
+        run(f"{B8}.cifar10", *way, "--catalog", catalog, code=2)
     assert "alice/second" not in hub.repositories  # nothing was sent
     assert list(here.iterdir()) == []
 
@@ -196,6 +197,7 @@ def test_a_listed_weight_is_sent(hub: LoopbackHub, here: Path, tmp_path: Path, m
         ((f"{TINY}.none", "--to-dir", "out"), "has no pretrained weights"),
         (("timm_test_resnet", "--to-dir", "out"), "its own publisher"),
         ((B8, "--repo-id", "none"), "is not a repository"),
+        ((f"{B8}.cifar10", "--repo-id", "alice/b8", "--catalog", "registyr.yaml"), "registyr.yaml"),
         ((B8, "--to-dir", "out", "--license", "GPL-3.0"), "--license"),
         ((f"local-dir:{'x' * 300}", "--to-dir", "out"), "cannot be read"),
     ],

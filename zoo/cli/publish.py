@@ -12,6 +12,7 @@ from zoo.cli.options import Json, model_reference
 from zoo.cli.output import say
 from zoo.errors import SaveError
 from zoo.names import LocalFolder, check_repository
+from zoo.registry import CATALOG_FILE
 
 
 def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
@@ -19,6 +20,7 @@ def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
 
 
 _PLACE, _STATED = "Where it goes", "What you state of a folder; all else has its record already"
+_CATALOG = "It must not list other bytes under that name.  (default: registry.yaml, if there is one)"
 _TO_DIR = "Write a new folder instead, without network; local-dir:DIR loads it."
 
 
@@ -32,9 +34,7 @@ def publish_command(
     to_dir: Annotated[Path | None, _option(_PLACE, "DIR", _TO_DIR)] = None,
     private: Annotated[bool, _option(_PLACE, None, "Publish into a private repository.", "--private")] = False,
     dry_run: Annotated[bool, _option(_PLACE, None, "Check everything, and send nothing.", "--dry-run")] = False,
-    catalog: Annotated[
-        Path, _option(_PLACE, "FILE", "A catalog, which must not list other bytes under that name.")
-    ] = Path("registry.yaml"),
+    catalog: Annotated[Path | None, _option(_PLACE, "FILE", _CATALOG)] = None,
     license: Annotated[str | None, _option(_STATED, "NAME", "Licence, such as MIT; never assumed.")] = None,
     dataset: Annotated[str | None, _option(_STATED, "TEXT", "The data set that it was trained on.")] = None,
     dataset_id: Annotated[str | None, _option(_STATED, "ORG/NAME", "The name of that data set on the Hub.")] = None,
@@ -65,6 +65,11 @@ def publish_command(
     }
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
     weight, source = _open(name, {field: text for field, text in stated.items() if text is not None})
+    listing = catalog or Path(CATALOG_FILE)
+    records = read_file(listing).weights if catalog or (listing.exists() and not to_dir) else ()
+    listed = [record.sha256 for record in records if record.name == weight.name]
+    if listed not in ([], [weight.sha256]):
+        raise SaveError(f"{listing} lists other bytes as {weight.name}; give the new weight a tag of its own")
     hub = Hub()
     folder = assemble(weight, source, reference, hub)
     row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
@@ -75,10 +80,6 @@ def publish_command(
     elif repo_id is None or dry_run:
         row |= {"state": "checked"}
     else:
-        records = read_file(catalog).weights if catalog.exists() else ()
-        listed = [record.sha256 for record in records if record.name == weight.name]
-        if listed not in ([], [weight.sha256]):
-            raise SaveError(f"{catalog} lists other bytes as {weight.name}; give the new weight a tag of its own")
         pinned, changed = publish(folder, repo_id, hub, private=private)
         row |= {
             "state": "published" if changed else "unchanged",
@@ -86,7 +87,7 @@ def publish_command(
             "revision": pinned.revision,
             "url": f"{hub.address}/{repo_id}",
             "load": str(pinned),
-            "catalog": str(catalog) if listed else None,
+            "catalog": str(listing) if listed else None,
         }
     if as_json:
         print(json.dumps(row), flush=True)
