@@ -143,6 +143,12 @@ def test_images_that_do_not_fit_are_refused(images: Any) -> None:
         profile(zoo.create_model(CONTROL, num_classes=2), images=images)
 
 
+@pytest.mark.parametrize("bad", [torch.full((3, 8, 8), 2.0), torch.rand(3, 9, 9)], ids=["values", "size"])
+def test_the_error_says_which_image_does_not_fit(bad: torch.Tensor) -> None:
+    with pytest.raises(InputError, match="image 2 "):
+        profile(zoo.create_model(CONTROL, num_classes=2), images=[*torch.rand(2, 3, 8, 8), bad])
+
+
 @pytest.mark.parametrize(
     ("model", "keywords", "error", "said"),
     [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from itertools import chain, islice
+from itertools import chain, islice, starmap
 from pathlib import Path
 from typing import Any, final
 
@@ -287,15 +287,15 @@ def _open_images(
     side = image_size or (first.shape[-1] if isinstance(first, Tensor) and first.dim() else 0)
     in_unit_range = not stated_preprocessing(network).normalises
 
-    def checked(image: Tensor) -> Tensor:
+    def checked(place: int, image: Tensor) -> Tensor:
         if not isinstance(image, Tensor) or not image.is_floating_point() or image.shape[1:] != (side, side):
             seen = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"an image is {seen}; wanted: floating-point tensors (C, {side}, {side}), all alike")
+            raise InputError(f"image {place} is {seen}; wanted: floating-point tensors (C, {side}, {side}), all alike")
         if in_unit_range and not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
-            raise InputError("an image holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
+            raise InputError(f"image {place} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
         return image
 
-    return map(checked, chain([first], rest)), side
+    return starmap(checked, enumerate(chain([first], rest))), side
 
 
 def _measure(
