@@ -48,7 +48,9 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         "image size": f"at least {info['min_image_size']} pixels a side",
     }
     weights = {f"weights {weight['tag']}": _of_weight(weight) for weight in info["weights"]}
-    weights = weights or {"weights": {"none": "this name builds an untrained network"}}
+    tag = info["name"].partition(".")[2]
+    none = {tag: "kept by its own publisher"} if tag else {"none": "this name builds an untrained network"}
+    weights = weights or {"weights": none}
     return {"parts": fields | parts, "options (name=value if set)": options, "size": size, **weights}
 
 

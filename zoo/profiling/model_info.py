@@ -46,7 +46,8 @@ def model_info(
         weights = [(opened.weight, str(opened.source))]
     else:
         weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
-    counts = (weights[0][0].num_classes, weights[0][0].in_chans) if weights else (DEFAULT_CLASSES, DEFAULT_CHANNELS)
+    known = opened.known or (weights[0][0] if weights else None)
+    counts = (known.num_classes, known.in_chans) if known else (DEFAULT_CLASSES, DEFAULT_CHANNELS)
     model = describe_model(spec, *counts, registry)
     return {
         "name": str(spec),
