@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_a_control_of_other_data_is_no_control_and_unlike_columns_are_named(tmp_
     text = run("compare", tmp_path / "mine", PAIR[1]).stdout
     assert "different numbers of classes" in text
     assert ("image sizes differ" in text) == (mine["image_size"] != 32)
+
+
+def test_the_plugin_with_the_weight_of_a_control_is_named(
+    stored: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.errors.known_plugins", lambda: {"zoo-walk": ["ann_resnet_b1_m1_d1.far"]})
+    result = run("compare", stored(control="ann_resnet_b1_m1_d1.far"), "--json")
+    assert [row["weights"] for row in objects(result)] == ["weights scratch", "untrained, seed 0"]
+    assert "pip install zoo-walk" in result.stderr
 
 
 def test_nothing_is_not_compared() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooWarning, missing_weight
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import profile
 from zoo.progress import progress
@@ -134,6 +135,8 @@ def _control_of(opened: OpenedModel) -> OpenedModel | None:
     listed = opened.catalog.weights_of(untrained.spec) if weight else []
     alike = [record.name for record in listed if weight and _share_data(record, weight)]
     if weight is None or not alike:
+        if told := weight and missing_weight(*weight.control.partition(".")[::2]):
+            warnings.warn(f"the control is untrained here: {told}", ZooWarning, stacklevel=4)
         return untrained
     return open_model(weight.control if weight.control in alike else alike[0], **opened.places)
 
