@@ -72,6 +72,12 @@ def test_the_model_comes_first_or_by_its_option(scratch: str, tmp_path: Path) ->
     assert run("predict", "--model", scratch, tmp_path / "missing.jpg").exit_code == 1
 
 
+@pytest.mark.parametrize("name", ["IMG_1.HEIC", "missing.jpg"])
+def test_a_missing_image_is_no_model(name: str) -> None:
+    result = run("predict", name)
+    assert (result.exit_code, result.stderr.startswith(f"error: {name} ")) == (1, True), result.stderr
+
+
 def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: Callable[..., Path]) -> None:
     run_folder = stored()
     Image.open(CAT).save(run_folder / "picture.png")

@@ -51,9 +51,9 @@ def test_every_valid_name_makes_a_valid_distribution(name: str, component: str, 
         yaml.safe_load((made / ".github" / "workflows" / "test.yml").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", ["", "-a", "a b", "../x", "1zoo", "a" * (MAX_DISTRIBUTION + 1), "torch", "json"])
+@pytest.mark.parametrize("name", ["", "-a", "a b", "../x", "1zoo", "a" * (MAX_DISTRIBUTION + 1), "torch", "lambda"])
 def test_what_is_no_name_writes_nothing(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="reserved" if name == "lambda" else None):
         draft(name).write(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 from pathlib import Path
 from typing import Annotated
@@ -84,4 +85,5 @@ def _is_model(text: str) -> bool:
 
     if os.path.exists(text):
         return any((Path(text) / name).is_file() for name in (MODEL, RUN))
-    return parse_reference(text) is not None or (os.sep not in text and not text.lower().endswith(SUFFIXES))
+    image = text.lower().endswith(SUFFIXES) or str(mimetypes.guess_type(text)[0]).startswith("image/")  # as .heic
+    return parse_reference(text) is not None or not (image or os.sep in text)

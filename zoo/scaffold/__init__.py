@@ -157,7 +157,7 @@ def _distribution_name(text: str) -> str:
     package = name.replace("-", "_")
     taken = package in ("build", "dist", "tests") or importlib.util.find_spec(package) is not None
     if taken or keyword.iskeyword(package):
-        raise InputError(f"package {package!r} is there already; choose another name, such as 'zoo-my-{name}'")
+        raise InputError(f"package {package!r} is there already or reserved; choose a name such as 'zoo-my-{name}'")
     return name
 
 
