@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -29,12 +28,6 @@ def read_images(data: Path, count: int | None = None) -> tuple[Tensor, Tensor]:
         raise InputError(f"{data} has {len(split)} images, not {count}")
     pixels, labels = split.read(torch.arange(count) * len(split) // count)
     return pixels.float() / 255, labels
-
-
-@torch.no_grad()
-def logits_of(run: Callable[[Tensor], Tensor], pixels: Tensor, batch: int) -> Tensor:
-    """(n, classes) float32, `batch` images at once."""
-    return torch.cat([run(each).float() for each in pixels.split(batch)])
 
 
 def percent_right(logits: Tensor, labels: Tensor) -> float:
