@@ -122,7 +122,7 @@ def describe_model(name: str, model: type[EnergyModel]) -> dict[str, Any]:
 # A network beside its control -----------------------------------------------------------------------------------------
 
 CONTAINS_CONTROL = (
-    "It contains its control and adds a spiking branch, so it is above it under every model, at every spike rate and T"
+    "It contains its control and adds a spiking branch, so it costs more under every model, at every spike rate and T"
 )
 _ROUNDING = 1e-9
 
