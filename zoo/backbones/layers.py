@@ -67,7 +67,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     elif plain and all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, conv.padding, strict=True)):
         if x.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
             row, column = (size // 2 for size in conv.kernel_size)
-            weight = conv.weight[..., row : row + 1, column : column + 1]
+            weight = conv.weight[..., row : row + 1, column : column + 1].contiguous()  # once, for backward too
             return conv2d(x, weight, conv.bias, groups=conv.groups)
         stride = (min(conv.stride[0], x.shape[2]), min(conv.stride[1], x.shape[3]))
         if stride != conv.stride:  # the output is one pixel wide
