@@ -17,7 +17,7 @@ class Neuron(nn.Module, ABC):
     Attributes:
         options: keyword arguments of its constructor; none is required.
         prices: operations that it is charged with; by default those of a leaky one.
-        in_place: true if nothing else reads its input, which then, without gradients, may become the output's memory;
+        in_place: True if nothing else reads its input, so that without gradients the spikes may take its memory;
             `fuse()` sets it behind the convolutions that it folds.
     """
 

@@ -106,7 +106,7 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         if len(counts) < 2 or 0 in counts:
             empty = [name for name, count in zip(self.classes, counts, strict=True) if not count]
             without = f", and no sound images of {name_some(empty)}" if empty else ""
-            valid = "valid: two or more, each with an image; if they are a folder, in a folder of the class's name"
+            valid = "valid: two or more, each with an image; files must lie in a folder of the class's name"
             raise InputError(f"{self.where} has {len(counts)} classes{without}; {valid}")
 
     def divide(self) -> tuple[ImageDataset, ImageDataset]:

@@ -99,7 +99,7 @@ def to_rgb(stored: Stored, name: str) -> Image.Image:
             page.alpha_composite(image.convert("RGBA"))
             image = page
         image = image.convert("RGB")
-        image.info = {}  # it is upright already, if it is read again
+        image.info = {}  # upright now: its orientation must not be applied again
         return image
 
 

@@ -140,8 +140,8 @@ class DataSplits:
 
     def __post_init__(self) -> None:
         if self.val.classes != self.train.classes:
-            classes = f"{name_some(self.train.classes)}; {name_some(self.val.classes)}"
-            raise InputError(f"the splits differ in their classes or the order of these, and must not: {classes}")
+            train, val = name_some(self.train.classes), name_some(self.val.classes)
+            raise InputError(f"both splits must have the same classes in the same order, not {train} and {val}")
 
 
 def map_ahead(read: Callable[[Item], Read], items: Iterable[Item], ahead: int) -> Generator[Read, None, None]:

@@ -569,7 +569,7 @@ INLINE void row_of_means(
     range_t rows = covered(w, row, height, backward);
     index_t line = width * channels, size = type == FLOAT32 ? 4 : 2;
     uintptr_t next = (uintptr_t)from + (image * height + rows.first + rows.count) * line * size;
-    if (!backward)  /* fetch the rows that the next call adds: each starts a page, which no processor foresees */
+    if (!backward)  /* fetch what the next call adds: a row may start a page, and processors look ahead within one */
         for (index_t i = 0; i < w->stride * line * size; i += CACHE_LINE) PREFETCH((const void *)(next + i));
     for (index_t column = 0; column < to_width; column++) {
         range_t columns = covered(w, column, width, backward);

@@ -148,7 +148,8 @@ class Training:
         self._transform = Transform(stated_preprocessing(model))
         own, theirs = (stated_preprocessing(each).of_channels(3) for each in (model, teacher or model))
         if own != theirs:
-            raise InputError(f"teacher {recipe.teacher} takes images of mean and std {theirs}, the network of {own}")
+            told = f"takes pixels of mean and std {theirs}, the network of {own}; both must be the same"
+            raise InputError(f"teacher {recipe.teacher} {told}")
         self._augment, self._mix = build_augmentation(recipe, data.size), build_mixup(recipe, model.num_classes)
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         if recipe.channels_last:
