@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -164,6 +165,98 @@ def test_a_map_of_one_pixel_meets_the_centre_of_the_kernel(stride: int, dtype: t
     close = 1e-5 if dtype == torch.float32 else 0.05
     torch.testing.assert_close(layer(x).double(), exact(x.double()), rtol=close, atol=close)
     torch.testing.assert_close(layer.weight.grad.double(), exact.weight.grad, rtol=close, atol=close)
+
+
+def _gradients(conv: nn.Conv2d, x: Tensor, wanted: Sequence[bool]) -> list[Tensor]:
+    """Outputs, and the gradients of x and of the weight that are wanted, in float64."""
+    x = x.detach().clone().requires_grad_(wanted[0])
+    conv.weight.requires_grad_(wanted[1])
+    output = conv(x)
+    output.backward(1 + (torch.arange(output.numel()) % 7).view_as(output).to(output.dtype))
+    assert [x.grad is not None, conv.weight.grad is not None] == list(wanted)
+    return [each.detach().double() for each in (output, x.grad, conv.weight.grad) if each is not None]
+
+
+_small = st.tuples(st.sampled_from([1, 3, 5, 7]), st.integers(1, 3), st.integers(1, 4), st.integers(1, 4))
+
+
+@example((3, 3, 1, 3), (4, 5, 64), (True, True), torch.float32, False)  # one output pixel that sees a part
+@example((3, 3, 3, 2), (4, 5, 64), (True, True), torch.float32, False)
+@given(
+    _small,
+    st.tuples(st.integers(1, 20), st.integers(1, 9), st.sampled_from([63, 64, 100])),
+    st.sampled_from([(True, True), (True, False), (False, True)]),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+    st.booleans(),
+)
+def test_many_small_maps_have_the_exact_gradients(
+    sizes: tuple[int, ...],
+    counts: tuple[int, ...],
+    wanted: tuple[bool, bool],
+    dtype: torch.dtype,
+    channels_last: bool,
+) -> None:
+    (kernel, stride, height, width), (channels, out, maps) = sizes, counts
+    layer, x = (
+        conv(channels, out, kernel, stride).to(dtype),
+        torch.randint(4, (maps, channels, height, width)).to(dtype),
+    )
+    layer.weight.data = torch.randint(4, layer.weight.shape).to(dtype)  # of whole numbers sums are exact in float32
+    x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+    exact = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False, dtype=torch.float64)
+    exact.weight.data = layer.weight.detach().double()
+    for found, expected in zip(_gradients(layer, x, wanted), _gradients(exact, x.double(), wanted), strict=True):
+        rounding = 0 if dtype == torch.float32 else 2**-7
+        assert float((found - expected).abs().max()) <= rounding * float(expected.abs().max())
+
+
+def test_the_gradients_over_small_maps_can_be_differentiated() -> None:
+    layer, x = conv(3, 4, 3), torch.randn(64, 3, 2, 2)
+    exact = nn.Conv2d(3, 4, 3, 1, 1, bias=False, dtype=torch.float64)
+    exact.weight.data = layer.weight.detach().double()
+    found = []
+    for module, images in ((layer, x), (exact, x.double())):
+        images = images.clone().requires_grad_()
+        first = torch.autograd.grad(module(images).pow(3).sum(), [images, module.weight], create_graph=True)
+        sum(each.square().sum() for each in first).backward()
+        assert images.grad is not None
+        found.append([images.grad.double(), module.weight.grad.double()])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_autocast_and_the_transforms_of_torch_reach_small_maps() -> None:
+    layer, x = conv(8, 8, 3), torch.randn(64, 8, 2, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(x)
+    assert output.dtype == torch.bfloat16
+    output.float().square().sum().backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype == torch.float32
+
+    def loss(weight: Tensor, x: Tensor = x) -> Tensor:
+        return torch.func.functional_call(layer, {"weight": weight}, (x,)).square().sum()
+
+    weight = layer.weight.detach()
+    by_transform = torch.func.grad(loss)(weight)
+    torch.testing.assert_close(layer.weight.grad, by_transform, rtol=0.05, atol=0.02 * float(by_transform.abs().max()))
+    each = torch.func.vmap(torch.func.grad(loss), (None, 0))(weight, x[:, None])
+    torch.testing.assert_close(each.sum(0), by_transform, rtol=1e-3, atol=1e-3)
+    halves = torch.func.vmap(layer)(x.expand(2, *x.shape))
+    torch.testing.assert_close(halves, layer(x).expand(halves.shape))
+
+
+@pytest.mark.parametrize("settings", [{"bias": True}, {"groups": 2, "bias": False}])
+def test_many_small_maps_of_a_biased_or_grouped_layer(settings: dict[str, Any]) -> None:
+    layer = GuardedConv2d(4, 6, 3, padding=1, **settings)
+    exact = nn.Conv2d(4, 6, 3, padding=1, **settings).double()
+    exact.load_state_dict(layer.state_dict())
+    x, found = torch.rand(64, 4, 2, 2), []
+    for module, images in ((layer, x), (exact, x.double())):
+        module(images).square().sum().backward()
+        found.append([parameter.grad for parameter in module.parameters()])
+    for ours, expected in zip(*found, strict=True):
+        torch.testing.assert_close(ours.double(), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(2, 384, 2, 2), (2, 400, 1, 4), (3, 512, 1, 2)])

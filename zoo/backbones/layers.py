@@ -6,12 +6,13 @@ torch 2.13 on CPUs with AVX-512):
 - 1×1 with a stride, under 16 input channels, pixels last in memory: oneDNN writes up to 64 KB behind its buffer;
 - a larger kernel with a stride, on a map narrower than the stride, in bfloat16: parts of it are not written.
 
-The third only takes time: on maps of one pixel, the centre of a 3×3 kernel is all that counts, and torch takes nine
-times as long.
+Two only take time. On maps of one pixel, the centre of a 3×3 kernel is all that counts, and torch takes nine times as
+long; backward on maps of 2×2 pixels it takes two to three times as long as products of matrices.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, cast, final
 
 import torch
@@ -24,11 +25,17 @@ from zoo.contracts.backbone import ClassifierHead
 from zoo.kernels import functions
 from zoo.kernels.functions import TYPES, operations_are_counted, serves
 
+Pair = tuple[int, int]
+"""Of rows and columns."""
+
 MANY_CHANNELS, _FEW_PIXELS = 384, 4
 """Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, by a quarter to a third faster."""
 
 _FEW_CHANNELS = 16
 """Input channels from which the 1×1 kernel with a stride is sound."""
+
+_MANY_MAPS = 64
+"""Maps from which products of matrices take less time backward than a convolution."""
 
 _SMALL_INPUT = 20480
 """Values up to which torch convolves a single float32 image by another kernel on the CPU."""
@@ -55,24 +62,69 @@ def pixels_last(images: Tensor) -> Tensor:
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Convolve x, (N, C, H, W) → (N, C', H', W'), with sound gradients, within rounding as torch does."""
-    if conv.stride == (1, 1) and x.shape[2:] != (1, 1):
+    if conv.stride == (1, 1) and x.shape[-1] > conv.kernel_size[-1]:
         return nn.Conv2d.forward(conv, x)
-    if x.device.type != "cpu" or operations_are_counted():
+    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    if not plain or x.dim() != 4 or x.device.type != "cpu" or operations_are_counted():
         return nn.Conv2d.forward(conv, x)
-    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros"
-    if plain and conv.kernel_size == (1, 1) and conv.padding == (0, 0):
-        if conv.stride != (1, 1) and conv.in_channels // conv.groups < _FEW_CHANNELS:
-            rows, columns = conv.stride
-            return conv2d(x[..., ::rows, ::columns], conv.weight, conv.bias, groups=conv.groups)
-    elif plain and all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, conv.padding, strict=True)):
+    weight, stride, padding = conv.weight, cast(Pair, conv.stride), cast(Pair, conv.padding)
+    narrow = max(x.shape[2:]) <= min(stride)  # so the output is one pixel
+    if conv.kernel_size == (1, 1) and padding == (0, 0):
+        if stride != (1, 1) and (narrow or conv.in_channels // conv.groups < _FEW_CHANNELS):
+            x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
+    elif all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, padding, strict=True)):
         if x.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
             row, column = (size // 2 for size in conv.kernel_size)
-            weight = conv.weight[..., row : row + 1, column : column + 1].contiguous()  # once, for backward too
-            return conv2d(x, weight, conv.bias, groups=conv.groups)
-        stride = (min(conv.stride[0], x.shape[2]), min(conv.stride[1], x.shape[3]))
-        if stride != conv.stride:  # the output is one pixel wide
-            return conv2d(x, conv.weight, conv.bias, stride, conv.padding, groups=conv.groups)
-    return nn.Conv2d.forward(conv, x)
+            weight = weight[..., row : row + 1, column : column + 1].contiguous()  # once, for backward too
+            stride, padding = (1, 1), (0, 0)
+        elif stride != (1, 1):  # a smaller one where the output is one pixel wide
+            stride = (min(stride[0], x.shape[2]), min(stride[1], x.shape[3]))
+    recorded = torch.is_grad_enabled() and conv.bias is None and conv.groups == 1 and serves(x) and serves(weight)
+    reach = zip(padding, x.shape[2:], weight.shape[2:], strict=True)
+    if recorded and len(x) >= _MANY_MAPS and all(pad + size <= kernel for pad, size, kernel in reach):
+        if torch.is_autocast_enabled("cpu"):
+            x, weight = (each.to(torch.get_autocast_dtype("cpu")) for each in (x, weight))
+        return cast(Tensor, _SmallMaps.apply(x, weight, stride, padding))
+    return conv2d(x, weight, conv.bias, stride, padding, groups=conv.groups)
+
+
+@final
+class _SmallMaps(torch.autograd.Function):
+    """A convolution every output pixel of which sees the whole map: a dense layer, parts of whose weight are shared.
+
+    Forward is torch's; backward is the dense layer's, two products of matrices.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding = stride, padding
+        return conv2d(x, weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (x, weight), (grad,) = ctx.saved_tensors, grads
+        of_x, of_weight, *_ = ctx.needs_input_grad
+        if torch.is_grad_enabled():
+            settings = (None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), 1, (of_x, of_weight, False))
+            return *torch.ops.aten.convolution_backward(grad, x, weight, *settings)[:2], None, None
+        maps, channels, height, width = x.shape
+        rows, columns = (  # of the kernel that meet the map, for every output pixel
+            [slice(pad - pixel * step, pad - pixel * step + size) for pixel in range(count)]
+            for pad, step, size, count in zip(ctx.padding, ctx.stride, (height, width), grad.shape[2:], strict=True)
+        )
+        parts = [(..., *part) for part in itertools.product(rows, columns)]
+        flat, dx, dweight = grad.permute(0, 2, 3, 1).reshape(maps, -1), None, None
+        if of_x:
+            dense = torch.cat([weight[part].permute(0, 2, 3, 1).flatten(1) for part in parts])
+            dx = (flat @ dense).view(maps, height, width, channels).permute(0, 3, 1, 2)
+        if of_weight:
+            dense = flat.t() @ x.permute(0, 2, 3, 1).reshape(maps, -1)
+            total = torch.zeros(*weight.shape[2:], *weight.shape[:2]).permute(2, 3, 0, 1)
+            for part, share in zip(parts, dense.view(len(parts), -1, height, width, channels), strict=True):
+                total[part] += share.permute(0, 3, 1, 2)
+            dweight = total.to(weight.dtype)
+        return dx, dweight, None, None
 
 
 class GuardedConv2d(nn.Conv2d):
