@@ -10,7 +10,7 @@ float32 at least. Spikes are bit-equal to those of spikingjelly's own nodes on t
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast, final
+from typing import Any, cast, final
 
 import torch
 from spikingjelly.activation_based import surrogate
@@ -21,8 +21,8 @@ from zoo.kernels import functions
 from zoo.kernels.functions import serves_over_time
 from zoo.kernels.library import NeuronSettings
 
-Charge = Callable[[Tensor, Tensor], Tensor]
-"""Potential and current, (N, …) each → the potential before firing."""
+Charge = Callable[[Tensor, Tensor, Any], Tensor]
+"""Potential and current, (N, …) each, and a gain → the potential before firing."""
 
 
 @final
@@ -32,16 +32,31 @@ class _Step(surrogate.atan):
     generate_vmap_rule = True
 
 
-def fired(x: Tensor, charge: Charge, threshold: float, alpha: float) -> Tensor:
+def fired(x: Tensor, charge: Charge, gain: Tensor | float, threshold: float, alpha: float) -> Tensor:
     """The definition, step by step, differentiable any number of times. (T, N, …) → (T, N, …)."""
     currents = at_least_float32(x)
     v, spikes = torch.zeros_like(currents[0]), []
     for current in currents:
-        h = charge(v, current)
+        h = charge(v, current, gain)
         spike = cast(Tensor, _Step.apply(h - threshold, alpha))
         spikes.append(spike)
         v = h * (1 - spike)
     return torch.stack(spikes).to(x.dtype)
+
+
+def _fire(
+    x: Tensor, kind: int, charge: Charge, gain: Tensor | float, threshold: float, alpha: float, in_place: bool
+) -> Tensor:
+    """By the kernel of that kind where it serves; a gain that is a tensor is learned."""
+
+    def definition(x: Tensor, gain: Tensor | float = gain) -> Tensor:
+        return fired(x, charge, gain, threshold, alpha)
+
+    learned = gain if isinstance(gain, Tensor) else None
+    if serves_over_time(x) and (learned is None or learned.dtype == torch.float32):
+        value = gain if learned is None else float(learned.detach())
+        return functions.fire(x, learned, NeuronSettings(kind, value, threshold, alpha), definition, in_place)
+    return definition(x)
 
 
 def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False) -> Tensor:
@@ -56,60 +71,25 @@ def if_spikes(x: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place
     Returns:
         (T, N, …) spikes in {0, 1}, x's dtype.
     """
-
-    def definition(x: Tensor) -> Tensor:
-        return fired(x, lambda v, current: v + current, threshold, alpha)
-
-    if serves_over_time(x):
-        settings = NeuronSettings(functions.INTEGRATE, 1, threshold, alpha)
-        return functions.fire(x, None, settings, definition, in_place)
-    return definition(x)
+    return _fire(x, functions.INTEGRATE, lambda v, current, _: v + current, 1, threshold, alpha, in_place)
 
 
 def lif_spikes(
     x: Tensor, tau: float = 2.0, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False
 ) -> Tensor:
-    """Leaky integrate and fire: h_t = v_{t−1} + (x_t − v_{t−1}) / τ; s, v as for IF.
+    """Leaky integrate and fire: h_t = v_{t−1} + (x_t − v_{t−1}) / τ; s, v, arguments and result as of `if_spikes`.
 
-    Args:
-        x: (T, N, …), input currents.
-        tau: membrane time constant in timesteps, over 1.
-        threshold: θ.
-        alpha: steepness of the arctan surrogate.
-        in_place: x may be overwritten if no gradient is recorded.
-
-    Returns:
-        (T, N, …) spikes in {0, 1}, x's dtype.
+    `tau` is the membrane time constant in timesteps, over 1.
     """
-
-    def definition(x: Tensor) -> Tensor:
-        return fired(x, lambda v, current: v + (current - v) / tau, threshold, alpha)
-
-    if serves_over_time(x):
-        settings = NeuronSettings(functions.DIVIDE, tau, threshold, alpha)
-        return functions.fire(x, None, settings, definition, in_place)
-    return definition(x)
+    return _fire(x, functions.DIVIDE, lambda v, current, tau: v + (current - v) / tau, tau, threshold, alpha, in_place)
 
 
 def plif_spikes(x: Tensor, w: Tensor, threshold: float = 1.0, alpha: float = 2.0, *, in_place: bool = False) -> Tensor:
     """Parametric LIF: h_t = v_{t−1} + (x_t − v_{t−1}) σ(w), w learned (doi:10.1109/ICCV48922.2021.00266).
 
-    Args:
-        x: (T, N, …), input currents.
-        w: scalar tensor; 1/σ(w) is the time constant.
-        threshold: θ.
-        alpha: steepness of the arctan surrogate.
-        in_place: x may be overwritten if no gradient is recorded.
-
-    Returns:
-        (T, N, …) spikes in {0, 1}, x's dtype.
+    `w` is a scalar tensor; 1/σ(w) is the time constant. All else as of `if_spikes`.
     """
-
-    def definition(x: Tensor, gain: Tensor) -> Tensor:
-        return fired(x, lambda v, current: v + (current - v) * gain, threshold, alpha)
-
     gain = w.sigmoid()
-    if serves_over_time(x) and gain.dtype == torch.float32:
-        settings = NeuronSettings(functions.MULTIPLY, float(gain.detach()), threshold, alpha)
-        return functions.fire(x, gain, settings, definition, in_place)
-    return definition(x, gain)
+    return _fire(
+        x, functions.MULTIPLY, lambda v, current, gain: v + (current - v) * gain, gain, threshold, alpha, in_place
+    )
