@@ -256,6 +256,7 @@ class ImageClassifier(nn.Module, ABC):
         """Map images (N, in_chans, H, W) in [0, 1] to logits (N, num_classes)."""
         return self.forward_head(self.forward_features(x))
 
+    @final
     def forward_intermediates(
         self,
         x: Tensor,
@@ -280,10 +281,13 @@ class ImageClassifier(nn.Module, ABC):
         """
         if output_fmt != "NCHW":
             raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
-        levels = self.levels(indices)
+        final_map, chosen = self.forward_levels(x, self.levels(indices), norm, stop_early)
+        return chosen if intermediates_only else (final_map, chosen)
+
+    def forward_levels(self, x: Tensor, levels: list[int], norm: bool, stop_early: bool) -> tuple[Tensor, list[Tensor]]:
+        """Return the final feature map and those of the levels, as `forward_intermediates` says."""
         maps = self.forward_stages(x, max(levels) if stop_early else len(self.feature_info) - 1)
-        chosen = [maps[i] for i in levels]
-        return chosen if intermediates_only else (maps[-1], chosen)
+        return maps[-1], [maps[i] for i in levels]
 
     @final
     def levels(self, indices: int | Sequence[int] | None) -> list[int]:

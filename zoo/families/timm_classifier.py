@@ -57,24 +57,11 @@ class TimmClassifier(ImageClassifier):
         indices = list(range(last + 1))
         return self.net.forward_intermediates(x, indices=indices, stop_early=True, intermediates_only=True)
 
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | Sequence[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        # The last level need not be the final map: some networks go on after it.
-        if output_fmt != "NCHW":
-            raise InputError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
+    def forward_levels(self, x: Tensor, levels: list[int], norm: bool, stop_early: bool) -> tuple[Tensor, list[Tensor]]:
         self.check_image(x)
-        levels = self.levels(indices)
         ordered = sorted(set(levels))
         final, maps = self.net.forward_intermediates(x, indices=ordered, norm=norm, stop_early=stop_early)
-        chosen = [maps[ordered.index(level)] for level in levels]
-        return chosen if intermediates_only else (final, chosen)
+        return final, [maps[ordered.index(level)] for level in levels]  # some networks go on after the last level
 
     def get_classifier(self) -> nn.Module:
         classifier = self.net.get_classifier()
