@@ -7,6 +7,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from os.path import expanduser
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def open_tables(source: str, files: Sequence[Path], root: Path | None) -> dict[s
         import datasets
     except ImportError as error:
         raise missing_extra(error, "reading sets of the Hub, parquet and tar", "data") from error
-    where, cache = display_name(source), None if root is None else str(root.expanduser())
+    where, cache = display_name(source), None if root is None else expanduser(root)
     splits: dict[str, list[str]] = {}
     for file in files:
         if file.suffix.lower() == ".tar":

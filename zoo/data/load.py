@@ -204,7 +204,7 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
     if not isinstance(source, str | Path):
         parts = open_in_hand(source)
     elif source in dataset_names():
-        root = (options.root or Path("~/.cache/has8-zoo/datasets")).expanduser()
+        root = Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
         return {name: open_named(str(source), name, root) for name in wanted}
     elif str(source).startswith(HUB):
         parts = open_tables(str(source), [], options.root)
