@@ -7,7 +7,7 @@ torch 2.13 on CPUs with AVX-512):
 - a larger kernel with a stride, on a map narrower than the stride, in bfloat16: parts of it are not written.
 
 Two only take time. On maps of one pixel, the centre of a 3×3 kernel is all that counts, and torch takes nine times as
-long; backward on maps of 2×2 pixels it takes two to three times as long as products of matrices.
+long; backward on maps of 2×2 pixels it takes two to four times as long as products of matrices.
 """
 
 from __future__ import annotations
