@@ -210,6 +210,15 @@ def test_many_small_maps_have_the_exact_gradients(
         assert float((found - expected).abs().max()) <= rounding * float(expected.abs().max())
 
 
+@pytest.mark.parametrize("maps", [2, 16, 64])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_small_maps_come_out_as_torch_rounds_them(maps: int, kernel: int, stride: int) -> None:
+    """A last bit that differs flips a plane behind it, so that operations and logits would depend on who asks."""
+    layer, x = conv(32, 24, kernel, stride), torch.randn(maps, 32, 2, 2).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(layer(x), nn.Conv2d.forward(layer, x))
+
+
 def test_the_gradients_over_small_maps_can_be_differentiated() -> None:
     layer, x = conv(3, 4, 3), torch.randn(64, 3, 2, 2)
     exact = nn.Conv2d(3, 4, 3, 1, 1, bias=False, dtype=torch.float64)

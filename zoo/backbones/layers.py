@@ -68,9 +68,8 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     if not plain or x.dim() != 4 or x.device.type != "cpu" or operations_are_counted():
         return nn.Conv2d.forward(conv, x)
     weight, stride, padding = conv.weight, cast(Pair, conv.stride), cast(Pair, conv.padding)
-    narrow = max(x.shape[2:]) <= min(stride)  # so the output is one pixel
     if conv.kernel_size == (1, 1) and padding == (0, 0):
-        if stride != (1, 1) and (narrow or conv.in_channels // conv.groups < _FEW_CHANNELS):
+        if stride != (1, 1) and conv.in_channels // conv.groups < _FEW_CHANNELS:
             x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
     elif all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, padding, strict=True)):
         if x.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
