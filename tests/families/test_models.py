@@ -98,8 +98,13 @@ def test_resnet_b8_overfits_32_images_with_ste(decoder: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", [encoder for encoder in BIT_PLANES if encoder != "ste"])
 def test_the_loss_of_every_other_encoder_falls(encoder: str) -> None:
-    losses = _losses(f"has8_resnet_b8_m2_d4_{encoder}_bpd", steps=18, rate=1e-3)
-    assert sum(losses[-3:]) / 3 < 0.8 * losses[0]
+    """In the mean over seeds: gradients without γ are so large that a single run follows the last bit of a sum."""
+    shares = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        losses = _losses(f"has8_resnet_b8_m2_d4_{encoder}_bpd", steps=18, rate=1e-3)
+        shares.append(sum(losses[-3:]) / 3 / losses[0])
+    assert sum(shares) / len(shares) < 0.8, shares
 
 
 @pytest.mark.parametrize("name", SMALL)
