@@ -51,7 +51,8 @@ def test_values_and_gradients_are_those_of_torch(
     wide = x.detach().double().requires_grad_()
     exact, terms = (gradient(plain, wide, each.double()) for each in (upstream, upstream.abs()))
     assert found.dtype is dtype
-    sums = 1 if dtype in (torch.bfloat16, torch.float16) else window[0] ** 2 + 1  # half precision is rounded once
+    by_kernel = library() is not None and dtype in (torch.bfloat16, torch.float16)
+    sums = 1 if by_kernel else window[0] ** 2 + 1  # the kernel rounds half precision once, torch at every sum
     bound = sums * torch.finfo(dtype).eps / 2 * terms + torch.finfo(dtype).smallest_normal
     assert ((found.double() - exact).abs() <= 1.01 * bound).all()
 
