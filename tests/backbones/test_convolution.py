@@ -197,10 +197,8 @@ def test_many_small_maps_have_the_exact_gradients(
     channels_last: bool,
 ) -> None:
     (kernel, stride, height, width), (channels, out, maps) = sizes, counts
-    layer, x = (
-        conv(channels, out, kernel, stride).to(dtype),
-        torch.randint(4, (maps, channels, height, width)).to(dtype),
-    )
+    layer = conv(channels, out, kernel, stride).to(dtype)
+    x = torch.randint(4, (maps, channels, height, width)).to(dtype)
     layer.weight.data = torch.randint(4, layer.weight.shape).to(dtype)  # of whole numbers sums are exact in float32
     x = x.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     exact = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False, dtype=torch.float64)
