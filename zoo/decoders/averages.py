@@ -25,7 +25,7 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
 
     Multiplied and summed, not contracted: the sum of exact products k is exact, and so is k/255.
     """
-    if len(spikes) == _BITS and serves(spikes):
+    if spikes.shape[0] == _BITS and serves(spikes):
         return functions.weighted_sum(spikes, _PLACES, _MAX_LEVEL)
     places = torch.tensor(_PLACES, dtype=spikes.dtype, device=spikes.device)
     return (spikes * places.reshape((_BITS,) + (1,) * (spikes.dim() - 1))).sum(0) / _MAX_LEVEL

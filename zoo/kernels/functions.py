@@ -15,6 +15,7 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, NamedTuple, cast, final
 
 import torch
@@ -45,7 +46,7 @@ def serves(x: Tensor) -> bool:
     return (
         type(x) in (Tensor, nn.Parameter)
         and x.dtype in TYPES
-        and x.device.type == "cpu"
+        and x.is_cpu
         and not torch.compiler.is_compiling()
         and library() is not None
         and x.numel() > 0
@@ -72,11 +73,6 @@ def operations_are_counted() -> bool:
     return torch.jit.is_tracing() or _only_definitions.get()  # type: ignore[attr-defined]
 
 
-def serves_over_time(x: Tensor) -> bool:
-    """True if `serves` does for x, (T, N, …), and T is not too large."""
-    return serves(x) and len(x) <= MOST_TIMESTEPS
-
-
 def call(name: str, work: int, *arguments: object) -> None:
     """Run a kernel over `work` values, on torch's threads if they are worth it.
 
@@ -88,19 +84,20 @@ def call(name: str, work: int, *arguments: object) -> None:
         raise MemoryError(f"no memory is left for the scratch of {name}")
 
 
+@lru_cache(4096)
+def _lies_in_rows(shape: torch.Size, strides: tuple[int, ...]) -> bool:
+    """True if each x[i] is a block of memory without gaps, one behind the other."""
+    block = 1
+    for stride, size in sorted(zip(strides[1:], shape[1:], strict=True)):
+        if stride != block and size > 1:
+            return False
+        block *= size
+    return shape[0] == 1 or strides[0] == block
+
+
 def _rows(x: Tensor) -> Tensor:
-    """x if each x[i] is a block of memory without gaps, one behind the other; else a copy that is."""
-    if x.is_contiguous():
-        return x
-    dense = torch.ops.aten.is_non_overlapping_and_dense.default(x)
-    return x if dense and (x.shape[0] == 1 or x.stride(0) == x.numel() // x.shape[0]) else x.contiguous()
-
-
-def _like(x: Tensor, grad: Tensor) -> Tensor:
-    """The gradient of x's shape, in x's type, laid out as x is."""
-    if grad.dtype == x.dtype and grad.stride() == x.stride():
-        return grad
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype).copy_(grad)
+    """x if it lies in rows; else a copy that does."""
+    return x if _lies_in_rows(x.shape, x.stride()) else x.contiguous()
 
 
 def _again(definition: Definition, sources: Sequence[Tensor], grad: Tensor) -> list[Tensor | None]:
@@ -216,8 +213,9 @@ class _Fire(torch.autograd.Function):
             found = _again(ctx.definition, [x] if gain is None else [x, gain], grads[0])
             return found[0], found[1] if gain is not None else None, None, None
         rows, dgain = _rows(x), ctypes.c_double()
-        grad = _like(rows, grads[0])
-        dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
+        grad, dx = grads[0], torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
+        if grad.dtype != x.dtype or grad.stride() != rows.stride():
+            grad = torch.empty_like(dx).copy_(grad)
         steps = x.shape[0]
         values = x.numel() // steps
         call(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from zoo.contracts.precision import at_least_float32
 from zoo.kernels import functions
-from zoo.kernels.functions import serves_over_time
+from zoo.kernels.functions import MOST_TIMESTEPS, serves
 from zoo.kernels.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor, Any], Tensor]
@@ -53,7 +53,8 @@ def _fire(
         return fired(x, charge, gain, threshold, alpha)
 
     learned = gain if isinstance(gain, Tensor) else None
-    if serves_over_time(x) and (learned is None or learned.dtype == torch.float32):
+    kept = learned is None or learned.dtype == torch.float32
+    if kept and x.shape[0] <= MOST_TIMESTEPS and serves(x):
         value = gain if learned is None else float(learned.detach())
         return functions.fire(x, learned, NeuronSettings(kind, value, threshold, alpha), definition, in_place)
     return definition(x)

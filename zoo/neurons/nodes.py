@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import Any, cast, final
 
 from spikingjelly.activation_based import neuron, surrogate
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
@@ -34,9 +34,14 @@ def _settings(v_threshold: float, v_reset: float | None, detach_reset: bool, alp
     }
 
 
+def _surrogate(node: nn.Module) -> Any:
+    """`node.surrogate_function`, in a tenth of the time."""
+    return node._modules.get("surrogate_function")
+
+
 def _has_paper_settings(node: Any) -> bool:
     """Hard reset to 0, in the gradient too, arctan surrogate, input decayed if there is a leak."""
-    gradient = node.surrogate_function
+    gradient = _surrogate(node)
     return bool(
         node.v_reset == 0.0
         and not node.detach_reset
@@ -131,7 +136,7 @@ class IFNeuron(StatelessNode, neuron.IFNode):
         return f"{super().extra_repr()}{said}"
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return if_spikes(x, self.v_threshold, self.surrogate_function.alpha, in_place=self.in_place)
+        return if_spikes(x, self.v_threshold, _surrogate(self).alpha, in_place=self.in_place)
 
 
 class LeakyNode(StatelessNode):
@@ -167,7 +172,7 @@ class LIFNeuron(LeakyNode, neuron.LIFNode):
         neuron.LIFNode.__init__(self, tau=tau, **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return lif_spikes(x, self.tau, self.v_threshold, self.surrogate_function.alpha, in_place=self.in_place)
+        return lif_spikes(x, self.tau, self.v_threshold, _surrogate(self).alpha, in_place=self.in_place)
 
 
 @final
@@ -178,4 +183,4 @@ class ParametricLIFNeuron(LeakyNode, neuron.ParametricLIFNode):
         neuron.ParametricLIFNode.__init__(self, init_tau=tau, **settings)
 
     def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return plif_spikes(x, self.w, self.v_threshold, self.surrogate_function.alpha, in_place=self.in_place)
+        return plif_spikes(x, self.w, self.v_threshold, _surrogate(self).alpha, in_place=self.in_place)
