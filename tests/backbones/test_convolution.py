@@ -11,6 +11,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 import zoo
 from tests.backbones.guarded_memory import run_guarded
@@ -215,6 +216,25 @@ def test_small_maps_come_out_as_torch_rounds_them(maps: int, kernel: int, stride
     """A last bit that differs flips a plane behind it, so that operations and logits would depend on who asks."""
     layer, x = conv(32, 24, kernel, stride), torch.randn(maps, 32, 2, 2).contiguous(memory_format=torch.channels_last)
     assert torch.equal(layer(x), nn.Conv2d.forward(layer, x))
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "side"), [(3, 1, 1), (3, 1, 2), (3, 2, 2), (3, 1, 8), (3, 2, 5), (3, 3, 4), (7, 2, 8)]
+)
+def test_a_single_image_comes_out_as_in_a_batch_with_gradients_or_without(
+    kernel: int, stride: int, side: int, pruned: bool
+) -> None:
+    layer, x = conv(8, 16, kernel, stride), torch.randn(4, 8, side, side).contiguous(memory_format=torch.channels_last)
+    layer = prune.random_unstructured(layer, "weight", 0.5) if pruned else layer
+    expected = layer(x)
+    for recorded in (True, False):
+        with torch.set_grad_enabled(recorded):
+            assert torch.equal(layer(x), expected)
+            assert torch.equal(torch.cat([layer(image[None]) for image in x]), expected)
+    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):
+        # Of a single pixel, the centre of the kernel is all that is summed.
+        assert side == 1 or torch.equal(layer(x), nn.Conv2d.forward(layer, x))
 
 
 def test_the_gradients_over_small_maps_can_be_differentiated() -> None:

@@ -74,11 +74,11 @@ NAMES = (
     ["snn_resnet_b8_m2_d4_fourier_bpd", "ann_resnet18", *(pytest.param(n, marks=pytest.mark.slow) for n in NAMES)],
 )
 def test_torchs_own_counter_agrees_on_products(name: str) -> None:
-    """It watches the operations that run, and knows no batch norms; of two images, each counts once."""
+    """It watches the operations that run, and knows no batch norms."""
     model = zoo.create_model(name, num_classes=10)
     with model.evaluating(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(2, model.in_chans, SIDE, SIDE))
-    assert count_products(count_macs(model, SIDE)) == counter.get_total_flops() // (2 * 2) > 0
+        model(torch.zeros(1, model.in_chans, SIDE, SIDE))
+    assert count_products(count_macs(model, SIDE)) == counter.get_total_flops() // 2 > 0
 
 
 def test_half_precision_is_counted_and_the_meta_device_refused() -> None:

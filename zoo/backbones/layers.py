@@ -34,6 +34,8 @@ MANY_CHANNELS, _FEW_PIXELS = 384, 4
 _FEW_CHANNELS = 16
 """Input channels from which the 1×1 kernel with a stride is sound."""
 
+_ONEDNN = torch.backends.mkldnn.is_available()
+
 _MANY_MAPS = 64
 """Maps from which products of matrices take less time backward than a convolution."""
 
@@ -48,7 +50,7 @@ def pixels_last(images: Tensor) -> Tensor:
     but for wide maps of a few pixels, which are brought into that one. While operations are counted there is nothing
     to gain.
     """
-    if images.device.type != "cpu" or images.dtype not in TYPES or torch.jit.is_tracing():  # type: ignore[attr-defined]
+    if not images.is_cpu or images.dtype not in TYPES or torch.jit.is_tracing():  # type: ignore[attr-defined]
         return images
     if torch.compiler.is_compiling():
         return images.contiguous(memory_format=torch.channels_last)
@@ -60,31 +62,60 @@ def pixels_last(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Convolve x, (N, C, H, W) → (N, C', H', W'), with sound gradients, within rounding as torch does."""
-    if conv.stride == (1, 1) and x.shape[-1] > conv.kernel_size[-1]:
+torch.fx.wrap("pixels_last")  # which takes it as one operation where it is called as `layers.pixels_last`
+
+
+def convolve(conv: nn.Conv2d, x: Tensor, alone: bool = False) -> Tensor:
+    """Convolve x, (N, C, H, W) → (N, C', H', W'), with sound gradients, within rounding as torch does.
+
+    A single image is `alone` if it is to be rounded as within a batch.
+    """
+    parameters: dict[str, Any] = conv._parameters  # `conv.weight` takes ten times as long, which small maps feel
+    weight, bias = parameters.get("weight"), parameters.get("bias")
+    if weight is None or "bias" not in parameters:  # pruned, or reparametrised
+        weight, bias = conv.weight, conv.bias
+    kernel, stride, padding = conv.kernel_size, cast(Pair, conv.stride), cast(Pair, conv.padding)
+    centred = kernel[0] % 2 == kernel[1] % 2 == 1 and padding == (kernel[0] // 2, kernel[1] // 2)
+    if not centred or conv.dilation != (1, 1) or conv.padding_mode != "zeros" or x.dim() != 4 or not x.is_cpu:
         return nn.Conv2d.forward(conv, x)
-    plain = conv.dilation == (1, 1) and conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
-    if not plain or x.dim() != 4 or x.device.type != "cpu" or operations_are_counted():
-        return nn.Conv2d.forward(conv, x)
-    weight, stride, padding = conv.weight, cast(Pair, conv.stride), cast(Pair, conv.padding)
-    if conv.kernel_size == (1, 1) and padding == (0, 0):
+    height, width = x.shape[2:]
+    large = height > 1 < width and kernel != (1, 1) and stride in ((1, 1), (2, 2))
+    if large and (alone or x.shape[0] > 1) and _goes_to_onednn(x, weight):
+        return torch.mkldnn_convolution(x, weight, bias, padding, stride, (1, 1), conv.groups)
+    if operations_are_counted() or (not alone and stride == (1, 1) and width > kernel[1]):
+        return conv2d(x, weight, bias, stride, padding, groups=conv.groups)
+    if alone and (torch.compiler.is_compiling() or not torch._C._len_torch_dispatch_stack()):
+        return convolve(conv, torch.cat((x, x)))[:1]
+    return _convolve_soundly(conv, x, weight, bias)
+
+
+def _convolve_soundly(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    stride, padding = cast(Pair, conv.stride), cast(Pair, conv.padding)
+    height, width = x.shape[2:]
+    if padding == (0, 0):
         if stride != (1, 1) and conv.in_channels // conv.groups < _FEW_CHANNELS:
             x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
-    elif all(size % 2 and size // 2 == pad for size, pad in zip(conv.kernel_size, padding, strict=True)):
-        if x.shape[2:] == (1, 1) and not torch.compiler.is_compiling():
-            row, column = (size // 2 for size in conv.kernel_size)
-            weight = weight[..., row : row + 1, column : column + 1].contiguous()  # once, for backward too
-            stride, padding = (1, 1), (0, 0)
-        elif stride != (1, 1):  # a smaller one where the output is one pixel wide
-            stride = (min(stride[0], x.shape[2]), min(stride[1], x.shape[3]))
-    recorded = torch.is_grad_enabled() and conv.bias is None and conv.groups == 1 and serves(x) and serves(weight)
-    reach = zip(padding, x.shape[2:], weight.shape[2:], strict=True)
-    if recorded and len(x) >= _MANY_MAPS and all(pad + size <= kernel for pad, size, kernel in reach):
-        if torch.is_autocast_enabled("cpu"):
-            x, weight = (each.to(torch.get_autocast_dtype("cpu")) for each in (x, weight))
-        return cast(Tensor, _SmallMaps.apply(x, weight, stride, padding))
-    return conv2d(x, weight, conv.bias, stride, padding, groups=conv.groups)
+    elif height == width == 1 and not torch.compiler.is_compiling():
+        weight = weight.narrow(2, padding[0], 1).narrow(3, padding[1], 1).contiguous()  # once, for backward too
+        stride, padding = (1, 1), (0, 0)
+    else:  # a smaller one where the output is one pixel wide
+        stride = (min(stride[0], height), min(stride[1], width))
+    if torch.is_grad_enabled() and len(x) >= _MANY_MAPS and bias is None and conv.groups == 1:
+        reach = zip(padding, x.shape[2:], weight.shape[2:], strict=True)
+        if serves(x) and serves(weight) and all(pad + size <= taps for pad, size, taps in reach):
+            if torch.is_autocast_enabled("cpu"):
+                x, weight = (each.to(torch.get_autocast_dtype("cpu")) for each in (x, weight))
+            return cast(Tensor, _SmallMaps.apply(x, weight, stride, padding))
+    return conv2d(x, weight, bias, stride, padding, groups=conv.groups)
+
+
+def _goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
+    """True if torch hands a batch like x to oneDNN, and no gradient is recorded."""
+    if torch.is_grad_enabled() or type(weight) is not nn.Parameter or not x.dtype == weight.dtype == torch.float32:
+        return False
+    if not serves(x) or torch.is_autocast_enabled("cpu") or not (_ONEDNN and torch.backends.mkldnn.enabled):
+        return False
+    return not torch._C._len_torch_dispatch_stack()  # FlopCounterMode knows no convolution by oneDNN's name
 
 
 @final
@@ -138,17 +169,13 @@ class Conv2d(GuardedConv2d):
     """A convolution that rounds a single small image as it rounds it within a batch.
 
     torch hands a single small image to another CPU kernel than a batch (ATen's `use_mkldnn`). The last bit that
-    differs is enough to flip a bit plane behind it, and a flipped plane 7 is half the range: so a single small
-    image is convolved as a batch of two. Not while tracing, which counts operations.
-
-    Linear layers, and on one thread 1×1 convolutions, still round by their number of rows.
+    differs is enough to flip a bit plane behind it, and a flipped plane 7 is half the range: so a single small image
+    goes to oneDNN by name, or as a batch of two. Not while operations are counted. Linear layers, and on one thread
+    1×1 convolutions, still round by their number of rows.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        alone = x.shape[0] == 1 and x.device.type == "cpu" and x.numel() <= _SMALL_INPUT
-        if alone and not torch.jit.is_tracing():  # type: ignore[attr-defined]
-            return super().forward(torch.cat((x, x)))[:1]
-        return super().forward(x)
+        return convolve(self, x, alone=x.shape[0] == 1 and x.numel() <= _SMALL_INPUT)
 
 
 @final
@@ -161,13 +188,6 @@ class GuardedSpikingConv2d(layer.Conv2d):
         if x.dim() != 5:  # spikingjelly's to refuse
             return cast(Tensor, super().forward(x))
         return convolve(self, x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-    def plain(self) -> layer.Conv2d:
-        """The same as spikingjelly's own layer, with the same parameters."""
-        sizes = (self.in_channels, self.out_channels, self.kernel_size, self.stride, self.padding, self.dilation)
-        conv = layer.Conv2d(*sizes, self.groups, self.bias is not None, self.padding_mode, self.step_mode)
-        conv.weight, conv.bias = self.weight, self.bias
-        return conv
 
 
 _GUARDED: dict[type[nn.Module], type[Any]] = {nn.Conv2d: GuardedConv2d, layer.Conv2d: GuardedSpikingConv2d}
@@ -183,6 +203,10 @@ def guard_convolutions(network: nn.Module) -> None:
         guarded = _GUARDED.get(type(module))
         if guarded is not None and cast(nn.Conv2d, module).stride != (1, 1):
             module.__class__ = guarded
+
+
+class Whole(nn.Sequential):
+    """Layers that only run all together: `fuse` may leave those out that it folds."""
 
 
 def conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -216,10 +240,6 @@ class SpikingAvgPool2d(layer.AvgPool2d):
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         pooled = functions.average_pool(images, self.kernel_size, self.stride, self.padding)
         return pooled.unflatten(0, x.shape[:2])
-
-    def plain(self) -> layer.AvgPool2d:
-        """The same as spikingjelly's own layer."""
-        return layer.AvgPool2d(self.kernel_size, self.stride, self.padding, step_mode=self.step_mode)
 
 
 def spiking_avg_pool(kernel: int, stride: int | None = None, padding: int = 0) -> nn.AvgPool2d:

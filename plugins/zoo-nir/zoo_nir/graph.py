@@ -106,10 +106,20 @@ def _present_layer(graph: fx.Graph, node: fx.Node, block: nn.Module, name: str) 
         graph.erase_node(node)
     elif type(module) in (IFNeuron, LIFNeuron, ParametricLIFNeuron):
         block.set_submodule(target, _spikingjelly_node(module))
-    elif isinstance(module, (SpikingAvgPool2d, GuardedSpikingConv2d)):
-        block.set_submodule(target, module.plain())
+    elif isinstance(module, SpikingAvgPool2d):
+        window = (module.kernel_size, module.stride, module.padding)
+        block.set_submodule(target, layer.AvgPool2d(*window, step_mode=module.step_mode))
+    elif isinstance(module, GuardedSpikingConv2d):
+        block.set_submodule(target, _spikingjelly_conv(module))
     elif type(module) not in (*_LAYERS, *_NEURONS):
         _refuse(name, module, f"valid: {', '.join(kind.__name__ for kind in (*_LAYERS[::2], *_NEURONS))}")
+
+
+def _spikingjelly_conv(conv: GuardedSpikingConv2d) -> nn.Module:
+    sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
+    plain = layer.Conv2d(*sizes, conv.groups, conv.bias is not None, conv.padding_mode, conv.step_mode)
+    plain.weight, plain.bias = conv.weight, conv.bias
+    return plain
 
 
 def _spikingjelly_node(node: Any) -> nn.Module:
