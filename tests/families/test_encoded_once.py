@@ -82,6 +82,13 @@ def test_torchvision_stem_is_computed_once_with_direct_coding() -> None:
     assert inputs == [(1, 2, 3, 32, 32)]
 
 
+@pytest.mark.parametrize("name", ["sew_resnetsmall_b4_m1_d1_direct", "sew_vgg_b2_m1_d1_direct", "sew_resnet18_direct"])
+def test_fusing_keeps_the_names_of_what_runs_over_time(name: str) -> None:
+    network = zoo.create_model(name, pretrained=False, num_classes=3, timesteps=3).eval()
+    before = network.spiking_module_names
+    assert network.fuse().spiking_module_names == before
+
+
 @pytest.mark.parametrize("levels", [1, 3, 8])
 def test_quantised_values_are_levels_nearest_to_the_clipped_current(levels: int) -> None:
     x, scale = torch.linspace(-1, 3, 101), torch.tensor(1.5)

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from zoo.backbones.layers import PooledLinearHead, conv, spiking_avg_pool, spiking_conv, spiking_norm
+from zoo.backbones.layers import PooledLinearHead, Whole, conv, spiking_avg_pool, spiking_conv, spiking_norm
 from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.errors import CompositionError
@@ -18,7 +18,7 @@ STEM_WIDTH = 64
 
 
 @final
-class AnalogStem(nn.Sequential):
+class AnalogStem(Whole):
     """7×7 convolution, batch norm, ReLU, 3×3 max pooling: (N, C, H, W) → (N, width, H/4, W/4).
 
     A `small` one has a 3×3 convolution and no pooling: → (N, width, H, W).
@@ -34,7 +34,7 @@ class AnalogStem(nn.Sequential):
 
 
 @final
-class SpikingStem(nn.Sequential):
+class SpikingStem(Whole):
     """7×7 convolution, batch norm, neuron, 3×3 average pooling: (T, N, C, H, W) → (T, N, width, H/4, W/4).
 
     A `small` one has a 3×3 convolution and no pooling: → (T, N, width, H, W).
@@ -62,14 +62,14 @@ class AnalogResidual(nn.Module):
             if i < len(widths) - 1:
                 layers.append(nn.ReLU(inplace=True))
             width_in = width
-        self.body = nn.Sequential(*layers)
-        self.shortcut: nn.Module = nn.Identity()
+        self.body = Whole(*layers)
+        self.shortcut: nn.Module | None = None
         if stride != 1 or in_channels != width_in:
-            self.shortcut = nn.Sequential(conv(in_channels, width_in, 1, stride), nn.BatchNorm2d(width_in))
+            self.shortcut = Whole(conv(in_channels, width_in, 1, stride), nn.BatchNorm2d(width_in))
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.body(x) + self.shortcut(x))
+        return self.act(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
 
 
 @final
@@ -91,15 +91,13 @@ class SpikingResidual(nn.Module):
             layers += [spiking_conv(width_in, width, kernel, stride if i == strided else 1)]
             layers += [spiking_norm(width), neuron()]
             width_in = width
-        self.body = nn.Sequential(*layers)
-        self.shortcut: nn.Module = nn.Identity()
+        self.body = Whole(*layers)
+        self.shortcut: nn.Module | None = None
         if stride != 1 or in_channels != width_in:
-            self.shortcut = nn.Sequential(
-                spiking_conv(in_channels, width_in, 1, stride), spiking_norm(width_in), neuron()
-            )
+            self.shortcut = Whole(spiking_conv(in_channels, width_in, 1, stride), spiking_norm(width_in), neuron())
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + self.shortcut(x)
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
 
 
 class ResidualBackbone(Backbone, ABC):

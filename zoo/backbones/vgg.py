@@ -8,17 +8,18 @@ from typing import final
 
 from torch import Tensor, nn
 
-from zoo.backbones.layers import conv, pooled, spiking_avg_pool, spiking_conv, spiking_linear, spiking_norm
+from zoo.backbones.layers import Whole, conv, pooled, spiking_avg_pool, spiking_conv, spiking_linear, spiking_norm
 from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.neuron import NeuronFactory
 
 HIDDEN = (1024, 512)
+_leaky = partial(nn.LeakyReLU, 0.01, inplace=True)
 STEM_CHANNELS = 3
 """Width 3·b·m^i, eq. 21; 3 whatever `in_chans` is, so that pretrained weights adapt."""
 
 
 @final
-class AnalogVggBlock(nn.Sequential):
+class AnalogVggBlock(Whole):
     """3×3 convolution, batch norm, LeakyReLU(0.01), 2×2 average pooling over (N, C, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -30,7 +31,7 @@ class AnalogVggBlock(nn.Sequential):
 
 
 @final
-class SpikingVggBlock(nn.Sequential):
+class SpikingVggBlock(Whole):
     """3×3 convolution, batch norm, neuron, 2×2 average pooling over (T, N, C, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int, neuron: NeuronFactory) -> None:
@@ -68,10 +69,6 @@ class MlpBranch(nn.Module):
         if pre_logits or isinstance(self.fc, nn.Identity):
             return x
         return self.act(self.fc(x))
-
-
-def _leaky() -> nn.Module:
-    return nn.LeakyReLU(0.01, inplace=True)
 
 
 @final

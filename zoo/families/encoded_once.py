@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import cast, final
+from typing import final
 
 from torch import Tensor, nn
 
+from zoo.backbones import layers
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.encoder import CONSTANT, Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.families.headed import StagedClassifier
-from zoo.families.paired import Pairing, PixelsLast
+from zoo.families.paired import Pairing
 from zoo.families.thresholds import SpikingActivation, replace_activations
 from zoo.names import Spec
 
@@ -33,20 +34,20 @@ class EncodedOnceNetwork(StagedClassifier):
             return nn.Sequential(OrderedDict(spiking=plan.analog()))
 
         super().__init__(spec, backbone, block, Pairing(analog=True), num_classes, encoder.timesteps)
-        self.layout = PixelsLast() if backbone.pixels_last else nn.Identity()
+        self.pixels_last = backbone.pixels_last
         replace_activations(self.stages, lambda: SpikingActivation(neuron(), encoder.timesteps))
         # Only in a sequence is the order of activations known from outside.
         first = self.get_submodule("stages.0.0.spiking")
-        parts = list(first.children()) if isinstance(first, nn.Sequential) and encoder.code == CONSTANT else []
-        firing = [i for i, part in enumerate(parts) if isinstance(part, SpikingActivation)]
-        self._encoding = firing[0] if firing else None
+        parts = first.named_children() if isinstance(first, nn.Sequential) and encoder.code == CONSTANT else ()
+        firing = [(name, part) for name, part in parts if isinstance(part, SpikingActivation)]
+        self._encoding = firing[0][0] if firing else None
         self.encoder = nn.Identity() if firing else encoder
         if firing:
-            cast(SpikingActivation, parts[firing[0]]).encoder = encoder
+            firing[0][1].encoder = encoder
 
     def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
         self.check_image(x)
-        x = self.layout(x)
+        x = layers.pixels_last(x) if self.pixels_last else x
         if self._encoding is None:
             x = self.encoder(x).flatten(0, 1)
         maps = []
@@ -61,4 +62,4 @@ class EncodedOnceNetwork(StagedClassifier):
         if self._encoding is None:
             return (first, *others)
         parts = [name for name, _ in self.get_submodule(first).named_children()]
-        return (*(f"{first}.{part}" for part in parts[self._encoding :]), *others)
+        return (*(f"{first}.{part}" for part in parts[parts.index(self._encoding) :]), *others)

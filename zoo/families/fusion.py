@@ -12,7 +12,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from zoo.backbones.layers import MANY_CHANNELS, Conv2d, GuardedConv2d, GuardedSpikingConv2d
+from zoo.backbones.layers import MANY_CHANNELS, Conv2d, GuardedConv2d, GuardedSpikingConv2d, Whole
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.errors import InputError
@@ -43,7 +43,7 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
     """Fold batch norms, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
 
     A convolution stays the module that it was, with a new weight (out, in, h, w) and a bias (out,); an `nn.Identity`
-    takes the place of its norm. A neuron behind it may write its spikes over the convolution's output.
+    takes the place of its norm, or nothing in a `Whole`. A neuron behind it may write its spikes over its currents.
 
     Args:
         network: in eval mode.
@@ -68,7 +68,11 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
             raise InputError(f"{norm} keeps no running statistics, so it works on the batch's, which cannot be folded")
     for conv, norm in folded.items():
         _fold(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm]))
-        network.set_submodule(norm, nn.Identity().eval())
+        parent, _, name = norm.rpartition(".")
+        if isinstance(modules[parent], Whole):
+            delattr(modules[parent], name)  # the layers behind it keep their names
+        else:
+            setattr(modules[parent], name, nn.Identity().eval())
     for norm, neuron in once:
         if norm in folded.values() and isinstance(modules[neuron], Neuron):
             cast(Neuron, modules[neuron]).in_place = True

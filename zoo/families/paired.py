@@ -9,21 +9,13 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones.layers import pixels_last
+from zoo.backbones import layers
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.families.headed import StagedClassifier
 from zoo.names import Spec
-
-
-@final
-class PixelsLast(nn.Module):
-    """Lays a map out for the CPU; a module, so that torch.fx and timm's ways to take networks apart keep it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return pixels_last(x)
 
 
 @final
@@ -65,22 +57,20 @@ class PairedBlock(nn.Module):
         self.spiking = spiking(pairing.neuron) if pairing.neuron else None
         self.encoder = pairing.encoder() if pairing.encoder else None
         self.decoder = pairing.decoder() if pairing.decoder else None
-        self.layout = PixelsLast() if pixels_last else nn.Identity()
+        self.pixels_last = pixels_last
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
-        x = self.layout(x)  # and again behind: a compiled decoder returns torch's own order
-        outputs = []
-        if self.spiking is not None:
-            outputs.append(self._spike(self.spiking, x, *args))
-        if self.analog is not None:
-            outputs.append(self.analog(x, *args))
-        return self.layout(outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1])
-
-    def _spike(self, spiking: nn.Module, x: Tensor, *args: Any) -> Tensor:
-        encoder, decoder = cast(Encoder, self.encoder), cast(Decoder, self.decoder)
+        spiking, analog = self.spiking, self.analog
+        x = layers.pixels_last(x) if self.pixels_last else x
+        if spiking is None:
+            return cast(Tensor, cast(nn.Module, analog)(x, *args))
+        encoder, decoder, gain = cast(Encoder, self.encoder), cast(Decoder, self.decoder), self.gain
         decoded = cast(Tensor, decoder(spiking(encoder(x), *args)))
-        return decoded if self.gain is None else decoded * self.gain
+        decoded = decoded if gain is None else decoded * gain
+        x = decoded if analog is None else decoded + analog(x, *args)
+        # Compiled, a decoder returns torch's own order, in which the mean of a head would round otherwise.
+        return layers.pixels_last(x) if self.pixels_last and torch.compiler.is_compiling() else x
 
 
 @final

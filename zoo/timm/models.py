@@ -27,14 +27,13 @@ from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, open_model
-from zoo.families.paired import PixelsLast
 from zoo.hub.read import Hub
 from zoo.names import HubRepository, plain_name
 from zoo.registry import parse_name
 from zoo.timm import has8_zoo
 from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers, describe_weight
 
-_NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule, PixelsLast)
+_NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
 
 
