@@ -189,7 +189,10 @@ def to_onnx(
         raise InputError(f"{what} cannot be expressed in ONNX: {reason}") from error
     assert program is not None
     converted = program.model_proto
-    _strip(converted)
+    graph = converted.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *converted.functions):
+        part.ClearField("metadata_props")  # stack traces, which hold paths of this machine
+        part.ClearField("doc_string")
     return converted
 
 
@@ -220,11 +223,3 @@ def _shift_right() -> Callable[..., Any]:
         return op.Cast(op.Floor(quotient), to=x.dtype)
 
     return shift_right
-
-
-def _strip(converted: ModelProto) -> None:
-    """Drop stack traces, which hold paths of this machine."""
-    graph = converted.graph
-    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *converted.functions):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")

@@ -355,6 +355,8 @@ class _Run:
     def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
         network, recipe = self.training.network, self.training.recipe
         train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
+        changed = ", ".join(f"{key}={value}" for key, value in self.asked["changes"].items())
+        followed = self.asked["recipe"] + (f" ({changed})" if changed else "")
         return fold_built(
             network,
             pack(network.state_dict(), network.spec),
@@ -363,7 +365,7 @@ class _Run:
             preprocessing=Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
             dataset=str(network.spec.tag),
             dataset_note=printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
-            recipe=printable("; ".join((self._recipe_text, *self.start.notes))),
+            recipe=printable("; ".join((followed, *self.start.notes))),
             epochs=recipe.epochs,
             seed=recipe.seed,
             control=self.start.control,
@@ -387,12 +389,6 @@ class _Run:
         if result is not None:
             content["result"] = result.to_json()
         replace_bytes(self.folder / RUN, f"{json.dumps(content, indent=1, default=str)}\n".encode())
-
-    @property
-    def _recipe_text(self) -> str:
-        """`modern (epochs=3)`."""
-        changed = ", ".join(f"{key}={value}" for key, value in self.asked["changes"].items())
-        return self.asked["recipe"] + (f" ({changed})" if changed else "")
 
     def _notes(self) -> list[str]:
         recipe, plan, splits = self.training.recipe, self.training.plan, self.splits
