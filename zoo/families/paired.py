@@ -69,8 +69,8 @@ class PairedBlock(nn.Module):
         decoded = cast(Tensor, decoder(spiking(encoder(x), *args)))
         decoded = decoded if gain is None else decoded * gain
         x = decoded if analog is None else decoded + analog(x, *args)
-        # Compiled, a decoder returns torch's own order, in which the mean of a head would round otherwise.
-        return layers.pixels_last(x) if self.pixels_last and torch.compiler.is_compiling() else x
+        # A decoder may return torch's own order, in which the mean of a head rounds otherwise.
+        return layers.pixels_last(x) if self.pixels_last else x
 
 
 @final
