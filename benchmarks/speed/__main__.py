@@ -9,10 +9,10 @@
 
 Subjects of one model, size, task, type and number of threads take turns; a figure is the least of its rounds, which
 other programs disturb least. At one thread it is the processor's time, at more the time on the clock. Then one image,
-and 64, through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime:
-in turns, and each in a loop of its own. Peak memory is that of one step in a process of its own
-(benchmarks/speed/steps.py). Under 16 channels torch's own strided 1×1 convolution writes beside its memory in
-channels_last (zoo/backbones/layers.py): the floor of a network narrower than b16 cannot be measured.
+and 64, through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime.
+Peak memory is that of one step in a process of its own (benchmarks/speed/steps.py). Under 16 channels torch's own
+strided 1×1 convolution writes beside its memory in channels_last (zoo/backbones/layers.py): the floor of a network
+narrower than b16 cannot be measured.
 """
 
 from __future__ import annotations
@@ -173,17 +173,13 @@ def small_steps(batch: int, folder: Path) -> dict[str, Step]:
 
 
 def measure_small(repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each by number of images: in turns, which leave little in the cache, and in a loop of its own."""
+    """Milliseconds of each by number of images."""
     torch.set_num_threads(1)
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for batch in SMALL_BATCHES:
-            steps = small_steps(batch, Path(folder))
-            alone = [{name: step} for name, step in steps.items()]
-            for how, groups in (("in turns", [steps]), ("in a loop of its own", alone)):
-                taken = [interleave(group, 10 * repeats, time_step) for group in groups]
-                least_of = {name: 1000 * least(each, 1, "cpu") for group in taken for name, each in group.items()}
-                found[f"{batch} × {SMALL}, {how}"] = least_of
+            taken = interleave(small_steps(batch, Path(folder)), 10 * repeats, time_step)
+            found[str(batch)] = {name: 1000 * least(each, 1, "cpu") for name, each in taken.items()}
     return found
 
 
@@ -221,8 +217,8 @@ def main(
     title = f"Least of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
     print_table(title, list(HEADER), lines)
     found = measure_small(repeats) if small and device == "cpu" else {}
-    for what, taken in found.items():
-        typer.echo(f"{what}, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in taken.items()))
+    for images, taken in found.items():
+        typer.echo(f"{images} × {SMALL}, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in taken.items()))
     missed = [reason for row in rows for reason in misses(row)]
     content = {"command": describe_command(), "kernels": describe(), "device": device, "freed_memory_kept": kept}
     content |= {"repeats": repeats, "rows": json.loads(json.dumps(rows)), "small": found, "missed": missed}
