@@ -27,6 +27,11 @@ IMAGE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, 
 """The corner meets one of the four taps of a 2×2 kernel, the centre all four."""
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 class Toy(ImageClassifier):
     """3×3 pixels in, four logits out; with spikes the image is shown in two timesteps."""
 

@@ -13,6 +13,11 @@ from zoo.errors import CompositionError
 from zoo.testing import DecoderTests, EncoderTests
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 class TestGrayEncoder(EncoderTests):
     """Every check of the kit, with what it cannot know: the decoder that inverts it."""
 
@@ -79,7 +84,6 @@ def test_other_decoders_of_planes_refuse_it() -> None:
 
 
 def test_a_network_learns() -> None:
-    torch.manual_seed(0)
     model = zoo.create_model("has8_resnet_b4_m2_d2_gray_gray", num_classes=4).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     x, y = torch.rand(8, 3, 32, 32), torch.arange(8) % 4

@@ -35,6 +35,11 @@ NETWORKS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def trained(name: str, **options: Any) -> ImageClassifier:
     """A network in training mode, with statistics in its batch norms and leaks of its own, whose neurons fire."""
     model = zoo.create_model(name, num_classes=4, **options).train()
@@ -47,6 +52,7 @@ def trained(name: str, **options: Any) -> ImageClassifier:
                 nn.init.uniform_(module.bias, 0, 2)
             if isinstance(module, nn.Linear):
                 module.weight *= 8
+                nn.init.uniform_(module.bias, 0, 2)
         for _ in range(3):
             model(torch.rand(4, 3, SIDE, SIDE))
     return model
