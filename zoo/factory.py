@@ -375,12 +375,7 @@ class _Loaded:
 
 
 def open_model(
-    name: str,
-    *,
-    required: bool = False,
-    listed: bool = False,
-    options: Options | None = None,
-    **places: Unpack[Places],
+    name: str, *, required: bool = False, listed: bool = False, options: Options | None = None, **places: Unpack[Places]
 ) -> OpenedModel:
     """Resolve a name or reference, once, with the errors of `create_model`: nothing is built, no weight read yet.
 

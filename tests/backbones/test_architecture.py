@@ -48,8 +48,7 @@ def test_analog_branch_has_torchvisions_tensors_in_its_order(name: str, twin: st
 
 
 @pytest.mark.parametrize(
-    ("name", "twin"),
-    [TWINS[0], pytest.param("ann_resnet50_b64_m2_d4", "resnet50", marks=pytest.mark.slow)],
+    ("name", "twin"), [TWINS[0], pytest.param("ann_resnet50_b64_m2_d4", "resnet50", marks=pytest.mark.slow)]
 )
 def test_analog_branch_computes_what_torchvision_does(name: str, twin: str) -> None:
     torch.manual_seed(0)

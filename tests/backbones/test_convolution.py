@@ -191,11 +191,7 @@ _small = st.tuples(st.sampled_from([1, 3, 5, 7]), st.integers(1, 3), st.integers
     st.booleans(),
 )
 def test_many_small_maps_have_the_exact_gradients(
-    sizes: tuple[int, ...],
-    counts: tuple[int, ...],
-    wanted: tuple[bool, bool],
-    dtype: torch.dtype,
-    channels_last: bool,
+    sizes: tuple[int, ...], counts: tuple[int, ...], wanted: tuple[bool, bool], dtype: torch.dtype, channels_last: bool
 ) -> None:
     (kernel, stride, height, width), (channels, out, maps) = sizes, counts
     layer = conv(channels, out, kernel, stride).to(dtype)

@@ -18,14 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zoo.catalog import Preprocessing
-from zoo.data.images import (
-    Transform,
-    find_images,
-    read_image,
-    sample_photographs,
-    stored_size,
-    to_rgb,
-)
+from zoo.data.images import Transform, find_images, read_image, sample_photographs, stored_size, to_rgb
 from zoo.errors import InputError
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

@@ -398,14 +398,7 @@ def test_torch_data_sets_are_read_by_their_classes() -> None:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [
-        3,
-        (IMAGES.tolist(), LABELS),
-        Pairs(IMAGES / 255, LABELS),
-        Pairs(IMAGES, ["a"] * 6),
-        ChainDataset([]),
-    ],
+    "data", [3, (IMAGES.tolist(), LABELS), Pairs(IMAGES / 255, LABELS), Pairs(IMAGES, ["a"] * 6), ChainDataset([])]
 )
 def test_other_python_objects_are_refused(data: Any) -> None:
     with pytest.raises(InputError):

@@ -48,11 +48,7 @@ def test_recomputed_blocks_keep_nothing_of_what_is_inside_them(name: str) -> Non
 
 # torch.func ----------------------------------------------------------------------------------------------------------
 
-TRANSFORMED = (
-    "has8_resnet_b2_m2_d1_fourier_rate_lif",
-    "has8_vgg_b2_m2_d1_tanhraw_bpd_plif",
-    "ann_resnet_b2_m2_d2",
-)
+TRANSFORMED = ("has8_resnet_b2_m2_d1_fourier_rate_lif", "has8_vgg_b2_m2_d1_tanhraw_bpd_plif", "ann_resnet_b2_m2_d2")
 
 
 def images() -> Tensor:

@@ -12,14 +12,7 @@ from zoo.catalog import Preprocessing
 from zoo.contracts import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError
-from zoo.inference.show import (
-    COLOURS,
-    Recording,
-    draw,
-    network_to_show,
-    plane_captions,
-    record,
-)
+from zoo.inference.show import COLOURS, Recording, draw, network_to_show, plane_captions, record
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 PHOTOGRAPH = Transform(Preprocessing(size=32))(sample_photographs()[0])

@@ -41,12 +41,7 @@ def gradient(pool: torch.nn.Module, x: Tensor, upstream: Tensor) -> Tensor:
     last=st.booleans(),
 )
 def test_values_and_gradients_are_those_of_torch(
-    window: tuple[int, int, int],
-    height: int,
-    width: int,
-    channels: int,
-    dtype: torch.dtype,
-    last: bool,
+    window: tuple[int, int, int], height: int, width: int, channels: int, dtype: torch.dtype, last: bool
 ) -> None:
     pool, plain = SpikingAvgPool2d(*window), torchs(*window)
     x = spikes(2, channels, height, width, dtype=dtype, last=last)

@@ -37,10 +37,7 @@ def put(site: Path, name: str, points: str | bytes, files: Mapping[str, str]) ->
 
 
 def run_python(
-    code_or_args: str | Sequence[str | Path],
-    site: Path,
-    env: Mapping[str, str] | None = None,
-    cwd: Path | None = None,
+    code_or_args: str | Sequence[str | Path], site: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run code, or `python` with arguments, in a process that imports from `site` before everything else.
 

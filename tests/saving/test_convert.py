@@ -16,13 +16,7 @@ from torch import Tensor
 import zoo
 from zoo.contracts import Converted, Converter
 from zoo.encoders.bitplanes import StraightThroughEncoder
-from zoo.errors import (
-    ModelNameError,
-    OptionError,
-    SaveError,
-    UnknownComponentError,
-    WeightError,
-)
+from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
 from zoo.factory import build_model
 from zoo.hub.publish import assemble
 from zoo.names import LocalFolder

@@ -147,10 +147,7 @@ class Backwards(GoodDecoder):
         return super().forward(spikes.flip(0))
 
 
-DECODERS: list[Defect] = [
-    (Strided, "strided_inputs", "not close"),
-    (Backwards, "round_trip", "is off by up to"),
-]
+DECODERS: list[Defect] = [(Strided, "strided_inputs", "not close"), (Backwards, "round_trip", "is off by up to")]
 
 
 class GoodBackbone(ResidualBackbone):

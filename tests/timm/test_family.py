@@ -63,11 +63,7 @@ def test_weights_that_timm_does_not_have(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [
-        ("vit_tiny_patch16_224", "one size"),
-        ("mambaout_femto", "feature map"),
-        ("csatv2", "no stem or head"),
-    ],
+    [("vit_tiny_patch16_224", "one size"), ("mambaout_femto", "feature map"), ("csatv2", "no stem or head")],
 )
 def test_a_network_that_is_not_convolutional_is_refused(name: str, told: str) -> None:
     with pytest.raises(CompositionError, match=f"{told}.*such as timm_resnet18"):

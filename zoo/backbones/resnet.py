@@ -77,12 +77,7 @@ class SpikingResidual(nn.Module):
     """body(x) + shortcut(x) over (T, N, C, H, W), both spikes: SEW ADD, nothing after (arXiv:2102.04159)."""
 
     def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[int],
-        kernels: Sequence[int],
-        stride: int,
-        neuron: NeuronFactory,
+        self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int, neuron: NeuronFactory
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []

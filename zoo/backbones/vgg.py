@@ -47,11 +47,7 @@ class MlpBranch(nn.Module):
     """linear 1024–act–linear 512–act–linear classes–act; the last activation works on the logits themselves."""
 
     def __init__(
-        self,
-        num_features: int,
-        num_classes: int,
-        linear: Callable[[int, int], nn.Module],
-        act: Callable[[], nn.Module],
+        self, num_features: int, num_classes: int, linear: Callable[[int, int], nn.Module], act: Callable[[], nn.Module]
     ) -> None:
         super().__init__()
         self._linear = linear

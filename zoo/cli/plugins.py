@@ -136,12 +136,10 @@ def _row(case: ElementTree.Element, distribution: str) -> Row:
 def new_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The distribution, such as zoo-sparkle.")],
     kind: Annotated[
-        str,
-        typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone, family, converter or weights."),
+        str, typer.Option(metavar="KIND", help="neuron, encoder, decoder, backbone, family, converter or weights.")
     ] = "neuron",
     component: Annotated[
-        str | None,
-        typer.Option(metavar="WORD", help="The component's name.  (default: NAME without its leading zoo-)"),
+        str | None, typer.Option(metavar="WORD", help="The component's name.  (default: NAME without its leading zoo-)")
     ] = None,
     into: Annotated[
         Path, typer.Option(metavar="DIR", help="The folder in which the plugin's folder is made.")

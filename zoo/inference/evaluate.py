@@ -95,11 +95,7 @@ def _percent(part: int, whole: int) -> float | None:
 
 
 def evaluate(
-    model: ImageClassifier,
-    data: ImageSplit,
-    *,
-    batch_size: int | None = None,
-    share: tuple[int, int] = (0, 1),
+    model: ImageClassifier, data: ImageSplit, *, batch_size: int | None = None, share: tuple[int, int] = (0, 1)
 ) -> Evaluation:
     """Classify a split in float32 and eval mode; the model's modes are restored afterwards.
 
