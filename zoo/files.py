@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from operator import methodcaller
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,6 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """
     with ExitStack() as stack:
         os.replace(_write_part(path, write, stack), path)
-    _flush_folder(path.parent)
 
 
 def _write_part(path: Path, write: Callable[[IO[bytes]], object], stack: ExitStack) -> Path:
@@ -59,8 +58,6 @@ def replace_files(folder: Path, contents: Mapping[str, bytes]) -> None:
             parts.append((_write_part(target, methodcaller("write", content), stack), target))
         for part, target in parts:
             os.replace(part, target)
-    for parent in {target.parent for _, target in parts}:
-        _flush_folder(parent)
 
 
 def write_folder(path: Path, contents: Mapping[str, bytes]) -> None:
@@ -85,7 +82,6 @@ def folder_beside(path: Path, replace: bool = False) -> Iterator[Path]:
         beside.rename(path)  # takes the place of an empty folder, and of nothing else
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    _flush_folder(path.parent)
 
 
 def remove_parts(folder: Path) -> None:
@@ -93,12 +89,3 @@ def remove_parts(folder: Path) -> None:
     for file in folder.iterdir():
         if _PART.fullmatch(file.name) and not file.is_dir():
             file.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make a rename outlast a power cut."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        with suppress(OSError):  # some network file systems flush no folders
-            os.fsync(descriptor)
-        os.close(descriptor)

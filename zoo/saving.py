@@ -36,9 +36,6 @@ MAX_DOWNLOAD = 1 << 30  # bytes of a checkpoint: twice as much as a ResNet-152 i
 _UNSTATED = dict.fromkeys(("license", "dataset", "dataset_license", "dataset_attribution"), NOT_STATED)
 
 
-# Folders
-
-
 @final
 @dataclass(frozen=True)
 class ModelFolder:
@@ -74,9 +71,6 @@ def check_new_folder(path: Path) -> None:
 def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
     """Serialise the config.json of a weight that is in this model."""
     return weights.write_config(weight, weights.describe(model, weight), model.num_features)
-
-
-# Records
 
 
 def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
@@ -153,9 +147,6 @@ def _validated(content: dict[str, Any], name: str) -> StoredWeight:
         return StoredWeight.model_validate(content)
     except ValidationError as error:
         raise SaveError(f"the record of {name} would not follow the schema: {complaints(error)}") from error
-
-
-# A network of this process
 
 
 def save(
@@ -245,9 +236,6 @@ def describe_saved(
     except WeightError as error:
         said = "would not load again; save finite weights, before fuse(), pruning, or an exchange of layers"
         raise SaveError(f"{origin} {said} ({error})") from error
-
-
-# Foreign checkpoints
 
 
 def convert(
