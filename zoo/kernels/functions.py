@@ -21,11 +21,15 @@ from typing import Any, NamedTuple, cast, final
 import torch
 from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.compiler import is_compiling
+from torch.jit import is_tracing  # type: ignore[attr-defined]
 
 from zoo.kernels.library import NeuronSettings, Window, library
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 """Types that the kernels read, as they number them."""
+
+_PLAIN = frozenset({Tensor, nn.Parameter})
 
 MOST_TIMESTEPS = 32
 """A backward pass holds every timestep of a block."""
@@ -44,13 +48,13 @@ Definition = Callable[..., Tensor]
 def serves(x: Tensor) -> bool:
     """True if x is a plain, non-empty CPU tensor of a type that the kernels read, outside tracing and transforms."""
     return (
-        type(x) in (Tensor, nn.Parameter)
+        type(x) in _PLAIN
         and x.dtype in TYPES
         and x.is_cpu
-        and not torch.compiler.is_compiling()
+        and not is_compiling()
         and library() is not None
         and x.numel() > 0
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
+        and not is_tracing()
         and not is_functorch_wrapped_tensor(x)
         and not _only_definitions.get()
     )
@@ -68,9 +72,9 @@ def only_definitions() -> Iterator[None]:
 
 def operations_are_counted() -> bool:
     """True while tracing, which counts operations, and within `only_definitions`; False in compiled code."""
-    if torch.compiler.is_compiling():  # which can't read a ContextVar
+    if is_compiling():  # which can't read a ContextVar
         return False
-    return torch.jit.is_tracing() or _only_definitions.get()  # type: ignore[attr-defined]
+    return bool(is_tracing() or _only_definitions.get())
 
 
 def call(name: str, work: int, *arguments: object) -> None:
@@ -158,12 +162,8 @@ class _Planes(torch.autograd.Function):
             grad = torch.empty_strided((PLANES, *x.shape), strides, dtype=x.dtype).copy_(grad)
         dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
         wave, scaled = ctx.surrogate
-        call(
-            "zoo_planes_backward",
-            x.numel(),
-            *(rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()),
-            *(grad.data_ptr(), grad.stride(0), dx.data_ptr()),
-        )
+        given = rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()
+        call("zoo_planes_backward", x.numel(), *given, grad.data_ptr(), grad.stride(0), dx.data_ptr())
         return dx, None, None
 
 
@@ -218,12 +218,8 @@ class _Fire(torch.autograd.Function):
             grad = torch.empty_like(dx).copy_(grad)
         steps = x.shape[0]
         values = x.numel() // steps
-        call(
-            "zoo_fire_backward",
-            x.numel(),
-            *(rows.data_ptr(), TYPES[x.dtype], steps, values, ctx.settings, grad.data_ptr()),
-            *(dx.data_ptr(), dgain),
-        )
+        given = rows.data_ptr(), TYPES[x.dtype], steps, values, ctx.settings, grad.data_ptr()
+        call("zoo_fire_backward", x.numel(), *given, dx.data_ptr(), dgain)
         return dx, None if gain is None else gain.new_tensor(dgain.value), None, None
 
 
@@ -241,12 +237,8 @@ def _weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Ten
     rows = _rows(spikes)
     out = torch.empty_strided(spikes.shape[1:], rows.stride()[1:], dtype=spikes.dtype)
     steps, values = spikes.shape[0], out.numel()
-    call(
-        "zoo_sum",
-        spikes.numel(),
-        *(rows.data_ptr(), TYPES[spikes.dtype], steps, values),
-        *((ctypes.c_float * steps)(*weights), float(divisor), out.data_ptr()),
-    )
+    given = rows.data_ptr(), TYPES[spikes.dtype], steps, values, (ctypes.c_float * steps)(*weights), float(divisor)
+    call("zoo_sum", spikes.numel(), *given, out.data_ptr())
     return out
 
 
@@ -290,9 +282,8 @@ class _AveragePool(torch.autograd.Function):
             like = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
             window = ([kernel] * 2, [stride] * 2, [padding] * 2, False, True, None)
             return torch.ops.aten.avg_pool2d_backward(grad, like, *window), None, None, None
-        return _pool(grad.contiguous(memory_format=torch.channels_last), ctx.shape, ctx.window, backward=True), *[
-            None
-        ] * 3
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        return _pool(grad, ctx.shape, ctx.window, backward=True), None, None, None
 
 
 def _pool(x: Tensor, shape: Sequence[int], window: Window, *, backward: bool) -> Tensor:

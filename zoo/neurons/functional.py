@@ -10,6 +10,7 @@ float32 at least. Spikes are bit-equal to those of spikingjelly's own nodes on t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast, final
 
 import torch
@@ -23,6 +24,9 @@ from zoo.kernels.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor, Any], Tensor]
 """Potential and current, (N, …) each, and a gain → the potential before firing."""
+
+
+_settings = lru_cache(NeuronSettings)
 
 
 @final
@@ -56,7 +60,7 @@ def _fire(
     kept = learned is None or learned.dtype == torch.float32
     if kept and x.shape[0] <= MOST_TIMESTEPS and serves(x):
         value = gain if learned is None else float(learned.detach())
-        return functions.fire(x, learned, NeuronSettings(kind, value, threshold, alpha), definition, in_place)
+        return functions.fire(x, learned, _settings(kind, value, threshold, alpha), definition, in_place)
     return definition(x)
 
 

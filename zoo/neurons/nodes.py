@@ -124,7 +124,7 @@ class IFNeuron(StatelessNode, neuron.IFNode):
 
     def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
-        if not self._integrates:
+        if self.v_reset is not None or not self._integrates:
             return super().forward(x, *args, **kwargs)
         by_rate = self.gradient == "rate"
         fire = step if by_rate else self.surrogate_function
