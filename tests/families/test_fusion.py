@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import pickle
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 import zoo
@@ -126,6 +128,37 @@ def test_fusing_again_copying_and_pickling_change_nothing(name: str) -> None:
         assert torch.equal(final, maps[-1])
         model.reset_classifier(3)
         assert model(x).shape == (2, 3)
+
+
+@pytest.mark.skipif(library() is None, reason="without kernels torch chooses how to convolve")
+@pytest.mark.parametrize("name", [HYBRID, PLAIN, SPIKING, "has8_resnet50_b1_m2_d4_ste_bpd", "ann_resnet_b64_m2_d4"])
+def test_a_map_is_rounded_alike_in_a_batch_of_any_size(name: str) -> None:
+    model, x = trained(name).fuse(), torch.rand(65, 3, 32, 32)
+    with torch.no_grad():
+        expected = model.forward_features(x)
+        for images in (1, 2, 64):
+            assert torch.equal(model.forward_features(x[:images]), expected[:images])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda conv: conv.weight.mul_(2),
+        lambda conv: conv.load_state_dict({"weight": conv.weight + 1, "bias": conv.bias + 1}),
+        lambda conv: setattr(conv, "weight", nn.Parameter(2 * conv.weight)),
+        lambda conv: setattr(conv.weight, "data", 2 * conv.weight.data),
+        lambda conv: prune.custom_from_mask(conv, "weight", conv.weight > 0),
+    ],
+)
+def test_a_convolution_follows_its_weight(change: Callable[[Any], None]) -> None:
+    conv: Any = trained(PLAIN).fuse().get_submodule("stages.0.0.analog.conv")
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        before = conv(x)
+        change(conv)
+        after = conv(x)
+    assert not torch.allclose(before, after)
+    torch.testing.assert_close(after, functional.conv2d(x, conv.weight, conv.bias, padding=1))
 
 
 def test_operations_are_still_counted() -> None:

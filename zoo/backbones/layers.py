@@ -13,6 +13,7 @@ long; backward on maps of 2×2 pixels it takes two to four times as long as prod
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any, cast, final
 
 import torch
@@ -74,10 +75,12 @@ def convolve(conv: nn.Conv2d, x: Tensor, alone: bool = False) -> Tensor:
     weight, bias = parameters.get("weight"), parameters.get("bias")
     if weight is None or "bias" not in parameters:  # pruned, or reparametrised
         weight, bias = conv.weight, conv.bias
-    kernel, stride, padding = conv.kernel_size, cast(Pair, conv.stride), cast(Pair, conv.padding)
-    centred = kernel[0] % 2 == kernel[1] % 2 == 1 and padding == (kernel[0] // 2, kernel[1] // 2)
-    if not centred or conv.dilation != (1, 1) or conv.padding_mode != "zeros" or x.dim() != 4 or not x.is_cpu:
+    packed: PackedWeight | None = conv.__dict__.get("packed")
+    if packed is not None and x.dim() == 4 and _goes_to_onednn(x, weight):
+        return packed.convolve(conv, x, weight, bias)
+    if not is_centred(conv) or x.dim() != 4 or not x.is_cpu:
         return nn.Conv2d.forward(conv, x)
+    kernel, stride, padding = conv.kernel_size, cast(Pair, conv.stride), cast(Pair, conv.padding)
     height, width = x.shape[2:]
     large = height > 1 < width and kernel != (1, 1) and stride in ((1, 1), (2, 2))
     if large and (alone or x.shape[0] > 1) and _goes_to_onednn(x, weight):
@@ -89,6 +92,13 @@ def convolve(conv: nn.Conv2d, x: Tensor, alone: bool = False) -> Tensor:
     return _convolve_soundly(conv, x, weight, bias)
 
 
+def is_centred(conv: nn.Conv2d) -> bool:
+    """True for a kernel without gaps, of odd size, whose centre meets every pixel of a map padded with zeros."""
+    rows, columns = conv.kernel_size
+    odd = rows % 2 == columns % 2 == 1 and conv.padding == (rows // 2, columns // 2)
+    return odd and conv.dilation == (1, 1) and conv.padding_mode == "zeros"
+
+
 def _convolve_soundly(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     stride, padding = cast(Pair, conv.stride), cast(Pair, conv.padding)
     height, width = x.shape[2:]
@@ -96,8 +106,7 @@ def _convolve_soundly(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor |
         if stride != (1, 1) and conv.in_channels // conv.groups < _FEW_CHANNELS:
             x, stride = x[..., :: stride[0], :: stride[1]], (1, 1)
     elif height == width == 1 and not torch.compiler.is_compiling():
-        weight = weight.narrow(2, padding[0], 1).narrow(3, padding[1], 1).contiguous()  # once, for backward too
-        stride, padding = (1, 1), (0, 0)
+        weight, stride, padding = _centre(weight, padding), (1, 1), (0, 0)  # once, for backward too
     else:  # a smaller one where the output is one pixel wide
         stride = (min(stride[0], height), min(stride[1], width))
     if torch.is_grad_enabled() and len(x) >= _MANY_MAPS and bias is None and conv.groups == 1:
@@ -113,9 +122,47 @@ def _goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
     """True if torch hands a batch like x to oneDNN, and no gradient is recorded."""
     if torch.is_grad_enabled() or type(weight) is not nn.Parameter or not x.dtype == weight.dtype == torch.float32:
         return False
-    if not serves(x) or torch.is_autocast_enabled("cpu") or not (_ONEDNN and torch.backends.mkldnn.enabled):
+    if not serves(x) or torch.is_autocast_enabled("cpu") or not (_ONEDNN and torch._C._get_mkldnn_enabled()):
         return False
     return not torch._C._len_torch_dispatch_stack()  # FlopCounterMode knows no convolution by oneDNN's name
+
+
+@final
+class PackedWeight:
+    """A folded weight in oneDNN's own order, into which torch else copies it on every call.
+
+    It is made anew for maps of another shape, and for a weight that has changed. A change that torch does not count,
+    as in place through `weight.data`, is not seen. Copies and pickles are empty.
+    """
+
+    def __init__(self) -> None:
+        self._last: Any = (None, None, None, None)
+
+    def __reduce__(self) -> tuple[type[PackedWeight], tuple[()]]:
+        return PackedWeight, ()
+
+    def convolve(self, conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve x by oneDNN, which rounds a map alike in batches of any size."""
+        shape, source, version, run = self._last  # `source` keeps its memory from being given to another weight
+        if shape != x.shape or source.data_ptr() != weight.data_ptr() or version != weight._version:
+            run = _packed(conv, weight.detach(), x.shape)
+            self._last = x.shape, weight.detach(), weight._version, run
+        return cast(Tensor, run(x, bias))
+
+
+def _packed(conv: nn.Conv2d, weight: Tensor, shape: torch.Size) -> Callable[[Tensor, Tensor | None], Tensor]:
+    stride, padding, groups = cast(Pair, conv.stride), cast(Pair, conv.padding), conv.groups
+    if shape[2] == shape[3] == 1:
+        weight, stride, padding = _centre(weight, padding), (1, 1), (0, 0)
+    onednn = torch.ops.mkldnn
+    run = onednn._convolution_pointwise.default
+    packed = onednn._reorder_convolution_weight(weight, padding, stride, (1, 1), groups, shape)
+    return lambda x, bias: cast(Tensor, run(x, packed, bias, padding, stride, (1, 1), groups, "none", [], ""))
+
+
+def _centre(weight: Tensor, padding: Pair) -> Tensor:
+    """The part of a kernel that meets a map of one pixel."""
+    return weight.narrow(2, padding[0], 1).narrow(3, padding[1], 1).contiguous()
 
 
 @final
@@ -189,6 +236,9 @@ class GuardedSpikingConv2d(layer.Conv2d):
             return cast(Tensor, super().forward(x))
         return convolve(self, x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
+
+CONVOLUTIONS = (GuardedConv2d, Conv2d, GuardedSpikingConv2d)
+"""Layers that convolve by `convolve`."""
 
 _GUARDED: dict[type[nn.Module], type[Any]] = {nn.Conv2d: GuardedConv2d, layer.Conv2d: GuardedSpikingConv2d}
 

@@ -136,6 +136,9 @@ class ImageClassifier(nn.Module, ABC):
         load weights first. Weights of convolutions lie channels_last: store `value.contiguous()` in safetensors.
         Without gradients, spikes take the memory of a folded convolution's output: a hook that keeps it must copy it.
 
+        In float32 on the CPU, a convolution also keeps its weight in oneDNN's own order, for calls without gradients.
+        They round a map alike in a batch of any size, and do not see a weight changed in place through `weight.data`.
+
         Args:
             dtype: torch.bfloat16 or torch.float16 to round convolutions and linear layers to it once; they cast their
                 own input, and outputs equal those under autocast bit for bit. None leaves them in float32.

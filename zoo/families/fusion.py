@@ -12,13 +12,13 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from zoo.backbones.layers import MANY_CHANNELS, Conv2d, GuardedConv2d, GuardedSpikingConv2d, Whole
+from zoo.backbones.layers import CONVOLUTIONS, MANY_CHANNELS, PackedWeight, Whole, is_centred
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.errors import InputError
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.
-_CONVOLUTIONS = (nn.Conv2d, GuardedConv2d, Conv2d, layer.Conv2d, GuardedSpikingConv2d)
+_CONVOLUTIONS = (nn.Conv2d, layer.Conv2d, *CONVOLUTIONS)
 _LINEAR = (nn.Linear, layer.Linear)
 _NORMS = (nn.BatchNorm2d, layer.BatchNorm2d)
 
@@ -103,3 +103,6 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     order = torch.contiguous_format if wide else torch.channels_last
     conv.weight = nn.Parameter(weight.detach().contiguous(memory_format=order), weight.requires_grad)
     conv.bias = bias.requires_grad_(weight.requires_grad)
+    counted = not conv.weight.is_inference()  # its changes, which a packed weight follows
+    if type(conv) in CONVOLUTIONS and is_centred(conv) and counted:
+        cast(Any, conv).packed = PackedWeight()
