@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 from functools import partial
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from torch import Tensor, nn
 
@@ -49,50 +49,44 @@ class SpikingStem(Whole):
             self.pool = spiking_avg_pool(3, stride=2, padding=1)
 
 
-@final
-class AnalogResidual(nn.Module):
-    """ReLU(body(x) + shortcut(x)) over (N, C, H, W); `widths` are the body's, kernel by kernel."""
+def _analog_layers(in_channels: int, width: int, kernel: int, stride: int) -> list[nn.Module]:
+    return [conv(in_channels, width, kernel, stride), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
-    def __init__(self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        width_in, strided = in_channels, kernels.index(3)
-        for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
-            layers += [conv(width_in, width, kernel, stride if i == strided else 1), nn.BatchNorm2d(width)]
-            if i < len(widths) - 1:
-                layers.append(nn.ReLU(inplace=True))
-            width_in = width
-        self.body = Whole(*layers)
-        self.shortcut: nn.Module | None = None
-        if stride != 1 or in_channels != width_in:
-            self.shortcut = Whole(conv(in_channels, width_in, 1, stride), nn.BatchNorm2d(width_in))
-        self.act = nn.ReLU(inplace=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.body(x) + (x if self.shortcut is None else self.shortcut(x)))
+def _spiking_layers(neuron: NeuronFactory, in_channels: int, width: int, kernel: int, stride: int) -> list[nn.Module]:
+    return [spiking_conv(in_channels, width, kernel, stride), spiking_norm(width), neuron()]
 
 
 @final
-class SpikingResidual(nn.Module):
-    """body(x) + shortcut(x) over (T, N, C, H, W), both spikes: SEW ADD, nothing after (arXiv:2102.04159)."""
+class Residual(nn.Module):
+    """body(x) + shortcut(x), or body(x) + x; `widths` are the body's, kernel by kernel.
+
+    The analog one, over (N, C, H, W), has its last ReLU behind the sum. The spiking one, over (T, N, C, H, W), adds
+    spikes and does nothing after: SEW ADD (arXiv:2102.04159).
+    """
 
     def __init__(
-        self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int, neuron: NeuronFactory
+        self, in_channels: int, widths: Sequence[int], kernels: Sequence[int], stride: int, neuron: NeuronFactory | None
     ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
+        layers = _analog_layers if neuron is None else partial(_spiking_layers, neuron)
+        end = -1 if neuron is None else None
+        body: list[nn.Module] = []
         width_in, strided = in_channels, kernels.index(3)
         for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
-            layers += [spiking_conv(width_in, width, kernel, stride if i == strided else 1)]
-            layers += [spiking_norm(width), neuron()]
+            body += layers(width_in, width, kernel, stride if i == strided else 1)
             width_in = width
-        self.body = Whole(*layers)
-        self.shortcut: nn.Module | None = None
+        self.body = Whole(*body[:end])
         if stride != 1 or in_channels != width_in:
-            self.shortcut = Whole(spiking_conv(in_channels, width_in, 1, stride), spiking_norm(width_in), neuron())
+            self.shortcut = Whole(*layers(in_channels, width_in, 1, stride)[:end])
+        if neuron is None:
+            self.act = body[-1]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+        parts: dict[str, Any] = self._modules  # `self.body` takes ten times as long, which small maps feel
+        shortcut, act = parts.get("shortcut"), parts.get("act")
+        total: Tensor = parts["body"](x) + (x if shortcut is None else shortcut(x))
+        return total if act is None else act(total)
 
 
 class ResidualBackbone(Backbone, ABC):
@@ -131,7 +125,7 @@ class ResidualBackbone(Backbone, ABC):
             stride, blocks = 2 if i else self.first_stride, []
             for j in range(count):
                 shape = (width_in, widths, kernels, 1 if j else stride)
-                blocks.append(BlockPlan(partial(AnalogResidual, *shape), partial(SpikingResidual, *shape), widths[-1]))
+                blocks.append(BlockPlan(partial(Residual, *shape, None), partial(Residual, *shape), widths[-1]))
                 width_in = widths[-1]
             stages.append(blocks)
         return stages

@@ -61,12 +61,12 @@ class PairedBlock(nn.Module):
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
-        spiking, analog = self.spiking, self.analog
+        parts: dict[str, Any] = self._modules  # `self.analog` takes ten times as long, which small maps feel
+        spiking, analog, gain = parts.get("spiking"), parts.get("analog"), self.gain
         x = layers.pixels_last(x) if self.pixels_last else x
         if spiking is None:
             return cast(Tensor, cast(nn.Module, analog)(x, *args))
-        encoder, decoder, gain = cast(Encoder, self.encoder), cast(Decoder, self.decoder), self.gain
-        decoded = cast(Tensor, decoder(spiking(encoder(x), *args)))
+        decoded = cast(Tensor, parts["decoder"](spiking(parts["encoder"](x), *args)))
         decoded = decoded if gain is None else decoded * gain
         x = decoded if analog is None else decoded + analog(x, *args)
         # A decoder may return torch's own order, in which the mean of a head rounds otherwise.

@@ -233,11 +233,16 @@ def weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Tens
     return cast(Tensor, _WeightedSum.apply(spikes, weights, divisor))
 
 
+@lru_cache
+def _floats(values: tuple[float, ...]) -> ctypes.Array[ctypes.c_float]:
+    return (ctypes.c_float * len(values))(*values)
+
+
 def _weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Tensor:
     rows = _rows(spikes)
     out = torch.empty_strided(spikes.shape[1:], rows.stride()[1:], dtype=spikes.dtype)
     steps, values = spikes.shape[0], out.numel()
-    given = rows.data_ptr(), TYPES[spikes.dtype], steps, values, (ctypes.c_float * steps)(*weights), float(divisor)
+    given = rows.data_ptr(), TYPES[spikes.dtype], steps, values, _floats(tuple(weights)), float(divisor)
     call("zoo_sum", spikes.numel(), *given, out.data_ptr())
     return out
 
