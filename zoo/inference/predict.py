@@ -124,7 +124,7 @@ def predict(
     Args:
         model: a network of the zoo, also compiled or in DataParallel; or a name or reference as `create_model` takes
             it, with its weight. A network that was fused (`model.fuse()`) answers faster; of a hybrid it flips bit
-            planes, which changes about one answer of 64.
+            planes, which changes one answer of 320.
         images: one or many of: the path of an image file or of a folder with images, a PIL image, an array of uint8
             levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor of uint8 levels (C, H, W) or (N, C, H, W), a
             tensor of floats that `zoo.transform(model)` made.
