@@ -32,7 +32,7 @@ class Import:
     """One import statement's target.
 
     Attributes:
-        module: dotted, such as `zoo.hub.read`.
+        module: dotted, such as `zoo.hub`.
         deferred: whether it stands inside a function, and so runs later than the file's own import.
     """
 

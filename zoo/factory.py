@@ -32,7 +32,7 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.hub.read import Hub
+from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder, Options, OptionValue, PackageFile, Source, Spec, parse_reference
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 

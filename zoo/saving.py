@@ -24,7 +24,7 @@ from zoo.contracts.sizes import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
 from zoo.errors import ModelNameError, OptionError, SaveError, WeightError, check_count, shorten, suggest
 from zoo.factory import build_model, describe_model
 from zoo.files import replace_files, write_folder
-from zoo.hub.read import Hub
+from zoo.hub import Hub
 from zoo.names import TAG, HubRepository, Options, check_repository, check_revision
 from zoo.profiling import count_cost
 from zoo.registry import NOTEBOOK, Registry, default_registry, parse_name, providers_of

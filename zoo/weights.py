@@ -25,7 +25,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import WeightError
-from zoo.hub.read import Hub
+from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder, Source, Spec
 from zoo.registry import package_file
 

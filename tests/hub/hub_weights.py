@@ -18,7 +18,7 @@ from safetensors.torch import save
 
 import zoo
 from zoo.catalog import StoredWeight
-from zoo.hub.publish import add_card
+from zoo.publishing.publish import add_card
 from zoo.saving import ModelFolder, make_folder
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from tests.hub.hub_weights import TINY, tiny, tiny_folder
 from zoo.catalog import StoredWeight, default_catalog
 from zoo.cli import app
-from zoo.hub.publish import control_of, metadata, write_card
+from zoo.publishing.publish import control_of, metadata, write_card
 from zoo.registry import parse_name
 
 SPEC = parse_name(TINY)

@@ -16,9 +16,9 @@ from tests.hub.loopback import LoopbackHub
 from zoo.catalog import StoredWeight, catalog_path
 from zoo.cli import app
 from zoo.errors import HubError, SaveError, WeightError
-from zoo.hub.publish import assemble, publish
-from zoo.hub.read import Hub
+from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder
+from zoo.publishing.publish import assemble, publish
 from zoo.saving import ModelFolder
 
 REPO = "alice/tiny"

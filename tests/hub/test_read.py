@@ -19,7 +19,7 @@ from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_
 from tests.hub.loopback import LoopbackHub, black_hole
 from zoo.catalog import read_catalog
 from zoo.errors import HubError, MissingPluginError, UnpinnedWarning, WeightError
-from zoo.hub.read import Hub
+from zoo.hub import Hub
 from zoo.weights import MAX_CONFIG_BYTES, parse_weight
 
 REPO = "alice/tiny"

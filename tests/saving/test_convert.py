@@ -18,8 +18,8 @@ from zoo.contracts import Converted, Converter
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
 from zoo.factory import build_model
-from zoo.hub.publish import assemble
 from zoo.names import LocalFolder
+from zoo.publishing.publish import assemble
 from zoo.registry import Registry, parse_name
 from zoo.saving import convert, read_foreign
 from zoo.weights import read_config

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import zoo
 from tests.hub.hub_weights import TINY, address_space, changed_config, in_process, tiny, tiny_files
 from zoo.errors import ModelNameError, WeightError, ZooError
-from zoo.hub.publish import assemble
 from zoo.names import LocalFolder
+from zoo.publishing.publish import assemble
 from zoo.weights import MAX_CONFIG_BYTES, read_config, read_folder
 
 ROOM = 2**28

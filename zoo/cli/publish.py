@@ -51,8 +51,8 @@ def publish_command(
     Log in once with `hf auth login`.
     """
     from zoo.catalog import read_file
-    from zoo.hub.publish import assemble, publish
-    from zoo.hub.read import Hub
+    from zoo.hub import Hub
+    from zoo.publishing.publish import assemble, publish
 
     if not (repo_id or to_dir or dry_run):
         raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")

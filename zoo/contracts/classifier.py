@@ -212,8 +212,8 @@ class ImageClassifier(nn.Module, ABC):
         Raises:
             SaveError, HubError: it cannot be published; then nothing has changed.
         """
-        from zoo.hub.publish import add_card, publish
-        from zoo.hub.read import Hub
+        from zoo.hub import Hub
+        from zoo.publishing.publish import add_card, publish
         from zoo.saving import describe_saved
 
         folder = add_card(describe_saved(self, license=license, **stated), f"hf-hub:{repo_id}")

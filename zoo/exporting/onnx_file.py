@@ -22,7 +22,7 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import InputError, ModelNameError, check_target, missing_extra, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
-from zoo.hub.read import LIBRARY
+from zoo.hub import LIBRARY
 from zoo.weights import stated_preprocessing
 
 if TYPE_CHECKING:

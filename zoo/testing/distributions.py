@@ -37,7 +37,7 @@ class CatalogTests(ComponentTests):
 
     def test_its_weights_are_what_it_says(self) -> None:
         """Every weight in a package loads strictly; labels, spec and costs are the model's."""
-        from zoo.hub.publish import assemble  # the Hub's library is loaded for weights alone
+        from zoo.publishing.publish import assemble  # the Hub's library is loaded for weights alone
         from zoo.weights import count_classes, parse_weight, read_weight
 
         packed = [record for record in self.records() if isinstance(record.location, PackageFile)]

@@ -27,7 +27,7 @@ from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, open_model
-from zoo.hub.read import Hub
+from zoo.hub import Hub
 from zoo.names import HubRepository, plain_name
 from zoo.registry import parse_name
 from zoo.timm import has8_zoo

@@ -12,7 +12,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.cli.output import say
 from zoo.errors import HubError, SaveError
-from zoo.hub.read import Hub, translated
+from zoo.hub import Hub, translated
 from zoo.names import REVISION, check_repository
 
 MARK = "results.json"

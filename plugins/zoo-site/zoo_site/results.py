@@ -19,9 +19,9 @@ from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import open_model
-from zoo.hub.publish import control_of
 from zoo.inference.show import record as record_rates
 from zoo.names import PackageFile, Spec, plain_name
+from zoo.publishing.publish import control_of
 
 # Weights --------------------------------------------------------------------------------------------------------------
 

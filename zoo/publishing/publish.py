@@ -17,7 +17,7 @@ from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words
 from zoo.errors import HubError, SaveError, known_plugins, printable
 from zoo.factory import build_model, describe_model
-from zoo.hub.read import LIBRARY, Hub, files_of, translated
+from zoo.hub import LIBRARY, Hub, files_of, translated
 from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
@@ -120,7 +120,7 @@ def _one_line(text: str) -> str:
 @cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo.hub", "."),
+        loader=jinja2.PackageLoader("zoo.publishing", "."),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,1 @@
+"""Publish a weight: the card, its folder, and the commit."""
