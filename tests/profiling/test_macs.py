@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import zoo
 from zoo.errors import InputError
 from zoo.profiling import count_cost
-from zoo.profiling.counting import count_macs, count_products
+from zoo.profiling.macs import count_macs, count_products
 
 TABLES = yaml.safe_load((Path(__file__).parents[1] / "paper" / "tables.yaml").read_text(encoding="utf-8"))
 MEASURED = TABLES["measured_on_the_published_code"]

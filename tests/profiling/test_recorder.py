@@ -19,7 +19,8 @@ from zoo.contracts.price import INTEGRATION, NEURON_PRICES
 from zoo.errors import InputError
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import OperationCounts, Part, profile
-from zoo.profiling.counting import Recorder, prices_of
+from zoo.profiling.prices import prices_of
+from zoo.profiling.recorder import Recorder
 from zoo.registry import Registry, default_registry
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"

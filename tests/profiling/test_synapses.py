@@ -13,7 +13,7 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zoo.profiling.counting import Synapses
+from zoo.profiling.recorder import Synapses
 
 SPIKES = torch.tensor(
     [

@@ -1,8 +1,10 @@
 """Cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it the network without spikes."""
 
 from zoo.contracts.energy import Picojoules
-from zoo.profiling.counting import PRICES, Cost, Layer, OperationCounts, Part, count_cost
 from zoo.profiling.energy import CONTAINS_CONTROL, BreakEven, Estimate, break_even
+from zoo.profiling.macs import Cost, Layer, count_cost
+from zoo.profiling.prices import PRICES, Part
+from zoo.profiling.recorder import OperationCounts
 from zoo.profiling.report import Profile, profile
 
 __all__ = [

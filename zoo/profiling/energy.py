@@ -15,7 +15,8 @@ from typing import Any, ClassVar, final
 from zoo.catalog import EnergyRange
 from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
 from zoo.errors import ComponentError, CompositionError, ZooWarning
-from zoo.profiling.counting import OperationCounts, Part
+from zoo.profiling.prices import Part
+from zoo.profiling.recorder import OperationCounts
 from zoo.registry import OURS, Registry, default_registry
 
 HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"

@@ -17,18 +17,6 @@ from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_count
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
-from zoo.profiling.counting import (
-    Cost,
-    Layer,
-    OperationCounts,
-    Recorder,
-    blank_image,
-    branch_of,
-    count_cost,
-    count_macs,
-    count_products,
-    list_layers,
-)
 from zoo.profiling.energy import (
     FLOAT32,
     BreakEven,
@@ -39,6 +27,17 @@ from zoo.profiling.energy import (
     estimate_all,
     range_of,
 )
+from zoo.profiling.macs import (
+    Cost,
+    Layer,
+    blank_image,
+    branch_of,
+    count_cost,
+    count_macs,
+    count_products,
+    list_layers,
+)
+from zoo.profiling.recorder import OperationCounts, Recorder
 from zoo.registry import Registry, default_registry
 from zoo.weights import stated_preprocessing
 

@@ -117,7 +117,7 @@ class EnergyModelTests(ComponentTests):
 
     def test_energy_is_positive(self) -> None:
         """A hybrid of the zoo costs energy, of which spikes and timesteps are parts."""
-        from zoo.profiling.counting import Recorder
+        from zoo.profiling.recorder import Recorder
 
         network = zoo.create_model("has8_resnet_b1_m1_d1_ste_bpd", num_classes=2).eval()
         model: EnergyModel = self.load()(network)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from zoo.contracts.encoder import Encoder
 from zoo.families.thresholds import QuantisedReLU
-from zoo.profiling.counting import NEURONS
+from zoo.profiling.prices import NEURONS
 
 
 def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:

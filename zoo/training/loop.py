@@ -24,7 +24,7 @@ from zoo.data.images import Transform
 from zoo.errors import DivergenceError, InputError, WeightError, missing_extra
 from zoo.files import replace_bytes
 from zoo.inference.evaluate import telling_shortage
-from zoo.profiling.counting import NORMS
+from zoo.profiling.prices import NORMS
 from zoo.training.batches import MicroBatch, make_plan, read_epoch
 from zoo.training.hooks import Rates, find_fault, mean_rate, scaled_surrogates, spike_rates
 from zoo.training.observers import EpochRow, Observer, StepFigures, summarise

@@ -19,8 +19,8 @@ from zoo.decoders.averages import RateDecoder
 from zoo.kernels.functions import only_definitions
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
-from zoo.profiling.counting import Recorder
 from zoo.profiling.energy import energy_models, estimate_all, range_of
+from zoo.profiling.recorder import Recorder
 from zoo.testing import suites_of
 
 IMAGE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, None]

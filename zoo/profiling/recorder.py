@@ -1,27 +1,21 @@
-"""Count parameters, multiply-accumulates, and the operations that images cause, by branch and by layer.
+"""Count the operations that images cause.
 
-fvcore counts the MACs of one image (paper, table 3): eval mode, batch 1; `macs` covers all T timesteps,
-`macs_per_timestep` is analog + spiking / T. What lies in neither branch counts as analog.
-
-A `Recorder` counts operations while images pass through: of convolutions and linear layers the pairs of a nonzero input
-and a weight; of encoders, decoders and neurons the prices that they declare (zoo/contracts/price.py); all else has a
-price here, and an operation without one is listed.
+A `Recorder` counts while images pass through: of convolutions and linear layers the pairs of a nonzero input and a
+weight; of encoders, decoders and neurons the prices that they declare (zoo/contracts/price.py); all else has a price in
+zoo/profiling/prices.py, and an operation without one is listed.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from enum import StrEnum
 from math import prod
-from typing import Any, Literal, NamedTuple, cast, final
+from typing import Any, NamedTuple, cast, final
 
 import torch
-from fvcore.nn import FlopCountAnalysis
-from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,196 +23,22 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.energy import Operations, SpikeRate, SynapticLayer
-from zoo.contracts.neuron import Neuron
-from zoo.contracts.price import DECODER_PRICES, ENCODER_PRICES, INTEGRATION, NEURON_PRICES, Price, Work
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.errors import InputError
-from zoo.families.thresholds import QuantisedReLU, SpikingActivation
+from zoo.contracts.price import Price, Work
+from zoo.families.thresholds import SpikingActivation
 from zoo.kernels.functions import only_definitions
-
-LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-NEURONS = (Neuron, neuron.BaseNode)
-"""Layers of neurons: the zoo's contract, and spikingjelly's own nodes."""
-
-Branch = Literal["analog", "spiking"]
-
-
-def branch_of(name: str, model: ImageClassifier) -> Branch:
-    """Return the branch in which a module or parameter of that name lies."""
-    return "spiking" if f"{name}.".startswith(tuple(f"{each}." for each in model.spiking_module_names)) else "analog"
-
-
-# Parameters and MACs --------------------------------------------------------------------------------------------------
-
-_PRODUCTS = ("conv", "linear", "addmm", "mm", "matmul", "bmm", "einsum")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Raw integers; `unsupported` lists the operations that fvcore left out, with their counts."""
-
-    params: int
-    image_size: int
-    timesteps: int
-    macs: int
-    macs_analog: int
-    macs_spiking: int
-    macs_per_timestep: int
-    unsupported: dict[str, int]
-
-
-@final
-@dataclass(frozen=True)
-class Layer:
-    """A module without children, an encoder, decoder or neuron, or another module with parameters or MACs of its own.
-
-    MACs are fvcore's and, as outputs, those of one image in all timesteps; parameters are the module's own.
-    """
-
-    name: str
-    kind: str
-    branch: Branch
-    params: int
-    macs: int
-    outputs: int
-
-
-def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
-    """Return zeros (1, in_chans, image_size, image_size) of the model's type and device.
-
-    Raises:
-        InputError: the model is on the meta device.
-    """
-    weights = next(model.parameters())
-    if weights.is_meta:
-        raise InputError(f"{model.spec} is on the meta device, which cannot be traced; build it on 'cpu'")
-    return torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
-
-
-def count_macs(model: ImageClassifier, image_size: int) -> FlopCountAnalysis:
-    """Count one image with fvcore; every module's mode is restored afterwards."""
-    with model.evaluating():
-        analysis = FlopCountAnalysis(model, blank_image(model, image_size))
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
-    return analysis
-
-
-def count_products(analysis: FlopCountAnalysis) -> int:
-    """Sum the MACs of convolutions, linear layers and products of matrices."""
-    return sum(int(macs) for name, macs in analysis.by_operator().items() if name in _PRODUCTS)
-
-
-def count_cost(
-    model: ImageClassifier, image_size: int = DEFAULT_IMAGE_SIZE, analysis: FlopCountAnalysis | None = None
-) -> Cost:
-    """Count one image of `image_size` pixels a side, from `analysis` if that is there already.
-
-    Raises:
-        InputError: the model is on the meta device, or needs a larger image.
-    """
-    analysis = analysis or count_macs(model, image_size)
-    by_module = analysis.by_module()
-    total, spiking = int(by_module[""]), sum(int(by_module[name]) for name in model.spiking_module_names)
-    return Cost(
-        params=sum(p.numel() for p in model.parameters()),
-        image_size=image_size,
-        timesteps=model.timesteps,
-        macs=total,
-        macs_analog=total - spiking,
-        macs_spiking=spiking,
-        macs_per_timestep=round(total - spiking + spiking / model.timesteps),
-        unsupported=dict(analysis.unsupported_ops()),
-    )
-
-
-def list_layers(model: ImageClassifier, macs: Mapping[str, int], outputs: Mapping[str, int]) -> tuple[Layer, ...]:
-    """List every layer in the order of the network, from MACs and outputs by module name; they add up to its own."""
-    layers: list[Layer] = []
-    inside: str | None = None  # prefix of the parts of an encoder, decoder or neuron: a surrogate is not a layer
-    for name, module in model.named_modules():
-        prefix = f"{name}." if name else ""
-        inner = [f"{prefix}{child}" for child, _ in module.named_children()]
-        params = sum(p.numel() for p in module.parameters(recurse=False))
-        own_macs = int(macs.get(name, 0) - sum(macs.get(child, 0) for child in inner))
-        coder_or_neuron = isinstance(module, (Encoder, Decoder, *NEURONS))
-        part = inside is not None and name.startswith(inside)
-        if coder_or_neuron or (not inner and not part) or params or own_macs:
-            kind, branch = type(module).__name__, branch_of(name, model)
-            layers.append(Layer(name, kind, branch, params, own_macs, outputs.get(name, 0)))
-        inside = prefix if coder_or_neuron else inside
-    return tuple(layers)
-
-
-# Prices of every operation outside convolutions and linear layers -----------------------------------------------------
-
-
-class Part(StrEnum):
-    """Parts of a cost that a report lists separately."""
-
-    SYNAPSES = "synapses"
-    CODING = "coding"
-    NEURONS = "neurons"
-    REST = "rest"
-
-
-FOLDED_NORM = Price(
-    "batch norm behind a layer",
-    reason="folded at inference into the weights, and into the bias, where an accumulator starts",
+from zoo.profiling.macs import Branch, branch_of
+from zoo.profiling.prices import (
+    BY_OPERATOR,
+    FOLDED_SCALE,
+    LAYERS,
+    MOVE,
+    NEURONS,
+    NORMS,
+    WHOLE,
+    WINDOWED,
+    Part,
+    prices_of,
 )
-FOLDED_SCALE = Price(
-    "threshold of a spiking activation",
-    reason="a constant of the layer, folded at inference into the weights before and behind",
-)
-QUANTISED = Price("quantised ReLU", Work(acs=2), reason="two comparisons; its scale folds into the weights")
-NORM = Price("other batch norm", Work(macs=1), reason="one scale and shift for every value")
-MOVE = Price("view, copy, concatenation", reason="moves values, computes none")
-
-_OPERATORS = {
-    Price("addition", Work(), Work(acs=1), "residuals, and the sum of both branches"): "add add_ sub sub_",
-    Price("multiplication", Work(), Work(macs=1), "of tensors, value by value"): "mul mul_ div div_",
-    Price(
-        "max pooling", Work(acs=1), reason="a comparison for every value of a window, borders counted whole"
-    ): "max_pool2d_with_indices",
-    Price(
-        "average pooling, mean", Work(acs=1), Work(macs=1), "adds every value of a window; one scaling at the end"
-    ): "avg_pool2d _adaptive_avg_pool2d mean",
-    Price("sum", Work(acs=1), reason="adds every value"): "sum",
-    Price("ReLU", Work(acs=1), reason="a comparison with 0"): "relu relu_",
-    Price("leaky ReLU", Work(1, 1), reason="a comparison with 0 and a multiplication"): "leaky_relu leaky_relu_",
-    MOVE: "alias arange as_strided cat clone copy_ detach empty empty_like expand full lift_fresh ones ones_like "
-    "permute select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze view zeros zeros_like "
-    "_reshape_alias _to_copy _unsafe_view",
-}
-"""Price → names of torch's operators."""
-PRICES = (
-    *(*ENCODER_PRICES, *DECODER_PRICES, *NEURON_PRICES),
-    *(FOLDED_NORM, FOLDED_SCALE, QUANTISED, NORM, *_OPERATORS),
-)
-"""Prices that do not depend on the installed components: the defaults of those that declare none, and the rest.
-
-A price counts every value read or written; of overlapping windows, every value of every window is read.
-"""
-
-_BY_OPERATOR = {getattr(torch.ops.aten, name): price for price, names in _OPERATORS.items() for name in names.split()}
-_WINDOWED = (torch.ops.aten.max_pool2d_with_indices, torch.ops.aten.avg_pool2d)
-"""Operators whose second argument is a window, (k,) or (k, k)."""
-
-_WHOLE = (*LAYERS, *NORMS, *NEURONS, Encoder, Decoder, QuantisedReLU)
-"""Modules that are charged as a whole, whatever they compute inside."""
-
-
-def prices_of(module: nn.Module, folded: bool) -> tuple[Part, tuple[Price, ...]]:
-    """Return part and prices of a module that is charged as a whole; `folded`: its input is a layer's output."""
-    if isinstance(module, (Encoder, Decoder, Neuron)):
-        return Part.NEURONS if isinstance(module, Neuron) else Part.CODING, module.prices
-    if isinstance(module, neuron.BaseNode):
-        # spikingjelly's own declare nothing. A subclass may do more than integrate; what IFNode itself does is known.
-        return Part.NEURONS, (INTEGRATION,) if isinstance(module, neuron.IFNode) else NEURON_PRICES
-    if isinstance(module, QuantisedReLU):
-        return Part.REST, (QUANTISED,)
-    return Part.REST, (FOLDED_NORM if folded else NORM,)
-
 
 # Synaptic operations --------------------------------------------------------------------------------------------------
 
@@ -359,7 +179,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self._model = model
         self._names = {module: name for name, module in model.named_modules()}
-        self._whole = {module for module in self._names if isinstance(module, _WHOLE)}
+        self._whole = {module for module in self._names if isinstance(module, WHOLE)}
         self._stack: list[nn.Module] = []  # modules that run now, the innermost last
         self._layer_output: Tensor | None = None  # of the last convolution or linear layer
         self._synapses: dict[str, Synapses] = {}
@@ -442,14 +262,14 @@ class Recorder(TorchDispatchMode):
 
     def _see(self, operator: Any, args: Any, result: Any) -> None:
         module = self._stack[-1]
-        price = FOLDED_SCALE if isinstance(module, SpikingActivation) else _BY_OPERATOR.get(operator)
+        price = FOLDED_SCALE if isinstance(module, SpikingActivation) else BY_OPERATOR.get(operator)
         if price is MOVE:
             return
         x, y = _first_tensor(args), _first_tensor((result,))
         if price is None or x is None or y is None:
             self._uncounted[Uncounted(self._names[module], type(module).__name__, str(operator))] += 1
             return
-        window = prod(args[1]) ** (1 if len(args[1]) == 2 else 2) if operator in _WINDOWED else 0
+        window = prod(args[1]) ** (1 if len(args[1]) == 2 else 2) if operator in WINDOWED else 0
         self._add(Part.REST, price, window * y.numel() if window else x.numel(), y.numel(), module)
 
     def _add(self, part: Part, price: Price, read: int, written: int, module: nn.Module) -> None:
