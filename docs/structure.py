@@ -92,10 +92,10 @@ def read_structure(package: Path) -> nx.DiGraph:
 def list_levels(graph: nx.DiGraph) -> list[list[str]]:
     """Parts by level, the lowest first: each imports from lower levels alone, but for cycles, which share a level."""
     cycles = nx.condensation(graph)
-    levels = []
-    for generation in nx.topological_generations(cycles.reverse()):
-        levels.append(sorted(name for cycle in generation for name in cycles.nodes[cycle]["members"]))
-    return levels
+    return [
+        sorted(name for cycle in generation for name in cycles.nodes[cycle]["members"])
+        for generation in nx.topological_generations(cycles.reverse())
+    ]
 
 
 def place(graph: nx.DiGraph, levels: list[list[str]]) -> dict[str, tuple[float, float]]:

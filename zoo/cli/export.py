@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,6 +14,12 @@ from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
 from zoo.cli.output import say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target, import_plugin
+
+if TYPE_CHECKING:
+    from zoo.catalog import StoredWeight
+    from zoo.contracts.classifier import ImageClassifier
+    from zoo.exporting import Exported
+    from zoo.exporting.quantize import Quantized
 
 ANY_BATCH = "dynamic"
 
@@ -53,16 +59,9 @@ def export_command(
     NIR (neuroir.org), by the plugin zoo-nir: one .nir file for each spiking
     block. What NIR cannot express, such as max pooling, is refused by name.
     """
-    if form == "nir" and (batch is not None or quantize is not None):
-        raise typer.BadParameter("--batch and --quantize are for ONNX")
-    if form == "onnx" and block:
-        raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
-    if (quantize is None) != (data is None):
-        raise typer.BadParameter("--quantize and --data go together")
-    if batch not in (None, ANY_BATCH) and not (batch.isascii() and batch.isdigit() and int(batch)):
-        raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
+    _check_options(form, batch, block, quantize, data)
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form == "nir" else None
-    from zoo.exporting import export_onnx, network_to_export
+    from zoo.exporting import network_to_export
 
     if nir is None:
         check_target(out, ".onnx", force)
@@ -73,26 +72,64 @@ def export_command(
         nir.print_exported(blocks, weight is not None, as_json)
         return
     images = None if batch == ANY_BATCH else int(batch or 1)
-    quantised = None
-    if data is None:
-        exported = export_onnx(model, out, weight, image_size=size, batch=images, force=force)
-    else:
-        from zoo.data import DataOptions, load_data
-        from zoo.exporting.quantize import quantize_onnx
-
-        if weight is None:
-            raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")
-        splits = load_data(data, DataOptions(image_size=size))  # before the export, which takes a minute
-        with TemporaryDirectory() as folder:
-            whole = Path(folder) / "float32.onnx"
-            exported = export_onnx(model, whole, weight, image_size=size, batch=images)
-            quantised = quantize_onnx(whole, out, weight, splits)
-        exported = replace(exported, file=quantised.file, size=quantised.size)
+    exported, quantised = _write_onnx(model, weight, out, size, images, data, force)
     if as_json:
-        print(json.dumps(asdict(exported) | ({} if quantised is None else {"quantized": asdict(quantised)})))
+        facts = asdict(exported)
+        if quantised is not None:
+            facts["quantized"] = asdict(quantised)
+        print(json.dumps(facts))
         return
-    shapes = (" × ".join(map(str, shape)) for shape in (exported.input_shape, exported.output_shape))
-    say(f"{exported.name}{'' if weight else ', untrained'}: pixels {next(shapes)} → logits {next(shapes)}")
+    _print_onnx(exported, quantised, trained=weight is not None)
+
+
+def _check_options(
+    form: str, batch: str | None, block: list[str] | None, quantize: str | None, data: str | None
+) -> None:
+    """Raise `BadParameter` for options that do not go together."""
+    if form == "nir" and (batch is not None or quantize is not None):
+        raise typer.BadParameter("--batch and --quantize are for ONNX")
+    if form == "onnx" and block:
+        raise typer.BadParameter("--block is for --format nir; ONNX takes the network whole")
+    if (quantize is None) != (data is None):
+        raise typer.BadParameter("--quantize and --data go together")
+    if batch in (None, ANY_BATCH):
+        return
+    if not (batch.isascii() and batch.isdigit() and int(batch)):
+        raise typer.BadParameter(f"--batch is a number of images, or {ANY_BATCH}; not {batch!r}")
+
+
+def _write_onnx(
+    model: ImageClassifier,
+    weight: StoredWeight | None,
+    out: Path,
+    size: int,
+    images: int | None,
+    data: str | None,
+    force: bool,
+) -> tuple[Exported, Quantized | None]:
+    """Write the file, in 8-bit integers if `data` is given."""
+    from zoo.exporting import export_onnx
+
+    if data is None:
+        return export_onnx(model, out, weight, image_size=size, batch=images, force=force), None
+    from zoo.data import DataOptions, load_data
+    from zoo.exporting.quantize import quantize_onnx
+
+    if weight is None:
+        raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")
+    splits = load_data(data, DataOptions(image_size=size))  # before the export, which takes a minute
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / "float32.onnx"
+        exported = export_onnx(model, whole, weight, image_size=size, batch=images)
+        quantised = quantize_onnx(whole, out, weight, splits)
+    return replace(exported, file=quantised.file, size=quantised.size), quantised
+
+
+def _print_onnx(exported: Exported, quantised: Quantized | None, trained: bool) -> None:
+    pixels = " × ".join(map(str, exported.input_shape))
+    logits = " × ".join(map(str, exported.output_shape))
+    untrained = "" if trained else ", untrained"
+    say(f"{exported.name}{untrained}: pixels {pixels} → logits {logits}")
     say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
     if quantised is not None:
         about = f"calibrated on {quantised.calibration_images:,} training images"

@@ -107,7 +107,7 @@ class Converter(ABC):
         """
         return None
 
-    def check_name(self, called: str) -> None:
+    def check_name(self, called: str) -> None:  # noqa: B027  # most kinds need none
         """Refuse by its name a checkpoint that its tensors do not tell apart; by default none.
 
         Args:
@@ -116,7 +116,6 @@ class Converter(ABC):
         Raises:
             WeightError: it is a network with these keys and shapes, but another forward pass.
         """
-        return None
 
     def describe(self, converted: Converted, name: str) -> Stated:
         """State the facts of a checkpoint beside its tensors.

@@ -90,20 +90,26 @@ def _theirs(network: Published) -> nn.Module:
     return published
 
 
+def _blocks(path: str, module: nn.Module) -> list[str]:
+    """Paths of the blocks that a level's module holds."""
+    if isinstance(module, (nn.Sequential, nn.ModuleList)):
+        return [f"{path}.{name}" for name, _ in module.named_children()]
+    return [path]
+
+
 def _our_keys(network: Published, theirs: nn.Module) -> dict[str, Tensor]:
     """Their state under our keys: blocks are counted through within a level, the last layer is head.fc."""
     places: dict[str, str] = {}
     for i, level in enumerate(network.levels):
-        blocks: list[str] = []
-        for path in level.modules:
-            module = theirs.get_submodule(path)
-            many = isinstance(module, (nn.Sequential, nn.ModuleList))
-            blocks += [f"{path}.{name}" for name, _ in module.named_children()] if many else [path]
+        blocks = [block for path in level.modules for block in _blocks(path, theirs.get_submodule(path))]
         places |= {f"{block}.": f"stages.{i}.{j}." for j, block in enumerate(blocks)}
     state = {}
     for key, value in theirs.state_dict().items():
         start = next((start for start in places if key.startswith(start)), None)
-        state["head.fc." + key.rpartition(".")[2] if start is None else places[start] + key[len(start) :]] = value
+        if start is None:
+            state["head.fc." + key.rpartition(".")[2]] = value
+            continue
+        state[places[start] + key.removeprefix(start)] = value
     return state
 
 

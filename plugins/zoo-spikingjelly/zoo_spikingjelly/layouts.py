@@ -70,23 +70,32 @@ def spikformer(depth: int, width: int, *, linear: bool, step: bool = False) -> K
     """Of ImageNet, with 1×1 convolutions, or of CIFAR, with matrices instead; of the authors, or of STEP."""
     places = [f"stages.0.0.stages.{k}.conv_bn.block" for k in range(4)]
     places.append("stages.0.0.positional_encoding.conv_bn.block")
-    joins, unused = _plain_patches(width, [(f"{place}.0", f"{place}.1") for place in places]), dict[str, Shape]()
+    joins = _plain_patches(width, [(f"{place}.0", f"{place}.1") for place in places])
+    unused: dict[str, Shape] = {}
     if step:
         unused |= _neurons("patch_embed", PATCH_NEURONS)
     for i in range(depth):
-        block, own = f"block.{i}", f"stages.1.{i}"
-        kind, ones = ("linear", 0) if linear else ("conv", 1)
-        joins += _attention(f"{block}.attn", f"{own}.attn", width, "qkv", kind=kind, kernel=(1,) * ones, biased=linear)
-        for number, (inner, outer) in (("1", (width, MLP_RATIO * width)), ("2", (MLP_RATIO * width, width))):
-            theirs = ((f"{block}.mlp.fc{number}_{kind}", f"{block}.mlp.fc{number}_bn"),)
-            place = (f"{own}.mlp.fc{number}.0", f"{own}.mlp.fc{number}.1")
-            joins.append(Join(place, theirs, outer, inner, (1, 1) * ones, (1,), biased=True))
+        block = f"block.{i}"
+        joins += _spikformer_block(block, f"stages.1.{i}", width, linear)
         if step:
             unused |= _neurons(f"{block}.attn", ("q_lif", "k_lif", "v_lif", "attn_lif", "proj_lif"))
             unused |= _neurons(f"{block}.mlp", ("fc1_lif", "fc2_lif"))
         else:
             unused |= {f"{block}.norm{n}.{name}": (width,) for n in (1, 2) for name in ("weight", "bias")}
     return Keys(f"spikformer{depth}{width}", tuple(joins), width, unused)
+
+
+def _spikformer_block(block: str, own: str, width: int, linear: bool) -> list[Join]:
+    """Attention and the two layers behind it, under their prefix and ours."""
+    kind = "linear" if linear else "conv"
+    kernel = () if linear else (1,)
+    joins = _attention(f"{block}.attn", f"{own}.attn", width, "qkv", kind=kind, kernel=kernel, biased=linear)
+    inner_width = MLP_RATIO * width
+    for number, inputs, outputs in (("1", width, inner_width), ("2", inner_width, width)):
+        theirs = ((f"{block}.mlp.fc{number}_{kind}", f"{block}.mlp.fc{number}_bn"),)
+        place = (f"{own}.mlp.fc{number}.0", f"{own}.mlp.fc{number}.1")
+        joins.append(Join(place, theirs, outputs, inputs, kernel * 2, (1,), biased=True))
+    return joins
 
 
 def sdt(depth: int, width: int, *, step: bool = False) -> Keys:
