@@ -172,13 +172,49 @@ def test_operations_are_still_counted() -> None:
     assert after.macs < before.macs  # fvcore counts batch norms, and a folded one is gone
 
 
-def test_hooks_stay_and_parameters_learn_on_without_batch_norms() -> None:
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW])
+@pytest.mark.parametrize("answers_between", [False, True])
+def test_a_fused_network_follows_torchs_fused_optimisers(kind: Any, answers_between: bool) -> None:
+    model, x = trained(HYBRID).fuse(), torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        before = model(x)
+    optimiser = kind(model.parameters(), lr=0.1, fused=True)
+    loss = model(x).square().sum()
+    if answers_between:
+        with torch.no_grad():
+            assert torch.equal(model(x), before)
+    loss.backward()
+    optimiser.step()
+    optimiser.zero_grad()
+    with torch.no_grad():
+        after = model(x)
+        assert not torch.allclose(after, before)
+        assert torch.equal(after, copy.deepcopy(model)(x))
+
+
+def test_copies_of_a_fused_network_answer_in_inference_mode() -> None:
+    model, x = trained(PLAIN).fuse(), torch.rand(2, 3, 32, 32)
+    with torch.inference_mode():
+        for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301
+            assert torch.equal(again(x), model(x))
+            again.get_submodule("stages.0.0.analog.conv").weight.mul_(2)
+            assert not torch.allclose(again(x), model(x))
+
+
+@pytest.mark.parametrize("name", [HYBRID, RESIDUAL])
+def test_a_fused_network_refuses_training_mode(name: str) -> None:
+    model = trained(name).fuse()
+    with pytest.raises(InputError, match="fuse"):
+        model.train()
+    assert not any(module.training for module in copy.deepcopy(model).eval().modules())
+
+
+def test_hooks_stay_and_gradients_reach_every_parameter() -> None:
     model = trained(HYBRID)
     conv = model.get_submodule("stages.0.0.analog.conv")
     called: list[nn.Module] = []
     conv.register_forward_hook(lambda module, *_: called.append(module))
-    model.fuse().train()
-    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    model.fuse()(torch.rand(2, 3, 32, 32)).sum().backward()
     assert called == [conv]
     assert all(parameter.grad is not None for parameter in model.parameters())
 

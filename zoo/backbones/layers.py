@@ -76,8 +76,11 @@ def convolve(conv: nn.Conv2d, x: Tensor, alone: bool = False) -> Tensor:
     if weight is None or "bias" not in parameters:  # pruned, or reparametrised
         weight, bias = conv.weight, conv.bias
     packed: PackedWeight | None = conv.__dict__.get("packed")
-    if packed is not None and x.dim() == 4 and _goes_to_onednn(x, weight):
-        return packed.convolve(conv, x, weight, bias)
+    if packed is not None:
+        if torch.is_grad_enabled() and weight.requires_grad:
+            packed.stop_keeping()
+        elif x.dim() == 4 and _goes_to_onednn(x, weight):
+            return packed.convolve(conv, x, weight, bias)
     if not is_centred(conv) or x.dim() != 4 or not x.is_cpu:
         return nn.Conv2d.forward(conv, x)
     kernel, stride, padding = conv.kernel_size, cast(Pair, conv.stride), cast(Pair, conv.padding)
@@ -131,18 +134,27 @@ def _goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
 class PackedWeight:
     """A folded weight in oneDNN's own order, into which torch else copies it on every call.
 
-    It is made anew for maps of another shape, and for a weight that has changed. A change that torch does not count,
-    as in place through `weight.data`, is not seen. Copies and pickles are empty.
+    It is kept until maps have another shape or the weight changes. torch counts changes, but not those of its fused
+    optimisers, or by `weight.data`, a storage or numpy. So from the first call that records gradients of the weight on
+    nothing is kept: every call packs, with the same result. Copies and pickles are empty and keep again.
     """
 
     def __init__(self) -> None:
+        self._keeps = True
         self._last: Any = (None, None, None, None)
 
     def __reduce__(self) -> tuple[type[PackedWeight], tuple[()]]:
         return PackedWeight, ()
 
+    def stop_keeping(self) -> None:
+        """Pack on every call from now on, since the weight may be about to learn."""
+        self._keeps = False
+        self._last = (None, None, None, None)
+
     def convolve(self, conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve x by oneDNN, which rounds a map alike in batches of any size."""
+        if not self._keeps or weight.is_inference():  # torch counts no changes of an inference tensor
+            return _packed(conv, weight.detach(), x.shape)(x, bias)
         shape, source, version, run = self._last  # `source` keeps its memory from being given to another weight
         if shape != x.shape or source.data_ptr() != weight.data_ptr() or version != weight._version:
             run = _packed(conv, weight.detach(), x.shape)

@@ -137,7 +137,11 @@ class ImageClassifier(nn.Module, ABC):
         Without gradients, spikes take the memory of a folded convolution's output: a hook that keeps it must copy it.
 
         In float32 on the CPU, a convolution also keeps its weight in oneDNN's own order, for calls without gradients.
-        They round a map alike in a batch of any size, and do not see a weight changed in place through `weight.data`.
+        They round a map alike in a batch of any size. A weight changed in place through `weight.data`, a numpy view or
+        its storage is not seen: assign a new parameter, or copy the network. From the first call on that records
+        gradients of the weight, it is ordered on every call, since torch does not count its fused optimisers' changes.
+
+        A fused network refuses training mode; gradients flow in eval mode.
 
         Args:
             dtype: torch.bfloat16 or torch.float16 to round convolutions and linear layers to it once; they cast their

@@ -39,7 +39,7 @@ def numbered_layers(network: nn.Module) -> Iterator[tuple[str, str]]:
             yield name, f"{block}.bn{own.removeprefix('conv')}"
 
 
-def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: torch.dtype | None = None) -> None:
+def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: torch.dtype | None = None) -> bool:
     """Fold batch norms, and round convolutions and linear layers, in place; see `ImageClassifier.fuse`.
 
     A convolution stays the module that it was, with a new weight (out, in, h, w) and a bias (out,); an `nn.Identity`
@@ -50,6 +50,9 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
         pairs: names of two modules, the second of which alone sees what the first returns. Those that are not a plain
             convolution and a plain batch norm, or that are used in several places, are left.
         dtype: torch.bfloat16, torch.float16, or None to round nothing.
+
+    Returns:
+        True if a batch norm was folded.
 
     Raises:
         InputError: another dtype, a module in training mode, or a batch norm without statistics; nothing is changed.
@@ -80,6 +83,7 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
         if type(module) in (*_CONVOLUTIONS, *_LINEAR):
             module.to(dtype)  # what autocast would do to them on every call
             module.register_forward_pre_hook(_cast_input)
+    return bool(folded)
 
 
 def _cast_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -103,6 +107,5 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     order = torch.contiguous_format if wide else torch.channels_last
     conv.weight = nn.Parameter(weight.detach().contiguous(memory_format=order), weight.requires_grad)
     conv.bias = bias.requires_grad_(weight.requires_grad)
-    counted = not conv.weight.is_inference()  # its changes, which a packed weight follows
-    if type(conv) in CONVOLUTIONS and is_centred(conv) and counted:
+    if type(conv) in CONVOLUTIONS and is_centred(conv):
         cast(Any, conv).packed = PackedWeight()

@@ -22,6 +22,7 @@ class HeadedClassifier(ImageClassifier):
     """An image classifier whose last part is a `ClassifierHead` named `head`."""
 
     head: ClassifierHead
+    _lost_norms = False
 
     def run_blocks(self, blocks: nn.Module, x: Tensor) -> Tensor:
         """Run x through the blocks of one stage, each recomputed in the backward pass if that is switched on."""
@@ -36,8 +37,20 @@ class HeadedClassifier(ImageClassifier):
         return adjacent_layers(self)
 
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
-        fuse_network(self, self.norm_pairs(), dtype)
+        if fuse_network(self, self.norm_pairs(), dtype):
+            self._lost_norms = True
         return self
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, or eval mode; see `torch.nn.Module.train`.
+
+        Raises:
+            InputError: training mode of a network whose batch norms `fuse()` has folded.
+        """
+        if mode and self._lost_norms:
+            said = f"{self.spec} has no batch norms left to train: fuse() folded them; train first, fuse afterwards"
+            raise InputError(f"{said} (gradients flow in eval mode too)")
+        return super().train(mode)
 
     def forward_features(self, x: Tensor) -> Tensor:
         return self.forward_stages(x, len(self.feature_info) - 1)[-1]
