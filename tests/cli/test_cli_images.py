@@ -78,6 +78,13 @@ def test_a_missing_image_is_no_model(name: str) -> None:
     assert (result.exit_code, result.stderr.startswith(f"error: {name} ")) == (1, True), result.stderr
 
 
+@pytest.mark.parametrize("first", ["runs/nosuch", "./nosuch", "nosuch"])
+def test_a_missing_model_is_not_replaced_by_the_default(first: str) -> None:
+    result = run("predict", first, CAT)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert first in result.stderr
+
+
 def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: Callable[..., Path]) -> None:
     run_folder = stored()
     Image.open(CAT).save(run_folder / "picture.png")

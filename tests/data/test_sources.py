@@ -29,7 +29,7 @@ from tests.data.made_data import arrays, encoded, folder, npz_of_files, packed, 
 from zoo.cli import app
 from zoo.data import DataOptions, DataSplits, ImageSplit, load_data, load_split, open_arrays, pack
 from zoo.data.load import sample_images
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooWarning
 from zoo.training import train
 
 STREAMED = DataOptions(in_memory_bytes=0)
@@ -147,6 +147,31 @@ def test_folders_are_read_as_torchvision_does_without_hidden_files(tmp_path: Pat
     assert same(load_data(source), load_data(pack(source, tmp_path / "odd.npz")["file"]))
     classes = folder(tmp_path / "vehicles", {"bus": 5, "car": 5, "train": 5})
     assert load_data(classes).train.classes == ("bus", "car", "train")
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("loop", "../pets"),
+        ("loop", "."),
+        ("loop", "../.."),
+        ("cat/sub/up", "../.."),
+        ("cat/up", "../../others/dog"),  # whose own link leads back
+    ],
+)
+def test_links_to_a_folder_above_are_skipped_and_named(link: str, target: str, pets: Path, tmp_path: Path) -> None:
+    expected = load_split(pets, "val")
+    others = folder(tmp_path / "others", {"dog": 1})
+    (others / "dog" / "back").symlink_to(pets / "cat", target_is_directory=True)
+    (others / "dog" / "00000.jpg").unlink()
+    (pets / "cat" / "sub").mkdir()
+    (pets / link).symlink_to(target, target_is_directory=True)
+    with pytest.warns(ZooWarning, match=f"pets/{link}.* above"):
+        found = load_split(pets, "val")
+    assert (found.classes, found.data.names) == (expected.classes, expected.data.names)
+    (tmp_path / "linked").symlink_to(pets, target_is_directory=True)
+    with pytest.warns(ZooWarning, match=f"linked/{link}.* above"):
+        assert load_split(tmp_path / "linked", "val").data.names == expected.data.names
 
 
 # Damage ---------------------------------------------------------------------------------------------------------------

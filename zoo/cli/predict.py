@@ -13,6 +13,7 @@ import typer
 from zoo.cli.options import Device, Json, Model, model_reference
 from zoo.cli.output import complain, say
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
+from zoo.errors import InputError, printable
 from zoo.names import parse_reference
 from zoo.progress import progress
 
@@ -79,11 +80,16 @@ def predict_command(
 
 
 def _is_model(text: str) -> bool:
-    """Return whether the first argument is a model: a folder of one, a reference, or neither path nor image."""
+    """Return whether the first argument is a model; raises `InputError` for a folder that is not there."""
     from zoo.data.images import SUFFIXES
     from zoo.weights import MODEL, RUN
 
     if os.path.exists(text):
         return any((Path(text) / name).is_file() for name in (MODEL, RUN))
-    image = text.lower().endswith(SUFFIXES) or str(mimetypes.guess_type(text)[0]).startswith("image/")  # as .heic
-    return parse_reference(text) is not None or not (image or os.sep in text)
+    if parse_reference(text) is not None:
+        return True
+    if text.lower().endswith(SUFFIXES) or str(mimetypes.guess_type(text)[0]).startswith("image/"):  # as .heic
+        return False
+    if os.sep in text:
+        raise InputError(f"{printable(text)} does not exist; name a model or its folder, then images or their folders")
+    return True

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import stat
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from zoo.errors import InputError, ZooError, printable
+from zoo.errors import InputError, ZooError, ZooWarning, printable
 
 if TYPE_CHECKING:
     from zoo.catalog import Preprocessing
@@ -213,11 +214,12 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
 def walk_images(folder: Path) -> list[str]:
     """List the image files in and below a folder, sorted, as paths below it with slashes.
 
-    Links are followed; hidden files and folders are left out. Raises `InputError` for a folder that cannot be listed.
+    Links are followed; hidden files and folders are left out, and links to a folder above, which a warning names.
+    Raises `InputError` for a folder that cannot be listed.
     """
     images = []
     for place, folders, files in os.walk(folder, onerror=_not_listed, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = _visible(Path(place), folders)
         below = os.path.relpath(place, folder).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
         images += [prefix + name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
@@ -225,11 +227,33 @@ def walk_images(folder: Path) -> list[str]:
 
 
 def subfolders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted, without hidden ones; raises `InputError`."""
+    """Return the names of the folders in a folder, sorted, as `walk_images` would enter them; raises `InputError`."""
     try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(_visible(folder, [entry.name for entry in folder.iterdir() if entry.is_dir()]))
     except OSError as error:
         _not_listed(error)
+
+
+def _visible(place: Path, folders: Iterable[str]) -> list[str]:
+    """Leave out hidden folders, and links to a folder above, which would list images again under other classes."""
+    kept = []
+    for name in folders:
+        if name.startswith("."):
+            continue
+        if _leads_above(place / name):
+            where = display_name(place / name)
+            warnings.warn(f"{where} links to a folder above it and is skipped", ZooWarning, stacklevel=2)
+            continue
+        kept.append(name)
+    return kept
+
+
+def _leads_above(folder: Path) -> bool:
+    """Return whether a folder is a link to one that holds it, whatever links lead to the latter."""
+    if not folder.is_symlink():
+        return False
+    target = os.path.realpath(folder)
+    return any(Path(os.path.realpath(above)).is_relative_to(target) for above in folder.absolute().parents)
 
 
 def _not_listed(error: OSError) -> NoReturn:
