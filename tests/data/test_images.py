@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import warnings
 import zlib
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -128,6 +130,27 @@ def _png_start(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + b"\0\0\1\0IDAT"
 
 
+@pytest.mark.parametrize("kind", ["AVIF", "HEIF"])
+def test_photographs_of_telephones_are_read(tmp_path: Path, kind: str) -> None:
+    pillow_heif.register_heif_opener()
+    grey = Image.new("RGB", (40, 30), (120, 130, 140))
+    grey.save(tmp_path / f"a.{kind.lower()}", kind)
+    grey.save(tmp_path / "b.HEIC", kind)  # whatever it is called
+    for file in find_images([tmp_path]):
+        np.testing.assert_allclose(np.asarray(read_image(file)), np.asarray(grey), atol=4)
+    assert len(find_images([tmp_path])) == 2
+
+
+def test_heic_without_its_library_is_skipped_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pillow_heif.register_heif_opener()
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.heic", "HEIF")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"a\.heic is a HEIC image.*pip install .*heic"):
+        read_image(tmp_path / "a.heic")
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
     "content",
@@ -135,6 +158,8 @@ def _png_start(width: int, height: int) -> bytes:
         None,
         b"",
         b"text",
+        b"%PDF-1.7\n",
+        b"\0\0\0\x1cftypheic\0\0\0\0mif1heic",
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         _png_start(9, 9),
         _png_start(0, 9),

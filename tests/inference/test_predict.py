@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,11 +28,24 @@ TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 CAT = sample_photographs()[0]
 PIXELS = np.array(Image.open(CAT).convert("RGB"))
 LEVELS = torch.from_numpy(PIXELS).permute(2, 0, 1)
+
+
+def written(content: bytes) -> io.BytesIO:
+    """A stream that was just written, as a web server hands over what was sent to it."""
+    stream = io.BytesIO()
+    stream.write(content)
+    return stream
+
+
 LABELS = [f"class {i}" for i in range(10)]
 FORMS: dict[str, Any] = {
     "path": CAT,
     "text": str(CAT),
     "folder": CAT.parent,
+    "bytes": CAT.read_bytes(),
+    "several bytes": [CAT.read_bytes()],
+    "stream at its end": written(CAT.read_bytes()),
+    "opened file": CAT.open("rb"),
     "picture": Image.open(CAT),
     "array": PIXELS,
     "arrays": PIXELS[None],
@@ -99,6 +113,9 @@ def test_many_images_of_many_forms_are_answered_in_order(weight: ImageClassifier
         torch.zeros(3, 4, 4, dtype=torch.int64),
         [torch.zeros(3, 32, 32), torch.zeros(3, 48, 48)],
         "/does/not/exist.png",
+        b"no image",
+        io.BytesIO(b""),
+        io.StringIO("text"),
     ],
 )
 def test_what_is_not_an_image_is_refused(weight: ImageClassifier, images: Any) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, final
 
 import numpy as np
+import PIL
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
-from zoo.errors import InputError, ZooError, ZooWarning, printable
+from zoo.errors import InputError, ZooError, ZooWarning, install_extra, printable
 
 if TYPE_CHECKING:
     from zoo.catalog import Preprocessing
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
 CHANNELS = (1, 3, 4)
 """Valid channels of an array: grey, RGB, RGBA."""
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_RASTERS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+SUFFIXES = (*_RASTERS, ".avif", ".heic", ".heif")
 """Suffixes of image files in a folder; a file that is named itself may have any."""
 
 # Raster formats alone: of the others, some start programs (EPS runs Ghostscript) or are not photographs.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"mif1")
 _ADVICE = "save or download it again"
 
 # By EXIF orientation. ImageOps.exif_transpose writes the EXIF again, which fails on tags that Pillow can only read.
@@ -112,8 +116,31 @@ def stored_size(stored: Stored, name: str) -> tuple[int, int]:
 
 def _opened(stored: Stored, name: str) -> Image.Image:
     if isinstance(stored, bytes):
-        return Image.open(io.BytesIO(stored), formats=_FORMATS)
+        return Image.open(io.BytesIO(stored), formats=_formats_of(stored, name))
     return stored if isinstance(stored, Image.Image) else from_levels(stored, name)
+
+
+def _formats_of(content: bytes, name: str) -> tuple[str, ...]:
+    """Return the formats that the bytes of a file may have; raises `InputError` for one that is not readable here."""
+    if content.startswith(b"%PDF-"):
+        raise InputError(f"{name} is a PDF; save its pages as PNG or JPEG")
+    if content[4:8] != b"ftyp":
+        return _FORMATS
+    brands = content[8:32]
+    if any(brand in brands for brand in _AVIF_BRANDS):
+        if not features.check("avif"):
+            raise InputError(
+                f"{name} is an AVIF image, which Pillow {PIL.__version__} cannot read; install 11.3 or later"
+            )
+        return ("AVIF",)
+    if not any(brand in brands for brand in _HEIC_BRANDS):
+        return _FORMATS
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise InputError(f"{name} is a HEIC image; to read those, {install_extra('heic')}") from error
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
 
 
 def from_levels(levels: Any, name: str) -> Image.Image:
@@ -135,7 +162,11 @@ def reading(what: str, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         cause = error.__cause__ or error
-        reason = f"it is none of {', '.join(_FORMATS)}" if isinstance(error, UnidentifiedImageError) else str(cause)
+        reason = (
+            f"it is none of {', '.join(_FORMATS)}, AVIF, HEIC"
+            if isinstance(error, UnidentifiedImageError)
+            else str(cause)
+        )
         reason = " ".join(f"{type(cause).__name__}: {reason}".split())
         raise InputError(f"{what} cannot be read: {reason}; {advice}") from error
 
@@ -155,11 +186,11 @@ class Transform:
 
     preprocessing: Preprocessing
 
-    def __call__(self, image: Image.Image | Path | str) -> Tensor:
+    def __call__(self, image: Image.Image | Path | str | bytes) -> Tensor:
         """Resize the shorter side, crop the centre, and normalise.
 
         Args:
-            image: a PIL image of any mode, or the path of an image file.
+            image: an opened image of any mode, turned by EXIF or not; the path of an image file, or its bytes.
 
         Returns:
             (3, size, size) float32: pixels in [0, 1], or (pixels − mean) / std if the record states them.
@@ -169,11 +200,14 @@ class Transform:
         """
         return self.scale(self.square(image))
 
-    def square(self, image: Image.Image | Path | str) -> Tensor:
+    def square(self, image: Image.Image | Path | str | bytes) -> Tensor:
         """Return the image resized and cropped as timm does, (3, size, size) uint8."""
-        if not isinstance(image, Image.Image | Path | str):
-            raise InputError(f"a transform takes a PIL image or a path, not {type(image).__name__}")
-        image = to_rgb(image, "the image") if isinstance(image, Image.Image) else read_image(image)
+        if isinstance(image, Path | str):
+            image = read_image(image)
+        elif isinstance(image, Image.Image | bytes):
+            image = to_rgb(image, "the image")
+        else:
+            raise InputError(f"a transform takes a PIL image, a path or bytes, not {type(image).__name__}")
         size, stated = self.preprocessing.size, self.preprocessing
         if stated.crop_pct != 1.0:
             from torchvision.transforms.v2 import InterpolationMode, functional

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, final
+from typing import IO, Any, TypeAlias, final
 
 import numpy as np
 import torch
@@ -17,16 +18,17 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import PREDICTED_AT_ONCE
-from zoo.data.images import CHANNELS, Transform, display_name, find_images, from_levels
+from zoo.data.images import CHANNELS, Transform, display_name, find_images, from_levels, read_image, reading, to_rgb
 from zoo.data.splits import map_ahead
 from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
 from zoo.weights import labels_of, stated_preprocessing
 
-ImageSource: TypeAlias = Path | str | Image.Image | np.ndarray[Any, Any] | Tensor
+ImageSource: TypeAlias = Path | str | bytes | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""
 
-_Named = tuple[Path | str, Path | Image.Image | Tensor]
+_Single = Path | bytes | Image.Image | Tensor
+_Named = tuple[Path | str, _Single]
 """An image that is still to be prepared, behind its path, or `image 3` if it has none."""
 
 
@@ -125,9 +127,9 @@ def predict(
         model: a network of the zoo, also compiled or in DataParallel; or a name or reference as `create_model` takes
             it, with its weight. A network that was fused (`model.fuse()`) answers faster; of a hybrid it flips bit
             planes, which changes one answer of 320.
-        images: one or many of: the path of an image file or of a folder with images, a PIL image, an array of uint8
-            levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor of uint8 levels (C, H, W) or (N, C, H, W), a
-            tensor of floats that `zoo.transform(model)` made.
+        images: one or many of: the path of an image file or of a folder with images, the bytes of a file, a file opened
+            in binary mode, a PIL image, an array of uint8 levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor
+            of uint8 levels (C, H, W) or (N, C, H, W), a tensor of floats that `zoo.transform(model)` made.
         top: number of labels that each answer ranks; of fewer classes all.
         batch_size: images that go through the network at once; probabilities differ by it in their last bits.
         device: such as `cuda`; None for the network's own.
@@ -140,7 +142,7 @@ def predict(
         ModelNameError, HubError, WeightError: as `create_model` does.
     """
     answers = Predictions(iterate_answers(_network(model, device), images, top, batch_size))
-    if isinstance(images, Path | str) and len(answers) == 1 and isinstance(answers[0], Failure):
+    if isinstance(images, Path | str | bytes | io.IOBase) and len(answers) == 1 and isinstance(answers[0], Failure):
         raise InputError(answers[0].error)
     return answers
 
@@ -186,7 +188,9 @@ def iterate_answers(
     def read(item: _Named) -> tuple[Path | str, Tensor] | Failure:
         name, image = item
         try:
-            return name, image if isinstance(image, Tensor) else prepare(image)
+            if isinstance(image, Tensor):
+                return name, image
+            return name, prepare(read_image(image) if isinstance(image, Path) else to_rgb(image, str(name)))
         except InputError as error:
             return Failure(name, str(error))
 
@@ -225,26 +229,43 @@ def _answers(
 
 def list_images(images: ImageSource | Iterable[ImageSource]) -> Iterator[_Named]:
     """Yield every single image, in order: folders are walked, batches are taken apart; raises `InputError`."""
-    several = isinstance(images, Iterable) and not isinstance(images, str | np.ndarray | Tensor)
+    is_one = isinstance(images, str | bytes | io.IOBase | np.ndarray | Tensor) or not isinstance(images, Iterable)
+    sources: Any = [images] if is_one else images
     number = 0
-    for source in images if several else [images]:  # type: ignore[union-attr]
+    for source in sources:
         for image in _single(source, f"image {number}"):
             yield image if isinstance(image, Path) else f"image {number}", image
             number += 1
 
 
-def _single(source: Any, name: str) -> Iterator[Path | Image.Image | Tensor]:
+def _single(source: object, name: str) -> Iterable[_Single]:
+    """Return the images of one source, which errors call `name`."""
     if isinstance(source, Path | str):
-        yield from find_images([source])
-    elif isinstance(source, Image.Image):
-        yield source
-    elif isinstance(source, np.ndarray):
-        batch = source.ndim == 4 or (source.ndim == 3 and source.shape[2] not in CHANNELS)
-        for levels in source if batch else [source]:
-            yield from_levels(levels, name)
-    elif isinstance(source, Tensor) and source.dim() in (3, 4):
-        for image in source if source.dim() == 4 else [source]:
-            yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
-    else:
-        valid = "a path, a PIL image, an array, a tensor of 3 or 4 dimensions"
-        raise InputError(f"{name} is a {type(source).__name__}; valid: {valid}")
+        return find_images([source])
+    if isinstance(source, bytes | Image.Image):
+        return [source]
+    if isinstance(source, io.IOBase):
+        return [_read_stream(source, name)]
+    if isinstance(source, np.ndarray):
+        is_batch = source.ndim == 4 or (source.ndim == 3 and source.shape[2] not in CHANNELS)
+        return (from_levels(levels, name) for levels in (source if is_batch else [source]))
+    if isinstance(source, Tensor) and source.dim() in (3, 4):
+        return (_of_tensor(image, name) for image in (source if source.dim() == 4 else [source]))
+    valid = "a path, bytes, an opened file, a PIL image, an array, a tensor of 3 or 4 dimensions"
+    raise InputError(f"{name} is a {type(source).__name__}; valid: {valid}")
+
+
+def _of_tensor(image: Tensor, name: str) -> Image.Image | Tensor:
+    """Return a prepared image (3, H, W) of floats as it is, and levels (C, H, W) as a picture."""
+    return image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
+
+
+def _read_stream(stream: Any, name: str) -> bytes:
+    """Read a file from its beginning, as Pillow does."""
+    with reading(name, "open it again"):
+        if stream.seekable():
+            stream.seek(0)
+        content = stream.read()
+    if not isinstance(content, bytes):
+        raise InputError(f"{name} was opened as text; open it in binary mode, 'rb'")
+    return content
