@@ -182,9 +182,8 @@ class FeatureMaps(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Images (N, in_chans, H, W) in [0, 1] → a map (N, C_i, H_i, W_i) for each level, in the order asked for."""
-        levels = self.feature_info.out_indices
-        maps = self.model.forward_stages(x, max(levels))
-        return [maps[level] for level in levels]
+        levels = list(self.feature_info.out_indices)
+        return self.model.forward_levels(x, levels, norm=False, stop_early=True)[1]
 
 
 def build_model(

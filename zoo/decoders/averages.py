@@ -31,9 +31,16 @@ def bit_plane_decode(spikes: Tensor) -> Tensor:
     return (spikes * places.reshape((_BITS,) + (1,) * (spikes.dim() - 1))).sum(0) / _MAX_LEVEL
 
 
+def rate_decode(spikes: Tensor) -> Tensor:
+    """D(S) = (1/T) Σ_t S_t, eq. 19, for any T. (T, N, C, …) → (N, C, …)."""
+    if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
+        return functions.weighted_sum(spikes, (1.0,) * len(spikes), len(spikes))
+    return spikes.mean(0)
+
+
 @final
 class RateDecoder(Decoder):
-    """The mean over timesteps, D(S) = (1/T) Σ_t S_t (eq. 19); takes any code and any T."""
+    """The mean over timesteps (eq. 19); takes any code and any T."""
 
     api_version = 1
     codes = None
@@ -41,9 +48,7 @@ class RateDecoder(Decoder):
     prices = (SHIFTED_SUM,)
 
     def forward(self, spikes: Tensor) -> Tensor:
-        if len(spikes) <= _MOST_TIMESTEPS and serves(spikes):
-            return functions.weighted_sum(spikes, (1.0,) * len(spikes), len(spikes))
-        return spikes.mean(0)
+        return rate_decode(spikes)
 
 
 @final

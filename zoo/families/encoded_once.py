@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import final
 
 from torch import Tensor, nn
@@ -11,14 +12,16 @@ from zoo.backbones import layers
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.encoder import CONSTANT, Encoder
 from zoo.contracts.neuron import NeuronFactory
+from zoo.decoders.averages import rate_decode
 from zoo.families.headed import StagedClassifier
+from zoo.families.over_time import NetworkOverTime
 from zoo.families.paired import Pairing
 from zoo.families.thresholds import SpikingActivation, replace_activations
 from zoo.names import Spec
 
 
 @final
-class EncodedOnceNetwork(StagedClassifier):
+class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
     """Spiking blocks in a row; feature maps are means over T, and the control's own head stands behind the last.
 
     A neuron takes the place of each activation of the analog block, so in a residual block the last one fires behind
@@ -45,16 +48,17 @@ class EncodedOnceNetwork(StagedClassifier):
         if firing:
             firing[0][1].encoder = encoder
 
-    def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
+    def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
         self.check_image(x)
         x = layers.pixels_last(x) if self.pixels_last else x
         if self._encoding is None:
             x = self.encoder(x).flatten(0, 1)
-        maps = []
         for stage in list(self.stages)[: last + 1]:
             x = self.run_blocks(stage, x)
-            maps.append(x.unflatten(0, (self.timesteps, -1)).mean(0))
-        return maps
+            yield x
+
+    def mean_over_time(self, carried: Tensor) -> Tensor:
+        return rate_decode(carried.unflatten(0, (self.timesteps, -1)))
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:

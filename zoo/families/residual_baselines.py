@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import cast, final
 
 from torch import Tensor, nn
@@ -12,13 +12,14 @@ from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.classifier import FeatureInfo
 from zoo.contracts.encoder import CONSTANT, Encoder
 from zoo.contracts.neuron import NeuronFactory
+from zoo.decoders.averages import rate_decode
 from zoo.families.fusion import numbered_layers
-from zoo.families.headed import HeadedClassifier
+from zoo.families.over_time import NetworkOverTime
 from zoo.names import Spec
 
 
 @final
-class ResidualBaseline(HeadedClassifier):
+class ResidualBaseline(NetworkOverTime):
     """A four-stage residual network whose stem and stages are taken from `network`; `act` is its first activation.
 
     With an encoder, everything between it and the mean over T carries (T, N, …).
@@ -44,14 +45,16 @@ class ResidualBaseline(HeadedClassifier):
     def timesteps(self) -> int:
         return self.encoder.timesteps if self.encoder is not None else 1
 
-    def forward_stages(self, x: Tensor, last: int) -> list[Tensor]:
+    def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
         self.check_image(x)
         x = self._encoded_stem(x, self.encoder) if self.encoder is not None else self.stem(x)
-        maps = [x]
+        yield x
         for stage in list(self.stages)[:last]:
             x = self.run_blocks(stage, x)
-            maps.append(x)
-        return maps if self.encoder is None else [feature_map.mean(0) for feature_map in maps]
+            yield x
+
+    def mean_over_time(self, carried: Tensor) -> Tensor:
+        return carried if self.encoder is None else rate_decode(carried)
 
     def _encoded_stem(self, x: Tensor, encoder: Encoder) -> Tensor:
         """(N, C, H, W) → (T, N, 64, H/4, W/4). A real image is convolved once: it is the same at every timestep."""
