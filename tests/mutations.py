@@ -51,7 +51,7 @@ FAULTS = [
     Fault("names.py", "for part in self.parts if fields[part.name] != part.default]", "for part in self.parts]", NAMES),
     Fault("names.py", "if dot and not TAG.fullmatch(tag):", "if dot and not TAG.match(tag):", NAMES),
     Fault("names.py", "if len(texts) > len(self.parts):", "if len(texts) > len(self.parts) + 1:", NAMES),
-    Fault("names.py", "if not REVISION.fullmatch(revision):", "if not REVISION.match(revision):", NAMES),
+    Fault("names.py", "if REVISION.fullmatch(revision):", "if REVISION.match(revision):", NAMES),
     Fault("names.py", 'or match is None or ".." in place:', "or match is None:", NAMES),
     # coding
     Fault("encoders/bitplanes.py", "largest > 1, largest", "largest > 2, largest", BITPLANES),

@@ -153,7 +153,16 @@ def test_parsing_and_listing_load_no_torch() -> None:
 COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
-@pytest.mark.parametrize("text", [f"hf-hub:org/name@{COMMIT}", "hf-hub:org/name", "local-dir:runs/b8"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"hf-hub:org/name@{COMMIT}",
+        "hf-hub:org/name",
+        "hf-hub:org/name@refs/pr/1",
+        "hf-hub:o/n@v1.0",
+        "local-dir:runs/b8",
+    ],
+)
 def test_references_come_back(text: str) -> None:
     assert str(parse_reference(text)) == text
     assert parse_reference("has8_resnet_b8_m2_d4_ste_bpd") is None
@@ -162,7 +171,10 @@ def test_references_come_back(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *(f"hf-hub:org/name@{wrong}" for wrong in ("", "main", f"{COMMIT}0", COMMIT.upper())),
+        *(
+            f"hf-hub:org/name@{wrong}"
+            for wrong in ("", COMMIT[:-1], f"{COMMIT}0", COMMIT.upper(), "../x", "a/../b", "/a", "a//b")
+        ),
         *("hf-hub:name", "hf-hub:../name", "hf-hub:a/b/c", "hf-hub:org/na--me", "local-dir:"),
     ],
 )

@@ -77,6 +77,8 @@ def create_model(
     cache_dir: Path | str | None = None,
     endpoint: str | None = None,
     token: str | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
     registry: Registry | None = None,
     catalog: Catalog | None = None,
     encoder_options: Mapping[str, OptionValue] | None = None,
@@ -101,7 +103,7 @@ def create_model(
 
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
-            `hf-hub:org/name@revision` with a 40-hex revision, or `local-dir:path`.
+            `hf-hub:org/name@revision` with a commit (a branch or tag gives an `UnpinnedWarning`), or `local-dir:path`.
         pretrained: load published weights: those of the tag, or the variant's first; of `timm_…` timm's own. None: if
             the name asks for them, by a tag or as a repository or folder. False: the network of the weight, with as
             many classes and channels, but untrained.
@@ -111,9 +113,11 @@ def create_model(
         checkpoint_path: a safetensors file with all tensors of this network, instead of published weights.
         device: where to build ('meta' allocates nothing).
         dtype: parameters' type.
-        cache_dir: folder for downloads; None for HF_HOME's.
+        cache_dir: folder for downloads; None for the Hub's own cache, which other tools share.
         endpoint: of the Hub; None for HF_ENDPOINT, or huggingface.co.
         token: for private repositories; None for the stored one.
+        local_files_only: ask the Hub for nothing: take what its cache holds.
+        force_download: take nothing from the cache.
         registry: components to build from; the installed ones by default.
         catalog: listed weights; the installed ones by default.
         encoder_options, decoder_options, neuron_options: keyword arguments of the components, which `zoo info NAME`
@@ -139,7 +143,15 @@ def create_model(
     required = pretrained is not None and check_flag("pretrained", pretrained)
     given = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
     chosen = {kind: each or {} for kind, each in given.items()}
-    places = Places(endpoint=endpoint, cache_dir=cache_dir, token=token, registry=registry, catalog=catalog)
+    places = Places(
+        endpoint=endpoint,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+        registry=registry,
+        catalog=catalog,
+    )
     opened = open_model(name, required=required, options=chosen, **places)
     classes = 0 if features_only and num_classes is None else num_classes
     model = opened.build(
@@ -221,12 +233,20 @@ class Places(TypedDict, total=False):
     endpoint: str | None
     cache_dir: Path | str | None
     token: str | None
+    local_files_only: bool
+    force_download: bool
     registry: Registry | None
     catalog: Catalog | None
 
 
 def _hub_of(places: Places) -> Hub:
-    return Hub(places.get("endpoint"), places.get("cache_dir"), places.get("token"))
+    return Hub(
+        places.get("endpoint"),
+        places.get("cache_dir"),
+        places.get("token"),
+        places.get("local_files_only", False),
+        places.get("force_download", False),
+    )
 
 
 @final
@@ -418,7 +438,7 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     else:
         hub = _hub_of(places)
         source = pinned = hub.pin(reference)
-        if reference.revision is None:
+        if not reference.is_pinned:
             message = f"{reference} is now at {pinned.revision}; write {pinned} to get these weights for ever"
             warnings.warn(message, UnpinnedWarning, stacklevel=4)  # the caller of create_model
         weight = weights.read_config(hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES), str(pinned))

@@ -1,14 +1,16 @@
 """Read the Hugging Face Hub: one call for a repository's index, one streamed download for a file.
 
-The client makes a path of the server's ETag and checks no hash, so its cache is not used: files are kept under their
-sha256, or under a hash of the place that they came from, in the client's folder for assets. The client imports its own
-modules on first use, since that takes longer than building a small model; so does this one.
+The cache is the client's own, so that a repository that any tool has fetched is found, and the other way round. The
+client makes a path of the server's ETag and checks no hash, so it does not do the download: files are named here, by
+the hash of the bytes that came, which is the name that the Hub gives them too. The client imports its own modules on
+first use, since that takes longer than building a small model; so does this one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os.path
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,13 +39,18 @@ class Hub:
 
     Attributes:
         endpoint: its address; None for HF_ENDPOINT, or huggingface.co.
-        cache_dir: folder for downloads; None for the client's folder for assets (HF_HOME).
+        cache_dir: folder for downloads; None for the client's own, HF_HUB_CACHE, or one of their own for files of
+            another endpoint.
         token: for private repositories; None for the stored one.
+        local_files_only: ask for nothing, take what the cache holds.
+        force_download: take nothing from the cache.
     """
 
     endpoint: str | None = None
     cache_dir: Path | str | None = None
     token: str | None = field(default=None, repr=False)
+    local_files_only: bool = False
+    force_download: bool = False
 
     @property
     def address(self) -> str:
@@ -58,32 +65,35 @@ class Hub:
         )
 
     def index(self, repository: HubRepository) -> ModelInfo:
-        """Ask for a repository at its commit, or at `main`: the commit, and size and hash of every file.
+        """Ask for a repository at its commit, branch or tag, or at `main`: the commit, and size and hash of every file.
 
         Raises:
             HubError: out of reach, no such repository, or an answer that is not a Hub's.
         """
+        if self.local_files_only:
+            raise HubError(f"{repository} is not in {self._cache}; leave local_files_only out to download it")
         with translated(str(repository), self.address):
             revision = repository.revision
             info = self.api.model_info(repository.repo_id, revision=revision, files_metadata=True, timeout=10.0)
-            if not REVISION.fullmatch(info.sha or "") or revision not in (None, info.sha):
+            if not REVISION.fullmatch(info.sha or "") or (repository.is_pinned and revision != info.sha):
                 raise ValueError(f"it answers with the commit {info.sha!r}")
             return info
 
     def pin(self, repository: HubRepository) -> HubRepository:
-        """Give a repository the commit that its `main` is at now; with HF_HUB_OFFLINE, when it was last asked.
+        """Give a repository the commit that its branch or tag, or `main`, is at now; offline, when it was last asked.
 
         Raises:
             HubError: out of reach, no such repository; offline, and never asked before.
         """
-        if repository.revision is not None:
+        if repository.is_pinned:
             return repository
         with translated(str(repository), self.address):
-            kept = self._kept(f"{self.address} {repository.repo_id}@main")
-            if constants.is_offline_mode() and kept.is_file():
-                return HubRepository(repository.repo_id, kept.read_text("ascii"))
-            commit = str(self.index(repository).sha)
-            replace_bytes(kept, commit.encode())
+            kept = self._folder(repository) / "refs" / (repository.revision or "main")
+            last = kept.read_text("utf-8").strip() if kept.is_file() else ""
+            is_offline = self.local_files_only or constants.is_offline_mode()
+            commit = last if is_offline and REVISION.fullmatch(last) else str(self.index(repository).sha)
+            if commit != last:  # a cache that is up to date may be read-only
+                replace_bytes(kept, commit.encode())
         return HubRepository(repository.repo_id, commit)
 
     def fetch(self, repository: HubRepository, filename: str, limit: int, sha256: str | None = None) -> bytes:
@@ -93,44 +103,86 @@ class Hub:
             repository: with a commit.
             filename: path in it.
             limit: bytes; a larger file is not downloaded.
-            sha256: of the file, if a record states it; otherwise the Hub's index does, for files of LFS.
+            sha256: of the file, if a record states it; otherwise the Hub's index has a hash of it.
 
         Raises:
             HubError: the file cannot be had; nothing new is in the cache then.
             WeightError: the repository holds other bytes than `sha256`.
         """
+        with translated(f"{repository}/{filename}", self.address):
+            cached = None if self.force_download else self._read_cached(repository, filename, limit, sha256)
+            return self._download(repository, filename, limit, sha256) if cached is None else cached
+
+    def _download(self, repository: HubRepository, filename: str, limit: int, sha256: str | None) -> bytes:
         from huggingface_hub.file_download import hf_hub_url, http_get
+        from huggingface_hub.utils import build_hf_headers
 
         place = f"{repository}/{filename}"
-        with translated(place, self.address):
-            kept = self._kept(f"{self.address} {place}", sha256)
-            if kept.is_file() and kept.stat().st_size <= limit:
-                data = kept.read_bytes()
-                if sha256 in (None, hashlib.sha256(data).hexdigest()):
-                    return data
-            entry = files_of(self.index(repository)).get(filename)
-            if entry is None:
-                raise HubError(f"{place}: no such file in it; is it a model that `zoo publish` made?")
-            size = int((entry.lfs or entry).size or 0)
-            if size > limit:
-                raise HubError(f"{place} has {size:,} bytes; valid: up to {limit:,}; not downloaded")
-            url = hf_hub_url(repository.repo_id, filename, revision=repository.revision, endpoint=self.address)
-            received = _BoundedBuffer(size, place)
-            headers = self.api._build_hf_headers()  # the client's own, with the token
-            http_get(url, received, headers=headers, expected_size=size, displayed_filename=filename)
-            data = received.getvalue()
-            digest = hashlib.sha256(data).hexdigest()
-            expected = sha256 or (entry.lfs.sha256 if entry.lfs else digest)
-            if digest != expected:
-                raise WeightError(f"{place} is not the published file: sha256 {digest}, expected {expected}")
-            replace_bytes(kept, data)
+        entry = files_of(self.index(repository)).get(filename)
+        if entry is None:
+            raise HubError(f"{place}: no such file in it; is it a model that `zoo publish` made?")
+        size = int((entry.lfs or entry).size or 0)
+        if size > limit:
+            raise HubError(f"{place} has {size:,} bytes; valid: up to {limit:,}; not downloaded")
+        url = hf_hub_url(repository.repo_id, filename, revision=repository.revision, endpoint=self.address)
+        headers = build_hf_headers(token=self.token, library_name=LIBRARY, library_version=version(LIBRARY))
+        received = _BoundedBuffer(size, place)
+        http_get(url, received, headers=headers, expected_size=size, displayed_filename=filename)
+        data = received.getvalue()
+        digest, own_name = hashlib.sha256(data).hexdigest(), _git_hash(data)
+        if entry.lfs is not None:
+            own_name = digest
+        if sha256 not in (None, digest):
+            raise WeightError(f"{place} is not the published file: sha256 {digest}, expected {sha256}")
+        listed = entry.blob_id if entry.lfs is None else entry.lfs.sha256
+        if listed not in (None, own_name):
+            raise WeightError(f"{place} is not the published file: hash {own_name}, the Hub lists {listed}")
+        self._keep(repository, filename, data, own_name)
         return data
 
-    def _kept(self, place: str, sha256: str | None = None) -> Path:
-        """The cached file of a sha256, or what a place held, under a name that no sha256 has."""
-        cache = Path(self.cache_dir or constants.HF_ASSETS_CACHE).expanduser()
-        folder = huggingface_hub.cached_assets_path(LIBRARY, "hub", "files", assets_dir=cache)
-        return folder / (sha256 or f"place-{hashlib.sha256(place.encode()).hexdigest()}")
+    # The cache, laid out as the client does: blobs/HASH, and snapshots/COMMIT/FILENAME, which links to one.
+
+    @property
+    def _cache(self) -> Path:
+        if self.cache_dir is not None:
+            return Path(self.cache_dir).expanduser()
+        if self.address == constants.ENDPOINT.rstrip("/"):
+            return Path(constants.HF_HUB_CACHE)
+        # Nothing proves that a config is of its commit: what another Hub says is not taken for the usual one's.
+        return huggingface_hub.cached_assets_path(LIBRARY, self.address, "hub", assets_dir=constants.HF_ASSETS_CACHE)
+
+    def _folder(self, repository: HubRepository) -> Path:
+        return self._cache / f"models--{repository.repo_id.replace('/', '--')}"
+
+    def _read_cached(self, repository: HubRepository, filename: str, limit: int, sha256: str | None) -> bytes | None:
+        """Return the cached file of a place, or of a hash that it must have, unless it is damaged."""
+        folder = self._folder(repository)
+        snapshot = folder / "snapshots" / str(repository.revision) / filename
+        places = [snapshot] if sha256 is None else [snapshot, folder / "blobs" / sha256]
+        for file in places:
+            if file.is_file() and file.stat().st_size <= limit:
+                data = file.read_bytes()
+                # Only a hash proves the bytes; where links cannot be made, a config has none.
+                named = sha256 or file.resolve().name
+                if named in (filename, hashlib.sha256(data).hexdigest(), _git_hash(data)):
+                    return data
+        return None
+
+    def _keep(self, repository: HubRepository, filename: str, data: bytes, name: str) -> None:
+        folder = self._folder(repository)
+        blob, snapshot = folder / "blobs" / name, folder / "snapshots" / str(repository.revision) / filename
+        replace_bytes(blob, data)
+        snapshot.parent.mkdir(parents=True, exist_ok=True)
+        snapshot.unlink(missing_ok=True)
+        try:
+            snapshot.symlink_to(os.path.relpath(blob, snapshot.parent))
+        except OSError:  # Windows allows links to some users only
+            replace_bytes(snapshot, data)
+
+
+def _git_hash(data: bytes) -> str:
+    """Return the name of a file in git, by which the Hub lists one that is not in LFS."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def files_of(index: ModelInfo) -> dict[str, RepoSibling]:

@@ -241,6 +241,8 @@ def split_tag(name: str) -> tuple[str, str | None]:
 # References and sources -----------------------------------------------------------------------------------------------
 
 REVISION = re.compile(r"[0-9a-f]{40}")  # a commit: branches and tags move
+_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
+_HEXADECIMAL = re.compile(r"[0-9a-f]{7,}", re.IGNORECASE)
 _REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 _PACKAGE = re.compile(r"([a-z_][a-z0-9_]*(?:\.[a-z_][a-z0-9_]*)*)/([A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*\.safetensors)")
 
@@ -260,10 +262,15 @@ class PackageFile:
 @final
 @dataclass(frozen=True)
 class HubRepository:
-    """Repository of the Hugging Face Hub at one commit; without one, at the newest of `main`."""
+    """Repository of the Hugging Face Hub at a commit, branch or tag; without one, at the newest of `main`."""
 
     repo_id: str
     revision: str | None = None
+
+    @property
+    def is_pinned(self) -> bool:
+        """True at a commit, whose files never change."""
+        return self.revision is not None and REVISION.fullmatch(self.revision) is not None
 
     def __str__(self) -> str:
         return f"hf-hub:{self.repo_id}" + (f"@{self.revision}" if self.revision else "")
@@ -293,9 +300,14 @@ def check_repository(repo_id: str) -> str:
 
 
 def check_revision(revision: str) -> str:
-    """Return `revision` if it is a commit; raises `ModelNameError`."""
-    if not REVISION.fullmatch(revision):
-        told = f"revision {shorten(revision)} is not a commit: 40 hexadecimal digits, lower case"
+    """Return `revision` if it is a commit, or can be a branch or tag; raises `ModelNameError`."""
+    if REVISION.fullmatch(revision):
+        return revision
+    # A cut or mistyped commit would be looked for as a branch, and not be found.
+    if _HEXADECIMAL.fullmatch(revision) or not _BRANCH.fullmatch(revision) or ".." in revision or len(revision) > 200:
+        told = (
+            f"revision {shorten(revision)} is neither a commit (40 hexadecimal digits, lower case) nor a branch or tag"
+        )
         raise ModelNameError(f"{told}; without '@…' the newest commit is taken and named")
     return revision
 

@@ -187,7 +187,7 @@ def test_a_name_of_timms_is_downloaded_and_pinned(
     [
         ("resnet18.a9_in1k", InputError, r"did you mean 'resnet18\.a"),
         ("resnet26.bt_in1k", InputError, "that the zoo converts"),
-        (f"{NAMED}@main", ModelNameError, "is not a commit"),
+        (f"{NAMED}@0123456789", ModelNameError, "a commit"),
         ("absent/resnet18.pth", WeightError, "is not a file"),
     ],
 )

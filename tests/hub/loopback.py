@@ -62,10 +62,15 @@ class Commit(NamedTuple):
 
 
 class Repository:
-    """A branch `main` and every commit ever made, oldest first; the first one holds .gitattributes alone."""
+    """A branch `main` and every commit ever made, oldest first; the first one holds .gitattributes alone.
+
+    Attributes:
+        refs: commits by the names of other branches, tags and pull requests.
+    """
 
     def __init__(self, name: str, private: bool = False) -> None:
         self.name, self.private, self.owner = name, private, name.split("/")[-2]
+        self.refs: dict[str, Commit] = {}
         self.history: list[Commit] = []
         self.commit({".gitattributes": b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n"}, "initial commit")
 
@@ -75,8 +80,13 @@ class Repository:
         return self.history[-1]
 
     def at(self, revision: str) -> Commit:
+        if revision in self.refs:
+            return self.refs[revision]
         for commit in reversed(self.history):
             if revision in ("main", commit.oid):
+                return commit
+        for commit in self.refs.values():
+            if revision == commit.oid:
                 return commit
         raise RefusedError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
@@ -224,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         if git:
             self._repository(git[1], write=True)
             return self._batch() if git[2] == "batch" else {}
-        found = re.fullmatch(r"/api/(models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|preupload|commit)/([^/]+))?", path)
+        found = re.fullmatch(r"/api/(models|spaces)/([^/]+/[^/]+)(?:/(revision|tree|preupload|commit)/(.+))?", path)
         if found is None:
             raise RefusedError(404, f"no page {path}")
         kind, name, action, revision = found.groups()
@@ -300,10 +310,13 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 files[path] = base64.b64decode(line["value"]["content"])
         made = repository.commit(files, header["value"]["summary"])
+        if self.query.get("create_pr"):
+            repository.refs["refs/pr/1"] = repository.history.pop()
         if self.hub.take("lose commit", repository.name) is not None:  # made, but the answer never arrives
             raise ConnectionResetError
         url = f"{self.hub.endpoint}/{repository.name}/commit/{made.oid}"
-        return {"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": ""}
+        pull = f"{self.hub.endpoint}/{repository.name}/discussions/1"
+        return {"success": True, "commitOid": made.oid, "commitUrl": url, "hookOutput": "", "pullRequestUrl": pull}
 
     # Files
 

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download, scan_cache_dir, snapshot_download
 
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
-from tests.hub.loopback import LoopbackHub, black_hole
+from tests.hub.loopback import Commit, LoopbackHub, Repository, black_hole
 from zoo.catalog import read_catalog
+from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, MissingPluginError, UnpinnedWarning, WeightError
 from zoo.hub import Hub
 from zoo.weights import MAX_CONFIG_BYTES, parse_weight
@@ -95,6 +96,67 @@ def test_the_token_stays_with_the_hub_and_out_of_messages(hub: LoopbackHub) -> N
     assert len(hub.requests) == requests
 
 
+@pytest.mark.parametrize("moving", ["main", "v1.0", "feature/x"])
+def test_a_branch_or_tag_is_taken_as_it_is_now_and_says_the_pin(
+    hub: LoopbackHub, pinned: str, monkeypatch: pytest.MonkeyPatch, moving: str
+) -> None:
+    hub.repositories[REPO].refs |= dict.fromkeys(("v1.0", "feature/x"), hub.commits(REPO)[-1])
+    for offline in (False, True):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        with pytest.warns(UnpinnedWarning, match=pinned):
+            assert is_tiny(ImageClassifier.from_pretrained(REPO, revision=moving))
+
+
+# The cache that all tools share
+
+
+def test_what_another_tool_has_fetched_is_found_without_a_request(
+    hub: LoopbackHub, pinned: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot_download(REPO, revision=pinned.partition("@")[2])
+    before = files_below(tmp_path / "hf_home")
+    hub.stop()
+    assert is_tiny(zoo.create_model(pinned, local_files_only=True))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert is_tiny(zoo.create_model(pinned))
+    assert files_below(tmp_path / "hf_home") == before
+
+
+def test_what_the_zoo_has_fetched_is_found_by_other_tools(hub: LoopbackHub, pinned: str) -> None:
+    zoo.create_model(pinned)
+    hub.stop()
+    revision = pinned.partition("@")[2]
+    file = hf_hub_download(REPO, "model.safetensors", revision=revision, local_files_only=True)
+    assert Path(file).read_bytes() == tiny()[1]
+    listed = scan_cache_dir(constants.HF_HUB_CACHE)
+    assert (listed.warnings, [repo.repo_id for repo in listed.repos]) == ([], [REPO])
+    assert {file.file_name for repo in listed.repos for each in repo.revisions for file in each.files} == {
+        "config.json",
+        "model.safetensors",
+    }
+
+
+def test_the_cache_alone_or_not_at_all(hub: LoopbackHub, pinned: str) -> None:
+    with pytest.raises(HubError, match="local_files_only"):
+        zoo.create_model(pinned, local_files_only=True)
+    assert hub.requests == []
+    zoo.create_model(pinned)
+    hub.downloads.clear()
+    assert is_tiny(ImageClassifier.from_pretrained(REPO, revision=pinned.partition("@")[2], force_download=True))
+    assert hub.downloads == [f"{REPO}/config.json", MODEL]
+
+
+def test_what_another_endpoint_says_of_a_repository_stays_its_own(hub: LoopbackHub, pinned: str) -> None:
+    hostile = LoopbackHub()
+    hostile.repositories[REPO] = Repository(REPO)
+    commit = hub.commits(REPO)[-1]
+    renamed = tiny_files()["config.json"].replace(b"cow", b"dog")
+    hostile.repositories[REPO].history.append(Commit(commit.oid, "put", {**commit.files, "config.json": renamed}))
+    assert zoo.create_model(pinned, endpoint=hostile.endpoint).pretrained_cfg["label_names"][-1] == "dog"
+    hostile.stop()
+    assert zoo.create_model(pinned).pretrained_cfg["label_names"] == list(LABELS)
+
+
 # Wrong bytes
 
 
@@ -154,7 +216,8 @@ def test_a_cut_download_is_finished_and_a_broken_one_leaves_nothing(
     hub.add_fault("reset download", 500, name)
     with pytest.raises(HubError, match=name):
         zoo.create_model(pinned)
-    assert len(cached(tmp_path)) == (name == "model.safetensors")  # the config came before
+    assert name not in cached(tmp_path)
+    assert SHA256 not in cached(tmp_path)
     hub.add_fault("cut download", 500, name)
     assert is_tiny(zoo.create_model(pinned))
     assert SHA256 in cached(tmp_path)
@@ -165,6 +228,16 @@ def test_a_cache_that_is_a_file_is_named(hub: LoopbackHub, tmp_path: Path, refer
     (tmp_path / "cache").write_text("")
     with pytest.raises(HubError, match=REPO):
         zoo.create_model(reference, cache_dir=tmp_path / "cache")
+
+
+def test_a_damaged_cached_config_is_replaced(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
+    zoo.create_model(pinned)
+    (file,) = (tmp_path / "hf_home").rglob("config.json")
+    sound = file.read_bytes()
+    for damaged in (b"", sound.replace(b"cow", b"cox")):  # the second one is a config too
+        file.resolve().write_bytes(damaged)
+        assert zoo.create_model(pinned).pretrained_cfg["label_names"] == list(LABELS)
+        assert file.read_bytes() == sound
 
 
 def test_a_full_disk_leaves_nothing(hub: LoopbackHub, pinned: str, tmp_path: Path) -> None:
@@ -217,6 +290,7 @@ def test_any_answer_is_an_error_of_the_zoo(hub: LoopbackHub, answer: bytes) -> N
     [
         ("alice/none", "hf auth login"),
         (f"{REPO}@{'a' * 40}", "Revision Not Found"),
+        (f"{REPO}@nowhere", "Revision Not Found"),
         ("alice/secret", "hf auth login"),
         ("alice/half", r"model\.safetensors: no such file"),
     ],

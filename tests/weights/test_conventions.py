@@ -59,6 +59,18 @@ def test_a_network_goes_to_the_hub_and_back(hub: LoopbackHub, token: str) -> Non
     assert list(hub.repositories) == ["alice/mine"]
 
 
+def test_a_pull_request_leaves_main_as_it_is(hub: LoopbackHub, token: str) -> None:
+    before = hub.put("alice/mine", {"notes.txt": b"reviewed"})
+    model = made()
+    stated = {"license": "MIT", "labels": ["a", "b", "c"], "image_size": 8, "token": token}
+    reference = model.push_to_hub("alice/mine", commit_message="Better", create_pr=True, **stated)
+    assert hub.repositories["alice/mine"].at("main").oid == before
+    assert hub.repositories["alice/mine"].refs["refs/pr/1"].title == "Better"
+    assert same(zoo.create_model(reference), model)
+    model.push_to_hub("alice/mine", commit_message="Now", **stated)
+    assert hub.commits("alice/mine")[-1].title == "Now"
+
+
 def test_feature_maps_as_in_timm() -> None:
     x = torch.rand(2, 3, 32, 32)
     torch.manual_seed(1)

@@ -168,8 +168,9 @@ class ImageClassifier(nn.Module, ABC):
 
         Args:
             name: a folder, `org/name` of a repository, or a name for `zoo.create_model`.
-            revision: commit of the repository, 40 hexadecimal digits; None for the newest, with a warning.
-            **keywords: of `zoo.create_model`.
+            revision: commit of the repository, 40 hexadecimal digits; a branch, a tag, or None for the newest give a
+                warning, since they move.
+            **keywords: of `zoo.create_model`, such as `local_files_only` and `force_download`.
 
         Raises:
             ModelNameError, HubError, WeightError: as `zoo.create_model` does.
@@ -197,6 +198,8 @@ class ImageClassifier(nn.Module, ABC):
         *,
         license: str,
         private: bool = False,
+        commit_message: str | None = None,
+        create_pr: bool = False,
         endpoint: str | None = None,
         token: str | None = None,
         **stated: Any,
@@ -207,6 +210,8 @@ class ImageClassifier(nn.Module, ABC):
             repo_id: `org/name`; the repository is made if it does not exist.
             license: of the weights, such as `MIT`; never assumed.
             private: publish into a private repository.
+            commit_message: None for the name of the weight.
+            create_pr: open a pull request, in a repository that someone else reviews.
             endpoint, token: as for `zoo.create_model`.
             stated: `labels`, `dataset`, `metrics`, `tag`, `image_size`, as for `zoo.save`.
 
@@ -221,7 +226,9 @@ class ImageClassifier(nn.Module, ABC):
         from zoo.saving import describe_saved
 
         folder = add_card(describe_saved(self, license=license, **stated), f"hf-hub:{repo_id}")
-        return str(publish(folder, repo_id, Hub(endpoint, token=token), private=private)[0])
+        hub = Hub(endpoint, token=token)
+        pinned, _ = publish(folder, repo_id, hub, private=private, commit_message=commit_message, create_pr=create_pr)
+        return str(pinned)
 
     @final
     def check_image(self, x: Tensor) -> None:

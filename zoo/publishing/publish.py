@@ -211,7 +211,15 @@ def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
 # The commit
 
 
-def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = False) -> tuple[HubRepository, bool]:
+def publish(
+    folder: ModelFolder,
+    repo_id: str,
+    hub: Hub,
+    *,
+    private: bool = False,
+    commit_message: str | None = None,
+    create_pr: bool = False,
+) -> tuple[HubRepository, bool]:
     """Put a folder into a repository in one commit; the repository is made if it does not exist.
 
     The same folder again changes nothing; after an interrupted upload, what arrived is not sent again.
@@ -221,6 +229,8 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
         repo_id: `org/name`.
         hub: with a token that may write.
         private: a repository that is made for it is private; one that exists must be.
+        commit_message: None for the name of the weight.
+        create_pr: open a pull request instead of changing `main`.
 
     Returns:
         The repository at the commit that holds the folder; and False if it held exactly these files already.
@@ -244,8 +254,13 @@ def publish(folder: ModelFolder, repo_id: str, hub: Hub, *, private: bool = Fals
     # Buffers: the client sends them by LFS, a file or bytes by Xet, whose answers cannot be looked at.
     operations = [CommitOperationAdd(path, BytesIO(content)) for path, content in folder.files.items()]
     with translated(repo_id, hub.address):
-        message = folder.weight.name
-        commit = hub.api.create_commit(repo_id, operations, commit_message=message, parent_commit=head.revision)
+        commit = hub.api.create_commit(
+            repo_id,
+            operations,
+            commit_message=commit_message or folder.weight.name,
+            parent_commit=head.revision,
+            create_pr=create_pr,
+        )
     pinned = HubRepository(repo_id, commit.oid)
     if _sha256_of_model(hub.index(pinned)) != folder.weight.sha256:
         raise HubError(f"{pinned}: the Hub lists other bytes of {weights.MODEL} than sent")

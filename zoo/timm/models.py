@@ -28,7 +28,7 @@ from zoo.contracts.neuron import Neuron
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, open_model
 from zoo.hub import Hub
-from zoo.names import HubRepository, plain_name
+from zoo.names import HubRepository, parse_reference, plain_name
 from zoo.registry import parse_name
 from zoo.timm import has8_zoo
 from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers, describe_weight
@@ -182,6 +182,8 @@ def _own_weights(variant: str, cfg: PretrainedCfg, hub: Hub) -> str | None:
         config = (Path(str(cfg.file)) / CONFIG).read_bytes()
         return f"local-dir:{cfg.file}" if "zoo" in json.loads(config) else None
     if cfg.source == "hf-hub":
-        pinned = hub.pin(HubRepository(*str(cfg.hf_hub_id).split("@")))
+        reference = parse_reference(f"hf-hub:{cfg.hf_hub_id}")
+        assert isinstance(reference, HubRepository)
+        pinned = hub.pin(reference)
         return str(pinned) if "zoo" in json.loads(hub.fetch(pinned, CONFIG, MAX_CONFIG_BYTES)) else None
     return None
