@@ -1,4 +1,4 @@
-"""Atomic file and directory writes: to a random name beside the target, flushed, then renamed."""
+"""Atomic file and directory writes: to a random name beside the target, flushed, then renamed. A lock of a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from operator import methodcaller
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
 _PART = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
+LOCK = ".lock"
 _KEPT = 40  # characters of a file's name in its part's, so that a long name still fits
 
 
@@ -89,3 +92,23 @@ def remove_parts(folder: Path) -> None:
     for file in folder.iterdir():
         if _PART.fullmatch(file.name) and not file.is_dir():
             file.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder, which is made if needed, against other processes; the system frees it if this one is killed.
+
+    Raises `BlockingIOError` if another process holds it, and `OSError` if no file can be made in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / LOCK
+    file.touch()
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BlockingIOError(f"another process works in {folder}") from error
+    try:
+        yield
+    finally:
+        lock.release()

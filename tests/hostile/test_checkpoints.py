@@ -111,6 +111,16 @@ def test_no_code_in_a_checkpoint_runs(data: Path, copied: Path) -> None:
         resume(data, copied)
 
 
+def test_one_flipped_byte_of_a_tensor_is_noticed(data: Path, copied: Path) -> None:
+    whole = (copied / "checkpoint.pt").read_bytes()
+    weight = torch.load(copied / "checkpoint.pt", weights_only=True)["model"]["head.fc.weight"]
+    flipped = bytearray(whole)
+    flipped[whole.index(weight.numpy().tobytes())] ^= 1
+    (copied / "checkpoint.pt").write_bytes(flipped)
+    with pytest.raises(WeightError, match=r"checkpoint\.pt is damaged"):
+        resume(data, copied)
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_bytes_are_a_checkpoint_or_a_named_error(stopped: Path, copied: Path, drawn: st.DataObject) -> None:

@@ -11,7 +11,7 @@ import zoo
 from tests.data.made_data import packed
 from zoo.contracts.encoder import Encoder
 from zoo.data import DataSplits
-from zoo.errors import InputError
+from zoo.errors import InputError, ModelNameError
 from zoo.factory import open_model
 from zoo.inference.compare import compare_models
 from zoo.training import TrainingResult, load_data, train
@@ -80,6 +80,22 @@ def test_the_record_names_the_control_and_comparison_takes_one_of_the_same_data(
     assert [row.name for row in compare_models([result.reference])] == [result.weight.name, CONTROL]
     tuned = train(result.reference, data, changes=QUICK, out=tmp_path / "tuned")
     assert (tuned.weight.control, tuned.weight.started_from) == ("", result.weight.name)
+
+
+def test_a_run_from_a_weight_has_a_name_of_its_own_and_tells_of_all_before(
+    control: TrainingResult, data: DataSplits, tmp_path: Path
+) -> None:
+    second = train(control.reference, data, changes=QUICK, out=tmp_path / "second")
+    other = train(second.reference, data, changes=QUICK, out=tmp_path / "other", tag="other")
+    third = train(other.reference, data, changes=QUICK, out=tmp_path / "third")
+    tags = [run.weight.tag for run in (control, second, other, third)]
+    assert tags == ["trained", "trained-2", "other", "trained-3"]
+    assert third.weight.dataset == "trained"
+    for before in (control, second, other):
+        assert f"{before.weight.name} was trained on {before.weight.dataset} by " in third.weight.recipe
+    with pytest.raises(ModelNameError, match="--tag trained-4"):
+        train(third.reference, data, changes=QUICK, out=tmp_path / "fourth", tag="trained")
+    assert not (tmp_path / "fourth").exists()
 
 
 @pytest.mark.parametrize("name", ["has8_resnet_b4_m2_d1_ste_bpd", "sew_resnet_b4_m2_d1_direct"])

@@ -6,7 +6,7 @@ import csv
 import random
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from zoo.data import ImageSplit
 from zoo.data.splits import limit_images
 from zoo.errors import InputError, WeightError
 from zoo.training import DataOptions, Observer, TrainingResult, train
-from zoo.training.observers import EpochRow
+from zoo.training.observers import EpochRow, StepFigures
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
 EPOCHS = 20
@@ -142,6 +142,31 @@ def test_a_resumed_run_is_the_uninterrupted_one(photos: Path, tmp_path: Path, ep
     assert resumed.weight.sha256 == whole.weight.sha256
     assert resumed.evaluation.loss == whole.evaluation.loss
     assert _rows(tmp_path / "cut") == _rows(tmp_path / "whole")
+
+
+class Rival(Observer):
+    """Starts another run into the same folder, in the middle of the first."""
+
+    def __init__(self, start: Callable[[], object]) -> None:
+        self._start, self.refused = start, ""
+
+    def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
+        if not self.refused:
+            with pytest.raises(InputError) as caught:
+                self._start()
+            self.refused = str(caught.value)
+
+
+def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
+    def start(**more: Any) -> TrainingResult:
+        changes = CHANGES | {"epochs": 1}
+        return train(TINY, photos, changes=changes, out=tmp_path / "run", options=SIZE, resume=True, **more)
+
+    rival = Rival(lambda: start(observers=[]))
+    alone = start(observers=[rival])
+    assert "another process" in rival.refused
+    assert str(tmp_path / "run") in rival.refused
+    assert start().weight == alone.weight  # the lock is free again
 
 
 def test_an_unfinished_run_is_no_weight_and_says_how_to_continue(tmp_path: Path) -> None:

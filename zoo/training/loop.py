@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -70,7 +71,13 @@ class Checkpoint(BaseModel):
 def read_checkpoint(path: Path, identity: Identity) -> Checkpoint:
     """Read the checkpoint of this run, without running any code in it; raises what `Training.resume` does."""
     try:
-        checkpoint = Checkpoint.model_validate(torch.load(path, map_location="cpu", weights_only=True))
+        content = BytesIO(path.read_bytes())
+        with zipfile.ZipFile(content) as archive:
+            damaged = archive.testzip()  # torch does not compare the sums of what it reads
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} has another checksum than when it was written")
+        content.seek(0)
+        checkpoint = Checkpoint.model_validate(torch.load(content, map_location="cpu", weights_only=True))
     except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
         raise _unfit(path, error) from error
     before = checkpoint.identity

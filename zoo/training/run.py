@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from importlib import metadata
 from os.path import abspath
@@ -23,10 +23,10 @@ from zoo.data.datasets import InHand, open_in_hand
 from zoo.data.images import Transform
 from zoo.data.load import identify_data, load_data
 from zoo.data.splits import limit_images
-from zoo.errors import DivergenceError, InputError, TrainingError, printable
+from zoo.errors import DivergenceError, InputError, ModelNameError, TrainingError, printable
 from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
-from zoo.files import remove_parts, replace_bytes
+from zoo.files import locked, remove_parts, replace_bytes
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import Options
 from zoo.saving import ModelFolder, check_tag, fold_built, without_folders
@@ -97,7 +97,8 @@ def train(
         label = str(recipe or ("finetune" if opened.weight_name else "modern"))
         settings = load_recipe(label, changes)
     given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
-    tag = check_tag(tag or default_tag(given))
+    dataset = check_tag(tag or default_tag(given))
+    tag = _choose_tag(dataset, opened, asked=tag is not None)
     folder = Path(out or Path("runs", re.sub(r"[^\w.-]+", "-", f"{opened.spec.text}.{tag}-{Path(label).stem}")))
     _check_folder(folder, resume, given)
     accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder)
@@ -107,8 +108,18 @@ def train(
     start = build(opened, classes, settings.seed, open_model(control, **opened.places) if control else None)
     calibrate_scales(start.model, splits.train, settings.calibration)
     start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
+    teacher = find_teacher(settings.teacher, opened, classes)
     shown = [Display()] if observers is None else observers
     observing = [MetricsFile(folder), Trackers(accelerator), *shown] if accelerator.is_main_process else []
+    asked = {
+        "begin": name,
+        "control": control,
+        "data": identify_data(given),
+        "dataset": dataset,
+        "recipe": label,
+        "changes": changes,
+        "validate_every": validate_every,
+    }
     training = Training(
         start.model,
         splits.train,
@@ -117,22 +128,47 @@ def train(
         accelerator=accelerator,
         observers=observing,
         begun_with={"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()},
-        teacher=find_teacher(settings.teacher, opened, classes),
+        teacher=teacher,
     )
-    if resume:
-        training.resume()
-    asked = {
-        "begin": name,
-        "control": control,
-        "data": identify_data(given),
-        "recipe": label,
-        "changes": changes,
-        "validate_every": validate_every,
-    }
     try:
-        return _Run(training, start, splits, folder, observing, asked).go()
+        with _locked(folder) if accelerator.is_main_process else nullcontext():
+            if accelerator.is_main_process:
+                _check_folder(folder, resume, given)  # again: another run may have ended in the meantime
+            if resume:
+                training.resume()
+            return _Run(training, start, splits, folder, observing, asked).go()
     except OSError as error:
         raise TrainingError(f"{folder} cannot be written ({error}); make room, continue with --resume") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder of a run; raises `InputError` if another process trains in it."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is training in {folder}; choose another folder (--out), or wait until it has ended "
+                "and continue with --resume"
+            ) from error
+        yield
+
+
+def _choose_tag(wanted: str, opened: OpenedModel, asked: bool) -> str:
+    """Choose the tag of the weight that a run makes: the wanted one, or with a number if an ancestor has it.
+
+    Raises `ModelNameError` for a tag that was asked for and cannot be had.
+    """
+    ancestors = {opened.weight_name, *(opened.weight.recipe.split() if opened.weight else ())}
+    free, number = wanted, 1
+    while f"{opened.spec.text}.{free}" in ancestors:
+        number += 1
+        free = f"{wanted}-{number}"
+    if asked and free != wanted:
+        name = f"{opened.spec.text}.{wanted}"
+        raise ModelNameError(f"{name} is what the run starts from, or began with; choose another tag (--tag {free})")
+    return free
 
 
 def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
@@ -215,12 +251,21 @@ class TrainingResult:
 @final
 @dataclass(frozen=True)
 class Start:
-    """A network before its first step, the weight in it, and `control`, the same weight if it is its control's."""
+    """A network before its first step.
+
+    Attributes:
+        model: the network.
+        notes: for the reader.
+        name, sha256: of the weight in it; '' for none.
+        ancestry: the data and recipe of that weight, in words, and of those before it.
+        control: its name, if it is a control's weight.
+    """
 
     model: ImageClassifier
     notes: tuple[str, ...] = ()
     name: str = ""
     sha256: str = ""
+    ancestry: str = ""
     control: str = ""
 
 
@@ -243,8 +288,12 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
         head = f"a new head for {len(classes)} classes"
         if len(opened.labels) == len(classes):
             model.reset_classifier(len(classes))
-    digest = opened.weight.sha256 if opened.weight else str(model.pretrained_cfg["sha256"])
-    return Start(model, (f"starts from {opened.weight_name} with {head}",), opened.weight_name, digest)
+    notes = (f"starts from {opened.weight_name} with {head}",)
+    if opened.weight is None:
+        return Start(model, notes, opened.weight_name, str(model.pretrained_cfg["sha256"]))
+    before = opened.weight
+    ancestry = f"{before.name} was trained on {before.dataset} by {before.recipe or 'a recipe that is not stated'}"
+    return Start(model, notes, before.name, before.sha256, ancestry)
 
 
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
@@ -363,9 +412,9 @@ class _Run:
             str(network.spec),
             labels=train.classes,
             preprocessing=Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
-            dataset=str(network.spec.tag),
+            dataset=self.asked["dataset"],
             dataset_note=printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
-            recipe=printable("; ".join((followed, *self.start.notes))),
+            recipe=printable("; ".join(filter(None, (followed, *self.start.notes, self.start.ancestry)))),
             epochs=recipe.epochs,
             seed=recipe.seed,
             control=self.start.control,
