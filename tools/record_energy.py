@@ -15,6 +15,7 @@ import typer
 from tools.put_block import put_block
 from zoo.catalog import EnergyRange, WeightRecord, read_file
 from zoo.data import ImageSplit, load_split
+from zoo.data.images import Transform
 from zoo.errors import InputError, import_plugin
 from zoo.factory import create_model
 from zoo.files import replace_bytes
@@ -41,7 +42,8 @@ def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) ->
     if default_registry().load("family", spec.family)().control(dict(spec.fields)) is None:
         return None
     pixels, _ = data.read(torch.arange(count) * len(data) // count)
-    bounds = profile(create_model(record.name, pretrained=True), images=pixels.float() / 255).energy_range
+    images = Transform(record.preprocessing).scale(pixels)
+    bounds = profile(create_model(record.name, pretrained=True), images=images).energy_range
     assert bounds is not None  # it has a control
     models = {name: (float(f"{own:.6g}"), float(f"{control:.6g}")) for name, (own, control) in bounds.models.items()}
     text = f"{count:,} validation images of {record.dataset}, evenly spread, by `python -m tools.record_energy`"

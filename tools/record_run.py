@@ -15,12 +15,11 @@ import yaml
 
 from zoo.catalog import Activity, Preprocessing, WeightRecord
 from zoo.contracts.classifier import ImageClassifier
-from zoo.data import load_split
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.errors import InputError, printable
 from zoo.factory import open_model
-from zoo.inference.evaluate import evaluate, rounded
+from zoo.inference.evaluate import measure_weight, rounded
 from zoo.profiling import profile
 from zoo.saving import measure
 
@@ -39,24 +38,26 @@ def record_run(
     Args:
         run: the folder.
         tag, source: of the weight.
-        data: whose validation split, all of it, the accuracy is measured on, as for `load_split`.
+        data: whose validation split, all of it, the accuracy is measured on; undivided data that the run divided are
+            divided again, as by `zoo eval`.
         facts: other fields of the record.
         counted: images that spikes and operations are counted on; None for all.
         batch: images at once that the accuracy is measured with; None for 250, or of large images as many as fit.
 
     Raises:
         WeightError: the run is not finished.
-        InputError: its classes are not those of the data, in their order.
+        InputError: its classes are not those of the data.
     """
     opened = open_model(f"local-dir:{run}")
     stored = opened.weight
     assert stored is not None  # a folder has one
-    split = load_split(data, "val")
-    if stored.labels != split.classes:
-        raise InputError(f"{run} was trained on the classes {', '.join(stored.labels)}, not {', '.join(split.classes)}")
+    evaluation = measure_weight(opened.loads, data, batch_size=batch).evaluation
+    absent = [score["name"] for score in evaluation.scores() if not score["images"]]
+    if absent:
+        raise InputError(f"{run} was trained on other classes than those of {data}, which lacks {', '.join(absent)}")
     model = opened.build()
     content = stored.model_dump() | facts | {"tag": tag, "source": source}
-    content["metrics"] = rounded(evaluate(model, split, batch_size=batch), tops_alone=True)
+    content["metrics"] = rounded(evaluation, tops_alone=True)
     content["figures"] = measure(model, stored.preprocessing.size)
     content["activity"] = count_activity(model, data, stored.preprocessing, facts["dataset"], counted)
     return WeightRecord.model_validate(content)

@@ -83,6 +83,26 @@ def test_a_published_commit_is_recorded_and_every_other_line_stays(tmp_path: Pat
             record_publication(catalog, name, reference)
 
 
+def test_a_record_of_undivided_data_is_of_images_that_the_run_has_not_seen(tmp_path: Path) -> None:
+    photos = folder(tmp_path / "photos", {"cat": 10, "dog": 6})
+    changes = {"epochs": 1, "batch_size": 8, "precision": "no"}
+    result = train("ann_resnet_b1_m1_d1", photos, out=tmp_path / "run", changes=changes)
+    record = record_run(tmp_path / "run", "made", SOURCE, photos, FACTS, counted=1)
+    assert result.evaluation.images == 3
+    assert record.metrics == {"top1": round(result.metrics["top1"], 4)}
+    with pytest.raises(InputError, match="classes"):
+        record_run(tmp_path / "run", "made", SOURCE, folder(tmp_path / "cats", {"cat": 2, "cow": 2}), FACTS)
+
+
+def test_a_range_is_of_images_prepared_as_the_record_states() -> None:
+    """A network that takes pixels in [0, 1] refuses the ones that its record normalises."""
+    record = default_catalog().weight(zoo.parse_name(BUNDLED))
+    preprocessing = record.preprocessing.model_copy(update={"mean": (0.5,) * 3})
+    data = load_split((torch.zeros(2, 32, 32, 3, dtype=torch.uint8).numpy(), torch.arange(2).numpy()), "val")
+    with pytest.raises(InputError, match="outside"):
+        measure_range(record.model_copy(update={"preprocessing": preprocessing}), data, 2)
+
+
 def test_what_has_no_range_and_what_is_not_listed() -> None:
     hybrid, control = (
         default_catalog().weight(zoo.parse_name(name)) for name in (BUNDLED, "ann_resnet_b8_m2_d4.cifar10")
