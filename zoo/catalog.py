@@ -6,6 +6,7 @@ import csv
 import functools
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -45,8 +46,11 @@ from zoo.registry import CATALOG_FILE, OURS, Component, Registry, default_regist
 # Schema ---------------------------------------------------------------------------------------------------------------
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+Distribution = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", max_length=200)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+
+MAX_BYTES, MAX_ENTRIES, MAX_DEPTH, MAX_NAMES = 8 << 20, 200_000, 50, 20_000
+"""Limits of a registry.yaml: bytes, values, levels of nesting, and variants. The zoo's own has 12 KB and 830 values."""
 
 TOP_K = re.compile(r"top(\d+)")  # metrics that are shares of images, in percent
 
@@ -301,11 +305,14 @@ class CatalogFile(Record):
 
     @model_validator(mode="after")
     def _lists_names_and_each_weight_once(self) -> CatalogFile:
+        variants = 0
         for group in self.variants:
-            expand_names(group.names)  # a ValueError for what is no name
-        names = [record.name for record in self.weights]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"listed twice: {', '.join(sorted(twice))}")
+            variants += len(expand_names(group.names))  # a ValueError for what is no name
+            if variants > MAX_NAMES:
+                raise ValueError(f"variants stand for more than {MAX_NAMES:,} names; list those that people look for")
+        counts = Counter(record.name for record in self.weights)
+        if twice := sorted(name for name, count in counts.items() if count > 1):
+            raise ValueError(f"listed twice: {', '.join(twice)}")
         return self
 
 
@@ -335,10 +342,31 @@ def expand_names(pattern: str) -> list[str]:
     return names
 
 
+def _check_limits(content: bytes, path: Path) -> None:
+    """Raise `CatalogError` for YAML that would take long to read; aliases multiply what is written."""
+    if len(content) > MAX_BYTES:
+        raise CatalogError(f"{path} has {len(content):,} bytes; valid: at most {MAX_BYTES:,}")
+    entries = depth = 0
+    for event in yaml.parse(content, Loader=_LOADER):
+        entries += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if entries > MAX_ENTRIES or depth > MAX_DEPTH:
+            raise CatalogError(
+                f"{path} has more than {MAX_ENTRIES:,} entries or {MAX_DEPTH} levels; divide or flatten it"
+            )
+        if isinstance(event, yaml.AliasEvent):
+            raise CatalogError(f"{path}: *{shorten(str(event.anchor))} is an alias; write its value out")
+
+
 def read_file(path: Path) -> CatalogFile:
     """Read a registry.yaml; raises `CatalogError`, which names file and field, if it is not YAML of the schema."""
     try:
-        return CatalogFile.model_validate(yaml.load(path.read_bytes(), Loader=_LOADER))
+        content = path.read_bytes()
+        _check_limits(content, path)
+        return CatalogFile.model_validate(yaml.load(content, Loader=_LOADER))
+    except CatalogError:
+        raise
     except ValidationError as error:
         raise CatalogError(f"{path} does not follow the schema: {complaints(error)}") from error
     except Exception as error:  # PyYAML's constructors raise many a built-in one

@@ -11,7 +11,9 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.machinery import ModuleSpec, PathFinder
@@ -135,7 +137,8 @@ class Component:
         """
         if self.state is State.AVAILABLE:
             try:
-                found = self.importer()
+                with redirect_stdout(sys.stderr):  # what it prints must not stand between the lines of `--json`
+                    found = self.importer()
                 self.error = _problem(self.kind, found, self.target)
                 self._loaded = found
             except (Exception, SystemExit) as error:  # a defect of the plugin
@@ -290,8 +293,24 @@ def _clash(claims: Iterable[Component]) -> str:
 @functools.cache
 def default_registry() -> Registry:
     """Return the registry of the installed distributions, read once a process."""
-    points = importlib.metadata.entry_points()
+    try:
+        points = importlib.metadata.entry_points()
+    except Exception as error:  # it reads the files of all distributions, and raises for a malformed one
+        raise ComponentError(_malformed_points() or str(error)) from error
     return Registry(scan(point for group in GROUPS.values() for point in points.select(group=group)))
+
+
+def _malformed_points() -> str:
+    """Name the first distribution whose entry_points.txt cannot be read."""
+    for distribution in importlib.metadata.distributions():
+        try:
+            list(distribution.entry_points)
+        except Exception as error:
+            name, version = _described(distribution)
+            where = f"{shorten(name)} {version} in {distribution.locate_file('')}"
+            reason = shorten(f"{type(error).__name__}: {error}", 200)
+            return f"entry_points.txt of {where} is malformed ({reason}); reinstall or uninstall that distribution"
+    return ""
 
 
 def register(kind: str, name: str) -> Callable[[C], C]:

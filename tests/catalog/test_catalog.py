@@ -29,9 +29,17 @@ BAD: dict[str, str | bytes] = {
     "no-name": START + "  - names: 'BAD NAME'",
     "product": START + f"  - names: '{'{1,2}' * 40}'",
     "latin": b"version: 1 # \xe9\n",
+    "million": START + f"  - [{'1,' * 1_000_000}]",
+    "aliases": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}" + ", *a" * 100_000 + "]",
+    "laughs": "a: &a [1, 1]\n"
+    + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "deep": START + "[" * 100_000,
+    "names": START + "  - names: 'has8_resnet_b{1..1000}_m1_d1_ste_bpd'\n" * 1000,
+    "large": START + "# " + "x" * (9 << 20),
 }
 
 
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_one_line_of_a_catalog_error(tmp_path: Path, name: str) -> None:
     file, text = tmp_path / "registry.yaml", BAD[name]
@@ -69,6 +77,7 @@ def test_other_bytes_under_a_listed_name_are_refused_whole() -> None:
 
 
 CHANGES = [
+    {"providers": {"z" * 9000: "1.0"}},
     {"sha256": "0" * 63},
     {"metrics": {"top1": 101.0}},
     {"metrics": {"top1": float("nan")}},

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from zoo.registry import GROUPS
 MODULES = {
     "raises": ("raise RuntimeError('boom')", "encoder", "broken", "RuntimeError: boom"),
     "exits": ("import sys\nsys.exit('bye')", "neuron", "broken", "SystemExit: bye"),
+    "ends": ("import os\nos._exit(7)", "neuron", "broken", "status 7"),
     "needs": ("import a_library_that_is_missing", "decoder", "broken", "a_library_that_is_missing"),
     "gap": ("", "backbone", "broken", "has no attribute 'Thing'"),
     "newer": (WORKS.replace("version = 1", "version = 2").format(power=1), "encoder", "broken", "api_version 2"),
@@ -75,13 +79,58 @@ def test_the_catalog_is_listed_and_nothing_was_imported(crowd: Path) -> None:
 def test_plugins_shows_every_state_with_its_reason(crowd: Path) -> None:
     done = run_python(["-m", "zoo", "plugins", "--json"], crowd)
     assert done.returncode == 1, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     said = {(kind, name): (state, reason) for name, (_, kind, state, reason) in MODULES.items()}
     said |= {("catalog", name): each for name, each in CATALOGS.items()}
     for (kind, name), (state, reason) in said.items():
         found = [row for row in rows if (row["kind"], row["name"]) == (kind, name)]
         assert {row["state"] for row in found} == {state}, (name, found)
         assert all(reason in (row["error"] or "") for row in found), (name, found)
+
+
+FATAL = {
+    "crashes": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "status -11"),
+    "hangs": ("import time\ntime.sleep(600)", "not done after 15 seconds"),
+}
+
+
+@pytest.mark.slow
+def test_plugins_survives_what_ends_or_blocks_its_process(tmp_path: Path) -> None:
+    for name, (text, _) in FATAL.items():
+        put(tmp_path, f"zoo-{name}", f"[zoo.neurons]\n{name} = zoo_{name}:Thing\n", {f"zoo_{name}.py": text})
+    done = run_python(["-m", "zoo", "plugins", "--json", "--timeout", "15"], tmp_path)
+    assert done.returncode == 1, done.stderr
+    rows = {(row["kind"], row["name"]): row for row in map(json.loads, done.stdout.splitlines())}
+    for name, (_, reason) in FATAL.items():
+        row = rows["neuron", name]
+        assert (row["state"], reason in row["error"]) == ("broken", True), row
+    assert rows["neuron", "plif"]["state"] == rows["converter", "timm"]["state"] == "loaded"
+
+
+@pytest.mark.parametrize("points", ["[console_scripts]\nno equals sign\n", b"[console_scripts]\n\xe9 = a:b\n"])
+def test_a_malformed_entry_points_file_is_named_on_one_line(points: str | bytes, tmp_path: Path) -> None:
+    put(tmp_path, "another", points, {})
+    assert run_python(["-m", "zoo", "--help"], tmp_path).returncode == 0
+    done = run_python(["-m", "zoo", "list"], tmp_path)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert "'another' 1.0" in done.stderr
+
+
+def test_a_distribution_with_a_very_long_name_breaks_nothing(tmp_path: Path) -> None:
+    put(tmp_path, "z" * 200, "[zoo.neurons]\nthing = zoo_thing:Thing\n", {})
+    metadata = next(tmp_path.glob("zz*")) / "METADATA"
+    metadata.write_text(f"Metadata-Version: 2.1\nName: {'z' * 9000}\nVersion: 1.0\n", encoding="utf-8")
+    for command in ("list", "list --components --json", "info ann_resnet_b8_m2_d4"):
+        done = run_python(["-m", "zoo", *command.split()], tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_closed_streams_are_no_traceback(tmp_path: Path) -> None:
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = f"exec {shlex.quote(sys.executable)} -m zoo list {closed}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+        assert bool(done.stdout) == (closed == "2>&-")
 
 
 USE = """

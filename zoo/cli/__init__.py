@@ -6,6 +6,7 @@ What needs torch is imported inside the command that needs it, so that listing a
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from importlib import import_module
@@ -77,6 +78,10 @@ app.add_typer(plugins_app, name="plugins")
 
 def main() -> None:
     """Run the console script; characters that the terminal's encoding lacks are escaped."""
+    if sys.stdout is None:  # closed, as by `zoo list >&-`
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _exit)

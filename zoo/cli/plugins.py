@@ -6,16 +6,16 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 from xml.etree import ElementTree
 
 import typer
 
+from zoo.cli.loading import states_apart
 from zoo.cli.options import Json
 from zoo.cli.output import counted, in_one_line, print_rows, say
-from zoo.errors import ComponentError, MissingExtraError, UnknownComponentError, install_extra, shorten, suggest
+from zoo.errors import MissingExtraError, UnknownComponentError, install_extra, shorten, suggest
 from zoo.registry import NOTEBOOK, OURS, State, default_registry
 
 Row = dict[str, str]
@@ -26,32 +26,36 @@ plugins_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich", 
 
 
 @plugins_app.callback()
-def plugins_command(context: typer.Context, as_json: Json = False) -> None:
+def plugins_command(
+    context: typer.Context,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="End a plugin whose import takes longer.")
+    ] = 60,
+    as_json: Json = False,
+) -> None:
     """Show the provider of every component and its state; check and write plugins.
 
-    Alone it imports every component. States: loaded, broken (its import fails,
-    or it is not such a component of this API version), conflict (several
-    distributions claim its name). Exit status 1 if a component cannot be used.
+    Alone it imports every component, in another process. States: loaded, broken
+    (its import fails, crashes or hangs, or it is not such a component of this
+    API version), conflict (several distributions claim its name). Exit status 1
+    if a component cannot be used.
     """
     if context.invoked_subcommand is not None:
         return
-    from zoo.catalog import default_catalog
-
-    registry = default_registry()
-    default_catalog()  # marks malformed catalogs of plugins
-    for component in registry.components():
-        with suppress(ComponentError):  # kept in its state and error
-            component.load()
-    checked = [(c, *registry.status(c)) for c in registry.components()]
-    rows = [
-        {"kind": c.kind, "name": c.name, "distribution": c.distribution, "version": c.version, "state": str(state)}
-        | ({"target": c.target, "error": reason} if as_json else {})
-        for c, state, reason in checked
-    ]
+    components = default_registry().components()
+    checked = list(zip(components, states_apart(timeout), strict=True))
+    rows = []
+    for component, (state, reason) in checked:
+        row = {key: getattr(component, key) for key in ("kind", "name", "distribution", "version")}
+        row["state"] = str(state)
+        if as_json:
+            row |= {"target": component.target, "error": reason}
+        rows.append(row)
     print_rows(rows, as_json)
-    unusable = [(c, reason or "") for c, state, reason in checked if state is not State.LOADED]
-    for component, reason in () if as_json else unusable:
-        say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason), sep="\n")
+    unusable = [(component, reason) for component, (state, reason) in checked if state is not State.LOADED]
+    if not as_json:
+        for component, reason in unusable:
+            say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason or ""), sep="\n")
     if unusable:
         raise typer.Exit(1)
 
