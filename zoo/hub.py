@@ -115,7 +115,7 @@ class Hub:
 
     def _download(self, repository: HubRepository, filename: str, limit: int, sha256: str | None) -> bytes:
         from huggingface_hub.file_download import hf_hub_url, http_get
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented, not in __all__
 
         place = f"{repository}/{filename}"
         entry = files_of(self.index(repository)).get(filename)

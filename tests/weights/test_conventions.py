@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def test_a_network_goes_to_the_hub_and_back(hub: LoopbackHub, token: str) -> Non
 def test_a_pull_request_leaves_main_as_it_is(hub: LoopbackHub, token: str) -> None:
     before = hub.put("alice/mine", {"notes.txt": b"reviewed"})
     model = made()
-    stated = {"license": "MIT", "labels": ["a", "b", "c"], "image_size": 8, "token": token}
+    stated: dict[str, Any] = {"license": "MIT", "labels": ["a", "b", "c"], "image_size": 8, "token": token}
     reference = model.push_to_hub("alice/mine", commit_message="Better", create_pr=True, **stated)
     assert hub.repositories["alice/mine"].at("main").oid == before
     assert hub.repositories["alice/mine"].refs["refs/pr/1"].title == "Better"
