@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts as contracts
     from zoo import errors as errors
-    from zoo.catalog import list_models as list_models
     from zoo.factory import create_model as create_model
     from zoo.inference.predict import predict as predict
     from zoo.inference.predict import transform as transform
     from zoo.kernels.memory import keep_freed_memory as keep_freed_memory
+    from zoo.listing import list_models as list_models
     from zoo.names import Spec as Spec
     from zoo.profiling import profile as profile
     from zoo.profiling.model_info import model_info as model_info
@@ -34,7 +34,7 @@ _HOMES = {
     "errors": "zoo.errors",
     "keep_freed_memory": "zoo.kernels.memory",
     "list_components": "zoo.registry",
-    "list_models": "zoo.catalog",
+    "list_models": "zoo.listing",
     "model_info": "zoo.profiling.model_info",
     "parse_name": "zoo.registry",
     "predict": "zoo.inference.predict",

@@ -1,15 +1,12 @@
-"""registry.yaml of all installed distributions (group `zoo.catalogs`): its schema, and queries. Loads no torch."""
+"""registry.yaml of all installed distributions (group `zoo.catalogs`): its schema, and the weights. Loads no torch."""
 
 from __future__ import annotations
 
-import csv
 import functools
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from fnmatch import fnmatchcase
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
@@ -32,8 +29,6 @@ from zoo.errors import (
     CatalogError,
     ComponentError,
     ModelNameError,
-    OptionError,
-    ZooError,
     ZooWarning,
     check_count,
     missing_weight,
@@ -41,7 +36,7 @@ from zoo.errors import (
     suggest,
 )
 from zoo.names import TAG, HubRepository, Source, Spec, check_characters, parse_source, plain_name
-from zoo.registry import CATALOG_FILE, OURS, Component, Registry, default_registry, parse_name
+from zoo.registry import CATALOG_FILE, OURS, default_registry
 
 # Schema ---------------------------------------------------------------------------------------------------------------
 
@@ -465,120 +460,3 @@ def default_catalog() -> Catalog:
             component.error = component.error or str(error)
             warnings.warn(f"the catalog of {component.origin} is left out: {component.error}", ZooWarning, stacklevel=2)
     return catalog
-
-
-@functools.cache
-def variant_figures() -> dict[str, Figures]:
-    """Read figures of variants, 10 classes at 32 pixels a side, as `python -m tools.variant_figures` counts them."""
-    with (Path(__file__).parent / "variants.csv").open(encoding="utf-8") as file:
-        return {
-            name: Figures(image_size=32, **{key: int(value) for key, value in row.items()})
-            for row in csv.DictReader(file)
-            if (name := row.pop("name"))
-        }
-
-
-# Queries --------------------------------------------------------------------------------------------------------------
-
-SORTED_BY = ("name", "params", "macs_per_timestep", "macs", "timesteps", "top1")
-
-
-def figures_of(name: str, catalog: Catalog) -> dict[str, Any]:
-    """Return what models are sorted by, of a weight or a variant, whose top-1 is its best weight's; None if unknown."""
-    variant, _, tag = plain_name(name).partition(".")
-    records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
-    figures = records[0].figures if tag else variant_figures().get(variant)
-    top1 = max((record.metrics["top1"] for record in records if "top1" in record.metrics), default=None)
-    return {figure: getattr(figures, figure, None) for figure in SORTED_BY} | {"name": name, "top1": top1}
-
-
-def list_models(
-    filter: str = "*",
-    *,
-    family: str | None = None,
-    backbone: str | None = None,
-    encoder: str | None = None,
-    decoder: str | None = None,
-    neuron: str | None = None,
-    pretrained: bool = False,
-    max_params: float | None = None,
-    max_macs: float | None = None,
-    min_top1: float | None = None,
-    sort: str | None = None,
-    registry: Registry | None = None,
-    catalog: Catalog | None = None,
-) -> list[str]:
-    """List the catalog's variants in its order; with `pretrained`, `variant.tag` of every weight.
-
-    Example:
-        >>> import zoo
-        >>> zoo.list_models("*_resnet_b8_*", pretrained=True, sort="top1")
-        ['has8_resnet_b8_m2_d4_ste_bpd.cifar10', 'ann_resnet_b8_m2_d4.cifar10']
-
-    Args:
-        filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
-        family: a family's name; likewise backbone, encoder, decoder, neuron.
-        pretrained: only weights.
-        max_params: most parameters; with `pretrained` those of the weight, else with 10 classes.
-        max_macs: most multiply-accumulates, all timesteps; with `pretrained` those of the weight, else at 32 pixels.
-        min_top1: least top-1 accuracy in percent; of a variant that of its best weight.
-        sort: by `params`, `macs`, `macs_per_timestep` or `timesteps`, the lowest first; by `top1`, the highest first;
-            or by `name`. A model without the figure comes last.
-        registry: components that names are made of; the installed ones by default.
-        catalog: listed weights; those of all installed distributions by default.
-
-    Raises:
-        UnknownComponentError: no installed distribution offers that component.
-        OptionError: no such filter or order.
-    """
-    if not isinstance(filter, str):
-        raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
-    if sort is not None and sort not in SORTED_BY:
-        raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), SORTED_BY)}")
-    registry, catalog = registry or default_registry(), catalog or default_catalog()
-    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
-    chosen = {kind: name for kind, name in parts.items() if name is not None}
-    for kind, name in chosen.items():
-        registry.find(kind, name)  # raises the error that names the valid ones
-    names = [variant for variant in catalog.names if not chosen or _matches(variant, chosen, registry)]
-    if pretrained:
-        records = [(variant, record.name) for variant in names for record in catalog.weights.get(variant, [])]
-        names = [name for variant, name in records if fnmatchcase(name, filter) or fnmatchcase(variant, filter)]
-    else:
-        names = [variant for variant in names if fnmatchcase(variant, filter)]
-    figures = {name: figures_of(name, catalog) for name in names}
-    for figure, least, most in (("params", None, max_params), ("macs", None, max_macs), ("top1", min_top1, None)):
-        if least is not None or most is not None:  # an unknown figure is out of any bounds
-            known = [(name, figures[name][figure]) for name in names if figures[name][figure] is not None]
-            names = [name for name, value in known if (value <= most if least is None else value >= least)]
-    if sort is None:
-        return names
-    unknown = [name for name in names if figures[name][sort] is None]
-    ordered = (name for name in names if figures[name][sort] is not None)
-    return sorted(ordered, key=lambda name: figures[name][sort], reverse=sort == "top1") + unknown
-
-
-def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
-    """Return True if a name has the chosen components; a missing or broken plugin hides its own models alone."""
-    try:
-        spec = parse_name(name, registry)
-    except ZooError:
-        return False
-    fields = {"family": spec.family} | dict(spec.fields)
-    return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
-
-
-def unlisted_families() -> list[Component]:
-    """List the families of which no catalog lists a model."""
-    listed = {name.partition("_")[0] for name in default_catalog().names}
-    return [each for each in default_registry().components("family") if not (each.error or each.name in listed)]
-
-
-def names_of_families(pattern: str) -> list[str]:
-    """List names that match a pattern, of families that no catalog lists; only one named in the pattern is imported."""
-    names: list[str] = []
-    for component in unlisted_families():
-        if pattern.startswith(f"{component.name}_"):
-            with suppress(ComponentError):  # `zoo plugins` shows the reason
-                names += [f"{component.name}_{remainder}" for remainder in component.load()().names()]
-    return [name for name in names if fnmatchcase(name, pattern)]

@@ -128,6 +128,18 @@ def test_listing_by_figures() -> None:
     assert min(tops) >= 70
 
 
+def test_listing_by_energy() -> None:
+    names = zoo.list_models(pretrained=True, sort="energy")
+    catalog = default_catalog()
+    records = {record.name: record for records in catalog.weights.values() for record in records}
+    energies = [record.activity.energy_uj for name in names if (record := records[name]).activity]
+    assert energies == sorted(energies)
+    assert len(energies) >= 4
+    below = zoo.list_models(pretrained=True, max_energy=energies[1])
+    assert set(below) == set(names[:2])
+    assert "has8_resnet_b8_m2_d4_ste_bpd" in zoo.list_models(max_energy=30)  # its weight's
+
+
 def test_the_paper_is_listed_whole() -> None:
     listed = set(zoo.list_models())
     for size in ("vgg_b16", "resnet_b32"):

@@ -72,7 +72,7 @@ def test_a_terminal_gets_a_table_of_its_width_by_accuracy() -> None:
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     names = zoo.list_models(pretrained=True, sort="top1")
     assert [line.split()[0] for line in text.splitlines() if line.startswith(tuple(names))] == names
-    assert re.search(rf"^{re.escape(HYBRID)}  +380k +6.57M +29.5M +8 +73.80", text, re.M)
+    assert re.search(rf"^{re.escape(HYBRID)}  +380k +6.57M +29.5M +25 +73.80", text, re.M)
 
 
 def test_an_empty_list_says_so_on_stderr() -> None:

@@ -11,7 +11,7 @@ import pytest
 import zoo
 from tests.cli.commands import LABELS, objects, run
 from tools.variant_figures import COLUMNS, count_variant
-from zoo.catalog import variant_figures
+from zoo.listing import variant_figures
 
 PAIR = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
 

@@ -33,13 +33,14 @@ def list_command(
     sort: Annotated[
         str | None,
         _option(
-            "Sort by name, params, macs_per_timestep, macs, timesteps (the lowest first) or top1 (the highest first).  "
-            "(default: top1 in a terminal, else as the catalog lists them)",
+            "Sort by name, params, macs_per_timestep, macs, timesteps, energy (the lowest first) or top1 (the highest "
+            "first).  (default: top1 in a terminal, else as the catalog lists them)",
             "FIGURE",
         ),
     ] = None,
     max_params: Annotated[float | None, _option("With at most N parameters, such as 2.5e6.", "N")] = None,
     max_macs: Annotated[float | None, _option("With at most N MACs an image, all timesteps.", "N")] = None,
+    max_energy: Annotated[float | None, _option("With at most N microjoules an image at 45 nm, measured.", "N")] = None,
     min_top1: Annotated[float | None, _option("With a top-1 accuracy of at least PERCENT.", "PERCENT")] = None,
     components: Annotated[
         bool, typer.Option("--components", help="List the parts of names instead, and who provides them.")
@@ -59,34 +60,26 @@ def list_command(
     if components:
         _list_components(pattern, as_json)
         return
-    from zoo.catalog import list_models, names_of_families, unlisted_families
+    from zoo.listing import list_models, names_of_families
 
-    chosen: dict[str, Any] = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder}
-    chosen |= {"neuron": neuron, "max_params": max_params, "max_macs": max_macs, "min_top1": min_top1}
-    table = in_terminal() and not as_json
-    names = list_models(pattern, pretrained=pretrained, sort=sort or ("top1" if table else None), **chosen)
-    restricted = pretrained or any(value is not None for value in chosen.values())
-    if not restricted:
+    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    bounds = {"max_params": max_params, "max_macs": max_macs, "max_energy": max_energy, "min_top1": min_top1}
+    chosen: dict[str, Any] = {key: value for key, value in (parts | bounds).items() if value is not None}
+    is_table = in_terminal() and not as_json
+    order = sort or ("top1" if is_table else None)
+    names = list_models(pattern, pretrained=pretrained, sort=order, **chosen)
+    if not (pretrained or chosen):
         names += names_of_families(pattern)
-    whole = pattern.strip("*") == "" and not restricted
-    further = [
-        {
-            "pattern": f"{each.name}_*",
-            "kind": each.kind,
-            "component": each.name,
-            "distribution": each.distribution,
-            "about": each.summary,
-        }
-        for each in (unlisted_families() if whole or not names else ())
-    ]
-    lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in further]
+    is_whole = pattern.strip("*") == "" and not (pretrained or chosen)
+    families = _families() if is_whole or not names else []
+    lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in families]
     if not names:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
         say(*lines, sep="\n", file=sys.stderr)
     elif as_json:
-        print_rows([*map(_as_object, names), *further], as_json)
-    elif table:
-        print_rows([*map(_in_short, names)], as_json)
+        print_rows([*map(_as_object, names), *families], as_json)
+    elif is_table:
+        print_rows([_in_short(name) for name in names], as_json)
         more = "Any other valid name can be built too, of the parts in `zoo list --components`."
         size = "`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels."
         say("", more, size, *lines, sep="\n")
@@ -94,8 +87,25 @@ def list_command(
         say(*names, sep="\n")
 
 
+def _families() -> list[dict[str, Any]]:
+    """Return a row for every family of which no catalog lists a model."""
+    from zoo.listing import unlisted_families
+
+    return [
+        {
+            "pattern": f"{family.name}_*",
+            "kind": family.kind,
+            "component": family.name,
+            "distribution": family.distribution,
+            "about": family.summary,
+        }
+        for family in unlisted_families()
+    ]
+
+
 def _as_object(name: str) -> dict[str, Any]:
-    from zoo.catalog import default_catalog, figures_of
+    from zoo.catalog import default_catalog
+    from zoo.listing import figures_of
 
     catalog, (variant, _, tag) = default_catalog(), name.partition(".")
     records = (record for record in catalog.weights.get(variant, ()) if tag in ("", record.tag))
@@ -105,7 +115,8 @@ def _as_object(name: str) -> dict[str, Any]:
 
 def _in_short(name: str) -> dict[str, str]:
     """Make a row that fits 80 columns."""
-    from zoo.catalog import default_catalog, figures_of
+    from zoo.catalog import default_catalog
+    from zoo.listing import figures_of
 
     figures = figures_of(name, default_catalog())
     return {
@@ -113,7 +124,7 @@ def _in_short(name: str) -> dict[str, str]:
         "params": in_units(figures["params"]),
         "MACs\nper T": in_units(figures["macs_per_timestep"]),
         "MACs": in_units(figures["macs"]),
-        "T": str(figures["timesteps"] or ""),
+        "µJ": "" if figures["energy_uj"] is None else f"{figures['energy_uj']:,.0f}",
         "top-1": "" if figures["top1"] is None else f"{figures['top1']:.2f}",
     }
 

@@ -13,13 +13,14 @@ from typing import Any, final
 import yaml
 
 import zoo
-from zoo.catalog import Catalog, WeightRecord, variant_figures
+from zoo.catalog import Catalog, WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import open_model
 from zoo.inference.show import record as record_rates
+from zoo.listing import variant_figures
 from zoo.names import PackageFile, Spec, plain_name
 from zoo.publishing.publish import control_of
 

@@ -1,0 +1,179 @@
+"""Queries over the catalog: which models there are, filtered and sorted by their figures. Loads no torch."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from zoo.catalog import Catalog, Figures, WeightRecord, default_catalog
+from zoo.errors import ComponentError, OptionError, ZooError, suggest
+from zoo.names import plain_name
+from zoo.registry import Component, Registry, default_registry, parse_name
+
+SORTED_BY = {
+    "name": "name",
+    "params": "params",
+    "macs_per_timestep": "macs_per_timestep",
+    "macs": "macs",
+    "timesteps": "timesteps",
+    "energy": "energy_uj",
+    "top1": "top1",
+}
+"""Order → the figure of `figures_of`."""
+
+
+@functools.cache
+def variant_figures() -> dict[str, Figures]:
+    """Read figures of variants, 10 classes at 32 pixels a side, as `python -m tools.variant_figures` counts them."""
+    figures = {}
+    with (Path(__file__).parent / "variants.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            name = row.pop("name")
+            figures[name] = Figures(image_size=32, **{key: int(value) for key, value in row.items()})
+    return figures
+
+
+def figures_of(name: str, catalog: Catalog) -> dict[str, Any]:
+    """Return the figures of a weight or a variant; None for one that is unknown.
+
+    Top-1 and energy of a variant are those of its most accurate weight, its other figures are for 10 classes at 32
+    pixels a side.
+    """
+    variant, _, tag = plain_name(name).partition(".")
+    records = [record for record in catalog.weights.get(variant, []) if tag in ("", record.tag)]
+    best = max(records, key=_top1_of, default=None)
+    figures = best.figures if best and tag else variant_figures().get(variant)
+    counted = {key: getattr(figures, key, None) for key in ("params", "macs_per_timestep", "macs", "timesteps")}
+    return {
+        "name": name,
+        **counted,
+        "energy_uj": best.activity.energy_uj if best and best.activity else None,
+        "top1": best.metrics.get("top1") if best else None,
+    }
+
+
+def _top1_of(record: WeightRecord) -> float:
+    return record.metrics.get("top1", -1.0)
+
+
+def list_models(
+    filter: str = "*",
+    *,
+    family: str | None = None,
+    backbone: str | None = None,
+    encoder: str | None = None,
+    decoder: str | None = None,
+    neuron: str | None = None,
+    pretrained: bool = False,
+    max_params: float | None = None,
+    max_macs: float | None = None,
+    max_energy: float | None = None,
+    min_top1: float | None = None,
+    sort: str | None = None,
+    registry: Registry | None = None,
+    catalog: Catalog | None = None,
+) -> list[str]:
+    """List the catalog's variants in its order; with `pretrained`, `variant.tag` of every weight.
+
+    Example:
+        >>> import zoo
+        >>> zoo.list_models("*_resnet_b8_*", pretrained=True, sort="top1")
+        ['has8_resnet_b8_m2_d4_ste_bpd.cifar10', 'ann_resnet_b8_m2_d4.cifar10']
+
+    Args:
+        filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
+        family: a family's name; likewise backbone, encoder, decoder, neuron.
+        pretrained: only weights.
+        max_params: most parameters; with `pretrained` those of the weight, else with 10 classes.
+        max_macs: most multiply-accumulates, all timesteps; with `pretrained` those of the weight, else at 32 pixels.
+        max_energy: most microjoules an image at 45 nm, measured; of a variant those of its best weight.
+        min_top1: least top-1 accuracy in percent; of a variant that of its best weight.
+        sort: by `params`, `macs`, `macs_per_timestep`, `timesteps` or `energy`, the lowest first; by `top1`, the
+            highest first; or by `name`. A model without the figure comes last.
+        registry: components that names are made of; the installed ones by default.
+        catalog: listed weights; those of all installed distributions by default.
+
+    Raises:
+        UnknownComponentError: no installed distribution offers that component.
+        OptionError: no such filter or order.
+    """
+    if not isinstance(filter, str):
+        raise OptionError(f"filter must be a shell pattern such as 'has8_*', not {filter!r}")
+    if sort is not None and sort not in SORTED_BY:
+        raise OptionError(f"sort={sort!r} is not an order{suggest(str(sort), SORTED_BY)}")
+    registry, catalog = registry or default_registry(), catalog or default_catalog()
+    parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
+    chosen = {kind: name for kind, name in parts.items() if name is not None}
+    variants = _variants_with(chosen, registry, catalog)
+    names = _weights_like(filter, variants, catalog) if pretrained else _names_like(filter, variants)
+    figures = {name: figures_of(name, catalog) for name in names}
+    most = {"params": max_params, "macs": max_macs, "energy_uj": max_energy}
+    names = [name for name in names if _within(figures[name], most, min_top1)]
+    return names if sort is None else _sorted(names, figures, sort)
+
+
+def _variants_with(chosen: Mapping[str, str], registry: Registry, catalog: Catalog) -> list[str]:
+    """List the variants with these components, by their kind; raises `UnknownComponentError`."""
+    for kind, name in chosen.items():
+        registry.find(kind, name)  # raises the error that names the valid ones
+    if not chosen:
+        return catalog.names
+    return [variant for variant in catalog.names if _matches(variant, chosen, registry)]
+
+
+def _names_like(pattern: str, variants: list[str]) -> list[str]:
+    return [variant for variant in variants if fnmatchcase(variant, pattern)]
+
+
+def _weights_like(pattern: str, variants: list[str], catalog: Catalog) -> list[str]:
+    """List the weights of these variants that match with or without their tag."""
+    weights = [(variant, record.name) for variant in variants for record in catalog.weights.get(variant, [])]
+    return [name for variant, name in weights if fnmatchcase(name, pattern) or fnmatchcase(variant, pattern)]
+
+
+def _within(figures: Mapping[str, Any], most: Mapping[str, float | None], min_top1: float | None) -> bool:
+    """Return whether figures keep these bounds; an unknown figure keeps none."""
+    for key, bound in most.items():
+        if bound is not None and (figures[key] is None or figures[key] > bound):
+            return False
+    return min_top1 is None or (figures["top1"] is not None and figures["top1"] >= min_top1)
+
+
+def _sorted(names: list[str], figures: Mapping[str, Mapping[str, Any]], order: str) -> list[str]:
+    """Sort names by a figure; those without it come last."""
+    key = SORTED_BY[order]
+    known = [name for name in names if figures[name][key] is not None]
+    unknown = [name for name in names if figures[name][key] is None]
+    known.sort(key=lambda name: figures[name][key], reverse=order == "top1")
+    return known + unknown
+
+
+def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
+    """Return True if a name has the chosen components; a missing or broken plugin hides its own models alone."""
+    try:
+        spec = parse_name(name, registry)
+    except ZooError:
+        return False
+    fields = {"family": spec.family} | dict(spec.fields)
+    return all(fields.get(kind) == wanted.rpartition(":")[2] for kind, wanted in chosen.items())
+
+
+def unlisted_families() -> list[Component]:
+    """List the families of which no catalog lists a model."""
+    listed = {name.partition("_")[0] for name in default_catalog().names}
+    return [each for each in default_registry().components("family") if not (each.error or each.name in listed)]
+
+
+def names_of_families(pattern: str) -> list[str]:
+    """List names that match a pattern, of families that no catalog lists; only one named in the pattern is imported."""
+    names: list[str] = []
+    for component in unlisted_families():
+        if pattern.startswith(f"{component.name}_"):
+            with suppress(ComponentError):  # `zoo plugins` shows the reason
+                names += [f"{component.name}_{remainder}" for remainder in component.load()().names()]
+    return [name for name in names if fnmatchcase(name, pattern)]
