@@ -55,6 +55,39 @@ def test_gradients_are_the_quantised_controls() -> None:
         torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize("size", BACKBONES)
+@pytest.mark.parametrize("fused", [False, True])
+def test_waiting_neurons_become_activations_that_give_the_same_answers(size: str, fused: bool) -> None:
+    _, spiking = pair(size, 4)
+    spiking = spiking.double()
+    x = torch.rand(3, 3, 32, 32, dtype=torch.float64)
+    with torch.no_grad():
+        expected, keys = spiking(x), list(spiking.state_dict())
+        answering = spiking.fuse() if fused else spiking.drop_timesteps()
+        torch.testing.assert_close(answering(x), expected, atol=1e-9, rtol=1e-9)
+    assert answering is spiking
+    assert (answering.timesteps, answering.spiking_module_names) == (1, ())
+    assert fused or list(answering.state_dict()) == keys
+
+
+@pytest.mark.parametrize("neuron", [{}, {"v_reset": None}, WAITING | {"v_init": 0.0}, WAITING | {"v_threshold": 2.0}])
+def test_other_neurons_keep_their_timesteps(neuron: dict[str, object]) -> None:
+    name = "sew_resnetsmall_b4_m2_d2_direct"
+    network = zoo.create_model(name, pretrained=False, num_classes=5, neuron_options=neuron).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = network(x)
+        assert torch.equal(network.drop_timesteps()(x), expected)
+    assert network.timesteps == 4
+
+
+def test_waiting_neurons_stay_before_a_layer_that_passes_no_mean_on() -> None:
+    _, network = pair("resnetsmall_b4_m2_d2", 4)
+    network.set_submodule("stages.1.0", torch.nn.Sequential(network.get_submodule("stages.1.0"), torch.nn.Tanh()))
+    assert network.eval().drop_timesteps().timesteps == 4
+    assert network.spiking_module_names
+
+
 def test_encoders_other_than_direct_run_every_layer_over_time() -> None:
     network = zoo.create_model("sew_resnetsmall_b4_m1_d1_phase_lif", pretrained=False, num_classes=3)
     assert network.timesteps == 10
@@ -96,6 +129,16 @@ def test_quantised_values_are_levels_nearest_to_the_clipped_current(levels: int)
     y = quantise(x, scale, levels)
     torch.testing.assert_close(y * levels / scale, (y * levels / scale).round())
     assert float((y - x.clamp(0, 1.5)).abs().max()) <= 0.75 / levels + 1e-6
+
+
+@pytest.mark.parametrize("shape", [(300, 16, 20, 20), (1, 3, 5, 5), (7, 11), (4,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_levels_are_the_same_bit_for_bit_without_gradients(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x, scale = (2 * torch.randn(shape)).to(dtype), torch.tensor(1.3, requires_grad=True)
+    with torch.no_grad():
+        without = quantise(x, scale, 12)
+    assert torch.equal(quantise(x, scale, 12), without)
+    assert not torch.equal(without, x)
 
 
 def test_scale_has_the_gradient_of_a_learned_step() -> None:

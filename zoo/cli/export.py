@@ -72,7 +72,7 @@ def export_command(
         nir.print_exported(blocks, weight is not None, as_json)
         return
     images = None if batch == ANY_BATCH else int(batch or 1)
-    exported, quantised = _write_onnx(model, weight, out, size, images, data, force)
+    exported, quantised = _write_onnx(model.drop_timesteps(), weight, out, size, images, data, force)
     if as_json:
         facts = asdict(exported)
         if quantised is not None:

@@ -54,7 +54,7 @@ def predict_command(
         model = images.pop(0)
     opened = open_model(model_reference(model or DEFAULT_MODEL), required=True)
     files = find_images(images) if images else sample_photographs()
-    network = opened.build(pretrained=True, device=usable_device(device))
+    network = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
     answers = iterate_answers(network, files, top, batch_size)
     if not as_json:
         say(opened.weight_name)

@@ -128,12 +128,21 @@ class ImageClassifier(nn.Module, ABC):
         """
         self.grad_checkpointing = enable
 
+    def drop_timesteps(self) -> Self:
+        """Replace neurons that wait for all T currents by their quantised activations, in place; return the network.
+
+        In eval mode it gives the same logits for a T-th of the work, and has no spikes to look at any more. Networks
+        without such neurons stay as they are. `zoo predict`, `zoo eval` and `zoo export` do it.
+        """
+        return self
+
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
         """Fold batch norms into the convolutions before them, in place, for faster inference; returns the network.
 
         Outputs of a hybrid differ by more than rounding, since a rounded value may flip a bit plane: by up to 1.04 of a
         logit for `has8_resnet_b8_m2_d4_ste_bpd.cifar10`, 25 answers of 8,000. `state_dict` has other keys then, so
         load weights first. Weights of convolutions lie channels_last: store `value.contiguous()` in safetensors.
+        Neurons that wait become quantised activations: see `drop_timesteps`.
         Without gradients, spikes take the memory of a folded convolution's output: a hook that keeps it must copy it.
 
         In float32 on the CPU, a convolution also keeps its weight in oneDNN's own order, for calls without gradients.

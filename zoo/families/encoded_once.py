@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import final
+from typing import Self, final
 
+import torch
 from torch import Tensor, nn
 
 from zoo.backbones import layers
@@ -16,7 +17,7 @@ from zoo.decoders.averages import rate_decode
 from zoo.families.headed import StagedClassifier
 from zoo.families.over_time import NetworkOverTime
 from zoo.families.paired import Pairing
-from zoo.families.thresholds import SpikingActivation, replace_activations
+from zoo.families.thresholds import SpikingActivation, quantise_waiting, replace_activations
 from zoo.names import Spec
 
 
@@ -58,10 +59,20 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
             yield x
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
-        return rate_decode(carried.unflatten(0, (self.timesteps, -1)))
+        return carried if self.timesteps == 1 else rate_decode(carried.unflatten(0, (self.timesteps, -1)))
+
+    def drop_timesteps(self) -> Self:
+        if self._encoding is not None and quantise_waiting(self.stages):
+            self._timesteps = 1
+        return self
+
+    def fuse(self, dtype: torch.dtype | None = None) -> Self:
+        return super().fuse(dtype).drop_timesteps()
 
     @property
     def spiking_module_names(self) -> tuple[str, ...]:
+        if not any(isinstance(module, SpikingActivation) for module in self.modules()):
+            return ()
         first, *others = super().spiking_module_names
         if self._encoding is None:
             return (first, *others)

@@ -243,7 +243,7 @@ def measure_weight(
     opened = open_model(name, required=True, **places)
     images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_hand(data), split, options)
     images = limit_images(images, options.limit)
-    model = opened.build(pretrained=True, device=usable_device(device))
+    model = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
     evaluation = evaluate(model, images, batch_size=batch_size)
     notes += images.damage_notes("evaluated")
     without = [score["name"] for score in evaluation.scores() if not score["images"]]

@@ -150,7 +150,7 @@ def predict(
 def _network(model: object, device: str | None) -> ImageClassifier:
     if isinstance(model, str):
         place = "cpu" if device is None else usable_device(device)
-        return open_model(model, required=True).build(pretrained=True, device=place)
+        return open_model(model, required=True).build(pretrained=True, device=place).drop_timesteps()
     network = unwrapped(model, "predict")
     return network if device is None else network.to(usable_device(device))
 

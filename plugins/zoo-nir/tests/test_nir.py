@@ -252,6 +252,10 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
             export_nir(model, out, **({"image_size": SIDE} | sizes))
     with pytest.raises(InputError, match="has no spiking blocks, and NIR holds nothing else; --format onnx"):
         export_nir(zoo.create_model("ann_vgg_b1_m1_d1"), tmp_path / "nir", image_size=SIDE)
+    waiting = {"v_reset": None, "v_init": 0.5, "waits": True}
+    network = zoo.create_model("sew_vgg_b1_m1_d1_direct", num_classes=2, neuron_options=waiting)
+    with pytest.raises(InputError, match="wait"):
+        export_nir(network, tmp_path / "nir", image_size=SIDE)
     with pytest.raises(InputError, match="meta device"):
         export_nir(zoo.create_model("snn_vgg_b1_m1_d1_ste_bpd", device="meta"), tmp_path / "nir", image_size=SIDE)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -203,6 +203,8 @@ def _run_blocks(model: ImageClassifier, image_size: int) -> dict[str, _Call]:
         )
     images = example_images(model, image_size, EXAMPLES)
     network = copy.deepcopy(model).to("cpu", torch.float32).eval().fuse()
+    if not network.spiking_module_names:
+        raise InputError(f"{model.spec} has neurons that wait for all currents, which NIR has no word for; use ONNX")
     recorder = _Recorder(network, tuple(f"{name}." for name in network.spiking_module_names))
     with torch.no_grad():
         network(images.to("cpu", torch.float32))
