@@ -91,7 +91,9 @@ def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: 
             damaged = ", ".join([*data.damaged.values()][-3:])
             raise InputError(f"only {len(labels)} images of a batch are sound ({damaged}); remove the damaged ones")
         drawn = torch.Generator().manual_seed(derive_seed(_AUGMENTATION, plan.seed, epoch, *job))
-        pixels = augment(pixels, recipe.flip, recipe.max_shift, drawn)
+        if recipe.alternate_flips:
+            pixels = mirror_alternately(pixels, epoch)
+        pixels = augment(pixels, recipe.flip and not recipe.alternate_flips, recipe.max_shift, drawn, recipe.reflect)
         return MicroBatch(pixels, labels, derive_seed(_MODEL, plan.seed, epoch, *job))
 
     batches = map_ahead(read, product(range(plan.steps), own), 2 * len(own))
@@ -99,10 +101,20 @@ def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: 
         yield list(islice(batches, len(own)))
 
 
-def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator) -> Tensor:
-    """Mirror each image of (N, C, H, W) with probability ½ and move it by up to `max_shift` pixels, filling with black.
+def mirror_alternately(x: Tensor, epoch: int) -> Tensor:
+    """Mirror each image of (N, C, H, W) in every other epoch; the sum of its levels, even or odd, says in which.
 
-    transforms.v2 would change all images of a batch alike, and draw from the generator that threads share.
+    In two epochs an image is seen from both sides once, which chance does for half of them (arXiv:2404.00498).
+    """
+    mirrored = x.sum((1, 2, 3)) % 2 == epoch % 2
+    return torch.where(mirrored.reshape(-1, 1, 1, 1), x.flip(3), x)
+
+
+def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator, reflect: bool = False) -> Tensor:
+    """Mirror each image of (N, C, H, W) with probability ½, and move it by up to `max_shift` pixels.
+
+    What comes in at the edge is black, or the image's own reflection. transforms.v2 would change all images of a batch
+    alike, and draw from the generator that threads share.
     """
     n, channels, height, width = x.shape
     if flip:
@@ -110,8 +122,17 @@ def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator) -
         x = torch.where(mirrored.reshape(-1, 1, 1, 1), x.flip(3), x)
     if not max_shift:
         return x
-    padded = functional.pad(x, (max_shift,) * 4)
     shifts = torch.randint(0, 2 * max_shift + 1, (2, n, 1), generator=generator)
-    rows = (shifts[0] + torch.arange(height)).reshape(n, 1, height, 1)
-    columns = (shifts[1] + torch.arange(width)).reshape(n, 1, 1, width)
-    return padded[torch.arange(n).reshape(n, 1, 1, 1), torch.arange(channels).reshape(1, -1, 1, 1), rows, columns]
+    rows, columns = shifts[0] + torch.arange(height), shifts[1] + torch.arange(width)
+    if reflect:
+        rows, columns = _reflected(rows - max_shift, height), _reflected(columns - max_shift, width)
+    else:
+        x = functional.pad(x, (max_shift,) * 4)
+    images, planes = torch.arange(n).reshape(n, 1, 1, 1), torch.arange(channels).reshape(1, -1, 1, 1)
+    return x[images, planes, rows.reshape(n, 1, height, 1), columns.reshape(n, 1, 1, width)]
+
+
+def _reflected(places: Tensor, side: int) -> Tensor:
+    """Fold places outside 0 … side − 1 back in; the edge itself is not repeated."""
+    last = max(side - 1, 1)
+    return last - (places.abs() % (2 * last) - last).abs()

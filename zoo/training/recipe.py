@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 
 from zoo.catalog import complaints
 from zoo.errors import CatalogError, missing_extra, shorten, suggest
+from zoo.profiling.prices import NORMS
 
 try:
     from timm.data.mixup import Mixup
@@ -39,11 +40,12 @@ class Recipe(BaseModel):
     learning_rate: float = Field(gt=0, description="the highest")
     weight_decay: float = Field(ge=0)
     decay_all: bool = Field(default=False, description="weight decay on biases and batch norms too")
+    bias_rate: float = Field(default=1.0, gt=0, description="factor on the learning rate of batch norms' biases")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
     warmup_epochs: float = Field(ge=0, description="of linear rise; at most a fifth of the epochs")
     warmup_start: float = Field(default=0.01, gt=0, le=1, description="share of the learning rate that it starts from")
     warmup_first: bool = Field(default=False, description="the schedule begins after the warm-up, not beneath it")
-    schedule: Literal["cosine", "step", "constant"]
+    schedule: Literal["cosine", "linear", "step", "constant"]
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     surrogate_scale: float = Field(default=1.0, gt=0, le=1, description="factor on the gradient of every encoder")
     spike_penalty: float = Field(default=0.0, ge=0, description="weight of the layers' mean spike rate in the loss")
@@ -54,7 +56,9 @@ class Recipe(BaseModel):
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the weights' moving average, which is saved")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     flip: bool = Field(description="mirror an image with probability ½")
+    alternate_flips: bool = Field(default=False, description="mirror an image in every other epoch instead")
     max_shift: int = Field(ge=0, description="pixels that an image is moved by at most")
+    reflect: bool = Field(default=False, description="fill the edge of a moved image by reflection, not with black")
     crop_share: float = Field(default=1.0, gt=0, le=1, description="smallest share of RandomResizedCrop; 1 for none")
     randaugment: int = Field(default=0, ge=0, description="operations on an image, by torchvision's RandAugment")
     mixup: float = Field(default=0.0, ge=0, description="α of timm's Mixup; 0 for none")
@@ -64,6 +68,12 @@ class Recipe(BaseModel):
     channels_last: bool = Field(default=False, description="memory format of images and weights")
     compile: bool = Field(default=False, description="run the network through torch.compile")
     seed: int = Field(ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _biases_decay_too(self) -> Self:
+        if self.bias_rate != 1 and not self.decay_all:
+            raise ValueError("bias_rate keeps the decay of a bias in step with its rate, so it needs decay_all: true")
+        return self
 
     @model_validator(mode="after")
     def _hooks_are_not_compiled(self) -> Self:
@@ -116,7 +126,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the optimiser over all parameters; raises `CatalogError` for settings that timm does not take."""
     try:
         return create_optimizer_v2(
-            model,
+            model if recipe.bias_rate == 1 else _split_biases(model, recipe),
             opt=recipe.optimizer,
             lr=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
@@ -128,12 +138,23 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         raise CatalogError(f"timm's optimizer {recipe.optimizer!r} cannot be built: {error}{valid}") from error
 
 
+def _split_biases(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Divide the parameters into batch norms' biases, whose rate is multiplied and whose decay is not, and others."""
+    norms = [module for module in model.modules() if isinstance(module, NORMS)]
+    biases = [norm.bias for norm in norms if isinstance(norm.bias, nn.Parameter)]
+    taken = set(map(id, biases))
+    others = [parameter for parameter in model.parameters() if id(parameter) not in taken and parameter.requires_grad]
+    rate, decay = recipe.learning_rate * recipe.bias_rate, recipe.weight_decay / recipe.bias_rate
+    return [{"params": others}, {"params": biases, "lr": rate, "weight_decay": decay}]
+
+
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """Build the schedule, stepped by the number of updates; an epoch has `steps` of them."""
     warmup = min(recipe.warmup_epochs, recipe.epochs / 5)  # a trial of few epochs does more than warm up
     schedule, _ = create_scheduler_v2(
         optimizer,
-        sched=recipe.schedule,
+        sched="poly" if recipe.schedule == "linear" else recipe.schedule,
+        decay_rate=1.0 if recipe.schedule == "linear" else 0.1,  # timm's polynomial has its power by that name
         num_epochs=recipe.epochs - (warmup if recipe.warmup_first else 0),
         warmup_epochs=warmup,
         warmup_lr=recipe.learning_rate * recipe.warmup_start,

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from torch import Tensor
 
+from zoo.backbones.fast import whiten
 from zoo.catalog import Preprocessing, StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO
@@ -34,6 +36,9 @@ from zoo.training.loop import CHECKPOINT, Training, make_accelerator
 from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Trackers
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.weights import CONFIG, MODEL, RUN, pack, stated_preprocessing
+
+WHITENED = 5000
+"""Images from which a new network's whitening layer is set."""
 
 
 def train(
@@ -106,6 +111,8 @@ def train(
         splits = _load_data(given, options or DataOptions(), opened)
     classes = splits.train.classes
     start = build(opened, classes, settings.seed, open_model(control, **opened.places) if control else None)
+    if not start.name:
+        whiten(start.model, sample_images(start.model, splits.train, WHITENED))
     calibrate_scales(start.model, splits.train, settings.calibration)
     start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
     teacher = find_teacher(settings.teacher, opened, classes)
@@ -325,10 +332,15 @@ def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) 
     return teacher.build(pretrained=True, in_chans=3).eval().requires_grad_(False)
 
 
+def sample_images(model: ImageClassifier, data: ImageSplit, images: int) -> Tensor:
+    """Return so many images, evenly spread over the split, as the network takes them."""
+    rows = torch.linspace(0, len(data) - 1, min(images, len(data))).long()
+    return Transform(stated_preprocessing(model)).scale(data.read(rows)[0])
+
+
 def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:
     """Set the scales of quantised and spiking activations by so many images, evenly spread over the split."""
-    rows = torch.linspace(0, len(data) - 1, min(images, len(data))).long()
-    if images and not calibrate(model, Transform(stated_preprocessing(model)).scale(data.read(rows)[0])):
+    if images and not calibrate(model, sample_images(model, data, images)):
         raise InputError(f"calibration sets scales, and {model.spec} has none; it is for --set-family levels=…")
 
 
