@@ -23,6 +23,7 @@ SMALL = (
     LEAKY,
     "snn_resnet_b4_m2_d2_ste_bpd",
     "ann_vgg_b2_m2_d2",
+    "dual_resnet_b4_m2_d2",
     "sew_resnetsmall_b4_m2_d2_direct",
     pytest.param("ann_resnet18", marks=pytest.mark.slow),
     pytest.param("sew_resnet18_phase_lif", marks=pytest.mark.slow),
@@ -222,3 +223,20 @@ def test_every_listed_model_classifies_and_learns(name: str) -> None:
         assert torch.isfinite(model.eval()(x)).all()
     functional.cross_entropy(model.train()(x), torch.tensor([0, 1])).backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_dual_network_adds_up_two_controls_block_by_block() -> None:
+    dual = zoo.create_model("dual_vgg_b2_m2_d2", num_classes=7).eval()
+    tensors = dual.state_dict()
+    once = {key: value for key, value in tensors.items() if ".second." not in key}
+    control = zoo.create_model("ann_vgg_b2_m2_d2", num_classes=7).eval()
+    control.load_state_dict(once)
+    silent = {key: torch.zeros_like(value) if ".second." in key else value for key, value in tensors.items()}
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        both = dual(x)
+        dual.load_state_dict(silent)
+        assert torch.equal(dual(x), control(x))
+    assert not torch.allclose(both, control(x))
+    hybrid = zoo.create_model("has8_vgg_b2_m2_d2_ste_bpd", num_classes=7)
+    assert sum(p.numel() for p in dual.parameters()) == sum(p.numel() for p in hybrid.parameters())

@@ -15,6 +15,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "family has8": {"names": ("has8_resnet_b2_m2_d1_ste_bpd", "has8_vgg_b2_m1_d1_ste_rate")},
     "family snn": {"names": ("snn_resnet_b2_m2_d1_ste_bpd_lif",)},
     "family ann": {"names": ("ann_vgg_b2_m2_d1", "ann_resnet18")},
+    "family dual": {"names": ("dual_resnet_b2_m2_d1", "dual_vgg_b2_m1_d1")},
     "family sew": {"names": ("sew_resnet18_ste", "sew_resnetsmall_b2_m2_d1_direct", "sew_vgg_b2_m1_d1_ste")},
 }
 """Facts that a component's own test file would give."""

@@ -25,8 +25,8 @@ Settings = list[str] | None
 
 _NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from that weight, with a new head."
 _RECIPE = (
-    "modern, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: modern; "
-    "from a weight finetune)"
+    "modern, fast, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: "
+    "modern; from a weight finetune)"
 )
 _CONTROL = (
     "A weight of the same network without spikes to start from: a has8 network takes its analog branches and head "

@@ -123,7 +123,7 @@ class HeadedClassifier(ImageClassifier):
 
 
 class StagedClassifier(HeadedClassifier):
-    """The stages of a backbone, each a sequence of blocks with branches `analog`, `spiking` or both, and its head."""
+    """The stages of a backbone, sequences of blocks with branches `analog`, `second` and `spiking`, and its head."""
 
     def __init__(
         self,
@@ -155,5 +155,5 @@ class StagedClassifier(HeadedClassifier):
     @property
     def first_conv_names(self) -> tuple[str, ...]:
         names = dict(self.get_submodule("stages.0.0").named_children())
-        branches = [branch for branch in ("analog", "spiking") if branch in names]
+        branches = [branch for branch in ("analog", "second", "spiking") if branch in names]
         return tuple(f"stages.0.0.{branch}.{conv}" for branch in branches for conv in self._first_convs)

@@ -1,4 +1,4 @@
-"""A network of paired blocks: both branches (has8), or one alone (the controls ann and snn)."""
+"""A network of paired blocks: both branches (has8), one alone (ann, snn), or two analog ones (dual)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from zoo.names import Spec
 @final
 @dataclass(frozen=True)
 class Pairing:
-    """The branches that a family uses of a pair, and their coding."""
+    """The branches that a family uses of a pair, and their coding; `second` is one more analog branch."""
 
     analog: bool
     encoder: Callable[[], Encoder] | None = None
     decoder: Callable[[], Decoder] | None = None
     neuron: NeuronFactory | None = None
     gain: float | None = None
+    second: bool = False
 
     def __call__(self, analog: Callable[[], nn.Module], spiking: Callable[[NeuronFactory], nn.Module]) -> PairedBlock:
         """Build the branches in use, each with a coder of its own."""
@@ -36,7 +37,7 @@ class Pairing:
 
 @final
 class PairedBlock(nn.Module):
-    """analog(x) + gain · decode(spiking(encode(x))), or the one of the two that there is.
+    """analog(x) + gain · decode(spiking(encode(x))), or the one of the two that there is; or analog(x) + second(x).
 
     Without a `gain` there is no such factor; with one it is learned, a scalar for the block.
     """
@@ -54,6 +55,7 @@ class PairedBlock(nn.Module):
         gain = None if pairing.gain is None else nn.Parameter(torch.tensor(pairing.gain))
         self.register_parameter("gain", gain)
         self.analog = analog() if pairing.analog else None
+        self.second = analog() if pairing.second else None
         self.spiking = spiking(pairing.neuron) if pairing.neuron else None
         self.encoder = pairing.encoder() if pairing.encoder else None
         self.decoder = pairing.decoder() if pairing.decoder else None
@@ -65,7 +67,9 @@ class PairedBlock(nn.Module):
         spiking, analog, gain = parts.get("spiking"), parts.get("analog"), self.gain
         x = layers.pixels_last(x) if self.pixels_last else x
         if spiking is None:
-            return cast(Tensor, cast(nn.Module, analog)(x, *args))
+            total = cast(Tensor, cast(nn.Module, analog)(x, *args))
+            second = parts.get("second")
+            return total if second is None else total + second(x, *args)
         decoded = cast(Tensor, parts["decoder"](spiking(parts["encoder"](x), *args)))
         decoded = decoded if gain is None else decoded * gain
         x = decoded if analog is None else decoded + analog(x, *args)
