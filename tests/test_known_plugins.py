@@ -9,16 +9,8 @@ import pytest
 
 import zoo
 from zoo.catalog import Catalog, read_file
-from zoo.errors import (
-    MissingPluginError,
-    ModelNameError,
-    UnknownComponentError,
-    install_plugin,
-    is_installed,
-    known_plugins,
-    missing_weight,
-    unknown_component,
-)
+from zoo.errors import MissingPluginError, ModelNameError, UnknownComponentError
+from zoo.installing import install_plugin, is_installed, known_plugins, missing_weight, unknown_component
 from zoo.registry import GROUPS, parse_name
 from zoo.saving import convert
 
@@ -82,6 +74,6 @@ def test_a_known_weight_is_an_error_with_its_install_line(name: str) -> None:
 def test_an_installed_distribution_is_not_told_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, name in (("neuron", "gray"), ("encoder", "grey"), ("encoder", "zoo-other:gray")):
         assert type(unknown_component(kind, name, ["a"])) is UnknownComponentError
-    monkeypatch.setattr("zoo.errors.known_plugins", lambda: {"has8-zoo": ["encoder gray", "has8_x.y"]})
+    monkeypatch.setattr("zoo.installing.known_plugins", lambda: {"has8-zoo": ["encoder gray", "has8_x.y"]})
     assert type(unknown_component("encoder", "gray", [])) is UnknownComponentError
     assert missing_weight("has8_x", "y") is None

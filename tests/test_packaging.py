@@ -70,5 +70,5 @@ def test_an_installed_zoo_classifies_its_photograph_offline(wheel: Path, tmp_pat
     assert _run(python, "-c", "import zoo; print(zoo.__file__)", cwd=tmp_path).startswith(str(folder))
     (line,) = _run(python, "-m", "zoo", "predict", "--json", cwd=tmp_path).strip().splitlines()
     assert "cat" in [each["label"] for each in json.loads(line)["predictions"]]
-    code = "from zoo.errors import install_extra as extra; print(extra('train'))"
+    code = "from zoo.installing import install_extra as extra; print(extra('train'))"
     assert _run(python, "-c", code, cwd=tmp_path).strip() == "pip install 'has8-zoo[train]'"

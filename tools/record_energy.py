@@ -16,9 +16,10 @@ from tools.put_block import put_block
 from zoo.catalog import EnergyRange, WeightRecord, read_file
 from zoo.data import ImageSplit, load_split
 from zoo.data.images import Transform
-from zoo.errors import InputError, import_plugin
+from zoo.errors import InputError
 from zoo.factory import create_model
 from zoo.files import replace_bytes
+from zoo.installing import import_plugin
 from zoo.profiling import profile
 from zoo.registry import default_registry, parse_name
 

@@ -25,16 +25,8 @@ from pydantic import (
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.errors import (
-    CatalogError,
-    ComponentError,
-    ModelNameError,
-    ZooWarning,
-    check_count,
-    missing_weight,
-    shorten,
-    suggest,
-)
+from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
+from zoo.installing import missing_weight
 from zoo.names import TAG, HubRepository, Source, Spec, check_characters, parse_source, plain_name
 from zoo.registry import CATALOG_FILE, OURS, default_registry
 

@@ -1,4 +1,4 @@
-"""Errors and warnings of the zoo, install commands for what is missing, and checks of arguments.
+"""Errors and warnings of the zoo, and checks of arguments.
 
 Each message names the input, the valid range and the next step.
 """
@@ -6,20 +6,12 @@ Each message names the input, the valid range and the next step.
 from __future__ import annotations
 
 import difflib
-import functools
-import importlib
-import importlib.metadata
-import json
 import math
 import operator
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 
 class ZooError(Exception):
@@ -96,81 +88,6 @@ class UnpinnedWarning(ZooWarning):
 
 class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
-
-
-# What is not installed ------------------------------------------------------------------------------------------------
-
-
-def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraError:
-    """Make the error that names the extra of has8-zoo without which `what` could not be imported."""
-    module = error.name or "a module"
-    if not isinstance(error, ModuleNotFoundError):  # it is there, and is too old or damaged
-        module = f"{module} ({error})"
-    return MissingExtraError(f"{what} needs {module}; install it with: {install_extra(extra)}", name=error.name)
-
-
-def install_extra(extra: str) -> str:
-    """Return the command that installs an extra of this zoo, from its source tree if it was installed from one."""
-    tree = _source_tree()
-    return f"pip install -e '.[{extra}]' in {shlex.quote(str(tree))}" if tree else f"pip install 'has8-zoo[{extra}]'"
-
-
-def install_plugin(distribution: str) -> str:
-    """Return the command that installs a plugin, from this zoo's source tree if it is there."""
-    tree = _source_tree()
-    if tree is not None and (tree / "plugins" / distribution).is_dir():
-        return f"pip install ./plugins/{distribution} in {shlex.quote(str(tree))}"
-    return f"pip install {shlex.quote(distribution)}"
-
-
-def _source_tree() -> Path | None:
-    """Return the folder that pip installed has8-zoo from; None if it came from an index."""
-    stored = json.loads(importlib.metadata.distribution("has8-zoo").read_text("direct_url.json") or "{}")
-    tree = Path(url2pathname(urlsplit(stored.get("url", "file:///")).path))
-    return tree if (tree / "registry.yaml").is_file() else None
-
-
-@functools.cache
-def known_plugins() -> Mapping[str, list[str]]:
-    """Read what each known distribution brings: components as `kind name`, weights as `variant.tag`."""
-    table: dict[str, list[str]] = json.loads(Path(__file__).with_name("known_plugins.json").read_bytes())
-    return table
-
-
-def unknown_component(kind: str, name: str, registered: Iterable[str]) -> UnknownComponentError:
-    """Make the error for a name that is not registered: `MissingPluginError` if a known plugin would bring it."""
-    owner, _, plain = name.rpartition(":")
-    for known, brings in known_plugins().items():
-        if f"{kind} {plain}" in brings and owner in ("", known) and not is_installed(known):
-            return MissingPluginError(f"unknown {kind} {shorten(name)}: it is in {_missing(known)}")
-    alike = [each for each in registered if (":" in each) == (":" in name)]
-    return UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, alike)}")
-
-
-def missing_weight(variant: str, tag: str | None) -> str | None:
-    """Return `NAME is in zoo-…, which is not installed; …` if a known plugin brings that weight; tag None is any."""
-    for known, brings in known_plugins().items():
-        for weight in brings:
-            found = weight.startswith(f"{variant}.") if tag is None else weight == f"{variant}.{tag}"
-            if found and not is_installed(known):
-                return f"{weight} is in {_missing(known)}"
-    return None
-
-
-def import_plugin(distribution: str, module: str, feature: str) -> ModuleType:
-    """Import a module of a known plugin that an option of the zoo needs; raises `MissingPluginError`."""
-    if not is_installed(distribution):
-        raise MissingPluginError(f"{feature} is in {_missing(distribution)}")
-    return importlib.import_module(module)
-
-
-def _missing(distribution: str) -> str:
-    return f"{distribution}, which is not installed; install it with: {install_plugin(distribution)}"
-
-
-def is_installed(distribution: str) -> bool:
-    """Return True if a distribution of that name is installed."""
-    return next(iter(importlib.metadata.distributions(name=distribution)), None) is not None
 
 
 # Checks of arguments --------------------------------------------------------------------------------------------------

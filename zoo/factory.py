@@ -27,12 +27,11 @@ from zoo.errors import (
     WeightError,
     check_count,
     check_flag,
-    install_plugin,
-    is_installed,
     shorten,
     suggest,
 )
 from zoo.hub import Hub
+from zoo.installing import install_plugin, is_installed
 from zoo.names import HubRepository, LocalFolder, Options, OptionValue, PackageFile, Source, Spec, parse_reference
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 

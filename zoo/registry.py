@@ -26,11 +26,10 @@ from zoo.errors import (
     ModelNameError,
     UnknownComponentError,
     ZooError,
-    install_plugin,
     shorten,
     suggest,
-    unknown_component,
 )
+from zoo.installing import install_plugin, unknown_component
 from zoo.names import Spec, check_characters, split_tag
 
 GROUPS = {

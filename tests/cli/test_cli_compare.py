@@ -76,7 +76,7 @@ def test_a_control_of_other_data_is_no_control_and_unlike_columns_are_named(tmp_
 def test_the_plugin_with_the_weight_of_a_control_is_named(
     stored: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.errors.known_plugins", lambda: {"zoo-walk": ["ann_resnet_b1_m1_d1.far"]})
+    monkeypatch.setattr("zoo.installing.known_plugins", lambda: {"zoo-walk": ["ann_resnet_b1_m1_d1.far"]})
     result = run("compare", stored(control="ann_resnet_b1_m1_d1.far"), "--json")
     assert [row["weights"] for row in objects(result)] == ["weights scratch", "untrained, seed 0"]
     assert "pip install zoo-walk" in result.stderr

@@ -14,7 +14,8 @@ from tests.cli.commands import in_terminal
 from tests.data.made_data import packed
 from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
-from zoo.errors import InputError, TrainingError, install_extra
+from zoo.errors import InputError, TrainingError
+from zoo.installing import install_extra
 from zoo.training import Display, load_data, train
 from zoo.training.loop import make_accelerator
 from zoo.training.observers import EpochRow

@@ -19,7 +19,8 @@ from typer.main import get_command
 
 from zoo.cli.output import complain, say
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
-from zoo.errors import ComponentError, ZooError, ZooWarning, shorten, unknown_component
+from zoo.errors import ComponentError, ZooError, ZooWarning, shorten
+from zoo.installing import unknown_component
 from zoo.names import parse_reference
 from zoo.registry import default_registry
 

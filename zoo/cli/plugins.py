@@ -15,7 +15,8 @@ import typer
 from zoo.cli.loading import states_apart
 from zoo.cli.options import Json
 from zoo.cli.output import counted, in_one_line, print_rows, say
-from zoo.errors import MissingExtraError, UnknownComponentError, install_extra, shorten, suggest
+from zoo.errors import MissingExtraError, UnknownComponentError, shorten, suggest
+from zoo.installing import install_extra
 from zoo.registry import NOTEBOOK, OURS, State, default_registry
 
 Row = dict[str, str]

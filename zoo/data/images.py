@@ -21,7 +21,8 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
-from zoo.errors import InputError, ZooError, ZooWarning, install_extra, printable
+from zoo.errors import InputError, ZooError, ZooWarning, printable
+from zoo.installing import install_extra
 
 if TYPE_CHECKING:
     from zoo.catalog import Preprocessing

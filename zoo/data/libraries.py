@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.data.datasets import ImageDataset, label_images, open_arrays, open_files, open_folder
 from zoo.data.images import display_name, read_file, reading, subfolders
-from zoo.errors import InputError, missing_extra
+from zoo.errors import InputError
+from zoo.installing import missing_extra
 
 if TYPE_CHECKING:
     import datasets

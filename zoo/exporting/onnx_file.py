@@ -19,10 +19,11 @@ from torch.onnx import OnnxExporterError
 
 from zoo.catalog import StoredWeight
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import InputError, ModelNameError, check_target, missing_extra, writing_to
+from zoo.errors import InputError, ModelNameError, check_target, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
 from zoo.hub import LIBRARY
+from zoo.installing import missing_extra
 from zoo.weights import stated_preprocessing
 
 if TYPE_CHECKING:

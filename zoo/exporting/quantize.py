@@ -15,9 +15,10 @@ import torch
 
 from zoo.catalog import StoredWeight
 from zoo.data import DataSplits, ImageSplit
-from zoo.errors import InputError, missing_extra, writing_to
+from zoo.errors import InputError, writing_to
 from zoo.exporting.onnx_file import INPUT
 from zoo.files import replace_bytes
+from zoo.installing import missing_extra
 
 try:
     import onnxruntime

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, final
 
 from zoo.contracts.converter import HubFile, Stated
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
-from zoo.errors import ModelNameError, UnknownComponentError, missing_extra, shorten, suggest
+from zoo.errors import ModelNameError, UnknownComponentError, shorten, suggest
+from zoo.installing import missing_extra
 from zoo.names import ComponentNames, Value
 
 if TYPE_CHECKING:

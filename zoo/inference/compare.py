@@ -14,8 +14,9 @@ from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
-from zoo.errors import InputError, ZooWarning, missing_weight
+from zoo.errors import InputError, ZooWarning
 from zoo.factory import OpenedModel, Places, open_model
+from zoo.installing import missing_weight
 from zoo.profiling import profile
 from zoo.progress import progress
 

@@ -21,8 +21,9 @@ from zoo.data.datasets import InHand, name_some, open_in_hand
 from zoo.data.images import Transform, display_name, reading
 from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
-from zoo.errors import InputError, MemoryLimitError, missing_extra
+from zoo.errors import InputError, MemoryLimitError
 from zoo.factory import OpenedModel, Places, open_model
+from zoo.installing import missing_extra
 from zoo.names import LocalFolder
 from zoo.progress import LONG, progress
 from zoo.weights import RUN, stated_preprocessing

@@ -15,9 +15,10 @@ from markupsafe import Markup
 
 from zoo import weights
 from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words
-from zoo.errors import HubError, SaveError, known_plugins, printable
+from zoo.errors import HubError, SaveError, printable
 from zoo.factory import build_model, describe_model
 from zoo.hub import LIBRARY, Hub, files_of, translated
+from zoo.installing import known_plugins
 from zoo.names import HubRepository, Source, Spec, check_repository
 from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, make_config, measure

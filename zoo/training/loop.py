@@ -22,9 +22,10 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO, usable_device
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
-from zoo.errors import DivergenceError, InputError, WeightError, missing_extra
+from zoo.errors import DivergenceError, InputError, WeightError
 from zoo.files import replace_bytes
 from zoo.inference.evaluate import telling_shortage
+from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
 from zoo.training.batches import MicroBatch, make_plan, read_epoch
 from zoo.training.hooks import Rates, find_fault, mean_rate, scaled_surrogates, spike_rates

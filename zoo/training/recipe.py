@@ -14,7 +14,8 @@ from torch import nn
 from torchvision.transforms import v2
 
 from zoo.catalog import complaints
-from zoo.errors import CatalogError, missing_extra, shorten, suggest
+from zoo.errors import CatalogError, shorten, suggest
+from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
 
 try:

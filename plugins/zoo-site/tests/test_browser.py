@@ -15,7 +15,7 @@ from site_helpers import PHONE, look
 from zoo_site.results import paper_results
 
 from zoo.catalog import WeightRecord
-from zoo.errors import known_plugins
+from zoo.installing import known_plugins
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 
