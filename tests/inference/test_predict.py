@@ -142,7 +142,7 @@ def test_a_transform_is_the_weights_own(weight: ImageClassifier) -> None:
     assert zoo.transform(weight, 48)(Image.new("RGB", (100, 70))).shape == (3, 48, 48)
     assert zoo.transform("ann_resnet_b1_m1_d1")(Image.new("RGB", (300, 250))).shape == (3, 224, 224)
     with pytest.raises(InputError, match="takes a PIL image"):
-        zoo.transform(weight)(PIXELS)  # type: ignore[arg-type]
+        zoo.transform(weight)(PIXELS)
 
 
 @pytest.mark.parametrize("batch_size", [1, 64])

@@ -13,17 +13,25 @@ GIVEN: dict[str, dict[str, Any]] = {
     **{f"encoder {name}": {"decoder": "bpd"} for name in ("sigmoid", "fourier", "fourierraw", "ste")},
     "decoder bpd": {"encoder": "ste"},
     "family has8": {"names": ("has8_resnet_b2_m2_d1_ste_bpd", "has8_vgg_b2_m1_d1_ste_rate")},
-    "family snn": {"names": ("snn_resnet_b2_m2_d1_ste_bpd_lif",)},
+    "family snn": {"names": ("snn_resnet_b2_m2_d1_ste_bpd_lif", "snn_resnet_b2_m1_d1_frames_rate")},
     "family ann": {"names": ("ann_vgg_b2_m2_d1", "ann_resnet18")},
     "family dual": {"names": ("dual_resnet_b2_m2_d1", "dual_vgg_b2_m1_d1")},
-    "family sew": {"names": ("sew_resnet18_ste", "sew_resnetsmall_b2_m2_d1_direct", "sew_vgg_b2_m1_d1_ste")},
+    "family sew": {"names": ("sew_resnet18_ste", "sew_resnetsmall_b2_m2_d1_direct", "sew_vgg_b2_m1_d1_frames")},
 }
 """Facts that a component's own test file would give."""
 
 LIKE_ANOTHER = {"tanh", "sigmoidraw", "tanhraw", "resnetfull", "resnet34", "resnet101", "resnet152"}
 """Components that differ from a tested one in a number or a formula, which the tests of their own check."""
 
-QUICK = {"encoder ste", "encoder direct", "decoder bpd", "neuron plif", "backbone resnetsmall", "family has8"}
+QUICK = {
+    "encoder ste",
+    "encoder direct",
+    "encoder frames",
+    "decoder bpd",
+    "neuron plif",
+    "backbone resnetsmall",
+    "family has8",
+}
 """One of each sort; the others are like them and slower."""
 
 for component in default_registry().components():

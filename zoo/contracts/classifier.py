@@ -40,6 +40,23 @@ class _Evaluation:
         return _Evaluation, ()
 
 
+def _in_words(axes: tuple[int, ...]) -> str:
+    if len(axes) == 1:
+        return f"images (N, {axes[0]}, H, W)"
+    return f"{axes[0]} frames of every scene (N, {axes[0]}, {axes[1]}, H, W)"
+
+
+def _advice(axes: tuple[int, ...], given: torch.Size) -> str:
+    """Say what to do with an input of a network with these axes, if it is another kind of input."""
+    if len(axes) == 1 and len(given) == 5:
+        return "; it has no frames: give it their mean, or choose a network with the encoder 'frames'"
+    if len(axes) == 2 and len(given) == 4:
+        return "; a still image has no frames: choose a network with the encoder 'direct'"
+    if len(axes) == 2 and len(given) == 5 and given[1] != axes[0]:
+        return f"; build it with encoder_options={{'timesteps': {given[1]}}}, or give {axes[0]} frames"
+    return ""
+
+
 class ImageClassifier(nn.Module, ABC):
     """Maps pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes), with timm's methods.
 
@@ -239,18 +256,24 @@ class ImageClassifier(nn.Module, ABC):
         pinned, _ = publish(folder, repo_id, hub, private=private, commit_message=commit_message, create_pr=create_pr)
         return str(pinned)
 
+    @property
+    def input_axes(self) -> tuple[int, ...]:
+        """Axes of an input between N and height: (in_chans,), or (T, in_chans) of a network that takes frames."""
+        return (self.in_chans,)
+
     @final
     def check_image(self, x: Tensor) -> None:
-        """Raise `InputError` if x has another type, rank, number of channels or size than images."""
+        """Raise `InputError` if x has another type, rank, number of frames or channels, or size than inputs."""
         if isinstance(x, Proxy):  # torch.fx traces the operations; there is no image yet
             return
         if not isinstance(x, Tensor) or not x.is_floating_point():
             kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
             raise InputError(f"{self.spec} takes a floating-point tensor of pixels in [0, 1], not {kind}")
-        if x.dim() != 4 or x.shape[1] != self.in_chans:
-            raise InputError(f"{self.spec} takes images (N, {self.in_chans}, H, W), not {tuple(x.shape)}")
-        if min(x.shape[2:]) < self.min_image_size:
-            need = f"{self.spec} needs at least {self.min_image_size} pixels a side, not {x.shape[2]}×{x.shape[3]}"
+        axes = self.input_axes
+        if x.dim() != len(axes) + 3 or tuple(x.shape[1:-2]) != axes:
+            raise InputError(f"{self.spec} takes {_in_words(axes)}, not {tuple(x.shape)}{_advice(axes, x.shape)}")
+        if min(x.shape[-2:]) < self.min_image_size:
+            need = f"{self.spec} needs at least {self.min_image_size} pixels a side, not {x.shape[-2]}×{x.shape[-1]}"
             raise InputError(f"{need}; resize the image or choose a smaller depth d")
 
     @contextmanager

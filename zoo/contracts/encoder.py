@@ -18,9 +18,14 @@ BINARY_MSB_FIRST = "binary-msb-first"
 CONSTANT = "constant"
 """No spikes: the real value itself, the same at every timestep."""
 
+FRAMES = "frames"
+"""No spikes either: the input has timesteps already, (N, T, C, H, W), and they are passed on."""
+
 
 class Encoder(nn.Module, ABC):
     """Maps values (N, C, …) to planes (T, N, C, …) in {0, 1} of the input's dtype; real ones with code `CONSTANT`.
+
+    With code `FRAMES` it maps real values (N, T, C, …) to (T, N, C, …).
 
     Attributes:
         code: of the planes, as decoders name it (`BINARY_LSB_FIRST`).

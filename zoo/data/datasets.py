@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias, final
+from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 import torch
@@ -19,12 +19,15 @@ from torch.utils.data import Dataset, IterableDataset
 
 from zoo.data.images import (
     CHANNELS,
+    MAX_PLANES,
     SUFFIXES,
+    Levels,
     Stored,
     display_name,
     from_levels,
     read_file,
     reading,
+    stored_size,
     subfolders,
     to_rgb,
     walk_images,
@@ -37,10 +40,13 @@ SPLIT_SEED = 3407
 WHOLE = ""
 """Name of a split that is not divided."""
 
+RGB = (3,)
+"""Axes of an image in front of height and width."""
+
 
 @final
 @dataclass(frozen=True)
-class ImageDataset(Dataset[tuple[Image.Image, int]]):
+class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
     """A map-style torch data set of PIL images, upright and RGB, and their labels.
 
     Example:
@@ -56,6 +62,8 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
         labels: (n,) int64.
         classes: names in label order.
         where: file or folder, for messages.
+        axes: of an item, in front of height and width: (3,) for images. Other axes, such as (T, C) of frames, are
+            those of `stored` itself: uint8 levels (T, C, H, W).
     """
 
     stored: Callable[[int], Stored]
@@ -63,15 +71,33 @@ class ImageDataset(Dataset[tuple[Image.Image, int]]):
     labels: Tensor
     classes: tuple[str, ...]
     where: str
+    axes: tuple[int, ...] = RGB
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, row: int) -> tuple[Image.Image, int]:
-        """Return an image and its label; raises `InputError` if it is damaged."""
-        return to_rgb(self.stored(row), display_name(self.names[row])), int(self.labels[row])
+    def __getitem__(self, row: int) -> tuple[Image.Image | Levels, int]:
+        """Return an image, or frames, and its label; raises `InputError` if it is damaged."""
+        return self.item(row), int(self.labels[row])
 
-    def __iter__(self) -> Iterator[tuple[Image.Image, int]]:
+    def item(self, row: int) -> Image.Image | Levels:
+        """Return an image, upright and RGB, or levels (*axes, H, W); raises `InputError` if it is damaged."""
+        stored, name = self.stored(row), display_name(self.names[row])
+        if self.axes == RGB:
+            return to_rgb(stored, name)
+        if isinstance(stored, np.ndarray) and stored.shape[:-2] == self.axes and stored.dtype == np.uint8:
+            return stored
+        given = f"{stored.dtype} of shape {stored.shape}" if isinstance(stored, np.ndarray) else type(stored).__name__
+        raise InputError(f"{name} is {given}; valid: uint8 levels of shape {self.axes} by height by width")
+
+    def sides(self, row: int) -> tuple[int, int]:
+        """Return both sides of an image, turned or not; raises `InputError` if it is damaged."""
+        if self.axes == RGB:
+            return stored_size(self.stored(row), self.names[row])
+        height, width = cast(Levels, self.item(row)).shape[-2:]
+        return width, height
+
+    def __iter__(self) -> Iterator[tuple[Image.Image | Levels, int]]:
         return (self[row] for row in range(len(self)))
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
@@ -187,6 +213,23 @@ def open_arrays(
     return label_images(lambda row: images[row], len(images), labels, classes, names, where)
 
 
+def open_frames(
+    frames: np.ndarray[Any, Any],
+    labels: object,
+    classes: Iterable[object] | None = None,
+    names: Sequence[str] | None = None,
+    where: str = "the frames",
+) -> ImageDataset:
+    """Open frames (N, T, C, H, W) uint8, or their sums (N, C, H, W); all else as for `open_arrays`."""
+    shape: tuple[int, ...] = getattr(frames, "shape", ())
+    kind = getattr(frames, "dtype", type(frames).__name__)
+    if kind != np.uint8 or len(shape) not in (4, 5) or shape[-3] > MAX_PLANES or 0 in shape[1:]:
+        told = f"valid: uint8 (N, T, C, H, W), C up to {MAX_PLANES}"
+        raise InputError(f"{where}: frames is {kind} of shape {shape}; {told}")
+    data = label_images(lambda row: frames[row], len(frames), labels, classes, names, where)
+    return replace(data, axes=shape[1:-2])
+
+
 def label_images(
     stored: Callable[[int], Stored],
     images: int,
@@ -212,14 +255,15 @@ def label_images(
 
 
 Array = np.ndarray[Any, Any]
-_ARRAYS = ("images", "jpeg", "offsets", "labels", "classes", "names", "split")
+_ARRAYS = ("images", "frames", "jpeg", "offsets", "labels", "classes", "names", "split")
 
 
 def open_packed(path: Path) -> dict[str, ImageDataset]:
     """Open the splits of an .npz by their names; of one without an array `split`, all images as `WHOLE`.
 
-    The file holds `images` (N, H, W, C) uint8, or `jpeg` (bytes of image files) and `offsets` (N + 1); `labels` (N,);
-    and maybe `classes`, `names` (N,) and `split` (N,). Raises `InputError` if it is damaged, or they do not fit.
+    The file holds `images` (N, H, W, C) uint8, `frames` (N, T, C, H, W) uint8, or `jpeg` (bytes of image files) and
+    `offsets` (N + 1); `labels` (N,); and maybe `classes`, `names` (N,) and `split` (N,). Raises `InputError` if it is
+    damaged, or they do not fit.
     """
     where = display_name(path)
     with reading(where, "it must be an .npz with the arrays images, or jpeg and offsets, and labels"):
@@ -229,6 +273,8 @@ def open_packed(path: Path) -> dict[str, ImageDataset]:
         if "jpeg" in arrays:
             stored, count = _encoded(arrays["jpeg"], arrays["offsets"], where)
             whole = label_images(stored, count, arrays["labels"], classes, names, where)
+        elif "frames" in arrays:
+            whole = open_frames(arrays["frames"], arrays["labels"], classes, names, where)
         else:
             whole = open_arrays(arrays["images"], arrays["labels"], classes, names, where)
         for name in arrays.keys() & {"names", "split"}:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 from os.path import isdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, final
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, cast, final
 
 import numpy as np
 import PIL
@@ -50,6 +50,12 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+Levels: TypeAlias = np.ndarray[Any, Any]
+"""uint8 frames (T, C, H, W), or their sum (C, H, W)."""
+
+MAX_PLANES = 4
+"""Most channels of a frame."""
 
 Stored: TypeAlias = "bytes | np.ndarray[Any, Any] | Image.Image"
 """An image as a data set holds it: the bytes of a file, uint8 levels (H, W, C), or a PIL image of any mode."""
@@ -187,38 +193,59 @@ class Transform:
 
     preprocessing: Preprocessing
 
-    def __call__(self, image: Image.Image | Path | str | bytes) -> Tensor:
+    def __call__(self, image: Image.Image | Path | str | bytes | Levels) -> Tensor:
         """Resize the shorter side, crop the centre, and normalise.
 
         Args:
-            image: an opened image of any mode, turned by EXIF or not; the path of an image file, or its bytes.
+            image: an opened image of any mode, turned by EXIF or not; the path of an image file, or its bytes; or
+                frames, uint8 levels (T, C, H, W).
 
         Returns:
-            (3, size, size) float32: pixels in [0, 1], or (pixels − mean) / std if the record states them.
+            (3, size, size) float32: pixels in [0, 1], or (pixels − mean) / std if the record states them. Of frames
+            (T, C, size, size).
 
         Raises:
             InputError: the file cannot be read, or it is no image.
         """
         return self.scale(self.square(image))
 
-    def square(self, image: Image.Image | Path | str | bytes) -> Tensor:
-        """Return the image resized and cropped as timm does, (3, size, size) uint8."""
+    def square(self, image: Image.Image | Path | str | bytes | Levels) -> Tensor:
+        """Return the image resized and cropped as timm does, (3, size, size) uint8; of frames (T, C, size, size)."""
+        if isinstance(image, np.ndarray):
+            return self._square_planes(image)
         if isinstance(image, Path | str):
             image = read_image(image)
         elif isinstance(image, Image.Image | bytes):
             image = to_rgb(image, "the image")
         else:
-            raise InputError(f"a transform takes a PIL image, a path or bytes, not {type(image).__name__}")
+            told = "a transform takes a PIL image, a path, bytes, or an array of frames"
+            raise InputError(f"{told}, not {type(image).__name__}")
+        return torch.from_numpy(np.array(self._fit(image))).permute(2, 0, 1)
+
+    def _square_planes(self, levels: Levels) -> Tensor:
+        """Resize every plane of (C, H, W) or (T, C, H, W) by itself."""
+        if levels.dtype != np.uint8 or levels.ndim not in (3, 4) or levels.shape[-3] > MAX_PLANES or not levels.size:
+            told = f"a transform takes a PIL image, a path, bytes, or uint8 frames (T, C, H, W), C up to {MAX_PLANES}"
+            raise InputError(f"{told}, not {levels.dtype} of shape {levels.shape}")
+        *axes, height, width = levels.shape
+        size = self.preprocessing.size
+        if height == width == size and self.preprocessing.crop_pct == 1.0:
+            return torch.from_numpy(np.array(levels))
+        planes = [np.array(self._fit(Image.fromarray(plane))) for plane in levels.reshape(-1, height, width)]
+        return torch.from_numpy(np.stack(planes)).reshape(*axes, size, size)
+
+    def _fit(self, image: Image.Image) -> Image.Image:
         size, stated = self.preprocessing.size, self.preprocessing
         if stated.crop_pct != 1.0:
             from torchvision.transforms.v2 import InterpolationMode, functional
 
             mode = InterpolationMode(stated.interpolation)
             image = functional.resize(image, [math.floor(size / stated.crop_pct)], mode)
-            image = functional.center_crop(image, [size, size])
-        elif image.size != (size, size):  # the square alone is resampled: a very long image costs no memory
-            image = ImageOps.fit(image, (size, size), Image.Resampling[stated.interpolation.upper()])
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            return cast(Image.Image, functional.center_crop(image, [size, size]))
+        if image.size == (size, size):
+            return image
+        # The square alone is resampled: a very long image costs no memory.
+        return ImageOps.fit(image, (size, size), Image.Resampling[stated.interpolation.upper()])
 
     def scale(self, pixels: Tensor) -> Tensor:
         """Map bytes (…, C, H, W) to float32 in [0, 1], then to (pixels − mean) / std if the record states them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
@@ -16,8 +17,18 @@ import torch
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
-from zoo.data.datasets import WHOLE, ImageDataset, InHand, name_some, open_files, open_folder, open_in_hand, open_packed
-from zoo.data.images import SUFFIXES, Transform, display_name, find_images, stored_size, subfolders
+from zoo.data.datasets import (
+    RGB,
+    WHOLE,
+    ImageDataset,
+    InHand,
+    name_some,
+    open_files,
+    open_folder,
+    open_in_hand,
+    open_packed,
+)
+from zoo.data.images import SUFFIXES, Transform, display_name, find_images, subfolders
 from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
@@ -147,8 +158,9 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
     made[0].data.check_classes()
     splits = dict(zip(parts, made, strict=True))
     pixels = torch.cat([split.pixels for split in made if split.pixels is not None])
+    are_images = made[0].data.axes == RGB
     arrays = {
-        "images": pixels.permute(0, 2, 3, 1).numpy(),
+        "images" if are_images else "frames": (pixels.permute(0, 2, 3, 1) if are_images else pixels).numpy(),
         "labels": torch.cat([split.labels for split in made]).numpy(),
         "names": np.array([name for split in made for name in split.data.names]),
         "classes": np.array(made[0].classes),
@@ -264,7 +276,7 @@ def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) 
     for data in parts:
         for row in range(len(data)):
             with suppress(InputError):  # counted when it is decoded
-                sides = stored_size(data.stored(row), data.names[row])
+                sides = data.sides(row)
                 if max(sides) > LARGEST:
                     return LARGEST
                 smallest = min(smallest, *sides)
@@ -274,5 +286,6 @@ def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) 
 def _prepare(parts: Collection[ImageDataset], preprocessing: Preprocessing, options: DataOptions) -> list[ImageSplit]:
     """Keep splits in memory if all of them together fit, else decode them whenever they are read."""
     splits = [ImageSplit(data, Transform(preprocessing)) for data in parts]
-    fit = sum(map(len, parts)) * 3 * preprocessing.size**2 <= options.in_memory_bytes
+    values = sum(len(data) * math.prod(data.axes) for data in parts) * preprocessing.size**2
+    fit = values <= options.in_memory_bytes
     return [split.decoded() for split in splits] if fit else splits

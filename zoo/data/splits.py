@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from zoo.data.datasets import ImageDataset, name_some
+from zoo.data.datasets import RGB, ImageDataset, name_some
 from zoo.data.images import Transform, display_name, to_rgb
 from zoo.errors import InputError
 from zoo.progress import LONG, progress
@@ -33,7 +33,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     Attributes:
         data: the images.
-        pixels: (n, 3, H, W) uint8, the images decoded; None to decode them whenever they are read.
+        pixels: (n, 3, H, W) uint8, the images decoded, or frames (n, T, C, H, W); None to decode them whenever they
+            are read.
         damaged: name → message of each image that could not be decoded so far.
         classes: names in label order.
         labels: (n,) int64.
@@ -69,12 +70,12 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
             return self.pixels[rows], self.labels[rows]
         kept = list(self._decode(rows))
         if not kept:
-            return torch.empty((0, 3, *self.size), dtype=torch.uint8), self.labels[:0]
+            return torch.empty((0, *self.data.axes, *self.size), dtype=torch.uint8), self.labels[:0]
         return torch.stack([pixels for _, pixels in kept]), self.labels[[row for row, _ in kept]]
 
     def decoded(self) -> ImageSplit:
         """Return the split with its sound images decoded, in memory; raises `InputError` if there are none."""
-        pixels, kept = torch.empty((len(self), 3, *self.size), dtype=torch.uint8), list[int]()
+        pixels, kept = torch.empty((len(self), *self.data.axes, *self.size), dtype=torch.uint8), list[int]()
         with progress(f"decoding {self.data.where}", len(self), visible=len(self) >= LONG) as advance:
             for row, image in self._decode(torch.arange(len(self))):
                 pixels[len(kept)] = image
@@ -96,7 +97,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def fingerprint(self) -> str:
         """Return a hash of classes, names, labels and size, and of all pixels if they are in memory."""
-        digest = hashlib.sha256(repr((self.classes, self.size)).encode())
+        size = self.size if self.data.axes == RGB else (*self.data.axes, *self.size)
+        digest = hashlib.sha256(repr((self.classes, size)).encode())
         for name, label in zip(self.data.names, self.labels.tolist(), strict=True):
             digest.update(f"{name}\0{label}\n".encode(errors="backslashreplace"))
         if self.pixels is not None:
@@ -104,6 +106,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         return digest.hexdigest()[:32]
 
     def _square(self, row: int) -> Tensor:
+        if self.data.axes != RGB:
+            return self._transform.square(self.data.item(row))
         stored = self.data.stored(row)
         whole = self._transform.preprocessing.crop_pct == 1.0
         if isinstance(stored, np.ndarray) and stored.shape == (*self.size, 3) and whole:  # much faster than Pillow

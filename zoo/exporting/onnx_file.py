@@ -100,7 +100,7 @@ def example_images(model: ImageClassifier, image_size: int, count: int) -> Tenso
     weights = next(model.parameters())
     if weights.is_meta:
         raise InputError(f"{model.spec} is on the meta device, which holds no values; build it on 'cpu'")
-    shape = (count, model.in_chans, image_size, image_size)
+    shape = (count, *model.input_axes, image_size, image_size)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(weights)
 
 

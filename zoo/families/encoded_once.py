@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Self, final
+from typing import Self, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from zoo.backbones import layers
 from zoo.contracts.backbone import Backbone, BlockPlan
-from zoo.contracts.encoder import CONSTANT, Encoder
+from zoo.contracts.decoder import Decoder
+from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.decoders.averages import rate_decode
 from zoo.families.headed import StagedClassifier
@@ -39,6 +40,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
 
         super().__init__(spec, backbone, block, Pairing(analog=True), num_classes, encoder.timesteps)
         self.pixels_last = backbone.pixels_last
+        self.takes_frames = encoder.code == FRAMES
         replace_activations(self.stages, lambda: SpikingActivation(neuron(), encoder.timesteps))
         # Only in a sequence is the order of activations known from outside.
         first = self.get_submodule("stages.0.0.spiking")
@@ -51,12 +53,19 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
 
     def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
         self.check_image(x)
-        x = layers.pixels_last(x) if self.pixels_last else x
-        if self._encoding is None:
-            x = self.encoder(x).flatten(0, 1)
+        x = self._encoded(x)
         for stage in list(self.stages)[: last + 1]:
             x = self.run_blocks(stage, x)
             yield x
+
+    def _encoded(self, x: Tensor) -> Tensor:
+        """Return what the first block takes: (T·N, C, H, W), or (N, C, H, W) if the encoder stands inside it."""
+        if self.takes_frames:
+            x = self.encoder(x).flatten(0, 1)
+        x = layers.pixels_last(x) if self.pixels_last else x
+        if self.takes_frames or self._encoding is not None:
+            return x
+        return cast(Tensor, self.encoder(x).flatten(0, 1))
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
         return carried if self.timesteps == 1 else rate_decode(carried.unflatten(0, (self.timesteps, -1)))
@@ -78,3 +87,35 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
             return (first, *others)
         parts = [name for name, _ in self.get_submodule(first).named_children()]
         return (*(f"{first}.{part}" for part in parts[parts.index(self._encoding) :]), *others)
+
+
+@final
+class SpikingBlocksNetwork(NetworkOverTime, StagedClassifier):
+    """A backbone's spiking blocks in a row over frames; the decoder averages behind the last, then the analog head."""
+
+    takes_frames = True
+
+    def __init__(
+        self,
+        spec: Spec,
+        backbone: Backbone,
+        encoder: Encoder,
+        decoder: Decoder,
+        neuron: NeuronFactory,
+        num_classes: int,
+    ) -> None:
+        def block(plan: BlockPlan) -> nn.Module:
+            return nn.Sequential(OrderedDict(spiking=plan.spiking(neuron)))
+
+        super().__init__(spec, backbone, block, Pairing(analog=True), num_classes, encoder.timesteps)
+        self.encoder, self.decoder = encoder, decoder
+
+    def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:
+        self.check_image(x)
+        x = self.encoder(x)
+        for stage in list(self.stages)[: last + 1]:
+            x = self.run_blocks(stage, x)
+            yield x
+
+    def mean_over_time(self, carried: Tensor) -> Tensor:
+        return cast(Tensor, self.decoder(carried))

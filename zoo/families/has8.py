@@ -73,11 +73,14 @@ class CodedFamily(GrammarFamily, ABC):
         return f"ann_{Grammar(SIZE_PARTS).format(fields)}"
 
     def build(self, request: BuildRequest) -> ImageClassifier:
+        from zoo.contracts.encoder import FRAMES
         from zoo.families.paired import Pairing
 
         spec = request.spec
         encoder, decoder = request.component("encoder"), request.component("decoder")
         probe = encoder()
+        if probe.code == FRAMES:
+            return self.build_over_frames(request)
         if not probe.differentiable:
             raise CompositionError(
                 f"encoder {spec['encoder']!r} has no surrogate gradient, and {spec.family} encodes in every "
@@ -88,6 +91,13 @@ class CodedFamily(GrammarFamily, ABC):
         gain = request.options.get("gain")
         gain = None if gain is None else check_number("gain", gain)
         return build_paired(request, Pairing(self.analog, encoder, decoder, request.component("neuron"), gain))
+
+    def build_over_frames(self, request: BuildRequest) -> ImageClassifier:
+        """Build the network of an encoder that passes frames on: time stays up to the head."""
+        raise CompositionError(
+            f"encoder {request.spec['encoder']!r} keeps time through the network, and {request.spec.family} takes it "
+            "away in every block; choose the family 'snn' or 'sew'"
+        )
 
 
 @final
@@ -119,3 +129,11 @@ class SnnFamily(CodedFamily):
         "An image classifier of spiking blocks alone, the hybrid HAS-8 network without its analog branch: it encodes "
         "({encoder}), runs spiking neurons ({neuron}) over {timesteps} timesteps, and decodes ({decoder})."
     )
+
+    def build_over_frames(self, request: BuildRequest) -> ImageClassifier:
+        from zoo.families.encoded_once import SpikingBlocksNetwork
+
+        encoder, decoder = request.component("encoder")(), request.component("decoder")()
+        decoder.check(encoder)
+        backbone, neuron = load_backbone(request), request.component("neuron")
+        return SpikingBlocksNetwork(request.spec, backbone, encoder, decoder, neuron, request.num_classes)

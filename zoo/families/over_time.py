@@ -11,7 +11,17 @@ from zoo.families.headed import HeadedClassifier
 
 
 class NetworkOverTime(HeadedClassifier):
-    """A spiking network; feature maps are means over T, and the head sees the mean of the last one."""
+    """A spiking network; feature maps are means over T, and the head sees the mean of the last one.
+
+    Attributes:
+        takes_frames: its encoder passes the timesteps of its input on.
+    """
+
+    takes_frames: bool = False
+
+    @property
+    def input_axes(self) -> tuple[int, ...]:
+        return (self.timesteps, self.in_chans) if self.takes_frames else (self.in_chans,)
 
     @abstractmethod
     def run_stages(self, x: Tensor, last: int) -> Iterator[Tensor]:

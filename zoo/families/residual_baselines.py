@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.classifier import FeatureInfo
-from zoo.contracts.encoder import CONSTANT, Encoder
+from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.decoders.averages import rate_decode
 from zoo.families.fusion import numbered_layers
@@ -30,6 +30,7 @@ class ResidualBaseline(NetworkOverTime):
     ) -> None:
         super().__init__(spec, num_classes, in_chans)
         self.encoder = encoder
+        self.takes_frames = encoder is not None and encoder.code == FRAMES
         self.stem = nn.Sequential(OrderedDict((n, network.get_submodule(n)) for n in ("conv1", "bn1", act, "maxpool")))
         if in_chans != 3:
             convolution = cast("type[nn.Conv2d]", type(network.conv1))

@@ -35,18 +35,20 @@ class SewFamily(GrammarFamily):
         check_width(fields)
 
     def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        encoder = fields["encoder"]
+        begins = "takes frames" if encoder == "frames" else f"encodes the image once (`{encoder}`)"
         if "network" not in fields:
             return About(
-                f"A spiking image classifier: it encodes the image once (`{fields['encoder']}`), runs the blocks of "
-                f"its control with a spiking neuron (`{fields['neuron']}`) for every activation over {timesteps} "
+                f"A spiking image classifier: it {begins}, runs the blocks of its "
+                f"control with a spiking neuron (`{fields['neuron']}`) for every activation over {timesteps} "
                 "timesteps, and averages.",
                 PAPER,
                 CITATION,
             )
         return About(
             f"A spiking image classifier, the SEW-`{fields['network']}` of "
-            "[spikingjelly](https://pypi.org/project/spikingjelly) (arXiv:2102.04159): it encodes the image once "
-            f"(`{fields['encoder']}`), runs spiking neurons (`{fields['neuron']}`) over {timesteps} timesteps, and "
+            f"[spikingjelly](https://pypi.org/project/spikingjelly) (arXiv:2102.04159): it {begins}, "
+            f"runs spiking neurons (`{fields['neuron']}`) over {timesteps} timesteps, and "
             "averages."
         )
 

@@ -69,6 +69,8 @@ def compare_models(
 ) -> list[ComparedModel]:
     """Compare cost and accuracy of models, the control of each behind it.
 
+    Of frames, a network of still images sees the mean.
+
     Without data the figures of a weight's record are taken: top-1, and those counted when it was recorded. Untrained
     networks are counted at the image size and number of classes of the trained ones, if these have one in common.
 
@@ -96,17 +98,17 @@ def compare_models(
     rows = []
     with progress("comparing", len(models)) as advance:
         for opened, hybrid in models:
-            size, classes = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None)
-            shape = options.image_size or size, classes
+            size, *counts = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None, None)
+            shape = options.image_size or size, *counts
             rows.append(_compare(opened, data, options, shape, limit, device))
             advance(1)
     return rows
 
 
-def _shape_of(opened: OpenedModel) -> tuple[int, int] | None:
-    """Return image size and number of classes of its weight; None for an untrained network."""
+def _shape_of(opened: OpenedModel) -> tuple[int, int, int] | None:
+    """Return image size, number of classes and channels of its weight; None for an untrained network."""
     known = opened.known
-    return None if known is None else (opened.preprocessing().size, known.num_classes)
+    return None if known is None else (opened.preprocessing().size, known.num_classes, known.in_chans)
 
 
 def _with_controls(
@@ -153,20 +155,22 @@ def _compare(
     opened: OpenedModel,
     data: str | Path | None,
     options: DataOptions,
-    shape: tuple[int | None, int | None],
+    shape: Sequence[int | None],
     limit: int,
     device: str,
 ) -> ComparedModel:
-    weight, (image_size, num_classes) = opened.weight, shape
+    weight, (image_size, num_classes, in_chans) = opened.weight, shape
     preprocessing = opened.preprocessing(image_size)
     if data is None:
-        counted = profile(opened, preprocessing.size, num_classes=num_classes, device=device)
+        counted = profile(opened, preprocessing.size, num_classes=num_classes, in_chans=in_chans, device=device)
         activity = weight.activity if weight else None
         energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
     else:
         prepare = Transform(preprocessing)
         images = (prepare(image) for image, _ in sample_images(data, limit, options))
-        counted = profile(opened, num_classes=num_classes, images=images, device=device)
+        if opened.spec.get("encoder") != "frames":
+            images = (image.mean(0) if image.dim() == 4 else image for image in images)
+        counted = profile(opened, num_classes=num_classes, in_chans=in_chans, images=images, device=device)
         energy = None if counted.energy_pj is None else counted.energy_pj / 1e6
         rate = counted.activity.spike_rate if counted.activity else None
     return ComparedModel(

@@ -27,7 +27,7 @@ from zoo.weights import labels_of, stated_preprocessing
 ImageSource: TypeAlias = Path | str | bytes | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""
 
-_Single = Path | bytes | Image.Image | Tensor
+_Single = Path | bytes | Image.Image | np.ndarray[Any, Any] | Tensor
 _Named = tuple[Path | str, _Single]
 """An image that is still to be prepared, behind its path, or `image 3` if it has none."""
 
@@ -95,7 +95,7 @@ def transform(model: ImageClassifier | str, image_size: int | None = None) -> Tr
         image_size: pixels a side; None for the weight's own, or 224 without a weight.
 
     Returns:
-        A function from a PIL image or a path to a tensor (3, size, size).
+        A function from a PIL image or a path to a tensor (3, size, size), and from frames to (T, C, size, size).
 
     Raises:
         ModelNameError, HubError, WeightError: as `create_model` does.
@@ -129,7 +129,8 @@ def predict(
             planes, which changes one answer of 320.
         images: one or many of: the path of an image file or of a folder with images, the bytes of a file, a file opened
             in binary mode, a PIL image, an array of uint8 levels (H, W, 3), (H, W), (N, H, W, 3) or (N, H, W), a tensor
-            of uint8 levels (C, H, W) or (N, C, H, W), a tensor of floats that `zoo.transform(model)` made.
+            of uint8 levels (C, H, W) or (N, C, H, W), a tensor of floats that `zoo.transform(model)` made. Frames are
+            an array or a tensor (N, T, C, H, W).
         top: number of labels that each answer ranks; of fewer classes all.
         batch_size: images that go through the network at once; probabilities differ by it in their last bits.
         device: such as `cuda`; None for the network's own.
@@ -180,7 +181,8 @@ def iterate_answers(
     """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does."""
     if top < 1 or batch_size < 1:
         raise InputError(f"top={top} or batch_size={batch_size} is out of range; valid: 1 or more")
-    if model.in_chans != 3 or not model.num_classes:
+    is_still = len(model.input_axes) == 1
+    if (is_still and model.in_chans != 3) or not model.num_classes:
         given = f"in_chans={model.in_chans} and num_classes={model.num_classes}"
         raise InputError(f"{model.spec} has {given}; build it with 3, and one or more: images are RGB, and are named")
     prepare, labels = Transform(stated_preprocessing(model)), labels_of(model)
@@ -190,6 +192,8 @@ def iterate_answers(
         try:
             if isinstance(image, Tensor):
                 return name, image
+            if isinstance(image, np.ndarray):
+                return name, prepare(image)
             return name, prepare(read_image(image) if isinstance(image, Path) else to_rgb(image, str(name)))
         except InputError as error:
             return Failure(name, str(error))
@@ -246,18 +250,26 @@ def _single(source: object, name: str) -> Iterable[_Single]:
         return [source]
     if isinstance(source, io.IOBase):
         return [_read_stream(source, name)]
+    if isinstance(source, np.ndarray | Tensor) and source.ndim == 5:
+        return [_of_frames(frames) for frames in source]
     if isinstance(source, np.ndarray):
         is_batch = source.ndim == 4 or (source.ndim == 3 and source.shape[2] not in CHANNELS)
         return (from_levels(levels, name) for levels in (source if is_batch else [source]))
     if isinstance(source, Tensor) and source.dim() in (3, 4):
         return (_of_tensor(image, name) for image in (source if source.dim() == 4 else [source]))
-    valid = "a path, bytes, an opened file, a PIL image, an array, a tensor of 3 or 4 dimensions"
+    valid = "a path, bytes, an opened file, a PIL image, an array, a tensor of 3 to 5 dimensions"
     raise InputError(f"{name} is a {type(source).__name__}; valid: {valid}")
 
 
 def _of_tensor(image: Tensor, name: str) -> Image.Image | Tensor:
     """Return a prepared image (3, H, W) of floats as it is, and levels (C, H, W) as a picture."""
     return image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
+
+
+def _of_frames(frames: np.ndarray[Any, Any] | Tensor) -> np.ndarray[Any, Any] | Tensor:
+    """Return prepared frames (T, C, H, W) of floats as they are, and levels as an array."""
+    is_prepared = isinstance(frames, Tensor) and frames.is_floating_point()
+    return frames if is_prepared else np.asarray(frames)
 
 
 def _read_stream(stream: Any, name: str) -> bytes:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack, final
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
-from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, Encoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
 from zoo.errors import InputError, check_target, writing_to
@@ -68,7 +69,7 @@ class Recording:
     Attributes:
         image: the input, (3, H, W) in [0, 1].
         planes: output of the first encoder, (T, 3, H, W) in {0, 1}; with direct coding the share of the first
-            neurons' channels that spike, brightened, in [0, 1].
+            neurons' channels that spike, brightened, in [0, 1]; the frames of a network that takes frames.
         code: meaning of these planes, the encoder's own word.
         rates: layer name → mean spikes per neuron per timestep, in [0, 1], in the order of execution.
     """
@@ -81,6 +82,8 @@ class Recording:
 
 def record(model: ImageClassifier, image: Tensor) -> Recording:
     """Run one image, (3, H, W) in [0, 1], in eval mode, and record its planes and every spike rate.
+
+    Of frames, (T, C, H, W), the recorded image is their mean; two channels are shown in red and green.
 
     Raises:
         InputError: the model has no spikes, or the image does not fit it.
@@ -100,7 +103,7 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
 
     def note_planes(name: str, output: Tensor) -> None:
         if not planes and encoders[name].code != CONSTANT:
-            planes.append((output[:, 0].float().cpu(), encoders[name].code))
+            planes.append((_in_colours(output[:, 0].float().cpu()), encoders[name].code))
 
     weights = next(model.parameters())
     with ExitStack() as stack:
@@ -110,7 +113,17 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
         model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
     means = {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()}
-    return Recording(image, first, code, means)
+    return Recording(_in_colours(image.mean(0) if code == FRAMES else image), first, code, means)
+
+
+def _in_colours(pixels: Tensor) -> Tensor:
+    """Pixels (…, C, H, W) as (…, 3, H, W): one channel in grey, two in red and green, the first three of more."""
+    channels = pixels.shape[-3]
+    if channels == 1:
+        return pixels.expand(*pixels.shape[:-3], 3, *pixels.shape[-2:])
+    if channels == 2:
+        return torch.cat((pixels, torch.zeros_like(pixels[..., :1, :, :])), -3)
+    return pixels[..., :3, :, :]
 
 
 @contextmanager
@@ -168,6 +181,8 @@ def draw(
         pen.text((_MARGIN + _INPUT, place[1]), f"{100 * probability:.1f} %", 15 if row else 18, colour, anchor="ra")
     if recording.code == CONSTANT:
         pen.text((_MARGIN, key), "brightness: share of channels with a spike", 14, _FAINT, width=_INPUT)
+    elif recording.code == FRAMES:
+        pen.text((_MARGIN, key), "the input is the mean of its frames", 14, _FAINT, width=_INPUT)
     else:
         _draw_key(pen, key)
     for t, caption in enumerate(plane_captions(recording.code, count)):

@@ -63,7 +63,7 @@ class Layer:
 
 
 def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
-    """Return zeros (1, in_chans, image_size, image_size) of the model's type and device.
+    """Return zeros, one input of that size, of the model's type and device.
 
     Raises:
         InputError: the model is on the meta device.
@@ -71,7 +71,7 @@ def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
     weights = next(model.parameters())
     if weights.is_meta:
         raise InputError(f"{model.spec} is on the meta device, which cannot be traced; build it on 'cpu'")
-    return torch.zeros(1, model.in_chans, image_size, image_size, dtype=weights.dtype, device=weights.device)
+    return torch.zeros(1, *model.input_axes, image_size, image_size, dtype=weights.dtype, device=weights.device)
 
 
 def count_macs(model: ImageClassifier, image_size: int) -> FlopCountAnalysis:

@@ -169,6 +169,7 @@ def profile(
     image_size: int | None = None,
     *,
     num_classes: int | None = None,
+    in_chans: int | None = None,
     images: Tensor | Iterable[Tensor] | None = None,
     device: str | None = None,
     endpoint: str | None = None,
@@ -193,9 +194,9 @@ def profile(
         model: a network; or a name as `create_model` takes it. Weights are loaded only if there are images; a network
             without any is initialised from a fixed seed.
         image_size: pixels a side; by default the images' own, without images the weight's, or 224.
-        num_classes: for a name; by default its weight's own, or 1000.
+        num_classes, in_chans: for a name; by default its weight's own, or 1000 classes and 3 channels.
         images: (N, C, H, W) in [0, 1], or any number of (C, H, W); H = W. They are read as they are needed, and pass
-            in batches of bounded memory.
+            in batches of bounded memory. (N, T, C, H, W) for a network that takes frames; its control sees their mean.
         device: where to compute, such as `cuda`; by default the device of a network, and for a name the CPU. A network
             is moved there.
         endpoint: this and what follows as for `create_model`.
@@ -213,7 +214,7 @@ def profile(
         model = open_model(model, listed=True, **places)
     if isinstance(model, OpenedModel):
         registry, catalog = model.registry, model.places.get("catalog")
-    network, weights, own_size = _network(model, num_classes, trained=images is not None)
+    network, weights, own_size = _network(model, num_classes, in_chans, trained=images is not None)
     network = network if place is None else network.to(place)
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
     control = _control(network, registry, catalog)
@@ -250,7 +251,7 @@ def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profi
 
 
 def _network(
-    model: ImageClassifier | OpenedModel, num_classes: int | None, trained: bool
+    model: ImageClassifier | OpenedModel, num_classes: int | None, in_chans: int | None, trained: bool
 ) -> tuple[ImageClassifier, str | None, int]:
     """Return the network to profile, a word on its weights, and the size of its images."""
     if isinstance(model, ImageClassifier):
@@ -259,7 +260,8 @@ def _network(
         return model, "as given", stated_preprocessing(model).size
     if not isinstance(model, OpenedModel):
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
-    network = model.build_settled(None if trained else False, num_classes=num_classes, device="cpu")
+    shape = {"num_classes": num_classes, "in_chans": in_chans}
+    network = model.build_settled(None if trained else False, **shape, device="cpu")
     return network, model.weights_in_words if trained else None, model.preprocessing().size
 
 
@@ -284,17 +286,24 @@ def _open_images(
     if first is None:
         raise InputError("there are no images; give at least one")
     side = image_size or (first.shape[-1] if isinstance(first, Tensor) and first.dim() else 0)
+    shape = (*network.input_axes, side, side)
     in_unit_range = not stated_preprocessing(network).normalises
 
     def checked(place: int, image: Tensor) -> Tensor:
-        if not isinstance(image, Tensor) or not image.is_floating_point() or image.shape[1:] != (side, side):
+        if not isinstance(image, Tensor) or not image.is_floating_point() or image.shape != shape:
             seen = f"{tuple(image.shape)} of {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-            raise InputError(f"image {place} is {seen}; wanted: floating-point tensors (C, {side}, {side}), all alike")
+            raise InputError(f"image {place} is {seen}; wanted: floating-point tensors {shape}, all alike")
         if in_unit_range and not bool(((image >= 0) & (image <= 1)).all()):  # NaN is neither
             raise InputError(f"image {place} holds values outside [0, 1], or NaN; scale pixels to [0, 1]")
         return image
 
     return starmap(checked, enumerate(chain([first], rest))), side
+
+
+def _seen_by(network: ImageClassifier, images: Tensor) -> Tensor:
+    """Return what a network sees of the images: of frames a control of stills sees the mean."""
+    frames_alone = images.dim() == 5 and len(network.input_axes) == 1
+    return images.mean(1) if frames_alone else images
 
 
 def _measure(
@@ -311,8 +320,8 @@ def _measure(
         count += len(chunk)
         for network, recorder, own in zip(networks, recorders, models, strict=True):
             with recorder.watching():
-                network(stacked)
+                network(_seen_by(network, stacked))
             for model in own.values():
-                model.measure(stacked)
+                model.measure(_seen_by(network, stacked))
     counts = [recorder.counts(count) for recorder in recorders]
     return counts, estimate_all(counts, models)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from zoo.contracts.encoder import CONSTANT
-from zoo.errors import CompositionError
+from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
+from zoo.errors import CompositionError, InputError
 from zoo.registry import default_registry
 from zoo.testing.models import check_training_step, compose
 from zoo.testing.suite import (
@@ -51,8 +51,13 @@ def difficult_values() -> dict[str, Tensor]:
     }
 
 
+def seen_by(encoder: Encoder, x: Tensor) -> Tensor:
+    """Return x (N, C, …) as the encoder takes it: one that passes frames on takes (N, T, C, …)."""
+    return torch.stack([x] * encoder.timesteps, 1) if encoder.code == FRAMES else x
+
+
 class EncoderTests(ModuleTests, OptionTests):
-    """(N, C, …) real → (T, N, C, …) in {0, 1}.
+    """(N, C, …) real → (T, N, C, …) in {0, 1}; with the code `FRAMES`, (N, T, C, …) real → (T, N, C, …).
 
     Attributes:
         decoder: the decoder that inverts it, decode(encode(k / 255)) = k / 255; None for none.
@@ -63,14 +68,15 @@ class EncoderTests(ModuleTests, OptionTests):
     decoder: str | None = None
 
     def example(self) -> Tensor:
-        return uniform((3, 2, 4, 4), -0.5, 1.5)
+        return seen_by(self.build(), uniform((3, 2, 4, 4), -0.5, 1.5))
 
     def test_repeatable_planes_repeat_in_training_mode(self) -> None:
         """If it says `repeatable`: it draws no random numbers, with and without gradients."""
         encoder = self.build().train()
         if not encoder.repeatable:
             pytest.skip("the encoder does not say that it is repeatable")
-        for what, x in (difficult_values() | {"images": self.example()}).items():
+        values = {what: seen_by(encoder, x) for what, x in difficult_values().items()}
+        for what, x in (values | {"images": self.example()}).items():
             with seeded(1):
                 first = encoder(x.clone().requires_grad_()).detach()
             with seeded(2):
@@ -80,12 +86,12 @@ class EncoderTests(ModuleTests, OptionTests):
         """(T, N, C, …) for an input of (N, C, …), T = `timesteps`."""
         encoder = self.build()
         for shape in SHAPES:
-            actual, expected = tuple(run(encoder, uniform(shape)).shape), (encoder.timesteps, *shape)
+            actual, expected = tuple(run(encoder, seen_by(encoder, uniform(shape))).shape), (encoder.timesteps, *shape)
             assert actual == expected, f"`forward` gives {actual} for an input of {shape}; return {expected}"
 
     def test_planes_hold_zeros_and_ones(self) -> None:
-        """Nothing but 0 and 1, for difficult values and in every number type, in both modes; not with `CONSTANT`."""
-        if self.build().code == CONSTANT:
+        """Nothing but 0 and 1, for difficult values and in every number type; not with `CONSTANT` or `FRAMES`."""
+        if self.build().code in (CONSTANT, FRAMES):
             pytest.skip("the encoder gives the real value itself at every timestep")
         for training in (True, False):
             encoder = self.build().train(training)
@@ -100,10 +106,11 @@ class EncoderTests(ModuleTests, OptionTests):
             planes = encoder(uniform((2, 3)).requires_grad_())
             assert not planes.requires_grad, "`differentiable` is False, but a gradient comes back; encode x.detach()"
             return
-        for x in [uniform(shape) for shape in SHAPES] + [uniform((2, 3, 4, 4)).to(dtype) for dtype in DTYPES]:
+        images = [uniform(shape) for shape in SHAPES] + [uniform((2, 3, 4, 4)).to(dtype) for dtype in DTYPES]
+        for x in (seen_by(encoder, image) for image in images):
             check_gradient(gradient(encoder, x), x)
         for what, x in difficult_values().items():
-            check_finite(gradient(encoder, x), f"the gradient of {what}")
+            check_finite(gradient(encoder, seen_by(encoder, x)), f"the gradient of {what}")
 
     def test_round_trip(self) -> None:
         """decode(encode(k / 255)) = k / 255, if a decoder is declared."""
@@ -117,10 +124,36 @@ class EncoderTests(ModuleTests, OptionTests):
             assert not lost, f"{lost} of 256 levels are lost; do both order the planes alike?"
 
     def test_it_learns_in_a_model(self) -> None:
-        """Its name composes a has8 model, and a training step gives every parameter a finite gradient."""
-        if not self.build().differentiable:
+        """Its name composes a model (has8; snn of frames), and a step gives every parameter a finite gradient."""
+        encoder = self.build()
+        if not encoder.differentiable:
             pytest.skip("the encoder is not differentiable and says so")
-        check_training_step(compose(f"has8_resnet_b2_m2_d1_{self.name}_{self.decoder or 'rate'}"))
+        family = "snn" if encoder.code == FRAMES else "has8"
+        check_training_step(compose(f"{family}_resnet_b2_m2_d1_{self.name}_{self.decoder or 'rate'}"))
+
+    def test_frames_pass_in_their_order(self) -> None:
+        """With the code `FRAMES`: plane t is frame t, and another number of frames, or a still image, is refused."""
+        encoder = self.build()
+        if encoder.code != FRAMES:
+            pytest.skip("the encoder makes timesteps itself")
+        x = uniform((2, encoder.timesteps, 3, 4, 4))
+        assert torch.equal(run(encoder, x), x.transpose(0, 1)), "plane t is not frame t"
+        for wrong in (uniform((2, encoder.timesteps + 1, 3, 4, 4)), uniform((2, encoder.timesteps))):
+            with pytest.raises(InputError):
+                encoder(wrong)
+
+    def test_frames_and_stills_are_told_apart(self) -> None:
+        """With the code `FRAMES`: `sew` and `snn` refuse a still image, and a network of stills refuses frames."""
+        if self.build().code != FRAMES:
+            pytest.skip("the encoder takes still images")
+        still, frames = uniform((2, 3, 16, 16)), uniform((2, self.build().timesteps, 3, 16, 16))
+        for name in (f"snn_resnet_b2_m2_d1_{self.name}_rate", f"sew_resnetsmall_b2_m1_d1_{self.name}"):
+            model = compose(name).eval()
+            assert run(model, frames).shape == (2, model.num_classes)
+            with pytest.raises(InputError):
+                model(still)
+        with pytest.raises(InputError):
+            compose("ann_resnet_b2_m1_d1").eval()(frames)
 
 
 class DecoderTests(ModuleTests, OptionTests):

@@ -37,9 +37,14 @@ def compose(name: str, *, num_classes: int = CLASSES, in_chans: int = 3, seed: i
         return build_model(parse_name(name), num_classes, in_chans)
 
 
+def images_for(model: ImageClassifier, count: int, *size: int) -> Tensor:
+    """Return so many inputs of that height and width: images, or frames if the model takes frames."""
+    return uniform((count, *model.input_axes, *size))
+
+
 def check_training_step(model: ImageClassifier, side: int = 16) -> None:
     """Take a step in training mode on two images: a finite loss, and a finite gradient in every parameter."""
-    images = uniform((2, model.in_chans, side, side))
+    images = images_for(model, 2, side, side)
     loss = functional.cross_entropy(model.train()(images), torch.arange(len(images)) % model.num_classes)
     check_finite(loss[None], f"the loss of {model.spec}")
     loss.backward()
@@ -66,7 +71,7 @@ class ModelTests(ModuleTests):
         return compose(self.models()[0], seed=seed)
 
     def example(self) -> Tensor:
-        return uniform((3, 3, self.image_size, self.image_size))
+        return images_for(self.build(), 3, self.image_size, self.image_size)
 
     def side(self, model: ImageClassifier) -> int:
         """The suite's size of images, or the model's least size if that is larger."""
@@ -76,7 +81,7 @@ class ModelTests(ModuleTests):
         """Features, head and logits have the shapes that the model declares, for any number of classes."""
         for name in self.models():
             model = compose(name).eval()
-            x, hidden = uniform((2, 3, self.side(model), self.side(model))), model.head_hidden_size
+            x, hidden = images_for(model, 2, self.side(model), self.side(model)), model.head_hidden_size
             with torch.no_grad():
                 features = model.forward_features(x)
                 before = model.forward_head(features, pre_logits=True)
@@ -94,7 +99,7 @@ class ModelTests(ModuleTests):
             coarsest = max(level["reduction"] for level in model.feature_info)
             side = coarsest * ceil(self.side(model) / coarsest)
             with torch.no_grad():
-                levels = model.forward_intermediates(uniform((2, 3, side, side)), intermediates_only=True)
+                levels = model.forward_intermediates(images_for(model, 2, side, side), intermediates_only=True)
             for info, level in zip(model.feature_info, cast(list[Tensor], levels), strict=True):
                 model.get_submodule(info["module"])
                 expected, seen = (info["num_chs"], *[side // info["reduction"]] * 2), tuple(level.shape[1:])
@@ -121,9 +126,10 @@ class ModelTests(ModuleTests):
         """Grey and multispectral images run; another number than built for is refused by self.check_image(x)."""
         model = compose(self.models()[0], in_chans=channels).eval()
         side = self.side(model)
-        assert run(model, uniform((2, channels, side, side))).shape == (2, CLASSES)
+        x = images_for(model, 2, side, side)
+        assert run(model, x).shape == (2, CLASSES)
         with pytest.raises(InputError):
-            model(uniform((2, channels + 1, side, side)))
+            model(torch.cat((x, x), -3))
 
     def test_every_image_size_that_it_claims(self) -> None:
         """From `min_image_size` up, odd and oblong too; below it an `InputError`."""
@@ -131,10 +137,10 @@ class ModelTests(ModuleTests):
             model = compose(name).eval()
             least = model.min_image_size
             for size in ((least, least), (least, least + 1), (least + 3, 2 * least + 5)):
-                assert run(model, uniform((1, 3, *size))).shape == (1, CLASSES), f"{name} at {size} pixels"
+                assert run(model, images_for(model, 1, *size)).shape == (1, CLASSES), f"{name} at {size} pixels"
             if least > 1:
                 with pytest.raises(InputError):
-                    model(uniform((1, 3, least - 1, least)))
+                    model(images_for(model, 1, least - 1, least))
 
     def test_it_learns(self) -> None:
         """A training step gives every parameter a finite gradient, the same with `set_grad_checkpointing`."""

@@ -71,7 +71,7 @@ def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Pl
 @final
 @dataclass(frozen=True)
 class MicroBatch:
-    """Pixels (N, 3, H, W) uint8 and labels (N,) int64 of one forward pass, and the seed of what it draws."""
+    """Pixels (N, 3, H, W) uint8, or frames, labels (N,) int64 of one forward pass, and the seed of what it draws."""
 
     pixels: Tensor
     labels: Tensor
@@ -91,9 +91,12 @@ def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: 
             damaged = ", ".join([*data.damaged.values()][-3:])
             raise InputError(f"only {len(labels)} images of a batch are sound ({damaged}); remove the damaged ones")
         drawn = torch.Generator().manual_seed(derive_seed(_AUGMENTATION, plan.seed, epoch, *job))
+        axes = pixels.shape[1:-2]
+        pixels = pixels.flatten(1, -3)  # all frames of a scene are moved alike
         if recipe.alternate_flips:
             pixels = mirror_alternately(pixels, epoch)
         pixels = augment(pixels, recipe.flip and not recipe.alternate_flips, recipe.max_shift, drawn, recipe.reflect)
+        pixels = pixels.unflatten(1, axes)
         return MicroBatch(pixels, labels, derive_seed(_MODEL, plan.seed, epoch, *job))
 
     batches = map_ahead(read, product(range(plan.steps), own), 2 * len(own))

@@ -154,11 +154,14 @@ class Training:
         }
         self.checkpoint = out / CHECKPOINT
         self._transform = Transform(stated_preprocessing(model))
-        own, theirs = (stated_preprocessing(each).of_channels(3) for each in (model, teacher or model))
+        own, theirs = (stated_preprocessing(each).of_channels(model.in_chans) for each in (model, teacher or model))
         if own != theirs:
             told = f"takes pixels of mean and std {theirs}, the network of {own}; both must be the same"
             raise InputError(f"teacher {recipe.teacher} {told}")
-        self._augment, self._mix = build_augmentation(recipe, data.size), build_mixup(recipe, model.num_classes)
+        self._augment, self._mix = (
+            build_augmentation(recipe, data.size, data.data.axes),
+            build_mixup(recipe, model.num_classes),
+        )
         self._format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         if recipe.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -243,11 +246,14 @@ class Training:
         set_seed(batch.seed)
         if self._augment is not None:
             pixels = torch.stack([self._augment(image) for image in pixels])
-        x = self._transform.scale(pixels).contiguous(memory_format=self._format)
+        x = self._transform.scale(pixels)
+        axes = x.shape[1:-2]
+        x = x.flatten(1, -3).contiguous(memory_format=self._format)  # of frames, all timesteps are mixed alike
         targets, smoothing = labels, recipe.label_smoothing
         if self._mix is not None:
             x, labels = x[: len(x) // 2 * 2], labels[: len(x) // 2 * 2]  # images are mixed in pairs
             (x, targets), smoothing = self._mix(x, labels), 0.0  # the targets are smooth already
+        x = x.unflatten(1, axes)
         with spike_rates(self._model, counting or recipe.spike_penalty > 0) as rates:
             logits = model(x).float()
         loss = functional.cross_entropy(logits, targets, label_smoothing=smoothing)

@@ -14,7 +14,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from zoo.catalog import complaints
-from zoo.errors import CatalogError, shorten, suggest
+from zoo.errors import CatalogError, InputError, shorten, suggest
 from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
 
@@ -179,11 +179,18 @@ def build_mixup(recipe: Recipe, classes: int) -> Mixup | None:
     )
 
 
-def build_augmentation(recipe: Recipe, size: tuple[int, int]) -> v2.Transform | None:
-    """Build the transforms of one (C, H, W) uint8 image that draw from torch's generator; None without any."""
+def build_augmentation(recipe: Recipe, size: tuple[int, int], axes: tuple[int, ...] = (3,)) -> v2.Transform | None:
+    """Build the transforms of one (*axes, H, W) uint8 image that draw from torch's generator; None without any.
+
+    Raises `InputError` for RandAugment, which changes colours, of images that are not RGB.
+    """
     transforms: list[v2.Transform] = []
     if recipe.crop_share < 1:
         transforms.append(v2.RandomResizedCrop(size, scale=(recipe.crop_share, 1.0), antialias=True))
+    if recipe.randaugment and axes != (3,):
+        raise InputError(
+            "randaugment changes colours, and these images are not RGB; leave it at 0 (--set randaugment=0)"
+        )
     if recipe.randaugment:
         transforms.append(v2.RandAugment(recipe.randaugment))
     return v2.Compose(transforms) if transforms else None

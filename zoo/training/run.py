@@ -110,12 +110,15 @@ def train(
     with accelerator.local_main_process_first():  # which downloads, if needed
         splits = _load_data(given, options or DataOptions(), opened)
     classes = splits.train.classes
-    start = build(opened, classes, settings.seed, open_model(control, **opened.places) if control else None)
+    axes = splits.train.data.axes
+    opened = _fit_frames(opened, axes)
+    start = build(opened, classes, settings.seed, open_model(control, **opened.places) if control else None, axes[-1])
+    start.model.check_image(torch.empty(1, *axes, *splits.train.size, device="meta"))
     if not start.name:
         whiten(start.model, sample_images(start.model, splits.train, WHITENED))
     calibrate_scales(start.model, splits.train, settings.calibration)
     start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
-    teacher = find_teacher(settings.teacher, opened, classes)
+    teacher = find_teacher(settings.teacher, opened, classes, axes[-1])
     shown = [Display()] if observers is None else observers
     observing = [MetricsFile(folder), Trackers(accelerator), *shown] if accelerator.is_main_process else []
     asked = {
@@ -184,6 +187,15 @@ def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, op
         return replace(given, train=limit_images(given.train, options.limit))
     size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
     return load_data(given, replace(options, image_size=size or options.image_size))
+
+
+def _fit_frames(opened: OpenedModel, axes: tuple[int, ...]) -> OpenedModel:
+    """Give an untrained network of frames as many timesteps as the frames of its data, if no option says otherwise."""
+    options = opened.spec.options
+    stated = any("timesteps" in options.get(kind, {}) for kind in ("family", "encoder"))
+    if len(axes) == 1 or stated or opened.weight_name or opened.spec.get("encoder") != "frames":
+        return opened
+    return replace(opened, spec=opened.spec.with_options({"encoder": {"timesteps": axes[0]}}))
 
 
 @final
@@ -276,7 +288,9 @@ class Start:
     control: str = ""
 
 
-def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None) -> Start:
+def build(
+    opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None, in_chans: int = 3
+) -> Start:
     """Build the network for these classes: freshly initialised, the weight's body with a new head, or from a control.
 
     The head is kept if the classes are the weight's own, in its order. Of a weight of the network without spikes, the
@@ -285,11 +299,11 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
     """
     torch.manual_seed(seed)
     if not opened.weight_name:
-        model = opened.build(num_classes=len(classes), in_chans=3)
+        model = opened.build(num_classes=len(classes), in_chans=in_chans)
         return Start(model) if control is None else _take_over(model, control, classes, seed)
     if control is not None:
         raise InputError(f"{opened.weight_name} is a weight already, and --control is for networks that start afresh")
-    model = opened.build(pretrained=True, num_classes=len(classes), in_chans=3)
+    model = opened.build(pretrained=True, num_classes=len(classes), in_chans=in_chans)
     head = "its head"
     if opened.labels != tuple(classes):
         head = f"a new head for {len(classes)} classes"
@@ -305,7 +319,7 @@ def build(opened: OpenedModel, classes: Sequence[str], seed: int, control: Opene
 
 def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
     """Replace the network's tensors by those of its control's weight, by name."""
-    begun = build(control, classes, seed)
+    begun = build(control, classes, seed, in_chans=model.in_chans)
     if not begun.name:
         raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
     own, theirs = model.state_dict(), begun.model.state_dict()
@@ -322,14 +336,16 @@ def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[s
     return replace(begun, model=model, control=begun.name)
 
 
-def find_teacher(name: str | None, opened: OpenedModel, classes: Sequence[str]) -> ImageClassifier | None:
+def find_teacher(
+    name: str | None, opened: OpenedModel, classes: Sequence[str], in_chans: int = 3
+) -> ImageClassifier | None:
     """Build the weight that a recipe names as teacher, in eval mode; raises `InputError` if it has other classes."""
     if name is None:
         return None
     teacher = open_model(name, **opened.places)
     if teacher.labels != tuple(classes):
         raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
-    return teacher.build(pretrained=True, in_chans=3).eval().requires_grad_(False)
+    return teacher.build(pretrained=True, in_chans=in_chans).eval().requires_grad_(False)
 
 
 def sample_images(model: ImageClassifier, data: ImageSplit, images: int) -> Tensor:
