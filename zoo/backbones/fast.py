@@ -49,7 +49,7 @@ class WhiteningConv(nn.Conv2d):
 
 
 def whiten(network: nn.Module, images: Tensor) -> None:
-    """Set every whitening layer of a network from images as it takes them, (N, C, H, W), or from all frames of these."""
+    """Set every whitening layer of a network from images as it takes them, (N, C, H, W), or from frames."""
     images = images.flatten(0, -4)
     for module in network.modules():
         if isinstance(module, WhiteningConv):
