@@ -14,7 +14,14 @@ from safetensors.torch import load
 import zoo
 from tests.hub.hub_weights import TINY, tiny
 from zoo.catalog import Catalog, CatalogFile, WeightRecord
-from zoo.errors import CompositionError, ModelNameError, OptionError, WeightError
+from zoo.errors import (
+    CompositionError,
+    MissingPluginError,
+    ModelNameError,
+    OptionError,
+    UnknownComponentError,
+    WeightError,
+)
 from zoo.registry import parse_name
 from zoo.weights import adapt_channels
 
@@ -130,3 +137,27 @@ def test_a_tag_chooses_and_the_first_is_the_default(record: WeightRecord) -> Non
     assert catalog.weight(parse_name(f"{TINY}.other")) == other
     with pytest.raises(ModelNameError, match=r"no weight 'othre'; did you mean 'other'\? \(tags: noise, other\)"):
         catalog.weight(parse_name(f"{TINY}.othre"))
+
+
+def test_a_weight_whose_plugin_is_missing_says_what_to_install(record: WeightRecord) -> None:
+    variant, providers = "has8_resnet_b8_m2_d4_resid_bpd", {"has8-zoo": "0.1.0", "zoo-resid": "1.0"}
+    changes = {"variant": variant, "spec": record.spec | {"name": variant}, "providers": providers}
+    listed = _catalog(record.model_copy(update=changes))
+    for name in (variant, f"{variant}.{record.tag}"):
+        with pytest.raises(MissingPluginError, match=r"unknown encoder 'resid'.*pip install zoo-resid"):
+            zoo.create_model(name, pretrained=True, catalog=listed)
+    with pytest.raises(UnknownComponentError, match="'fourier'"):
+        zoo.create_model("has8_resnet_b8_m2_d4_fourie_bpd", catalog=listed)
+
+
+def test_a_plain_folder_is_a_model_unless_it_is_called_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.create_model("ann_resnet_b1_m1_d1", num_classes=2)
+    zoo.save(model, tmp_path / "runs" / "mine", labels=["cat", "dog"])
+    zoo.save(model, tmp_path / "ann_resnet_b1_m1_d1", labels=["cat", "dog"])
+    monkeypatch.chdir(tmp_path)
+    for place in ("runs/mine", "./runs/mine", str(tmp_path / "runs" / "mine")):
+        assert zoo.create_model(place).num_classes == 2
+        assert zoo.model_info(place)["loads"].startswith("local-dir:")
+    assert zoo.create_model("ann_resnet_b1_m1_d1").num_classes == 1000
+    with pytest.raises(ModelNameError, match="local-dir"):
+        zoo.create_model("runs/nosuch")

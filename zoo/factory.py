@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from os.path import isdir
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, final, overload
 
@@ -17,12 +18,14 @@ from zoo.backbones.layers import guard_convolutions
 from zoo.catalog import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
+from zoo.contracts.neuron import Neuron
 from zoo.errors import (
     CompositionError,
     MissingPluginError,
     ModelNameError,
     NewHeadWarning,
     OptionError,
+    UnknownComponentError,
     UnpinnedWarning,
     WeightError,
     check_count,
@@ -32,7 +35,17 @@ from zoo.errors import (
 )
 from zoo.hub import Hub
 from zoo.installing import install_plugin, is_installed
-from zoo.names import HubRepository, LocalFolder, Options, OptionValue, PackageFile, Source, Spec, parse_reference
+from zoo.names import (
+    HubRepository,
+    LocalFolder,
+    Options,
+    OptionValue,
+    PackageFile,
+    Source,
+    Spec,
+    parse_reference,
+    split_tag,
+)
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 
 DEFAULT_CLASSES = 1000
@@ -102,7 +115,8 @@ def create_model(
 
     Args:
         name: `family_…[.tag]`, for example `has8_resnet_b32_m2_d4_fourier_bpd`; or what `zoo publish` made:
-            `hf-hub:org/name@revision` with a commit (a branch or tag gives an `UnpinnedWarning`), or `local-dir:path`.
+            `hf-hub:org/name@revision` with a commit (a branch or tag gives an `UnpinnedWarning`), or `local-dir:path`,
+            or the path alone of a folder.
         pretrained: load published weights: those of the tag, or the variant's first; of `timm_…` timm's own. None: if
             the name asks for them, by a tag or as a repository or folder. False: the network of the weight, with as
             many classes and channels, but untrained.
@@ -212,10 +226,26 @@ def build_model(
             if spec.get(kind) is None:
                 raise OptionError(f"it has no {kind}; leave {kind}_options out")
         model: ImageClassifier = family.build(BuildRequest(spec, registry, classes, channels))
+        _check_neuron(model)
     except (OptionError, CompositionError) as error:
         raise type(error)(f"{spec}: {error}") from error
     guard_convolutions(model)
     return model
+
+
+def _check_neuron(model: ImageClassifier) -> None:
+    """Raise `CompositionError` if a network's neuron does not give a spike for each current of each timestep."""
+    neuron = next((module for module in model.modules() if isinstance(module, Neuron)), None)
+    if neuron is None:
+        return
+    currents = torch.zeros(model.timesteps, 1, 1, 1, 1)
+    if currents.is_meta:  # the network is described, not built
+        return
+    with torch.no_grad():
+        spikes = neuron(currents)
+    if spikes.shape != currents.shape:
+        shapes = f"{tuple(spikes.shape)} for currents (T, N, C, H, W) of {tuple(currents.shape)}"
+        raise CompositionError(f"neuron {model.spec.get('neuron')!r} gives {shapes}; it must return one spike for each")
 
 
 def describe_model(
@@ -413,9 +443,16 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     try:
         spec = parse_name(name, places.get("registry"))
     except ModelNameError as error:
-        if "/" not in str(name):
-            raise
-        raise type(error)(f"{error}; write a repository as hf-hub:org/name, and a folder as local-dir:path") from error
+        if isinstance(name, str) and isdir(name):
+            return _open_reference(LocalFolder(Path(name)), places)
+        if isinstance(error, UnknownComponentError):
+            missing = _missing_providers(name, places.get("catalog") or default_catalog())
+            if missing:
+                raise MissingPluginError(f"{error}; {_how_to_install(name, missing)}") from error
+        if "/" in str(name):
+            advice = "write a repository as hf-hub:org/name, and a folder as local-dir:path"
+            raise type(error)(f"{error}; {advice}") from error
+        raise
     opened = OpenedModel(spec, places)
     if not (required or spec.tag or (listed and opened.catalog.weights_of(spec))):
         return opened
@@ -427,6 +464,19 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     record = opened.catalog.weight(spec)
     check_providers(spec, record.providers, record.name, opened.registry)
     return replace(opened, spec=record.spec_of(spec), known=record, source=record.location)
+
+
+def _missing_providers(name: str, catalog: Catalog) -> list[str]:
+    """List the distributions that a listed weight was made with and that are not installed."""
+    variant, tag = split_tag(name)
+    for record in catalog.weights.get(variant, []):
+        if tag in (None, record.tag):
+            return [provider for provider in record.providers if not is_installed(provider)]
+    return []
+
+
+def _how_to_install(weight: str, missing: Sequence[str]) -> str:
+    return f"{weight} was made with {', '.join(missing)}; install with: {', '.join(map(install_plugin, missing))}"
 
 
 def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> OpenedModel:
@@ -443,8 +493,7 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
         weight = weights.read_config(hub.fetch(pinned, weights.CONFIG, weights.MAX_CONFIG_BYTES), str(pinned))
     registry = places.get("registry") or default_registry()
     if missing := [name for name in weight.providers if not is_installed(name)]:
-        commands = ", ".join(map(install_plugin, missing))
-        raise MissingPluginError(f"{source} was made with {', '.join(missing)}; install with: {commands}")
+        raise MissingPluginError(_how_to_install(str(source), missing))
     spec = parse_name(weight.variant, registry)
     check_providers(spec, weight.providers, str(source), registry)
     try:

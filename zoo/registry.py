@@ -148,15 +148,15 @@ class Component:
         return self._loaded
 
 
+_MADE_WITHOUT_ARGUMENTS = ("family", "encoder", "decoder", "neuron", "converter")
+
+
 def _problem(kind: str, found: Any, target: str) -> str | None:
     """Say how an imported object breaks the contract of its kind; None if it keeps it."""
     if kind == "catalog":  # a file, validated when it is read
         return None
     if kind == "command":
-        import typer
-
-        usable = isinstance(found, typer.Typer) and typer.main.get_command(found)  # raises if it has no command
-        return None if usable else f"{target} is not a typer.Typer"
+        return _command_problem(found, target)
     from zoo import contracts
 
     contract: type[Any] = getattr(contracts, kind.title().replace("_", ""))
@@ -169,7 +169,26 @@ def _problem(kind: str, found: Any, target: str) -> str | None:
     if kind in ("encoder", "decoder", "energy_model"):
         declared = {name for base in found.__mro__ for name in vars(base)}
         missing += sorted(name for name in inspect.get_annotations(contract) if name not in declared)
-    return f"{target} lacks {', '.join(missing)}" if missing else None
+    if missing:
+        return f"{target} lacks {', '.join(missing)}"
+    required = _required_arguments(found) if kind in _MADE_WITHOUT_ARGUMENTS else []
+    return f"the constructor of {target} needs {', '.join(required)}; give each a default" if required else None
+
+
+def _command_problem(found: Any, target: str) -> str | None:
+    import typer
+
+    if not isinstance(found, typer.Typer):
+        return f"{target} is not a typer.Typer"
+    typer.main.get_command(found)  # raises if it has no command
+    return None
+
+
+def _required_arguments(cls: type[Any]) -> list[str]:
+    """List the arguments without which a class cannot be called."""
+    free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(cls).parameters.values()
+    return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind not in free]
 
 
 def _find_module(name: str) -> ModuleSpec | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -19,10 +21,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import zoo
+from tests.data.made_data import folder
 from tests.plugins.installed import run_python
 from zoo.errors import ComponentError, InputError, UnknownComponentError
 from zoo.registry import GROUPS
 from zoo.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, draft
+from zoo.training import train
 
 ROOT = Path(__file__).parents[2]
 NAMES = st.from_regex(r"[Zz]{2}([A-Za-z0-9._-]{0,40}[A-Za-z0-9])?", fullmatch=True)
@@ -111,6 +115,33 @@ def test_its_own_tests_pass(
         assert done.returncode == 0, done.stderr
 
 
+def test_two_plugins_are_tested_in_one_run(tmp_path: Path) -> None:
+    for name in ("zoo-sparkle", "zoo-glitter"):
+        draft(name).write(tmp_path)
+    site = os.pathsep.join(str(tmp_path / name) for name in ("zoo-sparkle", "zoo-glitter"))
+    command: list[str | Path] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--collect-only", tmp_path]
+    done = run_python(command, tmp_path, {"PYTHONPATH": site})
+    assert done.returncode == 0, done.stdout
+    assert "zoo_sparkle" in done.stdout
+    assert "zoo_glitter" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_weight_that_is_added_as_its_readme_says_passes(
+    build_wheel: Callable[[Path], Path], install: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = draft("zoo-sparkle", "weights").write(tmp_path)
+    changes = {"epochs": 4, "batch_size": 8, "precision": "no"}
+    data = folder(tmp_path / "data", {"dark": 10, "bright": 10})
+    train("ann_resnet_b1_m1_d1", data, changes=changes, out=source / "runs" / "mine", trackers=())
+    (block,) = re.findall(r"^```python\n(.*?)^```", (source / "README.md").read_text("utf-8"), re.M | re.S)
+    done = run_python(block, source)
+    assert done.returncode == 0, done.stderr
+    site = install([build_wheel(source)], tmp_path / "site")
+    done = run_python(["-m", "pytest", "-q", "-p", "no:cacheprovider", source / "tests"], site, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,6 +150,6 @@ def test_linters_find_nothing(kind: str, tmp_path: Path) -> None:
     long = draft("z" * MAX_DISTRIBUTION, kind, "z" * MAX_COMPONENT).write(tmp_path)
     checks = [(made, ["mypy", "--cache-dir", str(tmp_path.parent / "mypy")])]  # torch's types, once for all kinds
     checks += [(each, ["ruff", *words]) for each in (made, long) for words in (["check"], ["format", "--check"])]
-    for folder, command in checks:
-        done = subprocess.run([sys.executable, "-m", *command], cwd=folder, capture_output=True, text=True)
+    for place, command in checks:
+        done = subprocess.run([sys.executable, "-m", *command], cwd=place, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -98,10 +98,13 @@ class PluginDraft:
         for template in environment.list_templates():
             folder, _, file = template.removesuffix(".jinja").partition("/")
             if folder in ("common", self.kind):
-                place = "tests" if file.startswith("test_") else self.package
-                path = COMMON.get(file, file) if folder == "common" else f"{place}/{file}"
+                path = COMMON.get(file, file) if folder == "common" else self._path(file)
                 files[path] = environment.get_template(template).render(given)
         return dict(sorted(files.items()))
+
+    def _path(self, file: str) -> str:
+        """Return the place of a kind's file; pytest cannot run two test files of one name together."""
+        return f"tests/test_{self.package}.py" if file.startswith("test_") else f"{self.package}/{file}"
 
     def write(self, folder: Path) -> Path:
         """Write everything to `folder`/`distribution`, or nothing, and return the new folder.
