@@ -1,0 +1,144 @@
+"""The program of trainings: every weight has an entry that can be carried out, and a small program is, in parts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+import zoo
+from benchmarks import runs
+from tests.data.made_data import packed
+from zoo.catalog import read_file
+from zoo.errors import InputError
+from zoo.training import load_recipe
+
+ROOT = Path(__file__).parents[2]
+DATA = os.environ.get("ZOO_CIFAR10")
+"""A folder with train.npz and val.npz of CIFAR-10, as the weights were made of."""
+
+PROGRAM = """
+first: {model: ann_resnet_b2_m2_d1, recipe: bundled, set: {epochs: 2, batch_size: 8, precision: "no"}, float16: true}
+second:
+  model: has8_resnet_b2_m2_d1_ste_bpd
+  control: first
+  recipe: bundled
+  set: {epochs: 1, batch_size: 8, precision: "no"}
+  options: {family: {gain: 0.5}}
+  weight: has8_resnet_b2_m2_d1_ste_bpd.small
+many: {model: ann_resnet_b1_m2_d1, recipe: bundled, set: {epochs: 1, batch_size: 8}, images: 8, seeds: [3, 4]}
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program of two steps and a pair of seeds, beside data for it."""
+    (tmp_path / "data").mkdir()
+    packed(tmp_path / "data" / "train.npz", 24)
+    packed(tmp_path / "data" / "val.npz", 8)
+    file = tmp_path / "runs.yaml"
+    file.write_text(PROGRAM, encoding="utf-8")
+    return file
+
+
+def _go(program: Path, *arguments: str) -> str:
+    where = ["--program", str(program), "--data", str(program.parent / "data"), "--work", str(program.parent / "work")]
+    result = CliRunner().invoke(runs.app, [*where, *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def _result(program: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((program.parent / "work" / name / "run.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_every_weight_has_one_entry_of_its_network_and_seed() -> None:
+    files = [ROOT / "registry.yaml", *ROOT.glob("plugins/zoo-weights-*/*/registry.yaml")]
+    records = {record.name: record for file in files for record in read_file(file).weights}
+    program = runs.read_program()
+    made = [run.weight for run in program.values() if run.weight in records]
+    assert sorted(made) == sorted(records)
+    for run in program.values():
+        recipe = load_recipe(run.recipe_file, run.changes)
+        record = records.get(run.weight or "")
+        if record is not None:
+            assert (recipe.epochs, recipe.seed) == (record.epochs, record.seed), run.weight
+            kept = {kind: values for kind, values in run.options.items() if kind != "family" or "levels" not in values}
+            assert (record.spec_of(zoo.parse_name(record.name)).options or {}) == kept, run.weight
+        if run.model:
+            network = zoo.parse_name(run.model)
+            assert run.weight is None or str(network) == run.weight.rpartition(".")[0]
+
+
+def test_what_plugins_quote_is_the_program() -> None:
+    program = runs.PROGRAM.read_text(encoding="utf-8")
+    for page in ROOT.glob("plugins/zoo-weights-*/README.md"):
+        blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+        assert blocks, page
+        for entry in re.findall(r"^\S.*\n(?: .*\n)*", "".join(blocks), re.MULTILINE):
+            assert f"\n{entry}" in program, page
+
+
+def test_a_program_is_carried_out_in_its_order_and_goes_on_where_it_was_stopped(program: Path) -> None:
+    _go(program, "--minutes", "0")
+    assert "to do" in _go(program, "--list")
+    assert not (program.parent / "work" / "second").exists()
+    _go(program)
+    assert {path.name for path in (program.parent / "work").iterdir()} >= {"first", "second", "many-3", "many-4"}
+    assert _result(program, "second")["asked"]["control"].endswith("first-float16")
+    assert [_result(program, f"many-{seed}")["settings"]["seed"] for seed in (3, 4)] == [3, 4]
+    table = _go(program, "--list")
+    assert len(re.findall(r"made, \d", table)) == 4
+
+
+def test_the_rounded_weight_is_the_trained_one_in_half_the_bits(program: Path) -> None:
+    _go(program, "--only", "first")
+    work = program.parent / "work"
+    trained, rounded = (load_file(work / name / "model.safetensors") for name in ("first", "first-float16"))
+    for key, value in trained.items():
+        expected = value.half() if value.dtype == torch.float32 else value
+        assert torch.equal(rounded[key], expected), key
+    assert zoo.create_model(f"local-dir:{work / 'first-float16'}").num_classes == 2
+    assert not (work / "second").exists()
+
+
+def test_a_finished_run_is_not_made_again(program: Path) -> None:
+    _go(program, "--only", "has8_resnet_b2_m2_d1_ste_bpd.small")
+    before = {path: path.stat().st_mtime_ns for path in (program.parent / "work").rglob("model.safetensors")}
+    assert len(before) == 3
+    _go(program, "--only", "second")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: {model: ann_resnet_b1_m2_d1, recipe: bundled, control: b}", "b"),
+        ("a: {model: ann_resnet_b1_m2_d1, from: x.y, recipe: bundled}", "from"),
+        ("a: {model: ann_resnet_b1_m2_d1, recipe: bundled, epochs: 3}", "epochs"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, content: str, said: str) -> None:
+    file = tmp_path / "runs.yaml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=said):
+        runs.read_program(file)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(DATA is None, reason="ZOO_CIFAR10 names no folder with train.npz and val.npz of CIFAR-10")
+def test_a_weight_is_made_again_to_its_figure(tmp_path: Path) -> None:
+    """Two epochs, some minutes; order of sums and threads move the figure by less than chance does."""
+    arguments = ["--data", str(DATA), "--work", str(tmp_path), "--only", "b8-sparse"]
+    result = CliRunner().invoke(runs.app, arguments)
+    assert result.exit_code == 0, result.output
+    made, listed = (float(figure) for figure in re.findall(r"(\d+\.\d+) %", result.output))
+    assert made == pytest.approx(listed, abs=0.5)
