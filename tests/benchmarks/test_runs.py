@@ -88,8 +88,8 @@ def test_what_plugins_quote_is_the_program() -> None:
 
 
 def test_a_program_is_carried_out_in_its_order_and_goes_on_where_it_was_stopped(program: Path) -> None:
-    _go(program, "--minutes", "0")
     assert "to do" in _go(program, "--list")
+    _go(program, "--minutes", "0.0001")
     assert not (program.parent / "work" / "second").exists()
     _go(program)
     assert {path.name for path in (program.parent / "work").iterdir()} >= {"first", "second", "many-3", "many-4"}
