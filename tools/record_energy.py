@@ -1,11 +1,13 @@
 """Energy ranges of a catalog's weights: `python -m tools.record_energy registry.yaml --data DATA`.
 
-Every weight of the file that has a control is profiled on the same images, and its `energy_range` is written into the
-file; all other lines stay as they are. Images are spread evenly over the validation split.
+Every weight of the file that has a control is profiled on the same images, beside its control and its twin, and its
+`energy_range` is written into the file; all other lines stay as they are. Images are spread evenly over the validation
+split.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -23,11 +25,11 @@ from zoo.installing import import_plugin
 from zoo.profiling import profile
 from zoo.registry import default_registry, parse_name
 
-COUNT = 100
+COUNT = 50
 
 
 def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) -> EnergyRange | None:
-    """Microjoules by model of energy, of a listed weight and its control; None for a network without spikes.
+    """Microjoules by model of energy, of a listed weight, its control and its twin; None for one without a control.
 
     Args:
         record: the weight, of an installed catalog.
@@ -46,15 +48,33 @@ def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) ->
     images = Transform(record.preprocessing).scale(pixels)
     bounds = profile(create_model(record.name, pretrained=True), images=images).energy_range
     assert bounds is not None  # it has a control
-    models = {name: (float(f"{own:.6g}"), float(f"{control:.6g}")) for name, (own, control) in bounds.models.items()}
+    models = {name: (_rounded(own), _rounded(control)) for name, (own, control) in bounds.models.items()}
+    twin = {name: _rounded(energy) for name, energy in bounds.twin.items()}
+    additions = bounds.additions_per_mac and _rounded(bounds.additions_per_mac)
     text = f"{count:,} validation images of {record.dataset}, evenly spread, by `python -m tools.record_energy`"
-    return EnergyRange(models=models, images=count, data=text)
+    measured = {"models": models, "twin": twin, "additions_per_mac": additions, "images": count, "data": text}
+    return bounds.model_copy(update=measured)
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.6g}")
 
 
 def put_range(text: str, record: WeightRecord, bounds: EnergyRange) -> str:
     """A registry.yaml with this range in that record, in place of the one that it had; raises as `put_block`."""
-    lines = [f"  images: {bounds.images}", f"  data: {bounds.data}", "  models:  # microjoules: network, control"]
+    lines = [f"  images: {bounds.images}", f"  data: {bounds.data}"]
+    facts = {
+        "steps": bounds.steps,
+        "control_steps": bounds.control_steps,
+        "additions_per_mac": bounds.additions_per_mac,
+    }
+    lines += [f"  {name}: {value:g}" for name, value in facts.items() if value is not None]
+    lines += ["  models:  # microjoules: network, control"]
     lines += [f"    {name}: [{own:.6g}, {control:.6g}]" for name, (own, control) in bounds.models.items()]
+    lines += ["  twin:  # microjoules"] if bounds.twin else []
+    lines += [f"    {name}: {energy:.6g}" for name, energy in bounds.twin.items()]
+    lines += ["  does_not_run:"] if bounds.does_not_run else []
+    lines += [f"    {name}: {json.dumps(why, ensure_ascii=False)}" for name, why in bounds.does_not_run.items()]
     return put_block(text, record, "energy_range", lines)
 
 

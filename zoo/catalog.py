@@ -6,7 +6,7 @@ import functools
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
 
@@ -123,6 +123,13 @@ class EnergyRange(Record):
     models: dict[str, tuple[NonNegativeFloat, PositiveFloat]] = Field(
         min_length=1, description="model → microjoules of network and control"
     )
+    twin: dict[str, PositiveFloat] = Field(default_factory=dict, description="model → microjoules of the twin")
+    does_not_run: dict[str, str] = Field(default_factory=dict, description="model → why it has no figure")
+    steps: int | None = Field(default=None, ge=1, description="sequential steps of an image, its latency")
+    control_steps: int | None = Field(default=None, ge=1, description="the same of the control")
+    additions_per_mac: PositiveFloat | None = Field(
+        default=None, description="additions that a multiply-accumulate of the twin must cost for spikes to win"
+    )
     images: int | None = Field(default=None, ge=1, description="how many they are averages over")
     data: str = Field(default="", description="which images, and the command that counted")
 
@@ -135,9 +142,24 @@ class EnergyRange(Record):
     @property
     def in_words(self) -> str:
         """`1.44 (arithmetic-int8) to 16.8 (loihi-synapses)`; a single model alone."""
-        ratios = sorted((network / control, model) for model, (network, control) in self.models.items())
-        ends = dict.fromkeys((ratios[0], ratios[-1]))
-        return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in ends)
+        return _range_in_words({model: network / control for model, (network, control) in self.models.items()})
+
+    @property
+    def twin_ratios(self) -> dict[str, float]:
+        """Model → ratio of network to twin."""
+        return {model: self.models[model][0] / twin for model, twin in self.twin.items() if model in self.models}
+
+    @property
+    def twin_in_words(self) -> str:
+        """As `in_words`, beside the twin; '' without one."""
+        return _range_in_words(self.twin_ratios)
+
+
+def _range_in_words(ratios: Mapping[str, float]) -> str:
+    """Write the lowest and the highest ratio, each with its model."""
+    ordered = sorted((ratio, model) for model, ratio in ratios.items())
+    ends = dict.fromkeys((ordered[0], ordered[-1])) if ordered else {}
+    return " to ".join(f"{in_digits(ratio)} ({model})" for ratio, model in ends)
 
 
 @final

@@ -98,7 +98,7 @@ def test_one_value_that_is_no_spike_makes_it_a_mac_layer_for_ever() -> None:
         ([0, 1], "spiking", "AC", "0 or 1"),
         ([1, 1], "analog", "AC", "0 or 1"),
         ([0, 0], "analog", "AC", "is 0"),
-        ([0, 0.25], "spiking", "AC", "0 or 0.25"),
+        ([0, 0.25], "spiking", "MAC", "from 0 to 0.25"),
         ([0, 0.25], "analog", "MAC", "analog branch"),
         ([1, 3], "spiking", "MAC", "from 1 to 3"),
         ([-1, 1], "spiking", "MAC", "from -1 to 1"),

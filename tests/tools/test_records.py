@@ -22,7 +22,16 @@ from zoo.training import train
 ROOT = Path(__file__).parents[2]
 CATALOGS = [catalog_path(), *sorted(ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"))]
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
-MADE = EnergyRange(models={"cheap": (3.0, 2.0), "dear": (9.0, 1.0)}, images=4, data="four images")
+MADE = EnergyRange(
+    models={"cheap": (3.0, 2.0), "dear": (9.0, 1.0)},
+    twin={"cheap": 2.5},
+    does_not_run={"odd": "it: takes 'no' spikes"},
+    steps=68,
+    control_steps=17,
+    additions_per_mac=1.5,
+    images=4,
+    data="four images",
+)
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 FACTS = {
     "license": "mit",

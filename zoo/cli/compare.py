@@ -37,9 +37,11 @@ def compare_command(
 ) -> None:
     """Compare models: parameters, operations, energy, spikes, accuracy.
 
-    Behind each hybrid stands its control, the same network without spikes.
-    Without --data, accuracy, energy and spikes are those that a weight's record
-    states. Energy is arithmetic alone at 45 nm, without memory traffic.
+    Behind each network with spikes stands its control, the same blocks without
+    them, and if its neurons wait also its twin, which gives the same answers by
+    the same tensors, its activations as integers. Without --data, accuracy,
+    energy and spikes are those that a weight's record states. Energy stands
+    there under every model of energy; `zoo profile` says what each charges.
     """
     from zoo.data import DataOptions
     from zoo.inference.compare import compare_models
@@ -64,15 +66,22 @@ def _print(rows: list[ComparedModel]) -> None:
     """Print a letter for each model, then a line for each figure: names are too long for columns."""
     letters = [ascii_uppercase[i % 26] * (i // 26 + 1) for i in range(len(rows))]
     for number, (row, letter) in enumerate(zip(rows, letters, strict=True)):
-        order = [*range(number + 1, len(rows)), *range(number)]  # a control that was not named stands right behind
-        control = next((letters[i] for i in order if rows[i].name.partition(".")[0] == row.control), "")
-        say(f"{letter}  {printable(row.name)} ({row.weights}{f', control: {control}' if control else ''})")
+        order = [*range(number + 1, len(rows)), *range(number)]  # a rival that was not named stands right behind
+        rivals = {"twin": row.twin, "control": row.control}
+        found = [f"{role}: {_letter_of(name, rows, letters, order)}" for role, name in rivals.items() if name]
+        told = "".join(f", {each}" for each in found if not each.endswith(": "))
+        say(f"{letter}  {printable(row.name)} ({row.weights}{told})")
     say("")
     figures = _figures(rows).items()
     print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in figures], as_json=False)
     say("")
     for note in _notes(rows, letters):
         say(note)
+
+
+def _letter_of(name: str, rows: list[ComparedModel], letters: list[str], order: list[int]) -> str:
+    """Return the letter of the first column of that variant, or twin; '' if there is none."""
+    return next((letters[i] for i in order if name in (rows[i].name, rows[i].name.partition(".")[0])), "")
 
 
 def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
@@ -83,10 +92,29 @@ def _figures(rows: list[ComparedModel]) -> dict[str, list[str]]:
         "timesteps T": [str(row.timesteps) for row in rows],
         "MACs a timestep": [in_units(row.macs_per_timestep) for row in rows],
         "MACs an image": [in_units(row.macs) for row in rows],
-        "energy, µJ an image": ["" if row.energy_uj is None else f"{row.energy_uj:.4g}" for row in rows],
+        "sequential steps": ["" if row.steps is None else f"{row.steps:,}" for row in rows],
         "spike rate, %": ["" if row.spike_rate is None else f"{100 * row.spike_rate:.1f}" for row in rows],
         "top-1, %": ["" if row.top1 is None else f"{row.top1:.2f}" for row in rows],
+        **_energies(rows),
     }
+
+
+def _energies(rows: list[ComparedModel]) -> dict[str, list[str]]:
+    """Return a line for each model of energy; arithmetic alone for columns whose record has no more."""
+    models = list(dict.fromkeys(model for row in rows for model in (*row.energies, *row.does_not_run)))
+    if not models:
+        return {"energy, µJ an image": ["" if row.energy_uj is None else f"{row.energy_uj:.4g}" for row in rows]}
+    heading = {"energy, µJ an image:": [""] * len(rows)}
+    return heading | {model: [_energy(row, model) for row in rows] for model in models}
+
+
+def _energy(row: ComparedModel, model: str) -> str:
+    if model in row.does_not_run:
+        return "does not run"
+    energy = row.energies.get(model, row.energy_uj if model == "arithmetic-float32" else None)
+    if energy is None:
+        return ""
+    return f"{energy:,.0f}" if energy >= 1000 else f"{energy:.4g}"
 
 
 def _notes(rows: list[ComparedModel], letters: list[str]) -> Iterator[str]:
@@ -99,6 +127,10 @@ def _notes(rows: list[ComparedModel], letters: list[str]) -> Iterator[str]:
         yield f"{', '.join(columns)}: top-1 was measured on {printable(data)}"
     if len(measured) > 1:
         yield "note: accuracies on different data do not compare"
+    for row, letter in zip(rows, letters, strict=True):
+        if row.additions_per_mac is not None:
+            yield f"{letter}: spikes win over their twin if a MAC costs more than {row.additions_per_mac:.2f} additions"
+        yield from (f"{letter}: {model} does not run: {printable(why)}" for model, why in row.does_not_run.items())
     if len({row.image_size for row in rows}) > 1:
         yield "note: image sizes differ, so costs do not compare; --image-size gives all columns one"
     if len({row.num_classes for row in rows}) > 1:

@@ -40,10 +40,14 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     options = {
         kind: ", ".join(given.get(kind, {}).get(name, name) for name in names) for kind, names in info["takes"].items()
     }
+    twin = info["twin"]
+    same = twin and f"{twin['name']} (levels={twin['options']['levels']}): same tensors and answers, no spikes"
     size = {
         "parameters": f"{info['params']:,}",
         "classes": f"{info['num_classes']:,}",
         "timesteps": str(info["timesteps"]),
+        "steps": f"{info['steps']:,}, one after the other" if info["steps"] else "",
+        "twin": same or "",
         "features": f"{info['num_features']:,}",
         "image size": f"at least {info['min_image_size']} pixels a side",
     }
@@ -73,6 +77,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
         "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
+        "beside twin": f"{bounds.twin_in_words} times its twin's" if bounds and bounds.twin else "",
         "robustness": weight["robustness_in_words"],
         "recipe": f"{weight['recipe'] or 'not stated'}; epochs: {weight['epochs']}; seed: {weight['seed']}",
         "control": weight["control"],

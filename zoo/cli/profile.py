@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from torch import Tensor
 
-    from zoo.profiling import Picojoules, Profile
+    from zoo.profiling import Estimate, Picojoules, Profile
 
 WIDTH = 100
 """Columns of a paragraph."""
@@ -46,7 +46,11 @@ def profile_command(
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Count the cost of a model, beside the same network without spikes.
+    """Count the cost of a model, beside its control, and its twin if it has one.
+
+    The control has the same blocks without spikes. A network whose neurons wait
+    for all timesteps has a twin, which gives the same answers by the same
+    tensors, its activations as integers.
 
     Parameters and multiply-accumulates (MACs) of one image, as fvcore counts
     them: "all timesteps" is what is really computed; "per timestep" is the
@@ -117,6 +121,12 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
         ],
     )
     yield ""
+    yield f"sequential steps of an image: {profile.steps or 'not known'}"
+    if profile.twin is not None:
+        yield (
+            f"twin {profile.twin.name} (levels={profile.timesteps}), the same tensors and answers without spikes: "
+            f"{profile.twin.macs:,} MACs, {profile.twin.steps} steps"
+        )
     if profile.control is not None:
         yield f"control {profile.control.name}: {profile.control.params:,} parameters, {profile.control.macs:,} MACs"
         if profile.activity is None:
@@ -128,9 +138,8 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
 def _energy(profile: Profile) -> Iterator[str | Table]:
     if profile.activity is None:
         return
-    from zoo.catalog import in_digits
     from zoo.profiling import CONTAINS_CONTROL
-    from zoo.profiling.energy import FLOAT32, FORMULA, SOURCE
+    from zoo.profiling.arithmetic import FLOAT32, FORMULA, SOURCE
 
     activity = profile.activity
     rate, images = activity.spike_rate, activity.images
@@ -148,16 +157,20 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
         ],
     )
     yield ""
+    rivals = ("control", "twin") if profile.twin is not None else ("control",)
+    header = [cell for rival in rivals for cell in (rival, "ratio")]
     yield _table(
-        ("model of energy", "network", "control", "ratio"),
-        [
-            (each.name, _total(each.network), _total(each.control), in_digits(each.ratio) if each.ratio else "")
-            for each in profile.estimates
-        ],
+        ("model of energy", "network", *header), [_energy_row(each, len(rivals)) for each in profile.estimates]
     )
     yield from (f"{each.name} does not run here: {each.refusal}" for each in profile.estimates if each.refusal)
     yield ""
     yield profile.statement
+    if profile.additions_per_mac is not None:
+        yield (
+            f"{profile.spikes_per_activation:.2f} spikes stand for a nonzero activation of the twin. Spikes win over "
+            f"it if a MAC costs more than {profile.additions_per_mac:.2f} additions, and never over its set bits "
+            "shifted and added."
+        )
     if profile.contains_control:
         yield f"{CONTAINS_CONTROL}."
     if profile.break_even:
@@ -181,6 +194,20 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
 
 def _microjoules(picojoules: float) -> str:
     return f"{picojoules / 1e6:,.3f} µJ"
+
+
+def _energy_row(estimate: Estimate, rivals: int) -> list[str]:
+    """Return a model's name and energies, beside each rival's the ratio to it."""
+    network = "does not run" if estimate.refusal and estimate.network is None else _total(estimate.network)
+    beside = [(estimate.control, estimate.ratio), (estimate.twin, estimate.twin_ratio)]
+    cells = [cell for energy, ratio in beside[:rivals] for cell in (_total(energy), _in_digits(ratio))]
+    return [estimate.name, network, *cells]
+
+
+def _in_digits(ratio: float | None) -> str:
+    from zoo.catalog import in_digits
+
+    return "" if ratio is None else in_digits(ratio)
 
 
 def _total(energy: Picojoules | None) -> str:

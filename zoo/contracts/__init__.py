@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.contracts.converter import Converted, Converter, HubFile, Stated
     from zoo.contracts.decoder import Decoder
     from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
-    from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
+    from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices, SynapticLayer
     from zoo.contracts.neuron import Neuron, NeuronFactory
 
 API_VERSION = 1
@@ -53,6 +53,7 @@ __all__ = [
     "Prices",
     "PublishedWeights",
     "Stated",
+    "SynapticLayer",
     "Work",
 ]
 

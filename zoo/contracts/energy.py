@@ -29,6 +29,9 @@ class SynapticLayer:
         counted: `used` accumulates, or `dense` multiply-accumulates.
         nonzero: nonzero inputs.
         outputs: values returned.
+        levels: the largest input, if all are whole numbers from 0 to 255, such as spikes or levels of a quantised
+            activation; else None.
+        bits: pairs of a set bit of an input and a weight, if there are levels; else None.
     """
 
     name: str
@@ -40,6 +43,8 @@ class SynapticLayer:
     counted: int
     nonzero: int
     outputs: int
+    levels: int | None = None
+    bits: int | None = None
 
 
 @final
@@ -112,12 +117,19 @@ class Prices:
         ac: an accumulate.
         synapse: an accumulate that a spike triggers in a convolution or linear layer.
         access: a 32-bit word read from memory or written to it.
+        skips_zeros: charge no multiply-accumulate whose input is 0.
+        shifts: charge an input of a few levels as `synapse` for every set bit of it, in the place of a multiplication.
+        multiplier_bit: a multiplication by an input of a few levels, for every bit that its levels need; its sum costs
+            `synapse`. None multiplies it as any other input.
     """
 
     mac: float
     ac: float
     synapse: float
     access: float = 0.0
+    skips_zeros: bool = False
+    shifts: bool = False
+    multiplier_bit: float | None = None
 
     def arithmetic(self, work: Work) -> float:
         """Return the energy of work that no spike triggers."""
@@ -126,12 +138,20 @@ class Prices:
     def layer(self, layer: SynapticLayer) -> float:
         """Return the energy of a convolution or linear layer.
 
-        A spike is read once; for each of its weights the weight is read, and the membrane potential read and written. A
-        multiply-accumulate reads a weight and an input, and an output is written once (Lemaire and others, 2022).
+        A spike is read once; for each of its weights the weight is read, and the membrane potential read and written;
+        so is it for an activation that is shifted and added. A multiply-accumulate reads a weight and an input, and an
+        output is written once.
         """
+        accesses = layer.nonzero + 3 * layer.used
         if layer.operation == "AC":
-            return self.synapse * layer.used + self.access * (layer.nonzero + 3 * layer.used)
-        return self.mac * layer.dense + self.access * (2 * layer.dense + layer.outputs)
+            return self.synapse * layer.used + self.access * accesses
+        if self.shifts and layer.bits is not None:
+            return self.synapse * layer.bits + self.access * accesses
+        macs = layer.used if self.skips_zeros else layer.dense
+        price = self.mac
+        if self.multiplier_bit is not None and layer.levels is not None:
+            price = self.multiplier_bit * layer.levels.bit_length() + self.synapse
+        return price * macs + self.access * (2 * macs + layer.outputs)
 
     def estimate(self, operations: Operations) -> Picojoules:
         """Return the energy of one image, averaged over all images.

@@ -150,6 +150,13 @@ class Family(ABC):
         """Name the same network without spikes, for comparisons; None if there is none."""
         return None
 
+    def twin(self, spec: Spec) -> str | None:
+        """Name the network that gives the same logits by the same tensors, with the option `levels=T`; None without.
+
+        A network whose neurons wait for all T currents has one: see `zoo.neurons.integration`.
+        """
+        return None
+
     def names(self) -> tuple[str, ...]:
         """List all names behind `family_`; none if there are too many. Imports no torch."""
         return ()

@@ -9,7 +9,7 @@ from zoo.contracts.family import About, BuildRequest, GrammarFamily
 from zoo.errors import OptionError
 from zoo.families.ann import BASELINE_NETWORKS
 from zoo.families.has8 import CITATION, PAPER, SIZE_PARTS, check_width, load_backbone
-from zoo.names import ChoicePart, ComponentPart, Grammar, Value
+from zoo.names import ChoicePart, ComponentPart, Grammar, Spec, Value
 
 if TYPE_CHECKING:
     from zoo.contracts.classifier import ImageClassifier
@@ -54,6 +54,13 @@ class SewFamily(GrammarFamily):
 
     def control(self, fields: Mapping[str, Value]) -> str:
         return f"ann_{fields['network'] if 'network' in fields else Grammar(SIZE_PARTS).format(fields)}"
+
+    def twin(self, spec: Spec) -> str | None:
+        fields, neuron = dict(spec.fields), spec.options.get("neuron", {})
+        waits = neuron.get("waits") is True and neuron.get("v_init") == 0.5 and neuron.get("v_threshold", 1.0) == 1.0
+        if "network" in fields or fields["encoder"] != "direct" or not waits:
+            return None
+        return self.control(fields)
 
     @property
     def options(self) -> frozenset[str]:

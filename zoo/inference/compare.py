@@ -1,10 +1,9 @@
-"""Models side by side: cost, accuracy and spikes of each, its control beside it."""
+"""Models side by side: cost, accuracy and spikes of each, its twin and its control beside it."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack, final
 
@@ -14,10 +13,10 @@ from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
-from zoo.errors import InputError, ZooWarning
+from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
-from zoo.installing import missing_weight
-from zoo.profiling import profile
+from zoo.profiling import Profile, profile
+from zoo.profiling.rivals import find_control, share_data
 from zoo.progress import progress
 
 
@@ -35,10 +34,16 @@ class ComparedModel:
         timesteps: T.
         image_size: pixels a side, of the MACs.
         energy_uj: microjoules an image, arithmetic at 45 nm; None if no images were counted.
+        energies: model of energy → microjoules an image; empty if no images were counted.
+        does_not_run: model of energy → why it gives no figure.
+        steps: sequential steps of an image; None if that is not known.
         spike_rate: spikes per neuron and timestep; None without neurons, or if no images were counted.
         top1: percent, of the weight's record; None without one.
         measured_on: images that top-1 was measured on, in words.
         control: the network without spikes of the same blocks; None if there is none.
+        twin: the network without spikes that gives the same logits by the same tensors, its option `levels` in
+            brackets; None if there is none.
+        additions_per_mac: additions that a multiply-accumulate of the twin must cost for spikes to win; None without.
         num_classes: logits.
     """
 
@@ -55,6 +60,11 @@ class ComparedModel:
     measured_on: str
     control: str | None
     num_classes: int
+    energies: dict[str, float]
+    does_not_run: dict[str, str]
+    steps: int | None
+    twin: str | None
+    additions_per_mac: float | None
 
 
 def compare_models(
@@ -67,7 +77,7 @@ def compare_models(
     device: str = "cpu",
     **places: Unpack[Places],
 ) -> list[ComparedModel]:
-    """Compare cost and accuracy of models, the control of each behind it.
+    """Compare cost and accuracy of models, the twin and the control of each behind it.
 
     Of frames, a network of still images sees the mean.
 
@@ -79,8 +89,8 @@ def compare_models(
         data: images to count spikes and energy on.
         data_options: for reading the data; of each weight's own image size by default.
         limit: images that spikes and energy are counted on, spread over the classes.
-        controls: show the control of each too: the weight that its record names, else one that was trained on the same
-            data, else an untrained network. One that is among `names` is shown at its own place.
+        controls: show the twin of each too, and its control: the weight that its record names, else one that was
+            trained on the same data, else an untrained network. One that is among `names` is shown at its own place.
         device: to compute on, such as `cuda`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
@@ -95,14 +105,36 @@ def compare_models(
     models = _with_controls(names, controls, **places)
     shapes = {_shape_of(opened) for opened, _ in models} - {None}
     common = shapes.pop() if len(shapes) == 1 else None
-    rows = []
+    rows: list[ComparedModel] = []
     with progress("comparing", len(models)) as advance:
         for opened, hybrid in models:
-            size, *counts = _shape_of(opened) or (hybrid and _shape_of(hybrid)) or common or (None, None, None)
-            shape = options.image_size or size, *counts
-            rows.append(_compare(opened, data, options, shape, limit, device))
+            size, classes, channels = _choose_shape(opened, hybrid, common)
+            counting = _Counting(data, options, options.image_size or size, classes, channels, limit, device)
+            rows += _compare(opened, hybrid, counting, with_twin=controls)
             advance(1)
     return rows
+
+
+@final
+@dataclass(frozen=True)
+class _Counting:
+    """What a model is counted on: images of `data`, or its record if that is None."""
+
+    data: str | Path | None
+    options: DataOptions
+    image_size: int | None
+    num_classes: int | None
+    in_chans: int | None
+    limit: int
+    device: str
+
+
+def _choose_shape(
+    opened: OpenedModel, hybrid: OpenedModel | None, common: tuple[int, int, int] | None
+) -> tuple[int | None, int | None, int | None]:
+    """Return image size, classes and channels: of its weight, of its hybrid's, or of all other columns."""
+    own = _shape_of(opened) or (None if hybrid is None else _shape_of(hybrid))
+    return own or common or (None, None, None)
 
 
 def _shape_of(opened: OpenedModel) -> tuple[int, int, int] | None:
@@ -119,60 +151,52 @@ def _with_controls(
     chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}
     for opened in asked.values():
         chosen[opened.loads] = opened, None
-        control = _control_of(opened) if controls else None
+        control = find_control(opened) if controls else None
         if control is None:
             continue
         same = [model for model in asked.values() if model.spec.untagged() == control.spec.untagged()]
-        if not any(_share_data(model.weight, opened.weight) for model in same):
+        if not any(share_data(model.weight, opened.weight) for model in same):
             chosen.setdefault(control.loads, (control, opened))
     return list(chosen.values())
 
 
-def _control_of(opened: OpenedModel) -> OpenedModel | None:
-    """Find the control: the weight that the record names, else one of the same data, else untrained; None without."""
-    family = opened.registry.load("family", opened.spec.family)()
-    variant = family.control(dict(opened.spec.fields))
-    if variant is None:
-        return None
-    untrained, weight = open_model(variant, **opened.places), opened.weight
-    listed = opened.catalog.weights_of(untrained.spec) if weight else []
-    alike = [record.name for record in listed if weight and _share_data(record, weight)]
-    if weight is None or not alike:
-        if told := weight and missing_weight(*weight.control.partition(".")[::2]):
-            warnings.warn(f"the control is untrained here: {told}", ZooWarning, stacklevel=4)
-        return untrained
-    return open_model(weight.control if weight.control in alike else alike[0], **opened.places)
-
-
-def _share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:
-    """Return whether two weights are of the same data; an untrained network fits any."""
-    if one is None or other is None:
-        return True
-    return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
-
-
 def _compare(
-    opened: OpenedModel,
-    data: str | Path | None,
-    options: DataOptions,
-    shape: Sequence[int | None],
-    limit: int,
-    device: str,
-) -> ComparedModel:
-    weight, (image_size, num_classes, in_chans) = opened.weight, shape
-    preprocessing = opened.preprocessing(image_size)
-    if data is None:
-        counted = profile(opened, preprocessing.size, num_classes=num_classes, in_chans=in_chans, device=device)
-        activity = weight.activity if weight else None
-        energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
+    opened: OpenedModel, hybrid: OpenedModel | None, counting: _Counting, with_twin: bool
+) -> list[ComparedModel]:
+    """Return a model's column, and its twin's."""
+    preprocessing = opened.preprocessing(counting.image_size)
+    classes, channels, device = counting.num_classes, counting.in_chans, counting.device
+    if counting.data is None:
+        counted = profile(opened, preprocessing.size, num_classes=classes, in_chans=channels, device=device)
     else:
         prepare = Transform(preprocessing)
-        images = (prepare(image) for image, _ in sample_images(data, limit, options))
+        images = (prepare(image) for image, _ in sample_images(counting.data, counting.limit, counting.options))
         if opened.spec.get("encoder") != "frames":
             images = (image.mean(0) if image.dim() == 4 else image for image in images)
-        counted = profile(opened, num_classes=num_classes, in_chans=in_chans, images=images, device=device)
-        energy = None if counted.energy_pj is None else counted.energy_pj / 1e6
-        rate = counted.activity.spike_rate if counted.activity else None
+        counted = profile(opened, num_classes=classes, in_chans=channels, images=images, device=device)
+    column = _column(counted, opened, hybrid)
+    if counted.twin is None:
+        return [column]
+    name = f"{counted.twin.name} (levels={counted.timesteps})"
+    column = replace(column, twin=name)
+    return [column, _twin_column(counted, column, opened.weight)] if with_twin else [column]
+
+
+def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -> ComparedModel:
+    """Return a model's figures: counted, or else of its record, or of the record of which it is the control."""
+    weight = opened.weight
+    energies, refused, energy, rate = {}, {}, counted.energy_pj, None
+    additions = counted.additions_per_mac
+    if counted.activity is not None:
+        rate, energy = counted.activity.spike_rate, counted.energy_pj and counted.energy_pj / 1e6
+        energies = {each.name: each.network.total / 1e6 for each in counted.estimates if each.network}
+        refused = {each.name: each.refusal for each in counted.estimates if each.refusal}
+    elif weight is not None:
+        activity, own = weight.activity, weight.energy_range
+        energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
+        energies = {model: network for model, (network, _) in own.models.items()} if own else _as_control(hybrid)
+        refused = own.does_not_run if own else {}
+        additions = own and own.additions_per_mac
     return ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_in_words,
@@ -185,6 +209,41 @@ def _compare(
         spike_rate=rate,
         top1=weight.metrics.get("top1") if weight else None,
         measured_on=weight.dataset if weight else "",
-        control=counted.control.name if counted.control else None,
+        control=counted.control.name.partition(".")[0] if counted.control else None,
         num_classes=counted.num_classes,
+        energies=energies,
+        does_not_run=refused,
+        steps=counted.steps,
+        twin=None,
+        additions_per_mac=additions,
+    )
+
+
+def _as_control(hybrid: OpenedModel | None) -> dict[str, float]:
+    """Return the energies of a control as the record of its hybrid has them."""
+    record = hybrid and hybrid.weight and hybrid.weight.energy_range
+    return {model: control for model, (_, control) in record.models.items()} if record else {}
+
+
+def _twin_column(counted: Profile, column: ComparedModel, weight: StoredWeight | None) -> ComparedModel:
+    """Return the figures of a network's twin, which has its accuracy."""
+    twin = counted.twin
+    assert twin is not None
+    energies = {each.name: each.twin.total / 1e6 for each in counted.estimates if each.twin}
+    if not energies and weight is not None and weight.energy_range is not None:
+        energies = dict(weight.energy_range.twin)
+    return replace(
+        column,
+        name=column.twin or twin.name,
+        weights=f"twin: the tensors of {column.name}",
+        macs_per_timestep=twin.macs_per_timestep,
+        macs=twin.macs,
+        timesteps=twin.timesteps,
+        energy_uj=energies.get("arithmetic-float32"),
+        spike_rate=None,
+        energies=energies,
+        does_not_run={},
+        steps=twin.steps,
+        twin=None,
+        additions_per_mac=None,
     )

@@ -1,4 +1,4 @@
-"""Cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it the network without spikes."""
+"""Cost of a model: parameters, MACs, spikes, synaptic operations, energy; beside it its control and its twin."""
 
 from zoo.contracts.energy import Picojoules
 from zoo.profiling.energy import CONTAINS_CONTROL, BreakEven, Estimate, break_even
@@ -6,6 +6,7 @@ from zoo.profiling.macs import Cost, Layer, count_cost
 from zoo.profiling.prices import PRICES, Part
 from zoo.profiling.recorder import OperationCounts
 from zoo.profiling.report import Profile, profile
+from zoo.profiling.rivals import twin_of
 
 __all__ = [
     "CONTAINS_CONTROL",
@@ -21,4 +22,5 @@ __all__ = [
     "break_even",
     "count_cost",
     "profile",
+    "twin_of",
 ]

@@ -1,7 +1,6 @@
-"""Energy of an image from its operations, under published models.
+"""Energy of an image under every installed model, of a network beside its control and its twin.
 
-Built in: arithmetic at 45 nm (Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323), in 32-bit floating point and in
-8-bit integers, and arithmetic with memory traffic. Others come from distributions, such as zoo-energy, through the
+The zoo's own models are in zoo/profiling/arithmetic.py; others come from distributions, such as zoo-energy, through the
 entry-point group `zoo.energy_models`.
 """
 
@@ -9,21 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, final
+from dataclasses import asdict, dataclass
+from typing import Any, final
 
 from zoo.catalog import EnergyRange
-from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices
+from zoo.contracts.energy import EnergyModel, Picojoules
 from zoo.errors import ComponentError, CompositionError, ZooWarning
+from zoo.profiling.arithmetic import FLOAT32, FORMULA, SOURCE
 from zoo.profiling.prices import Part
 from zoo.profiling.recorder import OperationCounts
 from zoo.registry import OURS, Registry, default_registry
-
-HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
-SOURCE = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm, 32-bit floating point)"
-FLOAT32 = Prices(mac=4.6, ac=0.9, synapse=0.9)
-"""32-bit floating point: a multiplication, 3.7 pJ, and an addition, 0.9 pJ."""
-FORMULA = f"energy = {FLOAT32.mac} pJ × MACs + {FLOAT32.ac} pJ × ACs: arithmetic alone, no memory traffic"
 
 
 def energy_json(counts: OperationCounts) -> dict[str, Any]:
@@ -42,60 +36,6 @@ def energy_json(counts: OperationCounts) -> dict[str, Any]:
 
 
 # Models of energy -----------------------------------------------------------------------------------------------------
-
-
-class _Priced(EnergyModel):
-    """Energy from the counted operations alone."""
-
-    api_version = 1
-    source = HOROWITZ
-    costs: ClassVar[Prices]
-
-    @final
-    def estimate(self, operations: Operations) -> Picojoules:
-        """Energy of one image."""
-        return self.costs.estimate(operations)
-
-
-@final
-class ArithmeticFloat32(_Priced):
-    """Arithmetic in 32-bit floating point."""
-
-    costs = FLOAT32
-    prices = "4.6 pJ a MAC, 0.9 pJ an AC"
-    charges = "every operation, in 32-bit floating point"
-    leaves_out = "memory traffic, state of neurons, leakage"
-
-
-@final
-class ArithmeticInt8(_Priced):
-    """Arithmetic in 8-bit integers."""
-
-    costs = Prices(0.23, 0.03, 0.03)
-    prices = "0.23 pJ a MAC (multiplication 0.2, addition 0.03), 0.03 pJ an AC"
-    charges = "every operation, as if in 8-bit integers, accumulators too"
-    leaves_out = "memory traffic, state of neurons, leakage, wider accumulators, what quantising costs in accuracy"
-
-
-@final
-class MemoryFloat32(_Priced):
-    """Arithmetic in 32-bit floating point, and traffic to on-chip memory."""
-
-    costs = replace(FLOAT32, access=5.0)
-    source = (
-        f"{HOROWITZ}; an access: Han and others, 2015, arXiv:1506.02626, figure 1 (45 nm); what is accessed: after "
-        "Lemaire and others, 2022, arXiv:2210.13107"
-    )
-    prices = "arithmetic-float32, and 5 pJ for a 32-bit word of on-chip SRAM read or written"
-    charges = (
-        "beside arithmetic, for every spike and weight that meet: weight read, membrane potential read and written; "
-        "for every MAC: weight and input read; outputs and spikes written once, spikes read once a layer; the "
-        "potential of every neuron read and written in every timestep"
-    )
-    leaves_out = (
-        "larger memories (DRAM: 640 pJ a word), reuse of what was read, addressing, traffic of pooling, additions, "
-        "coders"
-    )
 
 
 def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyModel]]:
@@ -120,10 +60,11 @@ def describe_model(name: str, model: type[EnergyModel]) -> dict[str, Any]:
     return {"name": name, **{key: getattr(model, key) for key in keys}}
 
 
-# A network beside its control -----------------------------------------------------------------------------------------
+# A network beside its rivals -----------------------------------------------------------------------------------------
 
 CONTAINS_CONTROL = (
-    "It contains its control and adds a spiking branch, so it costs more under every model, at every spike rate and T"
+    "It contains its control and adds a spiking branch, so it costs more under every model that charges zeros, at "
+    "every spike rate and T"
 )
 _ROUNDING = 1e-9
 
@@ -131,9 +72,9 @@ _ROUNDING = 1e-9
 @final
 @dataclass(frozen=True)
 class Estimate:
-    """One model's energy of an image, of a network and of its control.
+    """One model's energy of an image, of a network, of its control, and of its twin.
 
-    Either is None if the model does not run on it; `refusal` then says why the network's is.
+    Each is None if the model does not run on it, or if there is no such network; `refusal` says why the first does not.
     """
 
     name: str
@@ -141,13 +82,17 @@ class Estimate:
     network: Picojoules | None
     control: Picojoules | None
     refusal: str = ""
+    twin: Picojoules | None = None
 
     @property
     def ratio(self) -> float | None:
         """Network over control."""
-        if self.network is None or self.control is None or not self.control.total:
-            return None
-        return self.network.total / self.control.total
+        return _ratio(self.network, self.control)
+
+    @property
+    def twin_ratio(self) -> float | None:
+        """Network over twin."""
+        return _ratio(self.network, self.twin)
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object; picojoules of one image."""
@@ -155,38 +100,61 @@ class Estimate:
             **describe_model(self.name, self.model),
             "network_pj": self.network and self.network.total,
             "control_pj": self.control and self.control.total,
+            "twin_pj": self.twin and self.twin.total,
             "ratio": self.ratio,
+            "twin_ratio": self.twin_ratio,
             "does_not_run": self.refusal or None,
         }
 
 
+def _ratio(one: Picojoules | None, other: Picojoules | None) -> float | None:
+    return one.total / other.total if one and other and other.total else None
+
+
+@final
+@dataclass(frozen=True)
+class Observation:
+    """Operations of a network on images, and the models of energy that have watched it."""
+
+    counts: OperationCounts
+    models: Mapping[str, EnergyModel]
+
+
 def estimate_all(
-    counts: Sequence[OperationCounts], models: Sequence[Mapping[str, EnergyModel]]
+    network: Observation, control: Observation | None = None, twin: Observation | None = None
 ) -> tuple[Estimate, ...]:
-    """Return every model's estimate from counts and models of a network, and of its control if there is one."""
+    """Return every model's estimate of a network and of its rivals."""
     estimates = []
-    for name, model in models[0].items():
-        energies: list[Picojoules | None] = []
-        refusal = ""
-        for own, each in zip(models, counts, strict=True):
-            try:
-                energies.append(own[name].estimate(each))
-            except CompositionError as error:
-                energies.append(None)
-                refusal = refusal or str(error)
-        network, control = (*energies, None)[:2]
-        estimates.append(Estimate(name, type(model), network, control, refusal))
+    for name, model in network.models.items():
+        own, refusal = _estimate(network, name)
+        theirs, other_refusal = _estimate(control, name)
+        estimates.append(
+            Estimate(name, type(model), own, theirs, refusal or other_refusal, twin=_estimate(twin, name)[0])
+        )
     return tuple(estimates)
+
+
+def _estimate(measured: Observation | None, name: str) -> tuple[Picojoules | None, str]:
+    """Return a model's energy, or None and why it does not run."""
+    if measured is None:
+        return None, ""
+    try:
+        return measured.models[name].estimate(measured.counts), ""
+    except CompositionError as error:
+        return None, str(error)
 
 
 def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
     """Return microjoules by model, of those that run on both networks; None without a control."""
-    models = {
-        each.name: (each.network.total / 1e6, each.control.total / 1e6)
-        for each in estimates
-        if each.network and each.control and each.control.total
-    }
-    return EnergyRange(models=models) if models else None
+    models, twin, refused = {}, {}, {}
+    for each in estimates:
+        if each.network and each.control and each.control.total:
+            models[each.name] = each.network.total / 1e6, each.control.total / 1e6
+        if each.twin:
+            twin[each.name] = each.twin.total / 1e6
+        if each.refusal:
+            refused[each.name] = each.refusal
+    return EnergyRange(models=models, twin=twin, does_not_run=refused) if models else None
 
 
 @final
@@ -209,25 +177,32 @@ def break_even(estimates: Sequence[Estimate], spike_rate: float, timesteps: int)
     points = []
     for estimate in estimates:
         network, control = estimate.network, estimate.control
-        if not (network and control and control.total):
-            continue
-        left = control.total - network.total
-        rate = spike_rate * (1 + left / network.spikes) if network.spikes else None
-        time = timesteps * (1 + left / network.timesteps) if network.timesteps else None
-        rate_note = time_note = ""
-        if rate is None:
-            rate_note = "does not depend on spikes"
-        elif rate < 0:
-            rate, rate_note = None, "costs more even without a spike"
-        elif rate > 1:
-            rate, rate_note = None, "costs less at every rate"
-        elif estimate.model.saturates:
-            rate_note = "at most" if rate < spike_rate else "at least"
-        if time is None:
-            time_note = "does not depend on T"
-        elif time < 0:
-            time, time_note = None, "what runs once costs more already"
-        elif time < 1 - _ROUNDING:
-            time_note = "less than one timestep"
-        points.append(BreakEven(estimate.name, rate, rate_note, time, time_note))
+        if network and control and control.total:
+            left = control.total - network.total
+            rate = _equal_rate(left, network, spike_rate, estimate.model.saturates)
+            points.append(BreakEven(estimate.name, *rate, *_equal_timesteps(left, network, timesteps)))
     return tuple(points)
+
+
+def _equal_rate(left: float, network: Picojoules, today: float, saturates: bool) -> tuple[float | None, str]:
+    """Return the spike rate at which a network would use up what is left, and a note."""
+    if not network.spikes:
+        return None, "does not depend on spikes"
+    rate = today * (1 + left / network.spikes)
+    if rate < 0:
+        return None, "costs more even without a spike"
+    if rate > 1:
+        return None, "costs less at every rate"
+    if saturates:
+        return rate, "at most" if rate < today else "at least"
+    return rate, ""
+
+
+def _equal_timesteps(left: float, network: Picojoules, today: int) -> tuple[float | None, str]:
+    """Return the T at which a network would use up what is left, and a note."""
+    if not network.timesteps:
+        return None, "does not depend on T"
+    timesteps = today * (1 + left / network.timesteps)
+    if timesteps < 0:
+        return None, "what runs once costs more already"
+    return timesteps, "less than one timestep" if timesteps < 1 - _ROUNDING else ""

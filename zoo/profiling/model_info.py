@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo.catalog import Catalog, default_catalog
+from zoo.contracts.classifier import ImageClassifier
 from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, describe_model, open_model
 from zoo.names import Spec
+from zoo.profiling.rivals import twin_name
+from zoo.profiling.steps import count_steps
 from zoo.registry import Registry, default_registry, providers_of
 
 
@@ -61,6 +64,8 @@ def model_info(
         "params": sum(p.numel() for p in model.parameters()),
         "num_classes": model.num_classes,
         "timesteps": model.timesteps,
+        "steps": count_steps(model),
+        "twin": _twin(model, registry),
         "num_features": model.num_features,
         "min_image_size": model.min_image_size,
         "components": [
@@ -73,6 +78,12 @@ def model_info(
             for weight, place in weights
         ],
     }
+
+
+def _twin(model: ImageClassifier, registry: Registry | None) -> dict[str, Any] | None:
+    """Name and options of the network without spikes that gives the same answers by the same tensors, if any."""
+    name = twin_name(model, registry)
+    return None if name is None else {"name": name, "options": {"levels": model.timesteps}}
 
 
 def _options_taken(spec: Spec, registry: Registry) -> dict[str, list[str]]:

@@ -1,15 +1,15 @@
 """Count the operations that images cause.
 
 A `Recorder` counts while images pass through: of convolutions and linear layers the pairs of a nonzero input and a
-weight; of encoders, decoders and neurons the prices that they declare (zoo/contracts/price.py); all else has a price in
-zoo/profiling/prices.py, and an operation without one is listed.
+weight, and of a set bit of an input and a weight; of encoders, decoders and neurons the prices that they declare
+(zoo/contracts/price.py); all else has a price in zoo/profiling/prices.py, and an operation without one is listed.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from math import prod
@@ -25,6 +25,7 @@ from zoo.contracts.encoder import Encoder
 from zoo.contracts.energy import Operations, SpikeRate, SynapticLayer
 from zoo.contracts.price import Price, Work
 from zoo.families.thresholds import SpikingActivation
+from zoo.families.unit_spikes import Worth
 from zoo.kernels.functions import only_definitions
 from zoo.profiling.macs import Branch, branch_of
 from zoo.profiling.prices import (
@@ -43,61 +44,72 @@ from zoo.profiling.prices import (
 # Synaptic operations --------------------------------------------------------------------------------------------------
 
 
+MOST_LEVELS = 255
+_SET_BITS = torch.tensor([value.bit_count() for value in range(MOST_LEVELS + 1)])
+
+
 @final
 @dataclass
 class Synapses:
     """Work of one layer over all batches so far, exact; counts as in `SynapticLayer`.
 
     Attributes:
-        branch: in the spiking one a spike may be worth another value than 1, which folds into the weights.
-        unit: the value of a spike; None before the first one.
-        binary: every input seen is 0 or the unit.
+        whole: every input seen is a whole number from 0 to 255, as spikes and levels are once thresholds are folded.
     """
 
     branch: Branch = "analog"
     dense: int = 0
     used: int = 0
+    bits: int = 0
     nonzero: int = 0
     outputs: int = 0
     lowest: float = math.inf
     highest: float = -math.inf
-    unit: float | None = None
-    binary: bool = True
+    whole: bool = True
 
     def add(self, layer: nn.Module, x: Tensor, output: Tensor) -> None:
         """Count one call of a convolution or linear layer, of any batch and number of timesteps."""
-        weight, nonzero = cast(Tensor, layer.weight), int(x.count_nonzero())
+        weight, nonzero = cast(Tensor, layer.weight), x != 0
         self.dense += output.numel() * weight[0].numel()
-        self.used += nonzero * len(weight) if isinstance(layer, nn.Linear) else convolution_pairs(layer, x)
-        self.nonzero += nonzero
+        used = count_pairs(layer, nonzero)
+        self.used += used
+        self.nonzero += int(nonzero.sum())
         self.outputs += output.numel()
-        if x.numel():
-            self.lowest, self.highest = min(self.lowest, float(x.min())), max(self.highest, float(x.max()))
-            if self.unit is None and self.highest > 0:
-                self.unit = self.highest if self.branch == "spiking" else 1.0
-            self.binary = self.binary and bool(((x == 0) | (x == self.unit)).all() if self.unit else not nonzero)
+        if not x.numel():
+            return
+        lowest, highest = float(x.min()), float(x.max())
+        self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
+        self.whole = self.whole and lowest >= 0 and highest <= MOST_LEVELS and bool((x == x.round()).all())
+        if self.whole:
+            self.bits += used if highest <= 1 else count_pairs(layer, _SET_BITS.to(x.device)[x.long()])
 
     def to_layer(self, name: str) -> SynapticLayer:
         """Return the counts under the layer's name: accumulates if all inputs were spikes, else MACs."""
-        if self.binary:
-            folded = "" if self.unit in (None, 1) else ", a constant of the layer that folds into the weights"
-            reason = "every input is 0" if self.unit is None else f"every input is 0 or {self.unit:.3g}{folded}"
-        elif self.branch == "analog":
+        spikes = self.whole and self.highest <= 1
+        if spikes:
+            reason = "every input is 0 or 1" if self.highest > 0 else "every input is 0"
+        elif self.branch == "analog" and not self.whole:
             reason = "input is real: analog branch"
         else:
             reason = f"input has other values than 0 and 1, from {self.lowest:.3g} to {self.highest:.3g}"
-        operation, counted = ("AC", self.used) if self.binary else ("MAC", self.dense)
+        operation, counted = ("AC", self.used) if spikes else ("MAC", self.dense)
         counts = (self.dense, self.used, counted, self.nonzero, self.outputs)
-        return SynapticLayer(name, self.branch, operation, reason, *counts)
+        levels = int(max(1.0, self.highest)) if self.whole else None
+        return SynapticLayer(name, self.branch, operation, reason, *counts, levels, self.bits if levels else None)
 
 
-def convolution_pairs(layer: nn.Module, x: Tensor) -> int:
-    """Count the pairs of a nonzero input (…, C, *space) and a weight; stride, padding, dilation and groups exact."""
+def count_pairs(layer: nn.Module, counts: Tensor) -> int:
+    """Sum counts (…, C, *space), or (…, C), over all pairs of an input and a weight of a convolution or linear layer.
+
+    Stride, padding, dilation and groups are exact.
+    """
+    if isinstance(layer, nn.Linear):
+        return int(counts.sum()) * layer.out_features
     conv = cast(nn.Conv2d, layer)
-    x = x.reshape(-1, *x.shape[-len(conv.kernel_size) - 1 :])
-    nonzero = (x != 0).sum(0, keepdim=True).cpu().double()
+    images = counts.reshape(-1, *counts.shape[-len(conv.kernel_size) - 1 :])
+    summed = images.sum(0, keepdim=True).cpu().double()
     ones = torch.ones(conv.groups, *conv.weight.shape[1:], dtype=torch.float64)  # of one output in every group
-    return int(conv._conv_forward(nonzero, ones, None).sum()) * (conv.out_channels // conv.groups)
+    return int(conv._conv_forward(summed, ones, None).sum()) * (conv.out_channels // conv.groups)
 
 
 # The recorder --------------------------------------------------------------------------------------------------------
@@ -262,15 +274,15 @@ class Recorder(TorchDispatchMode):
 
     def _see(self, operator: Any, args: Any, result: Any) -> None:
         module = self._stack[-1]
-        price = FOLDED_SCALE if isinstance(module, SpikingActivation) else BY_OPERATOR.get(operator)
+        price = FOLDED_SCALE if isinstance(module, (SpikingActivation, Worth)) else BY_OPERATOR.get(operator)
         if price is MOVE:
             return
         x, y = _first_tensor(args), _first_tensor((result,))
         if price is None or x is None or y is None:
             self._uncounted[Uncounted(self._names[module], type(module).__name__, str(operator))] += 1
             return
-        window = prod(args[1]) ** (1 if len(args[1]) == 2 else 2) if operator in WINDOWED else 0
-        self._add(Part.REST, price, window * y.numel() if window else x.numel(), y.numel(), module)
+        read = _window_size(args[1]) * y.numel() if operator in WINDOWED else x.numel()
+        self._add(Part.REST, price, read, y.numel(), module)
 
     def _add(self, part: Part, price: Price, read: int, written: int, module: nn.Module) -> None:
         self._work[part][price] += price.read * read + price.written * written
@@ -280,6 +292,11 @@ class Recorder(TorchDispatchMode):
             self._repeated += price.read * read
         if isinstance(module, Encoder) or (inside and not isinstance(module, Decoder)):
             self._repeated += price.written * written
+
+
+def _window_size(window: Sequence[int]) -> int:
+    """Return the values of a pooling window, (k,) for a square or (k, l)."""
+    return window[0] ** 2 if len(window) == 1 else prod(window)
 
 
 def _first_tensor(values: tuple[Any, ...]) -> Tensor | None:

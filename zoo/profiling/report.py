@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import chain, islice, starmap
 from pathlib import Path
@@ -17,10 +18,12 @@ from zoo.contracts.device import usable_device
 from zoo.contracts.sizes import MAX_PROFILED_SIZE
 from zoo.errors import InputError, OptionError, check_count
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
+from zoo.families.unit_spikes import fold_thresholds, has_thresholds
+from zoo.profiling.arithmetic import FLOAT32
 from zoo.profiling.energy import (
-    FLOAT32,
     BreakEven,
     Estimate,
+    Observation,
     break_even,
     energy_json,
     energy_models,
@@ -38,7 +41,9 @@ from zoo.profiling.macs import (
     list_layers,
 )
 from zoo.profiling.recorder import OperationCounts, Recorder
-from zoo.registry import Registry, default_registry
+from zoo.profiling.rivals import find_control, open_network, twin_of
+from zoo.profiling.steps import count_steps
+from zoo.registry import Registry
 from zoo.weights import stated_preprocessing
 
 BATCH_VALUES = 2**24
@@ -61,7 +66,9 @@ class Profile(Cost):
         activations: outputs of convolutions and linear layers for one image, all timesteps.
         first_count: MACs of convolutions, linear layers and products of matrices alone.
         layers: every layer.
+        steps: sequential steps of an image, its latency: see `count_steps`; None if that is not known.
         control: the profile of the network without spikes, by images of the same size; None if there is none.
+        twin: the profile of the network without spikes that gives the same logits by the same tensors; None without.
         activity: spikes and operations; None without images.
         estimates: energy under every model of energy; none without images.
     """
@@ -75,7 +82,9 @@ class Profile(Cost):
     activations: int
     first_count: int
     layers: tuple[Layer, ...]
+    steps: int | None = None
     control: Profile | None = None
+    twin: Profile | None = None
     activity: OperationCounts | None = None
     estimates: tuple[Estimate, ...] = ()
 
@@ -109,15 +118,51 @@ class Profile(Cost):
             ratio = self.macs / self.control.macs
             saved = f": {1 - ratio:.0%} less" if ratio < 1 else ""
             return f"{self.name} costs {in_digits(ratio)} times the MACs of {control}{saved}"
-        return (
+        said = (
             f"{self.name} costs {self.energy_range.in_words} times the energy of {control}, depending on the model of "
             f"energy; {in_digits(self.energy_ratio)} times by 32-bit arithmetic alone"
         )
+        if self.twin is None:
+            return said
+        twin = f"its twin {self.twin.name} (levels={self.timesteps}), which gives the same answers without spikes"
+        return f"{said}; and {self.energy_range.twin_in_words} times that of {twin}"
 
     @property
     def energy_range(self) -> EnergyRange | None:
         """Microjoules of this model and of its control by model of energy; None without images or a control."""
-        return range_of(self.estimates)
+        found = range_of(self.estimates)
+        if found is None or self.control is None:
+            return found
+        return found.model_copy(
+            update={
+                "steps": self.steps,
+                "control_steps": self.control.steps,
+                "additions_per_mac": self.additions_per_mac,
+            }
+        )
+
+    @property
+    def spikes_per_activation(self) -> float | None:
+        """Spikes in the place of one nonzero activation of the twin, as inputs of layers; None without a twin."""
+        return self._over_twin("nonzero")
+
+    @property
+    def additions_per_mac(self) -> float | None:
+        """Additions that a multiply-accumulate of the twin must cost for spikes to win: the break-even; None without.
+
+        Spikes × weights over nonzero activations × weights.
+        """
+        return self._over_twin("used")
+
+    def _over_twin(self, count: str) -> float | None:
+        """Ratio of the counts of all layers whose inputs are spikes here, and levels in the twin."""
+        twin = None if self.twin is None else self.twin.activity
+        if self.activity is None or twin is None:
+            return None
+        names = {layer.name.replace(".analog.", ".spiking.") for layer in twin.synapses if layer.levels is not None}
+        own = sum(getattr(layer, count) for layer in self.activity.synapses if layer.name in names)
+        theirs = sum(getattr(layer, count) for layer in twin.synapses if layer.levels is not None)
+        return own / theirs if theirs else None
 
     @property
     def contains_control(self) -> bool:
@@ -134,27 +179,28 @@ class Profile(Cost):
 
     @property
     def caveat(self) -> str:
-        """A warning that the spikes of an untrained network mean nothing; '' for any other."""
-        if self.activity is None or self.weights is None or not self.weights.startswith(UNTRAINED):
+        """A warning that spikes of an untrained network, or zeros of its control, mean nothing; '' for others."""
+        if self.activity is None:
             return ""
-        return f"{UNTRAINED}: its spikes, and what follows from them, say nothing of a trained network"
+        if (self.weights or "").startswith(UNTRAINED):
+            return f"{UNTRAINED}: its spikes, and what follows from them, say nothing of a trained network"
+        if self.control is not None and (self.control.weights or "").startswith(UNTRAINED):
+            return "the control is untrained, so models that skip zeros say nothing of it"
+        return ""
 
     def to_json(self) -> dict[str, Any]:
         """One JSON object, raw integers, the figures at the top."""
-        nested = ("layers", "control", "activity", "estimates")
-        control = self.control
+        nested = ("layers", "control", "twin", "activity", "estimates")
         return {
             **{field.name: getattr(self, field.name) for field in fields(self) if field.name not in nested},
             "energy_ratio": self.energy_ratio,
             "energy_ratios": self.energy_range and self.energy_range.ratios,
             "statement": self.statement,
             "caveat": self.caveat,
-            "control": control
-            and {
-                "name": control.name,
-                **{field.name: getattr(control, field.name) for field in fields(Cost)},
-                "energy": control.activity and energy_json(control.activity),
-            },
+            "control": _rival_json(self.control),
+            "twin": _rival_json(self.twin),
+            "spikes_per_activation": self.spikes_per_activation,
+            "additions_per_mac": self.additions_per_mac,
             "layers": [asdict(layer) for layer in self.layers],
             "activity": self.activity and self.activity.to_json(),
             "energy": self.activity and energy_json(self.activity),
@@ -162,6 +208,15 @@ class Profile(Cost):
             "contains_control": self.contains_control,
             "break_even": [asdict(point) for point in self.break_even],
         }
+
+
+def _rival_json(rival: Profile | None) -> dict[str, Any] | None:
+    """Write a control or twin as one JSON object, in short."""
+    if rival is None:
+        return None
+    figures = {field.name: getattr(rival, field.name) for field in fields(Cost)}
+    activity = rival.activity
+    return {"name": rival.name, **figures, "steps": rival.steps, "energy": activity and energy_json(activity)}
 
 
 def profile(
@@ -217,16 +272,24 @@ def profile(
     network, weights, own_size = _network(model, num_classes, in_chans, trained=images is not None)
     network = network if place is None else network.to(place)
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
-    control = _control(network, registry, catalog)
-    found = _describe(network, size, weights)
-    beside = None if control is None else _describe(control, size, None)
+    opened = model if isinstance(model, OpenedModel) else open_network(network, registry, catalog)
+    twin = twin_of(network, registry)
+    rivals = {
+        "control": _control(network, opened, trained=images is not None),
+        "twin": None if twin is None else (twin, weights),
+    }
+    networks = {"network": (network, weights)} | {role: rival for role, rival in rivals.items() if rival is not None}
+    profiles = {role: _describe(each, size, words) for role, (each, words) in networks.items()}
+    estimates: tuple[Estimate, ...] = ()
     if stream is not None:
-        batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(layer.outputs for layer in found.layers)))
-        networks = [network] if control is None else [network, control]
-        activities, estimates = _measure(networks, stream, batch, registry)
-        found = replace(found, activity=activities[0], estimates=estimates)
-        beside = beside and replace(beside, activity=activities[1])
-    return replace(found, control=beside)
+        outputs = max(layer.outputs for layer in profiles["network"].layers)
+        batch = max(1, min(MAX_BATCH, BATCH_VALUES // outputs))
+        measured = _measure({role: each for role, (each, _) in networks.items()}, stream, batch, registry)
+        profiles = {role: replace(found, activity=measured[role].counts) for role, found in profiles.items()}
+        estimates = estimate_all(measured["network"], measured.get("control"), measured.get("twin"))
+    found, control, twin_profile = (profiles.get(role) for role in ("network", "control", "twin"))
+    assert found is not None
+    return replace(found, estimates=estimates, control=control, twin=twin_profile)
 
 
 def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profile:
@@ -247,6 +310,7 @@ def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profi
         activations=sum(layer.outputs for layer in recorder.counts(1).synapses),
         first_count=count_products(analysis),
         layers=list_layers(network, analysis.by_module(), recorder.outputs),
+        steps=count_steps(network),
     )
 
 
@@ -265,16 +329,15 @@ def _network(
     return network, model.weights_in_words if trained else None, model.preprocessing().size
 
 
-def _control(network: ImageClassifier, registry: Registry | None, catalog: Catalog | None) -> ImageClassifier | None:
-    """Build the same network without spikes, untrained: its cost does not depend on its values."""
-    family = (registry or default_registry()).load("family", network.spec.family)()
-    name = family.control(dict(network.spec.fields))
-    if name is None:
+def _control(network: ImageClassifier, opened: OpenedModel, trained: bool) -> tuple[ImageClassifier, str | None] | None:
+    """Build the same network without spikes, and a word on its weights, which skipped zeros depend on."""
+    control = find_control(opened)
+    if control is None:
         return None
     weights = next(network.parameters())
-    control = open_model(name, registry=registry, catalog=catalog)
-    built = control.build_settled(False, num_classes=network.num_classes, in_chans=network.in_chans, device="cpu")
-    return built.to(weights.device, weights.dtype)
+    shape = {"num_classes": network.num_classes, "in_chans": network.in_chans, "device": "cpu"}
+    built = control.build_settled(None if trained else False, **shape)
+    return built.to(weights.device, weights.dtype), control.weights_in_words if trained else None
 
 
 def _open_images(
@@ -307,21 +370,31 @@ def _seen_by(network: ImageClassifier, images: Tensor) -> Tensor:
 
 
 def _measure(
-    networks: Sequence[ImageClassifier], images: Iterator[Tensor], batch: int, registry: Registry | None
-) -> tuple[list[OperationCounts], tuple[Estimate, ...]]:
-    """Count the same images in each network, and estimate their energy under every model."""
-    recorders = [Recorder(network) for network in networks]
+    networks: Mapping[str, ImageClassifier], images: Iterator[Tensor], batch: int, registry: Registry | None
+) -> dict[str, Observation]:
+    """Count the same images in each network, with every model of energy; thresholds are folded in copies."""
+    folded = {role: _folded(network) for role, network in networks.items()}
+    recorders = {role: Recorder(network) for role, network in folded.items()}
     types = energy_models(registry)
-    models = [{name: model(network) for name, model in types.items()} for network in networks]
-    weights = next(networks[0].parameters())
+    models = {role: {name: model(network) for name, model in types.items()} for role, network in folded.items()}
+    weights = next(folded["network"].parameters())
     count = 0
     while chunk := list(islice(images, batch)):
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
         count += len(chunk)
-        for network, recorder, own in zip(networks, recorders, models, strict=True):
-            with recorder.watching():
-                network(_seen_by(network, stacked))
-            for model in own.values():
-                model.measure(_seen_by(network, stacked))
-    counts = [recorder.counts(count) for recorder in recorders]
-    return counts, estimate_all(counts, models)
+        for role, network in folded.items():
+            seen = _seen_by(network, stacked)
+            with recorders[role].watching():
+                network(seen)
+            for model in models[role].values():
+                model.measure(seen)
+    return {role: Observation(recorders[role].counts(count), models[role]) for role in folded}
+
+
+def _folded(network: ImageClassifier) -> ImageClassifier:
+    """Return a copy in which spikes are 1 and levels whole numbers; the network itself if it has no thresholds."""
+    if not has_thresholds(network):
+        return network
+    copied = deepcopy(network)
+    fold_thresholds(copied)
+    return copied

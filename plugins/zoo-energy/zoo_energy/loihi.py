@@ -23,7 +23,7 @@ class LoihiSynapses(EnergyModel):
     )
     leaves_out = (
         "Loihi's updates of neurons and its routing of spikes, memory traffic of the rest, moving values between two "
-        "chips of different technology"
+        "chips of different technology; zeros of what is no spike, each of which is multiplied"
     )
 
     def estimate(self, operations: Operations) -> Picojoules:

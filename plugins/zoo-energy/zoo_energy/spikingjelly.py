@@ -1,17 +1,19 @@
 """spikingjelly's own models of energy, its own counters and prices, on networks of the zoo.
 
-They watch the operations that run. A batch of one is doubled first: the zoo convolves a single small image twice, so
-that it is rounded as in a batch.
+They watch the operations that run. `zoo.profile` folds thresholds first, so that every spike is 1.
 """
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, final
 
 from spikingjelly.activation_based.op_counter import (
+    LemaireEnergyConfig,
+    LemaireEnergyProfiler,
     SimpleEnergyProfiler,
     SpikeSimEnergyConfig,
     SpikeSimEnergyReport,
@@ -22,17 +24,19 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from zoo.contracts import EnergyModel, ImageClassifier, Neuron, Operations, Picojoules
 from zoo.errors import CompositionError
-from zoo.families.thresholds import SpikingActivation
+from zoo.families.thresholds import ScaledActivation
+from zoo.families.unit_spikes import Worth
 from zoo.kernels.functions import only_definitions
 
 _HOROWITZ = "Horowitz, ISSCC 2014, doi:10.1109/ISSCC.2014.6757323 (45 nm)"
 _PACKAGE = "spikingjelly's op_counter (2.0)"
+SKIPS_SPIKES_ALONE = "zeros of what is no spike, each of which is multiplied"
 _SPIKESIM = "Moitra and others, IEEE TCAD 2023, doi:10.1109/TCAD.2023.3274918 (SpikeSim, 65 nm)"
 
 
 @contextmanager
 def countable(network: nn.Module) -> Iterator[None]:
-    """Run everything as torch's operations, whether kernels were built or not, and hide those of the zoo's neurons.
+    """Hide the operations of the zoo's neurons and folded thresholds.
 
     spikingjelly knows nodes of its own alone, and ours have several forms.
     """
@@ -46,9 +50,10 @@ def countable(network: nn.Module) -> Iterator[None]:
         hidden.pop().__exit__(None, None, None)
 
     with ExitStack() as stack:
-        for neuron in (module for module in network.modules() if isinstance(module, Neuron)):
-            stack.callback(neuron.register_forward_pre_hook(enter).remove)
-            stack.callback(neuron.register_forward_hook(leave).remove)
+        for module in network.modules():
+            if isinstance(module, (Neuron, ScaledActivation, Worth)):
+                stack.callback(module.register_forward_pre_hook(enter).remove)
+                stack.callback(module.register_forward_hook(leave).remove)
         yield
 
 
@@ -57,23 +62,20 @@ class Measured(EnergyModel, ABC):
 
     def __init__(self, network: ImageClassifier) -> None:
         super().__init__(network)
-        root = type(network).__name__
-        self._scopes = tuple(f"{root}.{name}." for name in network.spiking_module_names)
+        self._root = type(network).__name__
+        self._scopes = tuple(f"{self._root}.{name}." for name in network.spiking_module_names)
         self._total = self._by_spikes = self._by_time = 0.0
-        scaled = any(isinstance(module, SpikingActivation) for module in network.modules())
-        self.refusal = "it takes spikes that are worth another value than 1 for real numbers" if scaled else ""
+        self.refusal = ""
 
     def measure(self, images: Tensor) -> None:
         """Count a batch (N, C, H, W)."""
         if self.refusal:
             return
-        alone = len(images) == 1
         with self.network.evaluating(), only_definitions():
-            energy = self.run(images.repeat(2, 1, 1, 1) if alone else images)
-        share = 0.5 if alone else 1.0
-        self._total += share * energy.total
-        self._by_spikes += share * energy.spikes
-        self._by_time += share * energy.timesteps
+            energy = self.run(images)
+        self._total += energy.total
+        self._by_spikes += energy.spikes
+        self._by_time += energy.timesteps
 
     @abstractmethod
     def run(self, images: Tensor) -> Picojoules:
@@ -144,7 +146,7 @@ class Compute(Simple):
         "the operations that it has rules for, batch norms too; a layer whose inputs of a batch are all 0 or 1 as "
         "spiking; its own sum over the output of every spiking convolution"
     )
-    leaves_out = "memory traffic, what it has no rule for"
+    leaves_out = f"memory traffic, what it has no rule for; {SKIPS_SPIKES_ALONE}"
 
 
 @final
@@ -156,7 +158,8 @@ class Memory(Simple):
     prices = "spikingjelly-compute, and 24.96 pJ for a byte of weights and biases read"
     charges = "a weight read for every spike and weight that meet, or for every MAC"
     leaves_out = (
-        "state of neurons (ours keep none between calls, where it looks for it), activations, spikes, addressing"
+        "state of neurons (ours keep none between calls, where it looks for it), activations, spikes, addressing; "
+        f"{SKIPS_SPIKES_ALONE}"
     )
 
     def _charge(self, compute: Picojoules, synapses: int) -> Picojoules:
@@ -167,6 +170,53 @@ class Memory(Simple):
             compute.spikes + synapses * word * per_byte,
             compute.timesteps + self._inside(profiler.memory_counter.get_counts()) * per_byte,
         )
+
+
+@final
+class Lemaire(Measured):
+    """spikingjelly's `LemaireEnergyProfiler`: integer arithmetic, addressing, and memory that costs by its size."""
+
+    api_version = 1
+    source = f"{_PACKAGE}, LemaireEnergyProfiler: Lemaire and others, 2022, arXiv:2210.13107"
+    prices = (
+        "0.1 pJ an addition and 3.1 pJ a multiplication of 32-bit integers; a 32-bit access by the size of its memory, "
+        "10 pJ at 8 kB, 20 pJ at 32 kB, 100 pJ at 1 MB"
+    )
+    charges = (
+        "convolutions, linear layers and neurons: arithmetic, addresses, and accesses to inputs, weights, potentials; "
+        "a layer whose inputs of a batch are all 0 or 1 as spiking, any other with its zeros"
+    )
+    leaves_out = (
+        "batch norms, pooling, additions, coders; outputs of layers without spikes in a network that has neurons; "
+        f"{SKIPS_SPIKES_ALONE}"
+    )
+
+    def __init__(self, network: ImageClassifier) -> None:
+        super().__init__(network)
+        inside = [module for name, module in network.named_modules() if self.is_spiking(f"{self._root}.{name}")]
+        layers = [module for module in inside if isinstance(module, (nn.Conv2d, nn.Linear))]
+        parts = (network, nn.ModuleList(layers), nn.ModuleList(inside))
+        self._profilers = [self._bind(part) for part in parts]
+
+    @staticmethod
+    def _bind(part: nn.Module) -> LemaireEnergyProfiler:
+        profiler = LemaireEnergyProfiler(config=LemaireEnergyConfig(strict=False))
+        profiler.bind_model(part)
+        return profiler
+
+    def run(self, images: Tensor) -> Picojoules:
+        """Return the energy of all images of a batch, one by one: a memory is as large as what passes through it."""
+        energies = [self._run_one(image) for image in images.split(1)]
+        return Picojoules(*map(sum, zip(*energies, strict=True)))
+
+    def _run_one(self, image: Tensor) -> list[float]:
+        """Return total, share of spikes and share of timesteps of an image (1, C, H, W)."""
+        with ExitStack() as stack, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Lemaire formulas do not support")  # said in `leaves_out`
+            for profiler in self._profilers:
+                stack.enter_context(profiler)
+            self.network(image)
+        return [profiler.get_report().total_pj for profiler in self._profilers]
 
 
 class SpikeSim(Measured, ABC):
@@ -215,7 +265,10 @@ class SpikeSimEvent(SpikeSim):
     source = f"{_PACKAGE}, SpikeSim by events, which spikingjelly defines itself; {_SPIKESIM}"
     prices = "SpikeSim's, for RRAM crossbars of 64 × 64"
     charges = "of these cycles, where a convolution's input is 0 or 1, those that meet a spike"
-    leaves_out = "everything but convolutions, so linear layers too; what analog inputs need beyond spikes"
+    leaves_out = (
+        "everything but convolutions, so linear layers too; what analog inputs need beyond spikes; cycles of other "
+        "convolutions run whether their input is 0 or not"
+    )
     saturates = True
 
     def _charge(self, report: SpikeSimEnergyReport) -> Picojoules:

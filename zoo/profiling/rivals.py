@@ -1,0 +1,86 @@
+"""What a network is compared with: its control, and the twin of a network whose neurons wait."""
+
+from __future__ import annotations
+
+import warnings
+
+from zoo.catalog import Catalog, StoredWeight, default_catalog
+from zoo.contracts.classifier import ImageClassifier
+from zoo.errors import ZooWarning
+from zoo.factory import OpenedModel, open_model
+from zoo.installing import missing_weight
+from zoo.registry import Registry, default_registry
+
+
+def share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:
+    """Return whether two weights are of the same data; an untrained network fits any."""
+    if one is None or other is None:
+        return True
+    return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
+
+
+def find_control(opened: OpenedModel) -> OpenedModel | None:
+    """Find the control: the weight that the record names, else one of the same data, else untrained; None without.
+
+    A weight that the record names and that is not installed is named in a warning.
+    """
+    family = opened.registry.load("family", opened.spec.family)()
+    variant = family.control(dict(opened.spec.fields))
+    if variant is None:
+        return None
+    untrained, weight = open_model(variant, **opened.places), opened.weight
+    if weight is None:
+        return untrained
+    alike = [record.name for record in opened.catalog.weights_of(untrained.spec) if share_data(record, weight)]
+    if alike:
+        return open_model(weight.control if weight.control in alike else alike[0], **opened.places)
+    control, _, tag = weight.control.partition(".")
+    if told := missing_weight(control, tag):
+        warnings.warn(f"the control is untrained here: {told}", ZooWarning, stacklevel=4)
+    return untrained
+
+
+def open_network(network: ImageClassifier, registry: Registry | None, catalog: Catalog | None) -> OpenedModel:
+    """Return the name of a network as it was resolved: with its weight if a catalog lists one of that tag."""
+    spec, places = network.spec, {"registry": registry, "catalog": catalog}
+    listed = {record.tag: record for record in (catalog or default_catalog()).weights_of(spec.untagged())}
+    return OpenedModel(spec, places, listed.get(spec.tag or ""))  # type: ignore[arg-type]
+
+
+def twin_name(network: ImageClassifier, registry: Registry | None = None) -> str | None:
+    """Name the twin without its option, `levels=T`; None for a network that has none."""
+    family = (registry or default_registry()).load("family", network.spec.family)()
+    name: str | None = family.twin(network.spec)
+    return name
+
+
+def twin_of(network: ImageClassifier, registry: Registry | None = None) -> ImageClassifier | None:
+    """Build the network without spikes that gives the same logits by the same tensors, its activations with T levels.
+
+    Example:
+        >>> import zoo
+        >>> from zoo.profiling import twin_of
+        >>> waiting = {"v_reset": None, "v_init": 0.5, "waits": True}
+        >>> spikes = zoo.create_model("sew_vgg_b1_m1_d1_direct", num_classes=2, timesteps=3, neuron_options=waiting)
+        >>> twin = twin_of(spikes)
+        >>> str(twin.spec), dict(twin.spec.options)
+        ('ann_vgg_b1_m1_d1', {'family': {'levels': 3}})
+
+    Args:
+        network: one whose batch norms are not folded yet.
+
+    Returns:
+        The twin, of the same device and type; None for a network whose neurons do not wait.
+    """
+    name = twin_name(network, registry)
+    if name is None:
+        return None
+    opened = open_model(name, registry=registry)
+    classes, channels = network.num_classes, network.in_chans
+    twin = opened.build_settled(False, num_classes=classes, in_chans=channels, levels=network.timesteps)
+    state = {key.replace(".spiking.", ".analog."): value for key, value in network.state_dict().items()}
+    if state.keys() != twin.state_dict().keys():
+        return None
+    twin.load_state_dict(state)
+    weights = next(network.parameters())
+    return twin.to(weights.device, weights.dtype).train(network.training)
