@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,16 +14,16 @@ from torch import Tensor
 from zoo.encoders.bitplanes import unit_range
 from zoo.kernels.functions import only_definitions
 from zoo.kernels.library import library
-from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
+from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
 from zoo.registry import default_registry
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
 
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste")
 NEURONS: dict[str, Callable[..., Tensor]] = {
-    "if": lambda x, w, *rest, **how: if_spikes(x, *rest, **how),
-    "lif": lambda x, w, *rest, **how: lif_spikes(x, 2.0, *rest, **how),
-    "lif of another tau": lambda x, w, *rest, **how: lif_spikes(x, 3.3, *rest, **how),
+    "if": lambda x, w, firing, **how: if_spikes(x, firing, **how),
+    "lif": lambda x, w, firing, **how: lif_spikes(x, 2.0, firing, **how),
+    "lif of another tau": lambda x, w, firing, **how: lif_spikes(x, 3.3, firing, **how),
     "plif": plif_spikes,
 }
 DECODERS = ("rate", "bpd")
@@ -178,27 +179,65 @@ def test_planes_of_infinities(values: str, dtype: torch.dtype) -> None:
     assert_same(encoder(x), expected)
 
 
-def fire(name: str, x: Tensor, grad: Tensor, w: float, rest: tuple[float, ...]) -> tuple[Tensor, Tensor, Tensor]:
+class Fired(NamedTuple):
+    """Spikes, and the gradients of currents, PLIF's w and the scale; 0 if there is none."""
+
+    spikes: Tensor
+    dx: Tensor
+    dw: Tensor
+    dscale: Tensor
+
+
+def fire(name: str, x: Tensor, grad: Tensor, w: float, firing: Firing, scale: float | None) -> Fired:
     leaf, weight = x.detach().requires_grad_(), torch.tensor(w, requires_grad=True)
-    spikes = NEURONS[name](leaf, weight, *rest)
-    dx, dw = torch.autograd.grad(spikes, [leaf, weight], grad, allow_unused=True)
-    return spikes.detach(), dx, torch.zeros(()) if dw is None else dw
+    learned = None if scale is None else torch.tensor(scale, requires_grad=True)
+    spikes = NEURONS[name](leaf, weight, firing, scale=learned)
+    sources = [leaf, weight] if learned is None else [leaf, weight, learned]
+    found = torch.autograd.grad(spikes, sources, grad, allow_unused=True)
+    dx, dw, *rest = [torch.zeros(()) if gradient is None else gradient for gradient in found]
+    return Fired(spikes.detach(), dx, dw, rest[0] if rest else torch.zeros(()))
 
 
-def check_neuron(name: str, x: Tensor, grad: Tensor, w: float = 0.3, rest: tuple[float, ...] = (1.0, 2.0)) -> None:
-    spikes, dx, dw = fire(name, x, grad, w, rest)
+PAPERS = Firing()
+
+
+def check_neuron(
+    name: str, x: Tensor, grad: Tensor, w: float = 0.3, firing: Firing = PAPERS, scale: float | None = None
+) -> None:
+    found = fire(name, x, grad, w, firing, scale)
     with only_definitions():
-        expected, expected_dx, expected_dw = fire(name, x, grad, w, rest)
-    assert_same(spikes, expected)
+        expected = fire(name, x, grad, w, firing, scale)
+    assert_same(found.spikes, expected.spikes)
     with torch.no_grad():
-        assert_same(NEURONS[name](x.clone(), torch.tensor(w), *rest, in_place=True), expected)
-    assert_close(dx, expected_dx, x.dtype)
-    terms = (expected_dx.double() * (x.double().abs() + rest[0])).abs().sum()
-    terms += expected_dw.abs()  # half precision may round all of dx to 0
-    assert abs(float(dw - expected_dw)) <= (1e-6 if x.dtype == torch.float32 else 1e-2) * float(terms) + 1e-30
+        learned = None if scale is None else torch.tensor(scale)
+        in_place = NEURONS[name](x.clone(), torch.tensor(w), firing, scale=learned, in_place=True)
+    assert_same(in_place, expected.spikes)
+    # Before and behind, half precision rounds a scaled gradient twice more.
+    roundings = 1 if scale is None or x.dtype == torch.float32 else 2
+    assert_close(found.dx / roundings, expected.dx / roundings, x.dtype, float(expected.dx.abs().max()))
+    tolerance = 1e-6 if x.dtype == torch.float32 else 2e-2
+    step = x.double().abs() / (scale or 1.0) + firing.threshold + firing.v_init
+    terms = (expected.dx.double() * (scale or 1.0) * step).abs().sum()
+    for gradient, wanted in ((found.dw, expected.dw), (found.dscale, expected.dscale)):
+        spread = terms + wanted.abs()  # half precision may round all of dx to 0
+        spread += grad.double().abs().sum() if scale is not None else 0
+        assert abs(float(gradient - wanted)) <= tolerance * float(spread) + 1e-30
 
 
-@settings(max_examples=50, deadline=None)
+FIRINGS = st.builds(
+    Firing,
+    threshold=st.sampled_from([0.25, 1.0, 1.7]),
+    alpha=st.sampled_from([1.0, 2.0, 3.5]),
+    v_init=st.sampled_from([0.0, 0.125, 0.5]),
+    soft=st.booleans(),
+    detached=st.booleans(),
+    waits=st.booleans(),
+    by_rate=st.booleans(),
+    theta=st.none(),
+)
+
+
+@settings(max_examples=100, deadline=None)
 @given(
     seed=SEEDS,
     name=st.sampled_from(sorted(NEURONS)),
@@ -206,8 +245,8 @@ def check_neuron(name: str, x: Tensor, grad: Tensor, w: float = 0.3, rest: tuple
     layout=st.sampled_from(sorted(LAYOUTS)),
     timesteps=st.integers(1, 16),
     dtype=TYPES,
-    threshold=st.sampled_from([0.25, 1.0, 1.7]),
-    alpha=st.sampled_from([1.0, 2.0, 3.5]),
+    firing=FIRINGS,
+    scale=st.sampled_from([None, None, 1.0, 0.37, 2.5]),
     w=st.floats(-3, 3, width=32),
 )
 def test_spikes(
@@ -217,31 +256,39 @@ def test_spikes(
     layout: str,
     timesteps: int,
     dtype: torch.dtype,
-    threshold: float,
-    alpha: float,
+    firing: Firing,
+    scale: float | None,
     w: float,
 ) -> None:
-    x = LAYOUTS[layout](FINITE[values]((timesteps + 1, 3, 2, 6, 18), seed).clamp(-6e4, 6e4).to(dtype))
+    largest = 6e4 if scale is None else 8e3  # x / scale², which the definition computes, is a float16
+    x = LAYOUTS[layout](FINITE[values]((timesteps + 1, 3, 2, 6, 18), seed).clamp(-largest, largest).to(dtype))
     grad = torch.randn(x.shape, generator=generator(seed + 1)).to(dtype)
-    check_neuron(name, x, grad, w, (threshold, alpha))
-    check_neuron(name, x, grad[:1].expand(grad.shape), w, (threshold, alpha))
+    check_neuron(name, x, grad, w, firing, scale)
+    check_neuron(name, x, grad[:1].expand(grad.shape), w, firing, scale)
+
+
+SOFT = Firing(soft=True, detached=True)
+WAITING = Firing(v_init=0.5, soft=True, waits=True, by_rate=True)
 
 
 @pytest.mark.parametrize("size", [1, 511, 512, 513, 1025])
+@pytest.mark.parametrize("firing", [PAPERS, SOFT, WAITING])
 @pytest.mark.parametrize("name", sorted(NEURONS))
-def test_spikes_of_every_size(name: str, size: int) -> None:
+def test_spikes_of_every_size(name: str, firing: Firing, size: int) -> None:
     for timesteps in (1, 8, 32):
         x = FINITE["at the threshold"]((timesteps, size), 5)
-        check_neuron(name, x, torch.randn(x.shape, generator=generator(6)))
+        check_neuron(name, x, torch.randn(x.shape, generator=generator(6)), firing=firing, scale=0.5)
 
 
 @pytest.mark.parametrize("values", [*sorted(INFINITE), "the far end"])
+@pytest.mark.parametrize("firing", [PAPERS, SOFT, WAITING])
 @pytest.mark.parametrize("name", sorted(NEURONS))
-def test_spikes_of_infinities(name: str, values: str) -> None:
+def test_spikes_of_infinities(name: str, firing: Firing, values: str) -> None:
     x, w = (INFINITE | FINITE)[values]((8, 60), 0), torch.tensor(0.3)
-    with only_definitions():
-        expected = NEURONS[name](x, w)
-    assert_same(NEURONS[name](x, w), expected)
+    for scale in (None, torch.tensor(0.5)):
+        with only_definitions():
+            expected = NEURONS[name](x, w, firing, scale=scale)
+        assert_same(NEURONS[name](x, w, firing, scale=scale), expected)
 
 
 @settings(max_examples=50, deadline=None)

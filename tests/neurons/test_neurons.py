@@ -305,6 +305,71 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, object], error: 
         IFNeuron(**options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("detached", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_soft_reset_learns_as_spikingjellys_node_does(name: str, detached: bool) -> None:
+    settings: dict[str, Any] = {"v_reset": None, "detach_reset": detached}
+    node, theirs = OURS[name](v_threshold=0.4, **settings), reference(name, v_threshold=0.4, **settings)
+    assert 0 < assert_same_node(node, theirs, currents((8, 4, 50))).mean() < 1
+
+
+def test_rate_gradient_of_a_current_that_is_no_number_is_zero() -> None:
+    x = torch.tensor([[0.5, float("nan")], [0.5, 1.0]], requires_grad=True)
+    spikes = IFNeuron(v_reset=None, gradient="rate")(x)
+    assert set(spikes.unique().tolist()) <= {0.0, 1.0}
+    spikes.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[1.0, 0.0], [1.0, 0.0]]
+
+
+# --- A learned scale before and behind ---
+
+SCALED: list[dict[str, Any]] = [
+    {},
+    {"v_reset": None, "detach_reset": True},
+    {"v_reset": None, "v_init": 0.5, "waits": True, "gradient": "rate"},
+]
+
+
+@pytest.mark.parametrize("settings", SCALED, ids=str)
+@pytest.mark.parametrize("expanded", [False, True])
+def test_scaled_spikes_are_worth_their_scale_and_teach_it(settings: dict[str, Any], expanded: bool) -> None:
+    node = IFNeuron(**settings)
+    values = currents((1, 3, 200)).expand(6, -1, -1) if expanded else currents((6, 3, 200))
+    upstream = currents((6, 3, 200), seed=1)
+    found = []
+    for scaled in (node.scaled, lambda x, scale: node(x / scale) * scale):
+        x, scale = values.clone().requires_grad_(), torch.tensor(1.7, requires_grad=True)
+        y = scaled(x.expand(6, -1, -1) if expanded else x, scale)
+        found.append((y.detach(), *torch.autograd.grad(y, [x, scale], upstream)))
+    (y, dx, dscale), (want, want_dx, want_dscale) = found
+    assert torch.equal(y, want)
+    assert 0 < y.count_nonzero() < y.numel()
+    assert_near(dx, want_dx, 1e-6)
+    assert abs(float(dscale - want_dscale)) <= 1e-6 * float((want_dx * values).abs().sum() + want_dscale.abs())
+
+
+def test_hooks_of_a_scaled_neuron_see_spikes() -> None:
+    node, seen = IFNeuron(v_reset=None), []
+    x, scale = currents((4, 2, 30)), torch.tensor(0.5)
+    expected = node.scaled(x, scale)
+    handle = node.register_forward_hook(lambda module, args, output: seen.append(output))
+    assert torch.equal(node.scaled(x, scale), expected)
+    handle.remove()
+    assert torch.equal(seen[0] * scale, expected)
+    assert set(seen[0].unique().tolist()) == {0.0, 1.0}
+
+
+def test_another_surrogate_of_a_waiting_neuron_is_its_own() -> None:
+    x = currents((4, 3, 20)).requires_grad_()
+    node = IFNeuron(v_reset=None, v_init=0.5, waits=True)
+    slopes = []
+    for function in (surrogate.ATan(2.0), surrogate.Sigmoid(4.0)):
+        node.surrogate_function = function
+        slopes.append(torch.autograd.grad(node(x).sum(), x)[0])
+    assert not torch.allclose(slopes[0], slopes[1])
+
+
 # --- spikingjelly's own tools ---
 
 

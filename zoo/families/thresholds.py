@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
+from zoo.contracts.neuron import Neuron
 from zoo.families.fusion import adjacent_layers
 from zoo.kernels.functions import serves
 from zoo.neurons.nodes import IFNeuron
@@ -106,7 +107,7 @@ class SpikingActivation(ScaledActivation):
         return x.unflatten(0, (self.levels, -1)) if self.encoder is None else cast(Tensor, self.encoder(x))
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.neuron(self.currents(x / self.scale)) * self.scale).flatten(0, 1)
+        return cast(Neuron, self.neuron).scaled(self.currents(x), self.scale).flatten(0, 1)
 
     def calibrate(self, x: Tensor) -> None:
         super().calibrate(self.currents(x).mean(0))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.compiler import is_compiling
 from torch.jit import is_tracing  # type: ignore[attr-defined]
+from torch.nn.modules.module import _has_any_global_hook
 
 from zoo.kernels.library import NeuronSettings, Window, library
 
@@ -77,6 +78,12 @@ def operations_are_counted() -> bool:
     return bool(is_tracing() or _only_definitions.get())
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """True if calling the module runs more than its forward."""
+    own = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
+    return any(own) or _has_any_global_hook()
+
+
 def call(name: str, work: int, *arguments: object) -> None:
     """Run a kernel over `work` values, on torch's threads if they are worth it.
 
@@ -100,14 +107,17 @@ def _lies_in_rows(shape: torch.Size, strides: tuple[int, ...]) -> bool:
 
 
 def _rows(x: Tensor) -> Tensor:
-    """x if it lies in rows; else a copy that does."""
+    """Copy x unless it is row-contiguous."""
     return x if _lies_in_rows(x.shape, x.stride()) else x.contiguous()
 
 
-def _again(definition: Definition, sources: Sequence[Tensor], grad: Tensor) -> list[Tensor | None]:
-    """Differentiate the definition, so that the gradients can be differentiated again."""
-    inputs = [each if each.requires_grad else each.detach().requires_grad_() for each in sources]
-    return list(torch.autograd.grad(definition(*inputs), inputs, grad, create_graph=True, allow_unused=True))
+def _again(definition: Definition, sources: Sequence[Tensor | None], grad: Tensor) -> list[Tensor | None]:
+    """Differentiate the definition, so that the gradients can be differentiated again; None for a source of None."""
+    inputs = [x if x is None or x.requires_grad else x.detach().requires_grad_() for x in sources]
+    present = [x for x in inputs if x is not None]
+    gradients = torch.autograd.grad(definition(*inputs), present, grad, create_graph=True, allow_unused=True)
+    remaining = iter(gradients)
+    return [None if x is None else next(remaining) for x in inputs]
 
 
 # Encoders -------------------------------------------------------------------------------------------------------------
@@ -173,54 +183,76 @@ INTEGRATE, DIVIDE, MULTIPLY = range(3)
 
 
 def fire(
-    x: Tensor, gain: Tensor | None, settings: NeuronSettings, definition: Definition, in_place: bool = False
+    x: Tensor,
+    gain: Tensor | None,
+    scale: Tensor | None,
+    settings: NeuronSettings,
+    definition: Definition,
+    in_place: bool = False,
 ) -> Tensor:
-    """Spikes of currents: (T, N, …) → (T, N, …) in {0, 1}.
+    """Spikes of currents: (T, N, …) → (T, N, …) in {0, 1}, or in {0, scale} of x / scale.
 
     Args:
         x: currents.
-        gain: a learned gain, a scalar; its value is that of `settings`. None if nothing is learned.
+        gain, scale: a learned gain and scale, scalars, whose values are those of `settings`. None if not learned.
         settings: the neuron.
-        definition: spikes of x, or of x and gain.
+        definition: spikes of x, gain and scale.
         in_place: without gradients, write the spikes over x: a third of the time, since no other memory is touched.
     """
     if not torch.is_grad_enabled():
         return _fire(x, settings, in_place)
-    return cast(Tensor, _Fire.apply(x, gain, settings, definition))
+    return cast(Tensor, _Fire.apply(x, gain, scale, settings, definition))
+
+
+def _timesteps(x: Tensor) -> tuple[Tensor, tuple[int, ...], int]:
+    """Currents as the kernels read them, the strides of a dense tensor laid out alike, and the first stride of x."""
+    if x.stride(0) == 0 and _lies_in_rows(x.shape[1:], x.stride()[1:]):  # one current for all timesteps
+        return x, (x[0].numel(), *x.stride()[1:]), 0
+    rows = _rows(x)
+    return rows, rows.stride(), rows[0].numel()
 
 
 def _fire(x: Tensor, settings: NeuronSettings, in_place: bool = False) -> Tensor:
-    rows = _rows(x)
-    spikes = rows if in_place else torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
-    steps = x.shape[0]
-    values = x.numel() // steps
-    call("zoo_fire", x.numel(), rows.data_ptr(), TYPES[x.dtype], steps, values, settings, spikes.data_ptr())
+    rows, strides, stride = _timesteps(x)
+    spikes = rows if in_place and stride else torch.empty_strided(x.shape, strides, dtype=x.dtype)
+    sizes = x.shape[0], x[0].numel(), stride
+    call("zoo_fire", x.numel(), rows.data_ptr(), TYPES[x.dtype], *sizes, settings, spikes.data_ptr())
     return spikes
 
 
 @final
 class _Fire(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gain: Tensor | None, settings: NeuronSettings, definition: Definition) -> Tensor:
-        ctx.save_for_backward(x, gain)
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gain: Tensor | None,
+        scale: Tensor | None,
+        settings: NeuronSettings,
+        definition: Definition,
+    ) -> Tensor:
+        ctx.save_for_backward(x, gain, scale)
         ctx.settings, ctx.definition = settings, definition
         return _fire(x, settings)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, gain = ctx.saved_tensors
+        x, gain, scale = ctx.saved_tensors
         if torch.is_grad_enabled():
-            found = _again(ctx.definition, [x] if gain is None else [x, gain], grads[0])
-            return found[0], found[1] if gain is not None else None, None, None
-        rows, dgain = _rows(x), ctypes.c_double()
-        grad, dx = grads[0], torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
-        if grad.dtype != x.dtype or grad.stride() != rows.stride():
+            return *_again(ctx.definition, [x, gain, scale], grads[0]), None, None
+        rows, strides, stride = _timesteps(x)
+        dx = torch.empty_strided(x.shape, strides, dtype=x.dtype)
+        grad = grads[0]
+        if grad.dtype != x.dtype or grad.stride() != strides:
             grad = torch.empty_like(dx).copy_(grad)
-        steps = x.shape[0]
-        values = x.numel() // steps
-        given = rows.data_ptr(), TYPES[x.dtype], steps, values, ctx.settings, grad.data_ptr()
-        call("zoo_fire_backward", x.numel(), *given, dx.data_ptr(), dgain)
-        return dx, None if gain is None else gain.new_tensor(dgain.value), None, None
+        sizes = x.shape[0], x[0].numel(), stride
+        learned = (ctypes.c_double * 2)()
+        outputs = dx.data_ptr(), int(scale is not None), learned
+        currents = rows.data_ptr(), TYPES[x.dtype]
+        call("zoo_fire_backward", x.numel(), *currents, *sizes, ctx.settings, grad.data_ptr(), *outputs)
+        dgain = None if gain is None else gain.new_tensor(learned[0])
+        dscale = None if scale is None else scale.new_tensor(learned[1])
+        return dx, dgain, dscale, None, None
 
 
 # Sums over time -------------------------------------------------------------------------------------------------------

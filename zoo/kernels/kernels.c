@@ -29,17 +29,8 @@
 #define PREFETCH(address) ((void)(address))
 #define __restrict__ __restrict
 #endif
-/* A loop whose iterations are independent, though an output may lie over the input that it is computed from. */
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#elif defined(__GNUC__)
-#define INDEPENDENT _Pragma("GCC ivdep")
-#else
-#define INDEPENDENT __pragma(loop(ivdep))
-#endif
-
 /* Of the functions' arguments, and of which may overlap; library.py asks for it. */
-EXPORT int zoo_interface(void) { return 4; }
+EXPORT int zoo_interface(void) { return 5; }
 
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
@@ -102,13 +93,6 @@ INLINE void narrow(const float *__restrict__ from, void *to, int type, index_t s
         for (int i = 0; i < n; i++) target[i] = float_to_bfloat(from[i]);
     else if (type == FLOAT16)
         for (int i = 0; i < n; i++) target[i] = float_to_half(from[i]);
-}
-
-INLINE void store_spike(void *to, int type, index_t i, int fired) {
-    if (type == FLOAT32)
-        ((float *)to)[i] = fired ? 1.0f : 0.0f;
-    else
-        ((uint16_t *)to)[i] = fired ? (type == BFLOAT16 ? 0x3f80 : 0x3c00) : 0;
 }
 
 /* A loop over one type alone is vectorised: CALL with each in turn as TYPE. */
@@ -367,99 +351,246 @@ EXPORT int zoo_planes_backward(
 /* Neurons -----------------------------------------------------------------------------------------------------------*/
 
 typedef struct {
-    int kind;  /* of charge */
-    float gain, threshold, alpha;
+    int charge;    /* INTEGRATE, DIVIDE or MULTIPLY */
+    int soft;      /* a spike takes threshold from v; else it sets v to 0 */
+    int detached;  /* the reset is left out of the gradient */
+    int waits;     /* all currents are added to v before the first timestep; the charge is not used */
+    int by_rate;   /* the gradient is that of min(max(mean current / threshold, 0), 1); else the surrogate's */
+    float gain, threshold, initial, alpha;
+    float scale;   /* currents are divided by it, and spikes are worth it */
 } neuron_t;
 
-#define STEP(CHARGED)                                                     \
-    INDEPENDENT                                                           \
-    for (int i = 0; i < n; i++) {                                         \
-        float current = load(x, type, start + i), h = CHARGED;            \
-        if (spikes) store_spike(spikes, type, start + i, h >= threshold); \
-        if (charged) charged[i] = h;                                      \
-        v[i] = h * (1 - (h >= threshold ? 1.0f : 0.0f));                  \
+/* Currents x (timesteps, values), `stride` values from timestep to timestep, and the part of them that a block holds. */
+typedef struct {
+    const void *x;
+    int type;
+    index_t timesteps, stride, start;
+    int n;
+} currents_t;
+
+INLINE float rounded_to(int type, float x) {
+    if (type == FLOAT32) return x;
+    return type == BFLOAT16 ? from_bits((uint32_t)float_to_bfloat(x) << 16) : half_to_float(float_to_half(x));
+}
+
+INLINE void divide(const void *x, int type, index_t start, int n, float scale, float *__restrict__ quotients) {
+    for (int i = 0; i < n; i++) quotients[i] = rounded_to(type, load(x, type, start + i) / scale);
+}
+
+/* The currents of a timestep over scale: where they lie, or in scratch. */
+INLINE const float *currents_at(const currents_t *c, index_t t, float scale, float *scratch) {
+    index_t start = c->start + t * c->stride;
+    int type = c->type;
+    if (scale == 1) return widen(c->x, type, start, c->n, scratch);
+    FOR_TYPE(divide(c->x, TYPE, start, c->n, scale, scratch))
+    return scratch;
+}
+
+INLINE void sum_currents(const currents_t *c, float scale, float *__restrict__ total) {
+    float scratch[BLOCK];
+    for (int i = 0; i < c->n; i++) total[i] = 0;
+    for (index_t t = 0; t < c->timesteps; t++) {
+        const float *current = currents_at(c, t, scale, scratch);
+        for (int i = 0; i < c->n; i++) total[i] += current[i];
     }
+}
 
-/* One timestep of n values: v moves on, h goes to `charged` and spikes, from `start` on, to `spikes` unless NULL. */
-INLINE void step(
-    const neuron_t *neuron, const void *x, int type, index_t start, int n, float *__restrict__ v,
-    float *__restrict__ charged, void *spikes
-) {
-    float gain = neuron->gain, threshold = neuron->threshold;
-    if (neuron->kind == INTEGRATE)
-        STEP(v[i] + current)
-    else if (neuron->kind == DIVIDE)
-        STEP(v[i] + (current - v[i]) / gain)
+/* The potential before the first timestep. */
+INLINE void start_potential(const neuron_t *neuron, const currents_t *c, float *__restrict__ v) {
+    float initial = neuron->initial;
+    if (neuron->waits) {
+        sum_currents(c, neuron->scale, v);
+        for (int i = 0; i < c->n; i++) v[i] = initial + v[i];
+    } else {
+        for (int i = 0; i < c->n; i++) v[i] = initial;
+    }
+}
+
+INLINE float has_fired(float h, float threshold) { return h >= threshold ? 1.0f : 0.0f; }
+
+/* v of n values after the spikes of h. */
+INLINE void reset(const neuron_t *neuron, int n, const float *__restrict__ h, float *__restrict__ v) {
+    float threshold = neuron->threshold;
+    if (neuron->soft)
+        for (int i = 0; i < n; i++) v[i] = h[i] - threshold * has_fired(h[i], threshold);
     else
-        STEP(v[i] + (current - v[i]) * gain)
+        for (int i = 0; i < n; i++) v[i] = h[i] * (1 - has_fired(h[i], threshold));
 }
 
-CLONED static void block_fire(
-    const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
-    void *spikes
-) {
-    float v[BLOCK] = {0};
-    for (index_t t = 0; t < timesteps; t++) FOR_TYPE(step(neuron, x, TYPE, start + t * stride, n, v, NULL, spikes))
+/* A timestep: h, the potential before firing, and the next v. */
+INLINE void step(const neuron_t *neuron, const currents_t *c, index_t t, float *__restrict__ v, float *__restrict__ h) {
+    float scratch[BLOCK], gain = neuron->gain;
+    int n = c->n;
+    if (neuron->waits) {
+        memcpy(h, v, n * sizeof(float));
+    } else {
+        const float *current = currents_at(c, t, neuron->scale, scratch);
+        if (neuron->charge == INTEGRATE)
+            for (int i = 0; i < n; i++) h[i] = v[i] + current[i];
+        else if (neuron->charge == DIVIDE)
+            for (int i = 0; i < n; i++) h[i] = v[i] + (current[i] - v[i]) / gain;
+        else
+            for (int i = 0; i < n; i++) h[i] = v[i] + (current[i] - v[i]) * gain;
+    }
+    reset(neuron, n, h, v);
 }
 
-/* Currents x (timesteps, values) -> spikes (timesteps, values), which may be x. */
+INLINE void store_spikes(const neuron_t *neuron, const float *__restrict__ h, void *to, int type, index_t start, int n) {
+    float on = neuron->scale, off = 0 * neuron->scale, threshold = neuron->threshold;
+    if (type == FLOAT32) {
+        float *__restrict__ target = (float *)to + start;
+        for (int i = 0; i < n; i++) target[i] = h[i] >= threshold ? on : off;
+    } else {
+        uint16_t *__restrict__ target = (uint16_t *)to + start;
+        uint16_t one = type == BFLOAT16 ? float_to_bfloat(on) : float_to_half(on);
+        uint16_t none = type == BFLOAT16 ? float_to_bfloat(off) : float_to_half(off);
+        for (int i = 0; i < n; i++) target[i] = h[i] >= threshold ? one : none;
+    }
+}
+
+CLONED static void block_fire(const neuron_t *neuron, const currents_t *c, void *spikes, index_t stride) {
+    float v[BLOCK], h[BLOCK];
+    start_potential(neuron, c, v);
+    for (index_t t = 0; t < c->timesteps; t++) {
+        step(neuron, c, t, v, h);
+        store_spikes(neuron, h, spikes, c->type, c->start + t * stride, c->n);
+    }
+}
+
+/* Currents x (timesteps, values), `stride` values from timestep to timestep (0: the same at every one), -> spikes
+ * (timesteps, values), each worth `scale`; they may lie over x. */
 EXPORT int zoo_fire(
-    const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, void *spikes, int threads
+    const void *x, int type, index_t timesteps, index_t values, index_t stride, const neuron_t *neuron, void *spikes,
+    int threads
 ) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (index_t start = 0; start < values; start += BLOCK)
-        block_fire(neuron, x, type, timesteps, values, start, (int)least(BLOCK, values - start), spikes);
+    for (index_t start = 0; start < values; start += BLOCK) {
+        currents_t block = {x, type, timesteps, stride, start, (int)least(BLOCK, values - start)};
+        block_fire(neuron, &block, spikes, values);
+    }
     return 0;
 }
 
-/* Backward through time: dx, and the sum of dL/dh (x - v), the gradient of a gain that multiplies. */
-CLONED static void block_fire_backward(
-    const neuron_t *neuron, const void *x, int type, index_t timesteps, index_t stride, index_t start, int n,
-    const void *grads, void *dx, double *dgain
-) {
-    float scratch[BLOCK], wide[BLOCK], v[BLOCK], carry[BLOCK], result[BLOCK], h[MOST_TIMESTEPS][BLOCK];
-    float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha);
-    float threshold = neuron->threshold, gain = neuron->gain;
-    double lanes[LANES] = {0};
-    for (int i = 0; i < n; i++) v[i] = carry[i] = 0;
-    for (index_t t = 0; t < timesteps; t++)
-        FOR_TYPE(step(neuron, x, TYPE, start + t * stride, n, v, h[t], NULL))
-    for (index_t t = timesteps - 1; t >= 0; t--) {
-        const float *grad = widen(grads, type, start + t * stride, n, wide), *potential = h[t];
-        float *target = place(dx, type, start + t * stride, result);
-        for (int i = 0; i < n; i++) {  /* dL/dh takes the place of the carried dL/dv */
-            float over = potential[i] - threshold, scaled = steep * over, fired = potential[i] >= threshold ? 1 : 0;
-            float slope = 1 / (1 + scaled * scaled) * half;  /* rounded as torch's reciprocal times half */
-            float arriving = grad[i] - carry[i] * potential[i];
-            carry[i] = arriving * slope + carry[i] * (1 - fired);
-        }
-        if (neuron->kind == INTEGRATE) {
-            for (int i = 0; i < n; i++) target[i] = carry[i];
-        } else if (neuron->kind == DIVIDE) {
-            for (int i = 0; i < n; i++) target[i] = carry[i] / gain, carry[i] -= target[i];
-        } else {
-            const float *current = widen(x, type, start + t * stride, n, scratch);
-            for (int i = 0; i < n; i++) {
-                float last = t ? h[t - 1][i] : 0;
-                v[i] = last * (1 - (last >= threshold ? 1.0f : 0.0f));
-            }
-            for (int i = 0; i < n; i += LANES)
-                for (int j = 0, m = (int)least(LANES, n - i); j < m; j++)
-                    lanes[j] += carry[i + j] * (current[i + j] - v[i + j]);
-            for (int i = 0; i < n; i++) target[i] = carry[i] * gain, carry[i] -= target[i];
-        }
-        narrow(target, dx, type, start + t * stride, n);
-    }
-    for (int j = 0; j < LANES; j++) *dgain += lanes[j];
+/* Gradients of spikes (timesteps, values) and where those of the currents go; of a learned gain; of a learned scale,
+ * or NULL. */
+typedef struct {
+    const void *grads;
+    void *dx;
+    index_t stride;
+    double *dgain, *dscale;
+} gradients_t;
+
+INLINE double sum(const float *terms, int n) {
+    double lanes[LANES] = {0}, total = 0;
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) lanes[j] += terms[i + j];
+    for (int j = 0; j < LANES; j++) total += lanes[j];
+    for (; i < n; i++) total += terms[i];
+    return total;
 }
 
-/* dL/dx (timesteps, values) of zoo_fire, and dL/dgain. */
+INLINE const float *grad_at(const currents_t *c, const gradients_t *g, index_t t, float scale, float *scratch) {
+    float wide[BLOCK];
+    if (scale == 1) return widen(g->grads, c->type, c->start + t * g->stride, c->n, scratch);
+    const float *grad = widen(g->grads, c->type, c->start + t * g->stride, c->n, wide);
+    for (int i = 0; i < c->n; i++) scratch[i] = grad[i] * scale;
+    return scratch;
+}
+
+/* dL/dx of a timestep from dL/d(x / scale), and the timestep's share of dL/dscale. */
+INLINE void store_gradient(
+    const neuron_t *neuron, const currents_t *c, const gradients_t *g, index_t t, const float *__restrict__ arrived,
+    const float *__restrict__ h
+) {
+    float result[BLOCK], scratch[BLOCK], wide[BLOCK], terms[BLOCK], scale = neuron->scale;
+    index_t start = c->start + t * g->stride;
+    float *target = place(g->dx, c->type, start, result);
+    for (int i = 0; i < c->n; i++) target[i] = arrived[i] / scale;
+    if (g->dscale) {
+        const float *grad = grad_at(c, g, t, 1, wide), *current = currents_at(c, t, scale, scratch);
+        for (int i = 0; i < c->n; i++)
+            terms[i] = grad[i] * has_fired(h[i], neuron->threshold) - target[i] * current[i];
+        *g->dscale += sum(terms, c->n);
+    }
+    narrow(target, g->dx, c->type, start, c->n);
+}
+
+/* Each current's gradient: that of the rate, which all timesteps share. */
+INLINE void rate_gradient(const neuron_t *neuron, const currents_t *c, const gradients_t *g, float *__restrict__ result) {
+    float scratch[BLOCK], total[BLOCK], threshold = neuron->threshold, timesteps = (float)c->timesteps;
+    for (int i = 0; i < c->n; i++) result[i] = 0;
+    for (index_t t = 0; t < c->timesteps; t++) {
+        const float *grad = grad_at(c, g, t, neuron->scale, scratch);
+        for (int i = 0; i < c->n; i++) result[i] += grad[i];
+    }
+    sum_currents(c, neuron->scale, total);
+    for (int i = 0; i < c->n; i++) {
+        float rate = total[i] / timesteps / threshold;
+        result[i] = rate >= 0 && rate <= 1 ? result[i] / threshold / timesteps : 0;
+    }
+}
+
+/* dL/dv after a timestep becomes dL/dh. */
+INLINE void fire_gradient(
+    const neuron_t *neuron, int n, const float *__restrict__ grad, const float *__restrict__ h, float *__restrict__ carry
+) {
+    float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha), threshold = neuron->threshold;
+    for (int i = 0; i < n; i++) {
+        float scaled = steep * (h[i] - threshold);
+        float slope = 1 / (1 + scaled * scaled) * half;  /* rounded as torch's reciprocal times half */
+        float kept = neuron->soft ? 1 : 1 - has_fired(h[i], threshold);
+        float taken = neuron->detached ? 0 : carry[i] * (neuron->soft ? threshold : h[i]);
+        carry[i] = (grad[i] - taken) * slope + carry[i] * kept;
+    }
+}
+
+/* dL/dh becomes dL/dv before the timestep, and `arrived` the gradient of its currents. */
+INLINE void charge_gradient(
+    const neuron_t *neuron, const currents_t *c, const gradients_t *g, index_t t, const float *__restrict__ last,
+    float *__restrict__ carry, float *__restrict__ arrived
+) {
+    float scratch[BLOCK], terms[BLOCK], v[BLOCK], gain = neuron->gain;
+    int n = c->n;
+    if (neuron->charge == INTEGRATE) {
+        memcpy(arrived, carry, n * sizeof(float));
+    } else if (neuron->charge == DIVIDE) {
+        for (int i = 0; i < n; i++) arrived[i] = carry[i] / gain, carry[i] -= arrived[i];
+    } else {
+        const float *current = currents_at(c, t, neuron->scale, scratch);
+        if (last)
+            reset(neuron, n, last, v);
+        else
+            start_potential(neuron, c, v);
+        for (int i = 0; i < n; i++) terms[i] = carry[i] * (current[i] - v[i]);
+        *g->dgain += sum(terms, n);
+        for (int i = 0; i < n; i++) arrived[i] = carry[i] * gain, carry[i] -= arrived[i];
+    }
+}
+
+CLONED static void block_fire_backward(const neuron_t *neuron, const currents_t *c, const gradients_t *g) {
+    float scratch[BLOCK], v[BLOCK], carry[BLOCK], arrived[BLOCK], h[MOST_TIMESTEPS][BLOCK];
+    int is_shared = neuron->waits || neuron->by_rate;  /* every timestep's current has the same gradient */
+    start_potential(neuron, c, v);
+    for (index_t t = 0; t < c->timesteps; t++) step(neuron, c, t, v, h[t]);
+    for (int i = 0; i < c->n; i++) carry[i] = 0;
+    if (neuron->by_rate) rate_gradient(neuron, c, g, carry);
+    for (index_t t = c->timesteps - 1; t >= 0 && !neuron->by_rate; t--) {
+        fire_gradient(neuron, c->n, grad_at(c, g, t, neuron->scale, scratch), h[t], carry);
+        if (is_shared) continue;
+        charge_gradient(neuron, c, g, t, t ? h[t - 1] : NULL, carry, arrived);
+        store_gradient(neuron, c, g, t, arrived, h[t]);
+    }
+    for (index_t t = 0; t < c->timesteps && is_shared; t++) store_gradient(neuron, c, g, t, carry, h[t]);
+}
+
+/* dL/dx (timesteps, values) of zoo_fire, and `learned`: dL/dgain, and dL/dscale if it is wanted. */
 EXPORT int zoo_fire_backward(
-    const void *x, int type, index_t timesteps, index_t values, const neuron_t *neuron, const void *grads, void *dx,
-    double *dgain, int threads
+    const void *x, int type, index_t timesteps, index_t values, index_t stride, const neuron_t *neuron,
+    const void *grads, void *dx, int wants_scale, double *learned, int threads
 ) {
     index_t parts = (values + BLOCK - 1) / BLOCK;
-    double *sums = calloc(parts, sizeof(double));
+    double *sums = calloc(2 * parts, sizeof(double));
     if (!sums || timesteps > MOST_TIMESTEPS) {
         free(sums);
         return 1;
@@ -467,11 +598,15 @@ EXPORT int zoo_fire_backward(
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t part = 0; part < parts; part++) {
         index_t start = part * BLOCK;
-        block_fire_backward(neuron, x, type, timesteps, values, start, (int)least(BLOCK, values - start), grads, dx,
-                            sums + part);
+        currents_t block = {x, type, timesteps, stride, start, (int)least(BLOCK, values - start)};
+        gradients_t gradients = {grads, dx, values, sums + 2 * part, wants_scale ? sums + 2 * part + 1 : NULL};
+        block_fire_backward(neuron, &block, &gradients);
     }
-    *dgain = 0;
-    for (index_t part = 0; part < parts; part++) *dgain += sums[part];
+    learned[0] = learned[1] = 0;
+    for (index_t part = 0; part < parts; part++) {
+        learned[0] += sums[2 * part];
+        learned[1] += sums[2 * part + 1];
+    }
     free(sums);
     return 0;
 }

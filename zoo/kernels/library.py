@@ -19,7 +19,10 @@ SWITCH = "ZOO_KERNELS"
 class NeuronSettings(Structure):
     """`neuron_t` of kernels.c."""
 
-    _fields_: ClassVar = [("kind", c_int), ("gain", c_float), ("threshold", c_float), ("alpha", c_float)]
+    _fields_: ClassVar = [
+        *((name, c_int) for name in ("charge", "soft", "detached", "waits", "by_rate")),
+        *((name, c_float) for name in ("gain", "threshold", "initial", "alpha", "scale")),
+    ]
 
 
 @final
@@ -32,16 +35,17 @@ class Window(Structure):
     ]
 
 
-_INTERFACE = 4
+_INTERFACE = 5
 """`zoo_interface` of kernels.c. A library of another one was built before the sources changed."""
 
 _TENSOR, _SIZE = c_void_p, c_int64
 _FUNCTIONS = {
     "zoo_planes": [_TENSOR, c_int, _SIZE, _SIZE, _TENSOR, _TENSOR, c_int],
     "zoo_planes_backward": [*(_TENSOR, c_int, _SIZE, _SIZE, c_int, c_int, _TENSOR, _TENSOR, _SIZE, _TENSOR, c_int)],
-    "zoo_fire": [_TENSOR, c_int, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, c_int],
+    "zoo_fire": [_TENSOR, c_int, _SIZE, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, c_int],
     "zoo_fire_backward": [
-        *(_TENSOR, c_int, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, _TENSOR, POINTER(c_double), c_int)
+        *(_TENSOR, c_int, _SIZE, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, _TENSOR, c_int, POINTER(c_double)),
+        c_int,
     ],
     "zoo_sum": [_TENSOR, c_int, _SIZE, _SIZE, POINTER(c_float), c_float, _TENSOR, c_int],
     "zoo_pool": [_TENSOR, c_int, _SIZE, POINTER(Window), _TENSOR, c_int, c_int],

@@ -12,8 +12,8 @@ from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
 from zoo.errors import OptionError, check_flag, check_number, suggest
-from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
-from zoo.neurons.integration import soft_reset_spikes, step, with_rate_gradient
+from zoo.kernels.functions import has_hooks, serves
+from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
 
 GRADIENTS = ("surrogate", "rate")
 ALPHA = 2.0
@@ -39,39 +39,41 @@ def _surrogate(node: nn.Module) -> Any:
     return node._modules.get("surrogate_function")
 
 
-def _has_paper_settings(node: Any) -> bool:
-    """Hard reset to 0, in the gradient too, arctan surrogate, input decayed if there is a leak."""
-    gradient = _surrogate(node)
-    return bool(
-        node.v_reset == 0.0
-        and not node.detach_reset
-        and not node.store_v_seq
-        and type(gradient) is surrogate.ATan
-        and gradient.spiking
-        and (type(node) is IFNeuron or node.decay_input)
-    )
+def _is_arctan(function: Any) -> bool:
+    return type(function) is surrogate.ATan and bool(function.spiking)
 
 
 class StatelessNode(Neuron, neuron.BaseNode):
     """A spikingjelly node over (T, N, …) that starts from rest on every call.
 
-    The paper's settings run by `zoo.neurons.functional`; anything else (another reset or surrogate set on the node, a
-    recorded voltage) by spikingjelly's own code.
+    Settings for which `is_fast` is true run by `fast_spikes`; anything else (another reset or surrogate set on the
+    node, a recorded voltage) by spikingjelly's own code.
     """
 
     api_version = 1
+    decay_input = True
 
     def supported_step_mode(self) -> tuple[str, ...]:
         """Multi-step alone: without state between calls there are no single steps."""
         return ("m",)
 
+    def is_fast(self: Any) -> bool:
+        """True at the paper's settings: hard reset to 0, in the gradient too, arctan surrogate, decayed input."""
+        return bool(
+            self.v_reset == 0.0
+            and not self.detach_reset
+            and not self.store_v_seq
+            and _is_arctan(_surrogate(self))
+            and self.decay_input
+        )
+
     @abstractmethod
     def fast_spikes(self, x: Tensor) -> Tensor:
-        """Spikes at the paper's settings, by `zoo.neurons.functional`."""
+        """Spikes at settings for which `is_fast` is true."""
 
     def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
-        if _has_paper_settings(self):
+        if self.is_fast():
             return cast(Tensor, self.fast_spikes(x))
         self.reset()
         spikes: Tensor = self.multi_step_forward(at_least_float32(x))
@@ -81,8 +83,46 @@ class StatelessNode(Neuron, neuron.BaseNode):
         return spikes.to(x.dtype)
 
 
+class DefinedNode(StatelessNode):
+    """A node that `zoo.neurons.functional` defines, for hard reset to 0, soft reset and every surrogate."""
+
+    v_init = 0.0
+    waits = False
+    gradient = GRADIENTS[0]
+
+    @abstractmethod
+    def spikes_of(self, x: Tensor, firing: Firing, scale: Tensor | None, in_place: bool) -> Tensor:
+        """Spikes of currents, both (T, N, …); with a scale, scale · spikes of x / scale."""
+
+    def is_fast(self: Any) -> bool:
+        """True unless the potential is reset to another value than 0 or recorded, or the input not decayed."""
+        return self.v_reset in (0.0, None) and not self.store_v_seq and self.decay_input
+
+    def _firing(self: Any) -> Firing:
+        function = _surrogate(self)
+        is_arctan = _is_arctan(function)
+        return Firing(
+            threshold=self.v_threshold,
+            alpha=function.alpha if is_arctan else ALPHA,
+            v_init=self.v_init * self.v_threshold,
+            soft=self.v_reset is None,
+            detached=self.detach_reset,
+            waits=self.waits,
+            by_rate=self.gradient == "rate",
+            theta=None if is_arctan else function,
+        )
+
+    def fast_spikes(self, x: Tensor) -> Tensor:
+        return self.spikes_of(x, self._firing(), None, self.in_place)
+
+    def scaled(self, x: Tensor, scale: Tensor) -> Tensor:
+        if has_hooks(self) or not self.is_fast() or not serves(x):
+            return super().scaled(x, scale)  # hooks see spikes that are 0 or 1
+        return self.spikes_of(x, self._firing(), scale, self.in_place)
+
+
 @final
-class IFNeuron(StatelessNode, neuron.IFNode):
+class IFNeuron(DefinedNode, neuron.IFNode):
     """Integrate and fire, hard reset: the paper's neuron (eq. 22).
 
     Args:
@@ -91,7 +131,7 @@ class IFNeuron(StatelessNode, neuron.IFNode):
         detach_reset: whether the reset is left out of the gradient.
         alpha: α of the arctan surrogate gradient; a larger one is narrower.
         v_init: initial potential as a share of θ; ½ makes rates round to the nearest. With soft reset alone.
-        waits: take in all T currents before the first spike: see `zoo.neurons.integration`. With soft reset alone.
+        waits: take in all T currents before the first spike: see `zoo.neurons.functional`. With soft reset alone.
         gradient: `surrogate`, or `rate` for that of min(max(mean current, 0), θ) / θ in every timestep. The latter
             with soft reset alone.
     """
@@ -122,24 +162,19 @@ class IFNeuron(StatelessNode, neuron.IFNode):
     def _integrates(self) -> bool:
         return self.v_init != 0 or self.waits or self.gradient == "rate"
 
-    def forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Spikes (T, N, …) in {0, 1} of input currents (T, N, …)."""
-        if self.v_reset is not None or not self._integrates:
-            return super().forward(x, *args, **kwargs)
-        by_rate = self.gradient == "rate"
-        fire = step if by_rate else self.surrogate_function
-        spikes = soft_reset_spikes(x, self.v_threshold, self.v_init * self.v_threshold, self.waits, fire)
-        return with_rate_gradient(spikes, x, self.v_threshold) if by_rate else spikes
+    def is_fast(self: Any) -> bool:
+        """True for all that spikingjelly's node knows too, and for all that it doesn't."""
+        return super().is_fast() or (self.v_reset is None and self._integrates)
 
     def extra_repr(self) -> str:
         said = f", v_init={self.v_init:g}, waits={self.waits}, gradient={self.gradient}" if self._integrates else ""
         return f"{super().extra_repr()}{said}"
 
-    def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return if_spikes(x, self.v_threshold, _surrogate(self).alpha, in_place=self.in_place)
+    def spikes_of(self, x: Tensor, firing: Firing, scale: Tensor | None, in_place: bool) -> Tensor:
+        return if_spikes(x, firing, scale=scale, in_place=in_place)
 
 
-class LeakyNode(StatelessNode):
+class LeakyNode(DefinedNode):
     """A node with a membrane time constant.
 
     Args:
@@ -171,8 +206,8 @@ class LIFNeuron(LeakyNode, neuron.LIFNode):
     def set_up(self, tau: float, settings: dict[str, Any]) -> None:
         neuron.LIFNode.__init__(self, tau=tau, **settings)
 
-    def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return lif_spikes(x, self.tau, self.v_threshold, _surrogate(self).alpha, in_place=self.in_place)
+    def spikes_of(self: Any, x: Tensor, firing: Firing, scale: Tensor | None, in_place: bool) -> Tensor:
+        return lif_spikes(x, self.tau, firing, scale=scale, in_place=in_place)
 
 
 @final
@@ -182,5 +217,5 @@ class ParametricLIFNeuron(LeakyNode, neuron.ParametricLIFNode):
     def set_up(self, tau: float, settings: dict[str, Any]) -> None:
         neuron.ParametricLIFNode.__init__(self, init_tau=tau, **settings)
 
-    def fast_spikes(self: Any, x: Tensor) -> Tensor:
-        return plif_spikes(x, self.w, self.v_threshold, _surrogate(self).alpha, in_place=self.in_place)
+    def spikes_of(self: Any, x: Tensor, firing: Firing, scale: Tensor | None, in_place: bool) -> Tensor:
+        return plif_spikes(x, self.w, firing, scale=scale, in_place=in_place)
