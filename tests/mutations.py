@@ -88,9 +88,9 @@ FAULTS = [
     Fault("weights.py", "format: Literal[2]", "format: int", WEIGHTS),
     Fault("weights.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
     # checkpoints and evaluation
-    Fault("training/loop.py", "if before.get(key) != identity.get(key)", 'if key == "model"', RUNS),
+    Fault("training/setup.py", "if before.get(key) != now.get(key)", 'if key == "model"', RUNS),
     Fault("training/loop.py", "self.rows = read.epoch, read.rows", "self.rows = 0, read.rows", RUNS),
-    Fault("training/loop.py", "            self.optimizer.load_state_dict(read.optimizer)\n", "", RUNS),
+    Fault("training/engine.py", "        self.optimizer.load_state_dict(optimizer)\n", "", RUNS),
     Fault("contracts/classifier.py", "                self.eval()\n", "", ("tests/inference/test_predict.py",)),
 ]  # fmt: skip
 

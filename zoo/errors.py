@@ -70,6 +70,10 @@ class TrainingError(ZooError):
     """A training run cannot go on."""
 
 
+class TrainingStoppedError(TrainingError):
+    """A training run used up the time that it was given; what it did is saved."""
+
+
 class DivergenceError(TrainingError):
     """Loss or gradients of a training run are not finite, or have grown out of bounds."""
 

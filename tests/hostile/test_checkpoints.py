@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.data.made_data import folder
 from zoo.errors import InputError, WeightError
 from zoo.training import Observer, train
-from zoo.training.loop import read_checkpoint
+from zoo.training.folder import RunFolder
 
 NAME = "ann_resnet_b2_m2_d1"
 CHANGES = {"epochs": 3, "batch_size": 4, "precision": "no"}
@@ -132,9 +132,11 @@ def test_any_bytes_are_a_checkpoint_or_a_named_error(stopped: Path, copied: Path
         content[place] ^= 255
     (copied / "checkpoint.pt").write_bytes(content)
     try:
-        read_checkpoint(copied / "checkpoint.pt", {"epochs": 3})
-    except (WeightError, InputError) as error:  # damaged, or of another run
+        read = RunFolder(copied).read_checkpoint()
+    except WeightError as error:
         assert "checkpoint.pt" in str(error)  # noqa: PT017
+    else:
+        assert str(read) == str(RunFolder(stopped).read_checkpoint())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lamb", "lion", "adafactor", "rmsprop"])

@@ -11,8 +11,11 @@ import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.training import Observer, Recipe, load_recipe
-from zoo.training.loop import Training, make_accelerator
+from zoo.training.engine import Engine, make_accelerator
+from zoo.training.folder import RunFolder
+from zoo.training.loop import Training
 from zoo.training.observers import StepFigures
+from zoo.training.setup import Setup
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
@@ -44,7 +47,8 @@ def training(
     recipe = made_recipe(**changes)
     accelerator = make_accelerator(recipe.precision, accumulate)
     model = zoo.create_model(name, num_classes=2)
-    return Training(model, data, recipe, out, accelerator=accelerator, observers=observers, teacher=teacher)
+    setup = Setup(model, data, recipe, accumulate, teacher)
+    return Training(setup, Engine(model, recipe, accelerator), RunFolder(out), observers=observers)
 
 
 def finish(run: Training) -> None:

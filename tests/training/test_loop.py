@@ -45,7 +45,7 @@ def test_a_step_is_that_of_plain_torch(data: ImageSplit, tmp_path: Path) -> None
     run = training(few, tmp_path, accumulate=2, observers=[losses], **changes)
     twin = zoo.create_model(NAME, num_classes=2).train()
     twin.load_state_dict(run.network.state_dict())
-    decays = {id(p): group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in run.engine.optimizer.param_groups for p in group["params"]}
     expected = []
     for micro in range(2):
         pixels, labels = few.read(run.plan.order(0)[0, micro])
@@ -135,14 +135,14 @@ def test_a_teacher_and_a_moving_average(data: ImageSplit, tmp_path: Path) -> Non
         return training(data, out, observers=[losses], teacher=teacher, **changes)
 
     whole = started(tmp_path / "whole")
-    inputs = seen_by(whole.model)
+    inputs = seen_by(whole.engine.parallel)
     twin = copy.deepcopy(whole.network).train()
     for _ in range(2):
         whole.run_epoch()
     with torch.no_grad():
         expected = functional.cross_entropy(twin(inputs[0]), teacher(inputs[0]).softmax(1))
     assert losses.steps[0].loss == pytest.approx(float(expected), rel=1e-5)
-    raw, average = whole.model.state_dict(), whole.network.state_dict()
+    raw, average = whole.engine.parallel.state_dict(), whole.network.state_dict()
     assert raw.keys() == average.keys()
     assert not torch.equal(raw["head.fc.weight"], average["head.fc.weight"])
     part = started(tmp_path / "parts")
@@ -231,12 +231,12 @@ def test_a_loss_that_is_no_number_names_step_and_layer(data: ImageSplit, tmp_pat
     run = training(data, tmp_path)
     run.run_epoch()
     run.save()
-    good = run.checkpoint.read_bytes()
+    good = run.folder.checkpoint.read_bytes()
     with torch.no_grad():
         run.network.get_parameter("stages.0.0.analog.conv.weight").view(-1)[0] = math.nan
     with pytest.raises(DivergenceError, match=r"epoch 2, step 1 of 3: the loss is nan; layer stages\.0\.0\.analog\."):
         run.run_epoch()
-    assert run.checkpoint.read_bytes() == good
+    assert run.folder.checkpoint.read_bytes() == good
 
 
 def test_a_gradient_that_is_no_number_names_its_layer(data: ImageSplit, tmp_path: Path) -> None:

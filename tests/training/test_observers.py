@@ -17,7 +17,7 @@ from zoo.data import ImageSplit
 from zoo.errors import InputError, TrainingError
 from zoo.installing import install_extra
 from zoo.training import Display, load_data, train
-from zoo.training.loop import make_accelerator
+from zoo.training.engine import make_accelerator
 from zoo.training.observers import EpochRow
 
 TINY = "ann_resnet_b1_m1_d1"

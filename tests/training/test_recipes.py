@@ -15,8 +15,11 @@ from tests.data.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
 from zoo.training import Recipe, load_recipe, recipe_names
+from zoo.training.engine import Engine
+from zoo.training.folder import RunFolder
 from zoo.training.loop import Training
 from zoo.training.recipe import build_optimizer, build_schedule
+from zoo.training.setup import Setup
 
 RECIPES = Path(zoo.__file__).parent / "training" / "recipes"
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -78,7 +81,8 @@ def test_paper_imagenet_warms_up_and_anneals_once_from_the_full_rate() -> None:
 def test_every_recipe_trains(name: str, tmp_path: Path) -> None:
     data = load_split(packed(tmp_path / "train.npz", 8), "train")
     recipe = load_recipe(name, {"epochs": 1, "batch_size": 8, "precision": "no"})
-    run = Training(zoo.create_model("snn_resnet_b1_m1_d1_ste_bpd", num_classes=2), data, recipe, tmp_path)
+    model = zoo.create_model("snn_resnet_b1_m1_d1_ste_bpd", num_classes=2)
+    run = Training(Setup(model, data, recipe), Engine(model, recipe), RunFolder(tmp_path))
     run.run(lambda: None)
     assert math.isfinite(run.rows[0].train_loss)
 

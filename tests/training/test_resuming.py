@@ -16,10 +16,10 @@ import zoo
 from tests.data.made_data import folder, packed
 from tests.training.made_runs import training
 from tests.training.train_processes import TrainProcess, arguments
-from zoo.data import ImageSplit
+from zoo.data import DataSplits, ImageSplit
 from zoo.data.splits import limit_images
-from zoo.errors import InputError, WeightError
-from zoo.training import DataOptions, Observer, TrainingResult, train
+from zoo.errors import InputError, TrainingStoppedError, WeightError
+from zoo.training import DataOptions, Observer, TrainingResult, resume, train
 from zoo.training.observers import EpochRow, StepFigures
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
@@ -54,8 +54,8 @@ def whole(packs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _resume(data: Path, out: Path, whole: Path) -> None:
-    process = TrainProcess(arguments(data, out, "--resume", epochs=EPOCHS), out.with_name("log"))
+def _resume(out: Path, whole: Path) -> None:
+    process = TrainProcess(["train", "--resume", "--out", str(out)], out.with_name("log"))
     assert process.end() == 0, process.text
     assert "resuming after epoch" in process.text
     assert (whole / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
@@ -72,7 +72,7 @@ def test_a_run_killed_at_random_moments_ends_at_the_same_weights(packs: Path, wh
         time.sleep(draw.uniform(0, 0.5))
         process.send(signal.SIGKILL)
         assert process.end() == -signal.SIGKILL, process.text
-    _resume(packs, out, whole)
+    _resume(out, whole)
 
 
 @pytest.mark.slow
@@ -85,7 +85,8 @@ def test_an_interrupted_run_continues(packs: Path, whole: Path, tmp_path: Path, 
     assert process.end() == status, process.text
     assert "error" not in process.text
     assert not (out / "config.json").exists()
-    _resume(packs, out, whole)
+    assert f"zoo train --resume --out {out}" in process.text
+    _resume(out, whole)
 
 
 # In one process -------------------------------------------------------------------------------------------------------
@@ -142,6 +143,106 @@ def test_a_resumed_run_is_the_uninterrupted_one(photos: Path, tmp_path: Path, ep
     assert resumed.weight.sha256 == whole.weight.sha256
     assert resumed.evaluation.loss == whole.evaluation.loss
     assert _rows(tmp_path / "cut") == _rows(tmp_path / "whole")
+
+
+class Raiser(Observer):
+    """Sends a signal in the middle of an epoch; keeps what is said of the end."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self._number, self.told = number, ""
+
+    def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
+        if (epoch, step) == (2, 2):
+            signal.raise_signal(self._number)
+
+    def stopped(self, message: str) -> None:
+        self.told = message
+
+
+def _exit(number: int, frame: object) -> None:
+    raise SystemExit(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)], ids=["int", "term"]
+)
+def test_a_signal_acts_after_the_step_is_saved(
+    photos: Path, tmp_path: Path, number: signal.Signals, expected: type[BaseException]
+) -> None:
+    changes = CHANGES | {"ema": 0.5, "cutmix": 1.0}
+    whole = train(TINY, photos, changes=changes, out=tmp_path / "whole", options=SIZE)
+    raiser, before = Raiser(number), signal.signal(signal.SIGTERM, _exit)
+    try:
+        with pytest.raises(expected):
+            train(TINY, photos, changes=changes, out=tmp_path / "cut", options=SIZE, observers=[raiser])
+        assert signal.getsignal(signal.SIGTERM) is _exit  # handlers are as they were
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "epoch 2, step 2" in raiser.told
+    assert f"zoo train --resume --out {tmp_path / 'cut'}" in raiser.told
+    resumed = resume(tmp_path / "cut")
+    assert resumed.weight == whole.weight
+    assert _rows(tmp_path / "cut") == _rows(tmp_path / "whole")
+
+
+def test_a_run_that_is_ended_after_every_step_is_the_uninterrupted_one(photos: Path, tmp_path: Path) -> None:
+    changes = CHANGES | {"epochs": 2}
+    whole = train(TINY, photos, changes=changes, out=tmp_path / "whole", options=SIZE)
+    with pytest.raises(TrainingStoppedError, match="--resume"):
+        train(TINY, photos, changes=changes, out=tmp_path / "cut", options=SIZE, minutes=0)
+    ends = 1
+    while not (tmp_path / "cut" / "config.json").exists():
+        try:
+            resume(tmp_path / "cut", minutes=0, observers=[])
+        except TrainingStoppedError:
+            ends += 1
+    assert ends == whole.rows[-1].step
+    assert _rows(tmp_path / "cut") == _rows(tmp_path / "whole")
+    assert (tmp_path / "cut" / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
+def test_what_a_folder_cannot_say_is_asked_for(data: ImageSplit, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no run"):
+        resume(tmp_path)
+    (tmp_path / "run.json").write_text('{"asked": {"begin": 3}, "settings": {}}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"run\.json"):
+        resume(tmp_path)
+    splits = DataSplits(data, data)
+    with pytest.raises(TrainingStoppedError, match="same data"):
+        train(TINY, splits, changes=CHANGES, out=tmp_path / "memory", minutes=0)
+    with pytest.raises(InputError, match="in memory"):
+        resume(tmp_path / "memory")
+
+
+# More epochs ----------------------------------------------------------------------------------------------------------
+
+
+def test_more_epochs_of_a_constant_rate_are_those_of_a_longer_run(photos: Path, tmp_path: Path) -> None:
+    changes = CHANGES | {"schedule": "constant", "warmup_epochs": 0}
+    longer = train(TINY, photos, changes=changes, out=tmp_path / "longer", options=SIZE)
+    train(TINY, photos, changes=changes | {"epochs": 1}, out=tmp_path / "run", options=SIZE)
+    extended = resume(tmp_path / "run", changes={"epochs": 3})
+    assert extended.weight.sha256 == longer.weight.sha256
+    assert "again" not in extended.weight.recipe
+    assert _rows(tmp_path / "run") == _rows(tmp_path / "longer")
+
+
+def test_more_epochs_of_a_falling_rate_begin_it_again_and_the_record_says_so(photos: Path, tmp_path: Path) -> None:
+    changes = CHANGES | {"schedule": "cosine"}
+    train(TINY, photos, changes=changes, out=tmp_path / "run", options=SIZE)
+    with pytest.raises(TrainingStoppedError):
+        resume(tmp_path / "run", changes={"epochs": 6}, minutes=0)
+    extended = resume(tmp_path / "run")  # which knows of the six
+    assert [row.epoch for row in extended.rows] == [1, 2, 3, 4, 5, 6]
+    assert [row.lr for row in extended.rows[3:]] == pytest.approx([row.lr for row in extended.rows[:3]])
+    assert "after epoch 3 the cosine schedule started again" in extended.weight.recipe
+    assert extended.weight.epochs == 6
+    with pytest.raises(TrainingStoppedError):
+        train(TINY, photos, changes=changes, out=tmp_path / "cut", options=SIZE, minutes=0)
+    with pytest.raises(InputError, match="--epochs 3"):
+        resume(tmp_path / "cut", changes={"epochs": 6})
+    with pytest.raises(InputError, match=r"epochs \(6, now 4\)"):
+        resume(tmp_path / "run", changes={"epochs": 4})
 
 
 class Rival(Observer):

@@ -19,8 +19,8 @@ from zoo.catalog import Preprocessing
 from zoo.cli import app
 from zoo.data.images import Transform
 from zoo.training import Evaluation, TrainingResult, load_data, train
+from zoo.training.folder import default_tag
 from zoo.training.observers import EpochRow
-from zoo.training.run import default_tag
 from zoo.weights import read_folder
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
@@ -137,6 +137,26 @@ def test_a_name_with_a_weight_is_fine_tuned(trained: Path, tmp_path: Path) -> No
             assert torch.equal(value, before[key]), key
     run_file = json.loads((tmp_path / "tuned" / "run.json").read_text(encoding="utf-8"))
     assert run_file["identity"]["initial weights"] == read_folder(trained).sha256
+
+
+def test_a_run_whose_time_is_up_goes_on_by_its_folder_alone(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    options = ("--set-family", "gain=0", "--image-size", "16", "--limit-images", "16", "--accumulate", "2")
+    begun = run("train", NAME, "--data", photos, "--out", out, *QUICK, *options, "--minutes", "0")
+    assert (begun.exit_code, begun.stdout) == (75, "")
+    assert f"zoo train --resume --out {out}" in begun.stderr
+    for option, said in ((("--tag", "x"), "--tag"), (("--batch-size", "4"), "batch_size")):
+        refused = run("train", "--resume", "--out", out, *option)
+        assert (refused.exit_code, said in refused.stderr) == (2, True), refused.output
+    done = run("train", "--resume", "--out", out, "--json")
+    assert done.exit_code == 0, done.output
+    whole = run("train", NAME, "--data", photos, "--out", tmp_path / "whole", *QUICK, *options, "--json")
+    assert json.loads(done.stdout)["sha256"] == json.loads(whole.stdout)["sha256"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--resume",), ("--out", "run"), (NAME,)])
+def test_a_run_needs_a_name_and_data_or_a_folder(arguments: tuple[str, ...]) -> None:
+    assert run("train", *arguments).exit_code == 2
 
 
 @pytest.mark.parametrize(

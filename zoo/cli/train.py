@@ -22,6 +22,11 @@ _of_model = partial(typer.Option, metavar="KEY=VALUE", rich_help_panel="Options 
 _of_run = partial(typer.Option, rich_help_panel="The run")
 _of_data = partial(typer.Option, rich_help_panel="The data")
 Settings = list[str] | None
+TIME_IS_UP = 75
+"""Exit status of a run that --minutes ended: EX_TEMPFAIL of sysexits.h, "try again"."""
+_OF_RECIPE = {"epochs", "batch_size", "learning_rate", "seed", "precision", "compile", "settings"}
+_WITHOUT_NAME = {*_OF_RECIPE, "out", "resume", "minutes", "as_json"}
+"""Options beside `--resume --out DIR` alone."""
 
 _NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from that weight, with a new head."
 _RECIPE = (
@@ -32,13 +37,16 @@ _CONTROL = (
     "A weight of the same network without spikes to start from: a has8 network takes its analog branches and head "
     "from it, a sew or snn network its layers."
 )
+_RESUME = "Continue the run in --out, which knows NAME and all else; with NAME, start it if there is none."
+_MINUTES = "After which the run is saved and ended, with exit status 75."
 _IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
 _TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
 
 
 def train_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=_NAME)],
-    data: Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)],
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME, show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help=DATA_HELP)] = None,
     recipe: Annotated[str | None, typer.Option(metavar="RECIPE", help=_RECIPE)] = None,
     epochs: Annotated[int | None, _of_recipe(metavar="N", help="Passes over the data.")] = None,
     batch_size: Annotated[int | None, _of_recipe(metavar="N", help="Images of one step, over all processes.")] = None,
@@ -54,7 +62,8 @@ def train_command(
     out: Annotated[Path | None, _of_run(metavar="DIR", help="Its folder.  (default: runs/NAME.TAG-RECIPE)")] = None,
     tag: Annotated[str | None, _of_run(metavar="TAG", help="Of the weight.  (default: the data's name)")] = None,
     control: Annotated[str | None, _of_run(metavar="NAME", help=_CONTROL)] = None,
-    resume: Annotated[bool, _of_run("--resume", help="Continue the run in --out, or start it.")] = False,
+    resume: Annotated[bool, _of_run("--resume", help=_RESUME)] = False,
+    minutes: Annotated[float | None, _of_run(min=0, metavar="N", help=_MINUTES)] = None,
     validate_every: Annotated[int, _of_run(min=0, metavar="N", help="Epochs between measurements; 0: one.")] = 0,
     accumulate: Annotated[int, _of_run(min=1, metavar="N", help="Parts of a step in a process, to save memory.")] = 1,
     device: Annotated[str, _of_run(metavar=DEVICES, help="auto: a GPU with CUDA if any. A GPU a process.")] = "auto",
@@ -71,38 +80,72 @@ def train_command(
     It also holds metrics.csv, TensorBoard's events, and run.json with every
     setting. Validation images are measured once, at the end.
 
-    Every epoch is saved, and --resume continues after the last one, bit for bit.
+    Every epoch is saved; Ctrl-C and SIGTERM save the step at hand too, and say how
+    to continue: zoo train --resume --out DIR, bit for bit. --epochs gives a run
+    more of them: with a constant rate as if it had had them from the start, else
+    a finished run's schedule starts again.
     Several processes: torchrun --nproc-per-node 2 -m zoo train …, with GPUs also
     accelerate launch; a step still has the recipe's batch size.
     """
     keep_freed_memory()
+    from zoo.errors import TrainingStoppedError
     from zoo.training import DataOptions, train
+    from zoo.training import resume as resume_run
 
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
-    given |= {"precision": precision, "compile": compile or None}
-    changes = {key: value for key, value in given.items() if value is not None}
+    settings_given = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "precision": precision,
+        "compile": compile or None,
+    }
+    changes = {key: value for key, value in settings_given.items() if value is not None}
     changes |= {key.replace("-", "_"): value for key, value in _read(settings, "--set").items()}
-    parts = {"neuron": set_neuron, "encoder": set_encoder, "decoder": set_decoder, "family": set_family}
-    result = train(
-        model_reference(name),
-        data,
-        recipe=recipe,
-        changes=changes,
-        out=out,
-        resume=resume,
-        tag=tag,
-        control=None if control is None else model_reference(control),
-        model_options={kind: _read(texts, f"--set-{kind}") for kind, texts in parts.items()},
-        options=DataOptions(image_size, data_root, limit_images),
-        accumulate=accumulate,
-        device=device,
-        validate_every=validate_every,
-        trackers=log_with or ["tensorboard"],
-    )
+    try:
+        if name is None:
+            result = resume_run(_known_folder(context), changes=changes, minutes=minutes)
+        elif data is None:
+            raise typer.BadParameter("--data is missing: a folder of images, or a data set")
+        else:
+            parts = {"neuron": set_neuron, "encoder": set_encoder, "decoder": set_decoder, "family": set_family}
+            result = train(
+                model_reference(name),
+                data,
+                recipe=recipe,
+                changes=changes,
+                out=out,
+                resume=resume,
+                tag=tag,
+                control=None if control is None else model_reference(control),
+                model_options={kind: _read(texts, f"--set-{kind}") for kind, texts in parts.items()},
+                options=DataOptions(image_size, data_root, limit_images),
+                accumulate=accumulate,
+                device=device,
+                validate_every=validate_every,
+                minutes=minutes,
+                trackers=log_with or ["tensorboard"],
+            )
+    except TrainingStoppedError as error:  # which the display has told
+        raise typer.Exit(TIME_IS_UP) from error
     from accelerate import PartialState
 
     if PartialState().is_main_process:
         _print(result, as_json)
+
+
+def _known_folder(context: typer.Context) -> Path:
+    """Return the folder of a run that is continued without NAME; raises `BadParameter` for options that it knows."""
+    out: Path | None = context.params["out"]
+    if out is None or not context.params["resume"]:
+        raise typer.BadParameter("NAME is missing; only --resume --out DIR continues a run without it")
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    known = sorted(given - _WITHOUT_NAME)
+    if known:
+        option = f"--{known[0].replace('_', '-')}"
+        raise typer.BadParameter(f"the run in {out} knows its {option}; leave it out, or name the model and --data too")
+    return out
 
 
 def _read(texts: Settings, option: str) -> dict[str, Any]:

@@ -2,13 +2,14 @@
 
 Needs `pip install 'has8-zoo[train]'`. `zoo train` from Python::
 
-    from zoo.training import DataOptions, train
+    from zoo.training import DataOptions, resume, train
 
     changes = {"epochs": 3, "seed": 7}             # of the recipe
     result = train("has8_resnet_b8_m2_d4_ste_bpd", "photos/", recipe="modern", changes=changes, out="runs/photos")
     result.metrics                                 # {"top1": …, "top5": …, "loss": …} of the validation split
     result.rows                                    # one for each epoch, as in metrics.csv
     zoo.create_model(result.reference)             # local-dir:runs/photos
+    resume("runs/photos", changes={"epochs": 10})  # more epochs
 
 Progress is shown on stderr; `observers=[]` silences it. To load data once for many runs, pass the result of `load_data`
 in place of a name.
@@ -18,7 +19,7 @@ from zoo.data import DataOptions, load_data
 from zoo.inference.evaluate import Evaluation, evaluate, measure_weight
 from zoo.training.observers import Display, Observer
 from zoo.training.recipe import Recipe, load_recipe, recipe_names
-from zoo.training.run import TrainingResult, train
+from zoo.training.run import TrainingResult, resume, train
 
 __all__ = [
     "DataOptions",
@@ -32,5 +33,6 @@ __all__ = [
     "load_recipe",
     "measure_weight",
     "recipe_names",
+    "resume",
     "train",
 ]

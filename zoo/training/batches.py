@@ -34,7 +34,7 @@ def derive_seed(use: int, *position: int) -> int:
 @final
 @dataclass(frozen=True)
 class Plan:
-    """The steps of an epoch: `micro_batches` are the parts of a step, processes times accumulated batches."""
+    """The steps of an epoch; micro_batches = processes × accumulated batches."""
 
     images: int
     batch_size: int
@@ -78,8 +78,10 @@ class MicroBatch:
     seed: int
 
 
-def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: int) -> Iterator[list[MicroBatch]]:
-    """Yield this process's micro-batches, by their numbers `own`, of every step; threads read those of the next steps.
+def read_epoch(
+    data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: int, done: int = 0
+) -> Iterator[list[MicroBatch]]:
+    """Yield this process's micro-batches, by their numbers `own`, of every step after `done`; threads read ahead.
 
     Raises `InputError` if fewer than two images of a batch are sound.
     """
@@ -99,8 +101,8 @@ def read_epoch(data: ImageSplit, plan: Plan, recipe: Recipe, own: range, epoch: 
         pixels = pixels.unflatten(1, axes)
         return MicroBatch(pixels, labels, derive_seed(_MODEL, plan.seed, epoch, *job))
 
-    batches = map_ahead(read, product(range(plan.steps), own), 2 * len(own))
-    for _ in range(plan.steps):
+    batches = map_ahead(read, product(range(done, plan.steps), own), 2 * len(own))
+    for _ in range(done, plan.steps):
         yield list(islice(batches, len(own)))
 
 

@@ -120,6 +120,9 @@ class Observer:
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
         """After an epoch was saved, and measured if that was due; `row` is the last of `rows`."""
 
+    def stopped(self, message: str) -> None:
+        """Before the run ends early, since it was asked to; the message says where, and how to continue."""
+
     def closed(self) -> None:
         """At the end, also after an error."""
 
@@ -136,10 +139,12 @@ class Display(Observer):
         self._say(f"{run.network.spec}: {self._epochs} × {steps} steps of {run.plan.batch_size} images")
         for note in notes:
             self._say(f"note: {note}")
-        if run.epoch:
+        if run.steps:
+            self._say(f"resuming after epoch {run.epoch}, step {len(run.steps)} of epoch {run.epoch + 1}")
+        elif run.epoch:
             self._say(f"resuming after epoch {run.epoch}")
         self._advance = self._bar.enter_context(progress("training", self._epochs * steps))
-        self._advance(run.epoch * steps)
+        self._advance(run.epoch * steps + len(run.steps))
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         self._advance(1)
@@ -153,6 +158,9 @@ class Display(Observer):
         if row.val:
             figures = ", ".join(f"{name.replace('top', 'top-')} {value:.4g}" for name, value in row.val.items())
             self._say(f"epoch {row.epoch}  validation: {figures}")
+
+    def stopped(self, message: str) -> None:
+        self._say(message)
 
     def closed(self) -> None:
         self._bar.close()
@@ -188,7 +196,7 @@ class Trackers(Observer):
     def started(self, run: Training, notes: Sequence[str]) -> None:
         self._steps = run.plan.steps
         # Events of an earlier process after its last checkpoint are dropped, since they are computed again.
-        options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + 1}}
+        options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + len(run.steps) + 1}}
         self._accelerator.init_trackers("tensorboard", init_kwargs=options)
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from importlib import metadata
-from os.path import abspath
 from pathlib import Path
 from typing import Any, final
 
@@ -28,14 +26,20 @@ from zoo.data.splits import limit_images
 from zoo.errors import DivergenceError, InputError, ModelNameError, TrainingError, printable
 from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
-from zoo.files import locked, remove_parts, replace_bytes
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
-from zoo.names import Options
+from zoo.names import LocalFolder, Options, parse_reference
 from zoo.saving import ModelFolder, check_tag, fold_built, without_folders
-from zoo.training.loop import CHECKPOINT, Training, make_accelerator
+from zoo.training.engine import Engine, make_accelerator
+from zoo.training.folder import Asked, RunFolder, default_tag
+from zoo.training.loop import Training
 from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Trackers
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
-from zoo.weights import CONFIG, MODEL, RUN, pack, stated_preprocessing
+from zoo.training.setup import Setup
+from zoo.training.stopping import StopRequest
+from zoo.weights import pack, stated_preprocessing
+
+CUSTOM = "custom"
+"""What run.json calls a recipe that came as an object."""
 
 WHITENED = 5000
 """Images from which a new network's whitening layer is set."""
@@ -56,6 +60,7 @@ def train(
     accumulate: int = 1,
     device: str = AUTO,
     validate_every: int = 0,
+    minutes: float | None = None,
     observers: Sequence[Observer] | None = None,
     trackers: Sequence[str] = ("tensorboard",),
     endpoint: str | None = None,
@@ -70,7 +75,9 @@ def train(
         recipe: by name, as the path of a YAML file, or itself; by default `modern`, and `finetune` from a weight.
         changes: settings of the recipe to replace, such as `{"epochs": 3}`.
         out: folder of the run; by default runs/NAME.TAG-RECIPE.
-        resume: continue the run in `out`, or start it if there is none.
+        resume: continue the run in `out`, or start it if there is none. It may be given more epochs: if the learning
+            rates so far are those of the longer run, as of a constant schedule, the result is that of the longer run;
+            otherwise the run must be finished, and its schedule starts again.
         tag: of the resulting weight; by default the data's name.
         control: a weight of the network without spikes, by name or reference, that the network starts from: a hybrid
             takes its analog branches and head, a `sew` or `snn` network its layers.
@@ -79,7 +86,8 @@ def train(
         accumulate: micro-batches of a process in one step.
         device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` for a GPU with CUDA if there is one.
         validate_every: epochs between two measurements on the validation split; 0 measures once, at the end.
-        observers: told of the progress; None for a display on stderr.
+        minutes: from now, after which the run is saved and ended by a `TrainingStoppedError`; None for no limit.
+        observers: receive the progress; None for a display on stderr.
         trackers: by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
         endpoint, cache_dir: of the model and of its control, as for `create_model`.
 
@@ -92,23 +100,26 @@ def train(
         CatalogError: the recipe is unknown or malformed.
         InputError: the data cannot be used, the folder holds another run, or this machine lacks the device.
         DivergenceError: the loss or the gradient exploded; the message names step and layer.
+        TrainingStoppedError: the minutes are over. SIGINT and SIGTERM act after the step at hand is taken and saved.
         TrainingError, MemoryLimitError: a file cannot be written, or memory is short; what was saved stays.
     """
+    stop = StopRequest(minutes)
     opened = open_model(name, endpoint=endpoint, cache_dir=cache_dir, options=model_options)
     changes = dict(changes or {})
     if isinstance(recipe, Recipe):
-        label, settings = "custom", change_recipe("custom", recipe.model_dump(), changes)
+        label, settings = CUSTOM, change_recipe(CUSTOM, recipe.model_dump(), changes)
     else:
         label = str(recipe or ("finetune" if opened.weight_name else "modern"))
         settings = load_recipe(label, changes)
+    options = options or DataOptions()
     given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
     dataset = check_tag(tag or default_tag(given))
-    tag = _choose_tag(dataset, opened, asked=tag is not None)
-    folder = Path(out or Path("runs", re.sub(r"[^\w.-]+", "-", f"{opened.spec.text}.{tag}-{Path(label).stem}")))
-    _check_folder(folder, resume, given)
-    accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder)
+    chosen = _choose_tag(dataset, opened, is_asked=tag is not None)
+    folder = RunFolder(Path(out or Path("runs", _plain(f"{opened.spec.text}.{chosen}-{Path(label).stem}"))))
+    folder.check(resume, given)
+    accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder.path)
     with accelerator.local_main_process_first():  # which downloads, if needed
-        splits = _load_data(given, options or DataOptions(), opened)
+        splits = _load_data(given, options, opened)
     classes = splits.train.classes
     axes = splits.train.data.axes
     opened = _fit_frames(opened, axes)
@@ -117,55 +128,96 @@ def train(
     if not start.name:
         whiten(start.model, sample_images(start.model, splits.train, WHITENED))
     calibrate_scales(start.model, splits.train, settings.calibration)
-    start.model.spec = start.model.spec.tagged(tag)  # of the weight that it becomes
+    start.model.spec = start.model.spec.tagged(chosen)  # of the weight that it becomes
     teacher = find_teacher(settings.teacher, opened, classes, axes[-1])
-    shown = [Display()] if observers is None else observers
-    observing = [MetricsFile(folder), Trackers(accelerator), *shown] if accelerator.is_main_process else []
-    asked = {
-        "begin": name,
-        "control": control,
-        "data": identify_data(given),
-        "dataset": dataset,
-        "recipe": label,
-        "changes": changes,
-        "validate_every": validate_every,
-    }
-    training = Training(
-        start.model,
-        splits.train,
-        settings,
-        folder,
-        accelerator=accelerator,
-        observers=observing,
-        begun_with={"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()},
-        teacher=teacher,
+    engine = Engine(start.model, settings, accelerator)
+    begun_with = {"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()}
+    setup = Setup(start.model, splits.train, settings, engine.micro_batches, teacher, begun_with)
+    asked = Asked(
+        begin=_absolute(name),
+        data=identify_data(given),
+        dataset=dataset,
+        recipe=label,
+        changes=changes,
+        tag=tag,
+        control=None if control is None else _absolute(control),
+        model_options={kind: dict(values) for kind, values in (model_options or {}).items()},
+        image_size=options.image_size,
+        data_root=None if options.root is None else options.root.absolute(),
+        limit_images=options.limit,
+        accumulate=accumulate,
+        device=device,
+        validate_every=validate_every,
+        trackers=tuple(trackers),
+        endpoint=endpoint,
+        cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
     )
+    shown = [Display()] if observers is None else observers
+    observing = [MetricsFile(folder.path), Trackers(accelerator), *shown] if engine.is_main else []
+    continuation = folder.continuation(asked, engine.processes)
+    training = Training(setup, engine, folder, observers=observing, stop=stop, continuation=continuation)
     try:
-        with _locked(folder) if accelerator.is_main_process else nullcontext():
-            if accelerator.is_main_process:
-                _check_folder(folder, resume, given)  # again: another run may have ended in the meantime
+        with folder.locked() if engine.is_main else nullcontext():
+            if engine.is_main:
+                folder.check(resume)  # again: another run may have ended in the meantime
             if resume:
                 training.resume()
-            return _Run(training, start, splits, folder, observing, asked).go()
+            return _Run(training, start, splits, observing, asked).go()
     except OSError as error:
-        raise TrainingError(f"{folder} cannot be written ({error}); make room, continue with --resume") from error
+        raise TrainingError(f"{folder.path} cannot be written ({error}); make room, {continuation}") from error
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder of a run; raises `InputError` if another process trains in it."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder))
-        except BlockingIOError as error:
-            raise InputError(
-                f"another process is training in {folder}; choose another folder (--out), or wait until it has ended "
-                "and continue with --resume"
-            ) from error
-        yield
+def resume(
+    out: Path | str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    minutes: float | None = None,
+    device: str | None = None,
+    observers: Sequence[Observer] | None = None,
+) -> TrainingResult:
+    """Continue the run in a folder as it was asked for; takes and raises what `train` does.
+
+    `changes` may give it more epochs: `{"epochs": 10}`. Raises `InputError` if there is no run, or if its data were in
+    memory: then they are given to `train` again, with `resume=True`.
+    """
+    folder = RunFolder(Path(out))
+    asked, settings = folder.read_run()
+    if not asked.is_nameable:
+        raise InputError(f"the data of {out} were in memory; {folder.continuation(asked, 1)}")
+    return train(
+        asked.begin,
+        asked.data,
+        recipe=Recipe.model_validate(settings) if asked.recipe == CUSTOM else asked.recipe,
+        changes=asked.changes | dict(changes or {}),
+        out=out,
+        resume=True,
+        tag=asked.tag,
+        control=asked.control,
+        model_options=asked.model_options,
+        options=DataOptions(asked.image_size, asked.data_root, asked.limit_images),
+        accumulate=asked.accumulate,
+        device=device or asked.device,
+        validate_every=asked.validate_every,
+        minutes=minutes,
+        observers=observers,
+        trackers=asked.trackers,
+        endpoint=asked.endpoint,
+        cache_dir=asked.cache_dir,
+    )
 
 
-def _choose_tag(wanted: str, opened: OpenedModel, asked: bool) -> str:
+def _absolute(name: str) -> str:
+    """Return the name of a model as it is found from any folder."""
+    reference = parse_reference(name)
+    return f"local-dir:{reference.path.absolute()}" if isinstance(reference, LocalFolder) else name
+
+
+def _plain(text: str) -> str:
+    """Replace what does not belong in the name of a folder."""
+    return re.sub(r"[^\w.-]+", "-", text)
+
+
+def _choose_tag(wanted: str, opened: OpenedModel, is_asked: bool) -> str:
     """Choose the tag of the weight that a run makes: the wanted one, or with a number if an ancestor has it.
 
     Raises `ModelNameError` for a tag that was asked for and cannot be had.
@@ -175,7 +227,7 @@ def _choose_tag(wanted: str, opened: OpenedModel, asked: bool) -> str:
     while f"{opened.spec.text}.{free}" in ancestors:
         number += 1
         free = f"{wanted}-{number}"
-    if asked and free != wanted:
+    if is_asked and free != wanted:
         name = f"{opened.spec.text}.{wanted}"
         raise ModelNameError(f"{name} is what the run starts from, or began with; choose another tag (--tag {free})")
     return free
@@ -236,9 +288,13 @@ class TrainingResult:
         """Reasons not to publish the weight yet; empty for one that learned something."""
         steps, top1 = self.rows[-1].step, self.evaluation.top["top1"]
         guessed = 100 * int(self.evaluation.confusion.sum(1).max()) / self.evaluation.images
-        few = f"training steps: {steps}, too few to learn from"
-        poor = f"its top-1 of {top1:.2f} % is not above the {guessed:.2f} % of always naming the most frequent class"
-        return (few,) * (steps < 10) + (poor,) * (top1 <= guessed)
+        reasons = []
+        if steps < 10:
+            reasons.append(f"training steps: {steps}, too few to learn from")
+        if top1 <= guessed:
+            always = f"the {guessed:.2f} % of always naming the most frequent class"
+            reasons.append(f"its top-1 of {top1:.2f} % is not above {always}")
+        return tuple(reasons)
 
     def to_json(self) -> dict[str, Any]:
         """Return what `zoo train --json` prints."""
@@ -360,89 +416,64 @@ def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> N
         raise InputError(f"calibration sets scales, and {model.spec} has none; it is for --set-family levels=…")
 
 
-# The folder -----------------------------------------------------------------------------------------------------------
-
-
-def default_tag(source: object) -> str:
-    """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
-    name = Path(abspath(source)).stem if isinstance(source, str | Path) else ""
-    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
-
-
-def _check_folder(out: Path, resume: bool, data: object) -> None:
-    """Raise `InputError` if `out` holds what this run must not replace, or is one of the class folders of its data."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; choose a folder (--out)")
-    present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (out / name).exists()]
-    if present and not (resume and RUN in present):
-        raise InputError(f"{out} holds {', '.join(present)}; continue a run with --resume, or choose another --out")
-    undivided = isinstance(data, str | Path) and Path(data).is_dir() and not any(Path(data).glob("train*"))
-    if undivided and out.resolve().is_relative_to(Path(str(data)).resolve()):
-        raise InputError(f"{out} lies in {data}, where a folder is a class; choose a folder elsewhere (--out)")
-
-
 # The run --------------------------------------------------------------------------------------------------------------
 
 
 @final
 @dataclass
 class _Run:
-    """A training with its data and its folder; `asked` goes into run.json."""
+    """A training with its data, and what was asked for."""
 
     training: Training
     start: Start
     splits: DataSplits
-    folder: Path
     observers: Sequence[Observer]
-    asked: Mapping[str, Any]
+    asked: Asked
 
     def go(self) -> TrainingResult:
-        training, main = self.training, self.training.accelerator.is_main_process
-        if main:
+        training, engine, folder = self.training, self.training.engine, self.training.folder
+        if engine.is_main:
             self._make_model()  # a network that cannot be saved fails here, before it is trained
             self._write_run()
-            remove_parts(self.folder)  # of a run that was killed while it saved
         with ExitStack() as stack:
             for observer in self.observers:
                 observer.started(training, self._notes())
                 stack.callback(observer.closed)
-            evaluation = training.run(self._measure, self.asked["validate_every"])
+            evaluation = training.run(self._measure, self.asked.validate_every)
         if not math.isfinite(evaluation.loss):
             raise DivergenceError(
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower --learning-rate, or --set clip_norm=1 or less"
             )
         made = self._make_model(evaluation)
-        result = TrainingResult(self.folder, made.weight, evaluation, tuple(training.rows), tuple(self._notes()))
-        if main:
-            made.write(self.folder, overwrite=True)
+        result = TrainingResult(folder.path, made.weight, evaluation, tuple(training.rows), tuple(self._notes()))
+        if engine.is_main:
+            made.write(folder.path, overwrite=True)
             self._write_run(result)
-        training.accelerator.wait_for_everyone()
+        engine.accelerator.wait_for_everyone()
         return result
 
     def _measure(self) -> Evaluation:
         """Measure the network on the validation split, and write the figures into the last row."""
-        training, accelerator = self.training, self.training.accelerator
-        training.share_statistics()
-        share = (accelerator.process_index, accelerator.num_processes)
-        evaluation = evaluate(training.network, self.splits.val, share=share)
+        training, engine = self.training, self.training.engine
+        engine.share_statistics()
+        share = (engine.accelerator.process_index, engine.processes)
+        evaluation = evaluate(engine.network, self.splits.val, share=share)
         training.rows[-1].val.update(rounded(evaluation))
         return evaluation
 
     def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
         network, recipe = self.training.network, self.training.recipe
         train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
-        changed = ", ".join(f"{key}={value}" for key, value in self.asked["changes"].items())
-        followed = self.asked["recipe"] + (f" ({changed})" if changed else "")
         return fold_built(
             network,
             pack(network.state_dict(), network.spec),
             str(network.spec),
             labels=train.classes,
             preprocessing=Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
-            dataset=self.asked["dataset"],
+            dataset=self.asked.dataset,
             dataset_note=printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
-            recipe=printable("; ".join(filter(None, (followed, *self.start.notes, self.start.ancestry)))),
+            recipe=self._describe_recipe(),
             epochs=recipe.epochs,
             seed=recipe.seed,
             control=self.start.control,
@@ -450,32 +481,43 @@ class _Run:
             metrics={} if evaluation is None else rounded(evaluation, tops_alone=True),
         )
 
+    def _describe_recipe(self) -> str:
+        """Describe how the weight came to be, with the weights before it."""
+        followed = self.asked.recipe
+        if self.asked.changes:
+            followed += f" ({', '.join(f'{key}={value}' for key, value in self.asked.changes.items())})"
+        parts = [followed, *self.training.notes, *self.start.notes]
+        if self.start.ancestry:
+            parts.append(self.start.ancestry)
+        return printable("; ".join(parts))
+
     def _write_run(self, result: TrainingResult | None = None) -> None:
         """Write run.json: what was asked for, and at the end the result."""
-        training, accelerator = self.training, self.training.accelerator
+        training, engine = self.training, self.training.engine
         content = {
-            "asked": dict(self.asked),
+            "asked": self.asked.model_dump(mode="json"),
             "settings": training.recipe.model_dump(mode="json"),
-            "identity": training.identity,
-            "processes": accelerator.num_processes,
-            "accumulated_batches": accelerator.gradient_accumulation_steps,
-            "device": str(accelerator.device),
+            "identity": training.setup.identity,
+            "processes": engine.processes,
+            "accumulated_batches": engine.accelerator.gradient_accumulation_steps,
+            "device": str(engine.device),
             "threads": torch.get_num_threads(),
             "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
         }
         if result is not None:
             content["result"] = result.to_json()
-        replace_bytes(self.folder / RUN, f"{json.dumps(content, indent=1, default=str)}\n".encode())
+        training.folder.write_run(content)
 
     def _notes(self) -> list[str]:
-        recipe, plan, splits = self.training.recipe, self.training.plan, self.splits
-        notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes]
+        training, splits = self.training, self.splits
+        recipe, plan = training.recipe, training.plan
+        notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes, *training.notes]
         notes += splits.train.damage_notes("training") + splits.val.damage_notes("validation")
         if plan.batch_size < recipe.batch_size:
             notes.append(f"{plan.images} images make one step of {plan.batch_size} an epoch")
-        cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), self.training.accelerator.device.type == "cpu"
+        cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), training.engine.device.type == "cpu"
         if recipe.precision == "bf16" and on_cpu and "AVX512" not in cpu:
             notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try --precision no")
-        if self.asked["validate_every"]:
+        if self.asked.validate_every:
             notes.append("the validation split was measured more than once: the best of these figures is too high")
         return notes

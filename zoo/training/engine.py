@@ -1,0 +1,160 @@
+"""The engine of a run: a network and its optimiser in this machine's processes, precision and compiler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.device import AUTO, usable_device
+from zoo.errors import InputError
+from zoo.installing import missing_extra
+from zoo.training.recipe import Recipe, build_optimizer
+
+try:
+    from accelerate import Accelerator, PartialState
+    from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import broadcast, broadcast_object_list, patch_environment
+    from timm.utils import ModelEmaV3
+except ModuleNotFoundError as error:
+    raise missing_extra(error, "training", "train") from error
+
+
+@final
+class Engine:
+    """A network and its optimiser.
+
+    Attributes:
+        model: the network that is trained, itself: for hooks and checkpoints.
+        parallel: the model as accelerate wraps it: it averages gradients over processes.
+        compiled: the same through torch.compile, if the recipe asks for it.
+        optimizer: as accelerate wraps it.
+        accelerator: processes and precision.
+    """
+
+    def __init__(self, model: ImageClassifier, recipe: Recipe, accelerator: Accelerator | None = None) -> None:
+        self.accelerator = accelerator or make_accelerator(recipe.precision)
+        self.model = model
+        if recipe.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # A copy of the network, and so made before accelerate wraps its forward.
+        self._average = ModelEmaV3(model, recipe.ema, device=self.device) if recipe.ema else None
+        self.parallel, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, recipe))
+        self.compiled = cast(nn.Module, torch.compile(self.parallel) if recipe.compile else self.parallel)
+
+    @property
+    def network(self) -> ImageClassifier:
+        """The network that is measured and saved: the moving average of the weights if the recipe has one."""
+        return self.model if self._average is None else cast(ImageClassifier, self._average.module)
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.accelerator.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that shows and writes."""
+        return self.accelerator.is_main_process
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a step."""
+        return self.accelerator.num_processes
+
+    @property
+    def micro_batches(self) -> int:
+        """Parts of a step, over all processes."""
+        return self.processes * self.accelerator.gradient_accumulation_steps
+
+    @property
+    def own(self) -> range:
+        """Numbers of this process's micro-batches."""
+        count = self.accelerator.gradient_accumulation_steps
+        first = self.accelerator.process_index * count
+        return range(first, first + count)
+
+    def accumulating(self) -> AbstractContextManager[None]:
+        """Return the context of one micro-batch: gradients are exchanged in the last one of a step."""
+        return self.accelerator.accumulate(self.parallel)
+
+    def add_up(self, *values: float) -> list[float]:
+        """Sum each value over all processes."""
+        if self.processes == 1:
+            return list(values)
+        total: Tensor = self.accelerator.reduce(torch.tensor(values, device=self.device), reduction="sum")
+        return total.tolist()
+
+    def clip(self, largest: float | None) -> float:
+        """Clip the gradient; returns its norm before."""
+        return float(nn.utils.clip_grad_norm_(self.model.parameters(), largest or math.inf))
+
+    def step(self) -> float:
+        """Take a step of the optimiser; returns its learning rate."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self._average is not None:
+            self._average.update(self.model)
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: `model`, `averaged`, `optimizer`."""
+        return {
+            "model": self.model.state_dict(),
+            "averaged": None if self._average is None else self._average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load(self, model: dict[str, Tensor], averaged: dict[str, Tensor] | None, optimizer: dict[str, Any]) -> None:
+        """Load what `state` returned; raises what torch does if it does not fit."""
+        self.model.load_state_dict(model, strict=True)
+        if self._average is not None:
+            self._average.module.load_state_dict(averaged or {}, strict=True)
+        self.optimizer.load_state_dict(optimizer)
+
+    def share(self, value: Any) -> Any:
+        """Return the first process's value to all."""
+        [shared] = broadcast_object_list([value])
+        return shared
+
+    def share_statistics(self) -> None:
+        """Give every process the first one's batch norm statistics, which are saved, and so to be measured."""
+        broadcast([*self.network.buffers()])
+
+
+def make_accelerator(
+    precision: str, accumulate: int = 1, device: str = AUTO, trackers: Sequence[str] = (), out: Path | None = None
+) -> Accelerator:
+    """Make accelerate's engine for this process; raises `InputError` if the machine lacks the device or a tracker.
+
+    accelerate keeps the precision and device of its first engine, so these are reset; the processes stay connected.
+    """
+    chosen = torch.device(usable_device(device))
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        PartialState._reset_state()
+    settings: dict[str, str] = {}
+    if chosen.type != "cpu" and chosen.index is not None:
+        settings["ACCELERATE_TORCH_DEVICE"] = str(chosen)
+    try:
+        with patch_environment(**settings):
+            accelerator = Accelerator(
+                mixed_precision=precision,
+                gradient_accumulation_steps=accumulate,
+                cpu=chosen.type == "cpu",
+                log_with=list(trackers) or None,
+                project_dir=out,
+            )
+    except ValueError as error:  # of a tracker that accelerate does not know
+        raise InputError(str(error)) from error
+    missing = sorted(set(trackers) - {"all", *map(str, accelerator.log_with)})
+    if missing:
+        raise InputError(f"the tracker {missing[0]} needs its package; install it with: pip install {missing[0]}")
+    return accelerator

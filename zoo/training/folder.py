@@ -1,0 +1,187 @@
+"""The folder of a run: its lock, its checkpoint, and run.json, which says what was asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from io import BytesIO
+from os.path import abspath
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, ValidationError
+from torch import Tensor
+
+from zoo.catalog import complaints
+from zoo.errors import InputError, WeightError
+from zoo.files import locked, remove_parts, replace_bytes
+from zoo.training.observers import EpochRow, StepFigures
+from zoo.weights import CONFIG, MODEL, RUN
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@final
+class Checkpoint(BaseModel):
+    """The state of a run between two steps.
+
+    What is random in a step follows from (seed, epoch, step, micro-batch), and the learning rate from the position.
+
+    Attributes:
+        identity: of the run's setup.
+        epochs: that the run is to have.
+        epoch, steps: whole epochs done, and the figures of the steps after them.
+        seconds: that these steps took.
+        rows: figures of the whole epochs.
+        restarts: epochs after which the schedule started again, since the run was given more of them.
+        model, averaged, optimizer: of the engine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    identity: dict[str, JsonValue]
+    epochs: PositiveInt
+    epoch: NonNegativeInt
+    steps: list[StepFigures]
+    seconds: float
+    rows: list[EpochRow]
+    restarts: list[int]
+    model: dict[str, Tensor]
+    averaged: dict[str, Tensor] | None
+    optimizer: dict[str, Any]
+
+
+@final
+class Asked(BaseModel):
+    """What a run was asked for, by the arguments of `train`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    begin: str
+    data: str = Field(description="a path or name; otherwise the data were in memory")
+    dataset: str = Field(description="what the data are called")
+    recipe: str
+    changes: dict[str, Any] = {}
+    tag: str | None = Field(default=None, description="None for the data's name")
+    control: str | None = None
+    model_options: dict[str, dict[str, Any]] = {}
+    image_size: int | None = None
+    data_root: Path | None = None
+    limit_images: int | None = None
+    accumulate: int = 1
+    device: str = "auto"
+    validate_every: int = 0
+    trackers: tuple[str, ...] = ()
+    endpoint: str | None = None
+    cache_dir: Path | None = None
+
+    @property
+    def is_nameable(self) -> bool:
+        """Whether `data` finds the data again."""
+        return bool(self.data) and not self.data.startswith("data in memory")
+
+
+@final
+class RunFolder:
+    """The files of one run, which one process writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint = path / CHECKPOINT
+
+    def check(self, resume: bool, data: object = None) -> None:
+        """Raise `InputError` if it holds what this run must not replace, or is one of the class folders of its data."""
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose a folder (--out)")
+        present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (self.path / name).exists()]
+        if present and not (resume and RUN in present):
+            said = f"{self.path} holds {', '.join(present)}"
+            raise InputError(f"{said}; continue a run with --resume, or choose another --out")
+        undivided = isinstance(data, str | Path) and Path(data).is_dir() and not any(Path(data).glob("train*"))
+        if undivided and self.path.resolve().is_relative_to(Path(str(data)).resolve()):
+            raise InputError(f"{self.path} lies in {data}, where a folder is a class; choose another folder (--out)")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; raises `InputError` if another process trains in it."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self.path))
+            except BlockingIOError as error:
+                raise InputError(
+                    f"another process is training in {self.path}; choose another folder (--out), or wait until it has "
+                    "ended and continue with --resume"
+                ) from error
+            remove_parts(self.path)  # of a run that was killed while it saved
+            yield
+
+    # The checkpoint
+
+    def write_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Replace the checkpoint by the fields of a `Checkpoint`."""
+        buffer = BytesIO()  # torch.save hides the reason if a file cannot be written
+        torch.save(dict(state), buffer)
+        replace_bytes(self.checkpoint, buffer.getvalue())
+
+    def read_checkpoint(self) -> Checkpoint | None:
+        """Read the checkpoint, without running any code in it; None without one, and `WeightError` if it is damaged."""
+        if not self.checkpoint.is_file():
+            return None
+        try:
+            return Checkpoint.model_validate(_load_archive(self.checkpoint.read_bytes()))
+        except Exception as error:  # torch's reader raises errors of any type on bytes that it did not write
+            raise self.unfit(error) from error
+
+    def unfit(self, error: Exception) -> WeightError:
+        """Make the error of a checkpoint that this run cannot have written."""
+        reason = str(error).strip().partition("\n")[0]
+        return WeightError(
+            f"{self.checkpoint} is damaged, or not a checkpoint of this version of `zoo train` "
+            f"({type(error).__name__}: {reason}); restore the file, or start in another folder (--out)"
+        )
+
+    # run.json
+
+    def write_run(self, content: Mapping[str, Any]) -> None:
+        """Replace run.json."""
+        replace_bytes(self.path / RUN, f"{json.dumps(content, indent=1, default=str)}\n".encode())
+
+    def read_run(self) -> tuple[Asked, dict[str, Any]]:
+        """Read from run.json what was asked for, and all settings of the recipe; raises `InputError`."""
+        file = self.path / RUN
+        try:
+            content = json.loads(file.read_bytes())
+            return Asked.model_validate(content["asked"]), dict(content["settings"])
+        except OSError as error:
+            raise InputError(f"{self.path} holds no run ({error.strerror}); start one with NAME and --data") from error
+        except ValidationError as error:
+            raise InputError(f"{file} is not one of `zoo train`: {complaints(error)}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"{file} is not one of `zoo train`: {type(error).__name__}: {error}") from error
+
+    def continuation(self, asked: Asked, processes: int) -> str:
+        """Say how the run is continued: by a command, unless its data were in memory."""
+        if not asked.is_nameable:
+            return f"continue with the same data: train(…, out={str(self.path)!r}, resume=True)"
+        several = f"torchrun --standalone --nproc-per-node {processes} -m " if processes > 1 else ""
+        return f"continue with: {several}zoo train --resume --out {shlex.quote(str(self.path))}"
+
+
+def _load_archive(content: bytes) -> Any:
+    """Load what `torch.save` wrote; raises an error of any type for bytes that it did not write."""
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        damaged = archive.testzip()  # torch does not compare the checksums of what it reads
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"{damaged} has another checksum than when it was written")
+    return torch.load(BytesIO(content), map_location="cpu", weights_only=True)
+
+
+def default_tag(source: object) -> str:
+    """A tag for weights that were trained on `source`: the name of its folder, file or data set."""
+    name = Path(abspath(source)).stem if isinstance(source, str | Path) else ""
+    return re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_") or "trained"
