@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os.path
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypedDict, final
@@ -177,6 +177,17 @@ class ImageClassifier(nn.Module, ABC):
             InputError: in training mode, for a batch norm without statistics, or another dtype; nothing is changed.
         """
         return self
+
+    def streaming(self) -> AbstractContextManager[Callable[[Tensor], Tensor]]:
+        """Run the network one timestep at a time: `with model.streaming() as stream: logits = stream(frame)`.
+
+        `stream` takes a frame (N, in_chans, H, W) and returns the logits so far, in eval mode, without gradients. They
+        are those of a network that sees all these frames at once, bit for bit. Leaving the block forgets the frames.
+
+        Raises:
+            InputError: its neurons do not fire as currents come, or its encoder needs the whole input.
+        """
+        raise InputError(f"{self.spec} has no neurons that keep a potential; `sew` and `snn` with frames stream")
 
     # As in transformers and timm; loader, writer and publisher are imported on use.
 

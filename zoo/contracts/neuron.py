@@ -35,5 +35,17 @@ class Neuron(nn.Module, ABC):
         spikes: Tensor = self(x / scale)
         return spikes * scale
 
+    @property
+    def streams(self) -> bool:
+        """True if it fires as currents come, and has a `step`; False for one that needs all T currents first."""
+        return False
+
+    def step(self, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run one timestep, as `forward` does: currents (N, …) and potentials to spikes and the next potentials.
+
+        `potential` is what the last step returned; None is rest. A network calls it on a copy of its own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no step")
+
 
 NeuronFactory = Callable[[], nn.Module]

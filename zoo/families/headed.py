@@ -145,6 +145,10 @@ class StagedClassifier(HeadedClassifier):
     def timesteps(self) -> int:
         return self._timesteps
 
+    @timesteps.setter
+    def timesteps(self, timesteps: int) -> None:
+        self._timesteps = timesteps
+
     def drop_above(self, last: int) -> None:
         self.stages = cast(nn.Sequential, self.stages[: last + 1])
 

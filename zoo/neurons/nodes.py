@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, cast, final
 
+import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
@@ -82,6 +83,22 @@ class StatelessNode(Neuron, neuron.BaseNode):
         self.v_seq = recorded
         return spikes.to(x.dtype)
 
+    @property
+    def streams(self) -> bool:
+        return True
+
+    def rest(self: Any, x: Tensor) -> Tensor:
+        """Potentials before the first current, of the shape of one timestep of currents."""
+        return torch.full_like(x, self.v_reset or 0.0)
+
+    def step(self: Any, x: Tensor, potential: Tensor | None) -> tuple[Tensor, Tensor]:
+        currents = at_least_float32(x)
+        self.v = self.rest(currents) if potential is None else potential
+        spikes = self.single_step_forward(currents)
+        potential = self.v
+        self.reset()
+        return spikes.to(x.dtype), potential
+
 
 class DefinedNode(StatelessNode):
     """A node that `zoo.neurons.functional` defines, for hard reset to 0, soft reset and every surrogate."""
@@ -89,6 +106,13 @@ class DefinedNode(StatelessNode):
     v_init = 0.0
     waits = False
     gradient = GRADIENTS[0]
+
+    @property
+    def streams(self) -> bool:
+        return not self.waits
+
+    def rest(self: Any, x: Tensor) -> Tensor:
+        return torch.full_like(x, self.v_init * self.v_threshold) if self.v_init else super().rest(x)
 
     @abstractmethod
     def spikes_of(self, x: Tensor, firing: Firing, scale: Tensor | None, in_place: bool) -> Tensor:
