@@ -23,7 +23,7 @@ import typer
 from torch import Tensor
 
 import zoo
-from benchmarks.common.break_even_picture import draw
+from benchmarks.common.break_even_picture import STYLES, draw
 from benchmarks.common.reporting import RESULTS, Out, write_beside, write_result
 from benchmarks.common.validation import fit, read_images
 from zoo.contracts import ImageClassifier
@@ -54,7 +54,7 @@ def measure(model: ImageClassifier, images: Tensor) -> dict[str, Any]:
     models = [
         {"name": each.name, "network": asdict(each.network), "control_pj": each.control.total}
         for each in cost.estimates
-        if each.network is not None and each.control is not None
+        if each.network is not None and each.control is not None and each.name in STYLES
     ]
     return {
         "name": str(model.spec),
@@ -97,8 +97,8 @@ def frontier(out: Path) -> list[Mapping[str, Any]]:
 def main(
     data: Annotated[Path | None, typer.Option(help="Folder with train.npz and val.npz.")] = None,
     again: Annotated[bool, typer.Option("--kept", help="Measure nothing; draw the kept figures.")] = False,
-    count: Annotated[int, typer.Option(min=1, help="Validation images, spread evenly over the split.")] = 20,
-    calibrating: Annotated[int, typer.Option(min=10, help="Training images for batch norms.")] = 200,
+    count: Annotated[int, typer.Option(min=1, help="Validation images, spread evenly over the split.")] = 10,
+    calibrating: Annotated[int, typer.Option(min=10, help="Training images for batch norms.")] = 100,
     out: Out = RESULTS,
 ) -> None:
     """Measure, write energy_break_even.json, draw energy_break_even.png."""

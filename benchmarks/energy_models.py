@@ -139,7 +139,7 @@ def measured_rows(data: Path, names: Sequence[str], count: int) -> dict[str, Any
 def main(
     data: Annotated[Path | None, typer.Option(help="Validation images: a .npz, or a folder.")] = None,
     names: Annotated[list[str] | None, typer.Argument(metavar="[WEIGHT]...", help="variant.tag, hybrids.")] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images, spread evenly over the split.")] = 800,
+    count: Annotated[int, typer.Option(min=1, help="Images, spread evenly over the split.")] = 400,
     kept: Annotated[bool, typer.Option("--kept", help="Measure nothing; write the table of the kept figures.")] = False,
     out: Out = RESULTS,
 ) -> None:

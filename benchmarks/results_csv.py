@@ -34,7 +34,14 @@ COLUMNS = (
     "energy_ratio",
     "energy_ratio_lowest",
     "energy_ratio_highest",
+    "even_energy_ratio_lowest",
+    "even_energy_ratio_highest",
     "control",
+    "twin",
+    "twin_energy_ratio_lowest",
+    "twin_energy_ratio_highest",
+    "additions_per_mac",
+    "steps",
     "seed",
     "recipe",
     "sha256",
@@ -69,10 +76,14 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
     """A record's figures; None for what it does not state.
 
     `energy_ratio` is by 32-bit arithmetic alone, on the images of its activity; the lowest and the highest are by any
-    model of energy that the record states.
+    model of energy that the record states; the even ones, and those beside the twin, by models that skip zeros on both
+    sides. `additions_per_mac` is what a
+    multiply-accumulate must cost for spikes to win over the twin, `steps` what happens one after the other.
     """
     figures, bounds, activity = record.figures, record.energy_range, record.activity
     lowest, highest = (None, None) if bounds is None else bounds.ratios
+    even = [] if bounds is None else list(bounds.even_ratios.values())
+    beside_twin = [] if bounds is None else list(bounds.twin_ratios.values())
     return {
         "name": record.name,
         "distribution": distribution,
@@ -87,7 +98,14 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
         "energy_ratio": _quotient(activity.energy_uj, activity.control_energy_uj) if activity else None,
         "energy_ratio_lowest": None if lowest is None else round(lowest, 3),
         "energy_ratio_highest": None if highest is None else round(highest, 3),
+        "even_energy_ratio_lowest": round(min(even), 3) if even else None,
+        "even_energy_ratio_highest": round(max(even), 3) if even else None,
         "control": record.control or None,
+        "twin": record.twin or None,
+        "twin_energy_ratio_lowest": round(min(beside_twin), 3) if beside_twin else None,
+        "twin_energy_ratio_highest": round(max(beside_twin), 3) if beside_twin else None,
+        "additions_per_mac": bounds and bounds.additions_per_mac,
+        "steps": bounds and bounds.steps,
         "seed": record.seed,
         "recipe": record.recipe,
         "sha256": record.sha256,

@@ -11,18 +11,30 @@ import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_beside
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import catalogs, rows
-from zoo.catalog import read_catalog
+from zoo.catalog import WeightRecord, read_catalog
 from zoo.inference.show import COLOURS
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 START, END = b"<!-- weights:start -->", b"<!-- weights:end -->"
-HEADER = ("weight", "top-1", "its control's", "parameters", "MACs", "energy ÷ control's", "distribution")
+TWINS = b"<!-- twins:start -->", b"<!-- twins:end -->"
+TWIN_MODELS = {
+    "arithmetic-float32-sparse": "32-bit floating point: a multiplication, zeros skipped",
+    "shift-add-float32": "the same, an addition for every set bit",
+    "arithmetic-int8-sparse": "8-bit integers: a multiplication, zeros skipped",
+    "lowbit": "a multiplier of 3 or 4 bits, 32-bit sums",
+    "memory-shift-add": "32-bit floating point, an addition for every set bit, memory traffic",
+}
+"""Models of energy in the table of spikes beside their twins, in words."""
+HEADER = ("weight", "top-1", "its control's", "MACs", "steps", "energy ÷ control's", "÷ twin's", "distribution")
 PICTURE = ROOT / "docs" / "accuracy_energy.svg"
 IN_README = (
     "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",
@@ -31,19 +43,29 @@ IN_README = (
     "sew_resnetfull_b32_m2_d4_direct.cifar10",
     "sew_resnetsmall_b32_m2_d4_direct.cifar10",
 )
-KINDS = {
-    "sew": ("spikes alone, encoded once", "^", COLOURS["sew"]),
-    "has8": ("hybrid: analog and spiking", "o", COLOURS["has8"]),
-    "analog": ("no spikes; the line joins the best", "s", COLOURS["ann"]),
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sew": ("spikes alone, encoded once", {"marker": "^", "color": COLOURS["sew"]}),
+    "twin": ("its twin: the same tensors, integers for spikes", {"marker": "^", "facecolors": "none"}),
+    "has8": ("hybrid: analog and spiking", {"marker": "o", "color": COLOURS["has8"]}),
+    "analog": ("no spikes; the line joins the best", {"marker": "s", "color": COLOURS["ann"]}),
+    "published": ("published, no spikes; zeros not skipped", {"marker": "D", "color": "0.55"}),
 }
-"""Words, mark and colour of each family."""
+"""Words and mark of each kind."""
 PANELS = {
-    "arithmetic-float32": "arithmetic, 32-bit floating point",
-    "arithmetic-int8": "arithmetic, 8-bit integers",
-    "memory-float32": "arithmetic and memory traffic",
-    "loihi-synapses": "spikes at Loihi's price, the rest as arithmetic",
+    "arithmetic-float32-sparse": ("32-bit floating point, zeros skipped", 4.6),
+    "shift-add-float32": ("the same, few levels shifted and added", 4.6),
+    "arithmetic-int8-sparse": ("8-bit integers, zeros skipped", 0.23),
+    "lowbit": ("multipliers of few bits, 32-bit sums", 0.3),
 }
-NAMED = ("sew_resnetsmall", "sew_resnetfull")
+"""Model of energy → title, and picojoules of a multiply-accumulate of real numbers."""
+NAMED = {"sew_resnetsmall": "T = 4", "sew_resnetfull": "T = 12"}
+CIFAR_MODELS = "https://github.com/chenyaofo/pytorch-cifar-models"
+PUBLISHED = {
+    "shufflenetv2_x0_5": (90.13, 10.90e6, CIFAR_MODELS),
+    "mobilenetv2_x0_5": (92.88, 27.97e6, CIFAR_MODELS),
+    "airbench94": (94.01, 118.2e6, "arXiv:2404.00498; multiply-accumulates counted from its layers"),
+}
+"""Small networks of others: top-1 on CIFAR-10's 10,000 PNG images, multiply-accumulates, source."""
 
 Row = Mapping[str, Any]
 
@@ -62,19 +84,44 @@ def markdown(weights: Sequence[Row], chosen: Collection[str] | None = None) -> s
             row["name"],
             f"{row['top1']:.2f}",
             "–" if control is None else f"{control['top1']:.2f}",
-            f"{row['params'] / 1e6:.2f} M",
             f"{row['macs'] / 1e6:.1f} M",
-            _energy(row),
+            "–" if row["steps"] is None else str(row["steps"]),
+            _range_of(row, "even_energy_ratio"),
+            _range_of(row, "twin_energy_ratio"),
             row["distribution"],
         )
         lines.append(cells)
     return markdown_table(HEADER, as_code(lines), last_is_words=True)
 
 
-def _energy(row: Row) -> str:
-    if row["energy_ratio_lowest"] is None:
+def twin_table(root: Path = ROOT) -> str:
+    """Energy of networks whose neurons wait beside their twins', the fewest timesteps first."""
+    records = [record for record in _records(root) if record.energy_range and record.energy_range.twin]
+    records.sort(key=lambda record: record.figures.timesteps)
+    heads = [f"T = {record.figures.timesteps}: {who}" for record in records for who in ("spikes", "its twin")]
+    bounds = [record.energy_range for record in records if record.energy_range]
+    lines = []
+    for model, words in TWIN_MODELS.items():
+        pairs = [(each.models[model][0], each.twin[model]) for each in bounds]
+        lines.append([f"{words} (`{model}`)", *(_digits(energy) for pair in pairs for energy in pair)])
+    steps = [str(count) for each in bounds for count in (each.steps, each.control_steps)]
+    return markdown_table(["µJ an image", *heads], [*lines, ["sequential steps", *steps]])
+
+
+def _digits(microjoules: float) -> str:
+    if microjoules < 10:
+        return f"{microjoules:.2f}"
+    return f"{microjoules:.1f}" if microjoules < 100 else f"{microjoules:,.0f}"
+
+
+def _records(root: Path) -> list[WeightRecord]:
+    return [record for _, file in catalogs(root) for found in read_catalog(file).weights.values() for record in found]
+
+
+def _range_of(row: Row, figure: str) -> str:
+    if row[f"{figure}_lowest"] is None:
         return "–"
-    return f"{row['energy_ratio_lowest']:.2f} to {row['energy_ratio_highest']:.1f}"
+    return f"{row[f'{figure}_lowest']:.2f} to {row[f'{figure}_highest']:.1f}"
 
 
 @dataclass(frozen=True)
@@ -96,19 +143,22 @@ class Point:
 
 def points(root: Path = ROOT) -> list[Point]:
     """Every weight whose energy a record states: spiking ones by their own records, others as controls of those."""
-    records = [
-        record for _, file in catalogs(root) for found in read_catalog(file).weights.values() for record in found
-    ]
+    records = _records(root)
     own = {record.name: record.energy_range.models for record in records if record.energy_range}
     controls = {record.control: own[record.name] for record in records if record.name in own}
     made = []
     for record in records:
+        if record.energy_range and record.energy_range.twin:
+            made.append(Point(record.name, "twin", record.metrics["top1"], record.energy_range.twin))
         pairs, which = (own[record.name], 0) if record.name in own else (controls.get(record.name, {}), 1)
         kind = "analog" if which else record.variant.partition("_")[0]
         if pairs and kind in KINDS:
             energy = {model: pair[which] for model, pair in pairs.items()}
             made.append(Point(record.name, kind, record.metrics["top1"], energy))
-    return sorted(made, key=lambda point: point.name)
+    for name, (top1, macs, _) in PUBLISHED.items():
+        energy = {model: price * macs / 1e6 for model, (_, price) in PANELS.items()}
+        made.append(Point(name, "published", top1, energy))
+    return sorted(made, key=lambda point: (point.name, point.kind))
 
 
 def frontier(analog: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -120,35 +170,57 @@ def frontier(analog: Sequence[tuple[float, float]]) -> list[tuple[float, float]]
     return best
 
 
+def _draw_panel(axes: Axes, model: str, weights: Sequence[Point]) -> None:
+    """Draw the marks of one model of energy; a line joins spikes and their twin."""
+    from matplotlib.ticker import NullFormatter
+
+    line = frontier([(point.microjoules[model], point.top1) for point in weights if point.kind == "analog"])
+    axes.step(*zip(*line, strict=True), where="post", color=COLOURS["ann"], linewidth=1, zorder=1)
+    for kind, (words, style) in KINDS.items():
+        values = [(point.microjoules[model], point.top1) for point in weights if point.kind == kind]
+        if values:
+            edge = {"edgecolors": COLOURS["sew"], "linewidths": 1.5} if kind == "twin" else {}
+            axes.scatter(*zip(*values, strict=True), s=36, label=words, zorder=2, **style, **edge)
+    twins = {point.name: point.microjoules[model] for point in weights if point.kind == "twin"}
+    for point in weights:
+        if point.kind == "sew" and point.name in twins:
+            ends = (point.microjoules[model], twins[point.name])
+            axes.plot(ends, (point.top1, point.top1), color=COLOURS["sew"], linewidth=1, linestyle=":", zorder=1)
+        _name(axes, point, point.microjoules[model])
+    axes.set(xscale="log", ylim=(None, 96))
+    axes.margins(x=0.12)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(True, color="0.92", linewidth=0.8)
+
+
+def _name(axes: Axes, point: Point, energy: float) -> None:
+    """Write beside a mark what it is, if it is one of those that the text names."""
+    shift, text, color = 6, point.name if point.kind == "published" else "", "0.4"
+    for start, words in NAMED.items():
+        if point.kind == "sew" and point.name.startswith(start):
+            shift, text, color = -21, words, COLOURS["sew"]
+    place = {"textcoords": "offset points", "xytext": (0, shift), "ha": "center"}
+    axes.annotate(text, (energy, point.top1), fontsize=8, color=color, **place)
+
+
 def picture(weights: Sequence[Point]) -> bytes:
     """Accuracy against energy under four models, SVG; the same bytes for the same figures."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(9.6, 7.2))
+    figure = Figure(figsize=(9.6, 8.0))
     FigureCanvasSVG(figure)
-    for axes, (model, title) in zip(figure.subplots(2, 2, sharey=True).flat, PANELS.items(), strict=True):
-        priced = [point for point in weights if model in point.microjoules]
-        analog = [(point.microjoules[model], point.top1) for point in priced if point.kind == "analog"]
-        line = frontier(analog)
-        axes.step(*zip(*line, strict=True), where="post", color=KINDS["analog"][2], linewidth=1, zorder=1)
-        for kind, (words, marker, color) in KINDS.items():
-            values = [(point.microjoules[model], point.top1) for point in priced if point.kind == kind]
-            if values:
-                axes.scatter(*zip(*values, strict=True), marker=marker, color=color, s=36, label=words, zorder=2)
-        for point in (one for one in priced if one.kind == "sew" and one.name.startswith(NAMED)):
-            shift = {"textcoords": "offset points", "xytext": (6, -11), "fontsize": 7}
-            axes.annotate(point.name.removesuffix(".cifar10"), (point.microjoules[model], point.top1), **shift)
-        axes.set(title=title, xscale="log", xlabel="energy of an image [µJ]")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.grid(True, color="0.92", linewidth=0.8)
-    left = figure.axes[::2]
-    for axes in left:
+    panels = figure.subplots(2, 2, sharey=True).flat
+    for axes, (model, (title, _)) in zip(panels, PANELS.items(), strict=True):
+        _draw_panel(axes, model, [point for point in weights if model in point.microjoules])
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("energy of an image [µJ]")
+    for axes in figure.axes[::2]:
         axes.set_ylabel("top-1 on CIFAR-10 [%]")
-    figure.axes[0].legend(loc="upper left", fontsize=8)
-    figure.tight_layout()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "has8-zoo", "svg.fonttype": "none"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -162,12 +234,17 @@ def main(
     page: Annotated[Path, typer.Option(help="Put the table of all weights between this file's weights markers.")] = ROOT
     / "docs"
     / "models.md",
+    energy: Annotated[Path, typer.Option(help="Put the table of twins between this file's markers.")] = ROOT
+    / "docs"
+    / "energy.md",
     picture_file: Annotated[Path, typer.Option("--picture", help="Where the picture goes.")] = PICTURE,
 ) -> None:
-    """Write the tables into README.md and docs/models.md, and the picture into docs/."""
+    """Write the tables into README.md, docs/models.md and docs/energy.md, and the picture into docs/."""
     weights = list(rows())
-    write_beside(readme, replace_between(readme.read_bytes(), markdown(weights, IN_README), (START, END)))
+    short = replace_between(readme.read_bytes(), markdown(weights, IN_README), (START, END))
+    write_beside(readme, replace_between(short, twin_table(), TWINS))
     write_beside(page, replace_between(page.read_bytes(), markdown(weights), (START, END)))
+    write_beside(energy, replace_between(energy.read_bytes(), twin_table(), TWINS))
     write_beside(picture_file, picture(points()))
     typer.echo(f"wrote tables into {readme} and {page}, and the picture {picture_file}")
 

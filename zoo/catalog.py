@@ -27,8 +27,8 @@ from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
 from zoo.installing import missing_weight
-from zoo.names import TAG, HubRepository, PackageFile, Source, Spec, check_characters, parse_source, plain_name
-from zoo.registry import CATALOG_FILE, OURS, default_registry
+from zoo.names import TAG, HubRepository, Source, Spec, check_characters, parse_source, plain_name
+from zoo.registry import CATALOG_FILE, OURS, default_registry, parse_name
 
 # Schema ---------------------------------------------------------------------------------------------------------------
 
@@ -145,14 +145,25 @@ class EnergyRange(Record):
         return _range_in_words({model: network / control for model, (network, control) in self.models.items()})
 
     @property
+    def even_ratios(self) -> dict[str, float]:
+        """Model → ratio of network to control, of models that skip zeros on both sides."""
+        return {model: own / control for model, (own, control) in self.models.items() if _skips_zeros(model)}
+
+    @property
     def twin_ratios(self) -> dict[str, float]:
-        """Model → ratio of network to twin."""
-        return {model: self.models[model][0] / twin for model, twin in self.twin.items() if model in self.models}
+        """Model → ratio of network to twin, of models that skip zeros on both sides; none without a twin."""
+        pairs = {model: (self.models[model][0], twin) for model, twin in self.twin.items() if model in self.models}
+        return {model: own / twin for model, (own, twin) in pairs.items() if _skips_zeros(model)}
 
     @property
     def twin_in_words(self) -> str:
         """As `in_words`, beside the twin; '' without one."""
         return _range_in_words(self.twin_ratios)
+
+
+def _skips_zeros(model: str) -> bool:
+    """Tell by its name whether a model of energy skips zeros of spikes and of other activations alike."""
+    return any(part in model for part in ("-sparse", "shift-add", "lowbit"))
 
 
 def _range_in_words(ratios: Mapping[str, float]) -> str:
@@ -259,6 +270,13 @@ class StoredWeight(Record):
         parts += [f"calibration error {self.calibration_error:.1f} %"] if self.calibration_error is not None else []
         return f"of {self.robustness_images:,} validation images " + "; ".join(parts)
 
+    @property
+    def twin(self) -> str:
+        """Network without spikes that gives the same answers by the same tensors, with its option; '' for none."""
+        spec = self.spec_of(parse_name(self.variant))
+        name = default_registry().load("family", spec.family)().twin(spec)
+        return f"{name} (levels={self.figures.timesteps})" if name else ""
+
     def spec_of(self, spec: Spec) -> Spec:
         """Return `spec` with this weight's tag and options."""
         return spec.tagged(self.tag).with_options(self.spec.get("options", {}))
@@ -290,14 +308,6 @@ class WeightRecord(StoredWeight):
         """Place of the bytes."""
         located = parse_source(self.source)
         return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
-
-    @property
-    def repository(self) -> HubRepository | None:
-        """Repository of the Hub that holds the same bytes, at its commit; None if no one is known."""
-        if self.published is None:
-            return self.location if isinstance(self.location, HubRepository) else None
-        repo_id, _, revision = self.published.removeprefix("hf-hub:").partition("@")
-        return HubRepository(repo_id, revision)
 
     def stored(self) -> StoredWeight:
         """Return the record without its source."""
@@ -424,7 +434,7 @@ class Catalog:
             self.add(content, origin)
 
     def add(self, content: CatalogFile, origin: str) -> None:
-        """Add a file; a weight that is listed already stays as it is, unless only here its bytes are installed.
+        """Add a file; a weight that is listed already stays as it is.
 
         Raises:
             CatalogError: it lists other bytes under a listed name; then nothing is added.
@@ -442,14 +452,6 @@ class Catalog:
             if record.name not in listed:
                 self.weights.setdefault(variant, []).append(record)
                 self.origins[record.name] = origin
-            elif isinstance(record.location, PackageFile):
-                self._prefer_installed(record, self.weights[variant], origin)
-
-    def _prefer_installed(self, record: WeightRecord, listed: list[WeightRecord], origin: str) -> None:
-        place = [each.name for each in listed].index(record.name)
-        if isinstance(listed[place].location, HubRepository):
-            listed[place] = record
-            self.origins[record.name] = origin
 
     @property
     def names(self) -> list[str]:

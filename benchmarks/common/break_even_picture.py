@@ -11,6 +11,7 @@ from zoo.inference.show import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# The models that are drawn: others would need values of a trained control.
 # Okabe and Ito's palette; the dashes repeat the difference for readers who see no colours.
 STYLES: dict[str, dict[str, Any]] = {
     "arithmetic-float32": {"color": COLOURS["ann"], "linestyle": "-"},

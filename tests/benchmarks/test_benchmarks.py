@@ -92,10 +92,10 @@ def test_kept_tables_are_those_of_the_catalogs() -> None:
     pages = [reporting.ROOT / "README.md", *(reporting.ROOT / "docs").glob("*.md")]
     assert any(weights_page.markdown(weights) in page.read_text(encoding="utf-8") for page in pages)
     picture = weights_page.PICTURE.read_text(encoding="utf-8")
-    named = [point for point in weights_page.points() if point.name.startswith(weights_page.NAMED)]
-    assert named
+    kinds = {point.kind for point in weights_page.points()}
+    assert kinds == set(weights_page.KINDS)
     assert all(COLOURS[family].lower() in picture for family in ("ann", "has8", "sew"))
-    assert all(point.name.partition(".")[0] in picture for point in named)
+    assert all(words in picture for words in (*weights_page.NAMED.values(), *weights_page.PUBLISHED))
 
 
 def test_the_frontier_holds_what_nothing_cheaper_reaches() -> None:

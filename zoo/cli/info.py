@@ -66,6 +66,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
     scores = [f"{name} {in_words(name, value)}" for name, value in weight["metrics"].items()]
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
+    beside = bounds.twin_in_words if bounds else ""
     return {
         "accuracy": ", ".join(scores) or "not measured",
         "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
@@ -77,7 +78,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "parameters": f"{figures['params']:,}",
         "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
         "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
-        "beside twin": f"{bounds.twin_in_words} times its twin's" if bounds and bounds.twin else "",
+        "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
         "robustness": weight["robustness_in_words"],
         "recipe": f"{weight['recipe'] or 'not stated'}; epochs: {weight['epochs']}; seed: {weight['seed']}",
         "control": weight["control"],

@@ -33,7 +33,7 @@ def predict_command(
     model: Model = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="How many classes to name for each image.")] = 3,
     batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images at once. It moves a hybrid's logits by up to 0.2.")
+        int, typer.Option(metavar="N", min=1, help="Images at once. It moves a few of a hybrid's logits by up to 0.65.")
     ] = PREDICTED_AT_ONCE,
     device: Device = "cpu",
     as_json: Json = False,

@@ -132,7 +132,7 @@ def predict(
             of uint8 levels (C, H, W) or (N, C, H, W), a tensor of floats that `zoo.transform(model)` made. Frames are
             an array or a tensor (N, T, C, H, W).
         top: number of labels that each answer ranks; of fewer classes all.
-        batch_size: images that go through the network at once; probabilities differ by it in their last bits.
+        batch_size: images that go through the network at once; it moves a hybrid's logits: see docs/guides/predict.md.
         device: such as `cuda`; None for the network's own.
 
     Returns:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 import zoo
 from zoo.cli.output import in_units
-from zoo.publishing.card import metric_title, write_card
+from zoo.publishing.publish import metric_title, write_card
 from zoo_site.demo import RUNTIME, Demo
 from zoo_site.results import DATASET, PARTS, LayerRates, PaperResult, Result
 
@@ -39,6 +39,10 @@ COMPARED = {
     "measured_control_energy_uj": "Energy of the control, µJ",
     "lowest_energy_ratio": "Energy, times the control's: lowest of all models",
     "highest_energy_ratio": "Energy, times the control's: highest of all models",
+    "lowest_twin_energy_ratio": "Energy, times the twin's (same tensors without spikes): lowest of all models",
+    "highest_twin_energy_ratio": "Energy, times the twin's: highest of all models",
+    "additions_per_mac": "Additions that a MAC of the twin must cost for spikes to win",
+    "steps": "Sequential steps",
     "size": "Size of the file, bytes",
 }
 """Rows of a comparison: figure → heading."""
@@ -51,7 +55,7 @@ AXES = {
 }
 """Figures that accuracy is drawn against."""
 
-_DIGITS = {"measured_spike_rate": 4, "measured_energy_uj": 2, "top1": 2, "top5": 2}
+_DIGITS = {"measured_spike_rate": 4, "measured_energy_uj": 2, "top1": 2, "top5": 2, "additions_per_mac": 2}
 _IN_UNITS = ("params", "macs", "macs_per_timestep")
 
 

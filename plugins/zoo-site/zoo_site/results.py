@@ -16,13 +16,13 @@ import zoo
 from zoo.catalog import Catalog, WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.controls import find_control
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import open_model
 from zoo.inference.show import record as record_rates
 from zoo.listing import variant_figures
 from zoo.names import PackageFile, Spec, plain_name
+from zoo.publishing.publish import control_of
 
 # Weights --------------------------------------------------------------------------------------------------------------
 
@@ -67,12 +67,17 @@ class Result:
         counted, activity, energy = self.record.figures, self.record.activity, self.record.energy_range
         measured = ("images", "spike_rate", "macs", "acs", "energy_uj", "control_energy_uj")
         lowest, highest = energy.ratios if energy else (None, None)
+        beside_twin = energy.twin_ratios.values() if energy else ()
         return {
             **self.record.metrics,
             **counted.model_dump(),
             **{f"measured_{name}": getattr(activity, name) if activity else None for name in measured},
             "lowest_energy_ratio": lowest,
             "highest_energy_ratio": highest,
+            "lowest_twin_energy_ratio": min(beside_twin, default=None),
+            "highest_twin_energy_ratio": max(beside_twin, default=None),
+            "additions_per_mac": energy.additions_per_mac if energy else None,
+            "steps": energy.steps if energy else None,
         }
 
 
@@ -87,12 +92,19 @@ def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
         try:
             spec = record.spec_of(zoo.parse_name(record.variant))
             catalog.weight(spec)
-            control = find_control(record, spec, catalog)
+            control = _control(record, spec, catalog)
         except (ModelNameError, ComponentError) as error:
             left_out[record.name] = str(error)
             continue
         results.append(Result(record, spec, catalog.origins[record.name], control))
     return results, left_out
+
+
+def _control(record: WeightRecord, spec: Spec, catalog: Catalog) -> WeightRecord | None:
+    """Return the weight that the record names as its control, else the one that can stand beside it."""
+    variant, _, tag = record.control.partition(".")
+    named = [other for other in catalog.weights.get(plain_name(variant), []) if other.tag == tag]
+    return named[0] if named else control_of(record, spec, catalog)
 
 
 # The paper's figures --------------------------------------------------------------------------------------------------
@@ -215,6 +227,7 @@ def as_row(result: Result, columns: Sequence[str]) -> dict[str, Any]:
         "distribution": result.distribution,
         **{part: result.part(part) for part in PARTS},
         "control": result.control_name,
+        "twin": record.twin,
         "dataset": record.dataset,
         "classes": record.num_classes,
         "recipe": record.recipe,
@@ -232,7 +245,7 @@ def as_row(result: Result, columns: Sequence[str]) -> dict[str, Any]:
 def write_csv(results: Sequence[Result]) -> bytes:
     """Write results.csv: a row for each weight, exact figures; a cell is empty if nothing was measured."""
     figures = list(dict.fromkeys(name for result in results for name in result.figures))
-    columns = [*("name", "distribution"), *PARTS, "control", "dataset", "classes", *figures]
+    columns = [*("name", "distribution"), *PARTS, "control", "twin", "dataset", "classes", *figures]
     columns += ["recipe", "epochs", "seed", "license", "source", "size", "sha256"]
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -251,6 +264,7 @@ def write_json(
             "name": result.name,
             "distribution": result.distribution,
             "control": result.control_name,
+            "twin": result.record.twin,
             "layer_spike_rates": dict(rates.get(result.name, {})),
         }
         for result in results

@@ -22,7 +22,8 @@
     return made;
   };
 
-  const WITHOUT_RATIO = ["image_size", "timesteps", "lowest_energy_ratio", "highest_energy_ratio"];
+  const WITHOUT_RATIO = ["image_size", "timesteps", "lowest_energy_ratio", "highest_energy_ratio",
+    "lowest_twin_energy_ratio", "highest_twin_energy_ratio", "additions_per_mac"];
 
   // What follows a figure in brackets: the difference of accuracies to the first weight, or the ratio to it.
   const against = (key, value, first) => {

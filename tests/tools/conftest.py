@@ -1,5 +1,0 @@
-"""The loopback Hub."""
-
-from tests.hub.fixtures import hub, token
-
-__all__ = ["hub", "token"]
