@@ -90,6 +90,10 @@ class UnpinnedWarning(ZooWarning):
     """A repository was named without a commit: what it holds may change."""
 
 
+class UnfinishedWarning(ZooWarning):
+    """A run is unfinished: what loads is its network after the last whole epoch."""
+
+
 class NewHeadWarning(ZooWarning):
     """A checkpoint is of another number of classes: the last layer is random, not loaded."""
 

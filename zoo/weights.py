@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from os.path import isfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from zoo.catalog import Preprocessing, Record, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.errors import WeightError
+from zoo.errors import UnfinishedWarning, WeightError
 from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder, Source, Spec
 from zoo.registry import package_file
@@ -32,6 +33,7 @@ from zoo.registry import package_file
 CONFIG = "config.json"
 MODEL = "model.safetensors"
 RUN = "run.json"  # written by `zoo train` from its start on; config.json comes at the end
+LATEST = "latest"  # holds the network after the last epoch while a run is unfinished
 MAX_CONFIG_BYTES = 8 << 20  # a million labels fit
 NO_MODEL = "local-dir: names a folder that `zoo publish --to-dir` wrote, or a finished run of `zoo train`"
 _MAX_PUBLISHED_BYTES = 1 << 32  # timm's largest convolutional networks have about half of it
@@ -83,9 +85,22 @@ def read_config(data: bytes, origin: str) -> StoredWeight:
 
 def read_folder(folder: Path) -> StoredWeight:
     """Read the stored weight of a folder; raises `WeightError` if it holds none."""
-    if isfile(folder / RUN) and not isfile(folder / CONFIG):
-        raise WeightError(f"{folder} holds an unfinished run; continue it: zoo train … --out {folder} --resume")
-    return read_config(_read_file(folder / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
+    if _is_unfinished(folder):
+        how = f"continue it: zoo train --resume --out {folder}"
+        if not isfile(folder / LATEST / CONFIG):
+            raise WeightError(f"{folder} holds an unfinished run, without a whole epoch yet; {how}")
+        told = f"{folder} holds an unfinished run: this is its network after the last whole epoch; {how}"
+        warnings.warn(told, UnfinishedWarning, stacklevel=2)
+    return read_config(_read_file(_place(folder) / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return isfile(folder / RUN) and not isfile(folder / CONFIG)
+
+
+def _place(folder: Path) -> Path:
+    """Return where the network of a folder lies."""
+    return folder / LATEST if _is_unfinished(folder) else folder
 
 
 def _read_file(file: Path, limit: int, advice: str) -> bytes:
@@ -110,7 +125,7 @@ def read_weight(weight: StoredWeight, source: Source, hub: Hub | None = None) ->
     if isinstance(source, HubRepository):
         data = (hub or Hub()).fetch(source, MODEL, weight.size, weight.sha256)
     elif isinstance(source, LocalFolder):
-        data = _read_file(source.path / MODEL, weight.size, f"publish or copy {source.path} again")
+        data = _read_file(_place(source.path) / MODEL, weight.size, f"publish or copy {source.path} again")
     else:
         try:
             file = package_file(source.module, source.path)

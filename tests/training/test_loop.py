@@ -274,3 +274,15 @@ def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path:
     run.network.register_forward_hook(fail)
     with pytest.raises(MemoryLimitError, match="--batch-size 4"):
         run.run_epoch()
+
+
+def test_a_lack_of_memory_while_measuring_names_no_option_that_is_not_there(data: ImageSplit, tmp_path: Path) -> None:
+    run = training(data, tmp_path)
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    run.network.register_forward_hook(fail)
+    with pytest.raises(MemoryLimitError, match="batch_size of 12 or less") as caught:
+        evaluate(run.network, data)
+    assert "--" not in str(caught.value)

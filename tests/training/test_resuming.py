@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import signal
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from typer.testing import CliRunner
 
 import zoo
 from tests.data.made_data import folder, packed
-from tests.training.made_runs import training
+from tests.training.made_runs import assert_same, training
 from tests.training.train_processes import TrainProcess, arguments
+from zoo.cli import app
 from zoo.data import DataSplits, ImageSplit
 from zoo.data.splits import limit_images
-from zoo.errors import InputError, TrainingStoppedError, WeightError
+from zoo.errors import InputError, TrainingStoppedError, UnfinishedWarning, WeightError
 from zoo.training import DataOptions, Observer, TrainingResult, resume, train
 from zoo.training.observers import EpochRow, StepFigures
 
@@ -270,7 +275,25 @@ def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
     assert start().weight == alone.weight  # the lock is free again
 
 
-def test_an_unfinished_run_is_no_weight_and_says_how_to_continue(tmp_path: Path) -> None:
-    (tmp_path / "run.json").touch()
-    with pytest.raises(WeightError, match=f"--out {tmp_path} --resume"):
-        zoo.create_model(f"local-dir:{tmp_path}")
+def test_an_unfinished_run_can_be_looked_at(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(TrainingStoppedError):
+        train(TINY, photos, changes=CHANGES, out=out, options=SIZE, minutes=0)
+    with pytest.raises(WeightError, match=f"--resume --out {out}"):  # without a whole epoch
+        zoo.create_model(f"local-dir:{out}")
+    with pytest.raises(Interrupt):
+        train(TINY, photos, changes=CHANGES, out=out, options=SIZE, resume=True, observers=[Interrupter(2)])
+    with pytest.warns(UnfinishedWarning, match=f"--resume --out {out}"):
+        model = zoo.create_model(f"local-dir:{out}")
+    assert_same(dict(model.state_dict()), torch.load(out / "checkpoint.pt", weights_only=True)["model"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        done = CliRunner().invoke(app, ["eval", str(out), "--data", str(photos), "--json"])
+    assert done.exit_code == 0, done.output
+    assert "unfinished" in done.stderr
+    assert sum(map(sum, json.loads(done.stdout)["confusion"])) == 8  # images that it has not seen
+    resume(out)
+    assert not (out / "latest").exists()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnfinishedWarning)
+        zoo.create_model(f"local-dir:{out}")

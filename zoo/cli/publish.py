@@ -114,7 +114,10 @@ def _missing(source: Any) -> list[str]:
     from zoo.weights import RUN
 
     run = source.path / RUN if isinstance(source, LocalFolder) else None
-    return list(json.loads(run.read_bytes()).get("result", {}).get("missing", ())) if run and run.is_file() else []
+    if run is None or not run.is_file():
+        return []
+    result = json.loads(run.read_bytes()).get("result", {"missing": ["the run is unfinished"]})
+    return list(result.get("missing", ()))
 
 
 def _print(row: dict[str, Any]) -> None:

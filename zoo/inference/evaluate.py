@@ -111,7 +111,7 @@ def evaluate(
         MemoryLimitError: that many images at once need more memory than there is.
     """
     if batch_size is not None and batch_size < 1:
-        raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more (--eval-batch-size)")
+        raise InputError(f"batch_size={batch_size} is out of range; valid: 1 or more")
     if len(data.classes) != model.num_classes:
         classes = f"{model.num_classes} classes, the data {len(data.classes)}"
         raise InputError(f"{model.spec} has {classes}; evaluate it on data of its own classes")
@@ -168,7 +168,7 @@ def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float
 
 @contextmanager
 def telling_shortage(
-    model: ImageClassifier, images: int, size: tuple[int, int], option: str = "--eval-batch-size"
+    model: ImageClassifier, images: int, size: tuple[int, int], option: str = "a batch_size of"
 ) -> Iterator[None]:
     """Make a `MemoryLimitError` of running out of memory; `option` sets the number of images."""
     try:

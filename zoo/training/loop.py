@@ -105,10 +105,11 @@ class Training:
 
     # Epochs and steps
 
-    def run(self, measure: Callable[[], Shared], every: int = 0) -> Shared:
+    def run(self, measure: Callable[[], Shared], every: int = 0, saved: Callable[[], object] = lambda: None) -> Shared:
         """Train for all epochs that are left, with a checkpoint after each; returns what is measured at the end.
 
         `measure` writes the figures into the last row, each time that `every` epochs have passed; 0: at the end alone.
+        `saved` is called after each checkpoint of a whole epoch.
         """
         while self.epoch < self.recipe.epochs:
             with self._stop.listening():
@@ -117,6 +118,7 @@ class Training:
                 if every and self.epoch % every == 0 and not last:
                     measure()
                 self.save()
+                saved()
                 if not last:
                     self._tell()
                 if self._is_to_stop():

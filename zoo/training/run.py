@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -28,7 +30,7 @@ from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import LocalFolder, Options, parse_reference
-from zoo.saving import ModelFolder, check_tag, fold_built, without_folders
+from zoo.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
 from zoo.training.engine import Engine, make_accelerator
 from zoo.training.folder import Asked, RunFolder, default_tag
 from zoo.training.loop import Training
@@ -36,7 +38,7 @@ from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Tra
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.training.setup import Setup
 from zoo.training.stopping import StopRequest
-from zoo.weights import pack, stated_preprocessing
+from zoo.weights import CONFIG, LATEST, MODEL, pack, stated_preprocessing
 
 CUSTOM = "custom"
 """What run.json calls a recipe that came as an object."""
@@ -433,13 +435,13 @@ class _Run:
     def go(self) -> TrainingResult:
         training, engine, folder = self.training, self.training.engine, self.training.folder
         if engine.is_main:
-            self._make_model()  # a network that cannot be saved fails here, before it is trained
+            self._begun = self._make_model()  # a network that cannot be saved fails here, before it is trained
             self._write_run()
         with ExitStack() as stack:
             for observer in self.observers:
                 observer.started(training, self._notes())
                 stack.callback(observer.closed)
-            evaluation = training.run(self._measure, self.asked.validate_every)
+            evaluation = training.run(self._measure, self.asked.validate_every, self._write_latest)
         if not math.isfinite(evaluation.loss):
             raise DivergenceError(
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
@@ -450,6 +452,7 @@ class _Run:
         if engine.is_main:
             made.write(folder.path, overwrite=True)
             self._write_run(result)
+            shutil.rmtree(folder.path / LATEST, ignore_errors=True)
         engine.accelerator.wait_for_everyone()
         return result
 
@@ -480,6 +483,22 @@ class _Run:
             started_from=self.start.name,
             metrics={} if evaluation is None else rounded(evaluation, tops_alone=True),
         )
+
+    def _write_latest(self) -> None:
+        """Write the network so far, in the first process, as a folder that loads while the run is unfinished."""
+        training, network = self.training, self.training.network
+        if not training.engine.is_main:
+            return
+        data, epochs = pack(network.state_dict(), network.spec), training.recipe.epochs
+        facts = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "size": len(data),
+            "epochs": training.epoch,
+            "recipe": f"{self._begun.weight.recipe}; unfinished: {training.epoch} of {epochs} epochs",
+        }
+        weight = self._begun.weight.model_copy(update=facts)
+        made = ModelFolder(weight, {MODEL: data, CONFIG: make_config(network, weight)})
+        made.write(training.folder.path / LATEST, overwrite=True)
 
     def _describe_recipe(self) -> str:
         """Describe how the weight came to be, with the weights before it."""
