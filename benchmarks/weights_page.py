@@ -179,8 +179,9 @@ def _draw_panel(axes: Axes, model: str, weights: Sequence[Point]) -> None:
     for kind, (words, style) in KINDS.items():
         values = [(point.microjoules[model], point.top1) for point in weights if point.kind == kind]
         if values:
-            edge = {"edgecolors": COLOURS["sew"], "linewidths": 1.5} if kind == "twin" else {}
-            axes.scatter(*zip(*values, strict=True), s=36, label=words, zorder=2, **style, **edge)
+            edge: dict[str, Any] = {"edgecolors": COLOURS["sew"], "linewidths": 1.5} if kind == "twin" else {}
+            energies, shares = zip(*values, strict=True)
+            axes.scatter(energies, shares, s=36, label=words, zorder=2, **style, **edge)
     twins = {point.name: point.microjoules[model] for point in weights if point.kind == "twin"}
     for point in weights:
         if point.kind == "sew" and point.name in twins:
@@ -199,7 +200,7 @@ def _name(axes: Axes, point: Point, energy: float) -> None:
     for start, words in NAMED.items():
         if point.kind == "sew" and point.name.startswith(start):
             shift, text, color = -21, words, COLOURS["sew"]
-    place = {"textcoords": "offset points", "xytext": (0, shift), "ha": "center"}
+    place: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, shift), "ha": "center"}
     axes.annotate(text, (energy, point.top1), fontsize=8, color=color, **place)
 
 

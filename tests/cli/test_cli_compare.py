@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import zoo
 from tests.cli.commands import LABELS, objects, run
@@ -71,6 +72,28 @@ def test_a_control_of_other_data_is_no_control_and_unlike_columns_are_named(tmp_
     text = run("compare", tmp_path / "mine", PAIR[1]).stdout
     assert "different numbers of classes" in text
     assert ("image sizes differ" in text) == (mine["image_size"] != 32)
+
+
+def test_a_twin_stands_between_spikes_and_control_and_every_model_of_energy_is_a_line(tmp_path: Path) -> None:
+    name = "sew_resnetsmall_b1_m1_d1_direct"
+    waiting = {"v_reset": None, "v_init": 0.5, "waits": True}
+    network = zoo.create_model(name, num_classes=10, timesteps=3, neuron_options=waiting)
+    zoo.save(network, tmp_path / "mine", labels=LABELS)
+    Image.effect_noise((32, 32), 64).convert("RGB").save(tmp_path / "noise.png")
+    arguments = ("compare", tmp_path / "mine", "--data", tmp_path / "noise.png")
+    spikes, twin, control = objects(run(*arguments, "--json"))
+    assert spikes["twin"] == twin["name"] == "ann_resnetsmall_b1_m1_d1 (levels=3)"
+    assert (twin["top1"], twin["timesteps"], twin["spike_rate"]) == (spikes["top1"], 1, None)
+    assert control["name"] == spikes["control"] == "ann_resnetsmall_b1_m1_d1"
+    assert (spikes["steps"], twin["steps"], control["steps"]) == (5 * 3, 5, 5)
+    models = set(spikes["energies"])
+    assert {"arithmetic-float32-sparse", "shift-add-float32", "lowbit"} <= models
+    assert models == set(twin["energies"]) == set(control["energies"])
+    assert twin["energies"]["shift-add-float32"] <= spikes["energies"]["shift-add-float32"]
+    text = run(*arguments).stdout
+    assert "twin: B, control: C" in text
+    assert all(any(line.startswith(model) for line in text.splitlines()) for model in models)
+    assert len(objects(run(*arguments, "--no-controls", "--json"))) == 1
 
 
 def test_the_plugin_with_the_weight_of_a_control_is_named(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import zoo
 from zoo.exporting import export_onnx
+from zoo.profiling import twin_of
 from zoo.testing import WeightTests
 
 SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10"
@@ -38,6 +39,20 @@ def test_onnxruntime_computes_what_torch_computes(name: str, count: int, tmp_pat
     with torch.no_grad():
         expected = model(images)
     torch.testing.assert_close(torch.from_numpy(logits), expected, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [(SMALL, 20), *(pytest.param(name, 1000, marks=pytest.mark.slow) for name in (SMALL, FULL))]
+)
+def test_the_twin_gives_the_same_logits(name: str, count: int) -> None:
+    spikes = zoo.create_model(name).eval()
+    twin = twin_of(spikes)
+    assert twin is not None
+    with torch.no_grad():
+        for images in smooth_images(count).split(50):
+            expected, logits = spikes(images), twin(images)
+            torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
+            assert torch.equal(logits.argmax(1), expected.argmax(1))
 
 
 @pytest.mark.parametrize("name", [SMALL, FULL])
