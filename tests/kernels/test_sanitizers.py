@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,8 @@ TESTS = [f"tests/kernels/test_{name}.py" for name in ("against_definitions", "po
 @pytest.mark.skipif(shutil.which("gcc") is None or sys.platform != "linux", reason="needs gcc and its sanitizers")
 def test_no_kernel_leaves_its_memory_or_the_language(tmp_path: Path) -> None:
     flags = ("-O1", "-g", "-std=c11", "-ffp-contract=off", "-fopenmp", "-shared", "-fPIC")
-    checks = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    source = f"-DZOO_SOURCE={sha256(SOURCE.read_bytes()).hexdigest()}"
+    checks = (source, "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     subprocess.run(
         ["gcc", *flags, *checks, str(SOURCE), "-o", str(tmp_path / "_kernels.compiled.so"), "-lm"], check=True
     )

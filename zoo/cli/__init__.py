@@ -16,8 +16,9 @@ import typer
 
 import zoo
 from zoo.cli.options import Commands
-from zoo.cli.output import say
+from zoo.cli.output import complain, say
 from zoo.cli.plugins import plugins_app
+from zoo.errors import InputError
 
 EXAMPLES = (
     "list resnet_b8 --encoder ste",
@@ -51,7 +52,12 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from zoo.kernels.library import describe
 
-        say(f"has8-zoo {zoo.__version__}, {describe()}")
+        try:
+            kernels = describe()
+        except InputError as error:  # options are read before commands, which report errors
+            complain(str(error))
+            raise typer.Exit(2) from error
+        say(f"has8-zoo {zoo.__version__}, {kernels}")
         raise typer.Exit
 
 

@@ -29,8 +29,19 @@
 #define PREFETCH(address) ((void)(address))
 #define __restrict__ __restrict
 #endif
-/* Of the functions' arguments, and of which may overlap; library.py asks for it. */
-EXPORT int zoo_interface(void) { return 5; }
+/* library.py reads how functions and structures are declared, and the hash of the source, which the build defines. */
+#define TEXT(...) #__VA_ARGS__
+#define EXPANDED(...) TEXT(__VA_ARGS__)
+#define FUNCTION(name, ...)                            \
+    EXPORT const char name##_declared[] = #__VA_ARGS__; \
+    EXPORT int name(__VA_ARGS__)
+#define STRUCTURE(name, ...)                           \
+    EXPORT const char name##_declared[] = #__VA_ARGS__; \
+    typedef struct { __VA_ARGS__ } name;
+#ifndef ZOO_SOURCE
+#error "define ZOO_SOURCE, the sha256 of this file"
+#endif
+EXPORT const char zoo_source[] = EXPANDED(ZOO_SOURCE);
 
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
@@ -156,7 +167,8 @@ CLONED static void block_planes(
 }
 
 /* x (samples, values) -> planes (8, samples, values) and ranges (samples, 2): lo and hi. */
-EXPORT int zoo_planes(
+FUNCTION(
+    zoo_planes,
     const void *x, int type, index_t samples, index_t values, void *planes, float *ranges, int threads
 ) {
     index_t parts = (values + BLOCK - 1) / BLOCK, items = samples * parts;
@@ -308,7 +320,8 @@ CLONED static void block_plane_gradient(
 }
 
 /* dL/dx of zoo_planes from grads (8, samples, values), `stride` values from plane to plane. */
-EXPORT int zoo_planes_backward(
+FUNCTION(
+    zoo_planes_backward,
     const void *x, int type, index_t samples, index_t values, int wave, int scaled, const float *ranges,
     const void *grads, index_t stride, void *dx, int threads
 ) {
@@ -350,15 +363,18 @@ EXPORT int zoo_planes_backward(
 
 /* Neurons -----------------------------------------------------------------------------------------------------------*/
 
-typedef struct {
+STRUCTURE(neuron_t,
     int charge;    /* INTEGRATE, DIVIDE or MULTIPLY */
     int soft;      /* a spike takes threshold from v; else it sets v to 0 */
     int detached;  /* the reset is left out of the gradient */
     int waits;     /* all currents are added to v before the first timestep; the charge is not used */
     int by_rate;   /* the gradient is that of min(max(mean current / threshold, 0), 1); else the surrogate's */
-    float gain, threshold, initial, alpha;
+    float gain;
+    float threshold;
+    float initial;
+    float alpha;
     float scale;   /* currents are divided by it, and spikes are worth it */
-} neuron_t;
+)
 
 /* Currents x (timesteps, values), `stride` values from timestep to timestep, and the part of them that a block holds. */
 typedef struct {
@@ -459,7 +475,8 @@ CLONED static void block_fire(const neuron_t *neuron, const currents_t *c, void 
 
 /* Currents x (timesteps, values), `stride` values from timestep to timestep (0: the same at every one), -> spikes
  * (timesteps, values), each worth `scale`; they may lie over x. */
-EXPORT int zoo_fire(
+FUNCTION(
+    zoo_fire,
     const void *x, int type, index_t timesteps, index_t values, index_t stride, const neuron_t *neuron, void *spikes,
     int threads
 ) {
@@ -585,7 +602,8 @@ CLONED static void block_fire_backward(const neuron_t *neuron, const currents_t 
 }
 
 /* dL/dx (timesteps, values) of zoo_fire, and `learned`: dL/dgain, and dL/dscale if it is wanted. */
-EXPORT int zoo_fire_backward(
+FUNCTION(
+    zoo_fire_backward,
     const void *x, int type, index_t timesteps, index_t values, index_t stride, const neuron_t *neuron,
     const void *grads, void *dx, int wants_scale, double *learned, int threads
 ) {
@@ -636,7 +654,8 @@ CLONED static void block_sum(
 }
 
 /* x (timesteps, values) -> out (values): the sum over t of weights[t] x_t, over divisor. */
-EXPORT int zoo_sum(
+FUNCTION(
+    zoo_sum,
     const void *x, int type, index_t timesteps, index_t values, const float *weights, float divisor, void *out,
     int threads
 ) {
@@ -648,9 +667,16 @@ EXPORT int zoo_sum(
 
 /* Average pooling of maps that lie pixel by pixel (channels last) ----------------------------------------------------*/
 
-typedef struct {
-    index_t channels, height, width, out_height, out_width, kernel, stride, padding;
-} window_t;
+STRUCTURE(window_t,
+    index_t channels;
+    index_t height;
+    index_t width;
+    index_t out_height;
+    index_t out_width;
+    index_t kernel;
+    index_t stride;
+    index_t padding;
+)
 
 /* Rows or columns of a map. */
 typedef struct {
@@ -726,7 +752,8 @@ CLONED static void row_pool(
 }
 
 /* x (images, height, width, channels) -> (images, out_height, out_width, channels), or back with `backward`. */
-EXPORT int zoo_pool(
+FUNCTION(
+    zoo_pool,
     const void *x, int type, index_t images, const window_t *window, void *out, int backward, int threads
 ) {
     index_t rows = backward ? window->height : window->out_height, items = images * rows;

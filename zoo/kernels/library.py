@@ -1,15 +1,21 @@
-"""Load the compiled kernels; no torch, so that `zoo --version` can tell of them."""
+"""Load the compiled kernels; no torch, so that `zoo --version` can report them.
+
+A library says how its functions and structures are declared in C, and which source it was built from.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, Structure, c_double, c_float, c_int, c_int64, c_void_p
+from collections.abc import Iterator
+from ctypes import POINTER, Structure, c_float, c_int, c_int64, c_void_p
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from zoo import kernels
+from zoo.errors import InputError
 
 SWITCH = "ZOO_KERNELS"
 """Environment variable; 0 switches the kernels off."""
@@ -35,45 +41,90 @@ class Window(Structure):
     ]
 
 
-_INTERFACE = 5
-"""`zoo_interface` of kernels.c. A library of another one was built before the sources changed."""
+_NUMBERS = {"int": c_int, "index_t": c_int64, "float": c_float}
+_STRUCTURES = {"neuron_t": NeuronSettings, "window_t": Window}
+_FUNCTIONS = ("zoo_planes", "zoo_planes_backward", "zoo_fire", "zoo_fire_backward", "zoo_sum", "zoo_pool")
 
-_TENSOR, _SIZE = c_void_p, c_int64
-_FUNCTIONS = {
-    "zoo_planes": [_TENSOR, c_int, _SIZE, _SIZE, _TENSOR, _TENSOR, c_int],
-    "zoo_planes_backward": [*(_TENSOR, c_int, _SIZE, _SIZE, c_int, c_int, _TENSOR, _TENSOR, _SIZE, _TENSOR, c_int)],
-    "zoo_fire": [_TENSOR, c_int, _SIZE, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, c_int],
-    "zoo_fire_backward": [
-        *(_TENSOR, c_int, _SIZE, _SIZE, _SIZE, POINTER(NeuronSettings), _TENSOR, _TENSOR, c_int, POINTER(c_double)),
-        c_int,
-    ],
-    "zoo_sum": [_TENSOR, c_int, _SIZE, _SIZE, POINTER(c_float), c_float, _TENSOR, c_int],
-    "zoo_pool": [_TENSOR, c_int, _SIZE, POINTER(Window), _TENSOR, c_int, c_int],
-}
+
+def _text(loaded: ctypes.CDLL, name: str) -> str:
+    """A string constant of a library; raises `ValueError` if there is none of that name."""
+    first = ctypes.c_char.in_dll(loaded, name)
+    return ctypes.string_at(ctypes.addressof(first)).decode("ascii")
+
+
+def _declared(text: str, separator: str) -> list[tuple[str, Any]]:
+    """Names and ctypes of C declarations, as of `const float *weights, int type`."""
+    found = []
+    for declaration in text.strip(f"{separator} ").split(separator):
+        *words, name = declaration.replace("const ", "").replace("*", " * ").split()
+        kind: Any = _NUMBERS.get(words[0])
+        if "*" in words:
+            kind = POINTER(_STRUCTURES[words[0]]) if words[0] in _STRUCTURES else c_void_p
+        found.append((name, kind))
+    return found
+
+
+def _load(file: Path) -> ctypes.CDLL:
+    """Load a library.
+
+    Raises:
+        OSError: it cannot be read: empty, a folder, of another architecture.
+        ValueError: it does not fit the source or the Python beside it.
+    """
+    loaded = ctypes.CDLL(str(file))
+    built_from = _text(loaded, "zoo_source")
+    sources = [Path(folder) / "kernels.c" for folder in kernels.__path__]  # an installed wheel has none
+    if any(source.is_file() and sha256(source.read_bytes()).hexdigest() != built_from for source in sources):
+        raise ValueError(f"{file} was built from another kernels.c; build it again: pip install -e .")
+    for name, structure in _STRUCTURES.items():
+        if _declared(_text(loaded, f"{name}_declared"), ";") != structure._fields_:
+            raise ValueError(f"{file} declares {name} otherwise than {__name__}.{structure.__name__}")
+    for name in _FUNCTIONS:
+        function = getattr(loaded, name)
+        function.argtypes = [kind for _, kind in _declared(_text(loaded, f"{name}_declared"), ",")]
+        function.restype = c_int
+    return loaded
+
+
+def _is_switched_off() -> bool:
+    value = os.environ.get(SWITCH, "1")
+    if value not in ("0", "1"):
+        raise InputError(f"{SWITCH}={value!r} is neither 0 (no compiled kernels) nor 1; set one of them, or unset it")
+    return value == "0"
+
+
+def _built() -> Iterator[Path]:
+    for folder in kernels.__path__:
+        for suffix in ("so", "dylib", "dll"):
+            file = Path(folder) / f"_kernels.compiled.{suffix}"
+            if file.exists():
+                yield file
+
+
+@cache
+def _find() -> tuple[ctypes.CDLL | None, str]:
+    """The library, or None; and what `zoo --version` says of it."""
+    if _is_switched_off():
+        return None, f"no compiled kernels: {SWITCH}=0"
+    reason = "none was built"
+    for file in _built():
+        try:
+            return _load(file), "compiled kernels"
+        except (OSError, ValueError) as error:
+            reason = str(error)
+    return None, f"no compiled kernels: {reason}"
 
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled kernels; None if they were not built, were built for other sources, or are switched off."""
-    if os.environ.get(SWITCH) == "0":
-        return None
-    built = [file for folder in kernels.__path__ for file in sorted(Path(folder).glob("_kernels.*"))]
-    if not built:
-        return None
-    loaded = ctypes.CDLL(str(built[0]))
-    interface = getattr(loaded, "zoo_interface", None)
-    if interface is None or interface() != _INTERFACE:
-        return None
-    for name, arguments in _FUNCTIONS.items():
-        function = getattr(loaded, name)
-        function.argtypes, function.restype = arguments, c_int
-    return loaded
+    """The compiled kernels; None if they were not built, cannot be read, are of other sources, or are switched off.
+
+    Raises:
+        InputError: `SWITCH` is neither 0 nor 1.
+    """
+    return _find()[0]
 
 
 def describe() -> str:
-    """Describe the kernels for `zoo --version`."""
-    if library() is not None:
-        return "compiled kernels"
-    if os.environ.get(SWITCH) == "0":
-        return f"no compiled kernels: {SWITCH}=0"
-    return "no compiled kernels: none was built for this version"
+    """Describe the kernels for `zoo --version`; raises as `library` does."""
+    return _find()[1]
