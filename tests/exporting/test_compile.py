@@ -119,3 +119,15 @@ def test_code_made_by_inductor_gives_the_same_step_within_rounding() -> None:
         grads.append([logits, *(each.grad for each in (leaf, *network.parameters()) if each.grad is not None)])
     for found, expected in zip(*grads, strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * max(1e-3, float(expected.abs().max())))
+
+
+@pytest.mark.parametrize(
+    "name", ["ann_resnet_b1_m1_d1", *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS)]
+)
+def test_networks_export_for_any_number_of_images_while_gradients_are_recorded(name: str) -> None:
+    network = tiny(name).eval()
+    images = torch.rand(2, 3, SIDE, SIDE)
+    with torch.enable_grad():
+        program = torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    more = torch.rand(5, 3, SIDE, SIDE)
+    torch.testing.assert_close(program.module()(more), network(more), rtol=0, atol=1e-4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,13 @@ def test_layers_learn_more_slowly_the_lower_they_are(name: str) -> None:
     assert order == sorted(order)
     assert order[-1] == 1.0
     assert order[0] < order[len(order) // 2] < 1.0
+
+
+@pytest.mark.parametrize("name", [B8, VGG, "sew_resnet18_ttfs", "ann_resnet18"])
+def test_the_pattern_of_the_stem_is_of_the_layers_that_see_the_image(name: str) -> None:
+    model = timm.create_model(name, num_classes=3, device="meta")
+    stem = [key for key, _ in model.named_parameters() if re.match(model.group_matcher()["stem"], key)]
+    first = model.pretrained_cfg["first_conv"]
+    first = [first] if isinstance(first, str) else first
+    assert {f"{layer}.weight" for layer in first} <= set(stem)
+    assert len(stem) < len(list(model.parameters())) / 2

@@ -112,9 +112,10 @@ def _convolve_soundly(conv: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor |
         weight, stride, padding = _centre(weight, padding), (1, 1), (0, 0)  # once, for backward too
     else:  # a smaller one where the output is one pixel wide
         stride = (min(stride[0], height), min(stride[1], width))
-    if torch.is_grad_enabled() and len(x) >= _MANY_MAPS and bias is None and conv.groups == 1:
+    records = torch.is_grad_enabled() and serves(x) and serves(weight)  # first: a size of x fixes it for torch.export
+    if records and len(x) >= _MANY_MAPS and bias is None and conv.groups == 1:
         reach = zip(padding, x.shape[2:], weight.shape[2:], strict=True)
-        if serves(x) and serves(weight) and all(pad + size <= taps for pad, size, taps in reach):
+        if all(pad + size <= taps for pad, size, taps in reach):
             if torch.is_autocast_enabled("cpu"):
                 x, weight = (each.to(torch.get_autocast_dtype("cpu")) for each in (x, weight))
             return cast(Tensor, _SmallMaps.apply(x, weight, stride, padding))

@@ -132,7 +132,9 @@ def _summary(profile: Profile) -> Iterator[str | Table]:
         if profile.activity is None:
             yield profile.statement
     left_out = ", ".join(f"{name}×{calls}" for name, calls in sorted(profile.unsupported.items()))
-    yield f"not counted by fvcore: {left_out or 'nothing'}"
+    if left_out:
+        charged = "" if profile.activity is None else ", charged below"
+        yield f"operations that have no MACs in this count{charged}: {left_out}"
 
 
 def _energy(profile: Profile) -> Iterator[str | Table]:
@@ -189,7 +191,7 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
         yield profile.caveat
     yield f"{FORMULA}; {SOURCE}"
     left_out = [f"{u.operation}×{n} in {u.module or 'the network'} ({u.kind})" for u, n in activity.uncounted.items()]
-    yield f"not counted: {', '.join(left_out) or 'nothing'}"
+    yield f"operations without a price, which are not charged: {', '.join(left_out) or 'none'}"
 
 
 def _microjoules(picojoules: float) -> str:

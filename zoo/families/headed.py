@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,14 @@ from zoo.names import Spec
 
 
 class HeadedClassifier(ImageClassifier):
-    """An image classifier whose last part is a `ClassifierHead` named `head`."""
+    """An image classifier whose last part is a `ClassifierHead` named `head`.
+
+    Attributes:
+        stem_names: pattern of the names of the stem's parameters.
+    """
 
     head: ClassifierHead
+    stem_names: ClassVar[str] = r"^stem\."
     _lost_norms = False
 
     def run_blocks(self, blocks: nn.Module, x: Tensor) -> Tensor:
@@ -115,7 +120,7 @@ class HeadedClassifier(ImageClassifier):
         Args:
             coarse: a group for every stage, not for every block.
         """
-        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+        return {"stem": self.stem_names, "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
 
     @property
     def classifier_names(self) -> tuple[str, ...]:
@@ -124,6 +129,8 @@ class HeadedClassifier(ImageClassifier):
 
 class StagedClassifier(HeadedClassifier):
     """The stages of a backbone, sequences of blocks with branches `analog`, `second` and `spiking`, and its head."""
+
+    stem_names: ClassVar[str] = r"^stages\.0\.0\."
 
     def __init__(
         self,
