@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -29,11 +28,9 @@ from safetensors.torch import save
 
 from benchmarks.common.reporting import print_table
 from zoo.catalog import read_file
-from zoo.errors import InputError, ZooError
+from zoo.errors import InputError, TrainingStoppedError, ZooError
 from zoo.files import replace_bytes
-from zoo.training import DataOptions, Display, Observer, train
-from zoo.training.loop import Training
-from zoo.training.observers import EpochRow
+from zoo.training import DataOptions, train
 from zoo.weights import CONFIG, MODEL, RUN
 
 ROOT = Path(__file__).parents[1]
@@ -42,28 +39,6 @@ ROUNDED = "-float16"
 """Ends the name of a folder whose weight was rounded."""
 
 app = typer.Typer(add_completion=False)
-
-
-class TimeIsUp(Exception):
-    """The minutes are over, and the epoch is saved."""
-
-
-class Deadline(Observer):
-    """Ends a run with `TimeIsUp` after the epoch in which its time ran out.
-
-    Args:
-        end: by `time.monotonic`.
-    """
-
-    def __init__(self, end: float) -> None:
-        self._end = end
-
-    def started(self, run: Training, notes: Sequence[str]) -> None:
-        self._epochs = run.recipe.epochs
-
-    def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        if row.epoch < self._epochs and time.monotonic() >= self._end:
-            raise TimeIsUp
 
 
 class Run(BaseModel):
@@ -133,8 +108,8 @@ def is_finished(folder: Path) -> bool:
     return (folder / RUN).is_file() and "result" in json.loads((folder / RUN).read_text(encoding="utf-8"))
 
 
-def make(name: str, runs: Mapping[str, Run], data: str, work: Path, end: float = math.inf) -> float:
-    """Train a run, or go on with it until `end`; returns the top-1, in percent, of its result as it was trained."""
+def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: float | None) -> float:
+    """Train a run, or go on with it; returns the top-1, in percent, of its result as it was trained."""
     run = runs[name]
 
     def place(needed: str | None) -> str | None:
@@ -160,7 +135,7 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, end: float =
         model_options=run.options,
         options=DataOptions(limit=run.images),
         accumulate=run.accumulate,
-        observers=[Display(), Deadline(end)],
+        minutes=minutes,
     )
     if run.float16:
         round_weight(work / name, work / (name + ROUNDED))
@@ -213,13 +188,13 @@ def describe(name: str, runs: Mapping[str, Run], work: Path | None) -> list[str]
 def main(
     data: Annotated[str | None, typer.Option(help="A folder with train.npz and val.npz, or as `zoo train`.")] = None,
     work: Annotated[Path | None, typer.Option(help="Holds a folder for every run.")] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="From now; ends after an epoch is saved.")] = math.inf,
+    minutes: Annotated[float | None, typer.Option(min=0, help="From now; a run is saved and stopped in time.")] = None,
     only: Annotated[str | None, typer.Option(metavar="RUN|NAME.TAG", help="Make this one, listed or not.")] = None,
     shows: Annotated[bool, typer.Option("--list", help="Show every run, and make none.")] = False,
     program: Annotated[Path, typer.Option(help="The file of runs.")] = PROGRAM,
 ) -> None:
     """Go on with the program of trainings."""
-    end = time.monotonic() + 60 * minutes
+    end = time.monotonic() + 60 * (minutes or 0)
     try:
         runs = read_program(program)
         if shows:
@@ -231,13 +206,12 @@ def main(
         for name in _choose(runs, only):
             if is_finished(work / name):
                 continue
-            if time.monotonic() >= end:
-                raise TimeIsUp
-            top1 = make(name, runs, data, work, end)
+            left = None if minutes is None else max(0.0, (end - time.monotonic()) / 60)
+            top1 = make(name, runs, data, work, left)
             listed = recorded(runs[name].weight)
             typer.echo(f"{name}: top-1 {top1:.2f} %" + ("" if listed is None else f", listed with {listed:.2f} %"))
-    except TimeIsUp:
-        typer.echo("the time is up; the same command goes on", err=True)
+    except TrainingStoppedError as error:
+        typer.echo(f"{error}; the same command goes on", err=True)
     except ZooError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
