@@ -1,10 +1,10 @@
-"""Draws a hybrid from the model itself: `python docs/draw_model.py` writes docs/block.svg and docs/network.svg.
+"""Draws hybrids from the models: `python docs/draw_model.py` writes docs/block.svg, network.svg and planes.png.
 
     python docs/draw_model.py --name has8_resnet_b32_m2_d4_fourier_bpd --out docs
 
 block.svg is one block of the network: the analog layers, and beside them encoder, spiking layers and decoder.
-network.svg is the row of blocks. Layers, shapes and T are read off the network's modules and a forward pass; nothing
-is typed in. The same model gives the same bytes.
+network.svg is the row of blocks. planes.png is the upper half of what `zoo show` draws. Layers, shapes and T are read
+off the network's modules and a forward pass; nothing is typed in. The same model gives the same bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import zoo
+from zoo.cli.predict import DEFAULT_MODEL
 from zoo.contracts import Neuron
+from zoo.data.images import Transform, sample_photographs
 from zoo.families.paired import PairedBlock
-from zoo.inference.show import COLOURS
+from zoo.inference.show import COLOURS, draw, network_to_show, record
 
 ANALOG, SPIKING, CODING, PLAIN = COLOURS["ann"], COLOURS["has8"], COLOURS["sew"], "#555555"
 """Okabe and Ito's palette; every box has its words too."""
@@ -167,8 +170,18 @@ def draw_network(name: str, pixels: int) -> Drawing:
     return drawing
 
 
+def draw_planes() -> Image.Image:
+    """Draw what `zoo show` draws of the bundled photograph, without the spike rates below."""
+    network, preprocessing, weights = network_to_show(DEFAULT_MODEL)
+    photograph = sample_photographs()[0]
+    recording = record(network, Transform(preprocessing)(photograph))
+    (answer,) = zoo.predict(network, [photograph])
+    picture = draw(recording, str(network.spec), f"{photograph.name}, {weights}", answer.ranked)
+    return picture.crop((0, 0, picture.width, picture.height // 2)).quantize(64, dither=Image.Dither.NONE)
+
+
 def main() -> None:
-    """Draw both."""
+    """Draw all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="has8_resnet_b32_m2_d4_fourier_bpd", help="a model of the family has8")
     parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
@@ -176,6 +189,7 @@ def main() -> None:
     given = parser.parse_args()
     draw_block(given.name, given.image_size).save(given.out / "block.svg")
     draw_network(given.name, given.image_size).save(given.out / "network.svg")
+    draw_planes().save(given.out / "planes.png", optimize=True)
 
 
 if __name__ == "__main__":

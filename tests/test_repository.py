@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import zoo
 from tests.hub.fixtures import hub
@@ -120,6 +122,12 @@ def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
     subprocess.run(command, capture_output=True, text=True, check=True)
     for name in ("block.svg", "network.svg"):
         assert read(tmp_path / name) == read(DOCS / name), "python docs/draw_model.py"
+    drawn, shown = (Image.open(folder / "planes.png").convert("RGB") for folder in (tmp_path, DOCS))
+    assert drawn.size == shown.size
+    changed = (
+        np.abs(np.asarray(drawn).astype(int) - np.asarray(shown)).max(axis=2) > 32
+    )  # bit planes, not smooth letters
+    assert changed.mean() < 0.01
     assert read(DOCS / "block.svg").count("IF neuron") == 2
 
 
