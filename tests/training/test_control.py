@@ -16,7 +16,7 @@ from zoo.factory import open_model
 from zoo.inference.compare import compare_models
 from zoo.training import TrainingResult, load_data, train
 from zoo.training.hooks import scaled_surrogates
-from zoo.training.run import build
+from zoo.training.start import build
 
 CONTROL, HYBRID = "ann_resnet_b2_m2_d1", "has8_resnet_b2_m2_d1_ste_bpd"
 QUICK = {"epochs": 1, "batch_size": 8, "precision": "no"}

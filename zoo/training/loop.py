@@ -212,7 +212,7 @@ class Training:
 
     def _is_to_stop(self) -> bool:
         """Whether any process was asked to."""
-        return any(self.engine.add_up(self._stop.is_made))
+        return any(self.engine.add_up(float(self._stop.is_made)))
 
     def _end_early(self) -> NoReturn:
         place = f"epoch {self.epoch + 1}, step {len(self.steps)}" if self.steps else f"epoch {self.epoch}"

@@ -14,20 +14,15 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor
 
-from zoo.backbones.fast import whiten
 from zoo.catalog import Preprocessing, StoredWeight
-from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import AUTO
-from zoo.data import DataOptions, DataSplits, ImageSplit
+from zoo.data import DataOptions, DataSplits
 from zoo.data.datasets import InHand, open_in_hand
-from zoo.data.images import Transform
 from zoo.data.load import identify_data, load_data
 from zoo.data.splits import limit_images
-from zoo.errors import DivergenceError, InputError, ModelNameError, TrainingError, printable
+from zoo.errors import DivergenceError, InputError, TrainingError, printable
 from zoo.factory import OpenedModel, open_model
-from zoo.families.thresholds import calibrate
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.names import LocalFolder, Options, parse_reference
 from zoo.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
@@ -37,14 +32,12 @@ from zoo.training.loop import Training
 from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Trackers
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.training.setup import Setup
+from zoo.training.start import Start, begin, choose_tag, find_teacher
 from zoo.training.stopping import StopRequest
 from zoo.weights import CONFIG, LATEST, MODEL, pack, stated_preprocessing
 
 CUSTOM = "custom"
 """What run.json calls a recipe that came as an object."""
-
-WHITENED = 5000
-"""Images from which a new network's whitening layer is set."""
 
 
 def train(
@@ -116,25 +109,7 @@ def train(
     options = options or DataOptions()
     given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
     dataset = check_tag(tag or default_tag(given))
-    chosen = _choose_tag(dataset, opened, is_asked=tag is not None)
-    folder = RunFolder(Path(out or Path("runs", _plain(f"{opened.spec.text}.{chosen}-{Path(label).stem}"))))
-    folder.check(resume, given)
-    accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder.path)
-    with accelerator.local_main_process_first():  # which downloads, if needed
-        splits = _load_data(given, options, opened)
-    classes = splits.train.classes
-    axes = splits.train.data.axes
-    opened = _fit_frames(opened, axes)
-    start = build(opened, classes, settings.seed, open_model(control, **opened.places) if control else None, axes[-1])
-    start.model.check_image(torch.empty(1, *axes, *splits.train.size, device="meta"))
-    if not start.name:
-        whiten(start.model, sample_images(start.model, splits.train, WHITENED))
-    calibrate_scales(start.model, splits.train, settings.calibration)
-    start.model.spec = start.model.spec.tagged(chosen)  # of the weight that it becomes
-    teacher = find_teacher(settings.teacher, opened, classes, axes[-1])
-    engine = Engine(start.model, settings, accelerator)
-    begun_with = {"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()}
-    setup = Setup(start.model, splits.train, settings, engine.micro_batches, teacher, begun_with)
+    chosen = choose_tag(dataset, opened, is_asked=tag is not None)
     asked = Asked(
         begin=_absolute(name),
         data=identify_data(given),
@@ -154,6 +129,16 @@ def train(
         endpoint=endpoint,
         cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
     )
+    folder = RunFolder(Path(out or Path("runs", _plain(f"{opened.spec.text}.{chosen}-{Path(label).stem}"))))
+    folder.check(resume, given)
+    accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder.path)
+    with accelerator.local_main_process_first():  # which downloads, if needed
+        splits = _load_data(given, options, opened)
+    start = begin(opened, splits.train, settings, chosen, control)
+    teacher = find_teacher(settings.teacher, opened, splits.train.classes, start.model.in_chans)
+    engine = Engine(start.model, settings, accelerator)
+    begun_with = {"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()}
+    setup = Setup(start.model, splits.train, settings, engine.micro_batches, teacher, begun_with)
     shown = [Display()] if observers is None else observers
     observing = [MetricsFile(folder.path), Trackers(accelerator), *shown] if engine.is_main else []
     continuation = folder.continuation(asked, engine.processes)
@@ -219,37 +204,12 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text)
 
 
-def _choose_tag(wanted: str, opened: OpenedModel, is_asked: bool) -> str:
-    """Choose the tag of the weight that a run makes: the wanted one, or with a number if an ancestor has it.
-
-    Raises `ModelNameError` for a tag that was asked for and cannot be had.
-    """
-    ancestors = {opened.weight_name, *(opened.weight.recipe.split() if opened.weight else ())}
-    free, number = wanted, 1
-    while f"{opened.spec.text}.{free}" in ancestors:
-        number += 1
-        free = f"{wanted}-{number}"
-    if is_asked and free != wanted:
-        name = f"{opened.spec.text}.{wanted}"
-        raise ModelNameError(f"{name} is what the run starts from, or began with; choose another tag (--tag {free})")
-    return free
-
-
 def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
     """Load the data of a run; its images get the size of the weight that it begins with, if there is one."""
     if isinstance(given, DataSplits):
         return replace(given, train=limit_images(given.train, options.limit))
     size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
     return load_data(given, replace(options, image_size=size or options.image_size))
-
-
-def _fit_frames(opened: OpenedModel, axes: tuple[int, ...]) -> OpenedModel:
-    """Give an untrained network of frames as many timesteps as the frames of its data, if no option says otherwise."""
-    options = opened.spec.options
-    stated = any("timesteps" in options.get(kind, {}) for kind in ("family", "encoder"))
-    if len(axes) == 1 or stated or opened.weight_name or opened.spec.get("encoder") != "frames":
-        return opened
-    return replace(opened, spec=opened.spec.with_options({"encoder": {"timesteps": axes[0]}}))
 
 
 @final
@@ -320,102 +280,6 @@ class TrainingResult:
             "notes": list(self.notes),
             "missing": list(self.missing),
         }
-
-
-# The network that a run starts from ----------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class Start:
-    """A network before its first step.
-
-    Attributes:
-        model: the network.
-        notes: for the reader.
-        name, sha256: of the weight in it; '' for none.
-        ancestry: the data and recipe of that weight, in words, and of those before it.
-        control: its name, if it is a control's weight.
-    """
-
-    model: ImageClassifier
-    notes: tuple[str, ...] = ()
-    name: str = ""
-    sha256: str = ""
-    ancestry: str = ""
-    control: str = ""
-
-
-def build(
-    opened: OpenedModel, classes: Sequence[str], seed: int, control: OpenedModel | None = None, in_chans: int = 3
-) -> Start:
-    """Build the network for these classes: freshly initialised, the weight's body with a new head, or from a control.
-
-    The head is kept if the classes are the weight's own, in its order. Of a weight of the network without spikes, the
-    analog branches and the head are taken, or all layers if both networks have the same; of any other weight, or if
-    `opened` is a weight itself, it raises `InputError`.
-    """
-    torch.manual_seed(seed)
-    if not opened.weight_name:
-        model = opened.build(num_classes=len(classes), in_chans=in_chans)
-        return Start(model) if control is None else _take_over(model, control, classes, seed)
-    if control is not None:
-        raise InputError(f"{opened.weight_name} is a weight already, and --control is for networks that start afresh")
-    model = opened.build(pretrained=True, num_classes=len(classes), in_chans=in_chans)
-    head = "its head"
-    if opened.labels != tuple(classes):
-        head = f"a new head for {len(classes)} classes"
-        if len(opened.labels) == len(classes):
-            model.reset_classifier(len(classes))
-    notes = (f"starts from {opened.weight_name} with {head}",)
-    if opened.weight is None:
-        return Start(model, notes, opened.weight_name, str(model.pretrained_cfg["sha256"]))
-    before = opened.weight
-    ancestry = f"{before.name} was trained on {before.dataset} by {before.recipe or 'a recipe that is not stated'}"
-    return Start(model, notes, before.name, before.sha256, ancestry)
-
-
-def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
-    """Replace the network's tensors by those of its control's weight, by name."""
-    begun = build(control, classes, seed, in_chans=model.in_chans)
-    if not begun.name:
-        raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
-    own, theirs = model.state_dict(), begun.model.state_dict()
-    # A network of spikes alone has spiking layers in the place of the analog ones.
-    taken = {key if key in own else key.replace(".analog.", ".spiking."): value for key, value in theirs.items()}
-    strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
-    if strange:
-        raise InputError(
-            f"{control.spec} is not a control of {model.spec}, which has no {strange[0]} of that shape; "
-            "the control is named by `zoo profile`"
-        )
-    model.load_state_dict(own | taken, strict=True)
-    model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
-    return replace(begun, model=model, control=begun.name)
-
-
-def find_teacher(
-    name: str | None, opened: OpenedModel, classes: Sequence[str], in_chans: int = 3
-) -> ImageClassifier | None:
-    """Build the weight that a recipe names as teacher, in eval mode; raises `InputError` if it has other classes."""
-    if name is None:
-        return None
-    teacher = open_model(name, **opened.places)
-    if teacher.labels != tuple(classes):
-        raise InputError(f"the teacher {name} has other classes than the data: {', '.join(teacher.labels[:5])}, …")
-    return teacher.build(pretrained=True, in_chans=in_chans).eval().requires_grad_(False)
-
-
-def sample_images(model: ImageClassifier, data: ImageSplit, images: int) -> Tensor:
-    """Return so many images, evenly spread over the split, as the network takes them."""
-    rows = torch.linspace(0, len(data) - 1, min(images, len(data))).long()
-    return Transform(stated_preprocessing(model)).scale(data.read(rows)[0])
-
-
-def calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:
-    """Set the scales of quantised and spiking activations by so many images, evenly spread over the split."""
-    if images and not calibrate(model, sample_images(model, data, images)):
-        raise InputError(f"calibration sets scales, and {model.spec} has none; it is for --set-family levels=…")
 
 
 # The run --------------------------------------------------------------------------------------------------------------
