@@ -42,6 +42,7 @@ GROUPS = {
     "catalog": "zoo.catalogs",
     "command": "zoo.commands",
     "energy_model": "zoo.energy_models",
+    "dataset": "zoo.datasets",
 }
 """Component kinds and their entry-point groups."""
 
@@ -55,7 +56,9 @@ C = TypeVar("C", bound=type)
 
 def name_problem(kind: str, name: str) -> str | None:
     """Describe what is wrong with a component's name; None if it is valid."""
-    if kind in ("catalog", "command", "energy_model") or NAME.fullmatch(name):  # those are no part of a model's name
+    if kind in ("catalog", "command", "energy_model", "dataset") or NAME.fullmatch(
+        name
+    ):  # those are no part of a model's name
         return None
     return f"{shorten(name)} is not a component name: lower-case letters and digits, a letter first, no underscore"
 
@@ -148,7 +151,7 @@ class Component:
         return self._loaded
 
 
-_MADE_WITHOUT_ARGUMENTS = ("family", "encoder", "decoder", "neuron", "converter")
+_MADE_WITHOUT_ARGUMENTS = ("family", "encoder", "decoder", "neuron", "converter", "dataset")
 
 
 def _problem(kind: str, found: Any, target: str) -> str | None:

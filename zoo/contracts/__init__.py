@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
     from zoo.contracts.classifier import FeatureInfo, ImageClassifier
     from zoo.contracts.converter import Converted, Converter, HubFile, Stated
+    from zoo.contracts.dataset import Dataset
     from zoo.contracts.decoder import Decoder
     from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
     from zoo.contracts.energy import EnergyModel, Operations, Picojoules, Prices, SynapticLayer
@@ -36,6 +37,7 @@ __all__ = [
     "Components",
     "Converted",
     "Converter",
+    "Dataset",
     "Decoder",
     "Encoder",
     "EnergyModel",
@@ -60,7 +62,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a contract on first use (PEP 562)."""
-    for module in ("backbone", "classifier", "decoder", "encoder", "neuron", "converter", "energy"):
+    for module in ("backbone", "classifier", "decoder", "encoder", "neuron", "converter", "dataset", "energy"):
         if name in __all__ and name in (found := vars(importlib.import_module(f"zoo.contracts.{module}"))):
             return found[name]
     raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")

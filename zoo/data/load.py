@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from zoo.catalog import Preprocessing
+from zoo.contracts.dataset import Dataset
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.data.datasets import (
     RGB,
@@ -33,6 +34,8 @@ from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, o
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
 from zoo.files import replace_file as write_file
+from zoo.installing import known_plugins, unknown_component
+from zoo.registry import default_registry
 
 Split = Literal["train", "val"]
 
@@ -216,8 +219,10 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
     if not isinstance(source, str | Path):
         parts = open_in_hand(source)
     elif source in dataset_names():
-        root = Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
-        return {name: open_named(str(source), name, root) for name in wanted}
+        return {name: open_named(str(source), name, named_root(options)) for name in wanted}
+    elif (found := _dataset_of_a_plugin(str(source))) is not None:
+        dataset, rest = found
+        return dict(dataset.open(rest, wanted, named_root(options)))
     elif str(source).startswith(HUB):
         parts = open_tables(str(source), [], options.root)
     elif files := _files(path := Path(expanduser(source))):
@@ -239,6 +244,30 @@ def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[s
     if len(parts) == 1:
         return dict.fromkeys((WHOLE,), *parts.values())
     return {name: _find(parts, name, source) for name in wanted}
+
+
+def named_root(options: DataOptions) -> Path:
+    """Return the folder of named data sets."""
+    return Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
+
+
+def open_parts(source: Source, wanted: Sequence[str], options: DataOptions = DEFAULTS) -> dict[str, ImageDataset]:
+    """Open those splits, or all images as `WHOLE`, for a data set of a plugin that changes other data."""
+    return _open(source, wanted, options)
+
+
+def _dataset_of_a_plugin(source: str) -> tuple[Dataset, str] | None:
+    """Return the data set that a plugin offers as NAME or NAME:REST, and REST; None for any other text.
+
+    Raises `MissingPluginError` for a name that a known plugin brings.
+    """
+    name, _, rest = source.partition(":")
+    registry = default_registry()
+    if name in registry.plain_names("dataset"):
+        return registry.load("dataset", name)(), rest
+    if any(f"dataset {name}" in brings for brings in known_plugins().values()) and not isdir(source):
+        raise unknown_component("dataset", name, ())
+    return None
 
 
 def _files(path: Path) -> list[Path]:
@@ -269,12 +298,15 @@ def _divided(parts: Mapping[str, ImageDataset]) -> tuple[ImageDataset, ImageData
 
 
 def choose_size(parts: Collection[ImageDataset], image_size: int | None = None) -> int:
-    """Choose `image_size`; else 224 if a header tells of a longer side; else the smallest shorter side."""
+    """Choose `image_size`; else 224 if a header tells of a longer side; else the smallest shorter side.
+
+    Of frames, which have no header, the first are looked at: a camera's are all alike.
+    """
     if image_size is not None:
         return check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)
     smallest = LARGEST
     for data in parts:
-        for row in range(len(data)):
+        for row in range(len(data) if data.axes == RGB else min(1, len(data))):
             with suppress(InputError):  # counted when it is decoded
                 sides = data.sides(row)
                 if max(sides) > LARGEST:

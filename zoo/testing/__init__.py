@@ -15,7 +15,14 @@ from __future__ import annotations
 
 from zoo.registry import default_registry
 from zoo.testing.components import DecoderTests, EncoderTests, NeuronTests
-from zoo.testing.distributions import CatalogTests, CommandTests, ConverterTests, EnergyModelTests, WeightTests
+from zoo.testing.distributions import (
+    CatalogTests,
+    CommandTests,
+    ConverterTests,
+    DatasetTests,
+    EnergyModelTests,
+    WeightTests,
+)
 from zoo.testing.models import BackboneTests, FamilyTests
 from zoo.testing.suite import ComponentTests
 
@@ -25,6 +32,7 @@ __all__ = [
     "CommandTests",
     "ComponentTests",
     "ConverterTests",
+    "DatasetTests",
     "DecoderTests",
     "EncoderTests",
     "EnergyModelTests",
@@ -35,7 +43,7 @@ __all__ = [
 ]
 
 _NETWORKS = (BackboneTests, DecoderTests, EncoderTests, FamilyTests, NeuronTests)
-_OTHERS = (CatalogTests, CommandTests, ConverterTests, EnergyModelTests)
+_OTHERS = (CatalogTests, CommandTests, ConverterTests, DatasetTests, EnergyModelTests)
 SUITES: dict[str, type[ComponentTests]] = {suite.kind: suite for suite in (*_NETWORKS, *_OTHERS)}
 """Kind of component → its suite; `WeightTests` asks for more than a catalog owes."""
 

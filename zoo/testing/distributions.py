@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import zoo
 from zoo.catalog import WeightRecord, read_catalog, read_file
 from zoo.contracts import EnergyModel
 from zoo.contracts.sizes import SMALL_IMAGE_SIZE
-from zoo.errors import CompositionError, WeightError
+from zoo.errors import CompositionError, InputError, WeightError
 from zoo.factory import describe_model
 from zoo.names import PackageFile
 from zoo.registry import parse_name
@@ -108,6 +109,17 @@ class CommandTests(ComponentTests):
         """`zoo NAME --help` works."""
         result = CliRunner().invoke(self.load(), ["--help"])
         assert result.exit_code == 0, f"--help ends with status {result.exit_code}: {result.output}"
+
+
+class DatasetTests(ComponentTests):
+    """A data set by name that a distribution adds."""
+
+    kind = "dataset"
+
+    def test_data_that_are_not_there_are_refused(self) -> None:
+        """By an `InputError` that says what to do, from an empty folder."""
+        with TemporaryDirectory() as root, pytest.raises(InputError):
+            self.make().open("", ("train", "val"), Path(root))
 
 
 class EnergyModelTests(ComponentTests):

@@ -1,0 +1,195 @@
+"""Recordings in their publishers' formats, events of still images, and an answer over time."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from zoo_events import answers_over_time, draw_answers, image_to_events, to_frames
+from zoo_events.frames import FULL
+from zoo_events.i2e import MOVEMENTS
+from zoo_events.recordings import structured
+
+import zoo
+from zoo.data import DataOptions, load_data
+from zoo.data.load import open_parts
+from zoo.errors import InputError
+from zoo.testing import suites_of
+
+globals().update(suites_of("zoo-events"))
+
+COUNT = 400
+
+
+def made_events(seed: int, width: int, height: int) -> dict[str, np.ndarray]:
+    """Events of a point that moves over a sensor, in the order of time."""
+    draw = np.random.default_rng(seed)
+    t = np.sort(draw.integers(0, 60_000, COUNT))
+    x = (t * width // 60_001 + draw.integers(-2, 3, COUNT)).clip(0, width - 1)
+    return {"x": x, "y": draw.integers(0, height, COUNT), "t": t, "p": draw.integers(0, 2, COUNT)}
+
+
+def write_bin(file: Path, e: dict[str, np.ndarray]) -> None:
+    """N-MNIST's and N-Caltech101's five bytes an event."""
+    third = e["p"] << 7 | e["t"] >> 16
+    np.stack((e["x"], e["y"], third, e["t"] >> 8 & 255, e["t"] & 255), 1).astype(np.uint8).tofile(file)
+
+
+def write_aedat(file: Path, e: dict[str, np.ndarray]) -> None:
+    """AEDAT 2.0 of a DVS128: pairs of address and time, behind a header."""
+    address = (127 - e["x"]) << 8 | (127 - e["y"]) << 1 | (1 - e["p"])
+    words = np.stack((address, e["t"]), 1).astype(">u4").tobytes()
+    file.write_bytes(b"#!AER-DAT2.0\r\n# raw address, timestamp\r\n" + words)
+
+
+def write_npz(file: Path, e: dict[str, np.ndarray]) -> None:
+    np.savez(file, x=e["x"], y=e["y"], t=e["t"], p=e["p"])
+
+
+def write_npy(file: Path, e: dict[str, np.ndarray]) -> None:
+    """tonic's DVS128 Gesture: rows of x, y, p and milliseconds."""
+    np.save(file, np.stack((e["x"], e["y"], e["p"], e["t"] / 1000), 1))
+
+
+SETS: dict[str, tuple[Any, str, tuple[int, int], tuple[str, ...]]] = {
+    "cifar10dvs": (write_aedat, "{label}/{row}.aedat", (128, 128), ("",)),
+    "dvs128gesture": (write_npy, "user{row}_led/{number}.npy", (128, 128), ("ibmGestureTrain", "ibmGestureTest")),
+    "ncaltech101": (write_bin, "{label}/image_{row}.bin", (240, 180), ("",)),
+    "nmnist": (write_bin, "{number}/{row}.bin", (34, 34), ("Train", "Test")),
+}
+
+
+def made_set(root: Path, name: str) -> None:
+    write, form, (width, height), splits = SETS[name]
+    for split in splits:
+        for row in range(6):
+            file = root / name / split / form.format(label=("cat", "dog")[row % 2], number=row % 2, row=row)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write(file, made_events(row, width, height))
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_set_is_read_in_its_own_format(name: str, tmp_path: Path) -> None:
+    made_set(tmp_path, name)
+    width, height = SETS[name][2]
+    parts = open_parts(f"{name}:5", ("train", "val"), DataOptions(root=tmp_path))
+    data = next(iter(parts.values()))
+    assert (len(data), len(data.classes), data.axes) == (6, 2, (5, 2))
+    first = np.asarray(data.item(0))
+    row = int(re.findall(r"(\d+)(?:_led)?[./]", data.names[0])[0 if name == "dvs128gesture" else -1])
+    events = made_events(row, width, height)
+    if name == "dvs128gesture":
+        events = made_events(int(re.findall(r"user(\d+)", data.names[0])[0]), width, height)
+    expected = to_frames(structured(**events), width, height, 5)
+    assert np.array_equal(first, expected)
+    assert first.shape == (5, 2, height, width)
+    splits = load_data(f"{name}:5", DataOptions(root=tmp_path, image_size=32))
+    assert splits.train.pixels is not None
+    assert splits.train.pixels.shape[1:] == (5, 2, 32, 32)
+
+
+def test_spikingjellys_files_are_read_too(tmp_path: Path) -> None:
+    for row in range(4):
+        file = tmp_path / "cifar10dvs" / ("cat", "dog")[row % 2] / f"{row}.npz"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_npz(file, made_events(row, 128, 128))
+    (data,) = open_parts("cifar10dvs:4,time", ("train",), DataOptions(root=tmp_path)).values()
+    expected = to_frames(structured(**made_events(0, 128, 128)), 128, 128, 4, "time")
+    assert np.array_equal(np.asarray(data.item(0)), expected)
+
+
+def test_frames_are_kept_and_a_changed_recording_is_read_again(tmp_path: Path) -> None:
+    made_set(tmp_path, "nmnist")
+    (data,) = open_parts("nmnist:5", ("val",), DataOptions(root=tmp_path)).values()
+    before = np.array(data.item(0))
+    kept = list((tmp_path / "nmnist" / "frames").rglob("*.npy"))
+    assert len(kept) == 1
+    np.save(kept[0], np.zeros_like(before))
+    assert not np.asarray(data.item(0)).any()
+    file = tmp_path / "nmnist" / data.names[0].partition("/")[2]
+    file.write_bytes(file.read_bytes()[: 5 * COUNT // 2])
+    assert np.asarray(data.item(0)).any()
+
+
+def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
+    made_set(tmp_path, "nmnist")
+    (tmp_path / "nmnist" / "Train" / "0" / "0.bin").write_bytes(b"")
+    splits = load_data("nmnist:5", DataOptions(root=tmp_path))
+    assert any("0.bin" in name for name in splits.train.damaged)
+
+
+@pytest.mark.parametrize("source", ["nmnist", "nmnist:none", "i2e", "summed", "i2e:nowhere"])
+def test_data_that_cannot_be_used_say_why(source: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        load_data(source, DataOptions(root=tmp_path))
+
+
+def test_frames_count_events() -> None:
+    events = structured([3, 3, 3, 3, 0, 9, 3, 3], [1, 1, 1, 1, 0, 0, 1, 1], range(8), [1, 1, 1, 1, 0, 0, 1, 1])
+    frames = to_frames(events, 4, 2, 1)
+    assert frames.shape == (1, 2, 2, 4)
+    assert frames[0, 1, 1, 3] == 255  # six events are as bright as FULL
+    assert frames[0, 0, 0, 0] == 255 // FULL
+    with pytest.raises(ValueError, match="fewer"):
+        to_frames(events, 4, 2, 20)
+
+
+def test_events_are_changes_of_brightness_along_each_movement() -> None:
+    pixels = np.zeros((6, 6, 3), np.uint8)
+    pixels[2:4, 2:4, 1] = 200
+    events = image_to_events(pixels)
+    assert events.shape == (8, 2, 6, 6)
+    to_the_right = MOVEMENTS.index(((0, 0), (0, 1)))
+    assert np.argwhere(events[to_the_right, 0]).tolist() == [[2, 1], [3, 1]]  # it gets brighter where the square comes
+    assert np.argwhere(events[to_the_right, 1]).tolist() == [[2, 3], [3, 3]]
+    assert not image_to_events(np.full((5, 5, 3), 90, np.uint8)).any()
+    faint = pixels.copy()
+    faint[0, 0] = 20
+    assert image_to_events(faint, 0.05).sum() > image_to_events(faint, 0.2).sum()
+
+
+def test_summed_frames_are_images_for_the_control(tmp_path: Path) -> None:
+    np.savez(tmp_path / "moves.npz", frames=np.full((8, 4, 2, 8, 8), 100, np.uint8), labels=np.arange(8) % 2)
+    splits = load_data(f"summed:{tmp_path / 'moves.npz'}")
+    assert splits.train.pixels is not None
+    assert splits.train.pixels.shape[1:] == (2, 8, 8)
+    assert set(splits.train.pixels.flatten().tolist()) == {100}
+
+
+def test_an_answer_over_time_is_drawn() -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("sew_resnetsmall_b2_m1_d1_frames", num_classes=3, in_chans=2, timesteps=6).eval()
+    frames = (torch.rand(6, 2, 16, 16) > 0.8).float()
+    answers = answers_over_time(model, frames)
+    assert answers.shape == (6, 3)
+    torch.testing.assert_close(answers.sum(1), torch.ones(6))
+    torch.testing.assert_close(answers[-1], model(frames[None]).softmax(1)[0].detach())
+    picture = draw_answers(frames, answers, ("one", "two", "three"), "noise")
+    assert isinstance(picture, Image.Image)
+    assert len(picture.getcolors(1 << 20) or ()) > 8
+
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:
+    blocks = re.findall(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    for kind, text in blocks:
+        zoo_command = f"{sys.executable} -m zoo"
+        command = (
+            [sys.executable, "-c", text]
+            if kind == "python"
+            else ["bash", "-ec", re.sub(r"^zoo", zoo_command, text, flags=re.M)]
+        )
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "answer.png").is_file()
