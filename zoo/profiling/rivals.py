@@ -57,6 +57,8 @@ def twin_name(network: ImageClassifier, registry: Registry | None = None) -> str
 def twin_of(network: ImageClassifier, registry: Registry | None = None) -> ImageClassifier | None:
     """Build the network without spikes that gives the same logits by the same tensors, its activations with T levels.
 
+    In float32 rounding moves a current over the border of a level now and then, which moves logits of that image.
+
     Example:
         >>> import zoo
         >>> from zoo.profiling import twin_of

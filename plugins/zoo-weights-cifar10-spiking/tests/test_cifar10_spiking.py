@@ -42,17 +42,28 @@ def test_onnxruntime_computes_what_torch_computes(name: str, count: int, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [(SMALL, 20), *(pytest.param(name, 1000, marks=pytest.mark.slow) for name in (SMALL, FULL))]
+    ("name", "count"),
+    [(SMALL, 20), pytest.param(SMALL, 1000, marks=pytest.mark.slow), pytest.param(FULL, 100, marks=pytest.mark.slow)],
 )
 def test_the_twin_gives_the_same_logits(name: str, count: int) -> None:
-    spikes = zoo.create_model(name).eval()
+    """In float64: in float32 rounding moves a current over the border of a level now and then."""
+    spikes = zoo.create_model(name).eval().double()
     twin = twin_of(spikes)
     assert twin is not None
     with torch.no_grad():
-        for images in smooth_images(count).split(50):
-            expected, logits = spikes(images), twin(images)
-            torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
-            assert torch.equal(logits.argmax(1), expected.argmax(1))
+        for images in smooth_images(count).double().split(50):
+            torch.testing.assert_close(twin(images), spikes(images), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [SMALL, FULL])
+def test_the_twin_answers_as_the_spikes_do_in_float32(name: str) -> None:
+    spikes, images = zoo.create_model(name).eval(), smooth_images(100)
+    twin = twin_of(spikes)
+    assert twin is not None
+    with torch.no_grad():
+        same = twin(images).argmax(1) == spikes(images).argmax(1)
+    assert same.float().mean() >= 0.99
 
 
 @pytest.mark.parametrize("name", [SMALL, FULL])
