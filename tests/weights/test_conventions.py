@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,34 @@ def test_feature_maps_as_in_timm() -> None:
     assert [32 // reduction for reduction in maps.feature_info.reduction()] == [level.shape[2] for level in levels]
     with pytest.raises(OptionError, match="features_only"):
         zoo.create_model(TINY, out_indices=(1,))
+
+
+def test_torch_hub_needs_no_install(tmp_path: Path) -> None:
+    """In a process that sees every installed package but those of the zoo."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    for folder in (Path(entry) for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))):
+        for entry in folder.iterdir():
+            if not entry.name.startswith(("has8_zoo", "zoo", "__editable__", "_has8")) and entry.suffix != ".pth":
+                (packages / entry.name).unlink(missing_ok=True)
+                (packages / entry.name).symlink_to(entry)
+    root = Path(__file__).parents[2]
+    code = f"""
+from importlib import metadata
+import torch
+assert not list(metadata.distributions(name="has8-zoo"))
+model = torch.hub.load({str(root)!r}, "create_model", {B8!r}, source="local", verbose=False)
+print(model.eval()(torch.zeros(1, 3, 32, 32)).argmax().item(), metadata.version("has8-zoo"))
+print(torch.hub.load({str(root)!r}, "list_models", "has8_resnet_b8_*", source="local", verbose=False)[0])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["PYTHONPATH"] = str(packages)
+    command = [sys.executable, "-S", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        expected = zoo.create_model(B8).eval()(torch.zeros(1, 3, 32, 32)).argmax().item()
+    assert done.stdout.split() == [str(expected), zoo.__version__, "has8_resnet_b8_m2_d4_ste_bpd"]
 
 
 def test_torch_hub_finds_create_model() -> None:
