@@ -27,7 +27,7 @@ from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
 from zoo.contracts.sizes import MAX_IMAGE_SIZE
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
 from zoo.installing import missing_weight
-from zoo.names import TAG, HubRepository, Source, Spec, check_characters, parse_source, plain_name
+from zoo.names import TAG, HubRepository, PackageFile, Source, Spec, check_characters, parse_source, plain_name
 from zoo.registry import CATALOG_FILE, OURS, default_registry, parse_name
 
 # Schema ---------------------------------------------------------------------------------------------------------------
@@ -309,6 +309,14 @@ class WeightRecord(StoredWeight):
         located = parse_source(self.source)
         return HubRepository(located.repo_id, self.revision) if isinstance(located, HubRepository) else located
 
+    @property
+    def repository(self) -> HubRepository | None:
+        """Repository of the Hub that holds the same bytes, at its commit; None if no one is known."""
+        if self.published is None:
+            return self.location if isinstance(self.location, HubRepository) else None
+        repo_id, _, revision = self.published.removeprefix("hf-hub:").partition("@")
+        return HubRepository(repo_id, revision)
+
     def stored(self) -> StoredWeight:
         """Return the record without its source."""
         return StoredWeight.model_validate(self.model_dump(exclude={"source", "revision", "published"}))
@@ -434,7 +442,7 @@ class Catalog:
             self.add(content, origin)
 
     def add(self, content: CatalogFile, origin: str) -> None:
-        """Add a file; a weight that is listed already stays as it is.
+        """Add a file; a weight that is listed already stays as it is, unless only here its bytes are installed.
 
         Raises:
             CatalogError: it lists other bytes under a listed name; then nothing is added.
@@ -452,6 +460,14 @@ class Catalog:
             if record.name not in listed:
                 self.weights.setdefault(variant, []).append(record)
                 self.origins[record.name] = origin
+            elif isinstance(record.location, PackageFile):
+                self._prefer_installed(record, self.weights[variant], origin)
+
+    def _prefer_installed(self, record: WeightRecord, listed: list[WeightRecord], origin: str) -> None:
+        place = [each.name for each in listed].index(record.name)
+        if isinstance(listed[place].location, HubRepository):
+            listed[place] = record
+            self.origins[record.name] = origin
 
     @property
     def names(self) -> list[str]:

@@ -1,0 +1,119 @@
+"""`python -m tools.publish_all`: every weight at a commit of its own, which the zoo's registry.yaml names."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import zoo
+from tests.hub.loopback import LoopbackHub
+from zoo.catalog import read_catalog, read_file
+
+ROOT = Path(__file__).parents[2]
+OWN = "ann_resnet_b8_m2_d4.cifar10"
+OF_PLUGIN = "ann_resnetsmall_b16_m2_d4.cifar10"
+COMMAND = [sys.executable, "-m", "tools.publish_all", "alice"]
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The catalogs of the repository, to be written to, and links to the bytes of their weights."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    shutil.copy(ROOT / "registry.yaml", folder)
+    for listed in ROOT.glob("plugins/zoo-weights-*/*/registry.yaml"):
+        package = folder / listed.parent.relative_to(ROOT)
+        package.mkdir(parents=True)
+        shutil.copy(listed, package)
+        for weights in listed.parent.glob("*.safetensors"):
+            (package / weights.name).symlink_to(weights)
+    return folder
+
+
+def publish(copy: Path, token: str, *arguments: str) -> list[dict[str, str]]:
+    command = [*COMMAND, *arguments, "--root", str(copy), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"HF_TOKEN": token})
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def texts(copy: Path) -> dict[Path, str]:
+    return {file: file.read_text(encoding="utf-8") for file in copy.rglob("registry.yaml")}
+
+
+def test_a_weight_of_a_plugin_loads_by_the_zoos_own_catalog(hub: LoopbackHub, token: str, copy: Path) -> None:
+    before = texts(copy)
+    assert [row["state"] for row in publish(copy, token, OWN, OF_PLUGIN, "--dry-run")] == ["checked"] * 2
+    assert (hub.repositories, texts(copy)) == ({}, before)
+    rows = publish(copy, token, OWN, OF_PLUGIN)
+    assert [row["state"] for row in rows] == ["published"] * 2
+    assert [row["load"] for row in rows] == [f"hf-hub:{name}@{hub.commits(name)[-1].oid}" for name in hub.repositories]
+    after = texts(copy)
+    assert [row["state"] for row in publish(copy, token, OWN, OF_PLUGIN)] == ["unchanged"] * 2
+    assert texts(copy) == after
+    for file, text in after.items():
+        lines = set(text.splitlines()) - {f"    published: {row['load']}" for row in rows}
+        assert lines >= set(before[file].splitlines())
+    catalog = read_catalog(copy / "registry.yaml")
+    model = zoo.create_model(OF_PLUGIN, catalog=catalog)
+    assert model.pretrained_cfg["source"] == rows[1]["load"]
+    card = hub.files(f"alice/{OWN}")["README.md"].decode()
+    assert f"hf-hub:alice/{OWN}" in card
+
+
+def test_an_installed_file_is_preferred_to_a_download(hub: LoopbackHub, token: str, copy: Path) -> None:
+    (row,) = publish(copy, token, OF_PLUGIN)
+    catalog = read_catalog(copy / "registry.yaml")
+    catalog.add(read_file(Path(row["catalog"])), "the plugin")
+    (record,) = (record for record in catalog.weights[OF_PLUGIN.partition(".")[0]] if record.name == OF_PLUGIN)
+    assert (record.source.partition(":")[0], catalog.origins[OF_PLUGIN]) == ("package", "the plugin")
+
+
+def test_another_organisation_and_a_weight_that_is_not_there(hub: LoopbackHub, copy: Path) -> None:
+    publish(copy, hub.add_token("alice"), OWN)
+    command = [sys.executable, "-m", "tools.publish_all", "bob", "--root", str(copy)]
+    environment = os.environ | {"HF_TOKEN": hub.add_token("bob")}
+    assert subprocess.run([*command, OWN], cwd=ROOT, env=environment, check=False).returncode == 0
+    assert f"published: hf-hub:bob/{OWN}@" in (copy / "registry.yaml").read_text(encoding="utf-8")
+    missing = subprocess.run([*command, "ann_none.x"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert missing.returncode != 0
+    assert "ann_none.x" in missing.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_all_weights_killed_in_the_middle_and_gone_on_with(hub: LoopbackHub, token: str, copy: Path) -> None:
+    before = texts(copy)
+    command = [*COMMAND, "--root", str(copy)]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"HF_TOKEN": token}, stdout=subprocess.DEVNULL)
+    while len(hub.repositories) < 8 and process.poll() is None:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    sent = list(hub.repositories)
+    assert len(sent) == 8
+    hub.requests.clear()
+    names = [record["variant"] + "." + record["tag"] for text in before.values() for record in _weights(text)]
+    rows = publish(copy, token)
+    assert sorted(row["name"] for row in rows) == sorted(names)
+    assert len(hub.repositories) == len(names)
+    made = {repository: [commit.title for commit in hub.commits(repository)] for repository in hub.repositories}
+    assert made == {f"alice/{name}": ["initial commit", name] for name in names}  # nothing was sent twice
+    catalog = read_catalog(copy / "registry.yaml")
+    for name in names:
+        hub.downloads.clear()
+        assert zoo.create_model(name, catalog=catalog).num_classes == 10
+        assert hub.downloads in ([], [f"alice/{name}/model.safetensors"])
+
+
+def _weights(text: str) -> list[dict[str, str]]:
+    listed: list[dict[str, str]] = yaml.safe_load(text)["weights"]
+    return listed
