@@ -31,11 +31,13 @@ from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, p
 from tools.put_block import put_block
 from zoo.catalog import WeightRecord, default_catalog, read_file
 from zoo.contracts.classifier import ImageClassifier
+from zoo.controls import find_control
 from zoo.data import ImageSplit, load_data
 from zoo.data.images import Transform
 from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
 from zoo.files import replace_bytes
+from zoo.registry import parse_name
 from zoo.weights import stated_preprocessing
 
 BATCH, BINS = 250, 15
@@ -183,8 +185,14 @@ def with_controls(names: Sequence[str]) -> list[str]:
     """Each followed by its control, every name once."""
     catalog = default_catalog()
     records = {record.name: record for listed in catalog.weights.values() for record in listed}
-    chosen = [one for name in names for one in (name, records[name].control if name in records else "") if one]
-    return list(dict.fromkeys(chosen))
+    chosen: dict[str, None] = {}
+    for name in names:
+        chosen[name] = None
+        record = records.get(name)
+        control = find_control(record, record.spec_of(parse_name(record.variant))) if record else None
+        if control is not None:
+            chosen[control.name] = None
+    return list(chosen)
 
 
 def show(rows: Sequence[Mapping[str, Any]], images: int) -> None:

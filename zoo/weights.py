@@ -27,7 +27,7 @@ from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import UnfinishedWarning, WeightError
 from zoo.hub import Hub
-from zoo.names import HubRepository, LocalFolder, Source, Spec
+from zoo.names import HubRepository, LocalFolder, Options, Source, Spec
 from zoo.registry import package_file
 
 CONFIG = "config.json"
@@ -65,11 +65,17 @@ def write_config(weight: StoredWeight, cfg: Mapping[str, Any], num_features: int
         "num_classes": weight.num_classes,
         "num_features": num_features,
         "label_names": list(weight.labels),
-        "model_args": {"in_chans": weight.in_chans},
+        "model_args": {"in_chans": weight.in_chans, **_option_arguments(weight.spec.get("options", {}))},
         "pretrained_cfg": timm,
         "zoo": ZooSection(format=2, weight=weight).model_dump(mode="json"),
     }
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _option_arguments(options: Options) -> dict[str, Any]:
+    """Return the options of a spec as keyword arguments of `create_model`."""
+    components = {f"{kind}_options": dict(each) for kind, each in options.items() if kind != "family"}
+    return components | dict(options.get("family", {}))
 
 
 def read_config(data: bytes, origin: str) -> StoredWeight:

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from tests.hub.hub_weights import TINY, tiny, tiny_folder
-from zoo.catalog import StoredWeight, default_catalog
+from zoo.catalog import Catalog, CatalogFile, StoredWeight, WeightRecord, default_catalog
 from zoo.cli import app
-from zoo.publishing.publish import control_of, metadata, write_card
+from zoo.controls import find_control
+from zoo.publishing.card import metadata, write_card
+from zoo.publishing.publish import add_card
 from zoo.registry import parse_name
+from zoo.saving import ModelFolder
 
 SPEC = parse_name(TINY)
 ACTIVITY: dict[str, Any] = {
@@ -73,6 +77,28 @@ def test_a_claim_follows_the_record(changed: dict[str, Any], words: str) -> None
     assert words not in card(weight(seed=7))
 
 
+def test_the_start_of_a_training_is_the_base_model_if_it_is_published() -> None:
+    start = WeightRecord.model_validate(
+        tiny()[0].model_dump() | {"source": "hf-hub:alice/start", "revision": "a" * 40, "tag": "start"}
+    )
+    catalog = Catalog([(CatalogFile(version=1, weights=(start,)), "a test")])
+    made = ModelFolder(weight(started_from=start.name), {})
+    text = add_card(made, "local-dir:.", catalog).files["README.md"].decode()
+    assert ModelCard(text).data.to_dict()["base_model"] == "alice/start"
+    assert f"It started from [{start.name}](https://huggingface.co/alice/start)." in text.replace("\\", "")
+    unpublished = add_card(made, "local-dir:.", Catalog()).files["README.md"].decode()
+    assert "base_model" not in ModelCard(unpublished).data.to_dict()
+    assert f"It started from {start.name}." in unpublished.replace("\\", "")
+
+
+def test_the_accuracy_is_an_evaluation_result_of_its_data_set() -> None:
+    files = add_card(ModelFolder(weight(), {}), "local-dir:.").files
+    (entry,) = parse_eval_result_entries(yaml.safe_load(files[".eval_results/noise.yaml"]))
+    assert (entry.dataset_id, entry.value) == ("alice/noise", 33.25)
+    for changed in ({"dataset_id": ""}, {"metrics": {"loss": 0.5}}):
+        assert list(add_card(ModelFolder(weight(**changed), {}), "local-dir:.").files) == ["README.md"]
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -86,7 +112,7 @@ def test_a_claim_follows_the_record(changed: dict[str, Any], words: str) -> None
 def test_no_control_that_was_measured_on_something_else(other: dict[str, Any]) -> None:
     hybrid = default_catalog().weights["has8_resnet_b8_m2_d4_ste_bpd"][0].stored()
     spec = hybrid.spec_of(parse_name(hybrid.variant))
-    assert control_of(StoredWeight.model_validate(hybrid.model_dump() | other), spec) is None
+    assert find_control(StoredWeight.model_validate(hybrid.model_dump() | other), spec) is None
 
 
 def test_no_path_of_this_machine_is_on_a_card(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ def test_altered_bytes_and_another_architecture_are_refused(tmp_path: Path, chan
     else:
         files["config.json"] = json.dumps(json.loads(files["config.json"]) | {"architecture": OTHER}).encode()
     for name, data in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     with pytest.raises(WeightError, match="not the published file" if change == "bytes" else OTHER):
         timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
@@ -99,3 +100,15 @@ def test_a_model_that_timm_saves_comes_back(create: Any, tmp_path: Path) -> None
     again = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
     assert torch.equal(logits(again, X[:, :1]), logits(model, X[:, :1]))
     assert again.pretrained_cfg["label_names"] == list(LABELS)
+
+
+def test_options_of_components_reach_timm(tmp_path: Path) -> None:
+    leaky = f"{TINY}_lif"
+    zoo.timm.register_models(leaky)
+    model = zoo.create_model(leaky, num_classes=3, neuron_options={"tau": 4.0}, gain=0.5)
+    model.save_pretrained(tmp_path / "saved", image_size=8)
+    place = f"local-dir:{tmp_path / 'saved'}"
+    for pretrained in (True, False):
+        theirs: Any = timm.create_model(place, pretrained=pretrained)
+        assert theirs.spec.options == {"family": {"gain": 0.5}, "neuron": {"tau": 4.0}}
+    assert torch.equal(logits(timm.create_model(place, pretrained=True)), logits(model))

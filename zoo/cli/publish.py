@@ -46,7 +46,7 @@ def publish_command(
 
     Everything is checked on this machine first: the weights load strictly, the
     figures are those of the model, a licence is named. One commit holds
-    model.safetensors, config.json and README.md (the card), nothing else. The
+    model.safetensors, config.json, README.md (the card) and .eval_results. The
     commit and sha256 are printed. The same command again changes nothing.
     Log in once with `hf auth login`.
     """

@@ -24,8 +24,17 @@ SIZE_PARTS = (
 )
 PAPER = "the HAS-8 paper"
 CITATION = """\
-Nhan T. Luu and others, *Hybrid ANN-SNN With Layer-Wise Surrogate Spike Encoding-Decoding Structure*; the authors' own
-code: [luutn2002/has-8](https://github.com/luutn2002/has-8)."""
+Nhan T. Luu and others, *Hybrid ANN-SNN With Layer-Wise Surrogate Spike Encoding-Decoding Structure*,
+[arXiv:2509.24411](https://arxiv.org/abs/2509.24411); the authors' own code: [luutn2002/has-8](https://github.com/luutn2002/has-8).
+
+```bibtex
+@article{luu2025hybrid,
+  title = {Hybrid ANN-SNN With Layer-Wise Surrogate Spike Encoding-Decoding Structure},
+  author = {Luu, Nhan T. and Luu, Duong T. and Pham, Ngoc Nam and Truong, Cong Thang},
+  journal = {arXiv preprint arXiv:2509.24411},
+  year = {2025}
+}
+```"""
 CODING_PARTS = (ComponentPart("encoder"), ComponentPart("decoder"), ComponentPart("neuron", default="if"))
 
 

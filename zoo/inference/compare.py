@@ -16,7 +16,7 @@ from zoo.data.load import sample_images
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.profiling import Profile, profile
-from zoo.profiling.rivals import find_control, share_data
+from zoo.profiling.rivals import open_control, share_data
 from zoo.progress import progress
 
 
@@ -89,8 +89,8 @@ def compare_models(
         data: images to count spikes and energy on.
         data_options: for reading the data; of each weight's own image size by default.
         limit: images that spikes and energy are counted on, spread over the classes.
-        controls: show the twin of each too, and its control: the weight that its record names, else one that was
-            trained on the same data, else an untrained network. One that is among `names` is shown at its own place.
+        controls: show the twin of each too, and its control: the weight that its record names or the one of its tag,
+            trained and prepared alike, else an untrained network. One that is among `names` is shown at its own place.
         device: to compute on, such as `cuda`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
@@ -151,7 +151,7 @@ def _with_controls(
     chosen: dict[str, tuple[OpenedModel, OpenedModel | None]] = {}
     for opened in asked.values():
         chosen[opened.loads] = opened, None
-        control = find_control(opened) if controls else None
+        control = open_control(opened) if controls else None
         if control is None:
             continue
         same = [model for model in asked.values() if model.spec.untagged() == control.spec.untagged()]

@@ -41,7 +41,7 @@ from zoo.profiling.macs import (
     list_layers,
 )
 from zoo.profiling.recorder import OperationCounts, Recorder
-from zoo.profiling.rivals import find_control, open_network, twin_of
+from zoo.profiling.rivals import open_control, open_network, twin_of
 from zoo.profiling.steps import count_steps
 from zoo.registry import Registry
 from zoo.weights import stated_preprocessing
@@ -331,7 +331,7 @@ def _network(
 
 def _control(network: ImageClassifier, opened: OpenedModel, trained: bool) -> tuple[ImageClassifier, str | None] | None:
     """Build the same network without spikes, and a word on its weights, which skipped zeros depend on."""
-    control = find_control(opened)
+    control = open_control(opened)
     if control is None:
         return None
     weights = next(network.parameters())

@@ -6,6 +6,7 @@ import warnings
 
 from zoo.catalog import Catalog, StoredWeight, default_catalog
 from zoo.contracts.classifier import ImageClassifier
+from zoo.controls import control_name, find_control
 from zoo.errors import ZooWarning
 from zoo.factory import OpenedModel, open_model
 from zoo.installing import missing_weight
@@ -19,25 +20,24 @@ def share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:
     return (one.dataset, one.labels, one.in_chans) == (other.dataset, other.labels, other.in_chans)
 
 
-def find_control(opened: OpenedModel) -> OpenedModel | None:
-    """Find the control: the weight that the record names, else one of the same data, else untrained; None without.
+def open_control(opened: OpenedModel) -> OpenedModel | None:
+    """Open the control: that of its weight, else the untrained network; None if it has none.
 
     A weight that the record names and that is not installed is named in a warning.
     """
-    family = opened.registry.load("family", opened.spec.family)()
-    variant = family.control(dict(opened.spec.fields))
+    variant = control_name(opened.spec, opened.registry)
     if variant is None:
         return None
-    untrained, weight = open_model(variant, **opened.places), opened.weight
-    if weight is None:
-        return untrained
-    alike = [record.name for record in opened.catalog.weights_of(untrained.spec) if share_data(record, weight)]
-    if alike:
-        return open_model(weight.control if weight.control in alike else alike[0], **opened.places)
-    control, _, tag = weight.control.partition(".")
-    if told := missing_weight(control, tag):
-        warnings.warn(f"the control is untrained here: {told}", ZooWarning, stacklevel=4)
-    return untrained
+    if opened.weight is None:
+        return open_model(variant, **opened.places)
+    record = find_control(opened.weight, opened.spec, opened.catalog, opened.registry)
+    if record is not None:
+        return open_model(record.name, **opened.places)
+    named, _, tag = opened.weight.control.partition(".")
+    missing = missing_weight(named, tag)
+    if missing is not None:
+        warnings.warn(f"the control is untrained here: {missing}", ZooWarning, stacklevel=4)
+    return open_model(variant, **opened.places)
 
 
 def open_network(network: ImageClassifier, registry: Registry | None, catalog: Catalog | None) -> OpenedModel:

@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import html
-import re
-from collections.abc import Mapping
-from functools import cache
 from io import BytesIO
-from operator import attrgetter
 
-import jinja2
-from huggingface_hub import CommitOperationAdd, EvalResult, ModelCardData, ModelInfo
-from markupsafe import Markup
+from huggingface_hub import CommitOperationAdd, ModelInfo
 
 from zoo import weights
-from zoo.catalog import TOP_K, Catalog, StoredWeight, WeightRecord, default_catalog, in_words
-from zoo.errors import HubError, SaveError, printable
+from zoo.catalog import Catalog, StoredWeight, WeightRecord, default_catalog
+from zoo.controls import find_control
+from zoo.errors import HubError, SaveError
 from zoo.factory import build_model, describe_model
-from zoo.hub import LIBRARY, Hub, files_of, translated
-from zoo.installing import known_plugins
-from zoo.names import HubRepository, Source, Spec, check_repository
-from zoo.registry import NOTEBOOK, default_registry, parse_name, providers_of
+from zoo.hub import Hub, files_of, translated
+from zoo.names import HubRepository, Source, check_repository
+from zoo.publishing.card import write_card, write_results
+from zoo.registry import NOTEBOOK, parse_name, providers_of
 from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
 
 CARD = "README.md"
-TASK = "image-classification"
 _NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})
-_HUB_LICENSES = frozenset(
-    """
-    afl-3.0 agpl-3.0 apache-2.0 bsd bsd-2-clause bsd-3-clause cc cc-by-3.0 cc-by-4.0 cc-by-nc-4.0 cc-by-nc-sa-4.0
-    cc-by-sa-3.0 cc-by-sa-4.0 cc0-1.0 gpl gpl-2.0 gpl-3.0 isc lgpl lgpl-2.1 lgpl-3.0 mit mpl-2.0 openrail unlicense zlib
-    """.split()  # noqa: SIM905
-)
-"""Licence identifiers that the Hub knows; any other is published as `other`, under its own name."""
-
 
 # The folder
 
 
-def assemble(weight: StoredWeight, source: Source, reference: str, hub: Hub | None = None) -> ModelFolder:
+def assemble(
+    weight: StoredWeight, source: Source, reference: str, hub: Hub | None = None, catalog: Catalog | None = None
+) -> ModelFolder:
     """Make the folder of a weight, after checking every claim of its record that can be checked here.
 
     Args:
@@ -46,6 +33,7 @@ def assemble(weight: StoredWeight, source: Source, reference: str, hub: Hub | No
         source: of its bytes.
         reference: what the card's snippet loads: `hf-hub:org/name` or `local-dir:.`.
         hub: for a source there.
+        catalog: that may list its control; the installed ones by default.
 
     Raises:
         SaveError: no licence, or figures that are not the model's.
@@ -62,10 +50,10 @@ def assemble(weight: StoredWeight, source: Source, reference: str, hub: Hub | No
     if (counted := measure(model, weight.figures.image_size)) != weight.figures:
         raise SaveError(f"{weight.name} has {counted}, the record says {weight.figures}; correct the record")
     files = {weights.MODEL: data, weights.CONFIG: make_config(model, weight)}
-    return add_card(ModelFolder(weight, files), reference)
+    return add_card(ModelFolder(weight, files), reference, catalog)
 
 
-def add_card(folder: ModelFolder, reference: str) -> ModelFolder:
+def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None) -> ModelFolder:
     """Add the model card to a folder.
 
     Raises:
@@ -79,134 +67,18 @@ def add_card(folder: ModelFolder, reference: str) -> ModelFolder:
         if component.distribution == NOTEBOOK:
             said = f"{component.kind} {component.name!r} is registered in this process alone"
             raise SaveError(f"{weight.name}: {said}; put it into a distribution (zoo plugins new), then publish")
-    card = write_card(weight, spec, reference, control_of(weight, spec))
-    return ModelFolder(weight, {**folder.files, CARD: card})
+    start = _find_start(weight, catalog or default_catalog())
+    card = write_card(weight, spec, reference, find_control(weight, spec, catalog), start)
+    return ModelFolder(weight, {**folder.files, CARD: card, **write_results(weight)})
 
 
-def control_of(weight: StoredWeight, spec: Spec, catalog: Catalog | None = None) -> WeightRecord | None:
-    """Return the published weight of the same network without spikes: the one that the record names, or of its tag.
-
-    None unless the catalog lists it and its figures can stand beside these: of the same classes and channels, on the
-    same images prepared alike.
-    """
-    name = default_registry().load("family", spec.family)().control(dict(spec.fields))
-    records = (catalog or default_catalog()).weights.get(name, []) if name else []
-    wanted = weight.control or f"{name}.{spec.tag}"
-    alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "preprocessing", "figures.image_size")
-    return next((record for record in records if record.name == wanted and alike(record) == alike(weight)), None)
-
-
-# The card
-
-_CODE = re.compile(r"(`[^`<>&|$\\]+`)")
-_MARKUP = re.compile(r"[\\`*\[\]|~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
-_BEGINNING = re.compile(r"^(?:\d+(?=[.)](?:\s|$))|(?=[#+\-=:]))")
-"""Before what makes a heading, a list, a rule or an underline of a line that begins with it."""
-
-
-def plain(text: object) -> Markup:
-    """Escape a text for Markdown: no markup, link, image or HTML of it works, but `code` does.
-
-    It stays on its line and in its cell of a table; what a reader could not see is written out.
-    """
-    pieces = _CODE.split(printable(_one_line(str(text))))
-    pieces[::2] = [html.escape(_MARKUP.sub(r"\\\g<0>", piece), quote=False) for piece in pieces[::2]]
-    return Markup(_BEGINNING.sub(r"\g<0>\\", "".join(pieces)))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("zoo.publishing", "."),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # of HTML alone; `finalize` escapes for Markdown
-        finalize=lambda value: value if isinstance(value, Markup | int | float | jinja2.Undefined) else plain(value),
-    )
-    environment.filters |= {
-        "count": lambda number: f"{number:,}",
-        "digits": lambda number, count: f"{number:.{count}f}",
-        "in_words": in_words,
-        "trusted": Markup,
-    }
-    return environment.get_template("card.md.jinja")
-
-
-def write_card(weight: StoredWeight, spec: Spec, reference: str, control: StoredWeight | None = None) -> bytes:
-    """Write the whole README.md.
-
-    Args:
-        weight: what is published.
-        spec: its parsed name.
-        reference: `hf-hub:org/name`, `local-dir:.` or a listed name, which `create_model` takes.
-        control: the same network without spikes, trained alike, to stand beside it.
-    """
-    note = weight.dataset_note.strip()
-    body = _template().render(
-        weight=weight,
-        note=f"{note[:1].upper()}{note[1:].rstrip('.')}." if note else "",
-        size=weight.preprocessing.size,
-        resized=round(weight.preprocessing.size / weight.preprocessing.crop_pct),
-        control=control,
-        reference=reference,
-        install=" ".join(_install_words(weight.providers)),
-        made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
-        about=default_registry().load("family", spec.family)().about(dict(spec.fields), weight.figures.timesteps),
-        titles={name: metric_title(name) for name in weight.metrics},
-    )
-    return f"---\n{metadata(weight, spec).to_yaml()}\n---\n\n{body}".encode()
-
-
-def _install_words(providers: Mapping[str, str]) -> list[str]:
-    """Arguments of `pip install` in a clone of the zoo, which is not on PyPI."""
-    known = known_plugins()
-    ours = [f"./plugins/{name}" for name in providers if name in known]
-    return [".", *ours, *(name for name in providers if name != LIBRARY and name not in known)]
-
-
-def metric_title(name: str) -> str:
-    """Return the title of a metric in tables: `Top-1 accuracy` of `top1`."""
-    match = TOP_K.fullmatch(name)
-    return f"Top-{match[1]} accuracy" if match else _one_line(name)
-
-
-def metadata(weight: StoredWeight, spec: Spec) -> ModelCardData:
-    """Make the YAML at the top of the card: licence of the weights, library, tags, data, results as `model-index`."""
-    license = weight.license.lower()
-    known = license in _HUB_LICENSES
-    kinds = {name: "accuracy" if TOP_K.fullmatch(name) else _one_line(name) for name in weight.metrics}
-    spiking = ["spiking-neural-network"] if weight.figures.timesteps > 1 else []
-    components = [f"{kind}:{spec[kind]}" for kind in ("backbone", "encoder", "decoder", "neuron") if spec.get(kind)]
-    slug = re.sub(r"[^a-z0-9]+", "-", weight.dataset.lower()).strip("-") or "unnamed"
-    results = [
-        EvalResult(
-            task_type=TASK,
-            task_name="Image classification",
-            dataset_type=weight.dataset_id or slug,
-            dataset_name=_one_line(weight.dataset),
-            metric_type=kinds[name],
-            metric_name=metric_title(name),
-            metric_value=value,
-        )
-        for name, value in weight.metrics.items()
-    ]
-    return ModelCardData(
-        license=license if known else "other",
-        license_name=None if known else _one_line(weight.license),
-        library_name=LIBRARY,
-        pipeline_tag=TASK,
-        tags=[TASK, *spiking, LIBRARY, spec.family, *components],
-        datasets=[weight.dataset_id] if weight.dataset_id else None,
-        metrics=sorted(set(kinds.values())) or None,
-        model_name=weight.name if weight.metrics else None,
-        eval_results=results or None,
-    )
+def _find_start(weight: StoredWeight, catalog: Catalog) -> str | None:
+    """Return the repository of the weight that training started from, if the catalog knows one."""
+    variant, _, tag = weight.started_from.partition(".")
+    for record in catalog.weights.get(variant, []):
+        if record.tag == tag and record.repository is not None:
+            return record.repository.repo_id
+    return None
 
 
 # The commit

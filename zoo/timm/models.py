@@ -82,9 +82,9 @@ def _register(variants: Sequence[str]) -> None:
 
 def _weight_cfg(record: WeightRecord) -> PretrainedCfg:
     """Describe a listed weight to timm; a Hub repository is named at its commit."""
-    hub = record.published or (str(record.location) if isinstance(record.location, HubRepository) else None)
     file = None if isinstance(record.location, HubRepository) else str(record.location)
-    places = {"file": file, "hf_hub_id": hub and hub.removeprefix("hf-hub:")}
+    hub = str(record.repository).removeprefix("hf-hub:") if record.repository else None
+    places = {"file": file, "hf_hub_id": hub}
     return PretrainedCfg(**describe_weight(record, record.num_classes, record.in_chans), **places)
 
 
@@ -115,6 +115,9 @@ def build(
     features_only: bool = False,
     out_indices: int | Sequence[int] | None = None,
     feature_cls: str = "getter",
+    encoder_options: Mapping[str, Any] | None = None,
+    decoder_options: Mapping[str, Any] | None = None,
+    neuron_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build a network of the zoo as timm does, or its feature maps alone.
@@ -133,6 +136,7 @@ def build(
         features_only: return a module that gives the feature maps (N, C_i, H_i, W_i) of some levels.
         out_indices: these levels, as for `forward_intermediates`; None for all.
         feature_cls: 'getter' alone; timm's other ways would return (T, N, …) of spiking layers.
+        encoder_options, decoder_options, neuron_options: as for `zoo.create_model`.
         **options: `device`, `dtype`, and those of the family, such as `timesteps` of `sew`.
 
     Raises:
@@ -148,7 +152,9 @@ def build(
     classes = cfg.num_classes if num_classes is None else num_classes
     channels = cfg.input_size[0] if in_chans is None else in_chans
     own = _own_weights(variant, cfg, Hub(cache_dir=cache_dir)) if pretrained else None
-    opened = open_model(own or variant, cache_dir=cache_dir)
+    chosen = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
+    components = {kind: each or {} for kind, each in chosen.items()}
+    opened = open_model(own or variant, options=components, cache_dir=cache_dir)
     if opened.spec.plain_text != plain_name(variant):
         raise WeightError(f"{CONFIG} names the architecture {variant}, but the weights are those of {opened.spec}")
     model = opened.build(own is not None, classes, channels, **options)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 import zoo
 from zoo.cli.output import in_units
-from zoo.publishing.publish import metric_title, write_card
+from zoo.publishing.card import metric_title, write_card
 from zoo_site.demo import RUNTIME, Demo
 from zoo_site.results import DATASET, PARTS, LayerRates, PaperResult, Result
 

@@ -16,13 +16,13 @@ import zoo
 from zoo.catalog import Catalog, WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
+from zoo.controls import find_control
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
 from zoo.factory import open_model
 from zoo.inference.show import record as record_rates
 from zoo.listing import variant_figures
 from zoo.names import PackageFile, Spec, plain_name
-from zoo.publishing.publish import control_of
 
 # Weights --------------------------------------------------------------------------------------------------------------
 
@@ -92,19 +92,12 @@ def results_of(catalog: Catalog) -> tuple[list[Result], dict[str, str]]:
         try:
             spec = record.spec_of(zoo.parse_name(record.variant))
             catalog.weight(spec)
-            control = _control(record, spec, catalog)
+            control = find_control(record, spec, catalog)
         except (ModelNameError, ComponentError) as error:
             left_out[record.name] = str(error)
             continue
         results.append(Result(record, spec, catalog.origins[record.name], control))
     return results, left_out
-
-
-def _control(record: WeightRecord, spec: Spec, catalog: Catalog) -> WeightRecord | None:
-    """Return the weight that the record names as its control, else the one that can stand beside it."""
-    variant, _, tag = record.control.partition(".")
-    named = [other for other in catalog.weights.get(plain_name(variant), []) if other.tag == tag]
-    return named[0] if named else control_of(record, spec, catalog)
 
 
 # The paper's figures --------------------------------------------------------------------------------------------------

@@ -1,0 +1,36 @@
+"""The control of a network: the same blocks without spikes; and of its weight, the one to compare it with."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+
+from zoo.catalog import Catalog, StoredWeight, WeightRecord, default_catalog
+from zoo.names import Spec
+from zoo.registry import Registry, default_registry
+
+_prepared_alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "preprocessing", "figures.image_size")
+
+
+def control_name(spec: Spec, registry: Registry | None = None) -> str | None:
+    """Name the same network without spikes; None if it has none of its own."""
+    family = (registry or default_registry()).load("family", spec.family)()
+    name: str | None = family.control(dict(spec.fields))
+    return name
+
+
+def find_control(
+    weight: StoredWeight, spec: Spec, catalog: Catalog | None = None, registry: Registry | None = None
+) -> WeightRecord | None:
+    """Return the control of a weight: the one that its record names, or the one of its tag.
+
+    None unless the catalog lists it and its figures can stand beside these: of the same classes and channels, on the
+    same images prepared alike.
+    """
+    name = control_name(spec, registry)
+    if name is None:
+        return None
+    wanted = weight.control or f"{name}.{weight.tag}"
+    for record in (catalog or default_catalog()).weights.get(name, []):
+        if record.name == wanted and _prepared_alike(record) == _prepared_alike(weight):
+            return record
+    return None
