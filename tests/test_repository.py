@@ -197,7 +197,7 @@ def test_a_workflow_may_read_and_no_more_and_ends(path: Path) -> None:
     workflow: Any = yaml.safe_load(read(path))
     assert workflow["permissions"] == {"contents": "read"}
     more = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
-    assert more == ({"publish": {"id-token": "write"}} if path.stem == "release" else {})
+    assert more == ({"publish": {"id-token": "write"}} if path.stem.startswith("release") else {})
     for job in workflow["jobs"].values():
         uses = [step["uses"] for step in job.get("steps", ()) if "uses" in step]
         uses += [job["uses"]] if "uses" in job else []
@@ -205,13 +205,16 @@ def test_a_workflow_may_read_and_no_more_and_ends(path: Path) -> None:
         assert "uses" in job or job["timeout-minutes"] <= 240
 
 
-def test_the_job_that_may_publish_runs_no_code_of_the_repository() -> None:
-    publish = yaml.safe_load(read(ROOT / ".github" / "workflows" / "release.yml"))["jobs"]["publish"]
+@pytest.mark.parametrize("name", ["release.yml", "release-plugin.yml"])
+def test_the_job_that_may_publish_runs_no_code_of_the_repository(name: str) -> None:
+    publish = yaml.safe_load(read(ROOT / ".github" / "workflows" / name))["jobs"]["publish"]
     assert [key for step in publish["steps"] for key in step if key not in ("uses", "with")] == []
     assert not any("checkout" in step["uses"] for step in publish["steps"])
 
 
 def test_the_citation_names_the_paper() -> None:
-    paper = yaml.safe_load(read(ROOT / "CITATION.cff"))["preferred-citation"]
+    citation = yaml.safe_load(read(ROOT / "CITATION.cff"))
+    paper = citation["preferred-citation"]
+    assert citation["version"] == zoo.__version__
     assert "2509.24411" in paper["url"]
     assert all(f"*{paper['title']}*" in read(ROOT / path) for path in ("README.md", "zoo/families/has8.py"))

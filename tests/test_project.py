@@ -1,0 +1,76 @@
+"""What surrounds the code: the notebook, the container, and where the package says that it is from."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOK = ROOT / "docs" / "notebooks" / "first_half_hour.ipynb"
+FORMS = [path for path in sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")) if path.stem != "config"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def cells(kind: str) -> list[str]:
+    content = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == kind]
+
+
+def test_the_notebook_is_python_that_compiles_and_keeps_no_output() -> None:
+    content = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
+    assert content["nbformat"] == 4
+    assert not any(cell.get("outputs") for cell in content["cells"])
+    for source in cells("code"):
+        compile(source, str(NOTEBOOK), "exec")
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> None:
+    environment = os.environ | {"MPLBACKEND": "agg", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(cells("code"))],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cat" in done.stdout
+
+
+def test_the_container_runs_the_commands_of_the_readme() -> None:
+    readme, dockerfile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Dockerfile"))
+    for command in (
+        ".venv/bin/pip install .",
+        ".venv/bin/pip install --quiet -e '.[test]' -e 'plugins/zoo-site[test]'",
+    ):
+        assert command in readme
+        assert command in dockerfile
+    assert "FROM python:3.11-slim" in dockerfile
+
+
+def test_the_address_of_the_repository_is_stated_once() -> None:
+    addresses = PROJECT["urls"]
+    assert {"Homepage", "Source", "Issues", "Documentation"} <= addresses.keys()
+    source = addresses["Source"]
+    assert all(addresses[label].startswith(source) for label in ("Homepage", "Issues", "Documentation"))
+    versions = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
+    tested = versions["jobs"]["default"]["strategy"]["matrix"]["python"]
+    assert {f"Programming Language :: Python :: {version}" for version in tested} <= set(PROJECT["classifiers"])
+
+
+@pytest.mark.parametrize("template", FORMS, ids=lambda path: path.stem)
+def test_an_issue_form_has_what_the_host_requires(template: Path) -> None:
+    form = yaml.safe_load(template.read_text(encoding="utf-8"))
+    assert {"name", "description", "body"} <= form.keys()
+    assert all(element["type"] in ("input", "textarea") for element in form["body"])
+    identifiers = [element["id"] for element in form["body"]]
+    assert len(set(identifiers)) == len(identifiers)
