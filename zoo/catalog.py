@@ -99,8 +99,8 @@ class Figures(Record):
     params: int = Field(ge=0)
     image_size: int = Field(ge=1)
     timesteps: int = Field(ge=1)
-    macs: int = Field(ge=0, description="multiply-accumulates of all timesteps")
-    macs_per_timestep: int = Field(ge=0, description="analog + spiking / T, the paper's convention")
+    macs: int | None = Field(ge=0, description="multiply-accumulates of all timesteps; null if they were not counted")
+    macs_per_timestep: int | None = Field(ge=0, description="analog + spiking / T, the paper's convention")
 
 
 @final

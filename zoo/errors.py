@@ -66,6 +66,10 @@ class MemoryLimitError(ZooError, MemoryError):
     """A call needs more memory than there is; the message says how to need less."""
 
 
+class CountingError(ZooError):
+    """Multiply-accumulates cannot be counted with this torch."""
+
+
 class TrainingError(ZooError):
     """A training run cannot go on."""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from os.path import isdir
 from pathlib import Path
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from zoo import weights
 from zoo.backbones.layers import guard_convolutions
 from zoo.catalog import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
+from zoo.contents import DEFAULT_CHANNELS, Contents, Published, Recorded, Tensors, Unrecorded
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
-from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest, PublishedWeights
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
 from zoo.contracts.neuron import Neuron
 from zoo.errors import (
     CompositionError,
@@ -48,8 +49,6 @@ from zoo.names import (
 )
 from zoo.registry import Registry, check_providers, default_registry, parse_name
 
-DEFAULT_CLASSES = 1000
-DEFAULT_CHANNELS = 3
 UNTRAINED, UNTRAINED_SEED = "untrained", 0
 
 
@@ -286,14 +285,12 @@ class OpenedModel:
     Attributes:
         spec: of the network.
         places: that it was looked for in.
-        known: the record of its weight, or the weights of the network's own publisher; None for neither.
-        source: of the bytes of a record.
+        contents: the weight behind the name, if there is one.
     """
 
     spec: Spec
     places: Places = field(default_factory=Places)
-    known: StoredWeight | PublishedWeights | None = None
-    source: Source | None = None
+    contents: Contents = field(default_factory=Unrecorded)
 
     @property
     def registry(self) -> Registry:
@@ -308,7 +305,12 @@ class OpenedModel:
     @property
     def weight(self) -> StoredWeight | None:
         """The record of its weight; None if there is none."""
-        return self.known if isinstance(self.known, StoredWeight) else None
+        return self.contents.record if isinstance(self.contents, Recorded) else None
+
+    @property
+    def source(self) -> Source | None:
+        """Place of the bytes of a recorded weight."""
+        return self.contents.source if isinstance(self.contents, Recorded) else None
 
     @property
     def is_listed(self) -> bool:
@@ -325,23 +327,23 @@ class OpenedModel:
         """Name of its weight, listed or its own publisher's; '' if it has none."""
         if self.weight is not None:
             return self.weight.name
-        return str(self.spec) if self.known else ""
+        return str(self.spec) if self.contents.tag else ""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """A name for every class of its weight; none without a weight."""
-        if isinstance(self.known, PublishedWeights):
-            return self.known.stated.labels or weights.default_labels(self.known.num_classes)
-        return self.known.labels if self.known else ()
+        if not self.contents.tag:
+            return ()
+        return self.contents.labels or weights.default_labels(self.contents.num_classes)
 
     def preprocessing(self, image_size: int | None = None) -> Preprocessing:
         """Return how images are prepared for its weight, at `image_size` if that is given."""
-        return weights.preprocessing_of(self.known).at(image_size)
+        return self.contents.preprocessing.at(image_size)
 
     @property
     def weights_in_words(self) -> str:
         """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
-        return f"weights {self.known.tag}" if self.known else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
+        return f"weights {self.contents.tag}" if self.contents.tag else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 
     def build(
         self,
@@ -356,31 +358,27 @@ class OpenedModel:
         **options: OptionValue,
     ) -> ImageClassifier:
         """Build as `create_model` does; `warn` gives a `NewHeadWarning` if the last layer is not the weight's."""
-        if checkpoint_path is not None and (pretrained or self.known):
+        if checkpoint_path is not None and (pretrained or self.contents.tag):
             raise OptionError(f"{self.loads} and checkpoint_path name two weights; leave one of them out")
-        trained = pretrained is not False and self.known is not None
-        loaded = self._read(trained, checkpoint_path)
-        spec = (self.spec if trained else self.spec.untagged()).with_options({"family": options})
-        classes = loaded.num_classes if num_classes is None else num_classes
-        channels = loaded.in_chans if in_chans is None else in_chans
-        is_whole = loaded.state is not None and classes in (0, loaded.num_classes)  # no layer stays random
-        place = torch.device(device or "cpu")
-        # A device as context costs a tenth of all the rest.
-        with (
-            torch.random.fork_rng([place] if place.type == "cuda" else []) if is_whole else nullcontext(),
-            nullcontext() if device is None else place,
-        ):
+        contents = self._choose_contents(pretrained, checkpoint_path)
+        tensors = self._read(contents)
+        spec = (self.spec if contents.tag else self.spec.untagged()).with_options({"family": options})
+        classes = contents.num_classes if num_classes is None else num_classes
+        channels = contents.in_chans if in_chans is None else in_chans
+        is_whole = tensors is not None and classes in (0, contents.num_classes)  # no layer stays random
+        with _building_on(device, keep_generator=is_whole):
             model = build_model(spec, classes, channels, self.registry)
         if dtype is not None:
             model = model.to(dtype=dtype)
-        model.pretrained_cfg = weights.describe(model, self.known if trained else None, **loaded.facts)
-        if loaded.state is None:
+        model.pretrained_cfg = contents.describe_in(model, tensors)
+        if tensors is None:
             return model
-        weights.load(model, loaded.state, loaded.place, loaded.num_classes, loaded.in_chans)
+        weights.load(model, tensors.state, tensors.place, contents.num_classes, contents.in_chans)
         if warn and not is_whole:
-            other = f"{loaded.place} has a last layer for {loaded.num_classes} classes; the one for {model.num_classes}"
-            told = f"{other} is new and random, and differs on every call: train it, or leave num_classes out"
-            warnings.warn(told, NewHeadWarning, stacklevel=3)  # the caller of create_model
+            has = f"{tensors.place} has a last layer for {contents.num_classes} classes"
+            told = f"{has}; the one for {model.num_classes} is new and random, and differs on every call"
+            advice = "train it, or leave num_classes out"
+            warnings.warn(f"{told}: {advice}", NewHeadWarning, stacklevel=3)  # the caller of create_model
         return model
 
     def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
@@ -389,37 +387,37 @@ class OpenedModel:
             torch.manual_seed(UNTRAINED_SEED)
             return self.build(pretrained, **keywords)
 
-    def _read(self, trained: bool, checkpoint_path: Path | str | None) -> _Loaded:
-        """Read the tensors to load, if any, with the classes and channels of their network."""
+    def _choose_contents(self, pretrained: bool | None, checkpoint_path: Path | str | None) -> Contents:
+        """Return the contents of the name, those of a file, or none."""
         if checkpoint_path is not None:
             state, place = weights.read_plain_file(checkpoint_path), str(checkpoint_path)
             described = describe_model(self.spec, registry=self.registry)
-            return _Loaded(*weights.count_classes(described, state, place), state, place)
-        if self.known is None:
-            return _Loaded()
-        counts, hub = (self.known.num_classes, self.known.in_chans), _hub_of(self.places)
-        if self.is_listed and not trained:
-            return _Loaded(*counts)
-        if isinstance(self.known, PublishedWeights):
-            state, facts = weights.read_published(self.known, hub)
-            return _Loaded(*counts, state, facts["source"], facts)
-        assert self.source is not None  # stands beside every record
-        state = weights.parse_weight(weights.read_weight(self.known, self.source, hub), self.known.name)
-        if not isinstance(self.source, PackageFile):  # from elsewhere: its spec may ask for more than its file fills
-            weights.check_fit(state, describe_model(self.spec, *counts, registry=self.registry), self.known.name)
-        return _Loaded(*counts, state, self.known.name, {"source": str(self.source)}) if trained else _Loaded(*counts)
+            return Unrecorded(*weights.count_classes(described, state, place), Tensors(state, place, {}))
+        if pretrained is not False:
+            return self.contents
+        if not self.is_listed:
+            self._read(self.contents)  # its config may ask for a larger network than its file fills
+        return Unrecorded(self.contents.num_classes, self.contents.in_chans)
+
+    def _read(self, contents: Contents) -> Tensors | None:
+        """Read the tensors; those from elsewhere must fit their network, before memory is allocated for it."""
+        tensors = contents.read(_hub_of(self.places))
+        if isinstance(contents, Recorded) and not isinstance(contents.source, PackageFile):
+            described = describe_model(self.spec, contents.num_classes, contents.in_chans, self.registry)
+            weights.check_fit(tensors.state if tensors else {}, described, contents.record.name)
+        return tensors
 
 
-@final
-@dataclass(frozen=True)
-class _Loaded:
-    """Tensors by key, or None, with classes and channels of their network, and further entries of `pretrained_cfg`."""
-
-    num_classes: int = DEFAULT_CLASSES
-    in_chans: int = DEFAULT_CHANNELS
-    state: Mapping[str, Tensor] | None = None
-    place: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
+@contextmanager
+def _building_on(device: torch.device | str | None, keep_generator: bool) -> Iterator[None]:
+    """Build on a device; `keep_generator` leaves torch's random numbers as they were."""
+    place = torch.device(device or "cpu")
+    with ExitStack() as stack:
+        if keep_generator:
+            stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
+        if device is not None:  # a device as context costs a tenth of all the rest
+            stack.enter_context(place)
+        yield
 
 
 def open_model(
@@ -445,14 +443,7 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     except ModelNameError as error:
         if isinstance(name, str) and isdir(name):
             return _open_reference(LocalFolder(Path(name)), places)
-        if isinstance(error, UnknownComponentError):
-            missing = _missing_providers(name, places.get("catalog") or default_catalog())
-            if missing:
-                raise MissingPluginError(f"{error}; {_how_to_install(name, missing)}") from error
-        if "/" in str(name):
-            advice = "write a repository as hf-hub:org/name, and a folder as local-dir:path"
-            raise type(error)(f"{error}; {advice}") from error
-        raise
+        raise _explain_name(name, error, places.get("catalog") or default_catalog()) from error
     opened = OpenedModel(spec, places)
     if not (required or spec.tag or (listed and opened.catalog.weights_of(spec))):
         return opened
@@ -460,10 +451,21 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
         family = opened.registry.load("family", spec.family)()
         published = family.published(dict(spec.fields), spec.tag)
         if published is not None:
-            return replace(opened, spec=spec.tagged(published.tag), known=published)
+            return replace(opened, spec=spec.tagged(published.tag), contents=Published(published))
     record = opened.catalog.weight(spec)
     check_providers(spec, record.providers, record.name, opened.registry)
-    return replace(opened, spec=record.spec_of(spec), known=record, source=record.location)
+    return replace(opened, spec=record.spec_of(spec), contents=Recorded(record, record.location))
+
+
+def _explain_name(name: str, error: ModelNameError, catalog: Catalog) -> ModelNameError:
+    """Add to the error of a name what to install, or how to write a repository or folder, if that is known."""
+    if isinstance(error, UnknownComponentError):
+        missing = _missing_providers(name, catalog)
+        if missing:
+            return MissingPluginError(f"{error}; {_how_to_install(name, missing)}")
+    if "/" in str(name):
+        return type(error)(f"{error}; write a repository as hf-hub:org/name, and a folder as local-dir:path")
+    return error
 
 
 def _missing_providers(name: str, catalog: Catalog) -> list[str]:
@@ -503,4 +505,4 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     if weight.spec != stored.untagged().to_json():
         told = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         raise WeightError(f"{source}: {told}")
-    return OpenedModel(stored, places, weight, source)
+    return OpenedModel(stored, places, Recorded(weight, source))

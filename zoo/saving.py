@@ -18,15 +18,26 @@ from torch import Tensor
 
 from zoo import weights
 from zoo.catalog import Conversion, Figures, StoredWeight, complaints
+from zoo.contents import Recorded
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, HubFile, Stated
 from zoo.contracts.sizes import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
-from zoo.errors import ModelNameError, OptionError, SaveError, WeightError, check_count, shorten, suggest
+from zoo.errors import (
+    CountingError,
+    ModelNameError,
+    OptionError,
+    SaveError,
+    WeightError,
+    ZooWarning,
+    check_count,
+    shorten,
+    suggest,
+)
 from zoo.factory import build_model, describe_model
 from zoo.files import replace_files, write_folder
 from zoo.hub import Hub
-from zoo.names import TAG, HubRepository, Options, check_repository, check_revision
-from zoo.profiling import count_cost
+from zoo.names import TAG, HubRepository, LocalFolder, Options, check_repository, check_revision
+from zoo.profiling.macs import blank_image, count_cost
 from zoo.registry import NOTEBOOK, Registry, default_registry, parse_name, providers_of
 
 NOT_STATED = "not stated"  # stands in a record for what its owner has not said
@@ -70,7 +81,8 @@ def check_new_folder(path: Path) -> None:
 
 def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
     """Serialise the config.json of a weight that is in this model."""
-    return weights.write_config(weight, weights.describe(model, weight), model.num_features)
+    cfg = Recorded(weight, LocalFolder(Path())).describe_in(model)
+    return weights.write_config(weight, cfg, model.num_features)
 
 
 def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
@@ -79,8 +91,15 @@ def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
 
 
 def measure(model: ImageClassifier, image_size: int) -> Figures:
-    """Count the figures of a record on this model."""
-    cost = count_cost(model, check_count("image_size", image_size, 1, MAX_IMAGE_SIZE))
+    """Count the figures of a record on this model; where fvcore cannot, MACs are left out with a warning."""
+    size = check_count("image_size", image_size, 1, MAX_IMAGE_SIZE)
+    try:
+        cost = count_cost(model, size)
+    except CountingError as error:
+        model.check_image(blank_image(model, size))
+        warnings.warn(f"{error}; the record has no MACs", ZooWarning, stacklevel=2)
+        params = sum(parameter.numel() for parameter in model.parameters())
+        return Figures(params=params, image_size=size, timesteps=model.timesteps, macs=None, macs_per_timestep=None)
     return Figures.model_validate({name: getattr(cost, name) for name in Figures.model_fields})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os.path import isfile
 from pathlib import Path
 from typing import Any, Literal, final
@@ -23,7 +23,6 @@ from torch import Tensor
 
 from zoo.catalog import Preprocessing, Record, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.family import PublishedWeights
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
 from zoo.errors import UnfinishedWarning, WeightError
 from zoo.hub import Hub
@@ -36,7 +35,6 @@ RUN = "run.json"  # written by `zoo train` from its start on; config.json comes 
 LATEST = "latest"  # holds the network after the last epoch while a run is unfinished
 MAX_CONFIG_BYTES = 8 << 20  # a million labels fit
 NO_MODEL = "local-dir: names a folder that `zoo publish --to-dir` wrote, or a finished run of `zoo train`"
-_MAX_PUBLISHED_BYTES = 1 << 32  # timm's largest convolutional networks have about half of it
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # torch's own errors are about sizes: a shape of no elements may have more than its strides can count.
 _UNREADABLE = (SafetensorError, KeyError, RuntimeError, TypeError)
@@ -194,21 +192,31 @@ def load(model: ImageClassifier, state: Mapping[str, Tensor], place: str, num_cl
     convolutions are adapted. Otherwise a key or shape that differs, or a value that is not finite, is a `WeightError`
     that names `place` and the key.
     """
-    adapted, own = dict(state), model.state_dict()
+    own = model.state_dict()
     if any(value.is_meta for value in (*own.values(), *state.values())):
         raise WeightError(f"{place}: the meta device holds no values; build on 'cpu', or with pretrained=False")
+    adapted = dict(state)
     if model.num_classes != num_classes:
-        for key in (f"{name}.{part}" for name in model.classifier_names for part in ("weight", "bias")):
-            adapted.pop(key, None)
-            if key in own:
-                adapted[key] = own[key]
+        _keep_own_head(adapted, own, model.classifier_names)
     if model.in_chans != in_chans:
-        for key in (f"{name}.weight" for name in model.first_conv_names):
-            if key in adapted:  # a missing one is named below
-                adapted[key] = adapt_channels(adapted[key], model.in_chans)
+        _adapt_first_layers(adapted, model)
     check_fit(adapted, model, place)
     _check_finite(place, state, own)
     model.load_state_dict(adapted, strict=True)
+
+
+def _keep_own_head(state: dict[str, Tensor], own: Mapping[str, Tensor], names: Sequence[str]) -> None:
+    """Put the network's own last layers in the place of the stored ones."""
+    for key in (f"{name}.{part}" for name in names for part in ("weight", "bias")):
+        state.pop(key, None)
+        if key in own:
+            state[key] = own[key]
+
+
+def _adapt_first_layers(state: dict[str, Tensor], model: ImageClassifier) -> None:
+    for key in (f"{name}.weight" for name in model.first_conv_names):
+        if key in state:  # `check_fit` names a missing one
+            state[key] = adapt_channels(state[key], model.in_chans)
 
 
 def adapt_channels(weight: Tensor, in_chans: int) -> Tensor:
@@ -263,39 +271,10 @@ def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place
     return counts[0], counts[1]
 
 
-def read_published(published: PublishedWeights, hub: Hub) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Fetch the weights of a network's publisher at their newest commit, by our keys, with facts for `describe`.
-
-    Raises:
-        HubError: the Hub cannot be reached, or refuses.
-        WeightError: not a safetensors file.
-    """
-    repository = hub.pin(HubRepository(published.file.repo_id, published.file.revision))
-    data = hub.fetch(repository, published.file.filename, _MAX_PUBLISHED_BYTES)
-    state = parse_weight(data, f"{published.file.filename} of {repository}")
-    facts = {"source": str(repository), "sha256": hashlib.sha256(data).hexdigest()}
-    return {published.prefix + key: value for key, value in state.items()}, facts
-
-
-def describe(model: ImageClassifier, known: StoredWeight | PublishedWeights | None, **facts: str) -> dict[str, Any]:
-    """Make a model's `pretrained_cfg` from the weight that is in it, if any; it has no labels if its classes differ."""
-    described = describe_weight(known, model.num_classes, model.in_chans)
-    if described["num_classes"] != model.num_classes:
-        described |= {"num_classes": model.num_classes, "label_names": []}
-    return {"architecture": model.spec.text, **described, **describe_layers(model), **facts}
-
-
-def describe_weight(known: StoredWeight | PublishedWeights | None, num_classes: int, in_chans: int) -> dict[str, Any]:
-    """Describe a weight and how images are prepared for it; of an untrained network the classes and channels given."""
-    described: dict[str, Any] = {}
-    if known is not None:
-        stated = known.stated if isinstance(known, PublishedWeights) else known
-        described = {"tag": known.tag, "license": stated.license or None, "label_names": list(stated.labels)}
-        num_classes, in_chans = known.num_classes, known.in_chans
-    preprocessing = preprocessing_of(known)
+def describe_preprocessing(preprocessing: Preprocessing, in_chans: int) -> dict[str, Any]:
+    """Describe how images are prepared in timm's words; `build_preprocessing` reads them."""
     mean, std = preprocessing.of_channels(in_chans)
-    return described | {
-        "num_classes": num_classes,
+    return {
         "fixed_input_size": False,
         "input_size": (in_chans, preprocessing.size, preprocessing.size),
         "interpolation": preprocessing.interpolation,
@@ -310,15 +289,6 @@ def describe_layers(model: ImageClassifier) -> dict[str, Any]:
     """Name the layers whose shapes depend on classes and channels."""
     named = (("classifier", model.classifier_names), ("first_conv", model.first_conv_names))
     return {key: names[0] if len(names) == 1 else names for key, names in named}
-
-
-def preprocessing_of(known: StoredWeight | PublishedWeights | None) -> Preprocessing:
-    """Return how images are prepared for a weight, or for an untrained network."""
-    if isinstance(known, StoredWeight):
-        return known.preprocessing
-    if known is None:
-        return Preprocessing(size=DEFAULT_IMAGE_SIZE)
-    return _read_preprocessing(known.stated.image_size or DEFAULT_IMAGE_SIZE, vars(known.stated))
 
 
 def labels_of(model: ImageClassifier) -> tuple[str, ...]:
@@ -337,12 +307,22 @@ def stated_preprocessing(model: ImageClassifier, image_size: int | None = None) 
 
     Without a weight the image size is 224, or the smallest that the model takes.
     """
-    cfg = describe_weight(None, model.num_classes, model.in_chans) | model.pretrained_cfg
-    return _read_preprocessing(max(int(cfg["input_size"][-1]), model.min_image_size), cfg).at(image_size)
+    unstated = describe_preprocessing(Preprocessing(size=DEFAULT_IMAGE_SIZE), model.in_chans)
+    cfg = unstated | model.pretrained_cfg
+    size = max(int(cfg["input_size"][-1]), model.min_image_size)
+    return build_preprocessing(size, cfg).at(image_size)
 
 
-def _read_preprocessing(size: int, stated: Mapping[str, Any]) -> Preprocessing:
-    """Take it out of other facts, with one number for mean and std if those of all channels are the same."""
-    equal = {key: tuple(stated[key])[: 1 if len(set(stated[key])) == 1 else None] for key in ("mean", "std")}
-    given = {key: stated[key] for key in ("interpolation", "crop_pct")}
-    return Preprocessing.model_validate({"size": size} | given | equal)
+def build_preprocessing(size: int, stated: Mapping[str, Any]) -> Preprocessing:
+    """Build Preprocessing from facts that a publisher or timm states, one number for channels that are all alike."""
+    return Preprocessing(
+        size=size,
+        interpolation=stated["interpolation"],
+        crop_pct=stated["crop_pct"],
+        mean=_collapse_equal(stated["mean"]),
+        std=_collapse_equal(stated["std"]),
+    )
+
+
+def _collapse_equal(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(values[:1]) if len(set(values)) == 1 else tuple(values)

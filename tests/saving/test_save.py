@@ -10,10 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import zoo
 from tests.hub.hub_weights import files_below, in_process
-from zoo.errors import CompositionError, ModelNameError, OptionError, SaveError, WeightError
+from zoo.cli import app
+from zoo.errors import (
+    CompositionError,
+    CountingError,
+    ModelNameError,
+    OptionError,
+    SaveError,
+    WeightError,
+    ZooWarning,
+)
 from zoo.saving import make_folder, without_folders
 from zoo.weights import read_config
 
@@ -187,3 +197,25 @@ def test_whenever_it_is_interrupted_the_folder_is_the_old_one_the_new_one_or_ref
 )
 def test_a_note_names_no_folder_of_this_machine(text: str, shown: str) -> None:
     assert without_folders(text) == shown
+
+
+def test_a_network_is_saved_and_published_where_its_operations_cannot_be_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.create_model("has8_resnet_b2_m2_d2_ste_bpd", num_classes=2)
+    monkeypatch.delattr(torch.jit, "_get_trace_graph")  # fvcore traces by it, and torch may take it away
+    with pytest.warns(ZooWarning, match="_get_trace_graph"):
+        record = zoo.save(model, tmp_path / "saved", labels=["a", "b"], license="MIT", image_size=16)
+    assert (record.figures.params, record.figures.macs) == (sum(p.numel() for p in model.parameters()), None)
+    assert all(torch.equal(value, model.state_dict()[key]) for key, value in reload(tmp_path).items())
+    arguments = ["publish", str(tmp_path / "saved"), "--to-dir", str(tmp_path / "published")]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "_get_trace_graph" in done.stderr
+    assert "| MACs, all timesteps | not counted |" in (tmp_path / "published" / "README.md").read_text(encoding="utf-8")
+    with pytest.raises(CountingError):
+        zoo.profile(model, 16)
+
+
+def reload(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(zoo.create_model(f"local-dir:{folder / 'saved'}").state_dict())

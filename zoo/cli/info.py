@@ -63,7 +63,9 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     from zoo.catalog import EnergyRange, in_words
 
     figures, image, labels = weight["figures"], weight["preprocessing"], weight["labels"]
-    macs, per_step = f"{figures['macs']:,}", f"{figures['macs_per_timestep']:,}"
+    macs = "not counted"
+    if figures["macs"] is not None:
+        macs = f"{figures['macs']:,} ({figures['macs_per_timestep']:,} a timestep)"
     scores = [f"{name} {in_words(name, value)}" for name, value in weight["metrics"].items()]
     bounds = weight["energy_range"] and EnergyRange.model_validate(weight["energy_range"])
     beside = bounds.twin_in_words if bounds else ""
@@ -76,7 +78,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "image": f"{image['size']} pixels a side, {image['interpolation']}, central {100 * image['crop_pct']:g} %, "
         f"mean {image['mean']}, std {image['std']}",
         "parameters": f"{figures['params']:,}",
-        "MACs": f"{macs} ({per_step} a timestep) at {figures['image_size']} pixels, T = {figures['timesteps']}",
+        "MACs": f"{macs} at {figures['image_size']} pixels, T = {figures['timesteps']}",
         "energy": f"{bounds.in_words} times its control's, by model of energy" if bounds else "",
         "beside twin": f"{beside} times its twin's, zeros skipped on both sides" if beside else "",
         "robustness": weight["robustness_in_words"],

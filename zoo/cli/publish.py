@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,12 +14,17 @@ from zoo.errors import SaveError
 from zoo.names import LocalFolder, check_repository
 from zoo.registry import CATALOG_FILE
 
+if TYPE_CHECKING:
+    from zoo.catalog import StoredWeight
+    from zoo.hub import Hub
+    from zoo.saving import ModelFolder
+
 
 def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
     return typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel)
 
 
-_PLACE, _STATED = "Where it goes", "What you state of a folder; all else has its record already"
+_PLACE, _STATED = "Where it goes", "Metadata, for folders only"
 _CATALOG = "It must not list other bytes under that name.  (default: registry.yaml, if there is one)"
 _TO_DIR = "Write a new folder instead, without network; local-dir:DIR loads it."
 
@@ -50,9 +55,8 @@ def publish_command(
     commit and sha256 are printed. The same command again changes nothing.
     Log in once with `hf auth login`.
     """
-    from zoo.catalog import read_file
     from zoo.hub import Hub
-    from zoo.publishing.publish import assemble, publish
+    from zoo.publishing.publish import assemble
 
     if not (repo_id or to_dir or dry_run):
         raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")
@@ -66,10 +70,8 @@ def publish_command(
     reference = f"hf-hub:{check_repository(repo_id)}" if repo_id else "local-dir:."
     weight, source = _open(name, {field: text for field, text in stated.items() if text is not None})
     listing = catalog or Path(CATALOG_FILE)
-    records = read_file(listing).weights if catalog or (listing.exists() and not to_dir) else ()
-    listed = [record.sha256 for record in records if record.name == weight.name]
-    if listed not in ([], [weight.sha256]):
-        raise SaveError(f"{listing} lists other bytes as {weight.name}; give the new weight a tag of its own")
+    has_listing = catalog is not None or (listing.exists() and to_dir is None)
+    is_listed = has_listing and _is_listed(weight, listing)
     hub = Hub()
     folder = assemble(weight, source, reference, hub)
     row: dict[str, Any] = {"name": weight.name, "sha256": weight.sha256, "missing": _missing(source)}
@@ -78,21 +80,35 @@ def publish_command(
         folder.write(to_dir)
         row |= {"state": "written", "folder": str(to_dir), "load": f"local-dir:{to_dir}"}
     elif repo_id is None or dry_run:
-        row |= {"state": "checked"}
+        row["state"] = "checked"
     else:
-        pinned, changed = publish(folder, repo_id, hub, private=private)
-        row |= {
-            "state": "published" if changed else "unchanged",
-            "repository": repo_id,
-            "revision": pinned.revision,
-            "url": f"{hub.address}/{repo_id}",
-            "load": str(pinned),
-            "catalog": str(listing) if listed else None,
-        }
-    if as_json:
-        print(json.dumps(row), flush=True)
-    else:
-        _print(row)
+        row |= _send(folder, repo_id, hub, private) | {"catalog": str(listing) if is_listed else None}
+    _print(row, as_json)
+
+
+def _send(folder: ModelFolder, repo_id: str, hub: Hub, private: bool) -> dict[str, Any]:
+    from zoo.publishing.publish import publish
+
+    pinned, has_changed = publish(folder, repo_id, hub, private=private)
+    return {
+        "state": "published" if has_changed else "unchanged",
+        "repository": repo_id,
+        "revision": pinned.revision,
+        "url": f"{hub.address}/{repo_id}",
+        "load": str(pinned),
+    }
+
+
+def _is_listed(weight: StoredWeight, listing: Path) -> bool:
+    """Return True if a catalog lists the weight; raises `SaveError` if it lists other bytes under its name."""
+    from zoo.catalog import read_file
+
+    for record in read_file(listing).weights:
+        if record.name == weight.name:
+            if record.sha256 != weight.sha256:
+                raise SaveError(f"{listing} lists other bytes as {weight.name}; give the new weight a tag of its own")
+            return True
+    return False
 
 
 def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
@@ -120,7 +136,10 @@ def _missing(source: Any) -> list[str]:
     return list(result.get("missing", ()))
 
 
-def _print(row: dict[str, Any]) -> None:
+def _print(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(row), flush=True)
+        return
     say(f"{row['name']}: {row['state']}")
     for key in ("repository", "folder", "revision", "sha256", "url"):
         if row.get(key):

@@ -139,8 +139,9 @@ def _choose_shape(
 
 def _shape_of(opened: OpenedModel) -> tuple[int, int, int] | None:
     """Return image size, number of classes and channels of its weight; None for an untrained network."""
-    known = opened.known
-    return None if known is None else (opened.preprocessing().size, known.num_classes, known.in_chans)
+    if not opened.weight_name:
+        return None
+    return opened.preprocessing().size, opened.contents.num_classes, opened.contents.in_chans
 
 
 def _with_controls(

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import TYPE_CHECKING, Literal, final
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
-from zoo.errors import InputError
+from zoo.errors import CountingError, InputError
 from zoo.profiling.prices import NEURONS
+
+if TYPE_CHECKING:
+    from fvcore.nn import FlopCountAnalysis
 
 Branch = Literal["analog", "spiking"]
 
@@ -75,7 +77,19 @@ def blank_image(model: ImageClassifier, image_size: int) -> Tensor:
 
 
 def count_macs(model: ImageClassifier, image_size: int) -> FlopCountAnalysis:
-    """Count one image with fvcore; every module's mode is restored afterwards."""
+    """Count one image with fvcore; every module's mode is restored afterwards.
+
+    Raises:
+        CountingError: fvcore cannot trace with this torch.
+        InputError: the model is on the meta device, or needs a larger image.
+    """
+    if not hasattr(torch.jit, "_get_trace_graph"):  # private in torch, and the only way that fvcore has
+        lacks = f"torch {torch.__version__} lacks torch.jit._get_trace_graph"
+        raise CountingError(f"fvcore cannot count operations here: {lacks}; update fvcore, or take an older torch")
+    try:
+        from fvcore.nn import FlopCountAnalysis
+    except ImportError as error:
+        raise CountingError(f"fvcore cannot be imported: {error}") from error
     with model.evaluating():
         analysis = FlopCountAnalysis(model, blank_image(model, image_size))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()

@@ -7,7 +7,7 @@ from typing import Any
 
 from zoo.catalog import Catalog, default_catalog
 from zoo.contracts.classifier import ImageClassifier
-from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, describe_model, open_model
+from zoo.factory import describe_model, open_model
 from zoo.names import Spec
 from zoo.profiling.rivals import twin_name
 from zoo.profiling.steps import count_steps
@@ -49,9 +49,8 @@ def model_info(
         weights = [(opened.weight, str(opened.source))]
     else:
         weights = [(record, str(record.location)) for record in catalog.weights_of(spec)]
-    known = opened.known or (weights[0][0] if weights else None)
-    counts = (known.num_classes, known.in_chans) if known else (DEFAULT_CLASSES, DEFAULT_CHANNELS)
-    model = describe_model(spec, *counts, registry)
+    shaped = weights[0][0] if weights and not opened.weight_name else opened.contents
+    model = describe_model(spec, shaped.num_classes, shaped.in_chans, registry)
     return {
         "name": str(spec),
         "loads": opened.loads,

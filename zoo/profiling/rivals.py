@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 from zoo.catalog import Catalog, StoredWeight, default_catalog
+from zoo.contents import Recorded, Unrecorded
 from zoo.contracts.classifier import ImageClassifier
 from zoo.controls import control_name, find_control
 from zoo.errors import ZooWarning
@@ -44,7 +45,8 @@ def open_network(network: ImageClassifier, registry: Registry | None, catalog: C
     """Return the name of a network as it was resolved: with its weight if a catalog lists one of that tag."""
     spec, places = network.spec, {"registry": registry, "catalog": catalog}
     listed = {record.tag: record for record in (catalog or default_catalog()).weights_of(spec.untagged())}
-    return OpenedModel(spec, places, listed.get(spec.tag or ""))  # type: ignore[arg-type]
+    record = listed.get(spec.tag or "")
+    return OpenedModel(spec, places, Recorded(record, record.location) if record else Unrecorded())  # type: ignore[arg-type]
 
 
 def twin_name(network: ImageClassifier, registry: Registry | None = None) -> str | None:

@@ -61,7 +61,7 @@ def _template() -> jinja2.Template:
         finalize=lambda value: value if isinstance(value, Markup | int | float | jinja2.Undefined) else plain(value),
     )
     environment.filters |= {
-        "count": lambda number: f"{number:,}",
+        "count": lambda number: "not counted" if number is None else f"{number:,}",
         "digits": lambda number, count: f"{number:.{count}f}",
         "in_words": in_words,
         "trusted": Markup,

@@ -22,16 +22,17 @@ from torch import nn
 
 from zoo.backbones.layers import GuardedConv2d
 from zoo.catalog import WeightRecord, default_catalog
+from zoo.contents import Recorded, Unrecorded
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
-from zoo.factory import DEFAULT_CHANNELS, DEFAULT_CLASSES, open_model
+from zoo.factory import open_model
 from zoo.hub import Hub
 from zoo.names import HubRepository, parse_reference, plain_name
 from zoo.registry import parse_name
 from zoo.timm import has8_zoo
-from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers, describe_weight
+from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers
 
 _NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
@@ -72,7 +73,7 @@ def _register(variants: Sequence[str]) -> None:
             raise ComponentError(f"timm has a model {variant!r} of {module} already, which the zoo does not replace")
     for variant in (each for each in dict.fromkeys(variants) if each not in known):
         records = default_catalog().weights.get(variant, [])
-        untrained = PretrainedCfg(**describe_weight(None, DEFAULT_CLASSES, DEFAULT_CHANNELS))
+        untrained = PretrainedCfg(**Unrecorded().describe())
         cfgs = {record.name: _weight_cfg(record) for record in records} or {variant: untrained}
         has8_zoo.default_cfgs |= generate_default_cfgs(cfgs)
         entry = _make_entry(variant)
@@ -85,7 +86,7 @@ def _weight_cfg(record: WeightRecord) -> PretrainedCfg:
     file = None if isinstance(record.location, HubRepository) else str(record.location)
     hub = str(record.repository).removeprefix("hf-hub:") if record.repository else None
     places = {"file": file, "hf_hub_id": hub}
-    return PretrainedCfg(**describe_weight(record, record.num_classes, record.in_chans), **places)
+    return PretrainedCfg(**Recorded(record, record.location).describe(), **places)
 
 
 def _make_entry(variant: str) -> Callable[..., nn.Module]:

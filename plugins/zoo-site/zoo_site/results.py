@@ -134,6 +134,8 @@ def paper_results() -> list[PaperResult]:
     results = []
     for name, top1, main in _figures(tables):
         figures = counted[name]
+        assert figures.macs is not None  # variants.csv holds counts alone
+        assert figures.macs_per_timestep is not None
         results.append(PaperResult(name, top1, main, figures.params, figures.macs, figures.macs_per_timestep))
     return results
 
