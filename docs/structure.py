@@ -6,13 +6,16 @@ nor a plugin; matplotlib and networkx come with the extra `bench`. The same file
     python docs/structure.py --package zoo --out docs/structure.svg
 
 Each import is printed as `part → part count`. In the picture a part stands above all that it imports. An arrow that
-follows from others is left out; a dashed one is of imports inside functions alone; a red one is part of a cycle.
+follows from others is left out; a dashed one is of imports inside functions alone; a red one is part of a cycle. Doors
+are dotted arrows that lead upwards: methods of a network that import what they need when they are called. They are the
+exceptions of the layers in pyproject.toml (`ignore_imports`).
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,20 +72,38 @@ def _children_that_run(node: ast.AST) -> list[ast.AST]:
     return list(ast.iter_child_nodes(node))
 
 
+def list_doors(package: Path) -> set[tuple[str, str]]:
+    """(importing module, imported module) of the imports that import-linter is told to allow."""
+    file = package.parent / "pyproject.toml"
+    if not file.is_file():
+        return set()
+    contracts = tomllib.loads(file.read_text(encoding="utf-8"))["tool"].get("importlinter", {}).get("contracts", [])
+    allowed = [line for contract in contracts for line in contract.get("ignore_imports", ())]
+    return {(importer, imported) for importer, _, imported in (line.partition(" -> ") for line in allowed)}
+
+
 def read_structure(package: Path) -> nx.DiGraph:
-    """Parts as nodes; as edges who imports whom, each with its `count`, and `deferred` where no import runs at once."""
+    """Parts as nodes; as edges who imports whom, each with its `count`, and `deferred` where no import runs at once.
+
+    Doors are no edges: they stand in `graph["doors"]`, as pairs of parts.
+    """
     parts = list_parts(package)
+    allowed = list_doors(package)
+    doors: set[tuple[str, str]] = set()
     counts: Counter[tuple[str, str]] = Counter()
     at_once: set[tuple[str, str]] = set()
     for importer, files in parts.items():
-        for target in (target for file in files for target in read_imports(file, package)):
+        for path, target in ((file, target) for file in files for target in read_imports(file, package)):
             top, _, rest = target.module.partition(".")
             imported = rest.partition(".")[0]
-            if top == package.name and imported in parts and imported != importer:
+            module = ".".join(path.relative_to(package.parent).with_suffix("").parts)
+            if (module, target.module.rpartition(".")[0]) in allowed and target.deferred:
+                doors.add((importer, imported))
+            elif top == package.name and imported in parts and imported != importer:
                 counts[importer, imported] += 1
                 if not target.deferred:
                     at_once.add((importer, imported))
-    graph = nx.DiGraph()
+    graph = nx.DiGraph(doors=sorted(doors))
     graph.add_nodes_from(parts)
     for (importer, imported), count in sorted(counts.items()):
         graph.add_edge(importer, imported, count=count, deferred=(importer, imported) not in at_once)
@@ -149,6 +170,11 @@ def draw(graph: nx.DiGraph, title: str, out: Path) -> None:
             (x, y), (x_below, y_below) = places[importer], places[imported]
             edge = 0.0 if cyclic else HALF_BOX
             axes.annotate("", xy=(x_below, y_below + edge), xytext=(x, y - edge), arrowprops=look, zorder=1)
+        for importer, imported in graph.graph.get("doors", ()):
+            look = {"arrowstyle": "-|>", "color": "seagreen", "linestyle": ":", "connectionstyle": "arc3,rad=-0.15"}
+            (x, y), (x_above, y_above) = places[importer], places[imported]
+            tip, start = (x_above, y_above - HALF_BOX), (x, y + HALF_BOX)
+            axes.annotate("", xy=tip, xytext=start, arrowprops=look | {"shrinkA": 0, "shrinkB": 0}, zorder=1)
         for name, (x, y) in places.items():
             box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "black"}
             axes.text(x, y, name, ha="center", va="center", bbox=box, zorder=2)
@@ -166,7 +192,8 @@ def main() -> None:
         parser.error(f"{arguments.package} holds no Python file besides __init__.py; name the folder of a package")
     for importer, imported, count in graph.edges(data="count"):
         print(f"{importer} → {imported} {count}")
-    draw(graph, f"{package.name}: each part imports from parts below it", arguments.out)
+    title = f"{package.name}: each part imports from parts below it; dotted, the doors of a network"
+    draw(graph, title, arguments.out)
 
 
 if __name__ == "__main__":
