@@ -168,14 +168,19 @@ def _problem(kind: str, found: Any, target: str) -> str | None:
     version = getattr(found, "api_version", None)
     if version != contracts.API_VERSION:
         return f"{target} declares api_version {version!r}; this zoo offers {contracts.API_VERSION}"
-    missing = sorted(getattr(found, "__abstractmethods__", ()))
-    if kind in ("encoder", "decoder", "energy_model"):
-        declared = {name for base in found.__mro__ for name in vars(base)}
-        missing += sorted(name for name in inspect.get_annotations(contract) if name not in declared)
-    if missing:
+    if missing := _missing_members(found, contract, kind in ("encoder", "decoder", "energy_model")):
         return f"{target} lacks {', '.join(missing)}"
     required = _required_arguments(found) if kind in _MADE_WITHOUT_ARGUMENTS else []
     return f"the constructor of {target} needs {', '.join(required)}; give each a default" if required else None
+
+
+def _missing_members(cls: type[Any], contract: type[Any], attributes: bool) -> list[str]:
+    """List the abstract methods that a class lacks, and the attributes that its contract declares if these count."""
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if attributes:
+        declared = {name for base in cls.__mro__ for name in vars(base)}
+        missing += sorted(name for name in inspect.get_annotations(contract) if name not in declared)
+    return missing
 
 
 def _command_problem(found: Any, target: str) -> str | None:

@@ -72,19 +72,27 @@ def list_command(
         names += names_of_families(pattern)
     is_whole = pattern.strip("*") == "" and not (pretrained or chosen)
     families = _families() if is_whole or not names else []
-    lines = [f"{each['pattern']:<8} {each['kind']} of {each['distribution']}: {each['about']}" for each in families]
     if not names:
         say(f"no model matches {pattern!r} with these options; `zoo list` shows all", file=sys.stderr)
-        say(*lines, sep="\n", file=sys.stderr)
-    elif as_json:
+        say(*map(_in_words, families), sep="\n", file=sys.stderr)
+        return
+    _print_models(names, families, as_json, is_table)
+
+
+def _print_models(names: list[str], families: list[dict[str, Any]], as_json: bool, is_table: bool) -> None:
+    if as_json:
         print_rows([*map(_as_object, names), *families], as_json)
     elif is_table:
         print_rows([_in_short(name) for name in names], as_json)
         more = "Any other valid name can be built too, of the parts in `zoo list --components`."
         size = "`zoo info NAME` shows all of a weight. Names without one: 10 classes, 32 pixels."
-        say("", more, size, *lines, sep="\n")
+        say("", more, size, *map(_in_words, families), sep="\n")
     else:
         say(*names, sep="\n")
+
+
+def _in_words(family: dict[str, Any]) -> str:
+    return f"{family['pattern']:<8} {family['kind']} of {family['distribution']}: {family['about']}"
 
 
 def _families() -> list[dict[str, Any]]:

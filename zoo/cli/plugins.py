@@ -84,17 +84,22 @@ def check_command(
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)
         return
     rows = [row for name in chosen for row in check_distribution(name)]
-    failed = [row for row in rows if row["outcome"] == "failed"]
     if as_json:
         print_rows(rows, as_json)
     else:
-        for row in failed:
-            say(f"{row['kind']} {row['name']} fails {row['check']}: {in_one_line(row['message'])}")
-        counts = Counter(row["outcome"] for row in rows)
-        components = counted(len({(row["kind"], row["name"]) for row in rows}), "component")
-        say(f"{components}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
-    if failed:
+        _print_failures(rows)
+    if any(row["outcome"] == "failed" for row in rows):
         raise typer.Exit(1)
+
+
+def _print_failures(rows: list[Row]) -> None:
+    """Print every failed check, then how many there are of each outcome."""
+    for row in rows:
+        if row["outcome"] == "failed":
+            say(f"{row['kind']} {row['name']} fails {row['check']}: {in_one_line(row['message'])}")
+    counts = Counter(row["outcome"] for row in rows)
+    components = counted(len({(row["kind"], row["name"]) for row in rows}), "component")
+    say(f"{components}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))
 
 
 def check_distribution(distribution: str) -> list[Row]:

@@ -6,7 +6,7 @@ import json
 import mimetypes
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError, printable
 from zoo.names import parse_reference
 from zoo.progress import progress
+
+if TYPE_CHECKING:
+    from zoo.inference.predict import Failure, Prediction
 
 DEFAULT_MODEL = "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10"
 """The model of predict and show unless one is named."""
@@ -55,28 +58,36 @@ def predict_command(
     opened = open_model(model_reference(model or DEFAULT_MODEL), required=True)
     files = find_images(images) if images else sample_photographs()
     network = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
-    answers = iterate_answers(network, files, top, batch_size)
     if not as_json:
         say(opened.weight_name)
     failed = False
     with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
-        for answer in answers:
-            file = str(answer.file)
+        for answer in iterate_answers(network, files, top, batch_size):
             if isinstance(answer, Failure):
                 failed = True
-                if as_json:
-                    print(json.dumps({"file": file, "error": answer.error}), flush=True)
-                else:
-                    complain(answer.error)
-            elif as_json:
-                ranked = [{"label": label, "probability": probability} for label, probability in answer.ranked]
-                print(json.dumps({"file": file, "model": opened.weight_name, "predictions": ranked}), flush=True)
+                _print_failure(answer, as_json)
             else:
-                lines = (f"{100 * chance:7.1f} %  {label}" for label, chance in answer.ranked)
-                say("", file, *lines, sep="\n", flush=True)
+                _print_prediction(answer, opened.weight_name, as_json)
             advance(1)
     if failed:
         raise typer.Exit(1)
+
+
+def _print_failure(failure: Failure, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"file": str(failure.file), "error": failure.error}), flush=True)
+    else:
+        complain(failure.error)
+
+
+def _print_prediction(prediction: Prediction, model: str, as_json: bool) -> None:
+    file = str(prediction.file)
+    if as_json:
+        ranked = [{"label": label, "probability": probability} for label, probability in prediction.ranked]
+        print(json.dumps({"file": file, "model": model, "predictions": ranked}), flush=True)
+    else:
+        lines = (f"{100 * probability:7.1f} %  {label}" for label, probability in prediction.ranked)
+        say("", file, *lines, sep="\n", flush=True)
 
 
 def _is_model(text: str) -> bool:

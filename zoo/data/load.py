@@ -212,38 +212,94 @@ def identify_data(data: object) -> str:
 
 
 def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
-    """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided.
+    """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided."""
+    for opener in _OPENERS:
+        parts = opener(source, wanted, options)
+        if parts is None:
+            continue
+        if len(parts) == 1:
+            (only,) = parts.values()
+            return {WHOLE: only}
+        return {name: _find(parts, name, source) for name in wanted}
+    known = f"image, .npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(source), dataset_names())}"
+    raise InputError(f"{display_name(_path_of(source))} is not a folder, {known}")
 
-    An image file, or a folder of images that are not sorted, is one class.
-    """
-    if not isinstance(source, str | Path):
-        parts = open_in_hand(source)
-    elif source in dataset_names():
-        return {name: open_named(str(source), name, named_root(options)) for name in wanted}
-    elif (found := _dataset_of_a_plugin(str(source))) is not None:
-        dataset, rest = found
-        return dict(dataset.open(rest, wanted, named_root(options)))
-    elif str(source).startswith(HUB):
-        parts = open_tables(str(source), [], options.root)
-    elif files := _files(path := Path(expanduser(source))):
-        if files[0].suffix.lower() in _TABLES:
-            parts = open_tables(str(source), files, options.root)
-        else:
-            parts = {split or split_of(file): part for file in files for split, part in open_packed(file).items()}
-    elif (isfile(path) and path.suffix.lower() in SUFFIXES) or (isdir(path) and not subfolders(path)):
-        images = {"images without a class": [*map(str, find_images([path]))]}
-        return {WHOLE: replace(open_files(Path(), images), where=display_name(path))}
-    elif isdir(path):
-        there = {name: path / name for name in subfolders(path) if name in SPLITS}
-        if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
-            return {WHOLE: open_folder(path)}
-        return {name: open_folder(_find(there, name, source)) for name in wanted}
-    else:
-        known = f"image, .npz, .tar, .parquet, hfds/ORG/NAME or name{suggest(str(source), dataset_names())}"
-        raise InputError(f"{display_name(path)} is not a folder, {known}")
-    if len(parts) == 1:
-        return dict.fromkeys((WHOLE,), *parts.values())
-    return {name: _find(parts, name, source) for name in wanted}
+
+def _path_of(source: Source) -> Path:
+    return Path(expanduser(str(source)))
+
+
+def _open_objects(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open arrays, a torch data set, or a mapping of splits to such."""
+    return None if isinstance(source, str | Path) else open_in_hand(source)
+
+
+def _open_by_name(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open a data set of torchvision."""
+    if source not in dataset_names():
+        return None
+    return {name: open_named(str(source), name, named_root(options)) for name in wanted}
+
+
+def _open_of_plugin(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open a data set that a plugin offers."""
+    found = _dataset_of_a_plugin(str(source))
+    if found is None:
+        return None
+    dataset, rest = found
+    return dict(dataset.open(rest, wanted, named_root(options)))
+
+
+def _open_hub_set(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open a set of the Hugging Face Hub."""
+    return open_tables(str(source), [], options.root) if str(source).startswith(HUB) else None
+
+
+def _open_files(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open a table or .npz, or a folder of these."""
+    files = _files(_path_of(source))
+    if not files:
+        return None
+    if files[0].suffix.lower() in _TABLES:
+        return open_tables(str(source), files, options.root)
+    parts = {}
+    for file in files:
+        for split, part in open_packed(file).items():
+            parts[split or split_of(file)] = part
+    return parts
+
+
+def _open_unsorted(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open an image file, or a folder of images that are not sorted, as one class."""
+    path = _path_of(source)
+    is_image = isfile(path) and path.suffix.lower() in SUFFIXES
+    if not is_image and not (isdir(path) and not subfolders(path)):
+        return None
+    images = {"images without a class": [str(image) for image in find_images([path])]}
+    return {WHOLE: replace(open_files(Path(), images), where=display_name(path))}
+
+
+def _open_class_folders(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open a folder of class folders, or of such folders for `train` and `val`."""
+    path = _path_of(source)
+    if not isdir(path):
+        return None
+    there = {name: path / name for name in subfolders(path) if name in SPLITS}
+    if "train" not in there or len(there) == 1:  # else these are classes, such as train beside bus
+        return {WHOLE: open_folder(path)}
+    return {name: open_folder(_find(there, name, source)) for name in wanted}
+
+
+_OPENERS = (
+    _open_objects,
+    _open_by_name,
+    _open_of_plugin,
+    _open_hub_set,
+    _open_files,
+    _open_unsorted,
+    _open_class_folders,
+)
+"""The first that knows a source opens it; the others return None."""
 
 
 def named_root(options: DataOptions) -> Path:

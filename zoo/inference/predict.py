@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeAlias, final
@@ -30,6 +31,8 @@ ImageSource: TypeAlias = Path | str | bytes | IO[bytes] | Image.Image | np.ndarr
 _Single = Path | bytes | Image.Image | np.ndarray[Any, Any] | Tensor
 _Named = tuple[Path | str, _Single]
 """An image that is still to be prepared, behind its path, or `image 3` if it has none."""
+
+_Prepared = tuple[Path | str, Tensor]
 
 
 @final
@@ -179,32 +182,44 @@ def iterate_answers(
     batch_size: int = PREDICTED_AT_ONCE,
 ) -> Iterator[Prediction | Failure]:
     """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does."""
+    _check_arguments(model, top, batch_size)
+    read, labels = partial(_prepare, Transform(stated_preprocessing(model))), labels_of(model)
+    prepared = map_ahead(read, list_images(images), 3 * batch_size)
+    while batch := list(islice(prepared, batch_size)):
+        yield from _answer_batch(model, batch, labels, top)
+
+
+def _check_arguments(model: ImageClassifier, top: int, batch_size: int) -> None:
     if top < 1 or batch_size < 1:
         raise InputError(f"top={top} or batch_size={batch_size} is out of range; valid: 1 or more")
     is_still = len(model.input_axes) == 1
     if (is_still and model.in_chans != 3) or not model.num_classes:
         given = f"in_chans={model.in_chans} and num_classes={model.num_classes}"
         raise InputError(f"{model.spec} has {given}; build it with 3, and one or more: images are RGB, and are named")
-    prepare, labels = Transform(stated_preprocessing(model)), labels_of(model)
 
-    def read(item: _Named) -> tuple[Path | str, Tensor] | Failure:
-        name, image = item
-        try:
-            if isinstance(image, Tensor):
-                return name, image
-            if isinstance(image, np.ndarray):
-                return name, prepare(image)
-            return name, prepare(read_image(image) if isinstance(image, Path) else to_rgb(image, str(name)))
-        except InputError as error:
-            return Failure(name, str(error))
 
-    answered = map_ahead(read, list_images(images), 3 * batch_size)
-    while batch := list(islice(answered, batch_size)):
-        good = [item for item in batch if not isinstance(item, Failure)]
-        logits = _logits(model, [image for _, image in good]) if good else torch.empty(0, model.num_classes)
-        answers = _answers([name for name, _ in good], logits, labels, top)
-        for item in batch:
-            yield item if isinstance(item, Failure) else next(answers)
+def _prepare(transform: Transform, item: _Named) -> _Prepared | Failure:
+    """Return an image as the network takes it, behind its name; or why it cannot be read."""
+    name, image = item
+    try:
+        if isinstance(image, Tensor):
+            return name, image
+        if isinstance(image, np.ndarray):
+            return name, transform(image)
+        return name, transform(read_image(image) if isinstance(image, Path) else to_rgb(image, str(name)))
+    except InputError as error:
+        return Failure(name, str(error))
+
+
+def _answer_batch(
+    model: ImageClassifier, batch: Sequence[_Prepared | Failure], labels: Sequence[str], top: int
+) -> Iterator[Prediction | Failure]:
+    """Yield an answer for each image of a batch, in its order."""
+    sound = [item for item in batch if not isinstance(item, Failure)]
+    logits = _logits(model, [image for _, image in sound]) if sound else torch.empty(0, model.num_classes)
+    answers = _answers([name for name, _ in sound], logits, labels, top)
+    for item in batch:
+        yield item if isinstance(item, Failure) else next(answers)
 
 
 def _logits(model: ImageClassifier, images: Sequence[Tensor]) -> Tensor:
@@ -253,17 +268,24 @@ def _single(source: object, name: str) -> Iterable[_Single]:
     if isinstance(source, np.ndarray | Tensor) and source.ndim == 5:
         return [_of_frames(frames) for frames in source]
     if isinstance(source, np.ndarray):
-        is_batch = source.ndim == 4 or (source.ndim == 3 and source.shape[2] not in CHANNELS)
-        return (from_levels(levels, name) for levels in (source if is_batch else [source]))
+        return _of_array(source, name)
     if isinstance(source, Tensor) and source.dim() in (3, 4):
-        return (_of_tensor(image, name) for image in (source if source.dim() == 4 else [source]))
+        return _of_tensor(source, name)
     valid = "a path, bytes, an opened file, a PIL image, an array, a tensor of 3 to 5 dimensions"
     raise InputError(f"{name} is a {type(source).__name__}; valid: {valid}")
 
 
-def _of_tensor(image: Tensor, name: str) -> Image.Image | Tensor:
-    """Return a prepared image (3, H, W) of floats as it is, and levels (C, H, W) as a picture."""
-    return image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
+def _of_array(array: np.ndarray[Any, Any], name: str) -> Iterator[Image.Image]:
+    """Yield the images of levels (H, W), (H, W, C), (N, H, W) or (N, H, W, C)."""
+    is_batch = array.ndim == 4 or (array.ndim == 3 and array.shape[2] not in CHANNELS)
+    for levels in array if is_batch else [array]:
+        yield from_levels(levels, name)
+
+
+def _of_tensor(tensor: Tensor, name: str) -> Iterator[Image.Image | Tensor]:
+    """Yield the images of (C, H, W) or (N, C, H, W): floats, which are prepared, as they are, levels as pictures."""
+    for image in tensor if tensor.dim() == 4 else [tensor]:
+        yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
 
 
 def _of_frames(frames: np.ndarray[Any, Any] | Tensor) -> np.ndarray[Any, Any] | Tensor:

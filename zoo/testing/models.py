@@ -115,11 +115,7 @@ class ModelTests(ModuleTests):
             assert all(of_images), f"{name}: a first convolution is not one of the image's 4 channels: {convs}"
             for spiking in model.spiking_module_names:
                 model.get_submodule(spiking)
-            before = {key: p.shape for key, p in model.named_parameters()}
-            model.reset_classifier(model.num_classes + 1)
-            changed = {key for key, p in model.named_parameters() if before.get(key) != p.shape}
-            named = {key for key in before if key.rpartition(".")[0].startswith(tuple(model.classifier_names))}
-            assert changed == named != set(), f"{name}: `classifier_names` name {named}, classes change {changed}"
+            _check_classifier_names(model, name)
 
     @pytest.mark.parametrize("channels", [1, 5])
     def test_image_channels(self, channels: int) -> None:
@@ -248,3 +244,12 @@ def _example(part: NamePart) -> str:
     if isinstance(part, ChoicePart):
         return part.choices[0]
     return part.default or STANDARD[part.name]
+
+
+def _check_classifier_names(model: ImageClassifier, name: str) -> None:
+    """Check that another number of classes changes exactly what `classifier_names` names."""
+    before = {key: parameter.shape for key, parameter in model.named_parameters()}
+    model.reset_classifier(model.num_classes + 1)
+    changed = {key for key, parameter in model.named_parameters() if before.get(key) != parameter.shape}
+    named = {key for key in before if key.rpartition(".")[0].startswith(tuple(model.classifier_names))}
+    assert changed == named != set(), f"{name}: `classifier_names` name {named}, classes change {changed}"
