@@ -53,6 +53,7 @@ class Run(BaseModel):
     changes: dict[str, Any] = Field(default={}, alias="set")
     options: dict[str, dict[str, Any]] = {}
     images: int | None = None
+    through: str | None = None
     accumulate: int = 1
     float16: bool = False
     seeds: tuple[int, ...] = ()
@@ -70,6 +71,10 @@ class Run(BaseModel):
         plugin, slash, name = self.recipe.partition("/")
         package = f"zoo_weights_{plugin.replace('-', '_')}"
         return ROOT / f"plugins/zoo-weights-{plugin}/{package}/recipes/{name}.yaml" if slash else self.recipe
+
+    def data_of(self, data: str) -> str:
+        """The data as `zoo train` takes them: through the data sets of plugins, if the run says so."""
+        return data if self.through is None else f"{self.through}:{data}"
 
     @property
     def needs(self) -> Iterator[str]:
@@ -125,7 +130,7 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: flo
     tag = run.weight.rpartition(".")[2] if run.weight else None
     result = train(
         place(run.source) or str(run.model),
-        data,
+        run.data_of(data),
         recipe=run.recipe_file,
         changes=changes,
         out=work / name,

@@ -142,3 +142,10 @@ def test_a_weight_is_made_again_to_its_figure(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     made, listed = (float(figure) for figure in re.findall(r"(\d+\.\d+) %", result.output))
     assert made == pytest.approx(listed, abs=0.5)
+
+
+def test_events_are_made_of_the_same_images() -> None:
+    program = runs.read_program()
+    assert program["events"].data_of("images") == "i2e:images"
+    assert program["events-control"].data_of("images") == "summed:i2e:images"
+    assert program["b8-hybrid"].data_of("images") == "images"
