@@ -8,7 +8,6 @@ another version.
 
 from __future__ import annotations
 
-from zoo.backbones.layers import Conv2d as Conv2d
 from zoo.backbones.layers import PooledLinearHead as PooledLinearHead
 from zoo.backbones.layers import conv as conv
 from zoo.backbones.layers import pooled as pooled
@@ -27,6 +26,7 @@ from zoo.converters.residual import choose_layout as choose_layout
 from zoo.converters.residual import norm_shapes as norm_shapes
 from zoo.converters.residual import renamed as renamed
 from zoo.converters.residual import residual_shapes as residual_shapes
+from zoo.convolution.layers import Conv2d as Conv2d
 from zoo.decoders.averages import bit_plane_decode as bit_plane_decode
 from zoo.encoders.bitplanes import BitPlaneEncoder as BitPlaneEncoder
 from zoo.encoders.bitplanes import bit_planes as bit_planes

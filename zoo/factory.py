@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from zoo import weights
-from zoo.backbones.layers import guard_convolutions
 from zoo.catalog import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
 from zoo.contents import DEFAULT_CHANNELS, Contents, Published, Recorded, Tensors, Unrecorded
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
 from zoo.contracts.neuron import Neuron
+from zoo.convolution.layers import guard_convolutions
 from zoo.errors import (
     CompositionError,
     MissingPluginError,

@@ -15,7 +15,9 @@ from torch.nn.utils import prune
 
 import zoo
 from tests.backbones.guarded_memory import run_guarded
-from zoo.backbones.layers import GuardedConv2d, GuardedSpikingConv2d, conv, guard_convolutions, pixels_last
+from zoo.backbones.layers import conv
+from zoo.convolution.layers import Conv2d, SpikingConv2d, guard_convolutions
+from zoo.convolution.layout import pixels_last
 
 _STEPS = """
 import sys, torch
@@ -100,8 +102,8 @@ def test_the_same_outputs_and_gradients_as_torchs_own_layer(
 ) -> None:
     channels, kernel, stride, side = sizes
     plain = nn.Conv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, dtype=torch.float64)
-    ours = GuardedConv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, dtype=torch.float64)
-    spiking = GuardedSpikingConv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, step_mode="m").double()
+    ours = Conv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, dtype=torch.float64)
+    spiking = SpikingConv2d(channels, 6, kernel, stride, kernel // 2, bias=bias, step_mode="m").double()
     x = torch.rand(3, channels, side, side + 1, dtype=torch.float64)
     x = x.to(memory_format=torch.channels_last) if channels_last else x
     outputs = []
@@ -139,7 +141,7 @@ def test_networks_of_other_packages_are_guarded_where_they_stride(name: str) -> 
     model = zoo.create_model(name, num_classes=10)
     strided = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride != (1, 1)]
     assert strided
-    assert all(isinstance(module, (GuardedConv2d, GuardedSpikingConv2d)) for module in strided)
+    assert all(isinstance(module, (Conv2d, SpikingConv2d)) for module in strided)
 
 
 def test_guarding_keeps_objects_names_and_hooks() -> None:
@@ -149,7 +151,7 @@ def test_guarding_keeps_objects_names_and_hooks() -> None:
     before, weight = list(network.state_dict()), network[0].weight
     guard_convolutions(network)
     network(torch.rand(1, 3, 9, 9))
-    assert [type(module) for module in network] == [GuardedConv2d, nn.Conv2d]
+    assert [type(module) for module in network] == [Conv2d, nn.Conv2d]
     assert list(network.state_dict()) == before
     assert network[0].weight is weight
     assert calls == [1]
@@ -271,7 +273,7 @@ def test_autocast_and_the_transforms_of_torch_reach_small_maps() -> None:
 
 @pytest.mark.parametrize("settings", [{"bias": True}, {"groups": 2, "bias": False}])
 def test_many_small_maps_of_a_biased_or_grouped_layer(settings: dict[str, Any]) -> None:
-    layer = GuardedConv2d(4, 6, 3, padding=1, **settings)
+    layer = Conv2d(4, 6, 3, padding=1, **settings)
     exact = nn.Conv2d(4, 6, 3, padding=1, **settings).double()
     exact.load_state_dict(layer.state_dict())
     x, found = torch.rand(64, 4, 2, 2), []

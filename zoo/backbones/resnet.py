@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from zoo.backbones.layers import PooledLinearHead, Whole, conv, spiking_avg_pool
 from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.errors import CompositionError
+from zoo.kernels.private import parts_of
 
 STEM_WIDTH = 64
 
@@ -70,20 +71,27 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         layers = _analog_layers if neuron is None else partial(_spiking_layers, neuron)
-        end = -1 if neuron is None else None
         body: list[nn.Module] = []
-        width_in, strided = in_channels, kernels.index(3)
+        width_in = in_channels
+        strided = kernels.index(3)
         for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
             body += layers(width_in, width, kernel, stride if i == strided else 1)
             width_in = width
-        self.body = Whole(*body[:end])
+        shortcut: list[nn.Module] = []
         if stride != 1 or in_channels != width_in:
-            self.shortcut = Whole(*layers(in_channels, width_in, 1, stride)[:end])
-        if neuron is None:
-            self.act = body[-1]
+            shortcut = layers(in_channels, width_in, 1, stride)
+        act = None
+        if neuron is None:  # the last ReLU stands behind the sum
+            act = body.pop()
+            shortcut = shortcut[:-1]
+        self.body = Whole(*body)
+        if shortcut:
+            self.shortcut = Whole(*shortcut)
+        if act is not None:
+            self.act = act
 
     def forward(self, x: Tensor) -> Tensor:
-        parts: dict[str, Any] = self._modules  # `self.body` takes ten times as long, which small maps feel
+        parts = parts_of(self)
         shortcut, act = parts.get("shortcut"), parts.get("act")
         total: Tensor = parts["body"](x) + (x if shortcut is None else shortcut(x))
         return total if act is None else act(total)
@@ -122,7 +130,8 @@ class ResidualBackbone(Backbone, ABC):
             width, width_in = self.base * self.mult**i, stages[-1][-1].out_channels
             widths = (width, width, 4 * width) if self.bottleneck else (width, width)
             kernels = (1, 3, 1) if self.bottleneck else (3, 3)
-            stride, blocks = 2 if i else self.first_stride, []
+            stride = 2 if i else self.first_stride
+            blocks = []
             for j in range(count):
                 shape = (width_in, widths, kernels, 1 if j else stride)
                 blocks.append(BlockPlan(partial(Residual, *shape, None), partial(Residual, *shape), widths[-1]))

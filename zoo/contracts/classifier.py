@@ -163,9 +163,10 @@ class ImageClassifier(nn.Module, ABC):
         Without gradients, spikes take the memory of a folded convolution's output: a hook that keeps it must copy it.
 
         In float32 on the CPU, a convolution also keeps its weight in oneDNN's own order, for calls without gradients.
-        They round a map alike in a batch of any size. A weight changed in place through `weight.data`, a numpy view or
-        its storage is not seen: assign a new parameter, or copy the network. From the first call on that records
-        gradients of the weight, it is ordered on every call, since torch does not count its fused optimisers' changes.
+        They round a map alike in a batch of any size, but for 384 channels and more on 2 to 4 pixels. A weight changed
+        in place through `weight.data`, a numpy view or its storage is not seen: assign a new parameter, or copy the
+        network. From the first call on that records gradients of the weight, it is ordered on every call, since torch
+        does not count its fused optimisers' changes.
 
         A fused network refuses training mode; gradients flow in eval mode.
 

@@ -9,11 +9,11 @@ from typing import Self, cast, final
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import layers
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
+from zoo.convolution import layout
 from zoo.decoders.averages import rate_decode
 from zoo.families.headed import StagedClassifier
 from zoo.families.over_time import NetworkOverTime
@@ -62,7 +62,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         """Return what the first block takes: (T·N, C, H, W), or (N, C, H, W) if the encoder stands inside it."""
         if self.takes_frames:
             x = self.encoder(x).flatten(0, 1)
-        x = layers.pixels_last(x) if self.pixels_last else x
+        x = layout.pixels_last(x) if self.pixels_last else x
         if self.takes_frames or self._encoding is not None:
             return x
         return cast(Tensor, self.encoder(x).flatten(0, 1))

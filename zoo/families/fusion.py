@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any, cast
 
@@ -12,9 +12,12 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from zoo.backbones.layers import CONVOLUTIONS, MANY_CHANNELS, PackedWeight, Whole, is_centred
+from zoo.backbones.layers import Whole
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.precision import at_least_float32
+from zoo.convolution.layers import CONVOLUTIONS, is_centred
+from zoo.convolution.layout import MANY_CHANNELS
+from zoo.convolution.packed import PackedWeight
 from zoo.errors import InputError
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.
@@ -60,30 +63,45 @@ def fuse_network(network: nn.Module, pairs: Iterable[tuple[str, str]], dtype: to
     if dtype not in (None, torch.bfloat16, torch.float16):
         raise InputError(f"fuse() rounds to torch.bfloat16 or torch.float16, or to nothing with None, not to {dtype}")
     modules = dict(network.named_modules())
-    for name, module in modules.items():
-        if module.training:
-            raise InputError(f"{name or 'the network'} is in training mode, which cannot be fused; call eval() first")
     uses = Counter(id(module) for _, module in network.named_modules(remove_duplicate=False))
     once = [pair for pair in pairs if all(uses[id(modules.get(name))] == 1 for name in pair)]
     folded = dict(pair for pair in once if _is_plain(*(modules[name] for name in pair)))
-    for norm in folded.values():
-        if modules[norm].running_mean is None:
-            raise InputError(f"{norm} keeps no running statistics, so it works on the batch's, which cannot be folded")
+    _check(modules, folded.values())
     for conv, norm in folded.items():
         _fold(cast(nn.Conv2d, modules[conv]), cast(nn.BatchNorm2d, modules[norm]))
-        parent, _, name = norm.rpartition(".")
-        if isinstance(modules[parent], Whole):
-            delattr(modules[parent], name)  # the layers behind it keep their names
-        else:
-            setattr(modules[parent], name, nn.Identity().eval())
+        _take_out(norm, modules)
     for norm, neuron in once:
         if norm in folded.values() and isinstance(modules[neuron], Neuron):
             cast(Neuron, modules[neuron]).in_place = True
-    for module in network.modules() if dtype is not None else ():
-        if type(module) in (*_CONVOLUTIONS, *_LINEAR):
-            module.to(dtype)  # what autocast would do to them on every call
-            module.register_forward_pre_hook(_cast_input)
+    if dtype is not None:
+        _round(network, dtype)
     return bool(folded)
+
+
+def _check(modules: Mapping[str, nn.Module], norms: Iterable[str]) -> None:
+    """Raise `InputError` unless all are in eval mode and the norms have statistics."""
+    for name, module in modules.items():
+        if module.training:
+            raise InputError(f"{name or 'the network'} is in training mode, which cannot be fused; call eval() first")
+    for norm in norms:
+        if modules[norm].running_mean is None:
+            raise InputError(f"{norm} keeps no running statistics, so it works on the batch's, which cannot be folded")
+
+
+def _take_out(norm: str, modules: Mapping[str, nn.Module]) -> None:
+    parent, _, name = norm.rpartition(".")
+    if isinstance(modules[parent], Whole):
+        delattr(modules[parent], name)  # the layers behind it keep their names
+    else:
+        setattr(modules[parent], name, nn.Identity().eval())
+
+
+def _round(network: nn.Module, dtype: torch.dtype) -> None:
+    """Round what autocast would round on every call."""
+    for module in network.modules():
+        if type(module) in (*_CONVOLUTIONS, *_LINEAR):
+            module.to(dtype)
+            module.register_forward_pre_hook(_cast_input)
 
 
 def _cast_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

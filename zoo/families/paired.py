@@ -9,12 +9,13 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from zoo.backbones import layers
 from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import NeuronFactory
+from zoo.convolution import layout
 from zoo.families.headed import StagedClassifier
+from zoo.kernels.private import parts_of
 from zoo.names import Spec
 
 
@@ -63,9 +64,9 @@ class PairedBlock(nn.Module):
 
     def forward(self, x: Tensor, *args: Any) -> Tensor:
         """(N, C, …) → (N, C', …); `args` go to both branches."""
-        parts: dict[str, Any] = self._modules  # `self.analog` takes ten times as long, which small maps feel
+        parts = parts_of(self)
         spiking, analog, gain = parts.get("spiking"), parts.get("analog"), self.gain
-        x = layers.pixels_last(x) if self.pixels_last else x
+        x = layout.pixels_last(x) if self.pixels_last else x
         if spiking is None:
             total = cast(Tensor, cast(nn.Module, analog)(x, *args))
             second = parts.get("second")
@@ -74,7 +75,7 @@ class PairedBlock(nn.Module):
         decoded = decoded if gain is None else decoded * gain
         x = decoded if analog is None else decoded + analog(x, *args)
         # A decoder may return torch's own order, in which the mean of a head rounds otherwise.
-        return layers.pixels_last(x) if self.pixels_last else x
+        return layout.pixels_last(x) if self.pixels_last else x
 
 
 @final

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zoo.backbones.resnet import Residual
 from zoo.families.thresholds import QuantisedReLU, ScaledActivation
+from zoo.kernels.private import parts_of
 
 
 @final
@@ -54,7 +55,7 @@ def _fold(module: nn.Module, worth: Tensor) -> Tensor:
         return torch.ones(())
     if isinstance(module, Residual):
         _fold(module.body, worth)
-        if "shortcut" in module._modules:
+        if "shortcut" in parts_of(module):
             _fold(module.shortcut, worth)
         else:
             module.add_module("shortcut", Worth(worth))

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.compiler import is_compiling
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 from torch.nn.modules.module import _has_any_global_hook
 
 from zoo.kernels.library import NeuronSettings, Window, library
+from zoo.kernels.private import is_transformed
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 """Types that the kernels read, as they number them."""
@@ -56,7 +56,7 @@ def serves(x: Tensor) -> bool:
         and library() is not None
         and x.numel() > 0
         and not is_tracing()
-        and not is_functorch_wrapped_tensor(x)
+        and not is_transformed(x)
         and not _only_definitions.get()
     )
 

@@ -14,6 +14,7 @@ from zoo.contracts.precision import at_least_float32
 from zoo.contracts.price import INTEGRATION
 from zoo.errors import OptionError, check_flag, check_number, suggest
 from zoo.kernels.functions import has_hooks, serves
+from zoo.kernels.private import parts_of
 from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
 
 GRADIENTS = ("surrogate", "rate")
@@ -37,7 +38,7 @@ def _settings(v_threshold: float, v_reset: float | None, detach_reset: bool, alp
 
 def _surrogate(node: nn.Module) -> Any:
     """`node.surrogate_function`, in a tenth of the time."""
-    return node._modules.get("surrogate_function")
+    return parts_of(node).get("surrogate_function")
 
 
 def _is_arctan(function: Any) -> bool:

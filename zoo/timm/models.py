@@ -20,12 +20,12 @@ from timm.models import (
 )
 from torch import nn
 
-from zoo.backbones.layers import GuardedConv2d
 from zoo.catalog import WeightRecord, default_catalog
 from zoo.contents import Recorded, Unrecorded
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
+from zoo.convolution.layers import Conv2d
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
 from zoo.factory import open_model
 from zoo.hub import Hub
@@ -34,7 +34,7 @@ from zoo.registry import parse_name
 from zoo.timm import has8_zoo
 from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers
 
-_NOT_TRACED = (Encoder, Decoder, Neuron, GuardedConv2d, StepModule)
+_NOT_TRACED = (Encoder, Decoder, Neuron, Conv2d, StepModule)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""
 
 

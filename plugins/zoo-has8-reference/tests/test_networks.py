@@ -16,8 +16,8 @@ from zoo_has8_reference.neurons import LIFReferenceNeuron
 from zoo_has8_reference.published_keys import resnet_keys
 
 import zoo
-from zoo.backbones.layers import GuardedConv2d, GuardedSpikingConv2d
 from zoo.contracts import ImageClassifier
+from zoo.convolution.layers import Conv2d, SpikingConv2d
 
 SAME_ROUNDING = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() != "AVX512",
@@ -106,7 +106,7 @@ def test_convolutions_are_torchs_own(backbone: str) -> None:
     convs = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert convs
     for conv in convs:  # the zoo's own go around faults of torch's kernels, and round otherwise
-        assert not isinstance(conv, GuardedConv2d | GuardedSpikingConv2d), conv
+        assert not isinstance(conv, Conv2d | SpikingConv2d), conv
         own = layer.Conv2d if isinstance(conv, layer.Conv2d) else nn.Conv2d
         x = torch.rand(1, 2, conv.in_channels, 8, 8)[0 if own is nn.Conv2d else slice(None)]
         assert torch.equal(conv(x), own.forward(conv, x))

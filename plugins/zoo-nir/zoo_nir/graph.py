@@ -17,7 +17,8 @@ from spikingjelly.activation_based.nir_exchange import export_to_nir
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from zoo.backbones.layers import GuardedSpikingConv2d, SpikingAvgPool2d
+from zoo.backbones.layers import SpikingAvgPool2d
+from zoo.convolution.layers import SpikingConv2d
 from zoo.errors import InputError
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 
@@ -109,13 +110,13 @@ def _present_layer(graph: fx.Graph, node: fx.Node, block: nn.Module, name: str) 
     elif isinstance(module, SpikingAvgPool2d):
         window = (module.kernel_size, module.stride, module.padding)
         block.set_submodule(target, layer.AvgPool2d(*window, step_mode=module.step_mode))
-    elif isinstance(module, GuardedSpikingConv2d):
+    elif isinstance(module, SpikingConv2d):
         block.set_submodule(target, _spikingjelly_conv(module))
     elif type(module) not in (*_LAYERS, *_NEURONS):
         _refuse(name, module, f"valid: {', '.join(kind.__name__ for kind in (*_LAYERS[::2], *_NEURONS))}")
 
 
-def _spikingjelly_conv(conv: GuardedSpikingConv2d) -> nn.Module:
+def _spikingjelly_conv(conv: SpikingConv2d) -> nn.Module:
     sizes = (conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation)
     plain = layer.Conv2d(*sizes, conv.groups, conv.bias is not None, conv.padding_mode, conv.step_mode)
     plain.weight, plain.bias = conv.weight, conv.bias
