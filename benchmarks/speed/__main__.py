@@ -2,16 +2,20 @@
 
 - floor: the same convolutions, norms and linear layers alone, same shapes, same order, forward and backward, in torch's
   default layout or in channels_last, whichever is faster;
+- floor fused, for inference: without norms, weights rounded once;
 - plain: the published arithmetic, written from the equations (benchmarks/common/plain_has8.py);
+- published: the authors' own code, with `--published CLONE`, a clone of github.com/luutn2002/has-8; in float32;
 - fused: ours after `fuse()`, for inference; in bfloat16 it rounds weights to that too;
 - compiled: ours by torch.compile, with `--compiled` (minutes a network);
-- sew_resnet18: spikingjelly's at T = 8, on a GPU alone.
+- sew_resnet18: spikingjelly's at T = 8, on a GPU alone; on a CPU with `--peers` (benchmarks/speed/peers.py).
+
+A model of spikes alone, such as `sew_resnet_b32_m2_d4_direct`, has a floor and no plain one.
 
 Subjects of one model, size, task, type and number of threads take turns; a figure is the least of its rounds, which
 other programs disturb least. At one thread it is the processor's time, at more the time on the clock. Then one image,
 and 64, through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime.
 Peak memory is that of one step in a process of its own (benchmarks/speed/steps.py). Under 16 channels torch's own
-strided 1×1 convolution writes beside its memory in channels_last (zoo/backbones/layers.py): the floor of a network
+strided 1×1 convolution writes beside its memory in channels_last (zoo/convolution/guards.py): the floor of a network
 narrower than b16 cannot be measured.
 """
 
@@ -29,18 +33,28 @@ import torch
 import typer
 
 import zoo
-from benchmarks.common.reporting import RESULTS, Out, describe_command, markdown_table, print_table, write_result
+from benchmarks.common.reporting import (
+    RESULTS,
+    Out,
+    describe_command,
+    describe_machine,
+    markdown_table,
+    print_table,
+    write_result,
+)
 from benchmarks.common.timing import interleave, time_step
-from benchmarks.speed.steps import Step, Work, build_step, peak_memory
+from benchmarks.speed.steps import PUBLISHED, Step, Work, build_step, peak_memory
 from zoo.kernels.library import describe
 from zoo.kernels.memory import keep_freed_memory
 
-MODELS, ENCODERS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4"), ("ste", "fourier")
+MODELS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4", "sew_resnet_b32_m2_d4_direct", "sew_vgg_b16_m2_d4_direct")
+ENCODERS, DIRECT = ("ste", "fourier"), ("direct",)
 QUICK_MODELS, QUICK_BATCH = ("resnet_b2_m1_d1",), 2
 BATCHES = {32: 64, 224: 4}
 LAYOUTS = ("floor", "floor channels_last")
-LIMIT = 1.25
-"""Of ours ÷ floor; inference by its fused network."""
+FUSED_LAYOUTS = ("floor fused", "floor fused channels_last")
+LIMITS = {"fused_over_floor": 1.15, "training": 1.15, "inference": 1.25, "spikes": 1.25}
+"""Of fused ÷ its floor, and of ours ÷ floor by task; of a network of spikes alone in both tasks."""
 
 SMALL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 SMALL_BATCHES = (1, 64)
@@ -65,13 +79,30 @@ Threads = Annotated[list[int], typer.Option(default_factory=lambda: [1, 2], help
 app = typer.Typer(add_completion=False)
 
 
+def encoders_of(model: str) -> tuple[str, ...]:
+    """Encoders that a model is measured with; one of spikes alone has its own."""
+    return DIRECT if model.startswith("sew_") else ENCODERS
+
+
 def subjects(about: Mapping[str, Any], compiled: bool) -> dict[str, Work]:
-    """Everything that is timed together, by name. Floor and peer know no encoder."""
-    alone = LAYOUTS if about["device"] == "cpu" else (*LAYOUTS, "sew_resnet18")
-    found = {name: Work(name, encoder=ENCODERS[0], **about) for name in alone}
-    for encoder, subject in itertools.product(ENCODERS, ("ours", "plain", "ours fused", "ours compiled")):
-        if (subject == "ours fused" and about["training"]) or (subject == "ours compiled" and not compiled):
-            continue
+    """Everything that is timed together, by name. Floors, the peer and the published code know no encoder."""
+    encoders, hybrid = encoders_of(about["model"]), not about["model"].startswith("sew_")
+    alone = list(LAYOUTS)
+    if not about["training"]:
+        alone += FUSED_LAYOUTS
+    if about["device"] != "cpu":
+        alone.append("sew_resnet18")
+    if about["clone"] and about["model"] in PUBLISHED and about["dtype"] == Number.float32:
+        alone.append("published")
+    own = ["ours"]
+    if hybrid:
+        own.append("plain")
+    if not about["training"]:
+        own.append("ours fused")
+    if compiled:
+        own.append("ours compiled")
+    found = {name: Work(name, encoder=encoders[0], **about) for name in alone}
+    for encoder, subject in itertools.product(encoders, own):
         found[f"{subject} {encoder}"] = Work(subject, encoder=encoder, **about)
     return found
 
@@ -89,19 +120,25 @@ def measure(about: Mapping[str, Any], threads: Sequence[int], repeats: int, comp
         torch.set_num_threads(count)
         taken = interleave(steps, repeats, time_step)
         seconds[str(count)] = {name: least(each, count, about["device"]) for name, each in taken.items()}
-    ratios = {count: ratios_of(found, about["training"]) for count, found in seconds.items()}
+    ratios = {count: ratios_of(found, encoders_of(about["model"])) for count, found in seconds.items()}
     return {**about, "seconds": seconds, "ratios": ratios}
 
 
-def ratios_of(found: Mapping[str, float], training: bool) -> dict[str, dict[str, float]]:
-    """Of each encoder: ours ÷ floor, fused ÷ floor, plain ÷ the better of ours."""
+def ratios_of(found: Mapping[str, float], encoders: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Of each encoder: ours ÷ floor, fused ÷ its floor, plain and published ÷ the better of ours."""
     floor = min(found[layout] for layout in LAYOUTS)
     ratios = {}
-    for encoder in ENCODERS:
-        own = {"over_floor": found[f"ours {encoder}"] / floor}
-        if not training:
-            own["fused_over_floor"] = found[f"ours fused {encoder}"] / floor
-        own["speedup"] = found[f"plain {encoder}"] / (floor * min(own.values()))
+    for encoder in encoders:
+        best = ours = found[f"ours {encoder}"]
+        own = {"over_floor": ours / floor}
+        if f"ours fused {encoder}" in found:
+            fused = found[f"ours fused {encoder}"]
+            own["fused_over_floor"] = fused / min(found[layout] for layout in FUSED_LAYOUTS)
+            best = min(ours, fused)
+        if f"plain {encoder}" in found:
+            own["speedup"] = found[f"plain {encoder}"] / best
+        if "published" in found and encoder == "fourier":
+            own["published"] = found["published"] / best
         ratios[encoder] = own
     return ratios
 
@@ -112,17 +149,25 @@ def label(row: Mapping[str, Any]) -> str:
     return f"{row['model']} {row['size']}×{row['batch']} {task} {row['dtype']}"
 
 
+def limits_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The most that a row's ratios may be."""
+    task = "training" if row["training"] else "inference"
+    unfused = "spikes" if row["model"].startswith("sew_") else task
+    return {"over_floor": LIMITS[unfused], "fused_over_floor": LIMITS["fused_over_floor"]}
+
+
 def misses(row: Mapping[str, Any]) -> list[str]:
-    """The ratios of a row that are over the limit."""
+    """The ratios of a row that are over their limit."""
     return [
-        f"{label(row)} {encoder}, {count} threads: {best:.2f} of the floor"
+        f"{label(row)} {encoder}, {count} threads: {figure} {own[figure]:.2f}, limit {limit:.2f}"
         for count, ratios in row["ratios"].items()
         for encoder, own in ratios.items()
-        if (best := own.get("fused_over_floor", own["over_floor"])) > LIMIT
+        for figure, limit in limits_of(row).items()
+        if own.get(figure, 0) > limit
     ]
 
 
-HEADER = ("step", "ours, ms", "÷ floor", "fused ÷ floor", "plain ÷ ours", "memory ÷ plain's")
+HEADER = ("step", "ours, ms", "÷ floor", "fused ÷ its floor", "plain ÷ ours", "published ÷ ours", "memory ÷ plain's")
 
 
 def cells(row: Mapping[str, Any]) -> list[str]:
@@ -136,11 +181,11 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         return "; ".join(counts)
 
     own = (
-        " / ".join(f"{1000 * found[f'ours {encoder}']:.0f}" for encoder in ENCODERS)
+        " / ".join(f"{1000 * found[f'ours {encoder}']:.0f}" for encoder in encoders_of(row["model"]))
         for found in row["seconds"].values()
     )
     memory = row.get("memory_over_plain")
-    ratios = (every(figure) for figure in ("over_floor", "fused_over_floor", "speedup"))
+    ratios = (every(figure) for figure in ("over_floor", "fused_over_floor", "speedup", "published"))
     return [label(row), "; ".join(own), *ratios, "–" if memory is None else f"{memory:.2f}"]
 
 
@@ -183,6 +228,21 @@ def measure_small(repeats: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def measure_row(about: Mapping[str, Any], threads: Sequence[int], repeats: int, compiled: bool, memory: bool) -> Any:
+    """Measure one row; peak memory beside plain's, which a network of spikes alone has not."""
+    row = measure(about, threads, repeats, compiled)
+    if memory and not about["model"].startswith("sew_"):
+        own, plain = (peak_memory(Work(each, encoder=ENCODERS[0], **about), 1) for each in ("ours", "plain"))
+        row["memory_over_plain"] = own / plain if own and plain else None
+    typer.echo(f"measured {label(row)}", err=True)
+    return row
+
+
+def print_milliseconds(what: str, taken: Mapping[str, float]) -> None:
+    """One line of a few figures."""
+    typer.echo(f"{what}, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in taken.items()))
+
+
 @app.command()
 def main(
     model: Models,
@@ -190,10 +250,15 @@ def main(
     task: Tasks,
     dtype: Numbers,
     threads: Threads,
+    published: Annotated[
+        Path | None,
+        typer.Option(metavar="CLONE", help="A clone of github.com/luutn2002/has-8: time the authors' code too."),
+    ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")] = 5,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = False,
     small: Annotated[bool, typer.Option(help="Measure one image and 64, compiled too.")] = True,
+    peers: Annotated[bool, typer.Option(help="Measure spikingjelly's and snntorch's code too.")] = True,
     quick: Annotated[bool, typer.Option(help="A tiny model, batch 2, one round: does it run?")] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     out: Out = RESULTS,
@@ -202,26 +267,32 @@ def main(
     kept = keep_freed_memory()  # as `zoo train` does, for every subject alike
     if quick:
         model, size, dtype, repeats = list(QUICK_MODELS), size[:1], dtype[:1], 1
+    clone = "" if published is None else str(published.resolve())
     rows = []
     for name, pixels, step, number in itertools.product(model, size, task, dtype):
-        batch = QUICK_BATCH if quick else BATCHES.get(pixels, 4)
-        about: dict[str, Any] = {"model": name, "size": pixels, "batch": batch, "training": step is Task.training}
-        about |= {"dtype": str(number), "device": device}
-        row = measure(about, threads, repeats, compiled)
-        if memory:
-            own, plain = (peak_memory(Work(each, encoder=ENCODERS[0], **about), 1) for each in ("ours", "plain"))
-            row["memory_over_plain"] = own / plain if own and plain else None
-        rows.append(row)
-        typer.echo(f"measured {label(row)}", err=True)
+        about: dict[str, Any] = {"model": name, "size": pixels, "training": step is Task.training}
+        about |= {"batch": QUICK_BATCH if quick else BATCHES.get(pixels, 4)}
+        about |= {"dtype": str(number), "device": device, "clone": clone}
+        rows.append(measure_row(about, threads, repeats, compiled, memory))
     lines = [cells(row) for row in rows]
-    title = f"Least of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
-    print_table(title, list(HEADER), lines)
+    processor = f"{describe_machine()['cpu']}, {torch.backends.cpu.get_cpu_capability()}"
+    rounds = f"Least of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
+    print_table(f"{processor}. {rounds}", list(HEADER), lines)
     found = measure_small(repeats) if small and device == "cpu" else {}
+    beside: dict[str, Any] = {}
+    if peers and device == "cpu":
+        from benchmarks.speed.peers import measure_peers  # snntorch imports torch's compiler, so it comes last
+
+        beside = measure_peers(repeats, threads)
     for images, taken in found.items():
-        typer.echo(f"{images} × {SMALL}, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in taken.items()))
+        print_milliseconds(f"{images} × {SMALL}", taken)
+    for what, counts in beside.items():
+        for count, taken in counts.items():
+            print_milliseconds(f"{what}, {count} threads", taken)
     missed = [reason for row in rows for reason in misses(row)]
     content = {"command": describe_command(), "kernels": describe(), "device": device, "freed_memory_kept": kept}
-    content |= {"repeats": repeats, "rows": json.loads(json.dumps(rows)), "small": found, "missed": missed}
+    content |= {"processor": processor, "repeats": repeats, "rows": json.loads(json.dumps(rows))}
+    content |= {"small": found, "peers": beside, "missed": missed}
     path = write_result(out, "speed", content | {"table": markdown_table(HEADER, lines)})
     for reason in missed:
         typer.echo(f"MISSED: {reason}")

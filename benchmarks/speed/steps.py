@@ -14,9 +14,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ Step = Callable[[], None]
 class Work:
     """One figure's subject (see benchmarks/speed/__main__.py) and setting.
 
-    The SEW peer has no use for `model` and `encoder`; `timesteps` is its own.
+    The SEW peer has no use for `model` and `encoder`; `timesteps` is its own. `clone` is the folder of the published
+    code.
     """
 
     subject: str
@@ -56,6 +58,12 @@ class Work:
     dtype: str
     device: str = "cpu"
     timesteps: int = 8
+    clone: str = ""
+
+    @property
+    def is_hybrid(self) -> bool:
+        """False for a `model` of spikes alone, which is a whole name, such as `sew_resnet_b32_m2_d4_direct`."""
+        return not self.model.startswith("sew_")
 
     def autocast(self) -> AbstractContextManager[None]:
         """Autocast to bfloat16 if `dtype` says so."""
@@ -86,14 +94,40 @@ def parse_size(model: str) -> tuple[str, int, int, int]:
     return found[1], int(found[2]), int(found[3]), int(found[4])
 
 
+PUBLISHED = {"resnet_b32_m2_d4": "has8_rn_b32_m2_d4", "resnet_b64_m2_d4": "has8_rn_b64_m2_d4"} | {
+    f"vgg_b{base}_m2_d4": f"has8_vgg_b{base}_m2_d4" for base in (16, 24)
+}
+"""Our name of a size → the function of the published code that builds it; its encoder is `fourier`."""
+
+
+class Published(nn.Module):
+    """A network by the code in `clone`, a clone of github.com/luutn2002/has-8; neurons are reset after every batch."""
+
+    def __init__(self, clone: str, model: str) -> None:
+        super().__init__()
+        if not Path(clone, "has_8", "__init__.py").is_file():
+            raise ValueError(f"{clone} has no has_8/__init__.py; give a clone of github.com/luutn2002/has-8")
+        if clone not in sys.path:
+            sys.path.insert(0, clone)
+        self.network: nn.Module = getattr(import_module("has_8"), PUBLISHED[model])(3, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        spiking_functional.reset_net(self.network)
+        return logits
+
+
 def build_network(work: Work) -> nn.Module:
-    """Build any subject but the floor: plain, the peer, or ours as it is, fused, or compiled."""
+    """Build any subject but the floor: plain, published, the peer, or ours as it is, fused, or compiled."""
     torch.manual_seed(0)
     if work.subject == "plain":
         return PlainHas8(*parse_size(work.model), work.encoder, CLASSES)
+    if work.subject == "published":
+        return Published(work.clone, work.model)
     if work.subject == "sew_resnet18":
         return SewPeer(work.timesteps)
-    model = zoo.create_model(f"has8_{work.model}_{work.encoder}_bpd", num_classes=CLASSES)
+    name = f"has8_{work.model}_{work.encoder}_bpd" if work.is_hybrid else work.model
+    model = zoo.create_model(name, pretrained=False, num_classes=CLASSES)
     if work.subject == "ours fused":
         return model.eval().fuse(torch.bfloat16 if work.dtype == "bfloat16" else None)
     return torch.compile(model) if work.subject == "ours compiled" else model  # type: ignore[return-value]
@@ -110,10 +144,11 @@ class LayerCall:
         torch.autograd.grad(output, self.sources, self.gradient)
 
 
-def _plain_layer(module: nn.Module) -> nn.Module:
-    """The same layer without spikingjelly's steps: four-dimensional input."""
+def _plain_layer(module: nn.Module, fused: bool) -> nn.Module:
+    """The same layer without spikingjelly's steps: four-dimensional input. A fused convolution has a bias."""
     if isinstance(module, nn.Conv2d):
-        settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding, "bias": module.bias is not None}
+        settings: dict[str, Any] = {"stride": module.stride, "padding": module.padding}
+        settings["bias"] = fused or module.bias is not None
         size: Any = module.kernel_size
         return nn.Conv2d(module.in_channels, module.out_channels, size, **settings)
     if isinstance(module, nn.BatchNorm2d):
@@ -123,21 +158,28 @@ def _plain_layer(module: nn.Module) -> nn.Module:
 
 
 def layer_calls(work: Work, memory_format: torch.memory_format = torch.contiguous_format) -> list[LayerCall]:
-    """Every convolution, norm and linear layer of the network in the order in which it runs them.
+    """Every convolution, norm and linear layer of the network in the order in which it runs them; no norms if fused.
 
-    Shapes are those that hooks see in the plain network; inputs of one shape share their memory, in the type that
-    autocast gives them.
+    Shapes are those that hooks see in the plain network, or in ours of spikes alone; inputs of one shape share their
+    memory, in the type that autocast gives them. Fused layers have their weights in that type.
     """
     seen: list[tuple[nn.Module, torch.Size, torch.Size, bool]] = []
+    fused = work.subject.startswith("floor fused")
+    kinds = (nn.Conv2d, nn.Linear) if fused else LAYERS
+
+    def batched(x: Tensor) -> torch.Size:
+        """The shape for the whole batch of what one image has made: (T, 1, …), (T, …) and (1, …) are a batch of T."""
+        own = 3 if x.dim() > 3 else 1
+        return torch.Size((x.shape[:-own].numel() * work.batch, *x.shape[-own:]))
 
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        steps = 1 if inputs[0].dim() in (2, 4) else len(inputs[0])  # (T, N, …) is a batch of T·N
-        before, after = (torch.Size((steps * work.batch, *x.shape[steps > 1 :][1:])) for x in (inputs[0], output))
-        seen.append((_plain_layer(module), before, after, inputs[0].requires_grad and work.training))
+        differentiable = inputs[0].requires_grad and work.training
+        seen.append((_plain_layer(module, fused), batched(inputs[0]), batched(output), differentiable))
 
-    network = build_network(replace(work, subject="plain")).eval()  # a single image has no batch statistics
+    subject = "plain" if work.is_hybrid else "ours"
+    network = build_network(replace(work, subject=subject)).eval()  # a single image has no batch statistics
     for each in network.modules():
-        if isinstance(each, LAYERS):
+        if isinstance(each, kinds):
             each.register_forward_hook(record)
     network(make_images(work, batch=1))
     dtype = torch.bfloat16 if work.dtype == "bfloat16" else torch.float32
@@ -149,6 +191,8 @@ def layer_calls(work: Work, memory_format: torch.memory_format = torch.contiguou
 
     for made, *_ in seen:
         made.to(work.device, memory_format=memory_format).train(work.training)  # type: ignore[call-overload] # it has it
+        if fused:
+            made.to(dtype)
     return [
         LayerCall(made, tensor(given, differentiable), tensor(made_of)) for made, given, made_of, differentiable in seen
     ]
@@ -157,9 +201,10 @@ def layer_calls(work: Work, memory_format: torch.memory_format = torch.contiguou
 def floor_step(work: Work, memory_format: torch.memory_format = torch.contiguous_format) -> Step:
     """All layers forward, and in training all backward in reverse order."""
     calls = layer_calls(work, memory_format)
+    around = nullcontext if work.subject.startswith("floor fused") else work.autocast
 
     def infer() -> None:
-        with torch.no_grad(), work.autocast():
+        with torch.no_grad(), around():
             for call in calls:
                 call.layer(call.x)
 
@@ -205,7 +250,7 @@ def step_of(network: nn.Module, x: Tensor, work: Work) -> Step:
 def build_step(work: Work) -> Step:
     """Build the step to be timed; it returns when the device is done."""
     if work.subject.startswith("floor"):
-        last = work.subject == "floor channels_last"
+        last = work.subject.endswith("channels_last")
         step = floor_step(work, torch.channels_last if last else torch.contiguous_format)
     else:
         step = network_step(work)

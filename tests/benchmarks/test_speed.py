@@ -57,7 +57,7 @@ def test_the_floor_runs_the_networks_own_layers_in_their_order(model: str) -> No
     seen: list[tuple[str, int, bool]] = []
 
     def record(module: nn.Module, inputs: tuple[torch.Tensor, ...], _: Any) -> None:
-        seen.append((type(module).__name__.removeprefix("GuardedSpiking"), inputs[0].numel(), inputs[0].requires_grad))
+        seen.append((type(module).__name__.removeprefix("Spiking"), inputs[0].numel(), inputs[0].requires_grad))
 
     for each in network.modules():
         if isinstance(each, speed_steps.LAYERS):
@@ -71,10 +71,12 @@ def test_the_floor_runs_the_networks_own_layers_in_their_order(model: str) -> No
     assert macs > 0
 
 
-@pytest.mark.parametrize("subject", ["ours", "ours fused", "plain", "floor", "floor channels_last", "sew_resnet18"])
+@pytest.mark.parametrize(
+    "subject", ["ours", "ours fused", "plain", "floor", "floor fused channels_last", "sew_resnet18"]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_every_subject_makes_a_step(subject: str, training: bool) -> None:
-    if training and subject == "ours fused":
+    if training and "fused" in subject:
         return
     # A VGG: of a narrow ResNet's floor, torch's own layers write beside their memory.
     work = replace(WORK, subject=subject, training=training, model="vgg_b2_m2_d2")
@@ -85,9 +87,32 @@ def test_every_subject_makes_a_step(subject: str, training: bool) -> None:
     assert (not norms) is (subject == "ours fused")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_fused_floor_is_the_fused_networks_layers_with_weights_cast_once(dtype: str) -> None:
+    work = replace(WORK, subject="floor fused", model="sew_vgg_b2_m1_d1_direct", training=False, dtype=dtype)
+    fused = speed_steps.build_network(replace(work, subject="ours fused"))
+    calls = speed_steps.layer_calls(work)
+    expected = [each.weight for each in fused.modules() if isinstance(each, (nn.Conv2d, nn.Linear))]
+    assert [call.layer.weight.shape for call in calls] == [weight.shape for weight in expected]
+    assert {call.layer.weight.dtype for call in calls} == {weight.dtype for weight in expected}
+    assert {len(call.x) for call in calls} == {work.batch, 4 * work.batch}  # before the first neuron, and behind it
+    speed_steps.build_step(work)()
+
+
+def test_the_published_code_is_imported_from_its_clone(tmp_path: Path) -> None:
+    work = replace(WORK, subject="published", model="vgg_b16_m2_d4", clone=str(tmp_path))
+    with pytest.raises(ValueError, match="clone"):
+        speed_steps.build_step(work)
+    (tmp_path / "has_8").mkdir()
+    code = "from torch import nn\ndef has8_vgg_b16_m2_d4(channels, classes):\n"
+    code += "    return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32 * channels, classes))\n"
+    (tmp_path / "has_8" / "__init__.py").write_text(code, encoding="utf-8")
+    speed_steps.build_step(work)()
+
+
 @pytest.mark.slow
 def test_the_smallest_run_writes_its_rows(tmp_path: Path) -> None:
-    arguments = ["--quick", "--no-memory", "--no-small", "--threads", "1", "--out", str(tmp_path)]
+    arguments = ["--quick", "--no-memory", "--no-small", "--no-peers", "--threads", "1", "--out", str(tmp_path)]
     result = CliRunner().invoke(speed.app, arguments, env=PLAIN)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     written = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
