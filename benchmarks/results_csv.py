@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +81,6 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
     multiply-accumulate must cost for spikes to win over the twin, `steps` what happens one after the other.
     """
     figures, bounds, activity = record.figures, record.energy_range, record.activity
-    lowest, highest = (None, None) if bounds is None else bounds.ratios
-    even = [] if bounds is None else list(bounds.even_ratios.values())
-    beside_twin = [] if bounds is None else list(bounds.twin_ratios.values())
     return {
         "name": record.name,
         "distribution": distribution,
@@ -96,14 +93,11 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
         "image_size": figures.image_size,
         "spike_rate": None if activity is None else activity.spike_rate,
         "energy_ratio": _quotient(activity.energy_uj, activity.control_energy_uj) if activity else None,
-        "energy_ratio_lowest": None if lowest is None else round(lowest, 3),
-        "energy_ratio_highest": None if highest is None else round(highest, 3),
-        "even_energy_ratio_lowest": round(min(even), 3) if even else None,
-        "even_energy_ratio_highest": round(max(even), 3) if even else None,
+        **_bounds("energy_ratio", () if bounds is None else bounds.ratios),
+        **_bounds("even_energy_ratio", () if bounds is None else bounds.even_ratios.values()),
         "control": record.control or None,
         "twin": record.twin or None,
-        "twin_energy_ratio_lowest": round(min(beside_twin), 3) if beside_twin else None,
-        "twin_energy_ratio_highest": round(max(beside_twin), 3) if beside_twin else None,
+        **_bounds("twin_energy_ratio", () if bounds is None else bounds.twin_ratios.values()),
         "additions_per_mac": bounds and bounds.additions_per_mac,
         "steps": bounds and bounds.steps,
         "seed": record.seed,
@@ -111,6 +105,12 @@ def row_of(record: WeightRecord, distribution: str) -> dict[str, Any]:
         "sha256": record.sha256,
         "bytes": record.size,
     }
+
+
+def _bounds(figure: str, ratios: Collection[float]) -> dict[str, float | None]:
+    """The lowest and the highest of these; None if there are none."""
+    ends = (round(min(ratios), 3), round(max(ratios), 3)) if ratios else (None, None)
+    return {f"{figure}_lowest": ends[0], f"{figure}_highest": ends[1]}
 
 
 def _quotient(energy: float, control: float | None) -> float | None:

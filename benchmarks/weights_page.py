@@ -18,7 +18,7 @@ import typer
 from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_beside
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import catalogs, rows
-from zoo.catalog import WeightRecord, read_catalog
+from zoo.catalog import EnergyRange, WeightRecord, read_catalog
 from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:
@@ -144,21 +144,32 @@ class Point:
 def points(root: Path = ROOT) -> list[Point]:
     """Every weight whose energy a record states: spiking ones by their own records, others as controls of those."""
     records = _records(root)
-    own = {record.name: record.energy_range.models for record in records if record.energy_range}
-    controls = {record.control: own[record.name] for record in records if record.name in own}
-    made = []
+    bounds = {record.name: record.energy_range for record in records if record.energy_range}
+    owners = {record.control: record.name for record in records if record.name in bounds}
+    made = [_published(name) for name in PUBLISHED]
     for record in records:
-        if record.energy_range and record.energy_range.twin:
-            made.append(Point(record.name, "twin", record.metrics["top1"], record.energy_range.twin))
-        pairs, which = (own[record.name], 0) if record.name in own else (controls.get(record.name, {}), 1)
-        kind = "analog" if which else record.variant.partition("_")[0]
-        if pairs and kind in KINDS:
-            energy = {model: pair[which] for model, pair in pairs.items()}
-            made.append(Point(record.name, kind, record.metrics["top1"], energy))
-    for name, (top1, macs, _) in PUBLISHED.items():
-        energy = {model: price * macs / 1e6 for model, (_, price) in PANELS.items()}
-        made.append(Point(name, "published", top1, energy))
+        own, owner = bounds.get(record.name), owners.get(record.name)
+        if own is not None:
+            made += _measured_points(record, own)
+        elif owner is not None:
+            energies = {model: control for model, (_, control) in bounds[owner].models.items()}
+            made.append(Point(record.name, "analog", record.metrics["top1"], energies))
     return sorted(made, key=lambda point: (point.name, point.kind))
+
+
+def _measured_points(record: WeightRecord, own: EnergyRange) -> list[Point]:
+    """A weight with spikes, and its twin if it has one; none of a family that is not drawn."""
+    kind, top1 = record.variant.partition("_")[0], record.metrics["top1"]
+    if kind not in KINDS:
+        return []
+    spikes = Point(record.name, kind, top1, {model: energy for model, (energy, _) in own.models.items()})
+    return [spikes, Point(record.name, "twin", top1, own.twin)] if own.twin else [spikes]
+
+
+def _published(name: str) -> Point:
+    """A network of others, all of whose multiply-accumulates are charged."""
+    top1, macs, _ = PUBLISHED[name]
+    return Point(name, "published", top1, {model: price * macs / 1e6 for model, (_, price) in PANELS.items()})
 
 
 def frontier(analog: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -176,22 +187,27 @@ def _draw_panel(axes: Axes, model: str, weights: Sequence[Point]) -> None:
 
     line = frontier([(point.microjoules[model], point.top1) for point in weights if point.kind == "analog"])
     axes.step(*zip(*line, strict=True), where="post", color=COLOURS["ann"], linewidth=1, zorder=1)
-    for kind, (words, style) in KINDS.items():
-        values = [(point.microjoules[model], point.top1) for point in weights if point.kind == kind]
-        if values:
-            edge: dict[str, Any] = {"edgecolors": COLOURS["sew"], "linewidths": 1.5} if kind == "twin" else {}
-            energies, shares = zip(*values, strict=True)
-            axes.scatter(energies, shares, s=36, label=words, zorder=2, **style, **edge)
+    for kind in KINDS:
+        _draw_kind(axes, kind, [(each.microjoules[model], each.top1) for each in weights if each.kind == kind])
     twins = {point.name: point.microjoules[model] for point in weights if point.kind == "twin"}
     for point in weights:
-        if point.kind == "sew" and point.name in twins:
-            ends = (point.microjoules[model], twins[point.name])
+        energy = point.microjoules[model]
+        if point.kind == "sew":
+            ends = (energy, twins.get(point.name, energy))
             axes.plot(ends, (point.top1, point.top1), color=COLOURS["sew"], linewidth=1, linestyle=":", zorder=1)
-        _name(axes, point, point.microjoules[model])
+        _name(axes, point, energy)
     axes.set(xscale="log", ylim=(None, 96))
     axes.margins(x=0.12)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(True, color="0.92", linewidth=0.8)
+
+
+def _draw_kind(axes: Axes, kind: str, values: Sequence[tuple[float, float]]) -> None:
+    """Draw the marks of one kind, at (energy, top-1)."""
+    words, style = KINDS[kind]
+    edge: dict[str, Any] = {"edgecolors": COLOURS["sew"], "linewidths": 1.5} if kind == "twin" else {}
+    energies, shares = [energy for energy, _ in values], [top1 for _, top1 in values]
+    axes.scatter(energies, shares, s=36, label=words, zorder=2, **style, **edge)
 
 
 def _name(axes: Axes, point: Point, energy: float) -> None:

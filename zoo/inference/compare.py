@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack, final
 
@@ -183,21 +183,47 @@ def _compare(
     return [column, _twin_column(counted, column, opened.weight)] if with_twin else [column]
 
 
+@final
+@dataclass(frozen=True)
+class _Measured:
+    """What images have shown of a model, now or when it was recorded."""
+
+    energy_uj: float | None = None
+    spike_rate: float | None = None
+    energies: dict[str, float] = field(default_factory=dict)
+    does_not_run: dict[str, str] = field(default_factory=dict)
+    additions_per_mac: float | None = None
+
+
+def _counted(counted: Profile) -> _Measured:
+    """Return what a profile with images has counted."""
+    assert counted.activity is not None
+    assert counted.energy_pj is not None
+    return _Measured(
+        energy_uj=counted.energy_pj / 1e6,
+        spike_rate=counted.activity.spike_rate,
+        energies={each.name: each.network.total / 1e6 for each in counted.estimates if each.network},
+        does_not_run={each.name: each.refusal for each in counted.estimates if each.refusal},
+        additions_per_mac=counted.additions_per_mac,
+    )
+
+
+def _recorded(weight: StoredWeight | None, hybrid: OpenedModel | None) -> _Measured:
+    """Return what the record says, or the record of which it is the control."""
+    if weight is None:
+        return _Measured()
+    activity, bounds = weight.activity, weight.energy_range
+    energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
+    if bounds is None:
+        return _Measured(energy, rate, _as_control(hybrid))
+    energies = {model: network for model, (network, _) in bounds.models.items()}
+    return _Measured(energy, rate, energies, bounds.does_not_run, bounds.additions_per_mac)
+
+
 def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -> ComparedModel:
-    """Return a model's figures: counted, or else of its record, or of the record of which it is the control."""
+    """Return a model's figures, its energy and spikes counted now or recorded."""
     weight = opened.weight
-    energies, refused, energy, rate = {}, {}, counted.energy_pj, None
-    additions = counted.additions_per_mac
-    if counted.activity is not None:
-        rate, energy = counted.activity.spike_rate, counted.energy_pj and counted.energy_pj / 1e6
-        energies = {each.name: each.network.total / 1e6 for each in counted.estimates if each.network}
-        refused = {each.name: each.refusal for each in counted.estimates if each.refusal}
-    elif weight is not None:
-        activity, own = weight.activity, weight.energy_range
-        energy, rate = (activity.energy_uj, activity.spike_rate) if activity else (None, None)
-        energies = {model: network for model, (network, _) in own.models.items()} if own else _as_control(hybrid)
-        refused = own.does_not_run if own else {}
-        additions = own and own.additions_per_mac
+    measured = _recorded(weight, hybrid) if counted.activity is None else _counted(counted)
     return ComparedModel(
         name=str(opened.spec),
         weights=opened.weights_in_words,
@@ -206,17 +232,13 @@ def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -
         macs=counted.macs,
         timesteps=counted.timesteps,
         image_size=counted.image_size,
-        energy_uj=energy,
-        spike_rate=rate,
         top1=weight.metrics.get("top1") if weight else None,
         measured_on=weight.dataset if weight else "",
         control=counted.control.name.partition(".")[0] if counted.control else None,
         num_classes=counted.num_classes,
-        energies=energies,
-        does_not_run=refused,
         steps=counted.steps,
         twin=None,
-        additions_per_mac=additions,
+        **vars(measured),
     )
 
 

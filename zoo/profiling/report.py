@@ -49,6 +49,8 @@ from zoo.weights import stated_preprocessing
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""
 MAX_BATCH = 64
+OWN, CONTROL, TWIN = "network", "control", "twin"
+"""Roles of the networks that are profiled side by side."""
 
 
 @final
@@ -273,23 +275,29 @@ def profile(
     network = network if place is None else network.to(place)
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
     opened = model if isinstance(model, OpenedModel) else open_network(network, registry, catalog)
-    twin = twin_of(network, registry)
-    rivals = {
-        "control": _control(network, opened, trained=images is not None),
-        "twin": None if twin is None else (twin, weights),
-    }
-    networks = {"network": (network, weights)} | {role: rival for role, rival in rivals.items() if rival is not None}
+    networks = _networks(network, weights, opened, trained=images is not None)
     profiles = {role: _describe(each, size, words) for role, (each, words) in networks.items()}
     estimates: tuple[Estimate, ...] = ()
     if stream is not None:
-        outputs = max(layer.outputs for layer in profiles["network"].layers)
-        batch = max(1, min(MAX_BATCH, BATCH_VALUES // outputs))
-        measured = _measure({role: each for role, (each, _) in networks.items()}, stream, batch, registry)
+        measured = _measure({role: each for role, (each, _) in networks.items()}, stream, profiles[OWN], registry)
         profiles = {role: replace(found, activity=measured[role].counts) for role, found in profiles.items()}
-        estimates = estimate_all(measured["network"], measured.get("control"), measured.get("twin"))
-    found, control, twin_profile = (profiles.get(role) for role in ("network", "control", "twin"))
-    assert found is not None
-    return replace(found, estimates=estimates, control=control, twin=twin_profile)
+        estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
+    rivals = {"control": profiles.get(CONTROL), "twin": profiles.get(TWIN)}
+    return replace(profiles[OWN], estimates=estimates, **rivals)  # type: ignore[arg-type] # these fields are profiles
+
+
+def _networks(
+    network: ImageClassifier, weights: str | None, opened: OpenedModel, trained: bool
+) -> dict[str, tuple[ImageClassifier, str | None]]:
+    """Return the network and its rivals, each with a word on its weights."""
+    networks = {OWN: (network, weights)}
+    control = _control(network, opened, trained)
+    if control is not None:
+        networks[CONTROL] = control
+    twin = twin_of(network, opened.registry)
+    if twin is not None:
+        networks[TWIN] = (twin, weights)
+    return networks
 
 
 def _describe(network: ImageClassifier, size: int, weights: str | None) -> Profile:
@@ -370,14 +378,15 @@ def _seen_by(network: ImageClassifier, images: Tensor) -> Tensor:
 
 
 def _measure(
-    networks: Mapping[str, ImageClassifier], images: Iterator[Tensor], batch: int, registry: Registry | None
+    networks: Mapping[str, ImageClassifier], images: Iterator[Tensor], described: Profile, registry: Registry | None
 ) -> dict[str, Observation]:
     """Count the same images in each network, with every model of energy; thresholds are folded in copies."""
+    batch = max(1, min(MAX_BATCH, BATCH_VALUES // max(layer.outputs for layer in described.layers)))
     folded = {role: _folded(network) for role, network in networks.items()}
     recorders = {role: Recorder(network) for role, network in folded.items()}
     types = energy_models(registry)
     models = {role: {name: model(network) for name, model in types.items()} for role, network in folded.items()}
-    weights = next(folded["network"].parameters())
+    weights = next(folded[OWN].parameters())
     count = 0
     while chunk := list(islice(images, batch)):
         stacked = torch.stack(chunk).to(weights.device, weights.dtype)
