@@ -123,7 +123,11 @@ def check_number(what: str, value: float, *, above: float = -math.inf, below: fl
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise OptionError(f"{what} must be a number, not {value!r}")
     if not (math.isfinite(value) and above < value < below):
-        bounds = [f"above {above:g}"] * (above > -math.inf) + [f"below {below:g}"] * (below < math.inf)
+        bounds = []
+        if above > -math.inf:
+            bounds.append(f"above {above:g}")
+        if below < math.inf:
+            bounds.append(f"below {below:g}")
         raise CompositionError(f"{what}={value:g} is out of range; valid: finite numbers {' and '.join(bounds)}")
     return float(value)
 

@@ -16,7 +16,7 @@ from zoo.errors import printable
 Advance = Callable[[int], None]
 """Called with the number of items that were just done."""
 
-LONG = 2000  # images from which on reading them is worth a bar
+LONG = 2000  # the fewest images that show a bar
 
 
 def silent(items: int) -> None:

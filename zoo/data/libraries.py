@@ -65,7 +65,8 @@ def open_named(name: str, split: str, root: Path) -> ImageDataset:
         if name in CALTECH:
             kind(str(root), download=True)
             return _open_caltech(name, root).divide()[split != "train"]
-        data, part = kind(root, train=split == "train", download=True), "train" if split == "train" else "test"
+        data = kind(root, train=split == "train", download=True)
+        part = "train" if split == "train" else "test"
         names = [f"{data.classes[label]}/{part}_{row:05d}" for row, label in enumerate(data.targets)]
         return open_arrays(data.data, data.targets, data.classes, names, f"{name}, {part} images")
 
@@ -157,13 +158,14 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
     known = getattr(rows.features[label], "names", classes)  # of a ClassLabel
     if labels and all(isinstance(name, str) for name in labels):
         known = sorted(set(labels))
-        labels = [*map({name: number for number, name in enumerate(known)}.get, labels)]
+        numbers = {name: number for number, name in enumerate(known)}
+        labels = [numbers[name] for name in labels]
     images = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     names = [f"{key}.jpg" for key in rows["__key__"]] if "__key__" in rows.column_names else None  # of WebDataset
 
     def stored(row: int) -> bytes:
         held = images[row][image] or {"bytes": b""}
-        local = held["bytes"] is None and rows.info.builder_name == "imagefolder"  # other paths are the data's words
+        local = held["bytes"] is None and rows.info.builder_name == "imagefolder"  # other paths are untrusted
         return read_file(held["path"], display_name(held["path"])) if local else held["bytes"] or b""
 
     return label_images(stored, len(labels), labels, known, names, where)

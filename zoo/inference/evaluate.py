@@ -170,7 +170,7 @@ def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float
 def telling_shortage(
     model: ImageClassifier, images: int, size: tuple[int, int], option: str = "a batch_size of"
 ) -> Iterator[None]:
-    """Make a `MemoryLimitError` of running out of memory; `option` sets the number of images."""
+    """Convert out-of-memory errors to a `MemoryLimitError`; `option` sets the number of images."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
