@@ -88,7 +88,7 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(
 
 
 def test_without_its_plugin_an_option_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.errors.is_installed", lambda distribution: False)
+    monkeypatch.setattr("zoo.installing.is_installed", lambda distribution: False)
     result = run(SPIKING, "--out", tmp_path / "x", "--format", "nir")
     assert result.exit_code == 2
     assert "install it with: pip install" in result.stderr

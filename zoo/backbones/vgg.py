@@ -104,7 +104,8 @@ class VggBackbone(Backbone):
     api_version = 1
 
     def stages(self) -> list[list[BlockPlan]]:
-        stages, width_in = [], self.in_chans
+        stages = []
+        width_in = self.in_chans
         for i in range(self.depth + 1):
             width = STEM_CHANNELS * self.base * self.mult**i
             shape = (width_in, width)

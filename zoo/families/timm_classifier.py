@@ -118,7 +118,8 @@ def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifi
     Raises:
         CompositionError: it is not a convolutional network that takes images of any size.
     """
-    name, options = str(spec["network"]), {"num_classes": num_classes, "in_chans": in_chans}
+    name = str(spec["network"])
+    options = {"num_classes": num_classes, "in_chans": in_chans}
     with torch.device("meta"):
         least = _least_image_size(timm.create_model(name, **options).eval(), in_chans)
     return TimmClassifier(spec, timm.create_model(name, **options), least, in_chans)
@@ -126,10 +127,12 @@ def timm_classifier(spec: Spec, num_classes: int, in_chans: int) -> TimmClassifi
 
 def _least_image_size(net: Any, in_chans: int) -> int:
     """Check the network and its feature map; return 1, or a multiple of its coarsest reduction."""
-    cfg, wanted = net.pretrained_cfg, "the family timm wants convolutional networks, such as timm_resnet18"
+    cfg = net.pretrained_cfg
+    wanted = "the family timm wants convolutional networks, such as timm_resnet18"
     if cfg["fixed_input_size"] or not (_names(cfg["classifier"]) and _names(cfg["first_conv"])):
         raise CompositionError(f"it takes images of one size alone, or timm names no stem or head of it; {wanted}")
-    coarsest, side = max(level["reduction"] for level in net.feature_info), cfg["input_size"][1]
+    coarsest = max(level["reduction"] for level in net.feature_info)
+    side = cfg["input_size"][1]
     for least in (1, *range(coarsest, side, coarsest), side):
         x = torch.empty(1, in_chans, least, least)
         try:
