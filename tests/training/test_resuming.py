@@ -6,6 +6,8 @@ import csv
 import json
 import random
 import signal
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ from zoo.cli import app
 from zoo.data import DataSplits, ImageSplit
 from zoo.data.splits import limit_images
 from zoo.errors import InputError, TrainingStoppedError, UnfinishedWarning, WeightError
+from zoo.files import locked
 from zoo.training import DataOptions, Observer, TrainingResult, resume, train
 from zoo.training.observers import EpochRow, StepFigures
 
@@ -273,6 +276,27 @@ def test_two_runs_do_not_share_a_folder(photos: Path, tmp_path: Path) -> None:
     assert "another process" in rival.refused
     assert str(tmp_path / "run") in rival.refused
     assert start().weight == alone.weight  # the lock is free again
+
+
+HOLDER = """
+import pathlib, sys, time
+from zoo.files import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(BlockingIOError), locked(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+        with locked(tmp_path):
+            pass
 
 
 def test_an_unfinished_run_can_be_looked_at(photos: Path, tmp_path: Path) -> None:
