@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, final
 
 from torch import Tensor, nn
 
@@ -19,32 +20,41 @@ def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
 
     `losses` are computed one after another by running batches through the network again; gradients are overwritten.
     """
-    faults, outputs = list[str](), list[tuple[float, str]]()
-
-    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def see_gradient(gradient: Tensor) -> None:
-            if not gradient.isfinite().all():
-                faults.append(f"layer {name}: the gradient of its output is not finite")
-
-        def see(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.numel():
-                outputs.append((float(output.detach().abs().max()), name))
-                if not math.isfinite(outputs[-1][0]):
-                    faults.append(f"layer {name}: its output is not finite")
-                if output.requires_grad:
-                    output.register_hook(see_gradient)
-
-        return see
-
+    watch = _Watch()
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if not list(module.children()):
-                stack.callback(module.register_forward_hook(watch(name)).remove)
+                stack.callback(module.register_forward_hook(partial(watch.see_output, name)).remove)
         for loss in losses:
             model.zero_grad(set_to_none=True)
             loss.backward()
-    largest, layer = max(outputs)
-    return faults[0] if faults else f"layer {layer}: its output, up to {largest:.3g}, is the largest"
+    if watch.faults:
+        return watch.faults[0]
+    largest, layer = max(watch.outputs)
+    return f"layer {layer}: its output, up to {largest:.3g}, is the largest"
+
+
+@final
+class _Watch:
+    """What hooks see: faults in the order in which they come, and the largest value of each output."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+        self.outputs: list[tuple[float, str]] = []
+
+    def see_output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+        if not isinstance(output, Tensor) or not output.numel():
+            return
+        largest = float(output.detach().abs().max())
+        self.outputs.append((largest, name))
+        if not math.isfinite(largest):
+            self.faults.append(f"layer {name}: its output is not finite")
+        if output.requires_grad:
+            output.register_hook(partial(self.see_gradient, name))
+
+    def see_gradient(self, name: str, gradient: Tensor) -> None:
+        if not gradient.isfinite().all():
+            self.faults.append(f"layer {name}: the gradient of its output is not finite")
 
 
 @contextmanager
