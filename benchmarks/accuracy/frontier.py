@@ -110,9 +110,7 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
     for family, (words, mark, color) in STYLES.items():
         chosen = [row for row in rows if row["family"] == family]
         if chosen:
-            energy, top1 = ([row[key] for row in chosen] for key in ("microjoules", "top1"))
-            spread = [[row["top1"] - row["least"] for row in chosen], [row["most"] - row["top1"] for row in chosen]]
-            axes.errorbar(energy, top1, spread, fmt=mark, color=color, label=words, elinewidth=0.8, markersize=6)
+            _draw_family(axes, chosen, words, mark, color)
     edge = best(rows)
     axes.plot([row["microjoules"] for row in edge], [row["top1"] for row in edge], color="0.6", linewidth=1, zorder=0)
     for number, row in enumerate(edge, start=1):
@@ -134,6 +132,13 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> bytes:
     figure.savefig(buffer, format="png", dpi=150)
     pyplot.close(figure)
     return buffer.getvalue()
+
+
+def _draw_family(axes: Any, rows: Sequence[Mapping[str, Any]], words: str, mark: str, color: str) -> None:
+    energy = [row["microjoules"] for row in rows]
+    top1 = [row["top1"] for row in rows]
+    spread = [[row["top1"] - row["least"] for row in rows], [row["most"] - row["top1"] for row in rows]]
+    axes.errorbar(energy, top1, spread, fmt=mark, color=color, label=words, elinewidth=0.8, markersize=6)
 
 
 @app.command()

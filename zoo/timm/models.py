@@ -161,8 +161,7 @@ def build(
     model = opened.build(own is not None, classes, channels, **options)
     if global_pool != "avg":
         model.reset_classifier(model.num_classes, global_pool)
-    reduction, sides = model.feature_info[-1]["reduction"], cfg.input_size[1:]
-    pool_size = None if any(side % reduction for side in sides) else tuple(side // reduction for side in sides)
+    pool_size = _pool_size(model.feature_info[-1]["reduction"], cfg.input_size[1:])
     features: dict[str, Any] = {}
     if features_only:
         features = {"features_only": True, "out_indices": tuple(model.levels(out_indices)), "feature_cls": feature_cls}
@@ -177,6 +176,13 @@ def build(
         num_classes=model.num_classes,
         **features,
     )
+
+
+def _pool_size(reduction: int, sides: Sequence[int]) -> tuple[int, ...] | None:
+    """Size of the last feature map, as timm states it; None if the image is no multiple of it."""
+    if any(side % reduction for side in sides):
+        return None
+    return tuple(side // reduction for side in sides)
 
 
 def _own_weights(variant: str, cfg: PretrainedCfg, hub: Hub) -> str | None:

@@ -146,16 +146,18 @@ def _figures(tables: dict[str, Any]) -> Iterator[tuple[str, float, bool]]:
     for name, top1 in second.items():
         yield name, top1, True
     first = tables["table1_cifar10"]
-    for name, top1 in first["baselines"].items():
+    for name, top1 in (*first["baselines"].items(), *_table1_hybrids(first)):
         if name not in second:
             yield name, top1, False
+
+
+def _table1_hybrids(first: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield name and top-1 of every hybrid of table 1."""
     for size in (name for name in first if name != "baselines"):
         for scaling, suffix in (("scaled", ""), ("unscaled", "raw")):
             for decoder, by_encoder in first[size][scaling].items():
                 for encoder, top1 in by_encoder.items():
-                    name = f"{size}_{encoder}{suffix}_{decoder}"
-                    if name not in second:
-                        yield name, top1, False
+                    yield f"{size}_{encoder}{suffix}_{decoder}", top1
 
 
 def _hybrid(name: str) -> str:
