@@ -362,12 +362,12 @@ class OpenedModel:
             raise OptionError(f"{self.loads} and checkpoint_path name two weights; leave one of them out")
         contents = self._choose_contents(pretrained, checkpoint_path)
         tensors = self._read(contents)
-        spec = (self.spec if contents.tag else self.spec.untagged()).with_options({"family": options})
+        spec = self.spec if contents.tag else self.spec.untagged()
         classes = contents.num_classes if num_classes is None else num_classes
         channels = contents.in_chans if in_chans is None else in_chans
         is_whole = tensors is not None and classes in (0, contents.num_classes)  # no layer stays random
         with _building_on(device, keep_generator=is_whole):
-            model = build_model(spec, classes, channels, self.registry)
+            model = build_model(spec.with_options({"family": options}), classes, channels, self.registry)
         if dtype is not None:
             model = model.to(dtype=dtype)
         model.pretrained_cfg = contents.describe_in(model, tensors)
@@ -375,10 +375,7 @@ class OpenedModel:
             return model
         weights.load(model, tensors.state, tensors.place, contents.num_classes, contents.in_chans)
         if warn and not is_whole:
-            has = f"{tensors.place} has a last layer for {contents.num_classes} classes"
-            told = f"{has}; the one for {model.num_classes} is new and random, and differs on every call"
-            advice = "train it, or leave num_classes out"
-            warnings.warn(f"{told}: {advice}", NewHeadWarning, stacklevel=3)  # the caller of create_model
+            _warn_of_new_head(tensors.place, contents.num_classes, model.num_classes)
         return model
 
     def build_settled(self, pretrained: bool | None = None, **keywords: Any) -> ImageClassifier:
@@ -406,6 +403,12 @@ class OpenedModel:
             described = describe_model(self.spec, contents.num_classes, contents.in_chans, self.registry)
             weights.check_fit(tensors.state if tensors else {}, described, contents.record.name)
         return tensors
+
+
+def _warn_of_new_head(place: str, stored: int, wanted: int) -> None:
+    told = f"{place} has a last layer for {stored} classes; the one for {wanted} is new and random"
+    advice = "and differs on every call: train it, or leave num_classes out"
+    warnings.warn(f"{told}, {advice}", NewHeadWarning, stacklevel=4)  # the caller of create_model
 
 
 @contextmanager
