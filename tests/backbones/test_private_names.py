@@ -17,6 +17,8 @@ from zoo.kernels.private import parts_of, weight_and_bias
 
 _GONE = {
     "functorch": "del torch._C._functorch.is_functorch_wrapped_tensor",
+    "batched": "del torch._C._functorch.is_legacy_batchedtensor",
+    "hooks": "del torch.nn.modules.module._has_any_global_hook",
     "enabled": "del torch._C._get_mkldnn_enabled",
     "modes": "del torch._C._len_torch_dispatch_stack",
     "reorder": "hidden.add('_reorder_convolution_weight')",

@@ -94,6 +94,44 @@ def test_gradients_of_gradients(window: tuple[int, int, int]) -> None:
         torch.testing.assert_close(own, exact)
 
 
+@pytest.mark.parametrize("window", [(9, 2, 0), (9, 1, 0), (3, 1, 2)])
+def test_a_window_that_torch_refuses_is_refused(window: tuple[int, int, int]) -> None:
+    """One larger than the map, and padding of more than half a window."""
+    for pool in (torchs(*window), SpikingAvgPool2d(*window)):
+        with pytest.raises(RuntimeError):
+            pool(spikes(1, 3, 8, 8))
+
+
+SETTINGS: list[dict[str, object]] = [
+    {"ceil_mode": True},
+    {"count_include_pad": False},
+    {"divisor_override": 5},
+    {"kernel_size": (3, 2)},
+    {"stride": (2, 1)},
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_settings_are_those_of_torch(settings: dict[str, object]) -> None:
+    pool, plain, x = SpikingAvgPool2d(3, 2, 1), torchs(3, 2, 1), spikes(1, 3, 8, 8)
+    unchanged = pool(x)
+    for key, value in settings.items():
+        setattr(pool, key, value)
+        setattr(plain, key, value)
+    y = pool(x)
+    assert torch.equal(y, plain(x))
+    assert y.shape != unchanged.shape or not torch.equal(y, unchanged)
+    torch.testing.assert_close(gradient(pool, x, torch.ones_like(y)), gradient(plain, x, torch.ones_like(y)))
+
+
+def test_second_derivatives_by_the_input_are_zero() -> None:
+    x = spikes(1, 3, 8, 8)
+    (once,) = torch.autograd.grad(spiking_avg_pool(2)(x).sum(), x, create_graph=True)
+    (twice,) = torch.autograd.grad(once.sum(), x)
+    assert twice.shape == x.shape
+    assert not twice.any()
+
+
 @pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
 @pytest.mark.parametrize("last", [False, True])
 def test_no_spikes_are_kept(last: bool) -> None:

@@ -44,7 +44,7 @@ class SpikingAvgPool2d(layer.AvgPool2d):
         super().__init__(kernel, stride, padding, step_mode="m")
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.step_mode == "s" or not serves(x):
+        if self.step_mode == "s" or not serves(x) or not functions.can_pool(self, x):
             return cast(Tensor, super().forward(x))
         images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         pooled = functions.average_pool(images, self.kernel_size, self.stride, self.padding)

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, cast, final
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling
 from torch.jit import is_tracing  # type: ignore[attr-defined]
-from torch.nn.modules.module import _has_any_global_hook
 
 from zoo.kernels.library import NeuronSettings, Window, library
 from zoo.kernels.private import is_transformed
@@ -42,6 +42,9 @@ _only_definitions = ContextVar("only_definitions", default=False)
 _WORTH_THREADS = 1 << 15
 """Values from which several threads are worth their start."""
 
+_NO_MEMORY, _NOT_FINITE = 1, 2
+"""What kernels return besides 0."""
+
 Definition = Callable[..., Tensor]
 """The computation that a kernel replaces: the same tensors in, differentiable any number of times."""
 
@@ -57,8 +60,14 @@ def serves(x: Tensor) -> bool:
         and x.numel() > 0
         and not is_tracing()
         and not is_transformed(x)
+        and not has_tangent(x)
         and not _only_definitions.get()
     )
+
+
+def has_tangent(x: Tensor) -> bool:
+    """True in forward-mode differentiation, which no kernel knows."""
+    return unpack_dual(x).tangent is not None
 
 
 @contextmanager
@@ -78,21 +87,20 @@ def operations_are_counted() -> bool:
     return bool(is_tracing() or _only_definitions.get())
 
 
-def has_hooks(module: nn.Module) -> bool:
-    """True if calling the module runs more than its forward."""
-    own = module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks
-    return any(own) or _has_any_global_hook()
-
-
-def call(name: str, work: int, *arguments: object) -> None:
+def call(name: str, work: int, *arguments: object) -> bool:
     """Run a kernel over `work` values, on torch's threads if they are worth it.
+
+    Returns:
+        False if it met what is not finite and has no result: the definition says what becomes of that.
 
     Raises:
         MemoryError: no memory was left for scratch.
     """
     threads = torch.get_num_threads() if work >= _WORTH_THREADS else 1
-    if getattr(library(), name)(*arguments, threads):
+    status = getattr(library(), name)(*arguments, threads)
+    if status == _NO_MEMORY:
         raise MemoryError(f"no memory is left for the scratch of {name}")
+    return bool(status != _NOT_FINITE)
 
 
 @lru_cache(4096)
@@ -111,11 +119,19 @@ def _rows(x: Tensor) -> Tensor:
     return x if _lies_in_rows(x.shape, x.stride()) else x.contiguous()
 
 
-def _again(definition: Definition, sources: Sequence[Tensor | None], grad: Tensor) -> list[Tensor | None]:
-    """Differentiate the definition, so that the gradients can be differentiated again; None for a source of None."""
-    inputs = [x if x is None or x.requires_grad else x.detach().requires_grad_() for x in sources]
-    present = [x for x in inputs if x is not None]
-    gradients = torch.autograd.grad(definition(*inputs), present, grad, create_graph=True, allow_unused=True)
+def _is_plain(grad: Tensor) -> bool:
+    """True if a kernel can go backward: the gradient is neither batched nor to be differentiated again."""
+    return not torch.is_grad_enabled() and not is_transformed(grad)
+
+
+def _differentiate(definition: Definition, sources: Sequence[Tensor | None], grad: Tensor) -> list[Tensor | None]:
+    """Gradients of the definition, differentiable if gradients are recorded; None for a source of None."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [x if x is None or x.requires_grad else x.detach().requires_grad_() for x in sources]
+        present = [x for x in inputs if x is not None]
+        result = definition(*inputs)
+        gradients = torch.autograd.grad(result, present, grad, create_graph=create_graph, allow_unused=True)
     remaining = iter(gradients)
     return [None if x is None else next(remaining) for x in inputs]
 
@@ -162,8 +178,8 @@ class _Planes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return _again(ctx.definition, [x], grads[0])[0], None, None
+        if not _is_plain(grads[0]):
+            return _differentiate(ctx.definition, [x], grads[0])[0], None, None
         rows = _rows(x)
         samples, values = x.shape[0], x.numel() // x.shape[0]
         strides = (x.numel(), *rows.stride())
@@ -173,7 +189,8 @@ class _Planes(torch.autograd.Function):
         dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
         wave, scaled = ctx.surrogate
         given = rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()
-        call("zoo_planes_backward", x.numel(), *given, grad.data_ptr(), grad.stride(0), dx.data_ptr())
+        if not call("zoo_planes_backward", x.numel(), *given, grad.data_ptr(), grad.stride(0), dx.data_ptr()):
+            return _differentiate(ctx.definition, [x], grads[0])[0], None, None
         return dx, None, None
 
 
@@ -238,8 +255,8 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, scale = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return *_again(ctx.definition, [x, gain, scale], grads[0]), None, None
+        if not _is_plain(grads[0]):
+            return *_differentiate(ctx.definition, [x, gain, scale], grads[0]), None, None
         rows, strides, stride = _timesteps(x)
         dx = torch.empty_strided(x.shape, strides, dtype=x.dtype)
         grad = grads[0]
@@ -296,31 +313,46 @@ class _WeightedSum(torch.autograd.Function):
 # Pooling --------------------------------------------------------------------------------------------------------------
 
 
+def can_pool(pool: nn.AvgPool2d, x: Tensor) -> bool:
+    """True if `average_pool` computes what the module does to (T, N, C, H, W): every window is plain, and one fits."""
+    kernel, stride, padding = pool.kernel_size, pool.stride, pool.padding
+    if pool.ceil_mode or not pool.count_include_pad or pool.divisor_override is not None:
+        return False
+    if not (isinstance(kernel, int) and isinstance(stride, int) and isinstance(padding, int)):
+        return False
+    if stride < 1 or not 0 <= 2 * padding <= kernel:
+        return False  # torch has an error for it
+    return x.dim() == 5 and min(x.shape[-2:]) + 2 * padding >= kernel
+
+
 def average_pool(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """The mean over square windows, zeros around the image included: (N, C, H, W), channels last → the same."""
-    return cast(Tensor, _AveragePool.apply(x, kernel, stride, padding))
+    return cast(Tensor, _AveragePool.apply(x, x[:0].clone(), kernel, stride, padding))
 
 
 @final
 class _AveragePool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, nothing: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
         images, channels, height, width = x.shape
         out_height, out_width = ((size + 2 * padding - kernel) // stride + 1 for size in (height, width))
         ctx.window = Window(channels, height, width, out_height, out_width, kernel, stride, padding)
         ctx.shape, ctx.settings = x.shape, (kernel, stride, padding)
+        ctx.save_for_backward(nothing)  # an empty part of x: without its memory, but with its place in the graph
         return _pool(x, (images, channels, out_height, out_width), ctx.window, backward=False)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        if torch.is_grad_enabled():
+        if not _is_plain(grad):
             kernel, stride, padding = ctx.settings
+            (nothing,) = ctx.saved_tensors
             like = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
             window = ([kernel] * 2, [stride] * 2, [padding] * 2, False, True, None)
-            return torch.ops.aten.avg_pool2d_backward(grad, like, *window), None, None, None
+            dx = torch.ops.aten.avg_pool2d_backward(grad, like, *window)
+            return dx + nothing.sum(), None, None, None, None  # no second derivative by x is one of 0
         grad = grad.contiguous(memory_format=torch.channels_last)
-        return _pool(grad, ctx.shape, ctx.window, backward=True), None, None, None
+        return _pool(grad, ctx.shape, ctx.window, backward=True), None, None, None, None
 
 
 def _pool(x: Tensor, shape: Sequence[int], window: Window, *, backward: bool) -> Tensor:

@@ -3,7 +3,8 @@
  * Each exported function computes what its definition in zoo/encoders, zoo/neurons or zoo/decoders computes: forward
  * bit for bit, backward within rounding. Tensors are dense and lie in memory as rows: (T, values) with one row a
  * timestep, or (samples, values). `type` is 0 for float32, 1 for bfloat16, 2 for float16; arithmetic is float32.
- * Functions return 0, or 1 if memory for scratch is missing. The result does not depend on `threads`.
+ * Functions return OK, NO_MEMORY if scratch is missing, or NOT_FINITE if they met what is not and have no result.
+ * The result does not depend on `threads`.
  */
 #include <math.h>
 #include <stdint.h>
@@ -44,6 +45,7 @@
 EXPORT const char zoo_source[] = EXPANDED(ZOO_SOURCE);
 
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
+enum { OK, NO_MEMORY, NOT_FINITE };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
 enum { INTEGRATE, DIVIDE, MULTIPLY };       /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
 enum { STRAIGHT, SIGMOID, TANH, FOURIER };  /* surrogates of the planes */
@@ -173,7 +175,7 @@ FUNCTION(
 ) {
     index_t parts = (values + BLOCK - 1) / BLOCK, items = samples * parts;
     float *found = malloc(items * 3 * sizeof(float));
-    if (!found) return 1;
+    if (!found) return NO_MEMORY;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t item = 0; item < items; item++) {
         index_t start = item % parts * BLOCK;
@@ -197,7 +199,7 @@ FUNCTION(
         block_planes(x, type, sample * values + start, n, lo, width, planes, samples * values);
     }
     free(found);
-    return 0;
+    return OK;
 }
 
 /* sin(2 pi z) for |z| <= 1/4, to 5e-14. */
@@ -331,7 +333,7 @@ FUNCTION(
     if (!sums || !shares) {
         free(sums);
         free(shares);
-        return 1;
+        return NO_MEMORY;
     }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t item = 0; item < items; item++) {
@@ -340,6 +342,9 @@ FUNCTION(
         block_plane_gradient(x, type, sample * values + start, n, wave, scaled, ranges + 2 * sample, NULL, grads,
                              stride, dx, sums + 4 * item);
     }
+    int status = OK;
+    for (index_t item = 0; item < items; item++)
+        if (!isfinite(sums[4 * item]) || !isfinite(sums[4 * item + 1])) status = NOT_FINITE;
     for (index_t sample = 0; sample < samples; sample++) {  /* equal extremes share a bound's gradient equally */
         double sum[4] = {0, 0, 0, 0};
         for (index_t item = sample * parts; item < (sample + 1) * parts; item++)
@@ -358,7 +363,7 @@ FUNCTION(
     }
     free(sums);
     free(shares);
-    return 0;
+    return status;
 }
 
 /* Neurons -----------------------------------------------------------------------------------------------------------*/
@@ -485,7 +490,7 @@ FUNCTION(
         currents_t block = {x, type, timesteps, stride, start, (int)least(BLOCK, values - start)};
         block_fire(neuron, &block, spikes, values);
     }
-    return 0;
+    return OK;
 }
 
 /* Gradients of spikes (timesteps, values) and where those of the currents go; of a learned gain; of a learned scale,
@@ -550,14 +555,16 @@ INLINE void rate_gradient(const neuron_t *neuron, const currents_t *c, const gra
 
 /* dL/dv after a timestep becomes dL/dh. */
 INLINE void fire_gradient(
-    const neuron_t *neuron, int n, const float *__restrict__ grad, const float *__restrict__ h, float *__restrict__ carry
+    const neuron_t *neuron, int is_last, int n, const float *__restrict__ grad, const float *__restrict__ h,
+    float *__restrict__ carry
 ) {
+    int ignored = neuron->detached || is_last;  /* nothing sees the last reset, not even an infinite potential */
     float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha), threshold = neuron->threshold;
     for (int i = 0; i < n; i++) {
         float scaled = steep * (h[i] - threshold);
         float slope = 1 / (1 + scaled * scaled) * half;  /* rounded as torch's reciprocal times half */
         float kept = neuron->soft ? 1 : 1 - has_fired(h[i], threshold);
-        float taken = neuron->detached ? 0 : carry[i] * (neuron->soft ? threshold : h[i]);
+        float taken = ignored ? 0 : carry[i] * (neuron->soft ? threshold : h[i]);
         carry[i] = (grad[i] - taken) * slope + carry[i] * kept;
     }
 }
@@ -593,7 +600,8 @@ CLONED static void block_fire_backward(const neuron_t *neuron, const currents_t 
     for (int i = 0; i < c->n; i++) carry[i] = 0;
     if (neuron->by_rate) rate_gradient(neuron, c, g, carry);
     for (index_t t = c->timesteps - 1; t >= 0 && !neuron->by_rate; t--) {
-        fire_gradient(neuron, c->n, grad_at(c, g, t, neuron->scale, scratch), h[t], carry);
+        const float *grad = grad_at(c, g, t, neuron->scale, scratch);
+        fire_gradient(neuron, t == c->timesteps - 1, c->n, grad, h[t], carry);
         if (is_shared) continue;
         charge_gradient(neuron, c, g, t, t ? h[t - 1] : NULL, carry, arrived);
         store_gradient(neuron, c, g, t, arrived, h[t]);
@@ -611,7 +619,7 @@ FUNCTION(
     double *sums = calloc(2 * parts, sizeof(double));
     if (!sums || timesteps > MOST_TIMESTEPS) {
         free(sums);
-        return 1;
+        return NO_MEMORY;
     }
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t part = 0; part < parts; part++) {
@@ -626,7 +634,7 @@ FUNCTION(
         learned[1] += sums[2 * part + 1];
     }
     free(sums);
-    return 0;
+    return OK;
 }
 
 /* Sums over time ----------------------------------------------------------------------------------------------------*/
@@ -662,7 +670,7 @@ FUNCTION(
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t start = 0; start < values; start += BLOCK)
         block_sum(x, type, timesteps, values, start, (int)least(BLOCK, values - start), weights, divisor, out);
-    return 0;
+    return OK;
 }
 
 /* Average pooling of maps that lie pixel by pixel (channels last) ----------------------------------------------------*/
@@ -760,5 +768,5 @@ FUNCTION(
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (index_t item = 0; item < items; item++)
         row_pool(window, x, type, item / rows, item % rows, backward, out);
-    return 0;
+    return OK;
 }

@@ -1,6 +1,7 @@
 """Names that torch keeps private, here alone. Each is looked up once; without one, torch's plain path runs.
 
-- `_C._functorch.is_functorch_wrapped_tensor`: without it no kernel serves;
+- `_C._functorch.is_functorch_wrapped_tensor`, `_C._functorch.is_legacy_batchedtensor`: without them no kernel serves;
+- `nn.modules.module._has_any_global_hook`, `Module._forward_hooks` and its kin: without them neurons scale by torch;
 - `_C._get_mkldnn_enabled`, `_C._len_torch_dispatch_stack`: without them nothing goes to oneDNN by its name;
 - `ops.mkldnn._reorder_convolution_weight`, `ops.mkldnn._convolution_pointwise`, `Tensor._version`: without them no
   weight is packed;
@@ -25,6 +26,8 @@ def _find(path: str) -> Any:
 
 
 _is_wrapped = _find("_C._functorch.is_functorch_wrapped_tensor")
+_is_batched = _find("_C._functorch.is_legacy_batchedtensor")
+_has_global_hooks = _find("nn.modules.module._has_any_global_hook")
 _onednn_is_enabled = _find("_C._get_mkldnn_enabled")
 _count_dispatch_modes = _find("_C._len_torch_dispatch_stack")
 _reorder_weight = _find("ops.mkldnn._reorder_convolution_weight")
@@ -37,8 +40,20 @@ _ONEDNN = torch.backends.mkldnn.is_available() and None not in (_onednn_is_enabl
 
 
 def is_transformed(x: Tensor) -> bool:
-    """True if a transform of torch.func wraps x, or if that cannot be told."""
-    return _is_wrapped is None or _is_wrapped(x)
+    """True if a transform of torch.func or a batch of gradients wraps x, or if that cannot be told."""
+    if _is_wrapped is None or _is_batched is None:
+        return True
+    return bool(_is_wrapped(x) or _is_batched(x))
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """True if calling the module runs more than its forward, or if that cannot be told."""
+    if _has_global_hooks is None or _has_global_hooks():
+        return True
+    return any(module.__dict__.get(name, True) for name in _HOOKS)
 
 
 def onednn_is_on() -> bool:

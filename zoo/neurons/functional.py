@@ -25,7 +25,7 @@ from torch import Tensor
 
 from zoo.contracts.precision import at_least_float32
 from zoo.kernels import functions
-from zoo.kernels.functions import MOST_TIMESTEPS, serves
+from zoo.kernels.functions import MOST_TIMESTEPS, has_tangent, serves
 from zoo.kernels.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor, Any], Tensor]
@@ -107,8 +107,8 @@ def _spike_train(currents: Tensor, charge: Charge, gain: Tensor | float, firing:
 _settings = lru_cache(NeuronSettings)
 
 
-def _is_float32(learned: Tensor | None) -> bool:
-    return learned is None or learned.dtype == torch.float32
+def _kernel_takes(learned: Tensor | None) -> bool:
+    return learned is None or (learned.dtype == torch.float32 and not has_tangent(learned))
 
 
 def _value(given: Tensor | float | None) -> float:
@@ -139,8 +139,8 @@ def _fire(
     if (
         firing.theta is None
         and x.shape[0] <= MOST_TIMESTEPS
-        and _is_float32(learned)
-        and _is_float32(scale)
+        and _kernel_takes(learned)
+        and _kernel_takes(scale)
         and serves(x)
     ):
         flags = firing.soft, firing.detached, firing.waits, firing.by_rate
