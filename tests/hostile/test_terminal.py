@@ -47,6 +47,7 @@ def folder(tmp_path: Path) -> str:
     folder = tmp_path / "run"
     folder.mkdir()
     for name, content in tiny_files(config=changed_config(lambda weight: weight.update(texts))).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(content)
     return str(folder)
 
