@@ -134,6 +134,7 @@ def test_a_wrong_entry_is_named(tmp_path: Path, content: str, said: str) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(DATA is None, reason="ZOO_CIFAR10 names no folder with train.npz and val.npz of CIFAR-10")
 def test_a_weight_is_made_again_to_its_figure(tmp_path: Path) -> None:
     """Two epochs, some minutes; order of sums and threads move the figure by less than chance does."""
