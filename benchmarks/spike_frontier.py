@@ -116,7 +116,7 @@ def measure_all(
 ) -> Iterator[dict[str, Any]]:
     """The weight and its control as they are; then both after these epochs, the weight at every penalty."""
     begun = released(weight, pixels)
-    control = f"{begun['control']}.{weight.partition('.')[2]}"
+    control = begun["control"]
     yield begun
     yield released(control, pixels)
     yield train_on(control, 0.0, splits, pixels, work, budget)

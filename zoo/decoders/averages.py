@@ -38,6 +38,9 @@ def rate_decode(spikes: Tensor) -> Tensor:
     return spikes.mean(0)
 
 
+torch.fx.wrap("rate_decode")  # which takes it as one operation if it is called as `averages.rate_decode`
+
+
 @final
 class RateDecoder(Decoder):
     """The mean over timesteps (eq. 19); takes any code and any T."""

@@ -14,7 +14,7 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
 from zoo.convolution import layout
-from zoo.decoders.averages import rate_decode
+from zoo.decoders import averages
 from zoo.families.headed import StagedClassifier
 from zoo.families.over_time import NetworkOverTime
 from zoo.families.paired import Pairing
@@ -68,7 +68,7 @@ class EncodedOnceNetwork(NetworkOverTime, StagedClassifier):
         return cast(Tensor, self.encoder(x).flatten(0, 1))
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
-        return carried if self.timesteps == 1 else rate_decode(carried.unflatten(0, (self.timesteps, -1)))
+        return carried if self.timesteps == 1 else averages.rate_decode(carried.unflatten(0, (self.timesteps, -1)))
 
     def drop_timesteps(self) -> Self:
         if self._encoding is not None and quantise_waiting(self.stages):

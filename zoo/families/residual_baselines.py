@@ -12,7 +12,7 @@ from zoo.backbones.layers import PooledLinearHead
 from zoo.contracts.classifier import FeatureInfo
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
-from zoo.decoders.averages import rate_decode
+from zoo.decoders import averages
 from zoo.families.fusion import numbered_layers
 from zoo.families.over_time import NetworkOverTime
 from zoo.names import Spec
@@ -55,7 +55,7 @@ class ResidualBaseline(NetworkOverTime):
             yield x
 
     def mean_over_time(self, carried: Tensor) -> Tensor:
-        return carried if self.encoder is None else rate_decode(carried)
+        return carried if self.encoder is None else averages.rate_decode(carried)
 
     def _encoded_stem(self, x: Tensor, encoder: Encoder) -> Tensor:
         """(N, C, H, W) → (T, N, 64, H/4, W/4). A real image is convolved once: it is the same at every timestep."""
