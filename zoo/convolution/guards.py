@@ -57,10 +57,13 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, paddi
                 dtype = torch.get_autocast_dtype("cpu")
                 x, weight = x.to(dtype), weight.to(dtype)
             return cast(Tensor, _SmallMaps.apply(x, weight, stride, padding))
-    if x.shape[0] == 1 and x.numel() <= _SMALL_INPUT and goes_to_onednn(x, weight):
-        if weight.shape[2:] == (1, 1):  # a product of matrices, which rounds a single row otherwise than two
-            return conv2d(torch.cat((x, x)), weight, bias, stride, padding, groups=groups)[:1]
+    if x.shape[0] != 1 or x.numel() > _SMALL_INPUT:
+        return conv2d(x, weight, bias, stride, padding, groups=groups)
+    if goes_to_onednn(x, weight) and weight.shape[2:] != (1, 1):
         return torch.mkldnn_convolution(x, weight, bias, padding, stride, (1, 1), groups)
+    # A product of matrices rounds a single row otherwise than two; so do runtimes that a network is exported to.
+    if goes_to_onednn(x, weight) or torch.compiler.is_compiling():
+        return conv2d(torch.cat((x, x)), weight, bias, stride, padding, groups=groups)[:1]
     return conv2d(x, weight, bias, stride, padding, groups=groups)
 
 
