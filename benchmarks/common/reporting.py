@@ -25,14 +25,19 @@ CPU_INFO = Path("/proc/cpuinfo")
 Out = Annotated[Path, typer.Option(help="Folder for the results; made where it is missing.")]
 
 
+def cpu_facts() -> dict[str, str]:
+    """The lines of /proc/cpuinfo about the last core; none where there is no such file."""
+    if not CPU_INFO.is_file():
+        return {}
+    lines = (line.partition(":") for line in CPU_INFO.read_text(encoding="utf-8").splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
 def cpu_model() -> str:
-    """The processor's name as the system gives it."""
-    if CPU_INFO.is_file():
-        for line in CPU_INFO.read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()
+    """The processor's name as the system gives it, and if it multiplies matrices of bfloat16 (AMX)."""
+    facts = cpu_facts()
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return f"{name} with AMX" if "amx_bf16" in facts.get("flags", "").split() else name
 
 
 def version_of(distribution: str) -> str | None:
