@@ -19,7 +19,6 @@ from zoo.backbones.resnet import ResNetBackbone as ResNetBackbone
 from zoo.backbones.vgg import AnalogVggBlock as AnalogVggBlock
 from zoo.backbones.vgg import PairedMlpHead as PairedMlpHead
 from zoo.backbones.vgg import SpikingVggBlock as SpikingVggBlock
-from zoo.contracts.precision import at_least_float32 as at_least_float32
 from zoo.converters.residual import FORMS
 from zoo.converters.residual import Layout as Layout
 from zoo.converters.residual import choose_layout as choose_layout
@@ -33,6 +32,7 @@ from zoo.encoders.bitplanes import bit_planes as bit_planes
 from zoo.encoders.bitplanes import straight_through_planes as straight_through_planes
 from zoo.encoders.bitplanes import unit_range as unit_range
 from zoo.families.headed import HeadedClassifier as HeadedClassifier
+from zoo.kernels.functions import at_least_float32 as at_least_float32
 from zoo.neurons.nodes import ALPHA as ALPHA
 from zoo.neurons.nodes import IFNeuron as IFNeuron
 from zoo.neurons.nodes import LIFNeuron as LIFNeuron

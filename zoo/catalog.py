@@ -23,8 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES
-from zoo.contracts.sizes import MAX_IMAGE_SIZE
+from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, MAX_IMAGE_SIZE
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
 from zoo.installing import missing_weight
 from zoo.names import TAG, HubRepository, PackageFile, Source, Spec, check_characters, parse_source, plain_name

@@ -12,8 +12,7 @@ from torch import Tensor
 from zoo import weights
 from zoo.catalog import Preprocessing, StoredWeight
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.family import PublishedWeights
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
+from zoo.contracts.family import DEFAULT_IMAGE_SIZE, PublishedWeights
 from zoo.hub import Hub
 from zoo.names import HubRepository, Source
 

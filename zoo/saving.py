@@ -21,7 +21,7 @@ from zoo.catalog import Conversion, Figures, StoredWeight, complaints
 from zoo.contents import Recorded
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.converter import Converted, HubFile, Stated
-from zoo.contracts.sizes import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
+from zoo.contracts.family import MAX_IMAGE_SIZE, SMALL_IMAGE_SIZE
 from zoo.errors import (
     CountingError,
     ModelNameError,

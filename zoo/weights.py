@@ -23,7 +23,7 @@ from torch import Tensor
 
 from zoo.catalog import Preprocessing, Record, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
+from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import UnfinishedWarning, WeightError
 from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder, Options, Source, Spec

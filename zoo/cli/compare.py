@@ -11,8 +11,8 @@ import typer
 
 from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
 from zoo.cli.output import in_units, print_rows, say
-from zoo.contracts.sizes import COMPARED_ON
 from zoo.errors import printable
+from zoo.inference import COMPARED_ON
 
 if TYPE_CHECKING:
     from zoo.inference.compare import ComparedModel

@@ -12,7 +12,7 @@ import typer
 
 from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
 from zoo.cli.output import say
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
+from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target
 from zoo.installing import import_plugin
 

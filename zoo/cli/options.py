@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from zoo.cli.output import complain, say
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
+from zoo.contracts.family import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import ComponentError, ZooError, ZooWarning, shorten
 from zoo.installing import unknown_component
 from zoo.names import parse_reference

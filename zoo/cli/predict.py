@@ -12,8 +12,8 @@ import typer
 
 from zoo.cli.options import Device, Json, Model, model_reference
 from zoo.cli.output import complain, say
-from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.errors import InputError, printable
+from zoo.inference import PREDICTED_AT_ONCE
 from zoo.names import parse_reference
 from zoo.progress import progress
 

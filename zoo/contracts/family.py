@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 MAX_CLASSES = 1_000_000
 MAX_CHANNELS = 4096
+DEFAULT_IMAGE_SIZE = 224  # pixels a side unless stated: the size for which papers give costs
+SMALL_IMAGE_SIZE = 32  # of CIFAR's images, which checkpoints without a stated size were usually trained on
+MAX_IMAGE_SIZE = 16_384  # in training, evaluation and publication
+MAX_PROFILED_SIZE = 4096  # in profiles and exported graphs
 
 
 class Components(Protocol):

@@ -17,7 +17,7 @@ import torch
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.dataset import Dataset
-from zoo.contracts.sizes import MAX_IMAGE_SIZE
+from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.data.datasets import (
     RGB,
     WHOLE,

@@ -14,7 +14,6 @@ from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuil
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_CLASSES
 from zoo.errors import InputError, check_count
-from zoo.families.fusion import adjacent_layers, fuse_network
 from zoo.names import Spec
 
 
@@ -38,10 +37,14 @@ class HeadedClassifier(ImageClassifier):
         return x
 
     def norm_pairs(self) -> Iterable[tuple[str, str]]:
-        """Names of two layers, the second of which alone sees what the first returns: see `fuse_network`."""
+        """Yield names of (layer, its only successor): see `fuse_network`."""
+        from zoo.families.fusion import adjacent_layers
+
         return adjacent_layers(self)
 
     def fuse(self, dtype: torch.dtype | None = None) -> Self:
+        from zoo.families.fusion import fuse_network  # for those who fuse
+
         if fuse_network(self, self.norm_pairs(), dtype):
             self._lost_norms = True
         return self
@@ -82,7 +85,7 @@ class HeadedClassifier(ImageClassifier):
         self.num_classes = classes
 
     def drop_above(self, last: int) -> None:
-        """Let go of the layers above level `last`; a network that keeps them leaves them unused."""
+        """Drop the layers above level `last`; a network that keeps them leaves them unused."""
 
     def prune_intermediate_layers(
         self, indices: int | Sequence[int] = 1, prune_norm: bool = False, prune_head: bool = True

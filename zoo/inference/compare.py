@@ -9,12 +9,12 @@ from typing import Unpack, final
 
 from zoo.catalog import StoredWeight
 from zoo.contracts.device import usable_device
-from zoo.contracts.sizes import COMPARED_ON
 from zoo.data import DataOptions
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
+from zoo.inference import COMPARED_ON
 from zoo.profiling import Profile, profile
 from zoo.profiling.rivals import open_control, share_data
 from zoo.progress import progress

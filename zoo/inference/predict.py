@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.device import usable_device
-from zoo.contracts.sizes import PREDICTED_AT_ONCE
 from zoo.data.images import CHANNELS, Transform, display_name, find_images, from_levels, read_image, reading, to_rgb
 from zoo.data.splits import map_ahead
 from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
+from zoo.inference import PREDICTED_AT_ONCE
 from zoo.weights import labels_of, stated_preprocessing
 
 ImageSource: TypeAlias = Path | str | bytes | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor

@@ -49,6 +49,15 @@ Definition = Callable[..., Tensor]
 """The computation that a kernel replaces: the same tensors in, differentiable any number of times."""
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """Widen x to float32 if it is narrower, as kernels and definitions do with intensities and potentials.
+
+    In bfloat16 255·x would be rounded twice, in float16 a range could overflow, and in both a small current would
+    not add to a potential.
+    """
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def serves(x: Tensor) -> bool:
     """True if x is a plain, non-empty CPU tensor of a type that the kernels read, outside tracing and transforms."""
     return (

@@ -23,9 +23,8 @@ import torch
 from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
-from zoo.contracts.precision import at_least_float32
 from zoo.kernels import functions
-from zoo.kernels.functions import MOST_TIMESTEPS, has_tangent, serves
+from zoo.kernels.functions import MOST_TIMESTEPS, at_least_float32, has_tangent, serves
 from zoo.kernels.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor, Any], Tensor]

@@ -16,7 +16,7 @@ from torch import Tensor
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
-from zoo.contracts.sizes import DEFAULT_IMAGE_SIZE
+from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import CountingError, InputError
 from zoo.profiling.prices import NEURONS
 

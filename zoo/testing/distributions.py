@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import zoo
 from zoo.catalog import WeightRecord, read_catalog, read_file
 from zoo.contracts import EnergyModel
-from zoo.contracts.sizes import SMALL_IMAGE_SIZE
+from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.errors import CompositionError, InputError, WeightError
 from zoo.factory import describe_model
 from zoo.names import PackageFile

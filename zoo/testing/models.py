@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.family import GrammarFamily
-from zoo.contracts.sizes import SMALL_IMAGE_SIZE
+from zoo.contracts.family import SMALL_IMAGE_SIZE, GrammarFamily
 from zoo.errors import CompositionError, InputError, MissingExtraError, MissingPluginError, ModelNameError, OptionError
 from zoo.factory import build_model
 from zoo.names import ChoicePart, NamePart, NumberPart
