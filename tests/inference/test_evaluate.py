@@ -160,3 +160,26 @@ def test_a_weight_of_the_catalog_is_measured_by_its_name(tmp_path: Path) -> None
     assert found.evaluation.confusion.sum(1).nonzero().flatten().tolist() == [0, 9]
     with pytest.raises(ValueError, match="has no pretrained weights"):
         measure_weight(NAME, data)
+
+
+def test_early_exit_takes_fewer_timesteps_and_keeps_the_first_sure_answer() -> None:
+    torch.manual_seed(0)
+    options: Any = {"neuron_options": {"v_reset": None}, "timesteps": 4}
+    model = zoo.create_model("sew_resnet_b2_m2_d1_direct", num_classes=3, **options).eval()
+    data = _split([0, 1, 2, 0, 1, 2], 3)
+    whole = evaluate(model, data)
+    patient = evaluate(model, data, early_exit=1.0)
+    assert patient.timesteps == 4
+    assert patient.loss == pytest.approx(whole.loss, rel=1e-5)
+    hasty = evaluate(model, data, early_exit=1e-3)
+    assert hasty.timesteps == 1
+    with model.streaming() as stream:
+        images, labels = data.read(torch.arange(6))
+        first = stream(zoo.data.images.Transform(zoo.weights.stated_preprocessing(model)).scale(images))
+    assert hasty.loss == pytest.approx(float(nn.functional.cross_entropy(first, labels)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "sure"), [("ann_resnet_b1_m1_d1", 0.5), ("sew_resnet_b2_m2_d1_direct", 1.5)])
+def test_early_exit_needs_spikes_that_stream_and_a_probability(name: str, sure: float) -> None:
+    with pytest.raises(InputError):
+        evaluate(zoo.create_model(name, num_classes=3), _split([0, 1, 2], 3), early_exit=sure)

@@ -39,6 +39,12 @@ def eval_command(
     image_size: ImageSize = None,
     limit_images: Annotated[int | None, typer.Option(metavar="N", help="Measure N images, all classes alike.")] = None,
     data_root: DataRoot = None,
+    early_exit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", help="Spikes that stream: no further timestep for an image with a class this likely."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a weight on labelled images: top-1, top-5, loss, precision and recall, confusion.
@@ -61,6 +67,7 @@ def eval_command(
         options=DataOptions(image_size, data_root, limit_images),
         batch_size=batch_size,
         device=device,
+        early_exit=early_exit,
     )
     if as_json:
         print(json.dumps(measured.to_json()))
@@ -77,6 +84,8 @@ def _print(measured: Measurement) -> None:
     found = [score for score in evaluation.scores() if score["images"]]
     worst = sorted(found, key=lambda score: score["recall"])[:50]
     title = f"the {len(worst)} classes with the lowest recall, of {len(evaluation.classes):,}"
+    if evaluation.timesteps is not None:
+        say(f"steps  {evaluation.timesteps:9.4f}   timesteps an image, in the mean")
     say(f"loss   {evaluation.loss:9.4f}", "", title, sep="\n")
     figures = [
         {

@@ -53,6 +53,7 @@ class Evaluation:
         confusion: (classes, classes) int64; row the true class, column the predicted one.
         batch_size: images that were classified at once. Another number rounds differently, which flips bit planes of
             a hybrid and may change the answer for an image on an edge.
+        timesteps: that an image took in the mean, with `early_exit`; else None.
     """
 
     images: int
@@ -61,6 +62,7 @@ class Evaluation:
     loss: float
     confusion: Tensor
     batch_size: int
+    timesteps: float | None = None
 
     def scores(self) -> list[dict[str, Any]]:
         """Return `name`, `images`, `recall` and `precision` of every class, in percent; None without such images."""
@@ -84,6 +86,7 @@ class Evaluation:
         return {
             "images": self.images,
             "batch_size": self.batch_size,
+            **({} if self.timesteps is None else {"timesteps": self.timesteps}),
             **self.top,
             "loss": self.loss if math.isfinite(self.loss) else None,  # JSON has no NaN
             "classes": self.scores(),
@@ -96,7 +99,12 @@ def _percent(part: int, whole: int) -> float | None:
 
 
 def evaluate(
-    model: ImageClassifier, data: ImageSplit, *, batch_size: int | None = None, share: tuple[int, int] = (0, 1)
+    model: ImageClassifier,
+    data: ImageSplit,
+    *,
+    batch_size: int | None = None,
+    share: tuple[int, int] = (0, 1),
+    early_exit: float | None = None,
 ) -> Evaluation:
     """Classify a split in float32 and eval mode; the model's modes are restored afterwards.
 
@@ -105,9 +113,11 @@ def evaluate(
         data: whose classes are in the order of the logits.
         batch_size: images at once; None for `MOST`.
         share: (this process, processes): each takes its part of the batches, and all get the result of all.
+        early_exit: probability of a class from which on an image takes no further timestep; see `answer_early`.
 
     Raises:
-        InputError: other classes than the model's, an image too small for it, or no images at once.
+        InputError: other classes than the model's, an image too small for it, no images at once, or `early_exit` and
+            a network that does not stream.
         MemoryLimitError: that many images at once need more memory than there is.
     """
     if batch_size is not None and batch_size < 1:
@@ -120,6 +130,7 @@ def evaluate(
     shared = share[1] > 1
     metrics = _metrics(model.num_classes, shared).to(device)
     losses = MeanMetric(sync_on_compute=shared).to(device)
+    taken = MeanMetric(sync_on_compute=shared).to(device)
     own = torch.arange(len(data)).split(at_once)[share[0] :: share[1]]
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
     with in_float32(model), model.evaluating(), bar as advance:
@@ -127,7 +138,12 @@ def evaluate(
             with telling_shortage(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 if len(labels):
-                    logits, targets = model(transform.scale(pixels.to(device))).float(), labels.to(device)
+                    x, targets = transform.scale(pixels.to(device)), labels.to(device)
+                    if early_exit is None:
+                        logits = model(x).float()
+                    else:
+                        logits, timesteps = answer_early(model, x, early_exit)
+                        taken.update(timesteps)
                     metrics.update(logits, targets)
                     losses.update(functional.cross_entropy(logits, targets, reduction="none"))
             advance(len(rows))
@@ -138,7 +154,39 @@ def evaluate(
         raise InputError("no image of the split could be read, so nothing was measured; replace the damaged files")
     # The metric is a quotient in float32: 5,904 of 8,000 images are 73.8 %, not 73.7999975681305.
     top = {name: 100 * round(float(part) * images) / images for name, part in tops.items()}
-    return Evaluation(images, data.classes, top, float(losses.compute()), confusion, at_once)
+    mean = None if early_exit is None else float(taken.compute())
+    return Evaluation(images, data.classes, top, float(losses.compute()), confusion, at_once, mean)
+
+
+def answer_early(model: ImageClassifier, x: Tensor, sure: float) -> tuple[Tensor, Tensor]:
+    """Classify each image as soon as the network is sure of it.
+
+    Args:
+        model: that streams: `sew` or `snn` with `direct` or `frames`, and neurons that do not wait.
+        x: images (N, C, H, W), or frames (N, T, C, H, W).
+        sure: a class's probability, in (0, 1], at which an image takes no further timestep.
+
+    Returns:
+        Logits (N, classes), and the timesteps that each image took (N,).
+
+    Raises:
+        InputError: the network does not stream, or `sure` is no probability.
+    """
+    if not 0 < sure <= 1:
+        raise InputError(f"early_exit={sure} is out of range; valid: over 0, at most 1")
+    frames = x.unbind(1) if x.dim() == 5 else [x] * model.timesteps
+    logits = x.new_zeros(len(x), model.num_classes)
+    timesteps = torch.zeros(len(x), device=x.device)
+    unsure = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    with model.streaming() as stream:
+        for frame in frames:
+            now = stream(frame).float()
+            logits[unsure] = now[unsure]
+            timesteps[unsure] += 1
+            unsure &= now.softmax(1).amax(1) < sure
+            if not unsure.any():
+                break
+    return logits, timesteps
 
 
 @contextmanager
@@ -219,6 +267,7 @@ def measure_weight(
     options: DataOptions | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
+    early_exit: float | None = None,
     **places: Unpack[Places],
 ) -> Measurement:
     """Measure a weight on a split, its classes matched by name.
@@ -233,6 +282,7 @@ def measure_weight(
         options: for reading the data; the weight's image size by default.
         batch_size: images at once; None for 250, fewer if they are large.
         device: to compute on.
+        early_exit: as for `evaluate`.
         **places: `endpoint`, `cache_dir`, `token`, `registry` and `catalog`, as for `create_model`.
 
     Raises:
@@ -245,7 +295,7 @@ def measure_weight(
     images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_hand(data), split, options)
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
-    evaluation = evaluate(model, images, batch_size=batch_size)
+    evaluation = evaluate(model, images, batch_size=batch_size, early_exit=early_exit)
     notes += images.damage_notes("evaluated")
     without = [score["name"] for score in evaluation.scores() if not score["images"]]
     if without:
