@@ -9,6 +9,7 @@ another version.
 from __future__ import annotations
 
 from zoo.backbones.layers import PooledLinearHead as PooledLinearHead
+from zoo.backbones.layers import Whole as Whole
 from zoo.backbones.layers import conv as conv
 from zoo.backbones.layers import pooled as pooled
 from zoo.backbones.layers import spiking_avg_pool as spiking_avg_pool

@@ -27,7 +27,7 @@ from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, MAX_IMAGE_SIZE
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
 from zoo.installing import missing_weight
 from zoo.names import TAG, HubRepository, PackageFile, Source, Spec, check_characters, parse_source, plain_name
-from zoo.registry import CATALOG_FILE, OURS, default_registry, parse_name
+from zoo.registry import CATALOG_FILE, OURS, default_registry
 
 # Schema ---------------------------------------------------------------------------------------------------------------
 
@@ -272,8 +272,10 @@ class StoredWeight(Record):
     @property
     def twin(self) -> str:
         """Network without spikes that gives the same answers by the same tensors, with its option; '' for none."""
-        spec = self.spec_of(parse_name(self.variant))
-        name = default_registry().load("family", spec.family)().twin(spec)
+        read = Spec(
+            self.spec["family"], tuple(self.spec["fields"].items()), self.variant
+        )  # its parts may be missing here
+        name = default_registry().load("family", read.family)().twin(self.spec_of(read))
         return f"{name} (levels={self.figures.timesteps})" if name else ""
 
     def spec_of(self, spec: Spec) -> Spec:

@@ -32,7 +32,7 @@ SMALL = (
     "has8_vgg_b1_m2_d2_fourierraw_bpd",
     "snn_vgg_b1_m2_d2_ste_bpd",
     "ann_vgg_b1_m2_d2",
-    "dual_fast_b4_m2_d2",
+    "dual_vgg_b1_m2_d2",
     "timm_test_resnet",
 )
 """Every decoder, neuron, bit-plane encoder and backbone shape, and families with a small network.

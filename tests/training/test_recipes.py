@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 from timm.scheduler.scheduler import Scheduler
+from torch.nn import functional
 
 import zoo
 from tests.data.made_data import packed
 from zoo.data import load_split
 from zoo.errors import CatalogError
 from zoo.training import Recipe, load_recipe, recipe_names
+from zoo.training.batches import augment, mirror_alternately
 from zoo.training.engine import Engine
 from zoo.training.folder import RunFolder
 from zoo.training.loop import Training
@@ -156,3 +158,31 @@ def test_settings_reach_the_optimizer_and_the_schedule() -> None:
         assert rates[step - 1] == pytest.approx(0.01 * (1 + math.cos(math.pi * step / 15)) / 2, rel=1e-6)
     trial = build_schedule(optimizer, load_recipe("modern", {"epochs": 1, "warmup_epochs": 1}), 20)
     assert trial.warmup_t == 4  # a fifth at most
+
+
+def test_faster_biases_without_their_decay_are_refused() -> None:
+    with pytest.raises(CatalogError, match="decay_all"):
+        load_recipe("modern", {"bias_rate": 64})
+
+
+def test_two_epochs_show_each_image_from_both_sides() -> None:
+    x = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    first, second, third = (mirror_alternately(x, epoch) for epoch in range(3))
+    turned = (first != x).any(dim=(1, 2, 3))
+    assert 16 < int(turned.sum()) < 48
+    assert torch.equal(second[turned], x[turned])
+    assert torch.equal(first[turned], x[turned].flip(3))
+    assert torch.equal(second[~turned], x[~turned].flip(3))
+    assert torch.equal(third, first)
+
+
+@pytest.mark.parametrize("shift", [1, 2])
+def test_moved_images_are_filled_with_their_reflection(shift: int) -> None:
+    x = torch.arange(3 * 6 * 7, dtype=torch.float32).reshape(1, 3, 6, 7)
+    padded = functional.pad(x, (shift,) * 4, mode="reflect")
+    valid = [padded[:, :, dy : dy + 6, dx : dx + 7] for dy in range(2 * shift + 1) for dx in range(2 * shift + 1)]
+    seen = set()
+    for seed in range(60):
+        moved = augment(x, False, shift, torch.Generator().manual_seed(seed), reflect=True)
+        seen.add([torch.equal(moved, each) for each in valid].index(True))
+    assert len(seen) > len(valid) // 2

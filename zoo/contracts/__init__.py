@@ -12,7 +12,7 @@ from zoo.contracts.family import About, BuildRequest, Components, Family, Gramma
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP, Price, Work
 
 if TYPE_CHECKING:
-    from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
+    from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, FirstLayer, PairBuilder
     from zoo.contracts.classifier import FeatureInfo, ImageClassifier
     from zoo.contracts.converter import Converted, Converter, HubFile, Stated
     from zoo.contracts.dataset import Dataset
@@ -43,6 +43,7 @@ __all__ = [
     "EnergyModel",
     "Family",
     "FeatureInfo",
+    "FirstLayer",
     "GrammarFamily",
     "HubFile",
     "ImageClassifier",

@@ -53,6 +53,14 @@ class ClassifierHead(nn.Module, ABC):
         """Name these layers inside this head."""
 
 
+class FirstLayer(nn.Module, ABC):
+    """A layer on the image that training sets from images before its first step."""
+
+    @abstractmethod
+    def set_from(self, images: Tensor) -> None:
+        """Set it from training images (N, C, H, W) as the network takes them."""
+
+
 PairBuilder = Callable[[Callable[[], nn.Module], Callable[[NeuronFactory], nn.Module]], nn.Module]
 """Makes the module in which a family uses an analog and a spiking branch, from a function that makes each."""
 

@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from zoo.backbones.fast import whiten
+from zoo.contracts.backbone import FirstLayer
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
@@ -19,8 +19,8 @@ from zoo.families.thresholds import calibrate
 from zoo.training.recipe import Recipe
 from zoo.weights import stated_preprocessing
 
-WHITENED = 5000
-"""Images from which a new network's whitening layer is set."""
+FIRST_LAYER_IMAGES = 5000
+"""Images from which a new network's first layer is set, if it is one that images set."""
 
 
 @final
@@ -52,7 +52,7 @@ def begin(opened: OpenedModel, data: ImageSplit, recipe: Recipe, tag: str, contr
     start = build(opened, data.classes, recipe.seed, analog, axes[-1])
     start.model.check_image(torch.empty(1, *axes, *data.size, device="meta"))
     if not start.name:
-        whiten(start.model, _sample_images(start.model, data, WHITENED))
+        _set_first_layers(start.model, data)
     _calibrate_scales(start.model, data, recipe.calibration)
     start.model.spec = start.model.spec.tagged(tag)
     return start
@@ -122,6 +122,15 @@ def _sample_images(model: ImageClassifier, data: ImageSplit, images: int) -> Ten
     """Return so many images, evenly spread over the split, as the network takes them."""
     rows = torch.linspace(0, len(data) - 1, min(images, len(data))).long()
     return Transform(stated_preprocessing(model)).scale(data.read(rows)[0])
+
+
+def _set_first_layers(model: ImageClassifier, data: ImageSplit) -> None:
+    """Set the first layers that are set from images, if the network has any."""
+    layers = [module for module in model.modules() if isinstance(module, FirstLayer)]
+    if layers:
+        images = _sample_images(model, data, FIRST_LAYER_IMAGES).flatten(0, -4)  # frames one by one
+        for layer in layers:
+            layer.set_from(images)
 
 
 def _calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:

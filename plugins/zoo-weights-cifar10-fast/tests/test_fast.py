@@ -1,4 +1,4 @@
-"""The recipe `fast` and the first layer that is whitened before training, by what a run does."""
+"""The backbone `fast`: the kit, its controls, and the first layer that is whitened before training."""
 
 from __future__ import annotations
 
@@ -10,12 +10,28 @@ import torch
 from torch.nn import functional
 
 import zoo
-from zoo.errors import CatalogError
+from zoo.testing import BackboneTests
 from zoo.training import load_recipe, train
-from zoo.training.batches import augment, mirror_alternately
 from zoo.training.recipe import build_optimizer, build_schedule
 
 CONV = "stages.0.0.analog.conv.weight"
+
+
+class TestFast(BackboneTests):
+    name = "fast"
+    image_size = 16
+
+
+def test_a_hybrid_has_the_parameters_of_its_two_controls() -> None:
+    def shapes(name: str) -> dict[str, torch.Size]:
+        network = zoo.create_model(name, num_classes=7, device="meta")
+        return {key: parameter.shape for key, parameter in network.named_parameters()}
+
+    hybrid, analog = shapes("has8_fast_b4_m2_d2_ste_bpd"), shapes("ann_fast_b4_m2_d2")
+    spiking = shapes("snn_fast_b4_m2_d2_ste_bpd")
+    assert hybrid == analog | spiking
+    assert {key for key in hybrid if ".spiking." not in key} == set(analog)
+    assert {key for key in hybrid if ".analog." not in key} == set(spiking)
 
 
 def _blotches(count: int, seed: int) -> np.ndarray:
@@ -76,31 +92,3 @@ def test_fast_rises_and_falls_in_straight_lines_and_biases_take_larger_steps() -
     assert weights["lr"] * weights["weight_decay"] == pytest.approx(biases["lr"] * biases["weight_decay"])
     norms = {id(p) for name, p in model.named_parameters() if ".bn" in name and name.endswith("bias")}
     assert {id(p) for p in biases["params"]} == norms
-
-
-def test_faster_biases_without_their_decay_are_refused() -> None:
-    with pytest.raises(CatalogError, match="decay_all"):
-        load_recipe("modern", {"bias_rate": 64})
-
-
-def test_two_epochs_show_each_image_from_both_sides() -> None:
-    x = torch.randint(0, 256, (64, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    first, second, third = (mirror_alternately(x, epoch) for epoch in range(3))
-    turned = (first != x).any(dim=(1, 2, 3))
-    assert 16 < int(turned.sum()) < 48
-    assert torch.equal(second[turned], x[turned])
-    assert torch.equal(first[turned], x[turned].flip(3))
-    assert torch.equal(second[~turned], x[~turned].flip(3))
-    assert torch.equal(third, first)
-
-
-@pytest.mark.parametrize("shift", [1, 2])
-def test_moved_images_are_filled_with_their_reflection(shift: int) -> None:
-    x = torch.arange(3 * 6 * 7, dtype=torch.float32).reshape(1, 3, 6, 7)
-    padded = functional.pad(x, (shift,) * 4, mode="reflect")
-    valid = [padded[:, :, dy : dy + 6, dx : dx + 7] for dy in range(2 * shift + 1) for dx in range(2 * shift + 1)]
-    seen = set()
-    for seed in range(60):
-        moved = augment(x, False, shift, torch.Generator().manual_seed(seed), reflect=True)
-        seen.add([torch.equal(moved, each) for each in valid].index(True))
-    assert len(seen) > len(valid) // 2

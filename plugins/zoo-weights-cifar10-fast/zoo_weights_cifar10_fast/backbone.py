@@ -12,9 +12,8 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.backbones.layers import Whole, conv, spiking_conv, spiking_norm
-from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
-from zoo.contracts.neuron import NeuronFactory
+from zoo.blocks import Whole, conv, spiking_conv, spiking_norm
+from zoo.contracts import Backbone, BlockPlan, ClassifierHead, FirstLayer, NeuronFactory, PairBuilder
 
 _PATCH = 2
 _LEAST_VARIANCE = 3e-5
@@ -23,17 +22,17 @@ _LOGIT_SCALE = 1 / 9
 
 
 @final
-class WhiteningConv(nn.Conv2d):
+class WhiteningConv(FirstLayer, nn.Conv2d):
     """2×2 convolution to 2·4·C channels: patches in the directions of their variance, scaled to unit variance, and −.
 
-    It starts at random like any other; `whiten` sets it from images.
+    It starts at random like any other; training sets it from images.
     """
 
     def __init__(self, in_chans: int) -> None:
         super().__init__(in_chans, 2 * in_chans * _PATCH**2, _PATCH)
 
     @torch.no_grad()
-    def whiten(self, images: Tensor) -> None:
+    def set_from(self, images: Tensor) -> None:
         """Set weight and bias from images (N, C, H, W), and freeze the weight."""
         windows = images.double().unfold(2, _PATCH, 1).unfold(3, _PATCH, 1)
         patches = windows.permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(1)
@@ -46,14 +45,6 @@ class WhiteningConv(nn.Conv2d):
         assert self.bias is not None
         self.bias.copy_(-(rows @ mean))
         self.weight.requires_grad_(False)
-
-
-def whiten(network: nn.Module, images: Tensor) -> None:
-    """Set every whitening layer of a network from images as it takes them, (N, C, H, W), or from frames."""
-    images = images.flatten(0, -4)
-    for module in network.modules():
-        if isinstance(module, WhiteningConv):
-            module.whiten(images)
 
 
 @final
