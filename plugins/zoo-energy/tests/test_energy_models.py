@@ -13,6 +13,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 from zoo_energy.yan import Yan
+from zoo_kit import suites_of
 
 import zoo
 from zoo.contracts import ImageClassifier, Operations, SynapticLayer, Work
@@ -23,7 +24,6 @@ from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
 from zoo.profiling.energy import Observation, energy_models, estimate_all
 from zoo.profiling.recorder import Recorder
-from zoo.testing import suites_of
 
 IMAGE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])[None, None]
 """The corner meets one of the four taps of a 2×2 kernel, the centre all four."""

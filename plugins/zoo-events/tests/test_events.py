@@ -16,12 +16,12 @@ from zoo_events import answers_over_time, draw_answers, image_to_events, to_fram
 from zoo_events.frames import FULL
 from zoo_events.i2e import MOVEMENTS
 from zoo_events.recordings import structured
+from zoo_kit import suites_of
 
 import zoo
 from zoo.data import DataOptions, load_data
 from zoo.data.load import open_parts
 from zoo.errors import InputError
-from zoo.testing import suites_of
 
 globals().update(suites_of("zoo-events"))
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 from zoo_gray import GrayDecoder, GrayEncoder, decoder_slopes, gray_decode
+from zoo_kit import DecoderTests, EncoderTests
 
 import zoo
 from zoo.errors import CompositionError
-from zoo.testing import DecoderTests, EncoderTests
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.testing import BackboneTests, DecoderTests, EncoderTests, NeuronTests
+from zoo_kit import BackboneTests, DecoderTests, EncoderTests, NeuronTests
 
 ON_PURPOSE = {
     "planes_hold_zeros_and_ones": "255·x is never rounded, so plane 0 holds fractions up to 2",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from zoo_kit import SUITES
 
 from zoo.registry import default_registry
-from zoo.testing import SUITES
 
 GIVEN: dict[str, dict[str, Any]] = {
     **{f"encoder {name}": {"decoder": "bpd"} for name in ("sigmoid", "fourier", "fourierraw", "ste")},

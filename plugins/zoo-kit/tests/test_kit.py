@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import kit_defects as defects
 import pytest
 import yaml
+from kit_defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAMILIES, NEURONS
+from zoo_kit import SUITES, ComponentTests, DecoderTests, NeuronTests, WeightTests
 
 import zoo
-from tests.testing import defects
-from tests.testing.defects import BACKBONES, CONVERTERS, DECODERS, ENCODERS, FAMILIES, NEURONS
 from zoo.catalog import catalog_path
 from zoo.registry import default_registry
-from zoo.testing import SUITES, ComponentTests, DecoderTests, NeuronTests, WeightTests
 
 KINDS = {"neuron": NEURONS, "encoder": ENCODERS, "decoder": DECODERS, "backbone": BACKBONES, "family": FAMILIES}
 KINDS["converter"] = CONVERTERS

@@ -2,20 +2,20 @@
 
 In a test file, subclass the suite of the kind and name the component:
 
-    from zoo.testing import EncoderTests
+    from zoo_kit import EncoderTests
 
     class TestGray(EncoderTests):
         name = "gray"
         decoder = "gray"
 
-Without a test file: `zoo plugins check [DISTRIBUTION]`. Needs pytest: `pip install 'has8-zoo[testing]'`.
+Without a test file: `zoo plugins check [DISTRIBUTION]`.
 """
 
 from __future__ import annotations
 
 from zoo.registry import default_registry
-from zoo.testing.components import DecoderTests, EncoderTests, NeuronTests
-from zoo.testing.distributions import (
+from zoo_kit.components import DecoderTests, EncoderTests, NeuronTests
+from zoo_kit.distributions import (
     CatalogTests,
     CommandTests,
     ConverterTests,
@@ -23,8 +23,8 @@ from zoo.testing.distributions import (
     EnergyModelTests,
     WeightTests,
 )
-from zoo.testing.models import BackboneTests, FamilyTests
-from zoo.testing.suite import ComponentTests
+from zoo_kit.models import BackboneTests, FamilyTests
+from zoo_kit.suite import ComponentTests
 
 __all__ = [
     "BackboneTests",

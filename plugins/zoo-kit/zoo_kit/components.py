@@ -11,8 +11,8 @@ from torch import Tensor
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.errors import CompositionError, InputError
 from zoo.registry import default_registry
-from zoo.testing.models import check_training_step, compose
-from zoo.testing.suite import (
+from zoo_kit.models import check_training_step, compose
+from zoo_kit.suite import (
     DTYPES,
     ModuleTests,
     OptionTests,

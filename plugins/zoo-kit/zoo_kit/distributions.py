@@ -19,7 +19,7 @@ from zoo.errors import CompositionError, InputError, WeightError
 from zoo.factory import describe_model
 from zoo.names import PackageFile
 from zoo.registry import parse_name
-from zoo.testing.suite import ComponentTests, OptionTests, uniform
+from zoo_kit.suite import ComponentTests, OptionTests, uniform
 
 
 class CatalogTests(ComponentTests):

@@ -22,7 +22,7 @@ from zoo.errors import CompositionError, InputError, MissingExtraError, MissingP
 from zoo.factory import build_model
 from zoo.names import ChoicePart, NamePart, NumberPart
 from zoo.registry import NOTEBOOK, parse_name
-from zoo.testing.suite import ModuleTests, check_finite, run, seeded, uniform
+from zoo_kit.suite import ModuleTests, check_finite, run, seeded, uniform
 
 CLASSES = 5
 MAX_DEPTH = 8

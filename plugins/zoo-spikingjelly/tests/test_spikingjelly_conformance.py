@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.testing import FamilyTests, suites_of
+from zoo_kit import FamilyTests, suites_of
 
 globals().update({name: suite for name, suite in suites_of("zoo-spikingjelly").items() if "converter" in name})
 

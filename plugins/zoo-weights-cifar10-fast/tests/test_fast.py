@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
+from zoo_kit import BackboneTests
 
 import zoo
-from zoo.testing import BackboneTests
 from zoo.training import load_recipe, train
 from zoo.training.recipe import build_optimizer, build_schedule
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.testing import WeightTests
+from zoo_kit import WeightTests
 
 
 class TestWeights(WeightTests):

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo_kit import WeightTests
 
 import zoo
 from zoo.exporting import export_onnx
 from zoo.profiling import twin_of
-from zoo.testing import WeightTests
 
 SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10"
 

@@ -79,7 +79,7 @@ class PluginDraft:
     def files(self) -> dict[str, str]:
         """Render the distribution: path inside it → text."""
         environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("zoo.scaffold"),
+            loader=jinja2.PackageLoader("zoo_kit.scaffold"),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

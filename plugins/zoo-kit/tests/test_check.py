@@ -1,0 +1,52 @@
+"""`zoo plugins check`: the kit on installed components, without a test file."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from zoo.cli import app
+
+pytest.importorskip("tests.plugins.installed", reason="plugins are made by the zoo's own tests; run this from its root")
+from tests.plugins.installed import WORKS, put, run_python
+
+
+@pytest.mark.slow
+def test_the_kit_runs_without_a_test_file(tmp_path: Path) -> None:
+    """`zoo plugins check` prints every check that fails, with its cause."""
+    works = WORKS.format(power=1)
+    files = {"zoo_mine.py": works, "zoo_theirs.py": works.replace("return straight", "return 2 * straight")}
+    points = "[zoo.encoders]\nworks = zoo_mine:Thing\nspoiled = zoo_theirs:Thing\ngone = zoo_gone:Thing\n"
+    points += "[zoo.neurons]\nspoiled = zoo_gone:Thing\n"
+    done = run_python(["-m", "zoo", "plugins", "check", "zoo-mine"], put(tmp_path / "site", "zoo-mine", points, files))
+    assert done.returncode == 1, done.stderr
+    assert "encoder zoo-mine:spoiled fails" in done.stdout
+    assert "encoder zoo-mine:gone fails it_loads" in done.stdout
+    assert "zoo_gone" in done.stdout
+    assert "zoo-mine:works" not in done.stdout
+    assert "4 components: " in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("status", [0, 3])
+def test_a_plugin_that_ends_the_process_fails_its_check(status: int, tmp_path: Path) -> None:
+    files = {"zoo_ends.py": f"import os\nos._exit({status})"}
+    site = put(tmp_path, "zoo-ends", "[zoo.encoders]\nends = zoo_ends:Thing\n", files)
+    done = run_python(["-m", "zoo", "plugins", "check", "zoo-ends", "--json"], site)
+    assert [json.loads(line)["outcome"] for line in done.stdout.splitlines()] == ["failed"], done.stderr
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("arguments", [("check", "has8-zoo"), ("new", "zoo-sparkle")])
+def test_without_this_plugin_the_commands_say_what_to_install(
+    arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("zoo.installing.is_installed", lambda distribution: False)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["plugins", *arguments])
+    assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (2, "", [])
+    assert re.search(r"pip install (\./plugins/)?zoo-kit", result.stderr)
