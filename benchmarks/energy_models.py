@@ -80,15 +80,14 @@ def int8_lines(row: Mapping[str, Any], out: Path) -> list[str]:
     """Cost and accuracy of the control in 8-bit integers; nothing where `benchmarks.int8_controls` was not run."""
     file = out / "int8_controls.json"
     measured = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
-    control = f"{row['control']}.{row['name'].partition('.')[2]}"
     energy = next(model for model in row["models"] if model["name"] == "arithmetic-int8")["control_pj"] / 1e6
     return [
-        f"The control `{control}` in 8-bit integers (`zoo export --quantize int8`, onnxruntime) gets "
+        f"The control `{row['control']}` in 8-bit integers (`zoo export --quantize int8`, onnxruntime) gets "
         f"{found['top1']:.2f} % of {found['images']:,} validation images right, "
         f"in float32 {found['float_top1']:.2f} %; "
         f"its arithmetic takes {energy:,.3f} µJ by the model arithmetic-int8."
         for found in measured
-        if found["name"] == control
+        if found["name"] == row["control"]
     ]
 
 

@@ -205,14 +205,14 @@ def _draw_panel(axes: Axes, model: str, weights: Sequence[Point]) -> None:
 def _draw_kind(axes: Axes, kind: str, values: Sequence[tuple[float, float]]) -> None:
     """Draw the marks of one kind, at (energy, top-1)."""
     words, style = KINDS[kind]
-    edge: dict[str, Any] = {"edgecolors": COLOURS["sew"], "linewidths": 1.5} if kind == "twin" else {}
+    on_top: dict[str, Any] = {"edgecolors": COLOURS["sew"], "linewidths": 1.5, "zorder": 3}
     energies, shares = [energy for energy, _ in values], [top1 for _, top1 in values]
-    axes.scatter(energies, shares, s=36, label=words, zorder=2, **style, **edge)
+    axes.scatter(energies, shares, s=36, label=words, **style, **(on_top if kind == "twin" else {"zorder": 2}))
 
 
 def _name(axes: Axes, point: Point, energy: float) -> None:
     """Write beside a mark what it is, if it is one of those that the text names."""
-    shift, text, color = 6, point.name if point.kind == "published" else "", "0.4"
+    shift, text, color = 8, point.name if point.kind == "published" else "", "0.4"
     for start, words in NAMED.items():
         if point.kind == "sew" and point.name.startswith(start):
             shift, text, color = -21, words, COLOURS["sew"]

@@ -74,7 +74,7 @@ def twin_of(network: ImageClassifier, registry: Registry | None = None) -> Image
         network: one whose batch norms are not folded yet.
 
     Returns:
-        The twin, of the same device and type; None for a network whose neurons do not wait.
+        The twin, of the same device, type and classes; None for a network whose neurons do not wait.
     """
     name = twin_name(network, registry)
     if name is None:
@@ -86,5 +86,5 @@ def twin_of(network: ImageClassifier, registry: Registry | None = None) -> Image
     if state.keys() != twin.state_dict().keys():
         return None
     twin.load_state_dict(state)
-    weights = next(network.parameters())
-    return twin.to(weights.device, weights.dtype).train(network.training)
+    twin.pretrained_cfg = dict(network.pretrained_cfg)
+    return twin.to(next(network.parameters())).train(network.training)

@@ -13,6 +13,7 @@ from zoo_kit import WeightTests
 import zoo
 from zoo.exporting import export_onnx
 from zoo.profiling import twin_of
+from zoo.weights import labels_of
 
 SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10"
 
@@ -53,6 +54,18 @@ def test_the_twin_gives_the_same_logits(name: str, count: int) -> None:
     with torch.no_grad():
         for images in smooth_images(count).double().split(50):
             torch.testing.assert_close(twin(images), spikes(images), atol=1e-9, rtol=1e-9)
+
+
+def test_the_twin_is_a_model_like_any_other(tmp_path: Path) -> None:
+    spikes, images = zoo.create_model(SMALL), smooth_images(4)
+    twin = twin_of(spikes)
+    assert twin is not None
+    zoo.save(twin, tmp_path / "twin")
+    saved = f"local-dir:{tmp_path / 'twin'}"
+    answers = zoo.predict(saved, images)
+    assert answers == zoo.predict(twin, images)
+    assert labels_of(twin) == labels_of(spikes)
+    assert zoo.profile(saved, 32).timesteps == 1
 
 
 @pytest.mark.slow
