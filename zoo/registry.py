@@ -321,7 +321,7 @@ def default_registry() -> Registry:
     """Return the registry of the installed distributions, read once a process."""
     try:
         points = importlib.metadata.entry_points()
-    except Exception as error:  # it reads the files of all distributions, and raises for a malformed one
+    except Exception as error:  # a malformed file of any distribution; pydantic and torch read it too, and fail
         raise ComponentError(_malformed_points() or str(error)) from error
     return Registry(scan(point for group in GROUPS.values() for point in points.select(group=group)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
-from zoo.cli.output import say
+from zoo.cli.output import counted, say
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target
 from zoo.installing import import_plugin
@@ -129,10 +129,10 @@ def _write_onnx(
 def _print_onnx(exported: Exported, quantised: Quantized | None, trained: bool) -> None:
     pixels = " × ".join(map(str, exported.input_shape))
     logits = " × ".join(map(str, exported.output_shape))
-    untrained = "" if trained else ", untrained"
-    say(f"{exported.name}{untrained}: pixels {pixels} → logits {logits}")
+    say(f"{exported.name}{'' if trained else ', untrained'}: pixels {pixels} → logits {logits}")
     say(f"{exported.file}: {exported.size:,} bytes, ONNX opset {exported.opset}")
     if quantised is not None:
         about = f"calibrated on {quantised.calibration_images:,} training images"
         tops = f"{quantised.top1:.2f} % of {quantised.images:,} validation images are right"
-        say(f"in 8-bit integers, {about}: {tops}, {quantised.float_top1:.2f} % in float32")
+        told = f"{quantised.float_top1:.2f} % in float32; {counted(quantised.changed, 'answer')} changed"
+        say(f"in 8-bit integers, {about}: {tops}, {told}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ _ANY_BATCH = 16
 @final
 @dataclass(frozen=True)
 class Quantized:
-    """A quantised file: bytes and top-1 of both files in percent, training images calibrated with, images measured."""
+    """A quantised file: bytes and top-1 (percent) of both; images to calibrate, to measure, and answered otherwise."""
 
     file: str
     size: int
@@ -45,6 +44,7 @@ class Quantized:
     images: int
     float_top1: float
     top1: float
+    changed: int
 
 
 def quantize_onnx(
@@ -94,10 +94,12 @@ def quantize_onnx(
     about = {prop.key: prop.value for prop in source.metadata_props}
     onnx.helper.set_model_props(result, about | {"zoo.quantized": "int8"})
     data, before = result.SerializeToString(deterministic=True), exported.read_bytes()
-    (float_top1, _), (top1, measured) = (_top1(file, splits.val, images, batch) for file in (before, data))
+    (floats, labels), (integers, _) = (_answers(file, splits.val, images, batch) for file in (before, data))
+    float_top1, top1 = (100 * float(np.mean(answers == labels)) for answers in (floats, integers))
     with writing_to(out):
         replace_bytes(out, data)
-    return Quantized(str(out), len(data), len(before), len(calibration) * batch, measured, float_top1, top1)
+    calibrated, changed = len(calibration) * batch, int((floats != integers).sum())
+    return Quantized(str(out), len(data), len(before), calibrated, len(labels), float_top1, top1, changed)
 
 
 def _batches(split: ImageSplit, most: int, batch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -121,11 +123,11 @@ class _Reader(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def _top1(data: bytes, split: ImageSplit, most: int, batch: int) -> tuple[float, int]:
-    """Percent of images that a file gets right, and how many they are."""
+def _answers(data: bytes, split: ImageSplit, most: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class that a file gives each image, and the labels."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    right, images = 0, 0
-    for pixels, labels in _batches(split, most, batch):
-        right += int((session.run(None, {INPUT: pixels})[0].argmax(1) == labels).sum())
-        images += len(labels)
-    return 100 * right / images if images else math.nan, images
+    answers, labels = [], []
+    for pixels, own in _batches(split, most, batch):
+        answers += session.run(None, {INPUT: pixels})[0].argmax(1).tolist()
+        labels += own.tolist()
+    return np.array(answers), np.array(labels)
