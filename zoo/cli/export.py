@@ -57,8 +57,9 @@ def export_command(
     a minute. --quantize int8: ranges come from training images of DATA, the
     accuracy of both files from validation ones.
 
-    NIR (neuroir.org), by the plugin zoo-nir: one .nir file for each spiking
-    block. What NIR cannot express, such as max pooling, is refused by name.
+    NIR (neuroir.org), by the plugin zoo-nir: a file for each spiking block, or
+    for all of a sew_…_direct or …_frames. What NIR cannot express, such as max
+    pooling, is refused by name.
     """
     _check_options(form, batch, block, quantize, data)
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form == "nir" else None

@@ -1,7 +1,8 @@
-"""Spiking blocks of a network as NIR, the neuromorphic intermediate representation (neuroir.org): a file for each.
+"""Networks as NIR, the neuromorphic intermediate representation (neuroir.org): one file, or one for each spiking block.
 
-NIR has neurons, weights and sums; it has no encoders, decoders, batches or numbers of timesteps. So the blocks are
-exported one by one, batch norms folded, and `network.json` beside them says what they are blocks of.
+NIR has neurons, weights and sums; it has no encoders, decoders, batches or numbers of timesteps. A network that
+encodes its input once is one graph from there to the logits of a timestep. Of others the blocks are exported one by
+one. Batch norms are folded, and `network.json` beside the files says what they are parts of.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,24 +19,33 @@ from typing import final
 
 import nir
 import torch
+from nir import NIRGraph
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 
 from zoo.catalog import StoredWeight
 from zoo.cli.output import print_rows, say
 from zoo.contracts.classifier import ImageClassifier
+from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.data.images import display_name
 from zoo.errors import InputError, shorten, suggest, writing_to
 from zoo.exporting import describe_network, example_images
+from zoo.families.encoded_once import EncodedOnceNetwork
 from zoo.files import folder_beside
 from zoo_nir.graph import block_graph
+from zoo_nir.network import network_graph
 
 INDEX, SUFFIX = "network.json", ".nir"
+WHOLE = "network"
+"""Name of the only file of a network that is one graph."""
 DT = 1e-4
 """Seconds a timestep, which spikingjelly assumes when it reads a file."""
 EXAMPLES = 2
 MIN_AGREEMENT = 0.99
 """Share of values that a block read back must have in common with the network's own; rounding moves a few spikes."""
+WAITING = "neurons that wait for all currents, which NIR has no word for; use ONNX"
+LOGIT_TOLERANCE = 0.02
+"""Distance of two logits that agree, as a share of the largest; one moved spike among thousands moves all a little."""
 
 
 @final
@@ -45,7 +55,7 @@ class ExportedBlock:
 
     Attributes:
         file: its name in the folder.
-        block: the module's name in the network.
+        block: the module's name in the network; `network` for all of it.
         input_shape: of one image in one timestep.
         output_shape: likewise.
         nodes: of the graph.
@@ -101,16 +111,19 @@ def export_nir(
     blocks: Sequence[str] = (),
     force: bool = False,
 ) -> ExportedBlocks:
-    """Write the spiking blocks of a network as NIR graphs, in eval mode, batch norms folded, weights in float32.
+    """Write a network as NIR graphs, in eval mode, batch norms folded, weights in float32.
 
-    Every file is read again by spikingjelly and compared with the network on two images of noise.
+    A network that encodes its input once, such as `sew_…_direct` or `sew_…_frames`, becomes the graph network.nir: what
+    its encoder gives goes in timestep by timestep, and the mean of what comes out is its logits. Of any other network
+    every spiking block becomes a graph. Every file is read again by spikingjelly and compared with the network on two
+    images of noise.
 
     Args:
         model: the network; it is left as it is.
         out: a folder that is empty or does not exist.
         weight: its weights, for `network.json`; None for an untrained network.
         image_size: pixels a side, which the graphs' shapes follow from.
-        blocks: names of those to write; all of them by default.
+        blocks: names of those to write; all of them by default. Not of a network that is one graph.
         force: replace a folder that such an export wrote.
 
     Raises:
@@ -118,10 +131,16 @@ def export_nir(
             name, or one holds what NIR or spikingjelly's exporter cannot express. Nothing half-written remains.
     """
     check_nir_target(out, force)
-    calls = _chosen(_run_blocks(model, image_size), blocks, model)
+    if isinstance(model, EncodedOnceNetwork):
+        if blocks:
+            raise InputError(f"{model.spec} is written whole, as one graph; leave out --block")
+        write: Callable[[Path], tuple[ExportedBlock, ...]] = partial(_write_whole, model=model, image_size=image_size)
+    else:
+        calls = _chosen(_run_blocks(model, image_size), blocks, model)
+        write = partial(_write_blocks, network=str(model.spec), calls=calls)
     with _replacing(out) as folder:
-        exported_blocks = _write_blocks(folder, str(model.spec), calls)
-        exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, exported_blocks)
+        written = write(folder)
+        exported = ExportedBlocks(str(out), str(model.spec), image_size, model.timesteps, DT, written)
         index = describe_network(model, weight, image_size) | asdict(exported)
         del index["folder"]
         (folder / INDEX).write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -139,7 +158,8 @@ def print_exported(exported: ExportedBlocks, trained: bool, as_json: bool) -> No
         rows.append({"name": each.block, "spikes": shapes, "nodes": each.nodes, "agree": f"{each.agreement:.2%}"})
     print_rows(rows, as_json=False)
     say(f"{exported.name}{'' if trained else ', untrained'}: T = {exported.timesteps}, {exported.dt:g} s a timestep")
-    say(f"{exported.folder}: {len(exported.blocks)} NIR graphs, read again and compared with the network (agree)")
+    graphs = "1 NIR graph" if len(exported.blocks) == 1 else f"{len(exported.blocks)} NIR graphs"
+    say(f"{exported.folder}: {graphs}, read again and compared with the network (agree)")
 
 
 def check_nir_target(out: Path, force: bool) -> None:
@@ -204,7 +224,7 @@ def _run_blocks(model: ImageClassifier, image_size: int) -> dict[str, _Call]:
     images = example_images(model, image_size, EXAMPLES)
     network = copy.deepcopy(model).to("cpu", torch.float32).eval().fuse()
     if not network.spiking_module_names:
-        raise InputError(f"{model.spec} has neurons that wait for all currents, which NIR has no word for; use ONNX")
+        raise InputError(f"{model.spec} has {WAITING}")
     recorder = _Recorder(network, tuple(f"{name}." for name in network.spiking_module_names))
     with torch.no_grad():
         network(images.to("cpu", torch.float32))
@@ -237,20 +257,60 @@ def _write_blocks(folder: Path, network: str, calls: dict[str, _Call]) -> tuple[
 def _write_block(folder: Path, network: str, name: str, call: _Call) -> ExportedBlock:
     graph = block_graph(call.block, call.spikes, name, DT)
     graph.metadata = {"network": network, "block": name, "timesteps": len(call.spikes), "dt": DT}
-    file = folder / f"{name}{SUFFIX}"
+    output = _store(graph, folder / f"{name}{SUFFIX}", call.spikes)
+    agreement = float((output == call.output).float().mean()) if output.shape == call.output.shape else 0.0
+    return _described(name, call, graph, agreement)
+
+
+def _write_whole(folder: Path, model: EncodedOnceNetwork, image_size: int) -> tuple[ExportedBlock, ...]:
+    images = example_images(model, image_size, EXAMPLES).to("cpu", torch.float32)
+    network = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    encoder = _encoder_of(network)
+    network.fuse()
+    if not network.spiking_module_names:
+        raise InputError(f"{model.spec} has {WAITING}")
+    with torch.no_grad():
+        call = _Call(network, encoder(images).contiguous(), network(images))
+    graph = network_graph(network, call.spikes, DT)
+    graph.metadata = {"network": str(model.spec), "timesteps": len(call.spikes), "dt": DT} | _ends(encoder)
+    logits = _store(graph, folder / f"{WHOLE}{SUFFIX}", call.spikes).mean(0)
+    nearby = LOGIT_TOLERANCE * float(call.output.abs().max())
+    agreement = float(torch.isclose(logits, call.output, rtol=0, atol=nearby).float().mean())
+    return (_described(WHOLE, _Call(network, call.spikes, logits[None]), graph, agreement),)
+
+
+def _encoder_of(model: EncodedOnceNetwork) -> Encoder:
+    return next(module for module in model.modules() if isinstance(module, Encoder))
+
+
+def _ends(encoder: Encoder) -> dict[str, str]:
+    """Say what goes into the graph of a whole network at a timestep, and what to do with what comes out."""
+    taken = {FRAMES: "a frame", CONSTANT: "the image, the same at every timestep"}
+    return {
+        "input": taken.get(encoder.code, f"what {type(encoder).__name__} makes of the image"),
+        "output": "logits of a timestep; their mean over time is the network's",
+    }
+
+
+def _store(graph: NIRGraph, file: Path, spikes: Tensor) -> Tensor:
+    """Write a graph, and return what the file that was written makes of spikes (T, N, …)."""
     stored = io.BytesIO()  # HDF5 that cannot write to a file, since the disk is full, ends the process
     nir.write(stored, graph)
     file.write_bytes(stored.getbuffer())
     with torch.no_grad():
-        output = read_block(file)(call.spikes)
-    agreement = float((output == call.output).float().mean()) if output.shape == call.output.shape else 0.0
+        output: Tensor = read_block(file)(spikes)
+    return output
+
+
+def _described(name: str, call: _Call, graph: NIRGraph, agreement: float) -> ExportedBlock:
+    """Describe the file of that name; raises `InputError` if it computes something else."""
     if agreement < MIN_AGREEMENT:
         raise InputError(
             f"{name} ({type(call.block).__name__}) cannot be expressed in NIR: of what spikingjelly's graph of it "
             f"computes, {agreement:.1%} is what the block computes"
         )
     into, out_of = (tuple(tensor.shape[2:]) for tensor in (call.spikes, call.output))
-    return ExportedBlock(file.name, name, into, out_of, len(graph.nodes), agreement)
+    return ExportedBlock(f"{name}{SUFFIX}", name, into, out_of, len(graph.nodes), agreement)
 
 
 def read_block(file: Path) -> nn.Module:
