@@ -20,12 +20,12 @@ from zoo.backbones.resnet import ResNetBackbone as ResNetBackbone
 from zoo.backbones.vgg import AnalogVggBlock as AnalogVggBlock
 from zoo.backbones.vgg import PairedMlpHead as PairedMlpHead
 from zoo.backbones.vgg import SpikingVggBlock as SpikingVggBlock
-from zoo.converters.residual import FORMS
-from zoo.converters.residual import Layout as Layout
-from zoo.converters.residual import choose_layout as choose_layout
-from zoo.converters.residual import norm_shapes as norm_shapes
-from zoo.converters.residual import renamed as renamed
-from zoo.converters.residual import residual_shapes as residual_shapes
+from zoo.converters import FORMS
+from zoo.converters import Layout as Layout
+from zoo.converters import choose_layout as choose_layout
+from zoo.converters import norm_shapes as norm_shapes
+from zoo.converters import renamed as renamed
+from zoo.converters import residual_shapes as residual_shapes
 from zoo.convolution.layers import Conv2d as Conv2d
 from zoo.decoders.averages import bit_plane_decode as bit_plane_decode
 from zoo.encoders.bitplanes import BitPlaneEncoder as BitPlaneEncoder

@@ -104,7 +104,7 @@ def test_plugins_survives_what_ends_or_blocks_its_process(tmp_path: Path) -> Non
     for name, (_, reason) in FATAL.items():
         row = rows["neuron", name]
         assert (row["state"], reason in row["error"]) == ("broken", True), row
-    assert rows["neuron", "plif"]["state"] == rows["converter", "timm"]["state"] == "loaded"
+    assert rows["neuron", "plif"]["state"] == rows["decoder", "bpd"]["state"] == "loaded"
 
 
 @pytest.mark.parametrize("points", ["[console_scripts]\nno equals sign\n", b"[console_scripts]\n\xe9 = a:b\n"])

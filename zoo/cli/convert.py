@@ -14,7 +14,7 @@ from zoo.errors import OptionError
 
 
 def convert_command(
-    converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="timm, torchvision, or one of a plugin.")],
+    converter: Annotated[str, typer.Argument(metavar="CONVERTER", help="One of a plugin: timm, torchvision, sew, …")],
     checkpoint: Annotated[
         str, typer.Argument(metavar="CHECKPOINT", help="A file of torch.save or .safetensors; of timm also a name.")
     ],
@@ -30,11 +30,11 @@ def convert_command(
 ) -> None:
     """Convert a checkpoint that was trained with other code.
 
-    `zoo convert timm resnet18.a1_in1k --out DIR` makes ann_resnet_b64_m2_d4 of
-    timm's ResNet-18, which `zoo train … --control` takes; resnet18.a1_in1k@COMMIT
-    pins it. No code in a checkpoint is run. Further converters
-    come with plugins: `zoo list --components` shows them. The authors' own
-    checkpoints need zoo-has8-reference. The folder is loaded by
+    With zoo-convert, `zoo convert timm resnet18.a1_in1k --out DIR` makes
+    ann_resnet_b64_m2_d4 of timm's ResNet-18, which `zoo train … --control` takes;
+    resnet18.a1_in1k@COMMIT pins it. No code in a checkpoint is run. Converters come
+    with plugins: `zoo list --components` shows them. The authors' own checkpoints
+    need zoo-has8-reference. The folder is loaded by
     zoo.create_model("local-dir:DIR").
     """
     from zoo.saving import convert

@@ -14,20 +14,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
+from zoo_convert.residual import LOOK_ALIKES, our_key
+from zoo_convert.timm_resnet import TimmConverter
 
 import zoo
-from tests.hub.loopback import LoopbackHub
+from zoo.blocks import RESNET_FORMS as FORMS
+from zoo.blocks import Layout, residual_shapes
 from zoo.catalog import StoredWeight
 from zoo.cli import app
-from zoo.converters.residual import FORMS, LOOK_ALIKES, Layout, our_key, residual_shapes
-from zoo.converters.timm_resnet import TimmConverter
-from zoo.errors import HubError, InputError, ModelNameError, WeightError
+from zoo.errors import InputError, ModelNameError, WeightError
 from zoo.saving import convert
 from zoo.weights import read_config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMED = "resnet18.a1_in1k"
-REPO = f"timm/{NAMED}"
 
 
 def random_resnet(name: str, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
@@ -158,28 +158,6 @@ def test_half_precision_and_old_files_without_counters_are_read(resnet18: nn.Mod
 
 
 # --- timm's names. ---
-
-
-@pytest.mark.slow
-def test_a_name_of_timms_is_downloaded_and_pinned(
-    hub: LoopbackHub, resnet18: nn.Module, checkpoint: Path, tmp_path: Path
-) -> None:
-    commit = hub.put(REPO, {"model.safetensors": checkpoint.read_bytes()})
-    arguments = ["convert", "timm", NAMED, "--out", str(tmp_path / "out")]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
-    assert_same_logits(tmp_path / "out", resnet18)
-    weight = record(tmp_path / "out")
-    assert weight.converted is not None
-    assert weight.converted.name == f"hf-hub:{REPO}@{commit}/model.safetensors"
-    assert weight.converted.sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    assert weight.license == "apache-2.0"
-    hub.stop()
-    convert("timm", f"{NAMED}@{commit}", tmp_path / "again")  # from the cache, without the Hub
-    assert record(tmp_path / "again") == weight
-    with pytest.raises(HubError):
-        convert("timm", NAMED, tmp_path / "third")
-    assert not (tmp_path / "third").exists()
 
 
 @pytest.mark.parametrize(

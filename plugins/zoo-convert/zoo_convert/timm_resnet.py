@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, final
 
-from zoo.contracts.converter import Converted, HubFile, Stated
-from zoo.converters.residual import FORMS, ResNetConverter, published_name, refuse_look_alike
+from zoo.blocks import RESNET_FORMS
+from zoo.contracts import Converted, HubFile, Stated
 from zoo.errors import InputError, WeightError, suggest
 from zoo.families.timm_family import FILE, import_timm, stated_by_timm
+from zoo_convert.residual import ResNetConverter, published_name, refuse_look_alike
 
 _ENDINGS = (".pt", ".pth", ".bin", ".tar", ".safetensors")
 
@@ -50,8 +51,10 @@ def _cfg(name: str) -> Any:
     timm = import_timm("the converter timm")
     refuse_look_alike(name)
     network, _, tag = name.partition(".")
-    if network not in FORMS:
-        raise InputError(f"{name!r} is no file, nor a ResNet of timm's that the zoo converts{suggest(network, FORMS)}")
+    if network not in RESNET_FORMS:
+        raise InputError(
+            f"{name!r} is no file, nor a ResNet of timm's that the zoo converts{suggest(network, RESNET_FORMS)}"
+        )
     known = timm.models.get_arch_pretrained_cfgs(network)
     if tag and name not in known:
         raise InputError(f"timm has no weights {name!r}{suggest(name, known)}")

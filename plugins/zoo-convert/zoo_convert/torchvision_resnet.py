@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import final
 
-from zoo.contracts.converter import Converted, Stated
-from zoo.converters.residual import ResNetConverter, published_name
+from zoo.contracts import Converted, Stated
 from zoo.errors import InputError, suggest
+from zoo_convert.residual import ResNetConverter, published_name
 
 DEFAULT = "IMAGENET1K_V1"
 
