@@ -1,4 +1,4 @@
-"""A name of timm's is looked up on the Hub, by the converter of zoo-convert."""
+"""A name of timm's is looked up on the Hub, by the converter of zoo-timm."""
 
 from __future__ import annotations
 

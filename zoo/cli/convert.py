@@ -30,7 +30,7 @@ def convert_command(
 ) -> None:
     """Convert a checkpoint that was trained with other code.
 
-    With zoo-convert, `zoo convert timm resnet18.a1_in1k --out DIR` makes
+    With zoo-timm, `zoo convert timm resnet18.a1_in1k --out DIR` makes
     ann_resnet_b64_m2_d4 of timm's ResNet-18, which `zoo train … --control` takes;
     resnet18.a1_in1k@COMMIT pins it. No code in a checkpoint is run. Converters come
     with plugins: `zoo list --components` shows them. The authors' own checkpoints

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
-from zoo_convert.residual import LOOK_ALIKES, our_key
-from zoo_convert.timm_resnet import TimmConverter
+from zoo_timm.residual import LOOK_ALIKES, our_key
+from zoo_timm.timm_resnet import TimmConverter
 
 import zoo
 from zoo.blocks import RESNET_FORMS as FORMS

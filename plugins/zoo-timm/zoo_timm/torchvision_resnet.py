@@ -7,7 +7,7 @@ from typing import final
 
 from zoo.contracts import Converted, Stated
 from zoo.errors import InputError, suggest
-from zoo_convert.residual import ResNetConverter, published_name
+from zoo_timm.residual import ResNetConverter, published_name
 
 DEFAULT = "IMAGENET1K_V1"
 
