@@ -1,1 +1,1 @@
-"""Converters of timm's and torchvision's ResNets to the zoo's names and keys."""
+"""timm's networks behind the zoo's contract, and converters of timm's and torchvision's ResNets."""

@@ -10,7 +10,7 @@ import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from zoo.contracts.classifier import FeatureInfo, ImageClassifier
+from zoo.contracts import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CLASSES
 from zoo.errors import CompositionError, InputError, check_count
 from zoo.families.fusion import fuse_network

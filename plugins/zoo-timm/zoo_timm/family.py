@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.contracts.converter import HubFile, Stated
-from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
+from zoo.contracts import About, BuildRequest, Family, HubFile, PublishedWeights, Stated
+from zoo.contracts.family import WITHOUT_SPIKES
 from zoo.errors import ModelNameError, UnknownComponentError, shorten, suggest
 from zoo.installing import missing_extra
 from zoo.names import ComponentNames, Value
 
 if TYPE_CHECKING:
-    from zoo.contracts.classifier import ImageClassifier
+    from zoo.contracts import ImageClassifier
 
 BRIDGE = "has8_zoo"
 """The module of models that `import zoo.timm` gives timm."""
@@ -75,7 +75,7 @@ class TimmFamily(Family):
         return PublishedWeights(cfg.tag, network, file, "net.", cfg.num_classes, cfg.input_size[0], stated_by_timm(cfg))
 
     def build(self, request: BuildRequest) -> ImageClassifier:
-        from zoo.families.timm_classifier import timm_classifier
+        from zoo_timm.classifier import timm_classifier
 
         return timm_classifier(request.spec, request.num_classes, request.in_chans)
 

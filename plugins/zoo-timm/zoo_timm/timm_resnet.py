@@ -8,7 +8,7 @@ from typing import Any, final
 from zoo.blocks import RESNET_FORMS
 from zoo.contracts import Converted, HubFile, Stated
 from zoo.errors import InputError, WeightError, suggest
-from zoo.families.timm_family import FILE, import_timm, stated_by_timm
+from zoo_timm.family import FILE, import_timm, stated_by_timm
 from zoo_timm.residual import ResNetConverter, published_name, refuse_look_alike
 
 _ENDINGS = (".pt", ".pth", ".bin", ".tar", ".safetensors")
