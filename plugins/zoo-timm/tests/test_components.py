@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from zoo.testing import suites_of
+from zoo_kit import suites_of
 
 globals().update(suites_of("zoo-timm"))
