@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, final
 
-from zoo.contracts import About, BuildRequest, Family, HubFile, PublishedWeights, Stated
-from zoo.contracts.family import WITHOUT_SPIKES
+from zoo.contracts.converter import HubFile, Stated
+from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
 from zoo.errors import ModelNameError, UnknownComponentError, shorten, suggest
 from zoo.installing import missing_extra
 from zoo.names import ComponentNames, Value
