@@ -176,13 +176,26 @@ def test_an_answer_over_time_is_drawn() -> None:
     assert len(picture.getcolors(1 << 20) or ()) > 8
 
 
+def test_names_of_classes_lie_beside_the_lines_and_apart() -> None:
+    probabilities = torch.tensor([[0.4, 0.3, 0.3], [0.5, 0.3, 0.2], [0.34, 0.33, 0.33]])
+    picture = draw_answers(torch.zeros(3, 2, 8, 8), probabilities, ("one", "two", "three"), "even")
+    right = np.asarray(picture)[:, -200:]
+    rows = []
+    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00), (0x00, 0x9E, 0x73)):
+        seen = np.flatnonzero((right == colour).all(2).any(1))
+        assert 0 < np.ptp(seen) < 24  # a line of text, and no curve
+        rows.append(set(seen.tolist()))
+    assert not rows[0] & rows[1]
+    assert not rows[1] & rows[2]
+
+
 README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.slow
 def test_the_page_runs_as_it_is_written(tmp_path: Path) -> None:
     blocks = re.findall(r"<!-- run: (\w+) -->\n```\w+\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 5
     for kind, text in blocks:
         zoo_command = f"{sys.executable} -m zoo"
         command = (
