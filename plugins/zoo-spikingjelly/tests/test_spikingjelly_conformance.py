@@ -1,10 +1,11 @@
-"""The kit: both kinds of heads, a linear layer alone and one behind a neuron; the converters refuse what is foreign."""
+"""The kit: both kinds of heads, a linear layer alone and one behind a neuron; neurons; the converters."""
 
 from __future__ import annotations
 
 from zoo_kit import FamilyTests, suites_of
 
-globals().update({name: suite for name, suite in suites_of("zoo-spikingjelly").items() if "converter" in name})
+SUITES = suites_of("zoo-spikingjelly")
+globals().update({name: suite for name, suite in SUITES.items() if "converter" in name or "neuron" in name})
 
 
 class TestSpikingjelly(FamilyTests):
