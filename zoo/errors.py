@@ -1,6 +1,7 @@
 """Errors and warnings of the zoo, and checks of arguments.
 
-Each message names the input, the valid range and the next step.
+Each message names the input, the valid range and the next step. An argument of the call stands in backticks, such as
+`force=True`; the command line writes it as the option that sets it.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def check_target(out: Path, suffix: str, force: bool) -> None:
         if out.suffix.lower() != suffix:
             raise InputError(f"{name!r} does not end with {suffix}; try {name}{suffix}")
         if out.exists() and not force:
-            raise InputError(f"{name} exists already; --force overwrites it, or choose another name with --out")
+            raise InputError(f"{name} exists already; `force=True` overwrites it, or choose another `out`")
 
 
 @contextmanager

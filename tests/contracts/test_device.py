@@ -18,7 +18,7 @@ TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 
 @pytest.mark.parametrize("name", ["nonsense", "meta", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=f"device '{name}'.*--device cpu"):
+    with pytest.raises(InputError, match=f"device '{name}'.*device=cpu"):
         usable_device(name)
 
 

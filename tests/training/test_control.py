@@ -93,7 +93,7 @@ def test_a_run_from_a_weight_has_a_name_of_its_own_and_tells_of_all_before(
     assert third.weight.dataset == "trained"
     for before in (control, second, other):
         assert f"{before.weight.name} was trained on {before.weight.dataset} by " in third.weight.recipe
-    with pytest.raises(ModelNameError, match="--tag trained-4"):
+    with pytest.raises(ModelNameError, match="tag=trained-4"):
         train(third.reference, data, changes=QUICK, out=tmp_path / "fourth", tag="trained")
     assert not (tmp_path / "fourth").exists()
 
@@ -107,7 +107,7 @@ def test_a_control_of_another_network_is_refused(name: str, control: TrainingRes
 def test_only_a_weight_is_a_control_and_only_a_fresh_network_has_one(control: TrainingResult) -> None:
     with pytest.raises(InputError, match="no weight"):
         build(open_model(HYBRID), ("a", "b"), 1, open_model(CONTROL))
-    with pytest.raises(InputError, match="--control"):
+    with pytest.raises(InputError, match="`control`"):
         build(open_model(control.reference), ("a", "b"), 1, open_model(control.reference))
 
 

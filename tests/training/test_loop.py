@@ -221,9 +221,9 @@ def test_batches_and_penalties_that_cannot_be(data: ImageSplit, tmp_path: Path) 
     assert training(data, tmp_path, batch_size=64).plan.batch_size == 24  # all images are one step
     with pytest.raises(InputError, match="spike_penalty"):
         training(data, tmp_path, "ann_resnet_b2_m2_d1", spike_penalty=0.5).run_epoch()
-    with pytest.raises(InputError, match="--batch-size 6"):
+    with pytest.raises(InputError, match="batch_size=6"):
         training(data, tmp_path, accumulate=3)
-    with pytest.raises(InputError, match="--batch-size 16"):
+    with pytest.raises(InputError, match="batch_size=16"):
         training(data, tmp_path, accumulate=8)
 
 
@@ -272,7 +272,7 @@ def test_a_lack_of_memory_says_how_a_step_takes_less(data: ImageSplit, tmp_path:
         raise error
 
     run.network.register_forward_hook(fail)
-    with pytest.raises(MemoryLimitError, match="--batch-size 4"):
+    with pytest.raises(MemoryLimitError, match="`batch_size` of 4"):
         run.run_epoch()
 
 

@@ -145,7 +145,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(photos: Path, tmp_path: Path, ep
 
     with pytest.raises(Interrupt):
         cut(observers=[Interrupter(epoch)])
-    with pytest.raises(InputError, match="--resume"):
+    with pytest.raises(InputError, match="resume=True"):
         cut()
     resumed = cut(resume=True)
     assert resumed.weight.sha256 == whole.weight.sha256
@@ -247,7 +247,7 @@ def test_more_epochs_of_a_falling_rate_begin_it_again_and_the_record_says_so(pho
     assert extended.weight.epochs == 6
     with pytest.raises(TrainingStoppedError):
         train(TINY, photos, changes=changes, out=tmp_path / "cut", options=SIZE, minutes=0)
-    with pytest.raises(InputError, match="--epochs 3"):
+    with pytest.raises(InputError, match="epochs=3"):
         resume(tmp_path / "cut", changes={"epochs": 6})
     with pytest.raises(InputError, match=r"epochs \(6, now 4\)"):
         resume(tmp_path / "run", changes={"epochs": 4})

@@ -18,6 +18,7 @@ from tests.data.made_data import folder, packed
 from zoo.catalog import Preprocessing
 from zoo.cli import app
 from zoo.data.images import Transform
+from zoo.errors import DivergenceError
 from zoo.training import Evaluation, TrainingResult, load_data, train
 from zoo.training.folder import default_tag
 from zoo.training.observers import EpochRow
@@ -152,6 +153,15 @@ def test_a_run_whose_time_is_up_goes_on_by_its_folder_alone(photos: Path, tmp_pa
     assert done.exit_code == 0, done.output
     whole = run("train", NAME, "--data", photos, "--out", tmp_path / "whole", *QUICK, *options, "--json")
     assert json.loads(done.stdout)["sha256"] == json.loads(whole.stdout)["sha256"]
+
+
+def test_an_error_names_arguments_in_python_and_options_on_the_command_line(photos: Path, tmp_path: Path) -> None:
+    rate = {"learning_rate": 1e30, "epochs": 1, "batch_size": 8}
+    with pytest.raises(DivergenceError, match="`learning_rate`, `clip_norm=1`"):
+        train(TINY, photos, changes=rate, out=tmp_path / "python", observers=())
+    result = run("train", TINY, "--data", photos, "--out", tmp_path / "cli", *QUICK, "--learning-rate", "1e30")
+    assert "lower --learning-rate, --set clip_norm=1 or" in result.stderr
+    assert "`" not in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [(), ("--resume",), ("--out", "run"), (NAME,)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import signal
 import sys
 import warnings
@@ -98,7 +99,7 @@ class Commands(TyperGroup):
                 print(end="", flush=True)  # errors of the last output belong here, not to the interpreter's exit
                 return result
             except ZooError as error:
-                complain(str(error))
+                complain(in_options(str(error), self.get_command(ctx, ctx.invoked_subcommand)))
                 raise typer.Exit(2) from error
             except KeyboardInterrupt as error:
                 say("stopped: nothing half-written is left", file=sys.stderr, flush=True)
@@ -109,6 +110,33 @@ class Commands(TyperGroup):
                 where = f": {shorten(str(error.filename), 200)}" if error.filename else ""
                 complain(f"{error.strerror or error}{where}")
                 raise typer.Exit(2) from error
+
+
+_ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+"""An argument of Python, as errors name it: `out` or `epochs=3`."""
+
+
+def in_options(message: str, command: Any) -> str:
+    """Write the arguments that an error names as options of the command; others stay as they are."""
+    options = _options_of(command)
+
+    def write(argument: re.Match[str]) -> str:
+        name, value = argument.groups()
+        option = options.get(name)
+        if option is not None:
+            return option if value in (None, "True") else f"{option} {value}"
+        is_setting = value is not None and "settings" in options
+        return f"{options['settings']} {name}={value}" if is_setting else argument[0]
+
+    return _ARGUMENT.sub(write, message)
+
+
+def _options_of(command: Any) -> dict[str, str]:
+    """Return the options of a command, and of those below it, by the names of their arguments."""
+    options = {param.name: param.opts[0] for param in command.params if param.param_type_name == "option"}
+    for below in getattr(command, "commands", {}).values():
+        options |= _options_of(below)
+    return options
 
 
 def _plugin_command(name: str) -> Any:

@@ -32,7 +32,7 @@ def pack_command(
     """
     from zoo.data import DataOptions, pack
 
-    made = pack(data, out, DataOptions(image_size, data_root), replace_file=force)
+    made = pack(data, out, DataOptions(image_size, data_root), force=force)
     if as_json:
         print(json.dumps(made))
         return

@@ -33,7 +33,7 @@ from zoo.data.images import SUFFIXES, Transform, display_name, find_images, subf
 from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
 from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
-from zoo.files import replace_file as write_file
+from zoo.files import replace_file
 from zoo.installing import known_plugins, unknown_component
 from zoo.registry import default_registry
 
@@ -134,7 +134,7 @@ def load_split(
     return _prepare([data], preprocessing, options)[0]
 
 
-def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_file: bool = False) -> dict[str, Any]:
+def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, force: bool = False) -> dict[str, Any]:
     """Write any data, decoded, into one .npz; of sound images, a training on it equals one on `source` at that size.
 
     All pixels are held in memory. Damaged images are left out, and so the others may be divided otherwise.
@@ -143,7 +143,7 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
         source: as for `load_data`.
         out: the file.
         options: as for `load_data`.
-        replace_file: replace a file that exists.
+        force: replace a file that exists.
 
     Returns:
         What `zoo pack --json` prints: `file`, `images` by split (`all` if they are not divided), `classes`,
@@ -152,7 +152,7 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
     Raises:
         InputError: `source` cannot be used, as `load_data` says; `out` exists, or cannot be written.
     """
-    check_target(out, ".npz", replace_file)
+    check_target(out, ".npz", force)
     parts = _open(source, ("train", "val"), options)
     if WHOLE not in parts:
         parts = dict(zip(parts, _divided(parts), strict=True))
@@ -171,7 +171,7 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, replace_
     if WHOLE not in parts:
         arrays["split"] = np.repeat(list(parts), [len(split) for split in made])
     with writing_to(out):
-        write_file(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        replace_file(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
         with out.open("rb") as written:
             digest = hashlib.file_digest(written, "sha256").hexdigest()
     return {

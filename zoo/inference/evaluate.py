@@ -216,9 +216,9 @@ def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float
 
 @contextmanager
 def telling_shortage(
-    model: ImageClassifier, images: int, size: tuple[int, int], option: str = "a batch_size of"
+    model: ImageClassifier, images: int, size: tuple[int, int], argument: str = "batch_size"
 ) -> Iterator[None]:
-    """Convert out-of-memory errors to a `MemoryLimitError`; `option` sets the number of images."""
+    """Convert out-of-memory errors to a `MemoryLimitError`; `argument` sets the number of images."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -227,7 +227,7 @@ def telling_shortage(
         short = isinstance(error, MemoryError) or "not enough memory" in str(error) or "bad_alloc" in str(error)
         if not short and not should_reduce_batch_size(error):
             raise
-        advice = f"choose {option} {images // 2} or less" if images > 1 else "choose smaller images"
+        advice = f"choose a {argument} of {images // 2} or less" if images > 1 else "choose smaller images"
         what = f"{model.spec}: {images} images of {size[1]}×{size[0]} pixels"
         raise MemoryLimitError(f"{what} need more memory than there is; {advice}") from error
 

@@ -65,7 +65,7 @@ def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None
     """
     weight = folder.weight
     if weight.license.strip().lower() in _NO_LICENSE:
-        raise SaveError(f"{weight.name} names no licence; state one, such as MIT (zoo publish --license MIT)")
+        raise SaveError(f"{weight.name} names no licence; state one, such as `license=MIT`")
     spec = weight.spec_of(parse_name(weight.variant))
     for component in providers_of(spec):
         if component.distribution == NOTEBOOK:

@@ -63,7 +63,7 @@ def make_plan(images: int, batch_size: int, micro_batches: int, seed: int) -> Pl
         near = max(LEAST * micro_batches, batch_size - batch_size % micro_batches)
         raise InputError(
             f"a batch of {size} images cannot be split into {micro_batches} equal parts (processes times accumulated "
-            f"batches) of {LEAST} or more; choose --batch-size {near}, or add images"
+            f"batches) of {LEAST} or more; choose `batch_size={near}`, or add images"
         )
     return Plan(images, size, micro_batches, seed)
 

@@ -97,14 +97,14 @@ class RunFolder:
     def check(self, resume: bool, data: object = None) -> None:
         """Raise `InputError` if it holds what this run must not replace, or is one of the class folders of its data."""
         if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; choose a folder (--out)")
+            raise InputError(f"{self.path} is a file; choose a folder as `out`")
         present = [name for name in (CHECKPOINT, RUN, MODEL, CONFIG) if (self.path / name).exists()]
         if present and not (resume and RUN in present):
             said = f"{self.path} holds {', '.join(present)}"
-            raise InputError(f"{said}; continue a run with --resume, or choose another --out")
+            raise InputError(f"{said}; continue a run by `resume=True`, or choose another `out`")
         undivided = isinstance(data, str | Path) and Path(data).is_dir() and not any(Path(data).glob("train*"))
         if undivided and self.path.resolve().is_relative_to(Path(str(data)).resolve()):
-            raise InputError(f"{self.path} lies in {data}, where a folder is a class; choose another folder (--out)")
+            raise InputError(f"{self.path} lies in {data}, where a folder is a class; choose another `out`")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -114,8 +114,8 @@ class RunFolder:
                 stack.enter_context(locked(self.path))
             except BlockingIOError as error:
                 raise InputError(
-                    f"another process is training in {self.path}; choose another folder (--out), or wait until it has "
-                    "ended and continue with --resume"
+                    f"another process is training in {self.path}; choose another `out`, or wait until it has ended "
+                    "and continue by `resume=True`"
                 ) from error
             remove_parts(self.path)  # of a run that was killed while it saved
             yield
@@ -142,7 +142,7 @@ class RunFolder:
         reason = str(error).strip().partition("\n")[0]
         return WeightError(
             f"{self.checkpoint} is damaged, or not a checkpoint of this version of `zoo train` "
-            f"({type(error).__name__}: {reason}); restore the file, or start in another folder (--out)"
+            f"({type(error).__name__}: {reason}); restore the file, or start with another `out`"
         )
 
     # run.json
@@ -158,7 +158,9 @@ class RunFolder:
             content = json.loads(file.read_bytes())
             return Asked.model_validate(content["asked"]), dict(content["settings"])
         except OSError as error:
-            raise InputError(f"{self.path} holds no run ({error.strerror}); start one with NAME and --data") from error
+            raise InputError(
+                f"{self.path} holds no run ({error.strerror}); start one by a model's name and `data`"
+            ) from error
         except ValidationError as error:
             raise InputError(f"{file} is not one of `zoo train`: {complaints(error)}") from error
         except (ValueError, TypeError, KeyError) as error:

@@ -134,7 +134,7 @@ class Training:
             for norm in self.engine.model.modules():
                 if isinstance(norm, NORMS):
                     norm.eval()
-        shortage = telling_shortage(self.engine.model, self.recipe.batch_size, self.setup.data.size, "--batch-size")
+        shortage = telling_shortage(self.engine.model, self.recipe.batch_size, self.setup.data.size, "`batch_size`")
         with shortage, scaled_surrogates(self.engine.model, self.recipe.surrogate_scale):
             self._take_steps()
         self.epoch += 1
@@ -203,7 +203,7 @@ class Training:
         layer = find_fault(model, (self._answer(batch, model, counting=False).loss for batch in batches))
         raise DivergenceError(
             f"epoch {self.epoch + 1}, step {step} of {self.plan.steps}: {what}; {layer}. {saved}. Try a lower "
-            "--learning-rate, --set clip_norm=1 or less, or an encoder with a smaller gradient, such as ste"
+            "`learning_rate`, `clip_norm=1` or less, or an encoder with a smaller gradient, such as ste"
         )
 
     def _tell(self) -> None:
@@ -254,7 +254,7 @@ class Training:
         if self.epoch < before:
             raise InputError(
                 f"{self.folder.path} has done {self.epoch} of {before} epochs of a {self.recipe.schedule} schedule; "
-                f"finish it with --epochs {before}, then go on with --epochs {self.recipe.epochs}"
+                f"finish it with `epochs={before}`, then go on with `epochs={self.recipe.epochs}`"
             )
         self.restarts.append(before)
 
@@ -305,6 +305,6 @@ class Training:
             told = ", ".join(f"{name} ({values})" for name, values in changes.items())
             raise InputError(
                 f"{self.folder.checkpoint} was made with other settings: {told}; use those again, or choose another "
-                "folder (--out). A new run starts from the weight of a finished one if its folder is given as the model"
+                "`out`. A new run starts from the weight of a finished one if its folder is given as the model"
             )
         return read

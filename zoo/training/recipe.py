@@ -188,9 +188,7 @@ def build_augmentation(recipe: Recipe, size: tuple[int, int], axes: tuple[int, .
     if recipe.crop_share < 1:
         transforms.append(v2.RandomResizedCrop(size, scale=(recipe.crop_share, 1.0), antialias=True))
     if recipe.randaugment and axes != (3,):
-        raise InputError(
-            "randaugment changes colours, and these images are not RGB; leave it at 0 (--set randaugment=0)"
-        )
+        raise InputError("randaugment changes colours, and these images are not RGB; choose `randaugment=0`")
     if recipe.randaugment:
         transforms.append(v2.RandAugment(recipe.randaugment))
     return v2.Compose(transforms) if transforms else None

@@ -309,7 +309,7 @@ class _Run:
         if not math.isfinite(evaluation.loss):
             raise DivergenceError(
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
-                "start again with a lower --learning-rate, or --set clip_norm=1 or less"
+                "start again with a lower `learning_rate`, or `clip_norm=1` or less"
             )
         made = self._make_model(evaluation)
         result = TrainingResult(folder.path, made.weight, evaluation, tuple(training.rows), tuple(self._notes()))
@@ -400,7 +400,7 @@ class _Run:
             notes.append(f"{plan.images} images make one step of {plan.batch_size} an epoch")
         cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), training.engine.device.type == "cpu"
         if recipe.precision == "bf16" and on_cpu and "AVX512" not in cpu:
-            notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try --precision no")
+            notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try the precision no")
         if self.asked.validate_every:
             notes.append("the validation split was measured more than once: the best of these figures is too high")
         return notes

@@ -72,7 +72,7 @@ def build(
         model = opened.build(num_classes=len(classes), in_chans=in_chans)
         return Start(model) if control is None else _take_over(model, control, classes, seed)
     if control is not None:
-        raise InputError(f"{opened.weight_name} is a weight already, and --control is for networks that start afresh")
+        raise InputError(f"{opened.weight_name} is a weight already, and `control` is for networks that start afresh")
     model = opened.build(pretrained=True, num_classes=len(classes), in_chans=in_chans)
     head = "its head"
     if opened.labels != tuple(classes):
@@ -136,7 +136,7 @@ def _set_first_layers(model: ImageClassifier, data: ImageSplit) -> None:
 def _calibrate_scales(model: ImageClassifier, data: ImageSplit, images: int) -> None:
     """Set the scales of quantised and spiking activations by so many images, evenly spread over the split."""
     if images and not calibrate(model, _sample_images(model, data, images)):
-        raise InputError(f"calibration sets scales, and {model.spec} has none; it is for --set-family levels=…")
+        raise InputError(f"calibration sets scales, and {model.spec} has none; it is for the family's option levels")
 
 
 def _fit_frames(opened: OpenedModel, axes: tuple[int, ...]) -> OpenedModel:
@@ -160,5 +160,5 @@ def choose_tag(wanted: str, opened: OpenedModel, is_asked: bool) -> str:
         free = f"{wanted}-{number}"
     if is_asked and free != wanted:
         name = f"{opened.spec.text}.{wanted}"
-        raise ModelNameError(f"{name} is what the run starts from, or began with; choose another tag (--tag {free})")
+        raise ModelNameError(f"{name} is what the run starts from, or began with; choose another, such as `tag={free}`")
     return free

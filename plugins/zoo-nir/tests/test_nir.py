@@ -208,7 +208,7 @@ def test_a_folder_is_replaced_only_if_told_to_and_only_one_of_these(tmp_path: Pa
     export_nir(model, out, image_size=SIDE)  # an empty one may be used
     before = sorted(path.name for path in out.iterdir())
     assert len(before) == 4
-    with pytest.raises(InputError, match="is not empty; --force replaces it"):
+    with pytest.raises(InputError, match="is not empty; `force=True`"):
         export_nir(model, out, image_size=SIDE)
     export_nir(model, out, image_size=SIDE, blocks=["head.mlp.spiking"], force=True)
     assert sorted(path.name for path in out.iterdir()) == ["head.mlp.spiking.nir", "network.json"]
@@ -250,7 +250,7 @@ def test_targets_and_sizes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=said):
             export_nir(model, out, **({"image_size": SIDE} | sizes))
-    with pytest.raises(InputError, match="has no spiking blocks, and NIR holds nothing else; --format onnx"):
+    with pytest.raises(InputError, match="has no spiking blocks, and NIR holds nothing else; ONNX"):
         export_nir(zoo.create_model("ann_vgg_b1_m1_d1"), tmp_path / "nir", image_size=SIDE)
     waiting = {"v_reset": None, "v_init": 0.5, "waits": True}
     network = zoo.create_model("sew_vgg_b1_m1_d1_direct", num_classes=2, neuron_options=waiting)

@@ -173,7 +173,7 @@ def check_nir_target(out: Path, force: bool) -> None:
         if not out.exists() or not any(out.iterdir()):
             return
         if not force:
-            raise InputError(f"{name} is not empty; --force replaces it, or choose another name with --out")
+            raise InputError(f"{name} is not empty; `force=True` replaces it, or choose another `out`")
         strange = sorted(path.name for path in out.iterdir() if path.name != INDEX and path.suffix != SUFFIX)
         if strange or not (out / INDEX).is_file():
             content = f"holds {shorten(strange[0])}" if strange else f"has no {INDEX}"
@@ -218,9 +218,7 @@ class _Recorder:
 def _run_blocks(model: ImageClassifier, image_size: int) -> dict[str, _Call]:
     """Run the spiking blocks of a fused copy. A spiking module that is no step of its own gives the steps inside it."""
     if not model.spiking_module_names:
-        raise InputError(
-            f"{model.spec} has no spiking blocks, and NIR holds nothing else; --format onnx takes it whole"
-        )
+        raise InputError(f"{model.spec} has no spiking blocks, and NIR holds nothing else; ONNX takes it whole")
     images = example_images(model, image_size, EXAMPLES)
     network = copy.deepcopy(model).to("cpu", torch.float32).eval().fuse()
     if not network.spiking_module_names:

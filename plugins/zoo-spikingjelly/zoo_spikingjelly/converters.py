@@ -144,7 +144,7 @@ class SpikformerConverter(Converter):
         if not self.heads:
             raise WeightError(
                 "these are the tensors of Spikformer-8-384, and neither they nor anything public says how many heads "
-                f"it has; say it by --set heads=…: {', '.join(map(str, HEADS_OF_8_384))}"
+                f"it has; say it by the option `heads=…`: {', '.join(map(str, HEADS_OF_8_384))}"
             )
         return replace(converted, spec_name=f"sj_spikformer8384h{self.heads}")
 

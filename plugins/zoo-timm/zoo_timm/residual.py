@@ -92,7 +92,7 @@ class ResNetConverter(Converter):
         """Return the note for a file whose weights were not named."""
         return (
             f"The file does not say how images were prepared: as {self.publisher}'s {weights} states it. "
-            "Name other weights by --set weights=…"
+            "Name other weights by its option weights."
         )
 
 

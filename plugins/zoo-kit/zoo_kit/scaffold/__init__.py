@@ -168,7 +168,7 @@ def _component_name(wanted: str | None, distribution: str) -> str:
     """Return the component's name, or the one that goes with a distribution; free among all kinds."""
     own = re.sub(r"^(has8-)?(zoo-)?(weights-)?", "", distribution).replace("-", "")
     name = own if wanted is None else wanted
-    advice = "name the component with --component" if wanted is None else "choose another"
+    advice = "name it by `component`" if wanted is None else "choose another"
     if not (NAME.fullmatch(name) and len(name) <= MAX_COMPONENT):
         valid = f"lower-case letters and digits, a letter first, up to {MAX_COMPONENT}, such as 'sparkle'"
         raise ComponentError(f"{shorten(name)} is not a component name; {advice}; valid: {valid}")
