@@ -16,11 +16,11 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from zoo_export import export_onnx, network_to_export
+from zoo_export.quantize import quantize_onnx
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result
 from zoo.data import DataSplits, load_data
-from zoo.exporting import export_onnx, network_to_export
-from zoo.exporting.quantize import quantize_onnx
 
 DEFAULT_WEIGHTS = ("ann_resnet_b8_m2_d4.cifar10", "ann_resnet_b32_m2_d4.cifar10")
 """The bundled control, and that of the plugin zoo-weights-cifar10."""

@@ -192,8 +192,7 @@ def cells(row: Mapping[str, Any]) -> list[str]:
 def small_steps(batch: int, folder: Path) -> dict[str, Step]:
     """A few images through the smallest weight: as it is, fused, compiled, and by onnxruntime, one thread each."""
     import onnxruntime
-
-    from zoo.exporting.onnx_file import to_onnx
+    from zoo_export.onnx_file import to_onnx
 
     models: dict[str, Any] = {"ours": zoo.create_model(SMALL).eval(), "fused": zoo.create_model(SMALL).eval().fuse()}
     fixed: dict[str, Any] = {"freezing": True, "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}

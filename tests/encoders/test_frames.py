@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from zoo_export import export_onnx
 
 import zoo
 from zoo.data import DataOptions, load_data, load_split, open_frames, pack
 from zoo.errors import CompositionError, InputError
-from zoo.exporting import export_onnx
 from zoo.inference.compare import compare_models
 from zoo.inference.evaluate import evaluate
 from zoo.inference.predict import Prediction

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from zoo_export import export_onnx
 from zoo_kit.scaffold import draft
 
 import zoo
 from tests.hub.hub_weights import in_process, tiny_folder
 from zoo.errors import InputError
-from zoo.exporting import export_onnx
 from zoo.files import remove_parts, replace_bytes, replace_file
 from zoo.inference.show import save_picture
 

@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from zoo_export.onnx_file import export_onnx
 
 import zoo
 from zoo.catalog import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import CompositionError, OptionError
-from zoo.exporting.onnx_file import export_onnx
 from zoo.saving import make_folder
 from zoo.weights import pack
 

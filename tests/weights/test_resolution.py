@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from zoo_export import network_to_export
 
 import zoo
 from tests.data.made_data import folder
@@ -15,7 +16,6 @@ from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_fi
 from tests.hub.loopback import LoopbackHub
 from zoo.catalog import Catalog, CatalogFile, WeightRecord
 from zoo.errors import HubError, MissingPluginError
-from zoo.exporting import network_to_export
 from zoo.inference.show import network_to_show
 from zoo.training import measure_weight
 from zoo.weights import parse_weight

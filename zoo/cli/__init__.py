@@ -1,4 +1,4 @@
-"""The command `zoo`: list · info · predict · show · profile · compare · train · eval · export · convert · …
+"""The command `zoo`: list · info · predict · show · profile · compare · train · eval · publish · convert · …
 
 What needs torch is imported inside the command that needs it, so that listing and help start at once.
 """
@@ -30,7 +30,6 @@ EXAMPLES = (
     "train has8_resnet_b8_m2_d4_ste_bpd --data photos/",
     "eval has8_resnet_b8_m2_d4_ste_bpd.cifar10 --data cifar10",
     "pack photos/ --out photos.npz",
-    "export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic",
     "publish has8_resnet_b8_m2_d4_ste_bpd.cifar10 --repo-id me/my-b8",
     "convert has8 best.pth --out converted/",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo_export import export_onnx, to_onnx
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier
-from zoo.errors import InputError, MissingExtraError
-from zoo.exporting import export_onnx, to_onnx
+from zoo.errors import InputError
 from zoo.registry import default_registry
 
 SIDE = 16
@@ -166,9 +165,3 @@ def test_what_onnx_cannot_express_is_named(tmp_path: Path) -> None:
         export_onnx(model, tmp_path / "model.onnx", image_size=8)
     assert list(tmp_path.iterdir()) == []
     assert all(module.training for module in model.modules())
-
-
-def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(MissingExtraError, match=r"install it with: pip install .*\[export\]'"):
-        export_onnx(zoo.create_model(SMALL, num_classes=2), tmp_path / "model.onnx", image_size=8)

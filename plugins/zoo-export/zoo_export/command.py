@@ -19,12 +19,15 @@ from zoo.installing import import_plugin
 if TYPE_CHECKING:
     from zoo.catalog import StoredWeight
     from zoo.contracts.classifier import ImageClassifier
-    from zoo.exporting import Exported
-    from zoo.exporting.quantize import Quantized
+    from zoo_export import Exported
+    from zoo_export.quantize import Quantized
 
 ANY_BATCH = "dynamic"
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command(epilog="Example: zoo export has8_resnet_b8_m2_d4_ste_bpd --out b8.onnx --batch dynamic")
 def export_command(
     name: AnyModel,
     out: Annotated[
@@ -63,7 +66,7 @@ def export_command(
     """
     _check_options(form, batch, block, quantize, data)
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form == "nir" else None
-    from zoo.exporting import network_to_export
+    from zoo_export import network_to_export
 
     if nir is None:
         check_target(out, ".onnx", force)
@@ -110,12 +113,12 @@ def _write_onnx(
     force: bool,
 ) -> tuple[Exported, Quantized | None]:
     """Write the file, in 8-bit integers if `data` is given."""
-    from zoo.exporting import export_onnx
+    from zoo_export import export_onnx
 
     if data is None:
         return export_onnx(model, out, weight, image_size=size, batch=images, force=force), None
     from zoo.data import DataOptions, load_data
-    from zoo.exporting.quantize import quantize_onnx
+    from zoo_export.quantize import quantize_onnx
 
     if weight is None:
         raise InputError(f"{model.spec} is untrained; quantising to 8-bit integers needs weights and their labels")

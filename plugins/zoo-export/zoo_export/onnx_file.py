@@ -23,7 +23,6 @@ from zoo.errors import InputError, ModelNameError, check_target, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_bytes
 from zoo.hub import LIBRARY
-from zoo.installing import missing_extra
 from zoo.weights import stated_preprocessing
 
 if TYPE_CHECKING:
@@ -206,12 +205,8 @@ _SHIFTS: tuple[Callable[..., Any], ...] = (
 
 def _shift_right() -> Callable[..., Any]:
     """Return the translation of a shift to the right, ⌊x / 2^places⌋, to ONNX."""
-    try:
-        import onnx  # noqa: F401  # torch's exporter needs it
-        from onnxscript import ir
-        from onnxscript.onnx_opset import opset18
-    except ImportError as error:
-        raise missing_extra(error, "ONNX", "export") from error
+    from onnxscript import ir
+    from onnxscript.onnx_opset import opset18
 
     op: Any = opset18  # typed for numbers of one kind at a time, and these are traced values
 

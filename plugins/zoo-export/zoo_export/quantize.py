@@ -10,21 +10,16 @@ from typing import final
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from zoo.catalog import StoredWeight
 from zoo.data import DataSplits, ImageSplit
 from zoo.errors import InputError, writing_to
-from zoo.exporting.onnx_file import INPUT
 from zoo.files import replace_bytes
-from zoo.installing import missing_extra
-
-try:
-    import onnxruntime
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-except ImportError as error:
-    raise missing_extra(error, "quantising", "export") from error
+from zoo_export.onnx_file import INPUT
 
 QUANTISED = ("Conv", "Gemm", "MatMul")
 """Layers in integers. Everything else stays in float32: coders and neurons depend on a value's last bits."""

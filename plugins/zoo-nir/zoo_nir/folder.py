@@ -22,6 +22,7 @@ import torch
 from nir import NIRGraph
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
+from zoo_export import describe_network, example_images
 
 from zoo.catalog import StoredWeight
 from zoo.cli.output import print_rows, say
@@ -29,7 +30,6 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.data.images import display_name
 from zoo.errors import InputError, shorten, suggest, writing_to
-from zoo.exporting import describe_network, example_images
 from zoo.families.encoded_once import EncodedOnceNetwork
 from zoo.files import folder_beside
 from zoo_nir.graph import block_graph

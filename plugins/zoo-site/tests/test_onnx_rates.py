@@ -8,13 +8,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from zoo_export import network_to_export
 from zoo_site.demo import Telling, onnx_with_rates
 
 import zoo
 from zoo.catalog import default_catalog
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError
-from zoo.exporting import network_to_export
 from zoo.inference.show import record
 
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"

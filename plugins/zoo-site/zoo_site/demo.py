@@ -25,8 +25,8 @@ from zoo.catalog import Catalog, Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
-from zoo.exporting import Normalised, describe_onnx, example_images, network_to_export, to_onnx
 from zoo.inference.show import CHANNELS, plane_captions, watching
+from zoo.installing import import_plugin
 from zoo.weights import stated_preprocessing
 from zoo_site.npm import REGISTRY, DownloadError, NpmPackage, read_package
 
@@ -111,10 +111,11 @@ def make_demo(
     Raises:
         DownloadError: the registry cannot be reached, or sends something else than what is pinned.
         InputError: the network has no spikes, or takes images that the page does not prepare.
-        MissingExtraError: `has8-zoo[export]` is not installed.
+        MissingPluginError: zoo-export is not installed.
     """
     files = read_package(runtime, (MODULE, WASM), registry, cache)
-    network, stored = network_to_export(weight, catalog=catalog)
+    exporting = import_plugin("zoo-export", "zoo_export", "the page that classifies")
+    network, stored = exporting.network_to_export(weight, catalog=catalog)
     if stored is None:
         raise InputError(f"{weight} has no trained weights to show; `zoo list --pretrained` shows which have")
     _check_preparation(weight, stored.preprocessing, stored.in_chans)
@@ -210,6 +211,8 @@ class Telling(nn.Module):
     """
 
     def __init__(self, model: ImageClassifier) -> None:
+        from zoo_export import Normalised
+
         super().__init__()
         self._neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
         self._encoders = {name: module for name, module in model.named_modules() if isinstance(module, Encoder)}
@@ -250,9 +253,10 @@ def onnx_with_rates(model: ImageClassifier, weight: StoredWeight | None = None, 
 
     Raises:
         InputError: the model has no spikes, or cannot be expressed in ONNX.
-        MissingExtraError: `has8-zoo[export]` is not installed.
     """
     telling = Telling(model)
+    from zoo_export import describe_onnx, example_images, to_onnx
+
     example = example_images(model, image_size, 1)
     with model.evaluating():
         planes = telling.eval()(example)[2]  # it notes the names of its layers

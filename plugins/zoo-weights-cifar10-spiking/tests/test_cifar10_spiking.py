@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from zoo_export import export_onnx
 from zoo_kit import WeightTests
 
 import zoo
-from zoo.exporting import export_onnx
 from zoo.profiling import twin_of
 from zoo.weights import labels_of
 
