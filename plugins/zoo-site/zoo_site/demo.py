@@ -254,9 +254,9 @@ def onnx_with_rates(model: ImageClassifier, weight: StoredWeight | None = None, 
     Raises:
         InputError: the model has no spikes, or cannot be expressed in ONNX.
     """
-    telling = Telling(model)
     from zoo_export import describe_onnx, example_images, to_onnx
 
+    telling = Telling(model)
     example = example_images(model, image_size, 1)
     with model.evaluating():
         planes = telling.eval()(example)[2]  # it notes the names of its layers
