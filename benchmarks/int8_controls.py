@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from zoo_export import export_onnx, network_to_export
+from zoo_export.onnx_file import export_onnx, network_to_export
 from zoo_export.quantize import quantize_onnx
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, version_of, write_result

@@ -59,7 +59,7 @@ def test_list_json_is_an_object_a_line(scratch: str) -> None:
     assert (b8["params"], b8["macs"], b8["macs_per_timestep"], b8["timesteps"]) == (379882, 29541376, 6565248, 8)
     assert [row["name"] for row in rows] == zoo.list_models()
     further = {row["pattern"]: row for row in every[len(rows) :]}
-    assert (further["timm_*"]["kind"], further["timm_*"]["distribution"]) == ("family", "has8-zoo")
+    assert (further["timm_*"]["kind"], further["timm_*"]["distribution"]) == ("family", "zoo-timm")
     (weight,) = {row["name"]: row["weights"] for row in rows}[TINY]
     record = catalog.default_catalog().weight(zoo.parse_name(scratch))
     assert weight == {key: getattr(record, key) for key in weight}
@@ -83,7 +83,7 @@ def test_an_empty_list_says_so_on_stderr() -> None:
 
 def test_components_are_listed_with_their_provider_and_docstring() -> None:
     rows = [row for row in objects(run("list", "--components", "--json")) if row["distribution"] == "has8-zoo"]
-    assert {"family", "backbone", "encoder", "decoder", "neuron", "converter"} <= {row["kind"] for row in rows}
+    assert {"family", "backbone", "encoder", "decoder", "neuron"} <= {row["kind"] for row in rows}
     for row in rows:
         assert (row["version"], row["error"]) == (zoo.__version__, None)
         doc = inspect.getdoc(default_registry().load(row["kind"], row["name"]))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from zoo_export import export_onnx
+from zoo_export.onnx_file import export_onnx
 
 import zoo
 from zoo.data import DataOptions, load_data, load_split, open_frames, pack

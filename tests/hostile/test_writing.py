@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from zoo_export import export_onnx
+from zoo_export.onnx_file import export_onnx
 from zoo_kit.scaffold import draft
 
 import zoo

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from zoo_export import network_to_export
+from zoo_export.onnx_file import network_to_export
 
 import zoo
 from tests.data.made_data import folder

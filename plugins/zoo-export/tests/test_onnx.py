@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo_export import export_onnx, to_onnx
+from zoo_export.onnx_file import export_onnx, to_onnx
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier

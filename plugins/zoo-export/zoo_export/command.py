@@ -19,7 +19,7 @@ from zoo.installing import import_plugin
 if TYPE_CHECKING:
     from zoo.catalog import StoredWeight
     from zoo.contracts.classifier import ImageClassifier
-    from zoo_export import Exported
+    from zoo_export.onnx_file import Exported
     from zoo_export.quantize import Quantized
 
 ANY_BATCH = "dynamic"
@@ -66,7 +66,7 @@ def export_command(
     """
     _check_options(form, batch, block, quantize, data)
     nir = import_plugin("zoo-nir", "zoo_nir", "--format nir") if form == "nir" else None
-    from zoo_export import network_to_export
+    from zoo_export.onnx_file import network_to_export
 
     if nir is None:
         check_target(out, ".onnx", force)
@@ -113,7 +113,7 @@ def _write_onnx(
     force: bool,
 ) -> tuple[Exported, Quantized | None]:
     """Write the file, in 8-bit integers if `data` is given."""
-    from zoo_export import export_onnx
+    from zoo_export.onnx_file import export_onnx
 
     if data is None:
         return export_onnx(model, out, weight, image_size=size, batch=images, force=force), None

@@ -22,7 +22,7 @@ import torch
 from nir import NIRGraph
 from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
-from zoo_export import describe_network, example_images
+from zoo_export.onnx_file import describe_network, example_images
 
 from zoo.catalog import StoredWeight
 from zoo.cli.output import print_rows, say

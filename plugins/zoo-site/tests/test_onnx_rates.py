@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from zoo_export import network_to_export
+from zoo_export.onnx_file import network_to_export
 from zoo_site.demo import Telling, onnx_with_rates
 
 import zoo

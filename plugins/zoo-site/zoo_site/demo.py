@@ -114,7 +114,7 @@ def make_demo(
         MissingPluginError: zoo-export is not installed.
     """
     files = read_package(runtime, (MODULE, WASM), registry, cache)
-    exporting = import_plugin("zoo-export", "zoo_export", "the page that classifies")
+    exporting = import_plugin("zoo-export", "zoo_export.onnx_file", "the page that classifies")
     network, stored = exporting.network_to_export(weight, catalog=catalog)
     if stored is None:
         raise InputError(f"{weight} has no trained weights to show; `zoo list --pretrained` shows which have")
@@ -211,7 +211,7 @@ class Telling(nn.Module):
     """
 
     def __init__(self, model: ImageClassifier) -> None:
-        from zoo_export import Normalised
+        from zoo_export.onnx_file import Normalised
 
         super().__init__()
         self._neurons = {name: module for name, module in model.named_modules() if isinstance(module, Neuron)}
@@ -254,7 +254,7 @@ def onnx_with_rates(model: ImageClassifier, weight: StoredWeight | None = None, 
     Raises:
         InputError: the model has no spikes, or cannot be expressed in ONNX.
     """
-    from zoo_export import describe_onnx, example_images, to_onnx
+    from zoo_export.onnx_file import describe_onnx, example_images, to_onnx
 
     telling = Telling(model)
     example = example_images(model, image_size, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from zoo_export import export_onnx
+from zoo_export.onnx_file import export_onnx
 from zoo_kit import WeightTests
 
 import zoo
