@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 import zoo
-from benchmarks import energy_break_even, models_table, robustness, weights_page
+from benchmarks import attacks, energy_break_even, models_table, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.accuracy.configurations import table1, table2
 from benchmarks.common import paper, reporting
@@ -52,6 +52,7 @@ SMALL = ("--images", 20, "--epochs", 1)
 COMMANDS = {
     "models_table": ("models_table", 2, "ann_resnet_b1_m1_d1@3", "has8_resnet_b1_m1_d1_ste_bpd", "--image-size", 8),
     "robustness": ("robustness", 2, HYBRID, "--images", 10, "--data", "DATA"),
+    "attacks": ("attacks", 2, HYBRID, "--images", 4, "--data", "DATA"),
 }
 SLOW = {
     "energy_models": ("energy_models", 1, HYBRID, "--count", 2, "--data", "DATA"),
@@ -111,6 +112,18 @@ def test_kept_markdown_is_that_of_the_kept_figures() -> None:
     assert (reporting.RESULTS / "accuracy.md").read_text(encoding="utf-8") == page
     models = read(reporting.RESULTS / "models_table.json")
     assert models_table.markdown(models["rows"]) in (reporting.ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+
+
+def test_attacks_raise_the_loss_and_stay_within_bounds() -> None:
+    torch.manual_seed(0)
+    model = zoo.create_model("ann_resnetsmall_b4_m2_d1", num_classes=3).eval()
+    pixels, labels, epsilon = torch.rand(8, 3, 16, 16), torch.arange(8) % 3, 8 / 255
+    before = torch.nn.functional.cross_entropy(model(pixels), labels)
+    for attack in (attacks.fgsm, attacks.pgd):
+        moved = attack(model, pixels, labels, epsilon)
+        assert (moved - pixels).abs().max() < epsilon + 1e-6
+        assert torch.equal(moved, moved.clamp(0, 1))
+        assert torch.nn.functional.cross_entropy(model(moved), labels) > before
 
 
 def test_the_energy_picture_is_drawn_from_the_kept_figures() -> None:
