@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -48,12 +49,9 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path: Path) -> No
 
 def test_the_container_runs_the_commands_of_the_readme() -> None:
     readme, dockerfile = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "Dockerfile"))
-    for command in (
-        ".venv/bin/pip install .",
-        ".venv/bin/pip install --quiet -e '.[test]' -e 'plugins/zoo-site[test]'",
-    ):
-        assert command in readme
-        assert command in dockerfile
+    commands = re.findall(r"\.venv/bin/pip install [^&`\n]*[^&`\s]", readme)
+    assert len(commands) == 2
+    assert [command for command in commands if f"RUN {command}\n" not in dockerfile] == []
     assert "FROM python:3.11-slim" in dockerfile
 
 
