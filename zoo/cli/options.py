@@ -117,7 +117,9 @@ _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
 def in_options(message: str, command: Any) -> str:
-    """Write the arguments that an error names as options of the command; others stay as they are."""
+    """Write the arguments that an error names as options of the command, if there is one; others stay as they are."""
+    if command is None:  # an unknown one
+        return message
     options = _options_of(command)
 
     def write(argument: re.Match[str]) -> str:
