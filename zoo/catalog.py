@@ -354,12 +354,12 @@ class CatalogFile(Record):
 
 def complaints(error: ValidationError) -> str:
     """Write the first three complaints on one line, each with its field, its value if that is short, and the rule."""
-    told = []
-    for each in error.errors(include_url=False):
-        place = ".".join(shorten(str(key)).strip("'") for key in each["loc"])
-        value = f" {shorten(str(each['input']))}" if isinstance(each["input"], str | int | float) else ""
-        told.append(f"{place}{value}: {each['msg'].removeprefix('Value error, ')}".removeprefix(": "))
-    return "; ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+    lines = []
+    for fault in error.errors(include_url=False):
+        place = ".".join(shorten(str(key)).strip("'") for key in fault["loc"])
+        value = f" {shorten(str(fault['input']))}" if isinstance(fault["input"], str | int | float) else ""
+        lines.append(f"{place}{value}: {fault['msg'].removeprefix('Value error, ')}".removeprefix(": "))
+    return "; ".join(lines[:3]) + (f" and {len(lines) - 3} more" if len(lines) > 3 else "")
 
 
 # Files ----------------------------------------------------------------------------------------------------------------
@@ -465,7 +465,7 @@ class Catalog:
                 self._prefer_installed(record, self.weights[variant], origin)
 
     def _prefer_installed(self, record: WeightRecord, listed: list[WeightRecord], origin: str) -> None:
-        place = [each.name for each in listed].index(record.name)
+        place = [weight.name for weight in listed].index(record.name)
         if isinstance(listed[place].location, HubRepository):
             listed[place] = record
             self.origins[record.name] = origin

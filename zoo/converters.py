@@ -68,8 +68,8 @@ def choose_layout(state: Mapping[str, Tensor], layouts: Sequence[Layout], publis
     problems += [f"it has {shorten(key, 120)}" for key in unknown[:1]]
     if problems:
         names = ", ".join(layout.name for layout in layouts)
-        told = f"it is no checkpoint of {publisher} ({names}); it is nearest to {nearest.name}, but "
-        raise WeightError(told + "; ".join(problems))
+        problem = f"it is no checkpoint of {publisher} ({names}); it is nearest to {nearest.name}, but "
+        raise WeightError(problem + "; ".join(problems))
     return nearest
 
 

@@ -153,8 +153,8 @@ def create_model(
     if out_indices is not None and not features_only:
         raise OptionError("out_indices chooses levels of features_only=True; add that, or leave it out")
     required = pretrained is not None and check_flag("pretrained", pretrained)
-    given = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
-    chosen = {kind: each or {} for kind, each in given.items()}
+    options_by_kind = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
+    chosen = {kind: stated or {} for kind, stated in options_by_kind.items()}
     places = Places(
         endpoint=endpoint,
         cache_dir=cache_dir,
@@ -406,9 +406,9 @@ class OpenedModel:
 
 
 def _warn_of_new_head(place: str, stored: int, wanted: int) -> None:
-    told = f"{place} has a last layer for {stored} classes; the one for {wanted} is new and random"
+    problem = f"{place} has a last layer for {stored} classes; the one for {wanted} is new and random"
     advice = "and differs on every call: train it, or leave num_classes out"
-    warnings.warn(f"{told}, {advice}", NewHeadWarning, stacklevel=4)  # the caller of create_model
+    warnings.warn(f"{problem}, {advice}", NewHeadWarning, stacklevel=4)  # the caller of create_model
 
 
 @contextmanager
@@ -506,6 +506,6 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     except OptionError as error:
         raise WeightError(f"{source}: {error}") from error
     if weight.spec != stored.untagged().to_json():
-        told = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
-        raise WeightError(f"{source}: {told}")
+        problem = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
+        raise WeightError(f"{source}: {problem}")
     return OpenedModel(stored, places, Recorded(weight, source))

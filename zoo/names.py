@@ -69,7 +69,7 @@ class Spec:
     @property
     def options(self) -> dict[str, dict[str, OptionValue]]:
         """Options given to each kind of component, and to the family under 'family'; {} for the defaults."""
-        return {kind: dict(given) for kind, given in self.settings}
+        return {kind: dict(values) for kind, values in self.settings}
 
     def with_options(self, options: Options) -> Spec:
         """Copy with further options; one that is set already takes the new value.
@@ -78,18 +78,18 @@ class Spec:
             OptionError: a value cannot be stored, or the form is not kind → name → value.
         """
         merged = self.options
-        for kind, given in options.items():
+        for kind, values in options.items():
             argument = "options" if kind == "family" else f"{kind}_options"
-            if not isinstance(given, Mapping):
-                told = f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(given))}"
-                raise OptionError(f"{self}: {told}")
-            for name, value in given.items():
+            if not isinstance(values, Mapping):
+                problem = f"{argument} is a mapping such as {{'tau': 4.0}}, not {shorten(repr(values))}"
+                raise OptionError(f"{self}: {problem}")
+            for name, value in values.items():
                 endless = isinstance(value, float) and not math.isfinite(value)
                 if endless or not (isinstance(name, str) and isinstance(value, OptionValue)):
-                    told = f"{argument}: {name}={value!r:.60} cannot be stored"
-                    raise OptionError(f"{self}: {told}; valid: finite numbers, texts, booleans, None")
-            merged[kind] = merged.get(kind, {}) | dict(given)
-        settings = ((kind, tuple(sorted(given.items()))) for kind, given in sorted(merged.items()) if given)
+                    problem = f"{argument}: {name}={value!r:.60} cannot be stored"
+                    raise OptionError(f"{self}: {problem}; valid: finite numbers, texts, booleans, None")
+            merged[kind] = merged.get(kind, {}) | dict(values)
+        settings = ((kind, tuple(sorted(values.items()))) for kind, values in sorted(merged.items()) if values)
         return replace(self, settings=tuple(settings))
 
     @property
@@ -227,8 +227,8 @@ def check_characters(name: str) -> None:
     if bad := _FOREIGN.search(name):
         lower = name.lower()
         hint = f"; did you mean {lower!r}?" if name.isascii() and not _FOREIGN.search(lower) else ""
-        told = f"model name {shorten(name)} has {bad.group()!r} at position {bad.start()}"
-        raise ModelNameError(f"{told}; names are lower-case letters, digits and underscores{hint}")
+        problem = f"model name {shorten(name)} has {bad.group()!r} at position {bad.start()}"
+        raise ModelNameError(f"{problem}; names are lower-case letters, digits and underscores{hint}")
 
 
 def split_tag(name: str) -> tuple[str, str | None]:
@@ -306,10 +306,10 @@ def check_revision(revision: str) -> str:
         return revision
     # A cut or mistyped commit would be looked for as a branch, and not be found.
     if _HEXADECIMAL.fullmatch(revision) or not _BRANCH.fullmatch(revision) or ".." in revision or len(revision) > 200:
-        told = (
+        problem = (
             f"revision {shorten(revision)} is neither a commit (40 hexadecimal digits, lower case) nor a branch or tag"
         )
-        raise ModelNameError(f"{told}; without '@…' the newest commit is taken and named")
+        raise ModelNameError(f"{problem}; without '@…' the newest commit is taken and named")
     return revision
 
 

@@ -140,37 +140,37 @@ class Component:
         if self.state is State.AVAILABLE:
             try:
                 with redirect_stdout(sys.stderr):  # what it prints must not stand between the lines of `--json`
-                    found = self.importer()
-                self.error = _problem(self.kind, found, self.target)
-                self._loaded = found
+                    loaded = self.importer()
+                self.error = _problem(self.kind, loaded, self.target)
+                self._loaded = loaded
             except (Exception, SystemExit) as error:  # a defect of the plugin
                 self.error, self.cause = f"{type(error).__name__}: {error}", error
         if self.error is not None:
-            told = f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}"
-            raise ComponentError(told) from self.cause
+            problem = f"{self.kind} {self.name!r} of {self.origin} cannot be used: {self.error}"
+            raise ComponentError(problem) from self.cause
         return self._loaded
 
 
 _MADE_WITHOUT_ARGUMENTS = ("family", "encoder", "decoder", "neuron", "converter", "dataset")
 
 
-def _problem(kind: str, found: Any, target: str) -> str | None:
+def _problem(kind: str, loaded: Any, target: str) -> str | None:
     """Say how an imported object breaks the contract of its kind; None if it keeps it."""
     if kind == "catalog":  # a file, validated when it is read
         return None
     if kind == "command":
-        return _command_problem(found, target)
+        return _command_problem(loaded, target)
     from zoo import contracts
 
     contract: type[Any] = getattr(contracts, kind.title().replace("_", ""))
-    if not (inspect.isclass(found) and issubclass(found, contract)):
+    if not (inspect.isclass(loaded) and issubclass(loaded, contract)):
         return f"{target} is not a subclass of zoo.contracts.{contract.__name__}"
-    version = getattr(found, "api_version", None)
+    version = getattr(loaded, "api_version", None)
     if version != contracts.API_VERSION:
         return f"{target} declares api_version {version!r}; this zoo offers {contracts.API_VERSION}"
-    if missing := _missing_members(found, contract, kind in ("encoder", "decoder", "energy_model")):
+    if missing := _missing_members(loaded, contract, kind in ("encoder", "decoder", "energy_model")):
         return f"{target} lacks {', '.join(missing)}"
-    required = _required_arguments(found) if kind in _MADE_WITHOUT_ARGUMENTS else []
+    required = _required_arguments(loaded) if kind in _MADE_WITHOUT_ARGUMENTS else []
     return f"the constructor of {target} needs {', '.join(required)}; give each a default" if required else None
 
 
@@ -183,20 +183,20 @@ def _missing_members(cls: type[Any], contract: type[Any], attributes: bool) -> l
     return missing
 
 
-def _command_problem(found: Any, target: str) -> str | None:
+def _command_problem(loaded: Any, target: str) -> str | None:
     import typer
 
-    if not isinstance(found, typer.Typer):
+    if not isinstance(loaded, typer.Typer):
         return f"{target} is not a typer.Typer"
-    typer.main.get_command(found)  # raises if it has no command
+    typer.main.get_command(loaded)  # raises if it has no command
     return None
 
 
 def _required_arguments(cls: type[Any]) -> list[str]:
     """List the arguments without which a class cannot be called."""
     free = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    parameters = inspect.signature(cls).parameters.values()
-    return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind not in free]
+    required = [p for p in inspect.signature(cls).parameters.values() if p.default is inspect.Parameter.empty]
+    return [parameter.name for parameter in required if parameter.kind not in free]
 
 
 def _find_module(name: str) -> ModuleSpec | None:
@@ -253,7 +253,7 @@ class Registry:
     def components(self, kind: str | None = None) -> list[Component]:
         """List all components, broken ones too, by kind and name."""
         kinds = [kind] if kind else GROUPS
-        return [component for each in kinds for _, claims in sorted(self._kind(each).items()) for component in claims]
+        return [component for one in kinds for _, claims in sorted(self._kind(one).items()) for component in claims]
 
     def names(self, kind: str) -> list[str]:
         """List the names of one kind, plain and as `distribution:name`."""

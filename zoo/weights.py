@@ -72,7 +72,7 @@ def write_config(weight: StoredWeight, cfg: Mapping[str, Any], num_features: int
 
 def _option_arguments(options: Options) -> dict[str, Any]:
     """Return the options of a spec as keyword arguments of `create_model`."""
-    components = {f"{kind}_options": dict(each) for kind, each in options.items() if kind != "family"}
+    components = {f"{kind}_options": dict(values) for kind, values in options.items() if kind != "family"}
     return components | dict(options.get("family", {}))
 
 
@@ -93,8 +93,8 @@ def read_folder(folder: Path) -> StoredWeight:
         how = f"continue it: zoo train --resume --out {folder}"
         if not isfile(folder / LATEST / CONFIG):
             raise WeightError(f"{folder} holds an unfinished run, without a whole epoch yet; {how}")
-        told = f"{folder} holds an unfinished run: this is its network after the last whole epoch; {how}"
-        warnings.warn(told, UnfinishedWarning, stacklevel=2)
+        problem = f"{folder} holds an unfinished run: this is its network after the last whole epoch; {how}"
+        warnings.warn(problem, UnfinishedWarning, stacklevel=2)
     return read_config(_read_file(_place(folder) / CONFIG, MAX_CONFIG_BYTES, NO_MODEL), f"local-dir:{folder}")
 
 
@@ -256,8 +256,8 @@ def _check_finite(place: str, state: Mapping[str, Tensor], own: Mapping[str, Ten
     for key, value in state.items():
         dtype = own.get(key, value).dtype
         if value.is_floating_point() and not value.to(dtype).isfinite().all():
-            told = f"{place}: {key} holds NaN, infinity, or more than {dtype} can"
-            raise WeightError(f"{told}; take an earlier checkpoint, or load it in another dtype")
+            problem = f"{place}: {key} holds NaN, infinity, or more than {dtype} can"
+            raise WeightError(f"{problem}; take an earlier checkpoint, or load it in another dtype")
 
 
 def count_classes(described: ImageClassifier, state: Mapping[str, Tensor], place: str) -> tuple[int, int]:

@@ -64,8 +64,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a contract on first use (PEP 562)."""
     for module in ("backbone", "classifier", "decoder", "encoder", "neuron", "converter", "dataset", "energy"):
-        if name in __all__ and name in (found := vars(importlib.import_module(f"zoo.contracts.{module}"))):
-            return found[name]
+        if name in __all__ and name in (members := vars(importlib.import_module(f"zoo.contracts.{module}"))):
+            return members[name]
     raise AttributeError(f"module 'zoo.contracts' has no attribute {name!r}")
 
 

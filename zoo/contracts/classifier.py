@@ -46,14 +46,14 @@ def _in_words(axes: tuple[int, ...]) -> str:
     return f"{axes[0]} frames of every scene (N, {axes[0]}, {axes[1]}, H, W)"
 
 
-def _advice(axes: tuple[int, ...], given: torch.Size) -> str:
+def _advice(axes: tuple[int, ...], shape: torch.Size) -> str:
     """Say what to do with an input of a network with these axes, if it is another kind of input."""
-    if len(axes) == 1 and len(given) == 5:
+    if len(axes) == 1 and len(shape) == 5:
         return "; it has no frames: give it their mean, or choose a network with the encoder 'frames'"
-    if len(axes) == 2 and len(given) == 4:
+    if len(axes) == 2 and len(shape) == 4:
         return "; a still image has no frames: choose a network with the encoder 'direct'"
-    if len(axes) == 2 and len(given) == 5 and given[1] != axes[0]:
-        return f"; build it with encoder_options={{'timesteps': {given[1]}}}, or give {axes[0]} frames"
+    if len(axes) == 2 and len(shape) == 5 and shape[1] != axes[0]:
+        return f"; build it with encoder_options={{'timesteps': {shape[1]}}}, or give {axes[0]} frames"
     return ""
 
 

@@ -18,6 +18,6 @@ def usable_device(name: str) -> str:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
         here = ", ".join(["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))])
-        told = f"cannot compute on device {name!r}: {reason}; this machine has {here}"
-        raise InputError(f"{told}: choose `device=cpu` or another of these") from error
+        problem = f"cannot compute on device {name!r}: {reason}; this machine has {here}"
+        raise InputError(f"{problem}: choose `device=cpu` or another of these") from error
     return name

@@ -64,12 +64,12 @@ class BuildRequest:
         """
         name = str(self.spec[kind])
         cls: Any = self.components.load(kind, name)
-        given = self.spec.options.get(kind, {})
-        for option in given:
+        options = self.spec.options.get(kind, {})
+        for option in options:
             if option not in cls.options:
-                told = suggest(option, cls.options) or "; it takes none"
-                raise OptionError(f"{kind} {name!r} does not take the option {option!r}{told}")
-        return partial(cls, **given) if given else cls
+                advice = suggest(option, cls.options) or "; it takes none"
+                raise OptionError(f"{kind} {name!r} does not take the option {option!r}{advice}")
+        return partial(cls, **options) if options else cls
 
 
 WITHOUT_SPIKES = "An image classifier without spikes"
@@ -184,20 +184,20 @@ class Family(ABC):
 
 
 class GrammarFamily(Family):
-    """A family whose names follow one of a few grammars, told apart by their number of parts."""
+    """A family whose names follow one of a few grammars, advice apart by their number of parts."""
 
     grammars: ClassVar[tuple[Grammar, ...]]
 
     @final
     def parse(self, remainder: str, known: ComponentNames) -> tuple[tuple[str, Value], ...]:
         texts = remainder.split("_")
-        grammar = min(self.grammars, key=lambda each: min(abs(len(texts) - length) for length in each.lengths))
+        grammar = min(self.grammars, key=lambda grammar: min(abs(len(texts) - length) for length in grammar.lengths))
         try:
             fields = grammar.parse(texts, known)
         except ModelNameError as error:
             if len(self.grammars) == 1:
                 raise
-            forms = " | ".join(each.pattern for each in self.grammars)
+            forms = " | ".join(grammar.pattern for grammar in self.grammars)
             raise type(error)(f"{error}; the forms are {forms}") from None
         self.check(dict(fields))
         return fields

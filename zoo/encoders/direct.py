@@ -11,8 +11,26 @@ from zoo.contracts.price import Price
 from zoo.errors import check_count
 
 
+class ValueEncoder(Encoder):
+    """An encoder that passes real values on, without spikes: T is an option."""
+
+    api_version = 1
+    differentiable = True
+    options = frozenset({"timesteps"})
+    repeatable = True
+    prices: ClassVar[tuple[Price, ...]] = ()
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self._timesteps = check_count("timesteps", timesteps, 1, 1024)
+
+    @property
+    def timesteps(self) -> int:
+        return self._timesteps
+
+
 @final
-class DirectEncoder(Encoder):
+class DirectEncoder(ValueEncoder):
     """x at each of T timesteps: (N, C, …) → (T, N, C, …), a view of x.
 
     What follows up to the first neuron is the same at every timestep, so a network computes and is charged it once.
@@ -23,20 +41,10 @@ class DirectEncoder(Encoder):
         torch.Size([4, 2, 3, 8, 8])
     """
 
-    api_version = 1
     code = CONSTANT
-    differentiable = True
-    options = frozenset({"timesteps"})
-    repeatable = True
-    prices: ClassVar[tuple[Price, ...]] = ()
 
     def __init__(self, timesteps: int = 4) -> None:
-        super().__init__()
-        self._timesteps = check_count("timesteps", timesteps, 1, 1024)
-
-    @property
-    def timesteps(self) -> int:
-        return self._timesteps
+        super().__init__(timesteps)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.expand(self._timesteps, *x.shape)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, final
+from typing import final
 
 from torch import Tensor
 
-from zoo.contracts.encoder import FRAMES, Encoder
-from zoo.contracts.price import Price
-from zoo.errors import InputError, check_count
+from zoo.contracts.encoder import FRAMES
+from zoo.encoders.direct import ValueEncoder
+from zoo.errors import InputError
 
 
 @final
-class FramesEncoder(Encoder):
+class FramesEncoder(ValueEncoder):
     """x_t = frame t: (N, T, C, …) → (T, N, C, …), a view of x.
 
     Example:
@@ -24,20 +24,10 @@ class FramesEncoder(Encoder):
         timesteps: T, as many frames as every input has.
     """
 
-    api_version = 1
     code = FRAMES
-    differentiable = True
-    options = frozenset({"timesteps"})
-    repeatable = True
-    prices: ClassVar[tuple[Price, ...]] = ()
 
     def __init__(self, timesteps: int = 8) -> None:
-        super().__init__()
-        self._timesteps = check_count("timesteps", timesteps, 1, 1024)
-
-    @property
-    def timesteps(self) -> int:
-        return self._timesteps
+        super().__init__(timesteps)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dim() < 3 or x.shape[1] != self._timesteps:

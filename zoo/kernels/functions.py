@@ -169,20 +169,20 @@ def _planes(x: Tensor) -> tuple[Tensor, Tensor]:
     """Planes, and lo and hi of every sample."""
     rows = _rows(x)
     samples, values = x.shape[0], x.numel() // x.shape[0]
-    made = torch.empty_strided((PLANES, *x.shape), (x.numel(), *rows.stride()), dtype=x.dtype)
+    bits = torch.empty_strided((PLANES, *x.shape), (x.numel(), *rows.stride()), dtype=x.dtype)
     ranges, kind = torch.empty(samples, 2), TYPES[x.dtype]
-    call("zoo_planes", x.numel(), rows.data_ptr(), kind, samples, values, made.data_ptr(), ranges.data_ptr())
-    return made, ranges
+    call("zoo_planes", x.numel(), rows.data_ptr(), kind, samples, values, bits.data_ptr(), ranges.data_ptr())
+    return bits, ranges
 
 
 @final
 class _Planes(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, surrogate: Surrogate, definition: Definition) -> Tensor:
-        made, ctx.ranges = _planes(x)
+        bits, ctx.ranges = _planes(x)
         ctx.save_for_backward(x)
         ctx.surrogate, ctx.definition = surrogate, definition
-        return made
+        return bits
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
@@ -197,8 +197,8 @@ class _Planes(torch.autograd.Function):
             grad = torch.empty_strided((PLANES, *x.shape), strides, dtype=x.dtype).copy_(grad)
         dx = torch.empty_strided(x.shape, rows.stride(), dtype=x.dtype)
         wave, scaled = ctx.surrogate
-        given = rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()
-        if not call("zoo_planes_backward", x.numel(), *given, grad.data_ptr(), grad.stride(0), dx.data_ptr()):
+        arguments = rows.data_ptr(), TYPES[x.dtype], samples, values, wave, int(scaled), ctx.ranges.data_ptr()
+        if not call("zoo_planes_backward", x.numel(), *arguments, grad.data_ptr(), grad.stride(0), dx.data_ptr()):
             return _differentiate(ctx.definition, [x], grads[0])[0], None, None
         return dx, None, None
 
@@ -300,8 +300,8 @@ def _weighted_sum(spikes: Tensor, weights: Sequence[float], divisor: int) -> Ten
     rows = _rows(spikes)
     out = torch.empty_strided(spikes.shape[1:], rows.stride()[1:], dtype=spikes.dtype)
     steps, values = spikes.shape[0], out.numel()
-    given = rows.data_ptr(), TYPES[spikes.dtype], steps, values, _floats(tuple(weights)), float(divisor)
-    call("zoo_sum", spikes.numel(), *given, out.data_ptr())
+    arguments = rows.data_ptr(), TYPES[spikes.dtype], steps, values, _floats(tuple(weights)), float(divisor)
+    call("zoo_sum", spikes.numel(), *arguments, out.data_ptr())
     return out
 
 

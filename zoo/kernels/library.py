@@ -54,14 +54,14 @@ def _text(loaded: ctypes.CDLL, name: str) -> str:
 
 def _declared(text: str, separator: str) -> list[tuple[str, Any]]:
     """Names and ctypes of C declarations, as of `const float *weights, int type`."""
-    found = []
+    members = []
     for declaration in text.strip(f"{separator} ").split(separator):
         *words, name = declaration.replace("const ", "").replace("*", " * ").split()
         kind: Any = _NUMBERS.get(words[0])
         if "*" in words:
             kind = POINTER(_STRUCTURES[words[0]]) if words[0] in _STRUCTURES else c_void_p
-        found.append((name, kind))
-    return found
+        members.append((name, kind))
+    return members
 
 
 def _load(file: Path) -> ctypes.CDLL:

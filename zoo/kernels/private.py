@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 def _find(path: str) -> Any:
     """What lies at a dotted path of torch; None if there is no such name."""
-    found: Any = torch
+    named: Any = torch
     for name in path.split("."):
-        found = getattr(found, name, None)
-    return found
+        named = getattr(named, name, None)
+    return named
 
 
 _is_wrapped = _find("_C._functorch.is_functorch_wrapped_tensor")

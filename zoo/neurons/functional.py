@@ -110,11 +110,11 @@ def _kernel_takes(learned: Tensor | None) -> bool:
     return learned is None or (learned.dtype == torch.float32 and not has_tangent(learned))
 
 
-def _value(given: Tensor | float | None) -> float:
+def _value(number: Tensor | float | None) -> float:
     """The value of a gain or scale, 1 if there is none."""
-    if given is None:
+    if number is None:
         return 1.0
-    return float(given.detach()) if isinstance(given, Tensor) else given
+    return float(number.detach()) if isinstance(number, Tensor) else number
 
 
 def _fire(

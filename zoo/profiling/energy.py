@@ -44,7 +44,7 @@ def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyMode
     One that cannot be used is left out with a warning.
     """
     registry = registry or default_registry()
-    ours = {each.name for each in registry.components("energy_model") if each.distribution == OURS}
+    ours = {component.name for component in registry.components("energy_model") if component.distribution == OURS}
     models = {}
     for name in sorted(registry.plain_names("energy_model"), key=lambda name: (name not in ours, name)):
         try:
@@ -147,13 +147,13 @@ def _estimate(measured: Observation | None, name: str) -> tuple[Picojoules | Non
 def range_of(estimates: Sequence[Estimate]) -> EnergyRange | None:
     """Return microjoules by model, of those that run on both networks; None without a control."""
     models, twin, refused = {}, {}, {}
-    for each in estimates:
-        if each.network and each.control and each.control.total:
-            models[each.name] = each.network.total / 1e6, each.control.total / 1e6
-        if each.twin:
-            twin[each.name] = each.twin.total / 1e6
-        if each.refusal:
-            refused[each.name] = each.refusal
+    for estimate in estimates:
+        if estimate.network and estimate.control and estimate.control.total:
+            models[estimate.name] = estimate.network.total / 1e6, estimate.control.total / 1e6
+        if estimate.twin:
+            twin[estimate.name] = estimate.twin.total / 1e6
+        if estimate.refusal:
+            refused[estimate.name] = estimate.refusal
     return EnergyRange(models=models, twin=twin, does_not_run=refused) if models else None
 
 

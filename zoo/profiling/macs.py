@@ -28,7 +28,8 @@ Branch = Literal["analog", "spiking"]
 
 def branch_of(name: str, model: ImageClassifier) -> Branch:
     """Return the branch in which a module or parameter of that name lies."""
-    return "spiking" if f"{name}.".startswith(tuple(f"{each}." for each in model.spiking_module_names)) else "analog"
+    spiking = tuple(f"{module}." for module in model.spiking_module_names)
+    return "spiking" if f"{name}.".startswith(spiking) else "analog"
 
 
 _PRODUCTS = ("conv", "linear", "addmm", "mm", "matmul", "bmm", "einsum")

@@ -175,7 +175,7 @@ class OperationCounts(Operations):
                 for part, works in self.elementwise.items()
                 for price, work in works.items()
             ],
-            "not_counted": [each._asdict() | {"calls": calls} for each, calls in self.uncounted.items()],
+            "not_counted": [operation._asdict() | {"calls": calls} for operation, calls in self.uncounted.items()],
         }
 
 
@@ -232,7 +232,7 @@ class Recorder(TorchDispatchMode):
     def _depth(self) -> int:
         """Number of running modules charged as a whole, without norms around others: timm's call their activation."""
         *outer, inner = self._stack
-        return sum(each in self._whole and not isinstance(each, NORMS) for each in outer) + (inner in self._whole)
+        return sum(module in self._whole and not isinstance(module, NORMS) for module in outer) + (inner in self._whole)
 
     # Modules ----------------------------------------------------------------------------------------------------------
 

@@ -132,10 +132,10 @@ class Profile(Cost):
     @property
     def energy_range(self) -> EnergyRange | None:
         """Microjoules of this model and of its control by model of energy; None without images or a control."""
-        found = range_of(self.estimates)
-        if found is None or self.control is None:
-            return found
-        return found.model_copy(
+        energies = range_of(self.estimates)
+        if energies is None or self.control is None:
+            return energies
+        return energies.model_copy(
             update={
                 "steps": self.steps,
                 "control_steps": self.control.steps,
@@ -276,11 +276,11 @@ def profile(
     stream, size = (None, image_size or own_size) if images is None else _open_images(images, image_size, network)
     opened = model if isinstance(model, OpenedModel) else open_network(network, registry, catalog)
     networks = _networks(network, weights, opened, trained=images is not None)
-    profiles = {role: _describe(each, size, words) for role, (each, words) in networks.items()}
+    profiles = {role: _describe(rival, size, words) for role, (rival, words) in networks.items()}
     estimates: tuple[Estimate, ...] = ()
     if stream is not None:
-        measured = _measure({role: each for role, (each, _) in networks.items()}, stream, profiles[OWN], registry)
-        profiles = {role: replace(found, activity=measured[role].counts) for role, found in profiles.items()}
+        measured = _measure({role: rival for role, (rival, _) in networks.items()}, stream, profiles[OWN], registry)
+        profiles = {role: replace(described, activity=measured[role].counts) for role, described in profiles.items()}
         estimates = estimate_all(measured[OWN], measured.get(CONTROL), measured.get(TWIN))
     rivals = {"control": profiles.get(CONTROL), "twin": profiles.get(TWIN)}
     return replace(profiles[OWN], estimates=estimates, **rivals)  # type: ignore[arg-type] # these fields are profiles
