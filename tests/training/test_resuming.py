@@ -235,6 +235,12 @@ def test_more_epochs_of_a_constant_rate_are_those_of_a_longer_run(photos: Path, 
     assert _rows(tmp_path / "run") == _rows(tmp_path / "longer")
 
 
+def test_more_epochs_with_a_longer_warm_up_begin_the_schedule_again(photos: Path, tmp_path: Path) -> None:
+    changes = CHANGES | {"schedule": "constant", "warmup_epochs": 1}
+    train(TINY, photos, changes=changes | {"epochs": 1}, out=tmp_path / "run", options=SIZE)
+    assert "started again" in resume(tmp_path / "run", changes={"epochs": 2}).weight.recipe
+
+
 def test_more_epochs_of_a_falling_rate_begin_it_again_and_the_record_says_so(photos: Path, tmp_path: Path) -> None:
     changes = CHANGES | {"schedule": "cosine"}
     train(TINY, photos, changes=changes, out=tmp_path / "run", options=SIZE)

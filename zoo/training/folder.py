@@ -77,8 +77,6 @@ class Asked(BaseModel):
     device: str = "auto"
     validate_every: int = 0
     trackers: tuple[str, ...] = ()
-    endpoint: str | None = None
-    cache_dir: Path | None = None
 
     @property
     def is_nameable(self) -> bool:

@@ -11,7 +11,6 @@ from typing import NoReturn, TypeVar, final
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.optim import Optimizer
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
@@ -23,7 +22,7 @@ from zoo.training.engine import Engine
 from zoo.training.folder import Checkpoint, RunFolder
 from zoo.training.hooks import Rates, find_fault, mean_rate, scaled_surrogates, spike_rates
 from zoo.training.observers import EpochRow, Observer, StepFigures, summarise
-from zoo.training.recipe import build_schedule
+from zoo.training.recipe import Recipe, build_schedule, rates_are_alike
 from zoo.training.setup import Setup
 from zoo.training.stopping import StopRequest
 
@@ -89,7 +88,7 @@ class Training:
         self.steps: list[StepFigures] = []
         self.seconds = 0.0
         self.restarts: list[int] = []
-        self._schedule = self._lay_schedule(engine.optimizer, self.recipe.epochs)
+        self._schedule = self._lay_schedule()
         if setup.teacher is not None:
             setup.teacher.to(engine.device)
 
@@ -228,28 +227,20 @@ class Training:
         """Epochs before the schedule began."""
         return self.restarts[-1] if self.restarts else 0
 
-    def _lay_schedule(self, optimizer: Optimizer, epochs: int) -> Scheduler:
-        """Lay the schedule of a run of so many epochs; the optimiser may be one that trains nothing."""
-        recipe = self.recipe.model_copy(update={"epochs": epochs - self._begun})
-        return build_schedule(optimizer, recipe, self.plan.steps)
+    def _lay_schedule(self) -> Scheduler:
+        return build_schedule(self.engine.optimizer, self._recipe_of(self.recipe.epochs), self.plan.steps)
 
-    def _rates(self, epochs: int) -> list[float]:
-        """Learning rates of the steps so far in a run of so many epochs."""
-        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], self.recipe.learning_rate)
-        schedule = self._lay_schedule(optimizer, epochs)
-        rates = []
-        for update in range((self.epoch - self._begun) * self.plan.steps + len(self.steps)):
-            schedule.step_update(update + 1)
-            rates.append(optimizer.param_groups[0]["lr"])
-        return rates
+    def _recipe_of(self, epochs: int) -> Recipe:
+        """Return the recipe of the schedule in a run of so many epochs."""
+        return self.recipe.model_copy(update={"epochs": epochs - self._begun})
 
     def _extend(self, before: int) -> None:
         """Go on to the recipe's epochs in a run of fewer.
 
-        The schedule stays if the learning rates so far are those of the longer run. Otherwise it starts again for the
+        The schedule stays if its rates do not depend on the number of epochs. Otherwise it starts again for the
         epochs that are left; raises `InputError` if those before are not finished.
         """
-        if self._rates(before) == self._rates(self.recipe.epochs):
+        if rates_are_alike(self._recipe_of(before), self._recipe_of(self.recipe.epochs)):
             return
         if self.epoch < before:
             raise InputError(
@@ -292,7 +283,7 @@ class Training:
         self.restarts = read.restarts
         if read.epochs < self.recipe.epochs:
             self._extend(read.epochs)
-        self._schedule = self._lay_schedule(self.engine.optimizer, self.recipe.epochs)
+        self._schedule = self._lay_schedule()
 
     def _read(self) -> Checkpoint | None:
         """Read the checkpoint of this run; it may have fewer epochs."""

@@ -151,7 +151,7 @@ def _split_biases(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """Build the schedule, stepped by the number of updates; an epoch has `steps` of them."""
-    warmup = min(recipe.warmup_epochs, recipe.epochs / 5)  # a trial of few epochs does more than warm up
+    warmup = _warmup_epochs(recipe)
     schedule, _ = create_scheduler_v2(
         optimizer,
         sched="poly" if recipe.schedule == "linear" else recipe.schedule,
@@ -164,6 +164,16 @@ def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int)
         updates_per_epoch=steps,
     )
     return schedule
+
+
+def _warmup_epochs(recipe: Recipe) -> float:
+    return min(recipe.warmup_epochs, recipe.epochs / 5)  # a trial of few epochs does more than warm up
+
+
+def rates_are_alike(shorter: Recipe, longer: Recipe) -> bool:
+    """Return whether a recipe with more epochs has the learning rates of the shorter one until that ends."""
+    ends_at_no_epoch = shorter.schedule in ("constant", "step")
+    return ends_at_no_epoch and _warmup_epochs(shorter) == _warmup_epochs(longer)
 
 
 def build_mixup(recipe: Recipe, classes: int) -> Mixup | None:

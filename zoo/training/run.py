@@ -58,8 +58,6 @@ def train(
     minutes: float | None = None,
     observers: Sequence[Observer] | None = None,
     trackers: Sequence[str] = ("tensorboard",),
-    endpoint: str | None = None,
-    cache_dir: Path | str | None = None,
 ) -> TrainingResult:
     """Train a model, measure it once on the validation split, and write it as a folder that the zoo loads.
 
@@ -84,7 +82,6 @@ def train(
         minutes: from now, after which the run is saved and ended by a `TrainingStoppedError`; None for no limit.
         observers: receive the progress; None for a display on stderr.
         trackers: by accelerate's names: `tensorboard`, `wandb`, `mlflow`, ….
-        endpoint, cache_dir: of the model and of its control, as for `create_model`.
 
     Returns:
         The folder, the record of the weight, the figures. Python's, numpy's and torch's random generators are seeded
@@ -99,7 +96,7 @@ def train(
         TrainingError, MemoryLimitError: a file cannot be written, or memory is short; what was saved stays.
     """
     stop = StopRequest(minutes)
-    opened = open_model(name, endpoint=endpoint, cache_dir=cache_dir, options=model_options)
+    opened = open_model(name, options=model_options)
     changes = dict(changes or {})
     if isinstance(recipe, Recipe):
         label, settings = CUSTOM, change_recipe(CUSTOM, recipe.model_dump(), changes)
@@ -126,8 +123,6 @@ def train(
         device=device,
         validate_every=validate_every,
         trackers=tuple(trackers),
-        endpoint=endpoint,
-        cache_dir=None if cache_dir is None else Path(cache_dir).absolute(),
     )
     folder = RunFolder(Path(out or Path("runs", _plain(f"{opened.spec.text}.{chosen}-{Path(label).stem}"))))
     folder.check(resume, given)
@@ -188,8 +183,6 @@ def resume(
         minutes=minutes,
         observers=observers,
         trackers=asked.trackers,
-        endpoint=asked.endpoint,
-        cache_dir=asked.cache_dir,
     )
 
 
