@@ -9,10 +9,10 @@ import pytest
 
 import zoo
 from zoo.catalog import Catalog, read_file
+from zoo.converting import convert
 from zoo.errors import MissingPluginError, ModelNameError, UnknownComponentError
 from zoo.installing import install_plugin, is_installed, known_plugins, missing_weight, unknown_component
 from zoo.registry import GROUPS, parse_name
-from zoo.saving import convert
 
 ROOT = Path(__file__).parent.parent
 CODED = "has8_resnet_b2_m1_d1"

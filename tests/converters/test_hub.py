@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from tests.hub.loopback import LoopbackHub
 from zoo.cli import app
+from zoo.converting import convert
 from zoo.errors import HubError
-from zoo.saving import convert
 from zoo.weights import read_folder
 
 NAMED = "resnet18.a1_in1k"

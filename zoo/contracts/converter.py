@@ -75,7 +75,7 @@ class Converted:
 class Converter(ABC):
     """Renames the keys of a state dict that other code wrote.
 
-    It sees tensors alone: `zoo.saving` reads the file, without running code that a checkpoint may hold.
+    It sees tensors alone: `zoo.converting` reads the file, without running code that a checkpoint may hold.
 
     Attributes:
         options: keyword arguments of its constructor; all are strings, none is required.

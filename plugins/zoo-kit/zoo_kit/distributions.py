@@ -92,7 +92,7 @@ class ConverterTests(OptionTests):
 
     def test_the_state_fits_the_model(self) -> None:
         """A conversion of the author's checkpoint loads strictly into its model, and `zoo convert` can store it."""
-        from zoo.saving import fold_converted
+        from zoo.converting import fold_converted
 
         state = self.checkpoint()
         if state is None:

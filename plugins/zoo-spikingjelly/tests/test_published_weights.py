@@ -22,8 +22,8 @@ from zoo_spikingjelly.converters import SpikformerConverter
 
 import zoo
 from zoo.cli import app
+from zoo.converting import convert
 from zoo.errors import InputError, WeightError
-from zoo.saving import convert
 from zoo.weights import read_config
 
 T = 4

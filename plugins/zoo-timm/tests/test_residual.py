@@ -22,8 +22,8 @@ from zoo.blocks import RESNET_FORMS as FORMS
 from zoo.blocks import Layout, residual_shapes
 from zoo.catalog import StoredWeight
 from zoo.cli import app
+from zoo.converting import convert
 from zoo.errors import InputError, ModelNameError, WeightError
-from zoo.saving import convert
 from zoo.weights import read_config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
