@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Unpack, final
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor, nn
+from torch import Tensor
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
@@ -22,6 +22,7 @@ from zoo.contracts.neuron import Neuron
 from zoo.errors import InputError, check_target, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_file
+from zoo.profiling.rates import spike_rates, watching
 
 COLOURS = {"ann": "#0072B2", "has8": "#D55E00", "sew": "#009E73", "snn": "#CC79A7"}
 """Family → its colour in every picture and on the site, of Okabe and Ito's palette."""
@@ -92,11 +93,9 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
     encoders = {name: module for name, module in model.named_modules() if isinstance(module, Encoder)}
     if not neurons or not encoders:
         raise InputError(f"{model.spec} has no spikes to show; choose a model of the family has8, snn or sew")
-    spikes: dict[str, list[float]] = {}
     planes: list[tuple[Tensor, str]] = []
 
-    def note_rate(name: str, output: Tensor) -> None:
-        spikes.setdefault(name, []).append(float(output.float().mean()))
+    def note_share(name: str, output: Tensor) -> None:
         if not planes:  # an encoder has given real values, or none at all
             share = output[:, 0].float().cpu().mean(1, keepdim=True)
             planes.append(((share / share.max().clamp(min=1e-6)).expand(-1, 3, -1, -1), CONSTANT))
@@ -107,12 +106,16 @@ def record(model: ImageClassifier, image: Tensor) -> Recording:
 
     weights = next(model.parameters())
     with ExitStack() as stack:
-        stack.enter_context(watching(neurons, note_rate))
+        rates = stack.enter_context(spike_rates(neurons))
+        stack.enter_context(watching(neurons, note_share))
         stack.enter_context(watching(encoders, note_planes))
         stack.enter_context(model.evaluating())
         model(image[None].to(weights.device, weights.dtype))
     first, code = planes[0]
-    means = {name: math.fsum(rates) / len(rates) for name, rates in spikes.items()}
+    calls: dict[str, list[float]] = {}
+    for call in rates:
+        calls.setdefault(call.layer, []).append(float(call.rate))
+    means = {name: fmean(of_layer) for name, of_layer in calls.items()}
     return Recording(_in_colours(image.mean(0) if code == FRAMES else image), first, code, means)
 
 
@@ -124,19 +127,6 @@ def _in_colours(pixels: Tensor) -> Tensor:
     if channels == 2:
         return torch.cat((pixels, torch.zeros_like(pixels[..., :1, :, :])), -3)
     return pixels[..., :3, :, :]
-
-
-@contextmanager
-def watching(modules: Mapping[str, nn.Module], note: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call `note` inside the block with the name and the output of each of these modules whenever it runs."""
-
-    def hook_of(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda module, inputs, output: note(name, output)
-
-    with ExitStack() as stack:
-        for name, module in modules.items():
-            stack.callback(module.register_forward_hook(hook_of(name)).remove)
-        yield
 
 
 _ENDS = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}

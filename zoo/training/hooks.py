@@ -1,4 +1,4 @@
-"""Hooks of a training: they name the layer at fault, scale the gradients of encoders, and count spikes."""
+"""Hooks of a training: they name the layer at fault, and scale the gradients of encoders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from zoo.contracts.encoder import Encoder
-from zoo.families.thresholds import QuantisedReLU
-from zoo.profiling.prices import NEURONS
+from zoo.profiling.rates import watching
 
 
 def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
@@ -21,10 +20,8 @@ def find_fault(model: nn.Module, losses: Iterable[Tensor]) -> str:
     `losses` are computed one after another by running batches through the network again; gradients are overwritten.
     """
     watch = _Watch()
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if not list(module.children()):
-                stack.callback(module.register_forward_hook(partial(watch.see_output, name)).remove)
+    leaves = {name: module for name, module in model.named_modules() if not list(module.children())}
+    with watching(leaves, watch.see_output):
         for loss in losses:
             model.zero_grad(set_to_none=True)
             loss.backward()
@@ -42,7 +39,7 @@ class _Watch:
         self.faults: list[str] = []
         self.outputs: list[tuple[float, str]] = []
 
-    def see_output(self, name: str, module: nn.Module, args: Any, output: Any) -> None:
+    def see_output(self, name: str, output: Any) -> None:
         if not isinstance(output, Tensor) or not output.numel():
             return
         largest = float(output.detach().abs().max())
@@ -72,29 +69,3 @@ def scaled_surrogates(model: nn.Module, scale: float) -> Iterator[None]:
             if isinstance(module, Encoder):
                 stack.callback(module.register_full_backward_hook(shrink).remove)
         yield
-
-
-Rates = list[tuple[Tensor, int]]
-"""(spikes per neuron and timestep, number of values) of every call of a neuron layer; the rates have their gradient."""
-
-
-@contextmanager
-def spike_rates(model: nn.Module, wanted: bool) -> Iterator[Rates]:
-    """Collect the rates; that of a quantised activation is of the neurons that it stands for, its mean over θ."""
-    rates: Rates = []
-
-    def keep(layer: nn.Module, args: Any, output: Tensor) -> None:
-        scale = layer.scale if isinstance(layer, QuantisedReLU) else 1
-        rates.append((output.float().mean() / scale, output.numel()))
-
-    with ExitStack() as stack:
-        for module in model.modules() if wanted else ():
-            if isinstance(module, (*NEURONS, QuantisedReLU)):
-                stack.callback(module.register_forward_hook(keep).remove)
-        yield rates
-
-
-def mean_rate(rates: Rates) -> float | None:
-    """Spikes per neuron and timestep over all layers; None without neurons."""
-    values = sum(count for _, count in rates)
-    return sum(float(rate.detach()) * count for rate, count in rates) / values if values else None

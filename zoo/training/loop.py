@@ -17,10 +17,11 @@ from zoo.errors import DivergenceError, InputError
 from zoo.inference.evaluate import telling_shortage
 from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
+from zoo.profiling.rates import LayerRate, mean_rate, spike_rates, spiking_layers
 from zoo.training.batches import MicroBatch, read_epoch
 from zoo.training.engine import Engine
 from zoo.training.folder import Checkpoint, RunFolder
-from zoo.training.hooks import Rates, find_fault, mean_rate, scaled_surrogates, spike_rates
+from zoo.training.hooks import find_fault, scaled_surrogates
 from zoo.training.observers import EpochRow, Observer, StepFigures, summarise
 from zoo.training.recipe import Recipe, build_schedule, rates_are_alike
 from zoo.training.setup import Setup
@@ -45,7 +46,7 @@ class Answer:
     loss: Tensor
     logits: Tensor
     labels: Tensor
-    rates: Rates
+    rates: list[LayerRate]
 
 
 @final
@@ -156,7 +157,8 @@ class Training:
     def _take_step(self, batches: Sequence[MicroBatch], step: int) -> StepFigures:
         """Take one step, over all processes; spikes are counted in the last one of an epoch."""
         self._schedule.step_update((self.epoch - self._begun) * self.plan.steps + step)
-        loss, hits, images, rates = 0.0, 0.0, 0.0, Rates()
+        loss, hits, images = 0.0, 0.0, 0.0
+        rates: list[LayerRate] = []
         last = step == self.plan.steps
         network = self.engine.parallel if last else self.engine.compiled  # hooks are not compiled
         for batch in batches:
@@ -182,7 +184,8 @@ class Training:
         recipe, model, teacher = self.recipe, self.engine.model, self.setup.teacher
         set_seed(batch.seed)
         x, labels, targets = self.setup.prepare(batch, self.engine.device)
-        with spike_rates(model, counting or recipe.spike_penalty > 0) as rates:
+        counted = spiking_layers(model) if counting or recipe.spike_penalty else {}
+        with spike_rates(counted) as rates:
             logits = network(x).float()
         loss = functional.cross_entropy(logits, targets, label_smoothing=self.setup.smoothing)
         if teacher is not None:
@@ -192,7 +195,7 @@ class Training:
         if recipe.spike_penalty:
             if not rates:
                 raise InputError(f"{model.spec} has no spiking neurons; leave spike_penalty at 0")
-            loss = loss + recipe.spike_penalty * torch.stack([rate for rate, _ in rates]).mean()
+            loss = loss + recipe.spike_penalty * torch.stack([call.rate for call in rates]).mean()
         return Answer(loss, logits, labels, rates)
 
     def _fail(self, step: int, what: str, batches: Sequence[MicroBatch]) -> NoReturn:

@@ -1,0 +1,59 @@
+"""Spike rates of layers while a network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, final
+
+from torch import Tensor, nn
+
+from zoo.families.thresholds import QuantisedReLU
+from zoo.profiling.prices import NEURONS
+
+
+@final
+class LayerRate(NamedTuple):
+    """Spikes per neuron and timestep in one call of a layer, with their gradient, and the number of its outputs."""
+
+    layer: str
+    rate: Tensor
+    outputs: int
+
+
+def spiking_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers that spike, and quantised activations, which stand for some; by name."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, (*NEURONS, QuantisedReLU))}
+
+
+@contextmanager
+def spike_rates(layers: Mapping[str, nn.Module]) -> Iterator[list[LayerRate]]:
+    """Collect the rate of every call; that of a quantised activation is of the neurons that it stands for."""
+    rates: list[LayerRate] = []
+
+    def keep(name: str, output: Tensor) -> None:
+        layer = layers[name]
+        scale = layer.scale if isinstance(layer, QuantisedReLU) else 1
+        rates.append(LayerRate(name, output.float().mean() / scale, output.numel()))
+
+    with watching(layers, keep):
+        yield rates
+
+
+def mean_rate(rates: Sequence[LayerRate]) -> float | None:
+    """Return spikes per neuron and timestep over all layers; None without layers."""
+    outputs = sum(call.outputs for call in rates)
+    return sum(float(call.rate.detach()) * call.outputs for call in rates) / outputs if outputs else None
+
+
+@contextmanager
+def watching(modules: Mapping[str, nn.Module], note: Callable[[str, Any], None]) -> Iterator[None]:
+    """Call `note` inside the block with the name and the output of each of these modules whenever it runs."""
+
+    def hook_of(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        return lambda module, inputs, output: note(name, output)
+
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            stack.callback(module.register_forward_hook(hook_of(name)).remove)
+        yield
