@@ -88,7 +88,8 @@ def test_fast_rises_and_falls_in_straight_lines_and_biases_take_larger_steps() -
     assert np.diff([rate for rate, _ in rates[20:]]) == pytest.approx(-peak / 80)
     assert np.diff([rate for rate, _ in rates[:20]]) == pytest.approx(0.8 * peak / 20)
     assert rates[-1] == pytest.approx((0, 0), abs=1e-9)
-    assert sum(len(group["params"]) for group in (weights, biases)) == len(list(model.parameters()))
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert sum(len(group["params"]) for group in (weights, biases)) == len(learned)
     assert weights["lr"] * weights["weight_decay"] == pytest.approx(biases["lr"] * biases["weight_decay"])
     norms = {id(p) for name, p in model.named_parameters() if ".bn" in name and name.endswith("bias")}
     assert {id(p) for p in biases["params"]} == norms
