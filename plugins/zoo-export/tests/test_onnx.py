@@ -20,6 +20,11 @@ from zoo.registry import default_registry
 SIDE = 16
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def tiny(name: str) -> ImageClassifier:
     """A network in eval mode whose batch norms have statistics, so that neurons have something to fire at."""
     options: dict[str, Any] = {"timesteps": 2} if name.startswith("sew") else {}

@@ -12,6 +12,11 @@ import zoo
 from zoo.errors import CompositionError, InputError, ModelNameError, OptionError, UnknownComponentError
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "convnext_atto"])
 def test_it_is_timms_own_network(name: str) -> None:
     x = torch.rand(2, 3, 64, 64)

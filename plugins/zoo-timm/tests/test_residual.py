@@ -30,6 +30,11 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMED = "resnet18.a1_in1k"
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def random_resnet(name: str, num_classes: int = 1000, in_chans: int = 3) -> nn.Module:
     """timm's network in eval mode; every batch norm has statistics, a scale and a shift of its own."""
     with torch.random.fork_rng(devices=[]):

@@ -17,6 +17,11 @@ from zoo.training.recipe import build_optimizer, build_schedule
 CONV = "stages.0.0.analog.conv.weight"
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 class TestFast(BackboneTests):
     name = "fast"
     image_size = 16
