@@ -99,8 +99,8 @@ class Commands(TyperGroup):
                 print(end="", flush=True)  # errors of the last output belong here, not to the interpreter's exit
                 return result
             except ZooError as error:
-                command = self.get_command(ctx, ctx.invoked_subcommand or "")  # None for an unknown one
-                complain(str(error) if command is None else in_options(str(error), command))
+                name = ctx.invoked_subcommand  # None for an unknown one
+                complain(in_options(str(error), self.get_command(ctx, name)) if name else str(error))
                 raise typer.Exit(2) from error
             except KeyboardInterrupt as error:
                 say("stopped: nothing half-written is left", file=sys.stderr, flush=True)
