@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+import tempfile
+import warnings
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zoo.cli.loading import states_apart
 from zoo.cli.options import Json
 from zoo.cli.output import counted, in_one_line, print_rows, say
-from zoo.errors import UnknownComponentError, shorten, suggest
+from zoo.errors import ComponentError, UnknownComponentError, shorten, suggest
 from zoo.installing import import_plugin
 from zoo.registry import NOTEBOOK, OURS, State, default_registry
 
 Row = dict[str, str]
 OUTCOMES = ("passed", "failed", "skipped")
+CODE = "import sys; from zoo.cli.plugins import report_states; report_states(int(sys.argv[1]), sys.argv[2])"
 
 plugins_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich", epilog="Example: zoo plugins")
 
@@ -55,6 +61,54 @@ def plugins_command(
             say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason or ""), sep="\n")
     if unusable:
         raise typer.Exit(1)
+
+
+def states_apart(seconds: float) -> list[tuple[State, str | None]]:
+    """Return state and reason of every component of the registry, in its order.
+
+    One that ends the process, or is not loaded in time, is broken; the next ones are loaded in a new process.
+
+    Args:
+        seconds: after which a process is ended.
+    """
+    count = len(default_registry().components())
+    states: list[tuple[State, str | None]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        while len(states) < count:
+            report = Path(folder, str(len(states)))
+            report.touch()
+            ending = _run(len(states), report, seconds)
+            lines = report.read_text(encoding="utf-8").splitlines()
+            states += [(State(state), reason) for state, reason in map(json.loads, lines)]
+            if len(states) < count:
+                states.append((State.BROKEN, ending))
+    return states
+
+
+def _run(first: int, report: Path, seconds: float) -> str:
+    """Load the components from that number on in another process; return how it ended."""
+    command = [sys.executable, "-c", CODE, str(first), str(report)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    try:
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return f"its import was not done after {seconds:g} seconds (--timeout)"
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2][-200:]
+    return f"its import ends the process with status {done.returncode}" + (f": {last}" if last else "")
+
+
+def report_states(first: int, report: str) -> None:
+    """Write state and reason of each component from that number on, a line each, as soon as it is known."""
+    from zoo.catalog import default_catalog
+
+    registry = default_registry()
+    with warnings.catch_warnings(), open(report, "a", encoding="utf-8") as lines:
+        warnings.simplefilter("ignore")
+        default_catalog()  # marks malformed catalogs of plugins
+        for component in registry.components()[first:]:
+            with suppress(ComponentError):  # kept in its state and error
+                component.load()
+            print(json.dumps(registry.status(component)), file=lines, flush=True)
 
 
 @plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Unpack, final
 
-from zoo.catalog import StoredWeight
+from torch import Tensor
+
+from zoo.catalog import Preprocessing, StoredWeight
 from zoo.contracts.device import usable_device
-from zoo.data import DataOptions
+from zoo.data import DataOptions, ImageDataset
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.errors import InputError
@@ -105,28 +107,18 @@ def compare_models(
     models = _with_controls(names, controls, **places)
     shapes = {_shape_of(opened) for opened, _ in models} - {None}
     common = shapes.pop() if len(shapes) == 1 else None
+    sample = None if data is None else sample_images(data, limit, options)
     rows: list[ComparedModel] = []
     with progress("comparing", len(models)) as advance:
         for opened, hybrid in models:
             size, classes, channels = _choose_shape(opened, hybrid, common)
-            counting = _Counting(data, options, options.image_size or size, classes, channels, limit, device)
-            rows += _compare(opened, hybrid, counting, with_twin=controls)
+            preprocessing = opened.preprocessing(options.image_size or size)
+            images = None if sample is None else _prepare_images(sample, preprocessing, opened)
+            side = preprocessing.size
+            counted = profile(opened, side, num_classes=classes, in_chans=channels, images=images, device=device)
+            rows += _columns(counted, opened, hybrid, with_twin=controls)
             advance(1)
     return rows
-
-
-@final
-@dataclass(frozen=True)
-class _Counting:
-    """What a model is counted on: images of `data`, or its record if that is None."""
-
-    data: str | Path | None
-    options: DataOptions
-    image_size: int | None
-    num_classes: int | None
-    in_chans: int | None
-    limit: int
-    device: str
 
 
 def _choose_shape(
@@ -161,25 +153,20 @@ def _with_controls(
     return list(chosen.values())
 
 
-def _compare(
-    opened: OpenedModel, hybrid: OpenedModel | None, counting: _Counting, with_twin: bool
-) -> list[ComparedModel]:
+def _prepare_images(sample: ImageDataset, preprocessing: Preprocessing, opened: OpenedModel) -> Iterator[Tensor]:
+    """Yield the images as a network takes them; a network of still images sees the mean of frames."""
+    prepare = Transform(preprocessing)
+    for image, _ in sample:
+        x = prepare(image)
+        yield x.mean(0) if x.dim() == 4 and opened.spec.get("encoder") != "frames" else x
+
+
+def _columns(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None, with_twin: bool) -> list[ComparedModel]:
     """Return a model's column, and its twin's."""
-    preprocessing = opened.preprocessing(counting.image_size)
-    classes, channels, device = counting.num_classes, counting.in_chans, counting.device
-    if counting.data is None:
-        counted = profile(opened, preprocessing.size, num_classes=classes, in_chans=channels, device=device)
-    else:
-        prepare = Transform(preprocessing)
-        images = (prepare(image) for image, _ in sample_images(counting.data, counting.limit, counting.options))
-        if opened.spec.get("encoder") != "frames":
-            images = (image.mean(0) if image.dim() == 4 else image for image in images)
-        counted = profile(opened, num_classes=classes, in_chans=channels, images=images, device=device)
     column = _column(counted, opened, hybrid)
     if counted.twin is None:
         return [column]
-    name = f"{counted.twin.name} (levels={counted.timesteps})"
-    column = replace(column, twin=name)
+    column = replace(column, twin=f"{counted.twin.name} (levels={counted.timesteps})")
     return [column, _twin_column(counted, column, opened.weight)] if with_twin else [column]
 
 

@@ -266,7 +266,8 @@ def _single(source: object, name: str) -> Iterable[_Single]:
     if isinstance(source, io.IOBase):
         return [_read_stream(source, name)]
     if isinstance(source, np.ndarray | Tensor) and source.ndim == 5:
-        return [_of_frames(frames) for frames in source]
+        is_prepared = isinstance(source, Tensor) and source.is_floating_point()
+        return list(source if is_prepared else np.asarray(source))
     if isinstance(source, np.ndarray):
         return _of_array(source, name)
     if isinstance(source, Tensor) and source.dim() in (3, 4):
@@ -286,12 +287,6 @@ def _of_tensor(tensor: Tensor, name: str) -> Iterator[Image.Image | Tensor]:
     """Yield the images of (C, H, W) or (N, C, H, W): floats, which are prepared, as they are, levels as pictures."""
     for image in tensor if tensor.dim() == 4 else [tensor]:
         yield image if image.is_floating_point() else from_levels(image.permute(1, 2, 0).cpu().numpy(), name)
-
-
-def _of_frames(frames: np.ndarray[Any, Any] | Tensor) -> np.ndarray[Any, Any] | Tensor:
-    """Return prepared frames (T, C, H, W) of floats as they are, and levels as an array."""
-    is_prepared = isinstance(frames, Tensor) and frames.is_floating_point()
-    return frames if is_prepared else np.asarray(frames)
 
 
 def _read_stream(stream: Any, name: str) -> bytes:

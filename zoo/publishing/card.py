@@ -32,7 +32,7 @@ _HUB_LICENSES = frozenset(
 _CODE = re.compile(r"(`[^`<>&|$\\]+`)")
 _MARKUP = re.compile(r"[\\`*\[\]|~$@]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|(?<=:)(?=//)|(?<=www)(?=\.)", re.IGNORECASE)
 _BEGINNING = re.compile(r"^(?:\d+(?=[.)](?:\s|$))|(?=[#+\-=:]))")
-"""Before what makes a heading, a list, a rule or an underline of a line that begins with it."""
+"""Where Markdown starts a block: a heading, a list, a rule or an underline."""
 
 
 def plain(text: object) -> Markup:
