@@ -20,8 +20,6 @@ from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
 CARD = "README.md"
 _NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})
 
-# The folder
-
 
 def assemble(
     weight: StoredWeight, source: Source, reference: str, hub: Hub | None = None, catalog: Catalog | None = None
@@ -83,9 +81,6 @@ def _find_start(weight: StoredWeight, catalog: Catalog) -> str | None:
         if record.tag == tag and record.repository is not None:
             return record.repository.repo_id
     return None
-
-
-# The commit
 
 
 def publish(
