@@ -19,6 +19,7 @@ from zoo.errors import CompositionError, InputError, WeightError
 from zoo.factory import describe_model
 from zoo.names import PackageFile
 from zoo.registry import parse_name
+from zoo_kit.models import images_for
 from zoo_kit.suite import ComponentTests, OptionTests, uniform
 
 
@@ -63,8 +64,9 @@ class WeightTests(CatalogTests):
         for record in self.records():
             assert record.name in listed, f"{record.name} is not in `zoo list --pretrained`; install the distribution"
             size = record.preprocessing.size
+            model = zoo.create_model(record.name).eval()
             with torch.no_grad():
-                logits = zoo.create_model(record.name).eval()(torch.rand(2, record.in_chans, size, size))
+                logits = model(images_for(model, 2, size, size))
             assert logits.shape == (2, len(record.labels)), f"{record.name}: one label a class"
 
     def test_its_files_are_listed(self) -> None:
