@@ -58,7 +58,10 @@ PANELS = {
     "lowbit": ("multipliers of few bits, 32-bit sums", 0.3),
 }
 """Model of energy → title, and picojoules of a multiply-accumulate of real numbers."""
-NAMED = {"sew_resnetsmall": "T = 4", "sew_resnetfull": "T = 12"}
+NAMED = {
+    "sew_resnetsmall_b32_m2_d4_direct.cifar10": "T = 4",
+    "sew_resnetfull_b32_m2_d4_direct.cifar10": "T = 12",
+}
 CIFAR_MODELS = "https://github.com/chenyaofo/pytorch-cifar-models"
 PUBLISHED = {
     "shufflenetv2_x0_5": (90.13, 10.90e6, CIFAR_MODELS),
@@ -142,8 +145,8 @@ class Point:
 
 
 def points(root: Path = ROOT) -> list[Point]:
-    """Every weight whose energy a record states: spiking ones by their own records, others as controls of those."""
-    records = _records(root)
+    """Every weight of CIFAR-10 whose energy a record states, its own or that of its weight with spikes."""
+    records = [record for record in _records(root) if record.dataset == "CIFAR-10"]
     bounds = {record.name: record.energy_range for record in records if record.energy_range}
     owners = {record.control: record.name for record in records if record.name in bounds}
     made = [_published(name) for name in PUBLISHED]
@@ -213,9 +216,8 @@ def _draw_kind(axes: Axes, kind: str, values: Sequence[tuple[float, float]]) -> 
 def _name(axes: Axes, point: Point, energy: float) -> None:
     """Write beside a mark what it is, if it is one of those that the text names."""
     shift, text, color = 8, point.name if point.kind == "published" else "", "0.4"
-    for start, words in NAMED.items():
-        if point.kind == "sew" and point.name.startswith(start):
-            shift, text, color = -21, words, COLOURS["sew"]
+    if point.kind == "sew" and point.name in NAMED:
+        shift, text, color = -21, NAMED[point.name], COLOURS["sew"]
     place: dict[str, Any] = {"textcoords": "offset points", "xytext": (0, shift), "ha": "center"}
     axes.annotate(text, (energy, point.top1), fontsize=8, color=color, **place)
 
