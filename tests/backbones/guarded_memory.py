@@ -32,8 +32,8 @@ class Neighbours:
             raise MemoryError(f"{len(damaged)} neighbours of {damaged[:5]} bytes were written into")
 
 
-def run_guarded(code: str, *arguments: object, timeout: int = 280) -> subprocess.CompletedProcess[str]:
+def run_guarded(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run Python code in a process of its own, which can import `Neighbours`; large blocks come from the heap too."""
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "PYTHONPATH": str(_ROOT)}
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)

@@ -27,11 +27,9 @@ def _seeded() -> None:
 
 @pytest.fixture(scope="session")
 def all_weights() -> Catalog:
-    """The zoo's own catalog and those of most distributions of weights beside it."""
+    """The zoo's own catalog and those of the distributions of weights beside it."""
     own = (read_file(catalog_path()), "has8-zoo")
-    left_out = {"zoo-weights-cifar10-fast", "zoo-weights-events"}  # a backbone to install; other data
-    paths = sorted(ROOT.glob("plugins/zoo-weights-*/zoo_weights_*/registry.yaml"))
-    plugins = [path for path in paths if path.parents[1].name not in left_out]
+    plugins = sorted(ROOT.glob("plugins/zoo-weights-*/zoo_weights_*/registry.yaml"))
     return Catalog([own, *((read_file(path), path.parents[1].name) for path in plugins)])
 
 
