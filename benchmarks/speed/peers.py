@@ -1,7 +1,8 @@
-"""Other libraries beside ours, on the same task: spikingjelly's SEW-ResNet18, and neurons alone.
+"""Other libraries beside ours, on the same task: spikingjelly's SEW-ResNet18, and neurons alone; then our own resets.
 
 A neuron's step is the spikes of (T, N, C, H, W) currents and the gradient of their sum: LIF, τ = 2, hard reset, arctan
-surrogate, in spikingjelly (multi-step), in snntorch (a loop over T, as its users write it) and in ours.
+surrogate, in spikingjelly (multi-step), in snntorch (a loop over T, as its users write it) and in ours. The resets are
+those of one network of spikes alone, bundled weights' waiting one among them, in a step of its training.
 """
 
 from __future__ import annotations
@@ -20,6 +21,12 @@ from benchmarks.speed.steps import CLASSES, SewPeer, Step, Work, make_images, st
 from zoo.neurons.nodes import LIFNeuron
 
 TIMESTEPS, CURRENTS = 8, (8, 64, 64, 16, 16)
+RESETS: dict[str, dict[str, float | bool | None]] = {
+    "hard": {},
+    "soft, streaming": {"v_reset": None, "v_init": 0.5},
+    "soft, waiting": {"v_reset": None, "v_init": 0.5, "waits": True},
+}
+RESET_NETWORK, RESET_TIMESTEPS, RESET_BATCH = "sew_resnetfull_b32_m2_d4_direct", 4, 32
 
 
 class SnntorchLif(nn.Module):
@@ -62,8 +69,8 @@ def _neuron_step(made: nn.Module) -> Step:
     return step
 
 
-def _network_step(network: nn.Module, training: bool) -> Step:
-    work = Work("peer", "", "", 32, 16, training, "float32")
+def _network_step(network: nn.Module, training: bool, batch: int = 16, dtype: str = "float32") -> Step:
+    work = Work("peer", "", "", 32, batch, training, dtype)
     return step_of(network.train(training), make_images(work), work)
 
 
@@ -80,7 +87,21 @@ def peer_steps() -> dict[str, dict[str, Step]]:
     for training in (False, True):
         task = f"SEW-ResNet18 32×16 T = {TIMESTEPS} {'training' if training else 'inference'}"
         steps[task] = {name: _network_step(network, training) for name, network in networks.items()}
+    for dtype in ("float32", "bfloat16"):
+        task = f"{RESET_NETWORK} 32×{RESET_BATCH} T = {RESET_TIMESTEPS} training {dtype}, by reset"
+        steps[task] = {reset: _reset_step(options, dtype) for reset, options in RESETS.items()}
     return steps
+
+
+def _reset_step(options: dict[str, float | bool | None], dtype: str) -> Step:
+    network = zoo.create_model(
+        RESET_NETWORK,
+        pretrained=False,
+        num_classes=CLASSES,
+        encoder_options={"timesteps": RESET_TIMESTEPS},
+        neuron_options=options,
+    )
+    return _network_step(network, training=True, batch=RESET_BATCH, dtype=dtype)
 
 
 def measure_peers(repeats: int, threads: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
