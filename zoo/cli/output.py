@@ -61,7 +61,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, header_style="", show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, header_style="", show_edge=False, padding=0, pad_edge=False)  # the box has a space
     for column in rows[0] if rows else ():
         numbers = all(str(row[column])[:1] in ("", *"0123456789") for row in rows)
         style = "bold" if column == "name" else ""
