@@ -8,6 +8,7 @@ another version.
 
 from __future__ import annotations
 
+from zoo.backbones.layers import LinearHead as LinearHead
 from zoo.backbones.layers import PooledLinearHead as PooledLinearHead
 from zoo.backbones.layers import Whole as Whole
 from zoo.backbones.layers import conv as conv

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast, final
+from typing import ClassVar, cast, final
 
 import torch
 from spikingjelly.activation_based import layer
@@ -68,9 +68,10 @@ def pooled(x: Tensor, global_pool: str) -> Tensor:
     return x.mean((2, 3)) if global_pool else x
 
 
-@final
-class PooledLinearHead(ClassifierHead):
-    """Global average pooling and one linear layer, in neither branch."""
+class LinearHead(ClassifierHead):
+    """One linear layer, in neither branch; a subclass pools before it."""
+
+    bias: ClassVar[bool] = True
 
     def __init__(self, num_features: int, num_classes: int, global_pool: str) -> None:
         super().__init__()
@@ -80,13 +81,18 @@ class PooledLinearHead(ClassifierHead):
         self.reset_classes(num_classes)
 
     def reset_classes(self, num_classes: int) -> None:
-        self.fc = nn.Linear(self.num_features, num_classes) if num_classes else nn.Identity()
+        self.fc = nn.Linear(self.num_features, num_classes, self.bias) if num_classes else nn.Identity()
 
     def classifier(self) -> nn.Module:
         return self.fc
 
     def classifier_names(self) -> tuple[str, ...]:
         return ("fc",)
+
+
+@final
+class PooledLinearHead(LinearHead):
+    """Global average pooling and one linear layer."""
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = pooled(x, self.global_pool)

@@ -12,7 +12,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.blocks import Whole, conv, spiking_conv, spiking_norm
+from zoo.blocks import LinearHead, Whole, conv, spiking_conv, spiking_norm
 from zoo.contracts import Backbone, BlockPlan, ClassifierHead, FirstLayer, NeuronFactory, PairBuilder
 
 _PATCH = 2
@@ -115,24 +115,10 @@ def _pass_through(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 @final
-class MaxPooledHead(ClassifierHead):
+class MaxPooledHead(LinearHead):
     """The largest value of every channel, a linear layer without bias, and a ninth of that: small logits at first."""
 
-    def __init__(self, num_features: int, num_classes: int, global_pool: str) -> None:
-        super().__init__()
-        self.num_features = self.hidden_size = num_features
-        self.global_pool = global_pool
-        self.fc: nn.Module = nn.Identity()
-        self.reset_classes(num_classes)
-
-    def reset_classes(self, num_classes: int) -> None:
-        self.fc = nn.Linear(self.num_features, num_classes, bias=False) if num_classes else nn.Identity()
-
-    def classifier(self) -> nn.Module:
-        return self.fc
-
-    def classifier_names(self) -> tuple[str, ...]:
-        return ("fc",)
+    bias = False
 
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         x = x.amax((2, 3)) if self.global_pool else x
