@@ -187,7 +187,7 @@ def _git_hash(data: bytes) -> str:
 
 def files_of(index: ModelInfo) -> dict[str, RepoSibling]:
     """Path → what a repository's index says of the file."""
-    return {each.rfilename: each for each in index.siblings or ()}
+    return {file.rfilename: file for file in index.siblings or ()}
 
 
 @final

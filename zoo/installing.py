@@ -58,16 +58,16 @@ def unknown_component(kind: str, name: str, registered: Iterable[str]) -> Unknow
     for known, brings in known_plugins().items():
         if f"{kind} {plain}" in brings and owner in ("", known) and not is_installed(known):
             return MissingPluginError(f"unknown {kind} {shorten(name)}: it is in {_missing(known)}")
-    alike = [each for each in registered if (":" in each) == (":" in name)]
-    return UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, alike)}")
+    of_that_form = [valid for valid in registered if (":" in valid) == (":" in name)]
+    return UnknownComponentError(f"unknown {kind} {shorten(name)}{suggest(name, of_that_form)}")
 
 
 def missing_weight(variant: str, tag: str | None) -> str | None:
     """Return `NAME is in zoo-…, which is not installed; …` if a known plugin brings that weight; tag None is any."""
     for known, brings in known_plugins().items():
         for weight in brings:
-            found = weight.startswith(f"{variant}.") if tag is None else weight == f"{variant}.{tag}"
-            if found and not is_installed(known):
+            is_wanted = weight.startswith(f"{variant}.") if tag is None else weight == f"{variant}.{tag}"
+            if is_wanted and not is_installed(known):
                 return f"{weight} is in {_missing(known)}"
     return None
 

@@ -166,7 +166,8 @@ def _matches(name: str, chosen: Mapping[str, str], registry: Registry) -> bool:
 def unlisted_families() -> list[Component]:
     """List the families of which no catalog lists a model."""
     listed = {name.partition("_")[0] for name in default_catalog().names}
-    return [each for each in default_registry().components("family") if not (each.error or each.name in listed)]
+    families = default_registry().components("family")
+    return [family for family in families if family.error is None and family.name not in listed]
 
 
 def names_of_families(pattern: str) -> list[str]:

@@ -135,7 +135,7 @@ def fold_built(
     if len(stated["labels"]) != model.num_classes:
         raise SaveError(f"{origin} has {model.num_classes} classes, but {len(stated['labels'])} labels were given")
     # What was registered in this process has no distribution that could be named; publishing refuses it.
-    providers = (each for each in providers_of(spec, registry) if each.distribution != NOTEBOOK)
+    providers = (used for used in providers_of(spec, registry) if used.distribution != NOTEBOOK)
     content: dict[str, Any] = {
         "recipe": "",
         "metrics": {},
@@ -147,7 +147,7 @@ def fold_built(
         "size": len(data),
         "in_chans": model.in_chans,
         "spec": spec.untagged().to_json(),
-        "providers": {each.distribution: str(each.version) for each in providers},
+        "providers": {used.distribution: str(used.version) for used in providers},
         "figures": measure(model, dict(stated["preprocessing"])["size"]),
     }
     weight = _validated(content, str(spec))
@@ -212,9 +212,9 @@ def save(
         OptionError: `model` is not a network of the zoo.
     """
     stated: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
-    made = describe_saved(model, labels, tag, image_size, registry, **stated)
-    made.write(Path(folder), overwrite=overwrite)
-    return made.weight
+    saved = describe_saved(model, labels, tag, image_size, registry, **stated)
+    saved.write(Path(folder), overwrite=overwrite)
+    return saved.weight
 
 
 def describe_saved(

@@ -68,9 +68,9 @@ def _print(rows: list[ComparedModel]) -> None:
     for number, (row, letter) in enumerate(zip(rows, letters, strict=True)):
         order = [*range(number + 1, len(rows)), *range(number)]  # a rival that was not named stands right behind
         rivals = {"twin": row.twin, "control": row.control}
-        found = [f"{role}: {_letter_of(name, rows, letters, order)}" for role, name in rivals.items() if name]
-        told = "".join(f", {each}" for each in found if not each.endswith(": "))
-        say(f"{letter}  {printable(row.name)} ({row.weights}{told})")
+        letter_of = {role: _letter_of(name, rows, letters, order) for role, name in rivals.items() if name}
+        beside = "".join(f", {role}: {rival}" for role, rival in letter_of.items() if rival)
+        say(f"{letter}  {printable(row.name)} ({row.weights}{beside})")
     say("")
     figures = _figures(rows).items()
     print_rows([{"": label, **dict(zip(letters, values, strict=True))} for label, values in figures], as_json=False)

@@ -81,8 +81,8 @@ def _print(measured: Measurement) -> None:
     for name, value in evaluation.top.items():
         known = f"   recorded {recorded[name]:.4f}" if name in recorded else ""
         say(f"{name:<6} {value:9.4f} %{known}")
-    found = [score for score in evaluation.scores() if score["images"]]
-    worst = sorted(found, key=lambda score: score["recall"])[:50]
+    measurable = [score for score in evaluation.scores() if score["images"]]
+    worst = sorted(measurable, key=lambda score: score["recall"])[:50]
     title = f"the {len(worst)} classes with the lowest recall, of {len(evaluation.classes):,}"
     if evaluation.timesteps is not None:
         say(f"steps  {evaluation.timesteps:9.4f}   timesteps an image, in the mean")

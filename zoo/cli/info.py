@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import zoo
@@ -36,10 +36,7 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return heading → label → words."""
     fields = {field: str(value) for field, value in info["fields"].items()}
     parts = {c["kind"]: f"{c['name']:<12} {c['distribution']} {c['version']}" for c in info["components"]}
-    given = {kind: {name: f"{name}={value}" for name, value in each.items()} for kind, each in info["options"].items()}
-    options = {
-        kind: ", ".join(given.get(kind, {}).get(name, name) for name in names) for kind, names in info["takes"].items()
-    }
+    options = {kind: _in_words(names, info["options"].get(kind, {})) for kind, names in info["takes"].items()}
     twin = info["twin"]
     same = twin and f"{twin['name']} (levels={twin['options']['levels']}): same tensors and answers, no spikes"
     size = {
@@ -56,6 +53,11 @@ def _sections(info: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     none = {tag: "kept by its own publisher"} if tag else {"none": "this name builds an untrained network"}
     weights = weights or {"weights": none}
     return {"parts": fields | parts, "options (name=value if set)": options, "size": size, **weights}
+
+
+def _in_words(names: Sequence[str], values: Mapping[str, Any]) -> str:
+    """List names of options, with the values of those that are set."""
+    return ", ".join(f"{name}={values[name]}" if name in values else name for name in names)
 
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:

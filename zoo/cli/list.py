@@ -140,8 +140,8 @@ def _in_short(name: str) -> dict[str, str]:
 def _list_components(pattern: str, as_json: bool) -> None:
     registry = default_registry()
     rows = []
-    for each in (each for each in registry.components() if fnmatchcase(each.name, pattern)):
-        state, error = registry.status(each)
-        row = {"kind": each.kind, "name": each.name, "distribution": each.distribution, "version": each.version}
-        rows.append(row | {"state": str(state), "about": each.summary} | ({"error": error} if as_json else {}))
+    for component in (part for part in registry.components() if fnmatchcase(part.name, pattern)):
+        state, error = registry.status(component)
+        row = {key: getattr(component, key) for key in ("kind", "name", "distribution", "version")}
+        rows.append(row | {"state": str(state), "about": component.summary} | ({"error": error} if as_json else {}))
     print_rows(rows, as_json)

@@ -32,12 +32,12 @@ def pack_command(
     """
     from zoo.data import DataOptions, pack
 
-    made = pack(data, out, DataOptions(image_size, data_root), force=force)
+    packed = pack(data, out, DataOptions(image_size, data_root), force=force)
     if as_json:
-        print(json.dumps(made))
+        print(json.dumps(packed))
         return
-    images = " and ".join(f"{count:,} ({split})" for split, count in made["images"].items())
-    size, side = f"{made['bytes'] / 2**20:,.1f} MiB", made["image_size"]
-    say(f"{out}: {images} images of {len(made['classes'])} classes, {side}×{side} pixels, {size}")
-    for note in made["notes"]:
+    images = " and ".join(f"{count:,} ({split})" for split, count in packed["images"].items())
+    size, side = f"{packed['bytes'] / 2**20:,.1f} MiB", packed["image_size"]
+    say(f"{out}: {images} images of {len(packed['classes'])} classes, {side}×{side} pixels, {size}")
+    for note in packed["notes"]:
         say(f"note: {note}")

@@ -127,8 +127,8 @@ def check_command(
     """
     known = {component.distribution for component in default_registry().components()} - {NOTEBOOK}
     if distribution not in {None, *known}:
-        told = f"no installed distribution {shorten(str(distribution))} offers components"
-        raise UnknownComponentError(f"{told}{suggest(str(distribution), known)}")
+        problem = f"no installed distribution {shorten(str(distribution))} offers components"
+        raise UnknownComponentError(f"{problem}{suggest(str(distribution), known)}")
     chosen = [distribution] if distribution else sorted(known - {OURS})
     if not chosen:
         say(f"no plugin is installed; `zoo plugins check {OURS}` checks the built-in components", file=sys.stderr)

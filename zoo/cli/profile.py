@@ -100,7 +100,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str | float]], words: 
     for number, column in enumerate(header):
         table.add_column(column, justify="left" if number < words else "right", no_wrap=number >= words)
     for row in rows:
-        table.add_row(*(Text(printable(each) if isinstance(each, str) else f"{each:,.0f}") for each in row))
+        table.add_row(*(Text(printable(cell) if isinstance(cell, str) else f"{cell:,.0f}") for cell in row))
     return table
 
 
@@ -154,17 +154,16 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
     yield _table(
         ("", "MACs", "ACs", "energy"),
         [
-            (part, each.macs / images, each.acs / images, _microjoules(FLOAT32.arithmetic(each) / images))
-            for part, each in works.items()
+            (part, work.macs / images, work.acs / images, _microjoules(FLOAT32.arithmetic(work) / images))
+            for part, work in works.items()
         ],
     )
     yield ""
     rivals = ("control", "twin") if profile.twin is not None else ("control",)
     header = [cell for rival in rivals for cell in (rival, "ratio")]
-    yield _table(
-        ("model of energy", "network", *header), [_energy_row(each, len(rivals)) for each in profile.estimates]
-    )
-    yield from (f"{each.name} does not run here: {each.refusal}" for each in profile.estimates if each.refusal)
+    energies = [_energy_row(estimate, len(rivals)) for estimate in profile.estimates]
+    yield _table(("model of energy", "network", *header), energies)
+    yield from (f"{model.name} does not run here: {model.refusal}" for model in profile.estimates if model.refusal)
     yield ""
     yield profile.statement
     if profile.additions_per_mac is not None:
@@ -182,9 +181,9 @@ def _energy(profile: Profile) -> Iterator[str | Table]:
             f"or at T timesteps (now {profile.timesteps}), each with the other as it is:"
         )
         points = []
-        for each in profile.break_even:
-            at_rate = _point("rate", each.spike_rate, each.spike_rate_note)
-            points.append((each.model, at_rate, _point("T =", each.timesteps, each.timesteps_note)))
+        for point in profile.break_even:
+            at_rate = _point("rate", point.spike_rate, point.spike_rate_note)
+            points.append((point.model, at_rate, _point("T =", point.timesteps, point.timesteps_note)))
         yield _table(("", "spike rate", "timesteps"), points, words=3)
     yield ""
     if profile.caveat:
@@ -224,20 +223,20 @@ def _layers(profile: Profile) -> Iterator[str | Table]:
     """Yield what `--layers` adds: every layer, and with images how it is charged."""
     activity = profile.activity
     reasons: list[str] = []
-    beside: dict[str, str] = {}
+    charged: dict[str, str] = {}
     if activity is not None:
-        reasons = list(dict.fromkeys(each.reason for each in activity.synapses))
-        beside = {each.name: f"rate {each.rate:.4f}" for each in activity.rates} | {
-            each.name: f"{each.counted / activity.images:,.0f} {each.operation} ({reasons.index(each.reason) + 1})"
-            for each in activity.synapses
-        }
+        reasons = list(dict.fromkeys(layer.reason for layer in activity.synapses))
+        charged = {spiking.name: f"rate {spiking.rate:.4f}" for spiking in activity.rates}
+        for layer in activity.synapses:
+            operations = f"{layer.counted / activity.images:,.0f} {layer.operation}"
+            charged[layer.name] = f"{operations} ({reasons.index(layer.reason) + 1})"
     yield ""
     yield "Layers of one image, all timesteps; with --data, what is charged or spikes per neuron and timestep"
     yield _table(
         ("layer", "kind", "parameters", "MACs", "outputs", "charged"),
         [
-            (each.name or "(network)", each.kind, each.params, each.macs, each.outputs, beside.get(each.name, ""))
-            for each in profile.layers
+            (row.name or "(network)", row.kind, row.params, row.macs, row.outputs, charged.get(row.name, ""))
+            for row in profile.layers
         ],
         words=2,
     )

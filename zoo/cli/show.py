@@ -40,6 +40,6 @@ def show_command(
     network, preprocessing, weights = network_to_show(reference, device)
     activity = record(network, Transform(preprocessing)(pixels))
     answers = predict(network, pixels) if network.pretrained_cfg.get("label_names") else []
-    answer = [pair for each in answers if isinstance(each, Prediction) for pair in each.ranked]
+    answer = [pair for found in answers if isinstance(found, Prediction) for pair in found.ranked]
     save_picture(draw(activity, str(network.spec), f"{display_name(file.name)}, {weights}", answer), out, force)
     say(f"{out}: {network.spec}, {weights}")

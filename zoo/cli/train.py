@@ -140,8 +140,8 @@ def _known_folder(context: typer.Context) -> Path:
     if out is None or not context.params["resume"]:
         raise typer.BadParameter("NAME is missing; only --resume --out DIR continues a run without it")
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    known = sorted(given - _WITHOUT_NAME)
+    typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    known = sorted(typed - _WITHOUT_NAME)
     if known:
         option = f"--{known[0].replace('_', '-')}"
         raise typer.BadParameter(f"the run in {out} knows its {option}; leave it out, or name the model and --data too")
@@ -153,8 +153,8 @@ def _read(texts: Settings, option: str) -> dict[str, Any]:
     try:
         return {key: yaml.safe_load(text) for key, text in key_values(texts or [], "KEY=VALUE", option).items()}
     except (yaml.YAMLError, ValueError) as error:  # a ValueError of a date such as 2001-13-40
-        given = ", ".join(texts or [])
-        raise typer.BadParameter(f"{option} {given} is not YAML: {' '.join(str(error).split())}") from error
+        values = ", ".join(texts or [])
+        raise typer.BadParameter(f"{option} {values} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def _print(result: TrainingResult, as_json: bool) -> None:

@@ -87,8 +87,8 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
             return to_rgb(stored, name)
         if isinstance(stored, np.ndarray) and stored.shape[:-2] == self.axes and stored.dtype == np.uint8:
             return stored
-        given = f"{stored.dtype} of shape {stored.shape}" if isinstance(stored, np.ndarray) else type(stored).__name__
-        raise InputError(f"{name} is {given}; valid: uint8 levels of shape {self.axes} by height by width")
+        kind = f"{stored.dtype} of shape {stored.shape}" if isinstance(stored, np.ndarray) else type(stored).__name__
+        raise InputError(f"{name} is {kind}; valid: uint8 levels of shape {self.axes} by height by width")
 
     def sides(self, row: int) -> tuple[int, int]:
         """Return both sides of an image, turned or not; raises `InputError` if it is damaged."""
@@ -121,8 +121,9 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
         where = f"{self.where}, labels by number" if numbered else self.where
         unknown = [name for name in self.classes if name not in wanted]
         if unknown:
-            told = f"{name_some(unknown)}{suggest(unknown[0], wanted) if len(wanted) <= 20 else ''}"
-            raise InputError(f"{self.where} has {len(unknown)} classes that {owner} lacks: {told}")
+            nearest = suggest(unknown[0], wanted) if len(wanted) <= 20 else ""
+            problem = f"{self.where} has {len(unknown)} classes that {owner} lacks"
+            raise InputError(f"{problem}: {name_some(unknown)}{nearest}")
         table = torch.tensor([wanted[name] for name in self.classes], dtype=torch.int64)
         return replace(self, labels=table[self.labels], classes=tuple(classes), where=where)
 
@@ -224,8 +225,8 @@ def open_frames(
     shape: tuple[int, ...] = getattr(frames, "shape", ())
     kind = getattr(frames, "dtype", type(frames).__name__)
     if kind != np.uint8 or len(shape) not in (4, 5) or shape[-3] > MAX_PLANES or 0 in shape[1:]:
-        told = f"valid: uint8 (N, T, C, H, W), C up to {MAX_PLANES}"
-        raise InputError(f"{where}: frames is {kind} of shape {shape}; {told}")
+        problem = f"{where}: frames is {kind} of shape {shape}"
+        raise InputError(f"{problem}; valid: uint8 (N, T, C, H, W), C up to {MAX_PLANES}")
     data = label_images(lambda row: frames[row], len(frames), labels, classes, names, where)
     return replace(data, axes=shape[1:-2])
 
@@ -241,8 +242,8 @@ def label_images(
     """Return stored images with their labels; see `open_arrays`."""
     labels, known = np.asarray(labels), None if classes is None else tuple(map(str, classes))
     if labels.shape != (images,) or labels.dtype.kind not in "iu" or (images and labels.min() < 0):
-        given = f"{labels.dtype} of shape {labels.shape}"
-        raise InputError(f"{where}: labels is {given}; valid: {images} integers in a row, from 0 on")
+        kind = f"{labels.dtype} of shape {labels.shape}"
+        raise InputError(f"{where}: labels is {kind}; valid: {images} integers in a row, from 0 on")
     if known is None:
         numbers, labels = np.unique(labels, return_inverse=True)
         known = tuple(map(str, numbers.tolist()))
@@ -308,8 +309,8 @@ def open_in_hand(data: object) -> dict[str, ImageDataset]:
 
     A data set is read through once for its labels. An attribute `classes`, as torchvision's have, names its classes.
     """
-    given = data if isinstance(data, Mapping) else {WHOLE: data}
-    return {str(split): _open_one(part, f"the {split}".strip()) for split, part in given.items()}
+    parts = data if isinstance(data, Mapping) else {WHOLE: data}
+    return {str(split): _open_one(part, f"the {split}".strip()) for split, part in parts.items()}
 
 
 def _open_one(data: object, which: str) -> ImageDataset:

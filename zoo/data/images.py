@@ -136,9 +136,7 @@ def _formats_of(content: bytes, name: str) -> tuple[str, ...]:
     brands = content[8:32]
     if any(brand in brands for brand in _AVIF_BRANDS):
         if not features.check("avif"):
-            raise InputError(
-                f"{name} is an AVIF image, which Pillow {PIL.__version__} cannot read; install 11.3 or later"
-            )
+            raise InputError(f"{name} is an AVIF image; Pillow {PIL.__version__} cannot read it, install 11.3 or later")
         return ("AVIF",)
     if not any(brand in brands for brand in _HEIC_BRANDS):
         return _FORMATS
@@ -155,8 +153,8 @@ def from_levels(levels: Any, name: str) -> Image.Image:
     levels = np.asarray(levels)
     levels = levels[..., None] if levels.ndim == 2 else levels
     if levels.dtype != np.uint8 or levels.ndim != 3 or levels.shape[2] not in CHANNELS or not levels.size:
-        given = f"{levels.dtype} of shape {levels.shape}"
-        raise InputError(f"{name} is {given}; valid: uint8 levels (H, W) or (H, W, C), C of 1, 3 or 4")
+        kind = f"{levels.dtype} of shape {levels.shape}"
+        raise InputError(f"{name} is {kind}; valid: uint8 levels (H, W) or (H, W, C), C of 1, 3 or 4")
     return Image.fromarray(np.ascontiguousarray(levels[..., 0] if levels.shape[2] == 1 else levels))
 
 
@@ -169,11 +167,9 @@ def reading(what: str, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         cause = error.__cause__ or error
-        reason = (
-            f"it is none of {', '.join(_FORMATS)}, AVIF, HEIC"
-            if isinstance(error, UnidentifiedImageError)
-            else str(cause)
-        )
+        reason = str(cause)
+        if isinstance(error, UnidentifiedImageError):
+            reason = f"it is none of {', '.join(_FORMATS)}, AVIF, HEIC"
         reason = " ".join(f"{type(cause).__name__}: {reason}".split())
         raise InputError(f"{what} cannot be read: {reason}; {advice}") from error
 
@@ -218,15 +214,15 @@ class Transform:
         elif isinstance(image, Image.Image | bytes):
             image = to_rgb(image, "the image")
         else:
-            told = "a transform takes a PIL image, a path, bytes, or an array of frames"
-            raise InputError(f"{told}, not {type(image).__name__}")
+            valid = "a transform takes a PIL image, a path, bytes, or an array of frames"
+            raise InputError(f"{valid}, not {type(image).__name__}")
         return torch.from_numpy(np.array(self._fit(image))).permute(2, 0, 1)
 
     def _square_planes(self, levels: Levels) -> Tensor:
         """Resize every plane of (C, H, W) or (T, C, H, W) by itself."""
         if levels.dtype != np.uint8 or levels.ndim not in (3, 4) or levels.shape[-3] > MAX_PLANES or not levels.size:
-            told = f"a transform takes a PIL image, a path, bytes, or uint8 frames (T, C, H, W), C up to {MAX_PLANES}"
-            raise InputError(f"{told}, not {levels.dtype} of shape {levels.shape}")
+            valid = f"a transform takes a PIL image, a path, bytes, or uint8 frames (T, C, H, W), C up to {MAX_PLANES}"
+            raise InputError(f"{valid}, not {levels.dtype} of shape {levels.shape}")
         *axes, height, width = levels.shape
         size = self.preprocessing.size
         if height == width == size and self.preprocessing.crop_pct == 1.0:

@@ -173,9 +173,9 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
 
 def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where: str) -> str:
     """Return the first usual name of a column that is there, else the only column of that type."""
-    found = [name for name in usual if name in features]
+    usual_ones = [name for name in usual if name in features]
     typed = [name for name, feature in features.items() if isinstance(feature, kind)]
-    if not found and len(typed) != 1:
+    if not usual_ones and len(typed) != 1:
         columns = ", ".join(map(display_name, features))
         raise InputError(f"{where} has no {kind.__name__} column among {columns}; call it {' or '.join(usual)}")
-    return (found or typed)[0]
+    return (usual_ones or typed)[0]

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 
 from zoo.catalog import Preprocessing
-from zoo.contracts.dataset import Dataset
 from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.data.datasets import (
     RGB,
@@ -96,7 +95,7 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
             lacks, a source is cut or damaged, or all images of a class are.
         MissingExtraError: sets of the Hub, parquet and tar need `pip install 'has8-zoo[data]'`.
     """
-    parts = _divided(_open(source, ("train", "val"), options))
+    parts = _divided(open_parts(source, ("train", "val"), options))
     train, val = _prepare(parts, Preprocessing(size=choose_size(parts, options.image_size)), options)
     train.data.check_classes()
     return DataSplits(limit_images(train, options.limit), val)
@@ -124,7 +123,7 @@ def load_split(
         InputError: as for `load_data`, or the data have a class that `classes` lacks.
         MissingExtraError: as for `load_data`.
     """
-    (data,) = _open(source, (split,), options).values()
+    (data,) = open_parts(source, (split,), options).values()
     if classes is None:
         data.check_classes()
     else:
@@ -153,23 +152,23 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, force: b
         InputError: `source` cannot be used, as `load_data` says; `out` exists, or cannot be written.
     """
     check_target(out, ".npz", force)
-    parts = _open(source, ("train", "val"), options)
+    parts = open_parts(source, ("train", "val"), options)
     if WHOLE not in parts:
         parts = dict(zip(parts, _divided(parts), strict=True))
     preprocessing = Preprocessing(size=choose_size(parts.values(), options.image_size))
-    made = _prepare(parts.values(), preprocessing, replace(options, in_memory_bytes=sys.maxsize))
-    made[0].data.check_classes()
-    splits = dict(zip(parts, made, strict=True))
-    pixels = torch.cat([split.pixels for split in made if split.pixels is not None])
-    are_images = made[0].data.axes == RGB
+    prepared = _prepare(parts.values(), preprocessing, replace(options, in_memory_bytes=sys.maxsize))
+    prepared[0].data.check_classes()
+    splits = dict(zip(parts, prepared, strict=True))
+    pixels = torch.cat([split.pixels for split in prepared if split.pixels is not None])
+    are_images = prepared[0].data.axes == RGB
     arrays = {
         "images" if are_images else "frames": (pixels.permute(0, 2, 3, 1) if are_images else pixels).numpy(),
-        "labels": torch.cat([split.labels for split in made]).numpy(),
-        "names": np.array([name for split in made for name in split.data.names]),
-        "classes": np.array(made[0].classes),
+        "labels": torch.cat([split.labels for split in prepared]).numpy(),
+        "names": np.array([name for split in prepared for name in split.data.names]),
+        "classes": np.array(prepared[0].classes),
     }
     if WHOLE not in parts:
-        arrays["split"] = np.repeat(list(parts), [len(split) for split in made])
+        arrays["split"] = np.repeat(list(parts), [len(split) for split in prepared])
     with writing_to(out):
         replace_file(out, lambda file: np.savez(file, allow_pickle=False, **arrays))
         with out.open("rb") as written:
@@ -177,11 +176,11 @@ def pack(source: Source, out: Path, options: DataOptions = DEFAULTS, *, force: b
     return {
         "file": str(out),
         "images": {name or "all": len(split) for name, split in splits.items()},
-        "classes": list(made[0].classes),
+        "classes": list(prepared[0].classes),
         "image_size": preprocessing.size,
         "bytes": out.stat().st_size,
         "sha256": digest,
-        "damaged": sum(len(split.damaged) for split in made),
+        "damaged": sum(len(split.damaged) for split in prepared),
         "notes": [note for name, split in splits.items() for note in split.damage_notes(name or "packed")],
     }
 
@@ -191,7 +190,7 @@ def sample_images(source: Source, limit: int, options: DataOptions = DEFAULTS) -
 
     `source` is as for `load_split`; or an image file, or a folder with images that are not sorted into classes.
     """
-    (data,) = _open(source, ("val",), options).values()
+    (data,) = open_parts(source, ("val",), options).values()
     return data.select(spread_rows(data.labels, limit))
 
 
@@ -211,8 +210,11 @@ def identify_data(data: object) -> str:
     return str(path.resolve()) if isfile(path) or isdir(path) else str(data)
 
 
-def _open(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset]:
-    """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided."""
+def open_parts(source: Source, wanted: Sequence[str], options: DataOptions = DEFAULTS) -> dict[str, ImageDataset]:
+    """Open those splits, each by its name in `wanted`; or all images as `WHOLE`, if they are not divided.
+
+    A data set of a plugin that changes other data opens these by it.
+    """
     for opener in _OPENERS:
         parts = opener(source, wanted, options)
         if parts is None:
@@ -242,12 +244,18 @@ def _open_by_name(source: Source, wanted: Sequence[str], options: DataOptions) -
 
 
 def _open_of_plugin(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open a data set that a plugin offers."""
-    found = _dataset_of_a_plugin(str(source))
-    if found is None:
-        return None
-    dataset, rest = found
-    return dict(dataset.open(rest, wanted, named_root(options)))
+    """Open a data set that a plugin offers as NAME or NAME:REST.
+
+    Raises `MissingPluginError` for a name that a known plugin brings.
+    """
+    name, _, rest = str(source).partition(":")
+    registry = default_registry()
+    if name in registry.plain_names("dataset"):
+        dataset = registry.load("dataset", name)()
+        return dict(dataset.open(rest, wanted, named_root(options)))
+    if any(f"dataset {name}" in brings for brings in known_plugins().values()) and not isdir(str(source)):
+        raise unknown_component("dataset", name, ())
+    return None
 
 
 def _open_hub_set(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
@@ -305,25 +313,6 @@ _OPENERS = (
 def named_root(options: DataOptions) -> Path:
     """Return the folder of named data sets."""
     return Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
-
-
-def open_parts(source: Source, wanted: Sequence[str], options: DataOptions = DEFAULTS) -> dict[str, ImageDataset]:
-    """Open those splits, or all images as `WHOLE`, for a data set of a plugin that changes other data."""
-    return _open(source, wanted, options)
-
-
-def _dataset_of_a_plugin(source: str) -> tuple[Dataset, str] | None:
-    """Return the data set that a plugin offers as NAME or NAME:REST, and REST; None for any other text.
-
-    Raises `MissingPluginError` for a name that a known plugin brings.
-    """
-    name, _, rest = source.partition(":")
-    registry = default_registry()
-    if name in registry.plain_names("dataset"):
-        return registry.load("dataset", name)(), rest
-    if any(f"dataset {name}" in brings for brings in known_plugins().values()) and not isdir(source):
-        raise unknown_component("dataset", name, ())
-    return None
 
 
 def _files(path: Path) -> list[Path]:

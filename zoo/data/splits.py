@@ -87,8 +87,8 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def damage_notes(self, which: str) -> list[str]:
         """Count and name the images that were left out so far; empty if all were sound."""
-        told = [self.damaged[name] for name in sorted(self.damaged)][:5] + ["…"] * (len(self.damaged) > 5)
-        return [f"{len(self.damaged)} damaged {which} images are left out: {'; '.join(told)}"] if told else []
+        reasons = [self.damaged[name] for name in sorted(self.damaged)][:5] + ["…"] * (len(self.damaged) > 5)
+        return [f"{len(self.damaged)} damaged {which} images are left out: {'; '.join(reasons)}"] if reasons else []
 
     def select(self, rows: Tensor) -> ImageSplit:
         """Return those rows alone."""
@@ -123,11 +123,11 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
             except InputError as error:
                 return row, error
 
-        for row, made in map_ahead(decode, rows.tolist(), _AHEAD):
-            if isinstance(made, InputError):
-                self.damaged[self.data.names[row]] = str(made)
+        for row, pixels in map_ahead(decode, rows.tolist(), _AHEAD):
+            if isinstance(pixels, InputError):
+                self.damaged[self.data.names[row]] = str(pixels)
             else:
-                yield row, made
+                yield row, pixels
 
 
 @final

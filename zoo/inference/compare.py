@@ -189,8 +189,8 @@ def _counted(counted: Profile) -> _Measured:
     return _Measured(
         energy_uj=counted.energy_pj / 1e6,
         spike_rate=counted.activity.spike_rate,
-        energies={each.name: each.network.total / 1e6 for each in counted.estimates if each.network},
-        does_not_run={each.name: each.refusal for each in counted.estimates if each.refusal},
+        energies={model.name: model.network.total / 1e6 for model in counted.estimates if model.network},
+        does_not_run={model.name: model.refusal for model in counted.estimates if model.refusal},
         additions_per_mac=counted.additions_per_mac,
     )
 
@@ -239,7 +239,7 @@ def _twin_column(counted: Profile, column: ComparedModel, weight: StoredWeight |
     """Return the figures of a network's twin, which has its accuracy."""
     twin = counted.twin
     assert twin is not None
-    energies = {each.name: each.twin.total / 1e6 for each in counted.estimates if each.twin}
+    energies = {model.name: model.twin.total / 1e6 for model in counted.estimates if model.twin}
     if not energies and weight is not None and weight.energy_range is not None:
         energies = dict(weight.energy_range.twin)
     return replace(

@@ -194,8 +194,8 @@ def _check_arguments(model: ImageClassifier, top: int, batch_size: int) -> None:
         raise InputError(f"top={top} or batch_size={batch_size} is out of range; valid: 1 or more")
     is_still = len(model.input_axes) == 1
     if (is_still and model.in_chans != 3) or not model.num_classes:
-        given = f"in_chans={model.in_chans} and num_classes={model.num_classes}"
-        raise InputError(f"{model.spec} has {given}; build it with 3, and one or more: images are RGB, and are named")
+        sizes = f"in_chans={model.in_chans} and num_classes={model.num_classes}"
+        raise InputError(f"{model.spec} has {sizes}; build it with 3, and one or more: images are RGB, and are named")
 
 
 def _prepare(transform: Transform, item: _Named) -> _Prepared | Failure:

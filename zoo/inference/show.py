@@ -156,8 +156,8 @@ def draw(
     tile = _tile((_WIDTH - _MARGIN - left - (columns - 1) * _GAP) // columns, size)
     rows = -(-count // columns)
     top = _MARGIN + 84
-    told = top + _tile(_INPUT, size) + _CAPTION + _GAP
-    key = told + len(prediction) * _ROW + _GAP * bool(prediction)
+    answers = top + _tile(_INPUT, size) + _CAPTION + _GAP
+    key = answers + len(prediction) * _ROW + _GAP * bool(prediction)
     below = top + rows * (tile + _CAPTION + _GAP)
     chart = max(below + _ROW * (recording.code in _ENDS), key + _KEY) + _GAP
     picture = Image.new("RGB", (_WIDTH, chart + 66 + len(recording.rates) * _ROW + _MARGIN), "white")
@@ -166,7 +166,7 @@ def draw(
     pen.text((_MARGIN, _MARGIN + 38), subtitle, 15, _FAINT, width=_WIDTH - 2 * _MARGIN)
     pen.tile((_MARGIN, top), recording.image, _tile(_INPUT, size), f"input, {size} by {size} pixels")
     for row, (label, probability) in enumerate(prediction):
-        place, colour = (_MARGIN, told + row * _ROW), _FAINT if row else _INK
+        place, colour = (_MARGIN, answers + row * _ROW), _FAINT if row else _INK
         pen.text(place, label, 15 if row else 18, colour, width=_INPUT - _VALUES)
         pen.text((_MARGIN + _INPUT, place[1]), f"{100 * probability:.1f} %", 15 if row else 18, colour, anchor="ra")
     if recording.code == CONSTANT:

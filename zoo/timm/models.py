@@ -71,7 +71,7 @@ def _register(variants: Sequence[str]) -> None:
     for variant, module in known.items():
         if module != has8_zoo.__name__:
             raise ComponentError(f"timm has a model {variant!r} of {module} already, which the zoo does not replace")
-    for variant in (each for each in dict.fromkeys(variants) if each not in known):
+    for variant in (name for name in dict.fromkeys(variants) if name not in known):
         records = default_catalog().weights.get(variant, [])
         untrained = PretrainedCfg(**Unrecorded().describe())
         cfgs = {record.name: _weight_cfg(record) for record in records} or {variant: untrained}
@@ -154,7 +154,7 @@ def build(
     channels = cfg.input_size[0] if in_chans is None else in_chans
     own = _own_weights(variant, cfg, Hub(cache_dir=cache_dir)) if pretrained else None
     chosen = {"encoder": encoder_options, "decoder": decoder_options, "neuron": neuron_options}
-    components = {kind: each or {} for kind, each in chosen.items()}
+    components = {kind: values or {} for kind, values in chosen.items()}
     opened = open_model(own or variant, options=components, cache_dir=cache_dir)
     if opened.spec.plain_text != plain_name(variant):
         raise WeightError(f"{CONFIG} names the architecture {variant}, but the weights are those of {opened.spec}")

@@ -296,9 +296,9 @@ class Training:
         changes = self.setup.changes(read.identity)
         is_longer = changes.keys() == {"epochs"} and read.epochs < self.recipe.epochs
         if changes and not is_longer:
-            told = ", ".join(f"{name} ({values})" for name, values in changes.items())
+            changed = ", ".join(f"{name} ({values})" for name, values in changes.items())
             raise InputError(
-                f"{self.folder.checkpoint} was made with other settings: {told}; use those again, or choose another "
+                f"{self.folder.checkpoint} was made with other settings: {changed}; use those again, or choose another "
                 "`out`. A new run starts from the weight of a finished one if its folder is given as the model"
             )
         return read

@@ -104,12 +104,12 @@ def train(
         label = str(recipe or ("finetune" if opened.weight_name else "modern"))
         settings = load_recipe(label, changes)
     options = options or DataOptions()
-    given = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
-    dataset = check_tag(tag or default_tag(given))
+    source = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
+    dataset = check_tag(tag or default_tag(source))
     chosen = choose_tag(dataset, opened, is_asked=tag is not None)
     asked = Asked(
         begin=_absolute(name),
-        data=identify_data(given),
+        data=identify_data(source),
         dataset=dataset,
         recipe=label,
         changes=changes,
@@ -125,10 +125,10 @@ def train(
         trackers=tuple(trackers),
     )
     folder = RunFolder(Path(out or Path("runs", _plain(f"{opened.spec.text}.{chosen}-{Path(label).stem}"))))
-    folder.check(resume, given)
+    folder.check(resume, source)
     accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder.path)
     with accelerator.local_main_process_first():  # which downloads, if needed
-        splits = _load_data(given, options, opened)
+        splits = _load_data(source, options, opened)
     start = begin(opened, splits.train, settings, chosen, control)
     teacher = find_teacher(settings.teacher, opened, splits.train.classes, start.model.in_chans)
     engine = Engine(start.model, settings, accelerator)
@@ -197,12 +197,12 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text)
 
 
-def _load_data(given: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
+def _load_data(source: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
     """Load the data of a run; its images get the size of the weight that it begins with, if there is one."""
-    if isinstance(given, DataSplits):
-        return replace(given, train=limit_images(given.train, options.limit))
+    if isinstance(source, DataSplits):
+        return replace(source, train=limit_images(source.train, options.limit))
     size = opened.preprocessing().size if opened.weight_name and options.image_size is None else None
-    return load_data(given, replace(options, image_size=size or options.image_size))
+    return load_data(source, replace(options, image_size=size or options.image_size))
 
 
 @final
@@ -304,10 +304,10 @@ class _Run:
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower `learning_rate`, or `clip_norm=1` or less"
             )
-        made = self._make_model(evaluation)
-        result = TrainingResult(folder.path, made.weight, evaluation, tuple(training.rows), tuple(self._notes()))
+        model = self._make_model(evaluation)
+        result = TrainingResult(folder.path, model.weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if engine.is_main:
-            made.write(folder.path, overwrite=True)
+            model.write(folder.path, overwrite=True)
             self._write_run(result)
             shutil.rmtree(folder.path / LATEST, ignore_errors=True)
         engine.accelerator.wait_for_everyone()
@@ -354,8 +354,8 @@ class _Run:
             "recipe": f"{self._begun.weight.recipe}; unfinished: {training.epoch} of {epochs} epochs",
         }
         weight = self._begun.weight.model_copy(update=facts)
-        made = ModelFolder(weight, {MODEL: data, CONFIG: make_config(network, weight)})
-        made.write(training.folder.path / LATEST, overwrite=True)
+        model = ModelFolder(weight, {MODEL: data, CONFIG: make_config(network, weight)})
+        model.write(training.folder.path / LATEST, overwrite=True)
 
     def _describe_recipe(self) -> str:
         """Describe how the weight came to be, with the weights before it."""

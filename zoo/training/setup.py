@@ -103,5 +103,5 @@ def _check_teacher(teacher: ImageClassifier | None, model: ImageClassifier, reci
     own = stated_preprocessing(model).of_channels(model.in_chans)
     theirs = stated_preprocessing(teacher).of_channels(model.in_chans)
     if own != theirs:
-        told = f"takes pixels of mean and std {theirs}, the network of {own}; both must be the same"
-        raise InputError(f"teacher {recipe.teacher} {told}")
+        problem = f"takes pixels of mean and std {theirs}, the network of {own}; both must be the same"
+        raise InputError(f"teacher {recipe.teacher} {problem}")
