@@ -14,6 +14,7 @@ import importlib
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,15 @@ BITPLANES = ("tests/encoders/test_bitplanes.py",)
 TEMPORAL = ("tests/encoders/test_temporal.py",)
 DECODERS = ("tests/decoders/test_decoders.py",)
 NEURONS = ("tests/neurons/test_neurons.py",)
+IMAGES = ("tests/data/test_images.py",)
+SOURCES = ("tests/data/test_sources.py",)
+SYNAPSES = ("tests/profiling/test_synapses.py", "tests/profiling/test_rivals.py")
+COSTS = ("tests/profiling/test_macs.py",)
+REPORT = ("tests/profiling/test_profile_report.py", "plugins/zoo-energy/tests/test_energy_models.py")
+REGISTRY = ("tests/registry/test_registry.py",)
+CONTROLS = ("tests/training/test_control.py", "tests/encoders/test_frames.py", "tests/cli/test_cli_compare.py")
+FUSION = ("tests/families/test_fusion.py",)
+CONVOLUTION = ("tests/backbones/test_convolution.py",)
 WEIGHTS = ("tests/weights/test_loading.py", "tests/weights/test_config_json.py", "tests/weights/test_conventions.py")
 RUNS = ("tests/training/test_resuming.py",)
 
@@ -87,6 +97,38 @@ FAULTS = [
     Fault("weights.py", "* (channels / in_chans)", "* (in_chans / channels)", ("tests/test_factory.py", *WEIGHTS)),
     Fault("weights.py", "format: Literal[2]", "format: int", WEIGHTS),
     Fault("weights.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
+    # data
+    Fault("data/images.py", "6: Image.Transpose.ROTATE_270", "6: Image.Transpose.ROTATE_90", IMAGES),
+    Fault("data/images.py", "contiguous().div_(255)", "contiguous().div_(256)", IMAGES),
+    Fault("data/images.py", "math.floor(size / stated.crop_pct)", "size", ("tests/weights/test_preprocessing.py",)),
+    Fault("data/datasets.py", "max(1, round(len(rows) / 5))", "max(1, len(rows) // 5)", SOURCES),
+    Fault("data/datasets.py", "labels=table[self.labels]", "labels=self.labels", SOURCES),
+    Fault("data/splits.py", "digest.update(self.pixels.numpy().data)", "pass", SOURCES),
+    Fault("data/load.py", "if max(sides) > LARGEST", "if max(sides) >= LARGEST", SOURCES),
+    # profiling
+    Fault("profiling/recorder.py", " * (conv.out_channels // conv.groups)", " * conv.out_channels", SYNAPSES),
+    Fault("profiling/recorder.py", "highest <= MOST_LEVELS and bool(", "bool(", SYNAPSES),
+    Fault("profiling/steps.py", "max(1, decoders) * (timesteps - 1)", "max(1, decoders) * timesteps", SYNAPSES),
+    Fault("profiling/macs.py", "spiking / model.timesteps)", "spiking)", COSTS),
+    Fault("profiling/energy.py", "today * (1 + left / network.spikes)", "today * left / network.spikes", REPORT),
+    Fault("profiling/rates.py", ".mean() / scale", ".mean()", ("tests/training/test_loop.py",)),
+    Fault("contracts/energy.py", "layer.nonzero + 3 * layer.used", "layer.nonzero + 2 * layer.used", REPORT),
+    Fault("controls.py", "and _prepared_alike(record) == _prepared_alike(weight)", "", CONTROLS),
+    # registry
+    Fault("registry.py", "if version != contracts.API_VERSION:", "if version is None:", REGISTRY),
+    Fault("registry.py", "if len(claims) > 1:", "if len(claims) > 2:", REGISTRY),
+    Fault("registry.py", "if strange or missing:", "if strange:", REGISTRY),
+    Fault("registry.py", "except (Exception, SystemExit) as error:", "except Exception as error:", REGISTRY),
+    # fusion
+    Fault("families/fusion.py", "norm.eps, norm.weight", "0.0, norm.weight", FUSION),
+    Fault("families/fusion.py", "] == 1 for name in pair", "] >= 1 for name in pair", FUSION),
+    Fault("families/fusion.py", "if norm in folded.values() and", "if", FUSION),
+    # convolution
+    Fault("convolution/guards.py", "_SMALL_INPUT = 20480", "_SMALL_INPUT = 2048", CONVOLUTION),
+    Fault("convolution/guards.py", "(min(stride[0], height), min(stride[1], width))", "stride", CONVOLUTION),
+    Fault("convolution/guards.py", "all(pad + size <= taps", "all(pad + size <= taps + 1", CONVOLUTION),
+    Fault("convolution/packed.py", " or version != changes", "", FUSION),
+    Fault("convolution/layout.py", "_FEW_PIXELS = 384, 4", "_FEW_PIXELS = 384, 5", CONVOLUTION),
     # checkpoints and evaluation
     Fault("training/setup.py", "if before.get(key) != now.get(key)", 'if key == "model"', RUNS),
     Fault("training/loop.py", "self.rows = read.epoch, read.rows", "self.rows = 0, read.rows", RUNS),
@@ -119,6 +161,7 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> int:
         log = os.open(folder / "log.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts it in the background ignores it
         os.chdir(folder)
         # An editable install may have a finder of its own, which would find the original.
         sys.meta_path[:] = [finder for finder in sys.meta_path if not re.search("Editable|ScikitBuild", repr(finder))]
