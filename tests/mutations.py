@@ -111,7 +111,7 @@ FAULTS = [
     Fault("profiling/steps.py", "max(1, decoders) * (timesteps - 1)", "max(1, decoders) * timesteps", SYNAPSES),
     Fault("profiling/macs.py", "spiking / model.timesteps)", "spiking)", COSTS),
     Fault("profiling/energy.py", "today * (1 + left / network.spikes)", "today * left / network.spikes", REPORT),
-    Fault("profiling/rates.py", ".mean() / scale", ".mean()", ("tests/training/test_loop.py",)),
+    Fault("profiling/rates.py", ".mean() / scale", ".mean()", SYNAPSES),
     Fault("contracts/energy.py", "layer.nonzero + 3 * layer.used", "layer.nonzero + 2 * layer.used", REPORT),
     Fault("controls.py", "and _prepared_alike(record) == _prepared_alike(weight)", "", CONTROLS),
     # registry

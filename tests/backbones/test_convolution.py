@@ -117,10 +117,13 @@ def test_the_same_outputs_and_gradients_as_torchs_own_layer(
             torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("sides", [(1, 1), (1, 4), (4, 1)])
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("channels", [8, 64])
-def test_the_gradient_of_a_stride_over_a_single_pixel_is_whole_in_half_precision(kernel: int, channels: int) -> None:
-    x = torch.rand(4, channels, 1, 1).bfloat16()
+def test_the_gradient_of_a_stride_over_a_narrow_map_is_whole_in_half_precision(
+    kernel: int, channels: int, sides: tuple[int, int]
+) -> None:
+    x = torch.rand(4, channels, *sides).bfloat16()
     exact = conv(channels, 16, kernel, stride=2)
     exact.weight.data = exact.weight.data.bfloat16().float()
     exact(x.float()).sum().backward()
@@ -216,7 +219,8 @@ def test_small_maps_come_out_as_torch_rounds_them(maps: int, kernel: int, stride
 
 @pytest.mark.parametrize("pruned", [False, True])
 @pytest.mark.parametrize(
-    ("kernel", "stride", "side"), [(3, 1, 1), (3, 1, 2), (3, 2, 2), (3, 1, 8), (3, 2, 5), (3, 3, 4), (7, 2, 8)]
+    ("kernel", "stride", "side"),
+    [(3, 1, 1), (3, 1, 2), (3, 2, 2), (3, 1, 8), (3, 1, 40), (3, 2, 5), (3, 3, 4), (7, 2, 8)],
 )
 def test_a_single_image_comes_out_as_in_a_batch_with_gradients_or_without(
     kernel: int, stride: int, side: int, pruned: bool

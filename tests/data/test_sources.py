@@ -112,6 +112,8 @@ def test_the_division_is_fixed_by_names_and_seed_alone(tmp_path: Path) -> None:
     (moved / "b" / "new.jpg").write_bytes(encoded(True, 99))
     grown = sample_images(moved, 99).divide()[1]
     assert len({*grown.names} ^ set(HELD_OUT)) <= 2  # at most one comes and one goes
+    odd = load_data(folder(tmp_path / "odd", {"a": 14, "b": 12}))
+    assert odd.val.labels.bincount().tolist() == [3, 2]  # a fifth, rounded
     with pytest.raises(InputError, match="one image of 'b'"):
         load_data(folder(tmp_path / "single", {"a": 2, "b": 1}))
 

@@ -12,6 +12,7 @@ import zoo
 from zoo.contracts import ImageClassifier
 from zoo.families.thresholds import calibrate
 from zoo.profiling import profile, twin_of
+from zoo.profiling.rates import spike_rates, spiking_layers
 from zoo.profiling.recorder import Synapses
 
 WAITING: dict[str, Any] = {"v_reset": None, "v_init": 0.5, "waits": True}
@@ -38,6 +39,19 @@ def test_the_twin_gives_the_same_logits_by_the_same_tensors() -> None:
         torch.testing.assert_close(twin(images), network(images), atol=1e-6, rtol=1e-5)
     for own, theirs in zip(network.state_dict().values(), twin.state_dict().values(), strict=True):
         assert torch.equal(own, theirs)
+
+
+def test_the_levels_of_a_twin_are_the_rates_of_the_neurons_that_they_stand_for() -> None:
+    network, images = spiking("sew_resnetsmall_b4_m1_d1_direct", 4, WAITING), torch.rand(3, 3, 32, 32)
+    twin = twin_of(network)
+    assert twin is not None
+    rates = []
+    for model in (network, twin):
+        with torch.no_grad(), spike_rates(spiking_layers(model)) as calls:
+            model(images)
+        rates.append([float(call.rate) for call in calls])
+    assert max(rates[0]) > 0.1
+    assert rates[1] == pytest.approx(rates[0], abs=1e-3)
 
 
 @pytest.mark.parametrize(
