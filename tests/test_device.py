@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import zoo
-from zoo.contracts.device import usable_device
+from zoo.device import usable_device
 from zoo.errors import InputError
 from zoo.inference.compare import compare_models
 from zoo.inference.show import network_to_show

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts as contracts
     from zoo import errors as errors
+    from zoo.describing import model_info as model_info
     from zoo.factory import create_model as create_model
     from zoo.inference.predict import predict as predict
     from zoo.inference.predict import transform as transform
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from zoo.listing import list_models as list_models
     from zoo.names import Spec as Spec
     from zoo.profiling import profile as profile
-    from zoo.profiling.model_info import model_info as model_info
     from zoo.registry import list_components as list_components
     from zoo.registry import parse_name as parse_name
     from zoo.registry import register as register
@@ -35,7 +35,7 @@ _HOMES = {
     "keep_freed_memory": "zoo.kernels.memory",
     "list_components": "zoo.registry",
     "list_models": "zoo.listing",
-    "model_info": "zoo.profiling.model_info",
+    "model_info": "zoo.describing",
     "parse_name": "zoo.registry",
     "predict": "zoo.inference.predict",
     "profile": "zoo.profiling",

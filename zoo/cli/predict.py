@@ -47,8 +47,8 @@ def predict_command(
     classified, and the exit status is 1. The model, unless one is named:
     has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10
     """
-    from zoo.contracts.device import usable_device
     from zoo.data.images import find_images, sample_photographs
+    from zoo.device import usable_device
     from zoo.factory import open_model
     from zoo.inference.predict import Failure, iterate_answers
 

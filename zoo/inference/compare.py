@@ -10,10 +10,10 @@ from typing import Unpack, final
 from torch import Tensor
 
 from zoo.catalog import Preprocessing, StoredWeight
-from zoo.contracts.device import usable_device
 from zoo.data import DataOptions, ImageDataset
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
+from zoo.device import usable_device
 from zoo.errors import InputError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.inference import COMPARED_ON

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.device import usable_device
 from zoo.data import DataOptions, ImageSplit, load_data, load_split
 from zoo.data.datasets import InHand, name_some, open_in_hand
 from zoo.data.images import Transform, display_name, reading
 from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
+from zoo.device import usable_device
 from zoo.errors import InputError, MemoryLimitError
 from zoo.factory import OpenedModel, Places, open_model
 from zoo.installing import missing_extra

@@ -17,9 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.device import usable_device
 from zoo.data.images import CHANNELS, Transform, display_name, find_images, from_levels, read_image, reading, to_rgb
 from zoo.data.splits import map_ahead
+from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, printable
 from zoo.factory import open_model
 from zoo.inference import PREDICTED_AT_ONCE

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from zoo.catalog import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.device import usable_device
 from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, FRAMES, Encoder
 from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.contracts.neuron import Neuron
+from zoo.device import usable_device
 from zoo.errors import InputError, check_target, writing_to
 from zoo.factory import Places, open_model
 from zoo.files import replace_file

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from zoo.catalog import Catalog, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.device import usable_device
 from zoo.contracts.family import MAX_PROFILED_SIZE
+from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, check_count
 from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.families.unit_spikes import fold_thresholds, has_thresholds

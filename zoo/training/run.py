@@ -16,11 +16,11 @@ from typing import Any, final
 import torch
 
 from zoo.catalog import Preprocessing, StoredWeight
-from zoo.contracts.device import AUTO
 from zoo.data import DataOptions, DataSplits
 from zoo.data.datasets import InHand, open_in_hand
 from zoo.data.load import identify_data, load_data
 from zoo.data.splits import limit_images
+from zoo.device import AUTO
 from zoo.errors import DivergenceError, InputError, TrainingError, printable
 from zoo.factory import OpenedModel, open_model
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
