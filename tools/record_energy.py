@@ -16,6 +16,7 @@ import typer
 
 from tools.put_block import put_block
 from zoo.catalog import EnergyRange, WeightRecord, read_file
+from zoo.controls import control_name
 from zoo.data import ImageSplit, load_split
 from zoo.data.images import Transform
 from zoo.errors import InputError
@@ -23,7 +24,7 @@ from zoo.factory import create_model
 from zoo.files import replace_bytes
 from zoo.installing import import_plugin
 from zoo.profiling import profile
-from zoo.registry import default_registry, parse_name
+from zoo.registry import parse_name
 
 COUNT = 50
 
@@ -41,8 +42,7 @@ def measure_range(record: WeightRecord, data: ImageSplit, count: int = COUNT) ->
     """
     if count > len(data):
         raise InputError(f"{data.origin} has {len(data):,} images, not {count:,}; choose --count {len(data)} or less")
-    spec = parse_name(record.variant)
-    if default_registry().load("family", spec.family)().control(dict(spec.fields)) is None:
+    if control_name(parse_name(record.variant)) is None:
         return None
     pixels, _ = data.read(torch.arange(count) * len(data) // count)
     images = Transform(record.preprocessing).scale(pixels)
