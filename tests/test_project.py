@@ -55,6 +55,13 @@ def test_the_container_runs_the_commands_of_the_readme() -> None:
     assert "FROM python:3.11-slim" in dockerfile
 
 
+def test_who_contributes_installs_all_that_the_tests_of_the_readme_need() -> None:
+    pages = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md"))
+    readme, contributing = (set(re.findall(r"-e '?plugins/([\w-]+)", page)) for page in pages)
+    assert readme
+    assert readme <= contributing
+
+
 def test_the_address_of_the_repository_is_stated_once() -> None:
     addresses = PROJECT["urls"]
     assert {"Homepage", "Source", "Issues", "Documentation"} <= addresses.keys()

@@ -129,6 +129,12 @@ def test_the_images_that_weights_are_measured_on_have_one_name() -> None:
     assert not [file for file in pages if re.search(r"8,000( CIFAR-10)? test images", file.read_text("utf-8"))]
 
 
+def test_rows_of_speed_are_of_the_machine_that_the_page_names() -> None:
+    cpu = kept("speed")["machine"]["cpu"]
+    (named,) = re.findall(r"All rows are of one machine: ([^;]+);", page("docs/benchmarks.md"))
+    assert cpu in named
+
+
 def test_twins_and_break_even_are_those_of_the_records() -> None:
     table = weights_page.twin_table()
     for name in ("README.md", "docs/energy.md"):
