@@ -218,11 +218,11 @@ def test_the_hybrid_is_the_sum_of_its_branches() -> None:
 @pytest.mark.parametrize("name", zoo.list_models())
 def test_every_listed_model_classifies_and_learns(name: str) -> None:
     model = zoo.create_model(name, num_classes=10)
-    x = torch.rand(2, 3, 32, 32)
+    x = torch.rand(2, *model.input_axes, 32, 32)
     with torch.no_grad():
         assert torch.isfinite(model.eval()(x)).all()
     functional.cross_entropy(model.train()(x), torch.tensor([0, 1])).backward()
-    assert all(p.grad is not None for p in model.parameters())
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
 def test_a_dual_network_adds_up_two_controls_block_by_block() -> None:
