@@ -155,6 +155,25 @@ def test_events_are_changes_of_brightness_along_each_movement() -> None:
     assert image_to_events(faint, 0.05).sum() > image_to_events(faint, 0.2).sum()
 
 
+def test_images_are_enlarged_before_their_events_are_made(tmp_path: Path) -> None:
+    for label in ("one", "two"):
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 12, 3)).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    (data,) = open_parts(f"i2e:0.07:24:{tmp_path}", ("train", "val"), DataOptions()).values()
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3)).astype(np.uint8)
+    large = torch.nn.functional.interpolate(
+        torch.from_numpy(pixels).permute(2, 0, 1)[None].float(), size=(24, 24), mode="bilinear"
+    )
+    expected = image_to_events(large.round().byte()[0].permute(1, 2, 0).numpy(), 0.07)
+    first = np.asarray(data.item(data.names.index("one/0.png")))
+    assert first.shape == (8, 2, 24, 24)
+    assert (first != expected).mean() < 0.01  # of values that lie between two levels
+    with pytest.raises(zoo.errors.CompositionError, match="pixels"):
+        open_parts(f"i2e:0.07:0:{tmp_path}", ("train",), DataOptions())
+
+
 def test_summed_frames_are_images_for_the_control(tmp_path: Path) -> None:
     np.savez(tmp_path / "moves.npz", frames=np.full((8, 4, 2, 8, 8), 100, np.uint8), labels=np.arange(8) % 2)
     splits = load_data(f"summed:{tmp_path / 'moves.npz'}")

@@ -14,12 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from zoo.contracts import Dataset
+from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.data.datasets import RGB, ImageDataset
 from zoo.data.images import display_name, to_rgb
 from zoo.data.load import DataOptions, open_parts
-from zoo.errors import InputError
+from zoo.errors import InputError, check_count
 from zoo_events.frames import Array
 
 RATIO = 0.12
@@ -35,7 +37,7 @@ MOVEMENTS = (
     ((0, 0), (-1, -1)),
 )
 """(row, column) of a_t and of b_t."""
-_REST = re.compile(r"(?:(0?\.\d+|1):)?(.+)")
+_REST = re.compile(r"(?:(0?\.\d+|1):)?(?:(\d+):)?(.+)")
 
 
 def image_to_events(pixels: Array, ratio: float = RATIO) -> Array:
@@ -53,7 +55,10 @@ def image_to_events(pixels: Array, ratio: float = RATIO) -> Array:
 
 
 class EventsOfImages(Dataset):
-    """`i2e:DATA` or `i2e:RATIO:DATA`: any data of still images, through I2E, eight frames an image."""
+    """`i2e:DATA`, `i2e:RATIO:DATA` or `i2e:RATIO:SIDE:DATA`: any data of still images, eight frames an image.
+
+    With SIDE an image is first brought to so many pixels a side, bilinear, as the authors do with CIFAR's.
+    """
 
     api_version = 1
 
@@ -61,17 +66,25 @@ class EventsOfImages(Dataset):
         stated = _REST.fullmatch(rest)
         if stated is None:
             raise InputError("i2e makes events of images: name them behind a colon, as in i2e:photos/ or i2e:cifar10")
-        ratio, source = float(stated[1] or RATIO), stated[2]
+        ratio, source = float(stated[1] or RATIO), stated[3]
+        side = None if stated[2] is None else check_count("pixels a side of i2e", int(stated[2]), 1, MAX_IMAGE_SIZE)
         parts = open_parts(source, wanted, DataOptions(root=root))
-        return {split: _events_of(data, ratio) for split, data in parts.items()}
+        return {split: _events_of(data, ratio, side) for split, data in parts.items()}
 
 
-def _events_of(data: ImageDataset, ratio: float) -> ImageDataset:
+def _events_of(data: ImageDataset, ratio: float, side: int | None) -> ImageDataset:
     if data.axes != RGB:
         raise InputError(f"{data.where} has frames already, and I2E makes them of still images")
 
     def stored(row: int) -> Array:
         image = to_rgb(data.stored(row), display_name(data.names[row]))
-        return image_to_events(np.asarray(image), ratio)
+        pixels = np.asarray(image if side is None else resize(image, side))
+        return image_to_events(pixels, ratio)
 
-    return replace(data, stored=stored, axes=(len(MOVEMENTS), 2), where=f"I2E of {data.where}, ratio {ratio:g}")
+    where = f"I2E of {data.where}, ratio {ratio:g}" + ("" if side is None else f", {side} pixels")
+    return replace(data, stored=stored, axes=(len(MOVEMENTS), 2), where=where)
+
+
+def resize(image: Image.Image, side: int) -> Image.Image:
+    """Bring an image to `side` × `side` pixels, bilinear."""
+    return image.resize((side, side), Image.Resampling.BILINEAR)

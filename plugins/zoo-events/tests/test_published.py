@@ -1,0 +1,122 @@
+"""I2E's MS-ResNets: the kit, and a made checkpoint with the authors' keys that answers as the authors' network does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from i2e_checkpoint import T, made_frames, made_state
+from torch import Tensor
+from typer.testing import CliRunner
+from zoo_events.msresnet import UndecayedLIF
+from zoo_events.published import I2EConverter
+from zoo_kit import FamilyTests
+
+import zoo
+from zoo.cli import app
+from zoo.errors import InputError, WeightError
+from zoo.weights import read_config
+
+AUTHORS_LOGITS = torch.tensor(json.loads((Path(__file__).parent / "i2e_logits.json").read_text("utf-8")))
+"""As i2e_checkpoint.py prints them, of the network of Ruichen0424/I2E at 0e68d48."""
+
+
+@pytest.mark.slow
+class TestI2E(FamilyTests):
+    name = "i2e"
+    names = ("i2e_msresnet18",)
+    image_size = 16
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return made_state()
+
+
+@pytest.fixture(scope="module")
+def folder(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `zoo convert` makes of the state as the authors' script saves it."""
+    place = tmp_path_factory.mktemp("i2e")
+    parallel = {f"module.{key}": value for key, value in state.items()}
+    torch.save({"epoch": 255, "state_dict": parallel, "best_acc1": torch.tensor(90.86)}, place / "cifar10.pth.tar")
+    done = CliRunner().invoke(app, ["convert", "i2e", str(place / "cifar10.pth.tar"), "--out", str(place / "out")])
+    assert done.exit_code == 0, done.output
+    assert "i2e:0.07:128:" in done.output
+    return place / "out"
+
+
+def test_a_converted_checkpoint_answers_as_the_authors_network_does(folder: Path) -> None:
+    model = zoo.create_model(f"local-dir:{folder}").eval()
+    with torch.no_grad():
+        logits = model(made_frames())
+    assert AUTHORS_LOGITS.std() > 0.1
+    torch.testing.assert_close(logits, AUTHORS_LOGITS, rtol=0, atol=2e-6)
+    weight = read_config((folder / "config.json").read_bytes(), "it")
+    assert (model.spec["network"], model.timesteps, model.in_chans) == ("msresnet18", 8, 2)
+    assert (weight.preprocessing.size, weight.license, weight.dataset) == (128, "not stated", "not stated")
+
+
+def test_frame_by_frame_and_fused_it_answers_alike(folder: Path) -> None:
+    model, frames = zoo.create_model(f"local-dir:{folder}").eval(), made_frames()
+    with torch.no_grad():
+        whole = model(frames)
+    with model.streaming() as stream:
+        for frame in frames.unbind(1):
+            so_far = stream(frame)
+    assert torch.equal(so_far, whole)
+    with torch.no_grad():
+        torch.testing.assert_close(model.fuse()(frames), whole, rtol=0, atol=0.02)
+
+
+def test_a_deeper_one_is_told_by_its_keys() -> None:
+    converted = I2EConverter().convert(made_state((3, 4, 6, 3)))
+    assert converted.spec_name == "i2e_msresnet34"
+    model = zoo.create_model(converted.spec_name, num_classes=10, in_chans=2, device="meta")
+    assert {key: value.shape for key, value in model.state_dict().items()} == {
+        key: value.shape for key, value in converted.state.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"layer3.1.conv2.weight": None}, "layer3.1.conv2.weight"),
+        ({"layer2.0.downsample.0.weight": torch.zeros(128, 64, 1, 1)}, "layer2.0.downsample.0.weight"),
+        ({"conv1.weight": torch.zeros(64, 3, 7, 7)}, "conv1.weight"),
+        ({"i2e.weight": None}, "i2e.weight"),
+    ],
+    ids=["missing", "unknown", "three channels", "without I2E"],
+)
+def test_what_does_not_fit_is_named(change: dict[str, Tensor | None], named: str, state: dict[str, Tensor]) -> None:
+    changed = {key: value for key, value in (state | change).items() if value is not None}
+    with pytest.raises(WeightError, match=named):
+        I2EConverter().convert(changed)
+
+
+def test_nothing_is_left_of_a_refused_checkpoint(tmp_path: Path) -> None:
+    torch.save({"fc.weight": torch.zeros(10, 512)}, tmp_path / "other.pth")
+    done = CliRunner().invoke(app, ["convert", "i2e", str(tmp_path / "other.pth"), "--out", str(tmp_path / "out")])
+    assert done.exit_code != 0
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_potential_halves_and_a_current_does_not() -> None:
+    currents = torch.tensor([0.6, 0.6, 0.2, 0.9, 0.0, 2.0, 0.9])  # 0.6, 0.9, 0.65, 1.225, 0, 2, 0.9
+    spikes = UndecayedLIF()(currents[:, None])
+    assert spikes.flatten().tolist() == [0, 0, 0, 1, 0, 1, 0]
+
+
+def test_a_reset_has_no_gradient() -> None:
+    currents = torch.tensor([[1.5], [0.5]], requires_grad=True)
+    UndecayedLIF()(currents)[1].sum().backward()
+    assert currents.grad is not None
+    assert currents.grad[1] != 0
+    assert currents.grad[0] == 0  # after a spike nothing of the potential is left
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 32, 32), (1, T + 1, 2, 32, 32)], ids=["still", "a frame too many"])
+def test_other_inputs_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="8"):
+        zoo.create_model("i2e_msresnet18", num_classes=2, in_chans=2).eval()(torch.zeros(shape))

@@ -1,0 +1,49 @@
+"""The family `i2e`: the MS-ResNets of the I2E paper, on eight frames of events. Loads no torch until one is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, final
+
+from zoo.contracts import About, BuildRequest, GrammarFamily
+from zoo.names import ChoicePart, Grammar, Value
+
+if TYPE_CHECKING:
+    from zoo.contracts import ImageClassifier
+
+BLOCKS: Mapping[str, tuple[int, ...]] = MappingProxyType({"msresnet18": (2, 2, 2, 2), "msresnet34": (3, 4, 6, 3)})
+"""Network → blocks in each stage."""
+PAPER = "arXiv:2511.08065"
+
+
+@final
+class I2EFamily(GrammarFamily):
+    """`i2e_msresnet18` and `i2e_msresnet34`, with the paper's neurons, for frames (N, T, C, H, W).
+
+    The option `timesteps` sets another T than 8.
+    """
+
+    api_version = 1
+    grammars = (Grammar((ChoicePart("network", tuple(BLOCKS)),)),)
+
+    def about(self, fields: Mapping[str, Value], timesteps: int) -> About:
+        return About(
+            f"A spiking image classifier, the `{fields['network']}` of [I2E](https://github.com/Ruichen0424/I2E): it "
+            f"takes {timesteps} frames of events, runs leaky neurons before every convolution but the first, and "
+            "averages.",
+            PAPER,
+            f"The network's own paper, {PAPER}.",
+        )
+
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset({"timesteps"})
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        from zoo.encoders.frames import FramesEncoder
+        from zoo_events.msresnet import MembraneResNet
+
+        blocks = BLOCKS[str(request.spec["network"])]
+        encoder = FramesEncoder(**request.options)
+        return MembraneResNet(request.spec, blocks, encoder, request.num_classes, request.in_chans)
