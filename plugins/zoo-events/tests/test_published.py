@@ -16,6 +16,7 @@ from zoo_kit import FamilyTests
 
 import zoo
 from zoo.cli import app
+from zoo.contracts import ImageClassifier
 from zoo.errors import InputError, WeightError
 from zoo.weights import read_config
 
@@ -35,39 +36,44 @@ def state() -> dict[str, Tensor]:
     return made_state()
 
 
-@pytest.fixture(scope="module")
-def folder(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `zoo convert` makes of the state as the authors' script saves it."""
-    place = tmp_path_factory.mktemp("i2e")
+@pytest.fixture
+def model(state: dict[str, Tensor]) -> ImageClassifier:
+    converted = I2EConverter().convert(state)
+    model = zoo.create_model(converted.spec_name, num_classes=converted.num_classes, in_chans=converted.in_chans)
+    model.load_state_dict(dict(converted.state))
+    return model.eval()
+
+
+def logits_of(model: ImageClassifier) -> Tensor:
+    with torch.no_grad():
+        return model(made_frames())
+
+
+def test_converted_tensors_answer_as_the_authors_network_does(model: ImageClassifier) -> None:
+    assert AUTHORS_LOGITS.std() > 0.1
+    torch.testing.assert_close(logits_of(model), AUTHORS_LOGITS, rtol=0, atol=2e-6)
+
+
+def test_frame_by_frame_it_answers_alike(model: ImageClassifier) -> None:
+    with model.streaming() as stream:
+        for frame in made_frames().unbind(1):
+            so_far = stream(frame)
+    assert torch.equal(so_far, logits_of(model))
+
+
+@pytest.mark.slow
+def test_a_file_of_the_authors_script_becomes_a_folder_that_loads(state: dict[str, Tensor], tmp_path: Path) -> None:
     parallel = {f"module.{key}": value for key, value in state.items()}
-    torch.save({"epoch": 255, "state_dict": parallel, "best_acc1": torch.tensor(90.86)}, place / "cifar10.pth.tar")
-    done = CliRunner().invoke(app, ["convert", "i2e", str(place / "cifar10.pth.tar"), "--out", str(place / "out")])
+    file, out = tmp_path / "cifar10.pth.tar", tmp_path / "out"
+    torch.save({"epoch": 255, "state_dict": parallel, "best_acc1": torch.tensor(90.86)}, file)
+    done = CliRunner().invoke(app, ["convert", "i2e", str(file), "--out", str(out)])
     assert done.exit_code == 0, done.output
     assert "i2e:0.07:128:" in done.output
-    return place / "out"
-
-
-def test_a_converted_checkpoint_answers_as_the_authors_network_does(folder: Path) -> None:
-    model = zoo.create_model(f"local-dir:{folder}").eval()
-    with torch.no_grad():
-        logits = model(made_frames())
-    assert AUTHORS_LOGITS.std() > 0.1
-    torch.testing.assert_close(logits, AUTHORS_LOGITS, rtol=0, atol=2e-6)
-    weight = read_config((folder / "config.json").read_bytes(), "it")
+    model = zoo.create_model(f"local-dir:{out}").eval()
+    torch.testing.assert_close(logits_of(model), AUTHORS_LOGITS, rtol=0, atol=2e-6)
+    weight = read_config((out / "config.json").read_bytes(), "it")
     assert (model.spec["network"], model.timesteps, model.in_chans) == ("msresnet18", 8, 2)
     assert (weight.preprocessing.size, weight.license, weight.dataset) == (128, "not stated", "not stated")
-
-
-def test_frame_by_frame_and_fused_it_answers_alike(folder: Path) -> None:
-    model, frames = zoo.create_model(f"local-dir:{folder}").eval(), made_frames()
-    with torch.no_grad():
-        whole = model(frames)
-    with model.streaming() as stream:
-        for frame in frames.unbind(1):
-            so_far = stream(frame)
-    assert torch.equal(so_far, whole)
-    with torch.no_grad():
-        torch.testing.assert_close(model.fuse()(frames), whole, rtol=0, atol=0.02)
 
 
 def test_a_deeper_one_is_told_by_its_keys() -> None:
