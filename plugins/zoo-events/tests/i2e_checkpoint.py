@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
+Shapes = dict[str, tuple[int, ...]]
 CLASSES, T, SIDE = 10, 8, 32
 WIDTHS = (64, 128, 256, 512)
 SEED = 20
@@ -32,25 +33,29 @@ def fraction(key: str, shape: tuple[int, ...]) -> Tensor:
 
 def made_state(counts: tuple[int, ...] = (2, 2, 2, 2)) -> dict[str, Tensor]:
     """The authors' keys and shapes, of networks without bottlenecks, with weights such that neurons fire."""
-    shapes: dict[str, tuple[int, ...]] = {"i2e.weight": (8, 1, 3, 3), "conv1.weight": (64, 2, 7, 7)} | _norm("bn1", 64)
+    shapes: Shapes = {"i2e.weight": (8, 1, 3, 3), "conv1.weight": (64, 2, 7, 7)}
+    shapes.update(_norm("bn1", 64))
     width_in = 64
     for stage, (width, count) in enumerate(zip(WIDTHS, counts, strict=True), start=1):
         for index in range(count):
             block = f"layer{stage}.{index}"
-            shapes |= {f"{block}.conv1.weight": (width, width_in, 3, 3)} | _norm(f"{block}.bn1", width)
-            shapes |= {f"{block}.conv2.weight": (width, width, 3, 3)} | _norm(f"{block}.bn2", width)
+            shapes[f"{block}.conv1.weight"] = (width, width_in, 3, 3)
+            shapes[f"{block}.conv2.weight"] = (width, width, 3, 3)
+            shapes.update(_norm(f"{block}.bn1", width))
+            shapes.update(_norm(f"{block}.bn2", width))
             if width != width_in:
-                shapes |= {f"{block}.downsample.1.weight": (width, width_in, 1, 1)} | _norm(
-                    f"{block}.downsample.2", width
-                )
+                shapes[f"{block}.downsample.1.weight"] = (width, width_in, 1, 1)
+                shapes.update(_norm(f"{block}.downsample.2", width))
             width_in = width
-    shapes |= {"fc.weight": (CLASSES, 512), "fc.bias": (CLASSES,)}
+    shapes["fc.weight"], shapes["fc.bias"] = (CLASSES, 512), (CLASSES,)
     return {key: _made(key, shape) for key, shape in shapes.items()}
 
 
-def _norm(key: str, width: int) -> dict[str, tuple[int, ...]]:
-    names = ("weight", "bias", "running_mean", "running_var")
-    return {f"{key}.{name}": (width,) for name in names} | {f"{key}.num_batches_tracked": ()}
+def _norm(key: str, width: int) -> Shapes:
+    shapes: Shapes = {f"{key}.num_batches_tracked": ()}
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        shapes[f"{key}.{name}"] = (width,)
+    return shapes
 
 
 def _made(key: str, shape: tuple[int, ...]) -> Tensor:

@@ -46,7 +46,8 @@ def model(state: dict[str, Tensor]) -> ImageClassifier:
 
 def logits_of(model: ImageClassifier) -> Tensor:
     with torch.no_grad():
-        return model(made_frames())
+        logits: Tensor = model(made_frames())
+    return logits
 
 
 def test_converted_tensors_answer_as_the_authors_network_does(model: ImageClassifier) -> None:

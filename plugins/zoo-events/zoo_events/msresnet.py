@@ -41,7 +41,8 @@ class UndecayedLIF(Neuron):
         self.surrogate = surrogate.ATan(ALPHA)
 
     def forward(self, x: Tensor) -> Tensor:
-        potential, spikes = None, []
+        potential: Tensor | None = None
+        spikes: list[Tensor] = []
         for current in x:
             fired, potential = self.step(current, potential)
             spikes.append(fired)
