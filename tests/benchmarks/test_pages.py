@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 import zoo
@@ -127,6 +128,26 @@ def test_spike_rates_in_the_readme_of_small_networks_are_those_of_the_records() 
 def test_the_images_that_weights_are_measured_on_have_one_name() -> None:
     pages = [ROOT / "README.md", *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md")]
     assert not [file for file in pages if re.search(r"8,000( CIFAR-10)? test images", file.read_text("utf-8"))]
+
+
+def test_one_page_tells_how_far_a_batch_moves_logits_and_the_networks_agree() -> None:
+    told = re.compile(r"up to ([\d.]+) of a logit between the image alone")
+    pages = [ROOT / "README.md", *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md")]
+    assert [file.name for file in pages if told.search(page(str(file)))] == ["predict.md"]
+    text = page("docs/guides/predict.md")
+    (fused,) = re.findall(r"same 320 images differ by ([\de.-]+\d)", text)
+    (control,) = re.findall(r"rounding alone, ([\de.-]+\d) of a logit", text)
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    hybrid = zoo.create_model("has8_resnet_b8_m2_d4_ste_bpd.cifar10").eval()
+    assert batch_effect(hybrid.fuse(), images) <= 2 * float(fused)  # noise, not the page's images
+    assert batch_effect(zoo.create_model("ann_resnet_b8_m2_d4.cifar10").eval(), images) <= 2 * float(control)
+
+
+def batch_effect(model: torch.nn.Module, images: torch.Tensor) -> float:
+    """The largest difference of a logit between images alone and all of them at once."""
+    with torch.no_grad():
+        alone = torch.cat([model(image.unsqueeze(0)) for image in images])
+        return float((alone - model(images)).abs().max())
 
 
 def test_rows_of_speed_are_of_the_machine_that_the_page_names() -> None:
