@@ -37,7 +37,11 @@ def put(site: Path, name: str, points: str | bytes, files: Mapping[str, str]) ->
 
 
 def run_python(
-    code_or_args: str | Sequence[str | Path], site: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    code_or_args: str | Sequence[str | Path],
+    site: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: int = TIMEOUT,
 ) -> subprocess.CompletedProcess[str]:
     """Run code, or `python` with arguments, in a process that imports from `site` before everything else.
 
@@ -49,7 +53,7 @@ def run_python(
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
         check=False,
         cwd=cwd or site,
         env=environment,

@@ -45,5 +45,5 @@ def test_a_wheel_works_and_passes_its_own_tests(
         else:
             assert '"cat"' in done.stdout, done.stderr
     arguments: list[str | Path] = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", plugin / "tests"]
-    done = run_python(arguments, site, OFFLINE, tmp_path)  # away from the source tree
+    done = run_python(arguments, site, OFFLINE, tmp_path, timeout=600)  # away from the source tree
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr
