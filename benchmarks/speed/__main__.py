@@ -266,15 +266,15 @@ def main(
         model, size, dtype, repeats = list(QUICK_MODELS), size[:1], dtype[:1], 1
     clone = "" if published is None else str(published.resolve())
     processor = f"{describe_machine()['cpu']}, {torch.backends.cpu.get_cpu_capability()}"
-    about_all: dict[str, Any] = {"kernels": describe(), "device": device, "freed_memory_kept": kept}
-    about_all |= {"processor": processor, "repeats": repeats}
+    setting: dict[str, Any] = {"kernels": describe(), "device": device, "freed_memory_kept": kept}
+    setting |= {"processor": processor, "repeats": repeats}
     rows: list[dict[str, Any]] = []
     for name, pixels, step, number in itertools.product(model, size, task, dtype):
         about: dict[str, Any] = {"model": name, "size": pixels, "training": step is Task.training}
         about |= {"batch": QUICK_BATCH if quick else BATCHES.get(pixels, 4)}
         about |= {"dtype": str(number), "device": device, "clone": clone}
         rows.append(measure_row(about, threads, repeats, compiled, memory))
-        write_result(out, "speed", about_all | {"finished": False, "rows": rows})  # an hour's rows outlive Ctrl-C
+        write_result(out, "speed", setting | {"finished": False, "rows": rows})  # an hour's rows outlive Ctrl-C
     lines = [cells(row) for row in rows]
     rounds = f"Least of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
     print_table(f"{processor}. {rounds}", list(HEADER), lines)
@@ -290,7 +290,7 @@ def main(
         for count, taken in counts.items():
             print_milliseconds(f"{what}, {count} threads", taken)
     missed = [reason for row in rows for reason in misses(row)]
-    content = about_all | {"finished": True, "rows": rows, "small": found, "peers": beside, "missed": missed}
+    content = setting | {"finished": True, "rows": rows, "small": found, "peers": beside, "missed": missed}
     path = write_result(out, "speed", content | {"table": markdown_table(HEADER, lines)})
     for reason in missed:
         typer.echo(f"MISSED: {reason}")

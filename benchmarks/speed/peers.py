@@ -1,8 +1,8 @@
 """Other libraries beside ours, on the same task: spikingjelly's SEW-ResNet18, and neurons alone; then our own resets.
 
 A neuron's step is the spikes of (T, N, C, H, W) currents and the gradient of their sum: LIF, τ = 2, hard reset, arctan
-surrogate, in spikingjelly (multi-step), in snntorch (a loop over T, as its users write it) and in ours. The resets are
-those of one network of spikes alone, bundled weights' waiting one among them, in a step of its training.
+surrogate, in spikingjelly (multi-step), in snntorch (a loop over T, as its users write it) and in ours.
+Our three resets are timed in a training step of one network of spikes alone.
 """
 
 from __future__ import annotations
