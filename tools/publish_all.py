@@ -30,8 +30,26 @@ from zoo.weights import MODEL
 ROOT = Path(__file__).parents[1]
 
 
-def list_weights(root: Path) -> Iterator[tuple[Path, WeightRecord]]:
-    """List every weight whose bytes a folder holds, with the registry.yaml that lists it, the zoo's own first."""
+def list_weights(root: Path) -> list[tuple[Path, WeightRecord]]:
+    """List every weight whose bytes a folder holds, with the registry.yaml that lists it; what others start from first.
+
+    A card names the repository of its weight's start, so that the start has to be published before it.
+    """
+    weights = list(_read_weights(root))
+    starts = {record.name: record.started_from for _, record in weights}
+
+    def count_ancestors(weight: tuple[Path, WeightRecord]) -> int:
+        count = 0
+        start = weight[1].started_from
+        while start in starts:
+            count += 1
+            start = starts[start]
+        return count
+
+    return sorted(weights, key=count_ancestors)
+
+
+def _read_weights(root: Path) -> Iterator[tuple[Path, WeightRecord]]:
     for file in (root / CATALOG_FILE, *sorted(root.glob(f"plugins/zoo-weights-*/*/{CATALOG_FILE}"))):
         for record in read_file(file).weights:
             if not isinstance(record.location, HubRepository):
@@ -92,16 +110,17 @@ def main(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Publish all weights under an organisation, and write their commits into the catalogs."""
-    weights = list(list_weights(root))
+    weights = list_weights(root)
     if unknown := set(names or ()) - {record.name for _, record in weights}:
         raise InputError(f"{root} holds no weight {min(unknown)}; `zoo list --pretrained` names those that there are")
     sys.path += {str(file.parents[1]) for file, _ in weights}  # where the packages lie that hold the bytes
-    catalog = Catalog([(read_file(file), str(file)) for file in dict.fromkeys(file for file, _ in weights)])
+    files = dict.fromkeys(file for file, _ in weights)
     hub = Hub()
     for file, record in weights:
         if names and record.name not in names:
             continue
         repo_id = check_repository(f"{org}/{record.name}")
+        catalog = Catalog([(read_file(listed), str(listed)) for listed in files])  # with the commits of those before
         state, pinned = publish_weight(record, repo_id, hub, catalog, private=private, dry_run=dry_run)
         if pinned is not None and not dry_run:
             note_commit(root, file, record, pinned)

@@ -88,6 +88,28 @@ def test_another_organisation_and_a_weight_that_is_not_there(hub: LoopbackHub, c
     assert "ann_none.x" in missing.stderr
 
 
+def test_what_is_sent_and_not_noted_is_not_sent_again_although_its_card_names_its_start(
+    hub: LoopbackHub, token: str, copy: Path
+) -> None:
+    start = "ann_resnet_b32_m2_d4.cifar10"
+    plugin = copy / "plugins/zoo-weights-cifar10/zoo_weights_cifar10/registry.yaml"
+    (later,) = (record for record in _weights(plugin.read_text("utf-8")) if record["tag"] == "cifar10long")
+    assert later["started_from"] == start
+    name = f"{later['variant']}.{later['tag']}"
+    before = texts(copy)
+    assert [row["name"] for row in publish(copy, token, name, start)] == [start, name]
+    assert f"base_model: alice/{start}" in hub.files(f"alice/{name}")["README.md"].decode()
+    after = texts(copy)
+    # As if it had been killed between the commit and its note.
+    noted = plugin.read_text("utf-8").splitlines(keepends=True)
+    plugin.write_text("".join(line for line in noted if f"alice/{name}@" not in line), "utf-8")
+    (copy / "registry.yaml").write_text(before[copy / "registry.yaml"], "utf-8")
+    rows = publish(copy, token, name, start)
+    assert [row["state"] for row in rows] == ["unchanged", "unchanged"]
+    assert [commit.title for commit in hub.commits(f"alice/{name}")] == ["initial commit", name]
+    assert texts(copy) == after
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_all_weights_killed_in_the_middle_and_gone_on_with(hub: LoopbackHub, token: str, copy: Path) -> None:
