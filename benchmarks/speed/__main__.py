@@ -11,8 +11,9 @@
 
 A model of spikes alone, such as `sew_resnet_b32_m2_d4_direct`, has a floor and no plain one.
 
-Subjects of one model, size, task, type and number of threads take turns; a figure is the least of its rounds, which
-other programs disturb least. At one thread it is the processor's time, at more the time on the clock. Then one image,
+Subjects of one model, size, task, type and number of threads take turns, step by step. Seconds are the median of the
+rounds. A ratio is the median of the rounds' own ratios: what slows the machine for a while slows both sides of it.
+At one thread it is the processor's time, at more the time on the clock. Then one image,
 and 64, through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime.
 Peak memory is that of one step in a process of its own (benchmarks/speed/steps.py). Under 16 channels torch's own
 strided 1×1 convolution writes beside its memory in channels_last (zoo/convolution/guards.py): the floor of a network
@@ -26,6 +27,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any
 
 import torch
@@ -105,38 +107,45 @@ def subjects(about: Mapping[str, Any], compiled: bool) -> dict[str, Work]:
     return found
 
 
-def least(taken: Sequence[tuple[float, float]], threads: int, device: str) -> float:
-    """The least seconds: of the processor at one thread of a CPU, else on the clock."""
-    return min(processor if threads == 1 and device == "cpu" else clock for clock, processor in taken)
+def seconds_of(taken: Sequence[tuple[float, float]], threads: int, device: str) -> list[float]:
+    """Seconds of each round: of the processor at one thread of a CPU, else on the clock."""
+    return [processor if threads == 1 and device == "cpu" else clock for clock, processor in taken]
+
+
+def ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    """The median of the rounds' ratios."""
+    return median(one / other for one, other in zip(above, below, strict=True))
 
 
 def measure(about: Mapping[str, Any], threads: Sequence[int], repeats: int, compiled: bool) -> dict[str, Any]:
     """Seconds of every subject by number of threads, and the ratios to floor and plain."""
-    seconds: dict[str, dict[str, float]] = {}
+    seconds: dict[str, dict[str, list[float]]] = {}
     steps = {name: build_step(work) for name, work in subjects(about, compiled).items()}
     for count in threads:
         torch.set_num_threads(count)
         taken = interleave(steps, repeats, time_step)
-        seconds[str(count)] = {name: least(each, count, about["device"]) for name, each in taken.items()}
+        seconds[str(count)] = {name: seconds_of(rounds, count, about["device"]) for name, rounds in taken.items()}
     ratios = {count: ratios_of(found, encoders_of(about["model"])) for count, found in seconds.items()}
-    return {**about, "seconds": seconds, "ratios": ratios}
+    medians = {count: {name: median(rounds) for name, rounds in found.items()} for count, found in seconds.items()}
+    return {**about, "seconds": medians, "ratios": ratios}
 
 
-def ratios_of(found: Mapping[str, float], encoders: Sequence[str]) -> dict[str, dict[str, float]]:
+def ratios_of(found: Mapping[str, Sequence[float]], encoders: Sequence[str]) -> dict[str, dict[str, float]]:
     """Of each encoder: ours ÷ floor, fused ÷ its floor, plain and published ÷ the better of ours."""
-    floor = min(found[layout] for layout in LAYOUTS)
+    floor = min((found[layout] for layout in LAYOUTS), key=median)
     ratios = {}
     for encoder in encoders:
         best = ours = found[f"ours {encoder}"]
-        own = {"over_floor": ours / floor}
+        own = {"over_floor": ratio(ours, floor)}
         if f"ours fused {encoder}" in found:
             fused = found[f"ours fused {encoder}"]
-            own["fused_over_floor"] = fused / min(found[layout] for layout in FUSED_LAYOUTS)
-            best = min(ours, fused)
+            fused_floor = min((found[layout] for layout in FUSED_LAYOUTS), key=median)
+            own["fused_over_floor"] = ratio(fused, fused_floor)
+            best = min(ours, fused, key=median)
         if f"plain {encoder}" in found:
-            own["speedup"] = found[f"plain {encoder}"] / best
+            own["speedup"] = ratio(found[f"plain {encoder}"], best)
         if "published" in found and encoder == "fourier":
-            own["published"] = found["published"] / best
+            own["published"] = ratio(found["published"], best)
         ratios[encoder] = own
     return ratios
 
@@ -221,7 +230,7 @@ def measure_small(repeats: int) -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         for batch in SMALL_BATCHES:
             taken = interleave(small_steps(batch, Path(folder)), 10 * repeats, time_step)
-            found[str(batch)] = {name: 1000 * least(each, 1, "cpu") for name, each in taken.items()}
+            found[str(batch)] = {name: 1000 * median(seconds_of(each, 1, "cpu")) for name, each in taken.items()}
     return found
 
 
@@ -276,7 +285,7 @@ def main(
         rows.append(measure_row(about, threads, repeats, compiled, memory))
         write_result(out, "speed", setting | {"finished": False, "rows": rows})  # an hour's rows outlive Ctrl-C
     lines = [cells(row) for row in rows]
-    rounds = f"Least of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
+    rounds = f"Medians of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
     print_table(f"{processor}. {rounds}", list(HEADER), lines)
     found = measure_small(repeats) if small and device == "cpu" else {}
     beside: dict[str, Any] = {}

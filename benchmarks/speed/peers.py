@@ -8,6 +8,7 @@ Our three resets are timed in a training step of one network of spikes alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from statistics import median
 
 import snntorch
 import torch
@@ -105,12 +106,12 @@ def _reset_step(options: dict[str, float | bool | None], dtype: str) -> Step:
 
 
 def measure_peers(repeats: int, threads: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
-    """Milliseconds by task, number of threads and library: the least of the rounds on the clock."""
+    """Milliseconds by task, number of threads and library: the median of the rounds on the clock."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for count in threads:
         torch.set_num_threads(count)
         for task, steps in peer_steps().items():
             taken = interleave(steps, repeats, time_step)
-            least = {name: 1000 * min(clock for clock, _ in each) for name, each in taken.items()}
-            found.setdefault(task, {})[str(count)] = least
+            middle = {name: 1000 * median(clock for clock, _ in rounds) for name, rounds in taken.items()}
+            found.setdefault(task, {})[str(count)] = middle
     return found
