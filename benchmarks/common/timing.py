@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 Command = TypeVar("Command")
-"""An item that `interleave` hands to its measure: the arguments, for one."""
-
 Taken = TypeVar("Taken")
-"""The measure's result: seconds, for one."""
 
 
 def time_step(step: Callable[[], None]) -> tuple[float, float]:
@@ -21,26 +18,23 @@ def time_step(step: Callable[[], None]) -> tuple[float, float]:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def spread(taken: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Median, least and most of both; `cpu_` is the processor's."""
-    found: dict[str, Any] = {}
-    for kind, seconds in zip(("", "cpu_"), zip(*taken, strict=True), strict=True):
-        found |= {
-            f"{kind}median_s": statistics.median(seconds),
-            f"{kind}min_s": min(seconds),
-            f"{kind}max_s": max(seconds),
-            f"{kind}seconds": list(seconds),
-        }
-    return found
+FEWEST_ROUNDS = 3
+"""Rounds that are measured however long they take."""
 
 
 def interleave(
-    commands: Mapping[str, Command], repeats: int, measure: Callable[[Command], Taken]
+    commands: Mapping[str, Command], repeats: int, measure: Callable[[Command], Taken], seconds: float = math.inf
 ) -> dict[str, list[Taken]]:
-    """Measure every command, round by round; one warm-up round (bytecode, disk cache) is dropped."""
+    """Measure every command, round by round; one warm-up round (bytecode, disk cache) is dropped.
+
+    No round but the first three begins after `seconds`: a long step needs fewer, since it is a mean over its own time.
+    """
     names = list(commands)
+    end = time.perf_counter() + seconds
     found: dict[str, list[Taken]] = {name: [] for name in names}
     for turn in range(repeats + 1):
+        if turn > FEWEST_ROUNDS and time.perf_counter() > end:
+            break
         shift = turn % len(names)
         for name in names[shift:] + names[:shift]:
             taken = measure(commands[name])

@@ -4,60 +4,43 @@
   default layout or in channels_last, whichever is faster;
 - floor fused, for inference: without norms, weights rounded once;
 - plain: the published arithmetic, written from the equations (benchmarks/common/plain_has8.py);
-- published: the authors' own code, with `--published CLONE`, a clone of github.com/luutn2002/has-8; in float32;
+- published: the authors' own code, with `--published CLONE`, a clone of github.com/luutn2002/has-8; in float32 at
+  32 pixels;
 - fused: ours after `fuse()`, for inference; in bfloat16 it rounds weights to that too;
 - compiled: ours by torch.compile, with `--compiled` (minutes a network);
-- sew_resnet18: spikingjelly's at T = 8, on a GPU alone; on a CPU with `--peers` (benchmarks/speed/peers.py).
+- with `--peers`, other libraries and our resets (benchmarks/speed/peers.py).
 
 A model of spikes alone, such as `sew_resnet_b32_m2_d4_direct`, has a floor and no plain one.
 
-Subjects of one model, size, task, type and number of threads take turns, step by step. Seconds are the median of the
-rounds. A ratio is the median of the rounds' own ratios: what slows the machine for a while slows both sides of it.
-At one thread it is the processor's time, at more the time on the clock. Then one image,
-and 64, through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime.
-Peak memory is that of one step in a process of its own (benchmarks/speed/steps.py). Under 16 channels torch's own
-strided 1×1 convolution writes beside its memory in channels_last (zoo/convolution/guards.py): the floor of a network
-narrower than b16 cannot be measured.
+Subjects of one model, size, task, type and number of threads take turns, step by step, in a process of their own.
+Seconds are the median of the rounds, a ratio is the median of the rounds' own: what slows the machine for a while slows
+both sides of it. At one thread it is the processor's time, at more the time on the clock. Then one image, and 64,
+through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime. Peak
+memory is that of one step (benchmarks/speed/steps.py). Under 16 channels torch's own strided 1×1 convolution writes
+beside its memory in channels_last (zoo/convolution/guards.py): a floor narrower than b16 cannot be measured.
 """
 
 from __future__ import annotations
 
 import itertools
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any
 
 import torch
 import typer
 
-import zoo
-from benchmarks.common.reporting import (
-    RESULTS,
-    Out,
-    describe_machine,
-    markdown_table,
-    print_table,
-    write_result,
-)
-from benchmarks.common.timing import interleave, time_step
-from benchmarks.speed.steps import PUBLISHED, Step, Work, build_step, peak_memory
+from benchmarks.common.reporting import RESULTS, Out, describe_machine, markdown_table, print_table, write_result
+from benchmarks.speed.rows import ENCODERS, SMALL, apart, encoders_of, measure_row, measure_small
 from zoo.kernels.library import describe
 from zoo.kernels.memory import keep_freed_memory
 
 MODELS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4", "sew_resnet_b32_m2_d4_direct", "sew_vgg_b16_m2_d4_direct")
-ENCODERS, DIRECT = ("ste", "fourier"), ("direct",)
 QUICK_MODELS, QUICK_BATCH = ("resnet_b2_m1_d1",), 2
 BATCHES = {32: 64, 224: 4}
-LAYOUTS = ("floor", "floor channels_last")
-FUSED_LAYOUTS = ("floor fused", "floor fused channels_last")
 LIMITS = {"fused_over_floor": 1.15, "training": 1.15, "inference": 1.25, "spikes": 1.25}
 """Of fused ÷ its floor, and of ours ÷ floor by task; of a network of spikes alone in both tasks."""
-
-SMALL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
-SMALL_BATCHES = (1, 64)
 
 
 class Task(StrEnum):
@@ -77,77 +60,6 @@ Numbers = Annotated[list[Number], typer.Option(default_factory=lambda: list(Numb
 Threads = Annotated[list[int], typer.Option(default_factory=lambda: [1, 2], help="torch's threads, side by side.")]
 
 app = typer.Typer(add_completion=False)
-
-
-def encoders_of(model: str) -> tuple[str, ...]:
-    """Encoders that a model is measured with; one of spikes alone has its own."""
-    return DIRECT if model.startswith("sew_") else ENCODERS
-
-
-def subjects(about: Mapping[str, Any], compiled: bool) -> dict[str, Work]:
-    """Everything that is timed together, by name. Floors, the peer and the published code know no encoder."""
-    encoders, hybrid = encoders_of(about["model"]), not about["model"].startswith("sew_")
-    alone = list(LAYOUTS)
-    if not about["training"]:
-        alone += FUSED_LAYOUTS
-    if about["device"] != "cpu":
-        alone.append("sew_resnet18")
-    if about["clone"] and about["model"] in PUBLISHED and about["dtype"] == Number.float32:
-        alone.append("published")
-    own = ["ours"]
-    if hybrid:
-        own.append("plain")
-    if not about["training"]:
-        own.append("ours fused")
-    if compiled:
-        own.append("ours compiled")
-    found = {name: Work(name, encoder=encoders[0], **about) for name in alone}
-    for encoder, subject in itertools.product(encoders, own):
-        found[f"{subject} {encoder}"] = Work(subject, encoder=encoder, **about)
-    return found
-
-
-def seconds_of(taken: Sequence[tuple[float, float]], threads: int, device: str) -> list[float]:
-    """Seconds of each round: of the processor at one thread of a CPU, else on the clock."""
-    return [processor if threads == 1 and device == "cpu" else clock for clock, processor in taken]
-
-
-def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
-    return median(one / other for one, other in zip(above, below, strict=True))
-
-
-def measure(about: Mapping[str, Any], threads: Sequence[int], repeats: int, compiled: bool) -> dict[str, Any]:
-    """Seconds of every subject by number of threads, and the ratios to floor and plain."""
-    seconds: dict[str, dict[str, list[float]]] = {}
-    steps = {name: build_step(work) for name, work in subjects(about, compiled).items()}
-    for count in threads:
-        torch.set_num_threads(count)
-        taken = interleave(steps, repeats, time_step)
-        seconds[str(count)] = {name: seconds_of(rounds, count, about["device"]) for name, rounds in taken.items()}
-    ratios = {count: ratios_of(found, encoders_of(about["model"])) for count, found in seconds.items()}
-    medians = {count: {name: median(rounds) for name, rounds in found.items()} for count, found in seconds.items()}
-    return {**about, "seconds": medians, "ratios": ratios}
-
-
-def ratios_of(found: Mapping[str, Sequence[float]], encoders: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Of each encoder: ours ÷ floor, fused ÷ its floor, plain and published ÷ the better of ours."""
-    floor = min((found[layout] for layout in LAYOUTS), key=median)
-    ratios = {}
-    for encoder in encoders:
-        best = ours = found[f"ours {encoder}"]
-        own = {"over_floor": ratio(ours, floor)}
-        if f"ours fused {encoder}" in found:
-            fused = found[f"ours fused {encoder}"]
-            fused_floor = min((found[layout] for layout in FUSED_LAYOUTS), key=median)
-            own["fused_over_floor"] = ratio(fused, fused_floor)
-            best = min(ours, fused, key=median)
-        if f"plain {encoder}" in found:
-            own["speedup"] = ratio(found[f"plain {encoder}"], best)
-        if "published" in found and encoder == "fourier":
-            own["published"] = ratio(found["published"], best)
-        ratios[encoder] = own
-    return ratios
 
 
 def label(row: Mapping[str, Any]) -> str:
@@ -196,54 +108,6 @@ def cells(row: Mapping[str, Any]) -> list[str]:
     return [label(row), "; ".join(own), *ratios, "–" if memory is None else f"{memory:.2f}"]
 
 
-def small_steps(batch: int, folder: Path) -> dict[str, Step]:
-    """A few images through the smallest weight: as it is, fused, compiled, and by onnxruntime, one thread each."""
-    import onnxruntime
-    from zoo_export.onnx_file import to_onnx
-
-    models: dict[str, Any] = {"ours": zoo.create_model(SMALL).eval(), "fused": zoo.create_model(SMALL).eval().fuse()}
-    fixed: dict[str, Any] = {"freezing": True, "guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
-    models["compiled"] = torch.compile(zoo.create_model(SMALL).eval().fuse(), dynamic=False, options=fixed)
-    file, x = folder / "small.onnx", torch.rand(batch, 3, 32, 32)
-    file.write_bytes(to_onnx(models["ours"], x, SMALL, any_batch=False).SerializeToString())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    (wanted,) = session.get_inputs()
-
-    def run(model: torch.nn.Module) -> Step:
-        def step() -> None:
-            with torch.inference_mode():
-                model(x)
-
-        return step
-
-    steps = {name: run(model) for name, model in models.items()}
-    steps["onnxruntime"] = lambda: session.run(None, {wanted.name: x.numpy()})
-    return steps
-
-
-def measure_small(repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each by number of images."""
-    torch.set_num_threads(1)
-    found = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for batch in SMALL_BATCHES:
-            taken = interleave(small_steps(batch, Path(folder)), 10 * repeats, time_step)
-            found[str(batch)] = {name: 1000 * median(seconds_of(each, 1, "cpu")) for name, each in taken.items()}
-    return found
-
-
-def measure_row(about: Mapping[str, Any], threads: Sequence[int], repeats: int, compiled: bool, memory: bool) -> Any:
-    """Measure one row; peak memory beside plain's, which a network of spikes alone has not."""
-    row = measure(about, threads, repeats, compiled)
-    if memory and not about["model"].startswith("sew_"):
-        own, plain = (peak_memory(Work(each, encoder=ENCODERS[0], **about), 1) for each in ("ours", "plain"))
-        row["memory_over_plain"] = own / plain if own and plain else None
-    typer.echo(f"measured {label(row)}", err=True)
-    return row
-
-
 def print_milliseconds(what: str, taken: Mapping[str, float]) -> None:
     """One line of a few figures."""
     typer.echo(f"{what}, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in taken.items()))
@@ -260,7 +124,7 @@ def main(
         Path | None,
         typer.Option(metavar="CLONE", help="A clone of github.com/luutn2002/has-8: time the authors' code too."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Rounds that count; one more warms up.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds that count, three of long steps; one more warms up.")] = 9,
     memory: Annotated[bool, typer.Option(help="Measure peak memory too.")] = True,
     compiled: Annotated[bool, typer.Option(help="Measure torch.compile too.")] = False,
     small: Annotated[bool, typer.Option(help="Measure one image and 64, compiled too.")] = True,
@@ -275,6 +139,7 @@ def main(
         model, size, dtype, repeats = list(QUICK_MODELS), size[:1], dtype[:1], 1
     clone = "" if published is None else str(published.resolve())
     processor = f"{describe_machine()['cpu']}, {torch.backends.cpu.get_cpu_capability()}"
+    typer.echo(f"{processor}; {describe()}", err=True)
     setting: dict[str, Any] = {"kernels": describe(), "device": device, "freed_memory_kept": kept}
     setting |= {"processor": processor, "repeats": repeats}
     rows: list[dict[str, Any]] = []
@@ -282,17 +147,18 @@ def main(
         about: dict[str, Any] = {"model": name, "size": pixels, "training": step is Task.training}
         about |= {"batch": QUICK_BATCH if quick else BATCHES.get(pixels, 4)}
         about |= {"dtype": str(number), "device": device, "clone": clone}
-        rows.append(measure_row(about, threads, repeats, compiled, memory))
+        rows.append(apart(measure_row, about, threads, repeats, compiled, memory))
+        typer.echo(f"measured {label(rows[-1])}", err=True)
         write_result(out, "speed", setting | {"finished": False, "rows": rows})  # an hour's rows outlive Ctrl-C
     lines = [cells(row) for row in rows]
-    rounds = f"Medians of {repeats} rounds; encoders {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
-    print_table(f"{processor}. {rounds}", list(HEADER), lines)
-    found = measure_small(repeats) if small and device == "cpu" else {}
+    about_all = f"Medians of up to {repeats} rounds; {' / '.join(ENCODERS)}; threads {'; '.join(map(str, threads))}"
+    print_table(f"{processor}. {about_all}", list(HEADER), lines)
+    found = apart(measure_small, repeats) if small and device == "cpu" else {}
     beside: dict[str, Any] = {}
     if peers and device == "cpu":
         from benchmarks.speed.peers import measure_peers  # snntorch imports torch's compiler, so it comes last
 
-        beside = measure_peers(repeats, threads)
+        beside = apart(measure_peers, repeats, threads)
     for images, taken in found.items():
         print_milliseconds(f"{images} × {SMALL}", taken)
     for what, counts in beside.items():

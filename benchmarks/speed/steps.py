@@ -45,8 +45,7 @@ Step = Callable[[], None]
 class Work:
     """One figure's subject (see benchmarks/speed/__main__.py) and setting.
 
-    The SEW peer has no use for `model` and `encoder`; `timesteps` is its own. `clone` is the folder of the published
-    code.
+    `clone` is the folder of the published code.
     """
 
     subject: str
@@ -57,7 +56,6 @@ class Work:
     training: bool
     dtype: str
     device: str = "cpu"
-    timesteps: int = 8
     clone: str = ""
 
     @property
@@ -118,14 +116,12 @@ class Published(nn.Module):
 
 
 def build_network(work: Work) -> nn.Module:
-    """Build any subject but the floor: plain, published, the peer, or ours as it is, fused, or compiled."""
+    """Build any subject but the floor: plain, published, or ours as it is, fused, or compiled."""
     torch.manual_seed(0)
     if work.subject == "plain":
         return PlainHas8(*parse_size(work.model), work.encoder, CLASSES)
     if work.subject == "published":
         return Published(work.clone, work.model)
-    if work.subject == "sew_resnet18":
-        return SewPeer(work.timesteps)
     name = f"has8_{work.model}_{work.encoder}_bpd" if work.is_hybrid else work.model
     model = zoo.create_model(name, pretrained=False, num_classes=CLASSES)
     if work.subject == "ours fused":
