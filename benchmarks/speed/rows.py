@@ -23,7 +23,7 @@ PUBLISHED_SIZE = 32
 LAYOUTS = ("floor", "floor channels_last")
 FUSED_LAYOUTS = ("floor fused", "floor fused channels_last")
 
-ROW_SECONDS = 30.0
+ROW_SECONDS = 20.0
 """Of a row at one number of threads, after which it has no more rounds than the fewest."""
 
 SMALL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
