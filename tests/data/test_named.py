@@ -1,12 +1,10 @@
-"""Data sets by name: small archives in their authors' layout, whole, cut and half unpacked."""
+"""CIFAR by name: small archives in their authors' layout, whole and altered."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import pickle
-import shutil
-import sys
 import tarfile
 import urllib.request
 from collections.abc import Mapping
@@ -16,11 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torchvision.datasets import CIFAR10, CIFAR100, imagenet
+from torchvision.datasets import CIFAR10, CIFAR100
 
-from tests.data.made_data import folder
-from zoo.data import DataOptions, dataset_names, libraries, load_data, load_split
-from zoo.errors import InputError, MissingExtraError
+from zoo.data import DataOptions, dataset_names, load_data, load_split
+from zoo.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +62,7 @@ def test_cifar_is_read_from_files_or_their_archive_and_never_if_altered(
 ) -> None:
     files, name = cifar(kind, monkeypatch), kind.__name__.lower()
     write(tmp_path / "files" / kind.base_folder, files)
+    assert name in dataset_names()
     data = load_data(name, DataOptions(root=tmp_path / "files"))
     assert len(data.train.classes) == 3
     assert (len(data.train), len(data.val)) == (6 * len(kind.train_list), 6)
@@ -84,43 +82,3 @@ def test_cifar_is_read_from_files_or_their_archive_and_never_if_altered(
     for root in (tmp_path / "files", tmp_path / "nowhere"):
         with pytest.raises(InputError, match=f"{name} below .* cannot be read"):
             load_data(name, DataOptions(root=root))
-
-
-@pytest.mark.parametrize("name", ["caltech101", "caltech256"])
-def test_caltech_is_divided_and_its_gaps_are_an_error(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    below, _ = libraries.CALTECH[name]
-    names = ["Faces", "airplanes"] if name == "caltech101" else ["001.ak47", "002.bat"]
-    folder(tmp_path / below, dict.fromkeys(names, 5) | ({"BACKGROUND_Google": 1} if name == "caltech101" else {}))
-    monkeypatch.setitem(libraries.CALTECH, name, (below, 10))
-    data = load_data(name, DataOptions(root=tmp_path, image_size=16))
-    assert (data.train.classes, len(data.train), len(data.val)) == (tuple(names), 8, 2)
-    monkeypatch.setitem(libraries.CALTECH, name, (below, 11))
-    with pytest.raises(InputError, match="10 of 11 images"):
-        load_data(name, DataOptions(root=tmp_path))
-    with pytest.raises(InputError, match=f"{name} below .* cannot be read"):
-        load_data(name, DataOptions(root=tmp_path / "nowhere"))
-
-
-def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "imagenet"
-    for split, count in (("train", 2), ("val", 1)):
-        folder(root / split, dict.fromkeys(("n01", "n02", "n03"), count))
-    with pytest.raises(InputError, match=r"imagenet below .* cannot be read"):
-        load_data("imagenet", DataOptions(root=tmp_path))
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(MissingExtraError, match=r"scipy.*\[train\]"):
-        load_data("imagenet", DataOptions(root=tmp_path))
-    names = {"n01": ("crane", "bird"), "n02": ("cat",), "n03": ("crane", "bird")}
-    torch.save((names, ["n01"]), root / imagenet.META_FILE)
-    data = load_data("imagenet", DataOptions(root=tmp_path))
-    assert data.train.classes == ("crane, bird (n01)", "cat", "crane, bird (n03)")
-    assert (len(data.train), len(data.val)) == (6, 3)
-    (root / "val" / "ILSVRC2012_val_00000001.JPEG").touch()  # torchvision was killed while it sorted them
-    with pytest.raises(InputError, match=r"val .* remove it"):
-        load_data("imagenet", DataOptions(root=tmp_path))
-    shutil.rmtree(root / "train" / "n02")
-    with pytest.raises(InputError, match="train holds 2 of 3 classes"):
-        load_data("imagenet", DataOptions(root=tmp_path))
-    assert "imagenet" in dataset_names()

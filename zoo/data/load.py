@@ -29,11 +29,10 @@ from zoo.data.datasets import (
     open_packed,
 )
 from zoo.data.images import SUFFIXES, Transform, display_name, find_images, subfolders
-from zoo.data.libraries import CALLED, HUB, SPLITS, dataset_names, open_named, open_tables, split_of
-from zoo.data.splits import DataSplits, ImageSplit, limit_images, spread_rows
+from zoo.data.splits import CALLED, SPLITS, DataSplits, ImageSplit, limit_images, split_of, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
 from zoo.files import replace_file
-from zoo.installing import known_plugins, unknown_component
+from zoo.installing import import_plugin, known_plugins, unknown_component
 from zoo.registry import default_registry
 
 Split = Literal["train", "val"]
@@ -41,7 +40,8 @@ Split = Literal["train", "val"]
 LARGEST = 224
 """Pixels a side above which images are resized: the paper's size."""
 
-_TABLES = (".tar", ".parquet")
+_HUB = "hfds/"
+"""Before a set of the Hub."""
 
 Source: TypeAlias = "str | Path | InHand"
 """Data as a user names them; see `load_data`."""
@@ -93,7 +93,7 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
     Raises:
         InputError: there is no such data, they hold one class, no images or an empty class, val has classes that train
             lacks, a source is cut or damaged, or all images of a class are.
-        MissingExtraError: sets of the Hub, parquet and tar need `pip install 'has8-zoo[data]'`.
+        MissingPluginError: other names, sets of the Hub, parquet and tar need `pip install zoo-datasets`.
     """
     parts = _divided(open_parts(source, ("train", "val"), options))
     train, val = _prepare(parts, Preprocessing(size=choose_size(parts, options.image_size)), options)
@@ -121,7 +121,7 @@ def load_split(
 
     Raises:
         InputError: as for `load_data`, or the data have a class that `classes` lacks.
-        MissingExtraError: as for `load_data`.
+        MissingPluginError: as for `load_data`.
     """
     (data,) = open_parts(source, (split,), options).values()
     if classes is None:
@@ -237,44 +237,36 @@ def _open_objects(source: Source, wanted: Sequence[str], options: DataOptions) -
 
 
 def _open_by_name(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open a data set of torchvision."""
-    if source not in dataset_names():
-        return None
-    return {name: open_named(str(source), name, named_root(options)) for name in wanted}
-
-
-def _open_of_plugin(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open a data set that a plugin offers as NAME or NAME:REST.
+    """Open a data set that the zoo or a plugin offers as NAME or NAME:REST.
 
     Raises `MissingPluginError` for a name that a known plugin brings.
     """
     name, _, rest = str(source).partition(":")
-    registry = default_registry()
-    if name in registry.plain_names("dataset"):
-        dataset = registry.load("dataset", name)()
-        return dict(dataset.open(rest, wanted, named_root(options)))
+    if name in dataset_names():
+        dataset = default_registry().load("dataset", name)()
+        root = Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
+        return dict(dataset.open(rest, wanted, root))
     if any(f"dataset {name}" in brings for brings in known_plugins().values()) and not isdir(str(source)):
         raise unknown_component("dataset", name, ())
     return None
 
 
-def _open_hub_set(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open a set of the Hugging Face Hub."""
-    return open_tables(str(source), [], options.root) if str(source).startswith(HUB) else None
+def _open_tables(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
+    """Open .tar or .parquet files, a folder of these, or a set of the Hugging Face Hub."""
+    files = _tables(_path_of(source))
+    if not files and not str(source).startswith(_HUB):
+        return None
+    tables = import_plugin("zoo-datasets", "zoo_datasets.tables", "reading sets of the Hub, parquet and tar")
+    return dict(tables.open_tables(str(source), files, options.root))
 
 
 def _open_files(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
-    """Open a table or .npz, or a folder of these."""
-    files = _files(_path_of(source))
-    if not files:
-        return None
-    if files[0].suffix.lower() in _TABLES:
-        return open_tables(str(source), files, options.root)
+    """Open an .npz, or a folder of these."""
     parts = {}
-    for file in files:
+    for file in _packed_files(_path_of(source)):
         for split, part in open_packed(file).items():
             parts[split or split_of(file)] = part
-    return parts
+    return parts or None
 
 
 def _open_unsorted(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
@@ -298,30 +290,28 @@ def _open_class_folders(source: Source, wanted: Sequence[str], options: DataOpti
     return {name: open_folder(_find(there, name, source)) for name in wanted}
 
 
-_OPENERS = (
-    _open_objects,
-    _open_by_name,
-    _open_of_plugin,
-    _open_hub_set,
-    _open_files,
-    _open_unsorted,
-    _open_class_folders,
-)
+_OPENERS = (_open_objects, _open_by_name, _open_tables, _open_files, _open_unsorted, _open_class_folders)
 """The first that knows a source opens it; the others return None."""
 
 
-def named_root(options: DataOptions) -> Path:
-    """Return the folder of named data sets."""
-    return Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
+def dataset_names() -> tuple[str, ...]:
+    """Return the names of the data sets that DATA may name."""
+    return tuple(default_registry().plain_names("dataset"))
 
 
-def _files(path: Path) -> list[Path]:
-    """Return a packed file or table, the .npz files of a folder that are named as splits, or the tables in it."""
-    if not isdir(path):
-        return [path] if path.suffix.lower() in (".npz", *_TABLES) and isfile(path) else []
-    packed = [path / f"{name}.npz" for name in SPLITS if isfile(path / f"{name}.npz")]
-    tables = [] if subfolders(path) else sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
-    return packed or tables
+def _packed_files(path: Path) -> list[Path]:
+    """Return an .npz, or those of a folder that are named as splits."""
+    if isdir(path):
+        return [path / f"{name}.npz" for name in SPLITS if isfile(path / f"{name}.npz")]
+    return [path] if path.suffix.lower() == ".npz" and isfile(path) else []
+
+
+def _tables(path: Path) -> list[Path]:
+    """Return a table, or those of a folder that holds neither folders nor splits in .npz."""
+    if isdir(path):
+        is_other = subfolders(path) or _packed_files(path)
+        return [] if is_other else sorted(path.glob("*.tar")) or sorted(path.glob("*.parquet"))
+    return [path] if path.suffix.lower() in (".tar", ".parquet") and isfile(path) else []
 
 
 def _find(parts: Mapping[str, Any], split: str, source: Source) -> Any:

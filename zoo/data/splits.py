@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar, final
 
 import numpy as np
@@ -23,8 +25,19 @@ from zoo.progress import LONG, progress
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
+CALLED = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+"""Names of a split's folder or file, the first that is there counts: `test` is used if there is no `val`."""
+
+SPLITS = (*CALLED["train"], *CALLED["val"])
+
 _AHEAD = 512
 """Images that are decoded ahead: enough to keep the threads busy, few enough to stop soon at an error."""
+
+
+def split_of(file: Path) -> str:
+    """Return the split that a file's name begins with, as in train-0000.tar; else `train`."""
+    known = re.match(rf"({'|'.join(SPLITS)})(?![a-z])", file.stem.lower())
+    return known[1] if known else "train"
 
 
 @final

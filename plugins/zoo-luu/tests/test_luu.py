@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from zoo_kit import suites_of
 from zoo_luu import RECIPE, with_encoder
+from zoo_luu.colours import COLOUR_MODELS
 from zoo_luu.encoders import RateBitsEncoder, TtfsBitsEncoder
 
 import zoo
@@ -27,6 +28,26 @@ def test_the_last_eight_steps_are_planes_most_significant_first(encoder: RateBit
     assert spikes.shape == (14, 1, 256)
     weights = 2.0 ** torch.arange(7, -1, -1)
     assert torch.equal((spikes[6:, 0] * weights[:, None]).sum(0), LEVELS.float())
+
+
+@pytest.mark.parametrize("name", COLOUR_MODELS)
+def test_planes_of_every_colour_model_are_those_of_the_authors_code(name: str) -> None:
+    """colours.npz: two images, greys, black, white and pure red among them, through its commit f03ed67."""
+    stored = np.load(Path(__file__).with_name("colours.npz"))
+    encoder = TtfsBitsEncoder(2, color_model=name)
+    planes = encoder(torch.from_numpy(stored["images"]) / 255)[2:]
+    assert encoder.timesteps == 2 + len(planes)
+    assert np.array_equal(np.packbits(planes.numpy().astype(np.uint8)), stored[name])
+
+
+def test_a_colour_model_is_a_networks_option_and_needs_three_channels() -> None:
+    name, options = "sew_resnetsmall_b2_m2_d1_ratebits", {"color_model": "lab"}
+    model = zoo.create_model(name, num_classes=3, encoder_options=options)
+    assert model.timesteps == 17
+    with pytest.raises(InputError, match="ycbcr"):
+        RateBitsEncoder(color_model="cmyk")
+    with pytest.raises(InputError, match="RGB"):
+        RateBitsEncoder(color_model="lab")(torch.rand(1, 4, 2, 2))
 
 
 def test_rates_are_those_of_the_values() -> None:

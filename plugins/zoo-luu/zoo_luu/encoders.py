@@ -1,8 +1,8 @@
-"""A code over time, then the eight bit planes of the same image, the most significant first: T = steps + 8.
+"""A code over time, then the bit planes of the same image, the most significant first: T = steps + 8 for RGB.
 
 Sources: arXiv:2410.08229 and github.com/luutn2002/bit-plane-snn (rate), arXiv:2512.03879 (time to first spike). Planes
-are B_k(I) = ⌊I / 2^k⌋ mod 2 of I = round(255·x̂). The authors divide integers of 0 to 255; here an activation is brought
-into [0, 1] first, as by every encoder of the zoo. Of their colour models RGB is built, their default.
+are B_k(I) = ⌊I / 2^k⌋ mod 2 of I = round(255·x̂), or of the numbers of another colour model (zoo_luu/colours.py). The
+authors divide integers of 0 to 255; here an activation is brought into [0, 1] first, as by every encoder of the zoo.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from zoo.blocks import bit_planes, unit_range
 from zoo.contracts import Encoder
-from zoo.errors import check_count
+from zoo.errors import InputError, check_count
+from zoo_luu.colours import COLOUR_MODELS, colour_planes
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
-_PLANES = 8
 _STEPS = 10
 
 
@@ -28,21 +28,29 @@ class JoinedWithBits(Encoder):
 
     Args:
         steps: timesteps of the code, before the planes.
+        color_model: of the planes: rgb, cmy, ycbcr, hsl, hsv, lab or xyz. All but rgb take images of three channels,
+            and have 7 to 9 planes.
+
+    Raises:
+        InputError: there is no such colour model.
     """
 
     api_version = 1
     differentiable = False
-    options = frozenset({"steps"})
+    options = frozenset({"steps", "color_model"})
     code: ClassVar[str]
 
-    def __init__(self, steps: int = _STEPS) -> None:
+    def __init__(self, steps: int = _STEPS, color_model: str = "rgb") -> None:
         super().__init__()
+        if color_model not in COLOUR_MODELS:
+            raise InputError(f"there is no color_model {color_model!r}; valid: {', '.join(COLOUR_MODELS)}")
         self.steps = check_count("steps", steps, 1, 1024)
+        self.color_model = color_model
 
     @property
     @final
     def timesteps(self) -> int:
-        return self.steps + _PLANES
+        return self.steps + COLOUR_MODELS[self.color_model].planes
 
     @abstractmethod
     def spikes(self, x: Tensor) -> Tensor:
@@ -50,10 +58,17 @@ class JoinedWithBits(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         share = unit_range(x.detach())
-        return torch.cat((self.spikes(share), bit_planes(share).flip(0))).to(x.dtype)
+        return torch.cat((self.spikes(share), self._planes(share))).to(x.dtype)
+
+    def _planes(self, share: Tensor) -> Tensor:
+        if self.color_model == "rgb":  # of any number of channels
+            return bit_planes(share).flip(0)
+        if share.dim() < 2 or share.shape[1] != 3:
+            raise InputError(f"color_model {self.color_model} takes RGB, (N, 3, …), not {tuple(share.shape)}")
+        return colour_planes(share, COLOUR_MODELS[self.color_model])
 
     def extra_repr(self) -> str:
-        return f"steps={self.steps}"
+        return f"steps={self.steps}, color_model={self.color_model!r}"
 
 
 @final
