@@ -25,7 +25,7 @@ from zoo.profiling import count_cost
 from zoo.profiling.macs import count_macs, count_products
 
 DOCS = ROOT / "docs"
-PLACES = {"--data", "--work", "--out", "--catalog", "--page"}
+PLACES = {"--data", "--work", "--out", "--catalog", "--page", "--published"}
 """Options that say where files lie."""
 
 
