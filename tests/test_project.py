@@ -70,6 +70,15 @@ def test_the_address_of_the_repository_is_stated_once() -> None:
     versions = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8"))
     tested = versions["jobs"]["default"]["strategy"]["matrix"]["python"]
     assert {f"Programming Language :: Python :: {version}" for version in tested} <= set(PROJECT["classifiers"])
+    assert all(author["name"] for author in PROJECT["authors"])
+
+
+def test_hosts_find_what_they_look_for() -> None:
+    pages = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text(encoding="utf-8"))
+    assert (ROOT / pages["sphinx"]["configuration"]).is_file()
+    assert pages["sphinx"]["fail_on_warning"]
+    assert {form.stem for form in FORMS} == {"defect", "figure", "proposal"}
+    assert (ROOT / "CODE_OF_CONDUCT.md").read_text(encoding="utf-8").startswith("# ")
 
 
 @pytest.mark.parametrize("template", FORMS, ids=lambda path: path.stem)

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,13 @@ def test_there_are_two_set_up_commands_and_ci_runs_the_second() -> None:
     assert f"<!-- test-command -->\n```bash\n{commands[1]}```" in read(README)
 
 
+def test_the_readme_shows_what_zoo_show_draws_beside_its_first_command() -> None:
+    _, _, behind = read(README).partition("zoo predict\n```")
+    pictures = re.findall(r'<img [^>]*src="([^"]+)"', behind.partition("\n```bash")[0])
+    assert pictures == ["docs/planes.png"]  # another test draws it again
+    assert (ROOT / pictures[0]).is_file()
+
+
 def test_the_error_shown_is_the_error_raised() -> None:
     with pytest.raises(ValueError, match="fourrier") as caught:
         zoo.parse_name("has8_resnet_b32_m2_d4_fourrier_bpd")
@@ -216,5 +224,6 @@ def test_the_citation_names_the_paper() -> None:
     citation = yaml.safe_load(read(ROOT / "CITATION.cff"))
     paper = citation["preferred-citation"]
     assert citation["version"] == zoo.__version__
+    assert isinstance(citation["date-released"], date)
     assert "2509.24411" in paper["url"]
     assert all(f"*{paper['title']}*" in read(ROOT / path) for path in ("README.md", "zoo/families/has8.py"))

@@ -31,6 +31,7 @@ BAD: dict[str, str | bytes] = {
     "latin": b"version: 1 # \xe9\n",
     "million": START + f"  - [{'1,' * 1_000_000}]",
     "aliases": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}" + ", *a" * 100_000 + "]",
+    "alias": "version: 1\nvariants: [&a {names: has8_resnet_b2_m1_d1_ste_bpd}, *a]",
     "laughs": "a: &a [1, 1]\n"
     + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "deep": START + "[" * 100_000,
