@@ -45,6 +45,7 @@ def test_list_and_help_start_without_torch() -> None:
         (("has8_*_rate",), {"filter": "has8_*_rate"}),
         (("resnet", "--family", "snn", "--encoder", "ste"), {"filter": "*resnet*", "family": "snn", "encoder": "ste"}),
         (("--pretrained", "--sort", "top1"), {"pretrained": True, "sort": "top1"}),
+        (("--max-energy", "30", "--sort", "energy"), {"max_energy": 30, "sort": "energy"}),
     ],
 )
 def test_list_takes_a_part_of_a_name_a_pattern_or_parts(options: tuple[str, ...], asked: dict) -> None:

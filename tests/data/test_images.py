@@ -141,6 +141,12 @@ def test_photographs_of_telephones_are_read(tmp_path: Path, kind: str) -> None:
     assert len(find_images([tmp_path])) == 2
 
 
+def test_a_pdf_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "scan.png").write_bytes(b"%PDF-1.7\n")
+    with pytest.raises(InputError, match=r"scan\.png is a PDF"):
+        read_image(tmp_path / "scan.png")
+
+
 def test_heic_without_its_library_is_skipped_with_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

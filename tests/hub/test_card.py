@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,6 +91,13 @@ def test_the_start_of_a_training_is_the_base_model_if_it_is_published() -> None:
     unpublished = add_card(made, "local-dir:.", Catalog()).files["README.md"].decode()
     assert "base_model" not in ModelCard(unpublished).data.to_dict()
     assert f"It started from {start.name}." in unpublished.replace("\\", "")
+
+
+def test_a_card_links_to_the_repository_once_its_address_is_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    stated = Message()
+    stated["Project-URL"] = "Source, https://example.org/alice/has8-zoo"
+    monkeypatch.setattr("zoo.publishing.card.distribution", lambda name: SimpleNamespace(metadata=stated))
+    assert "In a clone of [its repository](https://example.org/alice/has8-zoo):" in card(weight())
 
 
 def test_the_accuracy_is_an_evaluation_result_of_its_data_set() -> None:
