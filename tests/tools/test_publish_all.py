@@ -15,6 +15,7 @@ import yaml
 
 import zoo
 from tests.hub.loopback import LoopbackHub
+from tools.publish_all import list_weights
 from zoo.catalog import read_catalog, read_file
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,14 @@ def test_another_organisation_and_a_weight_that_is_not_there(hub: LoopbackHub, c
     missing = subprocess.run([*command, "ann_none.x"], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert missing.returncode != 0
     assert "ann_none.x" in missing.stderr
+
+
+def test_a_start_comes_before_what_was_trained_from_it() -> None:
+    starts = {record.name: record.started_from for _, record in list_weights(ROOT)}
+    names = list(starts)
+    later = [name for name, start in starts.items() if start in starts]
+    assert later
+    assert [name for name in later if names.index(starts[name]) > names.index(name)] == []
 
 
 def test_what_is_sent_and_not_noted_is_not_sent_again_although_its_card_names_its_start(
