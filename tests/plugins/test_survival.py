@@ -88,6 +88,13 @@ def test_plugins_shows_every_state_with_its_reason(crowd: Path) -> None:
         assert all(reason in (row["error"] or "") for row in found), (name, found)
 
 
+def test_what_a_plugin_prints_at_import_is_no_line_of_json(crowd: Path) -> None:
+    done = run_python(["-m", "zoo", "info", "has8_resnet_b2_m1_d1_prints_bpd", "--json"], crowd)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["name"] == "has8_resnet_b2_m1_d1_prints_bpd"
+    assert "hello from the import" in done.stderr
+
+
 FATAL = {
     "crashes": ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", "status -11"),
     "hangs": ("import time\ntime.sleep(600)", "not done after 15 seconds"),
@@ -131,6 +138,9 @@ def test_closed_streams_are_no_traceback(tmp_path: Path) -> None:
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
         assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
         assert bool(done.stdout) == (closed == "2>&-")
+    command = f"exec {shlex.quote(sys.executable)} -m zoo list nothing_like_it 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")  # what belongs to stderr is not printed elsewhere
 
 
 USE = """
