@@ -52,6 +52,8 @@ def test_images_add_spikes_and_energy_under_every_model(photos: Path, scratch: s
     assert {"arithmetic-float32", "arithmetic-int8", "memory-float32"} <= {row["name"] for row in cost["energy_models"]}
     for said in (cost["statement"], f"{cost['energy']['total_pj'] / 1e6:,.3f} µJ", "10.1109/ISSCC.2014.6757323"):
         assert said in joined
+    assert "charged below: aten::" in joined  # operations without MACs have a price, and none is left out
+    assert "not charged: none" in joined
     assert "contains its control" in joined
     assert "would cost what its control costs" not in joined
 
