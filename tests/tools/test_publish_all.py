@@ -58,7 +58,9 @@ def test_a_weight_of_a_plugin_loads_by_the_zoos_own_catalog(hub: LoopbackHub, to
     assert [row["state"] for row in rows] == ["published"] * 2
     assert [row["load"] for row in rows] == [f"hf-hub:{name}@{hub.commits(name)[-1].oid}" for name in hub.repositories]
     after = texts(copy)
+    hub.requests.clear()
     assert [row["state"] for row in publish(copy, token, OWN, OF_PLUGIN)] == ["unchanged"] * 2
+    assert {request.method for request in hub.requests} == {"GET"}  # what is there is not sent again
     assert texts(copy) == after
     for file, text in after.items():
         lines = set(text.splitlines()) - {f"    published: {row['load']}" for row in rows}

@@ -20,15 +20,20 @@ def test_the_kit_runs_without_a_test_file(tmp_path: Path) -> None:
     """`zoo plugins check` prints every check that fails, with its cause."""
     works = WORKS.format(power=1)
     files = {"zoo_mine.py": works, "zoo_theirs.py": works.replace("return straight", "return 2 * straight")}
+    files["zoo_needs.py"] = f"{works}\n    def __init__(self, planes):\n        super().__init__()\n"
     points = "[zoo.encoders]\nworks = zoo_mine:Thing\nspoiled = zoo_theirs:Thing\ngone = zoo_gone:Thing\n"
+    points += "needs = zoo_needs:Thing\n"
     points += "[zoo.neurons]\nspoiled = zoo_gone:Thing\n"
     done = run_python(["-m", "zoo", "plugins", "check", "zoo-mine"], put(tmp_path / "site", "zoo-mine", points, files))
     assert done.returncode == 1, done.stderr
     assert "encoder zoo-mine:spoiled fails" in done.stdout
-    assert "encoder zoo-mine:gone fails it_loads" in done.stdout
+    for name in ("gone", "needs"):  # once, not for every check
+        assert f"encoder zoo-mine:{name} fails it_loads" in done.stdout
+        assert done.stdout.count(f"zoo-mine:{name} fails") == 1
+    assert "needs planes" in done.stdout
     assert "zoo_gone" in done.stdout
     assert "zoo-mine:works" not in done.stdout
-    assert "4 components: " in done.stdout
+    assert "5 components: " in done.stdout
 
 
 @pytest.mark.slow
