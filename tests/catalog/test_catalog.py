@@ -35,9 +35,12 @@ BAD: dict[str, str | bytes] = {
     "laughs": "a: &a [1, 1]\n"
     + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
     "deep": START + "[" * 100_000,
+    "levels": START + "  - " + "[" * 60 + "]" * 60,
     "names": START + "  - names: 'has8_resnet_b{1..1000}_m1_d1_ste_bpd'\n" * 1000,
     "large": START + "# " + "x" * (9 << 20),
 }
+CAUSES = {"million": "entries", "alias": "alias", "levels": "levels", "names": "names", "large": "bytes"}
+"""What the error of some names: the limit, and not what reading on would have found."""
 
 
 @pytest.mark.timeout(20)
@@ -48,6 +51,7 @@ def test_a_bad_file_is_one_line_of_a_catalog_error(tmp_path: Path, name: str) ->
     with pytest.raises(CatalogError) as caught:
         read_catalog(file)
     assert str(caught.value).startswith(str(file))
+    assert CAUSES.get(name, "") in str(caught.value)
     assert len(str(caught.value)) < 1000
     assert "\n" not in str(caught.value)
 

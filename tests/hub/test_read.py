@@ -171,6 +171,13 @@ def test_wrong_bytes_are_refused_and_not_kept(hub: LoopbackHub, pinned: str, tmp
         zoo.create_model(f"hf-hub:{REPO}@{revision}", cache_dir=tmp_path / "fresh")
 
 
+def test_a_config_of_another_hash_than_the_hub_lists_is_refused(hub: LoopbackHub, pinned: str) -> None:
+    hub.add_fault("corrupt", match="config.json")
+    with pytest.raises(WeightError, match="the Hub lists"):
+        zoo.create_model(pinned)
+    assert is_tiny(zoo.create_model(pinned))
+
+
 def test_no_published_bytes_take_the_place_of_another_repositorys(hub: LoopbackHub, pinned: str) -> None:
     """Files are kept by their sha256, and by a hash of their place: a text that names a place has both."""
     data = f"{Hub().address} {pinned}/config.json".encode()
