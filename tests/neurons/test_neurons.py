@@ -349,6 +349,21 @@ def test_scaled_spikes_are_worth_their_scale_and_teach_it(settings: dict[str, An
     assert abs(float(dscale - want_dscale)) <= 1e-6 * float((want_dx * values).abs().sum() + want_dscale.abs())
 
 
+def test_currents_that_no_kernel_takes_are_scaled_alike() -> None:
+    x, scale = currents((6, 3, 50)).double(), torch.tensor(1.7, dtype=torch.float64)
+    spikes = if_spikes(x, scale=scale)
+    assert 0 < spikes.count_nonzero() < spikes.numel()
+    assert torch.equal(spikes, if_spikes(x / scale) * scale)
+
+
+def test_a_potential_that_lies_in_a_node_is_forgotten() -> None:
+    x, (fresh, used) = currents((4, 3, 50)), (IFNeuron(), IFNeuron())
+    for node in (fresh, used):
+        node.store_v_seq = True  # spikingjelly's own code
+    used.v = 5.0
+    assert torch.equal(used(x), fresh(x))
+
+
 def test_hooks_of_a_scaled_neuron_see_spikes() -> None:
     node, seen = IFNeuron(v_reset=None), []
     x, scale = currents((4, 2, 30)), torch.tensor(0.5)
