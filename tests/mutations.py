@@ -170,7 +170,7 @@ def run_tests(folder: Path, tests: tuple[str, ...]) -> int:
             del sys.modules[name]
         import pytest
 
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore", f"--rootdir={folder}", "-m", "not slow"]
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--disable-warnings", f"--rootdir={folder}", "-m", "not slow"]
         os._exit(int(pytest.main([*options, *tests])))
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
