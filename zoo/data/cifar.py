@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from torchvision import datasets
 
 from zoo.contracts.dataset import Dataset
 from zoo.data.datasets import ImageDataset, open_arrays
 from zoo.data.images import display_name, reading
+from zoo.errors import InputError
 
 
 class Cifar(Dataset):
@@ -20,10 +20,12 @@ class Cifar(Dataset):
     """
 
     api_version = 1
-    name: ClassVar[str]
-    kind: ClassVar[type[datasets.CIFAR10]]
+    name: str
+    kind: type[datasets.CIFAR10]
 
     def open(self, rest: str, wanted: Sequence[str], root: Path) -> Mapping[str, ImageDataset]:
+        if rest:
+            raise InputError(f"{self.name} takes nothing behind a colon, not {display_name(rest)}")
         return {split: self._open_split("train" if split == "train" else "test", root) for split in wanted}
 
     def _open_split(self, part: str, root: Path) -> ImageDataset:

@@ -83,6 +83,12 @@ def test_imagenet_has_titles_and_is_refused_half_unpacked(tmp_path: Path) -> Non
     assert "imagenet" in dataset_names()
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "caltech101", "caltech256", "imagenet"])
+def test_what_stands_behind_a_colon_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="behind a colon"):
+        load_data(f"{name}:128", DataOptions(root=tmp_path))
+
+
 def test_a_table_is_opened_by_its_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     images = [{"bytes": image_file(number), "path": None} for number in range(10)]

@@ -23,6 +23,12 @@ from zoo.errors import InputError
 ADVICE = "put its archive there, see https://docs.pytorch.org/vision/stable/datasets.html"
 
 
+def _check_no_rest(name: str, rest: str) -> None:
+    """Raise `InputError` if the name was given as NAME:REST."""
+    if rest:
+        raise InputError(f"{name} takes nothing behind a colon, not {display_name(rest)}")
+
+
 class Caltech(Dataset):
     """A folder a category, divided 80/20.
 
@@ -40,6 +46,7 @@ class Caltech(Dataset):
     images: ClassVar[int]
 
     def open(self, rest: str, wanted: Sequence[str], root: Path) -> Mapping[str, ImageDataset]:
+        _check_no_rest(self.name, rest)
         with reading(f"{self.name} below {display_name(root)}", ADVICE):
             root.mkdir(parents=True, exist_ok=True)
             self.kind(str(root), download=True)
@@ -78,6 +85,7 @@ class ImageNet(Dataset):
     api_version = 1
 
     def open(self, rest: str, wanted: Sequence[str], root: Path) -> Mapping[str, ImageDataset]:
+        _check_no_rest("imagenet", rest)
         with reading(f"imagenet below {display_name(root)}", ADVICE):
             (root / "imagenet").mkdir(parents=True, exist_ok=True)
             return {split: _open_imagenet(split, root / "imagenet") for split in wanted}
