@@ -13,6 +13,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from zoo.blocks import at_least_float32
+
 _TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 _WHITE = (0.95047, 1.0, 1.08883)
 """X, Y and Z of the light D65."""
@@ -33,7 +35,7 @@ def _each_channel(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rgb(x: Tensor) -> Tensor:
-    return x * 255 + 0.5
+    return x * 255 + 0.5  # cut, it is rounded
 
 
 def _cmy(x: Tensor) -> Tensor:
@@ -105,13 +107,13 @@ def colour_planes(x: Tensor, model: ColourModel) -> Tensor:
     """Bit planes of an image in a colour model, the most significant first.
 
     Args:
-        x: RGB, (N, 3, …) in [0, 1]; rounded to the 256 levels of an image file first.
+        x: RGB, (N, 3, …) in [0, 1], or any channels for `rgb`; rounded to the 256 levels of an image file first.
         model: of `COLOUR_MODELS`.
 
     Returns:
-        (planes, N, 3, …) in {0, 1}, of x's type.
+        (planes, *x.shape) in {0, 1}, of x's type.
     """
-    levels = torch.round(x.float() * 255) / 255
+    levels = torch.round(at_least_float32(x) * 255) / 255
     numbers = model.convert(levels).to(torch.int64) % 256
     places = torch.arange(model.planes - 1, -1, -1, device=x.device)
     return (numbers >> places.view(-1, *(1,) * x.dim()) & 1).to(x.dtype)

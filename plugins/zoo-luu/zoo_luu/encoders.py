@@ -14,7 +14,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from zoo.blocks import bit_planes, unit_range
+from zoo.blocks import unit_range
 from zoo.contracts import Encoder
 from zoo.errors import InputError, check_count
 from zoo_luu.colours import COLOUR_MODELS, colour_planes
@@ -61,9 +61,8 @@ class JoinedWithBits(Encoder):
         return torch.cat((self.spikes(share), self._planes(share))).to(x.dtype)
 
     def _planes(self, share: Tensor) -> Tensor:
-        if self.color_model == "rgb":  # of any number of channels
-            return bit_planes(share).flip(0)
-        if share.dim() < 2 or share.shape[1] != 3:
+        is_rgb = share.dim() > 1 and share.shape[1] == 3
+        if self.color_model != "rgb" and not is_rgb:  # its planes are those of any number of channels
             raise InputError(f"color_model {self.color_model} takes RGB, (N, 3, …), not {tuple(share.shape)}")
         return colour_planes(share, COLOUR_MODELS[self.color_model])
 
