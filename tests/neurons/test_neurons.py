@@ -357,9 +357,8 @@ def test_currents_that_no_kernel_takes_are_scaled_alike() -> None:
 
 
 def test_a_potential_that_lies_in_a_node_is_forgotten() -> None:
-    x, (fresh, used) = currents((4, 3, 50)), (IFNeuron(), IFNeuron())
-    for node in (fresh, used):
-        node.store_v_seq = True  # spikingjelly's own code
+    x = currents((4, 3, 50))
+    fresh, used = make("if", store_v_seq=True), make("if", store_v_seq=True)  # spikingjelly's own code
     used.v = 5.0
     assert torch.equal(used(x), fresh(x))
 
