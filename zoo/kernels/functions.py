@@ -232,16 +232,17 @@ def fire(
 
 def _timesteps(x: Tensor) -> tuple[Tensor, tuple[int, ...], int]:
     """Currents as the kernels read them, the strides of a dense tensor laid out alike, and the first stride of x."""
+    values = x.numel() // x.shape[0]
     if x.stride(0) == 0 and _lies_in_rows(x.shape[1:], x.stride()[1:]):  # one current for all timesteps
-        return x, (x[0].numel(), *x.stride()[1:]), 0
+        return x, (values, *x.stride()[1:]), 0
     rows = _rows(x)
-    return rows, rows.stride(), rows[0].numel()
+    return rows, rows.stride(), values
 
 
 def _fire(x: Tensor, settings: NeuronSettings, in_place: bool = False) -> Tensor:
     rows, strides, stride = _timesteps(x)
     spikes = rows if in_place and stride else torch.empty_strided(x.shape, strides, dtype=x.dtype)
-    sizes = x.shape[0], x[0].numel(), stride
+    sizes = x.shape[0], x.numel() // x.shape[0], stride
     call("zoo_fire", x.numel(), rows.data_ptr(), TYPES[x.dtype], *sizes, settings, spikes.data_ptr())
     return spikes
 
@@ -271,7 +272,7 @@ class _Fire(torch.autograd.Function):
         grad = grads[0]
         if grad.dtype != x.dtype or grad.stride() != strides:
             grad = torch.empty_like(dx).copy_(grad)
-        sizes = x.shape[0], x[0].numel(), stride
+        sizes = x.shape[0], x.numel() // x.shape[0], stride
         learned = (ctypes.c_double * 2)()
         outputs = dx.data_ptr(), int(scale is not None), learned
         currents = rows.data_ptr(), TYPES[x.dtype]

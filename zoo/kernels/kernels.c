@@ -30,6 +30,14 @@
 #define PREFETCH(address) ((void)(address))
 #define __restrict__ __restrict
 #endif
+/* A loop whose iterations are independent, though an output may lie over the input that it is computed from. */
+#if defined(__clang__)
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define INDEPENDENT __pragma(loop(ivdep))
+#endif
 /* library.py reads how functions and structures are declared, and the hash of the source, which the build defines. */
 #define TEXT(...) #__VA_ARGS__
 #define EXPANDED(...) TEXT(__VA_ARGS__)
@@ -47,7 +55,7 @@ EXPORT const char zoo_source[] = EXPANDED(ZOO_SOURCE);
 enum { BLOCK = 512, LANES = 16, PLANES = 8, MOST_TIMESTEPS = 32, CACHE_LINE = 64 };
 enum { OK, NO_MEMORY, NOT_FINITE };
 enum { FLOAT32, BFLOAT16, FLOAT16 };
-enum { INTEGRATE, DIVIDE, MULTIPLY };       /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
+enum { INTEGRATE, DIVIDE, MULTIPLY, WAIT }; /* h = v + x, v + (x - v) / gain, v + (x - v) * gain */
 enum { STRAIGHT, SIGMOID, TANH, FOURIER };  /* surrogates of the planes */
 
 typedef int64_t index_t;
@@ -389,29 +397,48 @@ typedef struct {
     int n;
 } currents_t;
 
-INLINE float rounded_to(int type, float x) {
-    if (type == FLOAT32) return x;
-    return type == BFLOAT16 ? from_bits((uint32_t)float_to_bfloat(x) << 16) : half_to_float(float_to_half(x));
+typedef union {
+    float wide[BLOCK];
+    uint16_t narrow[BLOCK];
+} scratch_t;
+
+INLINE void divide(const void *x, int type, index_t start, int n, float scale, scratch_t *quotients) {
+    for (int i = 0; i < n; i++) {
+        float quotient = load(x, type, start + i) / scale;
+        if (type == FLOAT32)
+            quotients->wide[i] = quotient;
+        else
+            quotients->narrow[i] = type == BFLOAT16 ? float_to_bfloat(quotient) : float_to_half(quotient);
+    }
 }
 
-INLINE void divide(const void *x, int type, index_t start, int n, float scale, float *__restrict__ quotients) {
-    for (int i = 0; i < n; i++) quotients[i] = rounded_to(type, load(x, type, start + i) / scale);
-}
-
-/* The currents of a timestep over scale: where they lie, or in scratch. */
-INLINE const float *currents_at(const currents_t *c, index_t t, float scale, float *scratch) {
+/* The currents of a timestep over scale, in their type: where they lie, or in scratch. */
+INLINE const void *currents_at(const currents_t *c, int type, index_t t, float scale, scratch_t *scratch) {
     index_t start = c->start + t * c->stride;
-    int type = c->type;
-    if (scale == 1) return widen(c->x, type, start, c->n, scratch);
-    FOR_TYPE(divide(c->x, TYPE, start, c->n, scale, scratch))
+    if (scale == 1) return (const char *)c->x + start * (type == FLOAT32 ? sizeof(float) : sizeof(uint16_t));
+    divide(c->x, type, start, c->n, scale, scratch);
     return scratch;
 }
 
+INLINE void widened(const currents_t *c, int type, index_t t, float scale, float *__restrict__ wide) {
+    scratch_t scratch;
+    const void *currents = currents_at(c, type, t, scale, &scratch);
+    for (int i = 0; i < c->n; i++) wide[i] = load(currents, type, i);
+}
+
+/* The same in float32, as `widen`. */
+INLINE const float *wide_currents_at(const currents_t *c, index_t t, float scale, float *wide) {
+    int type = c->type;
+    if (scale == 1) return widen(c->x, type, c->start + t * c->stride, c->n, wide);
+    FOR_TYPE(widened(c, TYPE, t, scale, wide))
+    return wide;
+}
+
 INLINE void sum_currents(const currents_t *c, float scale, float *__restrict__ total) {
-    float scratch[BLOCK];
+    float wide[BLOCK];
     for (int i = 0; i < c->n; i++) total[i] = 0;
     for (index_t t = 0; t < c->timesteps; t++) {
-        const float *current = currents_at(c, t, scale, scratch);
+        const float *current = wide_currents_at(c, t, scale, wide);
         for (int i = 0; i < c->n; i++) total[i] += current[i];
     }
 }
@@ -429,52 +456,76 @@ INLINE void start_potential(const neuron_t *neuron, const currents_t *c, float *
 
 INLINE float has_fired(float h, float threshold) { return h >= threshold ? 1.0f : 0.0f; }
 
-/* v of n values after the spikes of h. */
-INLINE void reset(const neuron_t *neuron, int n, const float *__restrict__ h, float *__restrict__ v) {
-    float threshold = neuron->threshold;
-    if (neuron->soft)
-        for (int i = 0; i < n; i++) v[i] = h[i] - threshold * has_fired(h[i], threshold);
+INLINE float charged(int charge, float v, float current, float gain) {
+    if (charge == INTEGRATE) return v + current;
+    if (charge == DIVIDE) return v + (current - v) / gain;
+    return v + (current - v) * gain;
+}
+
+/* v after the spikes of h. */
+INLINE float after_reset(int soft, float h, float threshold) {
+    float fired = has_fired(h, threshold);
+    return soft ? h - threshold * fired : h * (1 - fired);
+}
+
+/* What spikes are worth, and what the others, in bits of their type. */
+typedef struct {
+    uint32_t on, off;
+} worth_t;
+
+INLINE worth_t worth_of_spikes(float scale, int type) {
+    float on = scale, off = 0 * scale;
+    if (type == FLOAT32) return (worth_t){to_bits(on), to_bits(off)};
+    if (type == BFLOAT16) return (worth_t){float_to_bfloat(on), float_to_bfloat(off)};
+    return (worth_t){float_to_half(on), float_to_half(off)};
+}
+
+INLINE void store_spike(worth_t worth, int fired, void *to, int type, index_t i) {
+    if (type == FLOAT32)
+        ((float *)to)[i] = from_bits(fired ? worth.on : worth.off);
     else
-        for (int i = 0; i < n; i++) v[i] = h[i] * (1 - has_fired(h[i], threshold));
+        ((uint16_t *)to)[i] = (uint16_t)(fired ? worth.on : worth.off);
 }
 
-/* A timestep: h, the potential before firing, and the next v. */
-INLINE void step(const neuron_t *neuron, const currents_t *c, index_t t, float *__restrict__ v, float *__restrict__ h) {
-    float scratch[BLOCK], gain = neuron->gain;
-    int n = c->n;
-    if (neuron->waits) {
-        memcpy(h, v, n * sizeof(float));
-    } else {
-        const float *current = currents_at(c, t, neuron->scale, scratch);
-        if (neuron->charge == INTEGRATE)
-            for (int i = 0; i < n; i++) h[i] = v[i] + current[i];
-        else if (neuron->charge == DIVIDE)
-            for (int i = 0; i < n; i++) h[i] = v[i] + (current[i] - v[i]) / gain;
-        else
-            for (int i = 0; i < n; i++) h[i] = v[i] + (current[i] - v[i]) * gain;
+/* A timestep of n values: v becomes the next one; h, the potential before firing, is kept, and spikes are, unless NULL. */
+INLINE void step(
+    const neuron_t *neuron, int charge, int soft, const currents_t *c, int type, index_t t, float *__restrict__ v,
+    float *__restrict__ kept, void *spikes, index_t to
+) {
+    scratch_t scratch;
+    float gain = neuron->gain, threshold = neuron->threshold;
+    const void *currents = charge == WAIT ? NULL : currents_at(c, type, t, neuron->scale, &scratch);
+    worth_t worth = worth_of_spikes(neuron->scale, type);
+    INDEPENDENT
+    for (int i = 0; i < c->n; i++) {
+        float h = charge == WAIT ? v[i] : charged(charge, v[i], load(currents, type, i), gain);
+        if (kept) kept[i] = h;
+        if (spikes) store_spike(worth, h >= threshold, spikes, type, to + i);
+        v[i] = after_reset(soft, h, threshold);
     }
-    reset(neuron, n, h, v);
 }
 
-INLINE void store_spikes(const neuron_t *neuron, const float *__restrict__ h, void *to, int type, index_t start, int n) {
-    float on = neuron->scale, off = 0 * neuron->scale, threshold = neuron->threshold;
-    if (type == FLOAT32) {
-        float *__restrict__ target = (float *)to + start;
-        for (int i = 0; i < n; i++) target[i] = h[i] >= threshold ? on : off;
-    } else {
-        uint16_t *__restrict__ target = (uint16_t *)to + start;
-        uint16_t one = type == BFLOAT16 ? float_to_bfloat(on) : float_to_half(on);
-        uint16_t none = type == BFLOAT16 ? float_to_bfloat(off) : float_to_half(off);
-        for (int i = 0; i < n; i++) target[i] = h[i] >= threshold ? one : none;
+/* As FOR_TYPE: CALL with what a flag is, as NAME. */
+#define FOR_FLAG(NAME, FLAG, CALL)            \
+    if (FLAG) { enum { NAME = 1 }; CALL; }    \
+    else { enum { NAME = 0 }; CALL; }
+
+/* As FOR_TYPE: CALL with a neuron's charge and reset as CHARGE and SOFT. */
+#define FOR_NEURON(CALL)                                                                              \
+    switch (neuron->waits ? WAIT : neuron->charge) {                                                  \
+        case WAIT: { enum { CHARGE = WAIT }; FOR_FLAG(SOFT, neuron->soft, CALL) } break;              \
+        case INTEGRATE: { enum { CHARGE = INTEGRATE }; FOR_FLAG(SOFT, neuron->soft, CALL) } break;    \
+        case DIVIDE: { enum { CHARGE = DIVIDE }; FOR_FLAG(SOFT, neuron->soft, CALL) } break;          \
+        default: { enum { CHARGE = MULTIPLY }; FOR_FLAG(SOFT, neuron->soft, CALL) }                   \
     }
-}
 
 CLONED static void block_fire(const neuron_t *neuron, const currents_t *c, void *spikes, index_t stride) {
-    float v[BLOCK], h[BLOCK];
+    float v[BLOCK];
     start_potential(neuron, c, v);
+    int type = c->type;
     for (index_t t = 0; t < c->timesteps; t++) {
-        step(neuron, c, t, v, h);
-        store_spikes(neuron, h, spikes, c->type, c->start + t * stride, c->n);
+        index_t to = c->start + t * stride;
+        FOR_NEURON(FOR_TYPE(step(neuron, CHARGE, SOFT, c, TYPE, t, v, NULL, spikes, to)))
     }
 }
 
@@ -512,99 +563,103 @@ INLINE double sum(const float *terms, int n) {
     return total;
 }
 
-INLINE const float *grad_at(const currents_t *c, const gradients_t *g, index_t t, float scale, float *scratch) {
-    float wide[BLOCK];
-    if (scale == 1) return widen(g->grads, c->type, c->start + t * g->stride, c->n, scratch);
-    const float *grad = widen(g->grads, c->type, c->start + t * g->stride, c->n, wide);
-    for (int i = 0; i < c->n; i++) scratch[i] = grad[i] * scale;
-    return scratch;
-}
-
 /* dL/dx of a timestep from dL/d(x / scale), and the timestep's share of dL/dscale. */
 INLINE void store_gradient(
     const neuron_t *neuron, const currents_t *c, const gradients_t *g, index_t t, const float *__restrict__ arrived,
     const float *__restrict__ h
 ) {
-    float result[BLOCK], scratch[BLOCK], wide[BLOCK], terms[BLOCK], scale = neuron->scale;
+    float divided[BLOCK], wide[BLOCK], currents[BLOCK], terms[BLOCK], scale = neuron->scale;
     index_t start = c->start + t * g->stride;
-    float *target = place(g->dx, c->type, start, result);
-    for (int i = 0; i < c->n; i++) target[i] = arrived[i] / scale;
+    const float *result = arrived;
+    if (scale != 1) {
+        for (int i = 0; i < c->n; i++) divided[i] = arrived[i] / scale;
+        result = divided;
+    }
     if (g->dscale) {
-        const float *grad = grad_at(c, g, t, 1, wide), *current = currents_at(c, t, scale, scratch);
+        const float *grad = widen(g->grads, c->type, start, c->n, wide);
+        const float *current = wide_currents_at(c, t, scale, currents);
         for (int i = 0; i < c->n; i++)
-            terms[i] = grad[i] * has_fired(h[i], neuron->threshold) - target[i] * current[i];
+            terms[i] = grad[i] * has_fired(h[i], neuron->threshold) - result[i] * current[i];
         *g->dscale += sum(terms, c->n);
     }
-    narrow(target, g->dx, c->type, start, c->n);
+    if (c->type != FLOAT32)
+        narrow(result, g->dx, c->type, start, c->n);
+    else if (result != (float *)g->dx + start)
+        memcpy((float *)g->dx + start, result, c->n * sizeof(float));
 }
 
 /* Each current's gradient: that of the rate, which all timesteps share. */
 INLINE void rate_gradient(const neuron_t *neuron, const currents_t *c, const gradients_t *g, float *__restrict__ result) {
-    float scratch[BLOCK], total[BLOCK], threshold = neuron->threshold, timesteps = (float)c->timesteps;
+    float wide[BLOCK], total[BLOCK], scale = neuron->scale, threshold = neuron->threshold;
+    float timesteps = (float)c->timesteps;
     for (int i = 0; i < c->n; i++) result[i] = 0;
     for (index_t t = 0; t < c->timesteps; t++) {
-        const float *grad = grad_at(c, g, t, neuron->scale, scratch);
-        for (int i = 0; i < c->n; i++) result[i] += grad[i];
+        const float *grad = widen(g->grads, c->type, c->start + t * g->stride, c->n, wide);
+        for (int i = 0; i < c->n; i++) result[i] += grad[i] * scale;
     }
-    sum_currents(c, neuron->scale, total);
+    sum_currents(c, scale, total);
     for (int i = 0; i < c->n; i++) {
         float rate = total[i] / timesteps / threshold;
         result[i] = rate >= 0 && rate <= 1 ? result[i] / threshold / timesteps : 0;
     }
 }
 
-/* dL/dv after a timestep becomes dL/dh. */
+/* dL/dv after a timestep becomes dL/dh, from gradients of spikes that begin at `start`. */
 INLINE void fire_gradient(
-    const neuron_t *neuron, int is_last, int n, const float *__restrict__ grad, const float *__restrict__ h,
-    float *__restrict__ carry
+    const neuron_t *neuron, int soft, int resets, const void *grads, int type, index_t start, int n,
+    const float *__restrict__ h, float *__restrict__ carry
 ) {
-    int ignored = neuron->detached || is_last;  /* nothing sees the last reset, not even an infinite potential */
-    float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha), threshold = neuron->threshold;
+    float half = neuron->alpha / 2, steep = (float)(1.57079632679489662 * neuron->alpha);
+    float scale = neuron->scale, threshold = neuron->threshold;
     for (int i = 0; i < n; i++) {
         float scaled = steep * (h[i] - threshold);
         float slope = 1 / (1 + scaled * scaled) * half;  /* rounded as torch's reciprocal times half */
-        float kept = neuron->soft ? 1 : 1 - has_fired(h[i], threshold);
-        float taken = ignored ? 0 : carry[i] * (neuron->soft ? threshold : h[i]);
-        carry[i] = (grad[i] - taken) * slope + carry[i] * kept;
+        float kept = soft ? 1 : 1 - has_fired(h[i], threshold);
+        float taken = resets ? carry[i] * (soft ? threshold : h[i]) : 0;
+        carry[i] = (load(grads, type, start + i) * scale - taken) * slope + carry[i] * kept;
     }
 }
 
-/* dL/dh becomes dL/dv before the timestep, and `arrived` the gradient of its currents. */
-INLINE void charge_gradient(
+/* dL/dh becomes dL/dv before the timestep; returns the gradient of its currents: carry itself, or in `arrived`. */
+INLINE const float *charge_gradient(
     const neuron_t *neuron, const currents_t *c, const gradients_t *g, index_t t, const float *__restrict__ last,
     float *__restrict__ carry, float *__restrict__ arrived
 ) {
-    float scratch[BLOCK], terms[BLOCK], v[BLOCK], gain = neuron->gain;
+    float wide[BLOCK], terms[BLOCK], v[BLOCK], gain = neuron->gain;
     int n = c->n;
-    if (neuron->charge == INTEGRATE) {
-        memcpy(arrived, carry, n * sizeof(float));
-    } else if (neuron->charge == DIVIDE) {
+    if (neuron->charge == INTEGRATE) return carry;
+    if (neuron->charge == DIVIDE) {
         for (int i = 0; i < n; i++) arrived[i] = carry[i] / gain, carry[i] -= arrived[i];
-    } else {
-        const float *current = currents_at(c, t, neuron->scale, scratch);
-        if (last)
-            reset(neuron, n, last, v);
-        else
-            start_potential(neuron, c, v);
-        for (int i = 0; i < n; i++) terms[i] = carry[i] * (current[i] - v[i]);
-        *g->dgain += sum(terms, n);
-        for (int i = 0; i < n; i++) arrived[i] = carry[i] * gain, carry[i] -= arrived[i];
+        return arrived;
     }
+    const float *current = wide_currents_at(c, t, neuron->scale, wide);
+    if (last)
+        for (int i = 0; i < n; i++) v[i] = after_reset(neuron->soft, last[i], neuron->threshold);
+    else
+        start_potential(neuron, c, v);
+    for (int i = 0; i < n; i++) terms[i] = carry[i] * (current[i] - v[i]);
+    *g->dgain += sum(terms, n);
+    for (int i = 0; i < n; i++) arrived[i] = carry[i] * gain, carry[i] -= arrived[i];
+    return arrived;
 }
 
 CLONED static void block_fire_backward(const neuron_t *neuron, const currents_t *c, const gradients_t *g) {
-    float scratch[BLOCK], v[BLOCK], carry[BLOCK], arrived[BLOCK], h[MOST_TIMESTEPS][BLOCK];
-    int is_shared = neuron->waits || neuron->by_rate;  /* every timestep's current has the same gradient */
+    float v[BLOCK], carry[BLOCK], scratch[BLOCK], h[MOST_TIMESTEPS][BLOCK];
+    int type = c->type, is_shared = neuron->waits || neuron->by_rate;  /* each timestep's current has the same gradient */
     start_potential(neuron, c, v);
-    for (index_t t = 0; t < c->timesteps; t++) step(neuron, c, t, v, h[t]);
+    for (index_t t = 0; t < c->timesteps; t++)
+        FOR_NEURON(FOR_TYPE(step(neuron, CHARGE, SOFT, c, TYPE, t, v, h[t], NULL, 0)))
     for (int i = 0; i < c->n; i++) carry[i] = 0;
     if (neuron->by_rate) rate_gradient(neuron, c, g, carry);
     for (index_t t = c->timesteps - 1; t >= 0 && !neuron->by_rate; t--) {
-        const float *grad = grad_at(c, g, t, neuron->scale, scratch);
-        fire_gradient(neuron, t == c->timesteps - 1, c->n, grad, h[t], carry);
+        int resets = !neuron->detached && t != c->timesteps - 1;  /* nothing sees the last, not even an infinite h */
+        index_t start = c->start + t * g->stride;
+        FOR_FLAG(SOFT, neuron->soft, FOR_FLAG(RESETS, resets,
+            FOR_TYPE(fire_gradient(neuron, SOFT, RESETS, g->grads, TYPE, start, c->n, h[t], carry))))
         if (is_shared) continue;
-        charge_gradient(neuron, c, g, t, t ? h[t - 1] : NULL, carry, arrived);
-        store_gradient(neuron, c, g, t, arrived, h[t]);
+        float *arrived = neuron->scale == 1 ? place(g->dx, type, start, scratch) : scratch;
+        const float *gradient = charge_gradient(neuron, c, g, t, t ? h[t - 1] : NULL, carry, arrived);
+        store_gradient(neuron, c, g, t, gradient, h[t]);
     }
     for (index_t t = 0; t < c->timesteps && is_shared; t++) store_gradient(neuron, c, g, t, carry, h[t]);
 }
