@@ -237,6 +237,12 @@ def test_a_single_image_comes_out_as_in_a_batch_with_gradients_or_without(
         assert side == 1 or torch.equal(layer(x), nn.Conv2d.forward(layer, x))
 
 
+def test_a_single_image_comes_out_as_in_a_batch_without_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.kernels.functions.library", lambda: None)
+    layer, x = conv(8, 16, 3, 1), torch.randn(4, 8, 8, 8).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(torch.cat([layer(image[None]) for image in x]), layer(x))
+
+
 def test_the_gradients_over_small_maps_can_be_differentiated() -> None:
     layer, x = conv(3, 4, 3), torch.randn(64, 3, 2, 2)
     exact = nn.Conv2d(3, 4, 3, 1, 1, bias=False, dtype=torch.float64)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from zoo.kernels.functions import serves
+from zoo.kernels.functions import is_plain
 from zoo.kernels.private import onednn_is_on
 
 Pair = tuple[int, int]
@@ -41,7 +41,7 @@ def goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
     """True if torch hands a float32 batch like x to oneDNN."""
     if not x.dtype == weight.dtype == torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
-    return serves(x) and serves(weight) and onednn_is_on()
+    return is_plain(x) and is_plain(weight) and onednn_is_on()
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, groups: int) -> Tensor:
@@ -86,7 +86,7 @@ def centre(weight: Tensor, padding: Pair) -> Tensor:
 
 def _kernel_covers_map(x: Tensor, weight: Tensor, padding: Pair) -> bool:
     """True if every output pixel sees the whole map, and a backward pass over so many maps may come."""
-    if not (torch.is_grad_enabled() and serves(x) and serves(weight)):  # first: a size of x fixes it for torch.export
+    if not (torch.is_grad_enabled() and is_plain(x) and is_plain(weight)):  # torch.export fixes a size that is read
         return False
     if len(x) < _MANY_MAPS:
         return False

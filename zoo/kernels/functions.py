@@ -59,13 +59,17 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def serves(x: Tensor) -> bool:
+    """True if there are compiled kernels, and x is a tensor that they read."""
+    return is_plain(x) and library() is not None
+
+
+def is_plain(x: Tensor) -> bool:
     """True if x is a plain, non-empty CPU tensor of a type that the kernels read, outside tracing and transforms."""
     return (
         type(x) in _PLAIN
         and x.dtype in TYPES
         and x.is_cpu
         and not is_compiling()
-        and library() is not None
         and x.numel() > 0
         and not is_tracing()
         and not is_transformed(x)
@@ -128,8 +132,8 @@ def _rows(x: Tensor) -> Tensor:
     return x if _lies_in_rows(x.shape, x.stride()) else x.contiguous()
 
 
-def _is_plain(grad: Tensor) -> bool:
-    """True if a kernel can go backward: the gradient is neither batched nor to be differentiated again."""
+def _kernel_goes_backward(grad: Tensor) -> bool:
+    """True if the gradient is neither batched nor to be differentiated again."""
     return not torch.is_grad_enabled() and not is_transformed(grad)
 
 
@@ -187,7 +191,7 @@ class _Planes(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None]:
         (x,) = ctx.saved_tensors
-        if not _is_plain(grads[0]):
+        if not _kernel_goes_backward(grads[0]):
             return _differentiate(ctx.definition, [x], grads[0])[0], None, None
         rows = _rows(x)
         samples, values = x.shape[0], x.numel() // x.shape[0]
@@ -265,7 +269,7 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, scale = ctx.saved_tensors
-        if not _is_plain(grads[0]):
+        if not _kernel_goes_backward(grads[0]):
             return *_differentiate(ctx.definition, [x, gain, scale], grads[0]), None, None
         rows, strides, stride = _timesteps(x)
         dx = torch.empty_strided(x.shape, strides, dtype=x.dtype)
@@ -354,7 +358,7 @@ class _AveragePool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
-        if not _is_plain(grad):
+        if not _kernel_goes_backward(grad):
             kernel, stride, padding = ctx.settings
             (nothing,) = ctx.saved_tensors
             like = torch.empty(ctx.shape, dtype=grad.dtype, memory_format=torch.channels_last)
