@@ -5,16 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 from zoo_export.onnx_file import export_onnx, to_onnx
+from zoo_export.quantize import quantize_onnx
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier
+from zoo.data import load_data
 from zoo.errors import InputError
+from zoo.factory import open_model
 from zoo.registry import default_registry
 
 SIDE = 16
@@ -170,3 +174,26 @@ def test_what_onnx_cannot_express_is_named(tmp_path: Path) -> None:
         export_onnx(model, tmp_path / "model.onnx", image_size=8)
     assert list(tmp_path.iterdir()) == []
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.slow
+def test_answers_that_8_bit_integers_change_are_counted(tmp_path: Path) -> None:
+    whole, quantised, labels = tmp_path / "float32.onnx", tmp_path / "int8.onnx", ["a", "b", "c"]
+    model = tiny("ann_resnet_b2_m1_d1")
+    with torch.no_grad():  # else one class is the answer to everything
+        model.get_parameter("head.fc.bias").sub_(model(torch.rand(64, 3, SIDE, SIDE)).mean(0))
+    zoo.save(model, tmp_path / "saved", labels=labels)
+    weight = open_model(f"local-dir:{tmp_path / 'saved'}").weight
+    assert weight is not None
+    export_onnx(model, whole, weight, image_size=SIDE, batch=1)
+    images = np.random.default_rng(0).integers(0, 256, (160, SIDE, SIDE, 3), np.uint8)
+    np.savez(tmp_path / "noise.npz", images=images, labels=np.arange(160) % 3, classes=labels)
+    splits = load_data(tmp_path / "noise.npz")
+    result = quantize_onnx(whole, quantised, weight, splits)
+    assert result.images == len(splits.val)
+    pixels = splits.val.read(torch.arange(len(splits.val)))[0].float() / 255
+    before, after = (
+        torch.cat([by_onnxruntime(file.read_bytes(), image[None]) for image in pixels]).argmax(1)
+        for file in (whole, quantised)
+    )
+    assert 0 < result.changed == int((before != after).sum()) < len(before)
