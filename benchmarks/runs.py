@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -24,7 +24,7 @@ import typer
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import safe_open
-from safetensors.torch import save
+from safetensors.torch import load_file, save
 
 from benchmarks.common.reporting import print_table
 from zoo.catalog import read_file
@@ -56,6 +56,7 @@ class Run(BaseModel):
     through: str | None = None
     accumulate: int = 1
     float16: bool = False
+    averaged: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     weight: str | None = None
 
@@ -79,7 +80,7 @@ class Run(BaseModel):
     @property
     def needs(self) -> Iterator[str]:
         """Runs or weights that it starts from, or learns from."""
-        yield from filter(None, (self.source, self.control, self.changes.get("teacher")))
+        yield from filter(None, (self.source, self.control, self.changes.get("teacher"), *self.averaged))
 
 
 def read_program(path: Path = PROGRAM) -> dict[str, Run]:
@@ -143,17 +144,17 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: flo
         minutes=minutes,
     )
     if run.float16:
-        round_weight(work / name, work / (name + ROUNDED))
+        round_weight([work / each for each in (name, *run.averaged)], work / (name + ROUNDED))
     return result.metrics["top1"]
 
 
-def round_weight(run: Path, out: Path) -> None:
-    """Copy a run's folder with its weight rounded to float16; the figures in it stay the unrounded one's."""
+def round_weight(runs: Sequence[Path], out: Path) -> None:
+    """Copy the first run's folder with the mean of all weights, rounded to float16; figures stay the first one's."""
+    run, weights = runs[0], [load_file(folder / MODEL) for folder in runs]
+    floats = [key for key, value in weights[0].items() if value.dtype == torch.float32]
+    rounded = {key: torch.stack([weight[key] for weight in weights]).mean(0).half() for key in floats}
     with safe_open(run / MODEL, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (it is no mapping)
-        about = file.metadata()
-    rounded = {key: value.half() if value.dtype == torch.float32 else value for key, value in tensors.items()}
-    content = save(rounded, metadata=about)
+        content = save(weights[0] | rounded, metadata=file.metadata())
     config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     config["zoo"]["weight"] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     shutil.rmtree(out, ignore_errors=True)

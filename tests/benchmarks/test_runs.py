@@ -115,6 +115,21 @@ def test_the_rounded_weight_is_the_trained_one_in_half_the_bits(program: Path) -
     assert not (work / "second").exists()
 
 
+def test_the_mean_of_two_runs_is_rounded(program: Path) -> None:
+    further = (
+        'further: {from: first, recipe: bundled, set: {epochs: 1, precision: "no"}, averaged: [first], float16: true}'
+    )
+    program.write_text(PROGRAM + further, encoding="utf-8")
+    _go(program, "--only", "further")
+    names = ("first", "further", "further-float16")
+    first, further_on, rounded = (load_file(program.parent / "work" / name / "model.safetensors") for name in names)
+    floats = {key for key, value in first.items() if value.dtype == torch.float32}
+    assert any(not torch.equal(first[key], further_on[key]) for key in floats)
+    for key, value in rounded.items():
+        expected = ((first[key] + further_on[key]) / 2).half() if key in floats else further_on[key]
+        assert torch.equal(value, expected), key
+
+
 def test_a_finished_run_is_not_made_again(program: Path) -> None:
     _go(program, "--only", "has8_resnet_b2_m2_d1_ste_bpd.small")
     before = {path: path.stat().st_mtime_ns for path in (program.parent / "work").rglob("model.safetensors")}
