@@ -152,7 +152,7 @@ def test_a_map_is_rounded_alike_in_a_batch_of_any_size(name: str) -> None:
 )
 def test_a_convolution_follows_its_weight(change: Callable[[Any], None]) -> None:
     conv: Any = trained(PLAIN).fuse().get_submodule("stages.0.0.analog.conv")
-    x = torch.rand(2, 3, 32, 32)
+    x = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)  # else nothing is packed
     with torch.no_grad():
         before = conv(x)
         change(conv)
