@@ -81,7 +81,9 @@ def fired(x: Tensor, charge: Charge, gain: Tensor | float, firing: Firing) -> Te
         return _spike_train(currents, charge, gain, firing).to(x.dtype)
     spikes = _spike_train(currents.detach(), charge, gain, firing)
     mean = _sum(currents) / len(currents)
-    rate = (mean / firing.threshold).clamp(0, 1).nan_to_num()
+    rate = mean / firing.threshold
+    inside = (rate >= 0) & (rate <= 1)  # bounds too: there torch's clamp has the gradient 1 in 2.13, 0 in 2.15
+    rate = torch.where(inside, rate, rate.detach().clamp(0, 1).nan_to_num())
     return (spikes.detach() + (rate - rate.detach())).to(x.dtype)
 
 
