@@ -85,7 +85,7 @@ FAULTS = [
     Fault("neurons/functional.py", "else h * (1 - spike)", "else h * (1 - spike.detach())", NEURONS),
     Fault("neurons/functional.py", "firing.spike(h - firing.threshold)", "firing.spike(h - 1.0)", NEURONS),
     Fault("neurons/functional.py", "if self.detached else spike", "if self.soft else spike", NEURONS),
-    Fault("neurons/functional.py", "(mean / firing.threshold)", "(mean)", NEURONS),
+    Fault("neurons/functional.py", "rate = mean / firing.threshold", "rate = mean", NEURONS),
     Fault("neurons/functional.py", "fired(x / scale, charge,", "fired(x * scale, charge,", NEURONS),
     Fault("neurons/functional.py", "v + (current - v) / tau", "v + current / tau", NEURONS),
     Fault("neurons/functional.py", "currents = at_least_float32(x)", "currents = x", NEURONS),
