@@ -144,13 +144,13 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: flo
         minutes=minutes,
     )
     if run.float16:
-        round_weight([work / each for each in (name, *run.averaged)], work / (name + ROUNDED))
+        round_weight(work / name, [work / each for each in run.averaged], work / (name + ROUNDED))
     return result.metrics["top1"]
 
 
-def round_weight(runs: Sequence[Path], out: Path) -> None:
-    """Copy the first run's folder with the mean of all weights, rounded to float16; figures stay the first one's."""
-    run, weights = runs[0], [load_file(folder / MODEL) for folder in runs]
+def round_weight(run: Path, others: Sequence[Path], out: Path) -> None:
+    """Copy a run's folder, its weight rounded to float16, or the mean of it and others; its figures stay."""
+    weights = [load_file(folder / MODEL) for folder in (run, *others)]
     floats = [key for key, value in weights[0].items() if value.dtype == torch.float32]
     rounded = {key: torch.stack([weight[key] for weight in weights]).mean(0).half() for key in floats}
     with safe_open(run / MODEL, "pt") as file:
