@@ -30,7 +30,7 @@ _WITHOUT_NAME = {*_OF_RECIPE, "out", "resume", "minutes", "as_json"}
 
 _NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from that weight, with a new head."
 _RECIPE = (
-    "modern, fast, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: "
+    "modern, muon, fast, finetune, quantised, spikes, bundled, paper-small, paper-imagenet, or a YAML file.  (default: "
     "modern; from a weight finetune)"
 )
 _CONTROL = (
