@@ -176,7 +176,7 @@ class Training:
         norm = self.engine.clip(self.recipe.clip_norm)
         if not math.isfinite(norm):
             self._fail(step, f"the gradient's norm is {norm}", batches)
-        rate = self.engine.step()
+        rate = self.engine.step(self.epoch * self.plan.steps + step)
         return StepFigures(loss, norm, int(hits), int(images), rate, mean_rate(rates))
 
     def _answer(self, batch: MicroBatch, network: nn.Module, counting: bool) -> Answer:
