@@ -155,7 +155,7 @@ def test_a_teacher_and_a_moving_average(data: ImageSplit, tmp_path: Path) -> Non
 
 
 def test_the_average_of_a_few_steps_has_left_the_untrained_weights(data: ImageSplit, tmp_path: Path) -> None:
-    """With a decay of 0.999 all the way it would be 99 % of them, and a trial run would seem to have learned nothing."""
+    """At a decay of 0.999 all the way it would be 99 % of them: a short trial would seem to have learned nothing."""
     run = training(data, tmp_path, ema=0.999, epochs=3)
     untrained = copy.deepcopy(run.network.state_dict()["head.fc.weight"])
     for _ in range(3):
