@@ -116,9 +116,9 @@ def test_the_rounded_weight_is_the_trained_one_in_half_the_bits(program: Path) -
 
 
 def test_the_mean_of_two_runs_is_rounded(program: Path) -> None:
-    further = (
-        'further: {from: first, recipe: bundled, set: {epochs: 1, precision: "no"}, averaged: [first], float16: true}'
-    )
+    further = """further:
+  {from: first, recipe: bundled, set: {epochs: 1, precision: "no"}, averaged: [first], float16: true, weight: %s}"""
+    further %= "ann_resnet_b2_m2_d1.data"  # tagged as runs of this data are that ask for no tag
     program.write_text(PROGRAM + further, encoding="utf-8")
     _go(program, "--only", "further")
     names = ("first", "further", "further-float16")
