@@ -28,6 +28,7 @@ class NetworkOverTime(HeadedClassifier):
     """
 
     takes_frames: bool = False
+    _is_averaged = True
 
     @property
     def input_axes(self) -> tuple[int, ...]:
@@ -61,10 +62,23 @@ class NetworkOverTime(HeadedClassifier):
         finally:
             stream.close()
 
+    @contextmanager
+    def each_timestep(self) -> Iterator[None]:
+        """Let the network answer for every timestep alone: logits (T·N, classes), those of one timestep in a row."""
+        self._is_averaged = False
+        try:
+            yield
+        finally:
+            self._is_averaged = True
+
+    def averaged(self, carried: Tensor) -> Tensor:
+        """Average what a level passes on: → (N, C, H, W); inside `each_timestep` fold it: → (T·N, C, H, W)."""
+        return self.mean_over_time(carried) if self._is_averaged else carried.flatten(0, -4)
+
     def _feature_maps(self, x: Tensor, last: int, wanted: Collection[int]) -> dict[int, Tensor]:
         """Average the wanted levels alone; in torch's own order, since the head rounds by the order in memory."""
         stages = enumerate(self.run_stages(x, last))
-        return {level: self.mean_over_time(carried).contiguous() for level, carried in stages if level in wanted}
+        return {level: self.averaged(carried).contiguous() for level, carried in stages if level in wanted}
 
 
 @final

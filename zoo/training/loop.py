@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NoReturn, TypeVar, final
+from typing import NoReturn, TypeVar, cast, final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
+from zoo.families.over_time import NetworkOverTime
 from zoo.inference.evaluate import telling_shortage
 from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
@@ -186,17 +187,41 @@ class Training:
         x, labels, targets = self.setup.prepare(batch, self.engine.device)
         counted = spiking_layers(model) if counting or recipe.spike_penalty else {}
         with spike_rates(counted) as rates:
-            logits = network(x).float()
-        loss = functional.cross_entropy(logits, targets, label_smoothing=self.setup.smoothing)
+            answers = self._answers(network, x)
+        logits = answers.mean(0)
+        probabilities = None
         if teacher is not None:
             with torch.no_grad(), self.engine.accelerator.autocast():
                 probabilities = teacher(x).float().softmax(1)
-            loss = torch.lerp(loss, functional.cross_entropy(logits, probabilities), recipe.distillation)
+        loss = self._loss(logits, targets, probabilities)
+        if len(answers) > 1:
+            alone = torch.stack([self._loss(answer, targets, probabilities) for answer in answers]).mean()
+            loss = torch.lerp(loss, alone, recipe.timestep_loss)
         if recipe.spike_penalty:
             if not rates:
                 raise InputError(f"{model.spec} has no spiking neurons; leave spike_penalty at 0")
             loss = loss + recipe.spike_penalty * torch.stack([call.rate for call in rates]).mean()
         return Answer(loss, logits, labels, rates)
+
+    def _answers(self, network: nn.Module, x: Tensor) -> Tensor:
+        """Return logits: (T, N, classes) if timesteps have a loss each, or (1, N, classes), of all of them.
+
+        A loss of each timestep is TET's (arXiv:2202.11946): the first ones learn to answer, not only to begin.
+        """
+        if not self.recipe.timestep_loss:
+            return cast(Tensor, network(x).float()[None])
+        model = self.engine.model
+        if not isinstance(model, NetworkOverTime) or model.timesteps == 1:
+            raise InputError(f"{model.spec} has no timesteps up to its head; leave timestep_loss at 0")
+        with model.each_timestep():
+            return cast(Tensor, network(x).float().unflatten(0, (model.timesteps, -1)))
+
+    def _loss(self, logits: Tensor, targets: Tensor, probabilities: Tensor | None) -> Tensor:
+        """Return the cross-entropy with the targets and, by its share, with a teacher's probabilities."""
+        loss = functional.cross_entropy(logits, targets, label_smoothing=self.setup.smoothing)
+        if probabilities is None:
+            return loss
+        return torch.lerp(loss, functional.cross_entropy(logits, probabilities), self.recipe.distillation)
 
     def _fail(self, step: int, what: str, batches: Sequence[MicroBatch]) -> NoReturn:
         checkpoint = self.folder.checkpoint

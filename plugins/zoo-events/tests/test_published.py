@@ -18,6 +18,7 @@ import zoo
 from zoo.cli import app
 from zoo.contracts import ImageClassifier
 from zoo.errors import InputError, WeightError
+from zoo.families.over_time import NetworkOverTime
 from zoo.weights import read_config
 
 AUTHORS_LOGITS = torch.tensor(json.loads((Path(__file__).parent / "i2e_logits.json").read_text("utf-8")))
@@ -60,6 +61,13 @@ def test_frame_by_frame_it_answers_alike(model: ImageClassifier) -> None:
         for frame in made_frames().unbind(1):
             so_far = stream(frame)
     assert torch.equal(so_far, logits_of(model))
+
+
+def test_it_answers_for_every_timestep(model: ImageClassifier) -> None:
+    assert isinstance(model, NetworkOverTime)
+    with model.each_timestep():
+        alone = logits_of(model).unflatten(0, (model.timesteps, -1))
+    torch.testing.assert_close(alone.mean(0), logits_of(model))
 
 
 @pytest.mark.slow

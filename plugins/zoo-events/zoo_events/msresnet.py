@@ -151,7 +151,7 @@ class MembraneResNet(NetworkOverTime):
         last = max(levels) if stop_early else top
         carried = list(self.run_stages(x, last))
         final = self.last(carried[-1]) if last == top else carried[-1]
-        return self.mean_over_time(final), [self.mean_over_time(carried[level]) for level in levels]
+        return self.averaged(final), [self.averaged(carried[level]) for level in levels]
 
     def drop_above(self, last: int) -> None:
         self.stages = cast(nn.Sequential, self.stages[:last])
