@@ -87,7 +87,8 @@ class Spec:
                 endless = isinstance(value, float) and not math.isfinite(value)
                 if endless or not (isinstance(name, str) and isinstance(value, OptionValue)):
                     problem = f"{argument}: {name}={value!r:.60} cannot be stored"
-                    raise OptionError(f"{self}: {problem}; valid: finite numbers, texts, booleans, None")
+                    valid = "a finite number, text, boolean or None, by the option's own name"
+                    raise OptionError(f"{self}: {problem}; valid: {valid}")
             merged[kind] = merged.get(kind, {}) | dict(values)
         settings = ((kind, tuple(sorted(values.items()))) for kind, values in sorted(merged.items()) if values)
         return replace(self, settings=tuple(settings))
