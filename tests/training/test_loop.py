@@ -155,8 +155,8 @@ def test_a_teacher_and_a_moving_average(data: ImageSplit, tmp_path: Path) -> Non
     assert_same(states(resumed), states(whole))
 
 
-def test_each_timestep_has_its_part_of_the_loss(data: ImageSplit, tmp_path: Path) -> None:
-    """TET's loss: the mean over timesteps of the cross-entropies, of labels and of the teacher's answers."""
+def test_early_answers_have_their_part_of_the_loss(data: ImageSplit, tmp_path: Path) -> None:
+    """The mean over timesteps of the cross-entropies with labels and with the teacher's answers."""
     teacher, losses = zoo.create_model("ann_resnet_b2_m2_d1", num_classes=2).eval(), Losses()
     changes: dict[str, Any] = {"timestep_loss": 0.75, "distillation": 0.5, **STILL}
     run = training(data, tmp_path, "sew_resnet_b2_m2_d1_direct", observers=[losses], teacher=teacher, **changes)
@@ -164,13 +164,12 @@ def test_each_timestep_has_its_part_of_the_loss(data: ImageSplit, tmp_path: Path
     run.run_epoch()
     labels = data.read(run.plan.order(0)[0, 0])[1]
     assert isinstance(twin, NetworkOverTime)
-    with torch.no_grad(), twin.each_timestep():
+    with torch.no_grad(), twin.answering_early():
         targets = 0.5 * functional.one_hot(labels, 2) + 0.5 * teacher(inputs[0]).softmax(1)
-        alone = twin(inputs[0]).unflatten(0, (twin.timesteps, -1))
-    together = float(functional.cross_entropy(alone.mean(0), targets))
-    apart = sum(float(functional.cross_entropy(answer, targets)) for answer in alone) / len(alone)
-    assert apart > together * 1.001
-    assert losses.steps[0].loss == pytest.approx(0.25 * together + 0.75 * apart, rel=1e-5)
+        answers = twin(inputs[0]).unflatten(0, (twin.timesteps, -1))
+    early = [float(functional.cross_entropy(answer, targets)) for answer in answers]
+    assert max(early) > early[-1] * 1.001
+    assert losses.steps[0].loss == pytest.approx(0.25 * early[-1] + 0.75 * sum(early) / len(early), rel=1e-5)
     with pytest.raises(InputError, match="timestep_loss"):
         training(data, tmp_path, "has8_resnet_b2_m2_d1_ste_bpd", timestep_loss=0.5).run_epoch()
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import final
 
+import torch
 from torch import Tensor, nn
 
 from zoo.contracts.decoder import Decoder
@@ -28,7 +29,7 @@ class NetworkOverTime(HeadedClassifier):
     """
 
     takes_frames: bool = False
-    _is_averaged = True
+    _answers_early = False
 
     @property
     def input_axes(self) -> tuple[int, ...]:
@@ -63,17 +64,21 @@ class NetworkOverTime(HeadedClassifier):
             stream.close()
 
     @contextmanager
-    def each_timestep(self) -> Iterator[None]:
-        """Let the network answer for every timestep alone: logits (T·N, classes), those of one timestep in a row."""
-        self._is_averaged = False
+    def answering_early(self) -> Iterator[None]:
+        """Let the network answer after every timestep, as a stream does: logits (T·N, classes), the last N its own."""
+        self._answers_early = True
         try:
             yield
         finally:
-            self._is_averaged = True
+            self._answers_early = False
 
     def averaged(self, carried: Tensor) -> Tensor:
-        """Average what a level passes on: → (N, C, H, W); inside `each_timestep` fold it: → (T·N, C, H, W)."""
-        return self.mean_over_time(carried) if self._is_averaged else carried.flatten(0, -4)
+        """Average what a level passes on: → (N, C, H, W); inside `answering_early` so far each time: (T·N, C, H, W)."""
+        if not self._answers_early:
+            return self.mean_over_time(carried)
+        seen = at_least_float32(carried.flatten(0, -4).unflatten(0, (self.timesteps, -1))).cumsum(0)
+        counts = torch.arange(1, self.timesteps + 1, device=seen.device)
+        return (seen / counts.view(-1, 1, 1, 1, 1)).to(carried.dtype).flatten(0, 1)
 
     def _feature_maps(self, x: Tensor, last: int, wanted: Collection[int]) -> dict[int, Tensor]:
         """Average the wanted levels alone; in torch's own order, since the head rounds by the order in memory."""

@@ -188,15 +188,15 @@ class Training:
         counted = spiking_layers(model) if counting or recipe.spike_penalty else {}
         with spike_rates(counted) as rates:
             answers = self._answers(network, x)
-        logits = answers.mean(0)
+        logits = answers[-1]
         probabilities = None
         if teacher is not None:
             with torch.no_grad(), self.engine.accelerator.autocast():
                 probabilities = teacher(x).float().softmax(1)
         loss = self._loss(logits, targets, probabilities)
         if len(answers) > 1:
-            alone = torch.stack([self._loss(answer, targets, probabilities) for answer in answers]).mean()
-            loss = torch.lerp(loss, alone, recipe.timestep_loss)
+            early = torch.stack([self._loss(answer, targets, probabilities) for answer in answers]).mean()
+            loss = torch.lerp(loss, early, recipe.timestep_loss)
         if recipe.spike_penalty:
             if not rates:
                 raise InputError(f"{model.spec} has no spiking neurons; leave spike_penalty at 0")
@@ -204,16 +204,16 @@ class Training:
         return Answer(loss, logits, labels, rates)
 
     def _answers(self, network: nn.Module, x: Tensor) -> Tensor:
-        """Return logits: (T, N, classes) if timesteps have a loss each, or (1, N, classes), of all of them.
+        """Return logits: (1, N, classes), or (T, N, classes) after each timestep if they have a part of the loss.
 
-        A loss of each timestep is TET's (arXiv:2202.11946): the first ones learn to answer, not only to begin.
+        TET (arXiv:2202.11946) takes each timestep's alone; here it is the mean so far, as a stream gives it.
         """
         if not self.recipe.timestep_loss:
             return cast(Tensor, network(x).float()[None])
         model = self.engine.model
         if not isinstance(model, NetworkOverTime) or model.timesteps == 1:
             raise InputError(f"{model.spec} has no timesteps up to its head; leave timestep_loss at 0")
-        with model.each_timestep():
+        with model.answering_early():
             return cast(Tensor, network(x).float().unflatten(0, (model.timesteps, -1)))
 
     def _loss(self, logits: Tensor, targets: Tensor, probabilities: Tensor | None) -> Tensor:

@@ -50,7 +50,9 @@ class Recipe(BaseModel):
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     surrogate_scale: float = Field(default=1.0, gt=0, le=1, description="factor on the gradient of every encoder")
     spike_penalty: float = Field(default=0.0, ge=0, description="weight of the layers' mean spike rate in the loss")
-    timestep_loss: float = Field(default=0.0, ge=0, le=1, description="part of the loss that each timestep alone has")
+    timestep_loss: float = Field(
+        default=0.0, ge=0, le=1, description="part of the answers after each timestep in the loss"
+    )
     frozen_norms: bool = Field(default=False, description="batch norms keep their statistics, as in eval mode")
     calibration: int = Field(default=0, ge=0, description="images that set the scales of activations at first")
     teacher: str | None = Field(default=None, description="a weight by name, whose outputs are a part of the target")

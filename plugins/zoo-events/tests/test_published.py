@@ -63,11 +63,13 @@ def test_frame_by_frame_it_answers_alike(model: ImageClassifier) -> None:
     assert torch.equal(so_far, logits_of(model))
 
 
-def test_it_answers_for_every_timestep(model: ImageClassifier) -> None:
+def test_it_answers_after_every_timestep(model: ImageClassifier) -> None:
     assert isinstance(model, NetworkOverTime)
-    with model.each_timestep():
-        alone = logits_of(model).unflatten(0, (model.timesteps, -1))
-    torch.testing.assert_close(alone.mean(0), logits_of(model))
+    with model.answering_early():
+        answers = logits_of(model).unflatten(0, (model.timesteps, -1))
+    with model.streaming() as stream:
+        for frame, answer in zip(made_frames().unbind(1), answers, strict=True):
+            torch.testing.assert_close(stream(frame), answer)
 
 
 @pytest.mark.slow
