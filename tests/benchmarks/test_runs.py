@@ -76,8 +76,7 @@ def test_every_weight_has_one_entry_of_its_network_and_seed() -> None:
         record = records.get(run.weight or "")
         if record is not None:
             assert (recipe.epochs, recipe.seed) == (record.epochs, record.seed), run.weight
-            kept = {kind: values for kind, values in run.options.items() if kind != "family" or "levels" not in values}
-            assert (record.spec_of(parse_name(record.name, REGISTRY)).options or {}) == kept, run.weight
+            assert record.spec_of(parse_name(record.name, REGISTRY)).options == run.options, run.weight
         if run.model:
             network = parse_name(run.model, REGISTRY)
             assert run.weight is None or str(network) == run.weight.rpartition(".")[0]
