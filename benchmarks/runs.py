@@ -128,7 +128,7 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: flo
     changes = dict(run.changes)
     if "teacher" in changes:
         changes["teacher"] = place(changes["teacher"])
-    tag = run.weight.rpartition(".")[2] if run.weight else name  # that any weight may follow
+    tag = run.weight.rpartition(".")[2] if run.weight else name  # what goes on from it may have any other
     result = train(
         place(run.source) or str(run.model),
         run.data_of(data),

@@ -51,7 +51,7 @@ class Recipe(BaseModel):
     surrogate_scale: float = Field(default=1.0, gt=0, le=1, description="factor on the gradient of every encoder")
     spike_penalty: float = Field(default=0.0, ge=0, description="weight of the layers' mean spike rate in the loss")
     timestep_loss: float = Field(
-        default=0.0, ge=0, le=1, description="part of the answers after each timestep in the loss"
+        default=0.0, ge=0, le=1, description="share of the loss that is of the answers after each timestep"
     )
     frozen_norms: bool = Field(default=False, description="batch norms keep their statistics, as in eval mode")
     calibration: int = Field(default=0, ge=0, description="images that set the scales of activations at first")
