@@ -17,7 +17,7 @@ RECORDS = [record for records in default_catalog().weights.values() for record i
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
 def test_figures_come_out_again(record: WeightRecord) -> None:
     """At the size that images are prepared to, so that the size itself is checked too."""
-    model = zoo.create_model(record.variant, num_classes=record.num_classes, in_chans=record.in_chans)
+    model = zoo.create_model(record.name, pretrained=False)
     cost = count_cost(model, record.preprocessing.size)
     assert {figure: getattr(cost, figure) for figure in record.figures.model_dump()} == record.figures.model_dump()
 
