@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, final
 
+import torch
 from torch import Tensor, nn
 
 from zoo.families.thresholds import QuantisedReLU
@@ -34,7 +35,7 @@ def spike_rates(layers: Mapping[str, nn.Module]) -> Iterator[list[LayerRate]]:
     def keep(name: str, output: Tensor) -> None:
         layer = layers[name]
         scale = layer.scale if isinstance(layer, QuantisedReLU) else 1
-        rates.append(LayerRate(name, output.float().mean() / scale, output.numel()))
+        rates.append(LayerRate(name, output.mean(dtype=torch.float32) / scale, output.numel()))
 
     with watching(layers, keep):
         yield rates
