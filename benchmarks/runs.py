@@ -5,7 +5,7 @@
     python -m benchmarks.runs --data DIR --work DIR --only b8-sparse     # makes one weight again
 
 A run has a folder of its name in WORK. What was stopped is resumed; what is finished, or listed in the repository, is
-not made again. Runs that a run starts from are made before it.
+not made again, unless `--only` names a listed weight: then so are the runs that it starts from. Those are made before it.
 """
 
 from __future__ import annotations
@@ -232,7 +232,8 @@ def _choose(runs: Mapping[str, Run], only: str | None) -> list[str]:
     named = {run.weight: name for name, run in runs.items() if run.weight} | {name: name for name in runs}
     if only not in named:
         raise InputError(f"{only} is neither a run nor a weight of the program; --list shows them")
-    return chain(named[only], runs, again=True)
+    name = named[only]
+    return chain(name, runs, again=recorded(runs[name].weight) is not None)
 
 
 def _steps(runs: Mapping[str, Run]) -> set[str]:
