@@ -5,7 +5,7 @@
     python -m benchmarks.runs --data DIR --work DIR --only b8-sparse     # makes one weight again
 
 A run has a folder of its name in WORK. What was stopped is resumed; what is finished, or listed in the repository, is
-not made again, unless `--only` names a listed weight: then so are the runs that it starts from. Those are made before it.
+not made again. Runs that a run starts from are made before it; so are listed ones, if `--only` names a listed weight.
 """
 
 from __future__ import annotations
