@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import zoo
 from zoo.contracts import ImageClassifier
 from zoo.families.thresholds import calibrate
+from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import profile, twin_of
 from zoo.profiling.rates import spike_rates, spiking_layers
 from zoo.profiling.recorder import Synapses
@@ -52,6 +53,20 @@ def test_the_levels_of_a_twin_are_the_rates_of_the_neurons_that_they_stand_for()
         rates.append([float(call.rate) for call in calls])
     assert max(rates[0]) > 0.1
     assert rates[1] == pytest.approx(rates[0], abs=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_rate_of_an_activation_is_that_of_the_neuron_inside(dtype: torch.dtype) -> None:
+    network, images = spiking("sew_resnetsmall_b4_m1_d1_direct", 4, STREAMING).to(dtype), torch.rand(3, 3, 32, 32)
+    neurons = {name: part for name, part in network.named_modules() if isinstance(part, IFNeuron)}
+    rates = []
+    for layers in (neurons, spiking_layers(network)):
+        with torch.no_grad(), spike_rates(layers) as calls:
+            network(images.to(dtype))
+        rates.append([float(call.rate) for call in calls])
+    assert len(rates[0]) == len(neurons)
+    assert max(rates[0]) > 0.1
+    assert rates[1] == pytest.approx(rates[0], rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from zoo.families.thresholds import QuantisedReLU
+from zoo.families.thresholds import ScaledActivation, SpikingActivation
 from zoo.profiling.prices import NEURONS
 
 
@@ -23,19 +23,28 @@ class LayerRate(NamedTuple):
 
 
 def spiking_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Return the layers that spike, and quantised activations, which stand for some; by name."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, (*NEURONS, QuantisedReLU))}
+    """Return the layers that spike, and quantised activations, which stand for some; by name.
+
+    A neuron inside an activation stands under the activation's name: hooked itself it would run without its kernel.
+    """
+    inside = {module.neuron for module in model.modules() if isinstance(module, SpikingActivation)}
+    layers = {
+        name: module for name, module in model.named_modules() if isinstance(module, (*NEURONS, ScaledActivation))
+    }
+    return {name: module for name, module in layers.items() if module not in inside}
 
 
 @contextmanager
 def spike_rates(layers: Mapping[str, nn.Module]) -> Iterator[list[LayerRate]]:
-    """Collect the rate of every call; that of a quantised activation is of the neurons that it stands for."""
+    """Collect the rate of every call; that of an activation is of the neurons in it, or of those that it stands for."""
     rates: list[LayerRate] = []
 
     def keep(name: str, output: Tensor) -> None:
         layer = layers[name]
-        scale = layer.scale if isinstance(layer, QuantisedReLU) else 1
-        rates.append(LayerRate(name, output.mean(dtype=torch.float32) / scale, output.numel()))
+        rate = output.mean(dtype=torch.float32)
+        if isinstance(layer, ScaledActivation):
+            rate = rate / layer.scale.to(output.dtype)  # as a spike was rounded
+        rates.append(LayerRate(name, rate, output.numel()))
 
     with watching(layers, keep):
         yield rates
