@@ -232,8 +232,7 @@ def _choose(runs: Mapping[str, Run], only: str | None) -> list[str]:
     named = {run.weight: name for name, run in runs.items() if run.weight} | {name: name for name in runs}
     if only not in named:
         raise InputError(f"{only} is neither a run nor a weight of the program; --list shows them")
-    name = named[only]
-    return chain(name, runs, again=recorded(runs[name].weight) is not None)
+    return chain(named[only], runs, again=recorded(runs[named[only]].weight) is not None)
 
 
 def _steps(runs: Mapping[str, Run]) -> set[str]:
