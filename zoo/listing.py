@@ -82,8 +82,8 @@ def list_models(
 
     Example:
         >>> import zoo
-        >>> zoo.list_models("*_resnet_b8_*", pretrained=True, sort="top1")
-        ['has8_resnet_b8_m2_d4_ste_bpd.cifar10', 'ann_resnet_b8_m2_d4.cifar10']
+        >>> zoo.list_models("*_resnet_b8_*", pretrained=True, sort="top1")[0]
+        'has8_resnet_b8_m2_d4_ste_bpd.cifar10'
 
     Args:
         filter: shell pattern (`has8_*`) of the variant's name; with `pretrained` of the tagged one too.
