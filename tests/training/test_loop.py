@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import zoo
 from tests.training.made_runs import NAME, Losses, assert_same, finish, states, training
 from zoo.data import ImageSplit
 from zoo.data.splits import limit_images
+from zoo.encoders.bitplanes import straight_through_planes
 from zoo.errors import DivergenceError, InputError, MemoryLimitError
 from zoo.families.over_time import NetworkOverTime
 from zoo.training import evaluate
 from zoo.training.batches import augment, make_plan
+from zoo.training.engine import compile_network
 from zoo.training.loop import Training
 
 STILL: dict[str, Any] = {"flip": False, "max_shift": 0}
@@ -188,7 +191,7 @@ def test_the_average_of_a_few_steps_has_left_the_untrained_weights(data: ImageSp
 def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With dynamo's eager backend, which needs no compiler."""
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda model: compiled(model, backend="eager"))
+    monkeypatch.setattr(torch, "compile", lambda model, **_: compiled(model, backend="eager"))
     finals = []
     for name in ("compiled", "eager"):
         run = training(data, tmp_path / name, epochs=1, compile=name == "compiled")
@@ -196,6 +199,30 @@ def test_a_compiled_step_is_an_eager_one(data: ImageSplit, tmp_path: Path, monke
         finals.append(states(run))
     for key, value in finals[0].items():
         assert torch.allclose(value, finals[1][key], atol=1e-5), key
+
+
+class Rounding(nn.Module):
+    """Two operations whose result bfloat16 rounds, then bit planes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return straight_through_planes(x * x + x)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_code_rounds_as_eager() -> None:
+    """Unrounded, planes would flip, and gradients through the range of an image would be NaN."""
+    x = torch.linspace(-2, 2, 64).reshape(2, 2, 4, 4).bfloat16()
+    inputs = [x.clone().requires_grad_() for _ in range(2)]
+    networks = (compile_network(Rounding()), Rounding())
+    found, expected = (network(own) for network, own in zip(networks, inputs, strict=True))
+    assert torch.equal(found, expected)
+    weights = torch.linspace(-1, 2, found.numel()).reshape(found.shape)
+    ((found + expected) * weights).sum().backward()
+    gradient, eager = (own.grad for own in inputs)
+    assert gradient is not None
+    assert eager is not None
+    assert torch.allclose(gradient, eager, rtol=0.02)
 
 
 # Random changes of images ---------------------------------------------------------------------------------------------
