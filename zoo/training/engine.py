@@ -134,6 +134,7 @@ def compile_network(network: nn.Module) -> nn.Module:
 
     By itself torch keeps fused values in float32 where bfloat16 was asked for. A last bit flips planes, and the
     gradient of an image's largest value is NaN if no stored value equals it any more.
+    On a CPU torch heeds the option from 2.13 on (pytorch/pytorch#185847).
     """
     return cast(nn.Module, torch.compile(network, options={"emulate_precision_casts": True}))
 
