@@ -136,7 +136,7 @@ def create_model(
             shows. They are stored with a weight, and one that is given here replaces the stored one.
         features_only: return a `FeatureMaps`, which gives the feature maps (N, C_i, H_i, W_i) of some levels.
         out_indices: these levels, as in `forward_intermediates`; None for all.
-        **options: of the family; `timesteps` of `sew`, `gain` of `has8`.
+        **options: of the family; `timesteps` of `sew`, `gain` of `has8` and `dual`.
 
     Returns:
         A model from pixels in [0, 1], (N, in_chans, H, W), to logits (N, num_classes).

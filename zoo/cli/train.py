@@ -58,7 +58,7 @@ def train_command(
     set_neuron: Annotated[Settings, _of_model(help="Of the neurons, such as tau=4: see `zoo info NAME`.")] = None,
     set_encoder: Annotated[Settings, _of_model(help="Of the encoder, such as timesteps=4.")] = None,
     set_decoder: Annotated[Settings, _of_model(help="Of the decoder.")] = None,
-    set_family: Annotated[Settings, _of_model(help="gain=0: a has8 network begins as its control.")] = None,
+    set_family: Annotated[Settings, _of_model(help="gain=0: a has8 or dual network begins as its control.")] = None,
     out: Annotated[Path | None, _of_run(metavar="DIR", help="Its folder.  (default: runs/NAME.TAG-RECIPE)")] = None,
     tag: Annotated[str | None, _of_run(metavar="TAG", help="Of the weight.  (default: the data's name)")] = None,
     control: Annotated[str | None, _of_run(metavar="NAME", help=_CONTROL)] = None,

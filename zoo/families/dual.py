@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, GrammarFamily
-from zoo.families.has8 import SIZE_PARTS, build_paired, check_width
+from zoo.families.has8 import SIZE_PARTS, build_paired, check_width, read_gain
 from zoo.names import Grammar, Value
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class DualFamily(GrammarFamily):
     """`dual_resnet_b32_m2_d4`: what a hybrid gains by a second branch, whether it spikes or not.
 
-    It has the hybrid's parameters, and two times its control's MACs where the hybrid of eight timesteps has nine.
+    It has the hybrid's parameters, and two times its control's MACs where the hybrid of eight timesteps has nine. The
+    option `gain` is as for `has8`: with 0 the network begins as its control.
     """
 
     api_version = 1
@@ -32,7 +33,11 @@ class DualFamily(GrammarFamily):
     def control(self, fields: Mapping[str, Value]) -> str:
         return f"ann_{Grammar(SIZE_PARTS).format(fields)}"
 
+    @property
+    def options(self) -> frozenset[str]:
+        return frozenset({"gain"})
+
     def build(self, request: BuildRequest) -> ImageClassifier:
         from zoo.families.paired import Pairing
 
-        return build_paired(request, Pairing(analog=True, second=True))
+        return build_paired(request, Pairing(analog=True, gain=read_gain(request), second=True))

@@ -56,6 +56,12 @@ def load_backbone(request: BuildRequest) -> Backbone:
     return backbone
 
 
+def read_gain(request: BuildRequest) -> float | None:
+    """Read the option `gain`; None without it, and raises `OptionError` if it is no number."""
+    gain = request.options.get("gain")
+    return None if gain is None else check_number("gain", gain)
+
+
 def build_paired(request: BuildRequest, pairing: Pairing) -> ImageClassifier:
     """Build a paired network on the name's backbone."""
     from zoo.families.paired import PairedNetwork
@@ -97,9 +103,8 @@ class CodedFamily(GrammarFamily, ABC):
                 "family 'sew'"
             )
         decoder().check(probe)
-        gain = request.options.get("gain")
-        gain = None if gain is None else check_number("gain", gain)
-        return build_paired(request, Pairing(self.analog, encoder, decoder, request.component("neuron"), gain))
+        pairing = Pairing(self.analog, encoder, decoder, request.component("neuron"), read_gain(request))
+        return build_paired(request, pairing)
 
     def build_over_frames(self, request: BuildRequest) -> ImageClassifier:
         """Build the network of an encoder that passes frames on: time stays up to the head."""

@@ -38,7 +38,7 @@ class Pairing:
 
 @final
 class PairedBlock(nn.Module):
-    """analog(x) + gain · decode(spiking(encode(x))), or the one of the two that there is; or analog(x) + second(x).
+    """analog(x) + gain · decode(spiking(encode(x))), or either alone; or analog(x) + gain · second(x).
 
     Without a `gain` there is no such factor; with one it is learned, a scalar for the block.
     """
@@ -70,12 +70,16 @@ class PairedBlock(nn.Module):
         if spiking is None:
             total = cast(Tensor, cast(nn.Module, analog)(x, *args))
             second = parts.get("second")
-            return total if second is None else total + second(x, *args)
-        decoded = cast(Tensor, parts["decoder"](spiking(parts["encoder"](x), *args)))
-        decoded = decoded if gain is None else decoded * gain
+            return total if second is None else total + scaled(second(x, *args), gain)
+        decoded = scaled(parts["decoder"](spiking(parts["encoder"](x), *args)), gain)
         x = decoded if analog is None else decoded + analog(x, *args)
         # A decoder may return torch's own order, in which the mean of a head rounds otherwise.
         return layout.pixels_last(x) if self.pixels_last else x
+
+
+def scaled(x: Tensor, gain: Tensor | None) -> Tensor:
+    """Multiply by the gain, if there is one."""
+    return x if gain is None else x * gain
 
 
 @final
