@@ -98,7 +98,7 @@ def test_a_folder_that_is_a_model_is_none_of_images(scratch: str, stored: Callab
         (["--top", "0"], "--top"),
         (["--batch-size", "0"], "batch-size"),
         (["--device", "cuda:77"], "cannot compute on device 'cuda:77'"),
-        (["--model", "ann_resnet18"], "no pretrained weights"),
+        (["--model", "ann_resnet_b3_m2_d4"], "no pretrained weights"),
     ],
 )
 def test_options_out_of_range(scratch: str, arguments: list[str], said: str) -> None:
