@@ -57,7 +57,7 @@ def load_backbone(request: BuildRequest) -> Backbone:
 
 
 def read_gain(request: BuildRequest) -> float | None:
-    """Read the option `gain`; None without it, and raises `OptionError` if it is no number."""
+    """Read the option `gain`; None without it, and raises as `check_number` does if it is no finite number."""
     gain = request.options.get("gain")
     return None if gain is None else check_number("gain", gain)
 
