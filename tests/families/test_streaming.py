@@ -16,11 +16,15 @@ from zoo.families.over_time import NetworkOverTime
 SIZE, T = 16, 5
 
 
+def untrained(name: str, timesteps: int, **options: Any) -> ImageClassifier:
+    encoder, neuron = {"timesteps": timesteps}, {"v_threshold": 0.25, **options}
+    return zoo.create_model(name, num_classes=3, in_chans=2, encoder_options=encoder, neuron_options=neuron)
+
+
 def network(name: str, timesteps: int = T, **options: Any) -> ImageClassifier:
     """A network that spikes, in eval mode: its batch norms know the statistics of such frames."""
     torch.manual_seed(2)
-    encoder, neuron = {"timesteps": timesteps}, {"v_threshold": 0.25, **options}
-    model = zoo.create_model(name, num_classes=3, in_chans=2, encoder_options=encoder, neuron_options=neuron)
+    model = untrained(name, timesteps, **options)
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if key.endswith(".scale"):
@@ -32,7 +36,7 @@ def network(name: str, timesteps: int = T, **options: Any) -> ImageClassifier:
 
 def prefix(model: ImageClassifier, name: str, frames: Tensor, **options: Any) -> Tensor:
     """Logits of the first frames, seen all at once by a network with so many timesteps."""
-    whole = network(name, frames.shape[1], **options)
+    whole = untrained(name, frames.shape[1], **options).eval()
     whole.load_state_dict(model.state_dict())
     with torch.no_grad():
         return whole(frames if len(whole.input_axes) == 2 else frames[:, 0])
