@@ -19,8 +19,8 @@ from benchmarks.robustness import classify, read, top1, with_controls
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_data
 from zoo.data.images import Transform
-from zoo.factory import open_model
-from zoo.weights import stated_preprocessing
+from zoo.models.factory import open_model
+from zoo.weights.load import stated_preprocessing
 
 BATCH, STEPS, SEED = 50, 10, 3407
 LEVELS = (2, 8)  # ε, of 255

@@ -26,8 +26,8 @@ from torchvision.utils import save_image
 
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import percent_right
-from zoo.converting import convert
 from zoo.data import ImageSplit, load_split
+from zoo.publishing.converting import convert
 from zoo.training import DataOptions, train
 
 HYBRID, CONTROL = "has8_resnet_b64_m2_d4_ste_bpd", "ann_resnet_b64_m2_d4"

@@ -26,9 +26,9 @@ from benchmarks.common.seeds import summarise_seeds, tell_seeds
 from zoo.blocks import BitPlaneEncoder, bit_plane_decode, straight_through_planes
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
+from zoo.cpu.memory import keep_freed_memory
 from zoo.data import DataOptions, DataSplits, load_data
 from zoo.errors import InputError
-from zoo.kernels.memory import keep_freed_memory
 from zoo.training import Recipe, load_recipe, train
 
 SIZE = "resnet_b32_m2_d4"

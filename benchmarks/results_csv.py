@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from benchmarks.common.reporting import RESULTS, ROOT, Out, write_beside
-from zoo.catalog import WeightRecord, read_catalog
+from zoo.catalog.records import WeightRecord, read_catalog
 
 FILE = "results.csv"
 COLUMNS = (

@@ -29,16 +29,16 @@ from torchvision.transforms.v2 import functional as alter
 
 from benchmarks.common.reporting import RESULTS, Out, as_code, markdown_table, print_table, write_beside, write_result
 from tools.put_block import put_block
-from zoo.catalog import WeightRecord, default_catalog, read_file
+from zoo.catalog.controls import find_control
+from zoo.catalog.records import WeightRecord, default_catalog, read_file
 from zoo.contracts.classifier import ImageClassifier
-from zoo.controls import find_control
 from zoo.data import ImageSplit, load_data
 from zoo.data.images import Transform
-from zoo.factory import open_model
 from zoo.families.paired import PairedBlock
 from zoo.files import replace_bytes
-from zoo.registry import parse_name
-from zoo.weights import stated_preprocessing
+from zoo.models.factory import open_model
+from zoo.registry.components import parse_name
+from zoo.weights.load import stated_preprocessing
 
 BATCH, BINS = 250, 15
 NOISE_SEED = 3407

@@ -27,11 +27,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from benchmarks.common.reporting import print_table
-from zoo.catalog import read_file
+from zoo.catalog.records import read_file
 from zoo.errors import InputError, TrainingStoppedError, ZooError
 from zoo.files import replace_bytes
 from zoo.training import DataOptions, train
-from zoo.weights import CONFIG, MODEL, RUN
+from zoo.weights.load import CONFIG, MODEL, RUN
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = Path(__file__).with_suffix(".yaml")

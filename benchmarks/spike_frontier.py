@@ -22,7 +22,7 @@ from torch import Tensor
 import zoo
 from benchmarks.common.reporting import RESULTS, Out, print_table, write_result
 from benchmarks.common.validation import read_images
-from zoo.catalog import default_catalog, in_digits
+from zoo.catalog.records import default_catalog, in_digits
 from zoo.data import DataOptions, DataSplits, load_data
 from zoo.errors import InputError
 from zoo.profiling import profile

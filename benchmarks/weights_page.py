@@ -18,7 +18,7 @@ import typer
 from benchmarks.common.reporting import ROOT, as_code, markdown_table, write_beside
 from benchmarks.models_table import replace_between
 from benchmarks.results_csv import catalogs, rows
-from zoo.catalog import EnergyRange, WeightRecord, read_catalog
+from zoo.catalog.records import EnergyRange, WeightRecord, read_catalog
 from zoo.inference.show import COLOURS
 
 if TYPE_CHECKING:

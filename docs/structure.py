@@ -35,7 +35,7 @@ class Import:
     """One import statement's target.
 
     Attributes:
-        module: dotted, such as `zoo.hub`.
+        module: dotted, such as `zoo.weights.hub`.
         deferred: whether it stands inside a function, and so runs later than the file's own import.
     """
 

@@ -11,7 +11,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from zoo.registry import Registry, default_registry
+from zoo.registry.components import Registry, default_registry
 
 settings.register_profile("zoo", deadline=None)  # a busy machine is not a failure
 settings.load_profile("zoo")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import zoo
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 FUNCTIONS = {name: getattr(zoo, name) for name in zoo.__all__ if inspect.isfunction(getattr(zoo, name))}
 

@@ -13,7 +13,7 @@ from safetensors.torch import load
 
 import zoo
 from tests.hub.hub_weights import TINY, tiny
-from zoo.catalog import Catalog, CatalogFile, WeightRecord
+from zoo.catalog.records import Catalog, CatalogFile, WeightRecord
 from zoo.errors import (
     CompositionError,
     MissingPluginError,
@@ -22,8 +22,8 @@ from zoo.errors import (
     UnknownComponentError,
     WeightError,
 )
-from zoo.registry import parse_name
-from zoo.weights import adapt_channels
+from zoo.registry.components import parse_name
+from zoo.weights.load import adapt_channels
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog import Catalog, read_file
-from zoo.converting import convert
+from zoo.catalog.records import Catalog, read_file
 from zoo.errors import MissingPluginError, ModelNameError, UnknownComponentError
-from zoo.installing import install_plugin, is_installed, known_plugins, missing_weight, unknown_component
-from zoo.registry import GROUPS, parse_name
+from zoo.publishing.converting import convert
+from zoo.registry.components import GROUPS, parse_name
+from zoo.registry.installing import install_plugin, is_installed, known_plugins, missing_weight, unknown_component
 
 ROOT = Path(__file__).parent.parent
 CODED = "has8_resnet_b2_m1_d1"
@@ -74,6 +74,6 @@ def test_a_known_weight_is_an_error_with_its_install_line(name: str) -> None:
 def test_an_installed_distribution_is_not_told_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, name in (("neuron", "gray"), ("encoder", "grey"), ("encoder", "zoo-other:gray")):
         assert type(unknown_component(kind, name, ["a"])) is UnknownComponentError
-    monkeypatch.setattr("zoo.installing.known_plugins", lambda: {"has8-zoo": ["encoder gray", "has8_x.y"]})
+    monkeypatch.setattr("zoo.registry.installing.known_plugins", lambda: {"has8-zoo": ["encoder gray", "has8_x.y"]})
     assert type(unknown_component("encoder", "gray", [])) is UnknownComponentError
     assert missing_weight("has8_x", "y") is None

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from zoo.errors import ModelNameError
 from zoo.names import parse_reference, parse_source
-from zoo.registry import parse_name
+from zoo.registry.components import parse_name
 
 BACKBONES = ("resnet", "resnet34", "resnet50", "resnet101", "resnet152", "vgg")
 ENCODERS = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw", "ste", "rate", "ttfs", "phase")

@@ -42,11 +42,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_what_it_needs_and_no_more(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.name.startswith(f"has8_zoo-{zoo.__version__}-")
-    assert {"zoo/registry.yaml", "zoo/known_plugins.json", "zoo/py.typed", "zoo/photographs/SOURCES.md"} <= set(names)
+    assert {
+        "zoo/registry.yaml",
+        "zoo/registry/known_plugins.json",
+        "zoo/py.typed",
+        "zoo/photographs/SOURCES.md",
+    } <= set(names)
     assert any(name.startswith("zoo/pretrained/") and name.endswith(".safetensors") for name in names)
     assert all(name.startswith(("zoo/", "has8_zoo-")) for name in names)
     assert not any(name.endswith((".pt", ".npz", ".pyc")) for name in names)
-    assert "zoo/kernels/_kernels.compiled.so" in names or sys.platform != "linux"  # this environment has a compiler
+    assert "zoo/cpu/_kernels.compiled.so" in names or sys.platform != "linux"  # this environment has a compiler
     assert sum(info.file_size for info in zipfile.ZipFile(wheel).infolist()) < 12_000_000  # 9.4 MB of it are weights
 
 
@@ -54,7 +59,7 @@ def test_without_a_compiler_a_wheel_of_python_alone_is_built(tmp_path: Path) -> 
     made = _build(tmp_path, CC="/bin/false")
     assert made.name == f"has8_zoo-{zoo.__version__}-py3-none-any.whl"
     names = zipfile.ZipFile(made).namelist()
-    assert {"zoo/registry.yaml", "zoo/kernels/functions.py"} <= set(names)
+    assert {"zoo/registry.yaml", "zoo/cpu/functions.py"} <= set(names)
     assert not any("_kernels" in name for name in names)
 
 
@@ -70,5 +75,5 @@ def test_an_installed_zoo_classifies_its_photograph_offline(wheel: Path, tmp_pat
     assert _run(python, "-c", "import zoo; print(zoo.__file__)", cwd=tmp_path).startswith(str(folder))
     (line,) = _run(python, "-m", "zoo", "predict", "--json", cwd=tmp_path).strip().splitlines()
     assert "cat" in [each["label"] for each in json.loads(line)["predictions"]]
-    code = "from zoo.installing import install_extra as extra; print(extra('train'))"
+    code = "from zoo.registry.installing import install_extra as extra; print(extra('train'))"
     assert _run(python, "-c", code, cwd=tmp_path).strip() == "pip install 'has8-zoo[train]'"

@@ -18,8 +18,8 @@ from PIL import Image
 import zoo
 from tests.hub.fixtures import hub
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog import default_catalog
-from zoo.registry import parse_name
+from zoo.catalog.records import default_catalog
+from zoo.registry.components import parse_name
 
 __all__ = ["hub"]
 

@@ -18,14 +18,14 @@ import typer
 
 from tools.put_block import put_record
 from tools.record_publication import put_reference
-from zoo.catalog import Catalog, WeightRecord, read_file
+from zoo.catalog.records import Catalog, WeightRecord, read_file
 from zoo.errors import HubError, InputError
 from zoo.files import replace_bytes
-from zoo.hub import Hub, files_of
 from zoo.names import HubRepository, check_repository
 from zoo.publishing.publish import assemble, publish
-from zoo.registry import CATALOG_FILE
-from zoo.weights import MODEL
+from zoo.registry.components import CATALOG_FILE
+from zoo.weights.hub import Hub, files_of
+from zoo.weights.load import MODEL
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from zoo.catalog import WeightRecord
+from zoo.catalog.records import WeightRecord
 from zoo.errors import InputError
 
 

@@ -15,16 +15,16 @@ import torch
 import typer
 
 from tools.put_block import put_block
-from zoo.catalog import EnergyRange, WeightRecord, read_file
-from zoo.controls import control_name
+from zoo.catalog.controls import control_name
+from zoo.catalog.records import EnergyRange, WeightRecord, read_file
 from zoo.data import ImageSplit, load_split
 from zoo.data.images import Transform
 from zoo.errors import InputError
-from zoo.factory import create_model
 from zoo.files import replace_bytes
-from zoo.installing import import_plugin
+from zoo.models.factory import create_model
 from zoo.profiling import profile
-from zoo.registry import parse_name
+from zoo.registry.components import parse_name
+from zoo.registry.installing import import_plugin
 
 COUNT = 50
 

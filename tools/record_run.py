@@ -13,15 +13,15 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from zoo.catalog import Activity, Preprocessing, WeightRecord
+from zoo.catalog.records import Activity, Preprocessing, WeightRecord
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.errors import InputError, printable
-from zoo.factory import open_model
 from zoo.inference.evaluate import measure_weight, rounded
+from zoo.models.factory import open_model
 from zoo.profiling import profile
-from zoo.saving import measure
+from zoo.publishing.saving import measure
 
 
 def record_run(

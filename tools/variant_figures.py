@@ -1,4 +1,4 @@
-"""Parameters and operations of every variant of registry.yaml, in zoo/variants.csv, so that `zoo list` builds nothing.
+"""Parameters and operations of every variant of registry.yaml, in zoo/catalog/variants.csv, so that `zoo list` builds nothing.
 
     python -m tools.variant_figures          # counts variants that the file lacks, and drops those no longer listed
     python -m tools.variant_figures --all    # counts all of them again, about four minutes
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo.catalog import catalog_path, read_catalog
+from zoo.catalog.records import catalog_path, read_catalog
 from zoo.files import replace_bytes
 from zoo.profiling import count_cost
 

@@ -14,33 +14,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo import contracts as contracts
     from zoo import errors as errors
-    from zoo.describing import model_info as model_info
-    from zoo.factory import create_model as create_model
+    from zoo.catalog.listing import list_models as list_models
+    from zoo.cpu.memory import keep_freed_memory as keep_freed_memory
     from zoo.inference.predict import predict as predict
     from zoo.inference.predict import transform as transform
-    from zoo.kernels.memory import keep_freed_memory as keep_freed_memory
-    from zoo.listing import list_models as list_models
+    from zoo.models.describe import model_info as model_info
+    from zoo.models.factory import create_model as create_model
     from zoo.names import Spec as Spec
     from zoo.profiling import profile as profile
-    from zoo.registry import list_components as list_components
-    from zoo.registry import parse_name as parse_name
-    from zoo.registry import register as register
-    from zoo.saving import save as save
+    from zoo.publishing.saving import save as save
+    from zoo.registry.components import list_components as list_components
+    from zoo.registry.components import parse_name as parse_name
+    from zoo.registry.components import register as register
 
 _HOMES = {
     "Spec": "zoo.names",
     "contracts": "zoo.contracts",
-    "create_model": "zoo.factory",
+    "create_model": "zoo.models.factory",
     "errors": "zoo.errors",
-    "keep_freed_memory": "zoo.kernels.memory",
-    "list_components": "zoo.registry",
-    "list_models": "zoo.listing",
-    "model_info": "zoo.describing",
-    "parse_name": "zoo.registry",
+    "keep_freed_memory": "zoo.cpu.memory",
+    "list_components": "zoo.registry.components",
+    "list_models": "zoo.catalog.listing",
+    "model_info": "zoo.models.describe",
+    "parse_name": "zoo.registry.components",
     "predict": "zoo.inference.predict",
     "profile": "zoo.profiling",
-    "register": "zoo.registry",
-    "save": "zoo.saving",
+    "register": "zoo.registry.components",
+    "save": "zoo.publishing.saving",
     "transform": "zoo.inference.predict",
 }
 

@@ -8,6 +8,12 @@ another version.
 
 from __future__ import annotations
 
+from zoo.backbones.converters import FORMS
+from zoo.backbones.converters import Layout as Layout
+from zoo.backbones.converters import choose_layout as choose_layout
+from zoo.backbones.converters import norm_shapes as norm_shapes
+from zoo.backbones.converters import renamed as renamed
+from zoo.backbones.converters import residual_shapes as residual_shapes
 from zoo.backbones.layers import LinearHead as LinearHead
 from zoo.backbones.layers import PooledLinearHead as PooledLinearHead
 from zoo.backbones.layers import Whole as Whole
@@ -21,20 +27,14 @@ from zoo.backbones.resnet import ResNetBackbone as ResNetBackbone
 from zoo.backbones.vgg import AnalogVggBlock as AnalogVggBlock
 from zoo.backbones.vgg import PairedMlpHead as PairedMlpHead
 from zoo.backbones.vgg import SpikingVggBlock as SpikingVggBlock
-from zoo.converters import FORMS
-from zoo.converters import Layout as Layout
-from zoo.converters import choose_layout as choose_layout
-from zoo.converters import norm_shapes as norm_shapes
-from zoo.converters import renamed as renamed
-from zoo.converters import residual_shapes as residual_shapes
-from zoo.convolution.layers import Conv2d as Conv2d
+from zoo.cpu.conv import Conv2d as Conv2d
+from zoo.cpu.functions import at_least_float32 as at_least_float32
 from zoo.decoders.averages import bit_plane_decode as bit_plane_decode
 from zoo.encoders.bitplanes import BitPlaneEncoder as BitPlaneEncoder
 from zoo.encoders.bitplanes import bit_planes as bit_planes
 from zoo.encoders.bitplanes import straight_through_planes as straight_through_planes
 from zoo.encoders.bitplanes import unit_range as unit_range
 from zoo.families.headed import HeadedClassifier as HeadedClassifier
-from zoo.kernels.functions import at_least_float32 as at_least_float32
 from zoo.neurons.nodes import ALPHA as ALPHA
 from zoo.neurons.nodes import IFNeuron as IFNeuron
 from zoo.neurons.nodes import LIFNeuron as LIFNeuron

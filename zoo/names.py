@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, final
 
 from zoo.errors import ModelNameError, OptionError, shorten, suggest
-from zoo.installing import unknown_component
+from zoo.registry.installing import unknown_component
 
 MAX_NAME_LENGTH = 200
 _DISTRIBUTION = re.compile(r"([a-z0-9-]+):")

@@ -54,10 +54,10 @@ from benchmarks.common.reporting import (
     write_beside,
     write_result,
 )
+from zoo.cpu.memory import keep_freed_memory
 from zoo.data import DataSplits
 from zoo.data.splits import limit_images
 from zoo.errors import UnknownComponentError, ZooError
-from zoo.kernels.memory import keep_freed_memory
 from zoo.training import load_data, load_recipe
 
 IN_TERMINAL = ("model", "top-1", "paper", "over its control", "gradient norm", "MACs per timestep", "CPU s")

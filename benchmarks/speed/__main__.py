@@ -17,7 +17,7 @@ Seconds are the median of the rounds, a ratio is the median of the rounds' own: 
 both sides of it. At one thread it is the processor's time, at more the time on the clock. Then one image, and 64,
 through the smallest weight's network, fused, and compiled as one that no longer changes, beside onnxruntime. Peak
 memory is that of one step (benchmarks/speed/steps.py). Under 16 channels torch's own strided 1×1 convolution writes
-beside its memory in channels_last (zoo/convolution/guards.py): a floor narrower than b16 cannot be measured.
+beside its memory in channels_last (zoo/cpu/guards.py): a floor narrower than b16 cannot be measured.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ import typer
 
 from benchmarks.common.reporting import RESULTS, Out, describe_machine, markdown_table, print_table, write_result
 from benchmarks.speed.rows import ENCODERS, SMALL, apart, encoders_of, measure_row, measure_small
-from zoo.kernels.library import describe
-from zoo.kernels.memory import keep_freed_memory
+from zoo.cpu.library import describe
+from zoo.cpu.memory import keep_freed_memory
 
 MODELS = ("resnet_b32_m2_d4", "vgg_b16_m2_d4", "sew_resnet_b32_m2_d4_direct", "sew_vgg_b16_m2_d4_direct")
 QUICK_MODELS, QUICK_BATCH = ("resnet_b2_m1_d1",), 2

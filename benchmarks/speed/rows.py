@@ -16,7 +16,7 @@ import torch
 import zoo
 from benchmarks.common.timing import interleave, time_step
 from benchmarks.speed.steps import PUBLISHED, Step, Work, build_step, peak_memory, step_of
-from zoo.kernels.memory import keep_freed_memory
+from zoo.cpu.memory import keep_freed_memory
 
 ENCODERS, DIRECT = ("ste", "fourier"), ("direct",)
 PUBLISHED_SIZE = 32

@@ -13,7 +13,7 @@ import torchvision
 import yaml
 
 from zoo.errors import CompositionError, InputError
-from zoo.factory import create_model
+from zoo.models.factory import create_model
 
 TABLES = Path(__file__).parents[1] / "paper" / "tables.yaml"
 PUBLISHED_PARAMS = yaml.safe_load(TABLES.read_text())["measured_on_the_published_code"]["params"]

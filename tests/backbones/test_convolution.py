@@ -16,8 +16,8 @@ from torch.nn.utils import prune
 import zoo
 from tests.backbones.guarded_memory import run_guarded
 from zoo.backbones.layers import conv
-from zoo.convolution.layers import Conv2d, SpikingConv2d, guard_convolutions
-from zoo.convolution.layout import pixels_last
+from zoo.cpu.conv import Conv2d, SpikingConv2d, guard_convolutions
+from zoo.cpu.layout import pixels_last
 
 _STEPS = """
 import sys, torch
@@ -238,7 +238,7 @@ def test_a_single_image_comes_out_as_in_a_batch_with_gradients_or_without(
 
 
 def test_a_single_image_comes_out_as_in_a_batch_without_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.kernels.functions.library", lambda: None)
+    monkeypatch.setattr("zoo.cpu.functions.library", lambda: None)
     layer, x = conv(8, 16, 3, 1), torch.randn(4, 8, 8, 8).contiguous(memory_format=torch.channels_last)
     assert torch.equal(torch.cat([layer(image[None]) for image in x]), layer(x))
 

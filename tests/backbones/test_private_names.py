@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.kernels.private import parts_of, weight_and_bias
+from zoo.cpu.private import parts_of, weight_and_bias
 
 _GONE = {
     "functorch": "del torch._C._functorch.is_functorch_wrapped_tensor",

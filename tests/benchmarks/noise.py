@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zoo.catalog import default_catalog
-from zoo.registry import parse_name
+from zoo.catalog.records import default_catalog
+from zoo.registry.components import parse_name
 
 
 def write_noise(file: Path, weight: str, count: int) -> Path:

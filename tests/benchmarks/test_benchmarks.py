@@ -20,7 +20,7 @@ from benchmarks.common import paper, reporting
 from benchmarks.common.break_even_picture import draw
 from benchmarks.results_csv import as_csv, rows
 from tests.benchmarks.noise import write_noise
-from zoo.catalog import catalog_path, read_file
+from zoo.catalog.records import catalog_path, read_file
 from zoo.inference.show import COLOURS
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}

@@ -19,8 +19,8 @@ from benchmarks import weights_page
 from benchmarks.common import paper
 from benchmarks.common.reporting import RESULTS, ROOT
 from benchmarks.results_csv import catalogs
-from zoo.catalog import WeightRecord, read_catalog
-from zoo.factory import describe_model
+from zoo.catalog.records import WeightRecord, read_catalog
+from zoo.models.factory import describe_model
 from zoo.profiling import count_cost
 from zoo.profiling.macs import count_macs, count_products
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 import zoo
 from benchmarks import runs
 from tests.data.made_data import packed
-from zoo.catalog import read_file
+from zoo.catalog.records import read_file
 from zoo.errors import InputError
-from zoo.registry import Component, Registry, default_registry, parse_name
+from zoo.registry.components import Component, Registry, default_registry, parse_name
 from zoo.training import load_recipe
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from benchmarks.common.plain_has8 import FourierPlanes, PlainHas8, StraightThrou
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed import steps as speed_steps
 from benchmarks.speed.steps import Work
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
 WORK = Work("ours", "resnet_b2_m2_d2", "ste", 32, 2, True, "float32")

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 import zoo
-from zoo.catalog import Catalog, CatalogFile, catalog_path, default_catalog, expand_names, read_catalog
+from zoo.catalog.records import Catalog, CatalogFile, catalog_path, default_catalog, expand_names, read_catalog
 from zoo.errors import CatalogError, ModelNameError
 
 OURS = catalog_path()

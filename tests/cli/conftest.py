@@ -13,9 +13,9 @@ import yaml
 
 import zoo
 from tests.cli.commands import LABELS, TINY
-from zoo import catalog
-from zoo.saving import ModelFolder, describe_saved
-from zoo.weights import write_config
+from zoo.catalog import records as catalog
+from zoo.publishing.saving import ModelFolder, describe_saved
+from zoo.weights.load import write_config
 
 STATED: dict[str, Any] = {
     "license": "MIT",

@@ -14,9 +14,9 @@ import pytest
 
 import zoo
 from tests.cli.commands import TINY, in_terminal, objects, run
-from zoo import catalog
+from zoo.catalog import records as catalog
 from zoo.cli import app
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 HYBRID = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 COMMANDS = [command.name for command in app.registered_commands if command.name] + ["plugins"]

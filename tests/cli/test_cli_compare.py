@@ -12,7 +12,7 @@ from PIL import Image
 import zoo
 from tests.cli.commands import LABELS, objects, run
 from tools.variant_figures import COLUMNS, count_variant
-from zoo.listing import variant_figures
+from zoo.catalog.listing import variant_figures
 
 PAIR = ("has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10")
 
@@ -99,7 +99,7 @@ def test_a_twin_stands_between_spikes_and_control_and_every_model_of_energy_is_a
 def test_the_plugin_with_the_weight_of_a_control_is_named(
     stored: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.installing.known_plugins", lambda: {"zoo-walk": ["ann_resnet_b1_m1_d1.far"]})
+    monkeypatch.setattr("zoo.registry.installing.known_plugins", lambda: {"zoo-walk": ["ann_resnet_b1_m1_d1.far"]})
     result = run("compare", stored(control="ann_resnet_b1_m1_d1.far"), "--json")
     assert [row["weights"] for row in objects(result)] == ["weights scratch", "untrained, seed 0"]
     assert "pip install zoo-walk" in result.stderr

@@ -13,7 +13,7 @@ from PIL import Image
 
 import zoo
 from tests.cli.commands import LABELS, TINY, in_terminal, objects, process, run
-from zoo import catalog
+from zoo.catalog import records as catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import sample_photographs
 from zoo.files import replace_bytes
@@ -114,7 +114,8 @@ def test_progress_is_shown_in_a_terminal_and_stays_out_of_a_pipe(scratch: str, f
     arguments = ["zoo", "predict", TINY, str(folder), "--json", "--batch-size", "1"]
     code = (
         f"import sys; from pathlib import Path; sys.path.insert(0, {str(folder.parent)!r}); sys.argv = {arguments}\n"
-        "from zoo import catalog, cli\n"
+        "from zoo import cli\n"
+        "from zoo.catalog import records as catalog\n"
         f"catalog.catalog_path = lambda: Path({str(catalog.catalog_path())!r})\n"
         "cli.main()"
     )

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from tests.hub.loopback import LoopbackHub
 from zoo.cli import app
-from zoo.converting import convert
 from zoo.errors import HubError
-from zoo.weights import read_folder
+from zoo.publishing.converting import convert
+from zoo.weights.load import read_folder
 
 NAMED = "resnet18.a1_in1k"
 REPO = f"timm/{NAMED}"

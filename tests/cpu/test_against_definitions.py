@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.autograd.forward_ad import dual_level, make_dual, unpack_dual
 
 from zoo.backbones.layers import SpikingAvgPool2d
+from zoo.cpu.functions import only_definitions
+from zoo.cpu.library import library
 from zoo.encoders.bitplanes import unit_range
-from zoo.kernels.functions import only_definitions
-from zoo.kernels.library import library
 from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 pytestmark = pytest.mark.skipif(library() is None, reason="no kernels were built, or ZOO_KERNELS=0")
 

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from zoo import kernels
-from zoo.kernels.library import library
+from zoo import cpu
+from zoo.cpu.library import library
 
-FOLDER = Path(kernels.__path__[0])
+FOLDER = Path(cpu.__path__[0])
 NAME = "_kernels.compiled.so"
 BUILT = FOLDER / NAME
 RUN = """
 import sys
-from zoo import kernels
+from zoo import cpu
 from zoo.cli import main
-from zoo.kernels import library
+from zoo.cpu import library
 if "predict" in sys.argv:
-    from zoo.kernels import functions
-kernels.__path__ = [sys.argv.pop(1)]
+    from zoo.cpu import functions
+cpu.__path__ = [sys.argv.pop(1)]
 main()
 """
 needs_library = pytest.mark.skipif(library() is None or not BUILT.is_file(), reason="no kernels were built here")

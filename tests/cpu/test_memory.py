@@ -12,7 +12,7 @@ import pytest
 # block's place is then some bytes too small for the next one. So up to seven steps grow the heap, by one block each.
 STEPS = """
 import resource, sys, torch
-from zoo.kernels.memory import keep_freed_memory
+from zoo.cpu.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def step():

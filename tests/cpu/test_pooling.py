@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tests.allocations import kept_memory
 from zoo.backbones.layers import SpikingAvgPool2d, spiking_avg_pool
-from zoo.kernels.functions import serves
-from zoo.kernels.library import library
+from zoo.cpu.functions import serves
+from zoo.cpu.library import library
 
 WINDOWS = ((2, 2, 0), (3, 2, 1), (3, 3, 0), (2, 1, 1), (3, 1, 1))
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from zoo import kernels
+from zoo import cpu
 
 ROOT = Path(__file__).parents[2]
-SOURCE = Path(kernels.__path__[0]) / "kernels.c"
+SOURCE = Path(cpu.__path__[0]) / "kernels.c"
 RUN = """
 import sys, pytest
-from zoo import kernels
-kernels.__path__ = [sys.argv[1], *kernels.__path__]
+from zoo import cpu
+cpu.__path__ = [sys.argv[1], *cpu.__path__]
 sys.exit(pytest.main(["-q", "-m", "", "-p", "no:cacheprovider", *sys.argv[2:]]))
 """
-TESTS = [f"tests/kernels/test_{name}.py" for name in ("against_definitions", "pooling")]
+TESTS = [f"tests/cpu/test_{name}.py" for name in ("against_definitions", "pooling")]
 
 
 @pytest.mark.slow

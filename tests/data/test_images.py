@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.data.images import Transform, find_images, read_image, sample_photographs, stored_size, to_rgb
 from zoo.errors import InputError
 

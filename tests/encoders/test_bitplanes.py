@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.contracts.encoder import Encoder
 from zoo.decoders.averages import BitPlaneDecoder
 from zoo.encoders.bitplanes import StraightThroughEncoder, unit_range
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 SURROGATES = ("sigmoid", "tanh", "fourier", "sigmoidraw", "tanhraw", "fourierraw")
 ENCODERS = (*SURROGATES, "ste")

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 import zoo
 from zoo.contracts.classifier import ImageClassifier
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 SIDE = 16
 MODELS = (

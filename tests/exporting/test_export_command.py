@@ -13,9 +13,9 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.benchmarks.noise import write_noise
 from tests.data.made_data import packed
-from zoo.catalog import default_catalog
+from zoo.catalog.records import default_catalog
 from zoo.cli import app
-from zoo.registry import parse_name
+from zoo.registry.components import parse_name
 
 SMALL, SPIKING = "ann_vgg_b1_m1_d1", "snn_vgg_b1_m1_d1_ste_bpd"
 BUNDLED = "ann_resnet_b8_m2_d4.cifar10"
@@ -88,7 +88,7 @@ def test_what_cannot_be_exported_is_said_and_leaves_nothing(
 
 
 def test_without_its_plugin_an_option_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.installing.is_installed", lambda distribution: False)
+    monkeypatch.setattr("zoo.registry.installing.is_installed", lambda distribution: False)
     result = run(SPIKING, "--out", tmp_path / "x", "--format", "nir")
     assert result.exit_code == 2
     assert "install it with: pip install" in result.stderr

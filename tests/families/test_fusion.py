@@ -16,17 +16,17 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations, prune
 
 import zoo
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
+from zoo.cpu.library import library
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError, WeightError
 from zoo.families.fusion import adjacent_layers, fuse_network
-from zoo.kernels.library import library
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import profile
-from zoo.weights import load
+from zoo.weights.load import load
 
 BUNDLED = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 HYBRID, PLAIN, RESIDUAL = "has8_resnet_b4_m2_d2_ste_bpd", "ann_vgg_b2_m2_d2", "ann_resnet18"

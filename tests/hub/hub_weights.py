@@ -17,9 +17,9 @@ from huggingface_hub import close_session
 from safetensors.torch import save
 
 import zoo
-from zoo.catalog import StoredWeight
+from zoo.catalog.records import StoredWeight
 from zoo.publishing.publish import add_card
-from zoo.saving import ModelFolder, make_folder
+from zoo.publishing.saving import ModelFolder, make_folder
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")

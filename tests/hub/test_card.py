@@ -16,13 +16,13 @@ from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
 from tests.hub.hub_weights import TINY, tiny, tiny_folder
-from zoo.catalog import Catalog, CatalogFile, StoredWeight, WeightRecord, default_catalog
+from zoo.catalog.controls import find_control
+from zoo.catalog.records import Catalog, CatalogFile, StoredWeight, WeightRecord, default_catalog
 from zoo.cli import app
-from zoo.controls import find_control
 from zoo.publishing.card import metadata, write_card
 from zoo.publishing.publish import add_card
-from zoo.registry import parse_name
-from zoo.saving import ModelFolder
+from zoo.publishing.saving import ModelFolder
+from zoo.registry.components import parse_name
 
 SPEC = parse_name(TINY)
 ACTIVITY: dict[str, Any] = {

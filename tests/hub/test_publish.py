@@ -13,13 +13,13 @@ from typer.testing import CliRunner, Result
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_folder
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog import StoredWeight, catalog_path
+from zoo.catalog.records import StoredWeight, catalog_path
 from zoo.cli import app
 from zoo.errors import HubError, SaveError, WeightError
-from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder
 from zoo.publishing.publish import assemble, publish
-from zoo.saving import ModelFolder
+from zoo.publishing.saving import ModelFolder
+from zoo.weights.hub import Hub
 
 REPO = "alice/tiny"
 FOLDER = tiny_folder(f"hf-hub:{REPO}")

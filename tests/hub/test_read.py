@@ -17,11 +17,11 @@ from huggingface_hub import constants, hf_hub_download, scan_cache_dir, snapshot
 import zoo
 from tests.hub.hub_weights import LABELS, TINY, changed_config, files_below, in_process, tiny, tiny_files
 from tests.hub.loopback import Commit, LoopbackHub, Repository, black_hole
-from zoo.catalog import read_catalog
+from zoo.catalog.records import read_catalog
 from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, MissingPluginError, UnpinnedWarning, WeightError
-from zoo.hub import Hub
-from zoo.weights import MAX_CONFIG_BYTES, parse_weight
+from zoo.weights.hub import Hub
+from zoo.weights.load import MAX_CONFIG_BYTES, parse_weight
 
 REPO = "alice/tiny"
 MODEL = f"{REPO}/model.safetensors"

@@ -175,7 +175,7 @@ def test_early_exit_takes_fewer_timesteps_and_keeps_the_first_sure_answer() -> N
     assert hasty.timesteps == 1
     with model.streaming() as stream:
         images, labels = data.read(torch.arange(6))
-        first = stream(zoo.data.images.Transform(zoo.weights.stated_preprocessing(model)).scale(images))
+        first = stream(zoo.data.images.Transform(zoo.weights.load.stated_preprocessing(model)).scale(images))
     assert hasty.loss == pytest.approx(float(nn.functional.cross_entropy(first, labels)), rel=1e-5)
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import ImageColor
 
 import zoo
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.contracts import Neuron
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import InputError

@@ -15,7 +15,7 @@ from spikingjelly.activation_based.monitor import OutputMonitor
 from torch import Tensor
 
 from zoo.errors import CompositionError, OptionError
-from zoo.factory import create_model
+from zoo.models.factory import create_model
 from zoo.neurons.functional import if_spikes, lif_spikes, plif_spikes
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron, StatelessNode
 

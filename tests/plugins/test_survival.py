@@ -13,8 +13,8 @@ import yaml
 
 import zoo
 from tests.plugins.installed import WORKS, put, run_python
-from zoo.catalog import catalog_path
-from zoo.registry import GROUPS
+from zoo.catalog.records import catalog_path
+from zoo.registry.components import GROUPS
 
 MODULES = {
     "raises": ("raise RuntimeError('boom')", "encoder", "broken", "RuntimeError: boom"),

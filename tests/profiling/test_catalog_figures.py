@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import zoo
-from zoo.catalog import WeightRecord, default_catalog
+from zoo.catalog.records import WeightRecord, default_catalog
 from zoo.profiling import count_cost
 
 RECORDS = [record for records in default_catalog().weights.values() for record in records]

@@ -14,7 +14,7 @@ from zoo.contracts import EnergyModel, Operations, Picojoules, Price, Prices, Wo
 from zoo.errors import CompositionError, InputError, ModelNameError, OptionError
 from zoo.profiling import PRICES, OperationCounts, Part, profile
 from zoo.profiling.energy import energy_json
-from zoo.registry import Registry, default_registry
+from zoo.registry.components import Registry, default_registry
 
 TINY = "has8_vgg_b1_m1_d1_ste_bpd"
 CONTROL = "ann_vgg_b1_m1_d1"

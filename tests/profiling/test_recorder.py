@@ -22,7 +22,7 @@ from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import OperationCounts, Part, profile
 from zoo.profiling.prices import prices_of
 from zoo.profiling.recorder import Recorder
-from zoo.registry import Registry, default_registry
+from zoo.registry.components import Registry, default_registry
 
 TINY = "has8_resnet_b1_m1_d1_ste_bpd"
 

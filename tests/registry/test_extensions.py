@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from zoo import contracts
 from zoo.cli import app
 from zoo.errors import ComponentError, InputError
-from zoo.registry import Component, Registry
+from zoo.registry.components import Component, Registry
 
 one, several = typer.Typer(), typer.Typer()
 
@@ -72,7 +72,7 @@ def test_a_command_of_a_plugin_is_one_of_the_zoo(arguments: list[str], status: i
 
 
 def test_an_unknown_command_of_a_known_plugin_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.installing.known_plugins", lambda: {"zoo-walk": ["command walk"]})
+    monkeypatch.setattr("zoo.registry.installing.known_plugins", lambda: {"zoo-walk": ["command walk"]})
     result = CliRunner().invoke(app, ["walk", "--help"])
     assert result.exit_code == 2
     assert "pip install zoo-walk" in result.stderr

@@ -21,7 +21,7 @@ from zoo import contracts
 from zoo.encoders.bitplanes import BitPlaneEncoder, StraightThroughEncoder, straight_through_planes
 from zoo.errors import ComponentError, CompositionError, MissingPluginError, UnknownComponentError
 from zoo.families.sew import SewFamily
-from zoo.registry import Component, Registry, State, check_providers, default_registry, parse_name, scan
+from zoo.registry.components import Component, Registry, State, check_providers, default_registry, parse_name, scan
 
 TINY = "has8_resnet_b1_m1_d1_{}_bpd"
 
@@ -202,7 +202,7 @@ def test_an_installed_plugin_is_found_but_not_imported_until_used(tmp_path: Path
 import sys, zoo
 assert "bright" in zoo.list_components("encoder")
 zoo.parse_name("has8_resnet_b1_m1_d1_bright_bpd")
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 assert default_registry().find("encoder", "bright").summary == "Planes of a power."
 assert "zoo_third" not in sys.modules and "torch" not in sys.modules
 zoo.create_model("has8_resnet_b1_m1_d1_bright_bpd", num_classes=2)

@@ -15,14 +15,14 @@ from torch import Tensor
 
 import zoo
 from zoo.contracts import Converted, Converter
-from zoo.converting import convert, read_foreign
 from zoo.encoders.bitplanes import StraightThroughEncoder
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
-from zoo.factory import build_model
+from zoo.models.factory import build_model
 from zoo.names import LocalFolder
+from zoo.publishing.converting import convert, read_foreign
 from zoo.publishing.publish import assemble
-from zoo.registry import Registry, parse_name
-from zoo.weights import read_config
+from zoo.registry.components import Registry, parse_name
+from zoo.weights.load import read_config
 
 NAME = "ann_resnet_b1_m1_d1"
 

@@ -24,8 +24,8 @@ from zoo.errors import (
     WeightError,
     ZooWarning,
 )
-from zoo.saving import make_folder, without_folders
-from zoo.weights import read_config
+from zoo.publishing.saving import make_folder, without_folders
+from zoo.weights.load import read_config
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import zoo
 import zoo.timm
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import Transform
 from zoo.errors import InputError, OptionError

@@ -13,9 +13,9 @@ from timm.models import get_pretrained_cfg
 
 import zoo
 import zoo.timm
-from zoo.catalog import default_catalog
+from zoo.catalog.records import default_catalog
 from zoo.errors import ComponentError, ModelNameError, UnknownComponentError
-from zoo.installing import install_extra
+from zoo.registry.installing import install_extra
 from zoo.timm import has8_zoo
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from zoo.registry import default_registry, parse_name, providers_of
+from zoo.registry.components import default_registry, parse_name, providers_of
 
 HERE = Path(__file__).parent
 SMALL = (

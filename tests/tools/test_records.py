@@ -13,7 +13,7 @@ from tests.data.made_data import folder, packed
 from tools.record_energy import measure_range, put_range
 from tools.record_publication import main as record_publication
 from tools.record_run import record_run
-from zoo.catalog import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
+from zoo.catalog.records import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
 from zoo.data import load_split
 from zoo.errors import InputError, WeightError
 from zoo.inference.evaluate import evaluate

@@ -12,8 +12,8 @@ from tests.data.made_data import packed
 from zoo.contracts.encoder import Encoder
 from zoo.data import DataSplits
 from zoo.errors import InputError, ModelNameError
-from zoo.factory import open_model
 from zoo.inference.compare import compare_models
+from zoo.models.factory import open_model
 from zoo.training import TrainingResult, load_data, train
 from zoo.training.hooks import scaled_surrogates
 from zoo.training.start import build

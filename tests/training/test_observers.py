@@ -15,7 +15,7 @@ from tests.data.made_data import packed
 from tests.training.made_runs import NAME, training
 from zoo.data import ImageSplit
 from zoo.errors import InputError, TrainingError
-from zoo.installing import install_extra
+from zoo.registry.installing import install_extra
 from zoo.training import Display, load_data, train
 from zoo.training.engine import make_accelerator
 from zoo.training.observers import EpochRow

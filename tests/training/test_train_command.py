@@ -15,14 +15,14 @@ from typer.testing import CliRunner, Result
 
 import zoo
 from tests.data.made_data import folder, packed
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.cli import app
 from zoo.data.images import Transform
 from zoo.errors import DivergenceError
 from zoo.training import Evaluation, TrainingResult, load_data, train
 from zoo.training.folder import default_tag
 from zoo.training.observers import EpochRow
-from zoo.weights import read_folder
+from zoo.weights.load import read_folder
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
 QUICK = ("--epochs", "2", "--batch-size", "8", "--precision", "no")

@@ -18,7 +18,7 @@ from tests.hub.hub_weights import TINY, address_space, changed_config, in_proces
 from zoo.errors import ModelNameError, WeightError, ZooError
 from zoo.names import LocalFolder
 from zoo.publishing.publish import assemble
-from zoo.weights import MAX_CONFIG_BYTES, read_config, read_folder
+from zoo.weights.load import MAX_CONFIG_BYTES, read_config, read_folder
 
 ROOM = 2**28
 """Bytes that a refusal may take: a small part of what the smallest of the huge networks would."""

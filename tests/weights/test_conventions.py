@@ -17,7 +17,7 @@ from tests.hub.hub_weights import TINY
 from tests.hub.loopback import LoopbackHub
 from zoo.contracts import ImageClassifier
 from zoo.errors import HubError, NewHeadWarning, OptionError, SaveError, UnpinnedWarning, WeightError
-from zoo.weights import load
+from zoo.weights.load import load
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
 

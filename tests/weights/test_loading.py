@@ -21,8 +21,8 @@ import zoo
 from tests.hub.hub_weights import LABELS, STATED, TINY, tiny, tiny_folder
 from zoo.errors import OptionError, WeightError
 from zoo.names import LocalFolder
-from zoo.saving import make_folder
-from zoo.weights import adapt_channels, parse_weight, read_weight
+from zoo.publishing.saving import make_folder
+from zoo.weights.load import adapt_channels, parse_weight, read_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
 FIRST = "stages.1.0.analog.body.0.weight"

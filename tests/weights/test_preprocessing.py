@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from zoo_export.onnx_file import export_onnx
 
 import zoo
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import CompositionError, OptionError
-from zoo.saving import make_folder
-from zoo.weights import pack
+from zoo.publishing.saving import make_folder
+from zoo.weights.load import pack
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAME = "ann_resnet_b2_m2_d1"

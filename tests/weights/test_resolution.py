@@ -14,11 +14,11 @@ import zoo
 from tests.data.made_data import folder
 from tests.hub.hub_weights import LABELS, SIZE, TINY, files_below, tiny, tiny_files
 from tests.hub.loopback import LoopbackHub
-from zoo.catalog import Catalog, CatalogFile, WeightRecord
+from zoo.catalog.records import Catalog, CatalogFile, WeightRecord
 from zoo.errors import HubError, MissingPluginError
 from zoo.inference.show import network_to_show
 from zoo.training import measure_weight
-from zoo.weights import parse_weight
+from zoo.weights.load import parse_weight
 
 REPO = "alice/tiny"
 

@@ -9,9 +9,9 @@ from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
 from zoo.contracts.backbone import ClassifierHead
-from zoo.convolution.layers import Conv2d, SpikingConv2d
-from zoo.kernels import functions
-from zoo.kernels.functions import serves
+from zoo.cpu import functions
+from zoo.cpu.conv import Conv2d, SpikingConv2d
+from zoo.cpu.functions import serves
 
 
 class Whole(nn.Sequential):

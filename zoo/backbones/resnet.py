@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from zoo.backbones.layers import PooledLinearHead, Whole, conv, spiking_avg_pool, spiking_conv, spiking_norm
 from zoo.contracts.backbone import Backbone, BlockPlan, ClassifierHead, PairBuilder
 from zoo.contracts.neuron import NeuronFactory
+from zoo.cpu.private import parts_of
 from zoo.errors import CompositionError
-from zoo.kernels.private import parts_of
 
 STEM_WIDTH = 64
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from zoo.catalog import Catalog, StoredWeight, WeightRecord, default_catalog
+from zoo.catalog.records import Catalog, StoredWeight, WeightRecord, default_catalog
 from zoo.names import Spec
-from zoo.registry import Registry, default_registry
+from zoo.registry.components import Registry, default_registry
 
 _prepared_alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "preprocessing", "figures.image_size")
 

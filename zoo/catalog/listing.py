@@ -10,10 +10,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from zoo.catalog import Catalog, Figures, WeightRecord, default_catalog
+from zoo.catalog.records import Catalog, Figures, WeightRecord, default_catalog
 from zoo.errors import ComponentError, OptionError, ZooError, suggest
 from zoo.names import plain_name
-from zoo.registry import Component, Registry, default_registry, parse_name
+from zoo.registry.components import Component, Registry, default_registry, parse_name
 
 SORTED_BY = {
     "name": "name",

@@ -25,9 +25,9 @@ from pydantic import (
 
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, MAX_IMAGE_SIZE
 from zoo.errors import CatalogError, ComponentError, ModelNameError, ZooWarning, check_count, shorten, suggest
-from zoo.installing import missing_weight
 from zoo.names import TAG, HubRepository, PackageFile, Source, Spec, check_characters, parse_source, plain_name
-from zoo.registry import CATALOG_FILE, OURS, default_registry
+from zoo.registry.components import CATALOG_FILE, OURS, default_registry
+from zoo.registry.installing import missing_weight
 
 # Schema ---------------------------------------------------------------------------------------------------------------
 
@@ -417,7 +417,7 @@ def read_catalog(path: Path) -> Catalog:
 
 def catalog_path() -> Path:
     """Return the zoo's own registry.yaml: inside an installed package, or at the root of a source tree."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / CATALOG_FILE
     return installed if installed.is_file() else package.parent / CATALOG_FILE
 

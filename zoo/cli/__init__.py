@@ -49,7 +49,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from zoo.kernels.library import describe
+        from zoo.cpu.library import describe
 
         try:
             kernels = describe()

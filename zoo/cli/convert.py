@@ -37,7 +37,7 @@ def convert_command(
     need zoo-has8-reference. The folder is loaded by
     zoo.create_model("local-dir:DIR").
     """
-    from zoo.converting import convert
+    from zoo.publishing.converting import convert
 
     options: dict[str, Any] = key_values(settings or [], "KEY=VALUE")
     if ours := options.keys() & {"converter", "checkpoint", "out", "image_size", "registry"}:

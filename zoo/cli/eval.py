@@ -9,7 +9,7 @@ import typer
 
 from zoo.cli.options import DATA_HELP, DataRoot, Device, ImageSize, Json, model_reference
 from zoo.cli.output import print_rows, say
-from zoo.kernels.memory import keep_freed_memory
+from zoo.cpu.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.inference.evaluate import Measurement

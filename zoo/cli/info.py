@@ -62,7 +62,7 @@ def _in_words(names: Sequence[str], values: Mapping[str, Any]) -> str:
 
 def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
     """Write the record of one weight as labels and values."""
-    from zoo.catalog import EnergyRange, in_words
+    from zoo.catalog.records import EnergyRange, in_words
 
     figures, image, labels = weight["figures"], weight["preprocessing"], weight["labels"]
     macs = "not counted"

@@ -10,7 +10,7 @@ import typer
 
 from zoo.cli.options import Json
 from zoo.cli.output import in_terminal, in_units, print_rows, say
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 _OF_A_WEIGHT = {"tag", "metrics", "dataset", "recipe", "epochs", "seed", "control", "started_from", "sha256"}
 """Keys of each weight in an object of `--json`."""
@@ -60,7 +60,7 @@ def list_command(
     if components:
         _list_components(pattern, as_json)
         return
-    from zoo.listing import list_models, names_of_families
+    from zoo.catalog.listing import list_models, names_of_families
 
     parts = {"family": family, "backbone": backbone, "encoder": encoder, "decoder": decoder, "neuron": neuron}
     bounds = {"max_params": max_params, "max_macs": max_macs, "max_energy": max_energy, "min_top1": min_top1}
@@ -97,7 +97,7 @@ def _in_words(family: dict[str, Any]) -> str:
 
 def _families() -> list[dict[str, Any]]:
     """Return a row for every family of which no catalog lists a model."""
-    from zoo.listing import unlisted_families
+    from zoo.catalog.listing import unlisted_families
 
     return [
         {
@@ -112,8 +112,8 @@ def _families() -> list[dict[str, Any]]:
 
 
 def _as_object(name: str) -> dict[str, Any]:
-    from zoo.catalog import default_catalog
-    from zoo.listing import figures_of
+    from zoo.catalog.listing import figures_of
+    from zoo.catalog.records import default_catalog
 
     catalog, (variant, _, tag) = default_catalog(), name.partition(".")
     records = (record for record in catalog.weights.get(variant, ()) if tag in ("", record.tag))
@@ -123,8 +123,8 @@ def _as_object(name: str) -> dict[str, Any]:
 
 def _in_short(name: str) -> dict[str, str]:
     """Make a row that fits 80 columns."""
-    from zoo.catalog import default_catalog
-    from zoo.listing import figures_of
+    from zoo.catalog.listing import figures_of
+    from zoo.catalog.records import default_catalog
 
     figures = figures_of(name, default_catalog())
     return {

@@ -21,9 +21,9 @@ from typer.main import get_command
 from zoo.cli.output import complain, say
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE, MAX_PROFILED_SIZE
 from zoo.errors import ComponentError, ZooError, ZooWarning, shorten
-from zoo.installing import unknown_component
 from zoo.names import parse_reference
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
+from zoo.registry.installing import unknown_component
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line instead of text.")]
 _STORED = "a folder of zoo train; or hf-hub:ORG/NAME@COMMIT."

@@ -18,8 +18,8 @@ import typer
 from zoo.cli.options import Json
 from zoo.cli.output import counted, in_one_line, print_rows, say
 from zoo.errors import ComponentError, UnknownComponentError, shorten, suggest
-from zoo.installing import import_plugin
-from zoo.registry import NOTEBOOK, OURS, State, default_registry
+from zoo.registry.components import NOTEBOOK, OURS, State, default_registry
+from zoo.registry.installing import import_plugin
 
 Row = dict[str, str]
 OUTCOMES = ("passed", "failed", "skipped")
@@ -99,7 +99,7 @@ def _run(first: int, report: Path, seconds: float) -> str:
 
 def report_states(first: int, report: str) -> None:
     """Write state and reason of each component from that number on, a line each, as soon as it is known."""
-    from zoo.catalog import default_catalog
+    from zoo.catalog.records import default_catalog
 
     registry = default_registry()
     with warnings.catch_warnings(), open(report, "a", encoding="utf-8") as lines:

@@ -49,8 +49,8 @@ def predict_command(
     """
     from zoo.data.images import find_images, sample_photographs
     from zoo.device import usable_device
-    from zoo.factory import open_model
     from zoo.inference.predict import Failure, iterate_answers
+    from zoo.models.factory import open_model
 
     images = list(arguments or [])
     if model is None and images and _is_model(images[0]):
@@ -93,7 +93,7 @@ def _print_prediction(prediction: Prediction, model: str, as_json: bool) -> None
 def _is_model(text: str) -> bool:
     """Return whether the first argument is a model; raises `InputError` for a folder that is not there."""
     from zoo.data.images import SUFFIXES
-    from zoo.weights import MODEL, RUN
+    from zoo.weights.load import MODEL, RUN
 
     if os.path.exists(text):
         return any((Path(text) / name).is_file() for name in (MODEL, RUN))

@@ -58,7 +58,7 @@ def profile_command(
     synaptic operations and energy, on validation images if there are any.
     The plugin zoo-energy adds further published models of energy.
     """
-    from zoo.factory import open_model
+    from zoo.models.factory import open_model
     from zoo.profiling import profile
 
     opened = open_model(model_reference(name), listed=True)
@@ -206,7 +206,7 @@ def _energy_row(estimate: Estimate, rivals: int) -> list[str]:
 
 
 def _in_digits(ratio: float | None) -> str:
-    from zoo.catalog import in_digits
+    from zoo.catalog.records import in_digits
 
     return "" if ratio is None else in_digits(ratio)
 

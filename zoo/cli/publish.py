@@ -12,12 +12,12 @@ from zoo.cli.options import Json, model_reference
 from zoo.cli.output import say
 from zoo.errors import SaveError
 from zoo.names import LocalFolder, check_repository
-from zoo.registry import CATALOG_FILE
+from zoo.registry.components import CATALOG_FILE
 
 if TYPE_CHECKING:
-    from zoo.catalog import StoredWeight
-    from zoo.hub import Hub
-    from zoo.saving import ModelFolder
+    from zoo.catalog.records import StoredWeight
+    from zoo.publishing.saving import ModelFolder
+    from zoo.weights.hub import Hub
 
 
 def _option(panel: str, metavar: str | None, help: str, *names: str) -> Any:
@@ -55,8 +55,8 @@ def publish_command(
     commit and sha256 are printed. The same command again changes nothing.
     Log in once with `hf auth login`.
     """
-    from zoo.hub import Hub
     from zoo.publishing.publish import assemble
+    from zoo.weights.hub import Hub
 
     if not (repo_id or to_dir or dry_run):
         raise typer.BadParameter("say where it goes: --repo-id ORG/NAME, --to-dir DIR or --dry-run")
@@ -101,7 +101,7 @@ def _send(folder: ModelFolder, repo_id: str, hub: Hub, private: bool) -> dict[st
 
 def _is_listed(weight: StoredWeight, listing: Path) -> bool:
     """Return True if a catalog lists the weight; raises `SaveError` if it lists other bytes under its name."""
-    from zoo.catalog import read_file
+    from zoo.catalog.records import read_file
 
     for record in read_file(listing).weights:
         if record.name == weight.name:
@@ -113,8 +113,8 @@ def _is_listed(weight: StoredWeight, listing: Path) -> bool:
 
 def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
     """Return the record of a weight, with what is stated of a folder, and the source of its bytes."""
-    from zoo.factory import open_model
-    from zoo.saving import restate
+    from zoo.models.factory import open_model
+    from zoo.publishing.saving import restate
 
     opened = open_model(model_reference(name), required=True)
     if opened.weight is None:
@@ -127,7 +127,7 @@ def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
 
 def _missing(source: Any) -> list[str]:
     """Return the reasons of `zoo train` not to publish the weight of a run yet."""
-    from zoo.weights import RUN
+    from zoo.weights.load import RUN
 
     run = source.path / RUN if isinstance(source, LocalFolder) else None
     if run is None or not run.is_file():

@@ -12,7 +12,7 @@ import yaml
 
 from zoo.cli.options import DATA_HELP, DEVICES, DataRoot, Json, key_values, model_reference
 from zoo.cli.output import say
-from zoo.kernels.memory import keep_freed_memory
+from zoo.cpu.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from zoo.training import TrainingResult

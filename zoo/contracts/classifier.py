@@ -213,7 +213,7 @@ class ImageClassifier(nn.Module, ABC):
         Raises:
             ModelNameError, HubError, WeightError: as `zoo.create_model` does.
         """
-        from zoo.factory import create_model
+        from zoo.models.factory import create_model
 
         text = str(name)
         if isinstance(name, Path) or os.path.isdir(text):
@@ -225,7 +225,7 @@ class ImageClassifier(nn.Module, ABC):
     @final
     def save_pretrained(self, folder: Path | str, **stated: Any) -> None:
         """Write a folder that `from_pretrained` loads; arguments and errors are those of `zoo.save`."""
-        from zoo.saving import save
+        from zoo.publishing.saving import save
 
         save(self, folder, **stated)
 
@@ -259,9 +259,9 @@ class ImageClassifier(nn.Module, ABC):
         Raises:
             SaveError, HubError: it cannot be published; then nothing has changed.
         """
-        from zoo.hub import Hub
         from zoo.publishing.publish import add_card, publish
-        from zoo.saving import describe_saved
+        from zoo.publishing.saving import describe_saved
+        from zoo.weights.hub import Hub
 
         folder = add_card(describe_saved(self, license=license, **stated), f"hf-hub:{repo_id}")
         hub = Hub(endpoint, token=token)

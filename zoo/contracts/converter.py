@@ -37,7 +37,7 @@ class Stated:
         labels: a name for every class, in the order of the logits.
         dataset: that it was trained on.
         image_size: pixels a side that it was trained with.
-        interpolation, crop_pct, mean, std: preparation of images, as in `zoo.catalog.Preprocessing`.
+        interpolation, crop_pct, mean, std: preparation of images, as in `zoo.catalog.records.Preprocessing`.
         note: for users.
     """
 
@@ -75,7 +75,7 @@ class Converted:
 class Converter(ABC):
     """Renames the keys of a state dict that other code wrote.
 
-    It sees tensors alone: `zoo.converting` reads the file, without running code that a checkpoint may hold.
+    It sees tensors alone: `zoo.publishing.converting` reads the file, without running code that a checkpoint may hold.
 
     Attributes:
         options: keyword arguments of its constructor; all are strings, none is required.

@@ -1,1 +1,1 @@
-"""The encoders', neurons' and decoders' arithmetic compiled for the CPU; `serves` says when it stands in for them."""
+"""What a CPU needs beside torch: compiled kernels, convolutions around torch's faults, weights in oneDNN's order."""

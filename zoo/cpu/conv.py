@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, cast, final
 from spikingjelly.activation_based import layer
 from torch import Tensor, nn
 
-from zoo.convolution import guards
-from zoo.kernels.functions import operations_are_counted
-from zoo.kernels.private import weight_and_bias
+from zoo.cpu import guards
+from zoo.cpu.functions import operations_are_counted
+from zoo.cpu.private import weight_and_bias
 
 if TYPE_CHECKING:
-    from zoo.convolution.packed import PackedWeight
+    from zoo.cpu.packed import PackedWeight
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:

@@ -24,8 +24,8 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling
 from torch.jit import is_tracing  # type: ignore[attr-defined]
 
-from zoo.kernels.library import NeuronSettings, Window, library
-from zoo.kernels.private import is_transformed
+from zoo.cpu.library import NeuronSettings, Window, library
+from zoo.cpu.private import is_transformed
 
 TYPES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 """Types that the kernels read, as they number them."""

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from zoo.kernels.functions import is_plain
-from zoo.kernels.private import onednn_is_on
+from zoo.cpu.functions import is_plain
+from zoo.cpu.private import onednn_is_on
 
 Pair = tuple[int, int]
 """Of rows and columns."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zoo.kernels.functions import TYPES
-from zoo.kernels.private import is_transformed
+from zoo.cpu.functions import TYPES
+from zoo.cpu.private import is_transformed
 
 MANY_CHANNELS, _FEW_PIXELS = 384, 4
 """Maps of so many channels and so few pixels oneDNN convolves in blocks of its own, up to three times as fast."""

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, final
 
-from zoo import kernels
+from zoo import cpu
 from zoo.errors import InputError
 
 SWITCH = "ZOO_KERNELS"
@@ -73,7 +73,7 @@ def _load(file: Path) -> ctypes.CDLL:
     """
     loaded = ctypes.CDLL(str(file))
     built_from = _text(loaded, "zoo_source")
-    sources = [Path(folder) / "kernels.c" for folder in kernels.__path__]  # an installed wheel has none
+    sources = [Path(folder) / "kernels.c" for folder in cpu.__path__]  # an installed wheel has none
     if any(source.is_file() and sha256(source.read_bytes()).hexdigest() != built_from for source in sources):
         raise ValueError(f"{file} was built from another kernels.c; build it again: pip install -e .")
     for name, structure in _STRUCTURES.items():
@@ -94,7 +94,7 @@ def _is_switched_off() -> bool:
 
 
 def _built() -> Iterator[Path]:
-    for folder in kernels.__path__:
+    for folder in cpu.__path__:
         for suffix in ("so", "dylib", "dll"):
             file = Path(folder) / f"_kernels.compiled.{suffix}"
             if file.exists():

@@ -8,8 +8,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from zoo.convolution.guards import Pair, centre, goes_to_onednn
-from zoo.kernels import private
+from zoo.cpu import private
+from zoo.cpu.guards import Pair, centre, goes_to_onednn
 
 _Run = Callable[[Tensor, Tensor | None], Tensor]
 """Maps and a bias → the convolution."""

@@ -22,10 +22,10 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from zoo.errors import InputError, ZooError, ZooWarning, printable
-from zoo.installing import install_extra
+from zoo.registry.installing import install_extra
 
 if TYPE_CHECKING:
-    from zoo.catalog import Preprocessing
+    from zoo.catalog.records import Preprocessing
 
 CHANNELS = (1, 3, 4)
 """Valid channels of an array: grey, RGB, RGBA."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, final
 import numpy as np
 import torch
 
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.data.datasets import (
     RGB,
@@ -32,8 +32,8 @@ from zoo.data.images import SUFFIXES, Transform, display_name, find_images, subf
 from zoo.data.splits import CALLED, SPLITS, DataSplits, ImageSplit, limit_images, split_of, spread_rows
 from zoo.errors import InputError, check_count, check_target, suggest, writing_to
 from zoo.files import replace_file
-from zoo.installing import import_plugin, known_plugins, unknown_component
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
+from zoo.registry.installing import import_plugin, known_plugins, unknown_component
 
 Split = Literal["train", "val"]
 

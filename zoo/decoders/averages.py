@@ -10,8 +10,8 @@ from torch import Tensor
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import BINARY_LSB_FIRST
 from zoo.contracts.price import SHIFTED_SUM
-from zoo.kernels import functions
-from zoo.kernels.functions import serves
+from zoo.cpu import functions
+from zoo.cpu.functions import serves
 
 _BITS = 8
 _MAX_LEVEL = 255

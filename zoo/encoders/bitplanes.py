@@ -14,9 +14,9 @@ from torch import Tensor
 
 from zoo.contracts.encoder import BINARY_LSB_FIRST, Encoder
 from zoo.contracts.price import BINARY_DIGITS, RANGE_STEP
+from zoo.cpu import functions
+from zoo.cpu.functions import at_least_float32, serves
 from zoo.encoders.surrogates import PLANES, Wave, contract_slopes, fourier_slope, sigmoid_slope, tanh_slope
-from zoo.kernels import functions
-from zoo.kernels.functions import at_least_float32, serves
 
 LEVELS = 255
 """The largest intensity of an 8-bit pixel; I = 255·x̂."""

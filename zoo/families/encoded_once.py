@@ -13,7 +13,7 @@ from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import NeuronFactory
-from zoo.convolution import layout
+from zoo.cpu import layout
 from zoo.decoders import averages
 from zoo.families.headed import StagedClassifier
 from zoo.families.over_time import NetworkOverTime

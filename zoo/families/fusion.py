@@ -14,11 +14,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from zoo.backbones.layers import Whole
 from zoo.contracts.neuron import Neuron
-from zoo.convolution.layers import CONVOLUTIONS, is_centred
-from zoo.convolution.layout import MANY_CHANNELS
-from zoo.convolution.packed import PackedWeight
+from zoo.cpu.conv import CONVOLUTIONS, is_centred
+from zoo.cpu.functions import at_least_float32
+from zoo.cpu.layout import MANY_CHANNELS
+from zoo.cpu.packed import PackedWeight
 from zoo.errors import InputError
-from zoo.kernels.functions import at_least_float32
 
 # Exactly these: a subclass may do more than convolve with its weight, or than scale and shift.
 _CONVOLUTIONS = (nn.Conv2d, layer.Conv2d, *CONVOLUTIONS)

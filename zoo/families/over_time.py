@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.contracts.neuron import Neuron
+from zoo.cpu.functions import at_least_float32
 from zoo.decoders.averages import RateDecoder
 from zoo.errors import InputError
 from zoo.families.headed import HeadedClassifier, StagedClassifier
 from zoo.families.thresholds import SpikingActivation
-from zoo.kernels.functions import at_least_float32
 
 
 class NetworkOverTime(HeadedClassifier):

@@ -13,9 +13,9 @@ from zoo.contracts.backbone import Backbone, BlockPlan
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import NeuronFactory
-from zoo.convolution import layout
+from zoo.cpu import layout
+from zoo.cpu.private import parts_of
 from zoo.families.headed import StagedClassifier
-from zoo.kernels.private import parts_of
 from zoo.names import Spec
 
 

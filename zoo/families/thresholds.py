@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
+from zoo.cpu.functions import serves
 from zoo.families.fusion import adjacent_layers
-from zoo.kernels.functions import serves
 from zoo.neurons.nodes import IFNeuron
 
 INITIAL_SCALE = 2.0

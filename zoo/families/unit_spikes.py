@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import Residual
+from zoo.cpu.private import parts_of
 from zoo.families.thresholds import QuantisedReLU, ScaledActivation
-from zoo.kernels.private import parts_of
 
 
 @final

@@ -9,14 +9,14 @@ from typing import Unpack, final
 
 from torch import Tensor
 
-from zoo.catalog import Preprocessing, StoredWeight
+from zoo.catalog.records import Preprocessing, StoredWeight
 from zoo.data import DataOptions, ImageDataset
 from zoo.data.images import Transform
 from zoo.data.load import sample_images
 from zoo.device import usable_device
 from zoo.errors import InputError
-from zoo.factory import OpenedModel, Places, open_model
 from zoo.inference import COMPARED_ON
+from zoo.models.factory import OpenedModel, Places, open_model
 from zoo.profiling import Profile, profile
 from zoo.profiling.rivals import open_control, share_data
 from zoo.progress import progress

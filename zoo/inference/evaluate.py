@@ -22,11 +22,11 @@ from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
 from zoo.device import usable_device
 from zoo.errors import InputError, MemoryLimitError
-from zoo.factory import OpenedModel, Places, open_model
-from zoo.installing import missing_extra
+from zoo.models.factory import OpenedModel, Places, open_model
 from zoo.names import LocalFolder
 from zoo.progress import LONG, progress
-from zoo.weights import RUN, stated_preprocessing
+from zoo.registry.installing import missing_extra
+from zoo.weights.load import RUN, stated_preprocessing
 
 try:
     from torchmetrics import MeanMetric, MetricCollection

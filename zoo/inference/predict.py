@@ -21,9 +21,9 @@ from zoo.data.images import CHANNELS, Transform, display_name, find_images, from
 from zoo.data.splits import map_ahead
 from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, printable
-from zoo.factory import open_model
 from zoo.inference import PREDICTED_AT_ONCE
-from zoo.weights import labels_of, stated_preprocessing
+from zoo.models.factory import open_model
+from zoo.weights.load import labels_of, stated_preprocessing
 
 ImageSource: TypeAlias = Path | str | bytes | IO[bytes] | Image.Image | np.ndarray[Any, Any] | Tensor
 """One image in any form, or a folder of image files, or a batch of images in one array or tensor."""

@@ -13,15 +13,15 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, FRAMES, Encoder
 from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.contracts.neuron import Neuron
 from zoo.device import usable_device
 from zoo.errors import InputError, check_target, writing_to
-from zoo.factory import Places, open_model
 from zoo.files import replace_file
+from zoo.models.factory import Places, open_model
 from zoo.profiling.rates import spike_rates, watching
 
 COLOURS = {"ann": "#0072B2", "has8": "#D55E00", "sew": "#009E73", "snn": "#CC79A7"}

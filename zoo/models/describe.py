@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from zoo.catalog import Catalog, default_catalog
+from zoo.catalog.records import Catalog, default_catalog
 from zoo.contracts.classifier import ImageClassifier
-from zoo.factory import describe_model, open_model
+from zoo.models.factory import describe_model, open_model
 from zoo.names import Spec
 from zoo.profiling.rivals import twin_name
 from zoo.profiling.steps import count_steps
-from zoo.registry import Registry, default_registry, providers_of
+from zoo.registry.components import Registry, default_registry, providers_of
 
 
 def model_info(

@@ -13,13 +13,11 @@ from typing import Any, Literal, TypedDict, Unpack, final, overload
 import torch
 from torch import Tensor, nn
 
-from zoo import weights
-from zoo.catalog import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
-from zoo.contents import DEFAULT_CHANNELS, Contents, Published, Recorded, Tensors, Unrecorded
+from zoo.catalog.records import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
 from zoo.contracts.neuron import Neuron
-from zoo.convolution.layers import guard_convolutions
+from zoo.cpu.conv import guard_convolutions
 from zoo.errors import (
     CompositionError,
     MissingPluginError,
@@ -34,8 +32,6 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.hub import Hub
-from zoo.installing import install_plugin, is_installed
 from zoo.names import (
     HubRepository,
     LocalFolder,
@@ -47,7 +43,11 @@ from zoo.names import (
     parse_reference,
     split_tag,
 )
-from zoo.registry import Registry, check_providers, default_registry, parse_name
+from zoo.registry.components import Registry, check_providers, default_registry, parse_name
+from zoo.registry.installing import install_plugin, is_installed
+from zoo.weights import load as weights
+from zoo.weights.hub import Hub
+from zoo.weights.origin import DEFAULT_CHANNELS, Contents, Published, Recorded, Tensors, Unrecorded
 
 UNTRAINED, UNTRAINED_SEED = "untrained", 0
 

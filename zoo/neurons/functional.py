@@ -23,9 +23,9 @@ import torch
 from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
-from zoo.kernels import functions
-from zoo.kernels.functions import MOST_TIMESTEPS, at_least_float32, has_tangent, serves
-from zoo.kernels.library import NeuronSettings
+from zoo.cpu import functions
+from zoo.cpu.functions import MOST_TIMESTEPS, at_least_float32, has_tangent, serves
+from zoo.cpu.library import NeuronSettings
 
 Charge = Callable[[Tensor, Tensor, Any], Tensor]
 """Potential and current, (N, …) each, and a gain → the potential before firing."""

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from zoo.contracts.neuron import Neuron
 from zoo.contracts.price import INTEGRATION
+from zoo.cpu.functions import at_least_float32, serves
+from zoo.cpu.private import has_hooks, parts_of
 from zoo.errors import OptionError, check_flag, check_number, suggest
-from zoo.kernels.functions import at_least_float32, serves
-from zoo.kernels.private import has_hooks, parts_of
 from zoo.neurons.functional import Firing, if_spikes, lif_spikes, plif_spikes
 
 GRADIENTS = ("surrogate", "rate")

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, final
 
-from zoo.catalog import EnergyRange
+from zoo.catalog.records import EnergyRange
 from zoo.contracts.energy import EnergyModel, Picojoules
 from zoo.errors import ComponentError, CompositionError, ZooWarning
 from zoo.profiling.arithmetic import FLOAT32, FORMULA, SOURCE
 from zoo.profiling.prices import Part
 from zoo.profiling.recorder import OperationCounts
-from zoo.registry import OURS, Registry, default_registry
+from zoo.registry.components import OURS, Registry, default_registry
 
 
 def energy_json(counts: OperationCounts) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.energy import Operations, SpikeRate, SynapticLayer
 from zoo.contracts.price import Price, Work
+from zoo.cpu.functions import only_definitions
 from zoo.families.thresholds import SpikingActivation
 from zoo.families.unit_spikes import Worth
-from zoo.kernels.functions import only_definitions
 from zoo.profiling.macs import Branch, branch_of
 from zoo.profiling.prices import (
     BY_OPERATOR,

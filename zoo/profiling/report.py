@@ -12,13 +12,13 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from zoo.catalog import Catalog, EnergyRange, in_digits
+from zoo.catalog.records import Catalog, EnergyRange, in_digits
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_PROFILED_SIZE
 from zoo.device import usable_device
 from zoo.errors import InputError, OptionError, check_count
-from zoo.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.families.unit_spikes import fold_thresholds, has_thresholds
+from zoo.models.factory import UNTRAINED, OpenedModel, Places, open_model
 from zoo.profiling.arithmetic import FLOAT32
 from zoo.profiling.energy import (
     BreakEven,
@@ -43,8 +43,8 @@ from zoo.profiling.macs import (
 from zoo.profiling.recorder import OperationCounts, Recorder
 from zoo.profiling.rivals import open_control, open_network, twin_of
 from zoo.profiling.steps import count_steps
-from zoo.registry import Registry
-from zoo.weights import stated_preprocessing
+from zoo.registry.components import Registry
+from zoo.weights.load import stated_preprocessing
 
 BATCH_VALUES = 2**24
 """Values of the largest layer, all timesteps, that go through the network at once: 64 MiB in float32."""

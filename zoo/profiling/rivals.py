@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 
-from zoo.catalog import Catalog, StoredWeight, default_catalog
-from zoo.contents import Recorded, Unrecorded
+from zoo.catalog.controls import control_name, find_control
+from zoo.catalog.records import Catalog, StoredWeight, default_catalog
 from zoo.contracts.classifier import ImageClassifier
-from zoo.controls import control_name, find_control
 from zoo.errors import ZooWarning
-from zoo.factory import OpenedModel, open_model
-from zoo.installing import missing_weight
-from zoo.registry import Registry, default_registry
+from zoo.models.factory import OpenedModel, open_model
+from zoo.registry.components import Registry, default_registry
+from zoo.registry.installing import missing_weight
+from zoo.weights.origin import Recorded, Unrecorded
 
 
 def share_data(one: StoredWeight | None, other: StoredWeight | None) -> bool:

@@ -13,12 +13,12 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, ModelCardData, eval_result_entries_to_yaml
 from markupsafe import Markup
 
-from zoo.catalog import TOP_K, StoredWeight, in_words
+from zoo.catalog.records import TOP_K, StoredWeight, in_words
 from zoo.errors import printable
-from zoo.hub import LIBRARY
-from zoo.installing import known_plugins
 from zoo.names import Spec
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
+from zoo.registry.installing import known_plugins
+from zoo.weights.hub import LIBRARY
 
 TASK = "image-classification"
 _HUB_LICENSES = frozenset(

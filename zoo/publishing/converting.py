@@ -15,16 +15,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from zoo import weights
-from zoo.catalog import Conversion
+from zoo.catalog.records import Conversion
 from zoo.contracts.converter import Converted, HubFile, Stated
 from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.errors import ModelNameError, OptionError, WeightError, shorten, suggest
-from zoo.factory import describe_model
-from zoo.hub import Hub
+from zoo.models.factory import describe_model
 from zoo.names import HubRepository, check_repository, check_revision
-from zoo.registry import Registry, default_registry, parse_name
-from zoo.saving import NOT_STATED, ModelFolder, check_new_folder, make_folder
+from zoo.publishing.saving import NOT_STATED, ModelFolder, check_new_folder, make_folder
+from zoo.registry.components import Registry, default_registry, parse_name
+from zoo.weights import load as weights
+from zoo.weights.hub import Hub
 
 MAX_DOWNLOAD = 1 << 30  # bytes of a checkpoint: twice as much as a ResNet-152 in double precision
 

@@ -6,16 +6,16 @@ from io import BytesIO
 
 from huggingface_hub import CommitOperationAdd, ModelInfo
 
-from zoo import weights
-from zoo.catalog import Catalog, StoredWeight, WeightRecord, default_catalog
-from zoo.controls import find_control
+from zoo.catalog.controls import find_control
+from zoo.catalog.records import Catalog, StoredWeight, WeightRecord, default_catalog
 from zoo.errors import HubError, SaveError
-from zoo.factory import build_model, describe_model
-from zoo.hub import Hub, files_of, translated
+from zoo.models.factory import build_model, describe_model
 from zoo.names import HubRepository, Source, check_repository
 from zoo.publishing.card import write_card, write_results
-from zoo.registry import NOTEBOOK, parse_name, providers_of
-from zoo.saving import NOT_STATED, ModelFolder, make_config, measure
+from zoo.publishing.saving import NOT_STATED, ModelFolder, make_config, measure
+from zoo.registry.components import NOTEBOOK, parse_name, providers_of
+from zoo.weights import load as weights
+from zoo.weights.hub import Hub, files_of, translated
 
 CARD = "README.md"
 _NO_LICENSE = frozenset({"", "none", "unknown", "tbd", "todo", "unlicensed", NOT_STATED})

@@ -13,9 +13,7 @@ from typing import Any, final
 import torch
 from pydantic import ValidationError
 
-from zoo import weights
-from zoo.catalog import Figures, StoredWeight, complaints
-from zoo.contents import Recorded
+from zoo.catalog.records import Figures, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.errors import (
@@ -28,11 +26,13 @@ from zoo.errors import (
     check_count,
     shorten,
 )
-from zoo.factory import build_model, describe_model
 from zoo.files import replace_files, write_folder
+from zoo.models.factory import build_model, describe_model
 from zoo.names import TAG, LocalFolder, Options
 from zoo.profiling.macs import blank_image, count_cost
-from zoo.registry import NOTEBOOK, Registry, parse_name, providers_of
+from zoo.registry.components import NOTEBOOK, Registry, parse_name, providers_of
+from zoo.weights import load as weights
+from zoo.weights.origin import Recorded
 
 NOT_STATED = "not stated"  # stands in a record for what its owner has not said
 DEFAULT_TAG = "saved"

@@ -29,8 +29,8 @@ from zoo.errors import (
     shorten,
     suggest,
 )
-from zoo.installing import install_plugin, unknown_component
 from zoo.names import Spec, check_characters, split_tag
+from zoo.registry.installing import install_plugin, unknown_component
 
 GROUPS = {
     "family": "zoo.families",

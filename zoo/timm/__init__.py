@@ -18,7 +18,7 @@ from __future__ import annotations
 try:
     import timm  # noqa: F401
 except ModuleNotFoundError as error:
-    from zoo.installing import missing_extra
+    from zoo.registry.installing import missing_extra
 
     raise missing_extra(error, "zoo.timm", "timm") from error
 

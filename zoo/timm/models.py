@@ -20,19 +20,19 @@ from timm.models import (
 )
 from torch import nn
 
-from zoo.catalog import WeightRecord, default_catalog
-from zoo.contents import Recorded, Unrecorded
+from zoo.catalog.records import WeightRecord, default_catalog
 from zoo.contracts.decoder import Decoder
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.convolution.layers import Conv2d
+from zoo.cpu.conv import Conv2d
 from zoo.errors import ComponentError, ModelNameError, OptionError, WeightError
-from zoo.factory import open_model
-from zoo.hub import Hub
+from zoo.models.factory import open_model
 from zoo.names import HubRepository, parse_reference, plain_name
-from zoo.registry import parse_name
+from zoo.registry.components import parse_name
 from zoo.timm import has8_zoo
-from zoo.weights import CONFIG, MAX_CONFIG_BYTES, describe_layers
+from zoo.weights.hub import Hub
+from zoo.weights.load import CONFIG, MAX_CONFIG_BYTES, describe_layers
+from zoo.weights.origin import Recorded, Unrecorded
 
 _NOT_TRACED = (Encoder, Decoder, Neuron, Conv2d, StepModule)
 """Their forward asks for shapes and modes, and loops over time: torch.fx takes each as one operation."""

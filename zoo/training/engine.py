@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.device import AUTO, usable_device
 from zoo.errors import InputError
-from zoo.installing import missing_extra
+from zoo.registry.installing import missing_extra
 from zoo.training.recipe import Recipe, build_optimizer
 
 try:

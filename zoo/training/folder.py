@@ -17,11 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt, ValidationError
 from torch import Tensor
 
-from zoo.catalog import complaints
+from zoo.catalog.records import complaints
 from zoo.errors import InputError, WeightError
 from zoo.files import locked, remove_parts, replace_bytes
 from zoo.training.observers import EpochRow, StepFigures
-from zoo.weights import CONFIG, MODEL, RUN
+from zoo.weights.load import CONFIG, MODEL, RUN
 
 CHECKPOINT = "checkpoint.pt"
 

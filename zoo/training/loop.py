@@ -16,9 +16,9 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
 from zoo.families.over_time import NetworkOverTime
 from zoo.inference.evaluate import telling_shortage
-from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
 from zoo.profiling.rates import LayerRate, mean_rate, spike_rates, spiking_layers
+from zoo.registry.installing import missing_extra
 from zoo.training.batches import MicroBatch, read_epoch
 from zoo.training.engine import Engine
 from zoo.training.folder import Checkpoint, RunFolder

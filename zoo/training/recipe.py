@@ -13,10 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from torch import nn
 from torchvision.transforms import v2
 
-from zoo.catalog import complaints
+from zoo.catalog.records import complaints
 from zoo.errors import CatalogError, InputError, shorten, suggest
-from zoo.installing import missing_extra
 from zoo.profiling.prices import NORMS
+from zoo.registry.installing import missing_extra
 
 try:
     from timm.data.mixup import Mixup

@@ -15,17 +15,17 @@ from typing import Any, final
 
 import torch
 
-from zoo.catalog import Preprocessing, StoredWeight
+from zoo.catalog.records import Preprocessing, StoredWeight
 from zoo.data import DataOptions, DataSplits
 from zoo.data.datasets import InHand, open_in_hand
 from zoo.data.load import identify_data, load_data
 from zoo.data.splits import limit_images
 from zoo.device import AUTO
 from zoo.errors import DivergenceError, InputError, TrainingError, printable
-from zoo.factory import OpenedModel, open_model
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
+from zoo.models.factory import OpenedModel, open_model
 from zoo.names import LocalFolder, Options, parse_reference
-from zoo.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
+from zoo.publishing.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
 from zoo.training.engine import Engine, make_accelerator
 from zoo.training.folder import Asked, RunFolder, default_tag
 from zoo.training.loop import Training
@@ -34,7 +34,7 @@ from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.training.setup import Setup
 from zoo.training.start import Start, begin, choose_tag, find_teacher
 from zoo.training.stopping import StopRequest
-from zoo.weights import CONFIG, LATEST, MODEL, pack, stated_preprocessing
+from zoo.weights.load import CONFIG, LATEST, MODEL, pack, stated_preprocessing
 
 CUSTOM = "custom"
 """What run.json calls a recipe that came as an object."""

@@ -16,7 +16,7 @@ from zoo.data.images import Transform
 from zoo.errors import InputError
 from zoo.training.batches import MicroBatch, make_plan
 from zoo.training.recipe import Recipe, build_augmentation, build_mixup
-from zoo.weights import stated_preprocessing
+from zoo.weights.load import stated_preprocessing
 
 Identity = Mapping[str, JsonValue]
 """All that the result of a run depends on, by the names that messages use."""

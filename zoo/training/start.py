@@ -14,10 +14,10 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.data.images import Transform
 from zoo.errors import InputError, ModelNameError
-from zoo.factory import OpenedModel, open_model
 from zoo.families.thresholds import calibrate
+from zoo.models.factory import OpenedModel, open_model
 from zoo.training.recipe import Recipe
-from zoo.weights import stated_preprocessing
+from zoo.weights.load import stated_preprocessing
 
 FIRST_LAYER_IMAGES = 5000
 """Images from which a new network's first layer is set, if it is one that images set."""

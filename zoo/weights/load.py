@@ -21,13 +21,13 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zoo.catalog import Preprocessing, Record, StoredWeight, complaints
+from zoo.catalog.records import Preprocessing, Record, StoredWeight, complaints
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import UnfinishedWarning, WeightError
-from zoo.hub import Hub
 from zoo.names import HubRepository, LocalFolder, Options, Source, Spec
-from zoo.registry import package_file
+from zoo.registry.components import package_file
+from zoo.weights.hub import Hub
 
 CONFIG = "config.json"
 MODEL = "model.safetensors"

@@ -9,12 +9,12 @@ from typing import Any, NamedTuple, final
 
 from torch import Tensor
 
-from zoo import weights
-from zoo.catalog import Preprocessing, StoredWeight
+from zoo.catalog.records import Preprocessing, StoredWeight
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE, PublishedWeights
-from zoo.hub import Hub
 from zoo.names import HubRepository, Source
+from zoo.weights import load as weights
+from zoo.weights.hub import Hub
 
 DEFAULT_CLASSES = 1000
 DEFAULT_CHANNELS = 3

@@ -18,8 +18,8 @@ from zoo_kit import suites_of
 import zoo
 from zoo.contracts import ImageClassifier, Operations, SynapticLayer, Work
 from zoo.contracts.energy import SpikeRate
+from zoo.cpu.functions import only_definitions
 from zoo.decoders.averages import RateDecoder
-from zoo.kernels.functions import only_definitions
 from zoo.neurons.nodes import IFNeuron
 from zoo.profiling import CONTAINS_CONTROL, Estimate, Picojoules, break_even, profile
 from zoo.profiling.energy import Observation, energy_models, estimate_all

@@ -19,7 +19,7 @@ from zoo.cli import app
 from zoo.contracts import ImageClassifier
 from zoo.errors import InputError, WeightError
 from zoo.families.over_time import NetworkOverTime
-from zoo.weights import read_config
+from zoo.weights.load import read_config
 
 AUTHORS_LOGITS = torch.tensor(json.loads((Path(__file__).parent / "i2e_logits.json").read_text("utf-8")))
 """As i2e_checkpoint.py prints them, of the network of Ruichen0424/I2E at 0e68d48."""

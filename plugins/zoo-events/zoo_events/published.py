@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, final
 
+from zoo.backbones.converters import Shape
 from zoo.blocks import RESNET_FORMS, Layout, choose_layout, renamed, residual_shapes
 from zoo.contracts import Converted, Converter, Stated
-from zoo.converters import Shape
 
 if TYPE_CHECKING:
     from torch import Tensor

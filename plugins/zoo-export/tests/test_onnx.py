@@ -18,8 +18,8 @@ import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import load_data
 from zoo.errors import InputError
-from zoo.factory import open_model
-from zoo.registry import default_registry
+from zoo.models.factory import open_model
+from zoo.registry.components import default_registry
 
 SIDE = 16
 

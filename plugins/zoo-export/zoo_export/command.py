@@ -14,10 +14,10 @@ from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
 from zoo.cli.output import counted, say
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target
-from zoo.installing import import_plugin
+from zoo.registry.installing import import_plugin
 
 if TYPE_CHECKING:
-    from zoo.catalog import StoredWeight
+    from zoo.catalog.records import StoredWeight
     from zoo.contracts.classifier import ImageClassifier
     from zoo_export.onnx_file import Exported
     from zoo_export.quantize import Quantized

@@ -15,7 +15,7 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from zoo.catalog import StoredWeight
+from zoo.catalog.records import StoredWeight
 from zoo.data import DataSplits, ImageSplit
 from zoo.errors import InputError, writing_to
 from zoo.files import replace_bytes

@@ -13,8 +13,8 @@ from zoo_has8_reference.published_keys import resnet_keys, vgg_keys
 
 import zoo
 from zoo.contracts import Converted
-from zoo.converting import convert
 from zoo.errors import ModelNameError, OptionError, SaveError, UnknownComponentError, WeightError
+from zoo.publishing.converting import convert
 
 OURS = {"encoder": "fourier", "decoder": "bpd"}
 

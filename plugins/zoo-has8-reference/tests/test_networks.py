@@ -17,7 +17,7 @@ from zoo_has8_reference.published_keys import resnet_keys
 
 import zoo
 from zoo.contracts import ImageClassifier
-from zoo.convolution.layers import Conv2d, SpikingConv2d
+from zoo.cpu.conv import Conv2d, SpikingConv2d
 
 SAME_ROUNDING = pytest.mark.skipif(
     torch.backends.cpu.get_cpu_capability() != "AVX512",

@@ -15,7 +15,7 @@ from zoo.contracts.converter import Converted, Converter
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
 from zoo.names import ComponentNames, Grammar, Value
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 Defect = tuple[type[Any], str, str]
 INTEGRATE_AND_FIRE = default_registry().load("neuron", "if")

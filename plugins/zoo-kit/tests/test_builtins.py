@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from zoo_kit import SUITES
 
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 
 GIVEN: dict[str, dict[str, Any]] = {
     **{f"encoder {name}": {"decoder": "bpd"} for name in ("sigmoid", "fourier", "fourierraw", "ste")},

@@ -50,7 +50,7 @@ def test_a_plugin_that_ends_the_process_fails_its_check(status: int, tmp_path: P
 def test_without_this_plugin_the_commands_say_what_to_install(
     arguments: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("zoo.installing.is_installed", lambda distribution: False)
+    monkeypatch.setattr("zoo.registry.installing.is_installed", lambda distribution: False)
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["plugins", *arguments])
     assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (2, "", [])

@@ -20,7 +20,7 @@ import zoo
 from zoo.cli import app
 from zoo.contracts import API_VERSION
 from zoo.errors import MissingPluginError
-from zoo.registry import GROUPS
+from zoo.registry.components import GROUPS
 
 pytest.importorskip("tests.plugins.conftest", reason="wheels are built by the zoo's own tests; run this from its root")
 from tests.plugins.conftest import build_wheel

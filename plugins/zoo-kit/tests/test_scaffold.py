@@ -23,7 +23,7 @@ from zoo_kit.scaffold import KINDS, MAX_COMPONENT, MAX_DISTRIBUTION, draft
 
 import zoo
 from zoo.errors import ComponentError, InputError, UnknownComponentError
-from zoo.registry import GROUPS
+from zoo.registry.components import GROUPS
 from zoo.training import train
 
 pytest.importorskip("tests.plugins.conftest", reason="wheels are built by the zoo's own tests; run this from its root")

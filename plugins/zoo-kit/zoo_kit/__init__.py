@@ -13,7 +13,7 @@ Without a test file: `zoo plugins check [DISTRIBUTION]`.
 
 from __future__ import annotations
 
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 from zoo_kit.components import DecoderTests, EncoderTests, NeuronTests
 from zoo_kit.distributions import (
     CatalogTests,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
 from zoo.errors import CompositionError, InputError
-from zoo.registry import default_registry
+from zoo.registry.components import default_registry
 from zoo_kit.models import check_training_step, compose
 from zoo_kit.suite import (
     DTYPES,

@@ -12,13 +12,13 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import zoo
-from zoo.catalog import WeightRecord, read_catalog, read_file
+from zoo.catalog.records import WeightRecord, read_catalog, read_file
 from zoo.contracts import EnergyModel
 from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.errors import CompositionError, InputError, WeightError
-from zoo.factory import describe_model
+from zoo.models.factory import describe_model
 from zoo.names import PackageFile
-from zoo.registry import parse_name
+from zoo.registry.components import parse_name
 from zoo_kit.models import images_for
 from zoo_kit.suite import ComponentTests, OptionTests, uniform
 
@@ -40,7 +40,7 @@ class CatalogTests(ComponentTests):
     def test_its_weights_are_what_it_says(self) -> None:
         """Every weight in a package loads strictly; labels, spec and costs are the model's."""
         from zoo.publishing.publish import assemble  # the Hub's library is loaded for weights alone
-        from zoo.weights import count_classes, parse_weight, read_weight
+        from zoo.weights.load import count_classes, parse_weight, read_weight
 
         packed = [record for record in self.records() if isinstance(record.location, PackageFile)]
         if not packed:
@@ -94,7 +94,7 @@ class ConverterTests(OptionTests):
 
     def test_the_state_fits_the_model(self) -> None:
         """A conversion of the author's checkpoint loads strictly into its model, and `zoo convert` can store it."""
-        from zoo.converting import fold_converted
+        from zoo.publishing.converting import fold_converted
 
         state = self.checkpoint()
         if state is None:

@@ -19,9 +19,9 @@ from torch.nn import functional
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.family import SMALL_IMAGE_SIZE, GrammarFamily
 from zoo.errors import CompositionError, InputError, MissingExtraError, MissingPluginError, ModelNameError, OptionError
-from zoo.factory import build_model
+from zoo.models.factory import build_model
 from zoo.names import ChoicePart, NamePart, NumberPart
-from zoo.registry import NOTEBOOK, parse_name
+from zoo.registry.components import NOTEBOOK, parse_name
 from zoo_kit.suite import ModuleTests, check_finite, run, seeded, uniform
 
 CLASSES = 5

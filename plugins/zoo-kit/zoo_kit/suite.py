@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.registry import Component, default_registry
+from zoo.registry.components import Component, default_registry
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 ENOUGH = 20

@@ -24,7 +24,7 @@ from spikingjelly.activation_based.nir_exchange import import_from_nir
 from torch import Tensor, nn
 from zoo_export.onnx_file import describe_network, example_images
 
-from zoo.catalog import StoredWeight
+from zoo.catalog.records import StoredWeight
 from zoo.cli.output import print_rows, say
 from zoo.contracts.classifier import ImageClassifier
 from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder

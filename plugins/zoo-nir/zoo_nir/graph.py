@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from zoo.backbones.layers import SpikingAvgPool2d
-from zoo.convolution.layers import SpikingConv2d
+from zoo.cpu.conv import SpikingConv2d
 from zoo.errors import InputError
 from zoo.neurons.nodes import IFNeuron, LIFNeuron, ParametricLIFNeuron
 

@@ -14,8 +14,8 @@ from playwright.sync_api import Browser, Page
 from site_helpers import PHONE, look
 from zoo_site.results import paper_results
 
-from zoo.catalog import WeightRecord
-from zoo.installing import known_plugins
+from zoo.catalog.records import WeightRecord
+from zoo.registry.installing import known_plugins
 
 HYBRID, CONTROL = "has8_resnet_b8_m2_d4_ste_bpd.cifar10", "ann_resnet_b8_m2_d4.cifar10"
 

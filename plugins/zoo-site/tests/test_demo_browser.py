@@ -17,7 +17,7 @@ from playwright.sync_api import Page
 from site_helpers import PHONE, look
 from zoo_site.demo import TALL_FIRST, Demo
 
-from zoo.catalog import Preprocessing
+from zoo.catalog.records import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.encoders.bitplanes import bit_planes
 

@@ -20,12 +20,12 @@ from zoo_site.demo import Demo, make_demo
 from zoo_site.npm import DownloadError, NpmPackage, read_package
 
 import zoo
-from zoo.catalog import Catalog
+from zoo.catalog.records import Catalog
 from zoo.cli.predict import DEFAULT_MODEL
 from zoo.data.images import Transform, read_image, sample_photographs
-from zoo.factory import open_model
 from zoo.inference.predict import Prediction
 from zoo.inference.show import record
+from zoo.models.factory import open_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

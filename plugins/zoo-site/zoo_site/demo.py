@@ -21,14 +21,14 @@ import PIL
 import torch
 from torch import Tensor, nn
 
-from zoo.catalog import Catalog, Preprocessing, StoredWeight
+from zoo.catalog.records import Catalog, Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
 from zoo.inference.show import CHANNELS, plane_captions
-from zoo.installing import import_plugin
 from zoo.profiling.rates import watching
-from zoo.weights import stated_preprocessing
+from zoo.registry.installing import import_plugin
+from zoo.weights.load import stated_preprocessing
 from zoo_site.npm import REGISTRY, DownloadError, NpmPackage, read_package
 
 RUNTIME = NpmPackage(

@@ -12,8 +12,8 @@ from huggingface_hub.hf_api import RepoFile
 
 from zoo.cli.output import say
 from zoo.errors import HubError, SaveError
-from zoo.hub import Hub, translated
 from zoo.names import REVISION, check_repository
+from zoo.weights.hub import Hub, translated
 
 MARK = "results.json"
 """File that marks a Space as a site of the zoo."""

@@ -13,15 +13,15 @@ from typing import Any, final
 import yaml
 
 import zoo
-from zoo.catalog import Catalog, WeightRecord
+from zoo.catalog.controls import find_control
+from zoo.catalog.listing import variant_figures
+from zoo.catalog.records import Catalog, WeightRecord
 from zoo.contracts.encoder import Encoder
 from zoo.contracts.neuron import Neuron
-from zoo.controls import find_control
 from zoo.data.images import Transform, sample_photographs
 from zoo.errors import ComponentError, ModelNameError
-from zoo.factory import open_model
 from zoo.inference.show import record as record_rates
-from zoo.listing import variant_figures
+from zoo.models.factory import open_model
 from zoo.names import PackageFile, Spec, plain_name
 
 # Weights --------------------------------------------------------------------------------------------------------------

@@ -22,9 +22,9 @@ from zoo_spikingjelly.converters import SpikformerConverter
 
 import zoo
 from zoo.cli import app
-from zoo.converting import convert
 from zoo.errors import InputError, WeightError
-from zoo.weights import read_config
+from zoo.publishing.converting import convert
+from zoo.weights.load import read_config
 
 T = 4
 State = dict[str, Tensor]

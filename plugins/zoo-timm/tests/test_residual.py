@@ -20,11 +20,11 @@ from zoo_timm.timm_resnet import TimmConverter
 import zoo
 from zoo.blocks import RESNET_FORMS as FORMS
 from zoo.blocks import Layout, residual_shapes
-from zoo.catalog import StoredWeight
+from zoo.catalog.records import StoredWeight
 from zoo.cli import app
-from zoo.converting import convert
 from zoo.errors import InputError, ModelNameError, WeightError
-from zoo.weights import read_config
+from zoo.publishing.converting import convert
+from zoo.weights.load import read_config
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NAMED = "resnet18.a1_in1k"

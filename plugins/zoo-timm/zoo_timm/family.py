@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, final
 from zoo.contracts.converter import HubFile, Stated
 from zoo.contracts.family import WITHOUT_SPIKES, About, BuildRequest, Family, PublishedWeights
 from zoo.errors import ModelNameError, UnknownComponentError, shorten, suggest
-from zoo.installing import missing_extra
 from zoo.names import ComponentNames, Value
+from zoo.registry.installing import missing_extra
 
 if TYPE_CHECKING:
     from zoo.contracts import ImageClassifier

@@ -13,7 +13,7 @@ from zoo_kit import WeightTests
 
 import zoo
 from zoo.profiling import twin_of
-from zoo.weights import labels_of
+from zoo.weights.load import labels_of
 
 SMALL, FULL = "sew_resnetsmall_b32_m2_d4_direct.cifar10", "sew_resnetfull_b32_m2_d4_direct.cifar10"
 

@@ -16,7 +16,7 @@ import zoo
 from zoo.contracts import API_VERSION
 from zoo.errors import ComponentError, InputError, UnknownComponentError, shorten, suggest
 from zoo.files import write_folder
-from zoo.registry import GROUPS, NAME, default_registry
+from zoo.registry.components import GROUPS, NAME, default_registry
 
 MODELS = {
     "neuron": "has8_resnet_b8_m2_d4_ste_bpd_{component}",

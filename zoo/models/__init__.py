@@ -1,0 +1,1 @@
+"""Composing networks by name, and describing them."""

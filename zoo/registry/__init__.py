@@ -1,0 +1,1 @@
+"""Entry points become components; what to install for one that is missing."""

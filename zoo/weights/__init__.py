@@ -1,0 +1,1 @@
+"""Where the tensors of a network come from: find, fetch, verify, load."""
