@@ -1,4 +1,4 @@
-"""Parameters and operations of every variant of registry.yaml, in zoo/catalog/variants.csv, so that `zoo list` builds nothing.
+"""Count parameters and operations of every variant of registry.yaml, for zoo/catalog/variants.csv.
 
     python -m tools.variant_figures          # counts variants that the file lacks, and drops those no longer listed
     python -m tools.variant_figures --all    # counts all of them again, about four minutes
