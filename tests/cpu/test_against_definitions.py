@@ -367,6 +367,21 @@ def test_what_is_not_finite_goes_where_the_definition_lets_it(name: str, value: 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5, equal_nan=True)
 
 
+@pytest.mark.parametrize("place", ["input", "gradient"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_negative_bit_negates(name: str, place: str) -> None:
+    leaf, upstream = sample().requires_grad_(), torch.randn(OPERATIONS[name](sample()).shape, generator=generator(1))
+
+    def compute(x: Tensor, grad: Tensor) -> Tensor:
+        y = OPERATIONS[name](x)
+        return torch.cat([y.flatten(), torch.autograd.grad(y, leaf, grad)[0].flatten()]).detach()
+
+    expected = compute(leaf, upstream)
+    negated = {"input": (torch._neg_view(-leaf), upstream), "gradient": (leaf, torch._neg_view(-upstream))}
+    found = compute(*negated[place])
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", HAVE_TANGENTS)
 def test_forward_mode_derivatives(name: str) -> None:
     def compute() -> Tensor:

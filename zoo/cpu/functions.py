@@ -64,13 +64,17 @@ def serves(x: Tensor) -> bool:
 
 
 def is_plain(x: Tensor) -> bool:
-    """True if x is a plain, non-empty CPU tensor of a type that the kernels read, outside tracing and transforms."""
+    """True if x is a plain, non-empty CPU tensor of a type that the kernels read, outside tracing and transforms.
+
+    With torch's negative bit the memory of x holds −x, so it is not plain.
+    """
     return (
         type(x) in _PLAIN
         and x.dtype in TYPES
         and x.is_cpu
         and not is_compiling()
         and x.numel() > 0
+        and not x.is_neg()
         and not is_tracing()
         and not is_transformed(x)
         and not has_tangent(x)
@@ -133,8 +137,8 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _kernel_goes_backward(grad: Tensor) -> bool:
-    """True if the gradient is neither batched nor to be differentiated again."""
-    return not torch.is_grad_enabled() and not is_transformed(grad)
+    """True if the gradient is neither batched, nor to be differentiated again, nor has torch's negative bit."""
+    return not torch.is_grad_enabled() and not is_transformed(grad) and not grad.is_neg()
 
 
 def _differentiate(definition: Definition, sources: Sequence[Tensor | None], grad: Tensor) -> list[Tensor | None]:
