@@ -20,6 +20,7 @@ from zoo.cli import app
 from zoo.data import ImageSplit, load_split
 from zoo.data.splits import limit_images
 from zoo.errors import InputError
+from zoo.inference.evaluate import answer_early
 from zoo.training import evaluate, measure_weight, train
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
@@ -183,3 +184,14 @@ def test_early_exit_takes_fewer_timesteps_and_keeps_the_first_sure_answer() -> N
 def test_early_exit_needs_spikes_that_stream_and_a_probability(name: str, sure: float) -> None:
     with pytest.raises(InputError):
         evaluate(zoo.create_model(name, num_classes=3), _split([0, 1, 2], 3), early_exit=sure)
+
+
+def test_early_exit_and_streams_check_frames_and_pixels() -> None:
+    options: Any = {"neuron_options": {"v_reset": None}, "timesteps": 4}
+    model = zoo.create_model("sew_resnet_b2_m2_d1_frames", num_classes=3, **options).eval()
+    frames = torch.rand(2, 4, 3, 16, 16)
+    assert answer_early(model, frames, 1.0)[1].tolist() == [4, 4]
+    with pytest.raises(InputError, match="7"):
+        answer_early(model, torch.rand(2, 7, 3, 16, 16), 1.0)
+    with model.streaming() as stream, pytest.raises(InputError):
+        stream(torch.full_like(frames[:, 0], torch.nan))

@@ -20,7 +20,7 @@ import zoo
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data.images import sample_photographs
 from zoo.data.splits import map_ahead
-from zoo.errors import InputError, ModelNameError, OptionError
+from zoo.errors import InputError, ModelNameError, OptionError, ZooWarning
 from zoo.inference.predict import Failure, Prediction, iterate_answers
 
 NAME = "has8_resnet_b8_m2_d4_ste_bpd.cifar10"
@@ -121,6 +121,26 @@ def test_many_images_of_many_forms_are_answered_in_order(weight: ImageClassifier
 def test_what_is_not_an_image_is_refused(weight: ImageClassifier, images: Any) -> None:
     with pytest.raises(InputError):
         zoo.predict(weight, images)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_pixels_that_are_not_finite_are_refused_by_name(value: float) -> None:
+    model = zoo.create_model("sew_resnet_b2_m2_d1_direct", num_classes=2)
+    images = torch.rand(3, 3, 16, 16)
+    images[1, 2, 3, 4] = value
+    with pytest.raises(InputError, match="image 1"):
+        zoo.predict(model, images)
+
+
+def test_pixels_outside_the_range_are_warned_of_once(weight: ImageClassifier) -> None:
+    model, levels = copy.deepcopy(weight), torch.rand(2, 3, 32, 32) * 255
+    with pytest.warns(ZooWarning, match="255") as caught:
+        zoo.predict(model, levels)
+    assert len(caught) == 1
+    zoo.predict(model, levels)  # pytest makes errors of warnings
+    normalised = copy.deepcopy(weight)
+    normalised.pretrained_cfg["mean"] = (0.5, 0.5, 0.5)
+    zoo.predict(normalised, 2 * torch.rand(3, 32, 32) - 1)
 
 
 def test_what_is_not_a_model_is_refused_and_wrapped_ones_are_unwrapped(weight: ImageClassifier) -> None:

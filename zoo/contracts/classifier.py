@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os.path
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from zoo.errors import InputError
+from zoo.errors import InputError, ZooWarning
 
 if TYPE_CHECKING:
     from zoo.names import Spec
@@ -85,6 +87,7 @@ class ImageClassifier(nn.Module, ABC):
         self.grad_checkpointing = False
         self.pretrained_cfg: dict[str, Any] = {}
         self._evaluation = _Evaluation()
+        self._has_warned = False
 
     @abstractmethod
     def forward_features(self, x: Tensor) -> Tensor:
@@ -274,8 +277,23 @@ class ImageClassifier(nn.Module, ABC):
         return (self.in_chans,)
 
     @final
-    def check_image(self, x: Tensor) -> None:
-        """Raise `InputError` if x has another type, rank, number of frames or channels, or size than inputs."""
+    def check_image(self, x: Tensor, *, values: bool = False) -> None:
+        """Check an input: the one check of every way into a network.
+
+        `forward` checks type, axes and size. `zoo.predict`, streams and an early exit check the values too: these cost
+        a pass over the pixels, a GPU waits for it, and torch.compile cannot trace it. Evaluation and training read
+        bytes, which are always finite.
+
+        Args:
+            x: the input.
+            values: check the pixels too.
+
+        Raises:
+            InputError: another type, rank, number of frames or channels, or size; with `values` also NaN or infinity.
+
+        Warns:
+            ZooWarning: with `values`, once, for pixels outside [0, 1], unless the weights state a mean and std.
+        """
         if isinstance(x, Proxy):  # torch.fx traces the operations; there is no image yet
             return
         if not isinstance(x, Tensor) or not x.is_floating_point():
@@ -287,6 +305,19 @@ class ImageClassifier(nn.Module, ABC):
         if min(x.shape[-2:]) < self.min_image_size:
             need = f"{self.spec} needs at least {self.min_image_size} pixels a side, not {x.shape[-2]}×{x.shape[-1]}"
             raise InputError(f"{need}; resize the image or choose a smaller depth d")
+        if values and x.numel():
+            self._check_values(x)
+
+    def _check_values(self, x: Tensor) -> None:
+        low, high = (float(bound) for bound in x.detach().aminmax())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise InputError(f"an input of {self.spec} holds NaN or infinity; valid: finite pixels in [0, 1]")
+        cfg = self.pretrained_cfg
+        normalises = any(cfg.get("mean", ())) or any(std != 1 for std in cfg.get("std", ()))
+        if (low < 0 or high > 1) and not normalises and not self._has_warned:
+            self._has_warned = True
+            advice = "divide levels of 8 bits by 255, or prepare images by zoo.transform(model)"
+            warnings.warn(f"{self.spec} takes pixels in [0, 1], not {low:.4g} to {high:.4g}; {advice}", ZooWarning, 3)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

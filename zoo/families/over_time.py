@@ -104,12 +104,14 @@ class Stream:
         network = self._network
         if network is None:
             raise InputError("this stream is closed, and its frames are forgotten; open another by model.streaming()")
-        if self._shape and tuple(frame.shape) != self._shape:
-            raise InputError(f"a frame is {tuple(frame.shape)}, the ones before were {self._shape}; open a new stream")
         if not isinstance(frame, Tensor) or frame.dim() != 4:
             raise InputError(f"a stream of {network.spec} takes one frame (N, {network.in_chans}, H, W) at a time")
+        if self._shape and tuple(frame.shape) != self._shape:
+            raise InputError(f"a frame is {tuple(frame.shape)}, the ones before were {self._shape}; open a new stream")
+        x = frame[:, None] if network.takes_frames else frame
+        network.check_image(x, values=True)
         with network.evaluating():
-            now = network.forward_features(frame[:, None] if network.takes_frames else frame)
+            now = network.forward_features(x)
             seen = at_least_float32(now)
             self._total = seen if self._total is None else self._total + seen
             self._steps += 1

@@ -170,8 +170,9 @@ def answer_early(model: ImageClassifier, x: Tensor, sure: float) -> tuple[Tensor
         Logits (N, classes), and the timesteps that each image took (N,).
 
     Raises:
-        InputError: the network does not stream, or `sure` is no probability.
+        InputError: the network does not stream, `x` is no input of it, or `sure` is no probability.
     """
+    model.check_image(x)  # and a stream checks the values
     if not 0 < sure <= 1:
         raise InputError(f"early_exit={sure} is out of range; valid: over 0, at most 1")
     frames = x.unbind(1) if x.dim() == 5 else [x] * model.timesteps

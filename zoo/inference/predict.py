@@ -183,7 +183,7 @@ def iterate_answers(
 ) -> Iterator[Prediction | Failure]:
     """Yield the answers of `predict` as soon as their batch is done; takes and raises as it does."""
     _check_arguments(model, top, batch_size)
-    read, labels = partial(_prepare, Transform(stated_preprocessing(model))), labels_of(model)
+    read, labels = partial(_prepare, model, Transform(stated_preprocessing(model))), labels_of(model)
     prepared = map_ahead(read, list_images(images), 3 * batch_size)
     while batch := list(islice(prepared, batch_size)):
         yield from _answer_batch(model, batch, labels, top)
@@ -198,12 +198,16 @@ def _check_arguments(model: ImageClassifier, top: int, batch_size: int) -> None:
         raise InputError(f"{model.spec} has {sizes}; build it with 3, and one or more: images are RGB, and are named")
 
 
-def _prepare(transform: Transform, item: _Named) -> _Prepared | Failure:
+def _prepare(model: ImageClassifier, transform: Transform, item: _Named) -> _Prepared | Failure:
     """Return an image as the network takes it, behind its name; or why it cannot be read."""
     name, image = item
+    if isinstance(image, Tensor):  # the caller has prepared it, so that a fault is no damaged file
+        try:
+            model.check_image(image[None], values=True)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+        return name, image
     try:
-        if isinstance(image, Tensor):
-            return name, image
         if isinstance(image, np.ndarray):
             return name, transform(image)
         return name, transform(read_image(image) if isinstance(image, Path) else to_rgb(image, str(name)))
