@@ -1,6 +1,6 @@
 """Tables of the weights of this source tree, and the picture of their accuracy against energy.
 
-docs/models.md lists all of them, README the five that matter most.
+docs/reference/models.md lists all of them, README the five that matter most.
 
 Figures are those of the catalogs; nothing is measured here. The picture is SVG, so that it is sharp at every size.
 """
@@ -35,7 +35,7 @@ TWIN_MODELS = {
 }
 """Models of energy in the table of spikes beside their twins, in words."""
 HEADER = ("weight", "top-1", "its control's", "MACs", "steps", "energy ÷ control's", "÷ twin's", "distribution")
-PICTURE = ROOT / "docs" / "accuracy_energy.svg"
+PICTURE = ROOT / "docs" / "pictures" / "accuracy_energy.svg"
 IN_README = (
     "has8_resnetfull_b32_m2_d4_ste_bpd_plif.cifar10",
     "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10",
@@ -252,13 +252,15 @@ def main(
     / "README.md",
     page: Annotated[Path, typer.Option(help="Put the table of all weights between this file's weights markers.")] = ROOT
     / "docs"
+    / "reference"
     / "models.md",
     energy: Annotated[Path, typer.Option(help="Put the table of twins between this file's markers.")] = ROOT
     / "docs"
+    / "concepts"
     / "energy.md",
     picture_file: Annotated[Path, typer.Option("--picture", help="Where the picture goes.")] = PICTURE,
 ) -> None:
-    """Write the tables into README.md, docs/models.md and docs/energy.md, and the picture into docs/."""
+    """Write the tables into README.md, docs/reference/models.md and docs/concepts/energy.md, and the picture into docs/."""
     weights = list(rows())
     short = replace_between(readme.read_bytes(), markdown(weights, IN_README), (START, END))
     write_beside(readme, replace_between(short, twin_table(), TWINS))

@@ -97,11 +97,11 @@ myst_substitutions = {
 
 
 def write_commands(app: Sphinx) -> None:
-    """Write docs/commands.md, which git ignores, from the help of every command."""
+    """Write docs/reference/commands.md, which git ignores, from the help of every command."""
     arguments = ["-m", "typer", "zoo.cli", "utils", "docs", "--name", "zoo", "--title", "Command line"]
     written = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout
     page = re.sub(r"^\* `--(install|show)-completion.*\n", "", html.unescape(written), flags=re.MULTILINE)
-    (Path(app.srcdir) / "commands.md").write_text(page, encoding="utf-8")
+    (Path(app.srcdir) / "reference" / "commands.md").write_text(page, encoding="utf-8")
 
 
 def add_weights(app: Sphinx, exception: Exception | None) -> None:

@@ -74,11 +74,11 @@ def test_every_part_of_the_package_is_in_the_architecture() -> None:
 
 
 def test_every_page_is_in_the_contents() -> None:
-    """`commands` is written when the documentation is built."""
+    """`reference/commands` is written when the documentation is built."""
     contents = re.findall(r"```\{toctree\}\n(.*?)```", read(DOCS / "index.md"), re.S)
     listed = {line for body in contents for line in body.splitlines() if line and not line.startswith(":")}
     pages = {page.relative_to(DOCS).with_suffix("").as_posix() for page in DOCS.rglob("*.md")}
-    assert listed == pages - {"index"} | {"commands"}
+    assert listed == pages - {"index"} | {"reference/commands"}
 
 
 @pytest.mark.slow
@@ -113,8 +113,8 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(DOCS), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(figure in read(tmp_path / "out" / "paper.html") for figure in ("81.58", "49.70", "40.79", "25.6M"))
-    assert 'id="zoo.create_model"' in read(tmp_path / "out" / "api.html")
+    assert all(figure in read(tmp_path / "out" / "reference" / "paper.html") for figure in ("81.58", "49.70", "40.79", "25.6M"))
+    assert 'id="zoo.create_model"' in read(tmp_path / "out" / "reference" / "api.html")
 
 
 @pytest.mark.slow
@@ -122,14 +122,14 @@ def test_the_pictures_of_the_model_are_drawn_from_it(tmp_path: Path) -> None:
     command = [sys.executable, str(DOCS / "draw_model.py"), "--out", str(tmp_path)]
     subprocess.run(command, capture_output=True, text=True, check=True)
     for name in ("block.svg", "network.svg"):
-        assert read(tmp_path / name) == read(DOCS / name), "python docs/draw_model.py"
-    drawn, shown = (Image.open(folder / "planes.png").convert("RGB") for folder in (tmp_path, DOCS))
+        assert read(tmp_path / name) == read(DOCS / "pictures" / name), "python docs/draw_model.py"
+    drawn, shown = (Image.open(folder / "planes.png").convert("RGB") for folder in (tmp_path, DOCS / "pictures"))
     assert drawn.size == shown.size
     changed = (
         np.abs(np.asarray(drawn).astype(int) - np.asarray(shown)).max(axis=2) > 32
     )  # bit planes, not smooth letters
     assert changed.mean() < 0.01
-    assert read(DOCS / "block.svg").count("IF neuron") == 2
+    assert read(DOCS / "pictures" / "block.svg").count("IF neuron") == 2
 
 
 # The README -----------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def test_there_are_two_set_up_commands_and_ci_runs_the_second() -> None:
 def test_the_readme_shows_what_zoo_show_draws_beside_its_first_command() -> None:
     _, _, behind = read(README).partition("zoo predict\n```")
     pictures = re.findall(r'<img [^>]*src="([^"]+)"', behind.partition("\n```bash")[0])
-    assert pictures == ["docs/planes.png"]  # another test draws it again
+    assert pictures == ["docs/pictures/planes.png"]  # another test draws it again
     assert (ROOT / pictures[0]).is_file()
 
 
@@ -177,7 +177,7 @@ def test_what_the_readme_says_of_the_spikes_is_what_the_catalog_says() -> None:
 
 
 def test_no_page_asks_an_index_for_a_distribution_that_is_not_released() -> None:
-    for page in (ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")):
+    for page in (ROOT / "README.md", *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md")):
         asked = re.findall(r"pip install '?((?:has8-zoo|zoo-)[\w-]*)", page.read_text(encoding="utf-8"))
         assert asked == [], page
 

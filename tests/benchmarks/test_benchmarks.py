@@ -90,7 +90,7 @@ def test_kept_results_say_which_command_made_them() -> None:
 def test_kept_tables_are_those_of_the_catalogs() -> None:
     weights = list(rows())
     assert (reporting.RESULTS / "results.csv").read_text(encoding="utf-8") == as_csv()
-    pages = [reporting.ROOT / "README.md", *(reporting.ROOT / "docs").glob("*.md")]
+    pages = [reporting.ROOT / "README.md", *(reporting.ROOT / "docs").rglob("*.md")]
     assert any(weights_page.markdown(weights) in page.read_text(encoding="utf-8") for page in pages)
     picture = weights_page.PICTURE.read_text(encoding="utf-8")
     kinds = {point.kind for point in weights_page.points()}
@@ -111,7 +111,7 @@ def test_kept_markdown_is_that_of_the_kept_figures() -> None:
     page = accuracy_table.markdown(accuracy, accuracy["machine"]["cpu"], accuracy["command"])
     assert (reporting.RESULTS / "accuracy.md").read_text(encoding="utf-8") == page
     models = read(reporting.RESULTS / "models_table.json")
-    assert models_table.markdown(models["rows"]) in (reporting.ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert models_table.markdown(models["rows"]) in (reporting.ROOT / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
 
 
 def test_attacks_raise_the_loss_and_stay_within_bounds() -> None:

@@ -47,12 +47,12 @@ def records() -> dict[str, WeightRecord]:
 def test_the_command_of_every_kept_result_stands_on_the_page_in_full(file: Path) -> None:
     words = shlex.split(json.loads(file.read_text(encoding="utf-8"))["command"])
     options = [pair for pair in pairwise(words[3:]) if pair[0].startswith("--") and pair[0] not in PLACES]
-    told = [match for match in re.findall(r"`(python -m [^`]+)`", page("docs/benchmarks.md")) if words[2] in match]
+    told = [match for match in re.findall(r"`(python -m [^`]+)`", page("docs/results/speed.md")) if words[2] in match]
     assert any(all(f"{name} {value}" in command for name, value in options) for command in told), options
 
 
 def test_inference_rows_are_of_the_fused_network_and_the_unfused_ones_are_told() -> None:
-    assert "plain ÷ ours (inference: ÷ fused)" in page("docs/benchmarks.md")
+    assert "plain ÷ ours (inference: ÷ fused)" in page("docs/results/speed.md")
     (row,) = (
         row
         for row in kept("speed")["rows"]
@@ -60,7 +60,7 @@ def test_inference_rows_are_of_the_fused_network_and_the_unfused_ones_are_told()
     )
     seconds = row["seconds"]["1"]
     unfused = [seconds[f"plain {encoder}"] / seconds[f"ours {encoder}"] for encoder in ("ste", "fourier")]
-    assert "{:.2f} and {:.2f} times the unfused".format(*unfused) in page("docs/benchmarks.md")
+    assert "{:.2f} and {:.2f} times the unfused".format(*unfused) in page("docs/results/speed.md")
 
 
 def test_what_the_published_arithmetic_costs() -> None:
@@ -68,13 +68,13 @@ def test_what_the_published_arithmetic_costs() -> None:
     suffix = "fourierref_bpdref_lifref"
     resnet = energies[f"has8_resnetref_b32_m2_d4_{suffix}"] / energies["ann_resnet_b32_m2_d4"]
     vgg = energies[f"has8_vggref_b16_m2_d4_{suffix}"] / energies["ann_vgg_b16_m2_d4"]
-    assert f"costs {resnet:.1f} (ResNet) and {vgg:.1f} times (VGG)" in page("docs/benchmarks.md")
+    assert f"costs {resnet:.1f} (ResNet) and {vgg:.1f} times (VGG)" in page("docs/results/speed.md")
     ours = [
         energy / energies[f"ann_{'_'.join(name.split('_')[1:5])}"]
         for name, energy in energies.items()
         if name.startswith("has8") and "ref" not in name
     ]
-    assert f"{min(ours):.1f} to {max(ours):.1f} times" in page("docs/benchmarks.md")
+    assert f"{min(ours):.1f} to {max(ours):.1f} times" in page("docs/results/speed.md")
 
 
 def test_controls_tell_what_replacing_spikes_costs_and_how_sure_it_is() -> None:
@@ -100,7 +100,7 @@ def test_the_paper_page_counts_what_it_says() -> None:
     ]
     control = first["baselines"]["ann_resnet18"]
     above = sum(top1 > control for top1 in rows)
-    text = page("docs/paper.md")
+    text = page("docs/reference/paper.md")
     assert f"Of its {len(rows)} HAS-8 rows {above} exceed the {control} % of ResNet18" in text
     counts = [
         sum(p.numel() for p in describe_model(zoo.parse_name("ann_resnet50"), classes).parameters()) / 1e6
@@ -115,7 +115,7 @@ def test_a_batch_norm_counts_two_for_every_value() -> None:
     analysis = count_macs(network, 16)
     norms = 4 * 16 * 16 + 5 * 4 * 8 * 8  # behind the stem; two blocks of two and a shortcut at half the size
     assert count_cost(network, 16, analysis).macs - count_products(analysis) == 2 * norms
-    assert "two for every value of a batch norm" in page("docs/concepts/figures.md")
+    assert "two for every value of a batch norm" in page("docs/reference/figures.md")
 
 
 def test_spike_rates_in_the_readme_of_small_networks_are_those_of_the_records() -> None:
@@ -152,13 +152,13 @@ def batch_effect(model: torch.nn.Module, images: torch.Tensor) -> float:
 
 def test_rows_of_speed_are_of_the_machine_that_the_page_names() -> None:
     cpu = kept("speed")["machine"]["cpu"]
-    (named,) = re.findall(r"All rows are of one machine: ([^;]+);", page("docs/benchmarks.md"))
+    (named,) = re.findall(r"All rows are of one machine: ([^;]+);", page("docs/results/speed.md"))
     assert cpu in named
 
 
 def test_twins_and_break_even_are_those_of_the_records() -> None:
     table = weights_page.twin_table()
-    for name in ("README.md", "docs/energy.md"):
+    for name in ("README.md", "docs/concepts/energy.md"):
         text = (ROOT / name).read_text(encoding="utf-8")
         assert table in text
         told = " ".join(text.split())

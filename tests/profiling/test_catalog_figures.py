@@ -23,7 +23,7 @@ def test_figures_come_out_again(record: WeightRecord) -> None:
 
 
 def test_the_documentation_shows_the_energy_that_the_catalog_records() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "concepts" / "profile.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "counting.md").read_text(encoding="utf-8")
     record = default_catalog().weight(zoo.parse_name("has8_resnet_b8_m2_d4_ste_bpd.cifar10"))
     counted = record.activity
     assert counted is not None

@@ -92,7 +92,7 @@ def test_other_channels_types_and_batches_larger_than_memory(monkeypatch: pytest
 
 
 def test_every_price_stands_in_the_documentation() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "concepts" / "profile.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "counting.md").read_text(encoding="utf-8")
     kinds = ("encoder", "decoder", "neuron")
     ours = [each for each in default_registry().components() if each.distribution == "has8-zoo" and each.kind in kinds]
     prices: set[Price] = {price for each in ours for price in each.load().prices}.union(PRICES)

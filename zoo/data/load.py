@@ -87,7 +87,7 @@ def load_data(source: Source, options: DataOptions = DEFAULTS) -> DataSplits:
         source: a folder with a folder a class, or with such folders for `train` and `val`; an .npz, .tar or .parquet
             file, or a folder of these; a name of `dataset_names()`; `hfds/ORG/NAME` of the Hugging Face Hub; arrays
             `(images, labels)` or `(images, labels, classes)`, a map-style torch `Dataset`, or a mapping of `train` and
-            `val` to such. docs/data.md has the details.
+            `val` to such. docs/guides/data.md has the details.
         options: how they are read.
 
     Raises:

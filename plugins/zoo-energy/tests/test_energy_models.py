@@ -388,7 +388,7 @@ def test_the_json_and_the_statement_name_the_range() -> None:
 
 
 def test_the_docs_list_every_model_with_its_prices_and_source() -> None:
-    page = " ".join((Path(__file__).parents[3] / "docs" / "energy.md").read_text(encoding="utf-8").split())
+    page = " ".join((Path(__file__).parents[3] / "docs" / "concepts" / "energy.md").read_text(encoding="utf-8").split())
     for name, estimate in estimates().items():
         model = estimate.model
         row = " | ".join((f"`{name}`", model.prices, model.charges, model.leaves_out, model.source))
