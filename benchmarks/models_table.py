@@ -141,7 +141,8 @@ def update_page(path: Path, table: str) -> None:
 @app.command()
 def main(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME[@CLASSES]]...", help="Models; without, all of docs/reference/models.md.")
+        list[str] | None,
+        typer.Argument(metavar="[NAME[@CLASSES]]...", help="Models; without, all of docs/reference/models.md."),
     ] = None,
     page: Annotated[Path | None, typer.Option(help="Put the table between this file's models markers.")] = None,
     image_size: Annotated[int, typer.Option(min=1, help="Pixels a side that MACs are counted at.")] = 224,

@@ -260,7 +260,7 @@ def main(
     / "energy.md",
     picture_file: Annotated[Path, typer.Option("--picture", help="Where the picture goes.")] = PICTURE,
 ) -> None:
-    """Write the tables into README.md, docs/reference/models.md and docs/concepts/energy.md, and the picture into docs/."""
+    """Write the tables into README.md and the pages, and the picture."""
     weights = list(rows())
     short = replace_between(readme.read_bytes(), markdown(weights, IN_README), (START, END))
     write_beside(readme, replace_between(short, twin_table(), TWINS))

@@ -1,4 +1,4 @@
-"""Draws hybrids from the models: `python docs/draw_model.py` writes docs/pictures/block.svg, network.svg and planes.png.
+"""Draws hybrids from the models: `python docs/draw_model.py` writes block.svg, network.svg and planes.png.
 
     python docs/draw_model.py --name has8_resnet_b32_m2_d4_fourier_bpd --out docs/pictures
 
@@ -185,7 +185,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", default="has8_resnet_b32_m2_d4_fourier_bpd", help="a model of the family has8")
     parser.add_argument("--image-size", type=int, default=32, help="pixels a side")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "pictures", help="the folder of the pictures")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "pictures", help="the folder of the pictures"
+    )
     given = parser.parse_args()
     draw_block(given.name, given.image_size).save(given.out / "block.svg")
     draw_network(given.name, given.image_size).save(given.out / "network.svg")

@@ -113,7 +113,9 @@ def test_the_documentation_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", str(DOCS), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert all(figure in read(tmp_path / "out" / "reference" / "paper.html") for figure in ("81.58", "49.70", "40.79", "25.6M"))
+    assert all(
+        figure in read(tmp_path / "out" / "reference" / "paper.html") for figure in ("81.58", "49.70", "40.79", "25.6M")
+    )
     assert 'id="zoo.create_model"' in read(tmp_path / "out" / "reference" / "api.html")
 
 

@@ -111,7 +111,9 @@ def test_kept_markdown_is_that_of_the_kept_figures() -> None:
     page = accuracy_table.markdown(accuracy, accuracy["machine"]["cpu"], accuracy["command"])
     assert (reporting.RESULTS / "accuracy.md").read_text(encoding="utf-8") == page
     models = read(reporting.RESULTS / "models_table.json")
-    assert models_table.markdown(models["rows"]) in (reporting.ROOT / "docs" / "reference" / "models.md").read_text(encoding="utf-8")
+    assert models_table.markdown(models["rows"]) in (reporting.ROOT / "docs" / "reference" / "models.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_attacks_raise_the_loss_and_stay_within_bounds() -> None:
