@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast, final
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
@@ -64,6 +64,7 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
         where: file or folder, for messages.
         axes: of an item, in front of height and width: (3,) for images. Other axes, such as (T, C) of frames, are
             those of `stored` itself: uint8 levels (T, C, H, W).
+        mirrored: row → what `stored` would give for the mirrored image; None if that is the item itself, mirrored.
     """
 
     stored: Callable[[int], Stored]
@@ -72,6 +73,7 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
     classes: tuple[str, ...]
     where: str
     axes: tuple[int, ...] = RGB
+    mirrored: Callable[[int], Stored] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -102,14 +104,33 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
 
     def select(self, rows: Tensor, part: str = "") -> ImageDataset:
         """Return those rows alone; `part` names them in messages."""
-        chosen = rows.tolist()
+        chosen, mirrored = rows.tolist(), self.mirrored
         return replace(
             self,
             stored=lambda row: self.stored(chosen[row]),
+            mirrored=None if mirrored is None else lambda row: mirrored(chosen[row]),
             names=[self.names[row] for row in chosen],
             labels=self.labels[rows],
             where=f"{self.where}, {part}" if part else self.where,
         )
+
+    def transformed(
+        self, change: Callable[[Image.Image | Levels], Levels], axes: tuple[int, ...], where: str
+    ) -> ImageDataset:
+        """Return `change(item)` of every item; a mirrored one is made of the mirrored image, before the change."""
+        return replace(
+            self,
+            stored=lambda row: change(self.item(row)),
+            mirrored=lambda row: change(self._mirrored_item(row)),
+            axes=axes,
+            where=where,
+        )
+
+    def _mirrored_item(self, row: int) -> Image.Image | Levels:
+        if self.mirrored is not None:
+            return replace(self, stored=self.mirrored).item(row)
+        item = self.item(row)
+        return ImageOps.mirror(item) if isinstance(item, Image.Image) else item[..., ::-1]
 
     def relabel(self, classes: Sequence[str], owner: str) -> ImageDataset:
         """Return the same images with the label order of `classes`; classes named by numbers count as its numbers.

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar, final
@@ -79,12 +79,26 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
 
     def read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return images (M, 3, H, W) uint8 and labels (M,) int64 of rows (N,), in that order, without damaged ones."""
+        pixels, sound = self.read_sound(rows)
+        return pixels, self.labels[sound]
+
+    def read_sound(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images (M, 3, H, W) uint8 of rows (N,), and the rows (M,) that are not damaged."""
         if self.pixels is not None:
-            return self.pixels[rows], self.labels[rows]
+            return self.pixels[rows], rows
         kept = list(self._decode(rows))
         if not kept:
-            return torch.empty((0, *self.data.axes, *self.size), dtype=torch.uint8), self.labels[:0]
-        return torch.stack([pixels for _, pixels in kept]), self.labels[[row for row, _ in kept]]
+            return torch.empty((0, *self.data.axes, *self.size), dtype=torch.uint8), rows[:0]
+        return torch.stack([pixels for _, pixels in kept]), torch.tensor([row for row, _ in kept])
+
+    def mirror(self, pixels: Tensor, rows: Tensor, chosen: Tensor) -> Tensor:
+        """Mirror the chosen ones (M,) of images that `read_sound` gave; frames are made again of a mirrored image."""
+        if self.data.mirrored is None:
+            return torch.where(chosen.reshape(-1, *[1] * (pixels.dim() - 1)), pixels.flip(-1), pixels)
+        mirrored = ImageSplit(replace(self.data, stored=self.data.mirrored), self._transform)
+        result = pixels.clone()
+        result[chosen] = mirrored.read(rows[chosen])[0]
+        return result
 
     def decoded(self) -> ImageSplit:
         """Return the split with its sound images decoded, in memory; raises `InputError` if there are none."""

@@ -88,43 +88,40 @@ def read_epoch(
     order = plan.order(epoch)
 
     def read(job: tuple[int, int]) -> MicroBatch:
-        pixels, labels = data.read(order[job])
-        if len(labels) < LEAST:
+        pixels, rows = data.read_sound(order[job])
+        if len(rows) < LEAST:
             damaged = ", ".join([*data.damaged.values()][-3:])
-            raise InputError(f"only {len(labels)} images of a batch are sound ({damaged}); remove the damaged ones")
+            raise InputError(f"only {len(rows)} images of a batch are sound ({damaged}); remove the damaged ones")
         drawn = torch.Generator().manual_seed(derive_seed(_AUGMENTATION, plan.seed, epoch, *job))
-        axes = pixels.shape[1:-2]
-        pixels = pixels.flatten(1, -3)  # all frames of a scene are moved alike
         if recipe.alternate_flips:
-            pixels = mirror_alternately(pixels, epoch)
-        pixels = augment(pixels, recipe.flip and not recipe.alternate_flips, recipe.max_shift, drawn, recipe.reflect)
-        pixels = pixels.unflatten(1, axes)
-        return MicroBatch(pixels, labels, derive_seed(_MODEL, plan.seed, epoch, *job))
+            pixels = data.mirror(pixels, rows, mirrored_in(epoch, pixels))
+        elif recipe.flip:
+            pixels = data.mirror(pixels, rows, torch.rand(len(rows), generator=drawn) < 0.5)
+        frames = pixels.flatten(1, -3)  # all frames of a scene are moved alike
+        pixels = shift(frames, recipe.max_shift, drawn, recipe.reflect).view_as(pixels)
+        return MicroBatch(pixels, data.labels[rows], derive_seed(_MODEL, plan.seed, epoch, *job))
 
     batches = map_ahead(read, product(range(done, plan.steps), own), 2 * len(own))
     for _ in range(done, plan.steps):
         yield list(islice(batches, len(own)))
 
 
-def mirror_alternately(x: Tensor, epoch: int) -> Tensor:
-    """Mirror each image of (N, C, H, W) in every other epoch; the sum of its levels, even or odd, says in which.
+def mirrored_in(epoch: int, x: Tensor) -> Tensor:
+    """Choose images of x (N, …, H, W) uint8 to mirror in this epoch, each in every other one: (N,) of bool.
 
-    In two epochs an image is seen from both sides once, which chance does for half of them (arXiv:2404.00498).
+    The sum of its levels, even or odd, says in which. In two epochs an image is seen from both sides once, which chance
+    does for half of them (arXiv:2404.00498).
     """
-    mirrored = x.sum((1, 2, 3)) % 2 == epoch % 2
-    return torch.where(mirrored.reshape(-1, 1, 1, 1), x.flip(3), x)
+    return x.flatten(1).sum(1) % 2 == epoch % 2
 
 
-def augment(x: Tensor, flip: bool, max_shift: int, generator: torch.Generator, reflect: bool = False) -> Tensor:
-    """Mirror each image of (N, C, H, W) with probability ½, and move it by up to `max_shift` pixels.
+def shift(x: Tensor, max_shift: int, generator: torch.Generator, reflect: bool = False) -> Tensor:
+    """Move each image of (N, C, H, W) by up to `max_shift` pixels.
 
     What comes in at the edge is black, or the image's own reflection. transforms.v2 would change all images of a batch
     alike, and draw from the generator that threads share.
     """
     n, channels, height, width = x.shape
-    if flip:
-        mirrored = torch.rand(n, generator=generator) < 0.5
-        x = torch.where(mirrored.reshape(-1, 1, 1, 1), x.flip(3), x)
     if not max_shift:
         return x
     shifts = torch.randint(0, 2 * max_shift + 1, (2, n, 1), generator=generator)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tonic.transforms import ToFrame
 from zoo_events import answers_over_time, draw_answers, image_to_events, to_frames
 from zoo_events.frames import FULL
 from zoo_events.i2e import MOVEMENTS
@@ -22,6 +24,8 @@ import zoo
 from zoo.data import DataOptions, load_data
 from zoo.data.load import open_parts
 from zoo.errors import InputError
+from zoo.training.batches import make_plan, read_epoch
+from zoo.training.recipe import load_recipe
 
 globals().update(suites_of("zoo-events"))
 
@@ -105,17 +109,49 @@ def test_spikingjellys_files_are_read_too(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(data.item(0)), expected)
 
 
-def test_frames_are_kept_and_a_changed_recording_is_read_again(tmp_path: Path) -> None:
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    """A recording of N-MNIST, the first of its part."""
     made_set(tmp_path, "nmnist")
-    (data,) = open_parts("nmnist:5", ("val",), DataOptions(root=tmp_path)).values()
-    before = np.array(data.item(0))
-    kept = list((tmp_path / "nmnist" / "frames").rglob("*.npy"))
-    assert len(kept) == 1
-    np.save(kept[0], np.zeros_like(before))
-    assert not np.asarray(data.item(0)).any()
-    file = tmp_path / "nmnist" / data.names[0].partition("/")[2]
-    file.write_bytes(file.read_bytes()[: 5 * COUNT // 2])
-    assert np.asarray(data.item(0)).any()
+    return tmp_path / "nmnist" / "Test" / "0" / "0.bin"
+
+
+def first_frames(recording: Path) -> np.ndarray:
+    """Frames of the first recording of the part, as the data set gives them."""
+    (data,) = open_parts("nmnist:5", ("val",), DataOptions(root=recording.parents[3])).values()
+    return np.array(data.item(0))
+
+
+def kept_file(recording: Path) -> Path:
+    (kept,) = (recording.parents[2] / "frames").rglob("*.npz")
+    return kept
+
+
+def test_frames_are_kept(recording: Path) -> None:
+    before = first_frames(recording)
+    with np.load(kept_file(recording)) as stored:
+        key = stored["key"]
+    np.savez(kept_file(recording), frames=np.zeros_like(before), key=key)
+    assert not first_frames(recording).any()
+
+
+def test_a_replaced_recording_of_the_same_size_is_read_again(recording: Path) -> None:
+    before, state = first_frames(recording), recording.stat()
+    write_bin(recording, made_events(9, 34, 34))
+    os.utime(recording, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert recording.stat().st_size == state.st_size
+    assert not np.array_equal(first_frames(recording), before)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", None], ids=["empty", "cut", "another size"])
+def test_frames_that_do_not_fit_are_made_again(recording: Path, content: bytes | None) -> None:
+    before, kept = first_frames(recording), kept_file(recording)
+    if content is None:
+        with np.load(kept) as stored:
+            np.savez(kept, frames=before[..., :-1], key=stored["key"] - [0, 0, 0, 0, 0, 1])
+    else:
+        kept.write_bytes(content)
+    assert np.array_equal(first_frames(recording), before)
 
 
 def test_a_damaged_recording_is_named(tmp_path: Path) -> None:
@@ -139,6 +175,49 @@ def test_frames_count_events() -> None:
     assert frames[0, 0, 0, 0] == 255 // FULL
     with pytest.raises(ValueError, match="fewer"):
         to_frames(events, 4, 2, 20)
+
+
+@pytest.mark.parametrize("by", ["events", "time"])
+def test_frames_are_those_of_tonic(by: Literal["events", "time"]) -> None:
+    events = structured(**made_events(3, 20, 12))
+    split = {"n_event_bins": 7} if by == "events" else {"n_time_bins": 7}
+    counts = ToFrame(sensor_size=(20, 12, 2), **split)(events)
+    assert np.array_equal(to_frames(events, 20, 12, 7, by), np.minimum(counts, FULL) * 255 // FULL)
+
+
+def test_polarities_may_be_signed_and_places_outside() -> None:
+    events = made_events(0, 16, 16)
+    plain = to_frames(structured(**events), 16, 16, 4)
+    assert np.array_equal(to_frames(structured(**events | {"p": 2 * events["p"] - 1}), 16, 16, 4), plain)
+    with pytest.raises(ValueError, match="2"):
+        to_frames(structured(**events | {"p": events["p"] + 1}), 16, 16, 4)
+    x, y, t, p = (np.concatenate((axis, axis)) for axis in events.values())
+    x[COUNT:] -= 16
+    order = np.argsort(t, kind="stable")
+    assert np.array_equal(to_frames(structured(x[order], y[order], t[order], p[order]), 16, 16, 4), plain)
+
+
+def test_times_keep_their_unit_and_must_rise() -> None:
+    events = made_events(0, 16, 16)
+    plain = to_frames(structured(**events), 16, 16, 4, "time")
+    seconds = to_frames(structured(**events | {"t": events["t"] / 1e6}), 16, 16, 4, "time")
+    assert seconds.any((1, 2, 3)).all()
+    assert (seconds != plain).mean() < 0.01  # of events at the edge of a part
+    for t in (events["t"][::-1], np.full(COUNT, 7), np.full(COUNT, np.nan)):
+        with pytest.raises(ValueError, match="time"):
+            to_frames(structured(**events | {"t": t}), 16, 16, 4, "time")
+
+
+def test_images_are_mirrored_before_their_events_are_made(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (20, 8, 8, 3)).astype(np.uint8)
+    np.savez(tmp_path / "noise.npz", images=images, labels=np.arange(20) % 2)
+    data = load_data(f"i2e:{tmp_path / 'noise.npz'}").train
+    recipe = load_recipe("fast", {"flip": True, "max_shift": 0})
+    ((batch,),) = read_epoch(data, make_plan(len(data), len(data), 1, 0), recipe, range(1), 0)
+    known = [image_to_events(view).tobytes() for image in images for view in (image, image[:, ::-1])]
+    places = [known.index(frames.numpy().tobytes()) for frames in batch.pixels]
+    assert {place % 2 for place in places} == {0, 1}
 
 
 def test_events_are_changes_of_brightness_along_each_movement() -> None:

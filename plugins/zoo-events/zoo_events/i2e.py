@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -19,7 +19,6 @@ from PIL import Image
 from zoo.contracts import Dataset
 from zoo.contracts.family import MAX_IMAGE_SIZE
 from zoo.data.datasets import RGB, ImageDataset
-from zoo.data.images import display_name, to_rgb
 from zoo.data.load import DataOptions, open_parts
 from zoo.errors import InputError, check_count
 from zoo_events.frames import Array
@@ -76,13 +75,12 @@ def _events_of(data: ImageDataset, ratio: float, side: int | None) -> ImageDatas
     if data.axes != RGB:
         raise InputError(f"{data.where} has frames already, and I2E makes them of still images")
 
-    def stored(row: int) -> Array:
-        image = to_rgb(data.stored(row), display_name(data.names[row]))
-        pixels = np.asarray(image if side is None else resize(image, side))
-        return image_to_events(pixels, ratio)
+    def events(item: Image.Image | Array) -> Array:
+        image = cast(Image.Image, item)
+        return image_to_events(np.asarray(image if side is None else resize(image, side)), ratio)
 
     where = f"I2E of {data.where}, ratio {ratio:g}" + ("" if side is None else f", {side} pixels")
-    return replace(data, stored=stored, axes=(len(MOVEMENTS), 2), where=where)
+    return data.transformed(events, (len(MOVEMENTS), 2), where)
 
 
 def resize(image: Image.Image, side: int) -> Image.Image:

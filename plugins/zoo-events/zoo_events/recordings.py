@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
+from zipfile import BadZipFile
 
 import numpy as np
 from tonic.io import get_aer_events_from_file, make_structured_array, read_aedat_header_from_file, read_mnist_file
@@ -16,7 +17,7 @@ from tonic.io import get_aer_events_from_file, make_structured_array, read_aedat
 from zoo.contracts import Dataset
 from zoo.data.datasets import WHOLE, ImageDataset, label_images
 from zoo.data.images import display_name, reading
-from zoo.errors import InputError
+from zoo.errors import InputError, writing_to
 from zoo.files import replace_file
 from zoo_events.frames import Array, to_frames
 
@@ -25,8 +26,18 @@ FRAMES = 10
 CACHE = "frames"
 """Folder of kept frames, below that of the data set."""
 
+FORMAT = 2
+"""Version of kept frames: those of another are made again."""
+
 _FIELDS = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
+_REAL_TIMES = np.dtype([("x", int), ("y", int), ("t", float), ("p", int)])
 _REST = re.compile(r"([1-9][0-9]{0,3})?(?:,?(events|time))?")
+
+
+def structured(x: Any, y: Any, t: Any, p: Any) -> Array:
+    """Make events of four rows of numbers; times stay whole or real."""
+    fields = _REAL_TIMES if np.asarray(t).dtype.kind == "f" else _FIELDS
+    return cast(Array, make_structured_array(x, y, t, p, dtype=fields))
 
 
 def read_bin(file: Path) -> Array:
@@ -46,13 +57,13 @@ def read_aedat(file: Path) -> Array:
 def read_npz(file: Path) -> Array:
     """Read an .npz with `x`, `y`, `t`, `p`, as spikingjelly writes all sets."""
     with np.load(file, allow_pickle=False) as stored:
-        return cast(Array, make_structured_array(*(stored[axis] for axis in "xytp"), dtype=_FIELDS))
+        return structured(*(stored[axis] for axis in "xytp"))
 
 
 def read_npy(file: Path) -> Array:
     """Read an .npy with rows of x, y, p and t in milliseconds, as tonic's DVS128 Gesture has them."""
     x, y, p, t = np.load(file, allow_pickle=False).T
-    return cast(Array, make_structured_array(x, y, t * 1000, p, dtype=_FIELDS))
+    return structured(x, y, t, p)
 
 
 _READERS: Mapping[str, Callable[[Path], Array]] = {
@@ -117,14 +128,26 @@ class Recordings(Dataset):
     def _frames(self, file: Path, folder: Path, count: int, by: Literal["events", "time"]) -> Array:
         """Read the kept frames of a recording, or make and keep them."""
         below = file.relative_to(folder)
-        kept = folder / CACHE / f"{count}-{by}" / below.with_name(f"{below.name}.{file.stat().st_size}.npy")
-        with reading(display_name(file), "download it again"):
-            if kept.is_file():
-                return cast(Array, np.load(kept, allow_pickle=False))
-            frames = to_frames(_READERS[file.suffix](file), self.width, self.height, count, by)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(kept, partial(np.save, arr=frames, allow_pickle=False))
+        kept = folder / CACHE / f"{count}-{by}" / below.with_name(f"{below.name}.npz")
+        state = file.stat()
+        key = np.array([FORMAT, state.st_size, state.st_mtime_ns, count, self.height, self.width])
+        frames = _read_kept(kept, key)
+        if frames is not None:
             return frames
+        with reading(display_name(file), "download it again"):
+            frames = to_frames(_READERS[file.suffix](file), self.width, self.height, count, by)
+        with writing_to(kept):
+            replace_file(kept, partial(np.savez, frames=frames, key=key))
+        return frames
+
+
+def _read_kept(file: Path, key: Array) -> Array | None:
+    """Return kept frames; None if there are none, they are of something else, or the file is damaged."""
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return cast(Array, stored["frames"]) if np.array_equal(stored["key"], key) else None
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile):
+        return None
 
 
 def _in_order(classes: Iterable[str]) -> tuple[str, ...]:
@@ -181,8 +204,3 @@ class Dvs128Gesture(Recordings):
         if file.suffix == ".npy":  # user01_led/3.npy
             return file.stem if file.stem.isdecimal() else ""
         return file.parent.name
-
-
-def structured(x: Any, y: Any, t: Any, p: Any) -> Array:
-    """Make events of four rows of numbers."""
-    return cast(Array, make_structured_array(x, y, t, p, dtype=_FIELDS))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+from PIL import Image
 
 from zoo.contracts import Dataset
 from zoo.data.datasets import RGB, ImageDataset
@@ -33,8 +33,8 @@ def _summed(data: ImageDataset) -> ImageDataset:
         raise InputError(f"{data.where} has no frames to sum")
     axes = data.axes[1:]
 
-    def stored(row: int) -> Array:
-        mean = cast(Array, np.rint(cast(Array, data.item(row)).mean(0)).astype(np.uint8))
-        return mean.transpose(1, 2, 0) if axes == RGB else mean  # an RGB image lies as (H, W, 3)
+    def mean(frames: Image.Image | Array) -> Array:
+        levels = cast(Array, np.rint(np.asarray(frames).mean(0)).astype(np.uint8))
+        return levels.transpose(1, 2, 0) if axes == RGB else levels  # an RGB image lies as (H, W, 3)
 
-    return replace(data, stored=stored, axes=axes, where=f"the mean of frames of {data.where}")
+    return data.transformed(mean, axes, f"the mean of frames of {data.where}")
