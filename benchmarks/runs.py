@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -29,7 +28,7 @@ from safetensors.torch import load_file, save
 from benchmarks.common.reporting import print_table
 from zoo.catalog.records import read_file
 from zoo.errors import InputError, TrainingStoppedError, ZooError
-from zoo.files import replace_bytes
+from zoo.files import folder_beside, replace_files
 from zoo.training import DataOptions, train
 from zoo.weights.load import CONFIG, MODEL, RUN
 
@@ -114,6 +113,11 @@ def is_finished(folder: Path) -> bool:
     return (folder / RUN).is_file() and "result" in json.loads((folder / RUN).read_text(encoding="utf-8"))
 
 
+def is_made(name: str, run: Run, work: Path) -> bool:
+    """Say if a run is finished, and rounded if it is to be."""
+    return is_finished(work / name) and (not run.float16 or (work / (name + ROUNDED)).is_dir())
+
+
 def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: float | None) -> float:
     """Train a run, or go on with it; returns the top-1, in percent, of its result as it was trained."""
     run = runs[name]
@@ -121,7 +125,7 @@ def make(name: str, runs: Mapping[str, Run], data: str, work: Path, minutes: flo
     def place(needed: str | None) -> str | None:
         if needed is None or needed not in runs:
             return needed
-        if not is_finished(work / needed):  # it is listed, then
+        if not is_made(needed, runs[needed], work):  # it is listed, then
             return runs[needed].weight
         return f"local-dir:{(work / (needed + ROUNDED * runs[needed].float16)).resolve()}"
 
@@ -157,11 +161,9 @@ def round_weight(run: Path, others: Sequence[Path], out: Path) -> None:
         content = save(weights[0] | rounded, metadata=file.metadata())
     config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
     config["zoo"]["weight"] |= {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir()
-    replace_bytes(out / MODEL, content)
-    shutil.copy(run / RUN, out)
-    replace_bytes(out / CONFIG, json.dumps(config, indent=1).encode())
+    with folder_beside(out, replace=True) as folder:
+        files = {MODEL: content, RUN: (run / RUN).read_bytes(), CONFIG: json.dumps(config, indent=1).encode()}
+        replace_files(folder, files)
 
 
 @cache
@@ -210,7 +212,8 @@ def main(
         if data is None or work is None:
             raise InputError("--data and --work say what to train on, and where; or --list")
         for name in _choose(runs, only):
-            if is_finished(work / name):
+            if is_made(name, runs[name], work):
+                typer.echo(f"{name} is made already, in {work / name}")
                 continue
             left = None if minutes is None else max(0.0, (end - time.monotonic()) / 60)
             top1 = make(name, runs, data, work, left)

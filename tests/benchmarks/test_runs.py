@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +143,17 @@ def test_a_finished_run_is_not_made_again(program: Path) -> None:
     _go(program, "--only", "has8_resnet_b2_m2_d1_ste_bpd.small")
     before = {path: path.stat().st_mtime_ns for path in (program.parent / "work").rglob("model.safetensors")}
     assert len(before) == 3
-    _go(program, "--only", "second")
+    assert "second" in _go(program, "--only", "second")
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_run_that_was_killed_before_it_was_rounded_is_rounded(program: Path) -> None:
+    _go(program, "--only", "first")
+    rounded = program.parent / "work" / "first-float16"
+    before = (rounded / "model.safetensors").read_bytes()
+    shutil.rmtree(rounded)
+    _go(program, "--only", "first")
+    assert (rounded / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(

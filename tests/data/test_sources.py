@@ -308,17 +308,38 @@ def test_the_fingerprint_tells_other_data(pets: Path) -> None:
     def fingerprint(**options: Any) -> str:
         return load_split(pets, "val", DataOptions(**options)).fingerprint()
 
-    seen = {fingerprint(), fingerprint(image_size=8), fingerprint(in_memory_bytes=0)}
+    streamed = fingerprint(in_memory_bytes=0)
+    seen = {fingerprint(), fingerprint(image_size=8), streamed}
     file = pets / "dog" / "00004.jpg"
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
     file.write_bytes(content)  # of the same length
+    assert fingerprint(in_memory_bytes=0) != streamed
     seen.add(fingerprint())
     file.rename(file.with_name("other.jpg"))
     seen.add(fingerprint())
     (pets / "dog").rename(pets / "fox")
     seen.add(fingerprint())
     assert len(seen) == 6
+
+
+@pytest.mark.parametrize("form", ["parquet", "tar", "npz", "arrays"])
+def test_data_that_do_not_fit_in_memory_are_told_from_others(form: str, pets: Path, tmp_path: Path) -> None:
+    before = load_data(FORMS[form](pets, tmp_path), STREAMED).train.fingerprint()
+    (pets / "dog" / "00004.jpg").write_bytes(encoded(True, 99))
+    assert load_data(FORMS[form](pets, tmp_path), STREAMED).train.fingerprint() != before
+
+
+@pytest.mark.parametrize(("names", "labels"), [("0123", [0, 1, 2, 3]), ("123", None), ("13", None), ("a013", None)])
+def test_class_folders_are_label_numbers_only_if_all_are_there(
+    names: str, labels: list[int] | None, tmp_path: Path
+) -> None:
+    source, classes = folder(tmp_path / "all", dict.fromkeys(names, 1)), ("cat", "dog", "fox", "hen")
+    if labels is not None:
+        assert load_split(source, "val", classes=classes).labels.tolist() == labels
+        return
+    with pytest.raises(InputError, match="the model lacks: '"):
+        load_split(source, "val", classes=classes)
 
 
 def test_an_image_is_read_once() -> None:

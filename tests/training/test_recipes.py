@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from timm.scheduler.scheduler import Scheduler
+from torch import nn
 from torch.nn import functional
 
 import zoo
@@ -27,8 +29,8 @@ RECIPES = Path(zoo.__file__).parent / "training" / "recipes"
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"
 
 
-def _built(name: str, steps: int) -> tuple[torch.nn.Module, torch.optim.Optimizer, Scheduler, Recipe]:
-    recipe, model = load_recipe(name), zoo.create_model(NAME, num_classes=10)
+def _built(name: str, steps: int, **changes: Any) -> tuple[nn.Module, torch.optim.Optimizer, Scheduler, Recipe]:
+    recipe, model = load_recipe(name, changes), zoo.create_model(NAME, num_classes=10)
     optimizer = build_optimizer(model, recipe)
     return model, optimizer, build_schedule(optimizer, recipe, steps), recipe
 
@@ -60,9 +62,24 @@ def test_paper_small_is_the_papers_adam_at_a_fixed_rate() -> None:
     assert (recipe.epochs, recipe.seed) == (100, 3407)
 
 
-def test_paper_imagenet_warms_up_and_anneals_once_from_the_full_rate() -> None:
-    """As the published code does: LinearLR over 5 epochs, then CosineAnnealingLR over the 95 that are left."""
-    _, optimizer, schedule, recipe = _built("paper-imagenet", steps=70)
+def test_paper_imagenet_restarts_after_each_period_and_ends_at_zero() -> None:
+    """After the warm-up of 5 epochs the rates are those of torch's CosineAnnealingWarmRestarts; factor 2 likewise."""
+    for first, factor, restarts in ((19.0, 1, 4), (95 / 7, 2, 2)):
+        changes = {"restart_epochs": first, "restart_factor": factor}
+        _, optimizer, schedule, recipe = _built("paper-imagenet", steps=7, **changes)
+        rates = _rates(optimizer, schedule, 7 * recipe.epochs)[5 * 7 - 1 :]
+        twin = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=6.25e-3)
+        theirs = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(twin, T_0=round(7 * first), T_mult=factor)
+        for place, rate in enumerate(rates[:-1]):
+            theirs.step(place)
+            assert rate == pytest.approx(theirs.get_last_lr()[0], rel=1e-6), place
+        assert sum(later > earlier for earlier, later in pairwise(rates)) == restarts
+        assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_paper_imagenet_as_published_anneals_once_from_the_full_rate() -> None:
+    """The authors' code: LinearLR over 5 epochs, then CosineAnnealingLR over the 95 that are left."""
+    _, optimizer, schedule, recipe = _built("paper-imagenet", steps=70, schedule="cosine")
     assert type(optimizer) is torch.optim.SGD
     (group,) = optimizer.param_groups
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 5e-4)

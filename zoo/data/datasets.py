@@ -44,6 +44,16 @@ RGB = (3,)
 """Axes of an image in front of height and width."""
 
 
+Stamp: TypeAlias = "tuple[int, int]"
+"""Bytes of files, and the time of their last change in nanoseconds."""
+
+
+def stamp_files(files: Iterable[Path]) -> Stamp:
+    """Return the bytes of all files and the time of their last change; files that are not there count as empty."""
+    found = [file.stat() for file in files if file.exists()]
+    return sum(each.st_size for each in found), max((each.st_mtime_ns for each in found), default=0)
+
+
 @final
 @dataclass(frozen=True)
 class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
@@ -65,6 +75,7 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
         axes: of an item, in front of height and width: (3,) for images. Other axes, such as (T, C) of frames, are
             those of `stored` itself: uint8 levels (T, C, H, W).
         mirrored: row → what `stored` would give for the mirrored image; None if that is the item itself, mirrored.
+        stamp: row → what tells that an image was replaced under its own name; None if the images are in memory.
     """
 
     stored: Callable[[int], Stored]
@@ -74,6 +85,7 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
     where: str
     axes: tuple[int, ...] = RGB
     mirrored: Callable[[int], Stored] | None = None
+    stamp: Callable[[int], Stamp | bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -99,6 +111,13 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
         height, width = cast(Levels, self.item(row)).shape[-2:]
         return width, height
 
+    def identify(self, row: int) -> Stamp | bytes:
+        """Return the stamp of an image's file, or the image itself if it is in memory."""
+        if self.stamp is not None:
+            return self.stamp(row)
+        stored = self.stored(row)
+        return stored if isinstance(stored, bytes) else stored.tobytes()
+
     def __iter__(self) -> Iterator[tuple[Image.Image | Levels, int]]:
         return (self[row] for row in range(len(self)))
 
@@ -109,6 +128,7 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
             self,
             stored=lambda row: self.stored(chosen[row]),
             mirrored=None if mirrored is None else lambda row: mirrored(chosen[row]),
+            stamp=lambda row: self.identify(chosen[row]),
             names=[self.names[row] for row in chosen],
             labels=self.labels[rows],
             where=f"{self.where}, {part}" if part else self.where,
@@ -133,16 +153,19 @@ class ImageDataset(Dataset[tuple[Image.Image | Levels, int]]):
         return ImageOps.mirror(item) if isinstance(item, Image.Image) else item[..., ::-1]
 
     def relabel(self, classes: Sequence[str], owner: str) -> ImageDataset:
-        """Return the same images with the label order of `classes`; classes named by numbers count as its numbers.
+        """Return the same images with the label order of `classes`; classes named 0 … n − 1 count as its numbers.
 
         Raises `InputError` if a class of the data is not among `classes`, which are those of `owner`.
         """
-        numbered = all(map(str.isdecimal, self.classes)) and not {*classes} & {*self.classes}
+        numbers = {str(label) for label in range(len(classes))}
+        numbered = {*self.classes} == numbers and numbers != {*classes}
         wanted = {str(label) if numbered else name: label for label, name in enumerate(classes)}
         where = f"{self.where}, labels by number" if numbered else self.where
         unknown = [name for name in self.classes if name not in wanted]
         if unknown:
             nearest = suggest(unknown[0], wanted) if len(wanted) <= 20 else ""
+            if all(map(str.isdecimal, unknown)):
+                nearest = f"; name the classes: numbers count as labels only if they are 0 to {len(classes) - 1}"
             problem = f"{self.where} has {len(unknown)} classes that {owner} lacks"
             raise InputError(f"{problem}: {name_some(unknown)}{nearest}")
         table = torch.tensor([wanted[name] for name in self.classes], dtype=torch.int64)
@@ -206,6 +229,7 @@ def open_files(folder: Path, images: Mapping[str, Sequence[str]]) -> ImageDatase
         labels=torch.repeat_interleave(torch.arange(len(images)), counts),
         classes=tuple(images),
         where=display_name(folder),
+        stamp=lambda row: stamp_files([folder / names[row]]),
     )
 
 

@@ -123,11 +123,13 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         return ImageSplit(data, self._transform, None if self.pixels is None else self.pixels[rows], self.damaged)
 
     def fingerprint(self) -> str:
-        """Return a hash of classes, names, labels and size, and of all pixels if they are in memory."""
+        """Return a hash of classes, names, labels and size, and of all pixels, or of sizes and times of their files."""
         size = self.size if self.data.axes == RGB else (*self.data.axes, *self.size)
         digest = hashlib.sha256(repr((self.classes, size)).encode())
-        for name, label in zip(self.data.names, self.labels.tolist(), strict=True):
+        for row, (name, label) in enumerate(zip(self.data.names, self.labels.tolist(), strict=True)):
             digest.update(f"{name}\0{label}\n".encode(errors="backslashreplace"))
+            if self.pixels is None:
+                digest.update(repr(self.data.identify(row)).encode())
         if self.pixels is not None:
             digest.update(self.pixels.numpy().data)
         return digest.hexdigest()[:32]

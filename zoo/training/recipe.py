@@ -46,7 +46,9 @@ class Recipe(BaseModel):
     warmup_epochs: float = Field(ge=0, description="of linear rise; at most a fifth of the epochs")
     warmup_start: float = Field(default=0.01, gt=0, le=1, description="share of the learning rate that it starts from")
     warmup_first: bool = Field(default=False, description="the schedule begins after the warm-up, not beneath it")
-    schedule: Literal["cosine", "linear", "step", "constant"]
+    schedule: Literal["cosine", "restarts", "linear", "step", "constant"]
+    restart_epochs: float = Field(default=10.0, gt=0, description="length T₀ of the first cosine of restarts (SGDR)")
+    restart_factor: float = Field(default=1.0, ge=1, description="length of each further cosine by the one before it")
     clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     surrogate_scale: float = Field(default=1.0, gt=0, le=1, description="factor on the gradient of every encoder")
     spike_penalty: float = Field(default=0.0, ge=0, description="weight of the layers' mean spike rate in the loss")
@@ -155,18 +157,34 @@ def _split_biases(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe, steps: int) -> Scheduler:
     """Build the schedule, stepped by the number of updates; an epoch has `steps` of them."""
     warmup = _warmup_epochs(recipe)
+    epochs = recipe.epochs - (warmup if recipe.warmup_first else 0)
+    cycles: dict[str, float] = {}
+    if recipe.schedule == "restarts":
+        limit = _count_cycles(epochs, recipe.restart_epochs, recipe.restart_factor)
+        epochs = recipe.restart_epochs
+        cycles = {"cycle_mul": recipe.restart_factor, "cycle_decay": 1.0, "cycle_limit": limit}
     schedule, _ = create_scheduler_v2(
         optimizer,
-        sched="poly" if recipe.schedule == "linear" else recipe.schedule,
+        sched={"linear": "poly", "restarts": "cosine"}.get(recipe.schedule, recipe.schedule),
         decay_rate=1.0 if recipe.schedule == "linear" else 0.1,  # timm's polynomial has its power by that name
-        num_epochs=recipe.epochs - (warmup if recipe.warmup_first else 0),
+        num_epochs=epochs,
         warmup_epochs=warmup,
         warmup_lr=recipe.learning_rate * recipe.warmup_start,
         warmup_prefix=recipe.warmup_first,
         step_on_epochs=False,
         updates_per_epoch=steps,
+        **cycles,
     )
     return schedule
+
+
+def _count_cycles(epochs: float, first: float, factor: float) -> int:
+    """Count the cosines that begin before the end; the last one ends at zero if it ends with the run."""
+    cycles, end, length = 1, first, first
+    while end < epochs - 1e-6:
+        cycles, length = cycles + 1, length * factor
+        end += length
+    return cycles
 
 
 def _warmup_epochs(recipe: Recipe) -> float:

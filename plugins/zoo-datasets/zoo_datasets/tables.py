@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os.path import expanduser
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from zoo.data.datasets import ImageDataset, label_images
+from zoo.data.datasets import ImageDataset, label_images, stamp_files
 from zoo.data.images import display_name, read_file, reading
 from zoo.data.splits import split_of
 from zoo.errors import InputError
@@ -37,7 +38,9 @@ def open_tables(source: str, files: Sequence[Path], root: Path | None) -> dict[s
     with reading(where, "check its name or files; classes.txt must be UTF-8"):
         known = classes.read_text("utf-8-sig").splitlines() if classes and classes.is_file() else None
         tables = datasets.load_dataset(kind, data_files=splits or None, cache_dir=cache)
-        return {split: _open_table(rows, f"{where}, {split}", known) for split, rows in tables.items()}
+        return {
+            split: _open_table(rows, f"{where}, {split}", known, splits.get(split)) for split, rows in tables.items()
+        }
 
 
 def _check_tar(file: Path) -> None:
@@ -51,8 +54,10 @@ def _check_tar(file: Path) -> None:
             raise tarfile.ReadError("it was cut, and lacks the mark of its end")
 
 
-def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -> ImageDataset:
-    """Open a table in the order of its rows; images are read when they are asked for."""
+def _open_table(
+    rows: datasets.Dataset, where: str, classes: list[str] | None, files: Sequence[str] | None
+) -> ImageDataset:
+    """Open a table in the order of its rows, made of `files`; images are read when they are asked for."""
     image = _column(rows.features, _IMAGE_COLUMNS, datasets.Image, where)
     label = _column(rows.features, _LABEL_COLUMNS, datasets.ClassLabel, where)
     labels = rows[label][:]
@@ -69,7 +74,8 @@ def _open_table(rows: datasets.Dataset, where: str, classes: list[str] | None) -
         local = held["bytes"] is None and rows.info.builder_name == "imagefolder"  # other paths are untrusted
         return read_file(held["path"], display_name(held["path"])) if local else held["bytes"] or b""
 
-    return label_images(stored, len(labels), labels, known, names, where)
+    stamp = stamp_files(map(Path, files or [cached["filename"] for cached in rows.cache_files]))
+    return replace(label_images(stored, len(labels), labels, known, names, where), stamp=lambda row: stamp)
 
 
 def _column(features: Mapping[str, Any], usual: Sequence[str], kind: type, where: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from tonic.io import get_aer_events_from_file, make_structured_array, read_aedat_header_from_file, read_mnist_file
 
 from zoo.contracts import Dataset
-from zoo.data.datasets import WHOLE, ImageDataset, label_images
+from zoo.data.datasets import WHOLE, ImageDataset, label_images, stamp_files
 from zoo.data.images import display_name, reading
 from zoo.errors import InputError, writing_to
 from zoo.files import replace_file
@@ -123,7 +123,7 @@ class Recordings(Dataset):
 
         where = f"{display_name(folder)}, {count} frames of equal {by}"
         data = label_images(stored, len(files), np.array(labels), classes, names, where)
-        return replace(data, axes=(count, 2))
+        return replace(data, axes=(count, 2), stamp=lambda row: stamp_files([files[row]]))
 
     def _frames(self, file: Path, folder: Path, count: int, by: Literal["events", "time"]) -> Array:
         """Read the kept frames of a recording, or make and keep them."""
