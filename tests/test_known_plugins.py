@@ -50,7 +50,7 @@ def _missing(distribution: str) -> None:
 )
 def test_a_part_of_a_known_plugin_is_an_error_with_its_install_line(name: str, distribution: str) -> None:
     _missing(distribution)
-    with pytest.raises(MissingPluginError, match=rf"pip install \./plugins/{distribution} in /"):
+    with pytest.raises(MissingPluginError, match=f"pip install /.*/plugins/{distribution}"):
         zoo.create_model(name)
 
 

@@ -83,6 +83,11 @@ def test_an_empty_list_says_so_on_stderr() -> None:
     assert "zoo list" in result.stderr
 
 
+def test_components_in_a_pipe_are_a_name_a_line() -> None:
+    names = [component.name for component in default_registry().components()]
+    assert run("list", "--components").stdout.splitlines() == names
+
+
 def test_components_are_listed_with_their_provider_and_docstring() -> None:
     rows = [row for row in objects(run("list", "--components", "--json")) if row["distribution"] == "has8-zoo"]
     assert {"family", "backbone", "encoder", "decoder", "neuron"} <= {row["kind"] for row in rows}

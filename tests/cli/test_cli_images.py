@@ -15,10 +15,12 @@ import zoo
 from tests.cli.commands import LABELS, TINY, in_terminal, objects, process, run
 from zoo.catalog import records as catalog
 from zoo.cli.predict import DEFAULT_MODEL
-from zoo.data.images import sample_photographs
+from zoo.data.images import find_images, sample_photographs
+from zoo.errors import ZooWarning
 from zoo.files import replace_bytes
 
 CAT = sample_photographs()[0]
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @pytest.fixture
@@ -48,6 +50,13 @@ def test_bad_files_are_reported_by_name_and_the_rest_is_classified(scratch: str,
     (folder / "empty").mkdir()
     result = run("predict", scratch, folder / "empty", CAT)
     assert (result.exit_code, "empty holds no images" in result.stderr) == (2, True)
+
+
+def test_files_left_out_for_their_suffix_are_counted(folder: Path) -> None:
+    for name in ("more/notes.txt", "z.doc", ".hidden"):
+        (folder / name).touch()
+    with pytest.warns(ZooWarning, match="2, such as more/notes.txt"):
+        assert len(find_images([folder])) == 5
 
 
 def test_json_is_an_object_a_line_in_order(scratch: str, folder: Path) -> None:
@@ -105,6 +114,7 @@ def test_options_out_of_range(scratch: str, arguments: list[str], said: str) -> 
     result = run("predict", *(["--model", scratch] if "--model" not in arguments else []), *arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+    assert "pretrained=" not in result.stderr  # which the shell does not take
 
 
 @pytest.mark.slow
@@ -151,4 +161,5 @@ def test_the_bundled_weight_names_the_cat_offline() -> None:
     done = process("predict")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0] == DEFAULT_MODEL
+    assert f"10 classes of CIFAR-10: {', '.join(CIFAR)}" in done.stdout.splitlines()[1]
     assert "cat" in [line.split("%")[1].strip() for line in done.stdout.splitlines() if "%" in line]

@@ -293,23 +293,16 @@ def test_any_answer_is_an_error_of_the_zoo(hub: LoopbackHub, answer: bytes) -> N
 
 
 @pytest.mark.parametrize(
-    ("reference", "words"),
-    [
-        ("alice/none", "hf auth login"),
-        (f"{REPO}@{'a' * 40}", "Revision Not Found"),
-        (f"{REPO}@nowhere", "Revision Not Found"),
-        ("alice/secret", "hf auth login"),
-        ("alice/half", r"model\.safetensors: no such file"),
-    ],
+    "reference", ["alice/none", f"{REPO}@{'a' * 40}", f"{REPO}@nowhere", "alice/secret", "alice/half"]
 )
 @pytest.mark.filterwarnings("ignore::zoo.errors.UnpinnedWarning")
-def test_a_repository_that_the_hub_does_not_have_or_give(
-    hub: LoopbackHub, pinned: str, reference: str, words: str
-) -> None:
+def test_what_the_hub_does_not_have_or_give_is_one_sentence(hub: LoopbackHub, pinned: str, reference: str) -> None:
     hub.put("alice/secret", tiny_files(), private=True)
     hub.put("alice/half", {"config.json": tiny_files()["config.json"]})
-    with pytest.raises(HubError, match=words):
+    with pytest.raises(HubError, match=reference.partition("@")[0]) as caught:
         zoo.create_model(f"hf-hub:{reference}")
+    assert len(str(caught.value)) < 250
+    assert "Request ID" not in str(caught.value)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import copy
 import io
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -137,10 +138,12 @@ def test_pixels_outside_the_range_are_warned_of_once(weight: ImageClassifier) ->
     with pytest.warns(ZooWarning, match="255") as caught:
         zoo.predict(model, levels)
     assert len(caught) == 1
-    zoo.predict(model, levels)  # pytest makes errors of warnings
+    with warnings.catch_warnings(action="error"):
+        zoo.predict(model, levels)
     normalised = copy.deepcopy(weight)
     normalised.pretrained_cfg["mean"] = (0.5, 0.5, 0.5)
-    zoo.predict(normalised, 2 * torch.rand(3, 32, 32) - 1)
+    with warnings.catch_warnings(action="error"):
+        zoo.predict(normalised, 2 * torch.rand(3, 32, 32) - 1)
 
 
 def test_what_is_not_a_model_is_refused_and_wrapped_ones_are_unwrapped(weight: ImageClassifier) -> None:

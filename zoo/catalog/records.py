@@ -488,11 +488,11 @@ class Catalog:
         what = f"weight {shorten(spec.tag)}" if listed and spec.tag else "pretrained weights"
         lacks = f"{spec.text} has no {what}"
         if spec.distributions <= {OURS} and (missing := missing_weight(spec.plain_text, spec.tag)):
-            raise ModelNameError(f"{lacks} here: {missing}; pretrained=False builds it untrained")
+            raise ModelNameError(f"{lacks} here: {missing}; `pretrained=False` builds it untrained")
         if listed:
             tags = [record.tag for record in listed]
             raise ModelNameError(f"{lacks}{suggest(str(spec.tag), tags)} (tags: {', '.join(tags)})")
-        raise ModelNameError(f"{lacks}; `zoo list --pretrained` names those; pretrained=False builds it untrained")
+        raise ModelNameError(f"{lacks}; `zoo list --pretrained` names those; `pretrained=False` builds it untrained")
 
 
 @functools.cache

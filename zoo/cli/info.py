@@ -8,7 +8,7 @@ from typing import Any
 
 import zoo
 from zoo.cli.options import AnyModel, Json, model_reference
-from zoo.cli.output import rich_console
+from zoo.cli.output import first_of, rich_console
 from zoo.errors import printable
 
 
@@ -76,7 +76,7 @@ def _of_weight(weight: Mapping[str, Any]) -> dict[str, str]:
         "dataset": weight["dataset"] + (f" ({weight['dataset_note']})" if weight["dataset_note"] else ""),
         "data licence": f"{weight['dataset_license']}; {weight['dataset_attribution']}",
         "licence": weight["license"],
-        "classes": ", ".join(labels[:10]) + ("" if len(labels) <= 10 else f" and {len(labels) - 10:,} more"),
+        "classes": first_of(labels),
         "image": f"{image['size']} pixels a side, {image['interpolation']}, central {100 * image['crop_pct']:g} %, "
         f"mean {image['mean']}, std {image['std']}",
         "parameters": f"{figures['params']:,}",

@@ -144,4 +144,7 @@ def _list_components(pattern: str, as_json: bool) -> None:
         state, error = registry.status(component)
         row = {key: getattr(component, key) for key in ("kind", "name", "distribution", "version")}
         rows.append(row | {"state": str(state), "about": component.summary} | ({"error": error} if as_json else {}))
-    print_rows(rows, as_json)
+    if as_json or in_terminal():
+        print_rows(rows, as_json)
+    else:
+        say(*(row["name"] for row in rows), sep="\n")

@@ -115,10 +115,15 @@ class Commands(TyperGroup):
 
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 """An argument of Python, as errors name it: `out` or `epochs=3`."""
+_PYTHON_ALONE = re.compile(r"; `pretrained=[^;]*")
+"""Advice with an argument that no command has."""
 
 
 def in_options(message: str, command: Any) -> str:
-    """Write the arguments that an error names as options of the command, if there is one; others stay as they are."""
+    """Write the arguments that an error names as options of the command, if there is one; others stay as they are.
+
+    Advice that only Python can follow is left out.
+    """
     if command is None:  # an unknown one
         return message
     options = _options_of(command)
@@ -131,7 +136,7 @@ def in_options(message: str, command: Any) -> str:
         is_setting = value is not None and "settings" in options
         return f"{options['settings']} {name}={value}" if is_setting else argument[0]
 
-    return _ARGUMENT.sub(write, message)
+    return _ARGUMENT.sub(write, _PYTHON_ALONE.sub("", message))
 
 
 def _options_of(command: Any) -> dict[str, str]:

@@ -71,6 +71,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     rich_console().print(table)
 
 
+def first_of(names: Sequence[str], most: int = 10) -> str:
+    """Write the first names, and how many more there are."""
+    return ", ".join(names[:most]) + ("" if len(names) <= most else f" and {len(names) - most:,} more")
+
+
 def counted(number: int, noun: str, plural: str | None = None) -> str:
     """Write a number with its noun: `1 component`, `2 components`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.cli.options import Device, Json, Model, model_reference
-from zoo.cli.output import complain, say
+from zoo.cli.output import complain, counted, first_of, say
 from zoo.errors import InputError, printable
 from zoo.inference import PREDICTED_AT_ONCE
 from zoo.names import parse_reference
@@ -19,6 +19,7 @@ from zoo.progress import progress
 
 if TYPE_CHECKING:
     from zoo.inference.predict import Failure, Prediction
+    from zoo.models.factory import OpenedModel
 
 DEFAULT_MODEL = "has8_resnetsmall_b16_m2_d4_ste_bpd_plif.cifar10"
 """The model of predict and show unless one is named."""
@@ -59,7 +60,7 @@ def predict_command(
     files = find_images(images) if images else sample_photographs()
     network = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
     if not as_json:
-        say(opened.weight_name)
+        say(opened.weight_name, _classes(opened), sep="\n")
     failed = False
     with progress("classifying", len(files), visible=len(files) > batch_size) as advance:
         for answer in iterate_answers(network, files, top, batch_size):
@@ -71,6 +72,12 @@ def predict_command(
             advance(1)
     if failed:
         raise typer.Exit(1)
+
+
+def _classes(opened: OpenedModel) -> str:
+    """Say what the network tells apart; whatever else it is shown, it calls one of these."""
+    labels, data = opened.labels, f" of {opened.weight.dataset}" if opened.weight else ""
+    return f"Every image is called one of {counted(len(labels), 'class', 'classes')}{data}: {first_of(labels)}"
 
 
 def _print_failure(failure: Failure, as_json: bool) -> None:

@@ -272,15 +272,20 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
 def walk_images(folder: Path) -> list[str]:
     """List the image files in and below a folder, sorted, as paths below it with slashes.
 
-    Links are followed; hidden files and folders are left out, and links to a folder above, which a warning names.
-    Raises `InputError` for a folder that cannot be listed.
+    Links are followed; hidden files and folders are left out, and links to a folder above, which a warning names, as it
+    counts files of other suffixes. Raises `InputError` for a folder that cannot be listed.
     """
-    images = []
+    images: list[str] = []
+    others: list[str] = []
     for place, folders, files in os.walk(folder, onerror=_not_listed, followlinks=True):
         folders[:] = _visible(Path(place), folders)
         below = os.path.relpath(place, folder).replace(os.sep, "/")
         prefix = "" if below == "." else f"{below}/"
-        images += [prefix + name for name in files if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+        for name in (name for name in files if not name.startswith(".")):
+            (images if name.lower().endswith(SUFFIXES) else others).append(prefix + name)
+    if images and others:
+        some = f"files left out for their suffix: {len(others)}, such as {display_name(min(others))}"
+        warnings.warn(f"{display_name(folder)}: {some}", ZooWarning, stacklevel=2)
     return sorted(images)
 
 
@@ -320,4 +325,4 @@ def _not_listed(error: OSError) -> NoReturn:
 
 def sample_photographs() -> list[Path]:
     """Return the photographs that come with the package; zoo/photographs/SOURCES.md credits them."""
-    return find_images([Path(str(resources.files("zoo").joinpath("photographs")))])
+    return sorted(Path(str(resources.files("zoo").joinpath("photographs"))).glob("*.png"))

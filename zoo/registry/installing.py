@@ -26,23 +26,24 @@ def missing_extra(error: ImportError, what: str, extra: str) -> MissingExtraErro
 
 def install_extra(extra: str) -> str:
     """Return the command that installs an extra of this zoo, from its source tree if it was installed from one."""
-    tree = _source_tree()
-    return f"pip install -e '.[{extra}]' in {shlex.quote(str(tree))}" if tree else f"pip install 'has8-zoo[{extra}]'"
+    tree, is_editable = _source_tree()
+    wanted = shlex.quote(f"{tree or 'has8-zoo'}[{extra}]")
+    return f"pip install {'-e ' if is_editable else ''}{wanted}"
 
 
 def install_plugin(distribution: str) -> str:
     """Return the command that installs a plugin, from this zoo's source tree if it is there."""
-    tree = _source_tree()
-    if tree is not None and (tree / "plugins" / distribution).is_dir():
-        return f"pip install ./plugins/{distribution} in {shlex.quote(str(tree))}"
-    return f"pip install {shlex.quote(distribution)}"
+    tree, _ = _source_tree()
+    folder = None if tree is None else tree / "plugins" / distribution
+    return f"pip install {shlex.quote(str(folder) if folder and folder.is_dir() else distribution)}"
 
 
-def _source_tree() -> Path | None:
-    """Return the folder that pip installed has8-zoo from; None if it came from an index."""
+def _source_tree() -> tuple[Path | None, bool]:
+    """Return the folder that pip installed has8-zoo from, None if it came from an index; and if it is editable."""
     stored = json.loads(importlib.metadata.distribution("has8-zoo").read_text("direct_url.json") or "{}")
     tree = Path(url2pathname(urlsplit(stored.get("url", "file:///")).path))
-    return tree if (tree / "registry.yaml").is_file() else None
+    is_editable = stored.get("dir_info", {}).get("editable", False)
+    return (tree, is_editable) if (tree / "registry.yaml").is_file() else (None, False)
 
 
 @functools.cache

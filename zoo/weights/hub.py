@@ -225,6 +225,10 @@ def _explain(error: BaseException, address: str) -> str:
     from huggingface_hub import errors
 
     said = printable(" ".join(str(error).split()))[:400] or type(error).__name__
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return f"{address} has no such repository, or none that you may read; check its name, or {_LOG_IN}"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return f"{address} has no such commit, branch or tag of the repository; name another one, or none"
     if isinstance(error, errors.HfHubHTTPError):
         status = error.response.status_code
         hints = {401: _LOG_IN, 403: _LOG_IN, 404: _LOG_IN, 412: "it has changed meanwhile; run it again"}

@@ -14,6 +14,7 @@ from zoo.cli.options import AnyModel, ImageSize, Json, model_reference
 from zoo.cli.output import counted, say
 from zoo.contracts.family import DEFAULT_IMAGE_SIZE
 from zoo.errors import InputError, check_target
+from zoo.progress import progress
 from zoo.registry.installing import import_plugin
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def _write_onnx(
     from zoo_export.onnx_file import export_onnx
 
     if data is None:
-        return export_onnx(model, out, weight, image_size=size, batch=images, force=force), None
+        with progress("converting to ONNX"):
+            return export_onnx(model, out, weight, image_size=size, batch=images, force=force), None
     from zoo.data import DataOptions, load_data
     from zoo_export.quantize import quantize_onnx
 
@@ -125,8 +127,10 @@ def _write_onnx(
     splits = load_data(data, DataOptions(image_size=size))  # before the export, which takes a minute
     with TemporaryDirectory() as folder:
         whole = Path(folder) / "float32.onnx"
-        exported = export_onnx(model, whole, weight, image_size=size, batch=images)
-        quantised = quantize_onnx(whole, out, weight, splits)
+        with progress("converting to ONNX"):
+            exported = export_onnx(model, whole, weight, image_size=size, batch=images)
+        with progress("calibrating, and measuring both files"):
+            quantised = quantize_onnx(whole, out, weight, splits)
     return replace(exported, file=quantised.file, size=quantised.size), quantised
 
 

@@ -54,4 +54,4 @@ def test_without_this_plugin_the_commands_say_what_to_install(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["plugins", *arguments])
     assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (2, "", [])
-    assert re.search(r"pip install (\./plugins/)?zoo-kit", result.stderr)
+    assert re.search(r"pip install .*zoo-kit", result.stderr)

@@ -62,7 +62,11 @@ class TimmFamily(Family):
         known = timm.models.get_arch_pretrained_cfgs(network)
         tags = [name.partition(".")[2] for name, cfg in known.items() if cfg.has_weights]
         if not tags or (tag is not None and tag not in tags):
-            told = f"{suggest(str(tag), tags)} (tags: {', '.join(tags)})" if tags else "; build it by pretrained=False"
+            told = (
+                f"{suggest(str(tag), tags)} (tags: {', '.join(tags)})"
+                if tags
+                else "; `pretrained=False` builds it untrained"
+            )
             raise ModelNameError(f"timm has no weights{'' if tag is None else f' {tag!r}'} of {network}{told}")
         cfg = timm.get_pretrained_cfg(f"{network}.{tag}" if tag else network)
         unlike = cfg.crop_mode != "center" or cfg.interpolation not in _INTERPOLATIONS or cfg.label_offset
