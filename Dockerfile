@@ -15,7 +15,7 @@ RUN .venv/bin/pip install torch torchvision --index-url https://download.pytorch
 COPY . .
 
 FROM environment AS tests
-RUN .venv/bin/pip install --quiet -e '.[test]' -e 'plugins/zoo-site[test]' -e plugins/zoo-kit -e 'plugins/zoo-nir[test]' -e plugins/zoo-energy -e plugins/zoo-datasets -e plugins/zoo-events -e plugins/zoo-timm -e plugins/zoo-export -e plugins/zoo-weights-cifar10-fast -e plugins/zoo-weights-events
+RUN .venv/bin/pip install --quiet -r requirements-test.txt
 CMD [".venv/bin/python", "-m", "pytest", "-n", "2", "--dist", "loadfile"]
 
 FROM environment
