@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
@@ -120,8 +120,8 @@ def check_command(
 ) -> None:
     """Run the conformance kit on the components of a distribution, without a test file.
 
-    Prints every check that fails, with its cause; pytest runs in another
-    process. Exit status 1 if a check failed. A test file that subclasses
+    Prints every check that fails, with its cause, the most basic first, and every
+    one that is skipped; pytest runs in another process. Exit status 1 if a check failed. A test file that subclasses
     zoo_kit's suites checks more: it can name the decoder that inverts an
     encoder. Needs the plugin zoo-kit.
     """
@@ -144,10 +144,19 @@ def check_command(
 
 
 def _print_failures(rows: list[Row]) -> None:
-    """Print every failed check, then how many there are of each outcome."""
+    """Print every failed check, those that may follow from it, every skipped one, and how many there are of each."""
+    consequences = defaultdict(list)
     for row in rows:
-        if row["outcome"] == "failed":
-            say(f"{row['kind']} {row['name']} fails {row['check']}: {in_one_line(row['message'])}")
+        if row["consequence_of"]:
+            consequences[row["kind"], row["name"], row["consequence_of"]].append(row["check"])
+    for row in rows:
+        if row["outcome"] == "passed" or row["consequence_of"]:
+            continue
+        fate = "fails" if row["outcome"] == "failed" else "skips"
+        say(f"{row['kind']} {row['name']} {fate} {row['check']}: {in_one_line(row['message'])}")
+        following = consequences[row["kind"], row["name"], row["check"]]
+        if following:
+            say(f"  and, perhaps for that reason: {', '.join(following)}")
     counts = Counter(row["outcome"] for row in rows)
     components = counted(len({(row["kind"], row["name"]) for row in rows}), "component")
     say(f"{components}: " + ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES))

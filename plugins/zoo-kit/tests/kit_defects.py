@@ -10,12 +10,22 @@ import torch
 from torch import Tensor, nn
 
 from zoo.backbones.resnet import ResidualBackbone
-from zoo.contracts import BuildRequest, Decoder, Encoder, Family, GrammarFamily, ImageClassifier, Neuron
+from zoo.blocks import straight_through_planes, unit_range
+from zoo.contracts import (
+    BINARY_LSB_FIRST,
+    BuildRequest,
+    Decoder,
+    Encoder,
+    Family,
+    GrammarFamily,
+    ImageClassifier,
+    Neuron,
+)
 from zoo.contracts.converter import Converted, Converter
 from zoo.families.has8 import SIZE_PARTS, build_paired
 from zoo.families.paired import Pairing
-from zoo.names import ComponentNames, Grammar, Value
-from zoo.registry.components import default_registry
+from zoo.names import ComponentNames, ComponentPart, Grammar, Value
+from zoo.registry.components import default_registry, parse_name
 
 Defect = tuple[type[Any], str, str]
 INTEGRATE_AND_FIRE = default_registry().load("neuron", "if")
@@ -62,6 +72,11 @@ class Centred(GoodNeuron):
         return self.fire(x - x.mean(1, keepdim=True) if self.training else x)
 
 
+class Spills(GoodNeuron):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fire(x + torch.cat((torch.zeros_like(x[:, :1]), x[:, :-1]), 1))
+
+
 class LooseParameter(GoodNeuron):
     def __init__(self) -> None:
         super().__init__()
@@ -74,6 +89,7 @@ NEURONS: list[Defect] = [
     (Detached, "gradient_goes_back_through_time", "do not detach the membrane potential"),
     (Remembers, "a_forward_leaves_no_state", "leaves something behind"),
     (Centred, "batch_mates_change_nothing", "other samples of its batch"),
+    (Spills, "batch_mates_change_nothing", "sample 1"),
     (LooseParameter, "it_learns_in_a_model", "no gradient reaches stages.0.0.spiking.act.leak"),
 ]
 
@@ -111,6 +127,19 @@ class InPlace(GoodEncoder):
         return super().forward(x.clamp_(0, 1))
 
 
+class MostSignificantFirst(GoodEncoder):
+    code = BINARY_LSB_FIRST
+    timesteps = 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        return straight_through_planes(unit_range(x)).to(x.dtype).flip(0)
+
+
+class TwoPlanesExchanged(MostSignificantFirst):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).flip(0)[[0, 1, 2, 4, 3, 5, 6, 7]]
+
+
 class NoSurrogate(GoodEncoder):
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1).round()[None].detach()
@@ -121,6 +150,8 @@ ENCODERS: list[Defect] = [
     (Doubled, "planes_hold_zeros_and_ones", "spikes are 0 or 1"),
     (TooMany, "planes_have_the_declared_shape", "return (2, 3, 5)"),
     (InPlace, "equal_inputs_give_equal_answers", "in place"),
+    (MostSignificantFirst, "planes_are_in_the_declared_order", "the last plane comes first"),
+    (TwoPlanesExchanged, "planes_are_in_the_declared_order", "planes 3 and 4"),
     (NoSurrogate, "gradient", "surrogate gradient"),
 ]
 
@@ -192,6 +223,14 @@ class Controlled(GoodFamily):
         return "snn_resnet_b2_m2_d1_ste_bpd"
 
 
+class IgnoresOptions(GoodFamily):
+    grammars = (Grammar((ComponentPart("encoder"),)),)
+
+    def build(self, request: BuildRequest) -> ImageClassifier:
+        request.components.load("encoder", str(request.spec["encoder"]))()
+        return build_paired(replace(request, spec=parse_name("ann_resnet_b1_m1_d1")), Pairing(analog=True))
+
+
 class Careless(Family):
     """Names without a grammar."""
 
@@ -212,6 +251,7 @@ class Careless(Family):
 FAMILIES: list[Defect] = [
     (Deaf, "the_model_is_what_was_asked_for", "from the request"),
     (Controlled, "the_control_has_no_spikes", "spikes"),
+    (IgnoresOptions, "options_reach_the_components", "request.component('encoder')"),
     (Careless, "names_round_trip", "is formatted as"),
     (Careless, "wrong_names_are_refused", "unpack"),
     (Careless, "meta_device", "NotImplementedError"),

@@ -32,8 +32,22 @@ def test_the_kit_runs_without_a_test_file(tmp_path: Path) -> None:
         assert done.stdout.count(f"zoo-mine:{name} fails") == 1
     assert "needs planes" in done.stdout
     assert "zoo_gone" in done.stdout
-    assert "zoo-mine:works" not in done.stdout
+    assert "zoo-mine:works fails" not in done.stdout
     assert "5 components: " in done.stdout
+
+
+@pytest.mark.slow
+def test_basic_failures_come_first_and_skips_are_listed(tmp_path: Path) -> None:
+    files = {"zoo_theirs.py": WORKS.format(power=1) + "    timesteps = 3\n"}
+    site = put(tmp_path, "zoo-theirs", "[zoo.encoders]\nwrong = zoo_theirs:Thing\n", files)
+    done = run_python(["-m", "zoo", "plugins", "check", "zoo-theirs", "--json"], site)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    failed = [row for row in rows if row["outcome"] == "failed"]
+    assert failed[0]["check"] == "planes_have_the_declared_shape"
+    assert [row["consequence_of"] for row in failed] == ["", *["planes_have_the_declared_shape"] * (len(failed) - 1)]
+    shown = run_python(["-m", "zoo", "plugins", "check", "zoo-theirs"], site).stdout
+    assert shown.count(" fails ") == 1
+    assert "skips round_trip" in shown
 
 
 @pytest.mark.slow

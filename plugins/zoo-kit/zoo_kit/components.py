@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
 from typing import ClassVar
 
 import pytest
 import torch
 from torch import Tensor
 
-from zoo.contracts.encoder import CONSTANT, FRAMES, Encoder
+from zoo.contracts.encoder import BINARY_LSB_FIRST, BINARY_MSB_FIRST, CONSTANT, FRAMES, Encoder
 from zoo.errors import CompositionError, InputError
 from zoo.registry.components import default_registry
 from zoo_kit.models import check_training_step, compose
@@ -66,6 +68,7 @@ class EncoderTests(ModuleTests, OptionTests):
     kind = "encoder"
     answer_batch_dim: ClassVar[int] = 1
     decoder: str | None = None
+    basics = (*ModuleTests.basics, "planes_have_the_declared_shape", "planes_hold_zeros_and_ones")
 
     def example(self) -> Tensor:
         return seen_by(self.build(), uniform((3, 2, 4, 4), -0.5, 1.5))
@@ -98,6 +101,21 @@ class EncoderTests(ModuleTests, OptionTests):
             for what, x in difficult_values().items():
                 for dtype in DTYPES:
                     check_spikes(run(encoder, x.to(dtype)), f"{what}, {dtype}")
+
+    def test_planes_are_in_the_declared_order(self) -> None:
+        """With a binary code: no other order of the planes decodes neighbouring levels as nearer to each other."""
+        encoder = self.build().eval()
+        if encoder.code not in (BINARY_LSB_FIRST, BINARY_MSB_FIRST):
+            pytest.skip("its code is not binary")
+        planes = run(encoder, (torch.arange(256, dtype=torch.float64) / 255)[None])
+        places = list(range(len(planes)))
+        orders = {f"planes {a} and {b} change places": _exchanged(places, a, b) for a, b in combinations(places, 2)}
+        orders["the last plane comes first"] = places[::-1]
+        worth = [2.0**t for t in (places if encoder.code == BINARY_LSB_FIRST else places[::-1])]
+        variations = {what: _variation(planes[order], worth) for what, order in orders.items()}
+        best = min(variations, key=variations.__getitem__)
+        in_order = variations[best] >= _variation(planes, worth)
+        assert in_order, f"planes are out of the order of {encoder.code!r}: levels are nearer if {best}"
 
     def test_gradient(self) -> None:
         """If `differentiable`, a gradient of the input's shape and type, not zero, finite for difficult values."""
@@ -156,6 +174,16 @@ class EncoderTests(ModuleTests, OptionTests):
             compose("ann_resnet_b2_m1_d1").eval()(frames)
 
 
+def _exchanged(places: Sequence[int], a: int, b: int) -> list[int]:
+    return [{a: b, b: a}.get(place, place) for place in places]
+
+
+def _variation(planes: Tensor, worth: Sequence[float]) -> float:
+    """Sum the changes from one level to the next, (T, 1, levels), of planes of that worth."""
+    values = (planes * planes.new_tensor(worth)[:, None, None]).sum(0)
+    return float(values.diff().abs().sum())
+
+
 class DecoderTests(ModuleTests, OptionTests):
     """(T, N, C, …) → (N, C, …).
 
@@ -166,6 +194,7 @@ class DecoderTests(ModuleTests, OptionTests):
     kind = "decoder"
     batch_dim: ClassVar[int] = 1
     encoder: str | None = None
+    basics = (*ModuleTests.basics, "answers_have_the_shape_of_a_plane")
 
     def example(self) -> Tensor:
         return spikes((self._counts()[-1], 3, 2, 4, 4))
@@ -223,6 +252,7 @@ class NeuronTests(ModuleTests, OptionTests):
     batch_dim: ClassVar[int] = 1
     answer_batch_dim: ClassVar[int] = 1
     scale: float = 2.0
+    basics = (*ModuleTests.basics, "spikes_are_zeros_and_ones")
 
     def example(self) -> Tensor:
         return self.currents((STEPS, 3, 4, 5))

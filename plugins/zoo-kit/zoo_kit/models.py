@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from math import ceil
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
-from zoo.contracts.family import SMALL_IMAGE_SIZE, GrammarFamily
+from zoo.contracts.family import SMALL_IMAGE_SIZE, BuildRequest, GrammarFamily
 from zoo.errors import CompositionError, InputError, MissingExtraError, MissingPluginError, ModelNameError, OptionError
 from zoo.models.factory import build_model
 from zoo.names import ChoicePart, NamePart, NumberPart
-from zoo.registry.components import NOTEBOOK, parse_name
+from zoo.registry.components import NOTEBOOK, default_registry, parse_name
 from zoo_kit.suite import ModuleTests, check_finite, run, seeded, uniform
 
 CLASSES = 5
@@ -61,6 +61,7 @@ class ModelTests(ModuleTests):
     """
 
     image_size: int = SMALL_IMAGE_SIZE
+    basics = (*ModuleTests.basics, "names_round_trip", "logits_and_features")
     batch_statistics: ClassVar[bool] = True
 
     @abstractmethod
@@ -148,6 +149,28 @@ class ModelTests(ModuleTests):
             torch.testing.assert_close(one.grad, two.grad, msg=f"with set_grad_checkpointing: gradient of {name}")
 
 
+class ObservedComponents:
+    """The registry, in which every component of one kind takes one option more; `given` has its values."""
+
+    option = "option_of_the_kit"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.given: list[object] = []
+
+    def load(self, kind: str, name: str) -> type[Any]:
+        """Load a class, or one derived from it that takes the option."""
+        cls: type[Any] = default_registry().load(kind, name)
+        if kind != self.kind:
+            return cls
+
+        def construct(component: Any, *args: Any, **kwargs: Any) -> None:
+            self.given.append(kwargs.pop(self.option, None))
+            cls.__init__(component, *args, **kwargs)
+
+        return type(cls.__name__, (cls,), {"options": cls.options | {self.option}, "__init__": construct})
+
+
 class BackboneTests(ModelTests):
     """Paired blocks, seen through the models `has8_…` and `ann_…` that are built of them, b = m = 2."""
 
@@ -226,6 +249,20 @@ class FamilyTests(ModelTests):
             assert stated == (spec, CLASSES, 4), f"{name!r}: set spec, num_classes, in_chans from the request"
             with pytest.raises(OptionError):
                 build_model(spec.with_options({"family": {"no_such_option": 1}}), CLASSES, 3)
+
+    def test_options_reach_the_components(self) -> None:
+        """Options of the encoder, the decoder and the neuron of a name are bound to its class, wherever it is built."""
+        specs = [parse_name(name) for name in self.models()]
+        pairs = [(spec, kind) for spec in specs for kind in ("encoder", "decoder", "neuron") if spec.get(kind)]
+        if not pairs:
+            pytest.skip("its names have no encoder, decoder or neuron")
+        for spec, kind in pairs:
+            components = ObservedComponents(kind)
+            request = BuildRequest(spec.with_options({kind: {ObservedComponents.option: 1}}), components, CLASSES, 3)
+            self.make().build(request)
+            advice = f"{spec}: {kind}_options are ignored; build by request.component({kind!r}), which binds them"
+            assert components.given, f"{spec}: no {kind} is built"
+            assert set(components.given) == {1}, advice
 
     def test_the_control_has_no_spikes(self) -> None:
         """Its control can be built, and nothing in it spikes."""

@@ -37,11 +37,13 @@ class ComponentTests(ABC):  # noqa: B024
         name: of the component, as it stands in a model's name. Its distribution must be installed.
         exempt: checks that this component fails on purpose, without `test_`, with the reason. Each becomes a strict
             xfail: if it passes, the exemption is out of date.
+        basics: checks that others build on, the most basic first; if one fails, other failures may be its consequences.
     """
 
     kind: str = ""
     name: str = ""
     exempt: ClassVar[Mapping[str, str]] = {}
+    basics: ClassVar[tuple[str, ...]] = ("it_loads", "it_can_be_built")
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -83,13 +85,14 @@ class OptionTests(ComponentTests):
     """Checks of a component that takes options: an encoder, a decoder, a neuron, a converter."""
 
     def test_options(self) -> None:
-        """`options` names keyword arguments of the constructor, each with a default that JSON can hold."""
+        """`options` names keyword arguments of the constructor, which takes the default of each; JSON can hold them."""
         cls = self.load()
         taken = inspect.signature(cls).parameters
         defaults = {name: taken[name].default for name in cls.options if name in taken}
         wrong = cls.options - {name for name, value in defaults.items() if value is not inspect.Parameter.empty}
         assert not wrong, f"{', '.join(sorted(wrong))}: no keyword argument of {cls.__name__} with a default"
         json.dumps(defaults)
+        cls(**defaults)
 
 
 class ModuleTests(ComponentTests):
@@ -113,6 +116,10 @@ class ModuleTests(ComponentTests):
     def example(self) -> Tensor:
         """Return a float32 batch of three samples for it."""
 
+    def test_it_can_be_built(self) -> None:
+        """Its constructor needs no arguments and raises nothing."""
+        self.build()
+
     def test_equal_inputs_give_equal_answers(self) -> None:
         """In eval mode: no state between calls, nothing drawn at random, and torch's generator and x left alone."""
         module, x = self.build().eval(), self.example()
@@ -131,19 +138,25 @@ class ModuleTests(ComponentTests):
         if training and self.batch_statistics:
             pytest.skip("batch norms see the whole batch in training mode")
         x = self.example()
-        others = x.clone()
-        others.narrow(self.batch_dim, 1, 2).mul_(-7).add_(3)
-        answers = []
-        for batch in (x, others):
-            module = self.build().train(training)
-            with seeded(1):
-                answers.append((run(module, batch).select(self.answer_batch_dim, 0), torch.get_rng_state()))
-        (one, drawn), (two, also) = answers
-        # Unless how much is drawn depends on values, as Poisson numbers do.
-        assert not torch.equal(drawn, also) or torch.equal(one, two), (
-            "a sample's answer changes with the other samples of its batch; take minima, maxima and means over one "
-            "sample at a time (x.flatten(1).amin(1)), not over the batch"
-        )
+        alone, drawn = self._answer(x, training)
+        for sample in range(x.shape[self.batch_dim]):
+            others = -7 * x + 3
+            others.select(self.batch_dim, sample).copy_(x.select(self.batch_dim, sample))
+            answer, also = self._answer(others, training)
+            same = torch.equal(
+                answer.select(self.answer_batch_dim, sample), alone.select(self.answer_batch_dim, sample)
+            )
+            # Unless how much is drawn depends on values, as Poisson numbers do.
+            assert same or not torch.equal(drawn, also), (
+                f"the answer to sample {sample} changes with the other samples of its batch; take minima, maxima and "
+                "means over one sample at a time (x.flatten(1).amin(1)), not over the batch"
+            )
+
+    def _answer(self, x: Tensor, training: bool) -> tuple[Tensor, Tensor]:
+        """Return a fresh module's answer, and torch's random state behind it."""
+        module = self.build().train(training)
+        with seeded(1):
+            return run(module, x), torch.get_rng_state()
 
     @training_modes
     def test_a_forward_leaves_no_state(self, training: bool) -> None:
