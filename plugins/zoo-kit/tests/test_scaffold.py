@@ -39,7 +39,7 @@ NAMES = st.from_regex(r"[Zz]{2}([A-Za-z0-9._-]{0,40}[A-Za-z0-9])?", fullmatch=Tr
 COMPONENTS = st.from_regex(r"zz[a-z0-9]{0,22}", fullmatch=True)
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(NAMES, COMPONENTS, st.sampled_from(KINDS))
 def test_every_valid_name_makes_a_valid_distribution(name: str, component: str, kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
