@@ -14,7 +14,7 @@ import yaml
 import zoo
 from tests.cli.commands import LABELS, TINY
 from zoo.catalog import records as catalog
-from zoo.publishing.saving import ModelFolder, describe_saved
+from zoo.publishing.saving import ModelFolder, folder_of
 from zoo.weights.load import write_config
 
 STATED: dict[str, Any] = {
@@ -29,7 +29,7 @@ STATED: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def tiny() -> ModelFolder:
-    return describe_saved(zoo.create_model(TINY, num_classes=10), LABELS, "scratch", 32, **STATED)
+    return folder_of(zoo.create_model(TINY, num_classes=10), LABELS, "scratch", 32, **STATED)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from safetensors.torch import save
 import zoo
 from zoo.catalog.records import StoredWeight
 from zoo.publishing.publish import add_card
-from zoo.publishing.saving import ModelFolder, make_folder
+from zoo.publishing.saving import ModelFolder, build_folder
 
 TINY = "has8_resnet_b2_m2_d2_ste_bpd"
 LABELS = ("ant", "bee", "cow")
@@ -41,8 +41,8 @@ STATED: dict[str, Any] = {
 def tiny_saved(tag: str = "noise") -> ModelFolder:
     """An untrained weight of `TINY`; another tag has other bytes."""
     torch.manual_seed(sum(tag.encode()))
-    data = save(zoo.create_model(TINY, num_classes=len(LABELS)).state_dict())
-    return make_folder(f"{TINY}.{tag}", data, "a test's weight", **STATED)
+    model = zoo.create_model(TINY, num_classes=len(LABELS))
+    return build_folder(model, save(model.state_dict()), {"tag": tag, **STATED})
 
 
 def tiny(tag: str = "noise") -> tuple[StoredWeight, bytes]:

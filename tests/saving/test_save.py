@@ -24,7 +24,7 @@ from zoo.errors import (
     WeightError,
     ZooWarning,
 )
-from zoo.publishing.saving import make_folder, without_folders
+from zoo.publishing.saving import build_folder, without_folders
 from zoo.weights.load import read_config
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
@@ -68,7 +68,7 @@ def test_what_is_said_is_recorded_and_nothing_else_is_made_up(tmp_path: Path) ->
     assert {key: getattr(record, key) for key in said} == said | {"labels": ("ant", "bee", "cow")}
     assert (record.tag, record.preprocessing.size, record.figures.image_size) == ("noise", 16, 16)
     data = (tmp_path / "said" / "model.safetensors").read_bytes()
-    assert make_folder(f"{TINY}.noise", data, "it", preprocessing={"size": 16}, **said).weight == record  # type: ignore[arg-type]
+    assert build_folder(made(), data, {"tag": "noise", "preprocessing": {"size": 16}, **said}).weight == record
     silent = zoo.save(made(), tmp_path / "silent")
     assert (silent.labels, silent.license) == (("class 0", "class 1", "class 2"), "not stated")
 

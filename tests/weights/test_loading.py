@@ -18,10 +18,10 @@ from safetensors.torch import save, save_file
 from torch import Tensor
 
 import zoo
-from tests.hub.hub_weights import LABELS, STATED, TINY, tiny, tiny_folder
+from tests.hub.hub_weights import LABELS, TINY, tiny, tiny_folder
 from zoo.errors import OptionError, WeightError
 from zoo.names import LocalFolder
-from zoo.publishing.saving import make_folder
+from zoo.publishing.saving import rebuild
 from zoo.weights.load import adapt_channels, parse_weight, read_weight
 
 B8 = "has8_resnet_b8_m2_d4_ste_bpd"
@@ -103,7 +103,7 @@ def test_what_is_no_safetensors_file_is_refused(make: Callable[[Path, Path], byt
     with pytest.raises(WeightError, match="not a safetensors file"):
         zoo.create_model(TINY, checkpoint_path=file)
     with pytest.raises(WeightError, match="not a safetensors file"):
-        make_folder(f"{TINY}.bad", file.read_bytes(), "it", **STATED)
+        rebuild(zoo.parse_name(TINY), file.read_bytes(), "it")
     assert not marker.exists()
 
 
@@ -179,7 +179,7 @@ def test_one_value_that_is_not_finite_is_enough_and_its_tensor_is_named(tmp_path
         with pytest.raises(WeightError, match=f"{key} holds NaN"):
             zoo.create_model(TINY, num_classes=classes, checkpoint_path=plain(tmp_path, tensors))
     with pytest.raises(WeightError, match=f"{key} holds NaN"):
-        make_folder(f"{TINY}.bad", save(tensors), "it", **STATED)
+        rebuild(zoo.parse_name(TINY), save(tensors), "it")
 
 
 def test_what_the_networks_type_cannot_hold_is_not_made_infinite(tmp_path: Path) -> None:

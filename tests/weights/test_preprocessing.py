@@ -17,7 +17,7 @@ import zoo
 from zoo.catalog.records import Preprocessing
 from zoo.data.images import Transform, read_image, sample_photographs
 from zoo.errors import CompositionError, OptionError
-from zoo.publishing.saving import make_folder
+from zoo.publishing.saving import build_folder
 from zoo.weights.load import pack
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,9 +27,9 @@ NAME = "ann_resnet_b2_m2_d1"
 def folder_of(path: Path, **stated: Any) -> str:
     torch.manual_seed(0)
     model = zoo.create_model(NAME, num_classes=3)
-    said: dict[str, Any] = {"license": "MIT", "labels": ["a", "b", "c"], "dataset": "noise"}
-    said["preprocessing"] = {"size": 32} | stated
-    make_folder(f"{NAME}.made", pack(model.state_dict(), model.spec), "it", **said).write(path)
+    facts: dict[str, Any] = {"tag": "made", "license": "MIT", "labels": ["a", "b", "c"], "dataset": "noise"}
+    facts["preprocessing"] = {"size": 32} | stated
+    build_folder(model, pack(model.state_dict(), model.spec), facts).write(path)
     return f"local-dir:{path}"
 
 

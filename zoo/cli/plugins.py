@@ -46,7 +46,7 @@ def plugins_command(
     if context.invoked_subcommand is not None:
         return
     components = default_registry().components()
-    checked = list(zip(components, states_apart(timeout), strict=True))
+    checked = list(zip(components, probe_in_subprocess(timeout), strict=True))
     rows = []
     for component, (state, reason) in checked:
         row = {key: getattr(component, key) for key in ("kind", "name", "distribution", "version")}
@@ -63,7 +63,7 @@ def plugins_command(
         raise typer.Exit(1)
 
 
-def states_apart(seconds: float) -> list[tuple[State, str | None]]:
+def probe_in_subprocess(seconds: float) -> list[tuple[State, str | None]]:
     """Return state and reason of every component of the registry, in its order.
 
     One that ends the process, or is not loaded in time, is broken; the next ones are loaded in a new process.

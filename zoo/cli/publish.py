@@ -114,7 +114,7 @@ def _is_listed(weight: StoredWeight, listing: Path) -> bool:
 def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
     """Return the record of a weight, with what is stated of a folder, and the source of its bytes."""
     from zoo.models.factory import open_model
-    from zoo.publishing.saving import restate
+    from zoo.publishing.saving import with_metadata
 
     opened = open_model(model_reference(name), required=True)
     if opened.weight is None:
@@ -122,7 +122,7 @@ def _open(name: str, stated: dict[str, str]) -> tuple[Any, Any]:
     if stated and not isinstance(opened.source, LocalFolder):
         options = ", ".join(f"--{field.replace('_', '-')}" for field in stated)
         raise SaveError(f"{options}: {opened.weight.name} is published with the record that it has; leave it out")
-    return restate(opened.weight, stated) if stated else opened.weight, opened.source
+    return with_metadata(opened.weight, stated) if stated else opened.weight, opened.source
 
 
 def _missing(source: Any) -> list[str]:

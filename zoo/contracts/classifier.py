@@ -263,10 +263,10 @@ class ImageClassifier(nn.Module, ABC):
             SaveError, HubError: it cannot be published; then nothing has changed.
         """
         from zoo.publishing.publish import add_card, publish
-        from zoo.publishing.saving import describe_saved
+        from zoo.publishing.saving import folder_of
         from zoo.weights.hub import Hub
 
-        folder = add_card(describe_saved(self, license=license, **stated), f"hf-hub:{repo_id}")
+        folder = add_card(folder_of(self, license=license, **stated), f"hf-hub:{repo_id}")
         hub = Hub(endpoint, token=token)
         pinned, _ = publish(folder, repo_id, hub, private=private, commit_message=commit_message, create_pr=create_pr)
         return str(pinned)

@@ -345,11 +345,11 @@ def _encoded(data: Array, offsets: Array, where: str) -> tuple[Callable[[int], b
 Arrays: TypeAlias = "tuple[Any, Any] | tuple[Any, Any, Sequence[str]]"
 """(N, H, W, C) uint8 and (N,) integers, as numpy arrays; or these and the names of the classes, in label order."""
 
-InHand: TypeAlias = "Arrays | Dataset[Any] | Mapping[str, Arrays | Dataset[Any]]"
+InMemory: TypeAlias = "Arrays | Dataset[Any] | Mapping[str, Arrays | Dataset[Any]]"
 """Data of a Python program; a mapping has them for `train` and for `val`."""
 
 
-def open_in_hand(data: object) -> dict[str, ImageDataset]:
+def open_in_memory(data: object) -> dict[str, ImageDataset]:
     """Open arrays, a map-style torch data set, or a mapping of `train` and `val` to such; raises `InputError`.
 
     A data set is read through once for its labels. An attribute `classes`, as torchvision's have, names its classes.

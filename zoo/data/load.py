@@ -21,11 +21,11 @@ from zoo.data.datasets import (
     RGB,
     WHOLE,
     ImageDataset,
-    InHand,
+    InMemory,
     name_some,
     open_files,
     open_folder,
-    open_in_hand,
+    open_in_memory,
     open_packed,
 )
 from zoo.data.images import SUFFIXES, Transform, display_name, find_images, subfolders
@@ -43,7 +43,7 @@ LARGEST = 224
 _HUB = "hfds/"
 """Before a set of the Hub."""
 
-Source: TypeAlias = "str | Path | InHand"
+Source: TypeAlias = "str | Path | InMemory"
 """Data as a user names them; see `load_data`."""
 
 
@@ -233,7 +233,7 @@ def _path_of(source: Source) -> Path:
 
 def _open_objects(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:
     """Open arrays, a torch data set, or a mapping of splits to such."""
-    return None if isinstance(source, str | Path) else open_in_hand(source)
+    return None if isinstance(source, str | Path) else open_in_memory(source)
 
 
 def _open_by_name(source: Source, wanted: Sequence[str], options: DataOptions) -> dict[str, ImageDataset] | None:

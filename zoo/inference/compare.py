@@ -213,7 +213,7 @@ def _column(counted: Profile, opened: OpenedModel, hybrid: OpenedModel | None) -
     measured = _recorded(weight, hybrid) if counted.activity is None else _counted(counted)
     return ComparedModel(
         name=str(opened.spec),
-        weights=opened.weights_in_words,
+        weights=opened.weights_description,
         params=counted.params,
         macs_per_timestep=counted.macs_per_timestep,
         macs=counted.macs,

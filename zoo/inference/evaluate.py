@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from zoo.contracts.classifier import ImageClassifier
 from zoo.data import DataOptions, ImageSplit, load_data, load_split
-from zoo.data.datasets import InHand, name_some, open_in_hand
+from zoo.data.datasets import InMemory, name_some, open_in_memory
 from zoo.data.images import Transform, display_name, reading
 from zoo.data.load import identify_data
 from zoo.data.splits import limit_images
@@ -135,7 +135,7 @@ def evaluate(
     bar = progress("measuring", sum(map(len, own)), visible=len(data) >= LONG)
     with in_float32(model), model.evaluating(), bar as advance:
         for rows in own:
-            with telling_shortage(model, len(rows), data.size):
+            with translate_memory_errors(model, len(rows), data.size):
                 pixels, labels = data.read(rows)
                 if len(labels):
                     x, targets = transform.scale(pixels.to(device)), labels.to(device)
@@ -216,7 +216,7 @@ def rounded(evaluation: Evaluation, tops_alone: bool = False) -> dict[str, float
 
 
 @contextmanager
-def telling_shortage(
+def translate_memory_errors(
     model: ImageClassifier, images: int, size: tuple[int, int], argument: str = "batch_size"
 ) -> Iterator[None]:
     """Convert out-of-memory errors to a `MemoryLimitError`; `argument` sets the number of images."""
@@ -262,7 +262,7 @@ class Measurement:
 
 def measure_weight(
     name: str,
-    data: str | Path | InHand,
+    data: str | Path | InMemory,
     *,
     split: Literal["train", "val"] = "val",
     options: DataOptions | None = None,
@@ -293,7 +293,7 @@ def measure_weight(
     """
     options = options or DataOptions()
     opened = open_model(name, required=True, **places)
-    images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_hand(data), split, options)
+    images, notes = _load(opened, data if isinstance(data, str | Path) else open_in_memory(data), split, options)
     images = limit_images(images, options.limit)
     model = opened.build(pretrained=True, device=usable_device(device)).drop_timesteps()
     evaluation = evaluate(model, images, batch_size=batch_size, early_exit=early_exit)

@@ -59,7 +59,7 @@ def network_to_show(
     opened = open_model(name, listed=True, **places)
     network = opened.build_settled().to(place)  # built on the CPU: untrained, it is the same everywhere
     untrained = Preprocessing(size=max(SMALL_IMAGE_SIZE, network.min_image_size))
-    return network, opened.weight.preprocessing if opened.weight else untrained, opened.weights_in_words
+    return network, opened.weight.preprocessing if opened.weight else untrained, opened.weights_description
 
 
 @final

@@ -341,7 +341,7 @@ class OpenedModel:
         return self.contents.preprocessing.at(image_size)
 
     @property
-    def weights_in_words(self) -> str:
+    def weights_description(self) -> str:
         """A description of what `build_settled` loads: `weights cifar10`, or `untrained, seed 0`."""
         return f"weights {self.contents.tag}" if self.contents.tag else f"{UNTRAINED}, seed {UNTRAINED_SEED}"
 

@@ -334,7 +334,7 @@ def _network(
         raise OptionError(f"profile takes a network of the zoo or a name, not {type(model).__name__}")
     shape = {"num_classes": num_classes, "in_chans": in_chans}
     network = model.build_settled(None if trained else False, **shape, device="cpu")
-    return network, model.weights_in_words if trained else None, model.preprocessing().size
+    return network, model.weights_description if trained else None, model.preprocessing().size
 
 
 def _control(network: ImageClassifier, opened: OpenedModel, trained: bool) -> tuple[ImageClassifier, str | None] | None:
@@ -345,7 +345,7 @@ def _control(network: ImageClassifier, opened: OpenedModel, trained: bool) -> tu
     weights = next(network.parameters())
     shape = {"num_classes": network.num_classes, "in_chans": network.in_chans, "device": "cpu"}
     built = control.build_settled(None if trained else False, **shape)
-    return built.to(weights.device, weights.dtype), control.weights_in_words if trained else None
+    return built.to(weights.device, weights.dtype), control.weights_description if trained else None
 
 
 def _open_images(

@@ -21,7 +21,7 @@ from zoo.contracts.family import SMALL_IMAGE_SIZE
 from zoo.errors import ModelNameError, OptionError, WeightError, shorten, suggest
 from zoo.models.factory import describe_model
 from zoo.names import HubRepository, check_repository, check_revision
-from zoo.publishing.saving import NOT_STATED, ModelFolder, check_new_folder, make_folder
+from zoo.publishing.saving import NOT_STATED, ModelFolder, build_folder, check_new_folder, rebuild
 from zoo.registry.components import Registry, default_registry, parse_name
 from zoo.weights import load as weights
 from zoo.weights.hub import Hub
@@ -105,25 +105,24 @@ def fold_converted(
     described = describe_model(spec, converted.num_classes, converted.in_chans, registry)
     weights.check_fit(converted.state, described, f"the checkpoint {origin}")
     mean, std = _of_channels(stated.mean, converted.in_chans), _of_channels(stated.std, converted.in_chans)
-    return make_folder(
-        str(spec.tagged("converted")),
-        weights.pack(converted.state, spec),
-        origin,
-        registry,
-        license=stated.license or NOT_STATED,
-        labels=list(stated.labels or weights.default_labels(converted.num_classes)),
-        preprocessing={
+    facts = {
+        "tag": "converted",
+        "license": stated.license or NOT_STATED,
+        "labels": list(stated.labels or weights.default_labels(converted.num_classes)),
+        "preprocessing": {
             "size": (stated.image_size or SMALL_IMAGE_SIZE) if image_size is None else image_size,
             "interpolation": stated.interpolation,
             "crop_pct": stated.crop_pct,
             "mean": mean,
             "std": std,
         },
-        dataset=stated.dataset or NOT_STATED,
-        dataset_note=converted.note,
-        recipe="converted",
-        converted=file,
-    )
+        "dataset": stated.dataset or NOT_STATED,
+        "dataset_note": converted.note,
+        "recipe": "converted",
+        "converted": file,
+    }
+    data = weights.pack(converted.state, spec)
+    return build_folder(rebuild(spec, data, origin, registry), data, facts, registry)
 
 
 def _of_channels(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -28,9 +28,9 @@ from zoo.errors import (
 )
 from zoo.files import replace_files, write_folder
 from zoo.models.factory import build_model, describe_model
-from zoo.names import TAG, LocalFolder, Options
+from zoo.names import TAG, LocalFolder, Spec
 from zoo.profiling.macs import blank_image, count_cost
-from zoo.registry.components import NOTEBOOK, Registry, parse_name, providers_of
+from zoo.registry.components import NOTEBOOK, Registry, providers_of
 from zoo.weights import load as weights
 from zoo.weights.origin import Recorded
 
@@ -78,9 +78,9 @@ def make_config(model: ImageClassifier, weight: StoredWeight) -> bytes:
     return weights.write_config(weight, cfg, model.num_features)
 
 
-def restate(weight: StoredWeight, stated: Mapping[str, str]) -> StoredWeight:
+def with_metadata(weight: StoredWeight, metadata: Mapping[str, str]) -> StoredWeight:
     """Return the record with what its owner says at publishing, field → text; raises `SaveError`."""
-    return _validated(weight.model_dump() | dict(stated), weight.name)
+    return _validated(weight.model_dump() | dict(metadata), weight.name)
 
 
 def measure(model: ImageClassifier, image_size: int) -> Figures:
@@ -108,47 +108,52 @@ def check_tag(tag: str) -> str:
     return tag
 
 
-def make_folder(
-    name: str, data: bytes, origin: str, registry: Registry | None = None, options: Options | None = None, **stated: Any
-) -> ModelFolder:
-    """Make a folder that loads, without a card, of `variant.tag` and the bytes of its model.safetensors.
+def rebuild(spec: Spec, data: bytes, origin: str, registry: Registry | None = None) -> ImageClassifier:
+    """Build the network of a spec, and load the bytes of a model.safetensors into it, which proves that they load.
 
-    `stated` are fields of `StoredWeight` that cannot be counted: `license`, `labels`, `preprocessing`, `dataset`, ….
-    Errors call the bytes `origin`: `SaveError`, `WeightError` and `ModelNameError`, as of `save`.
+    Raises `WeightError`, which calls the bytes `origin`, and `ModelNameError`.
     """
-    spec = parse_name(name, registry).with_options(options or {})
-    if spec.tag is None:
-        raise SaveError(f"{name} needs a tag that names these weights, as in {name}.mine")
     state = weights.parse_weight(data, origin)
     classes, channels = weights.count_classes(describe_model(spec, registry=registry), state, origin)
     with torch.random.fork_rng(devices=[]):
         model = build_model(spec, classes, channels, registry)
     weights.load(model, state, origin, classes, channels)
-    return fold_built(model, data, origin, registry, **stated)
+    return model
 
 
-def fold_built(
-    model: ImageClassifier, data: bytes, origin: str, registry: Registry | None = None, **stated: Any
+def build_folder(
+    model: ImageClassifier, data: bytes, facts: Mapping[str, Any], registry: Registry | None = None
 ) -> ModelFolder:
-    """Make the folder of a network and its packed weights; other arguments and errors are those of `make_folder`."""
+    """Build the folder of a network, without a card.
+
+    Args:
+        model: the network.
+        data: its tensors, as `weights.pack` makes them.
+        facts: fields of `StoredWeight` that cannot be counted: `labels` and `preprocessing`; `license`, `dataset`, …;
+            `tag`, if the network's spec has none.
+        registry: components that the network is made of; the installed ones by default.
+
+    Raises:
+        SaveError: labels that are not the classes, or facts that no record may hold.
+    """
     spec = model.spec
-    if len(stated["labels"]) != model.num_classes:
-        raise SaveError(f"{origin} has {model.num_classes} classes, but {len(stated['labels'])} labels were given")
+    if len(facts["labels"]) != model.num_classes:
+        raise SaveError(f"{spec} has {model.num_classes} classes, but {len(facts['labels'])} labels were given")
     # What was registered in this process has no distribution that could be named; publishing refuses it.
     providers = (used for used in providers_of(spec, registry) if used.distribution != NOTEBOOK)
     content: dict[str, Any] = {
         "recipe": "",
         "metrics": {},
         **_UNSTATED,
-        **stated,
-        "variant": spec.text,
         "tag": spec.tag,
+        **facts,
+        "variant": spec.text,
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": len(data),
         "in_chans": model.in_chans,
         "spec": spec.untagged().to_json(),
         "providers": {used.distribution: str(used.version) for used in providers},
-        "figures": measure(model, dict(stated["preprocessing"])["size"]),
+        "figures": measure(model, dict(facts["preprocessing"])["size"]),
     }
     weight = _validated(content, str(spec))
     return ModelFolder(weight, {weights.MODEL: data, weights.CONFIG: make_config(model, weight)})
@@ -212,20 +217,20 @@ def save(
         OptionError: `model` is not a network of the zoo.
     """
     stated: dict[str, Any] = {"license": license, "dataset": dataset, "metrics": dict(metrics or {})}
-    saved = describe_saved(model, labels, tag, image_size, registry, **stated)
+    saved = folder_of(model, labels, tag, image_size, registry, **stated)
     saved.write(Path(folder), overwrite=overwrite)
     return saved.weight
 
 
-def describe_saved(
+def folder_of(
     model: ImageClassifier,
     labels: Sequence[str] | None = None,
     tag: str = DEFAULT_TAG,
     image_size: int | None = None,
     registry: Registry | None = None,
-    **stated: Any,
+    **facts: Any,
 ) -> ModelFolder:
-    """Make the folder that `save` writes of a network that it rebuilds; takes and raises as `save` does."""
+    """Build the folder that `save` writes; takes and raises as `save` does."""
     if not isinstance(model, ImageClassifier):
         raise OptionError(f"save takes a network of the zoo, not {type(model).__name__}; build one by create_model")
     origin, state = str(model.spec), model.state_dict()
@@ -234,17 +239,14 @@ def describe_saved(
     if any(value.is_meta for value in state.values()):
         raise SaveError(f"{origin} is on the meta device, which holds no values; build it on 'cpu'")
     preprocessing = weights.stated_preprocessing(model).model_dump()
+    facts |= {
+        "tag": check_tag(tag),
+        "labels": list(weights.labels_of(model) if labels is None else labels),
+        "preprocessing": preprocessing if image_size is None else preprocessing | {"size": image_size},
+    }
     try:
-        return make_folder(
-            f"{model.spec.untagged()}.{check_tag(tag)}",
-            weights.pack(state, model.spec),
-            origin,
-            registry,
-            model.spec.options,
-            labels=list(weights.labels_of(model) if labels is None else labels),
-            preprocessing=preprocessing if image_size is None else preprocessing | {"size": image_size},
-            **stated,
-        )
+        data = weights.pack(state, model.spec)
+        return build_folder(rebuild(model.spec.untagged(), data, origin, registry), data, facts, registry)
     except WeightError as error:
-        said = "would not load again; save finite weights, before fuse(), pruning, or an exchange of layers"
-        raise SaveError(f"{origin} {said} ({error})") from error
+        advice = "would not load again; save finite weights, before fuse(), pruning, or an exchange of layers"
+        raise SaveError(f"{origin} {advice} ({error})") from error

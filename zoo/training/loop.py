@@ -15,7 +15,7 @@ from torch.nn import functional
 from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import DivergenceError, InputError
 from zoo.families.over_time import NetworkOverTime
-from zoo.inference.evaluate import telling_shortage
+from zoo.inference.evaluate import translate_memory_errors
 from zoo.profiling.prices import NORMS
 from zoo.profiling.rates import LayerRate, mean_rate, spike_rates, spiking_layers
 from zoo.registry.installing import missing_extra
@@ -135,7 +135,9 @@ class Training:
             for norm in self.engine.model.modules():
                 if isinstance(norm, NORMS):
                     norm.eval()
-        shortage = telling_shortage(self.engine.model, self.recipe.batch_size, self.setup.data.size, "`batch_size`")
+        shortage = translate_memory_errors(
+            self.engine.model, self.recipe.batch_size, self.setup.data.size, "`batch_size`"
+        )
         with shortage, scaled_surrogates(self.engine.model, self.recipe.surrogate_scale):
             self._take_steps()
         self.epoch += 1

@@ -17,7 +17,7 @@ import torch
 
 from zoo.catalog.records import Preprocessing, StoredWeight
 from zoo.data import DataOptions, DataSplits
-from zoo.data.datasets import InHand, open_in_hand
+from zoo.data.datasets import InMemory, open_in_memory
 from zoo.data.load import identify_data, load_data
 from zoo.data.splits import limit_images
 from zoo.device import AUTO
@@ -25,7 +25,7 @@ from zoo.errors import DivergenceError, InputError, TrainingError, printable
 from zoo.inference.evaluate import Evaluation, evaluate, rounded
 from zoo.models.factory import OpenedModel, open_model
 from zoo.names import LocalFolder, Options, parse_reference
-from zoo.publishing.saving import ModelFolder, check_tag, fold_built, make_config, without_folders
+from zoo.publishing.saving import ModelFolder, build_folder, check_tag, make_config, without_folders
 from zoo.training.engine import Engine, make_accelerator
 from zoo.training.folder import Asked, RunFolder, default_tag
 from zoo.training.loop import Training
@@ -42,7 +42,7 @@ CUSTOM = "custom"
 
 def train(
     name: str,
-    data: str | Path | InHand | DataSplits,
+    data: str | Path | InMemory | DataSplits,
     *,
     recipe: str | Path | Recipe | None = None,
     changes: Mapping[str, Any] | None = None,
@@ -104,7 +104,7 @@ def train(
         label = str(recipe or ("finetune" if opened.weight_name else "modern"))
         settings = load_recipe(label, changes)
     options = options or DataOptions()
-    source = data if isinstance(data, str | Path | DataSplits) else open_in_hand(data)
+    source = data if isinstance(data, str | Path | DataSplits) else open_in_memory(data)
     dataset = check_tag(tag or default_tag(source))
     chosen = choose_tag(dataset, opened, is_asked=tag is not None)
     asked = Asked(
@@ -197,7 +197,7 @@ def _plain(text: str) -> str:
     return re.sub(r"[^\w.-]+", "-", text)
 
 
-def _load_data(source: str | Path | InHand | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
+def _load_data(source: str | Path | InMemory | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
     """Load the data of a run; its images get the size of the weight that it begins with, if there is one."""
     if isinstance(source, DataSplits):
         return replace(source, train=limit_images(source.train, options.limit))
@@ -325,21 +325,19 @@ class _Run:
     def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
         network, recipe = self.training.network, self.training.recipe
         train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
-        return fold_built(
-            network,
-            pack(network.state_dict(), network.spec),
-            str(network.spec),
-            labels=train.classes,
-            preprocessing=Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
-            dataset=self.asked.dataset,
-            dataset_note=printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
-            recipe=self._describe_recipe(),
-            epochs=recipe.epochs,
-            seed=recipe.seed,
-            control=self.start.control,
-            started_from=self.start.name,
-            metrics={} if evaluation is None else rounded(evaluation, tops_alone=True),
-        )
+        facts = {
+            "labels": train.classes,
+            "preprocessing": Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
+            "dataset": self.asked.dataset,
+            "dataset_note": printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
+            "recipe": self._describe_recipe(),
+            "epochs": recipe.epochs,
+            "seed": recipe.seed,
+            "control": self.start.control,
+            "started_from": self.start.name,
+            "metrics": {} if evaluation is None else rounded(evaluation, tops_alone=True),
+        }
+        return build_folder(network, pack(network.state_dict(), network.spec), facts)
 
     def _write_latest(self) -> None:
         """Write the network so far, in the first process, as a folder that loads while the run is unfinished."""
