@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -176,8 +177,9 @@ def draw_planes() -> Image.Image:
     photograph = sample_photographs()[0]
     recording = record(network, Transform(preprocessing)(photograph))
     (answer,) = zoo.predict(network, [photograph])
-    picture = draw(recording, str(network.spec), f"{photograph.name}, {weights}", answer.ranked)
-    return picture.crop((0, 0, picture.width, picture.height // 2)).quantize(64, dither=Image.Dither.NONE)
+    without_rates = replace(recording, rates={})
+    picture = draw(without_rates, str(network.spec), f"{photograph.name}, {weights}", answer.ranked)
+    return picture.quantize(64, dither=Image.Dither.NONE)
 
 
 def main() -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,21 +34,11 @@ _INK, _FAINT, _LINE, _BAR, _TRACK = "#1b1f24", "#6a737d", "#d8dee4", COLOURS["se
 _WIDTH, _MARGIN, _GAP = 1200, 36, 16  # pixels
 _INPUT = 272  # side of the input's tile
 _ROW = 24  # height of a bar's row
+_HEADING = 58  # height of the heading of the bars
 _NAMES = 320  # width of the column of layers
 _VALUES = 64  # width of the column of rates
 _CAPTION = 24  # height of a caption
-_KEY = 24 + 4 * 20  # height of the key to the colours
-CHANNELS = {
-    "#ff0000": "red",
-    "#00ff00": "green",
-    "#0000ff": "blue",
-    "#ffff00": "red, green",
-    "#ff00ff": "red, blue",
-    "#00ffff": "green, blue",
-    "#ffffff": "all three",
-    "#000000": "none",
-}
-"""Colour of a pixel of a plane → the channels of the input in which it is a spike."""
+_DRAWN = 4  # planes of a binary code; the others look like noise
 
 
 def network_to_show(
@@ -130,7 +123,6 @@ def _in_colours(pixels: Tensor) -> Tensor:
 
 
 _ENDS = {BINARY_LSB_FIRST: ("least", "most"), BINARY_MSB_FIRST: ("most", "least")}
-_NOISE = "The low planes look like noise: they hold the last bits of each pixel, which change from pixel to pixel."
 
 
 def plane_captions(code: str, count: int) -> list[str]:
@@ -148,49 +140,51 @@ def draw(
 ) -> Image.Image:
     """Draw input and planes above, a bar of each layer's spike rate below; 1200 pixels wide, RGB.
 
+    Planes are grey, the brighter the more channels have a spike; of a binary code the four most significant are drawn.
     `prediction` has (label, probability), the most probable first, for the place below the input.
     """
-    count, size = len(recording.planes), recording.image.shape[-1]
-    columns = 4 if count <= 12 else 8
+    shown, note = _planes_to_draw(recording)
+    size = recording.image.shape[-1]
+    columns = 4 if len(shown) <= 12 else 8
     left = _MARGIN + _INPUT + 2 * _GAP
-    tile = _tile((_WIDTH - _MARGIN - left - (columns - 1) * _GAP) // columns, size)
-    rows = -(-count // columns)
+    room = _WIDTH - _MARGIN - left - (columns - 1) * _GAP
+    tile = _tile(room // columns, size)
     top = _MARGIN + 84
-    answers = top + _tile(_INPUT, size) + _CAPTION + _GAP
-    key = answers + len(prediction) * _ROW + _GAP * bool(prediction)
-    below = top + rows * (tile + _CAPTION + _GAP)
-    chart = max(below + _ROW * (recording.code in _ENDS), key + _KEY) + _GAP
-    picture = Image.new("RGB", (_WIDTH, chart + 66 + len(recording.rates) * _ROW + _MARGIN), "white")
+    below_input = top + _tile(_INPUT, size) + _CAPTION + _GAP
+    below_planes = top + math.ceil(len(shown) / columns) * (tile + _CAPTION + _GAP)
+    chart = max(below_planes + _ROW, below_input + (len(prediction) + 1) * _ROW) + _GAP
+    height = chart + bool(recording.rates) * _HEADING + len(recording.rates) * _ROW + _MARGIN
+    picture = Image.new("RGB", (_WIDTH, height), "white")
     pen = _Pen(picture)
     pen.text((_MARGIN, _MARGIN), title, 26, width=_WIDTH - 2 * _MARGIN)
     pen.text((_MARGIN, _MARGIN + 38), subtitle, 15, _FAINT, width=_WIDTH - 2 * _MARGIN)
     pen.tile((_MARGIN, top), recording.image, _tile(_INPUT, size), f"input, {size} by {size} pixels")
     for row, (label, probability) in enumerate(prediction):
-        place, colour = (_MARGIN, answers + row * _ROW), _FAINT if row else _INK
+        place, colour = (_MARGIN, below_input + row * _ROW), _FAINT if row else _INK
         pen.text(place, label, 15 if row else 18, colour, width=_INPUT - _VALUES)
         pen.text((_MARGIN + _INPUT, place[1]), f"{100 * probability:.1f} %", 15 if row else 18, colour, anchor="ra")
-    if recording.code == CONSTANT:
-        pen.text((_MARGIN, key), "brightness: share of channels with a spike", 14, _FAINT, width=_INPUT)
-    elif recording.code == FRAMES:
-        pen.text((_MARGIN, key), "the input is the mean of its frames", 14, _FAINT, width=_INPUT)
-    else:
-        _draw_key(pen, key)
-    for t, caption in enumerate(plane_captions(recording.code, count)):
-        corner = (left + t % columns * (tile + _GAP), top + t // columns * (tile + _CAPTION + _GAP))
-        pen.tile(corner, recording.planes[t], tile, caption)
-    if recording.code in _ENDS:
-        pen.text((left, below - _GAP // 2), _NOISE, 14, _FAINT, width=_WIDTH - left - _MARGIN)
-    _draw_rates(pen, chart, recording)
+    for number, (caption, plane) in enumerate(shown):
+        row, column = divmod(number, columns)
+        corner = (left + column * (tile + _GAP), top + row * (tile + _CAPTION + _GAP))
+        pen.tile(corner, plane, tile, caption)
+    pen.text((left, below_planes - _GAP // 2), note, 14, _FAINT, width=_WIDTH - left - _MARGIN)
+    if recording.rates:
+        _draw_rates(pen, chart, recording)
     return picture
 
 
-def _draw_key(pen: _Pen, top: int) -> None:
-    """Draw the key to the colours of the planes."""
-    pen.text((_MARGIN, top), "colours of the planes: a spike in", 14, _FAINT)
-    for number, (colour, channels) in enumerate(CHANNELS.items()):
-        x, y = _MARGIN + number % 2 * (_INPUT // 2), top + 24 + number // 2 * 20
-        pen.draw.rectangle((x, y, x + 13, y + 13), fill=colour, outline=_LINE)
-        pen.text((x + 20, y - 1), channels, 13, _FAINT)
+def _planes_to_draw(recording: Recording) -> tuple[list[tuple[str, Tensor]], str]:
+    """Return caption and picture of the planes that are drawn, and what to know of them."""
+    captions, count = plane_captions(recording.code, len(recording.planes)), len(recording.planes)
+    if recording.code == FRAMES:
+        return list(zip(captions, recording.planes, strict=True)), "The input is the mean of its frames."
+    note = "Brightness: share of channels with a spike."
+    drawn = range(count)
+    if recording.code in _ENDS and count > _DRAWN:
+        drawn = drawn[-_DRAWN:] if recording.code == BINARY_LSB_FIRST else drawn[:_DRAWN]
+        note += " The other planes hold the last bits of each pixel, and look like noise."
+    grey = recording.planes.mean(1, keepdim=True).expand(-1, 3, -1, -1)
+    return [(captions[t], grey[t]) for t in drawn], note
 
 
 def _tile(room: int, size: int) -> int:
@@ -205,14 +199,29 @@ def _draw_rates(pen: _Pen, top: int, recording: Recording) -> None:
     pen.text((_MARGIN, top + 28), explained, 15, _FAINT)
     start, end = _MARGIN + _NAMES, _WIDTH - _MARGIN - _VALUES
     highest = max(recording.rates.values()) or 1
-    for row, (name, rate) in enumerate(recording.rates.items()):
-        y = top + 58 + row * _ROW
+    for row, (name, rate) in enumerate(zip(plain_names(recording.rates), recording.rates.values(), strict=True)):
+        y = top + _HEADING + row * _ROW
         pen.text((_MARGIN, y + 3), name, 14, width=_NAMES - _GAP)
         pen.draw.rectangle((start, y + 4, end, y + _ROW - 4), fill=_TRACK)
         if rate:
             length = max(1, round((end - start) * rate / highest))
             pen.draw.rectangle((start, y + 4, start + length, y + _ROW - 4), fill=_BAR)
         pen.text((end + 12, y + 3), f"{rate:.3f}", 14, _FAINT)
+
+
+_BLOCK = re.compile(r"stages\.(\d+)\.(\d+)\.")
+
+
+def plain_names(neurons: Iterable[str]) -> list[str]:
+    """Name neurons by their place in the network: `stage 2, block 1, neuron 3` for `stages.1.0.spiking.shortcut.2`."""
+    names: list[str] = []
+    counts: Counter[str] = Counter()
+    for name in neurons:
+        block = _BLOCK.match(name)
+        place = f"stage {int(block[1]) + 1}, block {int(block[2]) + 1}" if block else name.partition(".")[0]
+        counts[place] += 1
+        names.append(f"{place}, neuron {counts[place]}")
+    return names
 
 
 @final

@@ -25,7 +25,7 @@ from zoo.catalog.records import Catalog, Preprocessing, StoredWeight
 from zoo.contracts import Encoder, ImageClassifier, Neuron
 from zoo.data.images import sample_photographs
 from zoo.errors import InputError
-from zoo.inference.show import CHANNELS, plane_captions
+from zoo.inference.show import plane_captions
 from zoo.profiling.rates import watching
 from zoo.registry.installing import import_plugin
 from zoo.weights.load import stated_preprocessing
@@ -37,6 +37,18 @@ RUNTIME = NpmPackage(
     "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
 )
 MODULE, WASM = "dist/ort.wasm.bundle.min.mjs", "dist/ort-wasm-simd-threaded.wasm"
+
+PLANE_COLOURS = {
+    "#ff0000": "red",
+    "#00ff00": "green",
+    "#0000ff": "blue",
+    "#ffff00": "red, green",
+    "#ff00ff": "red, blue",
+    "#00ffff": "green, blue",
+    "#ffffff": "all three",
+    "#000000": "none",
+}
+"""Colour of a pixel of a plane → the channels of the input in which it is a spike."""
 
 TALL_FIRST = int(PIL.__version__.partition(".")[0]) >= 13
 """True if this Pillow resizes a very tall image in the other order, and so rounds otherwise."""
@@ -78,7 +90,7 @@ class Demo:
             "tall_first": TALL_FIRST,
             "layers": dict(self.layers),
             "captions": self.captions,
-            "colours": CHANNELS,
+            "colours": PLANE_COLOURS,
             "photograph": sample_photographs()[0].name,
         }
 
