@@ -2,7 +2,8 @@
 
 Every fault is one replacement in a temporary copy of zoo/: a sign, an off-by-one, a swapped plane, a skipped hash, a
 dropped `eval()`. The test files beside it run on the copy, by pytest in a process of its own, until one fails. The
-definitions are tested, not the compiled kernels. Exit status 1 if more than two survive; about ten minutes on one core.
+definitions are tested, not the compiled kernels. Exit status 1 if more than four survive; about ten minutes on one core.
+A fault whose line is gone survives, and says so.
 
     python -m tests.mutations            # all of them
     python -m tests.mutations neurons    # those in files whose name contains a word
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 LIBRARIES = ("pytest", "hypothesis", "torch", "timm", "spikingjelly.activation_based.neuron")
 """Imported once, not in every process."""
 
-MOST_SURVIVORS = 2
+MOST_SURVIVORS = 4
 
 NAMES = ("tests/test_names.py",)
 BITPLANES = ("tests/encoders/test_bitplanes.py",)
@@ -92,11 +93,11 @@ FAULTS = [
     Fault("neurons/nodes.py", "self.reset()\n        spikes: Tensor", "spikes: Tensor", NEURONS),
     Fault("neurons/functional.py", "v = v + _sum(currents)", "v = v + _sum(currents) / len(currents)", NEURONS),
     # weights
-    Fault("weights.py", "(len(data), digest) != (weight.size, weight.sha256)", "len(data) != weight.size", WEIGHTS),
-    Fault("weights.py", "    _check_finite(place, state, own)\n", "", WEIGHTS),
-    Fault("weights.py", "* (channels / in_chans)", "* (in_chans / channels)", ("tests/test_factory.py", *WEIGHTS)),
-    Fault("weights.py", "format: Literal[2]", "format: int", WEIGHTS),
-    Fault("weights.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
+    Fault("weights/load.py", "(len(data), digest) != (weight.size, weight.sha256)", "len(data) != weight.size", WEIGHTS),
+    Fault("weights/load.py", "    _check_finite(place, state, own)\n", "", WEIGHTS),
+    Fault("weights/load.py", "* (channels / in_chans)", "* (in_chans / channels)", ("tests/test_factory.py", *WEIGHTS)),
+    Fault("weights/load.py", "format: Literal[2]", "format: int", WEIGHTS),
+    Fault("weights/load.py", "return stored.dtype in _REAL if", "return True if", WEIGHTS),
     # data
     Fault("data/images.py", "6: Image.Transpose.ROTATE_270", "6: Image.Transpose.ROTATE_90", IMAGES),
     Fault("data/images.py", "contiguous().div_(255)", "contiguous().div_(256)", IMAGES),
@@ -111,24 +112,24 @@ FAULTS = [
     Fault("profiling/steps.py", "max(1, decoders) * (timesteps - 1)", "max(1, decoders) * timesteps", SYNAPSES),
     Fault("profiling/macs.py", "spiking / model.timesteps)", "spiking)", COSTS),
     Fault("profiling/energy.py", "today * (1 + left / network.spikes)", "today * left / network.spikes", REPORT),
-    Fault("profiling/rates.py", ".mean() / scale", ".mean()", SYNAPSES),
+    Fault("profiling/rates.py", "rate = rate / layer.scale.to(output.dtype)", "pass", SYNAPSES),
     Fault("contracts/energy.py", "layer.nonzero + 3 * layer.used", "layer.nonzero + 2 * layer.used", REPORT),
-    Fault("controls.py", "and _prepared_alike(record) == _prepared_alike(weight)", "", ("tests/hub/test_card.py",)),
+    Fault("catalog/controls.py", "and _prepared_alike(record) == _prepared_alike(weight)", "", ("tests/hub/test_card.py",)),
     # registry
-    Fault("registry.py", "if version != contracts.API_VERSION:", "if version is None:", REGISTRY),
-    Fault("registry.py", "if len(claims) > 1:", "if len(claims) > 2:", REGISTRY),
-    Fault("registry.py", "if strange or missing:", "if strange:", REGISTRY),
-    Fault("registry.py", "except (Exception, SystemExit) as error:", "except Exception as error:", REGISTRY),
+    Fault("registry/components.py", "if version != contracts.API_VERSION:", "if version is None:", REGISTRY),
+    Fault("registry/components.py", "if len(claims) > 1:", "if len(claims) > 2:", REGISTRY),
+    Fault("registry/components.py", "if strange or missing:", "if strange:", REGISTRY),
+    Fault("registry/components.py", "except (Exception, SystemExit) as error:", "except Exception as error:", REGISTRY),
     # fusion
     Fault("families/fusion.py", "norm.eps, norm.weight", "0.0, norm.weight", FUSION),
     Fault("families/fusion.py", "] == 1 for name in pair", "] >= 1 for name in pair", FUSION),
     Fault("families/fusion.py", "if norm in folded.values() and", "if", FUSION),
     # convolution
-    Fault("convolution/guards.py", "_SMALL_INPUT = 20480", "_SMALL_INPUT = 2048", CONVOLUTION),
-    Fault("convolution/guards.py", "(min(stride[0], height), min(stride[1], width))", "stride", CONVOLUTION),
-    Fault("convolution/guards.py", "all(pad + size <= taps", "all(pad + size <= taps + 1", CONVOLUTION),
-    Fault("convolution/packed.py", " or version != changes", "", FUSION),
-    Fault("convolution/layout.py", "_FEW_PIXELS = 384, 4", "_FEW_PIXELS = 384, 5", CONVOLUTION),
+    Fault("cpu/guards.py", "_SMALL_INPUT = 20480", "_SMALL_INPUT = 2048", CONVOLUTION),
+    Fault("cpu/guards.py", "(min(stride[0], height), min(stride[1], width))", "stride", CONVOLUTION),
+    Fault("cpu/guards.py", "all(pad + size <= taps", "all(pad + size <= taps + 1", CONVOLUTION),
+    Fault("cpu/packed.py", " or version != changes", "", FUSION),
+    Fault("cpu/layout.py", "_FEW_PIXELS = 384, 4", "_FEW_PIXELS = 384, 5", CONVOLUTION),
     # checkpoints and evaluation
     Fault("training/setup.py", "if before.get(key) != now.get(key)", 'if key == "model"', RUNS),
     Fault("training/loop.py", "self.rows = read.epoch, read.rows", "self.rows = 0, read.rows", RUNS),
@@ -137,13 +138,11 @@ FAULTS = [
 ]  # fmt: skip
 
 
-def mutate(folder: Path, fault: Fault) -> None:
-    """Write a fault into the copy; raises `SystemExit` if its old text is gone, so that the list is kept up to date."""
-    file = folder / "zoo" / fault.file
-    text = (ROOT / "zoo" / fault.file).read_text(encoding="utf-8")
-    if text.count(fault.old) != 1:
-        raise SystemExit(f"zoo/{fault.file} holds {text.count(fault.old)} times {fault.old!r}; update this file")
-    file.write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+def source(fault: Fault) -> str | None:
+    """Return the file of a fault if its old text occurs once in it, else None."""
+    file = ROOT / "zoo" / fault.file
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return text if text.count(fault.old) == 1 else None
 
 
 def copy(folder: Path) -> None:
@@ -189,11 +188,12 @@ def main() -> None:
             if run_tests(folder, tests):
                 raise SystemExit(f"{', '.join(tests)} fail without a fault:\n{(folder / 'log.txt').read_text('utf-8')}")
         for fault in chosen:
-            mutate(folder, fault)
-            caught = run_tests(folder, fault.tests) != 0
-            shutil.copyfile(ROOT / "zoo" / fault.file, folder / "zoo" / fault.file)
-            survivors += [] if caught else [fault]
-            verdict = "caught  " if caught else "SURVIVED"
+            text, verdict = source(fault), "GONE    "
+            if text is not None:
+                (folder / "zoo" / fault.file).write_text(text.replace(fault.old, fault.new), encoding="utf-8")
+                verdict = "caught  " if run_tests(folder, fault.tests) else "SURVIVED"
+                (folder / "zoo" / fault.file).write_text(text, encoding="utf-8")
+            survivors += [] if verdict == "caught  " else [fault]
             print(f"{verdict}  zoo/{fault.file}: {fault.old.strip()!r} → {fault.new.strip()!r}", flush=True)
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} caught")
     raise SystemExit(len(survivors) > MOST_SURVIVORS)
