@@ -8,18 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from zoo_site.build import build_site
 
 import zoo
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
-
-ROOT = Path(__file__).parent.parent
-TABLES = yaml.safe_load((ROOT / "tests" / "paper" / "tables.yaml").read_text(encoding="utf-8"))
 
 project = "has8-zoo"
 version = release = zoo.__version__
@@ -39,7 +35,7 @@ html_static_path = ["_static"]
 html_css_files = ["wrap.css"]
 html_title = f"has8-zoo {release}"
 
-myst_enable_extensions = ["colon_fence", "dollarmath", "substitution"]
+myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]
 """Pages link to files of the repository too, which are not pages; tests/test_repository.py looks for those."""
@@ -49,51 +45,6 @@ autodoc_typehints = "description"
 autodoc_default_options = {"members": True, "show-inheritance": True}
 napoleon_google_docstring = True
 napoleon_use_ivar = True  # attributes of a class, which autodoc lists too
-
-
-def _table(heads: list[str], rows: list[list[Any]]) -> str:
-    lines = [heads, ["---", *("---:" for _ in heads[1:])], *rows]
-    return "\n".join("| " + " | ".join("–" if cell is None else str(cell) for cell in line) + " |" for line in lines)
-
-
-def _first() -> str:
-    """Table 1: every coding of two networks."""
-    table = TABLES["table1_cifar10"]
-    rows = [
-        [f"`{size}`", scaling, decoder, *by_encoder.values()]
-        for size in (name for name in table if name != "baselines")
-        for scaling in ("unscaled", "scaled")
-        for decoder, by_encoder in table[size][scaling].items()
-    ]
-    return _table(["network", "gradient", "decoder", "sigmoid", "tanh", "fourier"], rows)
-
-
-myst_substitutions = {
-    "table1": _first(),
-    "table1_baselines": _table(
-        ["network", "CIFAR-10"], [[f"`{name}`", top1] for name, top1 in TABLES["table1_cifar10"]["baselines"].items()]
-    ),
-    "table2": _table(
-        ["network", "CIFAR-10", "CIFAR-100", "Caltech-101", "Caltech-256", "ImageNet"],
-        [[f"`{name}`", *columns] for name, columns in TABLES["table2_top1"].items()],
-    ),
-    "table3": _table(
-        ["network", "parameters", "MACs of one timestep", "the same, counted", "MACs of all timesteps, counted"],
-        [
-            [
-                f"`{name}`",
-                printed["params"],
-                printed["macs"],
-                f"{TABLES['measured_on_the_published_code']['fvcore_per_timestep_gmacs'][name]}G",
-                f"{total}G"
-                if (total := TABLES["measured_on_the_published_code"]["fvcore_total_gmacs"].get(name))
-                else None,
-            ]
-            for name, printed in TABLES["table3_cost"].items()
-        ],
-    ),
-}
-"""Tables that pages name in double braces, made of the one file that holds the paper's figures."""
 
 
 def write_commands(app: Sphinx) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import distribution
 
@@ -95,7 +95,7 @@ def write_card(
         start=start,
         repository=source_url(),
         reference=reference,
-        install=" ".join(_install_words(weight.providers)),
+        install=install_words(weight.providers),
         made_with=", ".join(f"{name} {version}" for name, version in weight.providers.items()),
         about=default_registry().load("family", spec.family)().about(dict(spec.fields), weight.figures.timesteps),
         titles={name: metric_title(name) for name in weight.metrics},
@@ -103,11 +103,11 @@ def write_card(
     return f"---\n{metadata(weight, spec, start).to_yaml()}\n---\n\n{body}".encode()
 
 
-def _install_words(providers: Mapping[str, str]) -> list[str]:
-    """Arguments of `pip install` in a clone of the zoo, which is not on PyPI."""
+def install_words(providers: Iterable[str]) -> str:
+    """Return the arguments of `pip install` in a clone of the zoo, which is not on PyPI."""
     known = known_plugins()
     ours = [f"./plugins/{name}" for name in providers if name in known]
-    return [".", *ours, *(name for name in providers if name != LIBRARY and name not in known)]
+    return " ".join([".", *ours, *(name for name in providers if name != LIBRARY and name not in known)])
 
 
 def source_url() -> str:

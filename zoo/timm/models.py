@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -64,6 +66,32 @@ def register_catalog() -> None:
     for module in _NOT_TRACED:
         register_notrace_module(module)
     _register([name for name in default_catalog().names if ":" not in name])
+
+
+def advise_registering() -> None:
+    """Let timm's error for an unknown name that is one of the zoo's say `register_models`."""
+    create = timm.create_model
+    if inspect.unwrap(create) is not create:  # this module was loaded before
+        return
+
+    @functools.wraps(create)
+    def create_model(model_name: str, *arguments: Any, **keywords: Any) -> nn.Module:
+        try:
+            return create(model_name, *arguments, **keywords)
+        except RuntimeError as error:
+            if _is_composed(model_name) and not timm.is_model(model_name):
+                error.args = (f"{error}; zoo.timm.register_models({model_name!r}) makes it one of timm's",)
+            raise
+
+    timm.create_model = timm.models.create_model = create_model
+
+
+def _is_composed(name: str) -> bool:
+    try:
+        parse_name(name)
+    except ModelNameError:
+        return False
+    return True
 
 
 def _register(variants: Sequence[str]) -> None:

@@ -94,6 +94,8 @@ def test_the_pages_are_well_formed_and_every_link_leads_somewhere(site: Site, re
 def test_a_weights_page_has_its_card_licence_hash_and_snippet(site: Site, records: dict[str, WeightRecord]) -> None:
     for name, record in records.items():
         text = read(site.files[f"weights/{name}.html"]).text
+        assert "pip install ." in text  # from a clone: nothing is on an index, where a stranger could claim the name
+        assert "pip install has8-zoo" not in text
         for said in (record.sha256, record.license, f'zoo.create_model("{name}")', f"{record.size:,} bytes"):
             assert said in text
         assert f"{record.metrics['top1']:.2f} %" in text

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 import zoo
 from zoo.cli.output import in_units
-from zoo.publishing.card import metric_title, write_card
+from zoo.publishing.card import install_words, metric_title, source_url, write_card
 from zoo_site.demo import RUNTIME, Demo
 from zoo_site.results import DATASET, PARTS, LayerRates, PaperResult, Result
 
@@ -122,7 +122,8 @@ def weight_page(result: Result, layers: LayerRates, has_demo: bool) -> bytes:
     article = MarkdownIt("commonmark", {"html": False}).enable("table").render(_without_title(body))
     titles = {name: metric_title(name) for name in result.record.metrics}
     values = {"result": result, "card": Markup(article), "layers": layers, "titles": titles}
-    return _render("weight.html.jinja", **values, has_demo=has_demo)
+    install = install_words(dict.fromkeys([*result.record.providers, result.distribution]))
+    return _render("weight.html.jinja", **values, install=install, repository=source_url(), has_demo=has_demo)
 
 
 def demo_page(demo: Demo) -> bytes:
