@@ -40,6 +40,7 @@ class Spec:
         text: the canonical name without tag; a component may stand behind its distribution (`zoo-gray:gray`).
         tag: which weights, or None.
         settings: given options of components and of the family; they are not part of the name.
+        plain_text: `text` without distributions, as catalogs list it.
     """
 
     family: str
@@ -47,6 +48,11 @@ class Spec:
     text: str
     tag: str | None = None
     settings: tuple[tuple[str, tuple[tuple[str, OptionValue], ...]], ...] = ()
+    plain_text: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.plain_text:
+            object.__setattr__(self, "plain_text", plain_name(self.text))
 
     def __str__(self) -> str:
         return f"{self.text}.{self.tag}" if self.tag else self.text
@@ -92,11 +98,6 @@ class Spec:
             merged[kind] = merged.get(kind, {}) | dict(values)
         settings = ((kind, tuple(sorted(values.items()))) for kind, values in sorted(merged.items()) if values)
         return replace(self, settings=tuple(settings))
-
-    @property
-    def plain_text(self) -> str:
-        """Name without distributions, such as `has8_…_ste_bpd`."""
-        return plain_name(self.text)
 
     @property
     def distributions(self) -> frozenset[str]:

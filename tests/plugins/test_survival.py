@@ -82,6 +82,7 @@ def test_plugins_shows_every_state_with_its_reason(crowd: Path) -> None:
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     said = {(kind, name): (state, reason) for name, (_, kind, state, reason) in MODULES.items()}
     said |= {("catalog", name): each for name, each in CATALOGS.items()}
+    rows = [row for row in rows if (row["name"], row["distribution"]) != ("ste", "has8-zoo")]
     for (kind, name), (state, reason) in said.items():
         found = [row for row in rows if (row["kind"], row["name"]) == (kind, name)]
         assert {row["state"] for row in found} == {state}, (name, found)
@@ -147,7 +148,7 @@ USE = """
 import zoo, torch
 for name in ("has8_resnet_b2_m1_d1_has8-zoo:ste_bpd", "has8_resnet_b2_m1_d1_prints_bpd", "sew_resnet18_rate"):
     zoo.create_model(name, num_classes=2)(torch.rand(1, 3, 8, 8))
-for part in ("raises_bpd", "fourier_bpd_exits", "ste_bpd", "newer_bpd"):
+for part in ("raises_bpd", "fourier_bpd_exits", "newer_bpd"):
     try:
         zoo.create_model(f"has8_resnet_b2_m1_d1_{part}")
     except zoo.errors.ComponentError:

@@ -6,9 +6,14 @@ from operator import attrgetter
 
 from zoo.catalog.records import Catalog, StoredWeight, WeightRecord, default_catalog
 from zoo.names import Spec
-from zoo.registry.components import Registry, default_registry
+from zoo.registry.components import Registry, default_registry, parse_stored
 
 _prepared_alike = attrgetter("dataset", "dataset_note", "labels", "in_chans", "preprocessing", "figures.image_size")
+
+
+def stored_spec(weight: StoredWeight, registry: Registry | None = None) -> Spec:
+    """Return the spec of a record, of components from the packages that it names; raises as `parse_name` does."""
+    return weight.spec_of(parse_stored(weight.variant, weight.providers, weight.components, registry)[1])
 
 
 def control_name(spec: Spec, registry: Registry | None = None) -> str | None:

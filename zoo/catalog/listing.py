@@ -120,6 +120,7 @@ def list_models(
 def _variants_with(chosen: Mapping[str, str], registry: Registry, catalog: Catalog) -> list[str]:
     """List the variants with these components, by their kind; raises `UnknownComponentError`."""
     for kind, name in chosen.items():
+        registry.warn_of_rivals(kind, name)
         registry.find(kind, name)  # raises the error that names the valid ones
     if not chosen:
         return catalog.names

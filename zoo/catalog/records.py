@@ -194,6 +194,7 @@ class StoredWeight(Record):
         robustness_images: validation images that the four above are of, evenly spread.
         energy_range: energy under several published models.
         converted: the file that it was converted from.
+        components: kind → distribution of each component that is not has8-zoo's.
     """
 
     variant: str
@@ -216,6 +217,7 @@ class StoredWeight(Record):
     limits: str = ""
     spec: dict[str, Any]
     providers: dict[Distribution, str] = Field(description="distribution → version it was trained with")
+    components: dict[str, Distribution] = Field(default_factory=dict)
     figures: Figures
     activity: Activity | None = None
     control: str = ""
@@ -477,7 +479,14 @@ class Catalog:
 
     def weights_of(self, spec: Spec) -> list[WeightRecord]:
         """List the weights of a variant, the default first, that were made by the distributions in its name."""
-        return [r for r in self.weights.get(spec.plain_text, []) if spec.distributions <= r.providers.keys()]
+        texts = dict.fromkeys((spec.plain_text, plain_name(spec.text)))  # that may spell a default out: `zoo-x:if`
+        listed = (record for text in texts for record in self.weights.get(text, []))
+        return [record for record in listed if spec.distributions <= record.providers.keys()]
+
+    def named(self, name: str) -> WeightRecord | None:
+        """Find the weight of exactly this name, or the first one of a name without a tag; None if none is listed."""
+        variant, _, tag = name.partition(".")
+        return next((record for record in self.weights.get(variant, []) if tag in ("", record.tag)), None)
 
     def weight(self, spec: Spec) -> WeightRecord:
         """Return the weight of a spec's tag, or the first one; raises `ModelNameError`."""

@@ -152,7 +152,7 @@ def _plugin_command(name: str) -> Any:
     registry = default_registry()
     if name not in registry.names("command"):
         return None
-    load = partial(registry.load, "command", name)
+    load = partial(registry.choose, "command", name)
     try:
         command: Any = get_command(load())
     except ComponentError:

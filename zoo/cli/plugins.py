@@ -10,20 +10,21 @@ import tempfile
 import warnings
 from collections import Counter, defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from zoo.cli.options import Json
 from zoo.cli.output import counted, in_one_line, print_rows, say
 from zoo.errors import ComponentError, UnknownComponentError, shorten, suggest
-from zoo.registry.components import NOTEBOOK, OURS, State, default_registry
+from zoo.registry.components import NOTEBOOK, OURS, Component, Registry, State, default_registry
 from zoo.registry.installing import import_plugin
 
 Row = dict[str, str]
 OUTCOMES = ("passed", "failed", "skipped")
-CODE = "import sys; from zoo.cli.plugins import report_states; report_states(int(sys.argv[1]), sys.argv[2])"
+CODE = "import sys; from zoo.cli.plugins import report_problems; report_problems(int(sys.argv[1]), sys.argv[2])"
 
 plugins_app = typer.Typer(invoke_without_command=True, rich_markup_mode="rich", epilog="Example: zoo plugins")
 
@@ -45,26 +46,28 @@ def plugins_command(
     """
     if context.invoked_subcommand is not None:
         return
-    components = default_registry().components()
-    checked = list(zip(components, probe_in_subprocess(timeout), strict=True))
-    rows = []
-    for component, (state, reason) in checked:
-        row = {key: getattr(component, key) for key in ("kind", "name", "distribution", "version")}
-        row["state"] = str(state)
-        if as_json:
-            row |= {"target": component.target, "error": reason}
-        rows.append(row)
-    print_rows(rows, as_json)
-    unusable = [(component, reason) for component, (state, reason) in checked if state is not State.LOADED]
+    probed = zip(default_registry().components(), probe_in_subprocess(timeout), strict=True)
+    registry = Registry(replace(component, error=problem) for component, problem in probed)
+    components = registry.components()
+    print_rows([_row(registry, component, as_json) for component in components], as_json)
+    unusable = [(component, reason) for component in components if (reason := registry.status(component)[1])]
     if not as_json:
         for component, reason in unusable:
-            say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason or ""), sep="\n")
+            say("", f"{component.kind} {component.name} of {component.origin}:", in_one_line(reason), sep="\n")
     if unusable:
         raise typer.Exit(1)
 
 
-def probe_in_subprocess(seconds: float) -> list[tuple[State, str | None]]:
-    """Return state and reason of every component of the registry, in its order.
+def _row(registry: Registry, component: Component, as_json: bool) -> dict[str, Any]:
+    """Describe a component that was probed."""
+    state, reason = registry.status(component)
+    row = {key: getattr(component, key) for key in ("kind", "name", "distribution", "version")}
+    row["state"] = str(State.LOADED if state is State.AVAILABLE else state)
+    return row | {"target": component.target, "error": reason} if as_json else row
+
+
+def probe_in_subprocess(seconds: float) -> list[str | None]:
+    """Load every component of the registry, in its order; return why it cannot be used, or None.
 
     One that ends the process, or is not loaded in time, is broken; the next ones are loaded in a new process.
 
@@ -72,17 +75,16 @@ def probe_in_subprocess(seconds: float) -> list[tuple[State, str | None]]:
         seconds: after which a process is ended.
     """
     count = len(default_registry().components())
-    states: list[tuple[State, str | None]] = []
+    problems: list[str | None] = []
     with tempfile.TemporaryDirectory() as folder:
-        while len(states) < count:
-            report = Path(folder, str(len(states)))
+        while len(problems) < count:
+            report = Path(folder, str(len(problems)))
             report.touch()
-            ending = _run(len(states), report, seconds)
-            lines = report.read_text(encoding="utf-8").splitlines()
-            states += [(State(state), reason) for state, reason in map(json.loads, lines)]
-            if len(states) < count:
-                states.append((State.BROKEN, ending))
-    return states
+            ending = _run(len(problems), report, seconds)
+            problems += map(json.loads, report.read_text(encoding="utf-8").splitlines())
+            if len(problems) < count:
+                problems.append(ending)
+    return problems
 
 
 def _run(first: int, report: Path, seconds: float) -> str:
@@ -97,8 +99,8 @@ def _run(first: int, report: Path, seconds: float) -> str:
     return f"its import ends the process with status {done.returncode}" + (f": {last}" if last else "")
 
 
-def report_states(first: int, report: str) -> None:
-    """Write state and reason of each component from that number on, a line each, as soon as it is known."""
+def report_problems(first: int, report: str) -> None:
+    """Write what is wrong with each component from that number on, a line each, as soon as it is known."""
     from zoo.catalog.records import default_catalog
 
     registry = default_registry()
@@ -106,9 +108,9 @@ def report_states(first: int, report: str) -> None:
         warnings.simplefilter("ignore")
         default_catalog()  # marks malformed catalogs of plugins
         for component in registry.components()[first:]:
-            with suppress(ComponentError):  # kept in its state and error
+            with suppress(ComponentError):  # kept in its error
                 component.load()
-            print(json.dumps(registry.status(component)), file=lines, flush=True)
+            print(json.dumps(component.error), file=lines, flush=True)
 
 
 @plugins_app.command("check", epilog="Example: zoo plugins check zoo-gray")

@@ -243,7 +243,7 @@ def _open_by_name(source: Source, wanted: Sequence[str], options: DataOptions) -
     """
     name, _, rest = str(source).partition(":")
     if name in dataset_names():
-        dataset = default_registry().load("dataset", name)()
+        dataset = default_registry().choose("dataset", name)()
         root = Path(expanduser(options.root or "~/.cache/has8-zoo/datasets"))
         return dict(dataset.open(rest, wanted, root))
     if any(f"dataset {name}" in brings for brings in known_plugins().values()) and not isdir(str(source)):

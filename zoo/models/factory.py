@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, Unpack, final, overload
 import torch
 from torch import Tensor, nn
 
+from zoo.catalog.controls import stored_spec
 from zoo.catalog.records import Catalog, Preprocessing, StoredWeight, WeightRecord, default_catalog
 from zoo.contracts.classifier import FeatureInfo, ImageClassifier
 from zoo.contracts.family import MAX_CHANNELS, MAX_CLASSES, BuildRequest
@@ -43,7 +44,7 @@ from zoo.names import (
     parse_reference,
     split_tag,
 )
-from zoo.registry.components import Registry, check_providers, default_registry, parse_name
+from zoo.registry.components import Registry, check_providers, default_registry, parse_name, parse_stored
 from zoo.registry.installing import install_plugin, is_installed
 from zoo.weights import load as weights
 from zoo.weights.hub import Hub
@@ -442,7 +443,7 @@ def open_model(
 
 def _open_name(name: str, required: bool, listed: bool, places: Places) -> OpenedModel:
     try:
-        spec = parse_name(name, places.get("registry"))
+        spec = _parse(name, required or listed, places)
     except ModelNameError as error:
         if isinstance(name, str) and isdir(name):
             return _open_reference(LocalFolder(Path(name)), places)
@@ -458,6 +459,14 @@ def _open_name(name: str, required: bool, listed: bool, places: Places) -> Opene
     record = opened.catalog.weight(spec)
     check_providers(spec, record.providers, record.name, opened.registry)
     return replace(opened, spec=record.spec_of(spec), contents=Recorded(record, record.location))
+
+
+def _parse(name: str, has_weight: bool, places: Places) -> Spec:
+    """Parse a name; that of a listed weight is of the packages that its record names."""
+    record = None
+    if isinstance(name, str) and (has_weight or "." in name):
+        record = (places.get("catalog") or default_catalog()).named(name)
+    return stored_spec(record, places.get("registry")) if record else parse_name(name, places.get("registry"))
 
 
 def _explain_name(name: str, error: ModelNameError, catalog: Catalog) -> ModelNameError:
@@ -499,13 +508,14 @@ def _open_reference(reference: HubRepository | LocalFolder, places: Places) -> O
     registry = places.get("registry") or default_registry()
     if missing := [name for name in weight.providers if not is_installed(name)]:
         raise MissingPluginError(_how_to_install(str(source), missing))
-    spec = parse_name(weight.variant, registry)
+    plain, spec = parse_stored(weight.variant, weight.providers, weight.components, registry)
     check_providers(spec, weight.providers, str(source), registry)
     try:
         stored = weight.spec_of(spec)
+        written = weight.spec_of(plain).untagged().to_json()
     except OptionError as error:
         raise WeightError(f"{source}: {error}") from error
-    if weight.spec != stored.untagged().to_json():
+    if weight.spec != written:
         problem = f"the stored spec {shorten(str(weight.spec), 200)} is not what the name {weight.variant} says"
         raise WeightError(f"{source}: {problem}")
     return OpenedModel(stored, places, Recorded(weight, source))

@@ -48,7 +48,7 @@ def energy_models(registry: Registry | None = None) -> dict[str, type[EnergyMode
     models = {}
     for name in sorted(registry.plain_names("energy_model"), key=lambda name: (name not in ours, name)):
         try:
-            models[name] = registry.load("energy_model", name)
+            models[name] = registry.choose("energy_model", name)
         except ComponentError as error:
             warnings.warn(f"the model of energy {name} is left out: {error}", ZooWarning, stacklevel=2)
     return models

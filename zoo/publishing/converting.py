@@ -60,7 +60,7 @@ def convert(
     """
     check_new_folder(out)
     registry = registry or default_registry()
-    kind = registry.load("converter", converter)
+    kind = registry.choose("converter", converter)
     unknown = sorted(options.keys() - kind.options)
     if unknown:
         raise OptionError(f"converter {converter!r} has no option {unknown[0]!r}{suggest(unknown[0], kind.options)}")

@@ -6,14 +6,14 @@ from io import BytesIO
 
 from huggingface_hub import CommitOperationAdd, ModelInfo
 
-from zoo.catalog.controls import find_control
+from zoo.catalog.controls import find_control, stored_spec
 from zoo.catalog.records import Catalog, StoredWeight, WeightRecord, default_catalog
 from zoo.errors import HubError, SaveError
 from zoo.models.factory import build_model, describe_model
 from zoo.names import HubRepository, Source, check_repository
 from zoo.publishing.card import write_card, write_results
 from zoo.publishing.saving import NOT_STATED, ModelFolder, make_config, measure
-from zoo.registry.components import NOTEBOOK, parse_name, providers_of
+from zoo.registry.components import NOTEBOOK, providers_of
 from zoo.weights import load as weights
 from zoo.weights.hub import Hub, files_of, translated
 
@@ -41,7 +41,7 @@ def assemble(
         weight = weight.stored()
     data = weights.read_weight(weight, source, hub)
     state = weights.parse_weight(data, weight.name)
-    made_of = weight.spec_of(parse_name(weight.variant)), weight.num_classes, weight.in_chans
+    made_of = stored_spec(weight), weight.num_classes, weight.in_chans
     weights.check_fit(state, describe_model(*made_of), weight.name)
     model = build_model(*made_of)
     weights.load(model, state, weight.name, weight.num_classes, weight.in_chans)
@@ -64,7 +64,7 @@ def add_card(folder: ModelFolder, reference: str, catalog: Catalog | None = None
     weight = folder.weight
     if weight.license.strip().lower() in _NO_LICENSE:
         raise SaveError(f"{weight.name} names no licence; state one, such as `license=MIT`")
-    spec = weight.spec_of(parse_name(weight.variant))
+    spec = stored_spec(weight)
     for component in providers_of(spec):
         if component.distribution == NOTEBOOK:
             said = f"{component.kind} {component.name!r} is registered in this process alone"

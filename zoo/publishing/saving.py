@@ -30,7 +30,7 @@ from zoo.files import replace_files, write_folder
 from zoo.models.factory import build_model, describe_model
 from zoo.names import TAG, LocalFolder, Spec
 from zoo.profiling.macs import blank_image, count_cost
-from zoo.registry.components import NOTEBOOK, Registry, providers_of
+from zoo.registry.components import GROUPS, NOTEBOOK, OURS, Registry, providers_of
 from zoo.weights import load as weights
 from zoo.weights.origin import Recorded
 
@@ -140,7 +140,8 @@ def build_folder(
     if len(facts["labels"]) != model.num_classes:
         raise SaveError(f"{spec} has {model.num_classes} classes, but {len(facts['labels'])} labels were given")
     # What was registered in this process has no distribution that could be named; publishing refuses it.
-    providers = (used for used in providers_of(spec, registry) if used.distribution != NOTEBOOK)
+    providers = [used for used in providers_of(spec, registry) if used.distribution != NOTEBOOK]
+    others = (used for used in providers if used.distribution != OURS and used.kind in GROUPS)
     content: dict[str, Any] = {
         "recipe": "",
         "metrics": {},
@@ -153,6 +154,7 @@ def build_folder(
         "in_chans": model.in_chans,
         "spec": spec.untagged().to_json(),
         "providers": {used.distribution: str(used.version) for used in providers},
+        "components": {used.kind: used.distribution for used in others},
         "figures": measure(model, dict(facts["preprocessing"])["size"]),
     }
     weight = _validated(content, str(spec))

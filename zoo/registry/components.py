@@ -1,6 +1,7 @@
 """Entry points become components: scanned without an import, each loaded on first use, a broken one isolated.
 
-A plugin that raises, or was written for another API version, breaks no other: only a name that uses it raises.
+A plugin that raises, or was written for another API version, breaks no other: only a name that uses it raises. Of
+several packages that offer one name, has8-zoo's own wins, with a warning; a record names the package of each component.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import redirect_stdout
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib.machinery import ModuleSpec, PathFinder
@@ -26,10 +28,11 @@ from zoo.errors import (
     ModelNameError,
     UnknownComponentError,
     ZooError,
+    ZooWarning,
     shorten,
     suggest,
 )
-from zoo.names import Spec, check_characters, split_tag
+from zoo.names import Spec, Value, check_characters, plain_name, split_tag
 from zoo.registry.installing import install_plugin, unknown_component
 
 GROUPS = {
@@ -127,6 +130,13 @@ class Component:
         classes = [node for node in source.body if isinstance(node, ast.ClassDef) and node.name == name]
         docs = [ast.get_docstring(node) or "" for node in (classes if name else [source])]
         return "".join(docs).partition("\n")[0] or None
+
+    @property
+    def works(self) -> bool:
+        """Whether it can be imported and keeps its contract; imports it."""
+        with suppress(ComponentError):
+            self.load()
+        return self.error is None
 
     def load(self) -> Any:
         """Import and check the component, once.
@@ -270,28 +280,73 @@ class Registry:
         return self._components[kind]
 
     def find(self, kind: str, name: str) -> Component:
-        """Find the component of a name or of `distribution:name` without importing it.
+        """Find the component of a name or of `distribution:name`, has8-zoo's own before others.
+
+        Nothing is imported, unless several other distributions offer the name: a broken one is no claim.
 
         Raises:
             UnknownComponentError: no installed distribution offers it.
             ComponentError: several do.
         """
-        owner, colon, plain = name.rpartition(":")
-        claims = [c for c in self._kind(kind).get(plain, []) if not colon or c.distribution == normalise(owner)]
+        claims = self._claims(kind, name)
         if not claims:
             raise unknown_component(kind, name, self.names(kind))
-        if len(claims) > 1:
-            raise ComponentError(_clash(claims))
-        return claims[0]
+        if (own := _own(claims)) is not None or len(claims) == 1:
+            return own or claims[0]
+        working = [claim for claim in claims if claim.works]
+        if len(working) > 1:
+            raise ComponentError(_clash(working))
+        return (working or claims)[0]
+
+    def _claims(self, kind: str, name: str) -> list[Component]:
+        owner, colon, plain = name.rpartition(":")
+        return [c for c in self._kind(kind).get(plain, []) if not colon or c.distribution == normalise(owner)]
 
     def load(self, kind: str, name: str) -> Any:
         """Load the class behind a name; raises as `find` and `Component.load` do."""
         return self.find(kind, name).load()
 
+    def choose(self, kind: str, name: str) -> Any:
+        """Load the class behind a name that a user wrote: as `load`, with the warning of `warn_of_rivals`."""
+        self.warn_of_rivals(kind, name)
+        return self.load(kind, name)
+
+    def warn_of_rivals(self, kind: str, name: str) -> None:
+        """Warn if has8-zoo's own component is taken though another distribution offers a working one."""
+        claims = self._claims(kind, name)
+        own = _own(claims)
+        if own and (others := [claim for claim in claims if claim is not own and claim.works]):
+            warnings.warn(_clash([own, *others]), ZooWarning, stacklevel=3)
+
+    def of_record(self, providers: Iterable[str], components: Mapping[str, str]) -> Registry:
+        """Return the components as a record means them.
+
+        Args:
+            providers: distributions that the record names.
+            components: kind → distribution, where the record names one.
+        """
+        stored = {normalise(name) for name in providers}
+        chosen: list[Component] = []
+        for kind, names in self._components.items():
+            stated = normalise(components.get(kind, ""))
+            for claims in names.values():
+                of_stated = [c for c in claims if c.distribution == stated]
+                of_stored = [c for c in claims if c.distribution in stored]
+                own = _own(of_stored)
+                chosen += of_stated or ([own] if own else of_stored) or claims
+        return Registry(chosen)
+
+    def full_name(self, component: Component) -> str:
+        """Return the shortest name that means this component, `distribution:name` if others win its plain name."""
+        claims = self._components[component.kind].get(component.name, [])
+        alone = len(claims) < 2 or _own(claims) is component
+        return component.name if alone else f"{component.distribution}:{component.name}"
+
     def status(self, component: Component) -> tuple[State, str | None]:
         """Return a component's state and its reason, considering the others that claim its name."""
-        claims = self._components[component.kind][component.name]
-        if component.error is None and len(claims) > 1 and component.kind != "catalog":
+        claims = [claim for claim in self._components[component.kind][component.name] if claim.error is None]
+        wins = len(claims) < 2 or component.kind == "catalog" or _own(claims) is component
+        if component.error is None and not wins:
             return State.CONFLICT, _clash(claims)
         return component.state, component.error
 
@@ -309,11 +364,21 @@ class Registry:
         self._kind(kind)[name] = [component]
 
 
+def _own(claims: Iterable[Component]) -> Component | None:
+    """Return has8-zoo's own component, unless it is known to be broken."""
+    return next((claim for claim in claims if claim.distribution == OURS and claim.error is None), None)
+
+
 def _clash(claims: Iterable[Component]) -> str:
+    """Say who claims a name, and what to write."""
     claims = sorted(claims, key=lambda claim: claim.distribution)  # the same message whatever the order of sys.path
-    origins = " and ".join(claim.origin for claim in claims)
-    choices = " or ".join(repr(f"{claim.distribution}:{claim.name}") for claim in claims)
-    return f"{claims[0].kind} {claims[0].name!r} is claimed by {origins}; write {choices}, or uninstall one"
+    kind, name = claims[0].kind, claims[0].name
+    said = f"{kind} {name!r} is claimed by {' and '.join(claim.origin for claim in claims)}"
+    own = _own(claims)
+    choices = " or ".join(repr(f"{claim.distribution}:{name}") for claim in claims if claim is not own)
+    if own is not None:
+        return f"{said}; {name!r} means that of {OURS}; write {choices} for another, or uninstall it"
+    return f"{said}; write {choices}, or uninstall one"
 
 
 @functools.cache
@@ -401,7 +466,10 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
         component = registry.find("family", family_name)
         family = component.load()()
         fields = family.parse(remainder, registry.names)
-        return Spec(family_name, fields, f"{family_name}_{family.format(dict(fields))}", tag)
+        for kind, value in (("family", family_name), *fields):
+            if kind in GROUPS:
+                registry.warn_of_rivals(kind, str(value))
+        return _spec_of(family_name, family, fields, tag)
     except ModelNameError as error:
         raise type(error)(f"{error} (in {shorten(name, 120)})") from None
     except ZooError:
@@ -409,6 +477,40 @@ def parse_name(name: str, registry: Registry | None = None) -> Spec:
     except Exception as error:  # a defect of the plugin
         said = f"cannot read {shorten(name, 120)}: {type(error).__name__}: {error}"
         raise ComponentError(f"family {family_name!r} of {component.origin} {said}") from error
+
+
+def _spec_of(name: str, family: Any, fields: Iterable[tuple[str, Value]], tag: str | None) -> Spec:
+    """Make the spec of a family's fields."""
+    fields = tuple(fields)
+    plain = {kind: plain_name(value) if isinstance(value, str) else value for kind, value in fields}
+    text = f"{plain_name(name)}_{family.format(plain)}"
+    return Spec(name, fields, f"{name}_{family.format(dict(fields))}", tag, plain_text=text)
+
+
+def parse_stored(
+    variant: str, providers: Iterable[str], components: Mapping[str, str], registry: Registry | None = None
+) -> tuple[Spec, Spec]:
+    """Parse the name that a record stores, of components from the packages that it names.
+
+    Args:
+        variant: the stored name without its tag.
+        providers, components: as for `Registry.of_record`.
+        registry: the installed components by default.
+
+    Returns:
+        The spec as its name says, and the same with `distribution:name` for each component that its plain name does not
+        mean here.
+
+    Raises:
+        ModelNameError, ComponentError: as `parse_name` does.
+    """
+    registry = registry or default_registry()
+    stored = registry.of_record(providers, components)
+    spec = parse_name(variant, stored)
+    here = {kind: registry.full_name(stored.find(kind, str(spec[kind]))) for kind, _ in spec.fields if kind in GROUPS}
+    family = stored.find("family", spec.family)
+    fields = tuple((kind, here.get(kind, value)) for kind, value in spec.fields)
+    return spec, _spec_of(registry.full_name(family), family.load()(), fields, None)
 
 
 def providers_of(spec: Spec, registry: Registry | None = None) -> list[Component]:
