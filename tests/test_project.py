@@ -15,7 +15,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOK = ROOT / "docs" / "tutorials" / "first_half_hour.ipynb"
-FORMS = [path for path in sorted(ROOT.glob(".github/ISSUE_TEMPLATE/*.yml")) if path.stem != "config"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -73,20 +72,3 @@ def test_the_address_of_the_repository_is_stated_once() -> None:
     tested = versions["jobs"]["default"]["strategy"]["matrix"]["python"]
     assert {f"Programming Language :: Python :: {version}" for version in tested} <= set(project["classifiers"])
     assert all(author["name"] for author in project["authors"])
-
-
-def test_hosts_find_what_they_look_for() -> None:
-    pages = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text(encoding="utf-8"))
-    assert (ROOT / pages["sphinx"]["configuration"]).is_file()
-    assert pages["sphinx"]["fail_on_warning"]
-    assert {form.stem for form in FORMS} == {"defect", "figure", "proposal"}
-    assert (ROOT / "CODE_OF_CONDUCT.md").read_text(encoding="utf-8").startswith("# ")
-
-
-@pytest.mark.parametrize("template", FORMS, ids=lambda path: path.stem)
-def test_an_issue_form_has_what_the_host_requires(template: Path) -> None:
-    form = yaml.safe_load(template.read_text(encoding="utf-8"))
-    assert {"name", "description", "body"} <= form.keys()
-    assert all(element["type"] in ("input", "textarea") for element in form["body"])
-    identifiers = [element["id"] for element in form["body"]]
-    assert len(set(identifiers)) == len(identifiers)

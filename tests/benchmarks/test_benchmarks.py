@@ -13,11 +13,10 @@ import yaml
 from typer.testing import CliRunner
 
 import zoo
-from benchmarks import attacks, energy_break_even, models_table, robustness, weights_page
+from benchmarks import attacks, models_table, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
 from benchmarks.accuracy.configurations import table1, table2
 from benchmarks.common import paper, reporting
-from benchmarks.common.break_even_picture import draw
 from benchmarks.results_csv import as_csv, rows
 from tests.benchmarks.noise import write_noise
 from zoo.catalog.records import catalog_path, read_file
@@ -126,11 +125,6 @@ def test_attacks_raise_the_loss_and_stay_within_bounds() -> None:
         assert (moved - pixels).abs().max() < epsilon + 1e-6
         assert torch.equal(moved, moved.clamp(0, 1))
         assert torch.nn.functional.cross_entropy(model(moved), labels) > before
-
-
-def test_the_energy_picture_is_drawn_from_the_kept_figures() -> None:
-    kept = energy_break_even.kept(reporting.RESULTS)
-    assert draw(kept, energy_break_even.frontier(reporting.RESULTS)).startswith(b"\x89PNG")
 
 
 def test_tables_of_the_paper_name_models_that_exist() -> None:

@@ -83,15 +83,6 @@ def test_every_weight_has_one_entry_of_its_network_and_seed() -> None:
             assert run.weight is None or str(network) == run.weight.rpartition(".")[0]
 
 
-def test_what_plugins_quote_is_the_program() -> None:
-    program = runs.PROGRAM.read_text(encoding="utf-8")
-    for page in ROOT.glob("plugins/zoo-weights-*/README.md"):
-        blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-        assert blocks, page
-        for entry in re.findall(r"^\S.*\n(?: .*\n)*", "".join(blocks), re.MULTILINE):
-            assert f"\n{entry}" in program, page
-
-
 def test_a_program_is_carried_out_in_its_order_and_goes_on_where_it_was_stopped(program: Path) -> None:
     assert "to do" in _go(program, "--list")
     _go(program, "--minutes", "0.0001")

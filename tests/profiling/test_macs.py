@@ -111,3 +111,10 @@ def test_activations_are_those_that_fvcore_counts(name: str) -> None:
         analysis = ActivationCountAnalysis(model, torch.zeros(1, 3, 32, 32))
         expected = analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).total()
     assert zoo.profile(model, 32).activations == expected
+
+
+def test_a_batch_norm_counts_two_for_every_value() -> None:
+    network = zoo.create_model("ann_resnetsmall_b4_m1_d1", num_classes=3)
+    analysis = count_macs(network, 16)
+    norms = 4 * 16 * 16 + 5 * 4 * 8 * 8  # behind the stem; two blocks of two and a shortcut at half the size
+    assert count_cost(network, 16, analysis).macs - count_products(analysis) == 2 * norms

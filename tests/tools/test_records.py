@@ -9,14 +9,13 @@ import torch
 import yaml
 
 import zoo
-from tests.data.made_data import folder, packed
+from tests.data.made_data import folder
 from tools.record_energy import measure_range, put_range
 from tools.record_publication import main as record_publication
 from tools.record_run import record_run
 from zoo.catalog.records import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
 from zoo.data import load_split
-from zoo.errors import InputError, WeightError
-from zoo.inference.evaluate import evaluate
+from zoo.errors import InputError
 from zoo.training import train
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +98,7 @@ def test_a_record_of_undivided_data_is_of_images_that_the_run_has_not_seen(tmp_p
     record = record_run(tmp_path / "run", "made", SOURCE, photos, FACTS, counted=1)
     assert result.evaluation.images == 3
     assert record.metrics == {"top1": round(result.metrics["top1"], 4)}
+    assert record.figures.params == sum(p.numel() for p in zoo.create_model(f"local-dir:{result.folder}").parameters())
     with pytest.raises(InputError, match="classes"):
         record_run(tmp_path / "run", "made", SOURCE, folder(tmp_path / "cats", {"cat": 2, "cow": 2}), FACTS)
 
@@ -122,25 +122,3 @@ def test_what_has_no_range_and_what_is_not_listed() -> None:
     assert measure_range(control, data, 1) is None
     with pytest.raises(InputError, match=BUNDLED):
         put_range("weights:\n", hybrid, MADE)
-
-
-@pytest.mark.slow
-def test_a_finished_run_becomes_a_record(tmp_path: Path) -> None:
-    data = packed(tmp_path / "val.npz")
-    with pytest.raises(WeightError):
-        record_run(tmp_path, "made", SOURCE, data, FACTS)
-    out = tmp_path / "run"
-    packed(tmp_path / "train.npz")
-    train(NAME, tmp_path, out=out, changes={"epochs": 3, "batch_size": 8, "precision": "no", "seed": 5})
-    record = record_run(out, "made", SOURCE, data, FACTS)
-    assert (record.name, record.size) == (NAME + ".made", (out / "model.safetensors").stat().st_size)
-    assert (record.epochs, record.seed, record.preprocessing.size) == (3, 5, 16)
-    model = zoo.create_model(f"local-dir:{out}")
-    assert record.figures.params == sum(p.numel() for p in model.parameters())
-    assert record.metrics == {"top1": round(evaluate(model, load_split(data, "val")).top["top1"], 4)}
-    few = record_run(out, "made", SOURCE, data, FACTS, counted=10).activity
-    assert few is not None
-    assert few.images == 10
-    other = folder(tmp_path / "other", {"cat": 2, "dog": 2})
-    with pytest.raises(InputError, match="classes"):
-        record_run(out, "made", SOURCE, other, FACTS)
