@@ -7,19 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-import yaml
 from typer.testing import CliRunner
 
 import zoo
 from benchmarks import attacks, models_table, robustness, weights_page
 from benchmarks.accuracy import table as accuracy_table
-from benchmarks.accuracy.configurations import table1, table2
-from benchmarks.common import paper, reporting
+from benchmarks.common import reporting
 from benchmarks.results_csv import as_csv, rows
-from tests.benchmarks.noise import write_noise
-from zoo.catalog.records import catalog_path, read_file
+from zoo.catalog.records import catalog_path, default_catalog, read_file
 from zoo.inference.show import COLOURS
 
 PLAIN = {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "200"}
@@ -32,9 +30,10 @@ IN_TREE = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packed splits of noise in the ten classes of CIFAR-10."""
-    folder = tmp_path_factory.mktemp("noise")
+    folder, classes = tmp_path_factory.mktemp("noise"), default_catalog().weight(zoo.parse_name(HYBRID)).labels
     for split in ("train", "val"):
-        write_noise(folder / f"{split}.npz", HYBRID, 40)
+        images = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / f"{split}.npz", images=images, labels=np.arange(40) % 10, classes=np.array(classes))
     return folder
 
 
@@ -98,11 +97,6 @@ def test_kept_tables_are_those_of_the_catalogs() -> None:
     assert all(words in picture for words in (*weights_page.NAMED.values(), *weights_page.PUBLISHED))
 
 
-def test_the_frontier_holds_what_nothing_cheaper_reaches() -> None:
-    line = weights_page.frontier([(3.0, 80.0), (1.0, 70.0), (2.0, 65.0), (3.0, 85.0), (9.0, 85.0)])
-    assert line == [(1.0, 70.0), (3.0, 85.0)]
-
-
 def test_kept_markdown_is_that_of_the_kept_figures() -> None:
     kept = read(reporting.RESULTS / "robustness.json")
     assert (reporting.RESULTS / "robustness.md").read_text(encoding="utf-8") == robustness.markdown(kept["rows"])
@@ -125,16 +119,6 @@ def test_attacks_raise_the_loss_and_stay_within_bounds() -> None:
         assert (moved - pixels).abs().max() < epsilon + 1e-6
         assert torch.equal(moved, moved.clamp(0, 1))
         assert torch.nn.functional.cross_entropy(model(moved), labels) > before
-
-
-def test_tables_of_the_paper_name_models_that_exist() -> None:
-    tables = yaml.safe_load(paper.PAPER.read_text(encoding="utf-8"))
-    first, second = table1(tables, "cifar10", 1, 1), table2(tables, "cifar10", 1)
-    assert len({each.name for each in first}) == len(first)
-    assert [each.paper for each in second if each.name.startswith("has8")] == [81.58, 77.19, 79.2, 79.9]
-    for each in (*first, *second):
-        if each.plugin is None:
-            assert str(zoo.parse_name(each.name)) == each.name
 
 
 def test_without_spikes_a_hybrid_is_its_control() -> None:

@@ -106,15 +106,6 @@ def test_the_rounded_weight_is_the_trained_one_in_half_the_bits(program: Path) -
     assert not (work / "second").exists()
 
 
-def test_a_run_that_is_not_listed_starts_from_what_is(program: Path) -> None:
-    listed = "start: {model: ann_resnet_b8_m2_d4, recipe: bundled, weight: ann_resnet_b8_m2_d4.cifar10}\n"
-    fresh = 'fresh: {from: start, recipe: bundled, set: {epochs: 1, batch_size: 8, precision: "no"}}\n'
-    program.write_text(listed + fresh, encoding="utf-8")
-    _go(program, "--only", "fresh")
-    assert _result(program, "fresh")["result"]
-    assert not (program.parent / "work" / "start").exists()
-
-
 def test_the_mean_of_two_runs_is_rounded(program: Path) -> None:
     further = """further:
   {from: first, recipe: bundled, set: {epochs: 1, precision: "no"}, averaged: [first], float16: true, weight: %s}"""
@@ -174,10 +165,3 @@ def test_a_weight_is_made_again_to_its_figure(tmp_path: Path) -> None:
     assert said, result.output
     made, listed = map(float, said.groups())
     assert made == pytest.approx(listed, abs=0.5)
-
-
-def test_events_are_made_of_the_same_images() -> None:
-    program = runs.read_program()
-    assert program["events"].data_of("images") == "i2e:images"
-    assert program["events-control"].data_of("images") == "summed:i2e:images"
-    assert program["b8-hybrid"].data_of("images") == "images"

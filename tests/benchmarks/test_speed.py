@@ -85,29 +85,6 @@ def test_every_subject_makes_a_step(subject: str, training: bool) -> None:
     assert (not norms) is (subject == "ours fused")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_fused_floor_is_the_fused_networks_layers_with_weights_cast_once(dtype: str) -> None:
-    work = replace(WORK, subject="floor fused", model="sew_vgg_b2_m1_d1_direct", training=False, dtype=dtype)
-    fused = speed_steps.build_network(replace(work, subject="ours fused"))
-    calls = speed_steps.layer_calls(work)
-    expected = [each.weight for each in fused.modules() if isinstance(each, (nn.Conv2d, nn.Linear))]
-    assert [call.layer.weight.shape for call in calls] == [weight.shape for weight in expected]
-    assert {call.layer.weight.dtype for call in calls} == {weight.dtype for weight in expected}
-    assert {len(call.x) for call in calls} == {work.batch, 4 * work.batch}  # before the first neuron, and behind it
-    speed_steps.build_step(work)()
-
-
-def test_the_published_code_is_imported_from_its_clone(tmp_path: Path) -> None:
-    work = replace(WORK, subject="published", model="vgg_b16_m2_d4", clone=str(tmp_path))
-    with pytest.raises(ValueError, match="clone"):
-        speed_steps.build_step(work)
-    (tmp_path / "has_8").mkdir()
-    code = "from torch import nn\ndef has8_vgg_b16_m2_d4(channels, classes):\n"
-    code += "    return nn.Sequential(nn.Flatten(), nn.Linear(32 * 32 * channels, classes))\n"
-    (tmp_path / "has_8" / "__init__.py").write_text(code, encoding="utf-8")
-    speed_steps.build_step(work)()
-
-
 @pytest.mark.slow
 def test_the_smallest_run_writes_its_rows(tmp_path: Path) -> None:
     arguments = ["--quick", "--no-memory", "--no-small", "--no-peers", "--threads", "1", "--out", str(tmp_path)]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import timm
 import torch
-from huggingface_hub import constants, snapshot_download
 from timm.models import push_to_hf_hub
 from timm.models._hub import save_for_hf
 
@@ -42,16 +41,6 @@ def test_a_published_repository_is_the_same_through_timm(hub: LoopbackHub) -> No
     assert theirs.pretrained_cfg["label_names"] == list(LABELS)
     hub.put(REPO, {"notes.txt": b""})
     assert torch.equal(logits(timm.create_model(f"hf-hub:{REPO}", pretrained=True)), logits(theirs))
-
-
-def test_a_repository_in_the_standard_cache_is_found_offline(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    revision = hub.put(REPO, tiny_files())
-    snapshot_download(REPO, revision=revision)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    hub.requests.clear()
-    theirs = timm.create_model(f"hf-hub:{REPO}@{revision}", pretrained=True)
-    assert torch.equal(logits(theirs), logits(zoo.create_model(f"hf-hub:{REPO}@{revision}")))
-    assert hub.requests == []
 
 
 def test_a_model_that_timm_pushes_comes_back(hub: LoopbackHub, token: str) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import save
 from torch import nn
@@ -67,19 +64,6 @@ def test_another_head_and_one_channel_are_adapted_and_false_loads_nothing(hub: L
         zoo.create_model(f"timm_{NAME}", pretrained=True)
 
 
-def test_offline_the_cache_gives_what_it_gave_before(
-    hub: LoopbackHub, theirs: nn.Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = hub.put(REPO, stored(theirs))
-    begun = zoo.create_model(f"timm_{NAME}", pretrained=True)
-    hub.put(REPO, stored(nn.Sequential()))
-    hub.stop()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    again = zoo.create_model(f"timm_{NAME}", pretrained=True)
-    assert again.pretrained_cfg["source"] == f"hf-hub:{REPO}@{first}"
-    assert all(torch.equal(value, again.state_dict()[key]) for key, value in begun.state_dict().items())
-
-
 def test_tensors_of_another_network_are_refused(hub: LoopbackHub) -> None:
     fewer, shorter = timm.create_model(NAME, num_classes=10), timm.create_model(NAME)
     shorter.layer4 = nn.Identity()
@@ -120,30 +104,3 @@ def test_predict_and_profile_take_them_by_name(hub: LoopbackHub, theirs: nn.Modu
     assert answer["predictions"][0]["probability"] == pytest.approx(float(expected), rel=1e-3)
     (cost,) = objects(run("profile", f"timm_{NAME}.{TAG}", "--image-size", "32", "--json"))
     assert (cost["name"], cost["num_classes"]) == (f"timm_{NAME}", 1000)
-
-
-@pytest.mark.slow
-def test_eval_and_train_take_them_by_name(hub: LoopbackHub, theirs: nn.Module, photos: Path, tmp_path: Path) -> None:
-    hub.put(REPO, stored(theirs))
-    name = f"timm_{NAME}.{TAG}"
-    sha256 = hashlib.sha256(stored(theirs)["model.safetensors"]).hexdigest()
-    (measured,) = objects(run("eval", name, "--data", photos, "--json"))
-    assert (measured["name"], measured["sha256"], measured["recorded"]) == (name, sha256, {})
-    assert measured["images"] == 8
-    begun = ("--epochs", "1", "--batch-size", "4", "--image-size", "32", "--precision", "no", "--out", tmp_path / "run")
-    trained = run("train", name, "--data", photos, *begun)
-    assert trained.exit_code == 0, trained.output
-    said = " ".join(trained.output.split())
-    assert f"starts from {name} with a new head for 2 classes" in said
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["identity"]["initial weights"] == sha256
-
-
-def test_commands_that_need_a_record_say_so_and_a_count_needs_no_network(hub: LoopbackHub) -> None:
-    hub.stop()
-    (known,) = objects(run("info", f"timm_{NAME}.{TAG}", "--json"))
-    assert (known["name"], known["weights"]) == (f"timm_{NAME}.{TAG}", [])
-    export = run("export", f"timm_{NAME}.{TAG}", "--format", "onnx", "--out", "nowhere.onnx")
-    assert (export.exit_code, "without a record" in " ".join(export.stderr.split())) == (2, True)
-    offline = run("eval", f"timm_{NAME}", "--data", ".")
-    assert offline.exit_code == 2
-    assert "error: " in offline.stderr

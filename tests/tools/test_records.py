@@ -13,7 +13,7 @@ from tests.data.made_data import folder
 from tools.record_energy import measure_range, put_range
 from tools.record_publication import main as record_publication
 from tools.record_run import record_run
-from zoo.catalog.records import EnergyRange, WeightRecord, catalog_path, default_catalog, read_file
+from zoo.catalog.records import EnergyRange, catalog_path, default_catalog, read_file
 from zoo.data import load_split
 from zoo.errors import InputError
 from zoo.training import train
@@ -40,26 +40,6 @@ FACTS = {
     "dataset_note": "noise",
 }
 SOURCE = "package:made/made.safetensors"
-SPIKING = [
-    record
-    for path in CATALOGS
-    for record in read_file(path).weights
-    if record.activity and record.activity.spike_rate is not None
-]
-
-
-@pytest.mark.parametrize("record", SPIKING, ids=lambda record: record.name)
-def test_every_range_agrees_with_its_records_activity(record: WeightRecord) -> None:
-    """A range may be of fewer images than the activity."""
-    if record.energy_range is None:
-        pytest.skip("no range yet: python -m tools.record_energy")
-    assert record.activity is not None
-    network, control = record.energy_range.models["arithmetic-float32"]
-    assert network == pytest.approx(record.activity.energy_uj, rel=0.03)
-    if record.activity.control_energy_uj is not None:
-        assert control == pytest.approx(record.activity.control_energy_uj, rel=1e-3)
-    in_int8 = (0.23 * record.activity.macs + 0.03 * record.activity.acs) / 1e6
-    assert record.energy_range.models["arithmetic-int8"][0] == pytest.approx(in_int8, rel=0.03)
 
 
 @pytest.mark.parametrize("path", CATALOGS, ids=lambda path: path.parent.name)

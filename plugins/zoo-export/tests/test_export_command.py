@@ -11,8 +11,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import zoo
-from tests.benchmarks.noise import write_noise
-from tests.data.made_data import packed
 from zoo.catalog.records import default_catalog
 from zoo.cli import app
 from zoo.registry.components import parse_name
@@ -23,6 +21,13 @@ BUNDLED = "ann_resnet_b8_m2_d4.cifar10"
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, ["export", *map(str, arguments)])
+
+
+def write_noise(file: Path, classes: tuple[str, ...], count: int) -> Path:
+    """A packed file of so many images of 32 pixels, all classes in turn."""
+    images = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    np.savez(file, images=images, labels=np.arange(count) % len(classes), classes=np.array(classes))
+    return file
 
 
 def metadata(file: Path) -> dict[str, str]:
@@ -100,7 +105,8 @@ def test_without_its_plugin_an_option_names_it(tmp_path: Path, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_layers_are_in_integers_and_agree_with_those_in_float32(tmp_path: Path) -> None:
-    data, out = write_noise(tmp_path / "noise.npz", BUNDLED, 100), tmp_path / "small.onnx"
+    record = default_catalog().weight(parse_name(BUNDLED))
+    data, out = write_noise(tmp_path / "noise.npz", record.labels, 100), tmp_path / "small.onnx"
     result = run(BUNDLED, "--out", out, "--batch", "dynamic", "--quantize", "int8", "--data", data, "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)["quantized"]
@@ -113,12 +119,12 @@ def test_layers_are_in_integers_and_agree_with_those_in_float32(tmp_path: Path) 
     assert {onnx.helper.tensor_dtype_to_np_dtype(each.data_type) for each in shapes} == {np.dtype(np.int8)}
     about = metadata(out)
     assert about["zoo.quantized"] == "int8"
-    assert about["zoo.sha256"] == default_catalog().weight(parse_name(BUNDLED)).sha256
+    assert about["zoo.sha256"] == record.sha256
 
 
 @pytest.mark.slow
 def test_other_classes_are_refused(tmp_path: Path) -> None:
-    data, out = packed(tmp_path / "kinds.npz", 20), tmp_path / "model.onnx"
+    data, out = write_noise(tmp_path / "kinds.npz", ("a", "b"), 20), tmp_path / "model.onnx"
     result = run(BUNDLED, "--out", out, "--quantize", "int8", "--data", data)
     assert "other classes" in " ".join(result.output.split())
     assert not out.exists()
