@@ -12,9 +12,9 @@ from zoo.contracts.classifier import ImageClassifier
 from zoo.data import ImageSplit
 from zoo.training import Observer, Recipe, load_recipe
 from zoo.training.engine import Engine, make_accelerator
+from zoo.training.figures import StepFigures
 from zoo.training.folder import RunFolder
 from zoo.training.loop import Training
-from zoo.training.observers import StepFigures
 from zoo.training.setup import Setup
 
 NAME = "has8_resnet_b2_m2_d1_ste_bpd"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from zoo.data.splits import limit_images
 from zoo.errors import InputError, TrainingStoppedError, UnfinishedWarning, WeightError
 from zoo.files import locked
 from zoo.training import DataOptions, Observer, TrainingResult, resume, train
-from zoo.training.observers import EpochRow, StepFigures
+from zoo.training.figures import EpochRow, StepFigures
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
 EPOCHS = 20
@@ -186,7 +187,7 @@ def test_a_signal_acts_after_the_step_is_saved(
         assert signal.getsignal(signal.SIGTERM) is _exit  # handlers are as they were
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert "epoch 2, step 2" in raiser.told
+    assert re.search(r"epoch 2 of 3\b.*step 2 of 4\b", raiser.told)
     assert f"zoo train --resume --out {tmp_path / 'cut'}" in raiser.told
     resumed = resume(tmp_path / "cut")
     assert resumed.weight == whole.weight
@@ -255,7 +256,7 @@ def test_more_epochs_of_a_falling_rate_begin_it_again_and_the_record_says_so(pho
         train(TINY, photos, changes=changes, out=tmp_path / "cut", options=SIZE, minutes=0)
     with pytest.raises(InputError, match="epochs=3"):
         resume(tmp_path / "cut", changes={"epochs": 6})
-    with pytest.raises(InputError, match=r"epochs \(6, now 4\)"):
+    with pytest.raises(InputError, match="`epochs=4`"):  # fewer than its schedule is planned for
         resume(tmp_path / "run", changes={"epochs": 4})
 
 

@@ -20,8 +20,8 @@ from zoo.cli import app
 from zoo.data.images import Transform
 from zoo.errors import DivergenceError
 from zoo.training import Evaluation, TrainingResult, load_data, train
+from zoo.training.figures import EpochRow
 from zoo.training.folder import default_tag
-from zoo.training.observers import EpochRow
 from zoo.weights.load import read_folder
 
 NAME, TINY = "has8_resnet_b2_m2_d1_ste_bpd", "ann_resnet_b1_m1_d1"
@@ -65,6 +65,7 @@ def test_the_summary_is_one_object_and_says_what_is_missing(trained: Path, tmp_p
     assert "night/00007.jpg" in damaged
     done = run("publish", trained, "--to-dir", tmp_path / "card", "--license", "MIT")
     assert (done.exit_code, "training steps: 6" in done.stdout) == (0, True), done.output
+    assert f"{100 * summary['spike_rate']:.1f} % of the neurons" in (tmp_path / "card/README.md").read_text("utf-8")
 
 
 def test_the_folder_has_everything(trained: Path, photos: Path) -> None:

@@ -220,6 +220,7 @@ class StoredWeight(Record):
     components: dict[str, Distribution] = Field(default_factory=dict)
     figures: Figures
     activity: Activity | None = None
+    spike_rate: float | None = Field(default=None, ge=0, description="in the last step of training")
     control: str = ""
     started_from: str = ""
     silenced: dict[Literal["spiking", "analog"], Percent] = Field(default_factory=dict)

@@ -25,7 +25,7 @@ Settings = list[str] | None
 TIME_IS_UP = 75
 """Exit status of a run that --minutes ended: EX_TEMPFAIL of sysexits.h, "try again"."""
 _OF_RECIPE = {"epochs", "batch_size", "learning_rate", "seed", "precision", "compile", "settings"}
-_WITHOUT_NAME = {*_OF_RECIPE, "out", "resume", "minutes", "as_json"}
+_WITHOUT_NAME = {*_OF_RECIPE, "out", "resume", "minutes", "accumulate", "as_json"}
 """Options beside `--resume --out DIR` alone."""
 
 _NAME = "Any valid model name. With a .tag, as a folder or hf-hub:…, training starts from that weight, with a new head."
@@ -39,6 +39,7 @@ _CONTROL = (
 )
 _RESUME = "Continue the run in --out, which knows NAME and all else; with NAME, start it if there is none."
 _MINUTES = "After which the run is saved and ended, with exit status 75."
+_ACCUMULATE = "Parts of a step in a process, to save memory.  (default: 1)"
 _IMAGE_SIZE = "Pixels a side.  (default: 224 if an image is larger, else the smallest shorter side; a weight's own)"
 _TRACKER = "A tracker by accelerate's name: tensorboard, wandb, mlflow, …; repeatable.  (default: tensorboard)"
 
@@ -65,7 +66,7 @@ def train_command(
     resume: Annotated[bool, _of_run("--resume", help=_RESUME)] = False,
     minutes: Annotated[float | None, _of_run(min=0, metavar="N", help=_MINUTES)] = None,
     validate_every: Annotated[int, _of_run(min=0, metavar="N", help="Epochs between measurements; 0: one.")] = 0,
-    accumulate: Annotated[int, _of_run(min=1, metavar="N", help="Parts of a step in a process, to save memory.")] = 1,
+    accumulate: Annotated[int | None, _of_run(min=1, metavar="N", help=_ACCUMULATE)] = None,
     device: Annotated[str, _of_run(metavar=DEVICES, help="auto: a GPU with CUDA if any. A GPU a process.")] = "auto",
     log_with: Annotated[Settings, _of_run(metavar="TRACKER", help=_TRACKER)] = None,
     image_size: Annotated[int | None, _of_data(metavar="PIXELS", help=_IMAGE_SIZE)] = None,
@@ -91,6 +92,7 @@ def train_command(
     from zoo.errors import TrainingStoppedError
     from zoo.training import DataOptions, train
     from zoo.training import resume as resume_run
+    from zoo.training.processes import count_processes, is_first
 
     settings_given = {
         "epochs": epochs,
@@ -104,7 +106,8 @@ def train_command(
     changes |= {key.replace("-", "_"): value for key, value in _read(settings, "--set").items()}
     try:
         if name is None:
-            result = resume_run(_known_folder(context), changes=changes, minutes=minutes)
+            folder = _known_folder(context)
+            result = resume_run(folder, changes=changes, minutes=minutes, accumulate=accumulate)
         elif data is None:
             raise typer.BadParameter("--data is missing: a folder of images, or a data set")
         else:
@@ -120,17 +123,16 @@ def train_command(
                 control=None if control is None else model_reference(control),
                 model_options={kind: _read(texts, f"--set-{kind}") for kind, texts in parts.items()},
                 options=DataOptions(image_size, data_root, limit_images),
-                accumulate=accumulate,
+                accumulate=accumulate or 1,
                 device=device,
                 validate_every=validate_every,
                 minutes=minutes,
                 trackers=log_with or ["tensorboard"],
             )
     except TrainingStoppedError as error:  # which the display has told
-        raise typer.Exit(TIME_IS_UP) from error
-    from accelerate import PartialState
-
-    if PartialState().is_main_process:
+        # torchrun makes 1 and forty lines of any other status of a process.
+        raise typer.Exit(TIME_IS_UP if count_processes() == 1 else 0) from error
+    if is_first():
         _print(result, as_json)
 
 

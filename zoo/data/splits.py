@@ -122,14 +122,18 @@ class ImageSplit(Dataset[tuple[Tensor, int]]):
         data = self.data.select(rows, f"a sample of {len(self):,}")
         return ImageSplit(data, self._transform, None if self.pixels is None else self.pixels[rows], self.damaged)
 
-    def fingerprint(self) -> str:
-        """Return a hash of classes, names, labels and size, and of all pixels, or of sizes and times of their files."""
+    def fingerprint(self, times: bool = True) -> str:
+        """Return a hash of classes, names, labels and size, and of all pixels, or of bytes and times of their files.
+
+        Without `times`, copies of the same files have the same.
+        """
         size = self.size if self.data.axes == RGB else (*self.data.axes, *self.size)
         digest = hashlib.sha256(repr((self.classes, size)).encode())
         for row, (name, label) in enumerate(zip(self.data.names, self.labels.tolist(), strict=True)):
             digest.update(f"{name}\0{label}\n".encode(errors="backslashreplace"))
             if self.pixels is None:
-                digest.update(repr(self.data.identify(row)).encode())
+                known = self.data.identify(row)
+                digest.update(repr(known[0] if isinstance(known, tuple) and not times else known).encode())
         if self.pixels is not None:
             digest.update(self.pixels.numpy().data)
         return digest.hexdigest()[:32]

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from zoo.contracts.classifier import ImageClassifier
 from zoo.device import AUTO, usable_device
 from zoo.errors import InputError
+from zoo.profiling.prices import NORMS
 from zoo.registry.installing import missing_extra
 from zoo.training.recipe import Recipe, build_optimizer
 
 try:
     from accelerate import Accelerator, PartialState
     from accelerate.state import AcceleratorState, GradientState
-    from accelerate.utils import broadcast, broadcast_object_list, patch_environment
+    from accelerate.utils import DistributedDataParallelKwargs, patch_environment
     from timm.utils import ModelEmaV3
 except ModuleNotFoundError as error:
     raise missing_extra(error, "training", "train") from error
@@ -47,6 +48,7 @@ class Engine:
         # Its decay rises with the steps: a constant one kept too much of the first weights in a run of three epochs.
         self._average = ModelEmaV3(model, recipe.ema, use_warmup=True, device=self.device) if recipe.ema else None
         self.parallel, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, recipe))
+        self._norms = [norm for norm in model.modules() if isinstance(norm, NORMS)]
         self.compiled = compile_network(self.parallel) if recipe.compile else self.parallel
 
     @property
@@ -100,6 +102,7 @@ class Engine:
         """Take the run's step of this number, from 1; returns its learning rate."""
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self._average_statistics()
         if self._average is not None:
             self._average.update(self.model, number)
         return float(self.optimizer.param_groups[0]["lr"])
@@ -119,14 +122,15 @@ class Engine:
             self._average.module.load_state_dict(averaged or {}, strict=True)
         self.optimizer.load_state_dict(optimizer)
 
-    def share(self, value: Any) -> Any:
-        """Return the first process's value to all."""
-        [shared] = broadcast_object_list([value])
-        return shared
-
-    def share_statistics(self) -> None:
-        """Give every process the first one's batch norm statistics, which are saved, and so to be measured."""
-        broadcast([*self.network.buffers()])
+    def _average_statistics(self) -> None:
+        """Average the statistics of batch norms over all processes, so that these are alike between any two steps."""
+        norms = [norm for norm in self._norms if norm.training]
+        own = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+        if self.processes == 1 or not own:
+            return
+        averaged = self.accelerator.reduce(torch.cat(own), reduction="mean")
+        for value, mean in zip(own, averaged.split([len(value) for value in own]), strict=True):
+            value.copy_(mean)
 
 
 def compile_network(network: nn.Module) -> nn.Module:
@@ -162,6 +166,7 @@ def make_accelerator(
                 cpu=chosen.type == "cpu",
                 log_with=list(trackers) or None,
                 project_dir=out,
+                kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],  # they are averaged
             )
     except ValueError as error:  # of a tracker that accelerate does not know
         raise InputError(str(error)) from error

@@ -8,6 +8,7 @@ import shlex
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from os.path import abspath
 from pathlib import Path
@@ -18,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, Po
 from torch import Tensor
 
 from zoo.catalog.records import complaints
+from zoo.data import DataOptions
 from zoo.errors import InputError, WeightError
 from zoo.files import locked, remove_parts, replace_bytes
-from zoo.training.observers import EpochRow, StepFigures
+from zoo.training.figures import EpochRow, StepFigures
+from zoo.training.processes import launcher
 from zoo.weights.load import CONFIG, MODEL, RUN
 
 CHECKPOINT = "checkpoint.pt"
@@ -57,8 +60,8 @@ class Checkpoint(BaseModel):
 
 
 @final
-class Asked(BaseModel):
-    """What a run was asked for, by the arguments of `train`."""
+class RunConfig(BaseModel):
+    """What a run was asked for: the arguments of `train`, as run.json keeps them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -73,6 +76,7 @@ class Asked(BaseModel):
     image_size: int | None = None
     data_root: Path | None = None
     limit_images: int | None = None
+    in_memory_bytes: int = DataOptions().in_memory_bytes
     accumulate: int = 1
     device: str = "auto"
     validate_every: int = 0
@@ -82,6 +86,21 @@ class Asked(BaseModel):
     def is_nameable(self) -> bool:
         """Whether `data` finds the data again."""
         return bool(self.data) and not self.data.startswith("data in memory")
+
+    @property
+    def data_options(self) -> DataOptions:
+        """How the data are read."""
+        return DataOptions(self.image_size, self.data_root, self.limit_images, self.in_memory_bytes)
+
+
+@final
+@dataclass(frozen=True)
+class StoredRun:
+    """What run.json holds: what was asked for, all settings of the recipe, and the parts of a step."""
+
+    config: RunConfig
+    settings: dict[str, Any]
+    micro_batches: int
 
 
 @final
@@ -149,12 +168,13 @@ class RunFolder:
         """Replace run.json."""
         replace_bytes(self.path / RUN, f"{json.dumps(content, indent=1, default=str)}\n".encode())
 
-    def read_run(self) -> tuple[Asked, dict[str, Any]]:
-        """Read from run.json what was asked for, and all settings of the recipe; raises `InputError`."""
+    def read_run(self) -> StoredRun:
+        """Read run.json; raises `InputError`."""
         file = self.path / RUN
         try:
             content = json.loads(file.read_bytes())
-            return Asked.model_validate(content["asked"]), dict(content["settings"])
+            parts = int(content["processes"]) * int(content["accumulated_batches"])
+            return StoredRun(RunConfig.model_validate(content["asked"]), dict(content["settings"]), parts)
         except OSError as error:
             raise InputError(
                 f"{self.path} holds no run ({error.strerror}); start one by a model's name and `data`"
@@ -164,12 +184,24 @@ class RunFolder:
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"{file} is not one of `zoo train`: {type(error).__name__}: {error}") from error
 
-    def continuation(self, asked: Asked, processes: int) -> str:
+    def continuation(self, config: RunConfig) -> str:
         """Say how the run is continued: by a command, unless its data were in memory."""
-        if not asked.is_nameable:
+        if not config.is_nameable:
             return f"continue with the same data: train(…, out={str(self.path)!r}, resume=True)"
-        several = f"torchrun --standalone --nproc-per-node {processes} -m " if processes > 1 else ""
-        return f"continue with: {several}zoo train --resume --out {shlex.quote(str(self.path))}"
+        return f"continue with: {launcher()}zoo train --resume --out {shlex.quote(str(self.path))}"
+
+    def check_processes(self, stored: StoredRun, processes: int, accumulate: int) -> None:
+        """Raise `InputError` if a step of the run would have other parts than before; it names what has the same."""
+        parts = stored.micro_batches
+        if parts == processes * accumulate:
+            return
+        valid = f"{parts} processes, or 1 with `accumulate={parts}`"
+        if parts % processes == 0:
+            valid = f"`accumulate={parts // processes}`, or {valid}"
+        raise InputError(
+            f"a step of the run in {self.path} has {parts} parts, and {processes} processes with "
+            f"`accumulate={accumulate}` make {processes * accumulate}; continue it with {valid}"
+        )
 
 
 def _load_archive(content: bytes) -> Any:

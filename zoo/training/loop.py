@@ -21,9 +21,11 @@ from zoo.profiling.rates import LayerRate, mean_rate, spike_rates, spiking_layer
 from zoo.registry.installing import missing_extra
 from zoo.training.batches import MicroBatch, read_epoch
 from zoo.training.engine import Engine
+from zoo.training.figures import EpochRow, StepFigures, summarise
 from zoo.training.folder import Checkpoint, RunFolder
 from zoo.training.hooks import find_fault, scaled_surrogates
-from zoo.training.observers import EpochRow, Observer, StepFigures, summarise
+from zoo.training.observers import Observer
+from zoo.training.processes import describe_changes, share_first
 from zoo.training.recipe import Recipe, build_schedule, rates_are_alike
 from zoo.training.setup import Setup
 from zoo.training.stopping import StopRequest
@@ -90,7 +92,7 @@ class Training:
         self.steps: list[StepFigures] = []
         self.seconds = 0.0
         self.restarts: list[int] = []
-        self._schedule = self._lay_schedule()
+        self._schedule = self._build_schedule()
         if setup.teacher is not None:
             setup.teacher.to(engine.device)
 
@@ -159,9 +161,10 @@ class Training:
 
     def _take_step(self, batches: Sequence[MicroBatch], step: int) -> StepFigures:
         """Take one step, over all processes; spikes are counted in the last one of an epoch."""
-        self._schedule.step_update((self.epoch - self._begun) * self.plan.steps + step)
+        self._schedule.step_update((self.epoch - self._schedule_start) * self.plan.steps + step)
         loss, hits, images = 0.0, 0.0, 0.0
         rates: list[LayerRate] = []
+        parts = self.engine.processes
         last = step == self.plan.steps
         network = self.engine.parallel if last else self.engine.compiled  # hooks are not compiled
         for batch in batches:
@@ -173,14 +176,15 @@ class Training:
             images += len(answer.labels)
             if last:
                 rates += answer.rates
-        loss, hits, images = self.engine.add_up(loss / self.engine.processes, hits, images)
+        own_rate = mean_rate(rates)
+        loss, hits, images, spikes = self.engine.add_up(loss / parts, hits, images, (own_rate or 0.0) / parts)
         if not loss <= LOSS_LIMIT:
             self._fail(step, f"the loss is {loss:.4g}", batches)
         norm = self.engine.clip(self.recipe.clip_norm)
         if not math.isfinite(norm):
             self._fail(step, f"the gradient's norm is {norm}", batches)
         rate = self.engine.step(self.epoch * self.plan.steps + step)
-        return StepFigures(loss, norm, int(hits), int(images), rate, mean_rate(rates))
+        return StepFigures(loss, norm, int(hits), int(images), rate, None if own_rate is None else spikes)
 
     def _answer(self, batch: MicroBatch, network: nn.Module, counting: bool) -> Answer:
         """Run a micro-batch through the network; all that is random in it follows from its seed."""
@@ -244,8 +248,11 @@ class Training:
         return any(self.engine.add_up(float(self._stop.is_made)))
 
     def _end_early(self) -> NoReturn:
-        place = f"epoch {self.epoch + 1}, step {len(self.steps)}" if self.steps else f"epoch {self.epoch}"
-        message = f"stopped after {place} of {self.recipe.epochs} epochs, and saved; {self._continuation}"
+        epochs = self.recipe.epochs
+        place = f"after epoch {self.epoch} of {epochs}"
+        if self.steps:
+            place = f"in epoch {self.epoch + 1} of {epochs}, after step {len(self.steps)} of {self.plan.steps}"
+        message = f"stopped {place}, and saved; {self._continuation}"
         for observer in self._observers:
             observer.stopped(message)
         self._stop.act(message)
@@ -253,16 +260,16 @@ class Training:
     # The schedule
 
     @property
-    def _begun(self) -> int:
+    def _schedule_start(self) -> int:
         """Epochs before the schedule began."""
         return self.restarts[-1] if self.restarts else 0
 
-    def _lay_schedule(self) -> Scheduler:
+    def _build_schedule(self) -> Scheduler:
         return build_schedule(self.engine.optimizer, self._recipe_of(self.recipe.epochs), self.plan.steps)
 
     def _recipe_of(self, epochs: int) -> Recipe:
         """Return the recipe of the schedule in a run of so many epochs."""
-        return self.recipe.model_copy(update={"epochs": epochs - self._begun})
+        return self.recipe.model_copy(update={"epochs": epochs - self._schedule_start})
 
     def _extend(self, before: int) -> None:
         """Go on to the recipe's epochs in a run of fewer.
@@ -301,7 +308,7 @@ class Training:
 
         Raises `InputError` if it belongs to a run of other settings, which are named, `WeightError` if it is damaged.
         """
-        read = self.engine.share(self._read() if self.engine.is_main else None)
+        read = share_first(self._read)
         if read is None:
             return
         try:
@@ -313,16 +320,21 @@ class Training:
         self.restarts = read.restarts
         if read.epochs < self.recipe.epochs:
             self._extend(read.epochs)
-        self._schedule = self._lay_schedule()
+        self._schedule = self._build_schedule()
 
     def _read(self) -> Checkpoint | None:
         """Read the checkpoint of this run; it may have fewer epochs."""
         read = self.folder.read_checkpoint()
         if read is None:
             return None
-        changes = self.setup.changes(read.identity)
-        is_longer = changes.keys() == {"epochs"} and read.epochs < self.recipe.epochs
-        if changes and not is_longer:
+        changes = describe_changes(read.identity, self.setup.identity)
+        if changes.keys() == {"epochs"} and read.epochs > self.recipe.epochs:
+            raise InputError(
+                f"{self.folder.path} has done {read.epoch} of {read.epochs} epochs, for which its schedule is planned, "
+                f"and may be given more, not {self.recipe.epochs}: continue it without `epochs`, or start a run of "
+                f"`epochs={self.recipe.epochs}` in another `out`"
+            )
+        if changes and changes.keys() != {"epochs"}:
             changed = ", ".join(f"{name} ({values})" for name, values in changes.items())
             raise InputError(
                 f"{self.folder.checkpoint} was made with other settings: {changed}; use those again, or choose another "

@@ -1,102 +1,47 @@
-"""Progress of a run: its figures, and the observers that show and write them."""
+"""Observers of a run, which show and write its progress."""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
-from statistics import fmean as mean
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Protocol, final
 
+from zoo.contracts.classifier import ImageClassifier
 from zoo.errors import printable
 from zoo.files import replace_bytes
 from zoo.progress import progress
+from zoo.training.batches import Plan
+from zoo.training.figures import EpochRow, StepFigures
+from zoo.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from zoo.training.loop import Training
+SILENCE = 60.0
+"""Seconds without a line after which a log that is no terminal gets one within an epoch."""
 
 
-# Figures --------------------------------------------------------------------------------------------------------------
-
-
-@final
-@dataclass(frozen=True)
-class StepFigures:
-    """One optimiser step, over all processes.
+class Position(Protocol):
+    """What observers may read of a run at its start: its settings, and how far it is.
 
     Attributes:
-        loss: mean over the micro-batches.
-        grad_norm: of all parameters, before clipping.
-        hits, images: those classified correctly, and all.
-        lr: learning rate of the step.
-        spike_rate: spikes per neuron and timestep, in the last step of an epoch; else None, as without neurons.
+        network: that is measured and saved.
+        epoch, steps: whole epochs done, and the steps after them.
     """
 
-    loss: float
-    grad_norm: float
-    hits: int
-    images: int
-    lr: float
-    spike_rate: float | None
-
-
-@final
-@dataclass
-class EpochRow:
-    """One epoch, a row of metrics.csv.
-
-    Attributes:
-        epoch: from 1.
-        step: optimiser steps since the beginning of the run.
-        train_loss: mean over steps of the loss that is minimised, with all its terms.
-        train_top1: percent, on the augmented images, while the weights changed.
-        lr: mean learning rate of the steps.
-        grad_norm: mean before clipping.
-        spike_rate: spikes per neuron and timestep in the last step; None without neurons.
-        images_per_second, seconds: of training alone.
-        val: validation figures, if measured: top1, loss.
-    """
-
+    recipe: Recipe
+    plan: Plan
     epoch: int
-    step: int
-    train_loss: float
-    train_top1: float
-    lr: float
-    grad_norm: float
-    spike_rate: float | None
-    images_per_second: float
-    seconds: float
-    val: dict[str, float] = field(default_factory=dict)
+    steps: list[StepFigures]
 
-    def to_json(self) -> dict[str, Any]:
-        """Flat; validation figures begin with `val_`."""
-        content = asdict(self)
-        return content | {f"val_{name}": value for name, value in content.pop("val").items()}
-
-
-def summarise(epoch: int, steps: Sequence[StepFigures], seconds: float) -> EpochRow:
-    """Make the row of an epoch that took `steps`."""
-    images = sum(step.images for step in steps)
-    return EpochRow(
-        epoch=epoch,
-        step=epoch * len(steps),
-        train_loss=mean(step.loss for step in steps),
-        train_top1=100 * sum(step.hits for step in steps) / images,
-        lr=mean(step.lr for step in steps),
-        grad_norm=mean(step.grad_norm for step in steps),
-        spike_rate=steps[-1].spike_rate,
-        images_per_second=images / seconds,
-        seconds=seconds,
-    )
-
-
-# Observers ------------------------------------------------------------------------------------------------------------
+    @property
+    def network(self) -> ImageClassifier: ...
 
 
 class Observer:
@@ -111,7 +56,7 @@ class Observer:
         ...         self.losses.append(figures.loss)
     """
 
-    def started(self, run: Training, notes: Sequence[str]) -> None:
+    def started(self, run: Position, notes: Sequence[str]) -> None:
         """Before the first step; `run` has the recipe, the plan of steps and the position, `notes` are for the user."""
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
@@ -129,12 +74,12 @@ class Observer:
 
 @final
 class Display(Observer):
-    """Progress on stderr: a line after every epoch, and in a terminal a bar."""
+    """Progress on stderr: a line after every epoch; in a terminal a bar, elsewhere a line a minute."""
 
     def __init__(self) -> None:
         self._bar = ExitStack()
 
-    def started(self, run: Training, notes: Sequence[str]) -> None:
+    def started(self, run: Position, notes: Sequence[str]) -> None:
         self._epochs, steps = run.recipe.epochs, run.plan.steps
         self._say(f"{run.network.spec}: {self._epochs} × {steps} steps of {run.plan.batch_size} images")
         for note in notes:
@@ -143,21 +88,33 @@ class Display(Observer):
             self._say(f"resuming after epoch {run.epoch}, step {len(run.steps)} of epoch {run.epoch + 1}")
         elif run.epoch:
             self._say(f"resuming after epoch {run.epoch}")
-        self._advance = self._bar.enter_context(progress("training", self._epochs * steps))
-        self._advance(run.epoch * steps + len(run.steps))
+        self._total, self._done = self._epochs * steps, run.epoch * steps + len(run.steps)
+        self._advance = self._bar.enter_context(progress("training, steps", self._total))
+        self._advance(self._done)
+        self._begun, self._before, self._said = time.monotonic(), self._done, time.monotonic()
 
     def stepped(self, epoch: int, step: int, figures: StepFigures) -> None:
         self._advance(1)
+        self._done += 1
+        if not sys.stderr.isatty() and time.monotonic() - self._said >= SILENCE:
+            self._say(f"epoch {epoch}/{self._epochs}  step {step}, loss {figures.loss:.3f}{self._left()}")
 
     def epoch_ended(self, row: EpochRow, rows: Sequence[EpochRow]) -> None:
-        spikes = "" if row.spike_rate is None else f" spikes {row.spike_rate:.3f}"
+        spikes = "" if row.spike_rate is None else f" spikes {100 * row.spike_rate:.1f} %"
         self._say(  # 80 columns; metrics.csv has every digit
-            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.3f} top-1 {row.train_top1:.1f} % "
-            f"norm {row.grad_norm:.2g}{spikes} lr {row.lr:.2g} {row.images_per_second:.0f}/s"
+            f"epoch {row.epoch}/{self._epochs}  loss {row.train_loss:.3f} top-1 {row.train_top1:.1f} %{spikes} "
+            f"{row.images_per_second:.0f} images/s{self._left()}"
         )
         if row.val:
             figures = ", ".join(f"{name.replace('top', 'top-')} {value:.4g}" for name, value in row.val.items())
             self._say(f"epoch {row.epoch}  validation: {figures}")
+
+    def _left(self) -> str:
+        """Estimate the time to the end by the steps since the start."""
+        if self._done == self._before or self._done >= self._total:
+            return ""
+        seconds = (time.monotonic() - self._begun) / (self._done - self._before) * (self._total - self._done)
+        return f", {timedelta(seconds=round(seconds))} left"
 
     def stopped(self, message: str) -> None:
         self._say(message)
@@ -166,6 +123,7 @@ class Display(Observer):
         self._bar.close()
 
     def _say(self, line: str) -> None:
+        self._said = time.monotonic()
         print(printable(line), file=sys.stderr, flush=True)
 
 
@@ -193,7 +151,7 @@ class Trackers(Observer):
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
 
-    def started(self, run: Training, notes: Sequence[str]) -> None:
+    def started(self, run: Position, notes: Sequence[str]) -> None:
         self._steps = run.plan.steps
         # Events of an earlier process after its last checkpoint are dropped, since they are computed again.
         options = {"tensorboard": {"purge_step": run.epoch * run.plan.steps + len(run.steps) + 1}}

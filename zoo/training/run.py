@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -27,14 +27,25 @@ from zoo.models.factory import OpenedModel, open_model
 from zoo.names import LocalFolder, Options, parse_reference
 from zoo.publishing.saving import ModelFolder, build_folder, check_tag, make_config, without_folders
 from zoo.training.engine import Engine, make_accelerator
-from zoo.training.folder import Asked, RunFolder, default_tag
+from zoo.training.figures import EpochRow
+from zoo.training.folder import RunConfig, RunFolder, default_tag
 from zoo.training.loop import Training
-from zoo.training.observers import Display, EpochRow, MetricsFile, Observer, Trackers
+from zoo.training.observers import Display, MetricsFile, Observer, Trackers
+from zoo.training.processes import (
+    compare,
+    connect,
+    count_processes,
+    gather,
+    in_turns,
+    is_lost,
+    share_first,
+    together,
+)
 from zoo.training.recipe import Recipe, change_recipe, load_recipe
 from zoo.training.setup import Setup
 from zoo.training.start import Start, begin, choose_tag, find_teacher
 from zoo.training.stopping import StopRequest
-from zoo.weights.load import CONFIG, LATEST, MODEL, pack, stated_preprocessing
+from zoo.weights.load import CONFIG, LATEST, MODEL, RUN, pack, stated_preprocessing
 
 CUSTOM = "custom"
 """What run.json calls a recipe that came as an object."""
@@ -96,57 +107,34 @@ def train(
         TrainingError, MemoryLimitError: a file cannot be written, or memory is short; what was saved stays.
     """
     stop = StopRequest(minutes)
-    opened = open_model(name, options=model_options)
-    changes = dict(changes or {})
-    if isinstance(recipe, Recipe):
-        label, settings = CUSTOM, change_recipe(CUSTOM, recipe.model_dump(), changes)
-    else:
-        label = str(recipe or ("finetune" if opened.weight_name else "modern"))
-        settings = load_recipe(label, changes)
-    options = options or DataOptions()
-    source = data if isinstance(data, str | Path | DataSplits) else open_in_memory(data)
-    dataset = check_tag(tag or default_tag(source))
-    chosen = choose_tag(dataset, opened, is_asked=tag is not None)
-    asked = Asked(
-        begin=_absolute(name),
-        data=identify_data(source),
-        dataset=dataset,
-        recipe=label,
-        changes=changes,
-        tag=tag,
-        control=None if control is None else _absolute(control),
-        model_options={kind: dict(values) for kind, values in (model_options or {}).items()},
-        image_size=options.image_size,
-        data_root=None if options.root is None else options.root.absolute(),
-        limit_images=options.limit,
-        accumulate=accumulate,
-        device=device,
-        validate_every=validate_every,
-        trackers=tuple(trackers),
-    )
-    folder = RunFolder(Path(out or Path("runs", _plain(f"{opened.spec.text}.{chosen}-{Path(label).stem}"))))
-    folder.check(resume, source)
-    accelerator = make_accelerator(settings.precision, accumulate, device, trackers, folder.path)
-    with accelerator.local_main_process_first():  # which downloads, if needed
-        splits = _load_data(source, options, opened)
-    start = begin(opened, splits.train, settings, chosen, control)
-    teacher = find_teacher(settings.teacher, opened, splits.train.classes, start.model.in_chans)
-    engine = Engine(start.model, settings, accelerator)
-    begun_with = {"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()}
-    setup = Setup(start.model, splits.train, settings, engine.micro_batches, teacher, begun_with)
-    shown = [Display()] if observers is None else observers
-    observing = [MetricsFile(folder.path), Trackers(accelerator), *shown] if engine.is_main else []
-    continuation = folder.continuation(asked, engine.processes)
-    training = Training(setup, engine, folder, observers=observing, stop=stop, continuation=continuation)
-    try:
-        with folder.locked() if engine.is_main else nullcontext():
-            if engine.is_main:
-                folder.check(resume)  # again: another run may have ended in the meantime
-            if resume:
-                training.resume()
-            return _Run(training, start, splits, observing, asked).go()
-    except OSError as error:
-        raise TrainingError(f"{folder.path} cannot be written ({error}); make room, {continuation}") from error
+    connect()
+    opened = in_turns(lambda: open_model(name, options=model_options))
+    with together():
+        label, settings = _choose_recipe(recipe, changes or {}, bool(opened.weight_name))
+        options = options or DataOptions()
+        source = data if isinstance(data, str | Path | DataSplits) else open_in_memory(data)
+        config = RunConfig(
+            begin=_absolute(name),
+            data=identify_data(source),
+            dataset=check_tag(tag or default_tag(source)),
+            recipe=label,
+            changes=dict(changes or {}),
+            tag=tag,
+            control=None if control is None else _absolute(control),
+            model_options={kind: dict(values) for kind, values in (model_options or {}).items()},
+            image_size=options.image_size,
+            data_root=None if options.root is None else options.root.absolute(),
+            limit_images=options.limit,
+            in_memory_bytes=options.in_memory_bytes,
+            accumulate=accumulate,
+            device=device,
+            validate_every=validate_every,
+            trackers=tuple(trackers),
+        )
+        chosen = choose_tag(config.dataset, opened, is_asked=tag is not None)
+        plain = re.sub(r"[^\w.-]+", "-", f"{opened.spec.text}.{chosen}-{Path(label).stem}")
+        folder = RunFolder(Path(out or Path("runs", plain)))
+    return _run(config, settings, source, folder, resume, stop, observers)
 
 
 def resume(
@@ -155,46 +143,114 @@ def resume(
     changes: Mapping[str, Any] | None = None,
     minutes: float | None = None,
     device: str | None = None,
+    accumulate: int | None = None,
     observers: Sequence[Observer] | None = None,
 ) -> TrainingResult:
     """Continue the run in a folder as it was asked for; takes and raises what `train` does.
 
-    `changes` may give it more epochs: `{"epochs": 10}`. Raises `InputError` if there is no run, or if its data were in
-    memory: then they are given to `train` again, with `resume=True`.
+    `changes` may give it more epochs: `{"epochs": 10}`. A run of several processes goes on in fewer if `accumulate`
+    makes up for them, though not to the last bit, since processes average the statistics of batch norms. Raises
+    `InputError` if there is no run, or if its data were in memory: then give them to `train`, with `resume=True`.
     """
-    folder = RunFolder(Path(out))
-    asked, settings = folder.read_run()
-    if not asked.is_nameable:
-        raise InputError(f"the data of {out} were in memory; {folder.continuation(asked, 1)}")
-    return train(
-        asked.begin,
-        asked.data,
-        recipe=Recipe.model_validate(settings) if asked.recipe == CUSTOM else asked.recipe,
-        changes=asked.changes | dict(changes or {}),
-        out=out,
-        resume=True,
-        tag=asked.tag,
-        control=asked.control,
-        model_options=asked.model_options,
-        options=DataOptions(asked.image_size, asked.data_root, asked.limit_images),
-        accumulate=asked.accumulate,
-        device=device or asked.device,
-        validate_every=asked.validate_every,
-        minutes=minutes,
-        observers=observers,
-        trackers=asked.trackers,
-    )
+    stop, folder = StopRequest(minutes), RunFolder(Path(out))
+    connect()
+    stored = share_first(folder.read_run)
+    config = stored.config
+    if not config.is_nameable:
+        raise InputError(f"the data of {out} were in memory; {folder.continuation(config)}")
+    replaced = {"changes": config.changes | dict(changes or {}), "device": device, "accumulate": accumulate}
+    config = config.model_copy(update={key: value for key, value in replaced.items() if value is not None})
+    recipe = Recipe.model_validate(stored.settings) if config.recipe == CUSTOM else config.recipe
+    with together():
+        _, settings = _choose_recipe(recipe, config.changes)
+    return _run(config, settings, config.data, folder, True, stop, observers)
+
+
+def _choose_recipe(
+    recipe: str | Path | Recipe | None, changes: Mapping[str, Any], starts_from_weight: bool = False
+) -> tuple[str, Recipe]:
+    """Return what run.json calls the recipe, and its settings."""
+    if isinstance(recipe, Recipe):
+        return CUSTOM, change_recipe(CUSTOM, recipe.model_dump(), changes)
+    label = str(recipe or ("finetune" if starts_from_weight else "modern"))
+    return label, load_recipe(label, changes)
+
+
+def _run(
+    config: RunConfig,
+    settings: Recipe,
+    source: str | Path | InMemory | DataSplits,
+    folder: RunFolder,
+    resuming: bool,
+    stop: StopRequest,
+    observers: Sequence[Observer] | None,
+) -> TrainingResult:
+    """Carry out a run in all of its processes; the first one's folder counts."""
+
+    def check_folder() -> None:
+        folder.check(resuming, source)
+        if resuming and (folder.path / RUN).exists():
+            folder.check_processes(folder.read_run(), count_processes(), config.accumulate)
+
+    share_first(check_folder)
+    with together():
+        accelerator = make_accelerator(
+            settings.precision, config.accumulate, config.device, config.trackers, folder.path
+        )
+    start, splits, setup = in_turns(lambda: _prepare(config, settings, source))
+    if count_processes() > 1:  # own copies of the data have other times, and maybe other images
+        data = {"data fingerprint": splits.train, "validation data fingerprint": splits.val}
+        copies = {name: split.fingerprint(times=False) for name, split in data.items()}
+        compare({**setup.identity, **copies, "validation images": len(splits.val), "versions": _versions()})
+    engine = Engine(start.model, settings, accelerator)
+    shown = [Display()] if observers is None else observers
+    observing = [MetricsFile(folder.path), Trackers(accelerator), *shown] if engine.is_main else []
+    continuation = folder.continuation(config)
+    training = Training(setup, engine, folder, observers=observing, stop=stop, continuation=continuation)
+    try:
+        with ExitStack() as stack:
+
+            def hold_folder() -> None:
+                stack.enter_context(folder.locked())
+                folder.check(resuming)  # again: another run may have ended in the meantime
+
+            share_first(hold_folder)
+            if resuming:
+                training.resume()
+            return _Run(training, start, splits, observing, config).go()
+    except OSError as error:
+        raise TrainingError(f"{folder.path} cannot be written ({error}); make room, {continuation}") from error
+    except RuntimeError as error:
+        if not is_lost(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"another process of this run ended, or does not answer ({reason}); {continuation}"
+        ) from error
+
+
+def _prepare(
+    config: RunConfig, settings: Recipe, source: str | Path | InMemory | DataSplits
+) -> tuple[Start, DataSplits, Setup]:
+    """Load the data of a run, and build its network."""
+    opened = open_model(config.begin, options=config.model_options)
+    tag = choose_tag(config.dataset, opened, is_asked=config.tag is not None)
+    splits = _load_data(source, config.data_options, opened)
+    start = begin(opened, splits.train, settings, tag, config.control)
+    teacher = find_teacher(settings.teacher, opened, splits.train.classes, start.model.in_chans)
+    begun_with = {"initial weights": start.sha256, "validation data fingerprint": splits.val.fingerprint()}
+    micro_batches = count_processes() * config.accumulate
+    return start, splits, Setup(start.model, splits.train, settings, micro_batches, teacher, begun_with)
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("has8-zoo", "torch", "torchvision", "timm", "accelerate")}
 
 
 def _absolute(name: str) -> str:
     """Return the name of a model as it is found from any folder."""
     reference = parse_reference(name)
     return f"local-dir:{reference.path.absolute()}" if isinstance(reference, LocalFolder) else name
-
-
-def _plain(text: str) -> str:
-    """Replace what does not belong in the name of a folder."""
-    return re.sub(r"[^\w.-]+", "-", text)
 
 
 def _load_data(source: str | Path | InMemory | DataSplits, options: DataOptions, opened: OpenedModel) -> DataSplits:
@@ -287,23 +343,27 @@ class _Run:
     start: Start
     splits: DataSplits
     observers: Sequence[Observer]
-    asked: Asked
+    config: RunConfig
 
     def go(self) -> TrainingResult:
         training, engine, folder = self.training, self.training.engine, self.training.folder
-        if engine.is_main:
-            self._begun = self._make_model()  # a network that cannot be saved fails here, before it is trained
+        with together():  # a network that cannot be saved fails here, before it is trained
+            initial = self._make_model().weight
             self._write_run()
         with ExitStack() as stack:
             for observer in self.observers:
                 observer.started(training, self._notes())
                 stack.callback(observer.closed)
-            evaluation = training.run(self._measure, self.asked.validate_every, self._write_latest)
+            every = self.config.validate_every
+            evaluation = training.run(self._measure, every, lambda: self._write_latest(initial))
         if not math.isfinite(evaluation.loss):
             raise DivergenceError(
                 f"the loss on the validation split is {evaluation.loss}: training exploded, and no weight is written; "
                 "start again with a lower `learning_rate`, or `clip_norm=1` or less"
             )
+        for split in (self.splits.train, self.splits.val):
+            for damaged in gather(dict(split.damaged)):  # each process has read images of its own
+                split.damaged.update(damaged)
         model = self._make_model(evaluation)
         result = TrainingResult(folder.path, model.weight, evaluation, tuple(training.rows), tuple(self._notes()))
         if engine.is_main:
@@ -316,30 +376,30 @@ class _Run:
     def _measure(self) -> Evaluation:
         """Measure the network on the validation split, and write the figures into the last row."""
         training, engine = self.training, self.training.engine
-        engine.share_statistics()
         share = (engine.accelerator.process_index, engine.processes)
         evaluation = evaluate(engine.network, self.splits.val, share=share)
         training.rows[-1].val.update(rounded(evaluation))
         return evaluation
 
     def _make_model(self, evaluation: Evaluation | None = None) -> ModelFolder:
-        network, recipe = self.training.network, self.training.recipe
+        network, recipe, rows = self.training.network, self.training.recipe, self.training.rows
         train, val, stated = self.splits.train, self.splits.val, stated_preprocessing(network)
         facts = {
             "labels": train.classes,
             "preprocessing": Preprocessing(size=train.size[0], mean=stated.mean, std=stated.std),
-            "dataset": self.asked.dataset,
+            "dataset": self.config.dataset,
             "dataset_note": printable(without_folders(f"trained on {train.origin}; measured on {val.origin}")),
             "recipe": self._describe_recipe(),
             "epochs": recipe.epochs,
             "seed": recipe.seed,
             "control": self.start.control,
             "started_from": self.start.name,
+            "spike_rate": rows[-1].spike_rate if rows else None,
             "metrics": {} if evaluation is None else rounded(evaluation, tops_alone=True),
         }
         return build_folder(network, pack(network.state_dict(), network.spec), facts)
 
-    def _write_latest(self) -> None:
+    def _write_latest(self, initial: StoredWeight) -> None:
         """Write the network so far, in the first process, as a folder that loads while the run is unfinished."""
         training, network = self.training, self.training.network
         if not training.engine.is_main:
@@ -349,49 +409,53 @@ class _Run:
             "sha256": hashlib.sha256(data).hexdigest(),
             "size": len(data),
             "epochs": training.epoch,
-            "recipe": f"{self._begun.weight.recipe}; unfinished: {training.epoch} of {epochs} epochs",
+            "recipe": f"{initial.recipe}; unfinished: {training.epoch} of {epochs} epochs",
         }
-        weight = self._begun.weight.model_copy(update=facts)
+        weight = initial.model_copy(update=facts)
         model = ModelFolder(weight, {MODEL: data, CONFIG: make_config(network, weight)})
         model.write(training.folder.path / LATEST, overwrite=True)
 
     def _describe_recipe(self) -> str:
         """Describe how the weight came to be, with the weights before it."""
-        followed = self.asked.recipe
-        if self.asked.changes:
-            followed += f" ({', '.join(f'{key}={value}' for key, value in self.asked.changes.items())})"
+        followed = self.config.recipe
+        if self.config.changes:
+            followed += f" ({', '.join(f'{key}={value}' for key, value in self.config.changes.items())})"
         parts = [followed, *self.training.notes, *self.start.notes]
         if self.start.ancestry:
             parts.append(self.start.ancestry)
         return printable("; ".join(parts))
 
     def _write_run(self, result: TrainingResult | None = None) -> None:
-        """Write run.json: what was asked for, and at the end the result."""
+        """Write run.json, in the first process: what was asked for, and at the end the result."""
         training, engine = self.training, self.training.engine
+        if not engine.is_main:
+            return
         content = {
-            "asked": self.asked.model_dump(mode="json"),
+            "asked": self.config.model_dump(mode="json"),
             "settings": training.recipe.model_dump(mode="json"),
             "identity": training.setup.identity,
             "processes": engine.processes,
             "accumulated_batches": engine.accelerator.gradient_accumulation_steps,
             "device": str(engine.device),
             "threads": torch.get_num_threads(),
-            "versions": {name: metadata.version(name) for name in ("has8-zoo", "torch", "timm", "accelerate")},
+            "versions": _versions(),
         }
         if result is not None:
             content["result"] = result.to_json()
         training.folder.write_run(content)
 
     def _notes(self) -> list[str]:
-        training, splits = self.training, self.splits
+        training, splits, engine = self.training, self.splits, self.training.engine
         recipe, plan = training.recipe, training.plan
         notes = [f"images of {splits.train.size[0]} pixels a side", *self.start.notes, *training.notes]
         notes += splits.train.damage_notes("training") + splits.val.damage_notes("validation")
         if plan.batch_size < recipe.batch_size:
             notes.append(f"{plan.images} images make one step of {plan.batch_size} an epoch")
-        cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), training.engine.device.type == "cpu"
+        cpu, on_cpu = torch.backends.cpu.get_cpu_capability(), engine.device.type == "cpu"
         if recipe.precision == "bf16" and on_cpu and "AVX512" not in cpu:
             notes.append(f"bfloat16 may be ten times slower than float32 without AVX-512 ({cpu}): try the precision no")
-        if self.asked.validate_every:
+        if engine.processes > 1 and Path(self.config.data).is_dir():
+            notes.append(f"each of {engine.processes} processes reads all files; `zoo pack` makes one file of them")
+        if self.config.validate_every:
             notes.append("the validation split was measured more than once: the best of these figures is too high")
         return notes

@@ -87,15 +87,6 @@ class Setup:
             x, targets = self._mix(x[:paired], labels)
         return x.unflatten(1, axes), labels, targets
 
-    def changes(self, before: Identity) -> dict[str, str]:
-        """Return what differs from another run's identity: its name, and both values in words."""
-        now = self.identity
-        return {
-            key: f"{before.get(key)!s:.40}, now {now.get(key)!s:.40}"
-            for key in {**now, **before}
-            if before.get(key) != now.get(key)
-        }
-
 
 def _check_teacher(teacher: ImageClassifier | None, model: ImageClassifier, recipe: Recipe) -> None:
     if teacher is None:

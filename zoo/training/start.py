@@ -70,7 +70,7 @@ def build(
     torch.manual_seed(seed)
     if not opened.weight_name:
         model = opened.build(num_classes=len(classes), in_chans=in_chans)
-        return Start(model) if control is None else _take_over(model, control, classes, seed)
+        return Start(model) if control is None else _load_from_control(model, control, classes, seed)
     if control is not None:
         raise InputError(f"{opened.weight_name} is a weight already, and `control` is for networks that start afresh")
     model = opened.build(pretrained=True, num_classes=len(classes), in_chans=in_chans)
@@ -87,21 +87,21 @@ def build(
     return Start(model, notes, before.name, before.sha256, ancestry)
 
 
-def _take_over(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
+def _load_from_control(model: ImageClassifier, control: OpenedModel, classes: Sequence[str], seed: int) -> Start:
     """Replace the network's tensors by those of its control's weight, by name."""
     begun = build(control, classes, seed, in_chans=model.in_chans)
     if not begun.name:
         raise InputError(f"{control.spec} has no weight to start from; name one with its tag, or as local-dir:DIR")
     own, theirs = model.state_dict(), begun.model.state_dict()
-    # A network of spikes alone has spiking layers in the place of the analog ones.
-    taken = {key if key in own else key.replace(".analog.", ".spiking."): value for key, value in theirs.items()}
-    strange = sorted(key for key, value in taken.items() if key not in own or own[key].shape != value.shape)
-    if strange:
+    # A network of spikes alone has spiking layers instead of the analog ones.
+    mapped = {key if key in own else key.replace(".analog.", ".spiking."): value for key, value in theirs.items()}
+    misfits = sorted(key for key, value in mapped.items() if key not in own or own[key].shape != value.shape)
+    if misfits:
         raise InputError(
-            f"{control.spec} is not a control of {model.spec}, which has no {strange[0]} of that shape; "
+            f"{control.spec} is not a control of {model.spec}, which has no {misfits[0]} of that shape; "
             "the control is named by `zoo profile`"
         )
-    model.load_state_dict(own | taken, strict=True)
+    model.load_state_dict(own | mapped, strict=True)
     model.pretrained_cfg |= {key: begun.model.pretrained_cfg[key] for key in ("mean", "std")}
     return replace(begun, model=model, control=begun.name)
 
